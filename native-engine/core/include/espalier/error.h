@@ -1,0 +1,37 @@
+// Every failure that leaves the core: a stable code, the field at fault, what was wrong and what is allowed.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+namespace espalier {
+
+// Codes are part of the public contract: they survive addon -> engine process -> orchestrator -> client.
+enum class ErrorCode {
+  kInvalidArgument,       // INVALID_ARGUMENT         a request field has a value outside what is allowed
+  kModelNotFound,         // MODEL_NOT_FOUND          folder or file is missing
+  kModelCorrupt,          // MODEL_CORRUPT            truncated or malformed file, missing tensor, wrong shape or dtype
+  kModelUnsupported,      // MODEL_UNSUPPORTED        an architecture, activation, rope type ... that the engine cannot run
+  kStateCorrupt,          // STATE_CORRUPT            state bytes that do not parse or do not match the model and LoRA
+  kOutOfMemory,           // OUT_OF_MEMORY            the planned bytes exceed the limit
+  kCancelled,             // CANCELLED                stopped at a step boundary on request
+  kIo,                    // IO_ERROR                 the operating system refused a read or a write
+  kNotSupported,          // NOT_SUPPORTED            a backend or dtype that this build or device lacks
+  kInternal,              // INTERNAL                 a broken invariant of ours
+};
+
+const char* error_code_name(ErrorCode code);
+
+class Error : public std::runtime_error {
+ public:
+  // `field` is the dotted path of the request or file field at fault ("config.rope_scaling.rope_type"); may be empty.
+  Error(ErrorCode code, std::string field, const std::string& message)
+      : std::runtime_error(message), code_(code), field_(std::move(field)) {}
+  ErrorCode code() const { return code_; }
+  const std::string& field() const { return field_; }
+
+ private:
+  ErrorCode code_;
+  std::string field_;
+};
+
+}  // namespace espalier

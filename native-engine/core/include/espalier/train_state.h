@@ -1,0 +1,75 @@
+// The full trainable state of a run: everything that a resume needs besides the recipe and the base model.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "espalier/model_weights.h"
+
+namespace espalier {
+
+struct LoraSpec {
+  int64_t rank = 8;
+  double alpha = 8.0;                                    // the product B*A is scaled by alpha / rank
+  std::array<bool, kProjectionCount> targets{true, true, true, true, true, true, true};
+  double scale() const { return alpha / static_cast<double>(rank); }
+};
+
+// Trainable tensors live in one flat f32 buffer in canonical order (LoRA of layer 0..L-1 in projection order, A before B;
+// then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D], all log-alphas), with Adam's moments in two buffers of
+// the same layout. Lambdas are doubles.
+class TrainState {
+ public:
+  struct Entry {
+    std::string name;            // "model.layers.0.self_attn.q_proj.lora_A", "mask.head", ...
+    std::vector<int64_t> shape;
+    int64_t offset = 0;          // in floats
+    int64_t size = 0;
+  };
+
+  TrainState(const ModelConfig& config, const LoraSpec& lora);  // all zero, step 0
+
+  // LoRA A kaiming-uniform, B zero; log-alphas as in the method; lambdas 0. A pure function of the seed.
+  void initialise(uint64_t seed);
+
+  const LoraSpec& lora() const { return lora_; }
+  const std::vector<Entry>& entries() const { return entries_; }
+  const Entry* find(const std::string& name) const;
+  const Entry* lora_a(int64_t layer, Projection p) const;  // nullptr when p is not a target
+  const Entry* lora_b(int64_t layer, Projection p) const;
+  int64_t lora_size() const { return lora_size_; }         // floats; masks follow
+  int64_t size() const { return static_cast<int64_t>(params_.size()); }
+
+  std::span<float> params() { return params_; }
+  std::span<float> adam_m() { return adam_m_; }
+  std::span<float> adam_v() { return adam_v_; }
+  std::span<const float> params() const { return params_; }
+  std::span<const float> adam_m() const { return adam_m_; }
+  std::span<const float> adam_v() const { return adam_v_; }
+  std::span<const float> view(const Entry& e) const { return std::span<const float>(params_).subspan(e.offset, e.size); }
+  std::span<float> view(const Entry& e) { return std::span<float>(params_).subspan(e.offset, e.size); }
+
+  int64_t step = 0;                         // steps done
+  std::array<double, 2> lambda{};           // Lagrange multipliers
+  std::array<double, 2> lambda_m{}, lambda_v{};
+
+  // The state as one safetensors file with a canonical header (entries sorted by name, no timestamps): equal states give
+  // equal bytes, so the SHA-256 of the file is the state digest.
+  std::vector<uint8_t> serialize() const;
+  // Throws Error(kStateCorrupt, field, ...) on anything that does not fit the model and the LoRA.
+  static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
+  std::string digest() const;  // SHA-256 of serialize(), hex
+
+ private:
+  LoraSpec lora_;
+  std::vector<Entry> entries_;
+  std::vector<int32_t> lora_index_;  // [L * 7 * 2], index into entries_ or -1
+  int64_t lora_size_ = 0;
+  std::vector<float> params_, adam_m_, adam_v_;
+};
+
+std::string sha256_hex(std::span<const uint8_t> bytes);
+
+}  // namespace espalier
