@@ -1,0 +1,5 @@
+// The public protocol, espalier.v1, in one namespace.
+export * from './generated/espalier/v1/common.js';
+export * from './generated/espalier/v1/run_service.js';
+export * from './generated/espalier/v1/history_service.js';
+export * from './generated/espalier/v1/artifact_service.js';
