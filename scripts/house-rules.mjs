@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+// Size limits of the native sources and two promises about the whole tree that no linter checks: no machine's paths and
+// no registry's address anywhere. (TypeScript sizes are checked by ESLint.)
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+
+const maxFileLines = 300;
+const maxFunctionLines = 70;
+const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { encoding: 'utf8' }).trim().split('\n').filter((f) => existsSync(f));
+const problems = [];
+
+for (const file of files) {
+  if (!/\.(cpp|h|cu|cuh|ts|mjs|js|cjs|md|json|proto|yaml|yml|txt|sh|cmake)$/.test(file) || /package-lock\.json|^examples\/|^testdata\//.test(file)) continue;
+  const lines = readFileSync(file, 'utf8').split('\n');
+  if (/^native-engine\/(?!tests\/).*\.(cpp|h|cu|cuh)$/.test(file)) checkSizes(file, lines);
+  lines.forEach((line, i) => {
+    if (file !== 'scripts/house-rules.mjs' && /\/work\/|registry\.npmjs\.org|deb\.debian\.org/.test(line)) problems.push(`${file}:${i + 1}: names a machine's path or a registry`);
+  });
+}
+
+function checkSizes(file, lines) {
+  if (lines.length > maxFileLines + 1) problems.push(`${file}: ${lines.length} lines, at most ${maxFileLines}`);
+  // A function's body opens with "{" at the end of a line in column 0..2 and closes at the same indentation.
+  let open = null;
+  lines.forEach((line, i) => {
+    const starts = /^( {0,2})[\w:<>,*&~\[\] ].*\)( const| noexcept| override)*( ->[^{]*)? \{$/.exec(line);
+    if (open === null && starts && !/^\s*(if|for|while|switch|namespace|class|struct)\b/.test(line)) open = { line: i, indent: starts[1] };
+    else if (open !== null && line.startsWith(`${open.indent}}`)) {
+      if (i - open.line > maxFunctionLines) problems.push(`${file}:${open.line + 1}: a function of ${i - open.line} lines, at most ${maxFunctionLines}`);
+      open = null;
+    }
+  });
+}
+
+for (const problem of problems) console.log(problem);
+process.exit(problems.length === 0 ? 0 : 1);

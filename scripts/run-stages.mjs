@@ -1,0 +1,84 @@
+#!/usr/bin/env node
+// Runs named stages of the test suite one after the other and ends with "N passed, N failed".
+//   node scripts/run-stages.mjs [--counts FILE] STAGE...
+// Stages: native jest lint types imports proto house-rules sanitizers. With --counts the totals are also written as JSON.
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const bin = (name) => join(root, 'node_modules', '.bin', name);
+const stages = {
+  native: () => runCTest('native-engine/build'),
+  jest: runJest,
+  lint: () => runCheck(bin('eslint'), ['apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']),
+  types: () => runCheck(bin('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']),
+  imports: () => runCheck(bin('depcruise'), ['--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']),
+  proto: () => runCheck(bin('buf'), ['lint']),
+  'house-rules': () => runCheck(process.execPath, ['scripts/house-rules.mjs']),
+  sanitizers: runSanitizers,
+};
+
+const args = process.argv.slice(2);
+const countsFile = args[0] === '--counts' ? args.splice(0, 2)[1] : null;
+const chosen = args.length > 0 ? args : ['native', 'jest'];
+const totals = { passed: 0, failed: 0 };
+for (const name of chosen) {
+  if (!stages[name]) { console.error(`unknown stage ${name}; known: ${Object.keys(stages).join(' ')}`); process.exit(2); }
+  const started = Date.now();
+  console.log(`\n=== ${name}`);
+  const { passed, failed } = await stages[name]();
+  totals.passed += passed;
+  totals.failed += failed;
+  console.log(`=== ${name}: ${passed} passed, ${failed} failed (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+}
+if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
+console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
+process.exit(totals.failed === 0 ? 0 : 1);
+
+async function runCheck(command, commandArgs) {
+  const status = await run(command, commandArgs);
+  return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+}
+
+async function runCTest(build, environment = {}) {
+  const report = join(root, build, 'ctest.xml');
+  rmSync(report, { force: true });
+  const status = await run('ctest', ['--test-dir', build, '--output-on-failure', '--output-junit', report], environment);
+  if (!existsSync(report)) return { passed: 0, failed: 1 };
+  const xml = readFileSync(report, 'utf8');
+  const count = (name) => Number(new RegExp(`<testsuite[^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
+  const failed = count('failures');
+  const passed = count('tests') - failed - count('skipped') - count('disabled');
+  return { passed, failed: failed + (passed === 0 || (status !== 0 && failed === 0) ? 1 : 0) };
+}
+
+async function runJest() {
+  const report = join(root, 'dist', 'jest-report.json');
+  rmSync(report, { force: true });
+  const status = await run(process.execPath, ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning',
+    'node_modules/jest/bin/jest.js', '--json', '--outputFile', report, ...(process.env.CI ? ['--ci'] : [])]);
+  if (!existsSync(report)) return { passed: 0, failed: 1 };
+  const result = JSON.parse(readFileSync(report, 'utf8'));
+  const failed = result.numFailedTests + result.numRuntimeErrorTestSuites;
+  return { passed: result.numPassedTests, failed: failed + ((status !== 0 && failed === 0) || result.numPassedTests === 0 ? 1 : 0) };
+}
+
+// The native tests once more under AddressSanitizer and UndefinedBehaviorSanitizer.
+async function runSanitizers() {
+  const build = 'native-engine/build-sanitize';
+  const configured = await run('cmake', ['-S', 'native-engine', '-B', build, '-DCMAKE_BUILD_TYPE=RelWithDebInfo',
+    '-DESPALIER_SANITIZE=address,undefined', '-DESPALIER_NODE_ADDON=OFF', '-DESPALIER_TESTS=ON']);
+  if (configured !== 0 || (await run('cmake', ['--build', build, '--parallel', '2'])) !== 0) return { passed: 0, failed: 1 };
+  // oneDNN and OpenMP keep their pools until the process ends; leaks in our code are found by the process-wide report.
+  return runCTest(build, { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' });
+}
+
+function run(command, commandArgs, environment = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, commandArgs, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, ...environment } });
+    child.on('error', (error) => { console.error(error.message); resolve(1); });
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
