@@ -1,0 +1,44 @@
+/** Stable codes; they travel to clients as they are. */
+export type ArtifactErrorCode =
+  | 'ARTIFACT_MISSING'
+  | 'ARTIFACT_CORRUPT'
+  | 'ARTIFACT_STORE_FULL'
+  | 'ARTIFACT_STORE_READ_ONLY'
+  | 'ARTIFACT_STORE_UNAVAILABLE'
+  | 'ARTIFACT_DIGEST_INVALID';
+
+export class ArtifactStoreError extends Error {
+  readonly code: ArtifactErrorCode;
+  /** The artifact concerned, where there is one. */
+  readonly digest: string | null;
+
+  constructor(code: ArtifactErrorCode, message: string, digest: string | null = null, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'ArtifactStoreError';
+    this.code = code;
+    this.digest = digest;
+  }
+}
+
+/** Gives a file system error its stable code; an error that already has one passes through. */
+export function toArtifactError(error: unknown, action: string, digest: string | null): ArtifactStoreError {
+  if (error instanceof ArtifactStoreError) return error;
+  const code = (error as NodeJS.ErrnoException).code;
+  const subject = digest === null ? 'the artifact store' : `artifact ${digest}`;
+  switch (code) {
+    case 'ENOENT':
+      return new ArtifactStoreError('ARTIFACT_MISSING', `${subject} is not there`, digest, error);
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new ArtifactStoreError('ARTIFACT_STORE_FULL', `no space left to ${action} ${subject}`, digest, error);
+    case 'EROFS':
+    case 'EACCES':
+    case 'EPERM':
+      return new ArtifactStoreError('ARTIFACT_STORE_READ_ONLY', `not permitted to ${action} ${subject}`, digest, error);
+    case 'EIO':
+      return new ArtifactStoreError('ARTIFACT_CORRUPT', `the disk can't ${action} ${subject}`, digest, error);
+    default:
+      return new ArtifactStoreError(
+        'ARTIFACT_STORE_UNAVAILABLE', `could not ${action} ${subject}: ${(error as Error).message}`, digest, error);
+  }
+}

@@ -1,0 +1,49 @@
+// Content-addressed bytes: an artifact's name is the SHA-256 of its bytes, so it can be stored anywhere, stored twice
+// without harm, and checked by anyone. Nothing is visible under its name before it is complete and durable.
+import { openFolderStore } from './folder-store.js';
+
+export interface PutOptions {
+  /** Refuse (ARTIFACT_CORRUPT) bytes that have another digest. */
+  expectedDigest?: string;
+  /** A hint for stores that keep one; a folder tells the type from the bytes. */
+  mediaType?: string;
+}
+export interface PutResult {
+  digest: string;
+  bytes: number;
+}
+export interface ArtifactStat {
+  bytes: number;
+  mediaType: string;
+}
+export interface ArtifactEntry {
+  digest: string;
+  bytes: number;
+  storedAt: Date;
+}
+export type ArtifactCondition = 'ok' | 'missing' | 'corrupt';
+
+/** All methods reject with ArtifactStoreError. */
+export interface ArtifactStore {
+  /** Returns once the bytes survive a power cut under their digest. */
+  put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options?: PutOptions): Promise<PutResult>;
+  /** The whole artifact, checked against its digest. */
+  get(digest: string): Promise<Uint8Array>;
+  /** Chunks of at most 1 MiB, read as they are consumed; from offset 0 the digest is checked at the end. */
+  open(digest: string, offset?: number): AsyncIterable<Uint8Array>;
+  stat(digest: string): Promise<ArtifactStat | null>;
+  /** Reads everything. */
+  verify(digest: string): Promise<ArtifactCondition>;
+  /** True when there was something to delete. */
+  delete(digest: string): Promise<boolean>;
+  list(): AsyncIterable<ArtifactEntry>;
+  /** Where the bytes lie; folder store only. */
+  pathOf?(digest: string): string;
+}
+
+/** Where artifacts are kept. Further kinds of store become further members of this union. */
+export type ArtifactStoreLocation = { folder: string };
+
+export async function openArtifactStore(location: ArtifactStoreLocation): Promise<ArtifactStore> {
+  return openFolderStore(location.folder);
+}

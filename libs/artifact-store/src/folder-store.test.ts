@@ -1,0 +1,122 @@
+import { mkdtemp, readFile, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openArtifactStore, type ArtifactStore } from './artifact-store.js';
+import { toArtifactError } from './artifact-store.errors.js';
+import { digestOf } from './digest.js';
+import { decodeExportManifest, encodeExportManifest } from './export-manifest.js';
+
+let folder: string;
+let store: ArtifactStore;
+const text = (value: string) => Buffer.from(value, 'utf8');
+async function* pieces(...values: Uint8Array[]) { yield* values; }
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'artifact-store-'));
+  store = await openArtifactStore({ folder });
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+test('bytes come back under their digest, whole and from an offset', async () => {
+  const put = await store.put(pieces(text('one '), text('two')));
+  expect(put).toEqual({ digest: digestOf(text('one two')), bytes: 7 });
+  expect(Buffer.from(await store.get(put.digest)).toString()).toBe('one two');
+  const tail: Uint8Array[] = [];
+  for await (const chunk of store.open(put.digest, 4)) tail.push(chunk);
+  expect(Buffer.concat(tail).toString()).toBe('two');
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+});
+
+test('an empty artifact and one larger than a chunk', async () => {
+  const empty = await store.put(new Uint8Array());
+  expect((await store.get(empty.digest)).byteLength).toBe(0);
+  const large = Buffer.alloc(3_000_001, 7);
+  const put = await store.put(large);
+  expect(put.digest).toBe(digestOf(large));
+  expect(Buffer.compare(Buffer.from(await store.get(put.digest)), large)).toBe(0);
+});
+
+test('every flipped byte is found by verify, get and open', async () => {
+  const original = text('a small state');
+  const { digest } = await store.put(original);
+  const path = store.pathOf!(digest);
+  for (let index = 0; index < original.byteLength; index++) {
+    const damaged = Buffer.from(original);
+    damaged[index]! ^= 1;
+    await writeFile(path, damaged);
+    expect(await store.verify(digest)).toBe('corrupt');
+    await expect(store.get(digest)).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT', digest });
+  }
+  await truncate(path, 3);
+  expect(await store.verify(digest)).toBe('corrupt');
+  await store.put(original); // storing it again heals it
+  expect(await store.verify(digest)).toBe('ok');
+});
+
+test('what is missing says so', async () => {
+  const digest = digestOf(text('never stored'));
+  expect(await store.stat(digest)).toBeNull();
+  expect(await store.verify(digest)).toBe('missing');
+  expect(await store.delete(digest)).toBe(false);
+  await expect(store.get(digest)).rejects.toMatchObject({ code: 'ARTIFACT_MISSING', digest });
+  await expect(store.get('../../etc/passwd')).rejects.toMatchObject({ code: 'ARTIFACT_DIGEST_INVALID' });
+});
+
+test('another digest than announced, and a source that fails, leave nothing behind', async () => {
+  const announced = digestOf(text('right'));
+  await expect(store.put(text('wrong'), { expectedDigest: announced })).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' });
+  async function* failing() { yield text('half'); throw new Error('the source broke'); }
+  await expect(store.put(failing())).rejects.toThrow('the source broke');
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+  const listed = [];
+  for await (const entry of store.list()) listed.push(entry);
+  expect(listed).toEqual([]);
+});
+
+test('a vanished folder is no missing artifact', async () => {
+  await rm(folder, { recursive: true });
+  await expect(store.put(text('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+});
+
+test('list and stat: size and a type told from the bytes', async () => {
+  const header = text('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}');
+  const lead = Buffer.alloc(8);
+  lead.writeBigUInt64LE(BigInt(header.byteLength));
+  const tensors = await store.put(Buffer.concat([lead, header, Buffer.alloc(4)]));
+  const files = [{ name: 'model.safetensors', bytes: tensors.bytes, digest: tensors.digest }];
+  const manifest = await store.put(encodeExportManifest(files));
+  const ids = await store.put(Buffer.from(Uint32Array.from([1, 123, 2]).buffer));
+  expect((await store.stat(tensors.digest))?.mediaType).toBe('application/x-safetensors');
+  expect((await store.stat(manifest.digest))?.mediaType).toBe('application/x-espalier-export-manifest+json');
+  expect(await store.stat(ids.digest)).toEqual({ bytes: 12, mediaType: 'application/octet-stream' });
+  const listed: string[] = [];
+  for await (const entry of store.list()) listed.push(entry.digest);
+  expect(listed).toEqual([tensors.digest, manifest.digest, ids.digest].sort());
+});
+
+test('manifest: round trip, order does not matter, bad names are refused', () => {
+  const file = (name: string) => ({ name, bytes: 3, digest: digestOf(text(name)) });
+  const encoded = encodeExportManifest([file('b.json'), file('a/x.bin')]);
+  expect(encoded).toEqual(encodeExportManifest([file('a/x.bin'), file('b.json')]));
+  expect(decodeExportManifest(encoded)).toEqual([file('a/x.bin'), file('b.json')]);
+  for (const name of ['../up', '/etc/x', 'a/../b', '', '.hidden']) {
+    expect(() => decodeExportManifest(encodeExportManifest([file(name)]))).toThrow('bad name');
+  }
+});
+
+test('what a crash left half written goes at the next start, once it is old', async () => {
+  await writeFile(join(folder, 'incoming', 'old'), 'half');
+  await utimes(join(folder, 'incoming', 'old'), 0, 0);
+  await writeFile(join(folder, 'incoming', 'young'), 'half');
+  await openArtifactStore({ folder });
+  expect(await readdir(join(folder, 'incoming'))).toEqual(['young']);
+  expect((await readFile(join(folder, 'incoming', 'young'))).toString()).toBe('half');
+});
+
+test.each([
+  ['ENOSPC', 'ARTIFACT_STORE_FULL'], ['EDQUOT', 'ARTIFACT_STORE_FULL'], ['EROFS', 'ARTIFACT_STORE_READ_ONLY'],
+  ['EACCES', 'ARTIFACT_STORE_READ_ONLY'], ['ENOENT', 'ARTIFACT_MISSING'], ['EIO', 'ARTIFACT_CORRUPT'],
+  ['EMFILE', 'ARTIFACT_STORE_UNAVAILABLE'],
+])('%s becomes %s', (errno, code) => {
+  expect(toArtifactError(Object.assign(new Error(errno), { code: errno }), 'write', null).code).toBe(code);
+});

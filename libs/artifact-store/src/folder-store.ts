@@ -1,0 +1,195 @@
+// Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first. A file gets its name only after its bytes are on
+// the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
+import { createHash, randomUUID } from 'node:crypto';
+import { open, mkdir, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
+import { ArtifactStoreError, toArtifactError } from './artifact-store.errors.js';
+import { isDigest, requireDigest } from './digest.js';
+import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
+
+const CHUNK_BYTES = 1 << 20;
+const STALE_INCOMING_MS = 3_600_000;
+
+export async function openFolderStore(folder: string): Promise<ArtifactStore> {
+  const root = resolve(folder);
+  try {
+    await mkdir(join(root, 'objects'), { recursive: true });
+    await mkdir(join(root, 'incoming'), { recursive: true });
+    await syncFolder(root);
+    await removeStaleIncoming(join(root, 'incoming'));
+  } catch (error) {
+    // Reading must work from a folder that can't be written; a write will say so itself.
+    const readable = await stat(join(root, 'objects')).then((found) => found.isDirectory(), () => false);
+    if (!readable) throw toArtifactError(error, 'open', null);
+  }
+  return new FolderStore(root);
+}
+
+class FolderStore implements ArtifactStore {
+  constructor(private readonly root: string) {}
+
+  pathOf(digest: string): string {
+    requireDigest(digest);
+    return join(this.root, 'objects', digest.slice(0, 2), digest);
+  }
+
+  async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
+    if (options.expectedDigest !== undefined) requireDigest(options.expectedDigest);
+    const incoming = join(this.root, 'incoming', randomUUID());
+    try {
+      const result = await writeDurably(incoming, bytes instanceof Uint8Array ? slices(bytes) : bytes);
+      if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
+        throw new ArtifactStoreError(
+          'ARTIFACT_CORRUPT', `the bytes have digest ${result.digest}, not the announced ${options.expectedDigest}`,
+          options.expectedDigest);
+      }
+      await this.publish(incoming, result.digest);
+      return result;
+    } catch (error) {
+      await rm(incoming, { force: true }).catch(() => undefined);
+      throw writeError(error, options.expectedDigest ?? null);
+    }
+  }
+
+  /** Replaces what is there: equal bytes if it is whole, better ones if it is not. */
+  private async publish(incoming: string, digest: string): Promise<void> {
+    const path = this.pathOf(digest);
+    const shard = dirname(path);
+    const made = await mkdir(shard, { recursive: true });
+    await rename(incoming, path);
+    await syncFolder(shard);
+    if (made !== undefined) await syncFolder(dirname(shard));
+  }
+
+  async get(digest: string): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of this.open(digest)) chunks.push(chunk);
+    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  }
+
+  async *open(digest: string, offset = 0): AsyncIterable<Uint8Array> {
+    const path = this.pathOf(digest);
+    const hash = offset === 0 ? createHash('sha256') : null;
+    let file: FileHandle | undefined;
+    try {
+      file = await open(path, 'r');
+      for (let position = offset; ;) {
+        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position);
+        if (bytesRead === 0) break;
+        position += bytesRead;
+        const chunk = buffer.subarray(0, bytesRead);
+        hash?.update(chunk);
+        yield chunk;
+      }
+    } catch (error) {
+      throw toArtifactError(error, 'read', digest);
+    } finally {
+      await file?.close();
+    }
+    const actual = hash?.digest('hex');
+    if (actual !== undefined && actual !== digest) {
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `artifact ${digest} holds bytes with digest ${actual}`, digest);
+    }
+  }
+
+  async stat(digest: string): Promise<ArtifactStat | null> {
+    let file: FileHandle | undefined;
+    try {
+      file = await open(this.pathOf(digest), 'r');
+      const bytes = (await file.stat()).size;
+      const head = await file.read(Buffer.alloc(MEDIA_TYPE_PROBE_BYTES), 0, MEDIA_TYPE_PROBE_BYTES, 0);
+      return { bytes, mediaType: mediaTypeOf(head.buffer.subarray(0, head.bytesRead), bytes) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw toArtifactError(error, 'read', digest);
+    } finally {
+      await file?.close();
+    }
+  }
+
+  async verify(digest: string): Promise<ArtifactCondition> {
+    try {
+      for await (const chunk of this.open(digest)) void chunk;
+      return 'ok';
+    } catch (error) {
+      const { code } = error as ArtifactStoreError;
+      if (code === 'ARTIFACT_MISSING') return 'missing';
+      if (code === 'ARTIFACT_CORRUPT') return 'corrupt';
+      throw error;
+    }
+  }
+
+  async delete(digest: string): Promise<boolean> {
+    const path = this.pathOf(digest);
+    try {
+      await rm(path);
+      await syncFolder(dirname(path));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw toArtifactError(error, 'delete', digest);
+    }
+  }
+
+  async *list(): AsyncIterable<ArtifactEntry> {
+    const objects = join(this.root, 'objects');
+    for (const shard of (await readdir(objects)).sort()) {
+      for (const name of (await readdir(join(objects, shard))).sort()) {
+        if (!isDigest(name)) continue;
+        const found = await stat(join(objects, shard, name)).catch(() => null); // deleted meanwhile
+        if (found !== null) yield { digest: name, bytes: found.size, storedAt: found.mtime };
+      }
+    }
+  }
+}
+
+async function writeDurably(path: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<PutResult> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  const file = await open(path, 'wx');
+  try {
+    for await (const chunk of chunks) {
+      hash.update(chunk);
+      for (let done = 0; done < chunk.byteLength;) {
+        done += (await file.write(chunk, done, chunk.byteLength - done, bytes + done)).bytesWritten;
+      }
+      bytes += chunk.byteLength;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return { digest: hash.digest('hex'), bytes };
+}
+
+/** Hashing and writing piece by piece keeps the event loop free between pieces. */
+function* slices(bytes: Uint8Array): Iterable<Uint8Array> {
+  for (let start = 0; start < bytes.byteLength; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES);
+}
+
+/** Errors of the caller's own byte source pass through; a vanished folder is no missing artifact. */
+function writeError(error: unknown, digest: string | null): unknown {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;
+  if (code !== 'ENOENT') return toArtifactError(error, 'write', digest);
+  return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', 'the folder of the artifact store is gone', digest, error);
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What a crash left behind; files of a writer that is still at work are young. */
+async function removeStaleIncoming(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    const found = await stat(path).catch(() => null);
+    if (found !== null && Date.now() - found.mtimeMs > STALE_INCOMING_MS) await rm(path, { force: true });
+  }
+}

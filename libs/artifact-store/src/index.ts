@@ -1,0 +1,5 @@
+export * from './artifact-store.js';
+export * from './artifact-store.errors.js';
+export * from './digest.js';
+export * from './export-manifest.js';
+export * from './media-type.js';

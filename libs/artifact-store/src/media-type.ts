@@ -1,0 +1,28 @@
+// Told from the bytes, so that a folder needs no second file beside each artifact that could be lost or disagree.
+export const MEDIA_TYPE_SAFETENSORS = 'application/x-safetensors';
+export const MEDIA_TYPE_EXPORT_MANIFEST = 'application/x-espalier-export-manifest+json';
+export const MEDIA_TYPE_JSON = 'application/json';
+export const MEDIA_TYPE_GGUF = 'application/x-gguf';
+export const MEDIA_TYPE_PARQUET = 'application/vnd.apache.parquet';
+export const MEDIA_TYPE_BYTES = 'application/octet-stream';
+
+/** How many leading bytes `mediaTypeOf` looks at. */
+export const MEDIA_TYPE_PROBE_BYTES = 64;
+export const EXPORT_MANIFEST_LEAD = '{"espalierExportManifest":';
+
+export function mediaTypeOf(head: Uint8Array, totalBytes: number): string {
+  const text = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, MEDIA_TYPE_PROBE_BYTES)).toString('latin1');
+  if (text.startsWith(EXPORT_MANIFEST_LEAD)) return MEDIA_TYPE_EXPORT_MANIFEST;
+  if (text.startsWith('GGUF')) return MEDIA_TYPE_GGUF;
+  if (text.startsWith('PAR1')) return MEDIA_TYPE_PARQUET;
+  if (isSafetensors(head, totalBytes)) return MEDIA_TYPE_SAFETENSORS;
+  if (/^[{[]\s*["\]}{[0-9]/.test(text)) return MEDIA_TYPE_JSON;
+  return MEDIA_TYPE_BYTES;
+}
+
+/** Eight bytes of header length, then that much JSON. */
+function isSafetensors(head: Uint8Array, totalBytes: number): boolean {
+  if (head.byteLength < 9 || head[8] !== 0x7b) return false;
+  const headerBytes = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true);
+  return headerBytes >= 2n && headerBytes + 8n <= BigInt(totalBytes);
+}
