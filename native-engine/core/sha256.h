@@ -1,0 +1,35 @@
+// SHA-256 (FIPS 180-4). Our own, because the addon lives inside Node, which exports its own libcrypto symbols: linking a
+// second OpenSSL there would silently bind to the other one. Uses the SHA extensions of x86 where the CPU has them.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace espalier {
+
+class Sha256 {
+ public:
+  Sha256();
+  void update(const void* data, size_t size_bytes);
+  void update(std::span<const uint8_t> bytes) { update(bytes.data(), bytes.size()); }
+  // Ends the message; the object must not be used afterwards.
+  std::array<uint8_t, 32> finish();
+  std::string finish_hex();
+
+ private:
+  std::array<uint32_t, 8> state_;
+  std::array<uint8_t, 64> block_{};
+  size_t block_used_ = 0;
+  uint64_t total_bytes_ = 0;
+};
+
+namespace sha256_detail {
+// Both compress `count` blocks of 64 bytes into `state`; exposed so that a test can hold one against the other.
+void compress_portable(uint32_t state[8], const uint8_t* blocks, size_t count);
+bool has_sha_extensions();
+void compress_sha_extensions(uint32_t state[8], const uint8_t* blocks, size_t count);
+}  // namespace sha256_detail
+
+}  // namespace espalier
