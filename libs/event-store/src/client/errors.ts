@@ -1,0 +1,44 @@
+import {
+  CancelledError,
+  DeadlineExceededError,
+  NotLeaderError,
+  TimeoutError,
+  UnavailableError,
+  WrongExpectedVersionError,
+  isCommandError,
+} from '@kurrent/kurrentdb-client';
+import type { ExpectedRevision } from '../event-store.js';
+import { EventStoreError, EventStoreUnavailableError, WrongExpectedRevisionError } from '../event-store.errors.js';
+
+/** Codes of our own server that the protocol has no error class for; they come as text. */
+const CODE_IN_TEXT = /\b(STORE_[A-Z_]+|EVENT_CORRUPT)\b/;
+
+/** The client's errors as ours. What is not known for certain to have failed counts as unavailable. */
+export function translateError(error: unknown, appended?: { stream: string; expected: ExpectedRevision }): EventStoreError {
+  if (error instanceof EventStoreError) return error;
+  const text = error instanceof Error ? error.message : String(error);
+  if (error instanceof WrongExpectedVersionError) {
+    const actual = typeof error.actualState === 'bigint' ? error.actualState : 'no_stream';
+    return new WrongExpectedRevisionError(appended?.stream ?? error.streamName, appended?.expected ?? 'any', actual, {
+      cause: error,
+    });
+  }
+  if (
+    error instanceof UnavailableError ||
+    error instanceof DeadlineExceededError ||
+    error instanceof CancelledError ||
+    error instanceof TimeoutError ||
+    error instanceof NotLeaderError
+  ) {
+    return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
+  }
+  const code = CODE_IN_TEXT.exec(text)?.[1];
+  if (code) return new EventStoreError(code, text, { cause: error });
+  if (error instanceof Error && isCommandError(error)) return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
+  // A connection lost in the middle of a call can surface as an error of the transport.
+  return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
+}
+
+function codeOfType(type: string): string {
+  return `EVENT_STORE_${type.toUpperCase().replaceAll('-', '_')}`;
+}

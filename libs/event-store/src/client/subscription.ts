@@ -1,0 +1,96 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
+import type { Position, Subscription, SubscriptionItem } from '../event-store.js';
+import type { ResolvedEvent } from '@kurrent/kurrentdb-client';
+import { EventStoreUnavailableError } from '../event-store.errors.js';
+import { translateError } from './errors.js';
+import { toStoredEvent } from './events.js';
+
+/** One connection's subscription of the official client. */
+export interface Feed extends Readable {
+  unsubscribe(): Promise<void>;
+}
+
+const MARK = Symbol('mark');
+interface Mark {
+  [MARK]: SubscriptionItem;
+}
+
+const FIRST_DELAY_MS = 50;
+const LONGEST_DELAY_MS = 5000;
+
+/**
+ * A subscription that outlives its connections. `open` starts one after the last event seen; when it breaks, the
+ * next is opened after a growing delay. Errors other than a lost connection end it and reach the reader.
+ */
+export class LastingSubscription<From> implements Subscription {
+  private readonly closing = new AbortController();
+  private feed: Feed | undefined;
+
+  constructor(
+    private readonly open: (after: From, onCheckpoint: (feed: Feed, position: Position) => void) => Promise<Feed> | Feed,
+    private readonly firstAfter: () => Promise<From>,
+    private readonly afterItem: (item: SubscriptionItem) => From | undefined,
+  ) {}
+
+  async close(): Promise<void> {
+    this.closing.abort();
+    const feed = this.feed;
+    if (!feed) return;
+    feed.destroy();
+    await feed.unsubscribe().catch(() => {});
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<SubscriptionItem> {
+    let after: From | undefined;
+    let waitMs = FIRST_DELAY_MS;
+    try {
+      while (!this.closing.signal.aborted) {
+        try {
+          after ??= await this.firstAfter();
+          for await (const item of this.connect(after)) {
+            after = this.afterItem(item) ?? after;
+            waitMs = FIRST_DELAY_MS;
+            yield item;
+          }
+        } catch (error) {
+          if (this.closing.signal.aborted) return;
+          const named = translateError(error);
+          if (!(named instanceof EventStoreUnavailableError)) throw named;
+        }
+        await delay(waitMs, undefined, { signal: this.closing.signal }).catch(() => {});
+        waitMs = Math.min(waitMs * 2, LONGEST_DELAY_MS);
+      }
+    } finally {
+      // The reader left its loop.
+      await this.close();
+    }
+  }
+
+  private async *connect(after: From): AsyncGenerator<SubscriptionItem> {
+    const feed = await this.open(after, (source, position) => source.push(mark({ kind: 'checkpoint', position })));
+    this.feed = feed;
+    // Pushed into the stream itself, so that it arrives after the events before it and not ahead of them.
+    feed.on('caughtUp', () => feed.push(mark({ kind: 'caughtUp' })));
+    // One error reaches the loop below; more may follow while the connection falls apart.
+    feed.on('error', () => {});
+    try {
+      if (this.closing.signal.aborted) return;
+      for await (const chunk of feed as AsyncIterable<ResolvedEvent | Mark>) {
+        if (MARK in chunk) {
+          yield chunk[MARK];
+          continue;
+        }
+        const event = toStoredEvent(chunk);
+        if (event) yield { kind: 'event', event };
+      }
+    } finally {
+      this.feed = undefined;
+      feed.unsubscribe().catch(() => {});
+    }
+  }
+}
+
+function mark(item: SubscriptionItem): Mark {
+  return { [MARK]: item };
+}

@@ -1,0 +1,108 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { EmbeddedStoreError } from '../event-store.errors.js';
+
+export interface EmbeddedEventStoreOptions {
+  /** Where the events are kept; created when missing. One server per folder. */
+  folder: string;
+  host?: string;
+  /** 0, the default, picks a free one. */
+  port?: number;
+  tls?: { certFile: string; keyFile: string; caFile?: string };
+  /** Login names and passwords, with TLS only. */
+  users?: { admin: string; ops?: string };
+  /** Receives what the server writes to stderr; inherited when not given. */
+  logFile?: string;
+}
+
+export interface EmbeddedEventStore {
+  connectionString: string;
+  pid: number;
+  /** Commits what was accepted, closes open calls, returns when the process is gone. */
+  stop(): Promise<void>;
+}
+
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 10_000;
+const ENTRY = fileURLToPath(new URL('../server-main.js', import.meta.url));
+
+/**
+ * Starts the embedded server as a child process. It stops by itself when this process dies, even by kill -9: its
+ * stdin then closes.
+ * @throws EmbeddedStoreError with the server's own code: STORE_LOCKED, STORE_CORRUPT, STORE_READ_ONLY, ...
+ */
+export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions): Promise<EmbeddedEventStore> {
+  const host = options.host ?? '127.0.0.1';
+  const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a');
+  const child = spawn(process.execPath, [ENTRY, ...argumentsOf(options, host)], {
+    stdio: ['pipe', 'pipe', log ?? 'inherit'],
+  });
+  if (log !== undefined) closeSync(log);
+  const { port } = await ready(child);
+  // Neither the child nor its pipes keep this process from ending.
+  child.unref();
+  for (const stream of [child.stdin, child.stdout]) (stream as unknown as { unref?(): void }).unref?.();
+  return { connectionString: connectionString(options, host, port), pid: child.pid!, stop: () => stop(child) };
+}
+
+function argumentsOf(options: EmbeddedEventStoreOptions, host: string): string[] {
+  const result = ['--folder', options.folder, '--host', host, '--port', String(options.port ?? 0), '--exit-with-stdin'];
+  if (options.tls) result.push('--tls-cert', options.tls.certFile, '--tls-key', options.tls.keyFile);
+  return result;
+}
+
+function connectionString(options: EmbeddedEventStoreOptions, host: string, port: number): string {
+  const query = options.tls
+    ? `tls=true${options.tls.caFile ? `&tlsCAFile=${encodeURIComponent(options.tls.caFile)}` : ''}`
+    : 'tls=false';
+  const login = options.tls ? `admin:${encodeURIComponent(options.users?.admin ?? 'changeit')}@` : '';
+  return `kurrentdb://${login}${host}:${port}?${query}&discoveryInterval=10`;
+}
+
+interface Announcement {
+  ready: boolean;
+  port: number;
+  code: string;
+  message: string;
+}
+
+function ready(child: ChildProcess): Promise<Announcement> {
+  return new Promise((resolve, reject) => {
+    const fail = (code: string, message: string) => {
+      clearTimeout(timer);
+      child.kill('SIGKILL');
+      reject(new EmbeddedStoreError(code, message));
+    };
+    const timer = setTimeout(
+      () => fail('STORE_FAILED', `the event store did not start within ${START_TIMEOUT_MS} ms`),
+      START_TIMEOUT_MS,
+    );
+    child.once('error', (error) => fail('STORE_FAILED', `the event store could not be started: ${error.message}`));
+    child.once('exit', (code, signal) =>
+      fail('STORE_FAILED', `the event store ended while starting (${signal ?? `exit code ${code}`})`),
+    );
+    createInterface({ input: child.stdout! }).once('line', (line) => {
+      const announcement = JSON.parse(line) as Announcement;
+      if (!announcement.ready) return fail(announcement.code, announcement.message);
+      clearTimeout(timer);
+      child.removeAllListeners('exit');
+      child.removeAllListeners('error');
+      resolve(announcement);
+    });
+  });
+}
+
+function stop(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve();
+    const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    child.ref();
+    child.once('exit', () => {
+      clearTimeout(force);
+      resolve();
+    });
+    child.kill('SIGTERM');
+  });
+}

@@ -1,0 +1,17 @@
+import { KurrentEventStore, type ConnectOptions } from './client/kurrent-event-store.js';
+import type { EventStore } from './event-store.js';
+
+export type * from './event-store.js';
+export {
+  EmbeddedStoreError,
+  EventStoreError,
+  EventStoreUnavailableError,
+  WrongExpectedRevisionError,
+} from './event-store.errors.js';
+export { startEmbeddedEventStore, type EmbeddedEventStore, type EmbeddedEventStoreOptions } from './embedded/start.js';
+export type { ConnectOptions };
+
+/** Connects lazily: the first call reaches out to the server. */
+export function connectEventStore(options: ConnectOptions): EventStore {
+  return new KurrentEventStore(options);
+}

@@ -1,0 +1,73 @@
+import type Database from 'better-sqlite3';
+import type { ProposedEvent } from './event-record.js';
+import { StreamDeleted, WrongExpectedVersion, type Expected } from './refusals.js';
+import type { StreamHead, StreamHeads } from './stream-heads.js';
+
+/** Either write after `lastRevision`, or the same events are already there: a retry, answered as the first time. */
+export type AppendDecision = { kind: 'write' } | { kind: 'repeat'; revision: number; position: number };
+
+/** Decides an append by the stream's state alone; writes nothing. */
+export class AppendRules {
+  private readonly selectById;
+  private readonly selectAt;
+
+  constructor(
+    database: Database.Database,
+    private readonly heads: StreamHeads,
+  ) {
+    this.selectById = database.prepare<[number, Buffer], { revision: number }>(
+      'SELECT revision FROM events WHERE stream_id = ? AND event_id = ? ORDER BY revision DESC LIMIT 1',
+    );
+    this.selectAt = database.prepare<[number, number], { event_id: Buffer; position: number }>(
+      'SELECT event_id, position FROM events WHERE stream_id = ? AND revision = ?',
+    );
+  }
+
+  /** @throws WrongExpectedVersion, StreamDeleted */
+  decide(stream: string, events: ProposedEvent[], expected: Expected): AppendDecision {
+    const head = this.heads.find(stream);
+    if (head?.tombstoned) throw new StreamDeleted(stream);
+    const lastRevision = head?.lastRevision ?? -1;
+    const softDeleted = head !== undefined && this.heads.metadataOf(head).softDeleted;
+    if (expected === 'no_stream' && (lastRevision < 0 || softDeleted)) return { kind: 'write' };
+    if (expected === 'stream_exists' && (lastRevision < 0 || softDeleted)) {
+      throw new WrongExpectedVersion(stream, expected, softDeleted ? lastRevision : -1);
+    }
+    if (expected === lastRevision) return { kind: 'write' };
+    if (typeof expected === 'number' && expected > lastRevision) throw new WrongExpectedVersion(stream, expected, lastRevision);
+    if (!head) return { kind: 'write' };
+    const startsAt = this.startOfRepeat(head, events, expected);
+    if (startsAt === undefined) return { kind: 'write' };
+    const repeat = this.repeatFrom(head, events, startsAt);
+    if (!repeat) throw new WrongExpectedVersion(stream, expected, lastRevision);
+    return repeat;
+  }
+
+  /** True when the stream is in the expected state, without regard to retries. */
+  matches(stream: string, expected: Expected): boolean {
+    const head = this.heads.find(stream);
+    const exists = head !== undefined && head.lastRevision >= 0 && !head.tombstoned && !this.heads.metadataOf(head).softDeleted;
+    if (expected === 'any') return true;
+    if (expected === 'stream_exists') return exists;
+    if (expected === 'no_stream') return !exists && !head?.tombstoned;
+    return exists && head.lastRevision === expected;
+  }
+
+  /** Where a retry would have written its first event; undefined when these events are new. */
+  private startOfRepeat(head: StreamHead, events: ProposedEvent[], expected: Expected): number | undefined {
+    if (expected === 'no_stream') return 0;
+    if (typeof expected === 'number') return expected + 1;
+    const first = events[0];
+    return first && this.selectById.get(head.id, first.eventId)?.revision;
+  }
+
+  private repeatFrom(head: StreamHead, events: ProposedEvent[], start: number): AppendDecision | undefined {
+    let position = 0;
+    for (const [index, event] of events.entries()) {
+      const stored = this.selectAt.get(head.id, start + index);
+      if (!stored?.event_id.equals(event.eventId)) return undefined;
+      position = stored.position;
+    }
+    return events.length === 0 ? undefined : { kind: 'repeat', revision: start + events.length - 1, position };
+  }
+}

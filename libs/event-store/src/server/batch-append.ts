@@ -1,0 +1,176 @@
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
+import type { Principal } from './access.js';
+import { authorizeAppend } from './append-access.js';
+import type { ServerContext } from './context.js';
+import type { AppendResult } from './event-log.js';
+import { type ProposedEvent } from './event-record.js';
+import { reply, toStatus } from './grpc-errors.js';
+import { checkSizes } from './limits.js';
+import { expectedOf, proposedEventOf, streamIdentifier, streamNameOf } from './messages.js';
+import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './pb.js';
+import {
+  AccessDenied,
+  InvalidArgument,
+  MaximumAppendSizeExceeded,
+  StreamDeleted,
+  Unauthenticated,
+  WrongExpectedVersion,
+  type Expected,
+} from './refusals.js';
+
+type Call = ServerDuplexStream<streamsPb.BatchAppendReq, streamsPb.BatchAppendResp>;
+
+/** An append whose events arrive in several messages. */
+interface OpenAppend {
+  correlationId: sharedPb.UUID;
+  stream: string;
+  expected: Expected;
+  events: ProposedEvent[];
+  /** What made a message unusable; answered when the append is complete. */
+  refusal: unknown;
+}
+
+/**
+ * Streams/BatchAppend: one long-lived call carries all appends of a client. Every append gets exactly one answer on
+ * it, errors included, because the client sets no deadline.
+ */
+export function handleBatchAppend(context: ServerContext, call: Call): void {
+  const open = new Map<string, OpenAppend>();
+  let unanswered = 0;
+  let ended = false;
+  let caller: Principal;
+  try {
+    caller = context.access.callerOf(call.metadata);
+  } catch (error) {
+    call.emit('error', toStatus(error));
+    return;
+  }
+  const endWhenDone = () => {
+    if (ended && unanswered === 0 && !call.destroyed) call.end();
+  };
+  const stop = () => call.emit('error', reply(status.UNAVAILABLE, 'STORE_STOPPING: the event store is stopping'));
+  context.stopping.addEventListener('abort', stop);
+  const forget = () => context.stopping.removeEventListener('abort', stop);
+  call.on('close', forget).on('cancelled', forget);
+  call.on('data', (request: streamsPb.BatchAppendReq) => {
+    const append = collect(open, request);
+    if (!append) return;
+    unanswered += 1;
+    void perform(context, caller, append).then((response) => {
+      unanswered -= 1;
+      if (!call.cancelled && !call.destroyed) call.write(response);
+      endWhenDone();
+    });
+  });
+  call.on('end', () => {
+    ended = true;
+    endWhenDone();
+  });
+}
+
+/** @returns the append when `request` completes it */
+function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendReq): OpenAppend | undefined {
+  const correlationId = request.getCorrelationId() ?? new sharedPb.UUID();
+  const key = Buffer.from(correlationId.serializeBinary()).toString('latin1');
+  const append: OpenAppend = open.get(key) ?? { correlationId, stream: '', expected: 'any', events: [], refusal: undefined };
+  open.set(key, append);
+  try {
+    const options = request.getOptions();
+    if (options) {
+      append.stream = streamNameOf(options.getStreamIdentifier());
+      append.expected = expectedOf(options, options.hasStreamPosition() ? options.getStreamPosition() : undefined);
+    }
+    for (const message of request.getProposedMessagesList()) append.events.push(proposedEventOf(message));
+  } catch (error) {
+    append.refusal ??= error;
+  }
+  if (!request.getIsFinal()) return undefined;
+  open.delete(key);
+  return append;
+}
+
+async function perform(context: ServerContext, caller: Principal, append: OpenAppend): Promise<streamsPb.BatchAppendResp> {
+  const response = new streamsPb.BatchAppendResp();
+  response.setCorrelationId(append.correlationId);
+  response.setStreamIdentifier(streamIdentifier(append.stream));
+  echoExpected(response, append.expected);
+  try {
+    if (append.refusal) throw append.refusal;
+    if (!append.stream) throw new InvalidArgument('options: the first message of an append needs them');
+    authorizeAppend(context, caller, append.stream);
+    checkSizes(append.stream, append.events, context.limits);
+    response.setSuccess(successOf(await context.store.append(append.stream, append.events, append.expected)));
+  } catch (error) {
+    response.setError(errorOf(error));
+  }
+  return response;
+}
+
+function successOf(result: AppendResult): streamsPb.BatchAppendResp.Success {
+  const success = new streamsPb.BatchAppendResp.Success();
+  if (result.revision < 0) {
+    success.setNoStream(new emptyPb.Empty());
+    success.setNoPosition(new emptyPb.Empty());
+    return success;
+  }
+  const position = new sharedPb.AllStreamPosition();
+  position.setCommitPosition(String(result.position));
+  position.setPreparePosition(String(result.position));
+  success.setCurrentRevision(String(result.revision));
+  success.setPosition(position);
+  return success;
+}
+
+function echoExpected(response: streamsPb.BatchAppendResp, expected: Expected): void {
+  if (expected === 'any') response.setAny(new emptyPb.Empty());
+  else if (expected === 'no_stream') response.setNoStream(new emptyPb.Empty());
+  else if (expected === 'stream_exists') response.setStreamExists(new emptyPb.Empty());
+  else response.setStreamPosition(String(expected));
+}
+
+function errorOf(error: unknown): statusPb.Status {
+  const { code, details } = toStatus(error);
+  const result = new statusPb.Status();
+  // google.rpc.Code has the numbers of gRPC's own status codes.
+  result.setCode(code as number as never);
+  result.setMessage(details);
+  const any = new anyPb.Any();
+  any.pack(...detailsOf(error, details));
+  result.setDetails(any);
+  return result;
+}
+
+function detailsOf(error: unknown, text: string): [bytes: Uint8Array, type: string] {
+  if (error instanceof WrongExpectedVersion) {
+    return [wrongVersionDetails(error).serializeBinary(), 'event_store.client.WrongExpectedVersion'];
+  }
+  if (error instanceof StreamDeleted) {
+    const message = new sharedPb.StreamDeleted();
+    message.setStreamIdentifier(streamIdentifier(error.stream));
+    return [message.serializeBinary(), 'event_store.client.StreamDeleted'];
+  }
+  if (error instanceof AccessDenied || error instanceof Unauthenticated) {
+    return [new sharedPb.AccessDenied().serializeBinary(), 'event_store.client.AccessDenied'];
+  }
+  if (error instanceof MaximumAppendSizeExceeded) {
+    const message = new sharedPb.MaximumAppendSizeExceeded();
+    message.setMaxappendsize(error.maxBytes);
+    return [message.serializeBinary(), 'event_store.client.MaximumAppendSizeExceeded'];
+  }
+  // Not "Unknown": the client drops the text of that one, and the text says what to do about it.
+  const message = new sharedPb.BadRequest();
+  message.setMessage(text);
+  return [message.serializeBinary(), 'event_store.client.BadRequest'];
+}
+
+function wrongVersionDetails(error: WrongExpectedVersion): sharedPb.WrongExpectedVersion {
+  const message = new sharedPb.WrongExpectedVersion();
+  if (error.actual >= 0) message.setCurrentStreamRevision(String(error.actual));
+  else message.setCurrentNoStream(new emptyPb.Empty());
+  if (error.expected === 'any') message.setExpectedAny(new emptyPb.Empty());
+  else if (error.expected === 'no_stream') message.setExpectedNoStream(new emptyPb.Empty());
+  else if (error.expected === 'stream_exists') message.setExpectedStreamExists(new emptyPb.Empty());
+  else message.setExpectedStreamPosition(String(error.expected));
+  return message;
+}

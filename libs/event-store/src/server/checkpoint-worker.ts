@@ -1,0 +1,13 @@
+import Database from 'better-sqlite3';
+import { parentPort, workerData } from 'node:worker_threads';
+
+const database = new Database((workerData as { file: string }).file);
+database.pragma('synchronous = FULL');
+parentPort!.on('message', () => {
+  try {
+    database.pragma('wal_checkpoint(PASSIVE)');
+  } catch {
+    // Busy or full disk: the next round tries again.
+  }
+  parentPort!.postMessage('done');
+});

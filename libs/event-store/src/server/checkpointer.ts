@@ -1,0 +1,69 @@
+import type Database from 'better-sqlite3';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { DATABASE_FILE } from './database.js';
+
+const PASSIVE_ABOVE_BYTES = 4 << 20;
+const RESTART_ABOVE_BYTES = 64 << 20;
+/** Looking at the file after every commit would cost more than it tells. */
+const COMMITS_BETWEEN_LOOKS = 8;
+
+/**
+ * Moves committed pages from the write-ahead log into the database on a thread of its own, so that no append waits
+ * for it. Only when writes never pause and the log keeps growing does the writer itself restart it, right after a
+ * round of the thread has left little to do.
+ */
+export class Checkpointer {
+  private readonly walFile: string;
+  private readonly worker: Worker;
+  private commits = 0;
+  private busy = false;
+
+  constructor(
+    private readonly database: Database.Database,
+    folder: string,
+  ) {
+    const file = join(folder, DATABASE_FILE);
+    this.walFile = `${file}-wal`;
+    this.worker = new Worker(new URL('./checkpoint-worker.js', import.meta.url), { workerData: { file } });
+    this.worker.on('message', () => this.roundDone());
+    // A thread that failed only means that the log grows until the next start; appends go on.
+    this.worker.on('error', () => (this.busy = true));
+    this.worker.unref();
+  }
+
+  committed(): void {
+    this.commits += 1;
+    if (this.busy || this.commits % COMMITS_BETWEEN_LOOKS !== 0 || this.walBytes() < PASSIVE_ABOVE_BYTES) return;
+    this.busy = true;
+    this.worker.postMessage('checkpoint');
+  }
+
+  async close(): Promise<void> {
+    await this.worker.terminate();
+    try {
+      this.database.pragma('wal_checkpoint(TRUNCATE)');
+    } catch {
+      // A full disk or a reader elsewhere: the log stays and is replayed at the next start.
+    }
+  }
+
+  private roundDone(): void {
+    this.busy = false;
+    if (this.walBytes() < RESTART_ABOVE_BYTES) return;
+    try {
+      // Without waiting: a backup that reads from the log may hold it for long, and appends must not wait for that.
+      this.database.pragma('busy_timeout = 0');
+      this.database.pragma('wal_checkpoint(RESTART)');
+    } catch {
+      // As above: not being able to shorten the log must not fail anything.
+    } finally {
+      this.database.pragma('busy_timeout = 5000');
+    }
+  }
+
+  private walBytes(): number {
+    return statSync(this.walFile, { throwIfNoEntry: false })?.size ?? 0;
+  }
+}

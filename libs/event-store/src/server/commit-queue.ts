@@ -1,0 +1,93 @@
+import type { EventLog } from './event-log.js';
+import { Refusal } from './refusals.js';
+import { StoreError, toStoreError } from './store-error.js';
+
+interface Pending {
+  run: () => unknown;
+  resolve: (value: never) => void;
+  reject: (error: unknown) => void;
+}
+
+/** Keeps one transaction from growing without bound under load; what is left over goes into the next. */
+const MAX_GROUP = 512;
+
+/**
+ * Group commit. Writes that arrive in the same turn of the event loop share one transaction and so one fsync.
+ * An answer is given only after the commit that holds it.
+ */
+export class CommitQueue {
+  private pending: Pending[] = [];
+  private scheduled = false;
+  private closed = false;
+
+  constructor(
+    private readonly log: EventLog,
+    /** Called after each commit with the streams written. */
+    private readonly committed: (streams: ReadonlySet<string>) => void,
+  ) {}
+
+  submit<T>(run: () => T): Promise<T> {
+    if (this.closed) return Promise.reject(new StoreError('STORE_STOPPING', 'the event store is stopping'));
+    return new Promise<T>((resolve, reject) => {
+      this.pending.push({ run, resolve, reject });
+      this.schedule();
+    });
+  }
+
+  /** Commits what was accepted, then accepts nothing more. */
+  close(): void {
+    this.closed = true;
+    while (this.pending.length > 0) this.commitNext();
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
+      this.commitNext();
+      if (this.pending.length > 0) this.schedule();
+    });
+  }
+
+  private commitNext(): void {
+    const group = this.pending.splice(0, MAX_GROUP);
+    if (group.length === 0) return;
+    if (this.commitTogether(group)) return;
+    // One write failed for a reason of the disk or the database. Each gets its own transaction, so that one too
+    // large for what is left of the disk does not take the others down with it.
+    if (group.length > 1) for (const one of group) this.commitTogether([one]);
+  }
+
+  /** @returns false when the transaction was rolled back and its members still wait for an answer */
+  private commitTogether(group: Pending[]): boolean {
+    const { database } = this.log;
+    const answers: (() => void)[] = [];
+    try {
+      database.exec('BEGIN IMMEDIATE');
+      for (const one of group) answers.push(answerOf(one));
+      database.exec('COMMIT');
+    } catch (error) {
+      if (database.inTransaction) database.exec('ROLLBACK');
+      this.log.reload();
+      if (group.length > 1) return false;
+      group[0]!.reject(toStoreError(error));
+      return true;
+    }
+    const touched = new Set(this.log.touched);
+    this.log.touched.clear();
+    for (const answer of answers) answer();
+    if (touched.size > 0) this.committed(touched);
+    return true;
+  }
+}
+
+function answerOf(one: Pending): () => void {
+  try {
+    const value = one.run();
+    return () => one.resolve(value as never);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return () => one.reject(error);
+  }
+}

@@ -1,0 +1,139 @@
+import Database from 'better-sqlite3';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { StoreError, toStoreError } from './store-error.js';
+
+export const DATABASE_FILE = 'events.db';
+const LOCK_FILE = 'lock.db';
+export const SCHEMA_VERSION = 1;
+
+/**
+ * `position` orders all events; it grows by the size of each event, so it is sparse like a byte offset.
+ * `revision` counts within a stream. `checksum` covers every other column, so a flipped byte in the file is found.
+ * A stream's last revision is not stored: the index gives it, and what is not written can't disagree.
+ */
+const SCHEMA = `
+  CREATE TABLE store_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    tombstoned INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE TABLE events (
+    position INTEGER PRIMARY KEY,
+    stream_id INTEGER NOT NULL REFERENCES streams (id),
+    revision INTEGER NOT NULL,
+    event_id BLOB NOT NULL,
+    type TEXT NOT NULL,
+    is_json INTEGER NOT NULL,
+    created_us INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    metadata BLOB NOT NULL,
+    checksum INTEGER NOT NULL
+  );
+  CREATE UNIQUE INDEX events_by_revision ON events (stream_id, revision);
+  CREATE INDEX events_by_id ON events (stream_id, event_id);
+  CREATE TABLE persistent_subscriptions (
+    source TEXT NOT NULL,
+    group_name TEXT NOT NULL,
+    definition TEXT NOT NULL,
+    PRIMARY KEY (source, group_name)
+  ) WITHOUT ROWID;
+`;
+
+/** One process per folder: the lock is a file lock of the operating system, so it dies with its holder. */
+export class FolderLock {
+  private constructor(private readonly database: Database.Database) {}
+
+  static acquire(folder: string): FolderLock {
+    let database: Database.Database | undefined;
+    try {
+      database = new Database(join(folder, LOCK_FILE), { timeout: 0 });
+      database.exec('BEGIN EXCLUSIVE');
+      return new FolderLock(database);
+    } catch (error) {
+      database?.close();
+      const named = toStoreError(error);
+      if (named.code !== 'STORE_LOCKED') throw named;
+      throw new StoreError('STORE_LOCKED', `another process has the event store in "${folder}" open`, { cause: error });
+    }
+  }
+
+  release(): void {
+    this.database.close();
+  }
+}
+
+export function createFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    const named = toStoreError(error);
+    if (named.code !== 'STORE_FAILED') throw named;
+    throw new StoreError('STORE_FOLDER_UNUSABLE', `"${folder}" can't be the folder of an event store: ${named.message}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Opens the one writing connection. The caller holds the folder's lock. */
+export function openForWriting(folder: string): Database.Database {
+  const file = join(folder, DATABASE_FILE);
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(file, { timeout: 5000 });
+    checkVersion(database, file);
+    database.pragma('journal_mode = WAL');
+    // FULL makes every commit durable before it is acknowledged, also when the machine loses power.
+    database.pragma('synchronous = FULL');
+    // The checkpointer thread does this off the path of appends.
+    database.pragma('wal_autocheckpoint = 0');
+    database.pragma('cache_size = -65536');
+    database.pragma('temp_store = MEMORY');
+    if (database.pragma('user_version', { simple: true }) === 0) createSchema(database);
+    return database;
+  } catch (error) {
+    database?.close();
+    throw toStoreError(error);
+  }
+}
+
+/** Opens an existing store beside its server, for statistics, backups and checks. */
+export function openForReading(folder: string): Database.Database {
+  const file = join(folder, DATABASE_FILE);
+  if (!existsSync(file)) throw new StoreError('STORE_NOT_FOUND', `there is no event store in "${folder}"`);
+  return openFileForReading(file);
+}
+
+export function openFileForReading(file: string): Database.Database {
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(file, { readonly: true, fileMustExist: true, timeout: 5000 });
+    checkVersion(database, file);
+    return database;
+  } catch (error) {
+    database?.close();
+    throw toStoreError(error);
+  }
+}
+
+function checkVersion(database: Database.Database, file: string): void {
+  const version = database.pragma('user_version', { simple: true }) as number;
+  if (version > SCHEMA_VERSION) {
+    throw new StoreError(
+      'STORE_SCHEMA_TOO_NEW',
+      `"${file}" has schema version ${version}; this release reads up to ${SCHEMA_VERSION}: use a newer release`,
+    );
+  }
+}
+
+function createSchema(database: Database.Database): void {
+  database.transaction(() => {
+    database.exec(SCHEMA);
+    const put = database.prepare('INSERT INTO store_info (key, value) VALUES (?, ?)');
+    put.run('store_id', randomUUID());
+    put.run('created_at', new Date().toISOString());
+    database.pragma(`user_version = ${SCHEMA_VERSION}`);
+  })();
+}

@@ -1,0 +1,55 @@
+import { InvalidArgument } from './refusals.js';
+
+/** Decides by stream name and event type whether an event of $all is wanted. */
+export type EventFilter = (stream: string, type: string) => boolean;
+
+export interface FilterDefinition {
+  on: 'stream' | 'type';
+  regex: string;
+  prefixes: string[];
+}
+
+/** The messages of reads and of persistent subscriptions differ in class but not in shape. */
+interface ExpressionMessage {
+  getRegex(): string;
+  getPrefixList(): string[];
+}
+interface FilterMessage {
+  getStreamIdentifier(): ExpressionMessage | undefined;
+  getEventType(): ExpressionMessage | undefined;
+}
+
+export function filterDefinitionOf(message: FilterMessage | undefined): FilterDefinition | undefined {
+  const onStream = message?.getStreamIdentifier();
+  const expression = onStream ?? message?.getEventType();
+  if (!expression) return undefined;
+  return { on: onStream ? 'stream' : 'type', regex: expression.getRegex(), prefixes: expression.getPrefixList() };
+}
+
+/** @throws InvalidArgument when the regular expression can't be compiled */
+export function compileFilter(definition: FilterDefinition | undefined): EventFilter | undefined {
+  if (!definition) return undefined;
+  const matches = compileExpression(definition);
+  return definition.on === 'stream' ? (stream) => matches(stream) : (_stream, type) => matches(type);
+}
+
+function compileExpression({ regex, prefixes }: FilterDefinition): (text: string) => boolean {
+  if (prefixes.length > 0) return (text) => prefixes.some((prefix) => text.startsWith(prefix));
+  if (!regex) return () => true;
+  let pattern: RegExp;
+  try {
+    pattern = new RegExp(regex, 'u');
+  } catch {
+    pattern = compileLoosely(regex);
+  }
+  return (text) => pattern.test(text);
+}
+
+/** Escapes that other dialects allow ("\-") are errors in unicode mode only. */
+function compileLoosely(regex: string): RegExp {
+  try {
+    return new RegExp(regex);
+  } catch (error) {
+    throw new InvalidArgument(`the filter's regular expression "${regex}" is not valid: ${(error as Error).message}`);
+  }
+}

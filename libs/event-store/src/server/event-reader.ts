@@ -1,0 +1,162 @@
+import type Database from 'better-sqlite3';
+import { checksumOf, nowUs, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { EventCorrupt } from './refusals.js';
+import type { EventFilter } from './event-filter.js';
+import type { StreamHead, StreamHeads } from './stream-heads.js';
+
+interface EventRow {
+  position: number;
+  stream_id: number;
+  revision: number;
+  event_id: Buffer;
+  type: string;
+  is_json: number;
+  created_us: number;
+  data: Buffer;
+  metadata: Buffer;
+  checksum: number;
+}
+
+export type Direction = 'forwards' | 'backwards';
+
+/** A chunk of $all: what passed the filter, and how far the scan went. */
+export interface AllChunk {
+  records: EventRecord[];
+  /** Position of the last event looked at; undefined when there was none. */
+  scannedTo: number | undefined;
+  considered: number;
+  /** Nothing lies beyond this chunk at the moment. */
+  atEnd: boolean;
+}
+
+const CHUNK_EVENTS = 512;
+/** A chunk is held in memory: with events of up to 16 MB a count alone would not bound it. */
+const CHUNK_BYTES = 1 << 20;
+const COLUMNS = 'position, stream_id, revision, event_id, type, is_json, created_us, data, metadata, checksum';
+/** Above the revision of a tombstone's event, which stream reads never show. */
+const BELOW_TOMBSTONE = `revision < ${TOMBSTONE_REVISION}`;
+
+/** The reading half of the store. Each call is one short query; callers go on from where a chunk ended. */
+export class EventReader {
+  private readonly forwards;
+  private readonly backwards;
+  private readonly allForwards;
+  private readonly allBackwards;
+  private readonly scanForwards;
+  private readonly scanBackwards;
+  private readonly byPosition;
+
+  constructor(
+    database: Database.Database,
+    private readonly heads: StreamHeads,
+  ) {
+    const prepare = (where: string) => database.prepare<unknown[], EventRow>(`SELECT ${COLUMNS} FROM events WHERE ${where}`);
+    const scan = (where: string) =>
+      database.prepare<unknown[], [number, number, string]>(`SELECT position, stream_id, type FROM events WHERE ${where}`).raw();
+    this.forwards = prepare(`stream_id = ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision LIMIT ?`);
+    this.backwards = prepare(
+      `stream_id = ? AND revision <= ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision DESC LIMIT ?`,
+    );
+    this.allForwards = prepare('position >= ? ORDER BY position LIMIT ?');
+    this.allBackwards = prepare('position < ? ORDER BY position DESC LIMIT ?');
+    this.scanForwards = scan('position >= ? ORDER BY position LIMIT ?');
+    this.scanBackwards = scan('position < ? ORDER BY position DESC LIMIT ?');
+    this.byPosition = prepare('position = ?');
+  }
+
+  /** The first revision that $maxCount and $tb leave visible. */
+  firstVisible(head: StreamHead): number {
+    const { maxCount, truncateBefore } = this.heads.metadataOf(head);
+    const byCount = maxCount === undefined ? 0 : head.lastRevision - maxCount + 1;
+    return Math.max(0, truncateBefore, byCount);
+  }
+
+  /** @param from inclusive; @returns events in reading order, none when nothing is left */
+  readStream(head: StreamHead, from: number, direction: Direction, limit: number): { records: EventRecord[]; next: number } {
+    const first = this.firstVisible(head);
+    const maxAge = this.heads.metadataOf(head).maxAgeSeconds;
+    const oldestUs = maxAge === undefined ? 0 : nowUs() - maxAge * 1e6;
+    const count = Math.min(limit, CHUNK_EVENTS);
+    const rows =
+      direction === 'forwards'
+        ? this.forwards.iterate(head.id, Math.max(from, first), count)
+        : this.backwards.iterate(head.id, from, first, count);
+    const step = direction === 'forwards' ? 1 : -1;
+    const read = takeChunk(rows);
+    const last = read.at(-1);
+    const records = read.filter((row) => row.created_us >= oldestUs).map((row) => this.toRecord(row));
+    return { records, next: last ? last.revision + step : -1 };
+  }
+
+  /** One event of a stream, or undefined when it is hidden or was never there. */
+  readOne(stream: string, revision: number): EventRecord | undefined {
+    const head = this.heads.find(stream);
+    if (!head || head.tombstoned) return undefined;
+    return this.readStream(head, revision, 'forwards', 1).records.find((record) => record.revision === revision);
+  }
+
+  /**
+   * @param from forwards: first position to look at; backwards: positions below it
+   * @param limit most events to return; @param window most events to look at
+   */
+  readAll(from: number, direction: Direction, filter: EventFilter | undefined, limit: number, window: number): AllChunk {
+    return filter
+      ? this.scanAll(from, direction, filter, limit, Math.min(window, 2048))
+      : this.plainAll(from, direction, Math.min(limit, window, CHUNK_EVENTS));
+  }
+
+  private plainAll(from: number, direction: Direction, count: number): AllChunk {
+    const rows = takeChunk((direction === 'forwards' ? this.allForwards : this.allBackwards).iterate(from, count));
+    return {
+      records: rows.map((row) => this.toRecord(row)),
+      scannedTo: rows.at(-1)?.position,
+      considered: rows.length,
+      atEnd: rows.length === 0,
+    };
+  }
+
+  /** Looks at names and types only and fetches what passes: a filter that passes little costs little. */
+  private scanAll(from: number, direction: Direction, filter: EventFilter, limit: number, window: number): AllChunk {
+    const chunk: AllChunk = { records: [], scannedTo: undefined, considered: 0, atEnd: true };
+    const rows = (direction === 'forwards' ? this.scanForwards : this.scanBackwards).all(from, window);
+    let bytes = 0;
+    for (const [position, streamId, type] of rows) {
+      if (chunk.records.length >= Math.min(limit, CHUNK_EVENTS) || bytes >= CHUNK_BYTES) break;
+      chunk.scannedTo = position;
+      chunk.considered += 1;
+      chunk.atEnd = false;
+      if (!filter(this.heads.nameOf(streamId), type)) continue;
+      const record = this.toRecord(this.byPosition.get(position)!);
+      bytes += record.data.length + record.metadata.length;
+      chunk.records.push(record);
+    }
+    return chunk;
+  }
+
+  private toRecord(row: EventRow): EventRecord {
+    const record: EventRecord = {
+      position: row.position,
+      stream: this.heads.nameOf(row.stream_id),
+      revision: row.revision,
+      eventId: row.event_id,
+      type: row.type,
+      isJson: row.is_json === 1,
+      createdUs: row.created_us,
+      data: row.data,
+      metadata: row.metadata,
+    };
+    if (checksumOf(record.stream, record) !== row.checksum) throw new EventCorrupt(record.stream, record.revision);
+    return record;
+  }
+}
+
+function takeChunk(rows: IterableIterator<EventRow>): EventRow[] {
+  const taken: EventRow[] = [];
+  let bytes = 0;
+  for (const row of rows) {
+    taken.push(row);
+    bytes += row.data.length + row.metadata.length;
+    if (bytes >= CHUNK_BYTES) break;
+  }
+  return taken;
+}

@@ -1,0 +1,57 @@
+import type { handleUnaryCall, MethodDefinition } from '@grpc/grpc-js';
+import { featuresPb, gossipGrpc, gossipPb, persistentGrpc, sharedPb, streams2Grpc, streamsGrpc } from './pb.js';
+import type { ServerContext } from './context.js';
+import { randomUUID } from 'node:crypto';
+
+/** The release of the protocol's server whose behaviour this one follows. */
+const SERVER_VERSION = '26.1.0';
+/** Clients ask for these per method; persistent subscriptions exist on streams and on $all. */
+const PERSISTENT_FEATURES = ['stream', 'all'];
+
+export function featuresHandlers() {
+  const response = supportedMethods();
+  const getSupportedMethods: handleUnaryCall<sharedPb.Empty, featuresPb.SupportedMethods> = (_call, callback) =>
+    callback(null, response);
+  return { getSupportedMethods };
+}
+
+function supportedMethods(): featuresPb.SupportedMethods {
+  const response = new featuresPb.SupportedMethods();
+  response.setEventStoreServerVersion(SERVER_VERSION);
+  const add = (service: object, features: string[] = []) => {
+    for (const { path } of Object.values(service) as MethodDefinition<unknown, unknown>[]) {
+      const [, serviceName = '', methodName = ''] = path.split('/');
+      const method = new featuresPb.SupportedMethod();
+      method.setServiceName(serviceName.toLowerCase());
+      method.setMethodName(methodName.toLowerCase());
+      method.setFeaturesList(features);
+      response.addMethods(method);
+    }
+  };
+  add(streamsGrpc.StreamsService);
+  add(persistentGrpc.PersistentSubscriptionsService, PERSISTENT_FEATURES);
+  add(streams2Grpc.StreamsServiceService);
+  add(gossipGrpc.GossipService);
+  return response;
+}
+
+/** A cluster of one, which leads. */
+export function gossipHandlers(context: ServerContext) {
+  const instanceId = new sharedPb.UUID();
+  instanceId.setString(randomUUID());
+  const read: handleUnaryCall<sharedPb.Empty, gossipPb.ClusterInfo> = (_call, callback) => {
+    const endPoint = new gossipPb.EndPoint();
+    endPoint.setAddress(context.advertised.host);
+    endPoint.setPort(context.advertised.port);
+    const member = new gossipPb.MemberInfo();
+    member.setInstanceId(instanceId);
+    member.setTimeStamp(`${Date.now()}0000`);
+    member.setState(gossipPb.MemberInfo.VNodeState.LEADER);
+    member.setIsAlive(true);
+    member.setHttpEndPoint(endPoint);
+    const info = new gossipPb.ClusterInfo();
+    info.addMembers(member);
+    callback(null, info);
+  };
+  return { read };
+}

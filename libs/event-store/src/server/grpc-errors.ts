@@ -1,0 +1,77 @@
+import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
+import {
+  AccessDenied,
+  EventCorrupt,
+  EventTooLarge,
+  InvalidArgument,
+  MaximumAppendSizeExceeded,
+  StreamDeleted,
+  Unauthenticated,
+  WrongExpectedVersion,
+  type Expected,
+} from './refusals.js';
+import { toStoreError, type StoreErrorCode } from './store-error.js';
+
+export type StatusReply = Pick<ServiceError, 'code' | 'details' | 'metadata' | 'message' | 'name'>;
+
+/** What the protocol writes for an expected version that is no number. */
+export function expectedToNumber(expected: Expected): number {
+  if (expected === 'any') return -2;
+  if (expected === 'no_stream') return -1;
+  if (expected === 'stream_exists') return -4;
+  return expected;
+}
+
+/** Any error of the store as a gRPC status; the client picks its error class by the trailer "exception". */
+export function toStatus(error: unknown): StatusReply {
+  if (isStatus(error)) return error;
+  if (error instanceof WrongExpectedVersion) {
+    return reply(status.FAILED_PRECONDITION, error.message, 'wrong-expected-version', {
+      'stream-name': error.stream,
+      'expected-version': String(expectedToNumber(error.expected)),
+      ...(error.actual >= 0 ? { 'actual-version': String(error.actual) } : {}),
+    });
+  }
+  if (error instanceof StreamDeleted) {
+    return reply(status.FAILED_PRECONDITION, error.message, 'stream-deleted', { 'stream-name': error.stream });
+  }
+  if (error instanceof AccessDenied) return reply(status.PERMISSION_DENIED, error.message, 'access-denied');
+  if (error instanceof Unauthenticated) return reply(status.UNAUTHENTICATED, error.message);
+  if (error instanceof MaximumAppendSizeExceeded) {
+    return reply(status.INVALID_ARGUMENT, error.message, 'maximum-append-size-exceeded', {
+      'maximum-append-size': String(error.maxBytes),
+    });
+  }
+  if (error instanceof InvalidArgument || error instanceof EventTooLarge) return reply(status.INVALID_ARGUMENT, error.message);
+  if (error instanceof EventCorrupt) return reply(status.UNKNOWN, error.message, 'event-corrupt');
+  const failure = toStoreError(error);
+  return reply(CODE_OF_FAILURE[failure.code] ?? status.UNKNOWN, `${failure.code}: ${failure.message}`);
+}
+
+const CODE_OF_FAILURE: Partial<Record<StoreErrorCode, status>> = {
+  STORE_STOPPING: status.UNAVAILABLE,
+  STORE_DISK_FULL: status.RESOURCE_EXHAUSTED,
+  STORE_READ_ONLY: status.FAILED_PRECONDITION,
+};
+
+export function reply(
+  code: status,
+  message: string,
+  exception?: string,
+  trailers: Record<string, string> = {},
+): StatusReply {
+  const metadata = new Metadata();
+  if (exception) metadata.set('exception', exception);
+  for (const [name, value] of Object.entries(trailers)) metadata.set(name, asciiOf(value));
+  return { name: 'Error', code, message, details: message, metadata };
+}
+
+/** Trailers are ASCII: other text travels percent-encoded. */
+function asciiOf(text: string): string {
+  return /^[\x20-\x7e]*$/.test(text) ? text : encodeURIComponent(text);
+}
+
+function isStatus(error: unknown): error is StatusReply {
+  const candidate = error as Partial<StatusReply>;
+  return typeof candidate?.code === 'number' && candidate.metadata instanceof Metadata;
+}

@@ -1,0 +1,132 @@
+import { Metadata, type ServerWritableStream } from '@grpc/grpc-js';
+import type { ServerContext } from './context.js';
+import { writeChunk } from './backpressure.js';
+import { toStatus } from './grpc-errors.js';
+import { compileFilter, filterDefinitionOf, type EventFilter } from './event-filter.js';
+import type { Direction } from './event-reader.js';
+import type { EventRecord } from './event-record.js';
+import { encodeReadEvent } from './event-encoding.js';
+import { resolveLink } from './links.js';
+import { clampToSafe, streamIdentifier, streamNameOf } from './messages.js';
+import { streamsPb } from './pb.js';
+import { InvalidArgument, StreamDeleted } from './refusals.js';
+import { subscribeToAll, subscribeToStream } from './subscriptions.js';
+
+export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Buffer | streamsPb.ReadResp>;
+
+/** A Read request in the store's own terms. */
+export interface ReadRequest {
+  /** undefined reads $all. */
+  stream: string | undefined;
+  from: 'start' | 'end' | number;
+  direction: Direction;
+  limit: number;
+  filter: EventFilter | undefined;
+  /** Events looked at between two checkpoints of a filtered subscription. */
+  checkpointInterval: number;
+  encode: (record: EventRecord) => Buffer;
+  compatibility: number;
+}
+
+const DEFAULT_SEARCH_WINDOW = 32;
+
+/** Streams/Read: reads and subscriptions share one RPC. */
+export async function handleRead(context: ServerContext, call: ReadCall): Promise<void> {
+  // Headers at once: a client that delays its acknowledgements would otherwise hold a short answer for some 40 ms.
+  call.sendMetadata(new Metadata());
+  try {
+    const options = call.request.getOptions();
+    if (!options) throw new InvalidArgument('options: a read needs them');
+    const request = parseRequest(context, options);
+    const caller = context.access.callerOf(call.metadata);
+    context.access.check(caller, request.stream ?? '$all', 'read');
+    if (options.hasSubscription()) {
+      await (request.stream === undefined ? subscribeToAll : subscribeToStream)(context, call, request);
+    } else {
+      await (request.stream === undefined ? readAll(context, call, request) : readStream(context, call, request, request.stream));
+    }
+    call.end();
+  } catch (error) {
+    call.emit('error', toStatus(error));
+  }
+}
+
+function parseRequest(context: ServerContext, options: streamsPb.ReadReq.Options): ReadRequest {
+  const stream = options.getStream();
+  const filter = options.getFilter();
+  const structuredUuid = options.getUuidOption()?.hasStructured() ?? false;
+  const resolveLinks = options.getResolveLinks();
+  const window = filter?.hasMax() ? filter.getMax() : DEFAULT_SEARCH_WINDOW;
+  return {
+    stream: stream ? streamNameOf(stream.getStreamIdentifier()) : undefined,
+    from: stream ? startOfStream(stream) : startOfAll(options.getAll()),
+    direction: options.getReadDirection() === streamsPb.ReadReq.Options.ReadDirection.BACKWARDS ? 'backwards' : 'forwards',
+    limit: options.hasCount() ? clampToSafe(options.getCount()) : Number.MAX_SAFE_INTEGER,
+    filter: compileFilter(filterDefinitionOf(filter)),
+    checkpointInterval: window * Math.max(1, filter?.getCheckpointintervalmultiplier() ?? 1),
+    encode: (record) =>
+      encodeReadEvent(resolveLinks ? resolveLink(context.store.reader, record) : { event: record }, structuredUuid),
+    compatibility: options.getControlOption()?.getCompatibility() ?? 0,
+  };
+}
+
+function startOfStream(options: streamsPb.ReadReq.Options.StreamOptions): ReadRequest['from'] {
+  if (options.hasRevision()) return clampToSafe(options.getRevision());
+  return options.hasEnd() ? 'end' : 'start';
+}
+
+function startOfAll(options: streamsPb.ReadReq.Options.AllOptions | undefined): ReadRequest['from'] {
+  const position = options?.getPosition();
+  if (position) return clampToSafe(position.getCommitPosition());
+  return options?.hasEnd() ? 'end' : 'start';
+}
+
+async function readStream(context: ServerContext, call: ReadCall, request: ReadRequest, stream: string): Promise<void> {
+  const { log, reader } = context.store;
+  const head = log.heads.find(stream);
+  if (head?.tombstoned) throw new StreamDeleted(stream);
+  if (!head || head.lastRevision < 0 || log.heads.metadataOf(head).softDeleted) {
+    call.write(streamNotFound(stream));
+    return;
+  }
+  const { direction } = request;
+  let next = request.from === 'start' ? 0 : request.from === 'end' ? head.lastRevision : request.from;
+  if (direction === 'forwards' && request.from === 'end') next = head.lastRevision + 1;
+  let left = request.limit;
+  while (left > 0 && next >= 0) {
+    const chunk = reader.readStream(head, next, direction, left);
+    next = chunk.next;
+    left -= chunk.records.length;
+    if (!(await writeChunk(call, chunk.records.map(request.encode)))) return;
+  }
+  if (request.compatibility >= 1) call.write(lastStreamPosition(head.lastRevision));
+}
+
+async function readAll(context: ServerContext, call: ReadCall, request: ReadRequest): Promise<void> {
+  const { direction, filter } = request;
+  const edge = direction === 'forwards' ? 0 : Number.MAX_SAFE_INTEGER;
+  const empty = request.from === (direction === 'forwards' ? 'end' : 'start');
+  let from = typeof request.from === 'number' ? request.from : edge;
+  let left = empty ? 0 : request.limit;
+  while (left > 0) {
+    const chunk = context.store.reader.readAll(from, direction, filter, left, Number.MAX_SAFE_INTEGER);
+    if (chunk.atEnd || chunk.scannedTo === undefined) return;
+    from = direction === 'forwards' ? chunk.scannedTo + 1 : chunk.scannedTo;
+    left -= chunk.records.length;
+    if (!(await writeChunk(call, chunk.records.map(request.encode)))) return;
+  }
+}
+
+function streamNotFound(stream: string): streamsPb.ReadResp {
+  const notFound = new streamsPb.ReadResp.StreamNotFound();
+  notFound.setStreamIdentifier(streamIdentifier(stream));
+  const response = new streamsPb.ReadResp();
+  response.setStreamNotFound(notFound);
+  return response;
+}
+
+function lastStreamPosition(revision: number): streamsPb.ReadResp {
+  const response = new streamsPb.ReadResp();
+  response.setLastStreamPosition(String(revision));
+  return response;
+}

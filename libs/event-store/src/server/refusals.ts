@@ -1,0 +1,80 @@
+/**
+ * Answers of the store that are no faults: nothing was written, the client learns why. They carry what the wire
+ * needs; `grpc-errors.ts` turns them into trailers.
+ */
+export type Expected = number | 'any' | 'no_stream' | 'stream_exists';
+
+export class Refusal extends Error {}
+
+export class WrongExpectedVersion extends Refusal {
+  constructor(
+    readonly stream: string,
+    readonly expected: Expected,
+    /** -1 when there is no stream. */
+    readonly actual: number,
+  ) {
+    super(
+      `Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${expected}, Actual version: ${actual}`,
+    );
+  }
+}
+
+export class StreamDeleted extends Refusal {
+  constructor(readonly stream: string) {
+    super(`Event stream '${stream}' is deleted.`);
+  }
+}
+
+export class AccessDenied extends Refusal {
+  constructor() {
+    super('Access Denied');
+  }
+}
+
+export class Unauthenticated extends Refusal {
+  constructor() {
+    super('Unauthenticated');
+  }
+}
+
+export class MaximumAppendSizeExceeded extends Refusal {
+  constructor(readonly maxBytes: number) {
+    super(`Maximum Append Size of ${maxBytes} Exceeded.`);
+  }
+}
+
+export class EventTooLarge extends Refusal {
+  constructor(
+    readonly stream: string,
+    readonly eventId: string,
+    readonly sizeBytes: number,
+    readonly maxBytes: number,
+  ) {
+    super(`The size of event ${eventId} (${sizeBytes} bytes) exceeds the maximum of ${maxBytes} bytes`);
+  }
+}
+
+export class InvalidArgument extends Refusal {}
+
+export interface ConsistencyViolation {
+  checkIndex: number;
+  stream: string;
+  expected: Expected;
+  actual: number;
+}
+
+export class ConsistencyViolated extends Refusal {
+  constructor(readonly violations: ConsistencyViolation[]) {
+    super('One or more consistency checks failed; nothing was appended');
+  }
+}
+
+/** A stored event whose bytes no longer match its checksum. */
+export class EventCorrupt extends Refusal {
+  constructor(
+    readonly stream: string,
+    readonly revision: number,
+  ) {
+    super(`EVENT_CORRUPT: event ${revision} of stream '${stream}' does not match its checksum; restore a backup`);
+  }
+}

@@ -1,0 +1,59 @@
+import type Database from 'better-sqlite3';
+import { CommitQueue } from './commit-queue.js';
+import { Checkpointer } from './checkpointer.js';
+import { createFolder, FolderLock, openForWriting } from './database.js';
+import { EventLog, type AppendResult } from './event-log.js';
+import { EventReader } from './event-reader.js';
+import type { ProposedEvent } from './event-record.js';
+import type { Expected } from './refusals.js';
+import { WakeUps } from './wake-ups.js';
+
+/** An open store: its folder's lock, its database, and the one path by which anything is written. */
+export class Store {
+  readonly log: EventLog;
+  readonly reader: EventReader;
+  readonly wakeUps = new WakeUps();
+  private readonly queue: CommitQueue;
+  private readonly checkpointer: Checkpointer;
+
+  private constructor(
+    private readonly lock: FolderLock,
+    readonly database: Database.Database,
+    folder: string,
+  ) {
+    this.log = new EventLog(database);
+    this.reader = new EventReader(database, this.log.heads);
+    this.checkpointer = new Checkpointer(database, folder);
+    this.queue = new CommitQueue(this.log, (streams) => {
+      this.wakeUps.committed(streams);
+      this.checkpointer.committed();
+    });
+  }
+
+  static open(folder: string): Store {
+    createFolder(folder);
+    const lock = FolderLock.acquire(folder);
+    try {
+      return new Store(lock, openForWriting(folder), folder);
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  append(stream: string, events: ProposedEvent[], expected: Expected): Promise<AppendResult> {
+    return this.queue.submit(() => this.log.append(stream, events, expected));
+  }
+
+  /** Runs `write` inside a transaction; it must check everything before it writes anything. */
+  transact<T>(write: (log: EventLog) => T): Promise<T> {
+    return this.queue.submit(() => write(this.log));
+  }
+
+  async close(): Promise<void> {
+    this.queue.close();
+    await this.checkpointer.close();
+    this.database.close();
+    this.lock.release();
+  }
+}

@@ -1,0 +1,107 @@
+import type Database from 'better-sqlite3';
+import { TOMBSTONE_REVISION } from './event-record.js';
+import { parseStreamMetadata, type StreamMetadata } from './stream-metadata.js';
+
+export interface StreamHead {
+  id: number;
+  name: string;
+  /** -1 when nothing was ever appended. */
+  lastRevision: number;
+  tombstoned: boolean;
+  /** Loaded on first use; undefined means not loaded. */
+  metadata: StreamMetadata | undefined;
+}
+
+const MAX_CACHED = 50_000;
+
+/** What each stream is at, cached: most appends and wake-ups need no query for it. */
+export class StreamHeads {
+  private readonly byName = new Map<string, StreamHead>();
+  private readonly names = new Map<number, string>();
+  private readonly selectByName;
+  private readonly selectName;
+  private readonly selectLast;
+  private readonly selectLastData;
+  private readonly insert;
+  private readonly markTombstoned;
+
+  constructor(database: Database.Database) {
+    this.selectByName = database.prepare<[string], { id: number; tombstoned: number }>(
+      'SELECT id, tombstoned FROM streams WHERE name = ?',
+    );
+    this.selectName = database.prepare<[number], string>('SELECT name FROM streams WHERE id = ?').pluck();
+    this.selectLast = database
+      .prepare<[number], number>(
+        `SELECT revision FROM events WHERE stream_id = ? AND revision < ${TOMBSTONE_REVISION} ORDER BY revision DESC LIMIT 1`,
+      )
+      .pluck();
+    this.selectLastData = database
+      .prepare<[number], Buffer>('SELECT data FROM events WHERE stream_id = ? ORDER BY revision DESC LIMIT 1')
+      .pluck();
+    this.insert = database.prepare<[string]>('INSERT INTO streams (name) VALUES (?)');
+    this.markTombstoned = database.prepare<[number]>('UPDATE streams SET tombstoned = 1 WHERE id = ?');
+  }
+
+  find(name: string): StreamHead | undefined {
+    const cached = this.byName.get(name);
+    if (cached) return cached;
+    const row = this.selectByName.get(name);
+    if (!row) return undefined;
+    return this.remember({
+      id: row.id,
+      name,
+      lastRevision: this.selectLast.get(row.id) ?? -1,
+      tombstoned: row.tombstoned === 1,
+      metadata: undefined,
+    });
+  }
+
+  /** Call inside a transaction. */
+  findOrCreate(name: string): StreamHead {
+    const found = this.find(name);
+    if (found) return found;
+    const id = Number(this.insert.run(name).lastInsertRowid);
+    return this.remember({ id, name, lastRevision: -1, tombstoned: false, metadata: undefined });
+  }
+
+  nameOf(id: number): string {
+    const cached = this.names.get(id);
+    if (cached !== undefined) return cached;
+    const name = this.selectName.get(id) ?? '';
+    if (this.names.size >= MAX_CACHED) this.names.clear();
+    this.names.set(id, name);
+    return name;
+  }
+
+  metadataOf(head: StreamHead): StreamMetadata {
+    if (head.metadata) return head.metadata;
+    const metastream = this.find(`$$${head.name}`);
+    const data = metastream && metastream.lastRevision >= 0 ? this.selectLastData.get(metastream.id) : undefined;
+    head.metadata = parseStreamMetadata(head.name, data);
+    return head.metadata;
+  }
+
+  /** After an event was written to `name`: the metadata that it may hold is read anew when next needed. */
+  forgetMetadataHeldBy(name: string): void {
+    if (!name.startsWith('$$')) return;
+    const owner = this.byName.get(name.slice(2));
+    if (owner) owner.metadata = undefined;
+  }
+
+  tombstone(head: StreamHead): void {
+    this.markTombstoned.run(head.id);
+    head.tombstoned = true;
+  }
+
+  /** After a rollback: what the cache says may never have happened. */
+  clear(): void {
+    this.byName.clear();
+    this.names.clear();
+  }
+
+  private remember(head: StreamHead): StreamHead {
+    if (this.byName.size >= MAX_CACHED) this.byName.clear();
+    this.byName.set(head.name, head);
+    return head;
+  }
+}

@@ -1,0 +1,156 @@
+import type { handleUnaryCall, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js';
+import type { Principal } from './access.js';
+import { authorizeAppend } from './append-access.js';
+import { handleBatchAppend } from './batch-append.js';
+import type { ServerContext } from './context.js';
+import type { AppendResult } from './event-log.js';
+import type { ProposedEvent } from './event-record.js';
+import { toStatus } from './grpc-errors.js';
+import { checkSizes } from './limits.js';
+import { expectedOf, proposedEventOf, streamNameOf } from './messages.js';
+import { sharedPb, streamsGrpc, streamsPb } from './pb.js';
+import { handleRead, type ReadCall } from './read-call.js';
+import { InvalidArgument, WrongExpectedVersion, type Expected } from './refusals.js';
+
+const { StreamsService } = streamsGrpc;
+
+/** Read may answer with bytes that are a ReadResp already. */
+export const streamsDefinition = {
+  ...StreamsService,
+  read: {
+    ...StreamsService.read,
+    responseSerialize: (message: Buffer | streamsPb.ReadResp): Buffer =>
+      Buffer.isBuffer(message) ? message : Buffer.from(message.serializeBinary()),
+  },
+};
+
+export function streamsHandlers(context: ServerContext) {
+  return {
+    read: (call: ReadCall) => void handleRead(context, call),
+    append: (call: AppendCall, callback: sendUnaryData<streamsPb.AppendResp>) => handleAppend(context, call, callback),
+    batchAppend: handleBatchAppend.bind(undefined, context),
+    delete: deleteHandler(context),
+    tombstone: tombstoneHandler(context),
+  };
+}
+
+type AppendCall = ServerReadableStream<streamsPb.AppendReq, streamsPb.AppendResp>;
+
+function handleAppend(context: ServerContext, call: AppendCall, callback: sendUnaryData<streamsPb.AppendResp>): void {
+  let options: streamsPb.AppendReq.Options | undefined;
+  const events: ProposedEvent[] = [];
+  let refusal: unknown;
+  call.on('data', (request: streamsPb.AppendReq) => {
+    try {
+      options ??= request.getOptions();
+      const message = request.getProposedMessage();
+      if (message) events.push(proposedEventOf(message));
+    } catch (error) {
+      refusal ??= error;
+    }
+  });
+  call.on('end', () => {
+    append(context, () => context.access.callerOf(call.metadata), options, events, refusal).then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(toStatus(error)),
+    );
+  });
+}
+
+async function append(
+  context: ServerContext,
+  caller: () => Principal,
+  options: streamsPb.AppendReq.Options | undefined,
+  events: ProposedEvent[],
+  refusal: unknown,
+): Promise<streamsPb.AppendResp> {
+  if (refusal) throw refusal;
+  if (!options) throw new InvalidArgument('options: the first message of an append needs them');
+  const stream = streamNameOf(options.getStreamIdentifier());
+  const expected = expectedOf(options, options.hasRevision() ? options.getRevision() : undefined);
+  authorizeAppend(context, caller(), stream);
+  checkSizes(stream, events, context.limits);
+  const response = new streamsPb.AppendResp();
+  try {
+    response.setSuccess(successOf(await context.store.append(stream, events, expected)));
+  } catch (error) {
+    if (!(error instanceof WrongExpectedVersion)) throw error;
+    response.setWrongExpectedVersion(wrongVersionOf(error));
+  }
+  return response;
+}
+
+function successOf(result: AppendResult): streamsPb.AppendResp.Success {
+  const success = new streamsPb.AppendResp.Success();
+  if (result.revision < 0) {
+    success.setNoStream(new sharedPb.Empty());
+    success.setNoPosition(new sharedPb.Empty());
+    return success;
+  }
+  const position = new streamsPb.AppendResp.Position();
+  position.setCommitPosition(String(result.position));
+  position.setPreparePosition(String(result.position));
+  success.setCurrentRevision(String(result.revision));
+  success.setPosition(position);
+  return success;
+}
+
+function wrongVersionOf(error: WrongExpectedVersion): streamsPb.AppendResp.WrongExpectedVersion {
+  const message = new streamsPb.AppendResp.WrongExpectedVersion();
+  if (error.actual >= 0) message.setCurrentRevision(String(error.actual));
+  else message.setCurrentNoStream(new sharedPb.Empty());
+  if (error.expected === 'any') message.setExpectedAny(new sharedPb.Empty());
+  else if (error.expected === 'no_stream') message.setExpectedNoStream(new sharedPb.Empty());
+  else if (error.expected === 'stream_exists') message.setExpectedStreamExists(new sharedPb.Empty());
+  else message.setExpectedRevision(String(error.expected));
+  return message;
+}
+
+function deleteHandler(context: ServerContext): handleUnaryCall<streamsPb.DeleteReq, streamsPb.DeleteResp> {
+  return (call, callback) => {
+    const work = async () => {
+      const { stream, expected } = deletion(context, call.request.getOptions(), context.access.callerOf(call.metadata));
+      const result = await context.store.transact((log) => log.softDelete(stream, expected));
+      const position = new streamsPb.DeleteResp.Position();
+      position.setCommitPosition(String(result.position));
+      position.setPreparePosition(String(result.position));
+      const response = new streamsPb.DeleteResp();
+      response.setPosition(position);
+      return response;
+    };
+    work().then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(toStatus(error)),
+    );
+  };
+}
+
+function tombstoneHandler(context: ServerContext): handleUnaryCall<streamsPb.TombstoneReq, streamsPb.TombstoneResp> {
+  return (call, callback) => {
+    const work = async () => {
+      const { stream, expected } = deletion(context, call.request.getOptions(), context.access.callerOf(call.metadata));
+      const result = await context.store.transact((log) => log.tombstone(stream, expected));
+      const position = new streamsPb.TombstoneResp.Position();
+      position.setCommitPosition(String(result.position));
+      position.setPreparePosition(String(result.position));
+      const response = new streamsPb.TombstoneResp();
+      response.setPosition(position);
+      return response;
+    };
+    work().then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(toStatus(error)),
+    );
+  };
+}
+
+function deletion(
+  context: ServerContext,
+  options: streamsPb.DeleteReq.Options | streamsPb.TombstoneReq.Options | undefined,
+  caller: Principal,
+): { stream: string; expected: Expected } {
+  if (!options) throw new InvalidArgument('options: a delete needs them');
+  const stream = streamNameOf(options.getStreamIdentifier());
+  context.access.check(caller, stream, 'delete');
+  return { stream, expected: expectedOf(options, options.hasRevision() ? options.getRevision() : undefined) };
+}
