@@ -1,8 +1,9 @@
 // Every fact that is stored about a pruning run, in the past tense. Stream: `pruningRun-<runId>`.
 //
-// The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, ...fields }` (keys sorted, no white
-// space), so the digest chain can be recomputed from the stream alone. Digests are SHA-256 in lower-case hex. Steps count
-// from 0; `step` after an event means that so many steps are done. Tensors never go into events.
+// The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, ...fields }` (see
+// stored-event.ts), so the digest chain can be recomputed from the stream alone and covers every event. Digests are SHA-256
+// in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never go into
+// events.
 
 export type Recipe = 'nuteprune' | 'distill' | 'lm';
 export type ScheduleShape = 'linear' | 'cubic';
@@ -66,6 +67,12 @@ export type TeacherChoice =
   | { kind: 'snapshot'; mark: number; stateDigest: string }
   | { kind: 'none' }; // recipe lm
 
+/**
+ * run_start: the first teacher. capacity_gap: a new snapshot moved the teacher on. post_target_phase: the target is reached,
+ * teachers go from weak to strong. recipe: the recipe knows one teacher or none. rewound: an earlier state was taken up.
+ */
+export type TeacherReason = 'run_start' | 'capacity_gap' | 'post_target_phase' | 'recipe' | 'rewound';
+
 export interface StateFact {
   step: number;
   stateDigest: string; // also the artifact's name: the state's canonical bytes are its file
@@ -78,6 +85,22 @@ export interface StateFact {
   hiddenOpen: number;
 }
 
+/** A snapshot that a run was given by its parent, with the run whose training made it. */
+export interface InheritedTeacher {
+  mark: number;
+  threshold: number;
+  state: StateFact;
+  ownerRunId: string;
+}
+
+export interface SegmentLoss {
+  mean: number | null; // null: every step of the segment was skipped
+  last: number | null;
+  layerMean: number | null; // null where a loss has no part
+  klMean: number | null;
+  lmMean: number | null;
+}
+
 interface Facts {
   RunLaunched: {
     runId: string; name: string; requestId: string; requestDigest: string;
@@ -86,43 +109,52 @@ interface Facts {
   RunForked: {
     runId: string; name: string; requestId: string; requestDigest: string;
     model: ModelIdentity; data: DataIdentity; settings: RunSettings; // as they are from here on
-    parentRunId: string; parentRevision: number; // of the event that recorded the state
+    parentRunId: string; parentRevision: number; // the parent's last event that the fork knows
     from: StateFact; teacherMark: number | null; // null: forked from a last state
     overrides: Partial<RunSettings> & { data?: DataIdentity };
-    inheritedTeachers: { mark: number; state: StateFact; ownerRunId: string }[];
-    targetReachedStep: number | null; // carried over while the override leaves it true
+    inheritedTeachers: InheritedTeacher[]; // those on the branch up to `from`, weakest pruned first
+    targetReachedStep: number | null; // of the target as it is from here on
   };
-  /** A new attempt on an engine; reports of earlier attempts are refused from here on. */
+  /** Claims the run: reports of earlier attempts are refused from here on. An engine is being prepared for it. */
+  AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // null: fresh state
+  /** The attempt's engine holds model, data and state; training starts. */
   EngineAttached: {
     attempt: number; engineVersion: string; engineBuild: string; backend: string; device: string;
     threads: number; numericsFingerprint: string; numericsChangedFrom: string | null;
-    resumedFromStep: number; resumedFromStateDigest: string | null; // null: fresh state
-    leaseMs: number; // the attempt is taken for dead when nothing is heard for so long
+    resumedFromStep: number; resumedFromStateDigest: string; // of the fresh state, where it is one
+    leaseMs: number; // the engine is taken for dead when nothing is heard of it for so long
   };
   /** Which teacher instructs from `fromStep` on, and why. */
-  TeacherAssigned: {
-    fromStep: number; teacher: TeacherChoice;
-    reason: 'run_start' | 'capacity_gap' | 'post_target_phase' | 'rewound' | 'recipe';
-    explanation: string;
-  };
+  TeacherAssigned: { fromStep: number; teacher: TeacherChoice; reason: TeacherReason; explanation: string };
   SparsityAdvanced: { attempt: number; step: number; scheduledSparsity: number; expectedSparsity: number; hardSparsity: number };
-  /** The state after steps [firstStep, state.step): durable, digested and chained. */
+  /** The state after steps [firstStep, state.step): durable before this event. */
   MasksUpdated: {
-    attempt: number; firstStep: number; state: StateFact;
-    loss: { mean: number; last: number; layerMean: number | null; klMean: number | null; lmMean: number | null };
+    attempt: number; firstStep: number; state: StateFact; loss: SegmentLoss;
     trainingSeconds: number; tokens: number;
-    chain: string; // SHA-256(previous chain || canonical bytes of this event with chain = "")
+    metricsRevision: number; metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
   };
   TeacherSnapshotted: { attempt: number; mark: number; threshold: number; state: StateFact };
   TargetSparsityReached: { step: number; expectedSparsity: number; targetSparsity: number; remainingSteps: number };
   StepsSkipped: { attempt: number; steps: number[]; cause: 'non_finite' };
-  /** The engine of an attempt died, hung or was refused; a restart follows while the policy allows. */
-  EngineLost: { attempt: number; code: string; message: string; lastStep: number; restartDelayMs: number | null };
-  RunPaused: { step: number; by: 'request' | 'shutdown' };
+  /** The attempt is over without a result: its engine died, hung or failed, or the orchestrator died with it. */
+  EngineLost: {
+    attempt: number; cause: 'engine' | 'orchestrator'; code: string; message: string;
+    lastStep: number; // recorded; later steps of the attempt are trained again
+    restartDelayMs: number;
+  };
+  /** Someone wants the run to pause; it does at the next step boundary. */
+  RunPauseRequested: { step: number };
+  RunPaused: { step: number; by: 'request' | 'shutdown' }; // after a shutdown the run goes on by itself
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
-  /** Steps after `toStep` become an abandoned branch: kept, marked, never folded into the current state. */
-  RunRewound: { toStep: number; state: StateFact; teacherMark: number; abandonedFromRevision: number; acceptOtherNumerics: boolean };
-  RunCompleted: { step: number; stateDigest: string; hardSparsity: number; trainingSeconds: number };
+  /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
+  RunRewound: {
+    toStep: number; state: StateFact; teacherMark: number; abandonedFromRevision: number; acceptOtherNumerics: boolean;
+    targetReachedStep: number | null;
+  };
+  RunCompleted: {
+    step: number; stateDigest: string; hardSparsity: number; trainingSeconds: number;
+    evaluationError: { code: string; message: string } | null; // why the evaluation at the end is missing
+  };
   RunFailed: { step: number; code: string; message: string; field: string };
   RunCancelled: { step: number; reason: string };
   EvaluationRecorded: {
@@ -137,18 +169,41 @@ interface Facts {
 
 export type PruningRunEventType = keyof Facts;
 export type PruningRunEventData<T extends PruningRunEventType> = Facts[T];
-/** A fact with its type and time; `v` is the schema version it was stored with (after upcasting: the current one). */
-export type PruningRunEvent = { [T in PruningRunEventType]: { type: T; at: string; v: number; data: Facts[T] } }[PruningRunEventType];
+interface Envelope {
+  /** Time of the decision, ISO 8601 with milliseconds. */
+  at: string;
+  /** Schema version that it was stored with; `data` is of the current one. */
+  v: number;
+  /** Digest chain up to and with this event. */
+  chain: string;
+}
+/** A fact as decided: not stored yet. */
+export type NewFact = { [T in PruningRunEventType]: { type: T; at: string; data: Facts[T] } }[PruningRunEventType];
+export type PruningRunEvent = { [T in PruningRunEventType]: Envelope & { type: T; data: Facts[T] } }[PruningRunEventType];
+/** An event of a later release, or of somebody else: kept, shown, without effect on the state. */
+export interface UnknownEvent extends Envelope {
+  type: 'Unknown';
+  storedType: string;
+  data: Record<string, unknown>;
+}
+export type RecordedEvent = PruningRunEvent | UnknownEvent;
 
-/** Batches of per-step metrics. Stream: `runMetrics-<runId>`. */
+/**
+ * The per-step metrics of one segment. Stream: `runMetrics-<runId>`, appended before the segment's MasksUpdated names it.
+ * A batch that no MasksUpdated names belongs to an attempt that was given up: the steps were trained again.
+ */
 export interface StepsMeasured {
+  v: number;
+  at: string;
   attempt: number;
   branch: number; // number of rewinds before: steps of earlier branches are abandoned from the rewind's step on
   steps: StepMeasurement[];
 }
 export interface StepMeasurement {
-  step: number; loss: number; layerLoss: number | null; klLoss: number | null; lmLoss: number | null; lagrangian: number;
-  scheduledSparsity: number; expectedSparsity: number; gradientNorm: number; lambda1: number; lambda2: number;
+  step: number; // number of this step, from 0
+  loss: number | null; // null: not finite (the step was skipped)
+  layerLoss: number | null; klLoss: number | null; lmLoss: number | null; lagrangian: number | null;
+  scheduledSparsity: number; expectedSparsity: number; gradientNorm: number | null; lambda1: number; lambda2: number;
   seconds: number; skipped: boolean; openHeads: number; openUnits: number; openHidden: number;
   teacherMark: number | null; // null: intact or none
 }

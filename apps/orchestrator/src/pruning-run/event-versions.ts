@@ -1,0 +1,30 @@
+// Every version that an event was ever stored with stays readable: an upcaster turns the fields of version n into those
+// of n+1. histories/ holds recorded histories of each version; a test replays them.
+import type { PruningRunEventType } from './pruning-run.events.js';
+
+export const CURRENT_VERSION = 1;
+
+type Fields = Record<string, unknown>;
+type Upcaster = (fields: Fields) => Fields;
+
+/** upcasters[type][n] makes version n + 1 of a version n event; a missing one means that nothing changed. */
+export type Upcasters = Partial<Record<PruningRunEventType, Record<number, Upcaster>>>;
+const upcasters: Upcasters = {};
+
+/** A record, so that the compiler asks for every type. */
+const knownTypes: Record<PruningRunEventType, true> = {
+  RunLaunched: true, RunForked: true, AttemptStarted: true, EngineAttached: true, TeacherAssigned: true,
+  SparsityAdvanced: true, MasksUpdated: true, TeacherSnapshotted: true, TargetSparsityReached: true, StepsSkipped: true,
+  EngineLost: true, RunPauseRequested: true, RunPaused: true, RunResumed: true, RunRewound: true, RunCompleted: true,
+  RunFailed: true, RunCancelled: true, EvaluationRecorded: true, ModelExported: true,
+};
+
+export function isKnownType(type: string): type is PruningRunEventType {
+  return Object.hasOwn(knownTypes, type);
+}
+
+export function upcast(type: PruningRunEventType, version: number, fields: Fields, table = upcasters, current = CURRENT_VERSION): Fields {
+  let result = fields;
+  for (let from = version; from < current; from += 1) result = table[type]?.[from]?.(result) ?? result;
+  return result;
+}

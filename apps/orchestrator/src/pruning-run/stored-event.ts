@@ -1,0 +1,76 @@
+// Facts to stored bytes and back: canonical JSON, the digest chain over every event of a run, upcasting, unknown types.
+import type { NewEvent, StoredEvent } from '#event-store';
+import { canonicalJson, sha256Hex } from './canonical-json.js';
+import { isKnownType, upcast } from './event-versions.js';
+import { CURRENT_VERSION } from './event-versions.js';
+import type { NewFact, PruningRunEvent, RecordedEvent, StepsMeasured } from './pruning-run.events.js';
+
+export const RUN_STREAM_PREFIX = 'pruningRun-';
+export const METRICS_STREAM_PREFIX = 'runMetrics-';
+export const runStream = (runId: string): string => RUN_STREAM_PREFIX + runId;
+export const metricsStream = (runId: string): string => METRICS_STREAM_PREFIX + runId;
+
+/** The chain before a run's first event. */
+export const CHAIN_START = '';
+
+/**
+ * chain = SHA-256(previous chain, newline, event type, newline, stored bytes with `chain` = ""), so a changed byte in any
+ * event, its type included, breaks the chain at that event.
+ */
+function nextChain(previous: string, type: string, fields: Record<string, unknown>): string {
+  return sha256Hex(`${previous}\n${type}\n${canonicalJson({ ...fields, chain: '' })}`);
+}
+
+/** Links facts to the chain and gives each the id at its position of `ids`. */
+export function encodeFacts(facts: NewFact[], previousChain: string, idOf: (index: number, fact: NewFact) => string)
+  : { stored: NewEvent[]; events: PruningRunEvent[] } {
+  const stored: NewEvent[] = [];
+  const events: PruningRunEvent[] = [];
+  let chain = previousChain;
+  facts.forEach((fact, index) => {
+    const fields: Record<string, unknown> = { ...fact.data, at: fact.at, v: CURRENT_VERSION };
+    chain = nextChain(chain, fact.type, fields);
+    stored.push({ id: idOf(index, fact), type: fact.type, data: Buffer.from(canonicalJson({ ...fields, chain })) });
+    events.push({ ...fact, v: CURRENT_VERSION, chain } as PruningRunEvent);
+  });
+  return { stored, events };
+}
+
+/** @throws SyntaxError when the bytes are no JSON object */
+export function decodeStored(stored: Pick<StoredEvent, 'type' | 'data'>): RecordedEvent {
+  const { v, at, chain, ...fields } = parseObject(stored.data);
+  const envelope = { v: Number(v ?? 0), at: String(at ?? ''), chain: String(chain ?? '') };
+  if (!isKnownType(stored.type) || envelope.v > CURRENT_VERSION) {
+    return { ...envelope, type: 'Unknown', storedType: stored.type, data: fields };
+  }
+  return { ...envelope, type: stored.type, data: upcast(stored.type, envelope.v, fields) } as PruningRunEvent;
+}
+
+/**
+ * What is wrong with an event's bytes, given the chain before it; null when nothing is. Works for unknown types too.
+ */
+export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'type' | 'data'>): string | null {
+  let object: Record<string, unknown>;
+  try {
+    object = parseObject(stored.data);
+  } catch (error) {
+    return `not a JSON object: ${(error as Error).message}`;
+  }
+  if (Buffer.compare(Buffer.from(canonicalJson(object)), stored.data) !== 0) return 'the bytes are not canonical JSON';
+  const expected = nextChain(previousChain, stored.type, object);
+  return object['chain'] === expected ? null : `the digest chain is ${String(object['chain'])}, its content gives ${expected}`;
+}
+
+export function encodeStepsMeasured(measured: StepsMeasured, id: string): NewEvent {
+  return { id, type: 'StepsMeasured', data: Buffer.from(canonicalJson(measured)) };
+}
+
+export function decodeStepsMeasured(stored: Pick<StoredEvent, 'data'>): StepsMeasured {
+  return parseObject(stored.data) as unknown as StepsMeasured;
+}
+
+function parseObject(data: Uint8Array): Record<string, unknown> {
+  const value: unknown = JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('utf8'));
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new SyntaxError('an object was expected');
+  return value as Record<string, unknown>;
+}

@@ -1,0 +1,94 @@
+// Every stable code that a client can meet, and the gRPC status it travels with. A code that is missing here is a defect:
+// it would reach the client as INTERNAL. Codes never change their meaning; new causes get new codes.
+import { status } from '@grpc/grpc-js';
+
+const invalid = status.INVALID_ARGUMENT;
+const precondition = status.FAILED_PRECONDITION;
+
+export const errorStatuses = {
+  // the request
+  REQUEST_INVALID: invalid, // see the field violations
+  FIELD_REQUIRED: invalid,
+  FIELD_OUT_OF_RANGE: invalid,
+  FIELD_UNKNOWN_VALUE: invalid,
+  SEQUENCE_TOO_LONG: invalid,
+  PAGE_TOKEN_INVALID: invalid,
+  RUN_ID_AMBIGUOUS: invalid,
+  FORK_FIELD_FIXED: invalid,
+  REQUEST_ID_REUSED: status.ALREADY_EXISTS,
+  // what it names
+  RUN_NOT_FOUND: status.NOT_FOUND,
+  TEACHER_NOT_FOUND: status.NOT_FOUND,
+  TEACHER_ABANDONED: precondition,
+  STATE_NOT_FOUND: status.NOT_FOUND,
+  EXPORT_NOT_FOUND: status.NOT_FOUND,
+  REVISION_NOT_FOUND: status.OUT_OF_RANGE,
+  // what the run allows
+  RUN_FINISHED: precondition,
+  RUN_NOT_STARTED: precondition,
+  RUN_STILL_ACTIVE: precondition,
+  RUN_NOT_PAUSABLE: precondition,
+  NOTHING_TO_EVALUATE: precondition,
+  NUMERICS_CHANGED: precondition,
+  ATTEMPT_STALE: status.ABORTED,
+  CONFLICTING_CHANGES: status.ABORTED,
+  // model and data
+  MODEL_NOT_FOUND: status.NOT_FOUND,
+  MODEL_CONFIG_INVALID: invalid,
+  MODEL_UNSUPPORTED: invalid,
+  MODEL_CHANGED: precondition,
+  ARCHITECTURE_UNSUPPORTED: invalid,
+  ROPE_UNSUPPORTED: invalid,
+  WEIGHTS_NOT_FOUND: status.NOT_FOUND,
+  WEIGHTS_TRUNCATED: status.DATA_LOSS,
+  WEIGHTS_CORRUPT: status.DATA_LOSS,
+  WEIGHTS_SHAPE_MISMATCH: invalid,
+  TOKENIZER_NOT_FOUND: status.NOT_FOUND,
+  TOKENIZER_INVALID: invalid,
+  TOKENIZER_MISMATCH: invalid,
+  DATA_NOT_FOUND: status.NOT_FOUND,
+  DATA_EMPTY: invalid,
+  DATA_MALFORMED: invalid,
+  DATA_TOO_SHORT: invalid,
+  DATA_UNSUPPORTED: invalid,
+  // engine
+  ENGINE_UNAVAILABLE: status.UNAVAILABLE,
+  ENGINE_LOST: status.UNAVAILABLE,
+  ENGINE_HUNG: status.UNAVAILABLE,
+  ENGINE_FAILED: status.INTERNAL,
+  ENGINE_BUSY: status.UNAVAILABLE,
+  SESSION_NOT_FOUND: precondition,
+  STATE_CORRUPT: status.DATA_LOSS,
+  STATE_MISMATCH: precondition,
+  OUT_OF_MEMORY: status.RESOURCE_EXHAUSTED,
+  BACKEND_UNSUPPORTED: status.UNIMPLEMENTED,
+  // stores
+  EVENT_STORE_UNAVAILABLE: status.UNAVAILABLE,
+  EVENT_STORE_FAILED: status.INTERNAL,
+  WRONG_EXPECTED_REVISION: status.ABORTED,
+  ARTIFACT_MISSING: status.DATA_LOSS,
+  ARTIFACT_CORRUPT: status.DATA_LOSS,
+  ARTIFACT_NOT_FOUND: status.NOT_FOUND,
+  ARTIFACT_STORE_FULL: status.RESOURCE_EXHAUSTED,
+  ARTIFACT_STORE_READ_ONLY: precondition,
+  ARTIFACT_STORE_UNAVAILABLE: status.UNAVAILABLE,
+  ARTIFACT_DIGEST_INVALID: invalid,
+  VIEW_LAGGING: status.UNAVAILABLE,
+  // the rest
+  CANCELLED: status.CANCELLED,
+  DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,
+  NOT_SUPPORTED: status.UNIMPLEMENTED,
+  SHUTTING_DOWN: status.UNAVAILABLE,
+  INTERNAL: status.INTERNAL,
+} as const satisfies Record<string, status>;
+
+export type ErrorCode = keyof typeof errorStatuses;
+
+export function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === 'string' && Object.hasOwn(errorStatuses, code);
+}
+
+/** Codes that come from a library or a later engine and are not in the table keep their name but travel as INTERNAL. */
+export function statusOf(code: string): status {
+  return isErrorCode(code) ? errorStatuses[code] : status.INTERNAL;
+}

@@ -1,0 +1,45 @@
+import type { ErrorCode } from './error-codes.js';
+
+export interface FieldViolation {
+  /** As in the request, nested with dots: "settings.target_sparsity". */
+  field: string;
+  /** What is wrong and what is allowed. */
+  description: string;
+  code: string;
+}
+
+export interface ErrorDetails {
+  violations?: FieldViolation[];
+  /** Further facts by name, for programs: run_id, digest, ... */
+  metadata?: Record<string, string>;
+  cause?: unknown;
+}
+
+/** An error with a code that survives engine -> orchestrator -> client. */
+export class EspalierError extends Error {
+  readonly violations: FieldViolation[];
+  readonly metadata: Record<string, string>;
+
+  constructor(readonly code: string, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.violations = details.violations ?? [];
+    this.metadata = details.metadata ?? {};
+  }
+
+  /** The first field it names, or ''. */
+  get field(): string {
+    return this.violations[0]?.field ?? this.metadata['field'] ?? '';
+  }
+}
+
+/** One bad field. */
+export function invalidField(code: ErrorCode, field: string, description: string): EspalierError {
+  return new EspalierError(code, `${field}: ${description}`, { violations: [{ field, description, code }] });
+}
+
+/** All bad fields of a request at once; a single one keeps its own code. */
+export function invalidRequest(violations: FieldViolation[]): EspalierError {
+  const code = violations.length === 1 ? violations[0]!.code : 'REQUEST_INVALID';
+  return new EspalierError(code, violations.map((one) => `${one.field}: ${one.description}`).join('; '), { violations });
+}

@@ -1,0 +1,73 @@
+// Wraps plain async functions as grpc-js handlers: errors mapped, cancellation passed on, streams written no faster than
+// the client reads (an async generator is asked for its next message only when the last one has left).
+import type {
+  handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerUnaryCall, ServerWritableStream,
+} from '@grpc/grpc-js';
+import { toServiceError } from './service-error.js';
+
+/** Told about every failed call, for logs. */
+export type ErrorListener = (method: string, error: unknown) => void;
+let errorListener: ErrorListener = () => undefined;
+export function onHandlerError(listener: ErrorListener): void {
+  errorListener = listener;
+}
+
+export function unary<Request, Response>(
+  handler: (request: Request, signal: AbortSignal) => Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
+    handler(call.request, signalOf(call)).then(
+      (response) => callback(null, response),
+      (error: unknown) => {
+        errorListener(call.getPath(), error);
+        callback(toServiceError(error));
+      },
+    );
+  };
+}
+
+export function serverStreaming<Request, Response>(
+  handler: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
+): handleServerStreamingCall<Request, Response> {
+  return (call: ServerWritableStream<Request, Response>) => {
+    void pump(call, handler);
+  };
+}
+
+async function pump<Request, Response>(
+  call: ServerWritableStream<Request, Response>,
+  handler: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
+): Promise<void> {
+  const signal = signalOf(call);
+  try {
+    for await (const message of handler(call.request, signal)) {
+      if (signal.aborted) return;
+      if (!call.write(message)) await drained(call, signal);
+    }
+    call.end();
+  } catch (error) {
+    if (signal.aborted) return; // nobody is left to hear it
+    errorListener(call.getPath(), error);
+    call.emit('error', toServiceError(error));
+  }
+}
+
+function signalOf(call: { cancelled: boolean; on(event: 'cancelled', listener: () => void): unknown }): AbortSignal {
+  const controller = new AbortController();
+  if (call.cancelled) controller.abort();
+  call.on('cancelled', () => controller.abort());
+  return controller.signal;
+}
+
+function drained(call: NodeJS.EventEmitter, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    call.on('drain', done);
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
+  });
+}
