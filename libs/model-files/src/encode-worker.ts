@@ -1,0 +1,57 @@
+// Thread entry: texts in, token ids out.
+import { parentPort, workerData } from 'node:worker_threads';
+import { loadTokenizer, type Tokenizer } from './load-tokenizer.js';
+import { ModelFilesError, toErrorMessage, type ErrorMessage } from './model-files.errors.js';
+import type { SourceDocument } from './read-documents.js';
+
+export interface EncodeWorkerData {
+  tokenizerJson: string;
+  configJson: string;
+  vocabularySize: number;
+}
+export interface EncodeRequest {
+  batch: number;
+  documents: SourceDocument[];
+}
+export type EncodeResponse = { batch: number; ids: Uint32Array<ArrayBuffer> } | { batch: number; error: ErrorMessage };
+
+function encodeAll(tokenizer: Tokenizer, documents: SourceDocument[], vocabularySize: number): Uint32Array<ArrayBuffer> {
+  let ids = new Uint32Array(1 << 16);
+  let count = 0;
+  for (const document of documents) {
+    const encoding = tokenizer.encode(document.text);
+    if (count + encoding.ids.length > ids.length) {
+      const grown = new Uint32Array(Math.max(ids.length * 2, count + encoding.ids.length));
+      grown.set(ids.subarray(0, count));
+      ids = grown;
+    }
+    for (let index = 0; index < encoding.ids.length; index++) {
+      const id = encoding.ids[index];
+      // Also catches the undefined that the library gives for a character without a token.
+      if (!(id! < vocabularySize)) throw mismatch(document, id, encoding.tokens[index], vocabularySize);
+      ids[count++] = id!;
+    }
+  }
+  return ids.slice(0, count);
+}
+
+function mismatch({ file, line }: SourceDocument, id: number | undefined, token: string | undefined, vocabularySize: number): ModelFilesError {
+  const given = id === undefined ? `has no id for ${JSON.stringify(token)}` : `gives id ${id} (${JSON.stringify(token)})`;
+  return new ModelFilesError('TOKENIZER_MISMATCH',
+    `the tokenizer ${given} in ${file}, line ${line}; the model's vocab_size is ${vocabularySize}, so ids from 0 to ${vocabularySize - 1} are allowed: `
+    + 'tokenizer.json belongs to another model', { field: 'model_path', file, line });
+}
+
+const port = parentPort!;
+const data = workerData as EncodeWorkerData;
+let tokenizer: Tokenizer | undefined;
+port.on('message', ({ batch, documents }: EncodeRequest) => {
+  let response: EncodeResponse;
+  try {
+    tokenizer ??= loadTokenizer(data);
+    response = { batch, ids: encodeAll(tokenizer, documents, data.vocabularySize) };
+  } catch (error) {
+    response = { batch, error: toErrorMessage(error) };
+  }
+  port.postMessage(response, 'ids' in response ? [response.ids.buffer] : []);
+});

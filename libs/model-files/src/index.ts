@@ -1,0 +1,2 @@
+export { prepareTokens, type PrepareTokensOptions, type PreparedTokens, type TokenizingProgress } from './prepare-tokens.js';
+export { ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';

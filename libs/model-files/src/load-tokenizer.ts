@@ -1,0 +1,114 @@
+// A model's own tokenizer, made quicker without a change to the ids that it gives.
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as library from '@huggingface/tokenizers';
+import { ModelFilesError } from './model-files.errors.js';
+
+export interface Tokenizer {
+  encode(text: string): { ids: (number | undefined)[]; tokens: string[] };
+}
+export interface TokenizerFiles {
+  tokenizerJson: string;
+  /** "{}" where the model has none. */
+  configJson: string;
+  /** SHA-256 of tokenizer.json. */
+  tokenizerDigest: string;
+  configDigest: string;
+}
+
+export async function readTokenizerFiles(modelPath: string): Promise<TokenizerFiles> {
+  const path = join(modelPath, 'tokenizer.json');
+  const json = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    const hint = error.code === 'ENOENT' || error.code === 'ENOTDIR'
+      ? `there is no ${path}; a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)`
+      : `can't read ${path}: ${error.message}`;
+    throw new ModelFilesError('TOKENIZER_NOT_FOUND', hint, { field: 'model_path', file: path });
+  });
+  const config = await readFile(join(modelPath, 'tokenizer_config.json')).catch(() => Buffer.from('{}'));
+  return {
+    tokenizerJson: json.toString('utf8'),
+    configJson: config.toString('utf8'),
+    tokenizerDigest: sha256(json),
+    configDigest: sha256(config),
+  };
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'configJson'>): Tokenizer {
+  try {
+    const tokenizer = new huggingFace.Tokenizer(JSON.parse(files.tokenizerJson), JSON.parse(files.configJson));
+    rememberMerges(tokenizer.model);
+    rememberByteLevels(tokenizer.pre_tokenizer);
+    return tokenizer;
+  } catch (error) {
+    throw new ModelFilesError('TOKENIZER_INVALID', `tokenizer.json can't be used: ${(error as Error).message}`, { field: 'model_path' });
+  }
+}
+
+// The library's public parts, as far as they are touched here: its type files don't resolve under nodenext.
+type Class<T> = abstract new (...parameters: never[]) => T;
+const huggingFace = library as unknown as {
+  Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
+  BPE: Class<BytePairModel>;
+  SequencePreTokenizer: Class<{ tokenizers: unknown[] }>;
+  ByteLevelPreTokenizer: Class<ByteLevel>;
+};
+interface LibraryTokenizer extends Tokenizer { model: unknown; pre_tokenizer: unknown }
+interface BytePairModel { cache: { get(word: string): string[] | undefined; put(word: string, tokens: string[]): void; clear(): void } }
+interface ByteLevel {
+  add_prefix_space: boolean;
+  use_regex: boolean;
+  pattern: RegExp;
+  byte_encoder: Record<number, string>;
+  text_encoder: { encode(text: string): Uint8Array };
+  pre_tokenize_text(text: string): string[];
+}
+
+const REMEMBERED_WORDS = 200_000;
+
+class WordMemory<T> {
+  private readonly words = new Map<string, T>();
+  get(word: string): T | undefined {
+    return this.words.get(word);
+  }
+  put(word: string, value: T): void {
+    if (this.words.size >= REMEMBERED_WORDS) this.words.clear();
+    this.words.set(word, value);
+  }
+  clear(): void {
+    this.words.clear();
+  }
+}
+
+/** The library keeps 10,000 words in a list by age, whose upkeep costs more than all the rest; a plain map does not. */
+function rememberMerges(model: unknown): void {
+  if (model instanceof huggingFace.BPE) model.cache = new WordMemory<string[]>();
+}
+
+/** Spelling a word byte by byte is the next largest cost, and most words have been spelled before. */
+function rememberByteLevels(preTokenizer: unknown): void {
+  if (preTokenizer instanceof huggingFace.SequencePreTokenizer) {
+    preTokenizer.tokenizers.forEach(rememberByteLevels);
+  }
+  if (!(preTokenizer instanceof huggingFace.ByteLevelPreTokenizer)) return;
+  const level = preTokenizer;
+  const spelled = new WordMemory<string>();
+  level.pre_tokenize_text = (text) => {
+    const whole = level.add_prefix_space && !text.startsWith(' ') ? ` ${text}` : text;
+    const words: string[] = level.use_regex ? (whole.match(level.pattern) ?? []) : [whole];
+    for (let index = 0; index < words.length; index++) {
+      const word = words[index]!;
+      let spelling = spelled.get(word);
+      if (spelling === undefined) {
+        spelling = Array.from(level.text_encoder.encode(word), (byte) => level.byte_encoder[byte]).join('');
+        spelled.put(word, spelling);
+      }
+      words[index] = spelling;
+    }
+    return words;
+  };
+}

@@ -1,0 +1,59 @@
+/** Stable codes; they travel to clients as they are. */
+export type ModelFilesErrorCode =
+  | 'DATA_NOT_FOUND'
+  | 'DATA_UNREADABLE'
+  | 'DATA_FORMAT_UNKNOWN'
+  | 'DATA_MALFORMED'
+  | 'DATA_EMPTY'
+  | 'DATA_CHANGED'
+  | 'TOKENIZER_NOT_FOUND'
+  | 'TOKENIZER_INVALID'
+  | 'TOKENIZER_MISMATCH';
+
+export interface ErrorPlace {
+  /** The request field that named the file, e.g. "data.train_path". */
+  field?: string | undefined;
+  file?: string | undefined;
+  /** Line of a text file, row of a Parquet file; counted from 1. */
+  line?: number | undefined;
+}
+
+export class ModelFilesError extends Error {
+  readonly code: ModelFilesErrorCode;
+  field: string | undefined;
+  readonly file: string | undefined;
+  readonly line: number | undefined;
+
+  constructor(code: ModelFilesErrorCode, message: string, place: ErrorPlace = {}) {
+    super(message);
+    this.name = 'ModelFilesError';
+    this.code = code;
+    this.field = place.field;
+    this.file = place.file;
+    this.line = place.line;
+  }
+}
+
+export function malformed(file: string, line: number | undefined, what: string): ModelFilesError {
+  const place = line === undefined ? file : `${file}, line ${line}`;
+  return new ModelFilesError('DATA_MALFORMED', `${place}: ${what}`, { file, line });
+}
+
+/** What crosses a thread boundary: a structured clone keeps no class and no own property of an error but its message. */
+export interface ErrorMessage {
+  code: ModelFilesErrorCode | undefined;
+  message: string;
+  place: ErrorPlace;
+}
+
+export function toErrorMessage(error: unknown): ErrorMessage {
+  if (error instanceof ModelFilesError) {
+    return { code: error.code, message: error.message, place: { field: error.field, file: error.file, line: error.line } };
+  }
+  return { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error), place: {} };
+}
+
+export function fromErrorMessage(sent: ErrorMessage): Error {
+  if (sent.code === undefined) return new Error(sent.message);
+  return new ModelFilesError(sent.code, sent.message, sent.place);
+}

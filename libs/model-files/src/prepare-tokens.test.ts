@@ -1,0 +1,245 @@
+import { appendFile, chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import * as library from '@huggingface/tokenizers';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { digestOf, openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { ModelFilesError, prepareTokens, type PreparedTokens, type TokenizingProgress } from './index.js';
+
+const MODEL = 'examples/models/factbook-llama-3m';
+const CORPUS = 'examples/data/factbook';
+const VOCABULARY_SIZE = 2048;
+
+let folder: string;
+let store: ArtifactStore;
+let original: { encode(text: string): { ids: number[] } };
+
+beforeAll(async () => {
+  const read = async (name: string) => JSON.parse(await readFile(join(MODEL, name), 'utf8'));
+  const Original = library.Tokenizer as unknown as new (tokenizer: object, config: object) => typeof original;
+  original = new Original(await read('tokenizer.json'), await read('tokenizer_config.json'));
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'model-files-'));
+  store = await openArtifactStore({ folder: join(folder, 'artifacts') });
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const prepare = (dataPath: string, more: object = {}) =>
+  prepareTokens({ modelPath: MODEL, dataPath, vocabularySize: VOCABULARY_SIZE, store, ...more });
+const file = async (name: string, content: string | Uint8Array) => {
+  const path = join(folder, 'data', name);
+  await mkdir(join(path, '..'), { recursive: true });
+  await writeFile(path, content);
+  return path;
+};
+const idsOf = async ({ digest, tokenCount }: PreparedTokens) => {
+  const bytes = Buffer.from(await store.get(digest));
+  const ids = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readUInt32LE(index * 4));
+  expect(ids.length).toBe(tokenCount);
+  return ids;
+};
+const expected = (...texts: string[]) => texts.flatMap((text) => original.encode(text).ids);
+const jsonl = (...texts: string[]) => texts.map((text) => `${JSON.stringify({ text })}\n`).join('');
+const parquet = (texts: (string | null)[], options: object = {}) =>
+  Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'id', data: texts.map((_, index) => index), type: 'INT32' }, { name: 'text', data: texts, type: 'STRING' }], ...options }));
+const failure = async (promise: Promise<unknown>): Promise<ModelFilesError> => {
+  const error = await promise.then(() => null, (reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ModelFilesError);
+  return error as ModelFilesError;
+};
+
+const STRANGE = [
+  'Grüße, 世界! 🌍🏽 e\u0301 \u200d', '  two  spaces\t\ttabs\n\n\nlines \r\n', "it's we've I'll 'S", '<s> </s> <unk> <s>x', ' \u00a0\u2003',
+  'ab\u0000\u0007\uffff', '1234567890,.-_!?', 'Ａｂｃ ﬁ ǅ', '\ud800 lone', 'x'.repeat(5000), `${' '.repeat(300)}end `,
+];
+
+describe('the bundled corpus', () => {
+  test('gives exactly the tokens of the unmodified library, one <s> before each document', async () => {
+    const lines = (await readFile(join(CORPUS, 'validation.jsonl'), 'utf8')).trim().split('\n');
+    const prepared = await prepare(join(CORPUS, 'validation.jsonl'));
+    expect(prepared.tokenCount).toBe(105_198);
+    const ids = await idsOf(prepared);
+    expect(ids).toEqual(lines.flatMap((line) => original.encode((JSON.parse(line) as { text: string }).text).ids));
+    expect(ids.filter((id) => id === 1).length).toBe(lines.length);
+  });
+
+  test('train has 1,872,960 tokens, and a second time costs no tokenizing', async () => {
+    const reports: TokenizingProgress[] = [];
+    const onProgress = (progress: TokenizingProgress) => reports.push(progress);
+    const first = await prepare(join(CORPUS, 'train.jsonl'), { onProgress });
+    expect(first.tokenCount).toBe(1_872_960);
+    expect(reports.at(-1)).toEqual({ bytesDone: 5_493_960, bytesTotal: 5_493_960, documents: 248, tokens: 1_872_960 });
+    reports.length = 0;
+    expect(await prepare(join(CORPUS, 'train.jsonl'), { onProgress })).toEqual(first);
+    expect(reports).toEqual([]);
+  });
+});
+
+describe('formats', () => {
+  const texts = [...STRANGE, 'plain words of a document'];
+  const forms: [string, () => string | Uint8Array][] = [
+    ['a.jsonl', () => jsonl(...texts)],
+    ['a.ndjson', () => jsonl(...texts).trimEnd()],
+    ['windows.jsonl', () => `\ufeff${jsonl(...texts).replaceAll('\n', '\r\n\r\n')}`],
+    ['a.jsonl.gz', () => gzipSync(jsonl(...texts))],
+    ['members.jsonl.gz', () => Buffer.concat(texts.map((text) => gzipSync(jsonl(text))))],
+  ];
+  test.each(forms)('%s', async (name, content) => {
+    expect(await idsOf(await prepare(await file(name, content())))).toEqual(expected(...texts));
+  });
+
+  const whole = texts.filter((text) => !text.includes('\ud800')); // Parquet holds UTF-8, which has no lone surrogates
+  const parquetForms: [string, () => Uint8Array][] = [
+    ['snappy.parquet', () => parquet(whole)],
+    ['plain.parquet', () => parquet(whole, { codec: 'UNCOMPRESSED' })],
+    ['groups.parquet', () => parquet(whole, { rowGroupSize: 5 })],
+    ['a.parquet.gz', () => gzipSync(parquet(whole))],
+  ];
+  test.each(parquetForms)('%s', async (name, content) => {
+    expect(await idsOf(await prepare(await file(name, content())))).toEqual(expected(...whole));
+  });
+
+  test('a Parquet file of several thousand rows keeps their order', async () => {
+    const rows = Array.from({ length: 2500 }, (_, index) => `row ${index}`);
+    expect(await idsOf(await prepare(await file('rows.parquet', parquet(rows, { rowGroupSize: 1100 }))))).toEqual(expected(...rows));
+  });
+
+  test('plain text is one document with \\n line ends', async () => {
+    expect(await idsOf(await prepare(await file('a.txt', '\ufeffeins\r\nzwei\r\n\r\ndrei\n')))).toEqual(expected('eins\nzwei\n\ndrei\n'));
+    expect(await idsOf(await prepare(await file('b.txt.gz', gzipSync('no line end ü'))))).toEqual(expected('no line end ü'));
+  });
+
+  test('a long plain text is divided at line ends, and one without line ends between characters', async () => {
+    const line = `${'word '.repeat(200)}\n`;
+    const half = line.repeat(Math.ceil((1 << 20) / line.length));
+    const ids = expected(half, half, line);
+    const divided = await prepare(await file('long.txt', half + half + line));
+    expect([divided.tokenCount, divided.digest]).toEqual([ids.length, digestOf(new Uint8Array(Uint32Array.from(ids).buffer))]);
+    const endless = await idsOf(await prepare(await file('endless.txt', 'ü '.repeat(1_500_000)))); // 4.5 MB
+    expect(endless.filter((id) => id === 1).length).toBe(2);
+    expect(endless.includes(0)).toBe(false);
+  });
+
+  test('a folder: sorted by path, all formats, other files and hidden ones left out', async () => {
+    await file('b.txt', 'second');
+    await file('a.jsonl', jsonl('first'));
+    await file('sub/c.parquet', parquet(['fourth']));
+    await file('c.jsonl.gz', gzipSync(jsonl('third')));
+    await file('README.md', 'not data');
+    await file('.hidden.jsonl', 'not data');
+    await symlink(await file('store/target.bin', jsonl('fifth')), join(folder, 'data', 'z.jsonl'));
+    expect(await idsOf(await prepare(join(folder, 'data')))).toEqual(expected('first', 'second', 'third', 'fourth', 'fifth'));
+  });
+});
+
+describe('what is remembered', () => {
+  test('the content counts, not the name; another content or tokenizer is tokenized anew', async () => {
+    const first = await prepare(await file('a.jsonl', jsonl('same words')));
+    let tokenized = 0;
+    const onProgress = () => { tokenized++; };
+    expect(await prepare(await file('renamed.ndjson', jsonl('same words')), { onProgress })).toEqual(first);
+    expect(tokenized).toBe(0);
+    await appendFile(join(folder, 'data', 'a.jsonl'), jsonl('more'));
+    expect((await prepare(join(folder, 'data', 'a.jsonl'), { onProgress })).digest).not.toBe(first.digest);
+    const other = join(folder, 'model');
+    await cp(MODEL, other, { recursive: true });
+    await writeFile(join(other, 'tokenizer.json'), JSON.stringify(JSON.parse(await readFile(join(MODEL, 'tokenizer.json'), 'utf8'))));
+    const again = await prepare(join(folder, 'data', 'renamed.ndjson'), { modelPath: other, onProgress });
+    expect(again.digest).toBe(first.digest);
+    expect(again.tokenizerDigest).not.toBe(first.tokenizerDigest);
+    expect(tokenized).toBe(2);
+  });
+
+  test('a shard that is gone or cut is made again', async () => {
+    const path = await file('a.jsonl', jsonl('same words'));
+    const first = await prepare(path);
+    await store.delete(first.digest);
+    expect(await prepare(path)).toEqual(first);
+    await writeFile(store.pathOf!(first.digest), 'cut');
+    expect(await prepare(path)).toEqual(first);
+    expect(await store.verify(first.digest)).toBe('ok');
+  });
+
+  test('an entry of a larger vocabulary does not pass the check of a smaller one', async () => {
+    const path = await file('a.jsonl', jsonl('same words'));
+    await prepare(path);
+    expect((await failure(prepare(path, { vocabularySize: 60 }))).code).toBe('TOKENIZER_MISMATCH');
+  });
+});
+
+describe('bad data is named by code, file and line', () => {
+  const cases: [string, string, () => string | Uint8Array, string, number | undefined, RegExp][] = [
+    ['invalid JSON', 'a.jsonl', () => `${jsonl('one')}\n{"text": "tw\n`, 'DATA_MALFORMED', 3, /no valid JSON/],
+    ['no object', 'a.jsonl', () => `${jsonl('one')}["text"]\n`, 'DATA_MALFORMED', 2, /not a JSON object/],
+    ['no text', 'a.jsonl', () => `${jsonl('one')}{"content":"x","id":1}`, 'DATA_MALFORMED', 2, /"text" is missing \(there are: content, id\)/],
+    ['text is a number', 'a.jsonl', () => '{"text":7}', 'DATA_MALFORMED', 1, /is a number; a string is allowed/],
+    ['text is null', 'a.jsonl', () => '{"text":null}', 'DATA_MALFORMED', 1, /is null/],
+    ['not UTF-8', 'a.jsonl', () => Buffer.concat([Buffer.from(jsonl('one')), Buffer.from([0x7b, 0xff, 0xfe])]), 'DATA_MALFORMED', 2, /UTF-8/],
+    ['text not UTF-8', 'a.txt', () => Buffer.from([0x61, 0xc3, 0x28]), 'DATA_MALFORMED', 1, /UTF-8/],
+    ['no gzip', 'a.jsonl.gz', () => jsonl('one'), 'DATA_MALFORMED', undefined, /gzip/],
+    ['cut gzip', 'a.txt.gz', () => gzipSync('word '.repeat(9999)).subarray(0, 40), 'DATA_MALFORMED', undefined, /gzip/],
+    ['flipped gzip', 'a.txt.gz', () => { const bytes = gzipSync('a word, words '.repeat(99)); bytes[bytes.length - 6]! ^= 1; return bytes; }, 'DATA_MALFORMED', undefined, /gzip/],
+    ['no Parquet', 'a.parquet', () => jsonl('one').repeat(9), 'DATA_MALFORMED', undefined, /Parquet/],
+    ['cut Parquet', 'a.parquet', () => parquet(['one', 'two']).subarray(0, -30), 'DATA_MALFORMED', undefined, /Parquet/],
+    ['damaged pages', 'a.parquet', () => parquet(STRANGE.slice(0, 8)).fill(0xee, 60, 200), 'DATA_MALFORMED', undefined, /Parquet/],
+    ['empty Parquet file', 'a.parquet', () => '', 'DATA_MALFORMED', undefined, /Parquet/],
+    ['no text column', 'a.parquet', () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'content', data: ['x'], type: 'STRING' }] })), 'DATA_MALFORMED', undefined, /no column "text" \(there are: content\)/],
+    ['null in Parquet', 'a.parquet', () => parquet(['one', null]), 'DATA_MALFORMED', 2, /null/],
+    ['numbers in Parquet', 'a.parquet', () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data: [5], type: 'INT32' }] })), 'DATA_MALFORMED', 1, /a number/],
+    ['empty JSONL', 'a.jsonl', () => '\n \r\n', 'DATA_EMPTY', undefined, /at least one document/],
+    ['empty documents', 'a.jsonl', () => jsonl('', ''), 'DATA_EMPTY', undefined, /holds no text/],
+    ['empty text', 'a.txt', () => '', 'DATA_EMPTY', undefined, /holds no text/],
+    ['Parquet without rows', 'a.parquet', () => parquet([]), 'DATA_EMPTY', undefined, /holds no text/],
+    ['unknown format', 'a.csv', () => 'text\nx', 'DATA_FORMAT_UNKNOWN', undefined, /allowed are \.jsonl/],
+  ];
+  test.each(cases)('%s', async (_, name, content, code, line, message) => {
+    const path = await file(name, content());
+    const error = await failure(prepare(path, { dataField: 'data.train_path' }));
+    expect([error.code, error.file, error.line, error.field]).toEqual([code, path, line, 'data.train_path']);
+    expect(error.message).toMatch(message);
+    for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);
+  });
+
+  test('a bad file in a folder of good ones', async () => {
+    await file('a.jsonl', jsonl('good').repeat(30_000));
+    const bad = await file('b.jsonl', '{');
+    expect(await failure(prepare(join(folder, 'data')))).toMatchObject({ code: 'DATA_MALFORMED', file: bad, line: 1 });
+  });
+
+  test('nothing there, a folder without data, no permission', async () => {
+    expect((await failure(prepare(join(folder, 'nowhere.jsonl')))).code).toBe('DATA_NOT_FOUND');
+    await file('README.md', 'x');
+    expect(await failure(prepare(join(folder, 'data')))).toMatchObject({ code: 'DATA_FORMAT_UNKNOWN', message: expect.stringMatching(/holds no data file/) });
+    const locked = await file('a.jsonl', jsonl('x'));
+    await chmod(locked, 0);
+    if (process.getuid?.() !== 0) expect((await failure(prepare(locked))).code).toBe('DATA_UNREADABLE'); // root may read all
+  });
+});
+
+describe('tokenizers', () => {
+  test('ids beyond the vocabulary are named with their token and place', async () => {
+    const path = await file('a.jsonl', `${jsonl('a b')}${jsonl('a country of mountains')}`);
+    const error = await failure(prepare(path, { vocabularySize: 300 }));
+    expect(error).toMatchObject({ code: 'TOKENIZER_MISMATCH', field: 'model_path', file: path, line: 2 });
+    expect(error.message).toMatch(/gives id \d+ \(".+"\).*vocab_size is 300, so ids from 0 to 299 are allowed/);
+  });
+
+  test('a folder without tokenizer.json, and one that is damaged', async () => {
+    const path = await file('a.jsonl', jsonl('x'));
+    expect(await failure(prepare(path, { modelPath: folder }))).toMatchObject({ code: 'TOKENIZER_NOT_FOUND', field: 'model_path' });
+    await writeFile(join(folder, 'tokenizer.json'), '{"version":');
+    expect(await failure(prepare(path, { modelPath: folder }))).toMatchObject({ code: 'TOKENIZER_INVALID', field: 'model_path' });
+    await writeFile(join(folder, 'tokenizer.json'), '{"version":"1.0","model":{"type":"Novel"}}');
+    expect((await failure(prepare(path, { modelPath: folder }))).code).toBe('TOKENIZER_INVALID');
+  });
+});
+
+test('can be stopped, and leaves nothing behind', async () => {
+  const controller = new AbortController();
+  const path = await file('a.jsonl', jsonl('many words of a text '.repeat(50)).repeat(20_000));
+  const onProgress = () => controller.abort(new Error('enough'));
+  await expect(prepare(path, { signal: controller.signal, onProgress })).rejects.toThrow('enough');
+  for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);
+});

@@ -1,0 +1,123 @@
+// A corpus as one artifact of token ids: u32 little-endian, documents joined, each led (and ended) as the tokenizer's
+// post-processor says. The same files with the same tokenizer are tokenized once.
+import { on } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import type { ArtifactStore } from '#artifact-store';
+import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
+import { readTokenizerFiles, type TokenizerFiles } from './load-tokenizer.js';
+import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
+import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
+import type { TokenizeMessage, TokenizeWorkerData } from './tokenize-worker.js';
+
+export interface TokenizingProgress {
+  bytesDone: number;
+  bytesTotal: number;
+  documents: number;
+  tokens: number;
+}
+export interface PrepareTokensOptions {
+  /** Folder with tokenizer.json. */
+  modelPath: string;
+  /** A data file, or a folder of them. */
+  dataPath: string;
+  /** The model's vocab_size: ids from 0 to one below it are allowed. */
+  vocabularySize: number;
+  store: ArtifactStore;
+  /** Where prepared corpora are remembered; by default beside a folder store. */
+  indexFolder?: string;
+  /** The request field that `dataPath` came from, for errors. */
+  dataField?: string;
+  onProgress?: (progress: TokenizingProgress) => void;
+  signal?: AbortSignal;
+}
+export interface PreparedTokens {
+  /** Of the artifact with the token ids. */
+  digest: string;
+  tokenCount: number;
+  /** SHA-256 of tokenizer.json. */
+  tokenizerDigest: string;
+}
+
+/** Rejects with ModelFilesError, with ArtifactStoreError, or with the signal's reason. */
+export async function prepareTokens(options: PrepareTokensOptions): Promise<PreparedTokens> {
+  try {
+    return await prepare(options);
+  } catch (error) {
+    if (error instanceof ModelFilesError) error.field ??= options.dataField ?? 'data_path';
+    throw error;
+  }
+}
+
+async function prepare(options: PrepareTokensOptions): Promise<PreparedTokens> {
+  const { signal, store, vocabularySize } = options;
+  const tokenizer = await readTokenizerFiles(options.modelPath);
+  const { tokenizerDigest, configDigest } = tokenizer;
+  const files = await listDataFiles(options.dataPath);
+  const keyed = [];
+  for (const { path, format, gzip } of files) keyed.push({ format, gzip, digest: await digestOfFile(path, signal) });
+  const key = tokenIndexKey({ tokenizerDigest, configDigest, files: keyed });
+  const indexFolder = options.indexFolder ?? indexFolderOf(store);
+
+  const known = indexFolder === undefined ? null : await readTokenIndex(indexFolder, key, store);
+  // An entry made for a larger vocabulary may hold ids that this model lacks; tokenizing again names their place.
+  if (known !== null && known.largestId < vocabularySize) return { digest: known.digest, tokenCount: known.tokenCount, tokenizerDigest };
+
+  const made = await tokenize(options, files, tokenizer);
+  if (indexFolder !== undefined) await writeTokenIndex(indexFolder, key, made);
+  return { digest: made.digest, tokenCount: made.tokenCount, tokenizerDigest };
+}
+
+async function tokenize(options: PrepareTokensOptions, files: DataFile[], tokenizer: TokenizerFiles): Promise<TokenIndexEntry> {
+  const { tokenizerJson, configJson } = tokenizer;
+  const workerData: TokenizeWorkerData = { files, tokenizerJson, configJson, vocabularySize: options.vocabularySize };
+  const worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData });
+  const totals = { tokenCount: 0, largestId: -1 };
+  try {
+    const stored = await options.store.put(tokenBytes(worker, options, files, totals), { mediaType: 'application/octet-stream' });
+    return { digest: stored.digest, ...totals };
+  } finally {
+    await worker.terminate();
+  }
+}
+
+async function* tokenBytes(worker: Worker, options: PrepareTokensOptions, files: DataFile[], totals: { tokenCount: number; largestId: number }) {
+  const bytesTotal = files.reduce((sum, file) => sum + file.bytes, 0);
+  let documents = 0;
+  for await (const message of workerMessages(worker, options.signal)) {
+    if (message.kind === 'failed') throw fromErrorMessage(message.error);
+    if (message.kind === 'done') break;
+    countTokens(message.bytes, totals);
+    documents += message.documents;
+    options.onProgress?.({ bytesDone: Math.min(Math.round(message.bytesRead), bytesTotal), bytesTotal, documents, tokens: totals.tokenCount });
+    yield message.bytes;
+    worker.postMessage('taken');
+  }
+  // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
+  if (totals.tokenCount === 0) {
+    throw new ModelFilesError('DATA_EMPTY', `${options.dataPath} holds no text; at least one document that is not empty is needed`, { file: options.dataPath });
+  }
+  await requireUnchanged(files);
+}
+
+async function* workerMessages(worker: Worker, signal: AbortSignal | undefined): AsyncGenerator<TokenizeMessage> {
+  signal?.throwIfAborted();
+  try {
+    // `close` ends the loop when the thread dies without a word; its `error` event is thrown by `on`.
+    for await (const [message] of on(worker, 'message', { signal, close: ['exit'] } as object)) yield message as TokenizeMessage;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
+  throw new Error('the tokenizing thread ended without an answer');
+}
+
+function countTokens(bytes: Uint8Array, totals: { tokenCount: number; largestId: number }): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let largest = totals.largestId;
+  for (let offset = 0; offset < bytes.byteLength; offset += 4) {
+    const id = view.getUint32(offset, true);
+    if (id > largest) largest = id;
+  }
+  totals.largestId = largest;
+  totals.tokenCount += bytes.byteLength / 4;
+}

@@ -1,0 +1,140 @@
+// Data files as a stream of documents; memory holds one document or one Parquet row group, whatever the corpus measures.
+import { createReadStream } from 'node:fs';
+import { createGunzip } from 'node:zlib';
+import { fileError, type DataFile } from './data-files.js';
+import { malformed } from './model-files.errors.js';
+import { readParquet } from './read-parquet.js';
+
+export interface SourceDocument {
+  text: string;
+  file: string;
+  /** Line (or Parquet row) that it starts at, from 1. */
+  line: number;
+}
+/** Called with the bytes read from the disk since the last call. */
+export type BytesRead = (bytes: number) => void;
+
+const LINE_LIMIT_BYTES = 256 << 20;
+/** A longer plain text is divided, at the first line end after this much; each part is a document of its own. */
+export const TEXT_DOCUMENT_BYTES = 1 << 20;
+const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
+
+export async function* readDocuments(files: DataFile[], onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+  for (const file of files) {
+    if (file.format === 'parquet') yield* readParquet(file, onBytes);
+    else if (file.format === 'jsonl') yield* readJsonLines(file, onBytes);
+    else yield* readText(file, onBytes);
+  }
+}
+
+async function* readJsonLines(file: DataFile, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+  for await (const { bytes, line } of readLines(file, onBytes)) {
+    const source = decodeUtf8(bytes, file.path, line);
+    if (source.trim() === '') continue;
+    let value: unknown;
+    try {
+      value = JSON.parse(source);
+    } catch (error) {
+      throw malformed(file.path, line, `no valid JSON (${(error as Error).message})`);
+    }
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+      throw malformed(file.path, line, 'not a JSON object; {"text": "..."} is allowed');
+    }
+    const { text } = value as { text?: unknown };
+    if (text === undefined) throw malformed(file.path, line, `the field "text" is missing (there are: ${Object.keys(value).join(', ') || 'none'})`);
+    if (typeof text !== 'string') throw malformed(file.path, line, `"text" is ${text === null ? 'null' : `a ${typeof text}`}; a string is allowed`);
+    yield { text, file: file.path, line };
+  }
+}
+
+async function* readText(file: DataFile, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+  let parts: Buffer[] = [];
+  let bytes = 0;
+  let start = 1;
+  for await (const { bytes: lineBytes, line, ended } of readLines(file, onBytes, TEXT_DOCUMENT_LIMIT_BYTES)) {
+    parts.push(lineBytes);
+    if (ended) parts.push(NEWLINE);
+    bytes += lineBytes.byteLength + (ended ? 1 : 0);
+    if (bytes < TEXT_DOCUMENT_BYTES) continue;
+    yield { text: toText(parts, file.path, start), file: file.path, line: start };
+    parts = [];
+    bytes = 0;
+    start = line + 1;
+  }
+  if (parts.length > 0) yield { text: toText(parts, file.path, start), file: file.path, line: start };
+}
+
+const NEWLINE = Buffer.from('\n');
+
+function toText(parts: Buffer[], file: string, line: number): string {
+  return decodeUtf8(Buffer.concat(parts), file, line).replaceAll('\r\n', '\n');
+}
+
+interface Line { bytes: Buffer; line: number; /** by a line end, not by the file's end or the limit */ ended: boolean }
+
+/** Lines without their ends. A longer one than `cutBytes` is cut there, between two characters; without it, refused. */
+async function* readLines(file: DataFile, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {
+  let rest: Buffer[] = [];
+  let restBytes = 0;
+  let line = 1;
+  let isFirst = true;
+  const take = (tail: Buffer): Buffer => {
+    let whole = rest.length === 0 ? tail : Buffer.concat([...rest, tail]);
+    rest = [];
+    restBytes = 0;
+    if (isFirst && whole.length >= 3 && whole.readUIntBE(0, 3) === 0xefbbbf) whole = whole.subarray(3); // byte order mark
+    isFirst = false;
+    return whole;
+  };
+  for await (const chunk of readBytes(file, onBytes)) {
+    let from = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
+      yield { bytes: take(chunk.subarray(from, end)), line: line++, ended: true };
+      from = end + 1;
+    }
+    if (from < chunk.length) rest.push(chunk.subarray(from));
+    restBytes += chunk.length - from;
+    if (restBytes > LINE_LIMIT_BYTES) throw malformed(file.path, line, `longer than ${LINE_LIMIT_BYTES >> 20} MiB, the limit of a line`);
+    while (cutBytes !== undefined && restBytes > cutBytes) {
+      const long = take(Buffer.alloc(0));
+      const cut = characterStart(long, cutBytes);
+      yield { bytes: long.subarray(0, cut), line, ended: false };
+      rest = [long.subarray(cut)];
+      restBytes = long.length - cut;
+    }
+  }
+  if (restBytes > 0) yield { bytes: take(Buffer.alloc(0)), line, ended: false };
+}
+
+/** The last start of a UTF-8 character at or before an offset. */
+function characterStart(bytes: Buffer, offset: number): number {
+  let start = offset;
+  while (start > offset - 4 && (bytes[start]! & 0xc0) === 0x80) start--;
+  return start;
+}
+
+export async function* readBytes(file: DataFile, onBytes: BytesRead): AsyncGenerator<Buffer> {
+  const raw = createReadStream(file.path, { highWaterMark: 1 << 18 });
+  raw.on('data', (chunk) => onBytes(chunk.length));
+  const source = file.gzip ? raw.pipe(createGunzip()) : raw;
+  if (source !== raw) raw.on('error', (error) => source.destroy(error));
+  try {
+    for await (const chunk of source) yield chunk as Buffer;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code?.startsWith('Z_')) throw malformed(file.path, undefined, `damaged or incomplete gzip (${message})`);
+    throw fileError(error, file.path);
+  } finally {
+    raw.destroy();
+  }
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decodeUtf8(bytes: Buffer, file: string, line: number): string {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    throw malformed(file, line, 'not valid UTF-8');
+  }
+}

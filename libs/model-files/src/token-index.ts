@@ -1,0 +1,53 @@
+// Remembers which token shard belongs to which files and tokenizer. Only a shortcut: an entry that is lost, damaged or
+// names a shard that is gone means tokenizing again, never a wrong result.
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { ArtifactStore } from '#artifact-store';
+
+/** Raised whenever the same files would give other tokens than before. */
+const TOKENS_VERSION = 1;
+
+export interface TokenIndexKey {
+  tokenizerDigest: string;
+  configDigest: string;
+  files: { format: string; gzip: boolean; digest: string }[];
+}
+export interface TokenIndexEntry {
+  digest: string;
+  tokenCount: number;
+  largestId: number;
+}
+
+/** Beside the objects of a folder store; other stores have no index unless a folder is given. */
+export function indexFolderOf(store: ArtifactStore): string | undefined {
+  const path = store.pathOf?.('0'.repeat(64)); // <root>/objects/00/000...
+  return path === undefined ? undefined : join(dirname(dirname(dirname(path))), 'token-index');
+}
+
+export function tokenIndexKey(key: TokenIndexKey): string {
+  const files = key.files.map(({ format, gzip, digest }) => [format, gzip, digest]);
+  return createHash('sha256').update(JSON.stringify([TOKENS_VERSION, key.tokenizerDigest, key.configDigest, files])).digest('hex');
+}
+
+export async function readTokenIndex(folder: string, key: string, store: ArtifactStore): Promise<TokenIndexEntry | null> {
+  try {
+    const entry = JSON.parse(await readFile(join(folder, `${key}.json`), 'utf8')) as TokenIndexEntry;
+    const found = await store.stat(entry.digest);
+    return found !== null && found.bytes === entry.tokenCount * 4 && Number.isInteger(entry.largestId) ? entry : null;
+  } catch {
+    return null;
+  }
+}
+
+export async function writeTokenIndex(folder: string, key: string, entry: TokenIndexEntry): Promise<void> {
+  const path = join(folder, `${key}.json`);
+  const incoming = `${path}.${randomUUID()}`;
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(incoming, JSON.stringify(entry));
+    await rename(incoming, path);
+  } catch {
+    await rm(incoming, { force: true }).catch(() => undefined); // the shard itself is stored; only the shortcut is missing
+  }
+}

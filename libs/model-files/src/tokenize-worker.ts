@@ -1,0 +1,87 @@
+// Thread entry: reads the data files, has them encoded, and sends the token bytes in order, a few chunks ahead of the
+// reader. All of this is off the main thread because unpacking a Parquet row group can take seconds.
+import { parentPort, workerData } from 'node:worker_threads';
+import type { DataFile } from './data-files.js';
+import type { EncodeWorkerData } from './encode-worker.js';
+import { EncoderPool } from './encoder-pool.js';
+import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
+import { readDocuments, type SourceDocument } from './read-documents.js';
+
+export interface TokenizeWorkerData extends EncodeWorkerData {
+  files: DataFile[];
+}
+export type TokenizeMessage =
+  | { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number }
+  | { kind: 'done' }
+  | { kind: 'failed'; error: ErrorMessage };
+
+const BATCH_CHARACTERS = 1 << 18;
+const CHUNKS_AHEAD = 8;
+
+const port = parentPort!;
+const { files, ...encoderData } = workerData as TokenizeWorkerData;
+
+let chunksUnread = 0;
+let wakeUp: (() => void) | undefined;
+port.on('message', () => { // the reader has taken one chunk
+  chunksUnread--;
+  wakeUp?.();
+});
+
+interface Batch { ids: Promise<Uint32Array<ArrayBuffer>>; documents: number }
+
+async function tokenize(): Promise<void> {
+  const pool = new EncoderPool(encoderData);
+  const inFlight: Batch[] = [];
+  let bytesRead = 0;
+  const sendOldest = async () => {
+    const { ids, documents } = inFlight.shift()!;
+    await send(littleEndian(await ids), documents, bytesRead);
+  };
+  try {
+    let documents: SourceDocument[] = [];
+    let characters = 0;
+    const flush = async () => {
+      if (documents.length === 0) return;
+      inFlight.push({ ids: pool.encode(documents), documents: documents.length });
+      documents = [];
+      characters = 0;
+      if (inFlight.length >= pool.depth) await sendOldest();
+    };
+    for await (const document of readDocuments(files, (bytes) => { bytesRead += bytes; })) {
+      if (document.text === '') continue; // nothing but a start token would be left of it
+      documents.push(document);
+      characters += document.text.length;
+      if (characters >= BATCH_CHARACTERS) await flush();
+    }
+    await flush();
+    while (inFlight.length > 0) await sendOldest();
+  } finally {
+    await pool.close();
+  }
+}
+
+async function send(bytes: Uint8Array<ArrayBuffer>, documents: number, bytesRead: number): Promise<void> {
+  while (chunksUnread >= CHUNKS_AHEAD) await new Promise<void>((resolve) => { wakeUp = resolve; });
+  chunksUnread++;
+  post({ kind: 'tokens', bytes, documents, bytesRead }, [bytes.buffer]);
+}
+
+function post(message: TokenizeMessage, transfer: ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer);
+}
+
+function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const bytes = Buffer.from(ids.buffer);
+  const isBigEndianMachine = new Uint8Array(new Uint32Array([1]).buffer)[0] === 0;
+  if (isBigEndianMachine) bytes.swap32();
+  return new Uint8Array(ids.buffer);
+}
+
+try {
+  await tokenize();
+  post({ kind: 'done' });
+} catch (error) {
+  post({ kind: 'failed', error: toErrorMessage(error) });
+}
+port.close();
