@@ -79,7 +79,7 @@ export function fileError(error: unknown, path: string): unknown {
 }
 
 function unknownFormat(what: string, file: string): ModelFilesError {
-  return new ModelFilesError('DATA_FORMAT_UNKNOWN', `${what}; allowed are ${ALLOWED_FORMATS}`, { file });
+  return new ModelFilesError('DATA_UNSUPPORTED', `${what}; allowed are ${ALLOWED_FORMATS}`, { file });
 }
 
 export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {

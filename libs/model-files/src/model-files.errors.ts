@@ -2,7 +2,7 @@
 export type ModelFilesErrorCode =
   | 'DATA_NOT_FOUND'
   | 'DATA_UNREADABLE'
-  | 'DATA_FORMAT_UNKNOWN'
+  | 'DATA_UNSUPPORTED'
   | 'DATA_MALFORMED'
   | 'DATA_EMPTY'
   | 'DATA_CHANGED'

@@ -51,6 +51,8 @@ export const errorStatuses = {
   DATA_MALFORMED: invalid,
   DATA_TOO_SHORT: invalid,
   DATA_UNSUPPORTED: invalid,
+  DATA_UNREADABLE: precondition,
+  DATA_CHANGED: precondition, // while it was read
   // engine
   ENGINE_UNAVAILABLE: status.UNAVAILABLE,
   ENGINE_LOST: status.UNAVAILABLE,
