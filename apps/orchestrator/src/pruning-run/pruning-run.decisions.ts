@@ -1,0 +1,70 @@
+// What each change makes happen; called by decide's switch. The client's changes are here, the engine's and the
+// starting points of forks and rewinds in the files beside.
+import type { NewFact } from './pruning-run.events.js';
+import { runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
+import { isFinished, stepOf, type PruningRunState } from './pruning-run.state.js';
+import type { Cancel, ConfirmPause, Launch, RecordEvaluation, RecordExport, Resume } from './run-change.js';
+import { rewound } from './starting-points.js';
+
+export * from './engine-decisions.js';
+export { fork } from './starting-points.js';
+
+/** The run, or the error that there is none. */
+export function existing(state: PruningRunState | null): PruningRunState {
+  if (state === null) throw runNotFound('with this id');
+  return state;
+}
+
+export function launch(state: PruningRunState | null, { kind: _, ...data }: Launch, at: string): NewFact[] {
+  return state === null ? [{ type: 'RunLaunched', at, data }] : [];
+}
+
+export function requestPause(state: PruningRunState | null, at: string): NewFact[] {
+  const run = existing(state);
+  if (isFinished(run)) throw runFinished(run, ': there is nothing to pause');
+  if (run.pausedBy === 'request' || run.pauseRequested) return [];
+  const step = stepOf(run);
+  if (run.attemptOpen) return [{ type: 'RunPauseRequested', at, data: { step } }];
+  return [{ type: 'RunPaused', at, data: { step, by: 'request' } }];
+}
+
+export function confirmPause(state: PruningRunState | null, { by }: ConfirmPause, at: string): NewFact[] {
+  const run = existing(state);
+  if (isFinished(run) || run.status === 'paused') return [];
+  return [{ type: 'RunPaused', at, data: { step: stepOf(run), by } }];
+}
+
+export function cancel(state: PruningRunState | null, { reason }: Cancel, at: string): NewFact[] {
+  const run = existing(state);
+  if (run.status === 'cancelled') return [];
+  if (isFinished(run)) throw runFinished(run, ': there is nothing to cancel');
+  return [{ type: 'RunCancelled', at, data: { step: stepOf(run), reason } }];
+}
+
+export function resume(state: PruningRunState | null, change: Resume, at: string): NewFact[] {
+  const run = existing(state);
+  const { acceptOtherNumerics } = change;
+  if (change.from.kind !== 'last') {
+    if (!isFinished(run) && run.status !== 'paused') throw runStillActive(run, ': pause or cancel it before rewinding it');
+    return [rewound(run, change.from, acceptOtherNumerics, at)];
+  }
+  if (run.status === 'completed' || run.status === 'cancelled') {
+    throw runFinished(run, run.teachers.length > 0 ? ': rewind it to a teacher, or fork it' : ': fork it, or launch another');
+  }
+  const waiting = run.status === 'paused' || run.status === 'failed' || run.pauseRequested;
+  if (!waiting) throw runStillActive(run, ': it goes on by itself');
+  const data = { fromStep: stepOf(run), stateDigest: run.current?.stateDigest ?? null, acceptOtherNumerics };
+  return [{ type: 'RunResumed', at, data }];
+}
+
+/** Recorded once for the same subject, state, data and window. */
+export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
+  const known = existing(state).evaluations.some((one) => one.subject === data.subject && one.stateDigest === data.stateDigest
+    && one.dataDigest === data.dataDigest && one.window === data.window);
+  return known ? [] : [{ type: 'EvaluationRecorded', at, data }];
+}
+
+export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {
+  const known = existing(state).exports.some((one) => one.exportDigest === data.exportDigest && one.stateDigest === data.stateDigest);
+  return known ? [] : [{ type: 'ModelExported', at, data }];
+}

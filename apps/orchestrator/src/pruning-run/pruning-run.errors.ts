@@ -1,0 +1,21 @@
+// What a run refuses, with stable codes (see the table in libs/protocol).
+import { EspalierError, type ErrorCode } from '#protocol';
+import type { PruningRunState } from './pruning-run.state.js';
+
+export class RunError extends EspalierError {
+  constructor(code: ErrorCode, message: string, run: Pick<PruningRunState, 'runId'> | null, field = '') {
+    super(code, message, {
+      metadata: run === null ? {} : { run_id: run.runId },
+      violations: field === '' ? [] : [{ field, description: message, code }],
+    });
+  }
+}
+
+export const runNotFound = (runId: string): RunError =>
+  new RunError('RUN_NOT_FOUND', `there is no run ${runId}`, { runId }, 'run_id');
+export const runFinished = (run: PruningRunState, hint: string): RunError =>
+  new RunError('RUN_FINISHED', `run ${run.runId} has ended (${run.status})${hint}`, run);
+export const runStillActive = (run: PruningRunState, hint: string): RunError =>
+  new RunError('RUN_STILL_ACTIVE', `run ${run.runId} is ${run.status}${hint}`, run);
+export const attemptStale = (run: PruningRunState, attempt: number): RunError =>
+  new RunError('ATTEMPT_STALE', `attempt ${attempt} of run ${run.runId} was given up; the current one is ${run.attempt}`, run);

@@ -1,0 +1,111 @@
+// How each event changes the state; called by evolve's switch.
+import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from './pruning-run.events.js';
+import type { PruningRunState, RunStatus, Teacher } from './pruning-run.state.js';
+
+type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
+
+export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): PruningRunState {
+  const { runId, name, requestId, requestDigest, model, data: source, settings } = data;
+  return {
+    runId, name, requestId, requestDigest, model, data: source, settings, origin: null,
+    status: 'queued', failure: null, pauseRequested: false, pausedBy: null,
+    current: null, previous: null, teachers: [], abandonedTeachers: [], assignment: null,
+    targetReachedStep: null, targetReachedAt: null, scheduledSparsity: 0, branch: 0, branches: [],
+    attempt: 0, attemptOpen: false, restarts: 0, attemptsWithoutProgress: 0, engine: null,
+    numericsFingerprint: null, acceptOtherNumerics: false,
+    skippedSteps: 0, skippedInARow: 0, trainingSeconds: 0, lastSegment: null, evaluations: [], exports: [],
+    launchedAt: at, updatedAt: at, endedAt: null, revision: 0, chain,
+  };
+}
+
+export function runForked(event: EventOf<'RunForked'>): PruningRunState {
+  const { parentRunId, parentRevision, from, teacherMark, inheritedTeachers, targetReachedStep } = event.data;
+  return {
+    ...runLaunched({ ...event, type: 'RunLaunched' }),
+    origin: { parentRunId, parentRevision, from, teacherMark },
+    current: from,
+    teachers: inheritedTeachers.map((one) => inherited(one, event.at)),
+    targetReachedStep, targetReachedAt: targetReachedStep === null ? null : event.at,
+  };
+}
+
+function inherited(teacher: InheritedTeacher, at: string): Teacher {
+  return { ...teacher, revision: null, branch: 0, at };
+}
+
+export function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
+  const status = state.status === 'recovering' ? 'recovering' : 'preparing';
+  return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null };
+}
+
+export function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {
+  return {
+    ...state, status: 'training', failure: null, engine: data, numericsFingerprint: data.numericsFingerprint, acceptOtherNumerics: false,
+  };
+}
+
+export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
+  const steps = data.state.step - data.firstStep;
+  return {
+    ...state, current: data.state, previous: state.current, attemptsWithoutProgress: 0,
+    trainingSeconds: state.trainingSeconds + data.trainingSeconds,
+    lastSegment: { steps, tokens: data.tokens, seconds: data.trainingSeconds },
+    skippedInARow: data.loss.mean === null ? state.skippedInARow : 0,
+  };
+}
+
+export function teacherSnapshotted(state: PruningRunState, { data, at }: EventOf<'TeacherSnapshotted'>): PruningRunState {
+  const { mark, threshold } = data;
+  const teacher: Teacher = {
+    mark, threshold, state: data.state, revision: state.revision + 1, ownerRunId: state.runId, branch: state.branch, at,
+  };
+  return { ...state, teachers: [...state.teachers, teacher] };
+}
+
+export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSkipped'>): PruningRunState {
+  return {
+    ...state, skippedSteps: state.skippedSteps + data.steps.length, skippedInARow: state.skippedInARow + data.steps.length,
+  };
+}
+
+export function engineLost(state: PruningRunState, { data }: EventOf<'EngineLost'>): PruningRunState {
+  const { code, message, cause } = data;
+  return {
+    ...state, status: 'recovering', attemptOpen: false, restarts: state.restarts + 1, failure: { code, message, field: '' },
+    attemptsWithoutProgress: state.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0),
+  };
+}
+
+export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>): PruningRunState {
+  return { ...state, status: 'paused', pausedBy: data.by, pauseRequested: data.by === 'shutdown' && state.pauseRequested, attemptOpen: false };
+}
+
+export function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed'>): PruningRunState {
+  const status = state.attemptOpen ? state.status : 'queued';
+  return { ...afresh(state), status, acceptOtherNumerics: data.acceptOtherNumerics };
+}
+
+export function runRewound(state: PruningRunState, { data }: EventOf<'RunRewound'>): PruningRunState {
+  const kept = state.teachers.filter((teacher) => teacher.state.step <= data.toStep);
+  const abandoned = state.teachers.slice(kept.length);
+  return {
+    ...afresh(state), status: 'queued', acceptOtherNumerics: data.acceptOtherNumerics,
+    current: data.state, previous: null, teachers: kept, abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
+    assignment: null, branch: state.branch + 1, branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],
+    targetReachedStep: data.targetReachedStep, targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
+    lastSegment: null,
+  };
+}
+
+function afresh(state: PruningRunState): PruningRunState {
+  return {
+    ...state, failure: null, pauseRequested: false, pausedBy: null, endedAt: null, attemptsWithoutProgress: 0, skippedInARow: 0,
+  };
+}
+
+export function ended(
+  state: PruningRunState, { at }: PruningRunEvent, status: RunStatus, failure: PruningRunState['failure'],
+): PruningRunState {
+  const { code, message, field } = failure ?? { code: '', message: '', field: '' };
+  return { ...state, status, failure: failure && { code, message, field }, attemptOpen: false, pauseRequested: false, endedAt: at };
+}

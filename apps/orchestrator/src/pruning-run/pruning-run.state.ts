@@ -1,0 +1,111 @@
+// What the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
+import type {
+  DataIdentity, ModelIdentity, PruningRunEventData, RunSettings, StateFact, TeacherChoice, TeacherReason,
+} from './pruning-run.events.js';
+import type { TeacherSnapshot } from './teacher-policy.js';
+
+export type RunStatus =
+  'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled';
+
+export interface Teacher extends TeacherSnapshot {
+  state: StateFact;
+  /** Of the event that recorded it; null: inherited from the parent. */
+  revision: number | null;
+  ownerRunId: string;
+  /** Number of rewinds before it. */
+  branch: number;
+  at: string;
+}
+
+export interface RunOrigin {
+  parentRunId: string;
+  parentRevision: number;
+  from: StateFact;
+  teacherMark: number | null;
+}
+
+export interface PruningRunState {
+  runId: string;
+  name: string;
+  requestId: string;
+  requestDigest: string;
+  model: ModelIdentity;
+  data: DataIdentity;
+  settings: RunSettings;
+  origin: RunOrigin | null;
+
+  status: RunStatus;
+  failure: { code: string; message: string; field: string } | null; // of the last attempt, or of the run
+  pauseRequested: boolean;
+  pausedBy: 'request' | 'shutdown' | null;
+
+  /** The last recorded state; null: none yet. */
+  current: StateFact | null;
+  /** The recorded state before it, kept as a second place to go on from. */
+  previous: StateFact | null;
+  teachers: Teacher[]; // on the current branch, weakest pruned first
+  abandonedTeachers: Teacher[];
+  assignment: { teacher: TeacherChoice; fromStep: number; reason: TeacherReason; explanation: string } | null;
+  targetReachedStep: number | null;
+  targetReachedAt: string | null;
+  scheduledSparsity: number;
+  /** Rewinds; branches[n] tells where branch n + 1 took up an earlier state. */
+  branch: number;
+  branches: { parentBranch: number; fromStep: number }[];
+
+  attempt: number;
+  attemptOpen: boolean;
+  restarts: number;
+  attemptsWithoutProgress: number;
+  engine: PruningRunEventData<'EngineAttached'> | null;
+  numericsFingerprint: string | null;
+  acceptOtherNumerics: boolean;
+
+  skippedSteps: number;
+  skippedInARow: number;
+  trainingSeconds: number;
+  lastSegment: { steps: number; tokens: number; seconds: number } | null;
+  evaluations: (PruningRunEventData<'EvaluationRecorded'> & { at: string })[];
+  exports: (PruningRunEventData<'ModelExported'> & { at: string })[];
+
+  launchedAt: string;
+  updatedAt: string;
+  endedAt: string | null;
+  /** Of the last event folded. */
+  revision: number;
+  chain: string;
+}
+
+export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean =>
+  status === 'completed' || status === 'failed' || status === 'cancelled';
+
+/** The driver has work with it: now, or when its turn comes. A run paused by a shutdown goes on by itself. */
+export const isRunnable = (run: Pick<PruningRunState, 'status' | 'pausedBy'>): boolean =>
+  !isFinished(run) && (run.status !== 'paused' || run.pausedBy === 'shutdown');
+
+export const stepOf = (run: Pick<PruningRunState, 'current'>): number => run.current?.step ?? 0;
+
+/** The teachers on the branch of `teacher` up to it: what a fork from it inherits. */
+export function teachersUpTo(run: PruningRunState, teacher: Teacher): Teacher[] {
+  const limitByBranch = new Map<number, number>();
+  let limit = teacher.state.step;
+  for (let branch = teacher.branch; ;) {
+    limitByBranch.set(branch, limit);
+    const origin = run.branches[branch - 1];
+    if (branch === 0 || origin === undefined) break;
+    limit = Math.min(limit, origin.fromStep);
+    branch = origin.parentBranch;
+  }
+  return [...run.abandonedTeachers, ...run.teachers]
+    .filter((one) => one.state.step <= (limitByBranch.get(one.branch) ?? -1))
+    .sort((left, right) => left.mark - right.mark);
+}
+
+/** States that some event of the run still needs as artifacts: its teachers, its origin and its last two states. */
+export function neededStates(run: PruningRunState): Set<string> {
+  const states = [
+    ...run.teachers.map((one) => one.state), ...run.abandonedTeachers.map((one) => one.state),
+    run.origin?.from, run.current, run.previous,
+  ];
+  return new Set(states.flatMap((state) => (state ? [state.stateDigest] : [])));
+}

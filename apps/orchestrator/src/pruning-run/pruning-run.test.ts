@@ -1,0 +1,237 @@
+import { evolve, fold, isRunnable, teachersUpTo } from './pruning-run.js';
+import { planSegment } from './segment-plan.js';
+import { encodeFacts } from './stored-event.js';
+import { AT, engine, fact, launched, segment, stateAt, Story, typesOf } from './testing.js';
+
+const refusal = (code: string): Error => expect.objectContaining({ code }) as unknown as Error;
+
+describe('a run from launch to completion', () => {
+  it('starts with the intact teacher', () => {
+    const story = new Story(launched());
+    expect(typesOf(story.when({ kind: 'startAttempt', attempt: 1 }))).toEqual(['AttemptStarted']);
+    expect(story.state.status).toBe('preparing');
+    const facts = story.when({ kind: 'attachEngine', attempt: 1, engine, stateDigest: 'd' });
+    expect(typesOf(facts)).toEqual(['EngineAttached', 'TeacherAssigned']);
+    expect(facts[1]!.data).toMatchObject({ fromStep: 0, teacher: { kind: 'intact' }, reason: 'run_start' });
+    expect(story.state.status).toBe('training');
+  });
+
+  it('records each mark that a step crosses, the target, and the next teacher', () => {
+    const story = new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 2 })).start();
+    expect(typesOf(story.when(segment(0, stateAt(4, 0.031))))).toEqual([
+      'SparsityAdvanced', 'MasksUpdated', 'TeacherSnapshotted', 'TeacherSnapshotted', 'TeacherSnapshotted', 'TeacherAssigned']);
+    expect(story.state.teachers.map((one) => [one.mark, one.threshold, one.state.step])).toEqual([[1, 0.01, 4], [2, 0.02, 4], [3, 0.03, 4]]);
+    expect(story.state.assignment?.teacher).toMatchObject({ kind: 'snapshot', mark: 2 });
+    const facts = story.when(segment(4, stateAt(9, 0.06)));
+    expect(typesOf(facts)).toContain('TargetSparsityReached');
+    expect(facts.find((one) => one.type === 'TargetSparsityReached')!.data).toMatchObject({ step: 9, remainingSteps: 91 });
+    expect(story.state.targetReachedStep).toBe(9);
+  });
+
+  it('completes after the last step only', () => {
+    const story = new Story(launched()).start().train(stateAt(10, 0));
+    expect(() => story.when({ kind: 'complete', attempt: 1, evaluationError: null })).toThrow();
+    story.train(stateAt(100, 0));
+    expect(typesOf(story.when({ kind: 'complete', attempt: 1, evaluationError: null }))).toEqual(['RunCompleted']);
+    expect(isRunnable(story.state)).toBe(false);
+  });
+
+  it('records skipped steps', () => {
+    const story = new Story(launched()).start();
+    const facts = story.when(segment(0, stateAt(3, 0), 1, [1]));
+    expect(facts[0]).toEqual(fact('StepsSkipped', { attempt: 1, steps: [1], cause: 'non_finite' }));
+    story.when(segment(3, stateAt(5, 0), 1, [3, 4]));
+    expect(story.state).toMatchObject({ skippedSteps: 3, skippedInARow: 2 });
+  });
+});
+
+describe('segments', () => {
+  it('end at multiples of segment_steps, at the last step, and early at the next mark or the target', () => {
+    const story = new Story(launched({ targetSparsity: 0.015, totalSteps: 25 })).start();
+    expect(planSegment(story.state)).toMatchObject({ firstStep: 0, endStep: 10, stopAtExpectedSparsity: 0.01 });
+    story.train(stateAt(4, 0.012)); // stopped at the mark
+    expect(planSegment(story.state)).toMatchObject({ firstStep: 4, endStep: 10, stopAtExpectedSparsity: 0.015 });
+    story.train(stateAt(10, 0.013), stateAt(20, 0.02));
+    expect(planSegment(story.state)).toMatchObject({ firstStep: 20, endStep: 25, stopAtExpectedSparsity: null });
+    expect(planSegment(story.state).loraLearningRates).toHaveLength(5);
+  });
+  it('learn from the text alone under recipe lm', () => {
+    const plan = planSegment(new Story(launched({ recipe: 'lm' })).state);
+    expect(plan).toMatchObject({ teacher: { kind: 'none' }, losses: { layerWeight: 0, klWeight: 0, lmWeight: 1 } });
+  });
+});
+
+describe('attempts', () => {
+  it('fence out reports of one that was given up', () => {
+    const story = new Story(launched()).start();
+    story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'died' });
+    expect(story.state.status).toBe('recovering');
+    story.start(2);
+    expect(() => story.when(segment(0, stateAt(10, 0), 1))).toThrow(refusal('ATTEMPT_STALE'));
+    expect(() => story.when({ kind: 'startAttempt', attempt: 2 })).toThrow(refusal('ATTEMPT_STALE'));
+  });
+  it('record a retried report once, and none that leaves steps out', () => {
+    const story = new Story(launched()).start().train(stateAt(10, 0));
+    expect(story.when(segment(0, stateAt(10, 0)))).toEqual([]);
+    expect(() => story.when(segment(12, stateAt(20, 0)))).toThrow(refusal('ATTEMPT_STALE'));
+  });
+  it('fail the run with the cause after a limit without progress; progress sets the count back', () => {
+    const story = new Story(launched());
+    let attempt = 0;
+    const lose = (): string[] => {
+      attempt += 1;
+      story.start(attempt);
+      return typesOf(story.when({ kind: 'recordEngineLoss', attempt, cause: 'engine', code: 'ENGINE_LOST', message: 'killed by SIGSEGV' }));
+    };
+    for (let count = 0; count < 7; count += 1) expect(lose()).toEqual(['EngineLost']);
+    story.start(++attempt).train(stateAt(10, 0));
+    story.when({ kind: 'recordEngineLoss', attempt, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+    for (let count = 0; count < 6; count += 1) expect(lose()).toEqual(['EngineLost']);
+    expect(lose()).toEqual(['EngineLost', 'RunFailed']);
+    expect(story.state).toMatchObject({ status: 'failed', failure: { code: 'ENGINE_LOST' } });
+    expect(story.state.failure!.message).toContain('killed by SIGSEGV');
+  });
+  it('wait longer each time', () => {
+    const story = new Story(launched());
+    const delays: number[] = [];
+    for (let attempt = 1; attempt < 8; attempt += 1) {
+      story.start(attempt);
+      const [lost] = story.when({ kind: 'recordEngineLoss', attempt, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+      if (lost?.type === 'EngineLost') delays.push(lost.data.restartDelayMs);
+    }
+    expect(delays).toEqual([500, 1000, 2000, 4000, 8000, 16000, 30000]);
+  });
+  it('do not count against the run when the orchestrator died', () => {
+    const story = new Story(launched());
+    for (let attempt = 1; attempt < 30; attempt += 1) {
+      story.start(attempt);
+      story.when({ kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message: 'x' });
+    }
+    expect(story.state.status).toBe('recovering');
+  });
+  it('refuse other numerics unless accepted, and record them then', () => {
+    const story = new Story(launched()).start().train(stateAt(10, 0));
+    story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+    expect(() => story.start(2, 'f2')).toThrow(refusal('NUMERICS_CHANGED'));
+    story.when({ kind: 'fail', attempt: 2, code: 'NUMERICS_CHANGED', message: 'x', field: '' });
+    story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: true });
+    story.start(3, 'f2');
+    expect(story.state.engine).toMatchObject({ numericsFingerprint: 'f2', numericsChangedFrom: 'f1' });
+  });
+});
+
+describe('pause, resume, cancel', () => {
+  it('pause at once without an engine, at the next boundary with one', () => {
+    const queued = new Story(launched());
+    expect(typesOf(queued.when({ kind: 'requestPause' }))).toEqual(['RunPaused']);
+    const training = new Story(launched()).start();
+    expect(typesOf(training.when({ kind: 'requestPause' }))).toEqual(['RunPauseRequested']);
+    expect(training.when({ kind: 'requestPause' })).toEqual([]);
+    training.train(stateAt(3, 0));
+    expect(typesOf(training.when({ kind: 'confirmPause', by: 'request' }))).toEqual(['RunPaused']);
+    expect(isRunnable(training.state)).toBe(false);
+    expect(typesOf(training.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false }))).toEqual(['RunResumed']);
+    expect(training.state).toMatchObject({ status: 'queued', pauseRequested: false });
+  });
+  it('keep a requested pause through the loss of the engine', () => {
+    const story = new Story(launched()).start();
+    story.when({ kind: 'requestPause' });
+    expect(typesOf(story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' })))
+      .toEqual(['EngineLost', 'RunPaused']);
+  });
+  it('go on by itself after a shutdown', () => {
+    const story = new Story(launched()).start();
+    story.when({ kind: 'confirmPause', by: 'shutdown' });
+    expect(isRunnable(story.state)).toBe(true);
+    story.start(2);
+    expect(story.state.status).toBe('training');
+  });
+  it('are refused where they mean nothing', () => {
+    const story = new Story(launched()).start().train(stateAt(100, 0));
+    expect(() => story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false })).toThrow(refusal('RUN_STILL_ACTIVE'));
+    story.when({ kind: 'complete', attempt: 1, evaluationError: null });
+    for (const kind of ['requestPause'] as const) expect(() => story.when({ kind })).toThrow(refusal('RUN_FINISHED'));
+    expect(() => story.when({ kind: 'cancel', reason: '' })).toThrow(refusal('RUN_FINISHED'));
+    expect(() => story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false })).toThrow(refusal('RUN_FINISHED'));
+  });
+  it('leave a cancelled run cancelled', () => {
+    const story = new Story(launched()).start();
+    story.when({ kind: 'cancel', reason: 'enough' });
+    expect(story.when({ kind: 'cancel', reason: 'enough' })).toEqual([]);
+    expect(() => story.when(segment(0, stateAt(10, 0)))).toThrow(refusal('ATTEMPT_STALE'));
+  });
+});
+
+describe('rewinding and forking', () => {
+  const trained = (): Story => new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 2 })).start()
+    .train(stateAt(4, 0.011), stateAt(8, 0.022), stateAt(12, 0.051), stateAt(20, 0.06));
+
+  it('takes up the state of a teacher and marks what followed as abandoned', () => {
+    const story = trained();
+    expect(() => story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false })).toThrow(refusal('RUN_STILL_ACTIVE'));
+    story.when({ kind: 'cancel', reason: '' });
+    const [rewound] = story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+    const snapshotted = story.facts.findIndex((one) => one.type === 'TeacherSnapshotted' && one.data.mark === 1);
+    expect(rewound).toMatchObject({ type: 'RunRewound', data: { toStep: 4, teacherMark: 1, abandonedFromRevision: snapshotted + 1, targetReachedStep: null } });
+    const { teachers, abandonedTeachers, current, branch, status } = story.state;
+    expect({ marks: teachers.map((one) => one.mark), left: abandonedTeachers.length, step: current?.step, branch, status })
+      .toEqual({ marks: [1], left: 3, step: 4, branch: 1, status: 'queued' });
+    story.start(2);
+    expect(story.state.assignment).toMatchObject({ reason: 'rewound', fromStep: 4 });
+  });
+
+  it('keeps the marks that share the state it goes back to', () => {
+    const story = new Story(launched()).start().train(stateAt(4, 0.033), stateAt(9, 0.041));
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+    expect(story.state.teachers.map((one) => one.mark)).toEqual([1, 2, 3]);
+  });
+
+  it('forks from a teacher with the teachers before it, the parent untouched', () => {
+    const parent = trained().state;
+    const child = new Story();
+    child.when({ kind: 'fork', runId: 'child', name: '', requestId: 'q', requestDigest: 'q', parent, from: { kind: 'mark', mark: 2 }, overrides: { targetSparsity: 0.3 }, data: null });
+    expect(child.state).toMatchObject({ current: { step: 8 }, targetReachedStep: null, settings: { targetSparsity: 0.3 } });
+    expect(child.state.teachers.map((one) => one.mark)).toEqual([1, 2]);
+    child.start();
+    expect(child.state.assignment?.teacher).toMatchObject({ kind: 'snapshot', mark: 1 });
+  });
+
+  it('carries the reached target into a fork from the last state while that stays true', () => {
+    const parent = trained().state;
+    const at = (targetSparsity: number): number | null => {
+      const child = new Story();
+      child.when({ kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, from: { kind: 'last' }, overrides: { targetSparsity }, data: null });
+      return child.state.targetReachedStep;
+    };
+    expect([0.05, 0.04, 0.2].map(at)).toEqual([12, 20, null]);
+  });
+
+  it('forks from a teacher on an abandoned branch with that branch behind it', () => {
+    const story = trained();
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+    story.start(2).train(stateAt(7, 0.021, 'b'));
+    const abandoned = story.state.abandonedTeachers.find((one) => one.mark === 3)!;
+    expect(teachersUpTo(story.state, abandoned).map((one) => one.state.step)).toEqual([4, 8, 12, 12]);
+    expect(teachersUpTo(story.state, story.state.teachers[1]!).map((one) => one.state.step)).toEqual([4, 7]);
+    story.when({ kind: 'cancel', reason: '' });
+    const { stateDigest } = abandoned.state;
+    expect(() => story.when({ kind: 'resume', from: { kind: 'digest', stateDigest }, acceptOtherNumerics: false })).toThrow(refusal('TEACHER_ABANDONED'));
+  });
+
+  it('refuses unknown teachers and overrides without meaning, naming the field', () => {
+    const parent = trained().state;
+    const fork = { kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, data: null } as const;
+    expect(() => new Story().when({ ...fork, from: { kind: 'mark', mark: 77 }, overrides: {} })).toThrow(refusal('TEACHER_NOT_FOUND'));
+    expect(() => new Story().when({ ...fork, from: { kind: 'last' }, overrides: { totalSteps: 20, warmupSteps: 0 } }))
+      .toThrow(expect.objectContaining({ field: 'overrides.total_steps' }) as unknown as Error);
+  });
+});
+
+it('folds past events it does not know, and keeps the chain and revision right', () => {
+  const { events } = encodeFacts([launched()], '', () => '');
+  const state = fold(events)!;
+  const after = evolve(state, { type: 'Unknown', storedType: 'RunBlessed', at: AT, v: 9, chain: 'c', data: {} });
+  expect(after).toEqual({ ...state, revision: 1, chain: 'c' });
+});

@@ -1,0 +1,54 @@
+// What can be asked of a run: by a client, or by the driver for the engine. decide turns it into facts or refuses.
+import type { DataIdentity, PruningRunEventData, RunSettings, SegmentLoss, StateFact } from './pruning-run.events.js';
+import type { PruningRunState } from './pruning-run.state.js';
+
+export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
+
+export type Launch = { kind: 'launch' } & PruningRunEventData<'RunLaunched'>;
+export interface Fork {
+  kind: 'fork';
+  runId: string;
+  name: string;
+  requestId: string;
+  requestDigest: string;
+  parent: PruningRunState;
+  from: StartingPoint;
+  overrides: Partial<RunSettings>;
+  data: DataIdentity | null; // null: the parent's
+}
+export interface StartAttempt { kind: 'startAttempt'; attempt: number }
+export interface AttachEngine {
+  kind: 'attachEngine';
+  attempt: number;
+  engine: Pick<PruningRunEventData<'EngineAttached'>,
+    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs'>;
+  stateDigest: string;
+}
+export interface RecordSegment {
+  kind: 'recordSegment';
+  attempt: number;
+  firstStep: number;
+  state: StateFact;
+  scheduledSparsity: number;
+  loss: SegmentLoss;
+  skippedSteps: number[];
+  trainingSeconds: number;
+  tokens: number;
+  metricsRevision: number;
+  metricsDigest: string;
+}
+export interface RecordEngineLoss {
+  kind: 'recordEngineLoss'; attempt: number; cause: 'engine' | 'orchestrator'; code: string; message: string;
+}
+export interface RequestPause { kind: 'requestPause' }
+export interface ConfirmPause { kind: 'confirmPause'; by: 'request' | 'shutdown' }
+export interface Resume { kind: 'resume'; from: StartingPoint; acceptOtherNumerics: boolean }
+export interface Complete { kind: 'complete'; attempt: number; evaluationError: { code: string; message: string } | null }
+export interface Fail { kind: 'fail'; attempt: number; code: string; message: string; field: string }
+export interface Cancel { kind: 'cancel'; reason: string }
+export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventData<'EvaluationRecorded'>;
+export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
+
+export type RunChange =
+  | Launch | Fork | StartAttempt | AttachEngine | RecordSegment | RecordEngineLoss | RequestPause | ConfirmPause | Resume
+  | Complete | Fail | Cancel | RecordEvaluation | RecordExport;

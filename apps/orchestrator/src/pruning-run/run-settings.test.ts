@@ -1,0 +1,42 @@
+import { resolveSettings, settingsViolations } from './run-settings.js';
+import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
+
+describe('settings', () => {
+  it('take the preset where nothing is said', () => {
+    expect(resolveSettings({})).toMatchObject({
+      preset: 'short', totalSteps: 1400, warmupSteps: 420, batchSize: 8, sequenceLength: 128, loraRank: 8, loraAlpha: 8,
+      loraLearningRate: 1e-3, maskLearningRate: 0.1, lambdaLearningRate: 1, targetSparsity: 0.5, recipe: 'nuteprune',
+    });
+    expect(resolveSettings({ preset: 'paper' })).toMatchObject({ batchSize: 16, sequenceLength: 512, warmupSteps: 1250, lambdaLearningRate: 0.1 });
+    expect(resolveSettings({ preset: 'paper', targetSparsity: 0.2 }).warmupSteps).toBe(5000);
+    expect(resolveSettings({ totalSteps: 100, targetSparsity: undefined }).warmupSteps).toBe(30);
+  });
+  it('name every bad field and what is allowed', () => {
+    const violations = settingsViolations(
+      resolveSettings({ targetSparsity: 0.96, batchSize: 0, loraTargets: ['q_proj', 'x'], seed: '-1', sequenceLength: 600, preset: 'huge' }),
+      { maxPositions: 512 });
+    expect(violations.map((one) => [one.field, one.code])).toEqual([
+      ['settings.target_sparsity', 'FIELD_OUT_OF_RANGE'], ['settings.batch_size', 'FIELD_OUT_OF_RANGE'],
+      ['settings.preset', 'FIELD_UNKNOWN_VALUE'], ['settings.lora_targets', 'FIELD_UNKNOWN_VALUE'], ['settings.seed', 'FIELD_UNKNOWN_VALUE'],
+      ['settings.sequence_length', 'SEQUENCE_TOO_LONG'],
+    ]);
+    expect(violations[0]!.description).toContain('[0, 0.95]');
+    expect(settingsViolations(resolveSettings({ targetSparsity: 0 }))).toEqual([]);
+    expect(settingsViolations(resolveSettings({ targetSparsity: Number.NaN }))).toHaveLength(1);
+  });
+  it('hold equal sets of projections in one order', () => {
+    expect(resolveSettings({ loraTargets: ['v_proj', 'q_proj'] }).loraTargets).toEqual(['q_proj', 'v_proj']);
+  });
+});
+
+describe('schedules', () => {
+  const settings = { targetSparsity: 0.5, warmupSteps: 100, totalSteps: 400, loraLearningRate: 1e-3 };
+  it('raise the scheduled sparsity to the target over the warm-up', () => {
+    expect([0, 50, 100, 399].map((step) => scheduledSparsity({ ...settings, schedule: 'linear' }, step))).toEqual([0, 0.25, 0.5, 0.5]);
+    expect([0, 50, 100].map((step) => scheduledSparsity({ ...settings, schedule: 'cubic' }, step))).toEqual([0, 0.4375, 0.5]);
+    expect(scheduledSparsity({ ...settings, warmupSteps: 0, schedule: 'linear' }, 0)).toBe(0.5);
+  });
+  it('let the learning rate of LoRA fall to 0', () => {
+    expect([0, 200, 399].map((step) => loraLearningRate(settings, step))).toEqual([1e-3, 5e-4, 2.5e-6]);
+  });
+});

@@ -1,0 +1,94 @@
+// Where a rewind or a fork starts: a teacher or the last state of a run, with everything that was true at that state.
+import { invalidRequest, type FieldViolation } from '#protocol';
+import type { InheritedTeacher, NewFact, RunSettings, StateFact } from './pruning-run.events.js';
+import { RunError } from './pruning-run.errors.js';
+import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
+import type { Fork, StartingPoint } from './run-change.js';
+import { settingsViolations } from './run-settings.js';
+
+export function rewound(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>, acceptOtherNumerics: boolean, at: string): NewFact {
+  const teacher = findTeacher(run, from);
+  if (!run.teachers.includes(teacher)) {
+    throw new RunError('TEACHER_ABANDONED',
+      `the teacher at step ${teacher.state.step} is on a branch that run ${run.runId} was rewound from: fork from it instead`, run, 'state_digest');
+  }
+  const { state, mark } = teacher;
+  // Several marks can share one state: all of them stay.
+  const kept = run.teachers.filter((one) => one.state.step <= state.step);
+  const revision = kept[kept.length - 1]?.revision ?? 0;
+  const targetReachedStep = run.targetReachedStep !== null && run.targetReachedStep <= state.step ? run.targetReachedStep : null;
+  return {
+    type: 'RunRewound', at,
+    data: { toStep: state.step, state, teacherMark: mark, abandonedFromRevision: revision + 1, acceptOtherNumerics, targetReachedStep },
+  };
+}
+
+export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {
+  if (state !== null) return [];
+  const { runId, name, requestId, requestDigest, parent, overrides } = change;
+  const settings: RunSettings = { ...parent.settings, ...overrides };
+  const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
+  refuseMeaningless(settings, parent, from);
+  const data = change.data ?? parent.data;
+  return [{
+    type: 'RunForked', at,
+    data: {
+      runId, name, requestId, requestDigest, model: parent.model, data, settings, parentRunId: parent.runId,
+      parentRevision: parent.revision, from, teacherMark, inheritedTeachers,
+      overrides: change.data === null ? overrides : { ...overrides, data: change.data },
+      targetReachedStep: targetReachedBy(parent, settings, from),
+    },
+  }];
+}
+
+interface ForkPoint {
+  from: StateFact;
+  teacherMark: number | null;
+  inheritedTeachers: InheritedTeacher[];
+}
+
+function forkPoint(parent: PruningRunState, from: StartingPoint): ForkPoint {
+  if (from.kind === 'last') {
+    if (parent.current === null) {
+      throw new RunError('RUN_NOT_STARTED', `run ${parent.runId} has no recorded state yet: launch another run instead`, parent, 'parent_run_id');
+    }
+    return { from: parent.current, teacherMark: null, inheritedTeachers: parent.teachers.map(inherit) };
+  }
+  const teacher = findTeacher(parent, from);
+  return { from: teacher.state, teacherMark: teacher.mark, inheritedTeachers: teachersUpTo(parent, teacher).map(inherit) };
+}
+
+function inherit({ mark, threshold, state, ownerRunId }: Teacher): InheritedTeacher {
+  return { mark, threshold, state, ownerRunId };
+}
+
+function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>): Teacher {
+  const found = from.kind === 'mark'
+    ? run.teachers.find((one) => one.mark === from.mark)
+    : [...run.teachers, ...run.abandonedTeachers].find((one) => one.state.stateDigest === from.stateDigest);
+  if (found !== undefined) return found;
+  const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
+  const marks = run.teachers.map((one) => one.mark);
+  const known = marks.length === 0 ? 'it has no teachers yet' : `its teachers are ${marks[0]} to ${marks[marks.length - 1]}`;
+  throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run,
+    from.kind === 'mark' ? 'teacher_mark' : 'state_digest');
+}
+
+/** The step at which the fork's own target was reached, as far as its past tells. */
+function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: StateFact): number | null {
+  const parentReached = parent.targetReachedStep !== null && parent.targetReachedStep <= from.step;
+  if (settings.targetSparsity === parent.settings.targetSparsity && parentReached) return parent.targetReachedStep;
+  return from.expectedSparsity >= settings.targetSparsity ? from.step : null;
+}
+
+function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
+  const violations: FieldViolation[] = settingsViolations(settings, parent.model)
+    .map((one) => ({ ...one, field: one.field.replace(/^settings\./, 'overrides.') }));
+  if (settings.totalSteps <= from.step) {
+    violations.push({
+      field: 'overrides.total_steps', code: 'FIELD_OUT_OF_RANGE',
+      description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}`,
+    });
+  }
+  if (violations.length > 0) throw invalidRequest(violations);
+}

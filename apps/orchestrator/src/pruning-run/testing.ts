@@ -1,0 +1,82 @@
+// For tests: a run told as facts. given(...facts).when(change) gives the new facts; runs are small and complete.
+import { encodeFacts } from './stored-event.js';
+import type { DataIdentity, ModelIdentity, NewFact, PruningRunEventType, RunSettings, StateFact } from './pruning-run.events.js';
+import { decide, fold, type PruningRunState } from './pruning-run.js';
+import type { RecordSegment, RunChange } from './run-change.js';
+import { resolveSettings, type RequestedSettings } from './run-settings.js';
+
+export const AT = '2026-01-02T03:04:05.678Z';
+const digest = (text: string): string => Buffer.from(text.padEnd(32, '.')).toString('hex').slice(0, 64);
+
+export const model: ModelIdentity = {
+  path: '/models/tiny', weightsDigest: digest('weights'), architecture: 'LlamaForCausalLM', parameterCount: 254_400,
+  prunableParameterCount: 120_000, weightBytes: 508_800, hiddenSize: 64,
+  layers: [{ heads: 8, units: 160 }, { heads: 8, units: 160 }, { heads: 8, units: 160 }], vocabularySize: 2048, maxPositions: 512,
+};
+export const data: DataIdentity = {
+  trainPath: '/data/train.jsonl', trainDigest: digest('train'), trainTokens: 100_000, validationPath: '/data/validation.jsonl',
+  validationDigest: digest('validation'), validationTokens: 10_000, tokenizerDigest: digest('tokenizer'),
+};
+
+export function stateAt(step: number, expectedSparsity: number, branch = ''): StateFact {
+  return {
+    step, stateDigest: digest(`state ${step}${branch}`), stateBytes: 1000, masksDigest: digest(`masks ${step}`), expectedSparsity,
+    hardSparsity: expectedSparsity, headsOpen: [8, 8, 8], unitsOpen: [160, 160, 160], hiddenOpen: 64,
+  };
+}
+
+export function launched(requested: RequestedSettings = {}, runId = 'aaaabbbbcccc'): NewFact {
+  const settings: RunSettings = resolveSettings({ totalSteps: 100, segmentSteps: 10, ...requested }, model);
+  return fact('RunLaunched', { runId, name: 'tiny', requestId: 'r1', requestDigest: digest('request'), model, data, settings });
+}
+
+export function fact<T extends PruningRunEventType>(type: T, content: Extract<NewFact, { type: T }>['data']): NewFact {
+  return { type, at: AT, data: content } as NewFact;
+}
+
+export const engine = {
+  engineVersion: '1', engineBuild: 'test', backend: 'cpu', device: 'processor', threads: 2, numericsFingerprint: 'f1', leaseMs: 10_000,
+};
+
+export function segment(firstStep: number, state: StateFact, attempt = 1, skippedSteps: number[] = []): RecordSegment {
+  const mean = skippedSteps.length === state.step - firstStep ? null : 1;
+  return {
+    kind: 'recordSegment', attempt, firstStep, state, scheduledSparsity: 0.1, skippedSteps, trainingSeconds: 1, tokens: 100,
+    loss: { mean, last: mean, layerMean: mean, klMean: mean, lmMean: null }, metricsRevision: 0, metricsDigest: digest('metrics'),
+  };
+}
+
+/** A run that grows by changes: each is decided on what the former ones made. */
+export class Story {
+  readonly facts: NewFact[] = [];
+
+  constructor(...facts: NewFact[]) {
+    this.facts.push(...facts);
+  }
+
+  get state(): PruningRunState {
+    const { events } = encodeFacts(this.facts, '', () => '');
+    return fold(events)!;
+  }
+
+  /** The facts that the change adds; they are part of the story from here on. */
+  when(change: RunChange): NewFact[] {
+    const added = decide(this.facts.length === 0 ? null : this.state, change, AT);
+    this.facts.push(...added);
+    return added;
+  }
+
+  start(attempt = 1, numericsFingerprint = 'f1'): this {
+    this.when({ kind: 'startAttempt', attempt });
+    const stateDigest = this.state.current?.stateDigest ?? digest('fresh');
+    this.when({ kind: 'attachEngine', attempt, engine: { ...engine, numericsFingerprint }, stateDigest });
+    return this;
+  }
+
+  train(...states: StateFact[]): this {
+    for (const state of states) this.when(segment(this.state.current?.step ?? 0, state, this.state.attempt));
+    return this;
+  }
+}
+
+export const typesOf = (facts: NewFact[]): string[] => facts.map((one) => one.type);
