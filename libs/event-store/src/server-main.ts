@@ -1,36 +1,63 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util';
-import { startServer, type RunningServer } from './server/server.js';
+import { startServer, type RunningServer, type ServerOptions } from './server/server.js';
 import { toStoreError } from './server/store-error.js';
 
 /**
  * The embedded event store as a process of its own. Writes one line of JSON to stdout when it is ready or could not
  * start: {"ready":true,"port":N,"pid":N} or {"ready":false,"code":"...","message":"..."}.
  */
-const USAGE = `Usage: server-main --folder DIR [--host 127.0.0.1] [--port 2113]
-  --folder DIR              where the events are kept; one server per folder
-  --host HOST --port PORT   where to listen; port 0 picks a free one
-  --exit-with-stdin         stop when stdin closes, so that the server never outlives the process that started it
+const USAGE = `Usage: server-main --folder DIR [options]
+  --folder DIR               where the events are kept; one server per folder
+  --host HOST                where to listen (127.0.0.1)
+  --port PORT                2113; 0 picks a free one
+  --tls-cert FILE            PEM certificate; with --tls-key turns TLS and users on: admin and ops, password "changeit"
+  --tls-key FILE             unless ESPALIER_EVENT_STORE_ADMIN_PASSWORD and ..._OPS_PASSWORD say otherwise
+  --max-append-bytes N       largest append (67108864)
+  --max-append-event-bytes N largest single event (16777216)
+  --exit-with-stdin          stop when stdin closes, so that the server never outlives the process that started it
 `;
 
-async function main(): Promise<void> {
+function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined {
   const { values } = parseArgs({
     options: {
       folder: { type: 'string' },
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string', default: '2113' },
+      'tls-cert': { type: 'string' },
+      'tls-key': { type: 'string' },
+      'max-append-bytes': { type: 'string' },
+      'max-append-event-bytes': { type: 'string' },
       'exit-with-stdin': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
-  if (values.help || !values.folder) {
-    process.stderr.write(USAGE);
-    process.exitCode = values.help ? 0 : 2;
-    return;
-  }
-  const server = await startServer({ folder: values.folder, host: values.host, port: Number(values.port) });
-  stopOnRequest(server, values['exit-with-stdin']);
-  announce({ ready: true, port: server.port, pid: process.pid });
+  const { 'tls-cert': certFile, 'tls-key': keyFile } = values;
+  if (values.help || !values.folder || Boolean(certFile) !== Boolean(keyFile)) return undefined;
+  const limits = {
+    ...numberOption('maxAppendBytes', values['max-append-bytes']),
+    ...numberOption('maxEventBytes', values['max-append-event-bytes']),
+  };
+  return {
+    folder: values.folder,
+    host: values.host,
+    port: Number(values.port),
+    limits,
+    exitWithStdin: values['exit-with-stdin'],
+    ...(certFile && keyFile ? { tls: { certFile, keyFile, ...passwords() } } : {}),
+  };
+}
+
+/** From the environment, because arguments can be read by every user of the machine. */
+function passwords() {
+  return {
+    adminPassword: process.env['ESPALIER_EVENT_STORE_ADMIN_PASSWORD'],
+    opsPassword: process.env['ESPALIER_EVENT_STORE_OPS_PASSWORD'],
+  };
+}
+
+function numberOption(name: string, text: string | undefined): Record<string, number> {
+  return text === undefined ? {} : { [name]: Number(text) };
 }
 
 function stopOnRequest(server: RunningServer, exitWithStdin: boolean): void {
@@ -56,6 +83,18 @@ function stopOnRequest(server: RunningServer, exitWithStdin: boolean): void {
 
 function announce(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  if (!options) {
+    process.stderr.write(USAGE);
+    process.exitCode = 2;
+    return;
+  }
+  const server = await startServer(options);
+  stopOnRequest(server, options.exitWithStdin);
+  announce({ ready: true, port: server.port, pid: process.pid });
 }
 
 main().catch((error: unknown) => {

@@ -38,6 +38,7 @@ export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions
   const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a');
   const child = spawn(process.execPath, [ENTRY, ...argumentsOf(options, host)], {
     stdio: ['pipe', 'pipe', log ?? 'inherit'],
+    env: { ...process.env, ...passwordsOf(options) },
   });
   if (log !== undefined) closeSync(log);
   const { port } = await ready(child);
@@ -51,6 +52,14 @@ function argumentsOf(options: EmbeddedEventStoreOptions, host: string): string[]
   const result = ['--folder', options.folder, '--host', host, '--port', String(options.port ?? 0), '--exit-with-stdin'];
   if (options.tls) result.push('--tls-cert', options.tls.certFile, '--tls-key', options.tls.keyFile);
   return result;
+}
+
+/** In the environment, because arguments can be read by every user of the machine. */
+function passwordsOf({ users }: EmbeddedEventStoreOptions): Record<string, string> {
+  return {
+    ...(users ? { ESPALIER_EVENT_STORE_ADMIN_PASSWORD: users.admin } : {}),
+    ...(users?.ops ? { ESPALIER_EVENT_STORE_OPS_PASSWORD: users.ops } : {}),
+  };
 }
 
 function connectionString(options: EmbeddedEventStoreOptions, host: string, port: number): string {

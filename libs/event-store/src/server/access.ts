@@ -1,17 +1,75 @@
 import type { Metadata } from '@grpc/grpc-js';
+import { AccessDenied, Unauthenticated } from './refusals.js';
+import { parseAcl, parseObject, type StreamAcl } from './stream-metadata.js';
+import type { Store } from './store.js';
+import { Users, type Principal } from './users.js';
 
-export interface Principal {
-  name: string;
-  groups: string[];
+export type { Principal };
+export type Action = keyof StreamAcl;
+
+/** Without TLS nobody is asked who they are: clients do not send passwords over an open connection. */
+const NOBODY_ASKED: Principal = { name: 'anonymous', groups: ['$admins'] };
+const EVERYONE = '$all';
+const ADMINS = '$admins';
+const OPERATORS = '$ops';
+const DEFAULT_ACL_STREAM = '$settings';
+
+/** Who is calling, and what they may do with which stream. */
+export class Access {
+  constructor(
+    private readonly store: Store,
+    /** undefined when users are off. */
+    private readonly users: Users | undefined,
+  ) {}
+
+  /** @throws Unauthenticated */
+  callerOf(metadata: Metadata): Principal {
+    if (!this.users) return NOBODY_ASKED;
+    const header = metadata.get('authorization')[0];
+    const encoded = typeof header === 'string' ? /^basic (.+)$/i.exec(header)?.[1] : undefined;
+    const [, login, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded ?? '', 'base64').toString('utf8')) ?? [];
+    const principal = login !== undefined && password !== undefined ? this.users.verify(login, password) : undefined;
+    if (!principal) throw new Unauthenticated();
+    return principal;
+  }
+
+  /** @throws AccessDenied */
+  check(caller: Principal, stream: string, action: Action): void {
+    if (caller.groups.includes(ADMINS)) return;
+    const [target, asked] = targetOf(stream, action);
+    const head = this.store.log.heads.find(target);
+    const own = head ? this.store.log.heads.metadataOf(head).acl[asked] : this.aclOfUnwritten(target)[asked];
+    const roles = own ?? this.defaultRoles(target, asked);
+    const allowed = roles.some((role) => role === EVERYONE || role === caller.name || caller.groups.includes(role));
+    if (!allowed) throw new AccessDenied();
+  }
+
+  /** For work on the server itself: persistent subscriptions and the like. */
+  checkOperator(caller: Principal): void {
+    if (!caller.groups.includes(ADMINS) && !caller.groups.includes(OPERATORS)) throw new AccessDenied();
+  }
+
+  /** Metadata can be set before the first event. */
+  private aclOfUnwritten(stream: string): StreamAcl {
+    return parseAcl(parseObject(this.lastData(`$$${stream}`)).$acl);
+  }
+
+  private defaultRoles(stream: string, action: Action): string[] {
+    const isSystem = stream.startsWith('$');
+    const settings = parseObject(this.lastData(DEFAULT_ACL_STREAM));
+    const acl = parseAcl(settings[isSystem ? '$systemStreamAcl' : '$userStreamAcl']);
+    return acl[action] ?? [isSystem ? ADMINS : EVERYONE];
+  }
+
+  private lastData(stream: string): Buffer | undefined {
+    const head = this.store.log.heads.find(stream);
+    if (!head || head.lastRevision < 0) return undefined;
+    return this.store.reader.readStream(head, head.lastRevision, 'backwards', 1).records[0]?.data;
+  }
 }
 
-export type Action = 'read' | 'write' | 'delete' | 'metaRead' | 'metaWrite';
-
-const EVERYONE: Principal = { name: 'anonymous', groups: ['$admins'] };
-
-export class Access {
-  callerOf(_metadata: Metadata): Principal {
-    return EVERYONE;
-  }
-  check(_caller: Principal, _stream: string, _action: Action): void {}
+/** "$$name" is the metadata of "name". */
+function targetOf(stream: string, action: Action): [stream: string, action: Action] {
+  if (!stream.startsWith('$$')) return [stream, action];
+  return [stream.slice(2), action === 'read' ? 'metaRead' : 'metaWrite'];
 }

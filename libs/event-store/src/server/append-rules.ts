@@ -49,7 +49,7 @@ export class AppendRules {
     const exists = head !== undefined && head.lastRevision >= 0 && !head.tombstoned && !this.heads.metadataOf(head).softDeleted;
     if (expected === 'any') return true;
     if (expected === 'stream_exists') return exists;
-    if (expected === 'no_stream') return !exists && !head?.tombstoned;
+    if (expected === 'no_stream') return !exists;
     return exists && head.lastRevision === expected;
   }
 

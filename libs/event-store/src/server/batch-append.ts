@@ -1,16 +1,16 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import type { Principal } from './access.js';
-import { authorizeAppend } from './append-access.js';
 import type { ServerContext } from './context.js';
 import type { AppendResult } from './event-log.js';
 import { type ProposedEvent } from './event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes } from './limits.js';
-import { expectedOf, proposedEventOf, streamIdentifier, streamNameOf } from './messages.js';
+import { expectedOf, proposedEventOf, sizeOf, streamIdentifier, streamNameOf } from './messages.js';
 import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './pb.js';
 import {
   AccessDenied,
+  DeadlineExceeded,
   InvalidArgument,
   MaximumAppendSizeExceeded,
   StreamDeleted,
@@ -27,6 +27,8 @@ interface OpenAppend {
   stream: string;
   expected: Expected;
   events: ProposedEvent[];
+  sizeBytes: number;
+  deadlineMs: number | undefined;
   /** What made a message unusable; answered when the append is complete. */
   refusal: unknown;
 }
@@ -54,7 +56,7 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
   const forget = () => context.stopping.removeEventListener('abort', stop);
   call.on('close', forget).on('cancelled', forget);
   call.on('data', (request: streamsPb.BatchAppendReq) => {
-    const append = collect(open, request);
+    const append = collect(open, request, context.limits.maxAppendBytes);
     if (!append) return;
     unanswered += 1;
     void perform(context, caller, append).then((response) => {
@@ -70,24 +72,49 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
 }
 
 /** @returns the append when `request` completes it */
-function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendReq): OpenAppend | undefined {
+function collect(
+  open: Map<string, OpenAppend>,
+  request: streamsPb.BatchAppendReq,
+  maxBytes: number,
+): OpenAppend | undefined {
   const correlationId = request.getCorrelationId() ?? new sharedPb.UUID();
   const key = Buffer.from(correlationId.serializeBinary()).toString('latin1');
-  const append: OpenAppend = open.get(key) ?? { correlationId, stream: '', expected: 'any', events: [], refusal: undefined };
+  const append: OpenAppend = open.get(key) ?? {
+    correlationId,
+    stream: '',
+    expected: 'any',
+    events: [],
+    sizeBytes: 0,
+    deadlineMs: undefined,
+    refusal: undefined,
+  };
   open.set(key, append);
   try {
     const options = request.getOptions();
     if (options) {
       append.stream = streamNameOf(options.getStreamIdentifier());
       append.expected = expectedOf(options, options.hasStreamPosition() ? options.getStreamPosition() : undefined);
+      append.deadlineMs = options.getDeadline21100()?.toDate().getTime();
     }
-    for (const message of request.getProposedMessagesList()) append.events.push(proposedEventOf(message));
+    for (const message of request.getProposedMessagesList()) add(append, proposedEventOf(message), maxBytes);
   } catch (error) {
     append.refusal ??= error;
   }
   if (!request.getIsFinal()) return undefined;
   open.delete(key);
   return append;
+}
+
+/** An append that is too large keeps being received, as the protocol wants, but no longer being held. */
+function add(append: OpenAppend, event: ProposedEvent, maxBytes: number): void {
+  if (append.refusal) return;
+  append.sizeBytes += sizeOf(event);
+  if (append.sizeBytes <= maxBytes) {
+    append.events.push(event);
+    return;
+  }
+  append.refusal = new MaximumAppendSizeExceeded(maxBytes);
+  append.events = [];
 }
 
 async function perform(context: ServerContext, caller: Principal, append: OpenAppend): Promise<streamsPb.BatchAppendResp> {
@@ -98,7 +125,8 @@ async function perform(context: ServerContext, caller: Principal, append: OpenAp
   try {
     if (append.refusal) throw append.refusal;
     if (!append.stream) throw new InvalidArgument('options: the first message of an append needs them');
-    authorizeAppend(context, caller, append.stream);
+    if (append.deadlineMs !== undefined && append.deadlineMs < Date.now()) throw new DeadlineExceeded();
+    context.access.check(caller, append.stream, 'write');
     checkSizes(append.stream, append.events, context.limits);
     response.setSuccess(successOf(await context.store.append(append.stream, append.events, append.expected)));
   } catch (error) {
@@ -158,6 +186,7 @@ function detailsOf(error: unknown, text: string): [bytes: Uint8Array, type: stri
     message.setMaxappendsize(error.maxBytes);
     return [message.serializeBinary(), 'event_store.client.MaximumAppendSizeExceeded'];
   }
+  if (error instanceof DeadlineExceeded) return [new sharedPb.Timeout().serializeBinary(), 'event_store.client.Timeout'];
   // Not "Unknown": the client drops the text of that one, and the text says what to do about it.
   const message = new sharedPb.BadRequest();
   message.setMessage(text);

@@ -38,6 +38,7 @@ const SCHEMA = `
     source TEXT NOT NULL,
     group_name TEXT NOT NULL,
     definition TEXT NOT NULL,
+    checkpoint INTEGER,
     PRIMARY KEY (source, group_name)
   ) WITHOUT ROWID;
 `;

@@ -27,8 +27,9 @@ export interface ProposedEvent {
 export const TOMBSTONE_REVISION = Number.MAX_SAFE_INTEGER;
 
 export function checksumOf(streamName: string, event: Omit<EventRecord, 'stream'>): number {
-  let sum = crc32(event.data);
-  sum = crc32(event.metadata, sum);
+  let sum = event.data.length > 0 ? crc32(event.data) : 0;
+  // zlib starts anew when it is given an empty buffer without memory behind it, which SQLite returns for no bytes.
+  if (event.metadata.length > 0) sum = crc32(event.metadata, sum);
   sum = crc32(event.eventId, sum);
   return crc32(
     `${streamName}\n${event.type}\n${event.position} ${event.revision} ${event.isJson ? 1 : 0} ${event.createdUs}`,

@@ -1,6 +1,7 @@
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import {
   AccessDenied,
+  DeadlineExceeded,
   EventCorrupt,
   EventTooLarge,
   InvalidArgument,
@@ -43,6 +44,7 @@ export function toStatus(error: unknown): StatusReply {
     });
   }
   if (error instanceof InvalidArgument || error instanceof EventTooLarge) return reply(status.INVALID_ARGUMENT, error.message);
+  if (error instanceof DeadlineExceeded) return reply(status.DEADLINE_EXCEEDED, error.message);
   if (error instanceof EventCorrupt) return reply(status.UNKNOWN, error.message, 'event-corrupt');
   const failure = toStoreError(error);
   return reply(CODE_OF_FAILURE[failure.code] ?? status.UNKNOWN, `${failure.code}: ${failure.message}`);

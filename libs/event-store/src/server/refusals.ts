@@ -54,6 +54,28 @@ export class EventTooLarge extends Refusal {
   }
 }
 
+export class TransactionTooLarge extends Refusal {
+  constructor(
+    readonly sizeBytes: number,
+    readonly maxBytes: number,
+  ) {
+    super(`The records of one append (${sizeBytes} bytes) exceed the maximum of ${maxBytes} bytes`);
+  }
+}
+
+export class StreamTwiceInSession extends Refusal {
+  constructor(readonly stream: string) {
+    super(`Stream '${stream}' occurs more than once in one append session`);
+  }
+}
+
+/** The client's deadline had passed before the append was begun. */
+export class DeadlineExceeded extends Refusal {
+  constructor() {
+    super('The deadline of the append had passed; nothing was written');
+  }
+}
+
 export class InvalidArgument extends Refusal {}
 
 export interface ConsistencyViolation {

@@ -1,18 +1,25 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { readFileSync } from 'node:fs';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
 import { DEFAULT_LIMITS, MESSAGE_OVERHEAD_BYTES } from './limits.js';
-import { featuresGrpc, gossipGrpc } from './pb.js';
+import { featuresGrpc, gossipGrpc, streams2Grpc } from './pb.js';
 import { StoreError } from './store-error.js';
 import { Store } from './store.js';
 import { streamsDefinition, streamsHandlers } from './streams-service.js';
+import { Users, type UserSetup } from './users.js';
+import { streams2Handlers } from './v2-service.js';
+import { PersistentSubscriptions } from './persistent/registry.js';
+import { persistentDefinition, persistentHandlers } from './persistent/service.js';
 
 export interface ServerOptions {
   folder: string;
   host: string;
   /** 0 picks a free one. */
   port: number;
+  /** With TLS on, callers log in. */
+  tls?: { certFile: string; keyFile: string; adminPassword?: string | undefined; opsPassword?: string | undefined };
   limits?: Partial<Limits>;
 }
 
@@ -21,47 +28,77 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-const FORCE_AFTER_MS = 2000;
+const FORCE_AFTER_MS = 1000;
 const FLOW_CONTROL_WINDOW_BYTES = 4 << 20;
+const DEFAULT_PASSWORD = 'changeit';
 
 /** Opens the store and serves it. The order of stopping matters: no new work, answers out, then the database. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const credentials = credentialsOf(options);
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const store = Store.open(options.folder);
-  const stopping = new AbortController();
-  const context: ServerContext = {
-    store,
-    access: new Access(),
-    limits,
-    stopping: stopping.signal,
-    advertised: { host: options.host, port: options.port },
-  };
-  const server = new Server({
-    'grpc.max_receive_message_length': limits.maxAppendBytes + MESSAGE_OVERHEAD_BYTES,
-    'grpc.max_send_message_length': -1,
-    'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
-  });
-  addServices(server, context);
   try {
-    context.advertised.port = await bind(server, options, ServerCredentials.createInsecure());
+    const users = options.tls ? new Users(store) : undefined;
+    await users?.setUp(userSetups(options));
+    const stopping = new AbortController();
+    const context: ServerContext = {
+      store,
+      access: new Access(store, users),
+      limits,
+      stopping: stopping.signal,
+      advertised: { host: options.host, port: options.port },
+    };
+    const server = new Server({
+      'grpc.max_receive_message_length': limits.maxAppendBytes + MESSAGE_OVERHEAD_BYTES,
+      'grpc.max_send_message_length': -1,
+      'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+    });
+    const subscriptions = new PersistentSubscriptions(store);
+    addServices(server, context, subscriptions);
+    context.advertised.port = await bind(server, options, credentials);
+    const stop = async () => {
+      stopping.abort();
+      await subscriptions.close(new StoreError('STORE_STOPPING', 'the event store is stopping'));
+      await shutDown(server);
+      await store.close();
+    };
+    return { port: context.advertised.port, stop };
   } catch (error) {
     await store.close();
     throw error;
   }
-  const stop = async () => {
-    stopping.abort();
-    await shutDown(server);
-    await store.close();
-  };
-  return { port: context.advertised.port, stop };
 }
 
-function addServices(server: Server, context: ServerContext): void {
+function addServices(server: Server, context: ServerContext, subscriptions: PersistentSubscriptions): void {
   const add = (definition: object, handlers: object) =>
     server.addService(definition as ServiceDefinition, handlers as UntypedServiceImplementation);
   add(featuresGrpc.ServerFeaturesService, featuresHandlers());
   add(gossipGrpc.GossipService, gossipHandlers(context));
   add(streamsDefinition, streamsHandlers(context));
+  add(persistentDefinition, persistentHandlers(context, subscriptions));
+  add(streams2Grpc.StreamsServiceService, streams2Handlers(context));
+}
+
+function credentialsOf({ tls }: ServerOptions): ServerCredentials {
+  if (!tls) return ServerCredentials.createInsecure();
+  try {
+    const pair = { cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) };
+    return ServerCredentials.createSsl(null, [pair], false);
+  } catch (error) {
+    throw new StoreError('STORE_TLS_UNUSABLE', `certificate or key can't be used: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+function userSetups({ tls }: ServerOptions): UserSetup[] {
+  const setup = (login: string, given: string | undefined, groups: string[]): UserSetup => ({
+    login,
+    password: given ?? DEFAULT_PASSWORD,
+    groups,
+    isDefault: given === undefined,
+  });
+  return [setup('admin', tls?.adminPassword, ['$admins']), setup('ops', tls?.opsPassword, ['$ops'])];
 }
 
 function bind(server: Server, { host, port }: ServerOptions, credentials: ServerCredentials): Promise<number> {

@@ -1,16 +1,15 @@
-import type { handleUnaryCall, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js';
+import { status, type handleUnaryCall, type ServerReadableStream, type sendUnaryData } from '@grpc/grpc-js';
 import type { Principal } from './access.js';
-import { authorizeAppend } from './append-access.js';
 import { handleBatchAppend } from './batch-append.js';
 import type { ServerContext } from './context.js';
 import type { AppendResult } from './event-log.js';
 import type { ProposedEvent } from './event-record.js';
-import { toStatus } from './grpc-errors.js';
+import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes } from './limits.js';
-import { expectedOf, proposedEventOf, streamNameOf } from './messages.js';
+import { expectedOf, proposedEventOf, sizeOf, streamNameOf } from './messages.js';
 import { sharedPb, streamsGrpc, streamsPb } from './pb.js';
 import { handleRead, type ReadCall } from './read-call.js';
-import { InvalidArgument, WrongExpectedVersion, type Expected } from './refusals.js';
+import { InvalidArgument, MaximumAppendSizeExceeded, WrongExpectedVersion, type Expected } from './refusals.js';
 
 const { StreamsService } = streamsGrpc;
 
@@ -38,18 +37,28 @@ type AppendCall = ServerReadableStream<streamsPb.AppendReq, streamsPb.AppendResp
 
 function handleAppend(context: ServerContext, call: AppendCall, callback: sendUnaryData<streamsPb.AppendResp>): void {
   let options: streamsPb.AppendReq.Options | undefined;
-  const events: ProposedEvent[] = [];
+  let events: ProposedEvent[] = [];
+  let sizeBytes = 0;
   let refusal: unknown;
+  const stop = () => call.emit('error', reply(status.UNAVAILABLE, 'STORE_STOPPING: the event store is stopping'));
+  const forget = () => context.stopping.removeEventListener('abort', stop);
+  context.stopping.addEventListener('abort', stop);
+  call.on('close', forget).on('cancelled', forget);
   call.on('data', (request: streamsPb.AppendReq) => {
     try {
       options ??= request.getOptions();
       const message = request.getProposedMessage();
-      if (message) events.push(proposedEventOf(message));
+      if (!message || refusal) return;
+      events.push(proposedEventOf(message));
+      sizeBytes += sizeOf(events.at(-1)!);
+      if (sizeBytes > context.limits.maxAppendBytes) throw new MaximumAppendSizeExceeded(context.limits.maxAppendBytes);
     } catch (error) {
       refusal ??= error;
+      events = [];
     }
   });
   call.on('end', () => {
+    forget();
     append(context, () => context.access.callerOf(call.metadata), options, events, refusal).then(
       (response) => callback(null, response),
       (error: unknown) => callback(toStatus(error)),
@@ -68,7 +77,7 @@ async function append(
   if (!options) throw new InvalidArgument('options: the first message of an append needs them');
   const stream = streamNameOf(options.getStreamIdentifier());
   const expected = expectedOf(options, options.hasRevision() ? options.getRevision() : undefined);
-  authorizeAppend(context, caller(), stream);
+  context.access.check(caller(), stream, 'write');
   checkSizes(stream, events, context.limits);
   const response = new streamsPb.AppendResp();
   try {
