@@ -1,0 +1,53 @@
+// The CPU backend: launches the kernels of the processor's instruction set over the threads.
+#pragma once
+#include <vector>
+
+#include "kernel_table.h"
+#include "matmul.h"
+
+namespace espalier::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int threads);
+  std::string fingerprint() const override;
+  void attach_thread() override;
+  void* allocate(uint64_t bytes) override;
+  void release(void* memory, uint64_t bytes) override;
+  uint64_t scratch_bytes(const ModelConfig& config, int64_t tokens_per_row) const override;
+  const int32_t* stage(const std::vector<int32_t>& host) override { return host.data(); }
+  const float* stage(const std::vector<float>& host) override { return host.data(); }
+  void copy(Tensor to, Tensor from) override;
+  void clear(float* data, int64_t size) override;
+
+  void gather_weights(const GatherWeights& op) override;
+  void embed(const Embed& op) override;
+  void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) override;
+  void rmsnorm(const RmsNorm& op) override;
+  void rmsnorm_backward(const RmsNormBackward& op) override;
+  void attention(const Attention& op) override;
+  void attention_backward(const AttentionBackward& op) override;
+  void swiglu(const Swiglu& op) override;
+  void swiglu_backward(const SwigluBackward& op) override;
+  void layer_loss(const LayerLoss& op) override;
+  void token_loss(const TokenLoss& op) override;
+  void lora_gradient(const LoraGradient& op) override;
+  void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute) override;
+  void spread_columns(Tensor to, Tensor from, const int32_t* cols) override;
+  void select_columns(Tensor to, Tensor from, const int32_t* cols) override;
+  double square_sum(const float* data, int64_t size) override;
+  void adamw(const AdamW& op) override;
+
+ private:
+  // Grows only; contents do not survive the next call with the same slot.
+  template <class T>
+  T* scratch(int slot, int64_t count);
+  void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);
+
+  int threads_;
+  const Kernels& k_;
+  MatmulCache products_;
+  std::vector<std::vector<char>> scratch_;
+};
+
+}  // namespace espalier::cpu

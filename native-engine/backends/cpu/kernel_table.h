@@ -1,0 +1,42 @@
+// The vectorised kernels of one instruction set. Each works on a range, so that the launcher decides how work is cut.
+#pragma once
+#include "backend.h"
+
+namespace espalier::cpu {
+
+struct Kernels {
+  const char* name;
+  void (*gather_rows)(const GatherWeights&, const float* lora_a_scaled, int64_t begin, int64_t end, float* row_scratch);
+  void (*embed)(const Embed&, int64_t begin, int64_t end);
+  void (*rmsnorm)(const RmsNorm&, int64_t begin, int64_t end);
+  void (*rmsnorm_backward)(const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part);
+  uint64_t (*attention_scratch_bytes)(int64_t tokens, int64_t head_dim);
+  void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
+  void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
+  void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);
+  void (*swiglu_backward)(const SwigluBackward&, int64_t col_begin, int64_t col_end);
+  void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum_and_count, float* mask_dot_part);
+  void (*token_loss)(const TokenLoss&, int64_t row);
+  void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, int64_t begin, int64_t end);
+  void (*spread_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);
+  void (*select_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);
+  // narrow = x . factor^T, as f32 words or bf16 pairs, transposed: [rank_padded, ceil(N / pair)]
+  int64_t (*pair_size)(DType);
+  void (*pack_factor)(DType, const float* factor, int64_t width, int64_t rank, int64_t rank_padded, uint32_t* words);
+  void (*narrow_product)(Tensor x, const uint32_t* factor_words, int64_t rank_padded, int64_t begin, int64_t end,
+                         uint32_t* out_words, int64_t out_stride);
+  // out[k, j] = sum_n narrow[k, n] * x[n, j] for columns [begin, end)
+  void (*outer_product)(Tensor x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end,
+                        float* out, int64_t out_stride, uint32_t* scratch);
+  void (*adamw)(const AdamW&, int64_t begin, int64_t end);
+  double (*square_sum)(const float* data, int64_t begin, int64_t end);
+};
+
+const Kernels& kernels_portable();
+const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
+const Kernels& kernels_avx512_bf16();
+// The widest set this processor runs; ESPALIER_CPU_ISA names a narrower one ("portable", "avx2", "avx512", "avx512_bf16").
+const Kernels& select_kernels();
+
+}  // namespace espalier::cpu

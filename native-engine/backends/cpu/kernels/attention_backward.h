@@ -1,0 +1,137 @@
+// Gradients of attention: probabilities are made again from the saved log-sum-exp, a block of queries at a time.
+#pragma once
+#include "attention.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+// dout rows of one block and delta = dout . out for each of its queries.
+template <class T, class Words>
+static void pack_dout(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
+                      AttentionScratch<Words>& w, float* delta) {
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t n = batch_row * op.shape.tokens + first + i;
+    float* row = w.dout_rows + i * w.padded_dim;
+    read_head(row_ptr<T>(op.dout, n) + head * w.dim, nullptr, w.dim, row);
+    read_head(row_ptr<T>(op.out, n) + head * w.dim, nullptr, w.dim, w.row0);
+    vf dots = {};
+    int64_t j = 0;
+    for (; j + W <= w.dim; j += W) dots += load(row + j) * load(w.row0 + j);
+    delta[i] = sum_lanes(dots);
+    for (; j < w.dim; j++) delta[i] += row[j] * w.row0[j];
+    pack_row<Words>(row, w.dim, w.dout + i * w.dim_words);
+  }
+}
+
+// Pads a block's unpacked rows with zeros and packs them in pairs of queries.
+template <class Words>
+static void pack_block_pairs(float* rows, int64_t count, AttentionScratch<Words>& w, uint32_t* pairs) {
+  for (int64_t i = 0; i < kBlock; i++)
+    for (int64_t j = i < count ? w.dim : 0; j < w.padded_dim; j++) rows[i * w.padded_dim + j] = 0;
+  for (int64_t i = 0; i < kBlock; i += Words::kPair)
+    pack_rows<Words>(rows + i * w.padded_dim, rows + (i + 1) * w.padded_dim, w.padded_dim, pairs + i / Words::kPair * w.padded_dim);
+}
+
+// Probabilities over the scores and their gradients over dprob, rows beyond `count` zero.
+template <class Words>
+static void score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
+                            KeyRange range, const float* delta, AttentionScratch<Words>& w) {
+  const int64_t keys = range.end - range.begin;
+  const float* lse = op.lse + head * op.qkv.rows + batch_row * op.shape.tokens + first;
+  for (int64_t i = 0; i < kBlock; i++) {
+    float* scores = w.scores + i * keys;
+    float* dprob = w.dprob + i * keys;
+    if (i >= count) {
+      std::memset(scores, 0, keys * 4);
+      std::memset(dprob, 0, keys * 4);
+      continue;
+    }
+    hide_keys(scores, op.shape, first + i, range);
+    for (int64_t j = 0; j < keys; j += W) {
+      const vf p = exp2v(load(scores + j) - lse[i]);
+      const vf ds = p * (load(dprob + j) - delta[i]);
+      store(scores + j, p);
+      store(dprob + j, ds);
+      Words::store_row(w.prob_words + (i * keys + j) / Words::kPair, ds);
+    }
+  }
+}
+
+// [keys, block_words] words of a [kBlock, keys] matrix, values along the queries.
+template <class Words>
+static void transpose_block_rows(const float* rows, int64_t keys, AttentionScratch<Words>& w, uint32_t* to) {
+  for (int64_t i = 0; i < kBlock; i += Words::kPair)
+    pack_rows<Words>(rows + i * keys, rows + (i + 1) * keys, keys, w.pairs + i / Words::kPair * keys);
+  transpose_words(w.pairs, w.block_words, keys, keys, to, w.block_words);
+}
+
+// Turns a gradient back through scale and rotary embedding and writes it.
+template <class T>
+static void write_gradient(T* to, float* row, const AttentionShape& s, int64_t position, float scale, bool rotated) {
+  const int64_t at = position * (s.head_dim / 2);
+  if (rotated) rotate(row, s.rope_cos + at, s.rope_sin + at, s.head_dim, scale, -1.0f);
+  int64_t j = 0;
+  for (; j + W <= s.head_dim; j += W) store(to + j, load(row + j));
+  if (j < s.head_dim) store_part(to + j, load_part(row + j, s.head_dim - j), s.head_dim - j);
+}
+
+template <class T, class Words>
+static double attention_backward_block(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first,
+                                       AttentionScratch<Words>& w) {
+  const AttentionShape& s = op.shape;
+  const int64_t count = s.tokens - first < kBlock ? s.tokens - first : kBlock;
+  const KeyRange range = visible_keys(s, first, w.padded_tokens);
+  const int64_t keys = range.end - range.begin, dim = w.padded_dim;
+  float delta[kBlock];
+  pack_queries<T>(s, op.qkv, batch_row, head, first, count, w, w.query_rows);
+  pack_dout<T>(op, batch_row, head, first, count, w, delta);
+  pack_block_pairs(w.query_rows, count, w, w.query_pairs);
+  pack_block_pairs(w.dout_rows, count, w, w.dout_pairs);
+  tile_product<Words>(count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys, false);
+  tile_product<Words>(count, keys, w.dim_words, w.dout, w.dim_words, w.value_t + range.begin, w.padded_tokens, w.dprob, keys, false);
+  score_gradients(op, batch_row, head, first, count, range, delta, w);
+  transpose_block_rows(w.scores, keys, w, w.prob_t);
+  tile_product<Words>(keys, dim, w.block_words, w.prob_t, w.block_words, w.dout_pairs, dim, w.dvalue + range.begin * dim, dim, true);
+  transpose_block_rows(w.dprob, keys, w, w.dscore_t);
+  tile_product<Words>(keys, dim, w.block_words, w.dscore_t, w.block_words, w.query_pairs, dim, w.dkey + range.begin * dim, dim, true);
+  const int64_t words = keys / Words::kPair;
+  tile_product<Words>(count, dim, words, w.prob_words, words, w.key + range.begin / Words::kPair * dim, dim, w.block_out, dim, false);
+  double total = 0;
+  for (int64_t i = 0; i < count; i++) {
+    total += delta[i];
+    T* to = row_ptr<T>(op.dqkv, batch_row * s.tokens + first + i) + HeadColumns{s}.query(head);
+    write_gradient(to, w.block_out + i * dim, s, first + i, score_scale(w.dim) * kLn2, true);
+  }
+  return total;
+}
+
+// head_dot: [heads], this row's share for each head that reads kv_head.
+static void attention_backward(const AttentionBackward& op, int64_t batch_row, int64_t kv_head, void* scratch, double* head_dot) {
+  with_compute_type(op.qkv.dtype, [&](auto type) {
+    using T = decltype(type);
+    using Words = typename WordsOf<T>::type;
+    const AttentionShape& s = op.shape;
+    const HeadColumns columns{s};
+    Carver carver{static_cast<char*>(scratch)};
+    AttentionScratch<Words> w(carver, s.tokens, s.head_dim);
+    pack_keys<T>(s, op.qkv, batch_row, columns.key(kv_head), true, w, w.key_t, w.key);
+    pack_keys<T>(s, op.qkv, batch_row, columns.value(kv_head), false, w, w.value_t, nullptr);
+    std::memset(w.dkey, 0, w.padded_tokens * w.padded_dim * 4);
+    std::memset(w.dvalue, 0, w.padded_tokens * w.padded_dim * 4);
+    for (int64_t head = 0; head < s.heads; head++) {
+      if (s.kv_of_head[head] != kv_head) continue;
+      head_dot[head] = 0;
+      for (int64_t first = 0; first < s.tokens; first += kBlock)
+        head_dot[head] += attention_backward_block<T>(op, batch_row, head, first, w);
+    }
+    for (int64_t t = 0; t < s.tokens; t++) {
+      T* row = row_ptr<T>(op.dqkv, batch_row * s.tokens + t);
+      write_gradient(row + columns.key(kv_head), w.dkey + t * w.padded_dim, s, t, kLn2, true);
+      write_gradient(row + columns.value(kv_head), w.dvalue + t * w.padded_dim, s, t, 1.0f, false);
+      if (kv_head != 0) continue;
+      for (int64_t j = s.heads * s.head_dim; j < s.query_width; j++) row[j] = T{};
+      for (int64_t j = s.kv_heads * s.head_dim; j < s.kv_width; j++) row[columns.key(0) + j] = row[columns.value(0) + j] = T{};
+    }
+  });
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

@@ -1,0 +1,29 @@
+// Compiled once for each instruction set, with ESPALIER_ISA naming the namespace.
+#include "attention.h"
+#include "attention_backward.h"
+#include "gather.h"
+#include "lora.h"
+#include "losses.h"
+#include "optimizer.h"
+#include "rmsnorm.h"
+#include "swiglu.h"
+
+#define ESPALIER_TEXT_(x) #x
+#define ESPALIER_TEXT(x) ESPALIER_TEXT_(x)
+#define ESPALIER_JOIN_(a, b) a##b
+#define ESPALIER_JOIN(a, b) ESPALIER_JOIN_(a, b)
+
+namespace espalier::cpu {
+
+const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
+  using namespace ESPALIER_ISA;
+  static const Kernels table = {
+      ESPALIER_TEXT(ESPALIER_ISA), gather_rows,  embed,           rmsnorm,          rmsnorm_backward,  attention_scratch_bytes,
+      attention,                   attention_backward, swiglu,    swiglu_backward,  layer_loss,        token_loss,
+      add_loss_gradient,           spread_columns, select_columns, pair_size,       pack_factor,       narrow_product,
+      outer_product,               adamw,        square_sum,
+  };
+  return table;
+}
+
+}  // namespace espalier::cpu

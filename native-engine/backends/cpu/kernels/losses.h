@@ -1,0 +1,126 @@
+// Layer loss between two residual streams; token losses from logits.
+#pragma once
+#include "simd.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+static inline vf take(const float* row, const int32_t* cols) {
+  float lanes[W];
+  for (int i = 0; i < W; i++) lanes[i] = cols[i] < 0 ? 0.0f : row[cols[i]];
+  return load(lanes);
+}
+
+template <class T>
+static void layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, double* sum_and_count, float* mask_dot) {
+  const vf zero = {}, one = splat(1.0f);
+  double sum = 0, count = 0;
+  for (int64_t n = begin; n < end; n++) {
+    const float* s = row_ptr<float>(op.student, n);
+    const float* t = row_ptr<float>(op.teacher, n);
+    T* diff = row_ptr<T>(op.diff, n);
+    vf squares = {}, counts = {};
+    for (int64_t j = 0; j < op.student.cols; j += W) {
+      const vf a = load(s + j), b = op.teacher_cols ? take(t, op.teacher_cols + j) : load(t + j);
+      const vf d = a != zero ? a - b : zero;
+      squares += d * d;
+      counts += a != zero ? one : zero;
+      store(mask_dot + j, load(mask_dot + j) + d * a);
+      store(diff + j, d);
+    }
+    sum += sum_lanes(squares);
+    count += sum_lanes(counts);
+  }
+  sum_and_count[0] = sum;
+  sum_and_count[1] = count;
+}
+
+static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* sum_and_count, float* mask_dot_part) {
+  with_compute_type(op.diff.dtype,
+                    [&](auto t) { layer_loss_of<decltype(t)>(op, begin, end, sum_and_count, mask_dot_part); });
+}
+
+// Base-2 logarithm of the sum of 2^(x * scale), in double: differences of two of them decide a small loss.
+static double log2_sum_exp(const float* x, int64_t count, float scale) {
+  const int64_t whole = count / W * W, rest = count - whole;
+  vf top = splat(-__builtin_inff());
+  for (int64_t j = 0; j < whole; j += W) top = vmax(load(x + j), top);
+  float highest = max_lanes(top);
+  for (int64_t j = whole; j < count; j++) highest = x[j] > highest ? x[j] : highest;
+  const float shift = highest * scale;
+  vf sums[2] = {};
+  int64_t j = 0;
+  for (; j < whole; j += W) sums[(j / W) & 1] += exp2v(load(x + j) * scale - shift);
+  if (rest) {
+    const vf e = exp2v(load_part(x + j, rest) * scale - shift);
+    sums[0] += lane_index() < static_cast<int32_t>(rest) ? e : vf{};
+  }
+  return static_cast<double>(shift) + __builtin_log2(static_cast<double>(sum_lanes(sums[0] + sums[1])));
+}
+
+// One token of distillation: KL(p || q) for p, q = softmax(teacher / temperature), softmax(student / temperature);
+// gradient_scale * (q - p) goes to dlogits.
+template <class T>
+static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale,
+                          T* dlogits) {
+  const float scale = kLog2e / temperature;
+  const double p_lse = log2_sum_exp(teacher, count, scale), q_lse = log2_sum_exp(student, count, scale);
+  const float p_shift = static_cast<float>(p_lse), q_shift = static_cast<float>(q_lse);
+  const float lse_difference = static_cast<float>(p_lse - q_lse);
+  double total = 0, mass = 0;
+  vf totals = {}, masses = {};
+  for (int64_t j = 0; j < count; j += W) {
+    const int64_t n = count - j < W ? count - j : W;
+    const vf s = n == W ? load(student + j) : load_part(student + j, n);
+    const vf t = n == W ? load(teacher + j) : load_part(teacher + j, n);
+    vf p = exp2v(t * scale - p_shift);
+    if (n < W) p = lane_index() < static_cast<int32_t>(n) ? p : vf{};
+    totals += p * ((t - s) * scale - lse_difference);
+    masses += p;
+    if (dlogits) {
+      const vf g = (exp2v(s * scale - q_shift) - p) * gradient_scale;
+      n == W ? store(dlogits + j, g) : store_part(dlogits + j, g, n);
+    }
+    if ((j / W & 63) == 63 || j + W >= count) {
+      total += sum_lanes(totals);
+      mass += sum_lanes(masses);
+      totals = masses = vf{};
+    }
+  }
+  return (total / mass - ((p_lse - q_lse) - lse_difference)) * 0.69314718055994530942;
+}
+
+template <class T>
+static double language_model_row(const float* logits, int64_t count, int32_t target, float gradient_scale, bool add, T* dlogits) {
+  if (target < 0) {
+    if (dlogits && !add) std::memset(dlogits, 0, count * sizeof(T));
+    return 0;
+  }
+  const double exact_lse = log2_sum_exp(logits, count, kLog2e);
+  const float lse = static_cast<float>(exact_lse);
+  for (int64_t j = 0; dlogits && j < count; j += W) {
+    const int64_t n = count - j < W ? count - j : W;
+    vf q = exp2v((n == W ? load(logits + j) : load_part(logits + j, n)) * kLog2e - lse);
+    if (target >= j && target < j + n) q[target - j] -= 1.0f;
+    q *= gradient_scale;
+    if (add) q += n == W ? load(dlogits + j) : load_part(dlogits + j, n);
+    n == W ? store(dlogits + j, q) : store_part(dlogits + j, q, n);
+  }
+  return (exact_lse - static_cast<double>(logits[target]) * kLog2e) * 0.69314718055994530942;
+}
+
+static void token_loss(const TokenLoss& op, int64_t row) {
+  with_compute_type(op.dlogits.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* dlogits = op.dlogits ? row_ptr<T>(op.dlogits, row) : nullptr;
+    const float* student = row_ptr<float>(op.student, row);
+    const int64_t count = op.student.cols;
+    if (op.teacher)
+      op.kl_rows[row] = distill_row<T>(student, row_ptr<float>(op.teacher, row), count, op.temperature, op.kl_gradient_scale, dlogits);
+    if (op.targets)
+      op.lm_rows[row] = language_model_row<T>(student, count, op.targets[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
+    if (dlogits)
+      for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
+  });
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

@@ -1,0 +1,95 @@
+// RMSNorm, one pass a row; the backward pass takes the residual sum, the layer loss and the mask gradient along.
+#pragma once
+#include "simd.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+static inline float inverse_sqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
+
+template <class T>
+static void rmsnorm_of(const RmsNorm& op, int64_t begin, int64_t end) {
+  const int64_t width = op.x.cols;
+  for (int64_t n = begin; n < end; n++) {
+    const float* x = row_ptr<float>(op.x, n);
+    T* out = row_ptr<T>(op.out, n);
+    vf squares[2] = {};
+    int64_t j = 0;
+    for (; j + 2 * W <= width; j += 2 * W) {
+      const vf a = load(x + j), b = load(x + j + W);
+      squares[0] += a * a;
+      squares[1] += b * b;
+    }
+    for (; j < width; j += W) squares[0] += load(x + j) * load(x + j);
+    const float rstd = inverse_sqrt(sum_lanes(squares[0] + squares[1]) / static_cast<float>(op.width) + op.eps);
+    if (op.rstd) op.rstd[n] = rstd;
+    if (op.weight)
+      for (j = 0; j < width; j += W) store(out + j, load(x + j) * rstd * load(op.weight + j));
+    else
+      for (j = 0; j < width; j += W) store(out + j, load(x + j) * rstd);
+  }
+}
+
+static void rmsnorm(const RmsNorm& op, int64_t begin, int64_t end) {
+  with_compute_type(op.out.dtype, [&](auto t) { rmsnorm_of<decltype(t)>(op, begin, end); });
+}
+
+// With xhat = x * rstd: gradient = rstd * (dxhat - xhat * mean(dxhat * xhat)); gradient * x = (dxhat - xhat * mean) * xhat.
+template <class T, class S>
+static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_t end, float* mask_dot) {
+  const int64_t width = op.dx.cols;
+  const vf zero = {};
+  for (int64_t n = begin; n < end; n++) {
+    const float* dout = row_ptr<float>(op.dout, n);
+    const S* saved = row_ptr<S>(op.saved, n);
+    const T* diff = op.loss_diff ? row_ptr<T>(op.loss_diff, n) : nullptr;
+    float* dx = row_ptr<float>(op.dx, n);
+    T* dx_compute = op.dx_compute ? row_ptr<T>(op.dx_compute, n) : nullptr;
+    const float rstd = op.rstd[n];
+    const float to_xhat = op.saved_is_input ? rstd : 1.0f;
+    vf dots = {};
+    for (int64_t j = 0; j < width; j += W) {
+      vf d = load(dout + j);
+      if (op.weight) d *= load(op.weight + j);
+      dots += d * load(saved + j);
+    }
+    const float mean = sum_lanes(dots) * to_xhat / static_cast<float>(op.width);
+    for (int64_t j = 0; j < width; j += W) {
+      vf d = load(dout + j);
+      if (op.weight) d *= load(op.weight + j);
+      const vf xhat = load(saved + j) * to_xhat;
+      const vf g = d - xhat * mean;
+      store(mask_dot + j, load(mask_dot + j) + g * xhat);
+      vf sum = g * rstd + (op.accumulate ? load(dx + j) : zero);
+      if (diff) sum += load(diff + j) * op.loss_scale;
+      store(dx + j, sum);
+      if (dx_compute) store(dx_compute + j, sum);
+    }
+  }
+}
+
+static void rmsnorm_backward(const RmsNormBackward& op, int64_t begin, int64_t end, float* mask_dot_part) {
+  const bool half = (op.dx_compute ? op.dx_compute.dtype : op.saved.dtype) == DType::kBF16;
+  if (!half)
+    rmsnorm_backward_of<float, float>(op, begin, end, mask_dot_part);
+  else if (op.saved_is_input)
+    rmsnorm_backward_of<bf16, float>(op, begin, end, mask_dot_part);
+  else
+    rmsnorm_backward_of<bf16, bf16>(op, begin, end, mask_dot_part);
+}
+
+static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, int64_t begin, int64_t end) {
+  with_compute_type(dx_compute.dtype, [&](auto t) {
+    using T = decltype(t);
+    for (int64_t n = begin; n < end; n++) {
+      float* g = row_ptr<float>(dx, n);
+      for (int64_t j = 0; j < dx.cols; j += W) {
+        vf sum = load(g + j);
+        if (diff) sum += load(row_ptr<T>(diff, n) + j) * scale;
+        store(g + j, sum);
+        store(row_ptr<T>(dx_compute, n) + j, sum);
+      }
+    }
+  });
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

@@ -1,0 +1,147 @@
+// Vectors of float, their conversions and exp2, over the compiler's vector extensions: one source for every instruction set.
+// This file and its siblings are compiled several times with other -m flags, each time into the namespace ESPALIER_ISA.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "kernel_table.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int W = 16;
+#elif defined(__AVX2__)
+inline constexpr int W = 8;
+#else
+inline constexpr int W = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(W * 4)));
+typedef int32_t vi __attribute__((vector_size(W * 4)));
+typedef uint32_t vu __attribute__((vector_size(W * 4)));
+typedef uint16_t vh __attribute__((vector_size(W * 2)));
+
+struct bf16 {
+  uint16_t bits;
+};
+
+static inline vf splat(float x) { return x - vf{}; }
+static inline vi lane_index() {
+  vi v;
+  for (int i = 0; i < W; i++) v[i] = i;
+  return v;
+}
+
+template <class V, class P>
+static inline V load_raw(const P* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static inline vf load(const float* p) { return load_raw<vf>(p); }
+static inline vf load(const bf16* p) { return (vf)(__builtin_convertvector(load_raw<vh>(p), vu) << 16); }
+static inline void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+
+// Round to nearest even, NaN stays NaN; the upper half of each lane holds the result.
+static inline vu round_to_bf16_high(vf v) {
+  const vu u = (vu)v;
+  const vu rounded = u + 0x7fffu + ((u >> 16) & 1u);
+  return (v == v ? rounded : (vu)vi{} + 0x7fc00000u) & 0xffff0000u;
+}
+
+static inline void store(bf16* p, vf v) {
+#if defined(__AVX512BF16__)
+  const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(p, &h, sizeof h);
+#else
+  const vh h = __builtin_convertvector(round_to_bf16_high(v) >> 16, vh);
+  std::memcpy(p, &h, sizeof h);
+#endif
+}
+
+static inline float to_float(float x) { return x; }
+static inline float to_float(bf16 x) {
+  const uint32_t u = static_cast<uint32_t>(x.bits) << 16;
+  float f;
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+// First n lanes (0 < n < W); the others read as 0.
+template <class T>
+static inline vf load_part(const T* p, int64_t n) {
+  T buffer[W] = {};
+  std::memcpy(buffer, p, n * sizeof(T));
+  return load(buffer);
+}
+template <class T>
+static inline void store_part(T* p, vf v, int64_t n) {
+  T buffer[W];
+  store(buffer, v);
+  std::memcpy(p, buffer, n * sizeof(T));
+}
+
+static inline vf vmax(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+static inline float sum_lanes(vf v) {
+  float lanes[W];
+  store(lanes, v);
+  for (int step = W / 2; step > 0; step /= 2)
+    for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
+  return lanes[0];
+}
+static inline float max_lanes(vf v) {
+  float lanes[W];
+  store(lanes, v);
+  for (int i = 1; i < W; i++) lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
+  return lanes[0];
+}
+
+// 2^x, relative error about 2e-7; below -126 the result is 0; NaN stays NaN.
+static inline vf exp2v(vf x) {
+  const vf low = splat(-127.0f), high = splat(127.0f);
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const vf magic = splat(12582912.0f);
+  const vf t = x + magic;
+  const vf f = x - (t - magic);  // in [-0.5, 0.5]
+  vf p = splat(1.535336188319500e-4f);
+  p = p * f + 1.339887440266574e-3f;
+  p = p * f + 9.618437357674640e-3f;
+  p = p * f + 5.550332471162809e-2f;
+  p = p * f + 2.402264791363012e-1f;
+  p = p * f + 6.931472028550421e-1f;
+  p = p * f + 1.0f;
+  const vi exponent = ((vi)t - 0x4b400000 + 127) << 23;
+  return p * (vf)exponent;
+}
+
+inline constexpr float kLog2e = 1.44269504088896341f;
+inline constexpr float kLn2 = 0.69314718055994531f;
+
+static inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp2v(x * -kLog2e)); }
+
+template <class T>
+static inline T* row_ptr(const Tensor& t, int64_t row) {
+  return static_cast<T*>(t.data) + row * t.stride;
+}
+
+// Calls f with a value of the element type that stands for the compute dtype of `t`.
+template <class F>
+static inline void with_compute_type(DType t, F&& f) {
+  if (t == DType::kBF16)
+    f(bf16{});
+  else
+    f(float{});
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

@@ -1,0 +1,52 @@
+// silu(gate) * up and its derivative; unit masks are folded into the weights, so their gradient is a column sum.
+#pragma once
+#include "simd.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+template <class T>
+static void swiglu_of(const Swiglu& op, int64_t begin, int64_t end) {
+  const int64_t units = op.out.cols;
+  for (int64_t n = begin; n < end; n++) {
+    const T* gate = row_ptr<T>(op.gate_up, n);
+    const T* up = gate + units;
+    T* out = row_ptr<T>(op.out, n);
+    for (int64_t j = 0; j < units; j += W) {
+      const vf g = load(gate + j);
+      store(out + j, g * sigmoid(g) * load(up + j));
+    }
+  }
+}
+
+static void swiglu(const Swiglu& op, int64_t begin, int64_t end) {
+  with_compute_type(op.out.dtype, [&](auto t) { swiglu_of<decltype(t)>(op, begin, end); });
+}
+
+template <class T>
+static void swiglu_backward_of(const SwigluBackward& op, int64_t col_begin, int64_t col_end) {
+  const int64_t units = op.out.cols;
+  for (int64_t j = col_begin; j < col_end; j++) op.unit_dot[j] = 0;
+  for (int64_t n = 0; n < op.out.rows; n++) {
+    const T* gate = row_ptr<T>(op.gate_up, n);
+    const T* dout = row_ptr<T>(op.dout, n);
+    T* dgate = row_ptr<T>(op.dgate_up, n);
+    T* out = row_ptr<T>(op.out, n);
+    for (int64_t j = col_begin; j < col_end; j += W) {
+      const vf g = load(gate + j), u = load(gate + units + j), d = load(dout + j);
+      const vf s = sigmoid(g);
+      const vf silu = g * s;
+      const vf dg = d * u * (s + silu * (1.0f - s));
+      const vf du = d * silu;
+      store(dgate + j, dg);
+      store(dgate + units + j, du);
+      store(out + j, silu * u);
+      store(op.unit_dot + j, load(op.unit_dot + j) + dg * g + du * u);
+    }
+  }
+}
+
+static void swiglu_backward(const SwigluBackward& op, int64_t col_begin, int64_t col_end) {
+  with_compute_type(op.out.dtype, [&](auto t) { swiglu_backward_of<decltype(t)>(op, col_begin, col_end); });
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

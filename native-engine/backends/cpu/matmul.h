@@ -1,0 +1,23 @@
+// Matrix products by oneDNN: one primitive for each shape, made once and kept.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "backend.h"
+
+namespace espalier::cpu {
+
+class MatmulCache {
+ public:
+  MatmulCache();
+  ~MatmulCache();
+  void run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate);
+  static std::string version();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace espalier::cpu

@@ -1,0 +1,44 @@
+#include <cstdlib>
+#include <string>
+
+#include "espalier/error.h"
+#include "kernel_table.h"
+
+namespace espalier::cpu {
+
+namespace {
+
+const Kernels& widest() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) return kernels_avx512_bf16();
+  if (avx512) return kernels_avx512();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2();
+#endif
+  return kernels_portable();
+}
+
+const Kernels& choose() {
+  const Kernels& best = widest();
+  const char* wanted = std::getenv("ESPALIER_CPU_ISA");
+  if (!wanted || !*wanted) return best;
+  const std::string name = wanted;
+  const Kernels* all[] = {&kernels_portable(), &kernels_avx2(), &kernels_avx512(), &kernels_avx512_bf16()};
+  for (const Kernels* k : all) {
+    if (name == k->name) return *k;
+    if (k == &best) break;
+  }
+  throw Error(ErrorCode::kNotSupported, "ESPALIER_CPU_ISA",
+              "'" + name + "' is unknown or wider than this processor; the widest here is " + best.name);
+}
+
+}  // namespace
+
+const Kernels& select_kernels() {
+  static const Kernels& chosen = choose();
+  return chosen;
+}
+
+}  // namespace espalier::cpu

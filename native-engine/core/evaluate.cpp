@@ -1,0 +1,98 @@
+// Perplexity: windows by themselves, forward only.
+#include <algorithm>
+#include <cmath>
+
+#include "espalier/error.h"
+#include "masks.h"
+#include "step.h"
+
+namespace espalier {
+
+namespace {
+
+constexpr int64_t kTokensAtOnce = 2048;
+
+// Device memory that goes with its scope.
+struct Memory {
+  Backend& backend;
+  uint64_t bytes;
+  char* data;
+  Memory(Backend& b, uint64_t n) : backend(b), bytes(n), data(static_cast<char*>(b.allocate(n))) {}
+  ~Memory() { backend.release(data, bytes); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+};
+
+// Sum of the negative log-likelihoods of the context's windows.
+double windows_loss(PassContext& c, const Role& role, const std::vector<int32_t>& ids) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows();
+  const Tensor x = ws.teacher_x.reshaped(n, role.hidden_width);
+  const std::vector<int32_t> targets = next_tokens(ids, c.tokens);
+  embed_tokens(c, role, ids, x);
+  for (int64_t l = 0; l < c.config().layer_count; l++) forward_layer(c, role, l, x, ws.teacher, false);
+  const Tensor h = final_hidden(c, role, x, ws.teacher_h, nullptr);
+  for (int64_t first = 0; first < n; first += ws.chunk) {
+    TokenLoss op;
+    const int64_t count = std::min(ws.chunk, n - first);
+    op.student = ws.student_logits.row_range(0, count).columns(0, c.config().vocab_size);
+    op.targets = c.backend->stage(targets) + first;
+    op.lm_rows = ws.lm_rows + first;
+    c.backend->matmul(op.student, h.row_range(first, count), lm_head_tensor(c), true, false);
+    c.backend->token_loss(op);
+  }
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += ws.lm_rows[i];
+  return sum;
+}
+
+void check_input(const ModelConfig& config, std::span<const uint32_t> ids, int64_t window) {
+  if (window < 2 || (config.max_positions > 0 && window > config.max_positions))
+    throw Error(ErrorCode::kInvalidArgument, "window",
+                "must be between 2 and the model's max_position_embeddings, " + std::to_string(config.max_positions) + ", not " +
+                    std::to_string(window));
+  if (static_cast<int64_t>(ids.size()) < window)
+    throw Error(ErrorCode::kInvalidArgument, "data",
+                "holds " + std::to_string(ids.size()) + " tokens, fewer than one window of " + std::to_string(window));
+  for (uint32_t id : ids)
+    if (static_cast<int64_t>(id) >= config.vocab_size)
+      throw Error(ErrorCode::kInvalidArgument, "data", "token id " + std::to_string(id) + " is outside the vocabulary of " +
+                                                           std::to_string(config.vocab_size));
+}
+
+}  // namespace
+
+EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
+                          int64_t window, ComputeDType dtype, int threads, const std::function<void(double)>& on_progress,
+                          const std::atomic<bool>& cancel) {
+  const ModelConfig& config = model->config();
+  check_input(config, ids, window);
+  const Role role = state ? make_role(*model, deterministic_masks(config, *state), state, true) : make_intact_role(*model);
+  const std::unique_ptr<Backend> backend = make_backend("cpu", threads);
+  WorkspaceShape shape;
+  shape.tokens = window;
+  shape.dtype = dtype;
+  shape.training = false;
+  shape.convert_lm_head = lm_head_needs_conversion(*model, dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
+  const int64_t windows = static_cast<int64_t>(ids.size()) / window;
+  const int64_t at_once = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
+  shape.batch = at_once;
+  const Memory memory(*backend, lay_out_workspace(config, LoraSpec{}, shape, nullptr).total_bytes);
+  Workspace ws = lay_out_workspace(config, LoraSpec{}, shape, memory.data);
+  PassContext c = make_pass_context(*backend, *model, ws, dtype, at_once, window);
+  convert_lm_head(c);
+  double sum = 0;
+  for (int64_t first = 0; first < windows; first += at_once) {
+    if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the evaluation was cancelled");
+    c.batch = std::min(at_once, windows - first);
+    sum += windows_loss(c, role, {ids.begin() + first * window, ids.begin() + (first + c.batch) * window});
+    if (on_progress) on_progress(static_cast<double>(first + c.batch) / static_cast<double>(windows));
+  }
+  EvaluationResult r;
+  r.predictions = windows * (window - 1);
+  r.negative_log_likelihood = sum / static_cast<double>(r.predictions);
+  r.perplexity = std::exp(r.negative_log_likelihood);
+  return r;
+}
+
+}  // namespace espalier

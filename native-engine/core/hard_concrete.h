@@ -1,0 +1,40 @@
+// The hard concrete distribution of one mask: sampling, its derivative, the probability of being open.
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+namespace espalier::hard_concrete {
+
+inline constexpr double kLow = -0.1, kHigh = 1.1, kTemperature = 2.0 / 3.0, kEps = 1e-6;
+inline const double kMinLogAlpha = std::log(0.01), kMaxLogAlpha = std::log(100.0);
+
+inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+// uniform in (0, 1)
+inline float sample(double log_alpha, double uniform) {
+  const double n = kEps + (1.0 - 2.0 * kEps) * uniform;
+  const double s = sigmoid((std::log(n) - std::log1p(-n) + log_alpha) / kTemperature);
+  return static_cast<float>(std::clamp(s * (kHigh - kLow) + kLow, 0.0, 1.0));
+}
+
+// d z / d log_alpha of a sample, from the sample alone; 0 where the clamp is active.
+inline double sample_derivative(double z) {
+  if (z <= 0.0 || z >= 1.0) return 0.0;
+  const double s = (z - kLow) / (kHigh - kLow);
+  return (kHigh - kLow) * s * (1.0 - s) / kTemperature;
+}
+
+inline double open_probability(double log_alpha) {
+  const double closed = sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha);
+  return 1.0 - std::clamp(closed, kEps, 1.0 - kEps);
+}
+
+inline double open_probability_derivative(double log_alpha) {
+  const double closed = sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha);
+  return closed <= kEps || closed >= 1.0 - kEps ? 0.0 : closed * (1.0 - closed);
+}
+
+// Value of a gate that the deterministic mask keeps.
+inline float soft_value(double log_alpha) { return static_cast<float>(sigmoid(0.8 * log_alpha / kTemperature)); }
+
+}  // namespace espalier::hard_concrete

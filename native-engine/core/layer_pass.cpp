@@ -1,0 +1,175 @@
+#include "layer_pass.h"
+
+#include "layer_weights.h"
+#include "rope.h"
+
+namespace espalier {
+
+PassContext make_pass_context(Backend& backend, const ModelWeights& model, Workspace& ws, ComputeDType dtype, int64_t batch,
+                              int64_t tokens) {
+  PassContext c;
+  c.backend = &backend;
+  c.model = &model;
+  c.ws = &ws;
+  c.dtype = dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
+  c.batch = batch;
+  c.tokens = tokens;
+  make_rope_tables(model.config(), tokens, c.rope_cos, c.rope_sin);
+  return c;
+}
+
+namespace {
+
+// The dense buffers narrowed to what a role leaves open.
+LayerActivations shaped(const PassContext& c, const Role& role, int64_t layer, LayerActivations a) {
+  const RoleLayer& r = role.layers[layer];
+  const int64_t n = c.rows();
+  a.norm1 = a.norm1.reshaped(n, role.hidden_width);
+  a.qkv = a.qkv.reshaped(n, r.qkv_width());
+  a.heads = a.heads.reshaped(n, r.head_width);
+  a.norm2 = a.norm2.reshaped(n, role.hidden_width);
+  a.gate_up = a.gate_up.reshaped(n, 2 * r.unit_width);
+  return a;
+}
+
+AttentionShape attention_shape(PassContext& c, const RoleLayer& r) {
+  AttentionShape s;
+  s.batch = c.batch;
+  s.tokens = c.tokens;
+  s.heads = r.heads;
+  s.kv_heads = r.kv_heads;
+  s.head_dim = c.config().head_dim;
+  s.query_width = r.head_width;
+  s.kv_width = r.kv_width;
+  s.window = c.config().sliding_window;
+  s.kv_of_head = c.backend->stage(r.kv_of_head);
+  s.rope_cos = c.backend->stage(c.rope_cos);
+  s.rope_sin = c.backend->stage(c.rope_sin);
+  s.bias = r.qkv_bias.empty() ? nullptr : c.backend->stage(r.qkv_bias);
+  return s;
+}
+
+void attention_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& a, bool keep) {
+  Backend& b = *c.backend;
+  LayerProducts products;
+  prepare_attention(c, role, layer, products);
+  b.rmsnorm({x, a.norm1, a.rstd1, products.norm1, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+  for (int i = 0; i < products.qkv_count; i++) {
+    const ProductPart& part = products.qkv[i];
+    b.matmul(a.qkv.columns(part.column, part.weight.rows), a.norm1, part.weight, true, false);
+  }
+  b.attention({attention_shape(c, role.layers[layer]), a.qkv, a.heads, keep ? a.lse : nullptr});
+  b.matmul(x, a.heads, products.o, true, true);
+}
+
+void mlp_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& a) {
+  Backend& b = *c.backend;
+  const Tensor units = c.ws->units.reshaped(c.rows(), role.layers[layer].unit_width);
+  LayerProducts products;
+  prepare_mlp(c, role, layer, products);
+  b.rmsnorm({x, a.norm2, a.rstd2, products.norm2, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+  for (int i = 0; i < products.gate_up_count; i++) {
+    const ProductPart& part = products.gate_up[i];
+    b.matmul(a.gate_up.columns(part.column, part.weight.rows), a.norm2, part.weight, true, false);
+  }
+  b.swiglu({a.gate_up, units});
+  b.matmul(x, units, products.down, true, true);
+}
+
+void lora_backward(PassContext& c, const Role& role, int64_t layer, Projection p, Tensor x, Tensor dy) {
+  const TrainState* state = role.lora;
+  if (!state || !state->lora_a(layer, p)) return;
+  const ProjectionMap map = projection_map(*c.backend, role, layer, p);
+  LoraGradient op;
+  op.x = x;
+  op.dy = dy;
+  op.rows = map.rows;
+  op.cols = map.cols;
+  op.row_scale = map.row_scale;
+  op.col_scale = map.col_scale;
+  op.lora_a = state->params().data() + state->lora_a(layer, p)->offset;
+  op.lora_b = state->params().data() + state->lora_b(layer, p)->offset;
+  op.in_full = state->lora_a(layer, p)->shape[1];
+  op.rank = state->lora().rank;
+  op.lora_scale = static_cast<float>(state->lora().scale());
+  op.da = c.ws->lora_gradient + state->lora_a(layer, p)->offset;
+  op.db = c.ws->lora_gradient + state->lora_b(layer, p)->offset;
+  c.backend->lora_gradient(op);
+}
+
+// The gradient through a norm joins ws.dx; the hidden masks' sums take their share.
+void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* rstd, Tensor loss_diff, float loss_scale) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), width = role.hidden_width;
+  RmsNormBackward op;
+  op.dout = ws.dnorm.reshaped(n, width);
+  op.saved = saved;
+  op.rstd = rstd;
+  op.width = c.config().hidden_size;
+  op.dx = ws.dx.reshaped(n, width);
+  op.loss_diff = loss_diff;
+  op.loss_scale = loss_scale;
+  op.dx_compute = ws.dx_compute.reshaped(n, width);
+  op.mask_dot = ws.hidden_dot;
+  c.backend->rmsnorm_backward(op);
+}
+
+void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
+  Backend& b = *c.backend;
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), width = role.layers[layer].unit_width;
+  const Tensor dx = ws.dx_compute.reshaped(n, role.hidden_width);
+  const Tensor units = ws.units.reshaped(n, width), dunits = ws.dunits.reshaped(n, width);
+  const Tensor dgate_up = ws.teacher.gate_up.reshaped(n, 2 * width);
+  LayerProducts products;
+  prepare_mlp(c, role, layer, products);
+  b.matmul(dunits, dx, products.down, false, false);
+  b.swiglu_backward({a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size)});
+  lora_backward(c, role, layer, kDown, units, dx);
+  lora_backward(c, role, layer, kGate, a.norm2, dgate_up.columns(0, width));
+  lora_backward(c, role, layer, kUp, a.norm2, dgate_up.columns(width, width));
+  b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dgate_up, products.gate_up[0].weight, false, false);
+  norm_backward(c, role, a.norm2, a.rstd2, loss_diff, loss_scale);
+}
+
+void attention_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
+  Backend& b = *c.backend;
+  Workspace& ws = *c.ws;
+  const RoleLayer& r = role.layers[layer];
+  const int64_t n = c.rows();
+  const Tensor dx = ws.dx_compute.reshaped(n, role.hidden_width);
+  const Tensor dheads = ws.teacher.heads.reshaped(n, r.head_width);
+  const Tensor dqkv = ws.teacher.qkv.reshaped(n, r.qkv_width());
+  LayerProducts products;
+  prepare_attention(c, role, layer, products);
+  b.matmul(dheads, dx, products.o, false, false);
+  lora_backward(c, role, layer, kO, a.heads, dx);
+  b.attention_backward({attention_shape(c, r), a.qkv, a.heads, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
+  lora_backward(c, role, layer, kQ, a.norm1, dqkv.columns(0, r.head_width));
+  lora_backward(c, role, layer, kK, a.norm1, dqkv.columns(r.head_width, r.kv_width));
+  lora_backward(c, role, layer, kV, a.norm1, dqkv.columns(r.head_width + r.kv_width, r.kv_width));
+  b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dqkv, products.qkv[0].weight, false, false);
+  norm_backward(c, role, a.norm1, a.rstd1, loss_diff, loss_scale);
+}
+
+}  // namespace
+
+void forward_layer(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep) {
+  const LayerActivations a = shaped(c, role, layer, buffers);
+  if (role.layers[layer].heads > 0) attention_forward(c, role, layer, x, a, keep);
+  if (role.layers[layer].units > 0) mlp_forward(c, role, layer, x, a);
+}
+
+void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, Tensor loss_diff,
+                    float loss_scale) {
+  const LayerActivations a = shaped(c, role, layer, buffers);
+  const bool heads = role.layers[layer].heads > 0, units = role.layers[layer].units > 0;
+  if (units) mlp_backward(c, role, layer, a, heads ? Tensor{} : loss_diff, loss_scale);
+  if (heads) attention_backward(c, role, layer, a, loss_diff, loss_scale);
+  if (heads || units || !loss_diff) return;
+  const int64_t n = c.rows();
+  c.backend->add_loss_gradient(c.ws->dx.reshaped(n, role.hidden_width), loss_diff, loss_scale,
+                               c.ws->dx_compute.reshaped(n, role.hidden_width));
+}
+
+}  // namespace espalier

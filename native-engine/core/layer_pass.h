@@ -1,0 +1,34 @@
+// One decoder layer, forward and backward, for any role.
+#pragma once
+#include <vector>
+
+#include "role.h"
+#include "workspace.h"
+
+namespace espalier {
+
+// What every pass needs and no pass changes.
+struct PassContext {
+  Backend* backend = nullptr;
+  const ModelWeights* model = nullptr;
+  Workspace* ws = nullptr;
+  DType dtype = DType::kBF16;       // compute dtype
+  int64_t batch = 0, tokens = 0;
+  std::vector<float> rope_cos, rope_sin;  // [tokens, d / 2]
+
+  int64_t rows() const { return batch * tokens; }
+  const ModelConfig& config() const { return model->config(); }
+};
+
+PassContext make_pass_context(Backend& backend, const ModelWeights& model, Workspace& ws, ComputeDType dtype, int64_t batch,
+                              int64_t tokens);
+
+// x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
+void forward_layer(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
+
+// ws.dx / ws.dx_compute: gradient of the layer's output in, of its input out, with loss_scale * loss_diff (the layer loss of the
+// layer below; may be empty) added. Fills this layer's part of the mask sums and of the LoRA gradient.
+void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, Tensor loss_diff,
+                    float loss_scale);
+
+}  // namespace espalier

@@ -1,0 +1,64 @@
+// What a run will use, told before it starts: the same layout that the run allocates, and the sizes of its state.
+#include "espalier/error.h"
+#include "memory_use.h"
+#include "tensor_names.h"
+#include "trainer_impl.h"
+
+namespace espalier {
+
+namespace {
+
+// Code, libraries and generated kernels, measured with an empty workspace.
+constexpr uint64_t kProcessBytes = uint64_t{40} << 20;
+
+uint64_t weight_bytes(const ModelConfig& c) {
+  int64_t count = c.vocab_size * c.hidden_size * (c.tied_embeddings ? 1 : 2) + c.hidden_size;
+  for (const LayerShape& layer : c.layers) {
+    for (int p = 0; p < kProjectionCount; p++) {
+      const Extent e = projection_extent(c, layer, p);
+      count += e.rows * e.cols + (c.qkv_bias && p <= kV ? e.rows : 0);
+    }
+    count += 2 * c.hidden_size;
+  }
+  return static_cast<uint64_t>(count) * 2;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options) {
+  WorkspaceShape shape;
+  shape.batch = options.batch_size;
+  shape.tokens = options.sequence_length;
+  shape.dtype = options.dtype;
+  shape.checkpoint = options.checkpoint_activations;
+  shape.convert_lm_head = options.dtype == ComputeDType::kF32;
+  const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
+  const int64_t lora_count = lora_parameter_count(config, lora), mask_count = mask_parameter_count(config);
+  MemoryPlan plan;
+  plan.weights = weight_bytes(config);
+  plan.lora = static_cast<uint64_t>(lora_count + mask_count) * 4;
+  plan.optimizer = 2 * plan.lora;
+  plan.teachers = 3 * plan.lora;
+  plan.activations = ws.activation_bytes;
+  plan.scratch = ws.scratch_bytes + make_backend(options.backend, options.threads)->scratch_bytes(config, options.sequence_length) + kProcessBytes;
+  plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
+  plan.available = available_bytes();
+  return plan;
+}
+
+WorkspaceShape training_shape(const ModelWeights& model, const TrainerOptions& options) {
+  WorkspaceShape shape;
+  shape.batch = options.batch_size;
+  shape.tokens = options.sequence_length;
+  shape.dtype = options.dtype;
+  shape.checkpoint = options.checkpoint_activations;
+  shape.convert_lm_head = lm_head_needs_conversion(model, options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
+  return shape;
+}
+
+std::string numerics_fingerprint(const TrainerOptions& options) {
+  return "espalier-numerics 1; " + make_backend(options.backend, options.threads)->fingerprint() + "; " +
+         (options.dtype == ComputeDType::kF32 ? "f32" : "bf16");
+}
+
+}  // namespace espalier

@@ -1,0 +1,10 @@
+// What the operating system says about memory.
+#pragma once
+#include <cstdint>
+
+namespace espalier {
+
+uint64_t peak_resident_bytes();   // high-water mark of this process
+uint64_t available_bytes();       // free or reclaimable now, within the control group's limit
+
+}  // namespace espalier

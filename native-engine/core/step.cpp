@@ -1,0 +1,249 @@
+#include "step.h"
+
+#include <chrono>
+#include <limits>
+
+namespace espalier {
+
+namespace {
+
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
+
+class Stopwatch {
+ public:
+  // Adds the time since the last call to `part`.
+  void lap(double& part) {
+    const auto now = std::chrono::steady_clock::now();
+    part += std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Loss sums and what scales their gradients.
+struct LossTotals {
+  double layer = 0, kl = 0, lm = 0;
+  std::vector<float> layer_scale;  // d loss / d diff = layer_scale * diff, for each layer
+};
+
+const LayerActivations& activations(const PassContext& c, int64_t layer) { return c.ws->layers[layer]; }
+
+// Layer l of the teacher, then layer l of the student, so that the difference is taken while both are in cache.
+void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows();
+  const Tensor student = ws.student_x.reshaped(n, in.student->hidden_width);
+  const Tensor teacher = in.teacher ? ws.teacher_x.reshaped(n, in.teacher->hidden_width) : Tensor{};
+  Stopwatch watch;
+  if (in.teacher) embed_tokens(c, *in.teacher, in.ids, teacher);
+  watch.lap(times.teacher_forward);
+  embed_tokens(c, *in.student, in.ids, student);
+  watch.lap(times.student_forward);
+  for (int64_t l = 0; l < c.config().layer_count; l++) {
+    if (in.teacher) forward_layer(c, *in.teacher, l, teacher, ws.teacher, false);
+    watch.lap(times.teacher_forward);
+    if (in.checkpoint) c.backend->copy(ws.inputs[l].reshaped(n, in.student->hidden_width), student);
+    forward_layer(c, *in.student, l, student, activations(c, l), true);
+    watch.lap(times.student_forward);
+    if (in.teacher) {
+      LayerLoss op{student, teacher, nullptr, ws.diffs[l].reshaped(n, in.student->hidden_width), ws.layer_sums + 2 * l, ws.layer_dots[l]};
+      if (!in.hidden_match.empty()) op.teacher_cols = c.backend->stage(in.hidden_match);
+      c.backend->layer_loss(op);
+    }
+    watch.lap(times.losses);
+  }
+}
+
+void total_layer_loss(const PassContext& c, const StepInput& in, LossTotals& totals) {
+  totals.layer_scale.assign(c.config().layer_count, 0.0f);
+  for (int64_t l = 0; in.teacher && l < c.config().layer_count; l++) {
+    const double sum = c.ws->layer_sums[2 * l], count = c.ws->layer_sums[2 * l + 1];
+    totals.layer += count > 0 ? sum / count : 0.0;
+    totals.layer_scale[l] = count > 0 ? static_cast<float>(2.0 * in.weights.layer / count) : 0.0f;
+  }
+}
+
+// Both heads, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
+// Leaves d loss / d (student's normed hidden state) in ws.dnorm, at the width of the whole model.
+void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor teacher_h, LossTotals& totals) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), vocab = c.config().vocab_size, hidden = c.config().hidden_size;
+  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
+  const double predictions = static_cast<double>(c.batch * (c.tokens - 1)), batch = static_cast<double>(c.batch);
+  const Tensor head = lm_head_tensor(c);
+  const Tensor dh = ws.dnorm.reshaped(n, padded_width(hidden)).columns(0, hidden);
+  for (int64_t first = 0; first < n; first += ws.chunk) {
+    const int64_t count = std::min(ws.chunk, n - first);
+    TokenLoss op;
+    op.student = ws.student_logits.row_range(0, count).columns(0, vocab);
+    op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
+    op.temperature = static_cast<float>(in.weights.temperature);
+    op.kl_rows = ws.kl_rows + first;
+    op.lm_rows = ws.lm_rows + first;
+    c.backend->matmul(op.student, student_h.row_range(first, count), head, true, false);
+    if (kl) {
+      op.teacher = ws.teacher_logits.row_range(0, count).columns(0, vocab);
+      c.backend->matmul(op.teacher, teacher_h.row_range(first, count), head, true, false);
+      op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
+    }
+    if (lm) {
+      op.targets = c.backend->stage(in.targets) + first;
+      op.lm_gradient_scale = static_cast<float>(in.weights.lm / predictions);
+    }
+    c.backend->token_loss(op);
+    c.backend->matmul(dh.row_range(first, count), op.dlogits, head, false, false);
+  }
+  for (int64_t i = 0; i < n; i++) {
+    if (kl) totals.kl += ws.kl_rows[i];
+    if (lm) totals.lm += ws.lm_rows[i];
+  }
+  totals.kl *= in.weights.temperature * in.weights.temperature / batch;
+  totals.lm /= predictions;
+}
+
+// From the normed hidden state back to the residual stream after the last layer.
+void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_loss, float layer_scale) {
+  Workspace& ws = *c.ws;
+  const Role& role = *in.student;
+  const int64_t n = c.rows(), width = role.hidden_width;
+  if (!has_token_loss) c.backend->clear(static_cast<float*>(ws.dnorm.data), n * padded_width(c.config().hidden_size));
+  RmsNormBackward op;
+  op.dout = ws.dnorm.reshaped(n, width);
+  if (!role.hidden_all) {  // ws.dx is free until this op fills it, and so is the teacher's stream
+    op.dout = ws.teacher_x.reshaped(n, width);
+    c.backend->select_columns(op.dout, ws.dnorm.reshaped(n, padded_width(c.config().hidden_size)), c.backend->stage(role.hidden_index));
+  }
+  op.saved = ws.student_x.reshaped(n, width);
+  op.saved_is_input = true;
+  op.rstd = ws.final_rstd;
+  op.weight = c.backend->stage(role.final_norm);
+  op.width = c.config().hidden_size;
+  op.dx = ws.dx.reshaped(n, width);
+  op.accumulate = false;
+  if (in.teacher) op.loss_diff = ws.diffs.back().reshaped(n, width);
+  op.loss_scale = layer_scale;
+  op.dx_compute = ws.dx_compute.reshaped(n, width);
+  op.mask_dot = ws.hidden_dot;
+  c.backend->rmsnorm_backward(op);
+}
+
+void backward(PassContext& c, const StepInput& in, const LossTotals& totals) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), width = in.student->hidden_width;
+  for (int64_t l = c.config().layer_count - 1; l >= 0; l--) {
+    if (in.checkpoint) {
+      const Tensor x = ws.student_x.reshaped(n, width);
+      c.backend->copy(x, ws.inputs[l].reshaped(n, width));
+      forward_layer(c, *in.student, l, x, activations(c, l), true);
+    }
+    const Tensor diff = l > 0 && in.teacher ? ws.diffs[l - 1].reshaped(n, width) : Tensor{};
+    backward_layer(c, *in.student, l, activations(c, l), diff, l > 0 ? totals.layer_scale[l - 1] : 0.0f);
+  }
+}
+
+// The ops summed gradient times value of whatever a mask scales, so the mask's own gradient is that sum by the mask.
+Masks mask_gradients(const PassContext& c, const StepInput& in, const LossTotals& totals) {
+  const ModelConfig& config = c.config();
+  const Role& role = *in.student;
+  const Workspace& ws = *c.ws;
+  Masks g{std::vector<float>(role.z.head.size(), 0.0f), std::vector<float>(role.z.intermediate.size(), 0.0f),
+          std::vector<float>(role.z.hidden.size(), 0.0f)};
+  const auto divide = [](double sum, float z) { return z == 0.0f ? 0.0f : static_cast<float>(sum / z); };
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    const RoleLayer& r = role.layers[l];
+    for (int64_t i = 0; i < r.heads; i++) {
+      const int64_t at = l * config.head_count + r.head_index[i];
+      g.head[at] = divide(ws.head_dots[l * config.head_count + i], role.z.head[at]);
+    }
+    for (int64_t i = 0; i < r.units; i++) {
+      const int64_t at = l * config.intermediate_size + r.unit_index[i];
+      g.intermediate[at] = divide(ws.unit_dots[l * padded_width(config.intermediate_size) + i], role.z.intermediate[at]);
+    }
+  }
+  for (int64_t j = 0; j < role.hidden_open; j++) {
+    double sum = ws.hidden_dot[j];
+    for (int64_t l = 0; in.teacher && l < config.layer_count; l++)
+      sum += static_cast<double>(totals.layer_scale[l]) * ws.layer_dots[l][j];
+    g.hidden[role.hidden_index[j]] = divide(sum, role.z.hidden[role.hidden_index[j]]);
+  }
+  return g;
+}
+
+}  // namespace
+
+StepOutput run_step(PassContext& c, const StepInput& in) {
+  Workspace& ws = *c.ws;
+  StepOutput out;
+  LossTotals totals;
+  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
+  forward_in_lock_step(c, in, out.times);
+  Stopwatch watch;
+  total_layer_loss(c, in, totals);
+  if (kl || lm) {
+    const Tensor student_h = final_hidden(c, *in.student, ws.student_x, ws.student_h, ws.final_rstd);
+    const Tensor teacher_h = kl ? final_hidden(c, *in.teacher, ws.teacher_x, ws.teacher_h, nullptr) : Tensor{};
+    token_losses(c, in, student_h, teacher_h, totals);
+  }
+  watch.lap(out.times.losses);
+  c.backend->clear(ws.lora_gradient, in.student->lora ? in.student->lora->lora_size() : 0);
+  c.backend->clear(ws.hidden_dot, in.student->hidden_width);
+  final_norm_backward(c, in, kl || lm, totals.layer_scale.back());
+  backward(c, in, totals);
+  out.grad_z = mask_gradients(c, in, totals);
+  watch.lap(out.times.backward);
+  out.layer_loss = in.teacher ? totals.layer : kNotANumber;
+  out.kl_loss = kl ? totals.kl : kNotANumber;
+  out.lm_loss = lm ? totals.lm : kNotANumber;
+  out.loss = in.weights.layer * totals.layer + in.weights.kl * totals.kl + in.weights.lm * totals.lm;
+  return out;
+}
+
+void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& ids, Tensor x) {
+  Embed op;
+  op.out = x;
+  op.table = c.model->embedding();
+  op.ids = c.backend->stage(ids);
+  op.cols = role.hidden_all ? nullptr : c.backend->stage(role.hidden_index);
+  op.scale = role.intact ? nullptr : c.backend->stage(role.hidden_scale);
+  c.backend->embed(op);
+}
+
+Tensor final_hidden(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd) {
+  const int64_t n = c.rows(), width = role.hidden_width, hidden = c.config().hidden_size;
+  const Tensor full = h.reshaped(n, padded_width(hidden));
+  const Tensor open = role.hidden_all ? full : c.ws->h_open.reshaped(n, width);
+  c.backend->rmsnorm({x.reshaped(n, width), open, rstd, c.backend->stage(role.final_norm), hidden,
+                      static_cast<float>(c.config().rms_norm_eps)});
+  if (!role.hidden_all) c.backend->spread_columns(full, open, c.backend->stage(role.hidden_index));
+  return full.columns(0, hidden);
+}
+
+bool lm_head_needs_conversion(const ModelWeights& model, DType dtype) {
+  const WeightView w = model.lm_head();
+  return w.dtype != dtype || reinterpret_cast<uintptr_t>(w.data) % dtype_bytes(dtype) != 0;
+}
+
+Tensor lm_head_tensor(const PassContext& c) {
+  if (c.ws->lm_head) return c.ws->lm_head;
+  const WeightView w = c.model->lm_head();
+  return {const_cast<void*>(w.data), w.dtype, w.rows, w.cols, w.cols};
+}
+
+void convert_lm_head(PassContext& c) {
+  if (!c.ws->lm_head) return;
+  GatherWeights op;
+  op.out = c.ws->lm_head;
+  op.weight = c.model->lm_head();
+  c.backend->gather_weights(op);
+}
+
+std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row) {
+  std::vector<int32_t> next(ids.size(), -1);
+  for (size_t i = 0; i + 1 < ids.size(); i++)
+    if (static_cast<int64_t>(i + 1) % tokens_per_row != 0) next[i] = ids[i + 1];
+  return next;
+}
+
+}  // namespace espalier

@@ -1,0 +1,42 @@
+// One step of distillation: both roles forward in lock-step, the losses, and the student's gradients.
+#pragma once
+#include <vector>
+
+#include "layer_pass.h"
+
+namespace espalier {
+
+// Seconds by part.
+struct StepTimes {
+  double teacher_forward = 0, student_forward = 0, losses = 0, backward = 0, update = 0;
+};
+
+struct StepInput {
+  const Role* student = nullptr;
+  const Role* teacher = nullptr;       // nullptr: no distillation
+  LossWeights weights;
+  std::vector<int32_t> ids;            // [B * T]
+  std::vector<int32_t> targets;        // [B * T] next token, -1 at the end of a row; used when weights.lm is not 0
+  std::vector<int32_t> hidden_match;   // match_hidden(student, teacher)
+  bool checkpoint = false;
+};
+
+struct StepOutput {
+  double loss = 0;                             // weighted sum, without the Lagrangian
+  double layer_loss = 0, kl_loss = 0, lm_loss = 0;
+  Masks grad_z;                                // 0 where a gate is closed
+  StepTimes times;
+};
+
+// The LoRA gradient is left in the workspace, in the layout of TrainState's LoRA part.
+StepOutput run_step(PassContext& c, const StepInput& in);
+
+// Pieces that evaluation shares.
+void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& ids, Tensor x);
+Tensor final_hidden(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd);  // [N, D] in compute dtype
+Tensor lm_head_tensor(const PassContext& c);
+bool lm_head_needs_conversion(const ModelWeights& model, DType dtype);
+void convert_lm_head(PassContext& c);
+std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row);
+
+}  // namespace espalier

@@ -1,0 +1,162 @@
+// The training session: what happens around a step. Data order, sampling, update, teachers, skips.
+#include "espalier/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "espalier/error.h"
+#include "hard_concrete.h"
+#include "masks.h"
+#include "memory_use.h"
+#include "sparsity.h"
+#include "step.h"
+#include "trainer_impl.h"
+#include "update.h"
+
+namespace espalier {
+
+TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
+    : model_(std::move(model)), options_(options), state_(model_->config(), lora), teacher_role_(make_intact_role(*model_)) {
+  check_options();
+  const MemoryPlan plan = plan_memory(model_->config(), lora, options_);
+  const uint64_t limit = options_.memory_limit_bytes ? options_.memory_limit_bytes : plan.available;
+  if (plan.total - plan.weights > limit)
+    throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
+                "the run needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) + ", activations " +
+                    std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +
+                    "; a smaller batch_size or sequence_length, or checkpoint_activations, needs less");
+  backend_ = make_backend(options_.backend, options_.threads);
+  const WorkspaceShape shape = training_shape(*model_, options_);
+  workspace_bytes_ = lay_out_workspace(model_->config(), lora, shape, nullptr).total_bytes;
+  memory_ = static_cast<char*>(backend_->allocate(workspace_bytes_));
+  workspace_ = lay_out_workspace(model_->config(), lora, shape, memory_);
+  context_ = make_pass_context(*backend_, *model_, workspace_, options_.dtype, options_.batch_size, options_.sequence_length);
+  convert_lm_head(context_);
+}
+
+TrainerImpl::~TrainerImpl() {
+  if (memory_) backend_->release(memory_, workspace_bytes_);
+}
+
+void TrainerImpl::check_options() const {
+  const ModelConfig& c = model_->config();
+  if (options_.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
+  if (options_.sequence_length < 1 || (c.max_positions > 0 && options_.sequence_length > c.max_positions))
+    throw Error(ErrorCode::kInvalidArgument, "sequence_length",
+                "must be between 1 and the model's max_position_embeddings, " + std::to_string(c.max_positions) + ", not " +
+                    std::to_string(options_.sequence_length));
+  for (const LayerShape& l : c.layers)
+    if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
+      throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
+}
+
+void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
+  for (uint32_t id : train->ids)
+    if (static_cast<int64_t>(id) >= model_->config().vocab_size)
+      throw Error(ErrorCode::kInvalidArgument, "data", "token id " + std::to_string(id) + " is outside the vocabulary of " +
+                                                           std::to_string(model_->config().vocab_size));
+  data_ = std::move(train);
+}
+
+void TrainerImpl::use_intact_teacher() {
+  teacher_role_ = make_intact_role(*model_);
+  teacher_state_.reset();
+}
+
+void TrainerImpl::use_teacher(const TrainState& snapshot) {
+  teacher_state_ = snapshot;
+  teacher_role_ = make_role(*model_, deterministic_masks(model_->config(), snapshot), &*teacher_state_, options_.exact_sparse);
+}
+
+StepInput TrainerImpl::make_input(const Role& student, const LossWeights& losses, std::vector<int32_t> ids) const {
+  StepInput in;
+  in.student = &student;
+  in.weights = losses;
+  in.ids = std::move(ids);
+  in.checkpoint = options_.checkpoint_activations;
+  if (losses.lm != 0) in.targets = next_tokens(in.ids, options_.sequence_length);
+  if (losses.layer != 0 || losses.kl != 0) {
+    in.teacher = &teacher_role_;
+    in.hidden_match = match_hidden(student, teacher_role_);
+  }
+  return in;
+}
+
+std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
+  const int64_t tokens = options_.sequence_length;
+  std::vector<int32_t> ids;
+  for (int64_t row : batch_rows(seed, step, options_.batch_size, static_cast<int64_t>(data_->ids.size()) / tokens))
+    ids.insert(ids.end(), data_->ids.begin() + row * tokens, data_->ids.begin() + (row + 1) * tokens);
+  return ids;
+}
+
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
+  const auto begin = std::chrono::steady_clock::now();
+  const ModelConfig& config = model_->config();
+  StepReport report;
+  report.step = state_.step;
+  report.scheduled_sparsity = plan.scheduled_sparsity[index];
+  const Role student = make_role(*model_, plan.train_masks ? sample_masks(state_, plan.seed, state_.step) : deterministic_masks(config, state_),
+                                 &state_, options_.exact_sparse);
+  const StepOutput out = run_step(context_, make_input(student, plan.losses, batch_ids(plan.seed, state_.step)));
+  const UpdateResult update = apply_update(*backend_, config, state_, {plan, index, student.z, out, workspace_.lora_gradient});
+  state_.step++;
+  report.loss = out.loss + (plan.train_masks ? update.lagrangian : 0.0);
+  report.layer_loss = out.layer_loss;
+  report.kl_loss = out.kl_loss;
+  report.lm_loss = out.lm_loss;
+  report.lagrangian = update.lagrangian;
+  report.gradient_norm = update.gradient_norm;
+  report.skipped = update.skipped;
+  report.expected_sparsity = expected_sparsity(config, state_);
+  report.lambda1 = state_.lambda[0];
+  report.lambda2 = state_.lambda[1];
+  for (float z : student.z.head) report.open_heads += z != 0.0f;
+  for (float z : student.z.intermediate) report.open_units += z != 0.0f;
+  for (float z : student.z.hidden) report.open_hidden += z != 0.0f;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  last_times_ = out.times;
+  last_times_.update = report.seconds - (out.times.teacher_forward + out.times.student_forward + out.times.losses + out.times.backward);
+  return report;
+}
+
+int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
+                                 const std::atomic<bool>& cancel) {
+  const size_t steps = plan.lora_learning_rate.size();
+  if (plan.scheduled_sparsity.size() != steps)
+    throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity", "must hold one value for each step, as lora_learning_rate does");
+  if (!data_) throw Error(ErrorCode::kInvalidArgument, "data", "no training data was set");
+  if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
+  backend_->attach_thread();
+  int64_t done = 0;
+  while (done < static_cast<int64_t>(steps) && !cancel.load()) {
+    const StepReport report = one_step(plan, done++);
+    if (on_step) on_step(report);
+    if (plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity) break;
+  }
+  return done;
+}
+
+void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
+  backend_->attach_thread();
+  const Role kept = std::move(teacher_role_);
+  teacher_role_ = make_role(*model_, probe.teacher, nullptr, options_.exact_sparse);
+  const Role student = make_role(*model_, probe.student, &state_, options_.exact_sparse);
+  const StepOutput out = run_step(context_, make_input(student, losses, {probe.input_ids.begin(), probe.input_ids.end()}));
+  teacher_role_ = kept;
+  probe.loss = out.loss;
+  probe.layer_loss = out.layer_loss;
+  probe.kl_loss = out.kl_loss;
+  probe.grad_z = out.grad_z;
+  probe.grad_log_alpha = log_alpha_gradient(probe.student, out.grad_z);
+  probe.grad_lora.assign(workspace_.lora_gradient, workspace_.lora_gradient + state_.lora_size());
+}
+
+uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }
+
+std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options) {
+  return std::make_unique<TrainerImpl>(std::move(model), lora, options);
+}
+
+}  // namespace espalier

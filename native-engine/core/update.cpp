@@ -1,0 +1,90 @@
+#include "update.h"
+
+#include <cmath>
+
+#include "hard_concrete.h"
+#include "masks.h"
+#include "sparsity.h"
+
+namespace espalier {
+
+namespace {
+
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
+
+bool all_finite(const std::vector<float>& values) {
+  for (float v : values)
+    if (!std::isfinite(v)) return false;
+  return true;
+}
+
+AdamW adam_for(TrainState& state, int64_t offset, int64_t size, const float* gradient, double learning_rate) {
+  const auto steps = static_cast<double>(state.step + 1);
+  AdamW op;
+  op.param = state.params().data() + offset;
+  op.m = state.adam_m().data() + offset;
+  op.v = state.adam_v().data() + offset;
+  op.gradient = gradient;
+  op.size = size;
+  op.learning_rate = static_cast<float>(learning_rate);
+  op.beta1 = static_cast<float>(kBeta1);
+  op.beta2 = static_cast<float>(kBeta2);
+  op.eps = static_cast<float>(kEps);
+  op.bias_correction1 = static_cast<float>(1.0 - std::pow(kBeta1, steps));
+  op.bias_correction2 = static_cast<float>(1.0 - std::pow(kBeta2, steps));
+  return op;
+}
+
+void update_log_alphas(Backend& backend, TrainState& state, const Masks& gradient, double learning_rate) {
+  const auto apply = [&](const char* name, const std::vector<float>& g) {
+    const TrainState::Entry& e = *state.find(name);
+    AdamW op = adam_for(state, e.offset, e.size, backend.stage(g), learning_rate);
+    op.low = static_cast<float>(hard_concrete::kMinLogAlpha);
+    op.high = static_cast<float>(hard_concrete::kMaxLogAlpha);
+    backend.adamw(op);
+  };
+  apply("mask.head", gradient.head);
+  apply("mask.intermediate", gradient.intermediate);
+  apply("mask.hidden", gradient.hidden);
+}
+
+// Multipliers ascend: the gradient of the Lagrangian by them is the excess and its square.
+void update_lambdas(TrainState& state, double excess, double learning_rate) {
+  const auto steps = static_cast<double>(state.step + 1);
+  const std::array<double, 2> gradient{excess, excess * excess};
+  for (int i = 0; i < 2; i++) {
+    state.lambda_m[i] = kBeta1 * state.lambda_m[i] + (1.0 - kBeta1) * gradient[i];
+    state.lambda_v[i] = kBeta2 * state.lambda_v[i] + (1.0 - kBeta2) * gradient[i] * gradient[i];
+    const double m = state.lambda_m[i] / (1.0 - std::pow(kBeta1, steps)), v = state.lambda_v[i] / (1.0 - std::pow(kBeta2, steps));
+    state.lambda[i] += learning_rate * m / (std::sqrt(v) + kEps);
+  }
+}
+
+}  // namespace
+
+UpdateResult apply_update(Backend& backend, const ModelConfig& config, TrainState& state, const UpdateInput& in) {
+  UpdateResult r;
+  Masks mask_gradient;
+  double excess = 0;
+  if (in.plan.train_masks) {
+    excess = expected_sparsity(config, state) - in.plan.scheduled_sparsity[in.index];
+    r.lagrangian = state.lambda[0] * excess + state.lambda[1] * excess * excess;
+    mask_gradient = log_alpha_gradient(in.z, in.step.grad_z);
+    add_sparsity_gradient(config, state, state.lambda[0] + 2.0 * state.lambda[1] * excess, mask_gradient);
+  }
+  r.gradient_norm = std::sqrt(backend.square_sum(in.lora_gradient, state.lora_size()));
+  r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm) || !all_finite(mask_gradient.head) ||
+              !all_finite(mask_gradient.intermediate) || !all_finite(mask_gradient.hidden);
+  if (r.skipped) return r;
+  AdamW lora = adam_for(state, 0, state.lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index]);
+  const double clip = in.plan.gradient_clip_norm;
+  if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
+  backend.adamw(lora);
+  if (in.plan.train_masks) {
+    update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
+    update_lambdas(state, excess, in.plan.lambda_learning_rate);
+  }
+  return r;
+}
+
+}  // namespace espalier

@@ -1,0 +1,66 @@
+// All memory of a step, laid out once: what each layer keeps for the backward pass, and what is used again and again.
+#pragma once
+#include <vector>
+
+#include "backend.h"
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+// What one decoder layer leaves for its backward pass. Buffers have the widths of the dense layer; shaped() narrows them.
+struct LayerActivations {
+  Tensor norm1, qkv, heads;   // [N, D], [N, q + k + v], [N, H d]
+  Tensor norm2, gate_up;      // [N, D], [N, 2 I]
+  float *rstd1 = nullptr, *rstd2 = nullptr, *lse = nullptr;
+};
+
+struct WorkspaceShape {
+  int64_t batch = 0, tokens = 0;  // N = batch * tokens
+  ComputeDType dtype = ComputeDType::kBF16;
+  bool training = true;           // false: a forward pass of one role
+  bool checkpoint = false;        // keep layer inputs only
+  bool convert_lm_head = false;   // lm_head is not stored in the compute dtype
+};
+
+struct Workspace {
+  // Per layer; with checkpointing all layers share one set and have inputs of their own.
+  std::vector<LayerActivations> layers;
+  std::vector<Tensor> inputs;       // f32 [N, D], checkpointing only
+  std::vector<Tensor> diffs;        // student - teacher after the layer
+  std::vector<float*> layer_dots;   // [D] each
+  double* layer_sums = nullptr;     // [L, 2]
+  double* head_dots = nullptr;      // [L, H]
+  float* unit_dots = nullptr;       // [L, padded I]
+  float* hidden_dot = nullptr;      // [padded D]
+
+  // One layer's effective weights, one role at a time.
+  Tensor w_qkv, w_o, w_gate_up, w_down;
+  Tensor lm_head;                   // converted, or empty
+
+  Tensor student_x, teacher_x;      // f32 residual streams
+  LayerActivations teacher;         // of a role that has no backward pass
+  Tensor units;                     // [N, I] silu(gate) * up
+  Tensor student_h, teacher_h, h_open;  // [N, D] after the final norm; h_open: before closed units are put back
+  float* final_rstd = nullptr;
+
+  // Gradients. dqkv, dgate_up, dheads lie where the teacher's activations were.
+  Tensor dx, dx_compute;            // f32 and compute dtype [N, D]
+  Tensor dnorm, dunits;             // f32 [N, D], [N, I]
+  float* lora_gradient = nullptr;
+
+  // A chunk of tokens of the losses.
+  int64_t chunk = 0;
+  Tensor student_logits, teacher_logits, dlogits;  // [chunk, V]
+  double *kl_rows = nullptr, *lm_rows = nullptr;   // [N]
+
+  uint64_t activation_bytes = 0, scratch_bytes = 0, total_bytes = 0;
+};
+
+// With base == nullptr only the sizes are right.
+Workspace lay_out_workspace(const ModelConfig& config, const LoraSpec& lora, const WorkspaceShape& shape, char* base);
+
+// Floats of LoRA parameters, and of all trainable parameters with the masks.
+int64_t lora_parameter_count(const ModelConfig& config, const LoraSpec& lora);
+int64_t mask_parameter_count(const ModelConfig& config);
+
+}  // namespace espalier
