@@ -32,7 +32,7 @@ struct Shard {
   uint64_t size_bytes = 0;
 };
 
-uint64_t stored_bytes(const ExportTensor& t) { return t.elements() * dtype_bytes(t.dtype); }
+uint64_t stored_bytes(const ExportTensor& t) { return t.elements() * element_bytes(t.dtype); }
 
 std::string numbered(size_t value) {
   const std::string digits = std::to_string(value);
@@ -79,7 +79,7 @@ class WeightsWriter {
 
   void write_tensor(const ExportTensor& t) {
     std::vector<float> row(t.cols.size());
-    std::vector<uint8_t> encoded(t.cols.size() * dtype_bytes(t.dtype));
+    std::vector<uint8_t> encoded(t.cols.size() * element_bytes(t.dtype));
     for (size_t r = 0; r < t.rows.size(); ++r) {
       t.read_row(static_cast<int64_t>(r), scratch_, row);
       for (size_t c = 0; c < row.size(); ++c) {
@@ -88,7 +88,7 @@ class WeightsWriter {
           throw Error(ErrorCode::kInvalidArgument, "dtype",
                       "tensor " + t.name + " holds a value beyond the range of f16: export as bf16 or f32");
         }
-        encode(row[c], t.dtype, encoded.data() + c * dtype_bytes(t.dtype));
+        encode(row[c], t.dtype, encoded.data() + c * element_bytes(t.dtype));
       }
       folder_.write(encoded.data(), encoded.size());
       account(encoded.size());

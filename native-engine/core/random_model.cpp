@@ -74,14 +74,14 @@ class RandomModel final : public ModelWeights {
 
  private:
   uint8_t* allocate(int64_t rows, int64_t cols) {
-    const size_t size_bytes = static_cast<size_t>(rows) * static_cast<size_t>(cols) * dtype_bytes(dtype_);
+    const size_t size_bytes = static_cast<size_t>(rows) * static_cast<size_t>(cols) * element_bytes(dtype_);
     storage_.push_back(std::make_unique_for_overwrite<uint8_t[]>(size_bytes));
     return storage_.back().get();
   }
 
   WeightView normal(int64_t rows, int64_t cols, float std) {
-    std::vector<uint8_t> table(kQuantiles * dtype_bytes(dtype_));  // the quantiles, scaled and in the stored dtype
-    for (size_t i = 0; i < kQuantiles; ++i) encode(quantiles_[i] * std, dtype_, table.data() + i * dtype_bytes(dtype_));
+    std::vector<uint8_t> table(kQuantiles * element_bytes(dtype_));  // the quantiles, scaled and in the stored dtype
+    for (size_t i = 0; i < kQuantiles; ++i) encode(quantiles_[i] * std, dtype_, table.data() + i * element_bytes(dtype_));
     uint8_t* data = allocate(rows, cols);
     const uint64_t key = mix(seed_ ^ mix(storage_.size()));
     const int64_t count = rows * cols;
@@ -105,7 +105,7 @@ class RandomModel final : public ModelWeights {
 
   WeightView constant(int64_t cols, float value) {
     uint8_t* data = allocate(1, cols);
-    for (int64_t i = 0; i < cols; ++i) encode(value, dtype_, data + static_cast<size_t>(i) * dtype_bytes(dtype_));
+    for (int64_t i = 0; i < cols; ++i) encode(value, dtype_, data + static_cast<size_t>(i) * element_bytes(dtype_));
     return {data, dtype_, 1, cols};
   }
 

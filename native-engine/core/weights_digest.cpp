@@ -26,7 +26,7 @@ const char* dtype_name(DType dtype) {
   return dtype == DType::kF32 ? "F32" : dtype == DType::kF16 ? "F16" : "BF16";
 }
 
-uint64_t dtype_bytes(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
+uint64_t element_bytes(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
 
 void for_each_tensor(const ModelWeights& model,
                      const std::function<void(const std::string&, const WeightView&)>& visit) {
@@ -50,7 +50,7 @@ void for_each_tensor(const ModelWeights& model,
 uint64_t weights_bytes(const ModelWeights& model) {
   uint64_t bytes = 0;
   for_each_tensor(model, [&](const std::string&, const WeightView& view) {
-    bytes += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols) * dtype_bytes(view.dtype);
+    bytes += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols) * element_bytes(view.dtype);
   });
   return bytes;
 }
@@ -63,7 +63,7 @@ std::string weights_digest(const ModelWeights& model) {
     const std::string label = "\n" + name + " " + dtype_name(view.dtype) + " " + std::to_string(view.rows) + "x" +
                               std::to_string(view.cols) + "\n";
     hash.update(label.data(), label.size());
-    hash.update(view.data, static_cast<size_t>(view.rows) * static_cast<size_t>(view.cols) * dtype_bytes(view.dtype));
+    hash.update(view.data, static_cast<size_t>(view.rows) * static_cast<size_t>(view.cols) * element_bytes(view.dtype));
   });
   return hash.finish_hex();
 }

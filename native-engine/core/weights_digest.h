@@ -15,6 +15,6 @@ std::string weights_digest(const ModelWeights& model);
 uint64_t weights_bytes(const ModelWeights& model);
 
 const char* dtype_name(DType dtype);  // "F32", "F16", "BF16"
-uint64_t dtype_bytes(DType dtype);
+uint64_t element_bytes(DType dtype);
 
 }  // namespace espalier

@@ -1,0 +1,339 @@
+// Each exported folder is loaded again and must compute what the masked student computes.
+#include "espalier/export.h"
+
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include <sys/wait.h>
+
+#include "number_formats.h"
+#include "reference_forward.h"
+#include "safetensors.h"
+#include "sha256.h"
+#include "test_files.h"
+
+namespace espalier {
+namespace {
+
+using nlohmann::json;
+using test::expect_error;
+using test::ReferenceForward;
+using test::TempFolder;
+
+// Soft values, exact ones and exact zeros, as deterministic masks have them.
+std::vector<float> some_mask(int64_t size, double closed_share, std::mt19937_64& random) {
+  std::uniform_real_distribution<double> uniform(0, 1);
+  std::vector<float> out;
+  for (int64_t i = 0; i < size; ++i) {
+    const double u = uniform(random);
+    out.push_back(u < closed_share ? 0.0f : u < closed_share + 0.2 ? 1.0f : static_cast<float>(0.2 + 0.8 * uniform(random)));
+  }
+  return out;
+}
+
+struct Student {
+  std::shared_ptr<const ModelWeights> model;
+  TrainState state;
+  Masks masks;
+
+  Student(std::shared_ptr<const ModelWeights> base, uint64_t seed) : model(std::move(base)), state(model->config(), LoraSpec{}) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> normal(0, 0.1f);
+    for (float& v : state.params().subspan(0, static_cast<size_t>(state.lora_size()))) v = normal(random);
+    const ModelConfig& c = model->config();
+    masks.head = some_mask(c.layer_count * c.head_count, 0.4, random);
+    masks.intermediate = some_mask(c.layer_count * c.intermediate_size, 0.5, random);
+    masks.hidden = some_mask(c.hidden_size, 0.25, random);
+  }
+};
+
+std::vector<uint32_t> some_ids(const ModelConfig& config, size_t count) {
+  std::vector<uint32_t> ids;
+  for (size_t i = 0; i < count; ++i) ids.push_back(static_cast<uint32_t>((i * i * 31 + 7 * i + 1) % static_cast<size_t>(config.vocab_size)));
+  return ids;
+}
+
+const std::atomic<bool> kNotCancelled{false};
+
+ExportResult export_student(const Student& student, const ExportRequest& request) {
+  return export_model(*student.model, &student.state, student.masks, request, nullptr, kNotCancelled);
+}
+
+// Exports the student in f32 and holds the loaded folder against it.
+void expect_same_likelihood(const Student& student, ExportForm form, const std::string& source_folder) {
+  const TempFolder folder;
+  ExportRequest request;
+  request.form = form;
+  request.dtype = ExportDType::kF32;
+  request.source_folder = source_folder;
+  request.out_folder = (folder / "out").string();
+  const ExportResult result = export_student(student, request);
+  const auto loaded = load_model(request.out_folder);
+  const auto ids = some_ids(student.model->config(), 40);
+  const double masked = ReferenceForward(*student.model, &student.state, student.masks).negative_log_likelihood(ids);
+  const double exported = ReferenceForward(*loaded, nullptr, {}).negative_log_likelihood(ids);
+  EXPECT_NEAR(masked, exported, 1e-6);
+  const double intact = ReferenceForward(*student.model, nullptr, {}).negative_log_likelihood(ids);
+  EXPECT_GT(std::fabs(masked - intact), 1e-3);  // the masks do something, else equality would prove nothing
+  EXPECT_EQ(loaded->bytes(), result.parameter_count * 4);
+}
+
+std::shared_ptr<const ModelWeights> small_qwen() {
+  const json config = {{"architectures", {"Qwen2ForCausalLM"}}, {"hidden_size", 48},  {"num_hidden_layers", 2},
+                       {"num_attention_heads", 6},              {"num_key_value_heads", 3}, {"intermediate_size", 40},
+                       {"vocab_size", 64},                      {"head_dim", 6},      {"tie_word_embeddings", true}};
+  return random_model(parse_model_config(config.dump()), DType::kF32, 3);
+}
+
+std::shared_ptr<const ModelWeights> small_mistral() {
+  const json config = {{"architectures", {"MistralForCausalLM"}}, {"hidden_size", 32}, {"num_hidden_layers", 3},
+                       {"num_attention_heads", 4},                {"num_key_value_heads", 4}, {"intermediate_size", 40},
+                       {"vocab_size", 64},                        {"sliding_window", 5}, {"rope_scaling", {{"type", "linear"}, {"factor", 2}}}};
+  return random_model(parse_model_config(config.dump()), DType::kBF16, 4);
+}
+
+TEST(Export, MaskedGivesTheStudentsLikelihood) {
+  expect_same_likelihood({load_model(test::tiny_model()), 1}, ExportForm::kMasked, test::tiny_model());
+  expect_same_likelihood({small_qwen(), 2}, ExportForm::kMasked, "");
+  expect_same_likelihood({small_mistral(), 3}, ExportForm::kMasked, "");
+}
+
+TEST(Export, CompactedGivesTheStudentsLikelihood) {
+  expect_same_likelihood({load_model(test::tiny_model()), 4}, ExportForm::kCompacted, test::tiny_model());
+  expect_same_likelihood({small_qwen(), 5}, ExportForm::kCompacted, "");
+  expect_same_likelihood({small_mistral(), 6}, ExportForm::kCompacted, "");
+}
+
+TEST(Export, LayersWithoutHeadsOrUnits) {
+  Student student(load_model(test::tiny_model()), 7);
+  const ModelConfig& c = student.model->config();
+  std::fill_n(student.masks.head.begin(), c.head_count, 0.0f);                                              // layer 0: no attention
+  std::fill_n(student.masks.intermediate.begin() + c.intermediate_size, c.intermediate_size, 0.0f);         // layer 1: no MLP
+  std::fill_n(student.masks.head.begin() + 2 * c.head_count, c.head_count, 0.0f);                           // layer 2: neither
+  std::fill_n(student.masks.intermediate.begin() + 2 * c.intermediate_size, c.intermediate_size, 0.0f);
+  expect_same_likelihood(student, ExportForm::kMasked, test::tiny_model());
+  expect_same_likelihood(student, ExportForm::kCompacted, test::tiny_model());
+}
+
+TEST(Export, EverythingClosedStillLoads) {
+  Student student(load_model(test::tiny_model()), 8);
+  for (auto* mask : {&student.masks.head, &student.masks.intermediate, &student.masks.hidden}) std::fill(mask->begin(), mask->end(), 0.0f);
+  expect_same_likelihood(student, ExportForm::kMasked, test::tiny_model());
+  expect_same_likelihood(student, ExportForm::kCompacted, test::tiny_model());
+}
+
+TEST(Export, NothingMaskedGivesTheSameBits) {
+  const TempFolder folder;
+  const auto model = load_model(test::tiny_model());
+  for (const ExportForm form : {ExportForm::kMasked, ExportForm::kCompacted}) {
+    ExportRequest request;
+    request.form = form;
+    request.source_folder = test::tiny_model();
+    request.out_folder = (folder / std::to_string(static_cast<int>(form))).string();
+    export_model(*model, nullptr, {}, request, nullptr, kNotCancelled);
+    const auto loaded = load_model(request.out_folder);
+    EXPECT_EQ(loaded->digest(), model->digest());
+    EXPECT_TRUE(loaded->config().tied_embeddings);
+  }
+}
+
+TEST(Export, CompactedWidthsAndConfig) {
+  const TempFolder folder;
+  Student student(load_model(test::tiny_model()), 9);
+  const ModelConfig& c = student.model->config();
+  // Layer 0 keeps query heads 1, 6 and 7 (of groups 0, 1, 1), layer 1 only heads 4 and 5 (group 1).
+  for (int64_t h = 0; h < c.head_count; ++h) {
+    student.masks.head[static_cast<size_t>(h)] = h == 1 || h >= 6 ? 0.5f : 0.0f;
+    student.masks.head[static_cast<size_t>(c.head_count + h)] = h == 4 || h == 5 ? 1.0f : 0.0f;
+  }
+  ExportRequest request;
+  request.form = ExportForm::kCompacted;
+  request.source_folder = test::tiny_model();
+  request.out_folder = (folder / "out").string();
+  const ExportResult result = export_student(student, request);
+  const auto loaded = load_model(request.out_folder);
+  const ModelConfig& p = loaded->config();
+  EXPECT_EQ(p.layers[0].heads, 3);
+  EXPECT_EQ(p.layers[0].kv_heads, 2);
+  EXPECT_EQ(p.layers[0].kv_head_of_query, (std::vector<int32_t>{0, 1, 1}));
+  EXPECT_EQ(p.layers[1].kv_heads, 1);
+  EXPECT_EQ(p.layers[1].kv_head_of_query, (std::vector<int32_t>{0, 0}));
+  const auto open = std::count_if(student.masks.hidden.begin(), student.masks.hidden.end(), [](float z) { return z != 0; });
+  EXPECT_EQ(p.hidden_size, open);
+  EXPECT_NEAR(p.rms_norm_eps, c.rms_norm_eps * 64.0 / static_cast<double>(open), 1e-18);
+  EXPECT_EQ(p.head_count, c.head_count);
+  EXPECT_FALSE(p.tied_embeddings);
+  EXPECT_EQ(result.config.hidden_size, open);
+  const json config = json::parse(test::read_file(folder / "out/config.json"));
+  EXPECT_EQ(config["architectures"][0], "EspalierCompactedForCausalLM");  // stock loaders refuse it by name
+  EXPECT_FALSE(config.contains("num_attention_heads"));
+  EXPECT_LT(result.parameter_count, 254400u + 2048u * 64u);  // of the dense model with a head of its own
+
+  // Exported once more, without masks, it stays what it is.
+  ExportRequest again = request;
+  again.source_folder = request.out_folder;
+  again.out_folder = (folder / "again").string();
+  export_model(*loaded, nullptr, {}, again, nullptr, kNotCancelled);
+  EXPECT_EQ(load_model(again.out_folder)->digest(), loaded->digest());
+  EXPECT_EQ(test::read_file(folder / "again/config.json"), test::read_file(folder / "out/config.json"));
+  expect_error(ErrorCode::kNotSupported, "masks", "compacted already",
+               [&] { export_model(*loaded, nullptr, student.masks, again, nullptr, kNotCancelled); });
+}
+
+TEST(Export, UniformWidthsStayAPlainLlama) {
+  const TempFolder folder;
+  Student student(load_model(test::factbook_model()), 10);
+  const ModelConfig& c = student.model->config();
+  for (int64_t l = 0; l < c.layer_count; ++l) {
+    for (int64_t h = 0; h < c.head_count; ++h) student.masks.head[static_cast<size_t>(l * c.head_count + h)] = (h + l) % 2 == 0 ? 0.7f : 0.0f;
+    for (int64_t i = 0; i < c.intermediate_size; ++i) {
+      student.masks.intermediate[static_cast<size_t>(l * c.intermediate_size + i)] = (i * 7 + l) % 4 == 0 ? 0.9f : 0.0f;
+    }
+  }
+  ExportRequest request;
+  request.form = ExportForm::kCompacted;
+  request.dtype = ExportDType::kF16;
+  request.source_folder = test::factbook_model();
+  request.out_folder = (folder / "out").string();
+  export_student(student, request);
+  json config = json::parse(test::read_file(folder / "out/config.json"));
+  EXPECT_EQ(config["architectures"][0], "LlamaForCausalLM");
+  EXPECT_EQ(config["num_attention_heads"], 3);
+  EXPECT_EQ(config["intermediate_size"], 128);
+  EXPECT_EQ(config["torch_dtype"], "float16");
+  const std::string digest = load_model(request.out_folder)->digest();
+  config.erase("espalier");  // the plain fields alone describe the same tensors
+  test::write_file(folder / "out/config.json", config.dump());
+  EXPECT_EQ(load_model(request.out_folder)->config().layers[3].heads, 3);
+  EXPECT_NE(load_model(request.out_folder)->digest(), digest);  // the dense sizes are part of the identity
+}
+
+TEST(Export, FilesOfTheFolder) {
+  const TempFolder folder;
+  const Student student(load_model(test::tiny_model()), 11);
+  ExportRequest request;
+  request.source_folder = test::tiny_model();
+  request.out_folder = (folder / "out").string();
+  request.model_card = "# Card\nfrom run 7\n";
+  request.shard_bytes_max = 200'000;
+  std::vector<double> progress;
+  const ExportResult result = export_model(*student.model, &student.state, student.masks, request, [&](double share) { progress.push_back(share); }, kNotCancelled);
+  EXPECT_FALSE(progress.empty());
+  EXPECT_EQ(test::read_file(folder / "out/README.md"), request.model_card);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+    EXPECT_EQ(test::read_file(folder / ("out/" + std::string(name))), test::read_file(test::tiny_model() + "/" + name));
+  }
+  uint64_t total_bytes = 0;
+  size_t shards = 0;
+  for (const ExportedFile& file : result.files) {
+    const std::string content = test::read_file(folder / ("out/" + file.name));
+    EXPECT_EQ(file.size_bytes, content.size());
+    EXPECT_EQ(file.sha256, sha256_hex({reinterpret_cast<const uint8_t*>(content.data()), content.size()}));
+    total_bytes += content.size();
+    shards += file.name.ends_with(".safetensors") ? 1 : 0;
+  }
+  EXPECT_EQ(result.total_bytes, total_bytes);
+  EXPECT_GT(shards, 2u);
+  EXPECT_TRUE(std::filesystem::exists(folder / "out/model.safetensors.index.json"));
+  EXPECT_TRUE(load_model(request.out_folder)->bytes() > 0);
+  size_t names = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++names;
+  EXPECT_EQ(names, 1u);  // nothing hidden is left beside it
+}
+
+TEST(Export, RoundsToTheDtypeAskedFor) {
+  const TempFolder folder;
+  const Student student(load_model(test::tiny_model()), 12);
+  ExportRequest request;
+  request.dtype = ExportDType::kF32;
+  request.out_folder = (folder / "f32").string();
+  export_student(student, request);
+  request.dtype = ExportDType::kBF16;
+  request.out_folder = (folder / "bf16").string();
+  export_student(student, request);
+  const auto exact = load_model((folder / "f32").string()), rounded = load_model((folder / "bf16").string());
+  const WeightView a = exact->layer(1).proj[kDown], b = rounded->layer(1).proj[kDown];
+  for (int64_t i = 0; i < a.rows * a.cols; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, static_cast<const uint8_t*>(b.data) + 2 * i, 2);
+    ASSERT_EQ(bits, f32_to_bf16(decode(a.data, a.dtype, i)));
+  }
+}
+
+TEST(Export, RefusesBadRequests) {
+  const TempFolder folder;
+  Student student(load_model(test::tiny_model()), 13);
+  ExportRequest request;
+  request.out_folder = (folder / "out").string();
+  const auto refused = [&](ErrorCode code, const std::string& field, const std::string& message) {
+    expect_error(code, field, message, [&] { export_student(student, request); });
+    size_t names = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++names;
+    EXPECT_LE(names, std::filesystem::exists(folder / "full") ? 1u : 0u) << message;
+  };
+  Masks good = student.masks;
+  student.masks.head.pop_back();
+  refused(ErrorCode::kInvalidArgument, "masks.head", "has 23 values; the model asks for 24");
+  student.masks = good;
+  student.masks.hidden[3] = NAN;
+  refused(ErrorCode::kInvalidArgument, "masks.hidden", "outside [0, 1]");
+  student.masks = good;
+  request.source_folder = test::factbook_model();
+  refused(ErrorCode::kInvalidArgument, "source_folder", "is not that of the model");
+  request.source_folder = "";
+  request.out_folder = (folder / "no/parent").string();
+  refused(ErrorCode::kInvalidArgument, "out_folder", "parent folder");
+  request.out_folder = "";
+  refused(ErrorCode::kInvalidArgument, "out_folder", "must name a folder");
+  std::filesystem::create_directory(folder / "full");
+  test::write_file(folder / "full/file", "precious");
+  request.out_folder = (folder / "full").string();
+  refused(ErrorCode::kInvalidArgument, "out_folder", "nothing is overwritten");
+  EXPECT_EQ(test::read_file(folder / "full/file"), "precious");
+  request.out_folder = (folder / "out").string();
+  request.dtype = ExportDType::kF16;
+  const auto e = student.state.lora_a(0, kUp);
+  for (float& v : student.state.view(*e)) v = 1e6f;
+  refused(ErrorCode::kInvalidArgument, "dtype", "beyond the range of f16");
+}
+
+TEST(Export, CancelLeavesNothing) {
+  const TempFolder folder;
+  const Student student(load_model(test::tiny_model()), 14);
+  ExportRequest request;
+  request.out_folder = (folder / "out").string();
+  const std::atomic<bool> cancelled{true};
+  expect_error(ErrorCode::kCancelled, "", "nothing was left behind",
+               [&] { export_model(*student.model, &student.state, student.masks, request, nullptr, cancelled); });
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+// Killed in the middle, the folder's name never appears; the next export clears the remains and succeeds.
+TEST(Export, KilledInTheMiddle) {
+  const TempFolder folder;
+  const Student student(load_model(test::tiny_model()), 15);
+  ExportRequest request;
+  request.source_folder = test::tiny_model();
+  request.out_folder = (folder / "out").string();
+  const pid_t child = fork();
+  if (child == 0) {
+    export_model(*student.model, &student.state, student.masks, request, [](double) { ::kill(::getpid(), SIGKILL); }, kNotCancelled);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+  EXPECT_FALSE(std::filesystem::is_empty(folder.path()));
+  export_student(student, request);
+  EXPECT_TRUE(load_model(request.out_folder)->bytes() > 0);
+  size_t names = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++names;
+  EXPECT_EQ(names, 1u);
+}
+
+}  // namespace
+}  // namespace espalier
