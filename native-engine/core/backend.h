@@ -123,12 +123,13 @@ struct SwigluBackward {
   float* unit_dot = nullptr;  // [I], sum_n dgate * gate + dup * up
 };
 
-// Student and teacher may have different open hidden units. diff = student - teacher where the student is not exactly 0.
+// Student and teacher may have different open hidden units. diff = student - teacher in the student's open units, else 0.
 struct LayerLoss {
   Tensor student, teacher;                 // f32
   const int32_t* teacher_cols = nullptr;   // for each student column the teacher's, -1: closed there; nullptr: the same
+  const float* student_scale = nullptr;    // [cols] the student's hidden mask; 0: closed or padding
   Tensor diff;                             // compute dtype
-  double* sum_and_count = nullptr;         // [2] sum of diff^2, number of student values that are not 0
+  double* sum = nullptr;                   // [1] sum of diff^2
   float* mask_dot = nullptr;               // [cols], sum_n diff * student
 };
 

@@ -48,20 +48,23 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
     forward_layer(c, *in.student, l, student, activations(c, l), true);
     watch.lap(times.student_forward);
     if (in.teacher) {
-      LayerLoss op{student, teacher, nullptr, ws.diffs[l].reshaped(n, in.student->hidden_width), ws.layer_sums + 2 * l, ws.layer_dots[l]};
-      if (!in.hidden_match.empty()) op.teacher_cols = c.backend->stage(in.hidden_match);
-      c.backend->layer_loss(op);
+      const int32_t* match = in.hidden_match.empty() ? nullptr : c.backend->stage(in.hidden_match);
+      c.backend->layer_loss({student, teacher, match, c.backend->stage(in.student->hidden_scale),
+                             ws.diffs[l].reshaped(n, in.student->hidden_width), ws.layer_sums + l, ws.layer_dots[l]});
     }
     watch.lap(times.losses);
   }
 }
 
+// The mean of each layer runs over the student's open hidden units.
 void total_layer_loss(const PassContext& c, const StepInput& in, LossTotals& totals) {
   totals.layer_scale.assign(c.config().layer_count, 0.0f);
-  for (int64_t l = 0; in.teacher && l < c.config().layer_count; l++) {
-    const double sum = c.ws->layer_sums[2 * l], count = c.ws->layer_sums[2 * l + 1];
-    totals.layer += count > 0 ? sum / count : 0.0;
-    totals.layer_scale[l] = count > 0 ? static_cast<float>(2.0 * in.weights.layer / count) : 0.0f;
+  int64_t open = 0;
+  for (float z : in.student->z.hidden) open += z != 0.0f;
+  const double count = static_cast<double>(c.rows() * open);
+  for (int64_t l = 0; in.teacher && open > 0 && l < c.config().layer_count; l++) {
+    totals.layer += c.ws->layer_sums[l] / count;
+    totals.layer_scale[l] = static_cast<float>(2.0 * in.weights.layer / count);
   }
 }
 
@@ -100,7 +103,7 @@ void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor 
     if (lm) totals.lm += ws.lm_rows[i];
   }
   totals.kl *= in.weights.temperature * in.weights.temperature / batch;
-  totals.lm /= predictions;
+  if (lm) totals.lm /= predictions;
 }
 
 // From the normed hidden state back to the residual stream after the last layer.
@@ -226,7 +229,7 @@ bool lm_head_needs_conversion(const ModelWeights& model, DType dtype) {
 }
 
 Tensor lm_head_tensor(const PassContext& c) {
-  if (c.ws->lm_head) return c.ws->lm_head;
+  if (c.ws->lm_head) return c.ws->lm_head.columns(0, c.config().hidden_size);
   const WeightView w = c.model->lm_head();
   return {const_cast<void*>(w.data), w.dtype, w.rows, w.cols, w.cols};
 }

@@ -73,7 +73,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     }
     ws.activation_bytes = a.used;
     for (int64_t l = 0; l < layer_count; l++) ws.layer_dots.push_back(a.array<float>(w.hidden));
-    ws.layer_sums = a.array<double>(layer_count * 2);
+    ws.layer_sums = a.array<double>(layer_count);
     ws.head_dots = a.array<double>(layer_count * c.head_count);
     ws.unit_dots = a.array<float>(layer_count * w.units);
     ws.hidden_dot = a.array<float>(w.hidden);
@@ -90,7 +90,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   ws.w_o = a.tensor(t, w.hidden, w.heads);
   ws.w_gate_up = a.tensor(t, 2 * w.units, w.hidden);
   ws.w_down = a.tensor(t, w.hidden, w.units);
-  if (s.convert_lm_head) ws.lm_head = a.tensor(t, c.vocab_size, c.hidden_size);
+  if (s.convert_lm_head) ws.lm_head = a.tensor(t, c.vocab_size, w.hidden);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
   ws.teacher = lay_out_layer(a, t, n, w, 0);
   ws.units = a.tensor(t, n, w.units);

@@ -28,7 +28,7 @@ struct Workspace {
   std::vector<Tensor> inputs;       // f32 [N, D], checkpointing only
   std::vector<Tensor> diffs;        // student - teacher after the layer
   std::vector<float*> layer_dots;   // [D] each
-  double* layer_sums = nullptr;     // [L, 2]
+  double* layer_sums = nullptr;     // [L]
   double* head_dots = nullptr;      // [L, H]
   float* unit_dots = nullptr;       // [L, padded I]
   float* hidden_dot = nullptr;      // [padded D]

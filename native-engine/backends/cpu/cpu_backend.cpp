@@ -146,9 +146,8 @@ void CpuBackend::layer_loss(const LayerLoss& op) {
   });
   for (int64_t j = 0; j < cols; j++) op.mask_dot[j] = 0;
   add_parts(op.mask_dot, parts, cols, stride);
-  op.sum_and_count[0] = op.sum_and_count[1] = 0;
-  for (int part = 0; part < threads_; part++)
-    for (int i = 0; i < 2; i++) op.sum_and_count[i] += sums[part * kLine + i];
+  *op.sum = 0;
+  for (int part = 0; part < threads_; part++) *op.sum += sums[part * kLine];
 }
 
 void CpuBackend::token_loss(const TokenLoss& op) {

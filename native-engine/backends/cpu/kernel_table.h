@@ -15,7 +15,7 @@ struct Kernels {
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
   void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);
   void (*swiglu_backward)(const SwigluBackward&, int64_t col_begin, int64_t col_end);
-  void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum_and_count, float* mask_dot_part);
+  void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
   void (*token_loss)(const TokenLoss&, int64_t row);
   void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, int64_t begin, int64_t end);
   void (*spread_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);

@@ -11,32 +11,28 @@ static inline vf take(const float* row, const int32_t* cols) {
 }
 
 template <class T>
-static void layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, double* sum_and_count, float* mask_dot) {
-  const vf zero = {}, one = splat(1.0f);
-  double sum = 0, count = 0;
+static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, float* mask_dot) {
+  const vf zero = {};
+  double sum = 0;
   for (int64_t n = begin; n < end; n++) {
     const float* s = row_ptr<float>(op.student, n);
     const float* t = row_ptr<float>(op.teacher, n);
     T* diff = row_ptr<T>(op.diff, n);
-    vf squares = {}, counts = {};
+    vf squares = {};
     for (int64_t j = 0; j < op.student.cols; j += W) {
       const vf a = load(s + j), b = op.teacher_cols ? take(t, op.teacher_cols + j) : load(t + j);
-      const vf d = a != zero ? a - b : zero;
+      const vf d = load(op.student_scale + j) != zero ? a - b : zero;
       squares += d * d;
-      counts += a != zero ? one : zero;
       store(mask_dot + j, load(mask_dot + j) + d * a);
       store(diff + j, d);
     }
     sum += sum_lanes(squares);
-    count += sum_lanes(counts);
   }
-  sum_and_count[0] = sum;
-  sum_and_count[1] = count;
+  return sum;
 }
 
-static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* sum_and_count, float* mask_dot_part) {
-  with_compute_type(op.diff.dtype,
-                    [&](auto t) { layer_loss_of<decltype(t)>(op, begin, end, sum_and_count, mask_dot_part); });
+static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* sum, float* mask_dot_part) {
+  with_compute_type(op.diff.dtype, [&](auto t) { *sum = layer_loss_of<decltype(t)>(op, begin, end, mask_dot_part); });
 }
 
 // Base-2 logarithm of the sum of 2^(x * scale), in double: differences of two of them decide a small loss.
