@@ -9,6 +9,16 @@ export {
   WrongExpectedRevisionError,
 } from './event-store.errors.js';
 export { startEmbeddedEventStore, type EmbeddedEventStore, type EmbeddedEventStoreOptions } from './embedded/start.js';
+export {
+  backupEmbeddedEventStore,
+  embeddedEventStoreStats,
+  restoreEmbeddedEventStore,
+  verifyEmbeddedEventStore,
+  type BackupReport,
+  type EmbeddedEventStoreStats,
+  type StoreProblem,
+  type VerifyReport,
+} from './embedded/maintenance.js';
 export type { ConnectOptions };
 
 /** Connects lazily: the first call reaches out to the server. */

@@ -15,6 +15,7 @@ const USAGE = `Usage: server-main --folder DIR [options]
   --tls-key FILE             unless ESPALIER_EVENT_STORE_ADMIN_PASSWORD and ..._OPS_PASSWORD say otherwise
   --max-append-bytes N       largest append (67108864)
   --max-append-event-bytes N largest single event (16777216)
+  --max-database-bytes N     refuse appends beyond this size, as on a full disk (no limit)
   --exit-with-stdin          stop when stdin closes, so that the server never outlives the process that started it
 `;
 
@@ -28,6 +29,7 @@ function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined
       'tls-key': { type: 'string' },
       'max-append-bytes': { type: 'string' },
       'max-append-event-bytes': { type: 'string' },
+      'max-database-bytes': { type: 'string' },
       'exit-with-stdin': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -43,6 +45,7 @@ function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined
     host: values.host,
     port: Number(values.port),
     limits,
+    ...numberOption('maxDatabaseBytes', values['max-database-bytes']),
     exitWithStdin: values['exit-with-stdin'],
     ...(certFile && keyFile ? { tls: { certFile, keyFile, ...passwords() } } : {}),
   };

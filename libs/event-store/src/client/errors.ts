@@ -32,8 +32,8 @@ export function translateError(error: unknown, appended?: { stream: string; expe
   ) {
     return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
   }
-  const code = CODE_IN_TEXT.exec(text)?.[1];
-  if (code) return new EventStoreError(code, text, { cause: error });
+  const found = CODE_IN_TEXT.exec(text);
+  if (found) return new EventStoreError(found[1]!, text.slice(found.index), { cause: error });
   if (error instanceof Error && isCommandError(error)) return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
   // A connection lost in the middle of a call can surface as an error of the transport.
   return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });

@@ -13,6 +13,8 @@ export interface EmbeddedEventStoreOptions {
   tls?: { certFile: string; keyFile: string; caFile?: string };
   /** Login names and passwords, with TLS only. */
   users?: { admin: string; ops?: string };
+  /** Appends beyond this size of the database are refused as on a full disk; no limit when not given. */
+  maxDatabaseBytes?: number;
   /** Receives what the server writes to stderr; inherited when not given. */
   logFile?: string;
 }
@@ -51,6 +53,7 @@ export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions
 function argumentsOf(options: EmbeddedEventStoreOptions, host: string): string[] {
   const result = ['--folder', options.folder, '--host', host, '--port', String(options.port ?? 0), '--exit-with-stdin'];
   if (options.tls) result.push('--tls-cert', options.tls.certFile, '--tls-key', options.tls.keyFile);
+  if (options.maxDatabaseBytes !== undefined) result.push('--max-database-bytes', String(options.maxDatabaseBytes));
   return result;
 }
 

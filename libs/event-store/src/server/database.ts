@@ -79,7 +79,7 @@ export function createFolder(folder: string): void {
 }
 
 /** Opens the one writing connection. The caller holds the folder's lock. */
-export function openForWriting(folder: string): Database.Database {
+export function openForWriting(folder: string, maxDatabaseBytes?: number): Database.Database {
   const file = join(folder, DATABASE_FILE);
   let database: Database.Database | undefined;
   try {
@@ -93,6 +93,10 @@ export function openForWriting(folder: string): Database.Database {
     database.pragma('cache_size = -65536');
     database.pragma('temp_store = MEMORY');
     if (database.pragma('user_version', { simple: true }) === 0) createSchema(database);
+    if (maxDatabaseBytes !== undefined) {
+      const pageBytes = database.pragma('page_size', { simple: true }) as number;
+      database.pragma(`max_page_count = ${Math.ceil(maxDatabaseBytes / pageBytes)}`);
+    }
     return database;
   } catch (error) {
     database?.close();

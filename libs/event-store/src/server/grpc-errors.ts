@@ -45,15 +45,17 @@ export function toStatus(error: unknown): StatusReply {
   }
   if (error instanceof InvalidArgument || error instanceof EventTooLarge) return reply(status.INVALID_ARGUMENT, error.message);
   if (error instanceof DeadlineExceeded) return reply(status.DEADLINE_EXCEEDED, error.message);
-  if (error instanceof EventCorrupt) return reply(status.UNKNOWN, error.message, 'event-corrupt');
+  if (error instanceof EventCorrupt) return reply(DEFECT, error.message, 'event-corrupt');
   const failure = toStoreError(error);
-  return reply(CODE_OF_FAILURE[failure.code] ?? status.UNKNOWN, `${failure.code}: ${failure.message}`);
+  return reply(CODE_OF_FAILURE[failure.code] ?? DEFECT, `${failure.code}: ${failure.message}`);
 }
+
+/** Clients take UNKNOWN, INTERNAL and DATA_LOSS for a lost connection and try again, which would not help here. */
+const DEFECT = status.FAILED_PRECONDITION;
 
 const CODE_OF_FAILURE: Partial<Record<StoreErrorCode, status>> = {
   STORE_STOPPING: status.UNAVAILABLE,
   STORE_DISK_FULL: status.RESOURCE_EXHAUSTED,
-  STORE_READ_ONLY: status.FAILED_PRECONDITION,
 };
 
 export function reply(

@@ -21,6 +21,8 @@ export interface ServerOptions {
   /** With TLS on, callers log in. */
   tls?: { certFile: string; keyFile: string; adminPassword?: string | undefined; opsPassword?: string | undefined };
   limits?: Partial<Limits>;
+  /** Appends beyond it are refused as on a full disk. */
+  maxDatabaseBytes?: number | undefined;
 }
 
 export interface RunningServer {
@@ -36,7 +38,7 @@ const DEFAULT_PASSWORD = 'changeit';
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const credentials = credentialsOf(options);
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const store = Store.open(options.folder);
+  const store = Store.open(options.folder, options.maxDatabaseBytes);
   try {
     const users = options.tls ? new Users(store) : undefined;
     await users?.setUp(userSetups(options));

@@ -30,11 +30,11 @@ export class Store {
     });
   }
 
-  static open(folder: string): Store {
+  static open(folder: string, maxDatabaseBytes?: number): Store {
     createFolder(folder);
     const lock = FolderLock.acquire(folder);
     try {
-      return new Store(lock, openForWriting(folder), folder);
+      return new Store(lock, openForWriting(folder, maxDatabaseBytes), folder);
     } catch (error) {
       lock.release();
       throw error;

@@ -1,0 +1,210 @@
+import { constants, closeSync, copyFileSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import Database from 'better-sqlite3';
+import { EmbeddedStoreError } from '../event-store.errors.js';
+import { createFolder, DATABASE_FILE, FolderLock, openFileForReading, openForReading } from '../server/database.js';
+import { toStoreError } from '../server/store-error.js';
+import { verifyDatabase, type StoreProblem, type VerifyReport } from '../server/verify.js';
+
+export type { StoreProblem, VerifyReport };
+
+export interface BackupReport {
+  file: string;
+  bytes: number;
+  events: number;
+  streams: number;
+  /** Position of the last event in the backup. */
+  endPosition: number;
+}
+
+export interface EmbeddedEventStoreStats {
+  folder: string;
+  /** Whether a server has the store open right now. */
+  isOpen: boolean;
+  storeId: string;
+  schemaVersion: number;
+  createdAt: string;
+  events: number;
+  streams: number;
+  persistentSubscriptions: number;
+  endPosition: number;
+  lastEventAt: string | undefined;
+  databaseBytes: number;
+  walBytes: number;
+}
+
+const ALL_PAGES = 2 ** 30;
+
+/**
+ * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy is complete as
+ * of one moment, is read back and checked in full, and only then gets its name.
+ * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
+ */
+export async function backupEmbeddedEventStore(options: {
+  folder: string;
+  file: string;
+  overwrite?: boolean;
+}): Promise<BackupReport> {
+  const file = resolve(options.file);
+  if (existsSync(file) && !options.overwrite) {
+    throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists; choose another name or allow overwriting`);
+  }
+  const partial = `${file}.partial`;
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    rmSync(partial, { force: true });
+    await copyDatabase(options.folder, partial);
+    const report = checkBackup(partial);
+    makeDurable(partial);
+    renameSync(partial, file);
+    makeDurable(dirname(file));
+    const { events, streams, endPosition } = report;
+    return { file, bytes: statSync(file).size, events, streams, endPosition };
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw translated(error);
+  }
+}
+
+/**
+ * Puts a backup in the place of a store that no server has open. An existing store is kept beside it.
+ * @throws EmbeddedStoreError STORE_EXISTS, STORE_LOCKED, BACKUP_DAMAGED, STORE_SCHEMA_TOO_NEW
+ */
+export function restoreEmbeddedEventStore(options: {
+  file: string;
+  folder: string;
+  overwrite?: boolean;
+}): BackupReport & { previousStoreFolder: string | undefined } {
+  const { file, folder } = options;
+  const target = join(folder, DATABASE_FILE);
+  try {
+    if (existsSync(target) && !options.overwrite) {
+      throw new EmbeddedStoreError('STORE_EXISTS', `there is an event store in "${folder}"; allow overwriting to replace it`);
+    }
+    const { events, streams, endPosition } = checkBackup(file);
+    createFolder(folder);
+    const lock = FolderLock.acquire(folder);
+    try {
+      const incoming = `${target}.incoming`;
+      copyFileSync(file, incoming, constants.COPYFILE_FICLONE);
+      makeDurable(incoming);
+      const previousStoreFolder = moveAside(folder);
+      renameSync(incoming, target);
+      makeDurable(folder);
+      return { file, bytes: statSync(target).size, events, streams, endPosition, previousStoreFolder };
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** Reads and checks every event of a store, whether a server has it open or not. */
+export function verifyEmbeddedEventStore(options: { folder: string }): VerifyReport {
+  try {
+    const database = openForReading(options.folder);
+    try {
+      return verifyDatabase(database);
+    } finally {
+      database.close();
+    }
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+export function embeddedEventStoreStats(options: { folder: string }): EmbeddedEventStoreStats {
+  try {
+    const database = openForReading(options.folder);
+    try {
+      return statsOf(database, options.folder);
+    } finally {
+      database.close();
+    }
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+function statsOf(database: Database.Database, folder: string): EmbeddedEventStoreStats {
+  const one = <T>(sql: string) => database.prepare<[], T>(sql).pluck().get();
+  const info = (key: string) => one<string>(`SELECT value FROM store_info WHERE key = '${key}'`) ?? '';
+  const lastUs = one<number>('SELECT created_us FROM events ORDER BY position DESC LIMIT 1');
+  const bytes = (name: string) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
+  return {
+    folder,
+    isOpen: isOpen(folder),
+    storeId: info('store_id'),
+    schemaVersion: database.pragma('user_version', { simple: true }) as number,
+    createdAt: info('created_at'),
+    events: one<number>('SELECT count(*) FROM events') ?? 0,
+    streams: one<number>('SELECT count(*) FROM streams') ?? 0,
+    persistentSubscriptions: one<number>('SELECT count(*) FROM persistent_subscriptions') ?? 0,
+    endPosition: one<number>('SELECT max(position) FROM events') ?? 0,
+    lastEventAt: lastUs === undefined ? undefined : new Date(lastUs / 1000).toISOString(),
+    databaseBytes: bytes(DATABASE_FILE),
+    walBytes: bytes(`${DATABASE_FILE}-wal`),
+  };
+}
+
+function isOpen(folder: string): boolean {
+  try {
+    FolderLock.acquire(folder).release();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+async function copyDatabase(folder: string, to: string): Promise<void> {
+  const source = openForReading(folder);
+  try {
+    // All in one step: between steps a write of the server would make the copy start over, again and again.
+    await source.backup(to, { progress: () => ALL_PAGES });
+  } finally {
+    source.close();
+  }
+  // A backup is one file: without this it would want a log file beside it when it is opened.
+  const copy = new Database(to);
+  copy.pragma('journal_mode = DELETE');
+  copy.close();
+}
+
+function checkBackup(file: string): VerifyReport {
+  if (!existsSync(file)) throw new EmbeddedStoreError('STORE_NOT_FOUND', `there is no backup "${file}"`);
+  const database = openFileForReading(file);
+  try {
+    const report = verifyDatabase(database);
+    const [first] = report.problems;
+    if (first) throw new EmbeddedStoreError('BACKUP_DAMAGED', `"${basename(file)}": ${first.code}: ${first.message}`);
+    return report;
+  } finally {
+    database.close();
+  }
+}
+
+/** @returns the folder that now holds what was there; undefined when there was nothing */
+function moveAside(folder: string): string | undefined {
+  const names = [DATABASE_FILE, `${DATABASE_FILE}-wal`, `${DATABASE_FILE}-shm`].filter((name) => existsSync(join(folder, name)));
+  if (names.length === 0) return undefined;
+  const aside = join(folder, `before-restore-${new Date().toISOString().replaceAll(':', '-')}`);
+  mkdirSync(aside);
+  for (const name of names) renameSync(join(folder, name), join(aside, name));
+  return aside;
+}
+
+function makeDurable(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function translated(error: unknown): EmbeddedStoreError {
+  if (error instanceof EmbeddedStoreError) return error;
+  const { code, message } = toStoreError(error);
+  return new EmbeddedStoreError(code, message, { cause: error });
+}
