@@ -92,33 +92,50 @@ std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
 }
 
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
+  const Masks z = plan.train_masks ? sample_masks(state_, plan.seed, state_.step) : deterministic_masks(model_->config(), state_);
+  return one_step(plan, index, z, batch_ids(plan.seed, state_.step));
+}
+
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, std::vector<int32_t> ids) {
   const auto begin = std::chrono::steady_clock::now();
-  const ModelConfig& config = model_->config();
   StepReport report;
   report.step = state_.step;
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
-  const Role student = make_role(*model_, plan.train_masks ? sample_masks(state_, plan.seed, state_.step) : deterministic_masks(config, state_),
-                                 &state_, options_.exact_sparse);
-  const StepOutput out = run_step(context_, make_input(student, plan.losses, batch_ids(plan.seed, state_.step)));
-  const UpdateResult update = apply_update(*backend_, config, state_, {plan, index, student.z, out, workspace_.lora_gradient});
+  const Role student = make_role(*model_, z, &state_, options_.exact_sparse);
+  const StepOutput out = run_step(context_, make_input(student, plan.losses, std::move(ids)));
+  const UpdateResult update = apply_update(*backend_, model_->config(), state_, {plan, index, z, out, workspace_.lora_gradient});
   state_.step++;
-  report.loss = out.loss + (plan.train_masks ? update.lagrangian : 0.0);
+  report.loss = out.loss + update.lagrangian;
   report.layer_loss = out.layer_loss;
   report.kl_loss = out.kl_loss;
   report.lm_loss = out.lm_loss;
   report.lagrangian = update.lagrangian;
   report.gradient_norm = update.gradient_norm;
   report.skipped = update.skipped;
-  report.expected_sparsity = expected_sparsity(config, state_);
+  report.expected_sparsity = expected_sparsity(model_->config(), state_);
   report.lambda1 = state_.lambda[0];
   report.lambda2 = state_.lambda[1];
-  for (float z : student.z.head) report.open_heads += z != 0.0f;
-  for (float z : student.z.intermediate) report.open_units += z != 0.0f;
-  for (float z : student.z.hidden) report.open_hidden += z != 0.0f;
+  for (float v : z.head) report.open_heads += v != 0.0f;
+  for (float v : z.intermediate) report.open_units += v != 0.0f;
+  for (float v : z.hidden) report.open_hidden += v != 0.0f;
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   last_times_ = out.times;
   last_times_.update = report.seconds - (out.times.teacher_forward + out.times.student_forward + out.times.losses + out.times.backward);
   return report;
+}
+
+void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids) {
+  SegmentPlan plan;
+  plan.losses = losses;
+  plan.lora_learning_rate = {1e-3};
+  plan.scheduled_sparsity = {0.0};
+  backend_->attach_thread();
+  one_step(plan, 0, student_masks, std::move(ids));
+}
+
+void TrainerImpl::set_teacher_masks(const Masks& masks) {
+  teacher_state_.reset();
+  teacher_role_ = make_role(*model_, masks, nullptr, options_.exact_sparse);
 }
 
 int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,

@@ -23,14 +23,16 @@ class TrainerImpl final : public Trainer {
   uint64_t peak_bytes() const override;
 
   const StepTimes& last_times() const { return last_times_; }
-  // One step of the given masks without an update, for benchmarks.
-  StepOutput measure(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
+  // For benchmarks: a step on given masks and tokens with its update, and a teacher of given masks without LoRA.
+  void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
+  void set_teacher_masks(const Masks& masks);
 
  private:
   void check_options() const;
   StepInput make_input(const Role& student, const LossWeights& losses, std::vector<int32_t> ids) const;
   std::vector<int32_t> batch_ids(uint64_t seed, int64_t step) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
+  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, std::vector<int32_t> ids);
 
   std::shared_ptr<const ModelWeights> model_;
   TrainerOptions options_;

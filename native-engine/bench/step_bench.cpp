@@ -1,0 +1,190 @@
+// step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--threads N]
+//            [--seconds S] [--checkpoint] [--dense-products]
+// Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
+// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cpu_backend.h"
+#include "espalier/error.h"
+#include "masks.h"
+#include "memory_use.h"
+#include "philox.h"
+#include "trainer_impl.h"
+
+namespace {
+
+using namespace espalier;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+struct Options {
+  std::string model, shape = "factbook-llama-3m", dtype = "bf16";
+  int64_t batch = 8, seq = 128;
+  int threads = 0;
+  double mask_sparsity = 0, seconds = 8;
+  bool checkpoint = false, dense_products = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i < argc; i++) {
+    const std::string name = argv[i];
+    if (name == "--checkpoint") { o.checkpoint = true; continue; }
+    if (name == "--dense-products") { o.dense_products = true; continue; }
+    if (i + 1 >= argc) throw Error(ErrorCode::kInvalidArgument, name, "needs a value");
+    const std::string value = argv[++i];
+    if (name == "--model") o.model = value;
+    else if (name == "--shape") o.shape = value;
+    else if (name == "--batch") o.batch = std::stoll(value);
+    else if (name == "--seq") o.seq = std::stoll(value);
+    else if (name == "--dtype") o.dtype = value;
+    else if (name == "--threads") o.threads = std::stoi(value);
+    else if (name == "--mask-sparsity") o.mask_sparsity = std::stod(value);
+    else if (name == "--seconds") o.seconds = std::stod(value);
+    else throw Error(ErrorCode::kInvalidArgument, name, "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --threads --seconds --checkpoint --dense-products");
+  }
+  if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
+  if (o.mask_sparsity < 0 || o.mask_sparsity > 1) throw Error(ErrorCode::kInvalidArgument, "--mask-sparsity", "must be within [0, 1]");
+  return o;
+}
+
+ModelConfig shape_config(const std::string& name) {
+  struct Shape { int64_t d, l, h, g, i, v; };
+  const std::map<std::string, Shape> shapes = {{"factbook-llama-3m", {192, 6, 6, 6, 512, 2048}},
+                                               {"mid", {768, 12, 12, 12, 2048, 8192}},
+                                               {"1b", {2048, 22, 32, 4, 5632, 32000}},
+                                               {"7b", {4096, 32, 32, 32, 11008, 32000}}};
+  const auto found = shapes.find(name);
+  if (found == shapes.end()) throw Error(ErrorCode::kInvalidArgument, "--shape", "unknown; known are factbook-llama-3m, mid, 1b, 7b");
+  const Shape s = found->second;
+  ModelConfig c;
+  c.architecture = "LlamaForCausalLM";
+  c.hidden_size = s.d;
+  c.layer_count = s.l;
+  c.head_count = s.h;
+  c.kv_head_count = s.g;
+  c.head_dim = s.d / s.h;
+  c.intermediate_size = s.i;
+  c.vocab_size = s.v;
+  c.max_positions = 4096;
+  c.rms_norm_eps = 1e-5;
+  LayerShape layer{s.h, s.g, s.i, {}};
+  for (int64_t h = 0; h < s.h; h++) layer.kv_head_of_query.push_back(static_cast<int32_t>(h * s.g / s.h));
+  c.layers.assign(s.l, layer);
+  return c;
+}
+
+// Highest rate of a square-ish product of this dtype in this process, best of a few shapes and runs.
+double matmul_peak(const std::string& dtype, int threads) {
+  cpu::CpuBackend backend(threads);
+  const DType t = dtype == "f32" ? DType::kF32 : DType::kBF16;
+  double best = 0;
+  for (const int64_t n : {1024, 2048}) {
+    const uint64_t bytes = static_cast<uint64_t>(n * n) * 4;
+    void* memory = backend.allocate(3 * bytes);
+    const auto at = [&](int i) { return static_cast<char*>(memory) + i * bytes; };
+    for (int i = 0; i < 2; i++)
+      for (uint64_t j = 0; j < bytes / 2; j++) reinterpret_cast<uint16_t*>(at(i))[j] = 0x3c00 + (j * 7 + i) % 97;
+    const Tensor a{at(0), t, n, n, n}, b{at(1), t, n, n, n}, c{at(2), t, n, n, n};
+    backend.matmul(c, a, b, true, false);
+    const auto begin = Clock::now();
+    for (int run = 0; run < 60 && seconds_since(begin) < 1.0; run++) {
+      const auto start = Clock::now();
+      backend.matmul(c, a, b, true, false);
+      best = std::max(best, 2.0 * n * n * n / seconds_since(start));
+    }
+    backend.release(memory, 3 * bytes);
+  }
+  return best;
+}
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v.empty() ? 0 : v[v.size() / 2];
+}
+
+// Heads and units close with probability p, the rest stay fully open.
+Masks random_masks(const ModelConfig& c, double p, int64_t step) {
+  Masks z = open_masks(c);
+  const auto close = [&](std::vector<float>& values, uint32_t stream) {
+    for (size_t i = 0; i < values.size(); i++)
+      if (random_uniform(7, step, stream, static_cast<int64_t>(i)) < p) values[i] = 0.0f;
+  };
+  close(z.head, 1);
+  close(z.intermediate, 2);
+  return z;
+}
+
+void run(const Options& o) {
+  std::shared_ptr<const ModelWeights> model =
+      o.model.empty() ? random_model(shape_config(o.shape), o.dtype == "f32" ? DType::kF32 : DType::kBF16, 1) : load_model(o.model);
+  const ModelConfig& c = model->config();
+  TrainerOptions options;
+  options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
+  options.batch_size = o.batch;
+  options.sequence_length = o.seq;
+  options.threads = o.threads;
+  options.exact_sparse = !o.dense_products;
+  options.checkpoint_activations = o.checkpoint;
+  const MemoryPlan plan = plan_memory(c, LoraSpec{}, options);
+  TrainerImpl trainer(model, LoraSpec{}, options);
+  trainer.state().initialise(1);
+  std::vector<int32_t> ids(o.batch * o.seq);
+  for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
+
+  std::vector<double> times;
+  std::vector<StepTimes> parts;
+  const auto begin = Clock::now();
+  for (int64_t step = 0; step < 4 || (seconds_since(begin) < o.seconds && step < 400); step++) {
+    // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
+    if (step == 0 && o.mask_sparsity > 0) trainer.set_teacher_masks(random_masks(c, o.mask_sparsity, -1));
+    const auto start = Clock::now();
+    trainer.measured_step(random_masks(c, o.mask_sparsity, step), LossWeights{}, ids);
+    if (step < 2) continue;
+    times.push_back(seconds_since(start));
+    parts.push_back(trainer.last_times());
+  }
+  const uint64_t peak_bytes = peak_resident_bytes();
+  const double peak = matmul_peak(o.dtype, o.threads);
+  double body = 0;
+  for (const LayerShape& l : c.layers)
+    body += static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
+  const double parameters = body + static_cast<double>(c.vocab_size * c.hidden_size), tokens = static_cast<double>(o.batch * o.seq);
+  const double s = median(times), flops = 6.0 * parameters * tokens / s;
+  const auto part = [&](double StepTimes::* member) {
+    std::vector<double> v;
+    for (const StepTimes& t : parts) v.push_back(t.*member);
+    return median(v);
+  };
+  std::printf(
+      "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"threads\":%d,\"steps\":%zu,"
+      "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_per_s\":%.4g,"
+      "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%.6f},"
+      "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
+      o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
+      o.dtype.c_str(), o.mask_sparsity, o.threads, times.size(), s, *std::min_element(times.begin(), times.end()), tokens / s, flops,
+      peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward), part(&StepTimes::backward),
+      part(&StepTimes::losses), part(&StepTimes::update), static_cast<unsigned long long>(peak_bytes),
+      static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    run(parse(argc, argv));
+    return 0;
+  } catch (const espalier::Error& e) {
+    std::cerr << "step_bench: " << espalier::error_code_name(e.code()) << " " << e.field() << ": " << e.what() << "\n";
+  } catch (const std::exception& e) {
+    std::cerr << "step_bench: " << e.what() << "\n";
+  }
+  return 1;
+}
