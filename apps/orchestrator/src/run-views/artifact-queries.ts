@@ -1,0 +1,65 @@
+// ArtifactService: teachers and exports from the views, bytes from the artifact store.
+import { decodeExportManifest, isDigest, MEDIA_TYPE_EXPORT_MANIFEST, type ArtifactStore } from '#artifact-store';
+import { EspalierError, invalidField, type v1 } from '#protocol';
+import { dateOf, exportMessage } from './run-message.js';
+import type { RunViews } from './run-views.js';
+
+interface TeacherRow {
+  mark: number; step: number; ownerRunId: string; expectedSparsity: number; hardSparsity: number; stateDigest: string; bytes: number;
+  at: string; abandoned: number; inherited: number;
+}
+
+/** In the order of their steps; abandoned ones of the same step before the one that took their place. */
+export async function listTeachers(views: RunViews, request: v1.ListTeachersRequest): Promise<v1.ListTeachersResponse> {
+  const runId = await views.runId(request.runId);
+  const rows = views.database.prepare(`
+    SELECT mark, step, owner_run_id AS ownerRunId, expected_sparsity AS expectedSparsity, hard_sparsity AS hardSparsity,
+      state_digest AS stateDigest, bytes, at, abandoned, inherited
+    FROM teachers WHERE run_id = ? AND (abandoned = 0 OR ?) AND (inherited = 0 OR ?) ORDER BY step, mark, revision`)
+    .all(runId, Number(request.includeAbandoned), Number(request.includeInherited)) as TeacherRow[];
+  return {
+    teachers: rows.map(({ ownerRunId, step, bytes, at, abandoned, inherited, ...rest }) => ({
+      ...rest, runId: ownerRunId, step: BigInt(step), bytes: BigInt(bytes), snapshottedAt: dateOf(at),
+      abandoned: abandoned === 1, inherited: inherited === 1,
+    })),
+  };
+}
+
+export async function listExports(views: RunViews, request: v1.ListExportsRequest): Promise<v1.ListExportsResponse> {
+  const { run } = await views.summary(request.runId);
+  return { exports: run.exports.map(exportMessage) };
+}
+
+export async function statArtifact(store: ArtifactStore, { digest }: v1.StatArtifactRequest): Promise<v1.StatArtifactResponse> {
+  const found = await store.stat(requireDigest(digest));
+  if (found === null) throw artifactNotFound(digest);
+  const files = found.mediaType === MEDIA_TYPE_EXPORT_MANIFEST ? decodeExportManifest(await store.get(digest)) : [];
+  return {
+    bytes: BigInt(found.bytes), mediaType: found.mediaType,
+    files: files.map((file) => ({ ...file, bytes: BigInt(file.bytes) })),
+  };
+}
+
+/** Read as the client takes it; from offset 0 the digest is checked, and a download that ends well is whole. */
+export async function* downloadArtifact(store: ArtifactStore, { digest, offset }: v1.DownloadArtifactRequest): AsyncGenerator<v1.DownloadArtifactResponse> {
+  const found = await store.stat(requireDigest(digest));
+  if (found === null) throw artifactNotFound(digest);
+  if (offset > BigInt(found.bytes)) throw invalidField('FIELD_OUT_OF_RANGE', 'offset', `0 to ${found.bytes} is allowed`);
+  let totalBytes = BigInt(found.bytes);
+  for await (const chunk of store.open(digest, Number(offset))) {
+    yield { totalBytes, chunk: Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) };
+    totalBytes = 0n; // only the first message says it
+  }
+  if (totalBytes !== 0n || found.bytes === 0) yield { totalBytes, chunk: Buffer.alloc(0) };
+}
+
+function requireDigest(digest: string): string {
+  if (isDigest(digest)) return digest;
+  throw invalidField('ARTIFACT_DIGEST_INVALID', 'digest', 'a SHA-256 in 64 lower-case hex digits is needed');
+}
+
+function artifactNotFound(digest: string): EspalierError {
+  return new EspalierError('ARTIFACT_NOT_FOUND', `there is no artifact ${digest}`, {
+    violations: [{ field: 'digest', description: 'is not in the artifact store', code: 'ARTIFACT_NOT_FOUND' }], metadata: { digest },
+  });
+}

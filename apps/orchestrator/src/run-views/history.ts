@@ -1,0 +1,118 @@
+// ReadHistory and WatchHistory: the record as it is stored, from the event store itself and not from a view of it.
+import type { EventStore, StoredEvent } from '#event-store';
+import { invalidField, v1 } from '#protocol';
+import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
+import { decodeStored, RUN_STREAM_PREFIX, runStream } from '../pruning-run/stored-event.js';
+import { summarize } from './history-summary.js';
+import { ancestorsOf } from './lineage.js';
+import { isAbandoned, type Rewind } from './run-detail.js';
+import type { RunViews } from './run-views.js';
+
+const DEFAULT_PAGE_SIZE = 200;
+const LARGEST_PAGE_SIZE = 1000;
+
+export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.HistoryEvent {
+  const event = readable(stored);
+  const recordedAt = new Date(event.at);
+  return {
+    runId: stored.stream.slice(RUN_STREAM_PREFIX.length), revision: stored.revision, eventId: stored.id, type: stored.type,
+    schemaVersion: event.v, recordedAt: Number.isNaN(recordedAt.getTime()) ? stored.createdAt : recordedAt,
+    dataJson: Buffer.from(stored.data).toString('utf8'), summary: summarize(event), knownType: event.type !== 'Unknown',
+    abandoned: isAbandoned(rewinds, Number(stored.revision)),
+  };
+}
+
+function readable(stored: StoredEvent): RecordedEvent {
+  try {
+    return decodeStored(stored);
+  } catch {
+    return { type: 'Unknown', storedType: stored.type, at: '', v: 0, chain: '', data: {} };
+  }
+}
+
+/** A stretch of one run's events; `offset` is the place of its first event in the combined history. */
+interface Stretch {
+  runId: string;
+  offset: bigint;
+  /** Number of events. */
+  length: bigint;
+}
+
+/**
+ * With the ancestors included, from_revision and next_revision count through the combined history: the oldest ancestor's
+ * events up to the fork, and so on, then the run's own. Without them they are the run's own revisions.
+ */
+export async function readHistory(views: RunViews, store: EventStore, request: v1.ReadHistoryRequest): Promise<v1.ReadHistoryResponse> {
+  const pageSize = request.pageSize === 0 ? DEFAULT_PAGE_SIZE : request.pageSize;
+  if (pageSize > LARGEST_PAGE_SIZE) throw invalidField('FIELD_OUT_OF_RANGE', 'page_size', `1 to ${LARGEST_PAGE_SIZE} is allowed`);
+  const runId = await views.runId(request.runId);
+  const stretches = await stretchesOf(views, store, runId, request.includeInherited);
+  const types = new Set(request.types);
+  const events: v1.HistoryEvent[] = [];
+  for await (const { stored, at } of walk(store, stretches, request)) {
+    if (types.size > 0 && !types.has(stored.type)) continue;
+    if (events.length === pageSize) return { events, nextRevision: at };
+    const owner = stored.stream.slice(RUN_STREAM_PREFIX.length);
+    events.push(historyEvent(stored, views.peek(owner)?.extras.rewinds ?? []));
+  }
+  return { events, nextRevision: undefined };
+}
+
+async function stretchesOf(views: RunViews, store: EventStore, runId: string, inherited: boolean): Promise<Stretch[]> {
+  const line = inherited ? [runId, ...ancestorsOf(views, runId)] : [runId];
+  const stretches: Stretch[] = [];
+  let offset = 0n;
+  for (let index = line.length - 1; index >= 0; index -= 1) {
+    const owner = line[index]!;
+    const heir = line[index - 1];
+    const last = heir === undefined ? await lastRevision(store, owner) : BigInt(views.peek(heir)!.run.origin!.parentRevision);
+    stretches.push({ runId: owner, offset, length: last + 1n });
+    offset += last + 1n;
+  }
+  return stretches;
+}
+
+async function lastRevision(store: EventStore, runId: string): Promise<bigint> {
+  for await (const event of store.read(runStream(runId), { direction: 'backwards', maxCount: 1 })) return event.revision;
+  return -1n;
+}
+
+async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, backwards }: v1.ReadHistoryRequest): AsyncIterable<{ stored: StoredEvent; at: bigint }> {
+  const ordered = backwards ? [...stretches].reverse() : stretches;
+  for (const { runId, offset, length } of ordered) {
+    const first = 0n;
+    const last = length - 1n;
+    const asked = fromRevision === undefined ? (backwards ? last : first) : fromRevision - offset;
+    if (backwards ? asked < first : asked > last) continue;
+    const from = backwards ? (asked > last ? last : asked) : (asked < first ? first : asked);
+    const maxCount = Number(backwards ? from + 1n : last - from + 1n);
+    const direction = backwards ? 'backwards' as const : 'forwards' as const;
+    for await (const stored of store.read(runStream(runId), { from, direction, maxCount })) yield { stored, at: stored.revision + offset };
+  }
+}
+
+/** One run's events from the start (or a revision) on, then as they come; without a run, all runs' from now on. */
+export async function* watchHistory(views: RunViews, store: EventStore, request: v1.WatchHistoryRequest, signal: AbortSignal): AsyncGenerator<v1.WatchHistoryResponse> {
+  const runId = request.runId === '' ? null : await views.runId(request.runId);
+  const subscription = runId === null
+    ? store.subscribeAll({ after: 'end', streamPrefixes: [RUN_STREAM_PREFIX] })
+    : store.subscribe(runStream(runId), { after: request.afterRevision ?? 'start' });
+  const close = (): void => { void subscription.close(); };
+  signal.addEventListener('abort', close);
+  let caughtUp = false;
+  try {
+    for await (const item of subscription) {
+      if (signal.aborted) return;
+      if (item.kind === 'event') {
+        const owner = item.event.stream.slice(RUN_STREAM_PREFIX.length);
+        yield { event: historyEvent(item.event, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false };
+      } else if (item.kind === 'caughtUp' && !caughtUp) {
+        caughtUp = true;
+        yield { event: undefined, caughtUp: true };
+      }
+    }
+  } finally {
+    signal.removeEventListener('abort', close);
+    await subscription.close();
+  }
+}

@@ -1,0 +1,18 @@
+// What WatchRun and the shown status need of the steps that engines have reported but that are not recorded yet.
+import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
+
+export interface LiveSteps {
+  /** When something was last heard of the run's engine, in ms of the epoch; null: nothing is heard here. */
+  heardAt(runId: string): number | null;
+  /** Reported steps from this one on, in order. */
+  since(runId: string, step: number): StepMeasurement[];
+  /** Calls back at each report; returns how to stop that. */
+  onReport(listener: (runId: string) => void): () => void;
+  /** Runs that something was heard of. */
+  heardRuns(): string[];
+}
+
+/** For processes that drive no engine: nothing is ever heard. */
+export const noLiveSteps: LiveSteps = {
+  heardAt: () => null, since: () => [], onReport: () => () => undefined, heardRuns: () => [],
+};

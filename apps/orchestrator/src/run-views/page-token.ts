@@ -1,0 +1,35 @@
+// A page token says where the last page ended, in the order's own key: runs that come in meanwhile move nothing.
+import { createHash } from 'node:crypto';
+import { invalidField } from '#protocol';
+
+export interface PageKey {
+  value: string | number;
+  runId: string;
+}
+
+/** `shape` is whatever the token must be used with again: order and filters. */
+export function encodePageToken(key: PageKey, shape: unknown): string {
+  return Buffer.from(JSON.stringify([key.value, key.runId, shapeDigest(shape)]), 'utf8').toString('base64url');
+}
+
+export function decodePageToken(token: string, shape: unknown): PageKey {
+  let parts: unknown;
+  try {
+    parts = JSON.parse(Buffer.from(token, 'base64url').toString('utf8'));
+  } catch {
+    parts = null;
+  }
+  if (!Array.isArray(parts) || parts.length !== 3) throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');
+  const [value, runId, digest] = parts as unknown[];
+  if ((typeof value !== 'string' && typeof value !== 'number') || typeof runId !== 'string') {
+    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');
+  }
+  if (digest !== shapeDigest(shape)) {
+    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'belongs to another order or filter; use it with the request that gave it');
+  }
+  return { value, runId };
+}
+
+function shapeDigest(shape: unknown): string {
+  return createHash('sha256').update(JSON.stringify(shape)).digest('base64url').slice(0, 12);
+}

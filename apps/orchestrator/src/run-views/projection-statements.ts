@@ -1,0 +1,27 @@
+import type { Statement } from 'better-sqlite3';
+import type { ViewsDatabase } from './views-database.js';
+
+export interface Statements {
+  loadDetail: Statement;
+  saveRun: Statement;
+  saveDetail: Statement;
+  addTeacher: Statement;
+  abandonTeachers: Statement;
+  addSegment: Statement;
+  addMetrics: Statement;
+  savePosition: Statement;
+}
+
+/** Writes replace, so that an event that is delivered twice leaves the same rows. */
+export function prepareStatements(database: ViewsDatabase): Statements {
+  return {
+    loadDetail: database.prepare('SELECT detail FROM run_details WHERE run_id = ?'),
+    saveRun: database.prepare('INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
+    saveDetail: database.prepare('INSERT OR REPLACE INTO run_details VALUES (?, ?, ?)'),
+    addTeacher: database.prepare('INSERT OR REPLACE INTO teachers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)'),
+    abandonTeachers: database.prepare('UPDATE teachers SET abandoned = 1 WHERE run_id = ? AND step > ?'),
+    addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)'),
+    addMetrics: database.prepare('INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)'),
+    savePosition: database.prepare('UPDATE projection SET position_commit = ?, position_prepare = ?, events = events + ?'),
+  };
+}

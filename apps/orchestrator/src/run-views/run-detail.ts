@@ -1,0 +1,60 @@
+// What the views know about one run: the aggregate's own state (so that no view can disagree with the rules) and what
+// only readers need. Plain data, stored as JSON and folded on from there.
+import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
+import type { PruningRunState } from '../pruning-run/pruning-run.js';
+
+export interface Rewind {
+  toStep: number;
+  /** Events from here up to `revision` are the abandoned branch. */
+  abandonedFromRevision: number;
+  revision: number;
+}
+
+export interface RunExtras {
+  /** Of the last segments, for speed and remaining time. */
+  recent: { seconds: number; tokens: number; steps: number }[];
+  lastStep: StepMeasurement | null;
+  /** The last step of the newest metrics batch, until a MasksUpdated names that batch. */
+  lastMeasured: { metricsRevision: number; step: StepMeasurement } | null;
+  rewinds: Rewind[];
+  /** Events that this release does not know or could not read, by stored type. */
+  unknownEvents: Record<string, number>;
+}
+
+export interface RunDetail {
+  run: PruningRunState;
+  extras: RunExtras;
+}
+
+/** What is read for lists and messages: all but the teachers, who have a table of their own. */
+export interface RunSummary {
+  run: Omit<PruningRunState, 'teachers' | 'abandonedTeachers'>;
+  extras: RunExtras;
+  teacherCount: number;
+}
+
+export function summaryOf({ run, extras }: RunDetail): RunSummary {
+  const { teachers, abandonedTeachers: _, ...rest } = run;
+  return { run: rest, extras, teacherCount: teachers.length };
+}
+
+/** First step of the run's own: where it was forked, or 0. */
+export function firstStepOf(run: Pick<PruningRunState, 'origin'>): number {
+  return run.origin?.from.step ?? 0;
+}
+
+/** Whether an event lies on a branch that the run was rewound from. */
+export function isAbandoned(rewinds: readonly Rewind[], revision: number): boolean {
+  return rewinds.some((rewind) => revision >= rewind.abandonedFromRevision && revision < rewind.revision);
+}
+
+/**
+ * Whether a step measured on a branch (number of rewinds before it) still belongs to the run: no later rewind went back
+ * to it or before it.
+ */
+export function isActiveStep(rewinds: readonly Rewind[], branch: number, step: number): boolean {
+  for (let later = branch; later < rewinds.length; later += 1) {
+    if (step >= rewinds[later]!.toStep) return false;
+  }
+  return true;
+}

@@ -1,0 +1,186 @@
+// The read side of the orchestrator: opens the read models, keeps them up with the event store, answers from them.
+import { join } from 'node:path';
+import { renameSync } from 'node:fs';
+import type { EventStore } from '#event-store';
+import { EspalierError, v1 } from '#protocol';
+import { runNotFound } from '../pruning-run/pruning-run.errors.js';
+import { runStream } from '../pruning-run/stored-event.js';
+import { resolveRunId } from './run-ids.js';
+import type { LiveSteps } from './live-steps.js';
+import { ProjectionRunner } from './projection-runner.js';
+import type { RunDetail, RunSummary } from './run-detail.js';
+import { listRuns } from './run-list.js';
+import { runMessage } from './run-message.js';
+import { ViewChanges } from './view-changes.js';
+import { openViewsDatabase, removeDatabase, type ViewsDatabase } from './views-database.js';
+
+/** How long a query waits for the views to know what the store knows. */
+const PATIENCE_MS = 5000;
+
+export interface RunViewsOptions {
+  store: EventStore;
+  folder: string;
+  live: LiveSteps;
+  now?: () => number;
+  onError?: (error: unknown) => void;
+}
+
+export class RunViews {
+  readonly changes = new ViewChanges();
+  readonly live: LiveSteps;
+  readonly now: () => number;
+  private readonly store: EventStore;
+  private readonly file: string;
+  private readonly onError: (error: unknown) => void;
+  private current: ViewsDatabase;
+  private runner: ProjectionRunner;
+  private rebuilding = false;
+  private stopReports: () => void = () => undefined;
+
+  constructor({ store, folder, live, now, onError }: RunViewsOptions) {
+    this.store = store;
+    this.live = live;
+    this.now = now ?? Date.now;
+    this.onError = onError ?? (() => undefined);
+    this.file = join(folder, 'views.sqlite');
+    this.current = openViewsDatabase(this.file);
+    this.runner = this.runnerFor(this.current);
+  }
+
+  start(): void {
+    this.runner.start();
+    this.stopReports = this.live.onReport((runId) => this.changes.notify([runId]));
+  }
+
+  async stop(): Promise<void> {
+    this.stopReports();
+    await this.runner.stop();
+    this.changes.notifyAll();
+    this.current.close();
+  }
+
+  get database(): ViewsDatabase {
+    return this.current;
+  }
+
+  private runnerFor(database: ViewsDatabase): ProjectionRunner {
+    return new ProjectionRunner(this.store, database, { changed: (runIds) => this.changes.notify(runIds), failed: this.onError });
+  }
+
+  /** Run ids may be cut to an unambiguous beginning. Waits for a run that the store has and the views don't show yet. */
+  async runId(text: string, field = 'run_id'): Promise<string> {
+    await this.ready();
+    try {
+      return resolveRunId(this.database, text, field);
+    } catch (error) {
+      if (!(error instanceof EspalierError) || error.code !== 'RUN_NOT_FOUND' || !(await this.knownToStore(text))) throw error;
+      await this.reach(text, 0);
+      return text;
+    }
+  }
+
+  async getRun(runId: string, options: { atRevision?: number | bigint } = {}): Promise<v1.Run> {
+    return this.message(await this.summary(runId, options));
+  }
+
+  message(summary: RunSummary): v1.Run {
+    return runMessage(summary, this.live.heardAt(summary.run.runId), this.now());
+  }
+
+  async summary(runId: string, options: { atRevision?: number | bigint } = {}): Promise<RunSummary> {
+    const id = await this.runId(runId);
+    if (options.atRevision !== undefined) await this.reach(id, Number(options.atRevision));
+    const summary = this.peek(id);
+    if (summary === null) throw runNotFound(id);
+    return summary;
+  }
+
+  /** What is known now; null for a run that is not known. */
+  peek(runId: string): RunSummary | null {
+    const row = this.database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string } | undefined;
+    return row === undefined ? null : (JSON.parse(row.summary) as RunSummary);
+  }
+
+  detail(runId: string): RunDetail | null {
+    const row = this.database.prepare('SELECT detail FROM run_details WHERE run_id = ?').get(runId) as { detail: string } | undefined;
+    return row === undefined ? null : (JSON.parse(row.detail) as RunDetail);
+  }
+
+  async listRuns(request: v1.ListRunsRequest): Promise<v1.ListRunsResponse> {
+    await this.ready();
+    const parentRunId = request.parentRunId === '' ? '' : await this.runId(request.parentRunId, 'parent_run_id');
+    const page = listRuns(this.database, { ...request, parentRunId }, this.live.heardRuns(), this.now());
+    return { runs: page.runs.map((summary) => this.message(summary)), nextPageToken: page.nextPageToken, total: page.total };
+  }
+
+  /** @throws VIEW_LAGGING when the views don't get there in time */
+  async reach(runId: string, revision: number): Promise<void> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const change = this.changes.next(runId, Math.max(1, deadline - Date.now()));
+      const row = this.database.prepare('SELECT revision FROM runs WHERE run_id = ?').get(runId) as { revision: number } | undefined;
+      if (row !== undefined && row.revision >= revision) return;
+      if (Date.now() >= deadline) throw lagging(`run ${runId} at revision ${revision}`);
+      await change;
+    }
+  }
+
+  /** The views never answer from a half-read history. */
+  async ready(): Promise<void> {
+    if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`);
+  }
+
+  private async knownToStore(runId: string): Promise<boolean> {
+    if (!/^[a-z2-7]{12}$/.test(runId)) return false;
+    for await (const _ of this.store.read(runStream(runId), { maxCount: 1 })) return true;
+    return false;
+  }
+
+  /** Builds the read models anew beside the old ones, which answer until the new ones have caught up. */
+  async *rebuild(signal: AbortSignal): AsyncGenerator<v1.RebuildViewsResponse> {
+    if (this.rebuilding) throw new EspalierError('CONFLICTING_CHANGES', 'the views are being rebuilt already');
+    this.rebuilding = true;
+    const file = `${this.file}.rebuild`;
+    removeDatabase(file);
+    const database = openViewsDatabase(file);
+    const runner = this.runnerFor(database);
+    let swapped = false;
+    try {
+      runner.start();
+      while (!(await runner.whenCaughtUp(200))) {
+        if (signal.aborted) return;
+        yield { eventsDone: BigInt(runner.eventsDone), done: false };
+      }
+      await this.swap(runner, database, file);
+      swapped = true;
+      yield { eventsDone: BigInt(this.runner.eventsDone), done: true };
+    } finally {
+      this.rebuilding = false;
+      if (!swapped) {
+        await runner.stop();
+        database.close();
+        removeDatabase(file);
+      }
+    }
+  }
+
+  /** Synchronous from closing to reopening, so that no query ever meets a closed database. */
+  private async swap(runner: ProjectionRunner, database: ViewsDatabase, file: string): Promise<void> {
+    await runner.stop();
+    await this.runner.stop();
+    database.pragma('wal_checkpoint(TRUNCATE)');
+    database.close();
+    this.current.close();
+    removeDatabase(this.file);
+    renameSync(file, this.file);
+    this.current = openViewsDatabase(this.file);
+    this.runner = this.runnerFor(this.current);
+    this.runner.caughtUp = true;
+    this.runner.start();
+    this.changes.notifyAll();
+  }
+}
+
+function lagging(what: string): EspalierError {
+  return new EspalierError('VIEW_LAGGING', `the views are still catching up with the event store (${what}); try again in a moment`);
+}

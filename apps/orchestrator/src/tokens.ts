@@ -1,0 +1,6 @@
+// Names under which app.module.ts provides what is not a class of ours.
+export const EVENT_STORE = Symbol('EventStore');
+export const ARTIFACT_STORE = Symbol('ArtifactStore');
+export const ORCHESTRATOR_CONFIG = Symbol('OrchestratorConfig');
+/** Steps that the engines of this orchestrator have reported and that are not recorded yet. */
+export const LIVE_PROGRESS = Symbol('LiveProgress');

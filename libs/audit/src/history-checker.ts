@@ -1,0 +1,179 @@
+// Reads one run's events in order and says what is wrong with them: gaps, bytes that the digest chain does not vouch for,
+// fields that do not fit, steps that do not join, states that nobody recorded. Used by the server on its store and by the
+// offline check on a bundle.
+import { canonicalJson, chainAfter } from './canonical-json.js';
+import { eventSchemas, isKnownType, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
+
+export interface RawEvent {
+  revision: bigint;
+  type: string;
+  /** As stored. */
+  data: Uint8Array;
+}
+export type CheckName = 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
+export interface Problem {
+  check: CheckName;
+  /** What is wrong: "run abcd revision 7", "artifact 12ab...", "entry events/...". */
+  subject: string;
+  detail: string;
+}
+
+/** A segment's metrics batch as its MasksUpdated names it. */
+export interface NamedBatch {
+  revision: number;
+  firstStep: number;
+  endStep: number;
+  metricsRevision: number;
+  metricsDigest: string;
+}
+export interface Instruction {
+  fromStep: number;
+  teacher: string;
+  reason: string;
+  explanation: string;
+}
+export interface ForkFact {
+  parentRunId: string;
+  parentRevision: number;
+  stateDigest: string;
+}
+
+export class HistoryChecker {
+  readonly problems: Problem[] = [];
+  readonly batches: NamedBatch[] = [];
+  readonly instructions: Instruction[] = [];
+  readonly unknownTypes = new Map<string, number>();
+  /** Digests of recorded states, with the first revision that names them. */
+  readonly states = new Map<string, number>();
+  readonly exports: { digest: string; files: { name: string; digest: string }[] }[] = [];
+  readonly dataDigests = new Set<string>();
+  events = 0;
+  chain = '';
+  step = 0;
+  fork: ForkFact | null = null;
+  private abandoned = 0;
+
+  constructor(private readonly runId: string) {}
+
+  push(event: RawEvent): void {
+    const subject = `run ${this.runId} revision ${event.revision}`;
+    const expected = BigInt(this.events);
+    if (event.revision !== expected) this.report('contiguity', subject, `revision ${expected} was expected`);
+    this.events = Number(event.revision) + 1;
+    const fields = this.parse(event, subject);
+    if (fields === null) return;
+    this.checkChain(event.type, fields, subject);
+    if (!isKnownType(event.type) || Number(fields['v']) > 1) {
+      this.unknownTypes.set(event.type, (this.unknownTypes.get(event.type) ?? 0) + 1);
+      return;
+    }
+    const unfit = schemaProblem(eventSchemas[event.type], fields);
+    if (unfit !== null) {
+      this.report('schema', subject, `${event.type}: ${unfit}`);
+      return;
+    }
+    this.checkMeaning(event.type, fields, Number(event.revision), subject);
+  }
+
+  private parse(event: RawEvent, subject: string): Record<string, unknown> | null {
+    let value: unknown;
+    try {
+      value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(event.data));
+    } catch (error) {
+      this.report('chain', subject, `${event.type}: the bytes are no JSON (${(error as Error).message})`);
+      return null;
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      this.report('schema', subject, `${event.type}: an object was expected`);
+      return null;
+    }
+    if (Buffer.compare(Buffer.from(canonicalJson(value), 'utf8'), event.data) !== 0) {
+      this.report('chain', subject, `${event.type}: the bytes are not the canonical form of what they say`);
+    }
+    return value as Record<string, unknown>;
+  }
+
+  /** Goes on from the recorded chain, so that one changed event is one problem. */
+  private checkChain(type: string, fields: Record<string, unknown>, subject: string): void {
+    const expected = chainAfter(this.chain, type, fields);
+    const recorded = fields['chain'];
+    if (recorded !== expected) this.report('chain', subject, `${type}: its chain is ${String(recorded)}, its content gives ${expected}`);
+    this.chain = typeof recorded === 'string' ? recorded : expected;
+  }
+
+  private checkMeaning(type: KnownType, fields: Record<string, unknown>, revision: number, subject: string): void {
+    const first = type === 'RunLaunched' || type === 'RunForked';
+    if (first !== (revision === 0)) this.report('schema', subject, first ? `${type} may only come first` : `${type} can't come first`);
+    switch (type) {
+      case 'RunLaunched':
+      case 'RunForked':
+        this.takeStart(type, fields as CheckedEvent<'RunForked'>, subject);
+        break;
+      case 'MasksUpdated':
+        this.takeSegment(fields as CheckedEvent<'MasksUpdated'>, revision, subject);
+        break;
+      case 'TeacherSnapshotted': {
+        const { state } = fields as CheckedEvent<'TeacherSnapshotted'>;
+        if (!this.states.has(state.stateDigest)) this.report('steps', subject, `the teacher's state ${state.stateDigest} was not recorded before`);
+        break;
+      }
+      case 'RunRewound':
+        this.takeRewind(fields as CheckedEvent<'RunRewound'>, revision, subject);
+        break;
+      case 'TeacherAssigned':
+        this.takeInstruction(fields as CheckedEvent<'TeacherAssigned'>);
+        break;
+      case 'RunCompleted': {
+        const { step } = fields as CheckedEvent<'RunCompleted'>;
+        if (step !== this.step) this.report('steps', subject, `completed at step ${step}, but ${this.step} steps are recorded`);
+        break;
+      }
+      case 'ModelExported': {
+        const { exportDigest, files } = fields as CheckedEvent<'ModelExported'>;
+        this.exports.push({ digest: exportDigest, files });
+        break;
+      }
+      default:
+    }
+  }
+
+  private takeStart(type: KnownType, fields: CheckedEvent<'RunForked'>, subject: string): void {
+    if (fields.runId !== this.runId) this.report('lineage', subject, `it says that it belongs to run ${fields.runId}`);
+    this.dataDigests.add(fields.data.trainDigest);
+    if (fields.data.validationDigest !== null) this.dataDigests.add(fields.data.validationDigest);
+    if (type === 'RunLaunched') return;
+    this.fork = { parentRunId: fields.parentRunId, parentRevision: fields.parentRevision, stateDigest: fields.from.stateDigest };
+    this.step = fields.from.step;
+    this.states.set(fields.from.stateDigest, 0);
+    for (const { state } of fields.inheritedTeachers) this.states.set(state.stateDigest, 0);
+  }
+
+  private takeSegment({ firstStep, state, metricsRevision, metricsDigest }: CheckedEvent<'MasksUpdated'>, revision: number, subject: string): void {
+    if (firstStep !== this.step) this.report('steps', subject, `the segment starts at step ${firstStep}, the one before ended at ${this.step}`);
+    if (state.step <= firstStep) this.report('steps', subject, `the segment from ${firstStep} ends at ${state.step}`);
+    this.step = state.step;
+    if (!this.states.has(state.stateDigest)) this.states.set(state.stateDigest, revision);
+    this.batches.push({ revision, firstStep, endStep: state.step, metricsRevision, metricsDigest });
+  }
+
+  private takeRewind({ toStep, state, abandonedFromRevision }: CheckedEvent<'RunRewound'>, revision: number, subject: string): void {
+    if (!this.states.has(state.stateDigest)) this.report('steps', subject, `the state ${state.stateDigest} that it goes back to was not recorded before`);
+    if (state.step !== toStep || abandonedFromRevision >= revision) this.report('steps', subject, 'it does not go back to an earlier point');
+    this.step = toStep;
+    this.abandoned += 1;
+    while (this.instructions.length > 0 && this.instructions.at(-1)!.fromStep >= toStep) this.instructions.pop();
+  }
+
+  private takeInstruction({ fromStep, teacher, reason, explanation }: CheckedEvent<'TeacherAssigned'>): void {
+    const name = teacher.kind === 'snapshot' ? `teacher ${teacher.mark} (${teacher.stateDigest})` : teacher.kind === 'intact' ? 'intact model' : 'no teacher';
+    this.instructions.push({ fromStep, teacher: name, reason, explanation });
+  }
+
+  get rewinds(): number {
+    return this.abandoned;
+  }
+
+  private report(check: CheckName, subject: string, detail: string): void {
+    this.problems.push({ check, subject, detail });
+  }
+}

@@ -1,0 +1,60 @@
+// The metrics stream of a run against what its MasksUpdated events say about it.
+import { canonicalJson, sha256Hex } from './canonical-json.js';
+import { schemaProblem, stepsMeasuredSchema } from './event-schemas.js';
+import type { NamedBatch, Problem, RawEvent } from './history-checker.js';
+
+export class MetricsChecker {
+  readonly problems: Problem[] = [];
+  events = 0;
+  /** Batches of attempts that were given up: nothing vouches for them but their form. */
+  unnamed = 0;
+  private readonly named = new Map<number, NamedBatch>();
+
+  constructor(private readonly runId: string, batches: readonly NamedBatch[]) {
+    for (const batch of batches) this.named.set(batch.metricsRevision, batch);
+  }
+
+  push(event: RawEvent): void {
+    const revision = Number(event.revision);
+    const subject = `metrics of run ${this.runId} revision ${revision}`;
+    if (revision !== this.events) this.report(subject, `revision ${this.events} was expected`);
+    this.events = revision + 1;
+    const batch = this.named.get(revision);
+    if (batch === undefined) this.unnamed += 1;
+    this.named.delete(revision);
+    const digest = sha256Hex(event.data);
+    const vouched = batch === undefined || digest === batch.metricsDigest;
+    if (!vouched) this.report(subject, `its bytes have digest ${digest}, revision ${batch.revision} of the run recorded ${batch.metricsDigest}`);
+    if (vouched) this.checkContent(event, batch, subject);
+  }
+
+  private checkContent(event: RawEvent, batch: NamedBatch | undefined, subject: string): void {
+    let value: unknown;
+    try {
+      value = JSON.parse(Buffer.from(event.data).toString('utf8'));
+    } catch {
+      this.report(subject, 'the bytes are no JSON');
+      return;
+    }
+    if (event.type !== 'StepsMeasured') return;
+    if (Buffer.compare(Buffer.from(canonicalJson(value), 'utf8'), event.data) !== 0) this.report(subject, 'the bytes are not canonical JSON');
+    const unfit = schemaProblem(stepsMeasuredSchema, value);
+    if (unfit !== null) {
+      this.report(subject, unfit);
+    } else if (batch !== undefined) {
+      const steps = (value as { steps: { step: number }[] }).steps.map(({ step }) => step);
+      const joined = steps.length === batch.endStep - batch.firstStep && steps.every((step, index) => step === batch.firstStep + index);
+      if (!joined) this.report(subject, `its steps are not ${batch.firstStep} to ${batch.endStep - 1}, as the run recorded`);
+    }
+  }
+
+  finish(): void {
+    for (const batch of this.named.values()) {
+      this.report(`metrics of run ${this.runId} revision ${batch.metricsRevision}`, `missing, though revision ${batch.revision} of the run names it`);
+    }
+  }
+
+  private report(subject: string, detail: string): void {
+    this.problems.push({ check: 'metrics', subject, detail });
+  }
+}
