@@ -3,7 +3,8 @@ import type { NewFact, StateFact } from './pruning-run.events.js';
 import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
 import { isFinished, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.js';
-import type { AttachEngine, Complete, Fail, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
+import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
+import { rewound } from './starting-points.js';
 import { marksReached, sameTeacher, teacherAt } from './teacher-policy.js';
 
 /** The run, if `attempt` is the one that may speak for it. */
@@ -44,11 +45,12 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
     throw new RunError('ATTEMPT_STALE', `a segment of steps ${firstStep} to ${reached.step} does not follow step ${stepOf(run)}`, run);
   }
   const { expectedSparsity, hardSparsity, step } = reached;
-  const facts: NewFact[] = [];
+  const facts: NewFact[] = [
+    { type: 'SparsityAdvanced', at, data: { attempt, step, scheduledSparsity, expectedSparsity, hardSparsity } },
+  ];
   if (change.skippedSteps.length > 0) {
     facts.push({ type: 'StepsSkipped', at, data: { attempt, steps: change.skippedSteps, cause: 'non_finite' } });
   }
-  facts.push({ type: 'SparsityAdvanced', at, data: { attempt, step, scheduledSparsity, expectedSparsity, hardSparsity } });
   const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...data } = change;
   facts.push({ type: 'MasksUpdated', at, data });
   return [...facts, ...boundaryFacts(run, attempt, reached, at)];
@@ -77,6 +79,21 @@ function reassigned(run: Pick<PruningRunState, 'assignment' | 'branch' | 'curren
   if (run.assignment !== null && sameTeacher(run.assignment.teacher, teacher)) return [];
   const afterRewind = run.assignment === null && run.branch > 0;
   return [{ type: 'TeacherAssigned', at, data: { fromStep, teacher, reason: afterRewind ? 'rewound' : reason, explanation } }];
+}
+
+export function fallBack(state: PruningRunState | null, { attempt, stateDigest }: FallBack, at: string): NewFact[] {
+  const run = attempted(state, attempt);
+  if (run.current?.stateDigest === stateDigest) return [];
+  if (run.previous?.stateDigest !== stateDigest) return [{ ...rewound(run, { kind: 'digest', stateDigest }, run.acceptOtherNumerics, at) }];
+  const { previous, targetReachedStep } = run;
+  return [{
+    type: 'RunRewound', at,
+    data: {
+      toStep: previous.step, state: previous, teacherMark: null, abandonedFromRevision: run.segmentRevision,
+      acceptOtherNumerics: run.acceptOtherNumerics,
+      targetReachedStep: targetReachedStep !== null && targetReachedStep <= previous.step ? targetReachedStep : null,
+    },
+  }];
 }
 
 export function recordEngineLoss(state: PruningRunState | null, change: RecordEngineLoss, at: string): NewFact[] {

@@ -148,7 +148,9 @@ interface Facts {
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
   /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
   RunRewound: {
-    toStep: number; state: StateFact; teacherMark: number; abandonedFromRevision: number; acceptOtherNumerics: boolean;
+    toStep: number; state: StateFact;
+    teacherMark: number | null; // null: an earlier state, because the last one's artifact is damaged
+    abandonedFromRevision: number; acceptOtherNumerics: boolean;
     targetReachedStep: number | null;
   };
   RunCompleted: {

@@ -11,7 +11,7 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     status: 'queued', failure: null, pauseRequested: false, pausedBy: null,
     current: null, previous: null, teachers: [], abandonedTeachers: [], assignment: null,
     targetReachedStep: null, targetReachedAt: null, scheduledSparsity: 0, branch: 0, branches: [],
-    attempt: 0, attemptOpen: false, restarts: 0, attemptsWithoutProgress: 0, engine: null,
+    attempt: 0, attemptOpen: false, restarts: 0, attemptsWithoutProgress: 0, restartNotBefore: null, segmentRevision: 0, engine: null,
     numericsFingerprint: null, acceptOtherNumerics: false,
     skippedSteps: 0, skippedInARow: 0, trainingSeconds: 0, lastSegment: null, evaluations: [], exports: [],
     launchedAt: at, updatedAt: at, endedAt: null, revision: 0, chain,
@@ -35,13 +35,17 @@ function inherited(teacher: InheritedTeacher, at: string): Teacher {
 
 export function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
   const status = state.status === 'recovering' ? 'recovering' : 'preparing';
-  return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null };
+  return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null, restartNotBefore: null };
 }
 
 export function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {
   return {
     ...state, status: 'training', failure: null, engine: data, numericsFingerprint: data.numericsFingerprint, acceptOtherNumerics: false,
   };
+}
+
+export function sparsityAdvanced(state: PruningRunState, { data }: EventOf<'SparsityAdvanced'>): PruningRunState {
+  return { ...state, scheduledSparsity: data.scheduledSparsity, segmentRevision: state.revision + 1 };
 }
 
 export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
@@ -68,11 +72,12 @@ export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSki
   };
 }
 
-export function engineLost(state: PruningRunState, { data }: EventOf<'EngineLost'>): PruningRunState {
+export function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>): PruningRunState {
   const { code, message, cause } = data;
   return {
     ...state, status: 'recovering', attemptOpen: false, restarts: state.restarts + 1, failure: { code, message, field: '' },
     attemptsWithoutProgress: state.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0),
+    restartNotBefore: data.restartDelayMs === 0 ? null : new Date(Date.parse(at) + data.restartDelayMs).toISOString(),
   };
 }
 
@@ -89,7 +94,7 @@ export function runRewound(state: PruningRunState, { data }: EventOf<'RunRewound
   const kept = state.teachers.filter((teacher) => teacher.state.step <= data.toStep);
   const abandoned = state.teachers.slice(kept.length);
   return {
-    ...afresh(state), status: 'queued', acceptOtherNumerics: data.acceptOtherNumerics,
+    ...afresh(state), status: state.attemptOpen ? state.status : 'queued', acceptOtherNumerics: data.acceptOtherNumerics,
     current: data.state, previous: null, teachers: kept, abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
     assignment: null, branch: state.branch + 1, branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],
     targetReachedStep: data.targetReachedStep, targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
@@ -99,7 +104,7 @@ export function runRewound(state: PruningRunState, { data }: EventOf<'RunRewound
 
 function afresh(state: PruningRunState): PruningRunState {
   return {
-    ...state, failure: null, pauseRequested: false, pausedBy: null, endedAt: null, attemptsWithoutProgress: 0, skippedInARow: 0,
+    ...state, failure: null, pauseRequested: false, pausedBy: null, endedAt: null, attemptsWithoutProgress: 0, restartNotBefore: null, skippedInARow: 0,
   };
 }
 

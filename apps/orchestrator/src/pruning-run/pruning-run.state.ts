@@ -57,6 +57,10 @@ export interface PruningRunState {
   attemptOpen: boolean;
   restarts: number;
   attemptsWithoutProgress: number;
+  /** The next attempt may start from here on (ISO time); null: at once. */
+  restartNotBefore: string | null;
+  /** Of the first event of the last segment. */
+  segmentRevision: number;
   engine: PruningRunEventData<'EngineAttached'> | null;
   numericsFingerprint: string | null;
   acceptOtherNumerics: boolean;

@@ -39,7 +39,7 @@ describe('a run from launch to completion', () => {
   it('records skipped steps', () => {
     const story = new Story(launched()).start();
     const facts = story.when(segment(0, stateAt(3, 0), 1, [1]));
-    expect(facts[0]).toEqual(fact('StepsSkipped', { attempt: 1, steps: [1], cause: 'non_finite' }));
+    expect(facts[1]).toEqual(fact('StepsSkipped', { attempt: 1, steps: [1], cause: 'non_finite' }));
     story.when(segment(3, stateAt(5, 0), 1, [3, 4]));
     expect(story.state).toMatchObject({ skippedSteps: 3, skippedInARow: 2 });
   });
@@ -117,6 +117,20 @@ describe('attempts', () => {
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: true });
     story.start(3, 'f2');
     expect(story.state.engine).toMatchObject({ numericsFingerprint: 'f2', numericsChangedFrom: 'f1' });
+  });
+});
+
+describe('a damaged last state', () => {
+  it('is left for the one before, and the same steps are trained again', () => {
+    const story = new Story(launched()).start().train(stateAt(10, 0), stateAt(20, 0.012));
+    const first = story.facts.findIndex((one) => one.type === 'SparsityAdvanced' && one.data.step === 20);
+    story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+    story.when({ kind: 'startAttempt', attempt: 2 });
+    const [fallen] = story.when({ kind: 'fallBack', attempt: 2, stateDigest: stateAt(10, 0).stateDigest });
+    expect(fallen).toMatchObject({ type: 'RunRewound', data: { toStep: 10, teacherMark: null, abandonedFromRevision: first } });
+    story.when({ kind: 'attachEngine', attempt: 2, engine, stateDigest: stateAt(10, 0).stateDigest });
+    story.train(stateAt(20, 0.012));
+    expect(story.state).toMatchObject({ status: 'training', current: { step: 20 }, teachers: [{ mark: 1 }], abandonedTeachers: [{ mark: 1 }] });
   });
 });
 

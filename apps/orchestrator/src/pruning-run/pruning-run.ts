@@ -30,7 +30,7 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
     case 'AttemptStarted': return on.attemptStarted(state, event);
     case 'EngineAttached': return on.engineAttached(state, event);
     case 'TeacherAssigned': return { ...state, assignment: event.data };
-    case 'SparsityAdvanced': return { ...state, scheduledSparsity: event.data.scheduledSparsity };
+    case 'SparsityAdvanced': return on.sparsityAdvanced(state, event);
     case 'MasksUpdated': return on.masksUpdated(state, event);
     case 'TeacherSnapshotted': return on.teacherSnapshotted(state, event);
     case 'TargetSparsityReached': return { ...state, targetReachedStep: event.data.step, targetReachedAt: event.at };
@@ -65,6 +65,7 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
     case 'startAttempt': return whether.startAttempt(state, change, at);
     case 'attachEngine': return whether.attachEngine(state, change, at);
     case 'recordSegment': return whether.recordSegment(state, change, at);
+    case 'fallBack': return whether.fallBack(state, change, at);
     case 'recordEngineLoss': return whether.recordEngineLoss(state, change, at);
     case 'requestPause': return whether.requestPause(state, at);
     case 'confirmPause': return whether.confirmPause(state, change, at);

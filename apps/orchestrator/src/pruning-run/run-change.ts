@@ -40,6 +40,8 @@ export interface RecordSegment {
 export interface RecordEngineLoss {
   kind: 'recordEngineLoss'; attempt: number; cause: 'engine' | 'orchestrator'; code: string; message: string;
 }
+/** The last state's artifact is damaged: an earlier one is taken up, and the steps after it are trained again. */
+export interface FallBack { kind: 'fallBack'; attempt: number; stateDigest: string }
 export interface RequestPause { kind: 'requestPause' }
 export interface ConfirmPause { kind: 'confirmPause'; by: 'request' | 'shutdown' }
 export interface Resume { kind: 'resume'; from: StartingPoint; acceptOtherNumerics: boolean }
@@ -50,5 +52,5 @@ export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventDat
 export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
 
 export type RunChange =
-  | Launch | Fork | StartAttempt | AttachEngine | RecordSegment | RecordEngineLoss | RequestPause | ConfirmPause | Resume
+  | Launch | Fork | StartAttempt | AttachEngine | RecordSegment | FallBack | RecordEngineLoss | RequestPause | ConfirmPause | Resume
   | Complete | Fail | Cancel | RecordEvaluation | RecordExport;

@@ -1,0 +1,115 @@
+// The only writer of runs: load, decide, append with the expected revision.
+import { Inject, Injectable } from '@nestjs/common';
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EventStoreUnavailableError, WrongExpectedRevisionError, type EventStore, type ExpectedRevision, type NewEvent } from '#event-store';
+import { EspalierError } from '#protocol';
+import { EVENT_STORE } from '../tokens.js';
+import { eventId } from './event-ids.js';
+import type { NewFact } from './pruning-run.events.js';
+import { runNotFound } from './pruning-run.errors.js';
+import { decide, evolve, type PruningRunState } from './pruning-run.js';
+import type { RunChange } from './run-change.js';
+import { CHAIN_START, decodeStored, encodeFacts, runStream } from './stored-event.js';
+
+const CACHED_RUNS = 64;
+const CONFLICTS_MAX = 20;
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 5_000;
+
+export interface ChangeOptions {
+  /** Names the change: the same key gives the same event ids. A random one when left out. */
+  key?: string;
+  /** How long an event store that does not answer is waited for; default 10 s. */
+  patienceMs?: number;
+  signal?: AbortSignal;
+}
+
+@Injectable()
+export class RunRepository {
+  private readonly cache = new Map<string, PruningRunState>();
+  private readonly turns = new Map<string, Promise<unknown>>();
+
+  constructor(@Inject(EVENT_STORE) private readonly store: EventStore) {}
+
+  /** The run as the store has it now. */
+  async find(runId: string): Promise<PruningRunState | null> {
+    let state = this.cache.get(runId) ?? null;
+    const from = state === null ? 'start' : BigInt(state.revision) + 1n;
+    for await (const stored of this.store.read(runStream(runId), { from })) {
+      if (state === null || stored.revision > BigInt(state.revision)) state = evolve(state, decodeStored(stored));
+    }
+    if (state !== null) this.remember(state);
+    return state;
+  }
+
+  async load(runId: string): Promise<PruningRunState> {
+    const state = await this.find(runId);
+    if (state === null) throw runNotFound(runId);
+    return state;
+  }
+
+  /**
+   * Adds the facts of a change and returns the run as it then is. Another writer in between makes it decide again.
+   * @throws EspalierError when the run refuses; EventStoreUnavailableError when the store stays away (outcome unknown)
+   */
+  async change(runId: string, change: RunChange, options: ChangeOptions = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
+    const key = options.key ?? randomUUID();
+    return this.inTurn(runId, async () => {
+      for (let conflict = 0; conflict < CONFLICTS_MAX; conflict += 1) {
+        const state = await patiently(() => this.find(runId), options);
+        const facts = decide(state, change, new Date().toISOString());
+        if (facts.length === 0) return { run: state!, facts };
+        const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index, fact) => eventId(runId, key, index, fact.type));
+        try {
+          await patiently(() => this.append(runId, stored, state), options);
+        } catch (error) {
+          if (error instanceof WrongExpectedRevisionError) continue;
+          throw error;
+        }
+        const run = events.reduce<PruningRunState | null>(evolve, state)!;
+        this.remember(run);
+        return { run, facts };
+      }
+      throw new EspalierError('CONFLICTING_CHANGES', `run ${runId} is being changed by others at the same time: try again`);
+    });
+  }
+
+  private append(runId: string, events: NewEvent[], state: PruningRunState | null): Promise<unknown> {
+    const expected: ExpectedRevision = state === null ? 'no_stream' : BigInt(state.revision);
+    return this.store.append(runStream(runId), events, expected);
+  }
+
+  /** Changes of one run one after the other: they would only conflict. */
+  private async inTurn<T>(runId: string, work: () => Promise<T>): Promise<T> {
+    const before = this.turns.get(runId) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    const settled = mine.catch(() => undefined);
+    this.turns.set(runId, settled);
+    try {
+      return await mine;
+    } finally {
+      if (this.turns.get(runId) === settled) this.turns.delete(runId);
+    }
+  }
+
+  private remember(state: PruningRunState): void {
+    this.cache.delete(state.runId);
+    this.cache.set(state.runId, state);
+    const [oldest] = this.cache.keys();
+    if (this.cache.size > CACHED_RUNS && oldest !== undefined) this.cache.delete(oldest);
+  }
+}
+
+/** Repeats while the store does not answer; safe for appends since their ids stay the same. */
+export async function patiently<T>(work: () => Promise<T>, { patienceMs = 10_000, signal }: ChangeOptions): Promise<T> {
+  const until = Date.now() + patienceMs;
+  for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof EventStoreUnavailableError) || Date.now() + delayMs > until) throw error;
+      await sleep(delayMs, undefined, signal ? { signal } : {});
+    }
+  }
+}
