@@ -1,4 +1,5 @@
-import { KurrentEventStore, type ConnectOptions } from './client/kurrent-event-store.js';
+import type { ConnectOptions } from './client/connection-string.js';
+import { KurrentEventStore } from './client/kurrent-event-store.js';
 import type { EventStore } from './event-store.js';
 
 export type * from './event-store.js';

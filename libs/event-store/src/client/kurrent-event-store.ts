@@ -3,6 +3,7 @@ import {
   StreamNotFoundError,
   streamNameFilter,
   type AllStreamSubscription,
+  type BasicCredentials,
   type ResolvedEvent,
 } from '@kurrent/kurrentdb-client';
 import type {
@@ -18,13 +19,9 @@ import type {
 import { EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
 import { translateError } from './errors.js';
 import { toEventData, toStoredEvent } from './events.js';
+import { connectionStringOf, loginOf, type ConnectOptions } from './connection-string.js';
 import { LastingSubscription, type Feed } from './subscription.js';
 
-export interface ConnectOptions {
-  connectionString: string;
-  username?: string;
-  password?: string;
-}
 
 /** The client's own deadline does not cover batch appends: without this, a server that hangs hangs the caller. */
 const APPEND_TIMEOUT_MS = 15_000;
@@ -33,11 +30,15 @@ const START: Position = { commit: 0n, prepare: 0n };
 /** The official client behind our interface. Works the same on the embedded server and on a cluster. */
 export class KurrentEventStore implements EventStore {
   private readonly client: KurrentDBClient;
+  /** Given to reads one by one: their path through the client takes the login of a connection string undecoded. */
+  private readonly login: { credentials?: BasicCredentials };
   private readonly subscriptions = new Set<Subscription>();
   private closed = false;
 
   constructor(options: ConnectOptions) {
-    this.client = KurrentDBClient.connectionString(connectionStringOf(options));
+    const connectionString = connectionStringOf(options);
+    this.client = KurrentDBClient.connectionString(connectionString);
+    this.login = loginOf(connectionString);
   }
 
   async append(stream: string, events: NewEvent[], expected: ExpectedRevision) {
@@ -58,7 +59,7 @@ export class KurrentEventStore implements EventStore {
     const limit = options.maxCount === undefined ? {} : { maxCount: options.maxCount };
     if (options.maxCount === 0) return;
     try {
-      yield* stored(this.client.readStream(stream, { direction, fromRevision, ...limit }));
+      yield* stored(this.client.readStream(stream, { direction, fromRevision, ...limit, ...this.login }));
     } catch (error) {
       if (error instanceof StreamNotFoundError) return;
       throw translateError(error);
@@ -72,7 +73,7 @@ export class KurrentEventStore implements EventStore {
     const filter = options.streamPrefixes ? { filter: prefixFilter(options.streamPrefixes) } : {};
     // A read forwards begins with the event at the position itself.
     const inclusive = after !== undefined && direction === 'forwards';
-    const request = { direction, fromPosition, maxCount: inclusive ? maxCount + 1 : maxCount, ...filter };
+    const request = { direction, fromPosition, maxCount: inclusive ? maxCount + 1 : maxCount, ...filter, ...this.login };
     let left = maxCount;
     if (left === 0) return;
     try {
@@ -120,7 +121,7 @@ export class KurrentEventStore implements EventStore {
   async ping(): Promise<void> {
     this.checkOpen();
     try {
-      for await (const _ of this.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1 }));
+      for await (const _ of this.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1, ...this.login }));
     } catch (error) {
       throw translateError(error);
     }
@@ -177,15 +178,4 @@ async function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** `discoveryInterval` also delays the first read, so it is kept small unless the user chose one. */
-export function connectionStringOf({ connectionString, username, password }: ConnectOptions): string {
-  let result = connectionString;
-  if (username !== undefined && password !== undefined) {
-    const login = `${encodeURIComponent(username)}:${encodeURIComponent(password)}@`;
-    result = result.replace(/^([a-z+]+:\/\/)(?:[^@/?]*@)?/, (_all, scheme: string) => scheme + login);
-  }
-  if (/[?&]discoveryInterval=/i.test(result)) return result;
-  return `${result}${result.includes('?') ? '&' : '?'}discoveryInterval=10`;
 }

@@ -40,7 +40,7 @@ export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions
   const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a');
   const child = spawn(process.execPath, [ENTRY, ...argumentsOf(options, host)], {
     stdio: ['pipe', 'pipe', log ?? 'inherit'],
-    env: { ...process.env, ...passwordsOf(options) },
+    env: { GRPC_VERBOSITY: 'NONE', ...process.env, ...passwordsOf(options) },
   });
   if (log !== undefined) closeSync(log);
   const { port } = await ready(child);

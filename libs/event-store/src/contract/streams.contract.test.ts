@@ -1,0 +1,253 @@
+import {
+  AppendConsistencyViolationError,
+  BACKWARDS,
+  binaryEvent,
+  DeadlineExceededError,
+  END,
+  eventTypeFilter,
+  jsonEvent,
+  StreamDeletedError,
+  StreamNotFoundError,
+  streamNameFilter,
+  StreamTombstonedError,
+  STREAM_STATE,
+  WrongExpectedVersionError,
+  type KurrentDBClient,
+} from '@kurrent/kurrentdb-client';
+import { collect, events, eventually, startTarget, uniqueName, type Target } from './target.js';
+
+/** What the official client asks of a server, beyond what our own interface uses. */
+describe('streams protocol', () => {
+  let target: Target;
+  let client: KurrentDBClient;
+
+  beforeAll(async () => {
+    target = await startTarget();
+    client = target.client();
+  });
+  afterAll(async () => target.stop());
+
+  const revisionsOf = async (stream: string) =>
+    (await collect(client.readStream(stream))).map(({ event }) => Number(event!.revision));
+
+  describe('deletion', () => {
+    test('a soft deleted stream is gone, and goes on after its last revision when written again', async () => {
+      const stream = uniqueName('soft');
+      await client.appendToStream(stream, events(3));
+      await expect(client.deleteStream(stream, { expectedRevision: 7n })).rejects.toBeInstanceOf(WrongExpectedVersionError);
+      const { position } = await client.deleteStream(stream, { expectedRevision: 2n });
+      expect(position).toBeDefined();
+      await expect(collect(client.readStream(stream))).rejects.toBeInstanceOf(StreamNotFoundError);
+      await client.appendToStream(stream, events(2), { streamState: 'no_stream' });
+      expect(await revisionsOf(stream)).toEqual([3, 4]);
+      expect((await client.getStreamMetadata(stream)).metadata).toEqual({ truncateBefore: 3 });
+    });
+
+    test('other metadata survives deletion and revival', async () => {
+      const stream = uniqueName('soft-meta');
+      await client.appendToStream(stream, events(1));
+      await client.setStreamMetadata(stream, { maxCount: 5, colour: 'green' });
+      await client.deleteStream(stream);
+      await client.appendToStream(stream, events(1));
+      expect((await client.getStreamMetadata(stream)).metadata).toEqual({ maxCount: 5, colour: 'green', truncateBefore: 1 });
+    });
+
+    test('a tombstone is for good', async () => {
+      const stream = uniqueName('tombstone');
+      await client.appendToStream(stream, events(2));
+      await expect(client.tombstoneStream(stream, { expectedRevision: 'no_stream' })).rejects.toBeInstanceOf(
+        WrongExpectedVersionError,
+      );
+      await client.tombstoneStream(stream, { expectedRevision: 1n });
+      await expect(collect(client.readStream(stream))).rejects.toMatchObject({ type: 'stream-deleted' });
+      await expect(client.appendToStream(stream, events(1))).rejects.toBeInstanceOf(StreamDeletedError);
+      await expect(client.tombstoneStream(stream)).rejects.toBeInstanceOf(StreamDeletedError);
+      await expect(client.appendRecords([{ streamName: stream, record: events(1)[0]! }])).rejects.toBeInstanceOf(
+        StreamTombstonedError,
+      );
+    });
+
+    test('a stream that never was can be tombstoned', async () => {
+      const stream = uniqueName('never');
+      await client.tombstoneStream(stream, { expectedRevision: 'no_stream' });
+      await expect(collect(client.readStream(stream))).rejects.toBeInstanceOf(StreamDeletedError);
+    });
+
+    test('a subscription ends when its stream is tombstoned', async () => {
+      const stream = uniqueName('subscribed-tombstone');
+      await client.appendToStream(stream, events(1));
+      const failed = collect(client.subscribeToStream(stream));
+      failed.catch(() => {});
+      await client.tombstoneStream(stream);
+      await expect(failed).rejects.toBeInstanceOf(StreamDeletedError);
+    });
+  });
+
+  describe('metadata', () => {
+    test('maxCount and truncateBefore hide events from reads and subscriptions', async () => {
+      const stream = uniqueName('limits');
+      await client.appendToStream(stream, events(10));
+      await client.setStreamMetadata(stream, { maxCount: 4 });
+      expect(await revisionsOf(stream)).toEqual([6, 7, 8, 9]);
+      await client.setStreamMetadata(stream, { maxCount: 4, truncateBefore: 8 });
+      expect(await revisionsOf(stream)).toEqual([8, 9]);
+      const backwards = await collect(client.readStream(stream, { direction: BACKWARDS, fromRevision: END }));
+      expect(backwards.map(({ event }) => Number(event!.revision))).toEqual([9, 8]);
+      const seen: number[] = [];
+      for await (const { event } of client.subscribeToStream(stream)) {
+        seen.push(Number(event!.revision));
+        if (seen.length === 2) break;
+      }
+      expect(seen).toEqual([8, 9]);
+    });
+
+    test('maxAge hides what is older', async () => {
+      const stream = uniqueName('age');
+      await client.setStreamMetadata(stream, { maxAge: 1 });
+      await client.appendToStream(stream, events(1));
+      expect(await revisionsOf(stream)).toEqual([0]);
+      await eventually(async () => (await revisionsOf(stream)).length === 0, 3000);
+      await client.appendToStream(stream, events(1));
+      expect(await revisionsOf(stream)).toEqual([1]);
+    });
+
+    test('metadata is written with an expected revision and only its last value counts', async () => {
+      const stream = uniqueName('meta');
+      expect(await client.getStreamMetadata(stream)).toEqual({ streamName: stream });
+      const metadata = (maxCount: number) => jsonEvent({ type: '$metadata', data: { $maxCount: maxCount } });
+      await client.appendToStream(`$$${stream}`, metadata(1), { streamState: 'no_stream' });
+      await expect(client.appendToStream(`$$${stream}`, metadata(2), { streamState: 'no_stream' })).rejects.toBeInstanceOf(
+        WrongExpectedVersionError,
+      );
+      await client.setStreamMetadata(stream, { maxCount: 3, note: '🌳' });
+      expect((await client.getStreamMetadata(stream)).metadata).toEqual({ maxCount: 3, note: '🌳' });
+      expect(await collect(client.readStream(`$$${stream}`))).toHaveLength(1);
+    });
+  });
+
+  describe('reads of all streams', () => {
+    test('filters by type and by stream, with prefixes and with regular expressions', async () => {
+      const name = uniqueName('filter').replaceAll('-', '_');
+      await client.appendToStream(`${name}_a`, [...events(2, `${name}_x`), ...events(1, 'other')]);
+      await client.appendToStream(`${name}_b`, events(3, `${name}_y`));
+      const count = async (filter: Parameters<KurrentDBClient['readAll']>[0]) => (await collect(client.readAll(filter))).length;
+      expect(await count({ filter: streamNameFilter({ prefixes: [`${name}_a`] }) })).toBe(3);
+      expect(await count({ filter: streamNameFilter({ regex: `^${name}_[ab]$` }) })).toBe(6);
+      expect(await count({ filter: eventTypeFilter({ prefixes: [`${name}_`] }) })).toBe(5);
+      expect(await count({ filter: eventTypeFilter({ regex: `^${name}_[y-z]` }), maxCount: 2 })).toBe(2);
+    });
+
+    test('truncation of a stream does not take events from the order of all', async () => {
+      const stream = uniqueName('truncated');
+      await client.appendToStream(stream, events(5));
+      await client.setStreamMetadata(stream, { truncateBefore: 3 });
+      expect(await collect(client.readAll({ filter: streamNameFilter({ prefixes: [stream] }) }))).toHaveLength(5);
+    });
+
+    test('checkpoints come every so many events and when the end is reached', async () => {
+      const prefix = uniqueName('checkpoints');
+      const { position } = await client.appendToStream(`${prefix}-0`, events(1));
+      await client.appendToStream(`${prefix}-1`, events(200));
+      const checkpoints: bigint[] = [];
+      const subscription = client.subscribeToAll({
+        fromPosition: position!,
+        filter: streamNameFilter({
+          prefixes: [prefix],
+          checkpointInterval: 2,
+          checkpointReached: async (_subscription, reached) => void checkpoints.push(reached.commit),
+        }),
+      });
+      let received = 0;
+      await new Promise((resolve, reject) => {
+        subscription.on('data', () => (received += 1)).on('caughtUp', resolve).on('error', reject);
+      });
+      await subscription.unsubscribe();
+      expect(received).toBe(200);
+      expect(checkpoints.length).toBeGreaterThanOrEqual(3);
+      expect(checkpoints).toEqual([...checkpoints].sort((a, b) => Number(a - b)));
+    });
+  });
+
+  describe('links', () => {
+    test('are resolved when asked for', async () => {
+      const [from, to] = [uniqueName('links'), uniqueName('linked')];
+      await client.appendToStream(to, events(4));
+      const link = (text: string) => binaryEvent({ type: '$>', data: Buffer.from(text) });
+      await client.appendToStream(from, [link(`2@${to}`), link(`99@${to}`)]);
+      const [plain] = await collect(client.readStream(from, { maxCount: 1 }));
+      expect(plain!.event!.type).toBe('$>');
+      expect(plain!.link).toBeUndefined();
+      const [resolved, dangling] = await collect(client.readStream(from, { resolveLinkTos: true }));
+      expect([resolved!.event!.streamId, resolved!.event!.revision, resolved!.link!.revision]).toEqual([to, 2n, 0n]);
+      expect([dangling!.event, dangling!.link!.revision]).toEqual([undefined, 1n]);
+    });
+  });
+
+  describe('appends', () => {
+    test('an append that spans several messages is one append', async () => {
+      const stream = uniqueName('parts');
+      const { nextExpectedRevision } = await client.appendToStream(stream, events(500), { batchAppendSize: 1024 });
+      expect(nextExpectedRevision).toBe(499n);
+    });
+
+    test('an append past its deadline writes nothing', async () => {
+      const stream = uniqueName('deadline');
+      await expect(client.appendToStream(stream, events(20_000), { deadline: 1 })).rejects.toBeInstanceOf(
+        DeadlineExceededError,
+      );
+      await expect(collect(client.readStream(stream))).rejects.toBeInstanceOf(StreamNotFoundError);
+    });
+
+    test('the classic append behaves as the batched one', async () => {
+      const credentials = { username: 'admin', password: 'changeit' };
+      const stream = uniqueName('classic');
+      const written = await client.appendToStream(stream, events(2), { credentials, streamState: 'no_stream' });
+      expect(written.nextExpectedRevision).toBe(1n);
+      const refused = client.appendToStream(stream, events(2), { credentials, streamState: 'no_stream' });
+      await expect(refused).rejects.toMatchObject({ expectedState: 'no_stream', actualState: 1n });
+    });
+
+    test('several streams at once, all or nothing', async () => {
+      const [a, b] = [uniqueName('multi-a'), uniqueName('multi-b')];
+      const result = await client.multiStreamAppend([
+        { streamName: a, events: events(2), expectedState: 'no_stream' },
+        { streamName: b, events: events(1), expectedState: 'any' },
+      ]);
+      expect(result.responses).toEqual([
+        { streamName: a, revision: 1n },
+        { streamName: b, revision: 0n },
+      ]);
+      const refused = client.multiStreamAppend([
+        { streamName: b, events: events(1), expectedState: 'any' },
+        { streamName: a, events: events(1), expectedState: 0n },
+      ]);
+      await expect(refused).rejects.toMatchObject({ streamName: a, expectedState: 0n, actualState: 1n });
+      expect([await revisionsOf(a), await revisionsOf(b)]).toEqual([[0, 1], [0]]);
+    });
+
+    test('records of several streams keep their order, and checks guard them', async () => {
+      const [a, b] = [uniqueName('records-a'), uniqueName('records-b')];
+      const record = (streamName: string, metadata?: Record<string, string>) => ({
+        streamName,
+        record: jsonEvent({ type: 'Recorded', data: {}, ...(metadata ? { metadata } : {}) }),
+      });
+      const records = [record(a, { by: 'x' }), record(b), record(a)];
+      const first = await client.appendRecords(records);
+      expect(first.responses).toEqual([
+        { streamName: a, revision: 1n },
+        { streamName: b, revision: 0n },
+      ]);
+      expect(await client.appendRecords(records)).toEqual(first);
+      const [event] = await collect(client.readStream(a));
+      expect(event!.event!.metadata).toMatchObject({ by: 'x', '$schema.name': 'Recorded', '$schema.format': 'Json' });
+      const checks = [
+        { type: STREAM_STATE, streamName: a, expectedState: 1n } as const,
+        { type: STREAM_STATE, streamName: b, expectedState: 5n } as const,
+      ];
+      const refused = client.appendRecords([record(a)], checks);
+      await expect(refused).rejects.toBeInstanceOf(AppendConsistencyViolationError);
+      await expect(refused).rejects.toMatchObject({ violations: [{ checkIndex: 1, streamName: b, actualState: 0n }] });
+      expect(await revisionsOf(a)).toEqual([0, 1]);
+    });
+  });
+});

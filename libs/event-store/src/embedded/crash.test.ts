@@ -1,0 +1,263 @@
+import { spawn } from 'node:child_process';
+import { appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { collect, eventually, newEvents } from '../contract/target.js';
+import {
+  connectEventStore,
+  EventStoreUnavailableError,
+  startEmbeddedEventStore,
+  verifyEmbeddedEventStore,
+  type EmbeddedEventStore,
+  type NewEvent,
+} from '../index.js';
+
+const ENTRY = new URL('../server-main.js', import.meta.url).pathname;
+
+describe('embedded event store when things go wrong', () => {
+  const base = mkdtempSync(join(tmpdir(), 'event-store-crash-'));
+  afterAll(() => rmSync(base, { recursive: true, force: true }));
+
+  test('kill -9 under load loses nothing acknowledged and doubles nothing', async () => {
+    const folder = join(base, 'kill');
+    let server = await startEmbeddedEventStore({ folder });
+    const acknowledged = new Set<string>();
+    for (let round = 0; round < 4; round += 1) {
+      const port = portOf(server);
+      const store = connectEventStore(server);
+      const writers = Array.from({ length: 8 }, (_, id) => writeUntilUnavailable(store, `run-${id}`, acknowledged));
+      await new Promise((resolve) => setTimeout(resolve, 60 + 70 * round));
+      process.kill(server.pid, 'SIGKILL');
+      const unanswered = await Promise.all(writers);
+      await store.close();
+      await eventually(() => !isAlive(server.pid));
+      server = await startEmbeddedEventStore({ folder, port });
+      const again = connectEventStore(server);
+      // An append whose answer was lost is repeated with the same ids: stored once, whether it had happened or not.
+      for (const [id, batch] of unanswered.entries()) {
+        await again.append(`run-${id}`, batch, 'any');
+        for (const event of batch) acknowledged.add(event.id);
+      }
+      const stored = await collect(again.readAll({ streamPrefixes: ['run-'] }));
+      const ids = stored.map(({ id }) => id);
+      expect(new Set(ids).size).toBe(ids.length);
+      expect(new Set(ids)).toEqual(acknowledged);
+      await again.close();
+    }
+    await server.stop();
+    expect(acknowledged.size).toBeGreaterThan(100);
+    expect(verifyEmbeddedEventStore({ folder }).problems).toEqual([]);
+  }, 30_000);
+
+  test('a subscription goes on over a crash without a gap or a repetition', async () => {
+    const folder = join(base, 'subscription');
+    let server = await startEmbeddedEventStore({ folder });
+    const port = portOf(server);
+    const store = connectEventStore(server);
+    const [one, all]: [number[], number[]] = [[], []];
+    const subscription = store.subscribe('run', { after: 'start' });
+    const toAll = store.subscribeAll({ after: 'end', streamPrefixes: ['run'] });
+    const reading = [
+      (async () => {
+        for await (const item of subscription) if (item.kind === 'event') one.push(Number(item.event.revision));
+      })(),
+      (async () => {
+        for await (const item of toAll) if (item.kind === 'event') all.push(Number(item.event.revision));
+      })(),
+    ];
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    for (let round = 0; round < 2; round += 1) {
+      await appendInsistently(store, newEvents(20));
+      process.kill(server.pid, 'SIGKILL');
+      await eventually(() => !isAlive(server.pid));
+      server = await startEmbeddedEventStore({ folder, port });
+      await appendInsistently(store, newEvents(20));
+    }
+    const expected = Array.from({ length: 80 }, (_, index) => index);
+    await eventually(() => one.length >= 80 && all.length >= 80, 10_000);
+    expect(one).toEqual(expected);
+    expect(all).toEqual(expected);
+    await store.close();
+    await Promise.all(reading);
+    await server.stop();
+  }, 30_000);
+
+  test('a torn write at the end of the log costs only what was never acknowledged', async () => {
+    const folder = join(base, 'torn');
+    const server = await startEmbeddedEventStore({ folder });
+    const store = connectEventStore(server);
+    for (let index = 0; index < 20; index += 1) await store.append('run', newEvents(1), 'any');
+    process.kill(server.pid, 'SIGKILL');
+    await store.close();
+    await eventually(() => !isAlive(server.pid));
+    const wal = join(folder, 'events.db-wal');
+    appendFileSync(wal, Buffer.alloc(3000, 0x5a));
+    expect(await countAfterRestart(folder)).toBe(20);
+  });
+
+  test('a log cut in the middle of its last write recovers to the write before', async () => {
+    const folder = join(base, 'cut');
+    const server = await startEmbeddedEventStore({ folder });
+    const store = connectEventStore(server);
+    for (let index = 0; index < 20; index += 1) await store.append('run', newEvents(1), 'any');
+    process.kill(server.pid, 'SIGKILL');
+    await store.close();
+    await eventually(() => !isAlive(server.pid));
+    const wal = join(folder, 'events.db-wal');
+    truncateSync(wal, statSync(wal).size - 1000);
+    expect(await countAfterRestart(folder)).toBe(19);
+    expect(verifyEmbeddedEventStore({ folder }).problems).toEqual([]);
+  });
+
+  test('a full disk refuses the append whole, and the server goes on', async () => {
+    const folder = join(base, 'full');
+    const server = await startEmbeddedEventStore({ folder, maxDatabaseBytes: 1_000_000 });
+    const store = connectEventStore(server);
+    const large = (): NewEvent[] => newEvents(400).map((event) => ({ ...event, data: Buffer.alloc(500, 0x41) }));
+    await store.append('run', large(), 'no_stream');
+    const [refused, small] = await Promise.allSettled([
+      Promise.all([store.append('run', [...large(), ...large(), ...large()], 'any')]),
+      store.append('small', newEvents(1), 'any'),
+    ]);
+    expect(refused).toMatchObject({ status: 'rejected', reason: { code: 'STORE_DISK_FULL' } });
+    expect(small).toMatchObject({ status: 'fulfilled' });
+    expect(await collect(store.read('run'))).toHaveLength(400);
+    expect(await store.append('run', newEvents(1), 399n)).toMatchObject({ revision: 400n });
+    await store.close();
+    await server.stop();
+  });
+
+  test('one server per folder; the lock goes with its holder', async () => {
+    const folder = join(base, 'lock');
+    const server = await startEmbeddedEventStore({ folder });
+    await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+    process.kill(server.pid, 'SIGKILL');
+    await eventually(() => !isAlive(server.pid));
+    const next = await startEmbeddedEventStore({ folder });
+    await next.stop();
+  });
+
+  test('the server ends when its parent is killed', async () => {
+    const folder = join(base, 'orphan');
+    const index = new URL('../index.js', import.meta.url).href;
+    const code = `const { startEmbeddedEventStore } = await import(${JSON.stringify(index)});
+      const { pid } = await startEmbeddedEventStore({ folder: ${JSON.stringify(folder)} });
+      console.log(pid); setInterval(() => {}, 1000);`;
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const pid = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
+    expect(isAlive(pid)).toBe(true);
+    parent.kill('SIGKILL');
+    await eventually(() => !isAlive(pid));
+  });
+
+  test('a stopped server ends what is open and says so', async () => {
+    const folder = join(base, 'stop');
+    const server = await startEmbeddedEventStore({ folder });
+    const store = connectEventStore(server);
+    await store.append('run', newEvents(1), 'any');
+    await server.stop();
+    expect(existsSync(join(folder, 'events.db-wal'))).toBe(false);
+    await expect(store.append('run', newEvents(1), 'any')).rejects.toBeInstanceOf(EventStoreUnavailableError);
+    await expect(collect(store.read('run'))).rejects.toBeInstanceOf(EventStoreUnavailableError);
+    await store.close();
+  });
+
+  test.each([
+    ['no database', 'STORE_CORRUPT', (file: string) => writeFileSync(file, 'not a database'.repeat(500))],
+    [
+      'a newer schema',
+      'STORE_SCHEMA_TOO_NEW',
+      (file: string) => {
+        const database = new Database(file);
+        database.pragma('user_version = 99');
+        database.close();
+      },
+    ],
+  ])('a file that is %s is refused as %s', async (name, code, prepare) => {
+    const folder = join(base, name.replaceAll(' ', '-'));
+    mkdirSync(folder);
+    prepare(join(folder, 'events.db'));
+    await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject({ code });
+  });
+
+  test('a folder that is a file, an address in use', async () => {
+    const file = join(base, 'file');
+    writeFileSync(file, '');
+    await expect(startEmbeddedEventStore({ folder: file })).rejects.toMatchObject({ code: 'STORE_FOLDER_UNUSABLE' });
+    const server = await startEmbeddedEventStore({ folder: join(base, 'first') });
+    await expect(startEmbeddedEventStore({ folder: join(base, 'second'), port: portOf(server) })).rejects.toMatchObject({
+      code: 'STORE_ADDRESS_UNUSABLE',
+    });
+    await server.stop();
+  });
+
+  test('a read-only folder is refused as such', async () => {
+    const folder = join(base, 'read-only');
+    mkdirSync(folder);
+    chmodSync(folder, 0o555);
+    chmodSync(base, 0o755);
+    // root may write anywhere, so it starts the server as somebody else.
+    const identity = process.getuid!() === 0 ? { uid: 65534, gid: 65534 } : {};
+    const child = spawn(process.execPath, [ENTRY, '--folder', folder, '--port', '0'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      ...identity,
+    });
+    const line = String(await new Promise((resolve) => child.stdout.once('data', resolve)));
+    expect(JSON.parse(line)).toMatchObject({ ready: false, code: expect.stringMatching(/^STORE_(READ_ONLY|FOLDER_UNUSABLE)$/) });
+    child.kill();
+  });
+});
+
+/** @returns the batch whose answer never came */
+async function writeUntilUnavailable(
+  store: ReturnType<typeof connectEventStore>,
+  stream: string,
+  acknowledged: Set<string>,
+): Promise<NewEvent[]> {
+  for (;;) {
+    const batch = newEvents(3);
+    try {
+      await store.append(stream, batch, 'any');
+      for (const event of batch) acknowledged.add(event.id);
+    } catch (error) {
+      expect(error).toBeInstanceOf(EventStoreUnavailableError);
+      return batch;
+    }
+  }
+}
+
+async function appendInsistently(store: ReturnType<typeof connectEventStore>, batch: NewEvent[]): Promise<void> {
+  await eventually(async () => {
+    try {
+      await store.append('run', batch, 'any');
+      return true;
+    } catch (error) {
+      expect(error).toBeInstanceOf(EventStoreUnavailableError);
+      return false;
+    }
+  }, 10_000);
+}
+
+async function countAfterRestart(folder: string): Promise<number> {
+  const server = await startEmbeddedEventStore({ folder });
+  const store = connectEventStore(server);
+  const { length } = await collect(store.read('run'));
+  expect(await store.append('run', newEvents(1), BigInt(length - 1))).toMatchObject({ revision: BigInt(length) });
+  await store.close();
+  await server.stop();
+  return length;
+}
+
+function portOf({ connectionString }: EmbeddedEventStore): number {
+  return Number(new URL(connectionString.replace('kurrentdb:', 'http:')).port);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

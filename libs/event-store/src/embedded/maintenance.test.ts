@@ -1,0 +1,89 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { collect, newEvents } from '../contract/target.js';
+import {
+  backupEmbeddedEventStore,
+  connectEventStore,
+  embeddedEventStoreStats,
+  restoreEmbeddedEventStore,
+  startEmbeddedEventStore,
+  verifyEmbeddedEventStore,
+} from '../index.js';
+
+describe('maintenance of the embedded event store', () => {
+  const base = mkdtempSync(join(tmpdir(), 'event-store-maintenance-'));
+  const folder = join(base, 'store');
+  const backup = join(base, 'backups', 'one.db');
+  afterAll(() => rmSync(base, { recursive: true, force: true }));
+
+  test('backs up while events are written, restores, and finds a flipped byte', async () => {
+    const server = await startEmbeddedEventStore({ folder });
+    const store = connectEventStore(server);
+    let isWriting = true;
+    let appended = 0;
+    const writer = (async () => {
+      while (isWriting) {
+        await store.append('run-1', newEvents(5), 'any');
+        appended += 5;
+      }
+    })();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const before = appended;
+    const report = await backupEmbeddedEventStore({ folder, file: backup });
+    expect(report.events).toBeGreaterThanOrEqual(before);
+    expect(report.events % 5).toBe(0);
+    expect(embeddedEventStoreStats({ folder })).toMatchObject({ isOpen: true, streams: 1, schemaVersion: 1 });
+    isWriting = false;
+    await writer;
+    await expect(backupEmbeddedEventStore({ folder, file: backup })).rejects.toMatchObject({ code: 'BACKUP_FILE_EXISTS' });
+    expect(() => restoreEmbeddedEventStore({ file: backup, folder })).toThrow(expect.objectContaining({ code: 'STORE_EXISTS' }));
+    expect(() => restoreEmbeddedEventStore({ file: backup, folder, overwrite: true })).toThrow(
+      expect.objectContaining({ code: 'STORE_LOCKED' }),
+    );
+    await store.close();
+    await server.stop();
+    expect(embeddedEventStoreStats({ folder })).toMatchObject({ isOpen: false, events: appended });
+    const { previousStoreFolder } = restoreEmbeddedEventStore({ file: backup, folder, overwrite: true });
+    expect(previousStoreFolder).toBeDefined();
+    expect(verifyEmbeddedEventStore({ folder })).toMatchObject({ events: report.events, problems: [] });
+    flipByteOf(join(folder, 'events.db'), 7);
+    const [problem] = verifyEmbeddedEventStore({ folder }).problems;
+    expect(problem).toMatchObject({ code: 'EVENT_CORRUPT', stream: 'run-1', revision: 7 });
+    await expectReadToName(folder, 7);
+  });
+
+  test('refuses a damaged backup and leaves the store as it is', async () => {
+    flipByteOf(backup, 3);
+    const target = join(base, 'never');
+    expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(
+      expect.objectContaining({ code: 'BACKUP_DAMAGED' }),
+    );
+    expect(() => embeddedEventStoreStats({ folder: target })).toThrow(expect.objectContaining({ code: 'STORE_NOT_FOUND' }));
+    writeFileSync(backup, 'this is no database, but it is long enough to look at: '.repeat(40));
+    expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(
+      expect.objectContaining({ code: 'STORE_CORRUPT' }),
+    );
+  });
+});
+
+async function expectReadToName(folder: string, revision: number): Promise<void> {
+  const server = await startEmbeddedEventStore({ folder });
+  const store = connectEventStore(server);
+  await expect(collect(store.read('run-1'))).rejects.toMatchObject({
+    code: 'EVENT_CORRUPT',
+    message: expect.stringContaining(`event ${revision} of stream 'run-1'`),
+  });
+  await store.close();
+  await server.stop();
+}
+
+/** In the file of the database, behind the back of everything that would notice. */
+function flipByteOf(file: string, revision: number): void {
+  const database = new Database(file);
+  const data = database.prepare<[number], Buffer>('SELECT data FROM events WHERE revision = ?').pluck().get(revision)!;
+  data[data.length - 2]! ^= 1;
+  database.prepare('UPDATE events SET data = ? WHERE revision = ?').run(data, revision);
+  database.close();
+}

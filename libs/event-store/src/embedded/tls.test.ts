@@ -1,0 +1,87 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AccessDeniedError, KurrentDBClient, persistentSubscriptionToStreamSettingsFromDefaults } from '@kurrent/kurrentdb-client';
+import { AUTHORITY_PEM, CERTIFICATE_PEM, KEY_PEM } from '../contract/certificate.js';
+import { collect, events, newEvents } from '../contract/target.js';
+import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
+
+describe('embedded event store with TLS and users', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'event-store-tls-'));
+  const tls = { certFile: join(folder, 'node.crt'), keyFile: join(folder, 'node.key'), caFile: join(folder, 'ca.crt') };
+  const users = { admin: 'a secret: with @ and /', ops: 'other' };
+  const clients: KurrentDBClient[] = [];
+  let server: EmbeddedEventStore;
+
+  beforeAll(async () => {
+    writeFileSync(tls.certFile, CERTIFICATE_PEM);
+    writeFileSync(tls.keyFile, KEY_PEM);
+    writeFileSync(tls.caFile, AUTHORITY_PEM);
+    server = await startEmbeddedEventStore({ folder: join(folder, 'store'), tls, users });
+  });
+  afterAll(async () => {
+    for (const client of clients) await client.dispose();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function clientAs(login: string): KurrentDBClient {
+    const client = KurrentDBClient.connectionString(server.connectionString.replace(/\/\/[^@]*@/, `//${login}@`));
+    clients.push(client);
+    return client;
+  }
+
+  test('lets the administrator do everything', async () => {
+    const store = connectEventStore(server);
+    await store.append('run-1', newEvents(2), 'no_stream');
+    expect((await collect(store.readAll())).map(({ stream }) => stream)).toContain('$user-admin');
+    await store.close();
+  });
+
+  test('takes the login from the options too', async () => {
+    const open = server.connectionString.replace(/\/\/[^@]*@/, '//');
+    const store = connectEventStore({ connectionString: open, username: 'admin', password: users.admin });
+    await expect(store.ping()).resolves.toBeUndefined();
+    await store.close();
+  });
+
+  test('refuses callers it does not know, on every path', async () => {
+    const client = clientAs('nobody:wrong');
+    await expect(client.appendToStream('run-2', events(1))).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(collect(client.readStream('run-1'))).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(collect(client.readAll())).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(collect(client.subscribeToStream('run-1'))).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(client.deleteStream('run-1')).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(client.listAllPersistentSubscriptions()).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(client.appendRecords([{ streamName: 'run-2', record: events(1)[0]! }])).rejects.toBeInstanceOf(
+      AccessDeniedError,
+    );
+    const store = connectEventStore({ connectionString: server.connectionString, username: 'admin', password: 'wrong' });
+    await expect(store.append('run-2', newEvents(1), 'any')).rejects.toMatchObject({ code: 'EVENT_STORE_ACCESS_DENIED' });
+    await store.close();
+  });
+
+  test('keeps operators to what is theirs', async () => {
+    const admin = clientAs(`admin:${encodeURIComponent(users.admin)}`);
+    const ops = clientAs('ops:other');
+    await ops.appendToStream('run-3', events(1));
+    await expect(collect(ops.readAll())).rejects.toBeInstanceOf(AccessDeniedError);
+    await expect(ops.appendToStream('$system', events(1))).rejects.toBeInstanceOf(AccessDeniedError);
+    await ops.createPersistentSubscriptionToStream('run-3', 'group', persistentSubscriptionToStreamSettingsFromDefaults());
+    await admin.setStreamMetadata('run-3', { acl: { readRoles: ['$admins'], writeRoles: ['ops'] } });
+    await expect(collect(ops.readStream('run-3'))).rejects.toBeInstanceOf(AccessDeniedError);
+    await ops.appendToStream('run-3', events(1));
+    await admin.setStreamMetadata('run-3', { acl: { readRoles: '$all' as never, writeRoles: ['somebody'] } });
+    expect(await collect(ops.readStream('run-3'))).toHaveLength(2);
+    await expect(ops.appendToStream('run-3', events(1))).rejects.toBeInstanceOf(AccessDeniedError);
+  });
+
+  test('keeps no password in the clear', async () => {
+    const store = connectEventStore(server);
+    const [user] = await collect(store.read('$user-admin'));
+    const text = Buffer.from(user!.data).toString();
+    expect(text).toContain('"hash"');
+    expect(text).not.toContain(users.admin);
+    await store.close();
+  });
+});
