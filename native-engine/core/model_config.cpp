@@ -1,7 +1,7 @@
 #include "espalier/model_config.h"
 
-#include <algorithm>
 #include <array>
+#include <set>
 
 #include "json_reader.h"
 #include "layer_shapes.h"
@@ -124,15 +124,17 @@ bool layers_slide(const JsonObject& config, const ModelConfig& model) {
     }
     return first == 0;
   }
-  if (!types->is_array() || types->empty() || !std::all_of(types->begin(), types->end(), [](const Json& t) {
-        return t == "full_attention" || t == "sliding_attention";
-      })) {
-    config.fail("layer_types", "must be an array of full_attention or sliding_attention");
+  std::set<std::string> kinds;
+  for (const Json& type : *types) kinds.insert(type.is_string() ? type.get<std::string>() : json_excerpt(type));
+  for (const std::string& kind : kinds) {
+    if (!types->is_array() || (kind != "full_attention" && kind != "sliding_attention")) {
+      config.fail("layer_types", "holds " + kind + ": it must be an array of full_attention or sliding_attention");
+    }
   }
-  if (std::any_of(types->begin(), types->end(), [&](const Json& t) { return t != types->front(); })) {
+  if (kinds.size() != 1) {
     unsupported("config.layer_types", "mixes kinds: a sliding window in only a part of the layers is not supported");
   }
-  return types->front() == "sliding_attention";
+  return kinds.contains("sliding_attention");
 }
 
 int64_t read_sliding_window(const JsonObject& config, const ModelConfig& model) {

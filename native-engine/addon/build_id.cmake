@@ -1,0 +1,12 @@
+# Writes HEADER with ESPALIER_BUILD_ID, only where it changed.
+file(GLOB_RECURSE files RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/core/* ${ENGINE_DIR}/backends/* ${ENGINE_DIR}/addon/*)
+list(APPEND files CMakeLists.txt)
+list(SORT files)
+set(all "")
+foreach(file IN LISTS files)
+  file(SHA256 ${ENGINE_DIR}/${file} digest)
+  string(APPEND all "${file} ${digest}\n")
+endforeach()
+string(SHA256 digest "${all}")
+string(SUBSTRING ${digest} 0 12 short)
+file(CONFIGURE OUTPUT ${HEADER} CONTENT "#pragma once\n#define ESPALIER_BUILD_ID \"sources ${short}, ${TOOLS}\"\n" @ONLY)

@@ -1,0 +1,97 @@
+#include "options.h"
+
+#include <cstring>
+
+namespace espalier::addon {
+namespace {
+
+constexpr int64_t kThreadsMax = 1024;
+
+ComputeDType read_compute_dtype(const JsObject& options) {
+  const std::string name = options.string("computeDtype");
+  if (name == "f32") return ComputeDType::kF32;
+  if (name == "bf16") return ComputeDType::kBF16;
+  options.fail("computeDtype", "\"f32\" or \"bf16\"");
+}
+
+}  // namespace
+
+LoraSpec read_lora(const JsObject& lora) {
+  LoraSpec out;
+  out.rank = lora.integer("rank", 1, 1024);
+  out.alpha = lora.number("alpha");
+  if (out.alpha <= 0) lora.fail("alpha", "above 0");
+  out.targets.fill(false);
+  for (const std::string& target : lora.strings("targets")) {
+    size_t p = 0;
+    while (p < kProjectionCount && target != std::strrchr(kProjectionNames[p], '.') + 1) ++p;
+    if (p == kProjectionCount) lora.fail("targets", "of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
+    out.targets[p] = true;
+  }
+  return out;
+}
+
+TrainerOptions read_trainer_options(const JsObject& options) {
+  TrainerOptions out;
+  out.dtype = read_compute_dtype(options);
+  out.batch_size = options.integer("batchSize", 1, 65536);
+  out.sequence_length = options.integer("sequenceLength", 2, 1 << 24);
+  out.threads = static_cast<int>(options.integer("threads", 0, kThreadsMax));
+  out.exact_sparse = options.boolean("exactSparse");
+  out.checkpoint_activations = options.boolean("checkpointActivations");
+  out.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
+  out.backend = options.string("backend");
+  return out;
+}
+
+SegmentPlan read_segment_plan(const JsObject& options) {
+  SegmentPlan out;
+  out.seed = options.unsigned64("seed");
+  const JsObject losses = options.object("losses");
+  out.losses = {losses.number("layer"), losses.number("kl"), losses.number("lm"), losses.number("temperature")};
+  if (out.losses.temperature <= 0) losses.fail("temperature", "above 0");
+  out.mask_learning_rate = options.number("maskLearningRate");
+  out.lambda_learning_rate = options.number("lambdaLearningRate");
+  out.gradient_clip_norm = options.number("gradientClipNorm");
+  out.train_masks = options.boolean("trainMasks");
+  out.lora_learning_rate = options.numbers("loraLearningRate");
+  out.scheduled_sparsity = options.numbers("scheduledSparsity");
+  if (out.scheduled_sparsity.size() != out.lora_learning_rate.size()) {
+    options.fail("scheduledSparsity", "as long as loraLearningRate: one value for each step");
+  }
+  out.stop_at_expected_sparsity = options.optional_number("stopAtExpectedSparsity");
+  return out;
+}
+
+EvaluateOptions read_evaluate_options(const JsObject& options) {
+  EvaluateOptions out;
+  out.ids = options.words("ids");
+  out.window = options.integer("window", 2, 1 << 24);
+  out.dtype = read_compute_dtype(options);
+  out.threads = static_cast<int>(options.integer("threads", 0, kThreadsMax));
+  out.intact = options.boolean("intact");
+  if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
+  return out;
+}
+
+ExportRequest read_export_request(const JsObject& options) {
+  ExportRequest out;
+  const std::string form = options.string("form");
+  if (form != "masked" && form != "compacted") options.fail("form", "\"masked\" or \"compacted\"");
+  out.form = form == "masked" ? ExportForm::kMasked : ExportForm::kCompacted;
+  const std::string dtype = options.string("dtype");
+  if (dtype == "f32") {
+    out.dtype = ExportDType::kF32;
+  } else if (dtype == "bf16") {
+    out.dtype = ExportDType::kBF16;
+  } else if (dtype == "f16") {
+    out.dtype = ExportDType::kF16;
+  } else if (dtype != "source") {
+    options.fail("dtype", "\"f32\", \"bf16\", \"f16\" or \"source\"");
+  }
+  out.out_folder = options.string("outFolder");
+  out.model_card = options.string("modelCard");
+  return out;
+}
+
+}  // namespace espalier::addon

@@ -1,0 +1,14 @@
+// Options of the core, read from JavaScript objects in the shapes that native.ts declares.
+#pragma once
+#include "js_reader.h"
+#include "session_core.h"
+
+namespace espalier::addon {
+
+LoraSpec read_lora(const JsObject& lora);
+TrainerOptions read_trainer_options(const JsObject& options);
+SegmentPlan read_segment_plan(const JsObject& options);
+EvaluateOptions read_evaluate_options(const JsObject& options);
+ExportRequest read_export_request(const JsObject& options);
+
+}  // namespace espalier::addon

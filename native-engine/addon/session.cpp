@@ -1,0 +1,182 @@
+#include "session.h"
+
+#include <utility>
+
+#include "espalier/error.h"
+#include "js_error.h"
+#include "js_reader.h"
+#include "options.h"
+#include "to_js.h"
+
+namespace espalier::addon {
+namespace {
+
+// Turns a result of the core into what the job leaves behind.
+template <typename Result>
+MakeValue value_of(Result result) {
+  return [result = std::move(result)](Napi::Env env) { return to_js(env, result); };
+}
+
+MakeValue nothing() {
+  return [](Napi::Env env) { return env.Undefined(); };
+}
+
+MakeValue number_of(double number) {
+  return [number](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, number); };
+}
+
+}  // namespace
+
+Napi::Function Session::define(Napi::Env env) {
+  return DefineClass(env, "Session",
+                     {InstanceMethod<&Session::load>("load"), InstanceMethod<&Session::plan_memory>("planMemory"),
+                      InstanceMethod<&Session::open>("open"), InstanceMethod<&Session::release>("release"),
+                      InstanceMethod<&Session::set_data>("setData"), InstanceMethod<&Session::initialise>("initialise"),
+                      InstanceMethod<&Session::import_state>("importState"), InstanceMethod<&Session::export_state>("exportState"),
+                      InstanceMethod<&Session::summary>("summary"), InstanceMethod<&Session::load_teacher>("loadTeacher"),
+                      InstanceMethod<&Session::train>("train"), InstanceMethod<&Session::evaluate>("evaluate"),
+                      InstanceMethod<&Session::export_model>("exportModel"), InstanceMethod<&Session::cancel>("cancel")});
+}
+
+Napi::Value Session::start(const Info& info, Job job) {
+  Napi::Function on_reports;
+  if (info.Length() > 1 && !info[1].IsUndefined() && !info[1].IsNull()) {
+    if (!info[1].IsFunction()) throw Error(ErrorCode::kInvalidArgument, "onReports", "onReports must be a function");
+    on_reports = info[1].As<Napi::Function>();
+  }
+  return thread_.start(info.Env(), info.This().As<Napi::Object>(), on_reports, std::move(job));
+}
+
+Napi::Value Session::load(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const std::string folder = JsObject(info[0], "").string("folder");
+    return start(info, [core = core_, folder](JobContext&) { return value_of(describe_model(core->load(folder))); });
+  });
+}
+
+Napi::Value Session::plan_memory(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const JsObject options(info[0], "");
+    const LoraSpec lora = read_lora(options.object("lora"));
+    const TrainerOptions trainer = read_trainer_options(options);
+    return start(info, [folder = options.string("folder"), lora, trainer](JobContext&) {
+      return value_of(plan_session_memory(load_model(folder)->config(), lora, trainer));
+    });
+  });
+}
+
+Napi::Value Session::open(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const JsObject options(info[0], "");
+    return start(info, [core = core_, lora = read_lora(options.object("lora")), trainer = read_trainer_options(options)](JobContext&) {
+      core->open(lora, trainer);
+      return nothing();
+    });
+  });
+}
+
+Napi::Value Session::release(const Info& info) {
+  return guarded(info.Env(), [&] {
+    return start(info, [core = core_](JobContext&) {
+      core->close();
+      return nothing();
+    });
+  });
+}
+
+Napi::Value Session::set_data(const Info& info) {
+  return guarded(info.Env(), [&] {
+    // shared_ptr: std::function copies what it holds, and this may be gigabytes
+    const auto ids = std::make_shared<std::vector<uint32_t>>(JsObject(info[0], "").words("ids"));
+    return start(info, [core = core_, ids](JobContext&) { return number_of(static_cast<double>(core->set_data(std::move(*ids)))); });
+  });
+}
+
+Napi::Value Session::initialise(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const uint64_t seed = JsObject(info[0], "").unsigned64("seed");
+    return start(info, [core = core_, seed](JobContext&) {
+      core->initialise(seed);
+      return value_of(core->summary());
+    });
+  });
+}
+
+Napi::Value Session::import_state(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const auto bytes = std::make_shared<std::vector<uint8_t>>(JsObject(info[0], "").bytes("bytes"));
+    return start(info, [core = core_, bytes](JobContext&) {
+      core->import_state(*bytes);
+      return value_of(core->summary());
+    });
+  });
+}
+
+Napi::Value Session::export_state(const Info& info) {
+  return guarded(info.Env(), [&] {
+    return start(info, [core = core_](JobContext&) -> MakeValue {
+      const auto bytes = std::make_shared<std::vector<uint8_t>>(core->export_state());
+      return [bytes, digest = sha256_hex(*bytes)](Napi::Env env) -> Napi::Value {
+        Napi::Object out = Napi::Object::New(env);
+        out.Set("digest", Napi::String::New(env, digest));
+        out.Set("bytes", to_js_bytes(env, std::move(*bytes)));
+        return out;
+      };
+    });
+  });
+}
+
+Napi::Value Session::summary(const Info& info) {
+  return guarded(info.Env(), [&] { return start(info, [core = core_](JobContext&) { return value_of(core->summary()); }); });
+}
+
+Napi::Value Session::load_teacher(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const JsObject options(info[0], "");
+    const auto bytes = std::make_shared<std::vector<uint8_t>>(options.bytes("bytes"));
+    return start(info, [core = core_, digest = options.string("digest"), bytes](JobContext&) {
+      core->load_teacher(digest, *bytes);
+      return nothing();
+    });
+  });
+}
+
+Napi::Value Session::train(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const JsObject options(info[0], "");
+    const auto plan = std::make_shared<const SegmentPlan>(read_segment_plan(options));
+    const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
+    const std::string teacher = options.has("teacherDigest") ? options.string("teacherDigest") : "";
+    return start(info, [core = core_, plan, first_step, teacher](JobContext& context) {
+      const auto on_step = [&](const StepReport& report) { context.report(value_of(report)); };
+      return value_of(core->train(*plan, first_step, teacher, on_step, context.cancelled()));
+    });
+  });
+}
+
+Napi::Value Session::evaluate(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const auto options = std::make_shared<const EvaluateOptions>(read_evaluate_options(JsObject(info[0], "")));
+    return start(info, [core = core_, options](JobContext& context) {
+      const auto on_progress = [&](double share) { context.report(number_of(share)); };
+      return value_of(core->evaluate(*options, on_progress, context.cancelled()));
+    });
+  });
+}
+
+Napi::Value Session::export_model(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const ExportRequest request = read_export_request(JsObject(info[0], ""));
+    return start(info, [core = core_, request](JobContext& context) {
+      const auto on_progress = [&](double share) { context.report(number_of(share)); };
+      return value_of(core->export_to(request, on_progress, context.cancelled()));
+    });
+  });
+}
+
+Napi::Value Session::cancel(const Info& info) {
+  thread_.cancel();
+  return info.Env().Undefined();
+}
+
+}  // namespace espalier::addon

@@ -1,0 +1,42 @@
+// The JavaScript class `Session`: one model, one trainable state, one thread. Every method that works returns a promise
+// and refuses with ENGINE_BUSY while an earlier one runs.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "job_thread.h"
+#include "session_core.h"
+
+namespace espalier::addon {
+
+class Session : public Napi::ObjectWrap<Session> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit Session(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Session>(info), core_(std::make_shared<SessionCore>()) {}
+
+ private:
+  using Info = Napi::CallbackInfo;
+  Napi::Value load(const Info& info);
+  Napi::Value plan_memory(const Info& info);
+  Napi::Value open(const Info& info);
+  Napi::Value release(const Info& info);
+  Napi::Value set_data(const Info& info);
+  Napi::Value initialise(const Info& info);
+  Napi::Value import_state(const Info& info);
+  Napi::Value export_state(const Info& info);
+  Napi::Value summary(const Info& info);
+  Napi::Value load_teacher(const Info& info);
+  Napi::Value train(const Info& info);
+  Napi::Value evaluate(const Info& info);
+  Napi::Value export_model(const Info& info);
+  Napi::Value cancel(const Info& info);
+
+  // The second argument of `info`, when it is a function, gets the job's reports.
+  Napi::Value start(const Info& info, Job job);
+
+  std::shared_ptr<SessionCore> core_;  // jobs hold it too
+  JobThread thread_;
+};
+
+}  // namespace espalier::addon

@@ -1,0 +1,173 @@
+#include "session_core.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "espalier/error.h"
+#include "js_error.h"
+#include "masks_digest.h"
+#include "weights_digest.h"
+
+namespace espalier::addon {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+ModelDescription describe_model(const ModelWeights& model) {
+  ModelDescription out;
+  out.config = model.config();
+  out.weight_bytes = model.bytes();
+  out.digest = model.digest();
+  out.dtype = dtype_name(model.embedding().dtype);
+  for_each_tensor(model, [&](const std::string&, const WeightView& view) {
+    out.parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
+  });
+  for (int64_t l = 0; l < out.config.layer_count; ++l) {
+    for (const WeightView& view : model.layer(l).proj) {
+      out.body_parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
+    }
+  }
+  return out;
+}
+
+MemoryPlan plan_session_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options) {
+  MemoryPlan plan = plan_memory(config, lora, options);
+  const uint64_t kept = kTeachersKept * (plan.lora + plan.optimizer);
+  plan.teachers += kept;
+  plan.total += kept;
+  return plan;
+}
+
+const ModelWeights& SessionCore::load(const std::string& folder) {
+  close();
+  model_ = load_model(folder);
+  folder_ = folder;
+  return *model_;
+}
+
+void SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
+  if (!model_) throw AddonError("SESSION_NOT_FOUND", "no model is loaded in this session");
+  teachers_.clear();
+  teacher_in_use_.clear();
+  trainer_.reset();  // before the new one asks for its memory
+  trainer_ = Trainer::create(model_, lora, options);
+  sequence_length_ = options.sequence_length;
+}
+
+void SessionCore::close() {
+  teachers_.clear();
+  teacher_in_use_.clear();
+  trainer_.reset();
+  model_.reset();
+}
+
+Trainer& SessionCore::trainer() const {
+  if (!trainer_) throw AddonError("SESSION_NOT_FOUND", "this session is not open");
+  return *trainer_;
+}
+
+int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
+  if (static_cast<int64_t>(ids.size()) < (trainer_ ? sequence_length_ : 0)) {
+    throw Error(ErrorCode::kInvalidArgument, "ids", "the data holds " + std::to_string(ids.size()) +
+                                                        " tokens: fewer than one row of " + std::to_string(sequence_length_));
+  }
+  auto data = std::make_shared<TokenData>();
+  data->ids = std::move(ids);
+  const auto count = static_cast<int64_t>(data->ids.size());
+  trainer().set_data(std::move(data));
+  return count / sequence_length_;
+}
+
+void SessionCore::initialise(uint64_t seed) { trainer().state().initialise(seed); }
+
+void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+  TrainState& state = trainer().state();
+  state = TrainState::deserialize(bytes, model_->config(), state.lora());
+}
+
+std::vector<uint8_t> SessionCore::export_state() const { return trainer().state().serialize(); }
+
+StateSummary SessionCore::summary() const {
+  const TrainState& state = trainer().state();
+  StateSummary out;
+  out.step = state.step;
+  out.digest = state.digest();
+  out.sparsity = hard_sparsity(model_->config(), state);
+  out.masks_digest = masks_digest(model_->config(), deterministic_masks(model_->config(), state));
+  return out;
+}
+
+bool SessionCore::has_teacher(const std::string& digest) const {
+  return digest == teacher_in_use_ ||
+         std::any_of(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
+}
+
+void SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
+  const LoraSpec lora = trainer().state().lora();
+  if (has_teacher(digest)) return;
+  const std::string found = sha256_hex(bytes);
+  if (found != digest) {
+    throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
+  }
+  teachers_.push_front({digest, TrainState::deserialize(bytes, model_->config(), lora)});
+  if (teachers_.size() > kTeachersKept) teachers_.pop_back();
+}
+
+void SessionCore::use_teacher(const std::string& digest) {
+  if (digest == teacher_in_use_) return;
+  if (digest.empty()) {
+    trainer().use_intact_teacher();
+  } else {
+    const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
+    if (at == teachers_.end()) throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
+    teachers_.splice(teachers_.begin(), teachers_, at);
+    trainer().use_teacher(at->state);
+  }
+  teacher_in_use_ = digest;
+}
+
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest,
+                                 const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t step = trainer().state().step;
+  if (first_step != step) {
+    throw Error(ErrorCode::kInvalidArgument, "first_step", "first_step is " + std::to_string(first_step) +
+                                                               ", but the state is at step " + std::to_string(step));
+  }
+  use_teacher(teacher_digest);
+  SegmentResult out;
+  bool reached = false;
+  out.steps_done = trainer().run_segment(
+      plan,
+      [&](const StepReport& report) {
+        reached = plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity;
+        on_step(report);
+      },
+      cancel);
+  out.cancelled = cancel.load() && !reached && out.steps_done < static_cast<int64_t>(plan.lora_learning_rate.size());
+  out.state = summary();
+  out.seconds = seconds_since(start);
+  return out;
+}
+
+EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
+                                       const std::atomic<bool>& cancel) {
+  const bool other = !options.model_folder.empty();
+  if (!other && !model_) throw AddonError("SESSION_NOT_FOUND", "this session has no model: open it, or name a model folder");
+  const auto model = other ? load_model(options.model_folder) : model_;
+  const TrainState* state = other || options.intact ? nullptr : &trainer().state();
+  return espalier::evaluate(model, state, options.ids, options.window, options.dtype, options.threads, on_progress, cancel);
+}
+
+ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,
+                                    const std::atomic<bool>& cancel) {
+  const TrainState& state = trainer().state();
+  request.source_folder = folder_;
+  return export_model(*model_, &state, deterministic_masks(model_->config(), state), request, on_progress, cancel);
+}
+
+}  // namespace espalier::addon

@@ -1,0 +1,90 @@
+// What a session holds: the base model, the trainer, the teachers seen last. Plain C++; used by one thread at a time.
+#pragma once
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "espalier/export.h"
+#include "espalier/trainer.h"
+
+namespace espalier::addon {
+
+constexpr size_t kTeachersKept = 2;  // parsed snapshots beside the one in use; each is as large as a state
+
+struct ModelDescription {
+  ModelConfig config;
+  uint64_t parameter_count = 0;  // tied ones once
+  uint64_t body_parameter_count = 0;  // of all projections: what sparsity is a share of
+  uint64_t weight_bytes = 0;
+  std::string digest;
+  std::string dtype;  // of the embedding: "F32", "F16", "BF16"
+};
+
+struct StateSummary {
+  int64_t step = 0;
+  std::string digest;
+  HardSparsity sparsity;
+  std::string masks_digest;
+};
+
+struct SegmentResult {
+  StateSummary state;
+  int64_t steps_done = 0;
+  bool cancelled = false;
+  double seconds = 0;
+};
+
+struct EvaluateOptions {
+  std::vector<uint32_t> ids;
+  int64_t window = 256;
+  ComputeDType dtype = ComputeDType::kF32;
+  int threads = 0;
+  bool intact = false;
+  std::string model_folder;  // another model than the session's; its own weights, no masks
+};
+
+ModelDescription describe_model(const ModelWeights& model);
+MemoryPlan plan_session_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
+
+class SessionCore {
+ public:
+  const ModelWeights& load(const std::string& folder);
+  void open(const LoraSpec& lora, const TrainerOptions& options);  // after load
+  void close();
+
+  int64_t set_data(std::vector<uint32_t> ids);  // returns the number of rows
+  void initialise(uint64_t seed);
+  void import_state(const std::vector<uint8_t>& bytes);
+  std::vector<uint8_t> export_state() const;
+  StateSummary summary() const;
+
+  // `digest` must be that of the bytes.
+  void load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
+  bool has_teacher(const std::string& digest) const;
+
+  // `teacher_digest` empty: the intact model.
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest,
+                      const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
+  EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
+                            const std::atomic<bool>& cancel);
+  ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
+
+ private:
+  struct Teacher {
+    std::string digest;
+    TrainState state;
+  };
+  Trainer& trainer() const;
+  void use_teacher(const std::string& digest);
+
+  std::string folder_;
+  std::shared_ptr<const ModelWeights> model_;
+  std::unique_ptr<Trainer> trainer_;
+  int64_t sequence_length_ = 0;
+  std::list<Teacher> teachers_;  // the one used last in front
+  std::string teacher_in_use_;   // empty: intact
+};
+
+}  // namespace espalier::addon

@@ -1,0 +1,158 @@
+#include "to_js.h"
+
+#include <cmath>
+#include <memory>
+
+namespace espalier::addon {
+namespace {
+
+class ObjectBuilder {
+ public:
+  explicit ObjectBuilder(Napi::Env env) : env_(env), object_(Napi::Object::New(env)) {}
+  ObjectBuilder& number(const char* key, double value) { return set(key, Napi::Number::New(env_, value)); }
+  ObjectBuilder& count(const char* key, int64_t value) { return number(key, static_cast<double>(value)); }
+  ObjectBuilder& bytes(const char* key, uint64_t value) { return number(key, static_cast<double>(value)); }
+  ObjectBuilder& text(const char* key, const std::string& value) { return set(key, Napi::String::New(env_, value)); }
+  ObjectBuilder& flag(const char* key, bool value) { return set(key, Napi::Boolean::New(env_, value)); }
+  // A loss that has no part in a step is NaN in the core and null here.
+  ObjectBuilder& loss(const char* key, double value) {
+    return std::isnan(value) ? set(key, env_.Null()) : number(key, value);
+  }
+  ObjectBuilder& set(const char* key, const Napi::Value& value) {
+    object_.Set(key, value);
+    return *this;
+  }
+  Napi::Object done() const { return object_; }
+
+ private:
+  Napi::Env env_;
+  Napi::Object object_;
+};
+
+Napi::Array widths(Napi::Env env, const std::vector<LayerShape>& layers) {
+  Napi::Array out = Napi::Array::New(env, layers.size());
+  for (uint32_t i = 0; i < layers.size(); ++i) {
+    const LayerShape& l = layers[i];
+    out.Set(i, ObjectBuilder(env).count("heads", l.heads).count("kvHeads", l.kv_heads).count("intermediate", l.intermediate).done());
+  }
+  return out;
+}
+
+}  // namespace
+
+Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
+  const ModelConfig& c = m.config;
+  return ObjectBuilder(env)
+      .text("architecture", c.architecture)
+      .count("hiddenSize", c.hidden_size)
+      .count("layerCount", c.layer_count)
+      .count("headCount", c.head_count)
+      .count("kvHeadCount", c.kv_head_count)
+      .count("headDim", c.head_dim)
+      .count("intermediateSize", c.intermediate_size)
+      .count("vocabSize", c.vocab_size)
+      .count("maxPositions", c.max_positions)
+      .count("bosTokenId", c.bos_token_id)
+      .flag("tiedEmbeddings", c.tied_embeddings)
+      .bytes("parameterCount", m.parameter_count)
+      .bytes("prunableParameterCount", m.body_parameter_count)
+      .bytes("weightBytes", m.weight_bytes)
+      .text("weightsDigest", m.digest)
+      .text("dtype", m.dtype == "F32" ? "f32" : m.dtype == "F16" ? "f16" : "bf16")
+      .set("layers", widths(env, c.layers))
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
+  return ObjectBuilder(env)
+      .bytes("weightsBytes", plan.weights)
+      .bytes("loraBytes", plan.lora)
+      .bytes("optimizerBytes", plan.optimizer)
+      .bytes("activationsBytes", plan.activations)
+      .bytes("teachersBytes", plan.teachers)
+      .bytes("scratchBytes", plan.scratch)
+      .bytes("totalBytes", plan.total)
+      .bytes("availableBytes", plan.available)
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const StateSummary& state) {
+  const HardSparsity& s = state.sparsity;
+  Napi::Array open = Napi::Array::New(env, s.heads_open.size());
+  for (uint32_t l = 0; l < s.heads_open.size(); ++l) {
+    open.Set(l, ObjectBuilder(env).count("heads", s.heads_open[l]).count("intermediate", s.units_open[l]).done());
+  }
+  return ObjectBuilder(env)
+      .count("step", state.step)
+      .text("digest", state.digest)
+      .number("expectedSparsity", s.expected_sparsity)
+      .number("hardSparsity", s.sparsity)
+      .set("open", open)
+      .count("hiddenOpen", s.hidden_open)
+      .text("masksDigest", state.masks_digest)
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const StepReport& r) {
+  return ObjectBuilder(env)
+      .count("step", r.step)
+      .number("loss", r.loss)
+      .loss("layerLoss", r.layer_loss)
+      .loss("klLoss", r.kl_loss)
+      .loss("lmLoss", r.lm_loss)
+      .number("lagrangian", r.lagrangian)
+      .number("scheduledSparsity", r.scheduled_sparsity)
+      .number("expectedSparsity", r.expected_sparsity)
+      .number("gradientNorm", r.gradient_norm)
+      .number("lambda1", r.lambda1)
+      .number("lambda2", r.lambda2)
+      .number("seconds", r.seconds)
+      .count("openHeads", r.open_heads)
+      .count("openUnits", r.open_units)
+      .count("openHidden", r.open_hidden)
+      .flag("skipped", r.skipped)
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
+  return ObjectBuilder(env)
+      .set("state", to_js(env, result.state))
+      .count("stepsDone", result.steps_done)
+      .flag("stopped", result.cancelled)
+      .number("seconds", result.seconds)
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const EvaluationResult& result) {
+  return ObjectBuilder(env)
+      .number("negativeLogLikelihood", result.negative_log_likelihood)
+      .number("perplexity", result.perplexity)
+      .count("predictions", result.predictions)
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const ExportResult& result) {
+  Napi::Array files = Napi::Array::New(env, result.files.size());
+  for (uint32_t i = 0; i < result.files.size(); ++i) {
+    const ExportedFile& f = result.files[i];
+    files.Set(i, ObjectBuilder(env).text("name", f.name).bytes("sizeBytes", f.size_bytes).text("sha256", f.sha256).done());
+  }
+  return ObjectBuilder(env)
+      .set("files", files)
+      .bytes("parameterCount", result.parameter_count)
+      .bytes("totalBytes", result.total_bytes)
+      .count("hiddenSize", result.config.hidden_size)
+      .set("layers", widths(env, result.config.layers))
+      .done();
+}
+
+Napi::Value to_js_bytes(Napi::Env env, std::vector<uint8_t> bytes) {
+  auto owned = std::make_unique<std::vector<uint8_t>>(std::move(bytes));
+  std::vector<uint8_t>* raw = owned.get();
+  const auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
+      env, raw->data(), raw->size(), [](Napi::Env, uint8_t*, std::vector<uint8_t>* hint) { delete hint; }, raw);
+  owned.release();
+  return buffer;
+}
+
+}  // namespace espalier::addon

@@ -1,0 +1,19 @@
+// Results of the core as JavaScript objects, in the shapes that native.ts declares.
+#pragma once
+#include <napi.h>
+
+#include "session_core.h"
+
+namespace espalier::addon {
+
+Napi::Value to_js(Napi::Env env, const ModelDescription& model);
+Napi::Value to_js(Napi::Env env, const MemoryPlan& plan);
+Napi::Value to_js(Napi::Env env, const StateSummary& state);
+Napi::Value to_js(Napi::Env env, const StepReport& report);
+Napi::Value to_js(Napi::Env env, const SegmentResult& result);
+Napi::Value to_js(Napi::Env env, const EvaluationResult& result);
+Napi::Value to_js(Napi::Env env, const ExportResult& result);
+// Hands the vector's memory over without a copy where the runtime allows it.
+Napi::Value to_js_bytes(Napi::Env env, std::vector<uint8_t> bytes);
+
+}  // namespace espalier::addon

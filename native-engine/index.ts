@@ -1,0 +1,231 @@
+// The native engine for TypeScript: defaults, one error class, promises, and sessions that close safely.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type {
+  EvaluateOptions, EvaluationResult, ExportedModel, ExportOptions, LoraOptions, MemoryPlan, ModelDescription, NativeAddon,
+  NativeSession, SegmentOptions, SegmentResult, StateSummary, StepReport, TrainerOptions,
+} from './native.js';
+
+export type {
+  ComputeDtype, EvaluateOptions, EvaluationResult, ExportedModel, ExportOptions, LayerWidth, LoraOptions, MemoryPlan,
+  ModelDescription, Projection, SegmentOptions, SegmentResult, StateSummary, StepReport, TrainerOptions,
+} from './native.js';
+
+/** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+  constructor(readonly code: string, readonly field: string, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+  }
+}
+
+export interface EngineDescription {
+  build: string;
+  backends: string[];
+  device: string;
+  instructionSet: string;
+  threads: number;
+  memoryAvailableBytes: number;
+  peakResidentBytes: number;
+}
+
+export interface SessionOptions extends Partial<TrainerOptions> {
+  modelFolder: string;
+  /** When set, the model must have it. */
+  weightsDigest?: string | undefined;
+  lora?: Partial<LoraOptions>;
+}
+
+const trainerDefaults: TrainerOptions = {
+  computeDtype: 'bf16', batchSize: 8, sequenceLength: 128, threads: 0, exactSparse: true, checkpointActivations: false,
+  memoryLimitBytes: 0, backend: 'cpu',
+};
+const loraDefaults: LoraOptions = {
+  rank: 8, alpha: 8, targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+};
+const evaluateDefaults = { window: 256, computeDtype: 'f32', threads: 0, intact: false } as const;
+const exportDefaults = { dtype: 'source', modelCard: '' } as const;
+
+let loaded: NativeAddon | undefined;
+
+function addon(): NativeAddon {
+  if (loaded) return loaded;
+  const path = process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
+  if (!existsSync(path)) throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
+  loaded = createRequire(import.meta.url)(path) as NativeAddon;
+  return loaded;
+}
+
+export function describeEngine(): EngineDescription {
+  const { backendFingerprint, ...rest } = addon().describe();
+  const [, instructionSet = 'unknown', threads = '0'] = /^\S+ (\S+) threads (\d+)/.exec(backendFingerprint) ?? [];
+  return { ...rest, instructionSet, threads: Number(threads) };
+}
+
+/** Equal fingerprints give equal bits. */
+export function numericsFingerprint(options: Partial<TrainerOptions> = {}): string {
+  return mapped(() => addon().numericsFingerprint(trainerOptions(options)));
+}
+
+export function inspectModel(folder: string): Promise<ModelDescription> {
+  return withSession((session) => session.load({ folder }));
+}
+
+export function planMemory(options: SessionOptions): Promise<MemoryPlan> {
+  return withSession((session) => session.planMemory({ ...trainerOptions(options), folder: options.modelFolder, lora: loraOptions(options.lora) }));
+}
+
+/** Perplexity of a model folder as it is. */
+export function evaluateModel(
+  modelFolder: string, options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {},
+): Promise<EvaluationResult> {
+  return withSession((session) => cancellable(session, job.signal, session.evaluate({ ...evaluateDefaults, ...defined(options), modelFolder }, job.onReports)));
+}
+
+export interface JobOptions<Report> {
+  onReports?: ((reports: Report[]) => void) | undefined;
+  /** Ends the job at its next step. */
+  signal?: AbortSignal | undefined;
+}
+
+/** One model with one trainable state. One job at a time: a second one is refused with ENGINE_BUSY. */
+export class Session {
+  private closing = false;
+  private running: Promise<unknown> = Promise.resolve();
+
+  private constructor(private readonly native: NativeSession, readonly model: ModelDescription, readonly options: TrainerOptions, readonly lora: LoraOptions) {}
+
+  static async open(options: SessionOptions): Promise<Session> {
+    const native = mapped(() => new (addon().Session)());
+    const trainer = trainerOptions(options);
+    const lora = loraOptions(options.lora);
+    try {
+      const model = await native.load({ folder: options.modelFolder });
+      if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
+        throw new EngineError('MODEL_CHANGED', 'weightsDigest', `the weights in ${options.modelFolder} have digest ${model.weightsDigest}, not ${options.weightsDigest}`);
+      }
+      await native.open({ ...trainer, lora });
+      return new Session(native, model, trainer, lora);
+    } catch (error) {
+      await native.release();
+      throw toEngineError(error);
+    }
+  }
+
+  get numericsFingerprint(): string {
+    return numericsFingerprint(this.options);
+  }
+
+  /** Token ids of the training split, flat; returns the number of rows of sequenceLength. */
+  setData(ids: Uint32Array): Promise<number> {
+    return this.job(() => this.native.setData({ ids }));
+  }
+
+  initialise(seed: bigint): Promise<StateSummary> {
+    return this.job(() => this.native.initialise({ seed }));
+  }
+
+  importState(bytes: Uint8Array): Promise<StateSummary> {
+    return this.job(() => this.native.importState({ bytes }));
+  }
+
+  exportState(): Promise<{ digest: string; bytes: Uint8Array }> {
+    return this.job(() => this.native.exportState());
+  }
+
+  summary(): Promise<StateSummary> {
+    return this.job(() => this.native.summary());
+  }
+
+  /** Makes a snapshot available to `train` under its digest; the last few are kept. */
+  loadTeacher(digest: string, bytes: Uint8Array): Promise<void> {
+    return this.job(() => this.native.loadTeacher({ digest, bytes }));
+  }
+
+  /** Aborting the signal ends the segment at a step boundary; the result then says `stopped`. */
+  train(options: SegmentOptions, job: JobOptions<StepReport> = {}): Promise<SegmentResult> {
+    return this.job(() => cancellable(this.native, job.signal, this.native.train(options, job.onReports)));
+  }
+
+  evaluate(options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {}): Promise<EvaluationResult> {
+    const full = { ...evaluateDefaults, threads: this.options.threads, ...defined(options) };
+    return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
+  }
+
+  exportModel(options: Partial<ExportOptions> & Pick<ExportOptions, 'form' | 'outFolder'>, job: JobOptions<number> = {}): Promise<ExportedModel> {
+    return this.job(() => cancellable(this.native, job.signal, this.native.exportModel({ ...exportDefaults, ...defined(options) }, job.onReports)));
+  }
+
+  /** Ends a running job at its next step, waits for it, and lets the memory go. May be called at any time, and again. */
+  async close(): Promise<void> {
+    if (this.closing) return this.running.then(() => undefined, () => undefined);
+    this.closing = true;
+    this.native.cancel();
+    await this.running.catch(() => undefined);
+    this.running = this.native.release();
+    await this.running;
+  }
+
+  private async job<T>(start: () => Promise<T>): Promise<T> {
+    if (this.closing) throw new EngineError('SESSION_NOT_FOUND', '', 'the session is closed');
+    try {
+      const started = start(); // throws ENGINE_BUSY before it takes the place of the running one
+      this.running = started;
+      return await started;
+    } catch (error) {
+      throw toEngineError(error);
+    }
+  }
+}
+
+async function cancellable<T>(native: NativeSession, signal: AbortSignal | undefined, job: Promise<T>): Promise<T> {
+  const cancel = (): void => native.cancel();
+  if (signal?.aborted) cancel();
+  signal?.addEventListener('abort', cancel);
+  try {
+    return await job;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+async function withSession<T>(work: (session: NativeSession) => Promise<T>): Promise<T> {
+  const session = mapped(() => new (addon().Session)());
+  try {
+    return await work(session);
+  } catch (error) {
+    throw toEngineError(error);
+  } finally {
+    await session.release();
+  }
+}
+
+function trainerOptions(options: Partial<TrainerOptions>): TrainerOptions {
+  const known = Object.keys(trainerDefaults) as (keyof TrainerOptions)[];
+  return { ...trainerDefaults, ...Object.fromEntries(known.filter((key) => options[key] !== undefined).map((key) => [key, options[key]])) };
+}
+
+function loraOptions(lora: Partial<LoraOptions> = {}): LoraOptions {
+  return { ...loraDefaults, ...defined(lora) };
+}
+
+/** Without the fields that are undefined, so that they do not hide defaults. */
+function defined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+function mapped<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw toEngineError(error);
+  }
+}
+
+function toEngineError(error: unknown): EngineError {
+  if (error instanceof EngineError) return error;
+  const { code, field, message } = (error ?? {}) as { code?: unknown; field?: unknown; message?: unknown };
+  if (typeof code === 'string' && typeof field === 'string') return new EngineError(code, field, String(message), error);
+  return new EngineError('INTERNAL', '', typeof message === 'string' ? message : String(error), error);
+}

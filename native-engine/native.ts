@@ -1,0 +1,171 @@
+// The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
+
+export type ComputeDtype = 'f32' | 'bf16';
+export type Projection = 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj' | 'gate_proj' | 'up_proj' | 'down_proj';
+
+export interface NativeDescription {
+  build: string; // digest of the native sources, compiler
+  backends: string[];
+  device: string;
+  backendFingerprint: string; // "cpu avx2 threads 2 ..."
+  memoryAvailableBytes: number;
+  peakResidentBytes: number;
+}
+
+export interface LayerWidth {
+  heads: number;
+  kvHeads: number;
+  intermediate: number;
+}
+
+export interface ModelDescription {
+  architecture: string;
+  hiddenSize: number;
+  layerCount: number;
+  headCount: number;
+  kvHeadCount: number;
+  headDim: number;
+  intermediateSize: number;
+  vocabSize: number;
+  maxPositions: number;
+  bosTokenId: number; // -1: none
+  tiedEmbeddings: boolean;
+  parameterCount: number; // tied ones once
+  prunableParameterCount: number; // of all projections: what sparsity is a share of
+  weightBytes: number;
+  weightsDigest: string;
+  dtype: 'f32' | 'f16' | 'bf16';
+  layers: LayerWidth[];
+}
+
+export interface LoraOptions {
+  rank: number;
+  alpha: number;
+  targets: Projection[];
+}
+
+export interface TrainerOptions {
+  computeDtype: ComputeDtype;
+  batchSize: number;
+  sequenceLength: number;
+  threads: number; // 0: all the process may use
+  exactSparse: boolean;
+  checkpointActivations: boolean;
+  memoryLimitBytes: number; // 0: what is free
+  backend: string;
+}
+
+export interface MemoryPlan {
+  weightsBytes: number;
+  loraBytes: number;
+  optimizerBytes: number;
+  activationsBytes: number;
+  teachersBytes: number;
+  scratchBytes: number;
+  totalBytes: number;
+  availableBytes: number;
+}
+
+export interface StateSummary {
+  step: number;
+  digest: string;
+  expectedSparsity: number;
+  hardSparsity: number;
+  open: { heads: number; intermediate: number }[]; // by layer
+  hiddenOpen: number;
+  masksDigest: string;
+}
+
+export interface StepReport {
+  step: number;
+  loss: number; // NaN or infinite in a skipped step
+  layerLoss: number | null; // null: not part of the loss
+  klLoss: number | null;
+  lmLoss: number | null;
+  lagrangian: number;
+  scheduledSparsity: number;
+  expectedSparsity: number;
+  gradientNorm: number;
+  lambda1: number;
+  lambda2: number;
+  seconds: number;
+  openHeads: number;
+  openUnits: number;
+  openHidden: number;
+  skipped: boolean;
+}
+
+export interface SegmentOptions {
+  firstStep: number; // must be the state's step
+  seed: bigint;
+  losses: { layer: number; kl: number; lm: number; temperature: number };
+  maskLearningRate: number;
+  lambdaLearningRate: number;
+  gradientClipNorm: number;
+  trainMasks: boolean;
+  loraLearningRate: readonly number[] | Float64Array; // one a step
+  scheduledSparsity: readonly number[] | Float64Array; // one a step
+  stopAtExpectedSparsity?: number | undefined;
+  teacherDigest?: string | undefined; // absent: the intact model
+}
+
+export interface SegmentResult {
+  state: StateSummary;
+  stepsDone: number;
+  stopped: boolean; // by cancel()
+  seconds: number;
+}
+
+export interface EvaluateOptions {
+  ids: Uint32Array;
+  window: number;
+  computeDtype: ComputeDtype;
+  threads: number;
+  intact: boolean; // without masks and LoRA
+  modelFolder?: string | undefined; // another model than the session's
+}
+
+export interface EvaluationResult {
+  negativeLogLikelihood: number; // nats a prediction
+  perplexity: number;
+  predictions: number;
+}
+
+export interface ExportOptions {
+  form: 'masked' | 'compacted';
+  dtype: 'f32' | 'bf16' | 'f16' | 'source';
+  outFolder: string; // must not exist, or be empty
+  modelCard: string; // README.md; empty: a plain one
+}
+
+export interface ExportedModel {
+  files: { name: string; sizeBytes: number; sha256: string }[];
+  parameterCount: number;
+  totalBytes: number;
+  hiddenSize: number;
+  layers: LayerWidth[];
+}
+
+/** Every promise rejects, and every method throws, errors with `code` and `field`. One job at a time: ENGINE_BUSY. */
+export interface NativeSession {
+  load(options: { folder: string }): Promise<ModelDescription>;
+  planMemory(options: TrainerOptions & { folder: string; lora: LoraOptions }): Promise<MemoryPlan>;
+  open(options: TrainerOptions & { lora: LoraOptions }): Promise<void>; // after load
+  release(): Promise<void>;
+  setData(options: { ids: Uint32Array }): Promise<number>; // rows
+  initialise(options: { seed: bigint }): Promise<StateSummary>;
+  importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
+  exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
+  summary(): Promise<StateSummary>;
+  loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<void>;
+  train(options: SegmentOptions, onReports?: (reports: StepReport[]) => void): Promise<SegmentResult>;
+  evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;
+  exportModel(options: ExportOptions, onReports?: (doneShares: number[]) => void): Promise<ExportedModel>;
+  cancel(): void; // the running job, at its next step
+}
+
+export interface NativeAddon {
+  describe(): NativeDescription;
+  numericsFingerprint(options: TrainerOptions): string;
+  Session: new () => NativeSession;
+}
