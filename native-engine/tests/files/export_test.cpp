@@ -335,5 +335,38 @@ TEST(Export, KilledInTheMiddle) {
   EXPECT_EQ(names, 1u);
 }
 
+// The engine's own evaluation, of the student with its masks and of what was exported from it.
+TEST(Export, EngineGivesTheSamePerplexity) {
+  for (const std::string& source : {test::tiny_model(), test::factbook_model()}) {
+    const TempFolder folder;
+    const auto model = load_model(source);
+    TrainState state(model->config(), LoraSpec{});
+    state.initialise(21);
+    std::mt19937_64 random(22);
+    std::normal_distribution<float> normal(0, 0.05f), log_alpha(0.3f, 2.0f);
+    for (int64_t i = 0; i < state.size(); ++i) {
+      state.params()[static_cast<size_t>(i)] = i < state.lora_size() ? normal(random) : log_alpha(random);
+    }
+    const auto ids = some_ids(model->config(), 600);
+    const auto perplexity = [&](const std::shared_ptr<const ModelWeights>& m, const TrainState* s) {
+      return evaluate(m, s, ids, 100, ComputeDType::kF32, 1, nullptr, kNotCancelled).negative_log_likelihood;
+    };
+    const double masked = perplexity(model, &state);
+    EXPECT_GT(std::fabs(masked - perplexity(model, nullptr)), 1e-3);
+    for (const ExportForm form : {ExportForm::kMasked, ExportForm::kCompacted}) {
+      ExportRequest request;
+      request.form = form;
+      request.dtype = ExportDType::kF32;
+      request.source_folder = source;
+      request.out_folder = (folder / (form == ExportForm::kMasked ? "masked" : "compacted")).string();
+      const auto result = export_model(*model, &state, deterministic_masks(model->config(), state), request, nullptr, kNotCancelled);
+      EXPECT_NEAR(perplexity(load_model(request.out_folder), nullptr), masked, 1e-5) << request.out_folder;
+      if (form == ExportForm::kCompacted) {
+        EXPECT_LT(result.config.hidden_size, model->config().hidden_size);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace espalier
