@@ -1,0 +1,90 @@
+// What went wrong, in the terms of the command line, and the exit code that says so to scripts.
+import { status } from '@grpc/grpc-js';
+import { CommanderError } from 'commander';
+import { EspalierError, statusOf, toEspalierError, type FieldViolation } from '#protocol';
+
+export const ExitCode = {
+  ok: 0,
+  /** The operation was tried and failed, or a check found a problem. */
+  failed: 1,
+  /** The command line or a value in it is not valid. */
+  usage: 2,
+  /** The run, teacher, file or digest it names is not there. */
+  notFound: 3,
+  /** No server answers. */
+  unavailable: 4,
+  /** Not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
+  notAllowed: 5,
+  /** Stopped by Ctrl-C. */
+  interrupted: 130,
+} as const;
+
+export const EXIT_CODES_HELP = `Exit codes:
+  0  done
+  1  the operation failed, a run ended as failed or cancelled, or a check found a problem
+  2  the command line or a value in it is not valid
+  3  the run, teacher, file or digest that it names is not there
+  4  no server answers
+  5  not possible in the present state (finished run, request id taken, ...)
+  130  stopped by Ctrl-C`;
+
+export interface CliErrorDetails {
+  field?: string;
+  exitCode?: number;
+  /** What to do next, printed on a line of its own. */
+  hint?: string;
+  cause?: unknown;
+}
+
+export class CliError extends EspalierError {
+  readonly exitCode: number | undefined;
+  readonly hint: string | undefined;
+
+  constructor(code: string, message: string, details: CliErrorDetails = {}) {
+    const violations: FieldViolation[] = details.field === undefined ? [] : [{ field: details.field, description: message, code }];
+    super(code, message, { violations, cause: details.cause });
+    this.exitCode = details.exitCode;
+    this.hint = details.hint;
+  }
+}
+
+/** A value on the command line that can't be right; `allowed` completes "... is allowed" or "... are allowed". */
+export function invalidOption(option: string, given: string, allowed: string): CliError {
+  return new CliError('OPTION_INVALID', `${JSON.stringify(given)} is not valid for ${option}; ${allowed}`, { field: option, exitCode: ExitCode.usage });
+}
+
+/** Codes of the store's files, which no server and so no gRPC status stands behind. */
+const STORE_EXIT_CODES: Record<string, number> = {
+  STORE_NOT_FOUND: ExitCode.notFound, STORE_EXISTS: ExitCode.notAllowed, STORE_LOCKED: ExitCode.notAllowed, BACKUP_FILE_EXISTS: ExitCode.notAllowed,
+};
+
+export class Interrupted extends Error {}
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof Interrupted) return ExitCode.interrupted;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
+  if (error instanceof CliError && error.exitCode !== undefined) return error.exitCode;
+  const known = toEspalierError(error);
+  const ofStore = STORE_EXIT_CODES[known.code];
+  if (ofStore !== undefined) return ofStore;
+  // Codes of a gRPC status alone (a server without details) are their own name.
+  const grpcStatus = status[known.code as keyof typeof status] ?? statusOf(known.code);
+  switch (grpcStatus) {
+    case status.OK:
+      return ExitCode.ok;
+    case status.INVALID_ARGUMENT:
+    case status.OUT_OF_RANGE:
+      return ExitCode.usage;
+    case status.NOT_FOUND:
+      return ExitCode.notFound;
+    case status.UNAVAILABLE:
+    case status.DEADLINE_EXCEEDED:
+      return ExitCode.unavailable;
+    case status.FAILED_PRECONDITION:
+    case status.ALREADY_EXISTS:
+    case status.ABORTED:
+      return ExitCode.notAllowed;
+    default:
+      return ExitCode.failed;
+  }
+}

@@ -1,0 +1,57 @@
+// How a command is declared: commander parses, the action gets a context and answers with an exit code (0 if nothing).
+import { Option, type Command } from 'commander';
+import { Context, type GlobalOptions } from '../context.js';
+
+export type Action<Options> = (context: Context, names: string[], options: Options) => Promise<number | void>;
+
+/** The exit code of the command that ran; main.ts reads it. */
+export const outcome = { exitCode: 0 };
+
+/** The options that stand before or after any command. */
+export function globalOptions(): Option[] {
+  return [
+    new Option('--server <host:port>', 'the server (else ESPALIER_SERVER, else DATA-FOLDER/espalier.json, else 127.0.0.1:7433)'),
+    new Option('--data-folder <folder>', 'of the local server (else ESPALIER_DATA_FOLDER, else ./.espalier)'),
+    new Option('--json', 'JSON on standard output, errors as JSON on standard error'),
+    new Option('--no-color', 'no colours (also NO_COLOR)'),
+  ];
+}
+
+export function action<Options = object>(command: Command, act: Action<Options>): Command {
+  // Each command has them itself, out of sight, since quickstart gives --json another meaning.
+  for (const option of globalOptions()) {
+    if (!command.options.some((own) => own.long === option.long)) command.addOption(option.hideHelp());
+  }
+  return command.action(async (...parameters: unknown[]) => {
+    const invoked = parameters.at(-1) as Command;
+    const names = parameters.slice(0, -2).flat().filter((name) => name !== undefined) as string[];
+    const options = givenOptions(invoked) as Options & GlobalOptions;
+    const context = new Context(options);
+    context.stopOnInterrupt();
+    try {
+      outcome.exitCode = (await act(context, names, options)) ?? 0;
+    } finally {
+      context.close();
+    }
+  });
+}
+
+/** The command's own options over those before its name; a default never over something given. */
+function givenOptions(command: Command): Record<string, unknown> {
+  const chain: Command[] = [];
+  for (let next: Command | null = command; next !== null; next = next.parent) chain.unshift(next);
+  const given: Record<string, unknown> = {};
+  for (const one of chain) {
+    for (const [name, value] of Object.entries(one.opts())) {
+      const isDefault = one.getOptionValueSource(name) === 'default';
+      if (value !== undefined && !(isDefault && Object.hasOwn(given, name))) given[name] = value;
+    }
+  }
+  return given;
+}
+
+export function examples(command: Command, ...lines: [string, string?][]): Command {
+  const width = Math.max(...lines.map(([example]) => example.length));
+  const text = lines.map(([example, note]) => `  $ ${note === undefined ? example : `${example.padEnd(width)}  # ${note}`}`).join('\n');
+  return command.addHelpText('after', `\nExamples:\n${text}`);
+}

@@ -1,0 +1,77 @@
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import { absolutePath, wholeNumber } from '../options/parse.js';
+import { addModelOptions, addScheduleOptions, fixedSettings, toOverrides, type SettingsFlags } from '../options/settings-options.js';
+import { action, examples } from './command.js';
+import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
+import { watchToEnd } from './watching.js';
+
+export interface StartingPoint {
+  fromTeacher?: number;
+  last?: boolean;
+  fromState?: string;
+}
+interface ForkOptions extends SettingsFlags, StartingPoint {
+  data?: string;
+  validation?: string;
+  name?: string;
+  requestId?: string;
+  watch?: boolean;
+}
+type From = v1.ForkRunRequest['from'];
+
+/** At most one of the three; undefined when none is given. */
+export function startingPoint({ fromTeacher, last, fromState }: StartingPoint): From {
+  const given: From[] = [
+    ...(fromTeacher === undefined ? [] : [{ $case: 'teacherMark' as const, value: fromTeacher }]),
+    ...(last === true ? [{ $case: 'lastState' as const, value: true }] : []),
+    ...(fromState === undefined ? [] : [{ $case: 'stateDigest' as const, value: fromState }]),
+  ];
+  if (given.length > 1) {
+    throw new CliError('OPTIONS_CONFLICT', 'only one of --from-teacher, --from-state and --last is allowed', { exitCode: ExitCode.usage });
+  }
+  return given[0];
+}
+
+export function registerFork(program: Command): void {
+  const fork = program.command('fork').argument('<run>', 'the parent: its id or the first characters of it')
+    .summary('start a new run from a teacher of another')
+    .description('Starts a new run from exactly the state of one of a run\'s teachers, or its last state. The parent is left as it is, and the '
+      + 'shared past is stored once. What keeps the state meaningful may be changed from here on; the model and the shape of LoRA may not.')
+    .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
+    .option('--last', 'from the last recorded state')
+    .option('--from-state <digest>', 'from the teacher with this state digest, abandoned branches included')
+    .option('--name <name>', 'for people')
+    .option('--data <path>', 'other text to train on', absolutePath)
+    .option('--validation <path>', 'other text to evaluate on', absolutePath)
+    .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
+    .option('-w, --watch', 'stay and show the progress');
+  addModelOptions(addScheduleOptions(fork));
+  examples(fork,
+    ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
+    ['espalier fork k3f9 --last --recipe distill --watch']);
+  action<ForkOptions>(fork, async (context, [parentRunId], options) => {
+    const { connection, output } = context;
+    const from = startingPoint(options);
+    if (from === undefined) {
+      throw new CliError('OPTION_REQUIRED', 'say where to start: --from-teacher N, --from-state DIGEST or --last',
+        { exitCode: ExitCode.usage, hint: `the teachers: espalier teachers ${parentRunId}` });
+    }
+    const data = options.data === undefined && options.validation === undefined
+      ? undefined : { trainPath: options.data ?? '', validationPath: options.validation ?? '' };
+    const request = v1.ForkRunRequest.fromPartial({
+      requestId: options.requestId ?? randomUUID(), name: options.name ?? '', parentRunId: parentRunId!, from,
+      overrides: toOverrides(options, data), settings: fixedSettings(options),
+    });
+    const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
+    if (!options.watch || !output.json) {
+      output.result(response.run, () => {
+        printLaunched(context, response.run!, response.alreadyLaunched);
+        output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
+      });
+    }
+    return options.watch ? watchToEnd(context, response.run!.runId) : 0;
+  });
+}

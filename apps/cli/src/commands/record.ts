@@ -1,0 +1,137 @@
+// teachers, history, lineage, diff, views: commands that read what is recorded.
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import type { Context } from '../context.js';
+import { bigNumber, list, wholeNumber } from '../options/parse.js';
+import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
+import { action, examples } from './command.js';
+
+const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
+
+export function registerRecord(program: Command): void {
+  registerTeachers(program);
+  registerHistory(program);
+  registerLineage(program);
+  registerViews(program);
+}
+
+function registerTeachers(program: Command): void {
+  const teachers = program.command('teachers').argument(...RUN_ARGUMENT)
+    .summary('the snapshots that a run can be resumed, rewound or forked from')
+    .description('Lists the teachers of a run. Each is a complete state: resume --from-teacher rewinds the run to it, fork --from-teacher starts '
+      + 'a new run from it, export --teacher makes a model of it.')
+    .option('--abandoned', 'also those on branches that the run was rewound from')
+    .option('--inherited', "also those of the run's ancestors, up to the fork");
+  examples(teachers, ['espalier teachers k3f9'], ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7']);
+  action<{ abandoned?: boolean; inherited?: boolean }>(teachers, async ({ connection, output }, [runId], options) => {
+    const request = { runId: runId!, includeAbandoned: options.abandoned ?? false, includeInherited: options.inherited ?? false };
+    const response = await connection.call(connection.artifacts, connection.artifacts.listTeachers, request);
+    output.result(response, () => {
+      if (response.teachers.length === 0) output.line('no teachers yet: the first one is made at the first snapshot mark');
+      output.table(['TEACHER', 'STEP', 'EXPECTED', 'HARD', 'STATE', 'SIZE', 'SNAPSHOTTED', ''], response.teachers.map((teacher) => [
+        `#${teacher.mark}`, String(teacher.step), percent(teacher.expectedSparsity, 2), percent(teacher.hardSparsity, 2), shortDigest(teacher.stateDigest),
+        bytes(teacher.bytes), when(teacher.snapshottedAt), [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : ''].filter(Boolean).join(', '),
+      ]), [0, 1, 2, 3, 5]);
+    });
+  });
+}
+
+interface HistoryOptions {
+  from?: bigint;
+  types?: string[];
+  backwards?: boolean;
+  limit: number;
+  inherited?: boolean;
+  follow?: boolean;
+  data?: boolean;
+}
+const LARGEST_PAGE = 1000;
+
+function registerHistory(program: Command): void {
+  const history = program.command('history').argument('[run]', 'its id or the first characters of it; without it, all runs with --follow')
+    .summary('every recorded fact of a run')
+    .description('Prints the events of a run as they are stored: one line each, with --data the stored JSON too.')
+    .option('--from <revision>', 'start at this revision', bigNumber)
+    .option('--types <names>', 'only these, e.g. TeacherSnapshotted,TeacherAssigned', list)
+    .option('--backwards', 'the newest first')
+    .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 0)
+    .option('--inherited', "the ancestors' events up to the fork first")
+    .option('--data', 'with the stored data')
+    .option('-f, --follow', 'stay and print new ones');
+  examples(history, ['espalier history k3f9'], ['espalier history k3f9 --types TeacherAssigned --data'], ['espalier history --follow --json', 'of all runs']);
+  action<HistoryOptions>(history, async (context, [runId], options) => {
+    if (options.follow || runId === undefined) return followHistory(context, runId ?? '', options);
+    const events: v1.HistoryEvent[] = [];
+    for await (const event of readHistory(context, runId, options)) {
+      if (context.output.json) events.push(event);
+      else printEvent(context, event, options);
+    }
+    context.output.result({ events }, () => undefined);
+    return undefined;
+  });
+}
+
+async function* readHistory({ connection }: Context, runId: string, options: HistoryOptions): AsyncGenerator<v1.HistoryEvent> {
+  let fromRevision = options.from;
+  let left = options.limit === 0 ? Infinity : options.limit;
+  do {
+    const response = await connection.call(connection.history, connection.history.readHistory, {
+      runId, fromRevision, pageSize: Math.min(left, LARGEST_PAGE), backwards: options.backwards ?? false,
+      types: options.types ?? [], includeInherited: options.inherited ?? false,
+    });
+    yield* response.events.slice(0, left);
+    left -= response.events.length;
+    fromRevision = response.nextRevision;
+  } while (fromRevision !== undefined && left > 0);
+}
+
+async function followHistory(context: Context, runId: string, options: HistoryOptions): Promise<void> {
+  const { connection, output, signal } = context;
+  const afterRevision = options.from === undefined || options.from === 0n ? undefined : options.from - 1n;
+  for await (const { event } of connection.stream(connection.history, connection.history.watchHistory, { runId, afterRevision }, signal)) {
+    if (event === undefined || (options.types !== undefined && !options.types.includes(event.type))) continue;
+    output.item(event, () => printEvent(context, event, options, runId === ''));
+  }
+}
+
+function printEvent({ output }: Context, event: v1.HistoryEvent, options: HistoryOptions, withRun = false): void {
+  const mark = [event.abandoned ? '(abandoned)' : '', event.knownType ? '' : '(unknown type)'].filter(Boolean).join(' ');
+  const words = [
+    ...(withRun || options.inherited ? [event.runId] : []), String(event.revision).padStart(6), output.style('dim', when(event.recordedAt)),
+    output.style('bold', event.type.padEnd(22)), event.summary, output.style('yellow', mark),
+  ];
+  output.line(words.join('  ').trimEnd());
+  if (options.data) output.line(`        ${event.dataJson}`);
+}
+
+function registerLineage(program: Command): void {
+  const lineage = program.command('lineage').argument(...RUN_ARGUMENT)
+    .summary('where a run comes from and what was forked from it')
+    .description('Shows the family of a run: its ancestors and all forks, as a tree.');
+  examples(lineage, ['espalier lineage k3f9']);
+  action(lineage, async (context, [runId]) => {
+    const { connection, output } = context;
+    const response = await connection.call(connection.runs, connection.runs.getLineage, { runId: runId! });
+    output.result(response, () => {
+      for (const node of response.tree) {
+        const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
+        const self = node.runId.startsWith(runId!) ? output.style('bold', node.runId) : node.runId;
+        const branch = node.depth === 0 ? '' : `${'   '.repeat(node.depth - 1)}${output.terminal.unicode ? '└─ ' : '`- '}`;
+        output.line(`${branch}${self}  ${node.name === '' ? '' : `${node.name}  `}${origin}`
+          + `${statusWord(node.status)}, ${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`);
+      }
+    });
+  });
+}
+
+function registerViews(program: Command): void {
+  const views = program.command('views').summary('the read models behind the lists').description('The read models behind lists and queries.');
+  const rebuild = views.command('rebuild')
+    .summary('make them anew from the events')
+    .description('Makes the read models anew from the recorded events. Nothing is lost by it: events are the record, views are only derived.');
+  action(rebuild, async ({ connection, output, signal }) => {
+    let eventsDone = 0n;
+    for await (const progress of connection.stream(connection.history, connection.history.rebuildViews, {}, signal)) eventsDone = progress.eventsDone;
+    output.result({ eventsDone }, () => output.line(`rebuilt from ${count(eventsDone)} events`));
+  });
+}

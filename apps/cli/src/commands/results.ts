@@ -1,0 +1,91 @@
+// eval and export: what a run has come to.
+import type { Command } from 'commander';
+import { downloadExport, requireFreeFolder } from '../download-export.js';
+import { evaluateRun, exportRun } from '../operations.js';
+import { absolutePath, wholeNumber } from '../options/parse.js';
+import { bytes, count, decimal, shortDigest } from '../output/format.js';
+import { ShareLine } from '../progress/share-line.js';
+import { action, examples } from './command.js';
+
+const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
+
+interface EvaluateOptions {
+  teacher?: number;
+  intact?: boolean;
+  export?: string;
+  data?: string;
+  window?: number;
+}
+
+export function registerResults(program: Command): void {
+  registerEvaluate(program);
+  registerExport(program);
+}
+
+function registerEvaluate(program: Command): void {
+  const evaluate = program.command('eval').argument(...RUN_ARGUMENT)
+    .summary('perplexity of a run, one of its teachers, an export, or the intact model')
+    .description('Evaluates the last state of a run on its validation text, with deterministic masks; recorded in its history.')
+    .option('--teacher <mark>', 'this teacher instead', wholeNumber)
+    .option('--intact', 'the model before pruning instead')
+    .option('--export <digest>', 'an exported model of the run instead')
+    .option('--data <path>', 'on other text', absolutePath)
+    .option('--window <tokens>', 'length of the windows that perplexity is taken over', wholeNumber);
+  examples(evaluate, ['espalier eval k3f9'], ['espalier eval k3f9 --intact'], ['espalier eval k3f9 --teacher 30 --data other.jsonl']);
+  action<EvaluateOptions>(evaluate, async ({ connection, output, signal }, [runId], options) => {
+    const line = new ShareLine(output, 'evaluating');
+    try {
+      const evaluation = await evaluateRun(connection, {
+        runId: runId!, teacherMark: options.teacher, intact: options.intact ?? false, exportDigest: options.export ?? '',
+        dataPath: options.data ?? '', window: options.window ?? 0,
+      }, (share, waitingFor) => line.update(share, waitingFor), signal);
+      line.end();
+      output.result(evaluation, () => {
+        output.line(`perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest)}, step ${evaluation.step}, `
+          + `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`);
+      });
+    } finally {
+      line.end();
+    }
+  });
+}
+
+interface ExportOptions {
+  out: string;
+  teacher?: number;
+  form: string;
+  dtype: string;
+  force?: boolean;
+}
+
+function registerExport(program: Command): void {
+  const exporting = program.command('export').argument(...RUN_ARGUMENT)
+    .summary('write the pruned model as a Hugging Face folder')
+    .description('Makes a model folder of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its '
+      + 'digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned; "masked" keeps the shapes of the '
+      + 'original, so that any LLaMA loader runs it.')
+    .requiredOption('-o, --out <folder>', 'where to write it', absolutePath)
+    .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
+    .option('--form <form>', 'compacted or masked', 'compacted')
+    .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)', '')
+    .option('--force', 'replace the folder if it is there');
+  examples(exporting, ['espalier export k3f9 --out pruned/'], ['espalier export k3f9 --teacher 20 --form masked --dtype f16 --out pruned-20/']);
+  action<ExportOptions>(exporting, async ({ connection, output, signal }, [runId], options) => {
+    await requireFreeFolder(options.out, options.force === true);
+    const line = new ShareLine(output, 'exporting');
+    try {
+      const exported = await exportRun(connection, { runId: runId!, teacherMark: options.teacher, form: options.form, dtype: options.dtype },
+        (share, waitingFor) => line.update(share / 2, waitingFor), signal);
+      const written = await downloadExport(connection, {
+        digest: exported.digest, folder: options.out, force: options.force === true, signal, onProgress: (share) => line.update(0.5 + share / 2),
+      });
+      line.end();
+      output.result({ ...exported, folder: written.folder, files: written.files }, () => {
+        output.line(`${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}, ${exported.dtype}, step ${exported.step}`);
+        output.table(['FILE', 'SIZE', 'SHA-256'], written.files.map((file) => [file.name, bytes(file.bytes), file.digest]), [1]);
+      });
+    } finally {
+      line.end();
+    }
+  });
+}

@@ -1,0 +1,72 @@
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import type { Context } from '../context.js';
+import { choices, STATUSES, wholeNumber } from '../options/parse.js';
+import { decimal, percent, recipeWord, statusWord, when } from '../output/format.js';
+import { statusStyle } from '../progress/run-line.js';
+import { action, examples } from './command.js';
+
+interface RunsOptions {
+  status?: v1.RunStatus[];
+  name?: string;
+  model?: string;
+  parent?: string;
+  order: string;
+  limit: number;
+  all?: boolean;
+  pageToken?: string;
+}
+const LARGEST_PAGE = 500;
+
+export function registerRuns(program: Command): void {
+  const runs = program.command('runs').alias('ls')
+    .summary('list the runs')
+    .description('Lists the runs, newest first.')
+    .option('--status <names>', `only these: ${Object.keys(STATUSES).join(', ')}`, choices(STATUSES))
+    .option('--name <part>', 'whose name contains this')
+    .option('--model <part>', 'whose model path contains this')
+    .option('--parent <run>', 'forks of this run')
+    .option('--order <order>', '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"', 'launched_at desc')
+    .option('--limit <n>', 'how many at most', wholeNumber, 50)
+    .option('--all', 'all of them')
+    .option('--page-token <token>', 'go on after an earlier page (next_page_token of --json)');
+  examples(runs, ['espalier runs --status training,paused'], ['espalier runs --order perplexity --limit 10'], ['espalier runs --json --all']);
+  action<RunsOptions>(runs, async (context, _, options) => {
+    const list = await listRuns(context, options);
+    context.output.result(list, () => printRuns(context, list));
+  });
+}
+
+async function listRuns({ connection }: Context, options: RunsOptions): Promise<v1.ListRunsResponse> {
+  const found: v1.Run[] = [];
+  const limit = options.all ? Infinity : options.limit;
+  let pageToken = options.pageToken ?? '';
+  let total = 0;
+  do {
+    const response = await connection.call(connection.runs, connection.runs.listRuns, v1.ListRunsRequest.fromPartial({
+      pageSize: Math.min(limit - found.length, LARGEST_PAGE), pageToken, statuses: options.status ?? [], nameContains: options.name ?? '',
+      modelContains: options.model ?? '', parentRunId: options.parent ?? '', orderBy: options.order,
+    }));
+    found.push(...response.runs);
+    total = response.total;
+    pageToken = response.nextPageToken;
+  } while (pageToken !== '' && found.length < limit);
+  return { runs: found, nextPageToken: pageToken, total };
+}
+
+export function bestPerplexity(run: v1.Run): number | undefined {
+  return run.evaluations.filter((evaluation) => evaluation.subject === 'masked').at(-1)?.perplexity;
+}
+
+function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): void {
+  if (runs.length === 0) {
+    output.line(total === 0 ? 'no runs; start one with: espalier launch --help' : 'no runs match');
+    return;
+  }
+  output.table(['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'], runs.map((run) => [
+    run.runId, run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-', output.style(statusStyle(run.status), statusWord(run.status)),
+    `${run.step}/${run.settings?.totalSteps ?? '-'}`, percent(run.hardSparsity || run.expectedSparsity), percent(run.settings?.targetSparsity ?? Number.NaN, 0),
+    decimal(bestPerplexity(run), 3), String(run.teacherCount), run.settings === undefined ? '-' : recipeWord(run.settings.recipe), when(run.launchedAt),
+  ]), [3, 4, 5, 6, 7]);
+  if (runs.length < total) output.line(output.style('dim', `${runs.length} of ${total}; more with --limit N or --all`));
+}

@@ -1,0 +1,78 @@
+// pause, resume, cancel, watch: commands that steer one run.
+import type { Command } from 'commander';
+import type { v1 } from '#protocol';
+import { bigNumber, wholeNumber } from '../options/parse.js';
+import { statusWord } from '../output/format.js';
+import { action, examples } from './command.js';
+import { startingPoint, type StartingPoint } from './fork.js';
+import { LAUNCH_TIMEOUT_MS } from './launch.js';
+import { watchToEnd } from './watching.js';
+
+const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
+/** Pausing waits for the end of a step and for the state to be on the disk. */
+const STEER_TIMEOUT_MS = 180_000;
+
+export function registerSteering(program: Command): void {
+  registerWatch(program);
+  registerPause(program);
+  registerResume(program);
+  registerCancel(program);
+}
+
+function registerWatch(program: Command): void {
+  const watch = program.command('watch').argument(...RUN_ARGUMENT)
+    .summary('show the progress of a run')
+    .description('Shows a run until it has ended: a live line on a terminal, plain lines otherwise, one JSON object a line with --json. '
+      + 'Survives a restart of the server. Ctrl-C stops the watching, not the run.')
+    .option('--after-revision <n>', 'only what has happened since that revision', bigNumber)
+    .option('--follow', 'stay when the run has ended');
+  examples(watch, ['espalier watch k3f9'], ['espalier watch k3f9 --json | jq .run.expected_sparsity']);
+  action<{ afterRevision?: bigint; follow?: boolean }>(watch, (context, [run], options) => watchToEnd(context, run!, options));
+}
+
+function registerPause(program: Command): void {
+  const pause = program.command('pause').argument(...RUN_ARGUMENT)
+    .summary('stop a run at the next step')
+    .description('Stops a run at the next step; its state is recorded, and `resume` goes on from exactly there.');
+  examples(pause, ['espalier pause k3f9']);
+  action(pause, async ({ connection, output }, [runId]) => {
+    const { run } = await connection.call(connection.runs, connection.runs.pauseRun, { runId: runId! }, STEER_TIMEOUT_MS);
+    output.result(run, () => {
+      output.line(`${runId} is ${statusWord(run!.status)} at step ${run!.step}; go on with: espalier resume ${runId}`);
+    });
+  });
+}
+
+function registerResume(program: Command): void {
+  const resume = program.command('resume').argument(...RUN_ARGUMENT)
+    .summary('go on with a paused or failed run, or rewind it to a teacher')
+    .description('Goes on from the last recorded state. With --from-teacher the run is rewound: the steps after that teacher become an '
+      + 'abandoned branch, which stays readable, and the run goes on from the teacher.')
+    .option('--from-teacher <mark>', 'rewind to this teacher, see: espalier teachers RUN', wholeNumber)
+    .option('--from-state <digest>', 'rewind to the teacher with this state digest')
+    .option('--accept-other-numerics', 'go on although the engine computes other bits than before (another build, device or thread count); recorded')
+    .option('-w, --watch', 'stay and show the progress');
+  examples(resume, ['espalier resume k3f9 --watch'], ['espalier resume k3f9 --from-teacher 20', 'rewind to 20% sparsity']);
+  action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean }>(resume, async (context, [runId], options) => {
+    const { connection, output } = context;
+    const from = startingPoint({ ...options, last: false }) as v1.ResumeRunRequest['from'];
+    const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
+    const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
+    if (!options.watch || !output.json) {
+      output.result(run, () => output.line(`${runId} goes on from step ${run!.step} (${statusWord(run!.status)})`));
+    }
+    return options.watch ? watchToEnd(context, run!.runId) : 0;
+  });
+}
+
+function registerCancel(program: Command): void {
+  const cancel = program.command('cancel').argument(...RUN_ARGUMENT)
+    .summary('end a run for good')
+    .description('Ends a run for good. Its history and teachers stay; it can still be forked.')
+    .option('--reason <text>', 'kept in the history', '');
+  examples(cancel, ['espalier cancel k3f9 --reason "wrong corpus"']);
+  action<{ reason: string }>(cancel, async ({ connection, output }, [runId], { reason }) => {
+    const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId!, reason }, STEER_TIMEOUT_MS);
+    output.result(run, () => output.line(`${runId} is ${statusWord(run!.status)} at step ${run!.step}`));
+  });
+}

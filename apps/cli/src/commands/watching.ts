@@ -1,0 +1,27 @@
+import { v1 } from '#protocol';
+import { ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
+import { followRun } from '../progress/follow-run.js';
+import { RunRenderer } from '../progress/run-renderer.js';
+
+export interface WatchOptions {
+  afterRevision?: bigint;
+  follow?: boolean;
+  giveUpAfterMs?: number;
+}
+
+/** Shows a run until it has ended; 1 when it failed or was cancelled. Ctrl-C leaves the run alone. */
+export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
+  const renderer = new RunRenderer(context.output);
+  try {
+    for await (const item of followRun({ ...options, runId, findServer: () => context.findServer(), signal: context.signal })) renderer.show(item);
+  } catch (error) {
+    renderer.clear();
+    if (context.signal.aborted && !context.output.json) {
+      context.output.line(`no longer watching; the run goes on: espalier watch ${runId}`);
+    }
+    throw error;
+  }
+  renderer.end();
+  return renderer.run?.status === v1.RunStatus.RUN_STATUS_COMPLETED ? ExitCode.ok : ExitCode.failed;
+}

@@ -1,0 +1,88 @@
+// The three services of a server as promises and async iterables; errors keep their stable code.
+import {
+  credentials, Metadata, type CallOptions, type ChannelOptions, type ClientReadableStream, type ClientUnaryCall, type ServiceError,
+} from '@grpc/grpc-js';
+import { fromServiceError, isServiceError, v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import type { ServerAddress } from './server-address.js';
+
+export const CALL_TIMEOUT_MS = 60_000;
+const CHANNEL_OPTIONS: ChannelOptions = {
+  'grpc.max_receive_message_length': 64 << 20,
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.initial_reconnect_backoff_ms': 200,
+  'grpc.max_reconnect_backoff_ms': 2_000,
+};
+
+type UnaryMethod<Request, Response> = (
+  request: Request, metadata: Metadata, options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: Response) => void) => ClientUnaryCall;
+type StreamingMethod<Request, Response> = (
+  request: Request, metadata?: Metadata, options?: Partial<CallOptions>) => ClientReadableStream<Response>;
+
+export class Connection {
+  readonly runs: v1.RunServiceClient;
+  readonly history: v1.HistoryServiceClient;
+  readonly artifacts: v1.ArtifactServiceClient;
+
+  constructor(readonly server: ServerAddress) {
+    const secret = credentials.createInsecure();
+    this.runs = new v1.RunServiceClient(server.address, secret, CHANNEL_OPTIONS);
+    this.history = new v1.HistoryServiceClient(server.address, secret, CHANNEL_OPTIONS);
+    this.artifacts = new v1.ArtifactServiceClient(server.address, secret, CHANNEL_OPTIONS);
+  }
+
+  close(): void {
+    for (const client of [this.runs, this.history, this.artifacts]) client.close();
+  }
+
+  /** One answer, or the error of it. */
+  call<Client extends object, Request, Response>(
+    client: Client, method: (this: Client, ...parameters: Parameters<UnaryMethod<Request, Response>>) => ClientUnaryCall,
+    request: Request, timeoutMs = CALL_TIMEOUT_MS,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+        if (error === null) resolve(response);
+        else reject(this.mapped(error));
+      });
+    });
+  }
+
+  /** Messages as they come; leaving the loop cancels the call. */
+  async *stream<Client extends object, Request, Response>(
+    client: Client, method: (this: Client, ...parameters: Parameters<StreamingMethod<Request, Response>>) => ClientReadableStream<Response>,
+    request: Request, signal?: AbortSignal,
+  ): AsyncGenerator<Response> {
+    signal?.throwIfAborted();
+    const call = method.call(client, request);
+    const cancel = () => call.cancel();
+    signal?.addEventListener('abort', cancel);
+    try {
+      for await (const message of call) yield message as Response;
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw this.mapped(error);
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+      call.on('error', () => undefined); // the cancellation's own
+      call.cancel();
+    }
+  }
+
+  private mapped(error: unknown): unknown {
+    if (!isServiceError(error)) return error;
+    const known = fromServiceError(error);
+    if (known.code === 'UNAVAILABLE') return unavailable(this.server, error);
+    if (known.code !== 'UNIMPLEMENTED') return known;
+    return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
+  }
+}
+
+function unavailable({ address, source }: ServerAddress, cause: unknown): CliError {
+  return new CliError('SERVER_UNAVAILABLE', `no server answers at ${address} (from ${source})`, {
+    exitCode: ExitCode.unavailable, cause,
+    hint: 'start one with: espalier up --detach    (or name another with --server HOST:PORT)',
+  });
+}

@@ -1,0 +1,108 @@
+// An exported model from the server's artifact store into a folder: every file checked against its digest, and the folder
+// appears under its name only when all are there and on the disk.
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from './cli-error.js';
+import { Connection } from './connection/connection.js';
+import { exists, fileError } from './files.js';
+
+export interface DownloadOptions {
+  digest: string;
+  folder: string;
+  /** Replace a folder that is there. */
+  force?: boolean;
+  signal?: AbortSignal;
+  onProgress?: (doneShare: number) => void;
+}
+export interface DownloadedExport {
+  folder: string;
+  bytes: number;
+  files: { name: string; bytes: number; digest: string }[];
+}
+
+export async function requireFreeFolder(folder: string, force: boolean): Promise<void> {
+  if (force || !(await exists(folder))) return;
+  const names = await readdir(folder).catch(() => ['a file']);
+  if (names.length === 0) return;
+  throw new CliError('FOLDER_EXISTS', `${folder} exists already`, { field: '--out', exitCode: ExitCode.notAllowed, hint: 'another folder, or --force to replace it' });
+}
+
+export async function downloadExport(connection: Connection, options: DownloadOptions): Promise<DownloadedExport> {
+  const folder = resolve(options.folder);
+  await requireFreeFolder(folder, options.force === true);
+  const { files } = await connection.call(connection.artifacts, connection.artifacts.statArtifact, { digest: options.digest });
+  if (files.length === 0) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} is no exported model`, { exitCode: ExitCode.notFound });
+  const listed = files.map((file) => ({ name: checkedName(file.name), bytes: Number(file.bytes), digest: file.digest }));
+  const total = listed.reduce((sum, file) => sum + file.bytes, 0);
+  const incoming = join(dirname(folder), `.${basename(folder)}.${randomUUID().slice(0, 8)}.incoming`);
+  let done = 0;
+  try {
+    await mkdir(incoming, { recursive: true });
+    for (const file of listed) {
+      await downloadFile(connection, file, join(incoming, file.name), options.signal, (bytes) => {
+        done += bytes;
+        options.onProgress?.(total === 0 ? 1 : done / total);
+      });
+    }
+    await syncFolder(incoming);
+    await moveIntoPlace(incoming, folder);
+  } catch (error) {
+    await rm(incoming, { recursive: true, force: true });
+    throw fileError(error, folder);
+  }
+  return { folder, bytes: total, files: listed };
+}
+
+/** Names become paths: a server must not be able to write outside the folder. */
+function checkedName(name: string): string {
+  const parts = name.split('/');
+  if (name === '' || name.startsWith('/') || name.includes('\\') || parts.some((part) => part === '' || part === '..' || part === '.')) {
+    throw new CliError('EXPORT_INVALID', `the export names a file ${JSON.stringify(name)}, which is no plain name`, { exitCode: ExitCode.failed });
+  }
+  return name;
+}
+
+async function downloadFile(connection: Connection, file: { name: string; bytes: number; digest: string }, path: string,
+  signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const hash = createHash('sha256');
+  const target = await open(path, 'wx');
+  let received = 0;
+  try {
+    const request: v1.DownloadArtifactRequest = { digest: file.digest, offset: 0n };
+    for await (const { chunk } of connection.stream(connection.artifacts, connection.artifacts.downloadArtifact, request, signal)) {
+      hash.update(chunk);
+      for (let written = 0; written < chunk.byteLength;) written += (await target.write(chunk, written)).bytesWritten;
+      received += chunk.byteLength;
+      onBytes(chunk.byteLength);
+    }
+    await target.sync();
+  } finally {
+    await target.close();
+  }
+  const digest = hash.digest('hex');
+  if (digest !== file.digest) {
+    throw new CliError('ARTIFACT_CORRUPT', `${file.name} arrived with digest ${digest} (${received} bytes) instead of ${file.digest} (${file.bytes} bytes)`,
+      { exitCode: ExitCode.failed });
+  }
+}
+
+async function moveIntoPlace(incoming: string, folder: string): Promise<void> {
+  const replaced = `${incoming}.replaced`;
+  const hadOne = await exists(folder);
+  if (hadOne) await rename(folder, replaced);
+  await rename(incoming, folder);
+  await syncFolder(dirname(folder));
+  if (hadOne) await rm(replaced, { recursive: true, force: true });
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

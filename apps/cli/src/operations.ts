@@ -1,0 +1,36 @@
+// Evaluate and export as plain functions: the commands and the quickstart use them alike.
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from './cli-error.js';
+import type { Connection } from './connection/connection.js';
+
+export interface OperationProgress {
+  (doneShare: number, waitingFor: string): void;
+}
+
+export async function evaluateRun(connection: Connection, request: Partial<v1.EvaluateRunRequest> & { runId: string },
+  onProgress: OperationProgress = () => undefined, signal?: AbortSignal): Promise<v1.Evaluation> {
+  let evaluation: v1.Evaluation | undefined;
+  const full = v1.EvaluateRunRequest.fromPartial(request);
+  for await (const response of connection.stream(connection.runs, connection.runs.evaluateRun, full, signal)) {
+    onProgress(response.doneShare, response.waitingFor);
+    evaluation = response.evaluation ?? evaluation;
+  }
+  if (evaluation === undefined) throw withoutResult('evaluation');
+  return evaluation;
+}
+
+export async function exportRun(connection: Connection, request: Partial<v1.ExportRunRequest> & { runId: string },
+  onProgress: OperationProgress = () => undefined, signal?: AbortSignal): Promise<v1.ModelExport> {
+  let exported: v1.ModelExport | undefined;
+  const full = v1.ExportRunRequest.fromPartial(request);
+  for await (const response of connection.stream(connection.runs, connection.runs.exportRun, full, signal)) {
+    onProgress(response.doneShare, response.waitingFor);
+    exported = response.export ?? exported;
+  }
+  if (exported === undefined) throw withoutResult('export');
+  return exported;
+}
+
+function withoutResult(what: string): CliError {
+  return new CliError('RESULT_MISSING', `the server ended the ${what} without a result; try again`, { exitCode: ExitCode.failed });
+}

@@ -1,0 +1,36 @@
+// Protocol messages as plain JSON for programs: snake_case as in the protocol, enums as short words, dates in ISO form,
+// 64-bit numbers as numbers while exact and as strings beyond, a field that is not set as null.
+import { v1 } from '#protocol';
+import { enumWord } from './format.js';
+
+const ENUMS: Record<string, (value: never) => string> = {
+  status: (value: v1.RunStatus) => enumWord(v1.runStatusToJSON(value), 'RUN_STATUS_'),
+  recipe: (value: v1.Recipe) => enumWord(v1.recipeToJSON(value), 'RECIPE_'),
+  schedule: (value: v1.ScheduleShape) => enumWord(v1.scheduleShapeToJSON(value), 'SCHEDULE_SHAPE_'),
+  computeDtype: (value: v1.ComputeDtype) => enumWord(v1.computeDtypeToJSON(value), 'COMPUTE_DTYPE_'),
+};
+
+export function toPlain(value: unknown, key = ''): unknown {
+  if (value === undefined || value === null) return null;
+  if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) && value >= BigInt(Number.MIN_SAFE_INTEGER) ? Number(value) : String(value);
+  if (typeof value === 'number') return Object.hasOwn(ENUMS, key) ? ENUMS[key]!(value as never) : Number.isFinite(value) ? value : null;
+  if (value instanceof Date) return value.toISOString();
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+  if (Array.isArray(value)) return value.map((item) => toPlain(item));
+  if (typeof value !== 'object') return value;
+  if ('$case' in value) { // one of several: only the one that is set
+    const { $case: name, value: inner } = value as { $case: string; value: unknown };
+    return { [snakeCase(name)]: toPlain(inner, name) };
+  }
+  const plain: Record<string, unknown> = {};
+  for (const [name, inner] of Object.entries(value)) {
+    const isOneOf = typeof inner === 'object' && inner !== null && '$case' in inner;
+    if (isOneOf) Object.assign(plain, toPlain(inner) as object);
+    else plain[snakeCase(name)] = toPlain(inner, name);
+  }
+  return plain;
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { EXIT_CODES_HELP } from './cli-error.js';
+import { globalOptions } from './commands/command.js';
+import { registerDiff } from './commands/diff.js';
+import { registerFork } from './commands/fork.js';
+import { registerLaunch } from './commands/launch.js';
+import { registerMetrics } from './commands/metrics.js';
+import { registerQuickstart } from './commands/quickstart.js';
+import { registerRecord } from './commands/record.js';
+import { registerResults } from './commands/results.js';
+import { registerRuns } from './commands/runs.js';
+import { registerShow } from './commands/show.js';
+import { registerSteering } from './commands/steer.js';
+import { registerStore } from './commands/store.js';
+import { registerUp } from './commands/up.js';
+import { registerVerify } from './commands/verify.js';
+
+const WALK_THROUGH = `
+A first session:
+  $ espalier up --detach                                       start the server
+  $ espalier launch --model MODEL --data TRAIN --watch         prune a model to half its size, and look on
+  $ espalier pause RUN; espalier resume RUN                    stop and go on from exactly there
+  $ espalier teachers RUN                                      the states on the way
+  $ espalier fork RUN --from-teacher 20 --target-sparsity 0.3  start another run from one of them
+  $ espalier eval RUN; espalier export RUN --out pruned/       perplexity; the smaller model
+  $ espalier verify RUN --replay 100..150                      prove the record, computing steps again
+
+RUN is the id of a run or its first characters (at least 4).
+`;
+
+/** With `quietErrors` commander prints none itself: main.ts reports them as JSON. */
+export function buildProgram(quietErrors = false): Command {
+  const program = new Command('espalier');
+  for (const option of globalOptions()) program.addOption(option);
+  if (quietErrors) program.configureOutput({ writeErr: () => undefined });
+  program
+    .description('Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.')
+    .version(version(), '-V, --version')
+    .addHelpText('after', `${WALK_THROUGH}\n${EXIT_CODES_HELP}`)
+    .showSuggestionAfterError()
+    .showHelpAfterError('(more with --help)')
+    .configureHelp({ showGlobalOptions: true })
+    // Inherited by the commands below: main.ts decides how the process ends.
+    .exitOverride()
+    .enablePositionalOptions();
+  program.commandsGroup('Server:');
+  registerUp(program);
+  program.commandsGroup('Runs:');
+  registerLaunch(program);
+  registerRuns(program);
+  registerShow(program);
+  registerSteering(program);
+  registerFork(program);
+  program.commandsGroup('Results:');
+  registerResults(program);
+  registerMetrics(program);
+  registerDiff(program);
+  program.commandsGroup('Record:');
+  registerRecord(program);
+  registerVerify(program);
+  registerStore(program);
+  program.commandsGroup('To begin with:');
+  registerQuickstart(program);
+  return program;
+}
+
+function version(): string {
+  // dist/apps/cli/src/program.js
+  const file = new URL('../../../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,38 @@
+// One line of the terminal that is rewritten in place; everything else is printed above it.
+import type { Terminal } from '../output/terminal.js';
+
+const REDRAW_MS = 80;
+
+export class LiveLine {
+  private shown = '';
+  private drawnAt = 0;
+
+  constructor(private readonly terminal: Terminal, private readonly stdout: NodeJS.WritableStream = process.stdout) {}
+
+  update(line: string): void {
+    if (!this.terminal.isLive || Date.now() - this.drawnAt < REDRAW_MS) return;
+    this.draw(line);
+  }
+
+  private draw(line: string): void {
+    this.stdout.write(`\r\u001b[2K${line}`);
+    this.shown = line;
+    this.drawnAt = Date.now();
+  }
+
+  /** A line that stays. */
+  print(line: string): void {
+    if (this.shown === '') {
+      this.stdout.write(`${line}\n`);
+      return;
+    }
+    this.stdout.write(`\r\u001b[2K${line}\n${this.shown}`);
+  }
+
+  /** Leaves the last state standing, or nothing. */
+  end(lastLine?: string): void {
+    if (this.shown !== '') this.stdout.write('\r\u001b[2K');
+    this.shown = '';
+    if (lastLine !== undefined) this.stdout.write(`${lastLine}\n`);
+  }
+}

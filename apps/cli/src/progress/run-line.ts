@@ -1,0 +1,86 @@
+// One line that says how a run is going; the least important parts go first when the terminal is narrow.
+import { v1 } from '#protocol';
+import { bar, decimal, duration, percent, shortCount, statusWord, teacherWord } from '../output/format.js';
+import { styled, type Style, type Terminal } from '../output/terminal.js';
+
+/** What the line shows: the recorded run, with the steps that the engine has reported since. */
+export interface RunProgress {
+  run: v1.Run;
+  latest: v1.StepMetrics | undefined;
+}
+
+export function stepOf({ run, latest }: RunProgress): number {
+  return Math.max(Number(run.step), latest === undefined ? 0 : Number(latest.step) + 1);
+}
+
+interface Part {
+  text: string;
+  style?: Style;
+  /** The higher, the sooner it is left out. */
+  expendable: number;
+}
+
+function parts(progress: RunProgress, terminal: Terminal): Part[] {
+  const { run, latest } = progress;
+  const total = run.settings?.totalSteps ?? 0;
+  const step = stepOf(progress);
+  const target = run.settings?.targetSparsity ?? 0;
+  const expected = latest?.expectedSparsity ?? run.expectedSparsity;
+  const scheduled = latest?.scheduledSparsity ?? run.scheduledSparsity;
+  const shown: Part[] = [
+    { text: statusWord(run.status), style: statusStyle(run.status), expendable: 0 },
+    { text: `${step}/${total}`, style: 'bold', expendable: 0 },
+    { text: bar(total === 0 ? 0 : step / total, 16, terminal.unicode), style: 'cyan', expendable: 3 },
+  ];
+  if (run.status === v1.RunStatus.RUN_STATUS_TRAINING) shown.push({ text: `ETA ${duration(etaSeconds(progress))}`, expendable: 1 });
+  shown.push({ text: `sparsity ${percent(expected)}`, style: 'green', expendable: 0 });
+  shown.push({ text: `of ${percent(scheduled)} scheduled, ${percent(target, 0)} target`, expendable: 6 });
+  shown.push({ text: `teacher ${teacherWord(latest?.teacher?.teacher ? latest.teacher : run.teacher)}`, expendable: 2 });
+  const metrics = latest ?? run.lastStep;
+  if (metrics !== undefined) shown.push(...losses(metrics));
+  if (run.tokensPerSecond > 0) shown.push({ text: `${shortCount(run.tokensPerSecond)} tok/s`, expendable: 4 });
+  return shown;
+}
+
+function losses(metrics: v1.StepMetrics): Part[] {
+  const single: [string, number | undefined][] = [['layer', metrics.layerLoss], ['kl', metrics.klLoss], ['lm', metrics.lmLoss]];
+  const detail = single.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${decimal(value, 3)}`]));
+  return [
+    { text: `loss ${decimal(metrics.loss, 3)}`, expendable: 2 },
+    ...(detail.length > 1 ? [{ text: `(${detail.join(', ')})`, expendable: 5 }] : []),
+  ];
+}
+
+/** The server's estimate counts from the last recorded step; the steps since then are no longer ahead. */
+export function etaSeconds(progress: RunProgress): number {
+  const { run } = progress;
+  const left = (run.settings?.totalSteps ?? 0) - stepOf(progress);
+  const leftThen = (run.settings?.totalSteps ?? 0) - Number(run.step);
+  return run.etaSeconds > 0 && leftThen > 0 ? (run.etaSeconds * left) / leftThen : Number.NaN;
+}
+
+export function statusStyle(status: v1.RunStatus): Style {
+  switch (status) {
+    case v1.RunStatus.RUN_STATUS_COMPLETED:
+      return 'green';
+    case v1.RunStatus.RUN_STATUS_FAILED:
+      return 'red';
+    case v1.RunStatus.RUN_STATUS_RECOVERING:
+    case v1.RunStatus.RUN_STATUS_PAUSED:
+    case v1.RunStatus.RUN_STATUS_CANCELLED:
+      return 'yellow';
+    default:
+      return 'cyan';
+  }
+}
+
+export function runLine(progress: RunProgress, terminal: Terminal, columns = Infinity): string {
+  let shown = parts(progress, terminal);
+  const width = () => shown.reduce((sum, part) => sum + part.text.length, 0) + 2 * (shown.length - 1);
+  while (width() > columns) {
+    const most = Math.max(...shown.map((part) => part.expendable));
+    if (most === 0) break;
+    shown = shown.filter((part) => part.expendable !== most);
+  }
+  return shown.map((part) => (part.style === undefined ? part.text : styled(terminal, part.style, part.text))).join('  ');
+}

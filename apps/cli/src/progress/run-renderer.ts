@@ -1,0 +1,96 @@
+// Shows a followed run: a live line on a terminal, else a plain line now and then; what happens to the run in both.
+import { v1 } from '#protocol';
+import { decimal, duration, percent, statusWord, teacherWord } from '../output/format.js';
+import type { Output } from '../output/output.js';
+import type { RunUpdate } from './follow-run.js';
+import { LiveLine } from './live-line.js';
+import { runLine, stepOf, type RunProgress } from './run-line.js';
+
+const PLAIN_LINE_MS = 10_000;
+/** Without a terminal a line is also due after this share of the run, so that short runs leave a trace. */
+const PLAIN_LINE_SHARE = 0.05;
+
+export class RunRenderer {
+  private readonly live: LiveLine;
+  private progress: RunProgress | null = null;
+  private plainAt = 0;
+  private plainStep = -Infinity;
+
+  constructor(private readonly output: Output) {
+    this.live = new LiveLine(output.terminal);
+  }
+
+  show(item: RunUpdate): void {
+    if (item.kind !== 'update') {
+      this.showConnection(item);
+      return;
+    }
+    if (this.output.json) {
+      this.output.item(item.update, () => undefined);
+      return;
+    }
+    const before = this.progress;
+    const run = item.update.run ?? before?.run;
+    if (run === undefined) return;
+    const latest = item.update.steps.at(-1) ?? (before !== null && !restarted(before.run, run) ? before.latest : undefined);
+    this.progress = { run, latest };
+    if (before !== null) this.showChanges(before.run, run);
+    if (this.output.terminal.isLive) this.live.update(runLine(this.progress, this.output.terminal, this.output.terminal.columns - 1));
+    else this.showPlain(this.progress, before?.run.status !== run.status);
+  }
+
+  private showConnection(item: { kind: 'disconnected'; reason: Error } | { kind: 'reconnected' }): void {
+    if (this.output.json) return;
+    if (item.kind === 'reconnected') this.live.print(this.output.style('green', 'connected again'));
+    else this.live.print(this.output.style('yellow', `connection lost (${item.reason.message}); the run's history is safe, trying again ...`));
+  }
+
+  private showPlain(progress: RunProgress, statusChanged: boolean): void {
+    const share = (stepOf(progress) - this.plainStep) / Math.max(progress.run.settings?.totalSteps ?? 1, 1);
+    if (!statusChanged && Date.now() - this.plainAt < PLAIN_LINE_MS && share < PLAIN_LINE_SHARE) return;
+    this.plainAt = Date.now();
+    this.plainStep = stepOf(progress);
+    this.live.print(runLine(progress, this.output.terminal));
+  }
+
+  private showChanges(before: v1.Run, now: v1.Run): void {
+    const say = (text: string) => this.live.print(text);
+    if (now.status !== before.status) {
+      if (now.status === v1.RunStatus.RUN_STATUS_RECOVERING) say(this.output.style('yellow', `recovering: ${now.failure?.message ?? 'the engine is gone'}`));
+      if (now.status === v1.RunStatus.RUN_STATUS_PAUSED) say(`paused at step ${now.step}; go on with: espalier resume ${now.runId}`);
+    }
+    if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
+    if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
+      say(`target of ${percent(now.settings?.targetSparsity ?? 0, 0)} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`);
+    }
+    if (now.skippedSteps > before.skippedSteps) say(this.output.style('yellow', `${now.skippedSteps} steps skipped so far (values not finite)`));
+    if (now.rewinds > before.rewinds) say(`rewound to step ${now.step}`);
+    for (const evaluation of now.evaluations.slice(before.evaluations.length)) {
+      say(`perplexity ${decimal(evaluation.perplexity)} (${evaluation.subject}, step ${evaluation.step})`);
+    }
+  }
+
+  /** The closing words; nothing with --json, whose last update says it all. */
+  end(): void {
+    if (this.progress === null || this.output.json) return;
+    const { run } = this.progress;
+    const words = `${statusWord(run.status)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, `
+      + `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
+    this.live.end(words);
+    if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED) this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);
+  }
+
+  /** Removes the live line, e.g. before an error is printed. */
+  clear(): void {
+    this.live.end();
+  }
+
+  get run(): v1.Run | undefined {
+    return this.progress?.run;
+  }
+}
+
+/** A new attempt or a rewind takes the step count back: reports of before would show steps that no longer are. */
+function restarted(before: v1.Run, now: v1.Run): boolean {
+  return now.attempt !== before.attempt || now.rewinds !== before.rewinds;
+}

@@ -1,0 +1,192 @@
+// The whole path once, on the bundled model: start, launch, look on, evaluate, export, show what has come of it.
+import { randomUUID } from 'node:crypto';
+import { readdir, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from './cli-error.js';
+import { LAUNCH_TIMEOUT_MS } from './commands/launch.js';
+import type { Connection } from './connection/connection.js';
+import { DEFAULT_SERVER } from './connection/server-address.js';
+import type { Context } from './context.js';
+import { downloadExport } from './download-export.js';
+import { fileError } from './files.js';
+import { evaluateRun, exportRun } from './operations.js';
+import { followRun } from './progress/follow-run.js';
+import { RunRenderer } from './progress/run-renderer.js';
+import { ShareLine } from './progress/share-line.js';
+import { printQuickstart } from './quickstart-report.js';
+import { startStack, stopStack, type RunningStack } from './stack.js';
+
+export interface QuickstartOptions {
+  targetSparsity?: number;
+  recipe?: v1.Recipe;
+  steps?: number;
+  seed?: bigint;
+  threads?: string;
+  /** File for the result. */
+  json?: string;
+  /** Stop the server at the end, if we started it. */
+  stop?: boolean;
+}
+
+/** What --json writes, field for field. */
+export interface QuickstartResult {
+  steps: number;
+  target_sparsity: number;
+  /** Share of the prunable parameters gone, by the deterministic masks. */
+  sparsity: number;
+  parameters_dense: number;
+  parameters_pruned: number;
+  /** Of the weights. */
+  bytes_dense: number;
+  bytes_pruned: number;
+  perplexity_intact: number;
+  perplexity_masked: number;
+  perplexity_exported: number;
+  state_digest: string;
+  /** How many. */
+  teachers: number;
+  training_seconds: number;
+  total_seconds: number;
+  tokens_per_second: number;
+}
+
+export interface QuickstartOutcome {
+  run: v1.Run;
+  teachers: v1.Teacher[];
+  exportFolder: string;
+  result: QuickstartResult;
+}
+
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url)); // of dist/apps/cli/src
+export const QUICKSTART_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
+export const QUICKSTART_DATA = { trainPath: join(ROOT, 'examples/data/factbook/train.jsonl'), validationPath: join(ROOT, 'examples/data/factbook/validation.jsonl') };
+const LOST_SERVER_MS = 120_000;
+
+export async function runQuickstart(context: Context, options: QuickstartOptions): Promise<QuickstartOutcome> {
+  const startedAt = Date.now();
+  const stack = await start(context, options);
+  try {
+    const launched = await launch(context.connection, options);
+    context.output.line(`pruning ${QUICKSTART_MODEL} to ${(launched.settings?.targetSparsity ?? 0) * 100}%: run ${context.output.style('bold', launched.runId)}, ${launched.settings?.totalSteps} steps`);
+    await followToCompletion(context, launched.runId);
+    const measured = await measure(context, launched.runId);
+    const outcome = await collect(context, launched.runId, measured, startedAt);
+    if (options.json !== undefined) await writeResult(options.json, outcome.result);
+    printQuickstart(context, outcome, stack);
+    return outcome;
+  } finally {
+    if (options.stop === true && !stack.wasRunning) {
+      await stopStack(context.dataFolder);
+      context.output.line('the server is stopped; start it again with: npx espalier up --detach');
+    }
+  }
+}
+
+async function start({ dataFolder, output }: Context, options: QuickstartOptions): Promise<RunningStack> {
+  // Another data folder's server may have the usual port; ours is found through its data folder on any.
+  const listen = await isFree(DEFAULT_SERVER) ? undefined : '127.0.0.1:0';
+  const stack = await startStack({ dataFolder, threads: options.threads, listen });
+  output.line(`${stack.wasRunning ? 'server already running' : 'server started'} at ${stack.listen}, data in ${dataFolder}`);
+  return stack;
+}
+
+async function isFree(address: string): Promise<boolean> {
+  const [host, port] = address.split(':');
+  return new Promise((resolve) => {
+    const probe = createServer().once('error', () => resolve(false)).once('listening', () => probe.close(() => resolve(true)));
+    probe.listen(Number(port), host);
+  });
+}
+
+export async function launch(connection: Connection, options: QuickstartOptions): Promise<v1.Run> {
+  const response = await connection.call(connection.runs, connection.runs.launchRun, v1.LaunchRunRequest.fromPartial({
+    requestId: randomUUID(), name: 'quickstart', modelPath: QUICKSTART_MODEL, data: QUICKSTART_DATA,
+    settings: { preset: 'short', recipe: options.recipe, targetSparsity: options.targetSparsity, totalSteps: options.steps, seed: options.seed },
+  }), LAUNCH_TIMEOUT_MS);
+  return response.run!;
+}
+
+async function followToCompletion(context: Context, runId: string): Promise<void> {
+  const renderer = new RunRenderer(context.output);
+  try {
+    const items = followRun({ runId, findServer: () => context.findServer(), signal: context.signal, giveUpAfterMs: LOST_SERVER_MS });
+    for await (const item of items) renderer.show(item);
+  } catch (error) {
+    renderer.clear();
+    if (context.signal.aborted) context.output.line(`stopped looking on; the run goes on. See: npx espalier watch ${runId}`);
+    throw error;
+  }
+  renderer.end();
+  const { run } = renderer;
+  if (run?.status === v1.RunStatus.RUN_STATUS_COMPLETED) return;
+  throw new CliError(run?.failure?.code || 'RUN_NOT_COMPLETED', run?.failure?.message || `the run ended otherwise than completed`, {
+    exitCode: ExitCode.failed, hint: `its history: npx espalier history ${runId}`,
+  });
+}
+
+interface Measured {
+  intact: v1.Evaluation;
+  masked: v1.Evaluation;
+  exported: v1.Evaluation;
+  modelExport: v1.ModelExport;
+  exportFolder: string;
+  prunedBytes: number;
+}
+
+async function measure(context: Context, runId: string): Promise<Measured> {
+  const { connection, output, signal } = context;
+  const step = async <T>(what: string, work: (onProgress: (share: number, waitingFor?: string) => void) => Promise<T>): Promise<T> => {
+    const line = new ShareLine(output, what);
+    try {
+      return await work((share, waitingFor) => line.update(share, waitingFor));
+    } finally {
+      line.end();
+    }
+  };
+  const intact = await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal));
+  const masked = await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal));
+  const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
+  const exportFolder = join(context.dataFolder, 'exports', runId);
+  const written = await step('writing the model', (report) => downloadExport(connection, { digest: modelExport.digest, folder: exportFolder, signal, onProgress: report }));
+  const exported = await step('evaluating the exported model', (report) => evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal));
+  const prunedBytes = written.files.filter((file) => file.name.endsWith('.safetensors')).reduce((sum, file) => sum + file.bytes, 0);
+  return { intact, masked, exported, modelExport, exportFolder, prunedBytes };
+}
+
+async function collect({ connection }: Context, runId: string, measured: Measured, startedAt: number): Promise<QuickstartOutcome> {
+  const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
+  const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, { runId, includeAbandoned: false, includeInherited: false });
+  const settings = run!.settings!;
+  const trainedTokens = Number(run!.step) * (settings.batchSize ?? 0) * (settings.sequenceLength ?? 0);
+  const result: QuickstartResult = {
+    steps: Number(run!.step),
+    target_sparsity: settings.targetSparsity ?? Number.NaN,
+    sparsity: run!.hardSparsity,
+    parameters_dense: Number(run!.parameterCount),
+    parameters_pruned: Number(measured.modelExport.parameterCount),
+    bytes_dense: await weightBytes(QUICKSTART_MODEL),
+    bytes_pruned: measured.prunedBytes,
+    perplexity_intact: measured.intact.perplexity,
+    perplexity_masked: measured.masked.perplexity,
+    perplexity_exported: measured.exported.perplexity,
+    state_digest: run!.stateDigest,
+    teachers: teachers.length,
+    training_seconds: run!.trainingSeconds,
+    total_seconds: (Date.now() - startedAt) / 1000,
+    tokens_per_second: run!.trainingSeconds > 0 ? trainedTokens / run!.trainingSeconds : 0,
+  };
+  return { run: run!, teachers, exportFolder: measured.exportFolder, result };
+}
+
+async function weightBytes(folder: string): Promise<number> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.safetensors'));
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(folder, name))).size));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+async function writeResult(file: string, result: QuickstartResult): Promise<void> {
+  await writeFile(file, `${JSON.stringify(result, null, 2)}\n`).catch((error: unknown) => { throw fileError(error, file); });
+}

@@ -1,0 +1,158 @@
+// Starts and stops the server of a data folder. It is a process of its own, so a run goes on when the command has ended.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, fstatSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { CliError, ExitCode } from './cli-error.js';
+import { isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
+
+export interface StackOptions {
+  dataFolder: string;
+  /** Passed on to the server when given; it has defaults and ESPALIER_... variables of its own. */
+  listen?: string | undefined;
+  eventStore?: string | undefined;
+  engine?: string | undefined;
+  threads?: string | undefined;
+  logLevel?: string | undefined;
+}
+
+export interface RunningStack extends ServerFile {
+  logFile: string;
+  /** It ran before we came. */
+  wasRunning: boolean;
+}
+
+const START_TIMEOUT_MS = 90_000;
+const STOP_TIMEOUT_MS = 60_000;
+const POLL_MS = 50;
+const LOG_TAIL_BYTES = 4_000;
+
+export function logFileOf(dataFolder: string): string {
+  return join(dataFolder, 'server.log');
+}
+
+function serverProgram(): string {
+  return fileURLToPath(new URL('../../orchestrator/src/main.js', import.meta.url));
+}
+
+function serverArguments(options: StackOptions): string[] {
+  const flags: [string, string | undefined][] = [
+    ['--data-folder', options.dataFolder], ['--listen', options.listen], ['--event-store', options.eventStore],
+    ['--engine', options.engine], ['--threads', options.threads], ['--log-level', options.logLevel],
+  ];
+  const program = serverProgram();
+  if (!existsSync(program)) throw new CliError('NOT_BUILT', `${program} is missing; build first with: npm run build`, { exitCode: ExitCode.unavailable });
+  return [program, ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]))];
+}
+
+/** The server that a data folder has now, if its process is there. */
+export function runningServer(dataFolder: string): ServerFile | null {
+  const file = readServerFile(dataFolder);
+  return file !== null && isAlive(file.pid) && isOurServer(file.pid) ? file : null;
+}
+
+/** After a crash another program may have got the process id. Without /proc we take the file's word. */
+function isOurServer(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('orchestrator');
+  } catch {
+    return true;
+  }
+}
+
+/** Starts a server in the background unless one runs; returns once it accepts calls. */
+export async function startStack(options: StackOptions): Promise<RunningStack> {
+  const logFile = logFileOf(options.dataFolder);
+  const running = runningServer(options.dataFolder);
+  if (running !== null) return { ...running, logFile, wasRunning: true };
+  makeDataFolder(options.dataFolder);
+  const log = openSync(logFile, 'a');
+  const logStart = fstatSync(log).size;
+  const child = spawn(process.execPath, serverArguments(options), { detached: true, stdio: ['ignore', log, log] });
+  closeSync(log);
+  child.unref();
+  const started = await waitForServer(child, options.dataFolder, () => tail(logFile, logStart));
+  return { ...started, logFile, wasRunning: false };
+}
+
+function makeDataFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new CliError('DATA_FOLDER_UNUSABLE', `can't make the data folder ${folder}: ${(error as Error).message}`,
+      { field: '--data-folder', exitCode: ExitCode.usage });
+  }
+}
+
+async function waitForServer(child: ChildProcess, dataFolder: string, readLog: () => string): Promise<ServerFile> {
+  let ended: string | null = null;
+  child.once('exit', (code, signal) => { ended = signal ?? `exit code ${code}`; });
+  child.once('error', (error) => { ended = error.message; });
+  const until = Date.now() + START_TIMEOUT_MS;
+  while (Date.now() < until) {
+    // The server writes the file once it accepts calls.
+    const file = readServerFile(dataFolder);
+    if (file !== null && file.pid === child.pid) return file;
+    if (ended !== null) throw startFailure(`the server ended at once (${ended})`, readLog());
+    await sleep(POLL_MS);
+  }
+  child.kill('SIGTERM');
+  throw startFailure(`the server was not ready within ${START_TIMEOUT_MS / 1000} s`, readLog());
+}
+
+function startFailure(what: string, log: string): CliError {
+  return new CliError('SERVER_START_FAILED', what, { exitCode: ExitCode.failed, hint: log === '' ? 'it wrote nothing to its log' : `its log says:\n${log}` });
+}
+
+function tail(path: string, from: number): string {
+  const file = openSync(path, 'r');
+  try {
+    const size = fstatSync(file).size;
+    const start = Math.max(from, size - LOG_TAIL_BYTES);
+    const buffer = Buffer.alloc(Math.max(size - start, 0));
+    readSync(file, buffer, 0, buffer.length, start);
+    return buffer.toString('utf8').trim();
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Runs the server in front until it ends; Ctrl-C reaches it directly. Gives its exit code. */
+export async function runInForeground(options: StackOptions): Promise<number> {
+  const running = runningServer(options.dataFolder);
+  if (running !== null) {
+    throw new CliError('SERVER_ALREADY_RUNNING', `a server for ${options.dataFolder} already runs at ${running.listen} (process ${running.pid})`,
+      { exitCode: ExitCode.notAllowed, hint: 'stop it with: espalier down' });
+  }
+  makeDataFolder(options.dataFolder);
+  const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
+  // The terminal sends Ctrl-C to both of us: the server stops in order, and we wait for it.
+  const forward = (signal: NodeJS.Signals) => () => { if (signal === 'SIGTERM') child.kill('SIGTERM'); };
+  const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => [signal, forward(signal)] as const);
+  for (const [signal, listener] of listeners) process.on(signal, listener);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' || signal === 'SIGTERM' ? 0 : ExitCode.failed)));
+    });
+  } finally {
+    for (const [signal, listener] of listeners) process.off(signal, listener);
+  }
+}
+
+/** Asks the server to stop in order and waits for it; false when none runs. */
+export async function stopStack(dataFolder: string, timeoutMs = STOP_TIMEOUT_MS): Promise<ServerFile | null> {
+  const running = runningServer(dataFolder);
+  if (running === null) return null;
+  process.kill(running.pid, 'SIGTERM');
+  const until = Date.now() + timeoutMs;
+  while (isAlive(running.pid)) {
+    if (Date.now() > until) {
+      throw new CliError('SERVER_STOP_TIMED_OUT', `process ${running.pid} is still there after ${timeoutMs / 1000} s`,
+        { exitCode: ExitCode.failed, hint: `nothing is lost by ending it hard: kill -9 ${running.pid}` });
+    }
+    await sleep(POLL_MS);
+  }
+  return running;
+}
