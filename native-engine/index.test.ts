@@ -1,0 +1,231 @@
+// The addon with the real engine and the tiny model.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import {
+  describeEngine, EngineError, evaluateModel, inspectModel, numericsFingerprint, planMemory, Session, type SegmentOptions, type StepReport,
+} from './index.js';
+import type { NativeAddon } from './native.js';
+
+const tinyModel = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
+const addonPath = process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
+const ids = new Uint32Array(3200).map((_, i) => (i * i * 7 + i) % 2048);
+const folder = mkdtempSync(join(tmpdir(), 'espalier-addon-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const open = (): Promise<Session> => Session.open({ modelFolder: tinyModel, batchSize: 2, sequenceLength: 32, threads: 1 });
+
+async function ready(): Promise<Session> {
+  const session = await open();
+  await session.setData(ids);
+  await session.initialise(7n);
+  return session;
+}
+
+function segment(firstStep: number, stepCount: number, changes: Partial<SegmentOptions> = {}): SegmentOptions {
+  return {
+    firstStep, seed: 7n, losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 }, maskLearningRate: 0.1, lambdaLearningRate: 0.1,
+    gradientClipNorm: 1, trainMasks: true, loraLearningRate: Array.from({ length: stepCount }, (_, i) => 1e-3 - (firstStep + i) * 1e-6),
+    scheduledSparsity: Array.from({ length: stepCount }, (_, i) => (firstStep + i) / 100), ...changes,
+  };
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+const failure = (code: string, field?: string): unknown => expect.objectContaining(field === undefined ? { code } : { code, field });
+
+test('describes the engine and its numerics', () => {
+  const engine = describeEngine();
+  expect(engine.build).toMatch(/^sources [0-9a-f]{12}, \S+ \d/);
+  expect(engine.backends).toContain('cpu');
+  expect(engine.threads).toBeGreaterThan(0);
+  expect(engine.memoryAvailableBytes).toBeGreaterThan(1e6);
+  expect(numericsFingerprint({ computeDtype: 'f32' })).not.toBe(numericsFingerprint({ computeDtype: 'bf16' }));
+  expect(() => numericsFingerprint({ backend: 'abacus' })).toThrow(EngineError);
+});
+
+test('inspects a model and plans its memory', async () => {
+  const model = await inspectModel(tinyModel);
+  expect(model).toMatchObject({ architecture: 'LlamaForCausalLM', parameterCount: 254400, weightBytes: 508800, dtype: 'bf16', tiedEmbeddings: true });
+  expect(model.layers).toEqual(Array(3).fill({ heads: 8, kvHeads: 2, intermediate: 160 }));
+  const small = await planMemory({ modelFolder: tinyModel, batchSize: 1, sequenceLength: 16 });
+  const large = await planMemory({ modelFolder: tinyModel, batchSize: 8, sequenceLength: 256 });
+  expect(large.activationsBytes).toBeGreaterThan(small.activationsBytes);
+  const { weightsBytes, loraBytes, optimizerBytes, activationsBytes, teachersBytes, scratchBytes } = small;
+  expect(small.totalBytes).toBe(weightsBytes + loraBytes + optimizerBytes + activationsBytes + teachersBytes + scratchBytes);
+});
+
+test('errors keep their code and name the field', async () => {
+  await expect(inspectModel(join(folder, 'nothing'))).rejects.toEqual(failure('MODEL_NOT_FOUND', 'model'));
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ architectures: ['BertModel'] }));
+  await expect(inspectModel(folder)).rejects.toEqual(failure('MODEL_UNSUPPORTED', 'config.architectures'));
+  await expect(Session.open({ modelFolder: tinyModel, sequenceLength: 4096 })).rejects.toEqual(failure('INVALID_ARGUMENT', 'sequence_length'));
+  await expect(Session.open({ modelFolder: tinyModel, memoryLimitBytes: 1000 })).rejects.toEqual(failure('OUT_OF_MEMORY'));
+  await expect(Session.open({ modelFolder: tinyModel, weightsDigest: 'ab' })).rejects.toEqual(failure('MODEL_CHANGED', 'weightsDigest'));
+  await expect(Session.open({ modelFolder: tinyModel, lora: { rank: 0 } })).rejects.toEqual(failure('INVALID_ARGUMENT', 'lora.rank'));
+  await expect(evaluateModel(tinyModel, { ids: new Uint32Array([1, 2, 5000]), window: 3 })).rejects.toThrow('outside the vocabulary');
+  const session = await open();
+  await expect(session.importState(new Uint8Array(100))).rejects.toEqual(failure('STATE_CORRUPT'));
+  await expect(session.setData(ids.subarray(0, 10))).rejects.toEqual(failure('INVALID_ARGUMENT', 'ids'));
+  await expect(session.train(segment(0, 1))).rejects.toThrow('no training data');
+  await session.setData(ids);
+  await expect(session.train(segment(3, 1))).rejects.toEqual(failure('INVALID_ARGUMENT', 'first_step'));
+  await expect(session.train(segment(0, 1, { teacherDigest: 'f'.repeat(64) }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+  await expect(session.train(segment(0, 2, { scheduledSparsity: [0] }))).rejects.toEqual(failure('INVALID_ARGUMENT', 'scheduledSparsity'));
+  await expect(session.train(segment(0, 2, { losses: { layer: 1, kl: Number.NaN, lm: 0, temperature: 1 } }))).rejects.toEqual(failure('INVALID_ARGUMENT', 'losses.kl'));
+  await session.close();
+  await expect(session.summary()).rejects.toEqual(failure('SESSION_NOT_FOUND'));
+});
+
+test('arguments of any kind are refused, never fatal', async () => {
+  const native = createRequire(import.meta.url)(addonPath) as NativeAddon;
+  const hostile: unknown[] = [
+    undefined, null, 0, -1, Number.NaN, 2 ** 70, 'text', '\0', true, 5n, -5n, Symbol('s'), () => 0, [], [1, 'a'], {}, new Uint8Array(3), new Float64Array(2),
+    new Proxy({}, { get: () => { throw new TypeError('trap'); } }), { get folder() { throw new RangeError('getter'); } },
+  ];
+  const fields = ['folder', 'lora', 'ids', 'seed', 'bytes', 'digest', 'firstStep', 'losses', 'loraLearningRate', 'window', 'form', 'outFolder', 'batchSize', 'computeDtype'];
+  const methods = ['load', 'planMemory', 'open', 'setData', 'initialise', 'importState', 'loadTeacher', 'train', 'evaluate', 'exportModel'] as const;
+  let refused = 0;
+  for (const method of methods) {
+    for (const value of hostile) {
+      for (const argument of [value, ...fields.slice(0, 4).map((field) => ({ [field]: value })), Object.fromEntries(fields.map((field) => [field, value]))]) {
+        const session = new native.Session();
+        try {
+          await (session[method] as (...all: unknown[]) => Promise<unknown>).call(session, argument, value);
+        } catch (error) {
+          expect(error).toHaveProperty('message');
+          refused++;
+        }
+      }
+    }
+  }
+  expect(refused).toBeGreaterThan(1000);
+  expect(() => (native.Session as unknown as () => unknown)()).toThrow();
+  expect(() => native.Session.prototype.load.call({} as never, { folder: 'x' })).toThrow();
+  expect(() => native.numericsFingerprint(undefined as never)).toThrow();
+});
+
+describe('training', () => {
+  test('a segment cut in pieces, exported and imported on the way, ends in the same state', async () => {
+    const whole = await ready();
+    const reports: StepReport[] = [];
+    const result = await whole.train(segment(0, 24), { onReports: (batch) => reports.push(...batch) });
+    expect(result).toMatchObject({ stepsDone: 24, stopped: false, state: { step: 24 } });
+    expect(reports.map((report) => report.step)).toEqual(Array.from({ length: 24 }, (_, i) => i));
+    expect(reports[0]!.lmLoss).toBeNull();
+    const exported = await whole.exportState();
+    expect(exported.digest).toBe(result.state.digest);
+    expect(sha256(exported.bytes)).toBe(exported.digest);
+    await whole.close();
+
+    const first = await ready();
+    await first.train(segment(0, 9));
+    const saved = await first.exportState();
+    await first.close();
+    const second = await open();
+    await second.setData(ids);
+    expect((await second.importState(saved.bytes)).digest).toBe(saved.digest);
+    expect((await second.train(segment(9, 15))).state.digest).toBe(exported.digest);
+    await second.close();
+  });
+
+  test('a teacher is loaded by its digest and makes a difference', async () => {
+    const session = await ready();
+    await session.train(segment(0, 8));
+    const snapshot = await session.exportState();
+    await expect(session.loadTeacher('0'.repeat(64), snapshot.bytes)).rejects.toEqual(failure('STATE_CORRUPT', 'digest'));
+    const intact = await session.train(segment(8, 6));
+    await session.importState(snapshot.bytes);
+    await session.loadTeacher(snapshot.digest, snapshot.bytes);
+    const taught = await session.train(segment(8, 6, { teacherDigest: snapshot.digest }));
+    expect(taught.state.digest).not.toBe(intact.state.digest);
+    await session.importState(snapshot.bytes);
+    expect((await session.train(segment(8, 6))).state.digest).toBe(intact.state.digest);
+    await session.close();
+  });
+
+  test('stops at the sparsity asked for', async () => {
+    const session = await ready();
+    const result = await session.train(segment(0, 100, { scheduledSparsity: Array(100).fill(0.9) as number[], lambdaLearningRate: 5, stopAtExpectedSparsity: 0.03 }));
+    expect(result.stepsDone).toBeLessThan(100);
+    expect(result.stopped).toBe(false);
+    expect(result.state.expectedSparsity).toBeGreaterThanOrEqual(0.03);
+    await session.close();
+  });
+
+  test('a second job is refused while one runs; abort stops at a step boundary', async () => {
+    const session = await ready();
+    const abort = new AbortController();
+    let seen = 0;
+    const running = session.train(segment(0, 5000), { signal: abort.signal, onReports: (batch) => { seen += batch.length; abort.abort(); } });
+    await expect(session.summary()).rejects.toEqual(failure('ENGINE_BUSY'));
+    const result = await running;
+    expect(result.stopped).toBe(true);
+    expect(result.stepsDone).toBe(seen);
+    expect(result.state.step).toBe(seen);
+    expect(seen).toBeLessThan(5000);
+    expect((await session.summary()).digest).toBe(result.state.digest);
+    await session.close();
+  });
+
+  test('a failing listener rejects the job and leaves the session usable', async () => {
+    const session = await ready();
+    await expect(session.train(segment(0, 5000), { onReports: () => { throw new Error('listener broke'); } })).rejects.toThrow('listener broke');
+    expect((await session.summary()).step).toBeGreaterThan(0);
+    await session.close();
+  });
+});
+
+test('close during a job ends it; garbage collection during a job does not', async () => {
+  const session = await ready();
+  const running = session.train(segment(0, 5000)).catch((error: unknown) => error);
+  await session.close();
+  expect(await running).toMatchObject({ stopped: true });
+
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const results: Promise<unknown>[] = [];
+  for (let i = 0; i < 4; i++) results.push((await ready()).train(segment(0, 20)));
+  for (let i = 0; i < 10; i++) {
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  expect(await Promise.all(results)).toHaveLength(4);
+  collect();
+});
+
+test('the process may exit while a job runs', async () => {
+  const script = `
+    import { Session } from ${JSON.stringify(new URL('./index.js', import.meta.url).href)};
+    const session = await Session.open({ modelFolder: ${JSON.stringify(tinyModel)}, batchSize: 2, sequenceLength: 32 });
+    await session.setData(new Uint32Array(3200)); await session.initialise(1n);
+    const n = 100000, plan = ${JSON.stringify({ ...segment(0, 0), seed: undefined })};
+    session.train({ ...plan, seed: 1n, loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) }, { onReports: () => process.exit(5) });`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on('exit', (...how) => resolve(how)));
+  expect({ code, signal }).toEqual({ code: 5, signal: null });
+});
+
+describe('export', () => {
+  test.each(['masked', 'compacted'] as const)('%s: the folder has the perplexity of the masked student', async (form) => {
+    const session = await ready();
+    await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], lambdaLearningRate: 5 }));
+    const outFolder = join(folder, form);
+    const shares: number[] = [];
+    const exported = await session.exportModel({ form, dtype: 'f32', outFolder, modelCard: '# card' }, { onReports: (batch) => shares.push(...batch) });
+    expect(exported.files.map((file) => file.name).sort()).toEqual(readdirSync(outFolder).sort());
+    for (const file of exported.files) expect(sha256(readFileSync(join(outFolder, file.name)))).toBe(file.sha256);
+    const student = await session.evaluate({ ids, window: 64 });
+    const intact = await session.evaluate({ ids, window: 64, intact: true });
+    const loaded = await evaluateModel(outFolder, { ids, window: 64 });
+    expect(Math.abs(loaded.negativeLogLikelihood - student.negativeLogLikelihood)).toBeLessThan(1e-5);
+    expect(Math.abs(intact.negativeLogLikelihood - student.negativeLogLikelihood)).toBeGreaterThan(1e-4);
+    await expect(session.exportModel({ form, outFolder })).rejects.toEqual(failure('INVALID_ARGUMENT', 'out_folder'));
+    await session.close();
+  });
+});
