@@ -16,7 +16,7 @@ const withTests = process.argv.includes('--tests');
 const debianPackages = {
   cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3',
   'pkg-config': 'pkg-config', 'libdnnl-dev': 'libdnnl-dev', 'nlohmann-json3-dev': 'nlohmann-json3-dev',
-  'libssl-dev': 'libssl-dev', ...(withTests ? { 'libgtest-dev': 'libgtest-dev' } : {}),
+  ...(withTests ? { 'libgtest-dev': 'libgtest-dev' } : {}),
 };
 
 main();
@@ -46,7 +46,7 @@ function installSystemPackages() {
   if (!hasApt || process.getuid?.() !== 0) {
     fail(`These system packages are missing: ${missing.join(' ')}\n` +
       (hasApt ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
-        : 'Install your distribution\'s packages of the same tools and libraries (oneDNN 3, OpenSSL 3, nlohmann-json 3' +
+        : 'Install your distribution\'s packages of the same tools and libraries (oneDNN 3, nlohmann-json 3' +
           (withTests ? ', GoogleTest' : '') + ').'));
   }
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
@@ -61,7 +61,7 @@ function isInstalled(name) {
   // Not Debian, or installed by hand: look for what the package brings.
   const tools = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config' };
   if (tools[name]) return spawnSync('sh', ['-c', `command -v ${tools[name]}`], { stdio: 'ignore' }).status === 0;
-  const headers = { 'libdnnl-dev': 'dnnl.hpp', 'nlohmann-json3-dev': 'nlohmann/json.hpp', 'libssl-dev': 'openssl/evp.h', 'libgtest-dev': 'gtest/gtest.h' };
+  const headers = { 'libdnnl-dev': 'dnnl.hpp', 'nlohmann-json3-dev': 'nlohmann/json.hpp', 'libgtest-dev': 'gtest/gtest.h' };
   return ['/usr/include', '/usr/local/include'].some((folder) => existsSync(join(folder, headers[name])));
 }
 
@@ -72,10 +72,8 @@ function generateProtocol() {
 }
 
 function buildNative() {
-  const build = join(root, 'native-engine/build');
-  run('cmake', ['-S', 'native-engine', '-B', build, '-DCMAKE_BUILD_TYPE=Release', '-DESPALIER_NODE_ADDON=ON',
-    `-DESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`]);
-  run('cmake', ['--build', build, '--parallel', String(availableParallelism())]);
+  run('node_modules/.bin/cmake-js', ['compile', '-d', 'native-engine', '-G', 'Unix Makefiles', '--CDESPALIER_NODE_ADDON=ON',
+    `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`, '--parallel', String(availableParallelism())]);
 }
 
 function compileTypeScript() {
