@@ -4,3 +4,7 @@ export const ARTIFACT_STORE = Symbol('ArtifactStore');
 export const ORCHESTRATOR_CONFIG = Symbol('OrchestratorConfig');
 /** Steps that the engines of this orchestrator have reported and that are not recorded yet. */
 export const LIVE_PROGRESS = Symbol('LiveProgress');
+/** pino's, shared by all. */
+export const LOGGER = Symbol('Logger');
+/** Gives an engine for verification; provided by RunViewsModule. */
+export const BORROW_ENGINE = Symbol('BorrowEngine');

@@ -30,7 +30,7 @@ export function requestPause(state: PruningRunState | null, at: string): NewFact
 
 export function confirmPause(state: PruningRunState | null, { by }: ConfirmPause, at: string): NewFact[] {
   const run = existing(state);
-  if (isFinished(run) || run.status === 'paused') return [];
+  if (isFinished(run) || run.status === 'paused' || (by === 'request' && !run.pauseRequested)) return [];
   return [{ type: 'RunPaused', at, data: { step: stepOf(run), by } }];
 }
 

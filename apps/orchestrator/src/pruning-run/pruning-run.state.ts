@@ -113,3 +113,9 @@ export function neededStates(run: PruningRunState): Set<string> {
   ];
   return new Set(states.flatMap((state) => (state ? [state.stateDigest] : [])));
 }
+
+/** All artifacts of the kinds that are ever thrown away and that the run needs: states, and the files of its exports. */
+export function neededArtifacts(run: PruningRunState): Set<string> {
+  const files = run.exports.flatMap((one) => [one.exportDigest, ...one.files.map((file) => file.digest)]);
+  return new Set([...neededStates(run), ...files]);
+}

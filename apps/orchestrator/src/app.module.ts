@@ -1,0 +1,68 @@
+// Composition only: what the parts of the orchestrator are made from.
+import { Global, Module, type DynamicModule } from '@nestjs/common';
+import { CqrsModule } from '@nestjs/cqrs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { ArtifactStore } from '#artifact-store';
+import type { EventStore } from '#event-store';
+import type { OrchestratorConfig } from './config.js';
+import { GrpcServer } from './grpc-server.js';
+import { ForkRunHandler } from './pruning-run/fork-run.handler.js';
+import { LaunchRunHandler } from './pruning-run/launch-run.handler.js';
+import { ModelAndData } from './pruning-run/model-and-data.js';
+import { CancelRunHandler, PauseRunHandler, ResumeRunHandler } from './pruning-run/pruning-run.command-handlers.js';
+import { RunRepository } from './pruning-run/run-repository.js';
+import { EngineJobs } from './run-execution/engine-jobs.js';
+import { EngineSupervisor } from './run-execution/engine-supervisor.js';
+import { LiveProgress } from './run-execution/live-progress.js';
+import { RunDriver } from './run-execution/run-driver.js';
+import { RunFeed } from './run-execution/run-feed.js';
+import { RunServices } from './run-execution/run-services.js';
+import { SegmentRecorder } from './run-execution/segment-recorder.js';
+import { StateKeeper } from './run-execution/state-keeper.js';
+import { RunViewsModule } from './run-views/run-views.module.js';
+import { RunGrpc } from './run.grpc.js';
+import { ARTIFACT_STORE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
+
+export interface Surroundings {
+  config: OrchestratorConfig;
+  store: EventStore;
+  artifacts: ArtifactStore;
+  log: Logger;
+}
+
+/** What every part may ask for. */
+@Global()
+@Module({})
+class SurroundingsModule {
+  static of({ config, store, artifacts, log }: Surroundings): DynamicModule {
+    const providers = [
+      { provide: ORCHESTRATOR_CONFIG, useValue: config },
+      { provide: EVENT_STORE, useValue: store },
+      { provide: ARTIFACT_STORE, useValue: artifacts },
+      { provide: LOGGER, useValue: log },
+      LiveProgress,
+      { provide: LIVE_PROGRESS, useExisting: LiveProgress },
+    ];
+    return { module: SurroundingsModule, providers, exports: providers };
+  }
+}
+
+@Module({})
+export class AppModule {
+  static of(surroundings: Surroundings): DynamicModule {
+    const { config, log } = surroundings;
+    const { engine: address, threads, dataFolder } = config;
+    const supervisor = new EngineSupervisor({ address, threads, folder: join(dataFolder, 'engine'), log });
+    return {
+      module: AppModule,
+      imports: [SurroundingsModule.of(surroundings), CqrsModule.forRoot(), RunViewsModule],
+      providers: [
+        RunRepository, ModelAndData, LaunchRunHandler, ForkRunHandler, ResumeRunHandler, PauseRunHandler, CancelRunHandler,
+        { provide: EngineSupervisor, useValue: supervisor },
+        RunFeed, StateKeeper, SegmentRecorder, EngineJobs, RunDriver, RunServices,
+        RunGrpc, GrpcServer,
+      ],
+    };
+  }
+}

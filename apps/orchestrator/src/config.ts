@@ -1,0 +1,41 @@
+// Flags of the orchestrator; each is also an environment variable ESPALIER_... (--data-folder: ESPALIER_DATA_FOLDER).
+import { resolve } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { availableParallelism } from 'node:os';
+
+export interface OrchestratorConfig {
+  dataFolder: string;
+  /** host:port; port 0 picks a free one. */
+  listen: string;
+  /** Connection string; undefined: the embedded event store in the data folder. */
+  eventStore: string | undefined;
+  /** Address of an engine that somebody else runs; undefined: our own. */
+  engine: string | undefined;
+  threads: number;
+  logLevel: string;
+}
+
+export function parseConfig(argv: string[]): OrchestratorConfig {
+  const program = new Command('orchestrator')
+    .description('Serves espalier.v1 and drives the runs.')
+    .addOption(new Option('--data-folder <folder>', 'events, artifacts and views').default('./.espalier').env('ESPALIER_DATA_FOLDER'))
+    .addOption(new Option('--listen <host:port>', 'where to serve').default('127.0.0.1:7433').env('ESPALIER_LISTEN').argParser(hostPort))
+    .addOption(new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'))
+    .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
+    .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
+    .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
+  const options = program.parse(argv).opts<OrchestratorConfig>();
+  return { ...options, dataFolder: resolve(options.dataFolder), eventStore: options.eventStore || undefined, engine: options.engine || undefined };
+}
+
+function hostPort(value: string): string {
+  const port = Number(/^.+:(\d+)$/.exec(value)?.[1] ?? Number.NaN);
+  if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Write host:port, with a port from 0 to 65535.');
+  return value;
+}
+
+function positive(value: string): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < 1 || number > 1024) throw new InvalidArgumentError('Write a whole number from 1 to 1024.');
+  return number;
+}

@@ -1,0 +1,47 @@
+// One orchestrator per data folder. The lock is SQLite's: the operating system drops it when the process dies, however it
+// dies, so nothing stale is ever left behind.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { EspalierError } from '#protocol';
+
+const ANNOUNCEMENT = 'espalier.json';
+
+export class DataFolder {
+  private constructor(readonly path: string, private readonly lock: Database.Database) {}
+
+  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE */
+  static open(path: string): DataFolder {
+    try {
+      mkdirSync(path, { recursive: true });
+      const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
+      lock.pragma('locking_mode = EXCLUSIVE');
+      lock.exec('BEGIN IMMEDIATE');
+      return new DataFolder(path, lock);
+    } catch (error) {
+      if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) {
+        throw new EspalierError('DATA_FOLDER_IN_USE', `another orchestrator works with ${path}${holder(path)}: stop it, or use another --data-folder`);
+      }
+      throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${path} can't be used: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** Tells the command line where to find the server. */
+  announce(listen: string): void {
+    writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify({ listen, pid: process.pid })}\n`);
+  }
+
+  close(): void {
+    rmSync(join(this.path, ANNOUNCEMENT), { force: true });
+    this.lock.close();
+  }
+}
+
+function holder(path: string): string {
+  try {
+    const { listen, pid } = JSON.parse(readFileSync(join(path, ANNOUNCEMENT), 'utf8')) as { listen: string; pid: number };
+    return ` (process ${pid}, serving ${listen})`;
+  } catch {
+    return '';
+  }
+}

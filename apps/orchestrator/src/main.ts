@@ -1,0 +1,57 @@
+// Starts the orchestrator: data folder, event store, providers, driver, server; stops them in the opposite order.
+import 'reflect-metadata';
+import { NestFactory } from '@nestjs/core';
+import { join } from 'node:path';
+import pino from 'pino';
+import { openArtifactStore } from '#artifact-store';
+import { toEspalierError } from '#protocol';
+import { AppModule } from './app.module.js';
+import { parseConfig } from './config.js';
+import { DataFolder } from './data-folder.js';
+import { EventStoreHost } from './event-store.provider.js';
+import { GrpcServer } from './grpc-server.js';
+import { RunDriver } from './run-execution/run-driver.js';
+
+async function main(): Promise<void> {
+  const config = parseConfig(process.argv);
+  const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: true }));
+  const folder = DataFolder.open(config.dataFolder);
+  const eventStore = await EventStoreHost.open(config, log);
+  const artifacts = await openArtifactStore({ folder: join(config.dataFolder, 'artifacts') });
+  const app = await NestFactory.createApplicationContext(
+    AppModule.of({ config, store: eventStore.store, artifacts, log }), { logger: ['error', 'warn'], abortOnError: false });
+  await app.init();
+  const driver = app.get(RunDriver);
+  const server = app.get(GrpcServer);
+  await driver.start();
+  const listen = await server.listen(config.listen);
+  folder.announce(listen);
+  process.stdout.write(`${JSON.stringify({ ready: true, listen, dataFolder: config.dataFolder, pid: process.pid })}\n`);
+
+  let stopping = false;
+  const stop = async (signal: string): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ signal }, 'stopping at the next step boundary');
+    await driver.stop();
+    await server.close();
+    await app.close();
+    await eventStore.close();
+    folder.close();
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => void stop(signal).catch((error: unknown) => {
+      log.error({ err: error }, 'the stop went wrong');
+      process.exit(1);
+    }));
+  }
+  // A defect in one call must not end the runs of all.
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));
+}
+
+main().catch((error: unknown) => {
+  const { code, message } = toEspalierError(error);
+  process.stderr.write(`espalier: ${message} (${code})\n`);
+  process.exit(1);
+});

@@ -1,0 +1,67 @@
+// A fork starts from a state of its parent: that artifact is kept while the fork is decided, so the parent may go on.
+import { Inject } from '@nestjs/common';
+import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import type { ArtifactStore } from '#artifact-store';
+import { invalidField, EspalierError } from '#protocol';
+import { StateKeeper } from '../run-execution/state-keeper.js';
+import { ARTIFACT_STORE } from '../tokens.js';
+import { canonicalJson, sha256Hex } from './canonical-json.js';
+import { runIdOf } from './event-ids.js';
+import { alreadyLaunched } from './launch-run.handler.js';
+import { ModelAndData } from './model-and-data.js';
+import { ForkRun, type Changed } from './pruning-run.commands.js';
+import type { DataIdentity, RunSettings } from './pruning-run.events.js';
+import { decide, fold, type PruningRunState } from './pruning-run.js';
+import type { Fork } from './run-change.js';
+import { RunRepository } from './run-repository.js';
+import { encodeFacts } from './stored-event.js';
+
+@CommandHandler(ForkRun)
+export class ForkRunHandler implements ICommandHandler<ForkRun> {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
+
+  async execute({ request, signal }: ForkRun): Promise<Changed> {
+    const { requestId, name, parentRunId, from, overrides } = request;
+    const runId = runIdOf(requestId);
+    const requestDigest = sha256Hex(canonicalJson(request));
+    const known = await this.runs.find(runId);
+    if (known !== null) return alreadyLaunched(known, requestDigest);
+    const parent = await this.runs.load(parentRunId);
+    const data = await this.otherData(request.data, parent, { ...parent.settings, ...overrides }, signal);
+    const change: Fork = { kind: 'fork', runId, name, requestId, requestDigest, parent, from, overrides, data };
+    const { stateDigest } = startOf(change);
+    await this.keeper.pin(stateDigest);
+    try {
+      if (await this.artifacts.stat(stateDigest) === null) {
+        throw new EspalierError('STATE_NOT_FOUND', `state ${stateDigest} of run ${parentRunId} is no longer stored: the run went on; try again`);
+      }
+      const { run, facts } = await this.runs.change(runId, change);
+      const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
+      this.keeper.releaseAfter(stateDigest, runId, run.revision);
+      return answer;
+    } catch (error) {
+      this.keeper.release(stateDigest);
+      throw error;
+    }
+  }
+
+  private async otherData(source: ForkRun['request']['data'], parent: PruningRunState, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity | null> {
+    if (source === null) return null;
+    const data = await this.sources.prepareData(source, parent.model, settings, signal);
+    if (data.tokenizerDigest !== parent.data.tokenizerDigest) {
+      throw invalidField('TOKENIZER_MISMATCH', 'overrides.data', `the model's tokenizer has changed since run ${parent.runId} was launched`);
+    }
+    return data;
+  }
+}
+
+/** The state that the fork would start from; refuses what decide refuses. */
+function startOf(change: Fork): { stateDigest: string } {
+  const { events } = encodeFacts(decide(null, change, new Date().toISOString()), '', () => '');
+  return fold(events)!.current!;
+}

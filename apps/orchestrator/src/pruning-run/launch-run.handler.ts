@@ -1,0 +1,47 @@
+// A run is accepted once all that can be wrong with it has been looked at. Its id follows from the request id, and its
+// stream must not exist yet: that makes a repeated request find the run it launched, also after a crash.
+import { Inject } from '@nestjs/common';
+import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { invalidField, invalidRequest } from '#protocol';
+import { canonicalJson, sha256Hex } from './canonical-json.js';
+import { runIdOf } from './event-ids.js';
+import { ModelAndData } from './model-and-data.js';
+import { LaunchRun, type Changed } from './pruning-run.commands.js';
+import type { PruningRunState } from './pruning-run.js';
+import { RunRepository } from './run-repository.js';
+import { resolveSettings, settingsViolations } from './run-settings.js';
+
+@CommandHandler(LaunchRun)
+export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+  ) {}
+
+  async execute({ request, signal }: LaunchRun): Promise<Changed> {
+    const { requestId, name, modelPath, data: source } = request;
+    const runId = runIdOf(requestId);
+    const requestDigest = sha256Hex(canonicalJson(request));
+    const known = await this.runs.find(runId);
+    if (known !== null) return alreadyLaunched(known, requestDigest);
+
+    const early = settingsViolations(resolveSettings(request.settings));
+    if (early.length > 0) throw invalidRequest(early);
+    const model = await this.sources.inspectModel(modelPath);
+    const settings = resolveSettings(request.settings, model);
+    const violations = settingsViolations(settings, model);
+    if (violations.length > 0) throw invalidRequest(violations);
+    const data = await this.sources.prepareData(source, model, settings, signal);
+
+    const { run, facts } = await this.runs.change(runId, { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings });
+    // No fact: the same request got there first, by another call.
+    return facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
+  }
+}
+
+export function alreadyLaunched(run: PruningRunState, requestDigest: string): Changed {
+  if (run.requestDigest !== requestDigest) {
+    throw invalidField('REQUEST_ID_REUSED', 'request_id', `"${run.requestId}" launched run ${run.runId} with another request: use another id`);
+  }
+  return { runId: run.runId, revision: run.revision, alreadyDone: true };
+}

@@ -1,0 +1,69 @@
+// What a run is made from, looked at before it is accepted, so that whatever is wrong with it is said at once.
+import { Inject, Injectable } from '@nestjs/common';
+import { resolve } from 'node:path';
+import type { ArtifactStore } from '#artifact-store';
+import { prepareTokens } from '#model-files';
+import { invalidField, type engineV1 } from '#protocol';
+import { ARTIFACT_STORE } from '../tokens.js';
+import { EngineSupervisor } from '../run-execution/engine-supervisor.js';
+import type { DataIdentity, ModelIdentity, RunSettings } from './pruning-run.events.js';
+
+export interface DataSource {
+  trainPath: string;
+  validationPath: string; // '' : none
+}
+
+@Injectable()
+export class ModelAndData {
+  constructor(
+    @Inject(EngineSupervisor) private readonly engines: EngineSupervisor,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
+
+  /** Shapes and digest as the engine sees them. @throws EspalierError with the engine's code and the field model_path */
+  async inspectModel(modelPath: string): Promise<ModelIdentity> {
+    const path = resolve(modelPath);
+    const { client } = await this.engines.acquire();
+    return modelIdentity(path, await client.inspectModel(path));
+  }
+
+  /** Tokenizes what has not been tokenized before. */
+  async prepareData(source: DataSource, model: ModelIdentity, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity> {
+    const prepare = (path: string, dataField: string) => prepareTokens({
+      modelPath: model.path, dataPath: path, dataField, vocabularySize: model.vocabularySize, store: this.artifacts, signal,
+    });
+    const trainPath = resolve(source.trainPath);
+    const train = await prepare(trainPath, 'data.train_path');
+    const needed = settings.batchSize * settings.sequenceLength;
+    requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
+    const validationPath = source.validationPath === '' ? null : resolve(source.validationPath);
+    const validation = validationPath === null ? null : await prepare(validationPath, 'data.validation_path');
+    if (validation !== null) requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
+    return {
+      trainPath, trainDigest: train.digest, trainTokens: train.tokenCount, validationPath,
+      validationDigest: validation?.digest ?? null, validationTokens: validation?.tokenCount ?? 0, tokenizerDigest: train.tokenizerDigest,
+    };
+  }
+
+  /** Tokens of other data, for one evaluation. */
+  async prepareEvaluationData(path: string, model: ModelIdentity, window: number, signal: AbortSignal): Promise<string> {
+    const { digest, tokenCount } = await prepareTokens({
+      modelPath: model.path, dataPath: resolve(path), dataField: 'data_path', vocabularySize: model.vocabularySize, store: this.artifacts, signal,
+    });
+    requireTokens(tokenCount, window, 'data_path', 'a window');
+    return digest;
+  }
+}
+
+function requireTokens(count: number, needed: number, field: string, what: string): void {
+  if (count < needed) throw invalidField('DATA_TOO_SHORT', field, `holds ${count} tokens; ${what} takes ${needed}`);
+}
+
+function modelIdentity(path: string, model: engineV1.ModelDescription): ModelIdentity {
+  return {
+    path, weightsDigest: model.weightsDigest, architecture: model.architecture, parameterCount: Number(model.parameterCount),
+    prunableParameterCount: Number(model.prunableParameterCount), weightBytes: Number(model.weightBytes),
+    hiddenSize: Number(model.hiddenSize), vocabularySize: Number(model.vocabSize), maxPositions: Number(model.maxPositions),
+    layers: model.layers.map((layer) => ({ heads: Number(layer.heads), units: Number(layer.intermediate) })),
+  };
+}

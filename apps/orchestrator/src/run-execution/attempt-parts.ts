@@ -1,0 +1,26 @@
+import type { Logger } from 'pino';
+import type { ArtifactStore } from '#artifact-store';
+import type { RunRepository } from '../pruning-run/run-repository.js';
+import type { EngineJobs } from './engine-jobs.js';
+import type { EngineWorkbench } from './engine-workbench.js';
+import type { LiveProgress } from './live-progress.js';
+import type { RunFeed } from './run-feed.js';
+import type { SegmentRecorder } from './segment-recorder.js';
+
+/** What an attempt works with; lent by the driver. */
+export interface AttemptParts {
+  runs: RunRepository;
+  feed: RunFeed;
+  artifacts: ArtifactStore;
+  recorder: SegmentRecorder;
+  live: LiveProgress;
+  jobs: EngineJobs;
+  log: Logger;
+  /** Of this process. */
+  instance: string;
+  threads: number;
+  /** Aborted when the orchestrator stops. */
+  shutdown: AbortSignal;
+  /** That of the running engine; starts one where there is none. */
+  workbench(): Promise<EngineWorkbench>;
+}

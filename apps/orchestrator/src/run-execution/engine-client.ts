@@ -1,0 +1,210 @@
+// One engine process over espalier.engine.v1, as promises; bytes in and out as plain arrays.
+import { ChannelCredentials, Metadata, type CallOptions, type ClientReadableStream, type ClientUnaryCall, type ClientWritableStream, type ServiceError } from '@grpc/grpc-js';
+import { engineV1, EspalierError } from '#protocol';
+import { checkHealth } from './engine-health.js';
+import { engineError } from './engine-errors.js';
+
+type Client = engineV1.EngineServiceClient;
+const MIB = 1 << 20;
+
+export interface SegmentResult {
+  outcome: engineV1.SegmentOutcome;
+  state: Uint8Array;
+}
+
+/** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
+export class EngineClient {
+  private readonly client: Client;
+
+  constructor(readonly address: string) {
+    this.client = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
+      'grpc.max_receive_message_length': 64 * MIB, 'grpc.max_send_message_length': 64 * MIB,
+      'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1000,
+    });
+  }
+
+  checkHealth(timeoutMs: number): Promise<void> {
+    return checkHealth(this.client.getChannel() as Parameters<typeof checkHealth>[0], timeoutMs);
+  }
+
+  describe(): Promise<engineV1.DescribeEngineResponse> {
+    return this.unary(this.client.describeEngine, {}, 10_000);
+  }
+
+  async inspectModel(modelPath: string): Promise<engineV1.ModelDescription> {
+    const { model } = await this.unary(this.client.inspectModel, { modelPath }, 600_000);
+    return required(model, 'InspectModelResponse.model');
+  }
+
+  openSession(options: engineV1.SessionOptions, owner: string): Promise<engineV1.OpenSessionResponse> {
+    return this.unary(this.client.openSession, { options, owner, replace: true }, 1_800_000);
+  }
+
+  async closeSession(sessionId: string): Promise<void> {
+    await this.unary(this.client.closeSession, { sessionId }, 30_000);
+  }
+
+  async loadTrainingTokens(sessionId: string, digest: string, tokenCount: number, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    await this.upload<engineV1.LoadTrainingTokensRequest, unknown>(this.client.loadTrainingTokens, bytes, (chunk, first) => first
+      ? { sessionId, digest, tokenCount: BigInt(tokenCount), chunk } : { sessionId: '', digest: '', tokenCount: 0n, chunk });
+  }
+
+  async initialiseState(sessionId: string, seed: bigint): Promise<engineV1.StateSummary> {
+    const { state } = await this.unary(this.client.initialiseState, { sessionId, seed }, 120_000);
+    return required(state, 'InitialiseStateResponse.state');
+  }
+
+  async importState(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<engineV1.StateSummary> {
+    const { state } = await this.upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(this.client.importState, bytes, (chunk, first) => first
+      ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk });
+    return required(state, 'ImportStateResponse.state');
+  }
+
+  async loadTeacher(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    await this.upload<engineV1.LoadTeacherRequest, unknown>(this.client.loadTeacher, bytes, (chunk, first) => first
+      ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk });
+  }
+
+  /** An aborted signal ends the segment at the next step boundary, without a result. */
+  async trainSegment(
+    request: engineV1.TrainSegmentRequest, onSteps: (steps: engineV1.StepReport[]) => void, signal: AbortSignal,
+  ): Promise<SegmentResult> {
+    let outcome: engineV1.SegmentOutcome | undefined;
+    const chunks: Uint8Array[] = [];
+    for await (const message of this.stream(this.client.trainSegment(request), signal)) {
+      if (message.steps.length > 0) onSteps(message.steps);
+      outcome = message.outcome ?? outcome;
+      if (message.stateChunk.length > 0) chunks.push(message.stateChunk);
+    }
+    const state = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    const done = required(outcome, 'TrainSegmentResponse.outcome');
+    if (BigInt(state.byteLength) !== done.stateBytes) {
+      throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${done.stateBytes} bytes and sent ${state.byteLength}`);
+    }
+    return { outcome: done, state };
+  }
+
+  async stopSegment(sessionId: string): Promise<void> {
+    await this.unary(this.client.stopSegment, { sessionId }, 10_000);
+  }
+
+  async evaluate(
+    request: Omit<engineV1.EvaluateRequest, 'tokens'>, tokens: AsyncIterable<Uint8Array>, onProgress: (doneShare: number) => void,
+    signal: AbortSignal,
+  ): Promise<engineV1.EvaluationOutcome> {
+    const call = this.client.evaluate();
+    const sending = send(call, tokens, (chunk, first) => ({
+      ...(first ? request : { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: 0 }), tokens: Buffer.from(chunk),
+    }));
+    let sendingError: unknown;
+    sending.catch((error: unknown) => { // e.g. a damaged artifact: the engine waits for tokens that never come
+      sendingError = error;
+      call.cancel();
+    });
+    let outcome: engineV1.EvaluationOutcome | undefined;
+    try {
+      for await (const message of this.stream(call, signal)) {
+        onProgress(message.doneShare);
+        outcome = message.outcome ?? outcome;
+      }
+    } catch (error) {
+      throw sendingError ?? error;
+    }
+    return required(outcome, 'EvaluateResponse.outcome');
+  }
+
+  exportModel(request: engineV1.ExportModelRequest, signal: AbortSignal): AsyncIterable<engineV1.ExportModelResponse> {
+    return this.stream(this.client.exportModel(request), signal);
+  }
+
+  close(): void {
+    this.client.close();
+  }
+
+  private unary<Request, Response>(
+    method: (request: Request, metadata: Metadata, options: Partial<CallOptions>, callback: (error: ServiceError | null, response: Response) => void) => ClientUnaryCall,
+    request: Request, timeoutMs: number,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      method.call(this.client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+        if (error) reject(engineError(error));
+        else resolve(response);
+      });
+    });
+  }
+
+  private async upload<Request, Response>(
+    method: (callback: (error: ServiceError | null, response: Response) => void) => ClientWritableStream<Request>,
+    bytes: AsyncIterable<Uint8Array>, message: (chunk: Buffer, first: boolean) => Request,
+  ): Promise<Response> {
+    let call: ClientWritableStream<Request> | undefined;
+    const answer = new Promise<Response>((resolve, reject) => {
+      call = method.call(this.client, (error: ServiceError | null, response: Response) => {
+        if (error) reject(engineError(error));
+        else resolve(response);
+      });
+    });
+    answer.catch(() => undefined); // the sender's own error, e.g. of a damaged artifact, comes first
+    try {
+      await send(call!, bytes, message);
+    } catch (error) {
+      call!.cancel();
+      throw error;
+    }
+    return answer;
+  }
+
+  private async *stream<Message>(call: ClientReadableStream<Message>, signal: AbortSignal): AsyncGenerator<Message> {
+    const cancel = (): void => call.cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    if (signal.aborted) cancel();
+    try {
+      for await (const message of call as AsyncIterable<Message>) yield message;
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      throw engineError(error as ServiceError);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+      call.cancel();
+    }
+  }
+}
+
+/** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */
+async function send<Request>(
+  call: Pick<ClientWritableStream<Request>, 'write' | 'end' | 'once' | 'off'>, bytes: AsyncIterable<Uint8Array>,
+  message: (chunk: Buffer, first: boolean) => Request,
+): Promise<void> {
+  let ended = false;
+  const end = (): void => { ended = true; };
+  call.once('status', end);
+  let first = true;
+  for await (const piece of bytes) {
+    for (let start = 0; start < piece.byteLength && !ended; start += MIB) {
+      const part = piece.subarray(start, start + MIB);
+      const room = call.write(message(Buffer.from(part.buffer, part.byteOffset, part.byteLength), first));
+      first = false;
+      if (!room) await drainedOrEnded(call);
+    }
+    if (ended) return;
+  }
+  if (first) call.write(message(Buffer.alloc(0), true));
+  call.end();
+}
+
+function drainedOrEnded(call: Pick<NodeJS.EventEmitter, 'once' | 'off'>): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off('drain', done);
+      call.off('status', done);
+      resolve();
+    };
+    call.once('drain', done);
+    call.once('status', done);
+  });
+}
+
+function required<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new EspalierError('ENGINE_FAILED', `the engine sent no ${name}`);
+  return value;
+}

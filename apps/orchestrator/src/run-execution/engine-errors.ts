@@ -1,0 +1,25 @@
+// What an engine's failure means for the run: try again on a new attempt, or give up since it would fail again.
+import type { ServiceError } from '@grpc/grpc-js';
+import { EspalierError, fromServiceError } from '#protocol';
+
+/** Failures of the connection or the process, not of what was asked. */
+const lossStatuses = new Set(['UNAVAILABLE', 'CANCELLED', 'DEADLINE_EXCEEDED', 'UNKNOWN', 'ABORTED', 'INTERNAL']);
+const transientCodes = new Set([
+  'ENGINE_LOST', 'ENGINE_HUNG', 'ENGINE_FAILED', 'ENGINE_UNAVAILABLE', 'ENGINE_BUSY', 'SESSION_NOT_FOUND', 'INTERNAL',
+  'EVENT_STORE_UNAVAILABLE', 'EVENT_STORE_FAILED', 'WRONG_EXPECTED_REVISION', 'CONFLICTING_CHANGES', 'ARTIFACT_STORE_UNAVAILABLE',
+]);
+
+export function engineError(error: ServiceError): EspalierError {
+  const known = fromServiceError(error);
+  // Without details of our own, the name of a status is all there is: the engine did not live to say more.
+  if (lossStatuses.has(known.code)) {
+    const code = known.code === 'INTERNAL' ? 'ENGINE_FAILED' : 'ENGINE_LOST';
+    return new EspalierError(code, `the engine did not finish: ${known.message}`, { cause: error });
+  }
+  return known;
+}
+
+/** Another attempt may succeed: the same request did not cause it, or nobody knows. */
+export function isTransient(error: EspalierError): boolean {
+  return transientCodes.has(error.code);
+}

@@ -1,0 +1,97 @@
+// One engine process as our child: started on a socket of its own, watched, ended.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { EspalierError } from '#protocol';
+import { EngineClient } from './engine-client.js';
+
+const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 5_000;
+const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
+
+export interface EngineProcessOptions {
+  /** For sockets and the engine's log. */
+  folder: string;
+  threads: number;
+  onOutput: (line: string) => void;
+}
+
+export class EngineProcess {
+  readonly client: EngineClient;
+  /** Resolves with the reason when the process is gone. */
+  readonly gone: Promise<string>;
+
+  private constructor(private readonly child: ChildProcess, socket: string) {
+    this.client = new EngineClient(`unix:${socket}`);
+    this.gone = new Promise((resolve) => {
+      child.once('error', (error) => resolve(`it could not be started: ${error.message}`));
+      child.once('exit', (code, signal) => resolve(signal ? `killed by ${signal}` : `exit code ${code}`));
+    });
+    void this.gone.then(() => rmSync(socket, { force: true }));
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  /** Ready when it answers its health check. @throws EspalierError ENGINE_UNAVAILABLE */
+  static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
+    const socket = socketPath(options.folder);
+    const child = spawn(process.execPath, [ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+    });
+    child.stdin?.on('error', () => undefined); // it may be gone already
+    let last = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      for (const line of text.split('\n').filter(Boolean)) options.onOutput(last = line);
+    });
+    const engine = new EngineProcess(child, socket);
+    let ended: string | null = null;
+    void engine.gone.then((reason) => { ended = reason; });
+    for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {
+      if (signal.aborted) break;
+      if (ended !== null) throw new EspalierError('ENGINE_UNAVAILABLE', `the engine ended while starting (${ended})${last && `: ${last}`}`);
+      try {
+        await engine.client.checkHealth(1_000);
+        return engine;
+      } catch {
+        await sleep(50);
+      }
+    }
+    engine.kill();
+    signal.throwIfAborted();
+    throw new EspalierError('ENGINE_UNAVAILABLE', `the engine did not answer within ${START_TIMEOUT_MS / 1000} s of its start${last && `: ${last}`}`);
+  }
+
+  kill(): void {
+    this.child.kill('SIGKILL');
+    this.client.close();
+  }
+
+  async stop(): Promise<void> {
+    this.child.kill('SIGTERM');
+    const stopped = await Promise.race([this.gone.then(() => true), sleep(STOP_TIMEOUT_MS, false, { ref: false })]);
+    if (!stopped) this.child.kill('SIGKILL');
+    this.client.close();
+  }
+}
+
+let sockets = 0;
+/** Never used twice, so a left-over engine of a dead orchestrator can't be mistaken for ours. */
+function socketPath(folder: string): string {
+  sockets += 1;
+  const name = `engine-${process.pid}-${sockets}.sock`;
+  const inFolder = join(folder, name);
+  if (inFolder.length <= SOCKET_PATH_MAX) {
+    mkdirSync(folder, { recursive: true });
+    rmSync(inFolder, { force: true });
+    return inFolder;
+  }
+  const inTmp = join(tmpdir(), `espalier-${name}`);
+  rmSync(inTmp, { force: true });
+  return inTmp;
+}

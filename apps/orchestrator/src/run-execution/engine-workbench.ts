@@ -1,0 +1,125 @@
+// What one engine holds at the moment, and how to bring it to hold what the next piece of work needs: each `bring` does
+// nothing when it is there already. Training, evaluation and export of different runs share an engine through it.
+import type { ArtifactStore } from '#artifact-store';
+import { engineV1, EspalierError } from '#protocol';
+import { canonicalJson } from '../pruning-run/canonical-json.js';
+import type { PruningRunState } from '../pruning-run/pruning-run.js';
+import type { StateFact, TeacherChoice } from '../pruning-run/pruning-run.events.js';
+import type { SegmentPlan } from '../pruning-run/segment-plan.js';
+import type { SegmentResult } from './engine-client.js';
+import type { LiveEngine } from './engine-supervisor.js';
+
+export const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
+
+interface Held {
+  key: string;
+  session: engineV1.OpenSessionResponse;
+  tokens: string | null;
+  /** null: none, or one that nobody knows. */
+  state: { digest: string; freshFromSeed: string | null } | null;
+  teacher: string | null;
+}
+
+export class EngineWorkbench {
+  private held: Held | null = null;
+
+  constructor(readonly engine: LiveEngine, private readonly artifacts: ArtifactStore) {}
+
+  get sessionId(): string {
+    return this.session.session.sessionId;
+  }
+
+  private get session(): Held {
+    if (this.held === null) throw new EspalierError('SESSION_NOT_FOUND', 'no session is open on the engine');
+    return this.held;
+  }
+
+  async bringModel(run: PruningRunState, threads: number): Promise<engineV1.OpenSessionResponse> {
+    const options = sessionOptions(run, threads);
+    const key = canonicalJson({ ...options, memoryLimitBytes: 0 });
+    if (this.held?.key === key) return this.held.session;
+    this.held = null;
+    const session = await this.engine.client.openSession(options, `run ${run.runId}`);
+    this.held = { key, session, tokens: null, state: null, teacher: null };
+    return session;
+  }
+
+  async bringTokens({ data }: PruningRunState): Promise<void> {
+    const { session } = this;
+    if (session.tokens === data.trainDigest) return;
+    session.tokens = null;
+    const bytes = this.artifacts.open(data.trainDigest);
+    await this.engine.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, bytes);
+    session.tokens = data.trainDigest;
+  }
+
+  /** The recorded state, or a fresh one from the run's seed. Returns its digest. */
+  async bringState(run: PruningRunState, state: StateFact | null): Promise<string> {
+    const { session } = this;
+    if (session.state !== null && this.holdsState(run, state)) return session.state.digest;
+    session.state = null;
+    if (state === null) {
+      const { seed } = run.settings;
+      const fresh = await this.engine.client.initialiseState(this.sessionId, BigInt(seed));
+      session.state = { digest: fresh.digest, freshFromSeed: seed };
+      return fresh.digest;
+    }
+    await this.engine.client.importState(this.sessionId, state.stateDigest, this.artifacts.open(state.stateDigest));
+    session.state = { digest: state.stateDigest, freshFromSeed: null };
+    return state.stateDigest;
+  }
+
+  /** Whether the engine can train the run's next step as it is. */
+  holds(run: PruningRunState): boolean {
+    return this.held?.state != null && this.holdsState(run, run.current);
+  }
+
+  private holdsState(run: PruningRunState, state: StateFact | null): boolean {
+    const held = this.held?.state;
+    return state === null ? held?.freshFromSeed === run.settings.seed : held?.digest === state.stateDigest;
+  }
+
+  async bringTeacher(teacher: TeacherChoice): Promise<void> {
+    const { session } = this;
+    if (teacher.kind !== 'snapshot' || session.teacher === teacher.stateDigest) return;
+    session.teacher = null;
+    await this.engine.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
+    session.teacher = teacher.stateDigest;
+  }
+
+  async train(
+    run: PruningRunState, plan: SegmentPlan, onSteps: (steps: engineV1.StepReport[]) => void, signal: AbortSignal,
+  ): Promise<SegmentResult> {
+    const { session } = this;
+    session.state = null; // until it is known how far it got
+    const result = await this.engine.client.trainSegment(segmentRequest(this.sessionId, run, plan), onSteps, signal);
+    const { stepsDone, state } = result.outcome;
+    if (state !== undefined && stepsDone > 0n) session.state = { digest: state.digest, freshFromSeed: null };
+    return result;
+  }
+}
+
+function sessionOptions({ settings, model }: PruningRunState, threads: number): engineV1.SessionOptions {
+  return {
+    modelPath: model.path, weightsDigest: model.weightsDigest, computeDtype: computeDtypes[settings.computeDtype],
+    batchSize: settings.batchSize, sequenceLength: settings.sequenceLength, threads, dense: settings.denseSteps,
+    checkpointActivations: settings.checkpointActivations,
+    lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
+    memoryLimitBytes: 0n,
+  };
+}
+
+function segmentRequest(sessionId: string, { settings }: PruningRunState, plan: SegmentPlan): engineV1.TrainSegmentRequest {
+  const { teacher } = plan;
+  return {
+    sessionId, firstStep: BigInt(plan.firstStep), seed: BigInt(settings.seed), losses: plan.losses,
+    maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate,
+    gradientClipNorm: settings.gradientClipNorm, freezeMasks: false,
+    loraLearningRate: plan.loraLearningRates, scheduledSparsity: plan.scheduledSparsities,
+    stopAtExpectedSparsity: plan.stopAtExpectedSparsity ?? undefined,
+    teacher: teacher.kind === 'none' ? undefined
+      : teacher.kind === 'intact' ? { $case: 'intactTeacher', value: true }
+        : { $case: 'teacherDigest', value: teacher.stateDigest },
+    returnState: true,
+  };
+}

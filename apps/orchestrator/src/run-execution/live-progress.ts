@@ -1,0 +1,64 @@
+// What is known of runs that train right now but is not recorded yet: reported steps and signs of life. Lost with the
+// process, and no harm done: the steps are recorded with their segment.
+import { Injectable } from '@nestjs/common';
+import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
+
+interface LiveRun {
+  attempt: number;
+  heardAtMs: number;
+  steps: StepMeasurement[];
+}
+
+type Listener = (runId: string) => void;
+
+@Injectable()
+export class LiveProgress {
+  private readonly runs = new Map<string, LiveRun>();
+  private readonly listeners = new Set<Listener>();
+
+  /** A sign of life of the run's engine. */
+  heard(runId: string, attempt: number): void {
+    const live = this.runs.get(runId);
+    if (live === undefined || live.attempt !== attempt) this.runs.set(runId, { attempt, heardAtMs: Date.now(), steps: [] });
+    else live.heardAtMs = Date.now();
+  }
+
+  report(runId: string, attempt: number, steps: StepMeasurement[]): void {
+    this.heard(runId, attempt);
+    this.runs.get(runId)!.steps.push(...steps);
+    this.tell(runId);
+  }
+
+  /** Steps below `step` are recorded. */
+  recorded(runId: string, step: number): void {
+    const live = this.runs.get(runId);
+    if (live !== undefined) live.steps = live.steps.filter((one) => one.step >= step);
+  }
+
+  /** The attempt is over; what it did not record is void. */
+  ended(runId: string): void {
+    this.runs.delete(runId);
+    this.tell(runId);
+  }
+
+  heardAt(runId: string): number | null {
+    return this.runs.get(runId)?.heardAtMs ?? null;
+  }
+
+  since(runId: string, step: number): StepMeasurement[] {
+    return (this.runs.get(runId)?.steps ?? []).filter((one) => one.step >= step);
+  }
+
+  heardRuns(): string[] {
+    return [...this.runs.keys()];
+  }
+
+  onReport(listener: Listener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private tell(runId: string): void {
+    for (const listener of this.listeners) listener(runId);
+  }
+}

@@ -1,0 +1,212 @@
+// One attempt to bring a run to its end on one engine: claim it, bring the engine to its state, then train, record, train,
+// until the recorded facts say something else. While a segment trains, the one before it is being recorded.
+import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+import { CHAIN_START, encodeFacts } from '../pruning-run/stored-event.js';
+import { decide, evolve, isFinished, type PruningRunState } from '../pruning-run/pruning-run.js';
+import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
+import type { RunChange } from '../pruning-run/run-change.js';
+import { planSegment } from '../pruning-run/segment-plan.js';
+import { attachEngine } from './attach-engine.js';
+import type { AttemptParts } from './attempt-parts.js';
+import { isTransient } from './engine-errors.js';
+import type { EngineWorkbench } from './engine-workbench.js';
+import { evaluate } from './evaluations.js';
+import { nextAction } from './run-reactions.js';
+import type { TrainedSegment } from './segment-recorder.js';
+import { stepMeasurement, trainedSegment } from './segment-report.js';
+import { watchProgress } from './step-watchdog.js';
+
+export class RunAttempt {
+  private readonly runId: string;
+  private readonly number: number;
+  /** Recorded. */
+  private run: PruningRunState;
+  /** The run as it will be when the segment before has been recorded. */
+  private ahead: PruningRunState;
+  private recording: Promise<void> | null = null;
+  private evaluationError: { code: string; message: string } | null = null;
+  /** Aborted when the attempt may no longer speak for the run. */
+  private readonly dismissed = new AbortController();
+
+  constructor(private readonly parts: AttemptParts, run: PruningRunState) {
+    this.runId = run.runId;
+    this.number = run.attempt + 1;
+    this.run = this.ahead = run;
+  }
+
+  async execute(): Promise<void> {
+    const stopListening = this.parts.feed.onChange((run) => this.onChange(run));
+    try {
+      // The instance's name keeps two orchestrators from taking each other's claim for their own.
+      await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
+      const bench = await this.parts.workbench();
+      this.parts.live.heard(this.runId, this.number);
+      await this.attach(bench);
+      await this.work(bench);
+    } catch (error) {
+      await this.end(error);
+    } finally {
+      stopListening();
+      this.parts.live.ended(this.runId);
+      this.parts.jobs.busyWith = '';
+    }
+  }
+
+  private async attach(bench: EngineWorkbench): Promise<void> {
+    if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
+    this.parts.jobs.busyWith = `run ${this.runId} to be loaded`;
+    const change = await attachEngine(this.parts, bench, this.run, this.number, async (fallBack) => {
+      await this.change(fallBack);
+      return this.run;
+    });
+    await this.change(change);
+  }
+
+  private async work(bench: EngineWorkbench): Promise<void> {
+    for (;;) {
+      const action = this.next();
+      if (action.kind !== 'train' || this.parts.jobs.pending) await this.settle();
+      if (this.parts.jobs.pending) await this.parts.jobs.runAll(bench);
+      switch (action.kind) {
+        case 'train':
+          await this.trainSegment(bench);
+          break;
+        case 'evaluate':
+          await this.evaluateAtEnd(bench, action.subject);
+          break;
+        case 'complete':
+          return this.change({ kind: 'complete', attempt: this.number, evaluationError: this.evaluationError });
+        case 'giveUp':
+          return this.change({ ...action, kind: 'fail', attempt: this.number });
+        case 'pause':
+          await this.change({ kind: 'confirmPause', by: action.by });
+          break;
+        case 'leave':
+          return;
+      }
+    }
+  }
+
+  private next(): ReturnType<typeof nextAction> {
+    return nextAction(this.ahead, this.number, this.parts.shutdown.aborted, this.evaluationError !== null);
+  }
+
+  private async trainSegment(bench: EngineWorkbench): Promise<void> {
+    const run = this.ahead;
+    const plan = planSegment(run);
+    const fresh = plan.teacher.kind === 'snapshot' && plan.teacher.stateDigest === run.current?.stateDigest;
+    if (fresh || !bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
+    await this.bring(bench, run, plan.teacher);
+    const steps: StepMeasurement[] = [];
+    const watchdog = watchProgress(bench.engine);
+    this.parts.jobs.busyWith = `the segment of run ${this.runId} that ends at step ${plan.endStep} at the latest`;
+    const stop = (): void => void bench.engine.client.stopSegment(bench.sessionId).catch(() => undefined);
+    this.stopSegment = stop;
+    const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal]);
+    let segment: TrainedSegment | null;
+    try {
+      const result = await bench.train(run, plan, (reports: engineV1.StepReport[]) => {
+        watchdog.alive();
+        const measured = reports.map((one) => stepMeasurement(one, plan));
+        steps.push(...measured);
+        this.parts.live.report(this.runId, this.number, measured);
+        if (this.wantsStop()) stop(); // also where the wish came before the engine had begun
+      }, signal);
+      segment = trainedSegment(run, this.number, plan, steps, result);
+    } finally {
+      watchdog.end();
+      this.stopSegment = () => undefined;
+    }
+    await this.settle();
+    if (segment !== null) this.startRecording(segment);
+  }
+
+  private async bring(bench: EngineWorkbench, run: PruningRunState, teacher: Parameters<EngineWorkbench['bringTeacher']>[0]): Promise<void> {
+    await bench.bringModel(run, this.parts.threads);
+    await bench.bringTokens(run);
+    await bench.bringState(run, run.current);
+    await bench.bringTeacher(teacher);
+  }
+
+  /** Plans go on from what is about to be recorded; nobody else hears of it before it is. */
+  private startRecording(segment: TrainedSegment): void {
+    const run = this.run;
+    const facts = decide(run, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
+    this.ahead = encodeFacts(facts, CHAIN_START, () => '').events.reduce<PruningRunState>(evolve, run);
+    this.recording = this.parts.recorder.record(run, segment, this.dismissed.signal).then((recorded) => this.advance(recorded));
+    this.recording.catch(() => undefined); // heard of in settle
+  }
+
+  /** Everything trained so far is recorded, and nothing is planned ahead. */
+  private async settle(): Promise<void> {
+    const { recording } = this;
+    this.recording = null;
+    await recording;
+    this.ahead = this.run;
+  }
+
+  private async evaluateAtEnd(bench: EngineWorkbench, subject: 'intact' | 'masked'): Promise<void> {
+    const { run, parts } = this;
+    parts.jobs.busyWith = `the evaluation at the end of run ${this.runId}`;
+    const what = subject === 'intact' ? { kind: subject } as const : { kind: subject, state: run.current!, teacherMark: null } as const;
+    const request = { run, subject: what, window: run.settings.evaluationWindow, dataDigest: run.data.validationDigest!, threads: parts.threads };
+    try {
+      const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal, parts.shutdown]);
+      await this.change(await evaluate(bench, parts.artifacts, request, () => undefined, signal));
+    } catch (error) {
+      const known = toEspalierError(error);
+      if (parts.shutdown.aborted || this.dismissed.signal.aborted || isTransient(known)) throw error;
+      this.evaluationError = { code: known.code, message: known.message };
+    }
+  }
+
+  private async change(change: RunChange, key?: string): Promise<void> {
+    const options = { patienceMs: Infinity, signal: this.dismissed.signal, ...(key === undefined ? {} : { key }) };
+    this.advance((await this.parts.runs.change(this.runId, change, options)).run);
+    this.ahead = this.run;
+  }
+
+  /** The feed may have been quicker. */
+  private advance(run: PruningRunState): void {
+    if (run.revision > this.run.revision) this.run = run;
+  }
+
+  private stopSegment: () => void = () => undefined;
+
+  private wantsStop(): boolean {
+    return this.run.pauseRequested || this.parts.shutdown.aborted;
+  }
+
+  /** Somebody changed the run. */
+  private onChange(run: PruningRunState): void {
+    if (run.runId !== this.runId || run.revision <= this.run.revision) return;
+    const mine = !isFinished(run) && (run.attempt < this.number || (run.attempt === this.number && run.attemptOpen));
+    this.run = run;
+    this.ahead = { ...this.ahead, pauseRequested: run.pauseRequested, ...(mine ? {} : { status: run.status, attempt: run.attempt, attemptOpen: run.attemptOpen }) };
+    if (!mine) this.dismissed.abort(new EspalierError('ATTEMPT_STALE', `run ${this.runId} is ${run.status} now`));
+    else if (this.wantsStop()) this.stopSegment();
+  }
+
+  /** Called at a shutdown: the segment ends at its next step boundary. */
+  stop(): void {
+    this.stopSegment();
+  }
+
+  /** Records why the attempt is over. */
+  private async end(error: unknown): Promise<void> {
+    const { parts } = this;
+    await this.recording?.catch(() => undefined); // what the engine finished before counts
+    const known = toEspalierError(error);
+    if (known.code === 'ATTEMPT_STALE' || this.dismissed.signal.aborted) return;
+    parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');
+    try {
+      if (parts.shutdown.aborted) return await this.change({ kind: 'confirmPause', by: 'shutdown' });
+      const { code, message, field } = known;
+      await this.change(isTransient(known)
+        ? { kind: 'recordEngineLoss', attempt: this.number, cause: 'engine', code, message }
+        : { kind: 'fail', attempt: this.number, code, message, field });
+    } catch (failure) {
+      if (!(failure instanceof EspalierError && failure.code === 'ATTEMPT_STALE')) throw failure;
+    }
+  }
+}

@@ -1,0 +1,143 @@
+// The loop that makes runs happen: what is recorded says whose turn it is; an attempt brings that run as far as it gets, and
+// records it. Nothing is remembered here that the event store does not know, so a new process goes on where this one died.
+import { Inject, Injectable } from '@nestjs/common';
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { ArtifactStore } from '#artifact-store';
+import { EspalierError } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { isRunnable, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import type { AttemptParts } from './attempt-parts.js';
+import { EngineJobs } from './engine-jobs.js';
+import { EngineSupervisor } from './engine-supervisor.js';
+import { EngineWorkbench } from './engine-workbench.js';
+import { LiveProgress } from './live-progress.js';
+import { RunAttempt } from './run-attempt.js';
+import { RunFeed } from './run-feed.js';
+import { nextInTurn } from './run-reactions.js';
+import { SegmentRecorder } from './segment-recorder.js';
+import { StateKeeper } from './state-keeper.js';
+
+@Injectable()
+export class RunDriver {
+  private readonly shutdown = new AbortController();
+  private readonly instance = randomUUID();
+  private bench: EngineWorkbench | null = null;
+  private attempt: RunAttempt | null = null;
+  private loop: Promise<void> = Promise.resolve();
+  private wake: () => void = () => undefined;
+
+  constructor(
+    @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(EngineSupervisor) private readonly supervisor: EngineSupervisor,
+    @Inject(SegmentRecorder) private readonly recorder: SegmentRecorder,
+    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /** Returns when what was recorded before is known; the rest happens by itself. */
+  async start(): Promise<void> {
+    await this.feed.start();
+    await this.keeper.start();
+    await this.closeFormerAttempts();
+    this.feed.onChange(() => this.wake());
+    this.jobs.onAdded(() => this.wake());
+    this.supervisor.onHeartbeat(() => this.beat());
+    this.loop = this.drive();
+  }
+
+  /** Ends the segment at work at its next step boundary and records it. */
+  async stop(): Promise<void> {
+    this.shutdown.abort(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
+    this.attempt?.stop();
+    this.wake();
+    await this.loop;
+    this.jobs.refuseAll(this.shutdown.signal.reason);
+    await this.supervisor.stop();
+    await this.feed.stop();
+  }
+
+  private async drive(): Promise<void> {
+    while (!this.shutdown.signal.aborted) {
+      const woken = new Promise<void>((resolve) => { this.wake = resolve; });
+      const run = nextInTurn(this.feed.unfinished().filter(isRunnable));
+      const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
+      if (run !== null && waitMs <= 0) await this.try(run);
+      else if (this.jobs.pending) await this.runJobs();
+      else await Promise.race([woken, ...(run === null ? [] : [delay(waitMs, this.shutdown.signal)])]);
+    }
+  }
+
+  private async try(run: PruningRunState): Promise<void> {
+    const known = await this.runs.load(run.runId).catch(() => run); // the feed may be behind
+    if (!isRunnable(known) || known.attemptOpen) return delay(20, this.shutdown.signal);
+    this.attempt = new RunAttempt(this.parts(), known);
+    this.current = known;
+    try {
+      await this.attempt.execute();
+    } catch (error) {
+      this.log.error({ err: error, runId: run.runId }, 'an attempt could not be recorded');
+      await delay(1_000, this.shutdown.signal);
+    } finally {
+      this.attempt = null;
+      this.current = null;
+    }
+  }
+
+  private current: PruningRunState | null = null;
+
+  private beat(): void {
+    if (this.current !== null && this.live.heardAt(this.current.runId) !== null) this.live.heard(this.current.runId, this.current.attempt + 1);
+  }
+
+  private async runJobs(): Promise<void> {
+    try {
+      await this.jobs.runAll(await this.workbench());
+    } catch (error) {
+      this.jobs.refuseAll(error);
+    }
+  }
+
+  private async workbench(): Promise<EngineWorkbench> {
+    const engine = await this.supervisor.acquire();
+    if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.artifacts);
+    return this.bench;
+  }
+
+  private parts(): AttemptParts {
+    return {
+      runs: this.runs, feed: this.feed, artifacts: this.artifacts, recorder: this.recorder, live: this.live, jobs: this.jobs,
+      log: this.log, instance: this.instance, threads: this.config.threads, shutdown: this.shutdown.signal,
+      workbench: () => this.workbench(),
+    };
+  }
+
+  /** Attempts of a former process: it died, and its engine with it. */
+  private async closeFormerAttempts(): Promise<void> {
+    for (const { runId, attempt, attemptOpen } of this.feed.unfinished()) {
+      if (!attemptOpen) continue;
+      const message = 'the orchestrator was started anew while the attempt was under way';
+      await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message });
+    }
+  }
+}
+
+function delay(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
+  });
+}

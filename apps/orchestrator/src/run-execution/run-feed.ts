@@ -1,0 +1,111 @@
+// All runs as the event store tells them: one subscription from the start, folded. The driver finds its work here, also
+// that of a former life, and the keeper of artifacts learns which states are still needed.
+import { Inject, Injectable } from '@nestjs/common';
+import type { Logger } from 'pino';
+import type { EventStore, StoredEvent, Subscription } from '#event-store';
+import { evolve, isFinished, neededArtifacts, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { decodeStored, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { EVENT_STORE, LOGGER } from '../tokens.js';
+
+/** Told the run after each event, and the artifacts that it no longer needs. */
+type Listener = (run: PruningRunState, dropped: string[]) => void;
+
+@Injectable()
+export class RunFeed {
+  /** Runs that have not ended. */
+  private readonly open = new Map<string, PruningRunState>();
+  /** What ended runs still need of the artifact store, and where their streams were. */
+  private readonly closed = new Map<string, { needs: Set<string>; revision: number }>();
+  private readonly listeners = new Set<Listener>();
+  private subscription: Subscription | null = null;
+  private ready: Promise<void> = Promise.resolve();
+
+  constructor(
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /** Resolves when everything recorded so far is known. */
+  async start(): Promise<void> {
+    if (this.subscription === null) {
+      const subscription = this.store.subscribeAll({ after: 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
+      this.subscription = subscription;
+      this.ready = new Promise((resolve, reject) => void this.follow(subscription, resolve).catch(reject));
+    }
+    await this.ready;
+  }
+
+  async stop(): Promise<void> {
+    await this.subscription?.close();
+  }
+
+  unfinished(): PruningRunState[] {
+    return [...this.open.values()];
+  }
+
+  get(runId: string): PruningRunState | undefined {
+    return this.open.get(runId);
+  }
+
+  /** Whether recorded events of any run need the artifact. */
+  isNeeded(digest: string): boolean {
+    for (const run of this.open.values()) if (neededArtifacts(run).has(digest)) return true;
+    for (const { needs } of this.closed.values()) if (needs.has(digest)) return true;
+    return false;
+  }
+
+  /** Resolves when the feed has come as far as this revision of the run. */
+  seen(runId: string, revision: number): Promise<void> {
+    return new Promise((resolve) => {
+      if ((this.open.get(runId) ?? this.closed.get(runId) ?? { revision: -1 }).revision >= revision) return resolve();
+      const stop = this.onChange((run) => {
+        if (run.runId !== runId || run.revision < revision) return;
+        stop();
+        resolve();
+      });
+    });
+  }
+
+  /** Called after each event; returns how to stop that. */
+  onChange(listener: Listener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private async follow(subscription: Subscription, caughtUp: () => void): Promise<void> {
+    for await (const item of subscription) {
+      if (item.kind === 'caughtUp') caughtUp();
+      if (item.kind !== 'event') continue;
+      try {
+        await this.take(item.event);
+      } catch (error) {
+        // One unreadable event must not hold up the other runs; verification names it.
+        this.log.error({ err: error, stream: item.event.stream, revision: Number(item.event.revision) }, 'an event could not be read');
+      }
+    }
+  }
+
+  private async take(stored: StoredEvent): Promise<void> {
+    const runId = stored.stream.slice(RUN_STREAM_PREFIX.length);
+    const revision = Number(stored.revision);
+    const closed = this.closed.get(runId);
+    const known = this.open.get(runId) ?? null;
+    if (revision <= (closed ?? known ?? { revision: -1 }).revision) return;
+    // An ended run speaks again (evaluated, rewound, resumed): it is read anew.
+    const run = closed === undefined ? evolve(known, decodeStored(stored)) : await this.runs.find(runId);
+    if (run === null) return;
+    const neededBefore = closed?.needs ?? (known === null ? new Set<string>() : neededArtifacts(known));
+    const needs = neededArtifacts(run);
+    if (isFinished(run)) {
+      this.open.delete(runId);
+      this.closed.set(runId, { needs, revision: run.revision });
+    } else {
+      this.closed.delete(runId);
+      this.open.set(runId, run);
+    }
+    const dropped = [...neededBefore].filter((digest) => !needs.has(digest));
+    for (const listener of [...this.listeners]) listener(run, dropped);
+  }
+}

@@ -1,0 +1,130 @@
+// Evaluations and exports that clients ask for: chosen, done by the engine when it is free, recorded.
+import { Inject, Injectable } from '@nestjs/common';
+import type { ArtifactStore } from '#artifact-store';
+import { EspalierError, invalidField, type v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { ModelAndData } from '../pruning-run/model-and-data.js';
+import { RunError } from '../pruning-run/pruning-run.errors.js';
+import type { StateFact } from '../pruning-run/pruning-run.events.js';
+import type { PruningRunState } from '../pruning-run/pruning-run.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { EngineJobs } from './engine-jobs.js';
+import { evaluate, type Subject } from './evaluations.js';
+import { exportModel } from './exports.js';
+import { StateKeeper } from './state-keeper.js';
+
+export type Progress<T> = { doneShare: number } | { waitingFor: string } | { result: T };
+type Evaluated = PruningRunState['evaluations'][number];
+type Exported = PruningRunState['exports'][number];
+
+@Injectable()
+export class RunServices {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+  ) {}
+
+  async *evaluateRun(request: v1.EvaluateRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<Evaluated>> {
+    const run = await this.runs.load(runId);
+    const window = request.window === 0 ? run.settings.evaluationWindow : request.window;
+    if (window < 2 || window > run.model.maxPositions) {
+      throw invalidField('FIELD_OUT_OF_RANGE', 'window', `must be from 2 to the model's ${run.model.maxPositions} positions, is ${window}`);
+    }
+    const subject = subjectOf(run, request);
+    const dataDigest = request.dataPath === '' ? run.data.validationDigest
+      : await this.sources.prepareEvaluationData(request.dataPath, run.model, window, signal);
+    if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
+    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
+    yield* this.work(pinned, signal, async (bench, onProgress, both) => {
+      const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest, threads: this.config.threads }, onProgress, both);
+      const after = (await this.runs.change(runId, evaluated)).run;
+      return after.evaluations.findLast((one) => one.subject === evaluated.subject && one.stateDigest === evaluated.stateDigest
+        && one.dataDigest === dataDigest && one.window === window)!;
+    });
+  }
+
+  async *exportRun(request: v1.ExportRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<Exported>> {
+    const form = request.form === '' ? 'compacted' : request.form;
+    if (form !== 'compacted' && form !== 'masked') {
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be "compacted" or "masked", is "${form}"`);
+    }
+    if (!['', 'bf16', 'f16', 'f32'].includes(request.dtype)) {
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `must be "bf16", "f16" or "f32", or left out, is "${request.dtype}"`);
+    }
+    const run = await this.runs.load(runId);
+    const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
+    const pinned = [state.stateDigest];
+    yield* this.work(pinned, signal, async (bench, _onProgress, both) => {
+      const wanted = { run, state, teacherMark, form, dtype: request.dtype, threads: this.config.threads } as const;
+      const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, both);
+      const after = (await this.runs.change(runId, exported)).run;
+      return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;
+    });
+  }
+
+  /** Says what the engine is waited for, then how far it is, then the result. What is pinned stays until the end. */
+  private async *work<T>(
+    pinned: string[], signal: AbortSignal,
+    work: (bench: Parameters<Parameters<EngineJobs['submit']>[0]>[0], onProgress: (doneShare: number) => void, signal: AbortSignal) => Promise<T>,
+  ): AsyncGenerator<Progress<T>> {
+    for (const digest of [...pinned]) await this.keeper.pin(digest);
+    let doneShare = 0;
+    let started = false;
+    let settled = false;
+    let wake: () => void = () => undefined;
+    const result = this.jobs.submit((bench, both) => {
+      started = true;
+      wake();
+      return work(bench, (share) => { doneShare = share; wake(); }, both);
+    }, signal);
+    const ended = result.then(() => undefined, () => undefined).then(() => { settled = true; wake(); });
+    try {
+      let told: string | number = '';
+      while (!settled) {
+        const woken = new Promise<void>((resolve) => { wake = resolve; });
+        const news = started ? doneShare : this.jobs.busyWith;
+        if (news !== told && news !== '') yield typeof news === 'number' ? { doneShare: news } : { waitingFor: news };
+        told = news;
+        if (!settled) await Promise.race([woken, tick()]);
+      }
+      yield { result: await result };
+    } finally {
+      void ended.then(() => pinned.forEach((digest) => this.keeper.release(digest)));
+    }
+  }
+}
+
+const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 500).unref());
+
+function stateOf(run: PruningRunState, mark: number | undefined): { state: StateFact; mark: number | null } {
+  if (mark !== undefined) {
+    const teacher = run.teachers.find((one) => one.mark === mark);
+    if (teacher === undefined) throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no teacher ${mark}: it has ${run.teachers.length}`, run, 'teacher_mark');
+    return { state: teacher.state, mark };
+  }
+  if (run.current === null) throw new RunError('RUN_NOT_STARTED', `run ${run.runId} has no recorded state yet`, run, 'run_id');
+  return { state: run.current, mark: null };
+}
+
+function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: v1.EvaluateRunRequest): Subject {
+  const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
+  if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');
+  if (intact) return { kind: 'intact' };
+  if (exportDigest !== '') {
+    const known = run.exports.find((one) => one.exportDigest === exportDigest);
+    if (known === undefined) {
+      throw new EspalierError('EXPORT_NOT_FOUND', `run ${run.runId} has no export ${exportDigest}`, {
+        violations: [{ field: 'export_digest', description: `one of ${run.exports.map((one) => one.exportDigest).join(', ') || 'none so far'}`, code: 'EXPORT_NOT_FOUND' }],
+      });
+    }
+    const { step, stateDigest, teacherMark: mark } = known;
+    return { kind: 'export', exportDigest, step, stateDigest, teacherMark: mark };
+  }
+  const { state, mark } = stateOf(run, teacherMark);
+  return { kind: 'masked', state, teacherMark: mark };
+}

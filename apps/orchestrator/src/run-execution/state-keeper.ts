@@ -1,0 +1,67 @@
+// Which states stay in the artifact store. A state that no recorded event needs any more is thrown away, unless somebody is
+// about to record an event that names it: equal states of different runs are one artifact.
+import { Inject, Injectable } from '@nestjs/common';
+import type { Logger } from 'pino';
+import { MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
+import { ARTIFACT_STORE, LOGGER } from '../tokens.js';
+import { RunFeed } from './run-feed.js';
+
+@Injectable()
+export class StateKeeper {
+  private readonly pins = new Map<string, number>();
+  private readonly deletions = new Map<string, Promise<unknown>>();
+
+  constructor(
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /** Throws away what is dropped from now on, and what a crash left behind without an event. */
+  async start(): Promise<void> {
+    this.feed.onChange((_run, dropped) => {
+      for (const digest of dropped) void this.discard(digest);
+    });
+    try {
+      for await (const { digest } of this.artifacts.list()) {
+        if (this.isKept(digest)) continue;
+        const stat = await this.artifacts.stat(digest);
+        if (stat?.mediaType === MEDIA_TYPE_SAFETENSORS) await this.discard(digest);
+      }
+    } catch (error) {
+      this.log.warn({ err: error }, 'left-over states could not be looked for');
+    }
+  }
+
+  /** Keeps the artifact until `release`; call it before the bytes are put or relied upon. */
+  async pin(digest: string): Promise<void> {
+    this.pins.set(digest, (this.pins.get(digest) ?? 0) + 1);
+    await this.deletions.get(digest);
+  }
+
+  release(digest: string): void {
+    const left = (this.pins.get(digest) ?? 0) - 1;
+    if (left > 0) this.pins.set(digest, left);
+    else this.pins.delete(digest);
+    void this.discard(digest);
+  }
+
+  /** Released once the feed knows the event that names the artifact. */
+  releaseAfter(digest: string, runId: string, revision: number): void {
+    void this.feed.seen(runId, revision).then(() => this.release(digest));
+  }
+
+  private isKept(digest: string): boolean {
+    return this.pins.has(digest) || this.feed.isNeeded(digest);
+  }
+
+  private async discard(digest: string): Promise<void> {
+    if (this.isKept(digest) || this.deletions.has(digest)) return;
+    const deletion = this.artifacts.delete(digest).catch((error: unknown) => {
+      this.log.warn({ err: error, digest }, 'a state that is no longer needed could not be deleted');
+    });
+    this.deletions.set(digest, deletion);
+    await deletion;
+    this.deletions.delete(digest);
+  }
+}

@@ -1,0 +1,31 @@
+// An engine can answer its health checks and still never end a step. What a step may take is learnt from the steps before.
+import { EspalierError } from '#protocol';
+import type { LiveEngine } from './engine-supervisor.js';
+
+const FIRST_STEP_MAX_MS = 900_000;
+const STEP_MAX_MS_LEAST = 30_000;
+/** Steps differ by how much is pruned, and a report may hold several. */
+const TIMES_THE_LONGEST = 20;
+
+export function watchProgress(engine: LiveEngine): { alive(): void; end(): void } {
+  let lastMs = Date.now();
+  let longestMs = 0;
+  let timer: NodeJS.Timeout;
+  const wait = (): void => {
+    const patienceMs = longestMs === 0 ? FIRST_STEP_MAX_MS : Math.max(STEP_MAX_MS_LEAST, TIMES_THE_LONGEST * longestMs);
+    timer = setTimeout(() => {
+      engine.giveUp(new EspalierError('ENGINE_HUNG', `no step ended for ${Math.round(patienceMs / 1000)} s`));
+    }, patienceMs);
+    timer.unref();
+  };
+  wait();
+  return {
+    alive() {
+      longestMs = Math.max(longestMs, Date.now() - lastMs);
+      lastMs = Date.now();
+      clearTimeout(timer);
+      wait();
+    },
+    end: () => clearTimeout(timer),
+  };
+}

@@ -1,0 +1,67 @@
+// The commands of RunService: proto in, bus out; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import { serverStreaming, unary, v1 } from '#protocol';
+import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from './pruning-run/pruning-run.commands.js';
+import { RunServices, type Progress } from './run-execution/run-services.js';
+import { forkRequest, launchRequest, startingPoint } from './run-requests.js';
+import { evaluationMessage, exportMessage } from './run-views/run-message.js';
+import { RunViews } from './run-views/run-views.js';
+
+type RunCommands = Pick<v1.RunServiceServer, 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'>;
+
+@Injectable()
+export class RunGrpc {
+  constructor(
+    @Inject(CommandBus) private readonly commands: CommandBus,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(RunServices) private readonly services: RunServices,
+  ) {}
+
+  handlers(): RunCommands {
+    const { commands, views, services } = this;
+    return {
+      launchRun: unary(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
+        this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal)))),
+      forkRun: unary(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
+        const fork = forkRequest(request);
+        const parentRunId = await views.runId(request.parentRunId, 'parent_run_id');
+        return this.launched(await commands.execute(new ForkRun({ ...fork, parentRunId }, signal)));
+      }),
+      resumeRun: unary(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest): Promise<v1.ResumeRunResponse> => {
+        const start = startingPoint(from);
+        return this.changed(await commands.execute(new ResumeRun(await views.runId(runId), start, acceptOtherNumerics)));
+      }),
+      pauseRun: unary(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
+        this.changed(await commands.execute(new PauseRun(await views.runId(runId))))),
+      cancelRun: unary(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
+        this.changed(await commands.execute(new CancelRun(await views.runId(runId), reason)))),
+      evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
+      exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
+    };
+  }
+
+  private async changed({ runId, revision }: Changed): Promise<{ run: v1.Run }> {
+    return { run: await this.views.getRun(runId, { atRevision: revision }) };
+  }
+
+  private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean }> {
+    return { ...await this.changed(changed), alreadyLaunched: changed.alreadyDone };
+  }
+
+  private async *evaluate(request: v1.EvaluateRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.EvaluateRunResponse> {
+    for await (const news of services.evaluateRun(request, await this.views.runId(request.runId), signal)) {
+      yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result) : undefined };
+    }
+  }
+
+  private async *export(request: v1.ExportRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.ExportRunResponse> {
+    for await (const news of services.exportRun(request, await this.views.runId(request.runId), signal)) {
+      yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };
+    }
+  }
+}
+
+function progress(news: Progress<unknown>): { doneShare: number; waitingFor: string } {
+  return { doneShare: 'doneShare' in news ? news.doneShare : 'result' in news ? 1 : 0, waitingFor: 'waitingFor' in news ? news.waitingFor : '' };
+}
