@@ -11,6 +11,7 @@ const USAGE = `Usage: server-main --folder DIR [options]
   --folder DIR               where the events are kept; one server per folder
   --host HOST                where to listen (127.0.0.1)
   --port PORT                2113; 0 picks a free one
+  --advertise-host HOST      name that clients are told, when they discover a cluster (the host)
   --tls-cert FILE            PEM certificate; with --tls-key turns TLS and users on: admin and ops, password "changeit"
   --tls-key FILE             unless ESPALIER_EVENT_STORE_ADMIN_PASSWORD and ..._OPS_PASSWORD say otherwise
   --max-append-bytes N       largest append (67108864)
@@ -25,6 +26,7 @@ function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined
       folder: { type: 'string' },
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string', default: '2113' },
+      'advertise-host': { type: 'string' },
       'tls-cert': { type: 'string' },
       'tls-key': { type: 'string' },
       'max-append-bytes': { type: 'string' },
@@ -44,6 +46,7 @@ function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined
     folder: values.folder,
     host: values.host,
     port: Number(values.port),
+    advertisedHost: values['advertise-host'],
     limits,
     ...numberOption('maxDatabaseBytes', values['max-database-bytes']),
     exitWithStdin: values['exit-with-stdin'],

@@ -92,6 +92,7 @@ export class KurrentEventStore implements EventStore {
     type From = bigint | 'start';
     return this.track(
       new LastingSubscription<From>(
+        (from) => this.read(stream, { from: from === 'start' ? from : from + 1n }),
         (from) => this.client.subscribeToStream(stream, { fromRevision: from }) as unknown as Feed,
         async () => (after === 'end' ? await this.lastRevision(stream) : after),
         (item) => (item.kind === 'event' ? item.event.revision : undefined),
@@ -104,6 +105,7 @@ export class KurrentEventStore implements EventStore {
     const { after, streamPrefixes } = options;
     return this.track(
       new LastingSubscription<Position>(
+        (from) => this.readAll({ after: from, ...(streamPrefixes ? { streamPrefixes } : {}) }),
         (fromPosition, onCheckpoint) => {
           const filter = streamPrefixes && {
             ...prefixFilter(streamPrefixes),
@@ -144,8 +146,9 @@ export class KurrentEventStore implements EventStore {
     return START;
   }
 
-  private track(subscription: Subscription): Subscription {
+  private track<From>(subscription: LastingSubscription<From>): Subscription {
     this.subscriptions.add(subscription);
+    subscription.onClosed = () => this.subscriptions.delete(subscription);
     return subscription;
   }
 

@@ -1,18 +1,29 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ServerWritableStream, ServerDuplexStream } from '@grpc/grpc-js';
+import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
+import { MessageBatch, type Encodable } from './message-batch.js';
 
 type Sink = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
+interface Outlet {
+  /** Settles when the chunk before the current one has left. */
+  previous: Promise<unknown>;
+  gone: Promise<unknown>;
+}
+
+const outlets = new WeakMap<Sink, Outlet>();
+
 /**
- * Writes one chunk and returns when the client has room for the next, so that a slow client holds one chunk of
- * memory and not its whole backlog. Lets other calls have their turn in between.
+ * Writes one chunk and returns when the one before it has left: the next is prepared while one is on its way, and a
+ * slow client holds two chunks of memory and not its whole backlog.
  * @returns false when the client is gone
  */
-export async function writeChunk(call: Sink, messages: Iterable<unknown>): Promise<boolean> {
-  let hasRoom = true;
-  for (const message of messages) hasRoom = call.write(message);
+export async function writeChunk(call: Sink, messages: Encodable[]): Promise<boolean> {
   if (isGone(call)) return false;
-  await (hasRoom ? nextTurn() : drained(call));
+  if (messages.length === 0) return true;
+  const outlet = outletOf(call);
+  const batch = messages.length === 1 ? messages[0] : new MessageBatch(messages);
+  const { previous } = outlet;
+  outlet.previous = new Promise((resolve) => call.write(batch, resolve));
+  await Promise.race([previous, outlet.gone]);
   return !isGone(call);
 }
 
@@ -20,16 +31,11 @@ export function isGone(call: Sink): boolean {
   return call.cancelled || call.destroyed || call.writableEnded;
 }
 
-function drained(call: Sink): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      call.off('drain', done);
-      call.off('cancelled', done);
-      call.off('close', done);
-      resolve();
-    };
-    call.on('drain', done);
-    call.on('cancelled', done);
-    call.on('close', done);
-  });
+function outletOf(call: Sink): Outlet {
+  const known = outlets.get(call);
+  if (known) return known;
+  const gone = new Promise<void>((resolve) => call.once('cancelled', resolve).once('close', resolve));
+  const outlet = { previous: Promise.resolve(), gone };
+  outlets.set(call, outlet);
+  return outlet;
 }

@@ -45,6 +45,8 @@ export class EventReader {
   private readonly scanForwards;
   private readonly scanBackwards;
   private readonly byPosition;
+  private readonly rangeForwards;
+  private readonly rangeBackwards;
 
   constructor(
     database: Database.Database,
@@ -62,6 +64,8 @@ export class EventReader {
     this.scanForwards = scan('position >= ? ORDER BY position LIMIT ?');
     this.scanBackwards = scan('position < ? ORDER BY position DESC LIMIT ?');
     this.byPosition = prepare('position = ?');
+    this.rangeForwards = prepare('position BETWEEN ? AND ? ORDER BY position');
+    this.rangeBackwards = prepare('position BETWEEN ? AND ? ORDER BY position DESC');
   }
 
   /** The first revision that $maxCount and $tb leave visible. */
@@ -115,22 +119,45 @@ export class EventReader {
     };
   }
 
-  /** Looks at names and types only and fetches what passes: a filter that passes little costs little. */
+  /**
+   * Looks at names and types only and then fetches what passed: a filter that passes little costs little. What
+   * passed is fetched one by one, or, when most passed, as a range.
+   */
   private scanAll(from: number, direction: Direction, filter: EventFilter, limit: number, window: number): AllChunk {
-    const chunk: AllChunk = { records: [], scannedTo: undefined, considered: 0, atEnd: true };
-    const rows = (direction === 'forwards' ? this.scanForwards : this.scanBackwards).all(from, window);
-    let bytes = 0;
-    for (const [position, streamId, type] of rows) {
-      if (chunk.records.length >= Math.min(limit, CHUNK_EVENTS) || bytes >= CHUNK_BYTES) break;
-      chunk.scannedTo = position;
-      chunk.considered += 1;
-      chunk.atEnd = false;
+    const scan = direction === 'forwards' ? this.scanForwards : this.scanBackwards;
+    const most = Math.min(limit, CHUNK_EVENTS);
+    const wanted: number[] = [];
+    let scannedTo: number | undefined;
+    let considered = 0;
+    for (const [position, streamId, type] of scan.iterate(from, window)) {
+      scannedTo = position;
+      considered += 1;
       if (!filter(this.heads.nameOf(streamId), type)) continue;
-      const record = this.toRecord(this.byPosition.get(position)!);
-      bytes += record.data.length + record.metadata.length;
-      chunk.records.push(record);
+      wanted.push(position);
+      if (wanted.length >= most) break;
     }
-    return chunk;
+    const rows = this.fetch(wanted, direction, wanted.length > considered / 2);
+    // A chunk of large events is cut short; the scan then counts as far as its last event.
+    if (rows.length < wanted.length) {
+      scannedTo = rows.at(-1)!.position;
+      considered = rows.length;
+    }
+    return { records: rows.map((row) => this.toRecord(row)), scannedTo, considered, atEnd: scannedTo === undefined };
+  }
+
+  private fetch(positions: number[], direction: Direction, asRange: boolean): EventRow[] {
+    if (positions.length === 0) return [];
+    if (!asRange) return takeChunk(this.fetchEach(positions));
+    const [first, last] = [positions[0]!, positions.at(-1)!];
+    const rows = (direction === 'forwards' ? this.rangeForwards : this.rangeBackwards).iterate(
+      Math.min(first, last),
+      Math.max(first, last),
+    );
+    return takeChunk(keepOnly(rows, new Set(positions)));
+  }
+
+  private *fetchEach(positions: number[]): IterableIterator<EventRow> {
+    for (const position of positions) yield this.byPosition.get(position)!;
   }
 
   private toRecord(row: EventRow): EventRecord {
@@ -148,6 +175,10 @@ export class EventReader {
     if (checksumOf(record.stream, record) !== row.checksum) throw new EventCorrupt(record.stream, record.revision);
     return record;
   }
+}
+
+function* keepOnly(rows: IterableIterator<EventRow>, positions: Set<number>): IterableIterator<EventRow> {
+  for (const row of rows) if (positions.has(row.position)) yield row;
 }
 
 function takeChunk(rows: IterableIterator<EventRow>): EventRow[] {

@@ -8,11 +8,12 @@ import type { EventRecord } from './event-record.js';
 import { encodeReadEvent } from './event-encoding.js';
 import { resolveLink } from './links.js';
 import { clampToSafe, streamIdentifier, streamNameOf } from './messages.js';
+import type { Encodable } from './message-batch.js';
 import { streamsPb } from './pb.js';
 import { InvalidArgument, StreamDeleted } from './refusals.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 
-export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Buffer | streamsPb.ReadResp>;
+export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Encodable>;
 
 /** A Read request in the store's own terms. */
 export interface ReadRequest {

@@ -18,6 +18,8 @@ export interface ServerOptions {
   host: string;
   /** 0 picks a free one. */
   port: number;
+  /** Name under which clients find this server when they ask for the members of the cluster. */
+  advertisedHost?: string | undefined;
   /** With TLS on, callers log in. */
   tls?: { certFile: string; keyFile: string; adminPassword?: string | undefined; opsPassword?: string | undefined };
   limits?: Partial<Limits>;
@@ -48,7 +50,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       access: new Access(store, users),
       limits,
       stopping: stopping.signal,
-      advertised: { host: options.host, port: options.port },
+      advertised: { host: options.advertisedHost ?? reachable(options.host), port: options.port },
     };
     const server = new Server({
       'grpc.max_receive_message_length': limits.maxAppendBytes + MESSAGE_OVERHEAD_BYTES,
@@ -79,6 +81,11 @@ function addServices(server: Server, context: ServerContext, subscriptions: Pers
   add(streamsDefinition, streamsHandlers(context));
   add(persistentDefinition, persistentHandlers(context, subscriptions));
   add(streams2Grpc.StreamsServiceService, streams2Handlers(context));
+}
+
+/** An address that means "all interfaces" is none that a client could call. */
+function reachable(host: string): string {
+  return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }
 
 function credentialsOf({ tls }: ServerOptions): ServerCredentials {

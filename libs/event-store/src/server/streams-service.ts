@@ -8,18 +8,18 @@ import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes } from './limits.js';
 import { expectedOf, proposedEventOf, sizeOf, streamNameOf } from './messages.js';
 import { sharedPb, streamsGrpc, streamsPb } from './pb.js';
+import { serializeResponse } from './message-batch.js';
 import { handleRead, type ReadCall } from './read-call.js';
 import { InvalidArgument, MaximumAppendSizeExceeded, WrongExpectedVersion, type Expected } from './refusals.js';
 
 const { StreamsService } = streamsGrpc;
 
-/** Read may answer with bytes that are a ReadResp already. */
+/** Read answers with bytes that are messages already, and with many of them at once. */
 export const streamsDefinition = {
   ...StreamsService,
   read: {
     ...StreamsService.read,
-    responseSerialize: (message: Buffer | streamsPb.ReadResp): Buffer =>
-      Buffer.isBuffer(message) ? message : Buffer.from(message.serializeBinary()),
+    responseSerialize: serializeResponse,
   },
 };
 

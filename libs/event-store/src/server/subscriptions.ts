@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isGone, writeChunk } from './backpressure.js';
 import type { ServerContext } from './context.js';
+import type { Encodable } from './message-batch.js';
 import { timestampNow } from './messages.js';
 import { streamsPb } from './pb.js';
 import type { ReadCall, ReadRequest } from './read-call.js';
@@ -48,7 +49,7 @@ export async function subscribeToAll(context: ServerContext, call: ReadCall, req
     if (chunk.scannedTo !== undefined) {
       from = chunk.scannedTo + 1;
       untilCheckpoint -= chunk.considered;
-      const messages: (Buffer | streamsPb.ReadResp)[] = chunk.records.map(request.encode);
+      const messages: Encodable[] = chunk.records.map(request.encode);
       if (filter && untilCheckpoint <= 0) {
         messages.push(checkpoint(chunk.scannedTo));
         untilCheckpoint = checkpointInterval;

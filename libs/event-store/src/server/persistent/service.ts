@@ -2,6 +2,7 @@ import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import type { ServerContext } from '../context.js';
 import { filterDefinitionOf, compileFilter } from '../event-filter.js';
 import { toStatus } from '../grpc-errors.js';
+import { serializeResponse } from '../message-batch.js';
 import { streamNameOf } from '../messages.js';
 import { persistentGrpc, persistentPb, sharedPb } from '../pb.js';
 import { InvalidArgument } from '../refusals.js';
@@ -18,8 +19,7 @@ export const persistentDefinition = {
   ...PersistentSubscriptionsService,
   read: {
     ...PersistentSubscriptionsService.read,
-    responseSerialize: (message: Buffer | persistentPb.ReadResp): Buffer =>
-      Buffer.isBuffer(message) ? message : Buffer.from(message.serializeBinary()),
+    responseSerialize: serializeResponse,
   },
 };
 
