@@ -1,6 +1,10 @@
 // Ed25519 over the manifest's bytes. The key stays where it is: PEM files as openssl and ssh tools make them.
 import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
-import type { BundleSignature } from './bundle-format.js';
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { MANIFEST_ENTRY, SIGNATURE_ENTRY, type BundleSignature } from './bundle-format.js';
+import { canonicalJson } from './canonical-json.js';
+import { readTar, TAR_END, tarEntry } from './tar.js';
 
 const SPKI_LEAD = Buffer.from('302a300506032b6570032100', 'hex');
 
@@ -8,6 +12,29 @@ export function signManifest(manifest: Uint8Array, privateKeyPem: string): Bundl
   const key = createPrivateKey(privateKeyPem);
   if (key.asymmetricKeyType !== 'ed25519') throw new TypeError(`an ed25519 key is needed, not ${String(key.asymmetricKeyType)}`);
   return { algorithm: 'ed25519', publicKey: rawPublicKey(createPublicKey(key)), signature: sign(null, manifest, key).toString('hex') };
+}
+
+/** Adds the signature to a finished, unsigned bundle. */
+export async function signAuditBundle(file: string, privateKeyPem: string): Promise<BundleSignature> {
+  let manifest: Buffer | null = null;
+  for await (const { name, content } of readTar(createReadStream(file))) {
+    if (name === SIGNATURE_ENTRY) throw new TypeError('the bundle is signed already');
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of content) if (name === MANIFEST_ENTRY) chunks.push(chunk);
+    if (name === MANIFEST_ENTRY) manifest = Buffer.concat(chunks);
+  }
+  if (manifest === null) throw new TypeError('the bundle has no manifest');
+  const signature = signManifest(manifest, privateKeyPem);
+  const handle = await open(file, 'r+');
+  try {
+    const end = (await handle.stat()).size - TAR_END.byteLength;
+    const tail = Buffer.concat([...tarEntry(SIGNATURE_ENTRY, Buffer.from(`${canonicalJson(signature)}\n`, 'latin1')), TAR_END]);
+    await handle.write(tail, 0, tail.byteLength, end);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  return signature;
 }
 
 export function signatureHolds(manifest: Uint8Array, { algorithm, publicKey, signature }: BundleSignature): boolean {

@@ -2,12 +2,11 @@
 import { createHash } from 'node:crypto';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import {
-  artifactEntry, encodeEventLine, eventsEntry, EVENTS_PER_ENTRY, MANIFEST_DIGEST_ENTRY, MANIFEST_ENTRY, metricsEntry, RECORD_ENTRY, SIGNATURE_ENTRY,
+  artifactEntry, encodeEventLine, eventsEntry, EVENTS_PER_ENTRY, MANIFEST_DIGEST_ENTRY, MANIFEST_ENTRY, metricsEntry, RECORD_ENTRY,
   type BundleManifest,
 } from './bundle-format.js';
-import { signManifest } from './bundle-signature.js';
 import type { RawEvent } from './history-checker.js';
-import { TAR_END, tarHeader, tarPadding } from './tar.js';
+import { TAR_END, tarEntry, tarHeader, tarPadding } from './tar.js';
 
 export interface BundleSource {
   runs: { runId: string; events: AsyncIterable<RawEvent & { id: string }>; metrics: AsyncIterable<RawEvent & { id: string }> }[];
@@ -16,7 +15,6 @@ export interface BundleSource {
   manifest(): Omit<BundleManifest, 'entries'>;
   /** A page for people. */
   record(): string;
-  privateKeyPem: string | null;
 }
 
 export async function* writeBundle(source: BundleSource): AsyncGenerator<Uint8Array> {
@@ -43,16 +41,7 @@ export async function* writeBundle(source: BundleSource): AsyncGenerator<Uint8Ar
   const manifest = Buffer.from(`${canonicalJson({ ...source.manifest(), entries } satisfies BundleManifest)}\n`, 'utf8');
   yield* tarEntry(MANIFEST_ENTRY, manifest);
   yield* tarEntry(MANIFEST_DIGEST_ENTRY, Buffer.from(`${sha256Hex(manifest)}\n`, 'latin1'));
-  if (source.privateKeyPem !== null) {
-    yield* tarEntry(SIGNATURE_ENTRY, Buffer.from(`${canonicalJson(signManifest(manifest, source.privateKeyPem))}\n`, 'latin1'));
-  }
   yield TAR_END;
-}
-
-function* tarEntry(name: string, content: Uint8Array): Iterable<Uint8Array> {
-  yield tarHeader(name, content.byteLength);
-  if (content.byteLength > 0) yield content;
-  yield tarPadding(content.byteLength);
 }
 
 async function* grouped(events: AsyncIterable<RawEvent & { id: string }>): AsyncGenerator<{ index: number; lines: Buffer }> {

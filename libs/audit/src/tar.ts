@@ -29,6 +29,12 @@ export function tarPadding(bytes: number): Buffer {
   return Buffer.alloc((BLOCK - (bytes % BLOCK)) % BLOCK);
 }
 
+export function* tarEntry(name: string, content: Uint8Array): Iterable<Uint8Array> {
+  yield tarHeader(name, content.byteLength);
+  if (content.byteLength > 0) yield content;
+  yield tarPadding(content.byteLength);
+}
+
 export const TAR_END = Buffer.alloc(2 * BLOCK);
 
 export class TarDamage extends Error {}

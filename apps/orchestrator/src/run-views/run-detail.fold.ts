@@ -17,18 +17,21 @@ export function startDetail(event: RecordedEvent): RunDetail | null {
   }
 }
 
-/** Changes `detail`. */
-export function foldEvent(detail: RunDetail, event: RecordedEvent, revision: number): void {
+/** Changes `detail`; false when the event was passed over. */
+export function foldEvent(detail: RunDetail, event: RecordedEvent, revision: number): boolean {
   const before = detail.run;
+  let known = event.type !== 'Unknown';
   try {
     detail.run = evolve(before, event);
     if (event.type === 'Unknown') countUnknown(detail, event.storedType);
     else foldExtras(detail.extras, event, revision);
   } catch {
+    known = false;
     detail.run = { ...before, chain: event.chain };
     countUnknown(detail, event.type === 'Unknown' ? event.storedType : event.type);
   }
   detail.run.revision = revision;
+  return known;
 }
 
 export function countUnknown(detail: RunDetail, type: string): void {

@@ -4,7 +4,7 @@ import type { Position, StoredEvent } from '#event-store';
 import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { firstStepOf, summaryOf, type RunDetail } from './run-detail.js';
-import { countUnknown, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
+import { foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
 import { NO_PERPLEXITY, type ViewsDatabase } from './views-database.js';
@@ -52,21 +52,17 @@ export class RunProjection {
     const revision = Number(stored.revision);
     const event = readable(stored);
     let detail = this.load(runId);
+    let known = true;
     if (detail === null) {
       detail = startDetail(event);
       if (detail === null) return; // nothing to show: a stream that doesn't begin with a run
       this.cache.set(runId, detail);
     } else {
       if (revision <= detail.run.revision) return; // delivered again
-      foldEvent(detail, event, revision);
+      known = foldEvent(detail, event, revision);
     }
     this.changed.add(runId);
-    try {
-      this.project(runId, detail, event, revision);
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-      countUnknown(detail, event.type);
-    }
+    if (known) this.project(runId, detail, event, revision);
   }
 
   /** The rows beside the run's own. */

@@ -11,6 +11,7 @@ import { ProjectionRunner } from './projection-runner.js';
 import type { RunDetail, RunSummary } from './run-detail.js';
 import { listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
+import { leaseUntilMs } from './run-status.js';
 import { ViewChanges } from './view-changes.js';
 import { openViewsDatabase, removeDatabase, type ViewsDatabase } from './views-database.js';
 
@@ -109,8 +110,16 @@ export class RunViews {
   async listRuns(request: v1.ListRunsRequest): Promise<v1.ListRunsResponse> {
     await this.ready();
     const parentRunId = request.parentRunId === '' ? '' : await this.runId(request.parentRunId, 'parent_run_id');
-    const page = listRuns(this.database, { ...request, parentRunId }, this.live.heardRuns(), this.now());
+    const page = listRuns(this.database, { ...request, parentRunId }, this.heardInTime(), this.now());
     return { runs: page.runs.map((summary) => this.message(summary)), nextPageToken: page.nextPageToken, total: page.total };
+  }
+
+  /** Runs whose engine was heard of within its lease, whatever the time of their last event. */
+  private heardInTime(): string[] {
+    return this.live.heardRuns().filter((runId) => {
+      const summary = this.peek(runId);
+      return summary !== null && (leaseUntilMs(summary.run, this.live.heardAt(runId)) ?? 0) >= this.now();
+    });
   }
 
   /** @throws VIEW_LAGGING when the views don't get there in time */

@@ -1,0 +1,182 @@
+import { v1 } from '#protocol';
+import { AT, fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import type { NewFact } from '../pruning-run/pruning-run.events.js';
+import { runMessage } from './run-message.js';
+import { listRuns } from './run-list.js';
+import { resolveRunId } from './run-ids.js';
+import { RunProjection } from './run-projection.js';
+import type { RunSummary } from './run-detail.js';
+import { readRows, stepsOf } from './metrics-reader.js';
+import { contentOf, Recorder, withDatabase } from './testing.js';
+import { openViewsDatabase, readPosition, type ViewsDatabase } from './views-database.js';
+
+const RUN = 'aaaabbbbcccc';
+const nowMs = Date.parse(AT);
+let database: ViewsDatabase;
+let close: () => void;
+beforeEach(() => { ({ database, close } = withDatabase()); });
+afterEach(() => close());
+
+function project(recorder: Recorder, batch = 7): void {
+  const projection = new RunProjection(database);
+  for (let at = 0; at < recorder.events.length; at += batch) {
+    const events = recorder.events.slice(at, at + batch);
+    projection.apply(events, events.at(-1)!.position);
+  }
+}
+function summary(runId = RUN): RunSummary {
+  return JSON.parse((database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string }).summary) as RunSummary;
+}
+const shown = (now = nowMs, heard: number | null = null): v1.Run => runMessage(summary(), heard, now);
+
+function trained(): Story {
+  return new Story(launched({ totalSteps: 100, segmentSteps: 10, targetSparsity: 0.5 })).start().train(
+    stateAt(10, 0.004), stateAt(20, 0.012), stateAt(30, 0.023), stateAt(40, 0.031));
+}
+const request = (partial: Partial<v1.ListRunsRequest> = {}): v1.ListRunsRequest => v1.ListRunsRequest.fromPartial(partial);
+
+test('a training run: progress, teachers, last step, speed, chain', () => {
+  project(new Recorder().record(RUN, trained().facts));
+  const run = shown();
+  expect(run).toMatchObject({
+    runId: RUN, status: v1.RunStatus.RUN_STATUS_TRAINING, step: 40n, expectedSparsity: 0.031, teacherCount: 3, attempt: 1, tokensPerSecond: 100,
+    lastStep: { step: 39n }, revision: BigInt(trained().facts.length - 1), rewinds: 0, targetReachedStep: -1n,
+  });
+  expect(run.etaSeconds).toBeCloseTo(6, 6);
+  expect(run.digestChain).toMatch(/^[0-9a-f]{64}$/);
+  expect(run.settings?.segmentSteps).toBe(10);
+});
+
+test('status is never a lie: an expired lease shows RECOVERING unless the engine is heard', () => {
+  project(new Recorder().record(RUN, trained().facts));
+  const later = nowMs + 10_001;
+  expect(shown(later).status).toBe(v1.RunStatus.RUN_STATUS_RECOVERING);
+  expect(shown(later, later - 1000).status).toBe(v1.RunStatus.RUN_STATUS_TRAINING);
+  const recovering = request({ statuses: [v1.RunStatus.RUN_STATUS_RECOVERING] });
+  expect(listRuns(database, recovering, [], later).total).toBe(1);
+  expect(listRuns(database, recovering, [RUN], later).total).toBe(0);
+  expect(listRuns(database, recovering, [], nowMs).total).toBe(0);
+});
+
+test('unknown types, other versions, broken bytes and facts without their fields break nothing', () => {
+  const recorder = new Recorder().record(RUN, trained().facts)
+    .raw(RUN, 'SomethingNew', Buffer.from('{"v":9,"at":"x","chain":""}'))
+    .raw(RUN, 'RunPaused', Buffer.from('no json'))
+    .raw(RUN, 'MasksUpdated', Buffer.from('{"v":1}'));
+  project(recorder);
+  const run = shown();
+  expect(run.step).toBe(40n);
+  expect(run.revision).toBe(BigInt(trained().facts.length + 2));
+  expect(Object.values(summary().extras.unknownEvents).reduce((sum, count) => sum + count, 0)).toBe(3);
+});
+
+test('building anew gives the rows of building step by step, however it is cut', () => {
+  const recorder = new Recorder().record(RUN, trained().facts).record('bbbbccccdddd', new Story(launched({}, 'bbbbccccdddd')).start().train(stateAt(10, 0.02)).facts);
+  project(recorder, 1);
+  const oneByOne = contentOf(database);
+  for (const batch of [3, 1000]) {
+    const other = withDatabase();
+    const projection = new RunProjection(other.database);
+    for (let at = 0; at < recorder.events.length; at += batch) projection.apply(recorder.events.slice(at, at + batch), recorder.events[at]!.position);
+    expect(contentOf(other.database)).toEqual(oneByOne);
+    other.close();
+  }
+  // A projection that starts from the file, as after a crash, and gets some events a second time.
+  const half = Math.floor(recorder.events.length / 2);
+  const other = withDatabase();
+  new RunProjection(other.database).apply(recorder.events.slice(0, half), recorder.events[half - 1]!.position);
+  new RunProjection(other.database).apply(recorder.events.slice(half - 3), recorder.events.at(-1)!.position);
+  expect(contentOf(other.database)).toEqual(oneByOne);
+  expect(readPosition(other.database).position).toEqual(recorder.events.at(-1)!.position);
+  other.close();
+});
+
+test('a rewind: later teachers are abandoned, steps of the old branch leave the curve', () => {
+  const story = trained();
+  const state = stateAt(20, 0.012);
+  const rewind: NewFact = fact('RunRewound', {
+    toStep: 20, state, teacherMark: 1, abandonedFromRevision: 8, acceptOtherNumerics: false, targetReachedStep: null });
+  story.facts.push(fact('RunPaused', { step: 40, by: 'request' }), rewind);
+  story.start(2).train(stateAt(30, 0.02, 'again'));
+  project(new Recorder().record(RUN, story.facts));
+  const rows = database.prepare('SELECT mark, step, abandoned FROM teachers ORDER BY step, revision').all();
+  expect(rows).toEqual([
+    { mark: 1, step: 20, abandoned: 0 }, { mark: 2, step: 30, abandoned: 1 }, { mark: 2, step: 30, abandoned: 0 }, { mark: 3, step: 40, abandoned: 1 }]);
+  const { extras } = summary();
+  expect(extras.rewinds).toHaveLength(1);
+  const steps = (includeAbandoned: boolean) => stepsOf(readRows(database, RUN, extras.rewinds, { includeAbandoned })).map(({ step }) => step);
+  expect(steps(false)).toEqual(Array.from({ length: 30 }, (_, step) => step));
+  expect(steps(true)).toHaveLength(50);
+  expect(shown()).toMatchObject({ step: 30n, rewinds: 1, teacherCount: 2 });
+});
+
+describe('ListRuns', () => {
+  const base = Date.parse('2026-01-01T00:00:00.000Z');
+  function launchMany(count: number, from = 0): Recorder {
+    const recorder = new Recorder();
+    for (let index = from; index < from + count; index += 1) {
+      const runId = `run${Number(index).toString(32).padStart(4, 'a').replace(/[0189]/g, 'z')}${'abcdefghij'[index % 10]}${'abcdefghij'[Math.floor(index / 10) % 10]}${'abcdefghij'[Math.floor(index / 100) % 10]}xx`;
+      const one = launched({}, runId);
+      recorder.record(runId, [{ ...one, at: new Date(base + index * 1000).toISOString(), data: { ...one.data, name: `run ${index}` } } as NewFact]);
+    }
+    return recorder;
+  }
+
+  test('pages hold each run once, also when others come in between', () => {
+    project(launchMany(25));
+    const seen: string[] = [];
+    let pageToken = '';
+    for (let page = 0; ; page += 1) {
+      const { runs, nextPageToken } = listRuns(database, request({ pageSize: 10, pageToken }), [], nowMs);
+      seen.push(...runs.map(({ run }) => run.name));
+      if (page === 0) project(launchMany(5, 100)); // newer ones
+      if (nextPageToken === '') break;
+      pageToken = nextPageToken;
+    }
+    expect(seen).toEqual(Array.from({ length: 25 }, (_, index) => `run ${24 - index}`));
+  });
+
+  test('orders, filters, totals', () => {
+    project(launchMany(25));
+    const names = (partial: Partial<v1.ListRunsRequest>) => listRuns(database, request(partial), [], nowMs);
+    expect(names({ orderBy: 'name', pageSize: 3 }).runs.map(({ run }) => run.name)).toEqual(['run 0', 'run 1', 'run 10']);
+    expect(names({ nameContains: 'RUN 2' })).toMatchObject({ total: 6 });
+    expect(names({ modelContains: 'nowhere' })).toMatchObject({ total: 0, runs: [], nextPageToken: '' });
+    expect(names({ statuses: [v1.RunStatus.RUN_STATUS_QUEUED] }).total).toBe(25);
+    expect(names({ statuses: [v1.RunStatus.RUN_STATUS_FAILED] }).total).toBe(0);
+  });
+
+  test('bad requests name their field', () => {
+    project(launchMany(12));
+    const list = (partial: Partial<v1.ListRunsRequest>) => () => listRuns(database, request(partial), [], nowMs);
+    const { nextPageToken } = list({ pageSize: 5 })();
+    expect(list({ pageSize: 501 })).toThrow('page_size');
+    expect(list({ orderBy: 'colour' })).toThrow('order_by');
+    expect(list({ statuses: [99 as v1.RunStatus] })).toThrow('statuses');
+    expect(list({ pageToken: 'nonsense' })).toThrow('page_token');
+    expect(list({ pageToken: nextPageToken, orderBy: 'name' })).toThrow('another order or filter');
+  });
+});
+
+test('run ids: exact, prefix, ambiguous, unknown, too short', () => {
+  const recorder = new Recorder();
+  for (const runId of ['aaaabbbbcccc', 'aaaabbbbdddd', 'ccccbbbbdddd']) recorder.record(runId, [launched({}, runId)]);
+  project(recorder);
+  const resolve = (text: string) => () => resolveRunId(database, text, 'run_id');
+  expect(resolve('aaaabbbbcccc')()).toBe('aaaabbbbcccc');
+  expect(resolve('cccc')()).toBe('ccccbbbbdddd');
+  expect(resolve('aaaa')).toThrow(expect.objectContaining({ code: 'RUN_ID_AMBIGUOUS' }));
+  expect(resolve('dddd')).toThrow(expect.objectContaining({ code: 'RUN_NOT_FOUND' }));
+  expect(resolve('aaa')).toThrow('at least 4');
+  expect(resolve('')).toThrow('run_id');
+});
+
+test('another schema version, or a damaged file, is replaced by an empty one', () => {
+  const file = database.name;
+  project(new Recorder().record(RUN, trained().facts));
+  database.prepare('UPDATE projection SET schema_version = 0').run();
+  database.close();
+  database = openViewsDatabase(file);
+  expect(readPosition(database)).toEqual({ position: null, events: 0 });
+  expect(contentOf(database)['runs']).toEqual([]);
+});

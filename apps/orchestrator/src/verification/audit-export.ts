@@ -1,0 +1,134 @@
+// ExportAudit: the stores' contents of a run and its ancestors as one bundle.
+import { HistoryChecker, writeBundle, type BundleManifest, type BundleRun, type RawEvent } from '#audit';
+import type { ArtifactStore } from '#artifact-store';
+import type { EventStore, StoredEvent } from '#event-store';
+import { EspalierError, type v1 } from '#protocol';
+import { runNotFound } from '../pruning-run/pruning-run.errors.js';
+import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
+import { neededArtifacts, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
+import { ancestorsOf } from '../run-views/lineage.js';
+import { recordPage } from './record-page.js';
+import { ReplayPlanner } from './replay-plan.js';
+import type { VerifyContext } from './verify-context.js';
+
+const MAX_CHUNK_BYTES = 1 << 20;
+
+export async function* exportAudit({ views, store, artifacts }: VerifyContext, request: v1.ExportAuditRequest, signal: AbortSignal): AsyncGenerator<v1.ExportAuditResponse> {
+  const runId = await views.runId(request.runId);
+  const tellers = await tellersOf(store, [runId, ...ancestorsOf(views, runId)], signal);
+  const run = tellers[0]!.run;
+  const snapshots = request.includeSnapshots ? await snapshotsOf(artifacts, run) : { found: [], missing: [] };
+  const createdAt = new Date().toISOString();
+  const chunks = writeBundle({
+    runs: tellers.map((teller) => ({ runId: teller.runId, events: teller.events(), metrics: teller.metrics() })),
+    artifacts: snapshots.found.map(({ digest, bytes }) => ({ digest, bytes, open: () => artifacts.open(digest) })),
+    manifest: () => manifestOf(tellers, createdAt, request.includeSnapshots, snapshots.missing),
+    record: () => recordPage(run, tellers[0]!.engines, tellers[0]!.checker.instructions, createdAt),
+  });
+  for await (const chunk of chunks) {
+    for (let start = 0; start < chunk.byteLength; start += MAX_CHUNK_BYTES) {
+      yield { chunk: Buffer.from(chunk.subarray(start, start + MAX_CHUNK_BYTES)) };
+    }
+  }
+}
+
+/** Reads each history once beforehand, so that the bundle speaks of one moment though the run may be going on. */
+async function tellersOf(store: EventStore, line: string[], signal: AbortSignal): Promise<RunTeller[]> {
+  const tellers: RunTeller[] = [];
+  for (const runId of line) {
+    const heir = tellers.at(-1);
+    const teller = new RunTeller(store, runId, heir === undefined ? null : heir.run.origin!.parentRevision);
+    await teller.prepare(signal);
+    tellers.push(teller);
+  }
+  return tellers;
+}
+
+class RunTeller {
+  readonly checker: HistoryChecker;
+  readonly engines: BundleManifest['engines'] = [];
+  metricsEvents = 0;
+  private readonly planner = new ReplayPlanner();
+  private lastRevision = -1;
+  private lastMetrics = -1n;
+
+  constructor(private readonly store: EventStore, readonly runId: string, private readonly upTo: number | null) {
+    this.checker = new HistoryChecker(runId);
+  }
+
+  get run(): PruningRunState {
+    return this.planner.run!;
+  }
+
+  get bundleRun(): BundleRun {
+    return { runId: this.runId, lastRevision: this.lastRevision, chain: this.checker.chain, metricsEvents: this.metricsEvents };
+  }
+
+  /** Metrics beyond the last batch that these events name are of no meaning here. */
+  async prepare(signal: AbortSignal): Promise<void> {
+    for await (const stored of this.readEvents(this.upTo)) {
+      signal.throwIfAborted();
+      this.checker.push(stored);
+      const event = readable(stored);
+      if (event !== null) this.planner.push(event, Number(stored.revision));
+      if (event?.type === 'EngineAttached') {
+        const { attempt, backend, device, threads, engineVersion, engineBuild, numericsFingerprint } = event.data;
+        this.engines.push({ attempt, engine: `${backend} ${device}, ${threads} threads, ${engineVersion} ${engineBuild}`, numericsFingerprint });
+      }
+      this.lastRevision = Number(stored.revision);
+    }
+    if (this.planner.run === null) throw runNotFound(this.runId);
+    this.lastMetrics = this.checker.batches.reduce((last, { metricsRevision }) => (BigInt(metricsRevision) > last ? BigInt(metricsRevision) : last), -1n);
+  }
+
+  async *events(): AsyncGenerator<RawEvent & { id: string }> {
+    yield* this.readEvents(this.lastRevision);
+  }
+
+  async *metrics(): AsyncGenerator<RawEvent & { id: string }> {
+    for await (const stored of this.store.read(metricsStream(this.runId))) {
+      if (stored.revision > this.lastMetrics) return;
+      this.metricsEvents += 1;
+      yield stored;
+    }
+  }
+
+  private async *readEvents(upTo: number | null): AsyncGenerator<StoredEvent> {
+    for await (const stored of this.store.read(runStream(this.runId))) {
+      if (upTo !== null && stored.revision > BigInt(upTo)) return;
+      yield stored;
+    }
+  }
+}
+
+function readable(stored: StoredEvent): RecordedEvent | null {
+  try {
+    return decodeStored(stored);
+  } catch {
+    return null; // it goes into the bundle as it is; whoever checks it is told
+  }
+}
+
+function manifestOf(tellers: RunTeller[], createdAt: string, includesSnapshots: boolean, missingSnapshots: string[]): Omit<BundleManifest, 'entries'> {
+  const { run, checker } = tellers[0]!;
+  return {
+    espalierAudit: 1, runId: run.runId, createdAt, createdBy: 'espalier', runs: tellers.map(({ bundleRun }) => bundleRun),
+    weightsDigest: run.model.weightsDigest, dataDigests: [...checker.dataDigests], recipe: run.settings,
+    engines: tellers.flatMap(({ engines }) => engines), stateDigest: run.current?.stateDigest ?? '', includesSnapshots, missingSnapshots,
+  };
+}
+
+/** All that the run still needs, the exports' weights aside. */
+async function snapshotsOf(artifacts: ArtifactStore, run: PruningRunState): Promise<{ found: { digest: string; bytes: number }[]; missing: string[] }> {
+  const exported = new Set(run.exports.flatMap((one) => [one.exportDigest, ...one.files.map(({ digest }) => digest)]));
+  const found: { digest: string; bytes: number }[] = [];
+  const missing: string[] = [];
+  for (const digest of [...neededArtifacts(run)].filter((one) => !exported.has(one)).sort()) {
+    const stat = await artifacts.stat(digest);
+    if (stat === null) missing.push(digest);
+    else if ((await artifacts.verify(digest)) === 'ok') found.push({ digest, bytes: stat.bytes });
+    else throw new EspalierError('ARTIFACT_CORRUPT', `artifact ${digest} is damaged: a bundle with it would prove nothing`, { metadata: { digest } });
+  }
+  return { found, missing };
+}

@@ -1,0 +1,64 @@
+// The replay part of VerifyRun: which segments, from which states, and what came out, as verdicts.
+import { invalidField, EspalierError, type v1 } from '#protocol';
+import type { ArtifactStore } from '#artifact-store';
+import { segmentsAfter, stepsOf } from '../run-views/metrics-reader.js';
+import type { ReplayPlanner, ReplaySegment } from './replay-plan.js';
+import { replaySegments, type SegmentVerdict } from './replay.js';
+import type { Say, VerifyContext } from './verify-context.js';
+
+const DONE_BEFORE = 0.2;
+
+export async function* replayChecks(
+  context: VerifyContext, planner: ReplayPlanner, request: v1.VerifyRunRequest, summary: v1.VerifySummary, say: Say, signal: AbortSignal,
+): AsyncGenerator<v1.VerifyRunResponse> {
+  const run = planner.run;
+  const segments = await chosenSegments(context.artifacts, planner, request);
+  if (run === null || segments.length === 0) {
+    yield say('replay', `run ${request.runId}`, true, 'no recorded steps to execute again', 1);
+    return;
+  }
+  const engine = await context.borrowEngine(segments[0]!.threads, signal);
+  let done = 0;
+  try {
+    const verdicts = replaySegments({
+      client: engine.client, artifacts: context.artifacts, model: run.model, data: run.data, segments, tolerance: request.tolerance ?? null, signal,
+      recordedSteps: ({ revision }) => segmentsAfter(context.views.database, run.runId, revision - 1, 1).flatMap(({ rows }) => stepsOf(rows)),
+    });
+    for await (const verdict of verdicts) {
+      done += 1;
+      note(summary, verdict);
+      const { firstStep, endStep } = verdict.segment;
+      yield say('replay', `steps ${firstStep} to ${endStep - 1}`, verdict.ok, verdict.detail, DONE_BEFORE + ((1 - DONE_BEFORE) * done) / segments.length);
+    }
+  } finally {
+    await engine.release();
+  }
+}
+
+function note(summary: v1.VerifySummary, { segment, ok, stepDifference, tensorDifferences, numericsFingerprint }: SegmentVerdict): void {
+  summary.replayedSteps += BigInt(segment.endStep - segment.firstStep);
+  summary.numericsFingerprint = numericsFingerprint;
+  for (const { maxAbs, maxRel } of tensorDifferences) {
+    summary.maxAbsDifference = Math.max(summary.maxAbsDifference, maxAbs);
+    summary.maxRelDifference = Math.max(summary.maxRelDifference, maxRel);
+  }
+  if (ok || summary.firstDivergentStep !== undefined) return;
+  summary.firstDivergentStep = BigInt(stepDifference?.step ?? segment.endStep - 1);
+  summary.firstDivergentTensor = tensorDifferences[0]?.name ?? '';
+}
+
+/** The asked steps, from the nearest state before them that is still there. */
+async function chosenSegments(artifacts: ArtifactStore, planner: ReplayPlanner, request: v1.VerifyRunRequest): Promise<ReplaySegment[]> {
+  const from = Number(request.fromStep ?? 0n);
+  const to = request.toStep === undefined ? Number.MAX_SAFE_INTEGER : Number(request.toStep);
+  if (to < from) throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
+  const wanted = planner.within(from, to);
+  const first = wanted[0];
+  if (first === undefined) return [];
+  const end = planner.segments.indexOf(wanted.at(-1)!) + 1;
+  for (let start = planner.segments.indexOf(first); start >= 0; start -= 1) {
+    const { startDigest } = planner.segments[start]!;
+    if (startDigest === null || (await artifacts.stat(startDigest)) !== null) return planner.segments.slice(start, end);
+  }
+  throw new EspalierError('ARTIFACT_MISSING', `no state at or before step ${first.firstStep} is left in the artifact store to start from`);
+}

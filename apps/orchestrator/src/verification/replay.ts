@@ -1,0 +1,203 @@
+// Executes recorded segments again and compares the states they end in.
+import type { ArtifactStore } from '#artifact-store';
+import { engineV1, EspalierError } from '#protocol';
+import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/pruning-run.events.js';
+import type { EngineClient } from '../run-execution/engine-client.js';
+import type { ReplaySegment } from './replay-plan.js';
+import { stateDifferences, type TensorDifference } from './state-difference.js';
+import { firstDifference, type StepDifference } from './step-difference.js';
+
+export interface ReplayInput {
+  client: EngineClient;
+  artifacts: ArtifactStore;
+  model: ModelIdentity;
+  data: DataIdentity;
+  /** In order; each starts where the one before ended, or from a state that is still there. */
+  segments: ReplaySegment[];
+  /** Null: the same numerics, and not a bit may differ. */
+  tolerance: number | null;
+  recordedSteps(segment: ReplaySegment): StepMeasurement[];
+  signal: AbortSignal;
+}
+
+export interface SegmentVerdict {
+  segment: ReplaySegment;
+  ok: boolean;
+  detail: string;
+  stepDifference: StepDifference | null;
+  tensorDifferences: TensorDifference[];
+  /** What this engine's numbers are worth: equal fingerprints give equal bits. */
+  numericsFingerprint: string;
+}
+
+type Outcome = Awaited<ReturnType<EngineClient['trainSegment']>> & { reports: engineV1.StepReport[] };
+
+/** Ends after the first segment that fails, since what follows builds on it. */
+export async function* replaySegments(input: ReplayInput): AsyncGenerator<SegmentVerdict> {
+  let carried: HeldState | null = null;
+  for (const segments of sessionsOf(input.segments)) {
+    const opened = await openSession(input, segments[0]!);
+    const replay: Replay = new Replay(input, opened.sessionId, opened.numericsFingerprint, carried);
+    try {
+      for (const segment of segments) {
+        input.signal.throwIfAborted();
+        const verdict = await replay.replay(segment);
+        yield verdict;
+        if (!verdict.ok) return;
+      }
+      carried = replay.last;
+    } finally {
+      await input.client.closeSession(opened.sessionId).catch(() => undefined); // the engine may be gone; it ends with us anyway
+    }
+  }
+}
+
+/** Neighbours that one session can compute: same numerics, same threads. */
+function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
+  const groups: ReplaySegment[][] = [];
+  for (const segment of segments) {
+    const before = groups.at(-1)?.at(-1);
+    if (before !== undefined && before.numericsFingerprint === segment.numericsFingerprint && before.threads === segment.threads) groups.at(-1)!.push(segment);
+    else groups.push([segment]);
+  }
+  return groups;
+}
+
+interface HeldState {
+  digest: string;
+  bytes: Uint8Array;
+}
+
+async function openSession({ client, model, tolerance, data, artifacts }: ReplayInput, segment: ReplaySegment): Promise<engineV1.OpenSessionResponse> {
+  const { settings } = segment;
+  const session = await client.openSession({
+    modelPath: model.path, weightsDigest: model.weightsDigest, batchSize: settings.batchSize, sequenceLength: settings.sequenceLength,
+    computeDtype: settings.computeDtype === 'f32' ? engineV1.ComputeDtype.COMPUTE_DTYPE_F32 : engineV1.ComputeDtype.COMPUTE_DTYPE_BF16,
+    threads: segment.threads, dense: settings.denseSteps, checkpointActivations: settings.checkpointActivations,
+    lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets }, memoryLimitBytes: 0n,
+  }, 'verification');
+  if (session.numericsFingerprint !== segment.numericsFingerprint && tolerance === null) {
+    await client.closeSession(session.sessionId).catch(() => undefined);
+    throw new EspalierError('NUMERICS_CHANGED', `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics `
+      + `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: bits can't be compared. Pass a tolerance to compare values instead.`, {
+      violations: [{ field: 'tolerance', description: 'needed on an engine with other numerics', code: 'NUMERICS_CHANGED' }] });
+  }
+  await client.loadTrainingTokens(session.sessionId, data.trainDigest, data.trainTokens, artifacts.open(data.trainDigest));
+  return session;
+}
+
+class Replay {
+  /** The state that the last segment ended in, as computed here. */
+  last: HeldState | null = null;
+  /** Digest of the state that the engine holds; null: none. */
+  private held: string | null = null;
+  private readonly teachers = new Set<string>();
+
+  constructor(
+    private readonly input: ReplayInput, private readonly sessionId: string, private readonly fingerprint: string,
+    private readonly carried: HeldState | null,
+  ) {}
+
+  async replay(segment: ReplaySegment): Promise<SegmentVerdict> {
+    const start = await this.takeUp(segment);
+    const outcome = await this.execute(segment);
+    this.held = outcome.outcome.state!.digest;
+    this.last = { digest: this.held, bytes: outcome.state };
+    const steps = this.input.recordedSteps(segment);
+    const same = outcome.outcome.state!.digest === segment.endDigest;
+    const verdict = { segment, numericsFingerprint: this.fingerprint, stepDifference: null, tensorDifferences: [] };
+    if (same) return { ...verdict, ok: true, detail: `${start}, state ${segment.endDigest} reached again, bit for bit` };
+    const tolerance = segment.numericsFingerprint === this.fingerprint ? 0 : (this.input.tolerance ?? 0);
+    return tolerance > 0 ? this.compareWithin(verdict, steps, outcome, tolerance, start) : this.narrow(verdict, steps, outcome, start);
+  }
+
+  /** Brings the engine to the state that the segment starts from, if it is not there already. */
+  private async takeUp({ startDigest, settings, firstStep }: ReplaySegment): Promise<string> {
+    if (startDigest !== null && startDigest === this.held) return 'went on';
+    const { client, artifacts } = this.input;
+    if (startDigest === null) {
+      this.held = (await client.initialiseState(this.sessionId, BigInt(settings.seed))).digest;
+      return 'from the fresh state';
+    }
+    if ((await artifacts.stat(startDigest)) !== null) {
+      await client.importState(this.sessionId, startDigest, artifacts.open(startDigest));
+      this.held = startDigest;
+      return `from the recorded state at step ${firstStep}`;
+    }
+    if (this.held === null) {
+      const { carried } = this;
+      if (carried === null) throw new EspalierError('ARTIFACT_MISSING', `the state at step ${firstStep} is not in the artifact store`);
+      await client.importState(this.sessionId, carried.digest, (async function* () { yield carried.bytes; })());
+      this.held = carried.digest;
+      if (carried.digest === startDigest) return 'went on';
+    }
+    return 'went on from its own state (the recorded one is no longer kept), so differences add up';
+  }
+
+  private async execute(segment: ReplaySegment): Promise<Outcome> {
+    const { client, artifacts, signal } = this.input;
+    const { settings, teacher, losses } = segment;
+    if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
+      await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
+      this.teachers.clear(); // the engine keeps a few; asking for one again does no harm
+      this.teachers.add(teacher.stateDigest);
+    }
+    const reports: engineV1.StepReport[] = [];
+    const result = await client.trainSegment({
+      sessionId: this.sessionId, firstStep: BigInt(segment.firstStep), seed: BigInt(settings.seed), losses,
+      maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate, gradientClipNorm: settings.gradientClipNorm,
+      freezeMasks: false, loraLearningRate: segment.loraLearningRates, scheduledSparsity: segment.scheduledSparsities,
+      stopAtExpectedSparsity: undefined, returnState: true,
+      teacher: teacher.kind === 'snapshot' ? { $case: 'teacherDigest', value: teacher.stateDigest } : { $case: 'intactTeacher', value: true },
+    }, (steps) => reports.push(...steps), signal);
+    return { ...result, reports };
+  }
+
+  /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */
+  private async narrow(verdict: Omit<SegmentVerdict, 'ok' | 'detail'>, steps: StepMeasurement[], outcome: Outcome, start: string): Promise<SegmentVerdict> {
+    const { segment } = verdict;
+    const stepDifference = firstDifference(steps, outcome.reports);
+    const repeated = await this.again(segment);
+    const repeatable = repeated === null ? '' : repeated === outcome.outcome.state!.digest
+      ? '; a second repetition gave the same as the first, so the engine is repeatable and the record differs'
+      : '; a second repetition gave yet another state, so this engine is not repeatable';
+    const tensorDifferences = await this.compareStates(segment, outcome.state);
+    const where = stepDifference === null
+      ? `every recorded measurement of steps ${segment.firstStep} to ${segment.endStep - 1} is met exactly, only the final state differs`
+      : `step ${stepDifference.step} is the first that differs: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
+    return { ...verdict, ok: false, stepDifference, tensorDifferences,
+      detail: `${start}, state ${outcome.outcome.state!.digest} instead of ${segment.endDigest}: ${where}${repeatable}${tensorText(tensorDifferences)}` };
+  }
+
+  private async again(segment: ReplaySegment): Promise<string | null> {
+    this.held = null;
+    try {
+      await this.takeUp(segment);
+    } catch {
+      return null; // its start is not kept: nothing to repeat from
+    }
+    return (await this.execute(segment)).outcome.state!.digest;
+  }
+
+  private async compareWithin(verdict: Omit<SegmentVerdict, 'ok' | 'detail'>, steps: StepMeasurement[], outcome: Outcome, tolerance: number, start: string): Promise<SegmentVerdict> {
+    const { segment } = verdict;
+    const stepDifference = firstDifference(steps, outcome.reports, tolerance);
+    const tensorDifferences = await this.compareStates(segment, outcome.state);
+    const what = stepDifference === null ? `all measurements of ${steps.length} steps are within ${tolerance}`
+      : `step ${stepDifference.step}: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
+    return { ...verdict, ok: stepDifference === null, stepDifference, tensorDifferences,
+      detail: `${start}, on other numerics (${this.fingerprint} instead of ${segment.numericsFingerprint}): ${what}${tensorText(tensorDifferences)}` };
+  }
+
+  private async compareStates({ endDigest }: ReplaySegment, computed: Uint8Array): Promise<TensorDifference[]> {
+    const { artifacts } = this.input;
+    if ((await artifacts.stat(endDigest)) === null) return [];
+    return stateDifferences(await artifacts.get(endDigest), computed);
+  }
+}
+
+function tensorText(differences: TensorDifference[]): string {
+  if (differences.length === 0) return '';
+  const worst = differences.reduce((one, other) => (other.maxRel > one.maxRel ? other : one));
+  return `; ${differences.length} tensors differ, the first is ${differences[0]!.name}, most does ${worst.name} (by ${worst.maxAbs.toExponential(2)}, relatively ${worst.maxRel.toExponential(2)})`;
+}

@@ -1,0 +1,36 @@
+// How far apart two states are, tensor by tensor.
+import { readStateFile } from './state-file.js';
+
+export interface TensorDifference {
+  name: string;
+  maxAbs: number;
+  /** Largest difference in relation to the larger value's size. */
+  maxRel: number;
+}
+
+/** Tensors that differ, in the order of the file; none: equal. */
+export function stateDifferences(recorded: Uint8Array, computed: Uint8Array): TensorDifference[] {
+  const left = readStateFile(recorded);
+  const right = readStateFile(computed);
+  const differences: TensorDifference[] = [];
+  for (const name of new Set([...left.keys(), ...right.keys()])) {
+    const one = left.get(name)?.values;
+    const other = right.get(name)?.values;
+    if (one === undefined || other === undefined || one.length !== other.length) {
+      differences.push({ name, maxAbs: Infinity, maxRel: Infinity });
+      continue;
+    }
+    const difference = { name, maxAbs: 0, maxRel: 0 };
+    for (let index = 0; index < one.length; index += 1) widen(difference, one[index]!, other[index]!);
+    if (difference.maxAbs > 0) differences.push(difference);
+  }
+  return differences;
+}
+
+function widen(difference: TensorDifference, left: number, right: number): void {
+  if (Object.is(left, right) || left === right) return;
+  const absolute = Math.abs(left - right);
+  const size = Math.max(Math.abs(left), Math.abs(right));
+  difference.maxAbs = Math.max(difference.maxAbs, Number.isNaN(absolute) ? Infinity : absolute);
+  difference.maxRel = Math.max(difference.maxRel, Number.isNaN(absolute) ? Infinity : absolute / size);
+}

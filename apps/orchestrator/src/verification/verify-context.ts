@@ -1,0 +1,15 @@
+import type { ArtifactStore } from '#artifact-store';
+import type { EventStore } from '#event-store';
+import type { v1 } from '#protocol';
+import type { RunViews } from '../run-views/run-views.js';
+import type { BorrowEngine } from './verification-engine.js';
+
+export interface VerifyContext {
+  views: RunViews;
+  store: EventStore;
+  artifacts: ArtifactStore;
+  borrowEngine: BorrowEngine;
+}
+
+/** Makes a verdict, and counts it. */
+export type Say = (check: string, subject: string, ok: boolean, detail: string, doneShare: number) => v1.VerifyRunResponse;

@@ -1,0 +1,119 @@
+// VerifyRun without replay: a whole history passes, and one flipped byte in any event or artifact is found and named.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { encodeExportManifest, openArtifactStore, type ArtifactStore } from '#artifact-store';
+import type { EventStore, StoredEvent } from '#event-store';
+import { v1 } from '#protocol';
+import { data as dataIdentity, fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import type { NewFact, StateFact } from '../pruning-run/pruning-run.events.js';
+import { Recorder } from '../run-views/testing.js';
+import type { VerifyContext } from './verify-context.js';
+import { verifyRun } from './verify-run.js';
+
+const RUN = 'aaaabbbbcccc';
+let folder: string;
+let artifacts: ArtifactStore;
+let events: StoredEvent[];
+let digests: { state: string; manifest: string; tokens: string };
+
+async function put(text: string): Promise<string> {
+  return (await artifacts.put(Buffer.from(text))).digest;
+}
+async function storedState(step: number, expectedSparsity: number): Promise<StateFact> {
+  return { ...stateAt(step, expectedSparsity), stateDigest: await put(`state after step ${step}`) };
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'verify-'));
+  artifacts = await openArtifactStore({ folder });
+  const tokens = await put('tokens');
+  const launch = launched({ totalSteps: 20, segmentSteps: 10 }, RUN);
+  const start = { ...launch, data: { ...launch.data, data: { ...dataIdentity, trainDigest: tokens, validationDigest: tokens } } } as NewFact;
+  const story = new Story(start).start().train(await storedState(10, 0.012), await storedState(20, 0.02));
+  const files = [{ name: 'config.json', bytes: 6, digest: tokens }];
+  const manifest = (await artifacts.put(encodeExportManifest(files))).digest;
+  const state = story.state.current!;
+  story.facts.push(fact('ModelExported', {
+    exportDigest: manifest, form: 'masked', dtype: 'bf16', step: 20, stateDigest: state.stateDigest, teacherMark: null, parameterCount: 1, bytes: 6, files }));
+  events = new Recorder().record(RUN, story.facts).events;
+  digests = { state: state.stateDigest, manifest, tokens };
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function verify(history: StoredEvent[] = events, request: Partial<v1.VerifyRunRequest> = {}): Promise<v1.VerifyRunResponse[]> {
+  const store = { read: (stream: string) => (async function* () { for (const event of history) if (event.stream === stream) yield event; })() } as unknown as EventStore;
+  const views = { runId: (text: string) => Promise.resolve(text), database: { prepare: () => ({ all: () => [] }) } };
+  const context: VerifyContext = { views: views as never, store, artifacts, borrowEngine: () => Promise.reject(new Error('no engine is needed here')) };
+  const verdicts: v1.VerifyRunResponse[] = [];
+  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal)) verdicts.push(verdict);
+  return verdicts;
+}
+const problems = (verdicts: v1.VerifyRunResponse[]): v1.VerifyRunResponse[] => verdicts.filter(({ ok, check }) => !ok && check !== 'summary');
+
+test('a whole history passes every check', async () => {
+  const verdicts = await verify();
+  expect(problems(verdicts)).toEqual([]);
+  expect(verdicts.map(({ check }) => check)).toEqual(expect.arrayContaining(['contiguity', 'schema', 'chain', 'steps', 'metrics', 'artifacts', 'lineage']));
+  expect(verdicts.at(-1)).toMatchObject({ doneShare: 1, summary: { ok: true, events: BigInt(events.length), artifacts: 4n, problems: [] } });
+});
+
+test('every flipped byte of every event, metrics included, is found and named', async () => {
+  for (const [index, event] of events.entries()) {
+    const where = event.stream === `pruningRun-${RUN}` ? `run ${RUN} revision ${event.revision}` : `metrics of run ${RUN} revision ${event.revision}`;
+    const step = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 5 : 1;
+    for (let at = index % step; at < event.data.byteLength; at += step) {
+      const data = Buffer.from(event.data);
+      data[at]! ^= 1;
+      const found = problems(await verify([...events.slice(0, index), { ...event, data }, ...events.slice(index + 1)]));
+      if (!found.some(({ subject }) => subject === where)) throw new Error(`byte ${at} of ${where} (${event.type}): ${JSON.stringify(found)}`);
+    }
+    const renamed = problems(await verify([...events.slice(0, index), { ...event, type: `${event.type}x` }, ...events.slice(index + 1)]));
+    if (event.stream.startsWith('pruningRun-')) expect(renamed.map(({ subject }) => subject)).toContain(where);
+  }
+}, 60_000);
+
+test('a missing event, an added one, and two that changed places are found', async () => {
+  const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
+  for (const at of [1, 3, run.length - 2]) {
+    expect(problems(await verify(events.filter((event) => event !== run[at]))).length).toBeGreaterThan(0);
+    const twice = [...run.slice(0, at), run[at]!, ...run.slice(at)].map((event, revision) => ({ ...event, revision: BigInt(revision) }));
+    expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...twice])).length).toBeGreaterThan(0);
+    const swapped = run.map((event, index) => (index === at ? run[at + 1]! : index === at + 1 ? run[at]! : event)).map((event, revision) => ({ ...event, revision: BigInt(revision) }));
+    expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...swapped])).length).toBeGreaterThan(0);
+  }
+});
+
+test('a damaged or missing artifact is named by its digest', async () => {
+  for (const digest of Object.values(digests)) {
+    const path = artifacts.pathOf!(digest);
+    const whole = await readFile(path);
+    for (let at = 0; at < whole.byteLength; at += 1) {
+      const damaged = Buffer.from(whole);
+      damaged[at]! ^= 1;
+      await writeFile(path, damaged);
+      expect(problems(await verify()).map(({ subject }) => subject)).toContain(`artifact ${digest}`);
+    }
+    await rm(path);
+    expect(problems(await verify())).toContainEqual(expect.objectContaining({ check: 'artifacts', subject: `artifact ${digest}`, detail: expect.stringContaining('not in the store') as string }));
+    await writeFile(path, whole);
+  }
+});
+
+test('an event of an unknown type is no problem, and is said', async () => {
+  const recorder = new Recorder().record(RUN, []);
+  const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
+  const { chain } = JSON.parse(Buffer.from(run.at(-1)!.data).toString()) as { chain: string };
+  const { chainAfter, canonicalJson } = await import('#audit');
+  const fields = { at: '2026-01-02T03:04:05.678Z', v: 7, mood: 'good' };
+  const data = Buffer.from(canonicalJson({ ...fields, chain: chainAfter(chain, 'MoodRecorded', fields) }));
+  recorder.raw(RUN, 'MoodRecorded', data);
+  const strange = { ...recorder.events[0]!, revision: run.at(-1)!.revision + 1n };
+  const verdicts = await verify([...events, strange]);
+  expect(problems(verdicts)).toEqual([]);
+  expect(verdicts.find(({ check }) => check === 'schema')?.detail).toContain('1 MoodRecorded');
+});
+
+test('a bad tolerance names its field', async () => {
+  await expect(verify(events, { tolerance: -1 })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE' });
+});
