@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { choices, STATUSES, wholeNumber } from '../options/parse.js';
-import { decimal, percent, recipeWord, statusWord, when } from '../output/format.js';
+import { count, decimal, percent, recipeWord, statusWord, when } from '../output/format.js';
 import { statusStyle } from '../progress/run-line.js';
 import { action, examples } from './command.js';
 
@@ -68,5 +68,5 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
     `${run.step}/${run.settings?.totalSteps ?? '-'}`, percent(run.hardSparsity || run.expectedSparsity), percent(run.settings?.targetSparsity ?? Number.NaN, 0),
     decimal(bestPerplexity(run), 3), String(run.teacherCount), run.settings === undefined ? '-' : recipeWord(run.settings.recipe), when(run.launchedAt),
   ]), [3, 4, 5, 6, 7]);
-  if (runs.length < total) output.line(output.style('dim', `${runs.length} of ${total}; more with --limit N or --all`));
+  if (runs.length < total) output.line(output.style('dim', `${count(runs.length)} of ${count(total)}; more with --limit N or --all`));
 }

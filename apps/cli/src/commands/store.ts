@@ -1,13 +1,14 @@
 // The embedded event store of the data folder: backup while it runs, restore while it does not.
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { backupEmbeddedEventStore, embeddedEventStoreStats, restoreEmbeddedEventStore, verifyEmbeddedEventStore } from '#event-store';
 import { CliError, ExitCode } from '../cli-error.js';
 import { absolutePath } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import { runningServer } from '../stack.js';
 import { action, examples } from './command.js';
 
+// Loaded when needed: it brings the client of the event store with it, which no other command uses.
+const eventStore = () => import('#event-store');
 const storeFolderOf = (dataFolder: string) => join(dataFolder, 'event-store');
 
 export function registerStore(program: Command): void {
@@ -21,7 +22,7 @@ export function registerStore(program: Command): void {
     .option('--overwrite', 'replace the file if it is there');
   examples(backup, ['espalier store backup backups/monday.db']);
   action<{ overwrite?: boolean }>(backup, async ({ dataFolder, output }, [file], options) => {
-    const report = await backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
+    const report = await (await eventStore()).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
     output.result(report, () => output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`));
   });
 
@@ -35,7 +36,7 @@ export function registerStore(program: Command): void {
     if (running !== null) {
       throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, { exitCode: ExitCode.notAllowed, hint: 'stop it with: espalier down' });
     }
-    const report = restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
+    const report = (await eventStore()).restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
     output.result(report, () => {
       output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
       if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
@@ -48,6 +49,7 @@ export function registerStore(program: Command): void {
   examples(stats, ['espalier store stats --check']);
   action<{ check?: boolean }>(stats, async ({ dataFolder, output }, _, options) => {
     const folder = storeFolderOf(dataFolder);
+    const { embeddedEventStoreStats, verifyEmbeddedEventStore } = await eventStore();
     const facts = embeddedEventStoreStats({ folder });
     const check = options.check ? verifyEmbeddedEventStore({ folder }) : undefined;
     output.result({ ...facts, check }, () => {

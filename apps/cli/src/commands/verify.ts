@@ -1,6 +1,6 @@
 // verify and audit: is the record whole and true?
 import type { Command } from 'commander';
-import { checkAuditBundle, publicKeyHex, type BundleReport } from '#audit';
+import type { BundleReport } from '#audit';
 import { v1 } from '#protocol';
 import { existsSync, readFileSync } from 'node:fs';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
@@ -95,13 +95,15 @@ function registerAudit(program: Command): void {
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
   action<{ publicKey?: string }>(check, async (context, [file], { publicKey }) => {
     if (!existsSync(file!)) throw new CliError('FILE_NOT_FOUND', `there is no file ${file}`, { field: 'file', exitCode: ExitCode.notFound });
-    const report = await checkAuditBundle(file!, publicKey === undefined ? {} : { publicKey: readKey(publicKey) });
+    const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
+    const key = publicKey === undefined ? {} : { publicKey: readKey(publicKey, publicKeyHex) };
+    const report = await checkAuditBundle(file!, key);
     context.output.result(report, () => printBundle(context, report));
     return report.ok ? ExitCode.ok : ExitCode.failed;
   });
 }
 
-function readKey(given: string): string {
+function readKey(given: string, publicKeyHex: (text: string) => string): string {
   try {
     return publicKeyHex(existsSync(given) ? readFileSync(given, 'utf8') : given);
   } catch {

@@ -1,0 +1,326 @@
+// The command as a process against a server of the public protocol.
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { v1 } from '#protocol';
+import { runCli } from './testing/run-cli.js';
+import { refusal, testExport, testRun, testSteps, TestServer, type Answers } from './testing/test-server.js';
+
+let folder: string;
+let servers: TestServer[] = [];
+beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'cli-')); });
+afterEach(async () => {
+  for (const server of servers) server.stop();
+  servers = [];
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function serve(answers: Answers): Promise<TestServer> {
+  const server = await TestServer.start(answers);
+  servers.push(server);
+  return server;
+}
+/** As the server does when it is ready. */
+async function announce(server: TestServer): Promise<void> {
+  await mkdir(join(folder, 'data'), { recursive: true });
+  await writeFile(join(folder, 'data', 'espalier.json'), JSON.stringify({ listen: server.address, pid: process.pid }));
+}
+const espalier = async (server: TestServer, ...args: string[]) => runCli(args, { env: { ESPALIER_SERVER: server.address }, cwd: folder });
+
+describe('launch and fork', () => {
+  test('every setting given is sent, nothing else; paths are made absolute', async () => {
+    const requests: v1.LaunchRunRequest[] = [];
+    const server = await serve({ launchRun: (request) => { requests.push(request); return { run: testRun(), alreadyLaunched: false }; } });
+    const result = await espalier(server, 'launch', '--model', 'model', '--data', 'train.jsonl', '--validation', '/v.jsonl', '--name', 'n', '--request-id', 'r1',
+      '--target-sparsity', '70%', '--recipe', 'distill', '--steps', '200', '--seed', '18446744073709551615', '--lora-targets', 'q_proj,v_proj', '--dtype', 'f32', '--lambda-lr', '1e-1');
+    expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(result.stdout).toMatch(/launched abcdefghij23 \(a name\): nuteprune to 50% in 100 steps/);
+    expect(requests[0]).toMatchObject({ requestId: 'r1', name: 'n', modelPath: join(folder, 'model'), data: { trainPath: join(folder, 'train.jsonl'), validationPath: '/v.jsonl' } });
+    expect(requests[0]!.settings).toEqual(v1.RunSettings.fromPartial({
+      targetSparsity: 0.7, recipe: v1.Recipe.RECIPE_DISTILL, totalSteps: 200, seed: 2n ** 64n - 1n, loraTargets: ['q_proj', 'v_proj'],
+      computeDtype: v1.ComputeDtype.COMPUTE_DTYPE_F32, lambdaLearningRate: 0.1,
+    }));
+  });
+
+  test('a launch without a request id gets one of its own each time', async () => {
+    const ids: string[] = [];
+    const server = await serve({ launchRun: (request) => { ids.push(request.requestId); return { run: testRun(), alreadyLaunched: false }; } });
+    for (let time = 0; time < 2; time++) await espalier(server, 'launch', '--model', 'm', '--data', 'd');
+    expect(new Set(ids).size).toBe(2);
+  });
+
+  test('fork: the starting point, overrides, and fixed settings for the server to refuse', async () => {
+    const requests: v1.ForkRunRequest[] = [];
+    const server = await serve({ forkRun: (request) => { requests.push(request); return { run: testRun({ parentRunId: 'parent', forkedAtStep: 20n }), alreadyLaunched: false }; } });
+    const result = await espalier(server, 'fork', 'parent', '--from-teacher', '20', '--target-sparsity', '0.3', '--batch-size', '4');
+    expect(result.stdout).toMatch(/forked from parent at step 20/);
+    expect(requests[0]).toMatchObject({ parentRunId: 'parent', from: { $case: 'teacherMark', value: 20 }, overrides: { targetSparsity: 0.3, data: undefined }, settings: { batchSize: 4 } });
+    expect((await espalier(server, 'fork', 'parent')).exitCode).toBe(2);
+    const both = await espalier(server, 'fork', 'parent', '--last', '--from-teacher', '3');
+    expect(both.exitCode).toBe(2);
+    expect(both.stderr).toMatch(/OPTIONS_CONFLICT/);
+  });
+});
+
+describe('errors', () => {
+  test.each([
+    ['RUN_NOT_FOUND', 3], ['FIELD_OUT_OF_RANGE', 2], ['RUN_FINISHED', 5], ['REQUEST_ID_REUSED', 5], ['ENGINE_UNAVAILABLE', 4], ['ENGINE_FAILED', 1], ['SOMETHING_NEW', 1],
+  ])('%s ends with %d', async (code, exitCode) => {
+    const server = await serve({ getRun: () => { throw refusal(code, 'why it is so'); } });
+    const result = await espalier(server, 'show', 'abcd');
+    expect(result).toMatchObject({ exitCode, stdout: '' });
+    expect(result.stderr).toBe(`error ${code}: why it is so\n`);
+  });
+
+  test('fields and what is allowed, for people and for programs', async () => {
+    const server = await serve({ launchRun: () => { throw refusal('FIELD_OUT_OF_RANGE', 'must be in [0, 0.95], is 2', 'settings.target_sparsity'); } });
+    const args = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '2'];
+    expect((await espalier(server, ...args)).stderr).toMatch(/FIELD_OUT_OF_RANGE: must be in \[0, 0.95\], is 2\n {2}field: settings.target_sparsity/);
+    const json = await espalier(server, ...args, '--json');
+    expect(json.exitCode).toBe(2);
+    expect(JSON.parse(json.stderr)).toMatchObject({
+      error: { code: 'FIELD_OUT_OF_RANGE', fields: [{ field: 'settings.target_sparsity', description: 'must be in [0, 0.95], is 2' }] }, exit_code: 2,
+    });
+  });
+
+  test('no server: says where it looked, and how to start one', async () => {
+    const result = await runCli(['--server', '127.0.0.1:1', 'runs']);
+    expect(result.exitCode).toBe(4);
+    expect(result.stderr).toMatch(/SERVER_UNAVAILABLE: no server answers at 127.0.0.1:1 \(from --server\)\n.*espalier up/);
+    expect((await runCli(['--server', 'nonsense', 'runs'])).exitCode).toBe(2);
+  });
+
+  test.each([
+    [['lanch']], [['launch']], [['runs', '--nonsense']], [['runs', '--status', 'sleeping']], [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
+    [['fork', 'x', '--from-teacher', '-1']], [['verify', 'x', '--replay', '9..3']], [['show']], [['show', 'a', 'b']],
+  ])('usage: %j ends with 2, as JSON too', async (args) => {
+    const result = await runCli(args, { cwd: folder });
+    expect(result).toMatchObject({ exitCode: 2, stdout: '' });
+    const json = await runCli([...args, '--json'], { cwd: folder });
+    expect(json.exitCode).toBe(2);
+    expect((JSON.parse(json.stderr) as { error: { code: string } }).error.code).toBe('USAGE');
+  });
+});
+
+describe('reading', () => {
+  test('runs: pages are joined up to the limit; a table, or JSON in the names of the protocol', async () => {
+    const pages: v1.ListRunsRequest[] = [];
+    const server = await serve({
+      listRuns: (request) => {
+        pages.push(request);
+        const from = Number(request.pageToken || 0);
+        const runs = Array.from({ length: request.pageSize }, (_, index) => testRun({ runId: `run${from + index}` }));
+        return { runs, nextPageToken: String(from + request.pageSize), total: 2000 };
+      },
+    });
+    const table = await espalier(server, 'runs', '--limit', '700', '--status', 'training,paused', '--name', 'x');
+    expect(pages.map((page) => page.pageSize)).toEqual([500, 200]);
+    expect(pages[0]).toMatchObject({ statuses: [v1.RunStatus.RUN_STATUS_TRAINING, v1.RunStatus.RUN_STATUS_PAUSED], nameContains: 'x', orderBy: 'launched_at desc' });
+    expect(table.stdout.split('\n')[1]).toMatch(/^run0 +a name +training +40\/100 +40\.9% +50%/);
+    expect(table.stdout).toMatch(/700 of 2,000/);
+    const json = JSON.parse((await espalier(server, 'runs', '--limit', '1', '--json')).stdout) as { runs: object[]; total: number };
+    expect(json.runs).toHaveLength(1);
+    expect(json.runs[0]).toMatchObject({
+      run_id: 'run0', status: 'training', step: 40, expected_sparsity: 0.412, teacher: { mark: 31 }, ended_at: null, launched_at: '2026-01-02T03:04:05.000Z',
+      settings: { recipe: 'nuteprune', total_steps: 100, lora_targets: ['q_proj'] },
+    });
+  });
+
+  test('show', async () => {
+    const server = await serve({ getRun: ({ runId }) => ({ run: testRun({ runId, failure: { code: 'ENGINE_LOST', message: 'gone', field: '' } }) }) });
+    const { stdout } = await espalier(server, 'show', 'abcd');
+    expect(stdout).toMatch(/cause +ENGINE_LOST: gone/);
+    expect(stdout).toMatch(/step +40 of 100, about 1m00s left/);
+    expect(stdout).toMatch(/0 +2\/6 +████░+ +100\/512/);
+    expect(stdout).not.toContain('\u001b');
+  });
+
+  test('history reads all pages, with data when asked', async () => {
+    const events = Array.from({ length: 5 }, (_, index) => v1.HistoryEvent.fromPartial({
+      runId: 'abcd', revision: BigInt(index), type: index === 3 ? 'NovelFact' : 'MasksUpdated', knownType: index !== 3, summary: `fact ${index}`, dataJson: `{"n":${index}}`, abandoned: index === 2,
+    }));
+    const server = await serve({
+      readHistory: ({ fromRevision }) => {
+        const from = Number(fromRevision ?? 0n);
+        return { events: events.slice(from, from + 2), nextRevision: from + 2 < events.length ? BigInt(from + 2) : undefined };
+      },
+    });
+    const { stdout } = await espalier(server, 'history', 'abcd', '--data');
+    expect(stdout.match(/fact \d/g)).toEqual(['fact 0', 'fact 1', 'fact 2', 'fact 3', 'fact 4']);
+    expect(stdout).toMatch(/fact 2 +\(abandoned\)\n +\{"n":2\}/);
+    expect(stdout).toMatch(/NovelFact +fact 3 +\(unknown type\)/);
+    const limited = JSON.parse((await espalier(server, 'history', 'abcd', '--limit', '3', '--json')).stdout) as { events: object[] };
+    expect(limited.events).toHaveLength(3);
+  });
+
+  test('metrics: a table, and every step into a file that is whole or not there', async () => {
+    const server = await serve({
+      queryMetrics: ({ maxPoints }) => ({ steps: testSteps(0, 3), totalSteps: 100n, downsampled: maxPoints > 0 }),
+      async *exportMetrics({ format }) {
+        yield { chunk: Buffer.from(`step (${format})\n`) };
+        if (format === 'jsonl') throw refusal('EVENT_STORE_UNAVAILABLE', 'gone');
+        yield { chunk: Buffer.from('0\n') };
+      },
+    });
+    expect((await espalier(server, 'metrics', 'abcd')).stdout).toMatch(/STEP +LOSS +LAYER +KL .*\n +0 +1\.2500 +1\.1000[^]*3 of 100 steps/);
+    expect((await espalier(server, 'metrics', 'abcd', '--export', 'csv')).stdout).toBe('step (csv)\n0\n');
+    expect((await espalier(server, 'metrics', 'abcd', '--export', 'parquet', '--out', 'deep/m.parquet')).exitCode).toBe(0);
+    expect(await readFile(join(folder, 'deep/m.parquet'), 'utf8')).toBe('step (parquet)\n0\n');
+    expect((await espalier(server, 'metrics', 'abcd', '--export', 'jsonl', '--out', 'deep/m.jsonl')).exitCode).toBe(4);
+    expect(await readdir(join(folder, 'deep'))).toEqual(['m.parquet']);
+    expect((await espalier(server, 'metrics', 'abcd', '--export', 'xml')).exitCode).toBe(2);
+  });
+
+  test('teachers, lineage, diff', async () => {
+    const server = await serve({
+      listTeachers: () => ({ teachers: [v1.Teacher.fromPartial({ runId: 'abcd', mark: 1, step: 9n, expectedSparsity: 0.0101, hardSparsity: 0.01, stateDigest: 'ef'.repeat(32), bytes: 2_000_000n, abandoned: true })] }),
+      getLineage: () => v1.GetLineageResponse.fromPartial({ tree: [{ runId: 'abcd', targetSparsity: 0.5, depth: 0 }, { runId: 'child', parentRunId: 'abcd', forkedAtStep: 7n, depth: 1 }] }),
+      compareRuns: () => v1.CompareRunsResponse.fromPartial({ settings: [{ field: 'target_sparsity', left: '0.5', right: '0.7' }], layers: [{ layer: 2, headsOnlyLeft: [1, 4], unitsOnlyRight: [7, 8, 9] }] }),
+    });
+    expect((await espalier(server, 'teachers', 'abcd')).stdout).toMatch(/#1 +9 +1\.01% +1\.00% +efefefefefef +1\.91 MiB .*abandoned/);
+    expect((await espalier(server, 'lineage', 'abcd')).stdout).toMatch(/└─ child +forked at step 7/);
+    expect((await espalier(server, 'diff', 'abcd', 'wxyz')).stdout).toMatch(/target_sparsity +0\.5 +0\.7[^]*2 +0\.0% +0\.0% +1 4 +- +- +3/);
+  });
+});
+
+describe('watch', () => {
+  test('plain lines without a terminal, and the exit code of the end', async () => {
+    const server = await serve({
+      async *watchRun() {
+        yield v1.WatchRunResponse.fromPartial({ run: testRun(), steps: testSteps(0, 41), revision: 9n });
+        yield { run: testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure: { code: 'ENGINE_LOST', message: 'three times', field: '' } }), steps: [], revision: 10n, live: false };
+      },
+    });
+    const result = await espalier(server, 'watch', 'abcd');
+    expect(result.exitCode).toBe(1);
+    expect(result.stdout).toMatch(/^training {2}41\/100 .*ETA 59s.*sparsity 40\.0%.*teacher intact {2}loss 1\.250 {2}\(layer 1\.100, kl 0\.150\) {2}7\.00 k tok\/s\n/);
+    expect(result.stdout).toMatch(/failed at step 40 of 100[^]*cause: ENGINE_LOST: three times/);
+    expect(result.stdout).not.toContain('\r');
+  });
+
+  test('goes on where it was when the server comes back at another address', async () => {
+    const asked: (bigint | undefined)[] = [];
+    const answers: Answers = {
+      async *watchRun({ afterRevision }, signal) {
+        asked.push(afterRevision);
+        yield { run: testRun(), steps: testSteps(0, 41), revision: 9n, live: false };
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      },
+    };
+    const first = await serve(answers);
+    await announce(first);
+    let restarted = false;
+    const result = await runCli(['--data-folder', join(folder, 'data'), 'watch', 'abcd'], {
+      onOutput: (sofar) => {
+        if (restarted || !sofar.includes('training')) return;
+        restarted = true;
+        first.stop();
+        void sleep(600).then(async () => announce(await serve({
+          async *watchRun({ afterRevision }) {
+            asked.push(afterRevision);
+            yield { run: testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED, step: 100n }), steps: [], revision: 20n, live: false };
+          },
+        })));
+      },
+    });
+    expect(result.stdout).toMatch(/connection lost[^]*connected again[^]*completed at step 100/);
+    expect(result.exitCode).toBe(0);
+    expect(asked).toEqual([undefined, 9n]);
+  });
+
+  test('an unknown run is told at once; JSON is one object a line; Ctrl-C leaves the run alone', async () => {
+    const server = await serve({
+      async *watchRun({ runId }, signal) {
+        if (runId === 'none') throw refusal('RUN_NOT_FOUND', 'no run none');
+        yield { run: testRun(), steps: [], revision: 9n, live: false };
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      },
+    });
+    expect((await espalier(server, 'watch', 'none')).exitCode).toBe(3);
+    const interrupted = await runCli(['watch', 'abcd', '--json'], { env: { ESPALIER_SERVER: server.address }, onOutput: (_, kill) => kill('SIGINT') });
+    expect(interrupted.exitCode).toBe(130);
+    expect((JSON.parse(interrupted.stdout.trim()) as { run: { run_id: string } }).run.run_id).toBe('abcdefghij23');
+  });
+});
+
+describe('results', () => {
+  test('export: every file arrives whole under its name', async () => {
+    const { answers, contents } = testExport();
+    const server = await serve(answers);
+    const result = await espalier(server, 'export', 'abcd', '--out', 'out/model');
+    expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+    expect((await readdir(join(folder, 'out'))).concat(await readdir(join(folder, 'out/model'))).sort()).toEqual(['config.json', 'model', 'model.safetensors']);
+    for (const [name, content] of contents) expect(Buffer.compare(await readFile(join(folder, 'out/model', name)), content)).toBe(0);
+    const again = await espalier(server, 'export', 'abcd', '--out', 'out/model');
+    expect(again.exitCode).toBe(5);
+    expect(again.stderr).toMatch(/FOLDER_EXISTS[^]*--force/);
+    await writeFile(join(folder, 'out/model/old.txt'), 'x');
+    expect((await espalier(server, 'export', 'abcd', '--out', 'out/model', '--force')).exitCode).toBe(0);
+    expect((await readdir(join(folder, 'out/model'))).sort()).toEqual(['config.json', 'model.safetensors']);
+  });
+
+  test('export: a flipped byte, a lost file, a name that leads outside: nothing is left', async () => {
+    const { answers, contents } = testExport();
+    const server = await serve({
+      ...answers,
+      async *downloadArtifact(request, signal) {
+        for await (const response of answers.downloadArtifact(request, signal)) {
+          if (response.chunk.length > 1000) response.chunk[17]! ^= 1;
+          yield response;
+        }
+      },
+    });
+    const flipped = await espalier(server, 'export', 'abcd', '--out', 'model');
+    expect(flipped.exitCode).toBe(1);
+    expect(flipped.stderr).toMatch(/ARTIFACT_CORRUPT: model\.safetensors arrived with digest/);
+    contents.clear();
+    expect((await espalier(server, 'export', 'abcd', '--out', 'model')).exitCode).toBe(3);
+    const evil = await serve({ ...answers, statArtifact: () => v1.StatArtifactResponse.fromPartial({ files: [{ name: '../evil', bytes: 1n, digest: 'ab'.repeat(32) }] }) });
+    expect((await espalier(evil, 'export', 'abcd', '--out', 'model')).stderr).toMatch(/EXPORT_INVALID/);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('eval and verify', async () => {
+    const asked: unknown[] = [];
+    const server = await serve({
+      async *evaluateRun(request) {
+        asked.push(request);
+        yield v1.EvaluateRunResponse.fromPartial({ doneShare: 1, evaluation: { subject: 'masked', perplexity: 6.8281, predictions: 104_805n, step: 100n, window: 256 } });
+      },
+      async *verifyRun(request) {
+        asked.push(request);
+        yield v1.VerifyRunResponse.fromPartial({ check: 'chain', ok: true });
+        yield v1.VerifyRunResponse.fromPartial({ check: 'artifacts', subject: 'artifact abc', ok: false, detail: 'holds other bytes' });
+        yield v1.VerifyRunResponse.fromPartial({ doneShare: 1, summary: { ok: false, events: 100n, artifacts: 3n, problems: ['x'], firstDivergentStep: 12n, firstDivergentTensor: 'lora.0.q' } });
+      },
+    });
+    expect((await espalier(server, 'eval', 'abcd', '--teacher', '30')).stdout).toMatch(/^perplexity 6\.8281 \(masked, step 100, windows of 256 tokens, 104,805 predictions\)/);
+    const verified = await espalier(server, 'verify', 'abcd', '--replay', '10..20', '--tolerance', '1e-3');
+    expect(verified.exitCode).toBe(1);
+    expect(verified.stdout).toMatch(/wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good[^]*first difference at step 12 in lora\.0\.q/);
+    expect(asked).toMatchObject([{ teacherMark: 30 }, { replay: true, fromStep: 10n, toStep: 20n, tolerance: 1e-3 }]);
+  });
+
+  test('what a server lacks is said as such', async () => {
+    const result = await espalier(await serve({}), 'views', 'rebuild');
+    expect(result.stderr).toMatch(/NOT_SUPPORTED/);
+    expect(result.exitCode).toBe(1);
+  });
+});
+
+test('audit check and down need no server', async () => {
+  expect((await runCli(['audit', 'check', join(folder, 'none.tar')])).exitCode).toBe(3);
+  await writeFile(join(folder, 'bad.tar'), 'no bundle at all');
+  expect((await runCli(['audit', 'check', join(folder, 'bad.tar')])).exitCode).toBe(1);
+  const down = await runCli(['down', '--data-folder', folder]);
+  expect(down).toMatchObject({ exitCode: 0, stdout: `no server runs on ${folder}\n` });
+});
+
+test('help teaches by example, for each command', async () => {
+  const { stdout, exitCode } = await runCli(['--help']);
+  expect(exitCode).toBe(0);
+  const names = [...stdout.matchAll(/^ {2}([a-z]+)(?:\|ls)? (?:\[options\]|  )/gm)].map((match) => match[1]!);
+  expect(names.length).toBeGreaterThan(20);
+  for (const name of ['launch', 'fork', 'watch', 'verify', 'export', 'quickstart']) expect((await runCli([name, '--help'])).stdout).toMatch(/Examples:\n {2}\$ (espalier|npm)/);
+});

@@ -1,0 +1,117 @@
+// A server of the public protocol for tests of the command line: each test says how the calls that it needs are answered.
+import { createHash } from 'node:crypto';
+import { Server, ServerCredentials, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { EspalierError, serverStreaming, unary, v1 } from '#protocol';
+
+type Unary<Q, R> = (request: Q) => Promise<R> | R;
+type Streaming<Q, R> = (request: Q, signal: AbortSignal) => AsyncIterable<R>;
+
+export interface Answers {
+  launchRun?: Unary<v1.LaunchRunRequest, v1.LaunchRunResponse>;
+  forkRun?: Unary<v1.ForkRunRequest, v1.ForkRunResponse>;
+  resumeRun?: Unary<v1.ResumeRunRequest, v1.ResumeRunResponse>;
+  pauseRun?: Unary<v1.PauseRunRequest, v1.PauseRunResponse>;
+  cancelRun?: Unary<v1.CancelRunRequest, v1.CancelRunResponse>;
+  getRun?: Unary<v1.GetRunRequest, v1.GetRunResponse>;
+  listRuns?: Unary<v1.ListRunsRequest, v1.ListRunsResponse>;
+  getLineage?: Unary<v1.GetLineageRequest, v1.GetLineageResponse>;
+  compareRuns?: Unary<v1.CompareRunsRequest, v1.CompareRunsResponse>;
+  watchRun?: Streaming<v1.WatchRunRequest, v1.WatchRunResponse>;
+  evaluateRun?: Streaming<v1.EvaluateRunRequest, v1.EvaluateRunResponse>;
+  exportRun?: Streaming<v1.ExportRunRequest, v1.ExportRunResponse>;
+  readHistory?: Unary<v1.ReadHistoryRequest, v1.ReadHistoryResponse>;
+  queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
+  exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
+  verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;
+  rebuildViews?: Streaming<v1.RebuildViewsRequest, v1.RebuildViewsResponse>;
+  listTeachers?: Unary<v1.ListTeachersRequest, v1.ListTeachersResponse>;
+  statArtifact?: Unary<v1.StatArtifactRequest, v1.StatArtifactResponse>;
+  downloadArtifact?: Streaming<v1.DownloadArtifactRequest, v1.DownloadArtifactResponse>;
+}
+
+const STREAMING = new Set(['watchRun', 'evaluateRun', 'exportRun', 'exportMetrics', 'verifyRun', 'rebuildViews', 'downloadArtifact', 'watchHistory', 'exportAudit']);
+
+export class TestServer {
+  private constructor(private readonly server: Server, readonly address: string) {}
+
+  static async start(answers: Answers, address = '127.0.0.1:0'): Promise<TestServer> {
+    const server = new Server();
+    for (const service of [v1.RunServiceService, v1.HistoryServiceService, v1.ArtifactServiceService]) {
+      server.addService(service, implementation(Object.keys(service), answers as Record<string, unknown>));
+    }
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
+    });
+    return new TestServer(server, `127.0.0.1:${port}`);
+  }
+
+  /** At once, as when the process is killed. */
+  stop(): void {
+    this.server.forceShutdown();
+  }
+}
+
+function implementation(methods: string[], answers: Record<string, unknown>): UntypedServiceImplementation {
+  const handlers: UntypedServiceImplementation = {};
+  for (const method of methods) {
+    const answer = answers[method];
+    if (answer === undefined) continue; // grpc-js answers UNIMPLEMENTED itself
+    handlers[method] = STREAMING.has(method)
+      ? serverStreaming(answer as Streaming<unknown, unknown>)
+      : unary(async (request: unknown) => (answer as Unary<unknown, unknown>)(request));
+  }
+  return handlers;
+}
+
+export function refusal(code: string, message: string, field?: string): EspalierError {
+  return new EspalierError(code, message, field === undefined ? {} : { violations: [{ field, description: message, code }] });
+}
+
+export function testRun(part: Partial<v1.Run> = {}): v1.Run {
+  const settings = v1.RunSettings.fromPartial({
+    preset: 'short', recipe: v1.Recipe.RECIPE_NUTEPRUNE, targetSparsity: 0.5, totalSteps: 100, warmupSteps: 30, seed: 42n, batchSize: 8,
+    sequenceLength: 128, loraRank: 8, loraTargets: ['q_proj'],
+  });
+  return {
+    ...v1.Run.fromPartial({
+      runId: 'abcdefghij23', name: 'a name', status: v1.RunStatus.RUN_STATUS_TRAINING, modelPath: '/models/llama', step: 40n, scheduledSparsity: 0.5,
+      expectedSparsity: 0.412, hardSparsity: 0.409, teacherCount: 41, teacher: { teacher: { $case: 'mark', value: 31 } }, targetReachedStep: -1n,
+      layers: [{ headsOpen: 2, heads: 6, unitsOpen: 100, units: 512 }], hiddenOpen: 190, hiddenSize: 192, parameterCount: 3_400_000n,
+      tokensPerSecond: 7000, etaSeconds: 60, attempt: 1, revision: 9n, stateDigest: 'ab'.repeat(32),
+    }),
+    settings, launchedAt: new Date('2026-01-02T03:04:05Z'), ...part,
+  };
+}
+
+export function testSteps(from: number, to: number): v1.StepMetrics[] {
+  return Array.from({ length: to - from }, (_, index) => v1.StepMetrics.fromPartial({
+    step: BigInt(from + index), loss: 1.25, layerLoss: 1.1, klLoss: 0.15, scheduledSparsity: 0.5, expectedSparsity: 0.4, teacher: { teacher: { $case: 'intact', value: true } },
+  }));
+}
+
+/** A model of two files as an export. */
+export function testExport(): { digest: string; answers: Required<Pick<Answers, 'exportRun' | 'statArtifact' | 'downloadArtifact'>>; contents: Map<string, Buffer> } {
+  const contents = new Map([['config.json', Buffer.from('{"a":1}')], ['model.safetensors', Buffer.alloc(3_000_000, 5)]]);
+  const digestOf = (content: Buffer) => createHash('sha256').update(content).digest('hex');
+  const files = [...contents].map(([name, content]) => ({ name, bytes: BigInt(content.length), digest: digestOf(content) }));
+  const digest = 'cd'.repeat(32);
+  return {
+    digest, contents,
+    answers: {
+      async *exportRun() {
+        yield v1.ExportRunResponse.fromPartial({ doneShare: 0.5 });
+        yield v1.ExportRunResponse.fromPartial({ doneShare: 1, export: { digest, form: 'compacted', dtype: 'bf16', parameterCount: 1_700_000n, bytes: 3_000_007n, step: 100n } });
+      },
+      statArtifact: () => v1.StatArtifactResponse.fromPartial({ bytes: 100n, files }),
+      async *downloadArtifact({ digest: wanted }) {
+        const content = [...contents.values()].find((one) => digestOf(one) === wanted) ?? [...contents.values()][files.findIndex((file) => file.digest === wanted)];
+        if (content === undefined) throw refusal('ARTIFACT_NOT_FOUND', `no artifact ${wanted}`);
+        for (let offset = 0; offset < content.length; offset += 1 << 20) {
+          yield v1.DownloadArtifactResponse.fromPartial({ totalBytes: BigInt(content.length), chunk: content.subarray(offset, offset + (1 << 20)) });
+        }
+      },
+    },
+  };
+}
+
+export { status };
