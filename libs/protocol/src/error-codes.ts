@@ -8,6 +8,7 @@ const precondition = status.FAILED_PRECONDITION;
 export const errorStatuses = {
   // the request
   REQUEST_INVALID: invalid, // see the field violations
+  INVALID_ARGUMENT: invalid, // an option that the native engine refuses
   FIELD_REQUIRED: invalid,
   FIELD_OUT_OF_RANGE: invalid,
   FIELD_UNKNOWN_VALUE: invalid,
@@ -36,6 +37,7 @@ export const errorStatuses = {
   MODEL_NOT_FOUND: status.NOT_FOUND,
   MODEL_CONFIG_INVALID: invalid,
   MODEL_UNSUPPORTED: invalid,
+  MODEL_CORRUPT: status.DATA_LOSS,
   MODEL_CHANGED: precondition,
   ARCHITECTURE_UNSUPPORTED: invalid,
   ROPE_UNSUPPORTED: invalid,
@@ -60,6 +62,9 @@ export const errorStatuses = {
   ENGINE_FAILED: status.INTERNAL,
   ENGINE_BUSY: status.UNAVAILABLE,
   SESSION_NOT_FOUND: precondition,
+  SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,
+  TEACHER_NOT_LOADED: precondition, // in this session: load it, then train
+  IO_ERROR: precondition, // the operating system refused a read or a write
   STATE_CORRUPT: status.DATA_LOSS,
   STATE_MISMATCH: precondition,
   OUT_OF_MEMORY: status.RESOURCE_EXHAUSTED,

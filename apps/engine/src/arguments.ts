@@ -1,0 +1,67 @@
+// The command line of the engine process.
+import { isIP } from 'node:net';
+import { isAbsolute } from 'node:path';
+import { parseArgs } from 'node:util';
+
+export const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
+
+  --listen ADDRESS      unix:/absolute/path or HOST:PORT (port 0: any free one); required
+  --threads N           processor threads to use; default 0: all
+  --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
+  --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
+  --allow-remote        listen on an address other machines can reach; there is no encryption and no login
+  --help`;
+
+export interface EngineArguments {
+  listen: string;
+  threads: number;
+  scratch: string | undefined;
+  exitWithStdin: boolean;
+}
+
+/** What to say to the user instead of starting; exit code 0 for --help, 2 for a mistake. */
+export class UsageError extends Error {
+  constructor(message: string, readonly exitCode: 0 | 2) {
+    super(message);
+  }
+}
+
+export function parseArguments(args: string[]): EngineArguments {
+  const values = parsed(args);
+  if (values.help) throw new UsageError(usage, 0);
+  const threads = Number(values.threads ?? 0);
+  if (!Number.isInteger(threads) || threads < 0 || threads > 1024) throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);
+  return { listen: checkedAddress(values.listen, values['allow-remote'] ?? false), threads, scratch: values.scratch, exitWithStdin: values['exit-with-stdin'] ?? false };
+}
+
+function parsed(args: string[]) {
+  try {
+    return parseArgs({
+      args, strict: true, allowPositionals: false,
+      options: {
+        listen: { type: 'string' }, threads: { type: 'string' }, scratch: { type: 'string' },
+        'exit-with-stdin': { type: 'boolean' }, 'allow-remote': { type: 'boolean' }, help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError((error as Error).message, 2);
+  }
+}
+
+function checkedAddress(listen: string | undefined, allowRemote: boolean): string {
+  if (listen === undefined) throw new UsageError(`--listen is required\n\n${usage}`, 2);
+  if (listen.startsWith('unix:')) {
+    const path = listen.slice('unix:'.length);
+    // sun_path of the socket address has 108 bytes, the terminating zero included.
+    if (!isAbsolute(path) || Buffer.byteLength(path) > 107) throw new UsageError(`--listen ${listen}: the socket's path must be absolute and at most 107 bytes long`, 2);
+    return listen;
+  }
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(listen);
+  if (!match || Number(match[3]) > 65535) throw new UsageError(`--listen ${listen}: must be unix:/absolute/path or HOST:PORT`, 2);
+  const host = match[1] ?? match[2]!;
+  const loopback = host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.')) || host === '::1';
+  if (!loopback && !allowRemote) {
+    throw new UsageError(`--listen ${listen}: other machines can reach ${host}, and the engine has no login; use 127.0.0.1, or say --allow-remote`, 2);
+  }
+  return listen;
+}

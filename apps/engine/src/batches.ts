@@ -1,0 +1,30 @@
+/** Joins what a callback brings to a loop that takes: everything that has come since the last turn, in one batch. */
+export class Batches<Item> implements AsyncIterable<Item[]> {
+  private waiting: Item[] = [];
+  private ended = false;
+  private wake: () => void = () => undefined;
+
+  push(items: readonly Item[]): void {
+    this.waiting.push(...items);
+    this.wake();
+  }
+
+  end(): void {
+    this.ended = true;
+    this.wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Item[]> {
+    for (;;) {
+      if (this.waiting.length > 0) {
+        const batch = this.waiting;
+        this.waiting = [];
+        yield batch;
+      } else if (this.ended) {
+        return;
+      } else {
+        await new Promise<void>((resolve) => { this.wake = resolve; });
+      }
+    }
+  }
+}

@@ -1,0 +1,88 @@
+// Large byte payloads on the wire: cut into messages of 1 MiB, put together again and checked against their digest.
+import { createHash } from 'node:crypto';
+import { EspalierError, invalidField } from '#protocol';
+
+export const CHUNK_BYTES = 1 << 20;
+/** The largest payload the engine takes in one piece: far beyond any state or data set that fits the machine. */
+const PAYLOAD_BYTES_MAX = 2 ** 34;
+
+export function* chunksOf(bytes: Uint8Array): Generator<Buffer> {
+  const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let start = 0; start < all.byteLength; start += CHUNK_BYTES) yield all.subarray(start, start + CHUNK_BYTES);
+}
+
+export interface Upload<First> {
+  first: First;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Reads a whole upload. `check` looks at the first message before the rest is read and may announce the size; it throws
+ * what refuses the call. A digest in the first message must be that of the bytes.
+ */
+export async function receive<Message extends { digest: string }>(
+  messages: AsyncIterable<Message>, chunkOf: (message: Message) => Uint8Array, check: (first: Message) => number | undefined,
+): Promise<Upload<Message>> {
+  let first: Message | undefined;
+  const hash = createHash('sha256');
+  const target = new Growing();
+  for await (const message of messages) {
+    if (first === undefined) {
+      first = message;
+      target.announce(check(message));
+    }
+    const chunk = chunkOf(message);
+    hash.update(chunk);
+    target.append(chunk);
+  }
+  if (first === undefined) throw new EspalierError('REQUEST_INVALID', 'the stream ended before its first message');
+  const bytes = target.finish();
+  const found = hash.digest('hex');
+  if (first.digest !== '' && first.digest !== found) {
+    throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${first.digest}: they were damaged on the way`,
+      { violations: [{ field: 'digest', description: `is not that of the bytes, ${found}`, code: 'STATE_CORRUPT' }] });
+  }
+  return { first, bytes };
+}
+
+/** Bytes that arrive piece by piece, in one allocation where the size was announced. */
+class Growing {
+  private bytes = new Uint8Array(0);
+  private used = 0;
+  private announced: number | undefined;
+
+  announce(sizeBytes: number | undefined): void {
+    if (sizeBytes === undefined) return;
+    if (sizeBytes > PAYLOAD_BYTES_MAX) throw invalidField('FIELD_OUT_OF_RANGE', 'token_count', `stands for ${sizeBytes} bytes; at most ${PAYLOAD_BYTES_MAX} are taken`);
+    this.announced = sizeBytes;
+    this.bytes = new Uint8Array(sizeBytes);
+  }
+
+  append(chunk: Uint8Array): void {
+    const end = this.used + chunk.byteLength;
+    if (end > (this.announced ?? PAYLOAD_BYTES_MAX)) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `brings the bytes to ${end}; ${this.announced ?? PAYLOAD_BYTES_MAX} are allowed`);
+    if (end > this.bytes.byteLength) this.grow(end);
+    this.bytes.set(chunk, this.used);
+    this.used = end;
+  }
+
+  finish(): Uint8Array<ArrayBuffer> {
+    if (this.announced !== undefined && this.used !== this.announced) {
+      throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `the stream ended after ${this.used} of ${this.announced} announced bytes`);
+    }
+    return this.bytes.subarray(0, this.used);
+  }
+
+  private grow(neededBytes: number): void {
+    const larger = new Uint8Array(Math.max(neededBytes, 2 * this.bytes.byteLength, CHUNK_BYTES));
+    larger.set(this.bytes.subarray(0, this.used));
+    this.bytes = larger;
+  }
+}
+
+/** Token ids as sent, u32 little-endian. */
+export function tokensOf(bytes: Uint8Array<ArrayBuffer>, field: string): Uint32Array {
+  if (bytes.byteLength % 4 !== 0) throw invalidField('FIELD_OUT_OF_RANGE', field, `has ${bytes.byteLength} bytes; tokens take 4 bytes each`);
+  if (bytes.byteOffset % 4 === 0) return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  return new Uint32Array(bytes.slice().buffer);
+}

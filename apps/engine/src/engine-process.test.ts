@@ -1,0 +1,355 @@
+// The real engine process over its socket, with the tiny model.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { credentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { service as healthService } from 'grpc-health-check';
+import { engineV1, fromServiceError, type EspalierError } from '#protocol';
+
+const entry = fileURLToPath(new URL('./main.js', import.meta.url));
+const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'espalier-engine-test-'));
+const ids = Buffer.from(new Uint32Array(6400).map((_, i) => (i * i * 7 + i) % 2048).buffer);
+const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+interface Engine {
+  child: ChildProcess;
+  client: engineV1.EngineServiceClient;
+  socket: string;
+  log: Record<string, unknown>[];
+  ended: Promise<[number | null, string | null]>;
+}
+const engines: Engine[] = [];
+let count = 0;
+
+async function start(...more: string[]): Promise<Engine> {
+  const socket = join(folder, `engine-${count++}.sock`);
+  const child = spawn(process.execPath, [entry, '--listen', `unix:${socket}`, '--threads', '1', '--scratch', join(folder, 'scratch'), ...more], { stdio: ['pipe', 'inherit', 'pipe'] });
+  const log: Record<string, unknown>[] = [];
+  let rest = '';
+  const listening = new Promise<void>((resolve) => {
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) log.push(JSON.parse(line) as Record<string, unknown>);
+      if (log.some((line) => line['msg'] === 'listening')) resolve();
+    });
+  });
+  const ended = new Promise<[number | null, string | null]>((resolve) => child.on('exit', (code, signal) => resolve([code, signal])));
+  await Promise.race([listening, ended.then(([code]) => { throw new Error(`the engine ended with ${code}: ${JSON.stringify(log)}`); })]);
+  const engine = { child, client: new engineV1.EngineServiceClient(`unix:${socket}`, credentials.createInsecure()), socket, log, ended };
+  engines.push(engine);
+  return engine;
+}
+
+afterAll(async () => {
+  for (const { child, client, ended } of engines) {
+    client.close();
+    child.kill('SIGKILL');
+    await ended;
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+type Method<Request, Response> = (request: Request, callback: (error: ServiceError | null, response: Response) => void) => unknown;
+
+function call<Request, Response>(client: engineV1.EngineServiceClient, method: Method<Request, Response>, request: Request): Promise<Response> {
+  return new Promise((resolve, reject) => method.call(client, request, (error, response) => (error ? reject(fromServiceError(error)) : resolve(response))));
+}
+
+function upload<Request, Response>(
+  client: engineV1.EngineServiceClient,
+  method: (callback: (error: ServiceError | null, response: Response) => void) => { write(request: Request): void; end(): void }, requests: Request[],
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const stream = method.call(client, (error, response) => (error ? reject(fromServiceError(error)) : resolve(response)));
+    for (const request of requests) stream.write(request);
+    stream.end();
+  });
+}
+
+async function all<Message>(stream: ClientReadableStream<Message>, onMessage: (message: Message) => void = () => undefined): Promise<Message[]> {
+  const messages: Message[] = [];
+  try {
+    for await (const message of stream as AsyncIterable<Message>) {
+      messages.push(message);
+      onMessage(message);
+    }
+  } catch (error) {
+    throw fromServiceError(error as ServiceError);
+  }
+  return messages;
+}
+
+const options = (changes: Partial<engineV1.SessionOptions> = {}): engineV1.SessionOptions => ({
+  modelPath: tinyModel, weightsDigest: '', computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, batchSize: 2, sequenceLength: 32, threads: 0, dense: false,
+  checkpointActivations: false, lora: { rank: 4, alpha: 4, targets: ['q_proj', 'v_proj'] }, memoryLimitBytes: 0n, ...changes,
+});
+
+const openSession = ({ client }: Engine, changes: Partial<engineV1.SessionOptions> = {}, replace = true): Promise<engineV1.OpenSessionResponse> =>
+  call(client, client.openSession as Method<engineV1.OpenSessionRequest, engineV1.OpenSessionResponse>, { options: options(changes), owner: 'test', replace });
+
+function sendTokens({ client }: Engine, sessionId: string, changes: Partial<engineV1.LoadTrainingTokensRequest> = {}, cut = 1000): Promise<engineV1.LoadTrainingTokensResponse> {
+  const requests: engineV1.LoadTrainingTokensRequest[] = [{ sessionId, digest: digestOf(ids), tokenCount: 6400n, chunk: ids.subarray(0, cut), ...changes }];
+  for (let at = cut; at < ids.byteLength; at += cut) requests.push({ sessionId: '', digest: '', tokenCount: 0n, chunk: ids.subarray(at, at + cut) });
+  return upload<engineV1.LoadTrainingTokensRequest, engineV1.LoadTrainingTokensResponse>(client, client.loadTrainingTokens as never, requests);
+}
+
+function initialise({ client }: Engine, sessionId: string): Promise<engineV1.InitialiseStateResponse> {
+  return call(client, client.initialiseState as Method<engineV1.InitialiseStateRequest, engineV1.InitialiseStateResponse>, { sessionId, seed: 7n });
+}
+
+const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainSegmentRequest> = {}): engineV1.TrainSegmentRequest => ({
+  sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
+  lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[], stopAtExpectedSparsity: undefined, teacher: { $case: 'intactTeacher', value: true }, returnState: true, ...changes,
+});
+
+function trained(messages: engineV1.TrainSegmentResponse[]): { steps: engineV1.StepReport[]; outcome: engineV1.SegmentOutcome; state: Buffer } {
+  return {
+    steps: messages.flatMap((message) => message.steps), outcome: messages.find((message) => message.outcome)!.outcome!,
+    state: Buffer.concat(messages.map((message) => message.stateChunk)),
+  };
+}
+
+function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluateResponse[]> {
+  const stream = client.evaluate();
+  const empty = { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: 0, tokens: Buffer.alloc(0) };
+  stream.write({ ...empty, window: 64, tokens: ids.subarray(0, 4001), ...request }); // cut in the middle of a token
+  stream.write({ ...empty, tokens: ids.subarray(4001) });
+  stream.end();
+  return all(stream);
+}
+
+const refused = (code: string, ...fields: string[]): unknown => expect.objectContaining({
+  code, ...(fields.length > 0 ? { violations: fields.map((field): unknown => expect.objectContaining({ field }) as unknown) } : {}),
+} satisfies Partial<Record<keyof EspalierError, unknown>>);
+
+async function ready(): Promise<{ engine: Engine; sessionId: string }> {
+  const engine = await start();
+  const { sessionId } = await openSession(engine);
+  await sendTokens(engine, sessionId);
+  await initialise(engine, sessionId);
+  return { engine, sessionId };
+}
+
+describe('one engine', () => {
+  let engine: Engine;
+  beforeAll(async () => { engine = await start(); });
+
+  test('answers health checks and describes itself', async () => {
+    const Health = makeClientConstructor(healthService as never, 'Health');
+    const health = new Health(`unix:${engine.socket}`, credentials.createInsecure()) as unknown as { check: Method<unknown, { status: string }>; close(): void };
+    for (const service of ['', 'espalier.engine.v1.EngineService']) {
+      const answer = await new Promise<{ status: string }>((resolve, reject) => health.check({ service }, (error, response) => (error ? reject(error) : resolve(response))));
+      expect(answer.status).toBe('SERVING');
+    }
+    health.close();
+    const about = await call(engine.client, engine.client.describeEngine as Method<engineV1.DescribeEngineRequest, engineV1.DescribeEngineResponse>, {});
+    expect(about).toMatchObject({ backend: 'cpu', threads: 1, sessionId: '' });
+    expect(about.build).toContain('sources');
+    expect(about.engineVersion).toMatch(/^\d+\.\d+\.\d+/);
+    expect(about.residentBytes).toBeGreaterThan(10_000_000n);
+  });
+
+  test('inspects models and plans memory without a session', async () => {
+    const { model } = await call(engine.client, engine.client.inspectModel as Method<engineV1.InspectModelRequest, engineV1.InspectModelResponse>, { modelPath: tinyModel });
+    expect(model).toMatchObject({ architecture: 'LlamaForCausalLM', parameterCount: 254400n, dtype: 'bf16', bosTokenId: 1n });
+    const plan = await call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, { options: options() });
+    expect(plan.totalBytes).toBeGreaterThan(plan.weightsBytes);
+  });
+
+  test('trains, hands out its state, resumes from it, and takes teachers', async () => {
+    const opened = await openSession(engine);
+    const { sessionId } = opened;
+    expect(opened.numericsFingerprint).toContain('cpu');
+    expect(opened.memory!.totalBytes).toBeGreaterThan(0n);
+    expect(await sendTokens(engine, sessionId)).toEqual({ tokenCount: 6400n, rowCount: 200n });
+    const fresh = await initialise(engine, sessionId);
+    expect(fresh.state).toMatchObject({ step: 0n, hiddenOpen: 64n });
+    const whole = trained(await all(engine.client.trainSegment(segment(sessionId, 0, 20))));
+    expect(whole.steps.map((step) => step.step)).toEqual(Array.from({ length: 20 }, (_, i) => BigInt(i)));
+    expect(whole.steps[0]!.lmLoss).toBeUndefined();
+    expect(whole.outcome).toMatchObject({ stepsDone: 20n, stopped: false, stateBytes: BigInt(whole.state.byteLength) });
+    expect(digestOf(whole.state)).toBe(whole.outcome.state!.digest);
+
+    await initialise(engine, sessionId);
+    const first = trained(await all(engine.client.trainSegment(segment(sessionId, 0, 7))));
+    const again = await openSession(engine);
+    expect(again.sessionId).not.toBe(sessionId);
+    await sendTokens(engine, again.sessionId);
+    const importing = (digest: string): Promise<engineV1.ImportStateResponse> => upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(
+      engine.client, engine.client.importState as never,
+      [{ sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100) }, { sessionId: '', digest: '', chunk: first.state.subarray(100) }]);
+    await expect(importing('0'.repeat(64))).rejects.toEqual(refused('STATE_CORRUPT', 'digest'));
+    expect((await importing(first.outcome.state!.digest)).state!.digest).toBe(first.outcome.state!.digest);
+    const second = trained(await all(engine.client.trainSegment(segment(again.sessionId, 7, 13))));
+    expect(second.outcome.state!.digest).toBe(whole.outcome.state!.digest);
+
+    const exported = await all(engine.client.exportState({ sessionId: again.sessionId }));
+    expect(exported[0]).toMatchObject({ digest: whole.outcome.state!.digest, totalBytes: BigInt(whole.state.byteLength) });
+    expect(Buffer.concat(exported.map((message) => message.chunk)).equals(whole.state)).toBe(true);
+
+    const teacher = { $case: 'teacherDigest' as const, value: first.outcome.state!.digest };
+    const untaught = all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teacher })));
+    await expect(untaught).rejects.toEqual(refused('TEACHER_NOT_LOADED'));
+    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [{ sessionId: again.sessionId, digest: teacher.value, chunk: first.state }]);
+    expect(trained(await all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teacher })))).outcome.stepsDone).toBe(2n);
+  });
+
+  test('evaluates state, intact model and folder; the exported folder is the masked student', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    await all(engine.client.trainSegment(segment(sessionId, 0, 30, { returnState: false })));
+    const outcomeOf = async (request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluationOutcome> => (await evaluate(engine, request)).at(-1)!.outcome!;
+    const masked = await outcomeOf({ sessionId });
+    expect(masked.predictions).toBe(6300n);
+    const intact = await outcomeOf({ sessionId, intact: true });
+    expect((await outcomeOf({ modelPath: tinyModel })).perplexity).toBe(intact.perplexity);
+    expect(intact.perplexity).not.toBe(masked.perplexity);
+
+    const out = join(folder, 'exported');
+    mkdirSync(out);
+    const files = new Map<string, { announced: bigint; chunks: Buffer[] }>();
+    let current = '';
+    const messages = await all(engine.client.exportModel({ sessionId, form: engineV1.ExportForm.EXPORT_FORM_COMPACTED, dtype: 'f32', modelCard: '# card' }));
+    for (const message of messages) {
+      if (message.fileName !== '') files.set(current = message.fileName, { announced: message.fileBytes, chunks: [] });
+      if (message.chunk.byteLength > 0) files.get(current)!.chunks.push(message.chunk);
+    }
+    for (const [name, { announced, chunks }] of files) {
+      const bytes = Buffer.concat(chunks);
+      expect(BigInt(bytes.byteLength)).toBe(announced);
+      writeFileSync(join(out, name), bytes);
+    }
+    expect(messages.at(-1)!.outcome!.parameterCount).toBeGreaterThan(0n);
+    const exported = await outcomeOf({ modelPath: out });
+    expect(Math.abs(exported.negativeLogLikelihood - masked.negativeLogLikelihood)).toBeLessThan(1e-5);
+    expect(readdirSync(join(folder, 'scratch')).flatMap((name) => readdirSync(join(folder, 'scratch', name)))).toEqual([]);
+  });
+
+  test('refuses what it cannot do, naming the field, and goes on', async () => {
+    const { client } = engine;
+    const inspect = (modelPath: string): Promise<unknown> => call(client, client.inspectModel as Method<engineV1.InspectModelRequest, unknown>, { modelPath });
+    await expect(inspect('')).rejects.toEqual(refused('FIELD_REQUIRED', 'model_path'));
+    await expect(inspect(join(folder, 'nothing'))).rejects.toEqual(refused('MODEL_NOT_FOUND', 'model_path'));
+    await expect(openSession(engine, { batchSize: 0 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'batch_size'));
+    await expect(openSession(engine, { sequenceLength: 100_000 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'sequence_length'));
+    await expect(openSession(engine, { lora: { rank: 4, alpha: 4, targets: ['x_proj'] } })).rejects.toEqual(refused('INVALID_ARGUMENT', 'lora.targets'));
+    await expect(openSession(engine, { memoryLimitBytes: 1000n })).rejects.toEqual(refused('OUT_OF_MEMORY', 'memory_limit_bytes'));
+    await expect(openSession(engine, { weightsDigest: 'f'.repeat(64) })).rejects.toEqual(refused('MODEL_CHANGED', 'weights_digest'));
+    await expect(all(client.trainSegment(segment('nobody', 0, 1)))).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
+    const { sessionId } = await openSession(engine);
+    await expect(openSession(engine, {}, false)).rejects.toEqual(refused('SESSION_ALREADY_OPEN'));
+    await expect(sendTokens(engine, 'nobody')).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
+    await expect(sendTokens(engine, sessionId, { digest: '0'.repeat(64) })).rejects.toEqual(refused('STATE_CORRUPT', 'digest'));
+    await expect(sendTokens(engine, sessionId, { tokenCount: 6399n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'chunk'));
+    await expect(sendTokens(engine, sessionId, { tokenCount: 6401n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'chunk'));
+    await expect(sendTokens(engine, sessionId, { tokenCount: 2n ** 63n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'token_count'));
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    await expect(all(client.trainSegment(segment(sessionId, 5, 1)))).rejects.toEqual(refused('INVALID_ARGUMENT', 'first_step'));
+    await expect(all(client.trainSegment(segment(sessionId, 0, 2, { scheduledSparsity: [] })))).rejects.toEqual(refused('INVALID_ARGUMENT', 'scheduled_sparsity'));
+    await expect(all(client.trainSegment(segment(sessionId, 0, 1, { losses: undefined })))).rejects.toEqual(refused('FIELD_REQUIRED', 'losses'));
+    await expect(all(client.exportModel({ sessionId, form: 0, dtype: '', modelCard: '' }))).rejects.toEqual(refused('FIELD_UNKNOWN_VALUE', 'form'));
+    await expect(evaluate(engine, { sessionId, window: 1 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'window'));
+    const bytes = Buffer.alloc(8 << 20);
+    await expect(upload<engineV1.ImportStateRequest, unknown>(client, client.importState as never, [{ sessionId, digest: '', chunk: bytes }])).rejects.toEqual(refused('STATE_CORRUPT', 'state'));
+    expect(trained(await all(client.trainSegment(segment(sessionId, 0, 1)))).outcome.stepsDone).toBe(1n);
+    expect(engine.log.filter((line) => line['code'] === 'INTERNAL')).toEqual([]);
+  });
+
+  test('bytes that are not gRPC do not disturb it', async () => {
+    for (const bytes of ['GET / HTTP/1.1\r\n\r\n', '\0'.repeat(5000), 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + '\xff'.repeat(300)]) {
+      await new Promise<void>((resolve) => {
+        const socket = connect(engine.socket, () => socket.end(bytes));
+        socket.on('close', () => resolve()).on('error', () => undefined).resume();
+        setTimeout(() => socket.destroy(), 300);
+      });
+    }
+    expect((await openSession(engine)).sessionId).not.toBe('');
+  });
+});
+
+test('StopSegment ends the segment at a step boundary, outcome and state still come', async () => {
+  const { engine, sessionId } = await ready();
+  const stream = engine.client.trainSegment(segment(sessionId, 0, 20_000));
+  let stopping: Promise<unknown> | undefined;
+  const { steps, outcome, state } = trained(await all(stream, () => {
+    stopping ??= Promise.all([
+      expect(initialise(engine, sessionId)).rejects.toEqual(refused('ENGINE_BUSY')),
+      call(engine.client, engine.client.stopSegment as Method<engineV1.StopSegmentRequest, unknown>, { sessionId }),
+    ]);
+  }));
+  await stopping;
+  expect(outcome.stopped).toBe(true);
+  expect(Number(outcome.stepsDone)).toBe(steps.length);
+  expect(steps.length).toBeLessThan(20_000);
+  expect(digestOf(state)).toBe(outcome.state!.digest);
+
+  // A cancelled call ends it too, and the engine is free again soon after.
+  const cancelled = engine.client.trainSegment(segment(sessionId, steps.length, 20_000));
+  await expect(all(cancelled, () => cancelled.cancel())).rejects.toMatchObject({ code: 'CANCELLED' });
+  for (let tries = 0; ; tries++) {
+    const answer = await initialise(engine, sessionId).catch((error: unknown) => error);
+    if (!(answer instanceof Error)) break;
+    expect(answer).toEqual(refused('ENGINE_BUSY'));
+    expect(tries).toBeLessThan(100);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
+  // A new session replaces one that trains.
+  let next: Promise<engineV1.OpenSessionResponse> | undefined;
+  const replaced = trained(await all(engine.client.trainSegment(segment(sessionId, 0, 20_000)), () => { next ??= openSession(engine); }));
+  expect(replaced.outcome.stopped).toBe(true);
+  expect((await next!).sessionId).not.toBe(sessionId);
+});
+
+describe('the end', () => {
+  test('SIGTERM: the running segment stops at a step and its outcome is delivered', async () => {
+    const { engine, sessionId } = await ready();
+    const stream = engine.client.trainSegment(segment(sessionId, 0, 20_000));
+    const { steps, outcome, state } = trained(await all(stream, () => engine.child.kill('SIGTERM')));
+    expect(outcome).toMatchObject({ stopped: true, stepsDone: BigInt(steps.length) });
+    expect(digestOf(state)).toBe(outcome.state!.digest);
+    expect(await engine.ended).toEqual([0, null]);
+    expect(existsSync(engine.socket)).toBe(false);
+  });
+
+  test('it goes with its parent, also in the middle of a segment', async () => {
+    const engine = await start('--exit-with-stdin');
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    const training = all(engine.client.trainSegment(segment(sessionId, 0, 20_000)), () => engine.child.stdin!.end()).catch(() => undefined);
+    expect(await engine.ended).toEqual([0, null]);
+    await training;
+  });
+
+  test('after kill -9 a new engine takes over the address and clears the remains', async () => {
+    const first = await start();
+    first.child.kill('SIGKILL');
+    await first.ended;
+    expect(existsSync(first.socket)).toBe(true);
+    const remains = join(folder, 'scratch', `espalier-engine-${first.child.pid}-abc`);
+    mkdirSync(remains, { recursive: true });
+    count--;
+    const second = await start();
+    expect(second.socket).toBe(first.socket);
+    expect((await openSession(second)).sessionId).not.toBe('');
+    expect(existsSync(remains)).toBe(false);
+  });
+
+  test('a mistake on the command line is told and ends with 2', async () => {
+    const child = spawn(process.execPath, [entry, '--listen', 'nonsense'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => { said += text; });
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(2);
+    expect(said).toContain('--listen nonsense');
+  });
+});

@@ -1,0 +1,62 @@
+// The gRPC server around the service: binding, health, and an end that loses nothing.
+import { chmodSync, existsSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:net';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import { engineV1 } from '#protocol';
+
+const SERVICE_NAME = 'espalier.engine.v1.EngineService';
+const MESSAGE_BYTES_MAX = 64 << 20; // chunks are 1 MiB; step lists of a segment may be longer
+const DRAIN_MS = 3_000; // for calls that are still being answered at the end
+
+export class EngineServer {
+  private readonly server = new Server({ 'grpc.max_receive_message_length': MESSAGE_BYTES_MAX, 'grpc.max_send_message_length': MESSAGE_BYTES_MAX });
+  private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
+
+  constructor(service: engineV1.EngineServiceServer) {
+    this.server.addService(engineV1.EngineServiceService, service);
+    this.health.addToServer(this.server);
+  }
+
+  /** Returns the address with the port that was given. */
+  async listen(address: string): Promise<string> {
+    const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
+    if (socket !== undefined) await removeDeadSocket(socket);
+    const port = await new Promise<number>((resolve, reject) => {
+      this.server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
+    });
+    if (socket === undefined) return address.replace(/:\d+$/, `:${port}`);
+    chmodSync(socket, 0o600); // whoever can write to it can read any model folder of this user
+    return address;
+  }
+
+  /** Says so to health checks at once; `finishWork` ends what runs; then calls get a moment to be answered. */
+  async stop(finishWork: () => Promise<void>): Promise<void> {
+    this.health.setStatus('', 'NOT_SERVING');
+    this.health.setStatus(SERVICE_NAME, 'NOT_SERVING');
+    await finishWork();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.server.forceShutdown();
+        resolve();
+      }, DRAIN_MS);
+      this.server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}
+
+/** The socket of a killed engine stays behind and would block the address; that of a living one is left alone. */
+async function removeDeadSocket(path: string): Promise<void> {
+  if (!existsSync(path)) return;
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
+  });
+  if (!answered) unlinkSync(path);
+}

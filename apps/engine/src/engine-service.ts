@@ -1,0 +1,150 @@
+// espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
+import { engineV1, EspalierError, invalidField } from '#protocol';
+import { describeEngine, evaluateModel, inspectModel, planMemory, type EvaluationResult, type StepReport } from '#native-engine';
+import { Batches } from './batches.js';
+import { chunksOf, receive, tokensOf } from './chunks.js';
+import { exactNumber } from './engine-errors.js';
+import { exportModel } from './export-model.js';
+import { bidirectional, clientStreaming, serverStreaming, unary, type FailureListener } from './handlers.js';
+import {
+  computeDtypeOf, memoryMessage, modelMessage, outcomeMessage, segmentOptions, sessionOptions, stateMessage, stepMessage,
+} from './messages.js';
+import type { Scratch } from './scratch.js';
+import type { SessionHolder } from './session-holder.js';
+
+const TRAINING = 'TrainSegment';
+
+export interface EngineServiceParts {
+  holder: SessionHolder;
+  scratch: Scratch;
+  version: string;
+  threads: number; // 0: all
+  onFailure: FailureListener;
+}
+
+export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
+  const { holder, scratch, threads, onFailure } = parts;
+  return {
+    describeEngine: unary(() => describe(parts)),
+    inspectModel: unary(async ({ modelPath }: engineV1.InspectModelRequest) => {
+      if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
+      return { model: modelMessage(await inspectModel(modelPath)) };
+    }),
+    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => memoryMessage(await planMemory(sessionOptions(options, threads)))),
+    openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
+    closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
+      await holder.close(sessionId);
+      return {};
+    }),
+    loadTrainingTokens: clientStreaming((requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>) => loadTokens(holder, requests), onFailure),
+    initialiseState: unary(async ({ sessionId, seed }: engineV1.InitialiseStateRequest) => {
+      const { session } = holder.require(sessionId);
+      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed))) };
+    }),
+    importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
+    exportState: serverStreaming(({ sessionId }: engineV1.ExportStateRequest) => exportState(holder, sessionId)),
+    loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
+    trainSegment: serverStreaming((request: engineV1.TrainSegmentRequest, signal) => trainSegment(holder, request, signal)),
+    stopSegment: unary(async ({ sessionId }: engineV1.StopSegmentRequest) => {
+      holder.require(sessionId);
+      await holder.stopWork(TRAINING);
+      return {};
+    }),
+    evaluate: bidirectional((requests: AsyncIterable<engineV1.EvaluateRequest>, signal) => evaluate(parts, requests, signal), onFailure),
+    exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
+  };
+}
+
+function describe({ holder, version, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
+  const engine = describeEngine();
+  return Promise.resolve({
+    engineVersion: version, build: engine.build, backend: engine.backends[0] ?? '', device: engine.device, instructionSet: engine.instructionSet,
+    threads: threads || engine.threads, memoryAvailableBytes: BigInt(engine.memoryAvailableBytes), sessionId: holder.sessionId,
+    residentBytes: BigInt(process.memoryUsage.rss()),
+  });
+}
+
+async function openSession({ holder, threads }: EngineServiceParts, request: engineV1.OpenSessionRequest): Promise<engineV1.OpenSessionResponse> {
+  const options = sessionOptions(request.options, threads);
+  const { id, session } = await holder.open(options, request.owner, request.replace);
+  return {
+    sessionId: id, model: modelMessage(session.model), numericsFingerprint: session.numericsFingerprint, memory: memoryMessage(await planMemory(options)),
+  };
+}
+
+async function loadTokens(holder: SessionHolder, requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>): Promise<engineV1.LoadTrainingTokensResponse> {
+  const { first, bytes } = await receive(requests, (message) => message.chunk, (message) => {
+    holder.require(message.sessionId);
+    return exactNumber(message.tokenCount, 'token_count') * 4;
+  });
+  const { session } = holder.require(first.sessionId);
+  const ids = tokensOf(bytes, 'chunk');
+  const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(ids));
+  return { tokenCount: BigInt(ids.length), rowCount: BigInt(rows) };
+}
+
+async function importState(holder: SessionHolder, requests: AsyncIterable<engineV1.ImportStateRequest>): Promise<engineV1.ImportStateResponse> {
+  const { first, bytes } = await receive(requests, (message) => message.chunk, (message) => void holder.require(message.sessionId));
+  const { session } = holder.require(first.sessionId);
+  return { state: stateMessage(await holder.exclusive('ImportState', () => session.importState(bytes))) };
+}
+
+async function loadTeacher(holder: SessionHolder, requests: AsyncIterable<engineV1.LoadTeacherRequest>): Promise<engineV1.LoadTeacherResponse> {
+  const { first, bytes } = await receive(requests, (message) => message.chunk, (message) => {
+    if (message.digest === '') throw invalidField('FIELD_REQUIRED', 'digest', 'is empty: it is the name of the teacher');
+    holder.require(message.sessionId);
+    return undefined;
+  });
+  const { session } = holder.require(first.sessionId);
+  await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes));
+  return {};
+}
+
+async function* exportState(holder: SessionHolder, sessionId: string): AsyncGenerator<engineV1.ExportStateResponse> {
+  const { session } = holder.require(sessionId);
+  const { digest, bytes } = await holder.exclusive('ExportState', () => session.exportState());
+  yield { digest, totalBytes: BigInt(bytes.byteLength), chunk: Buffer.alloc(0) };
+  for (const chunk of chunksOf(bytes)) yield { digest: '', totalBytes: 0n, chunk };
+}
+
+async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegmentRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainSegmentResponse> {
+  const { session } = holder.require(request.sessionId);
+  const options = segmentOptions(request);
+  const reports = new Batches<StepReport>();
+  const running = holder.exclusive(TRAINING, async (stop) => {
+    const result = await session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) });
+    return { result, state: request.returnState && !signal.aborted ? (await session.exportState()).bytes : new Uint8Array(0) };
+  }).finally(() => reports.end());
+  running.catch(() => undefined); // awaited below, after the last report
+  for await (const batch of reports) yield { steps: batch.map(stepMessage), outcome: undefined, stateChunk: Buffer.alloc(0) };
+  const { result, state } = await running;
+  yield { steps: [], outcome: outcomeMessage(result, state.byteLength), stateChunk: Buffer.alloc(0) };
+  for (const stateChunk of chunksOf(state)) yield { steps: [], outcome: undefined, stateChunk };
+}
+
+async function* evaluate(
+  { holder, threads }: EngineServiceParts, requests: AsyncIterable<engineV1.EvaluateRequest>, signal: AbortSignal,
+): AsyncGenerator<engineV1.EvaluateResponse> {
+  const { first, bytes } = await receive(withoutDigest(requests), (message) => message.tokens, (message) => {
+    if (message.modelPath === '') holder.require(message.sessionId);
+    return undefined;
+  });
+  const started = performance.now();
+  const options = {
+    ids: tokensOf(bytes, 'tokens'), window: first.window || 256, computeDtype: computeDtypeOf(first.computeDtype, 'f32'), threads, intact: first.intact,
+  };
+  const shares = new Batches<number>();
+  const running = holder.exclusive<EvaluationResult>('Evaluate', (stop) => {
+    const job = { signal: AbortSignal.any([signal, stop]), onReports: (batch: number[]) => shares.push(batch) };
+    return first.modelPath === '' ? holder.require(first.sessionId).session.evaluate(options, job) : evaluateModel(first.modelPath, options, job);
+  }).finally(() => shares.end());
+  running.catch(() => undefined); // awaited below, after the last report
+  for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
+  const result = await running;
+  if (!Number.isFinite(result.negativeLogLikelihood)) throw new EspalierError('ENGINE_FAILED', 'the model gives values that are not finite on these tokens');
+  yield { doneShare: 1, outcome: { ...result, predictions: BigInt(result.predictions), seconds: (performance.now() - started) / 1000 } };
+}
+
+async function* withoutDigest(requests: AsyncIterable<engineV1.EvaluateRequest>): AsyncGenerator<engineV1.EvaluateRequest & { digest: string }> {
+  for await (const request of requests) yield { ...request, digest: '' };
+}

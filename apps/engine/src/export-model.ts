@@ -1,0 +1,43 @@
+// An export as a stream: the engine writes the folder into scratch, then its files are sent one after the other.
+import { open, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { engineV1 } from '#protocol';
+import { CHUNK_BYTES } from './chunks.js';
+import { exportDtype, exportedMessage, exportForm } from './messages.js';
+import type { Scratch } from './scratch.js';
+import type { SessionHolder } from './session-holder.js';
+
+const none = { fileName: '', fileBytes: 0n, chunk: Buffer.alloc(0), outcome: undefined };
+
+export async function* exportModel(
+  holder: SessionHolder, scratch: Scratch, request: engineV1.ExportModelRequest, signal: AbortSignal,
+): AsyncGenerator<engineV1.ExportModelResponse> {
+  const { session } = holder.require(request.sessionId);
+  const form = exportForm(request.form);
+  const dtype = exportDtype(request.dtype);
+  const outFolder = scratch.newPath();
+  try {
+    const exported = await holder.exclusive('ExportModel', (stop) =>
+      session.exportModel({ form, dtype, outFolder, modelCard: request.modelCard }, { signal: AbortSignal.any([signal, stop]) }));
+    for (const file of exported.files) {
+      yield { ...none, fileName: file.name, fileBytes: BigInt(file.sizeBytes) };
+      for await (const chunk of chunksOfFile(join(outFolder, file.name))) yield { ...none, chunk };
+    }
+    yield { ...none, outcome: exportedMessage(exported) };
+  } finally {
+    await rm(dirname(outFolder), { recursive: true, force: true });
+  }
+}
+
+async function* chunksOfFile(path: string): AsyncGenerator<Buffer> {
+  const file = await open(path);
+  try {
+    for (;;) {
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES));
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,70 @@
+// Handlers for calls that send a stream, as async functions over its messages; the other two kinds come from the protocol
+// library. In all four, errors of the engine are put into the words of the protocol.
+import type {
+  handleBidiStreamingCall, handleClientStreamingCall, handleServerStreamingCall, handleUnaryCall, sendUnaryData,
+  ServerDuplexStream, ServerReadableStream,
+} from '@grpc/grpc-js';
+import { serverStreaming as plainServerStreaming, toServiceError, unary as plainUnary } from '#protocol';
+import { toProtocolError } from './engine-errors.js';
+
+/** Told about every failed call, for logs. */
+export type FailureListener = (method: string, error: unknown) => void;
+
+export function unary<Request, Response>(handler: (request: Request) => Promise<Response>): handleUnaryCall<Request, Response> {
+  return plainUnary(async (request: Request) => {
+    try {
+      return await handler(request);
+    } catch (error) {
+      throw toProtocolError(error);
+    }
+  });
+}
+
+export function serverStreaming<Request, Response>(
+  handler: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
+): handleServerStreamingCall<Request, Response> {
+  return plainServerStreaming((request: Request, signal) => mapped(handler(request, signal)));
+}
+
+export function clientStreaming<Request, Response>(
+  handler: (requests: AsyncIterable<Request>) => Promise<Response>, onFailure: FailureListener,
+): handleClientStreamingCall<Request, Response> {
+  return (call: ServerReadableStream<Request, Response>, callback: sendUnaryData<Response>) => {
+    handler(messagesOf(call)).then((response) => callback(null, response), (error: unknown) => {
+      onFailure(call.getPath(), error);
+      callback(toServiceError(toProtocolError(error)));
+    });
+  };
+}
+
+export function bidirectional<Request, Response>(
+  handler: (requests: AsyncIterable<Request>, signal: AbortSignal) => AsyncIterable<Response>, onFailure: FailureListener,
+): handleBidiStreamingCall<Request, Response> {
+  return (call: ServerDuplexStream<Request, Response>) => {
+    const abort = new AbortController();
+    call.on('cancelled', () => abort.abort());
+    const work = async (): Promise<void> => {
+      // Messages are few and small: no need to wait for the client to read them.
+      for await (const message of handler(messagesOf(call), abort.signal)) if (!abort.signal.aborted) call.write(message);
+      call.end();
+    };
+    work().catch((error: unknown) => {
+      if (abort.signal.aborted) return;
+      onFailure(call.getPath(), error);
+      call.emit('error', toServiceError(toProtocolError(error)));
+    });
+  };
+}
+
+/** A client that goes away in the middle ends the loop with an error. Leaving the loop early leaves the call alive, so that it can still be answered. */
+async function* messagesOf<Request>(call: ServerReadableStream<Request, unknown> | ServerDuplexStream<Request, unknown>): AsyncGenerator<Request> {
+  yield* call.iterator({ destroyOnReturn: false }) as AsyncIterable<Request>;
+}
+
+async function* mapped<Response>(messages: AsyncIterable<Response>): AsyncGenerator<Response> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw toProtocolError(error);
+  }
+}

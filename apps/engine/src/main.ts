@@ -1,0 +1,76 @@
+// The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
+import { readFileSync } from 'node:fs';
+import { pino } from 'pino';
+import { onHandlerError, toEspalierError } from '#protocol';
+import { describeEngine } from '#native-engine';
+import { parseArguments, UsageError, type EngineArguments } from './arguments.js';
+import { EngineServer } from './engine-server.js';
+import { toProtocolError } from './engine-errors.js';
+import { engineService } from './engine-service.js';
+import { Scratch } from './scratch.js';
+import { SessionHolder } from './session-holder.js';
+
+const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
+
+const log = pino({ base: { process: 'engine', pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
+
+async function main(): Promise<void> {
+  const args = parsedArguments();
+  const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const engine = describeEngine();
+  const holder = new SessionHolder();
+  const scratch = new Scratch(args.scratch);
+  const onFailure = (method: string, error: unknown): void => {
+    const { code, field, message, stack } = toEspalierError(toProtocolError(error));
+    log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
+  };
+  onHandlerError(onFailure);
+  const server = new EngineServer(engineService({ holder, scratch, version, threads: args.threads, onFailure }));
+  endOn(args, async () => {
+    await server.stop(() => holder.shutDown());
+    scratch.clear();
+  });
+  const address = await server.listen(args.listen);
+  log.info({ address, version, build: engine.build, device: engine.device, instructionSet: engine.instructionSet, threads: args.threads || engine.threads }, 'listening');
+}
+
+function parsedArguments(): EngineArguments {
+  try {
+    return parseArguments(process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(error.exitCode);
+  }
+}
+
+/** Ends the process once, on a signal or when the parent is gone. */
+function endOn({ exitWithStdin }: EngineArguments, stop: () => Promise<void>): void {
+  let ending = false;
+  const end = (reason: string): void => {
+    if (ending) return;
+    ending = true;
+    log.info({ reason }, 'ending');
+    // exit() would wait for the step that hangs
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), END_MS).unref();
+    stop().then(() => process.exit(0), (error: unknown) => {
+      log.error({ err: error }, 'the end went wrong');
+      process.exit(1);
+    });
+  };
+  process.on('SIGTERM', () => end('SIGTERM'));
+  process.on('SIGINT', () => end('SIGINT'));
+  if (!exitWithStdin) return;
+  process.stdin.on('end', () => end('standard input closed')).on('error', () => end('standard input failed'));
+  process.stdin.resume();
+}
+
+process.on('uncaughtException', (error) => {
+  log.fatal({ err: error }, 'uncaught');
+  process.exit(1);
+});
+
+await main().catch((error: unknown) => {
+  log.fatal({ err: error }, `the engine could not start: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+});

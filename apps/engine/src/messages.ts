@@ -1,0 +1,103 @@
+// Messages of espalier.engine.v1 to the engine's options, and its results to messages.
+import { engineV1, invalidField } from '#protocol';
+import type {
+  ComputeDtype, ExportedModel, ExportOptions, LayerWidth, MemoryPlan, ModelDescription, Projection, SegmentOptions, SegmentResult,
+  SessionOptions, StateSummary, StepReport,
+} from '#native-engine';
+import { exactNumber } from './engine-errors.js';
+
+const widthsOf = (layers: readonly LayerWidth[]): engineV1.LayerWidth[] =>
+  layers.map((layer) => ({ heads: BigInt(layer.heads), kvHeads: BigInt(layer.kvHeads), intermediate: BigInt(layer.intermediate) }));
+
+export function computeDtypeOf(value: engineV1.ComputeDtype, unspecified: ComputeDtype): ComputeDtype {
+  switch (value) {
+    case engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED: return unspecified;
+    case engineV1.ComputeDtype.COMPUTE_DTYPE_F32: return 'f32';
+    case engineV1.ComputeDtype.COMPUTE_DTYPE_BF16: return 'bf16';
+    case engineV1.ComputeDtype.UNRECOGNIZED: throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', 'must be F32 or BF16');
+  }
+}
+
+export function sessionOptions(options: engineV1.SessionOptions | undefined, engineThreads: number): SessionOptions {
+  if (options === undefined) throw invalidField('FIELD_REQUIRED', 'options', 'is missing');
+  if (options.modelPath === '') throw invalidField('FIELD_REQUIRED', 'options.model_path', 'is empty: a model folder is required');
+  return {
+    modelFolder: options.modelPath, weightsDigest: options.weightsDigest || undefined, computeDtype: computeDtypeOf(options.computeDtype, 'bf16'),
+    batchSize: options.batchSize, sequenceLength: options.sequenceLength, threads: options.threads || engineThreads,
+    exactSparse: !options.dense, checkpointActivations: options.checkpointActivations,
+    memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),
+    lora: options.lora === undefined ? {} : { ...options.lora, targets: options.lora.targets as Projection[] },
+  };
+}
+
+export function segmentOptions(request: engineV1.TrainSegmentRequest): SegmentOptions {
+  if (request.losses === undefined) throw invalidField('FIELD_REQUIRED', 'losses', 'is missing');
+  const { layerWeight, klWeight, lmWeight, temperature } = request.losses;
+  const teacher = request.teacher?.$case === 'teacherDigest' ? request.teacher.value : undefined;
+  if (teacher !== undefined && !/^[0-9a-f]{64}$/.test(teacher)) throw invalidField('FIELD_OUT_OF_RANGE', 'teacher_digest', 'must be 64 hexadecimal digits');
+  return {
+    firstStep: exactNumber(request.firstStep, 'first_step'), seed: request.seed,
+    losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
+    maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
+    trainMasks: !request.freezeMasks, loraLearningRate: request.loraLearningRate, scheduledSparsity: request.scheduledSparsity,
+    stopAtExpectedSparsity: request.stopAtExpectedSparsity, teacherDigest: teacher,
+  };
+}
+
+export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {
+  switch (form) {
+    case engineV1.ExportForm.EXPORT_FORM_MASKED: return 'masked';
+    case engineV1.ExportForm.EXPORT_FORM_COMPACTED: return 'compacted';
+    case engineV1.ExportForm.EXPORT_FORM_UNSPECIFIED:
+    case engineV1.ExportForm.UNRECOGNIZED: throw invalidField('FIELD_UNKNOWN_VALUE', 'form', 'must be MASKED or COMPACTED');
+  }
+}
+
+export function exportDtype(dtype: string): ExportOptions['dtype'] {
+  if (dtype === '') return 'source';
+  if (dtype === 'f32' || dtype === 'bf16' || dtype === 'f16') return dtype;
+  throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, or nothing for that of the source`);
+}
+
+export function modelMessage(model: ModelDescription): engineV1.ModelDescription {
+  return {
+    architecture: model.architecture, hiddenSize: BigInt(model.hiddenSize), layerCount: BigInt(model.layerCount), headCount: BigInt(model.headCount),
+    kvHeadCount: BigInt(model.kvHeadCount), headDim: BigInt(model.headDim), intermediateSize: BigInt(model.intermediateSize),
+    vocabSize: BigInt(model.vocabSize), maxPositions: BigInt(model.maxPositions), parameterCount: BigInt(model.parameterCount),
+    prunableParameterCount: BigInt(model.prunableParameterCount), weightBytes: BigInt(model.weightBytes), weightsDigest: model.weightsDigest,
+    tiedEmbeddings: model.tiedEmbeddings, dtype: model.dtype, layers: widthsOf(model.layers), bosTokenId: BigInt(model.bosTokenId),
+  };
+}
+
+export function memoryMessage(plan: MemoryPlan): engineV1.PlanMemoryResponse {
+  return {
+    weightsBytes: BigInt(plan.weightsBytes), loraBytes: BigInt(plan.loraBytes), optimizerBytes: BigInt(plan.optimizerBytes),
+    activationsBytes: BigInt(plan.activationsBytes), teachersBytes: BigInt(plan.teachersBytes), scratchBytes: BigInt(plan.scratchBytes),
+    totalBytes: BigInt(plan.totalBytes), availableBytes: BigInt(plan.availableBytes),
+  };
+}
+
+export function stateMessage(state: StateSummary): engineV1.StateSummary {
+  return {
+    step: BigInt(state.step), digest: state.digest, expectedSparsity: state.expectedSparsity, hardSparsity: state.hardSparsity,
+    open: widthsOf(state.open.map((layer) => ({ ...layer, kvHeads: 0 }))), hiddenOpen: BigInt(state.hiddenOpen), masksDigest: state.masksDigest,
+  };
+}
+
+export function stepMessage(report: StepReport): engineV1.StepReport {
+  return {
+    ...report, step: BigInt(report.step), openHeads: BigInt(report.openHeads), openUnits: BigInt(report.openUnits), openHidden: BigInt(report.openHidden),
+    layerLoss: report.layerLoss ?? undefined, klLoss: report.klLoss ?? undefined, lmLoss: report.lmLoss ?? undefined,
+  };
+}
+
+export function outcomeMessage(result: SegmentResult, stateBytes: number): engineV1.SegmentOutcome {
+  return { state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), stopped: result.stopped, stateBytes: BigInt(stateBytes), seconds: result.seconds };
+}
+
+export function exportedMessage(exported: ExportedModel): engineV1.ExportedModel {
+  return {
+    parameterCount: BigInt(exported.parameterCount), totalBytes: BigInt(exported.totalBytes), layers: widthsOf(exported.layers),
+    hiddenSize: BigInt(exported.hiddenSize),
+  };
+}

@@ -1,0 +1,41 @@
+// A folder for exports on their way to the client. It carries the process's id, so that the remains of a killed engine are
+// found and cleared by the next one.
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const PREFIX = 'espalier-engine-';
+
+export class Scratch {
+  private readonly root: string;
+  private folder: string | undefined;
+
+  constructor(root: string | undefined) {
+    this.root = root ?? tmpdir();
+    mkdirSync(this.root, { recursive: true });
+    for (const name of readdirSync(this.root)) {
+      const pid = Number(/^espalier-engine-(\d+)-/.exec(name)?.[1] ?? 0);
+      if (pid > 0 && !isAlive(pid)) rmSync(join(this.root, name), { recursive: true, force: true });
+    }
+  }
+
+  /** A path that does not exist yet, in a folder of ours. */
+  newPath(): string {
+    this.folder ??= mkdtempSync(join(this.root, `${PREFIX}${process.pid}-`));
+    return join(mkdtempSync(join(this.folder, 'export-')), 'model');
+  }
+
+  clear(): void {
+    if (this.folder !== undefined) rmSync(this.folder, { recursive: true, force: true });
+    this.folder = undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // alive, but another user's
+  }
+}

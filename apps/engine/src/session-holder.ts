@@ -1,0 +1,84 @@
+// The one session of this engine, and the rule that one piece of heavy work runs at a time.
+import { randomUUID } from 'node:crypto';
+import { EspalierError } from '#protocol';
+import { Session, type SessionOptions } from '#native-engine';
+
+export interface OpenSession {
+  readonly id: string;
+  readonly owner: string;
+  readonly session: Session;
+}
+
+export class SessionHolder {
+  private current: OpenSession | undefined;
+  private work: { name: string; abort: AbortController; done: Promise<unknown> } | undefined;
+  private shuttingDown = false;
+
+  get sessionId(): string {
+    return this.current?.id ?? '';
+  }
+
+  /** @throws EspalierError SESSION_NOT_FOUND */
+  require(sessionId: string): OpenSession {
+    if (this.current === undefined || this.current.id !== sessionId) {
+      const have = this.current === undefined ? 'no session is open' : 'another session is open';
+      throw new EspalierError('SESSION_NOT_FOUND', `session_id "${sessionId}" is not open: ${have}`, {
+        violations: [{ field: 'session_id', description: `is not open: ${have}`, code: 'SESSION_NOT_FOUND' }],
+      });
+    }
+    return this.current;
+  }
+
+  /** Opens a session; with `replace`, in the place of one that is open, whose work is stopped at its next step. */
+  async open(options: SessionOptions, owner: string, replace: boolean): Promise<OpenSession> {
+    if (this.current !== undefined && !replace) {
+      throw new EspalierError('SESSION_ALREADY_OPEN', `a session of "${this.current.owner}" is open; set replace to end it`);
+    }
+    if (replace) await this.stopWork();
+    return this.exclusive('OpenSession', async () => {
+      const before = this.current;
+      this.current = undefined;
+      await before?.session.close(); // first, so that two models are never in memory at once
+      const session = await Session.open(options);
+      this.current = { id: randomUUID(), owner, session };
+      return this.current;
+    });
+  }
+
+  async close(sessionId: string): Promise<void> {
+    const { session } = this.require(sessionId);
+    this.current = undefined;
+    await session.close();
+  }
+
+  /** Runs heavy work alone. The signal given to it aborts when the work is told to stop. */
+  async exclusive<T>(name: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    if (this.shuttingDown) throw new EspalierError('SHUTTING_DOWN', 'the engine is shutting down');
+    if (this.work !== undefined) throw new EspalierError('ENGINE_BUSY', `the engine is busy with ${this.work.name}`);
+    const abort = new AbortController();
+    const done = run(abort.signal);
+    this.work = { name, abort, done };
+    try {
+      return await done;
+    } finally {
+      this.work = undefined;
+    }
+  }
+
+  /** Tells the work under way (only that of this name, if one is given) to end at its next step; resolves when it has. */
+  async stopWork(name?: string): Promise<void> {
+    const { work } = this;
+    if (work === undefined || (name !== undefined && work.name !== name)) return;
+    work.abort.abort();
+    await work.done.catch(() => undefined);
+  }
+
+  /** For the end of the process: no more work; that under way ends at its next step; memory is let go. */
+  async shutDown(): Promise<void> {
+    this.shuttingDown = true;
+    await this.stopWork();
+    const { current } = this;
+    this.current = undefined;
+    await current?.session.close();
+  }
+}
