@@ -72,8 +72,10 @@ function generateProtocol() {
 }
 
 function buildNative() {
-  run('node_modules/.bin/cmake-js', ['compile', '-d', 'native-engine', '-G', 'Unix Makefiles', '--CDESPALIER_NODE_ADDON=ON',
-    `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`, '--parallel', String(availableParallelism())]);
+  // `compile` would keep the options of an earlier build, and start all over on any error of the compiler.
+  const options = ['-d', 'native-engine', '-G', 'Unix Makefiles', '--CDESPALIER_NODE_ADDON=ON', `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`];
+  run('node_modules/.bin/cmake-js', ['configure', ...options]);
+  run('node_modules/.bin/cmake-js', ['build', ...options, '--parallel', String(availableParallelism())]);
 }
 
 function compileTypeScript() {
