@@ -113,3 +113,9 @@ export function schemaProblem(schema: z.ZodType, value: unknown): string | null 
   if (result.success) return null;
   return result.error.issues.slice(0, 3).map((issue) => `${issue.path.join('.') || 'event'}: ${issue.message}`).join('; ');
 }
+
+/** Whether an event has all the fields that its type must have; further ones don't matter here. */
+export function hasItsFields(type: KnownType, fields: Record<string, unknown>): boolean {
+  const result = eventSchemas[type].safeParse(fields);
+  return result.success || result.error.issues.every(({ code }) => code === 'unrecognized_keys');
+}

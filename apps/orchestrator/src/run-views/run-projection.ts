@@ -1,5 +1,6 @@
 // Stored events to rows. A batch is applied in one transaction together with the position, so the file always shows the
 // state after some whole number of events, whatever kills the process.
+import { hasItsFields } from '#audit';
 import type { Position, StoredEvent } from '#event-store';
 import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
@@ -139,10 +140,16 @@ export class RunProjection {
   }
 }
 
-/** Bytes that are no event at all are shown like an unknown one. */
+/**
+ * Bytes that are no event at all, and events without the fields of their type, count as unknown: what is folded can be
+ * relied on, and one damaged event can't keep a list of runs from being shown.
+ */
 function readable(stored: StoredEvent): RecordedEvent {
   try {
-    return decodeStored(stored);
+    const event = decodeStored(stored);
+    const { type, at, v, chain, data } = event;
+    if (type === 'Unknown' || hasItsFields(type, { ...data, at, v, chain })) return event;
+    return { type: 'Unknown', storedType: stored.type, at, v, chain, data: {} };
   } catch {
     return { type: 'Unknown', storedType: stored.type, at: '', v: 0, chain: '', data: {} };
   }

@@ -58,10 +58,11 @@ test('a whole history passes every check', async () => {
   expect(verdicts.at(-1)).toMatchObject({ doneShare: 1, summary: { ok: true, events: BigInt(events.length), artifacts: 4n, problems: [] } });
 });
 
-test('every flipped byte of every event, metrics included, is found and named', async () => {
+// Every nineteenth byte; all of them with ESPALIER_EXHAUSTIVE=1.
+test('a flipped byte of any event, metrics included, is found and named', async () => {
   for (const [index, event] of events.entries()) {
     const where = event.stream === `pruningRun-${RUN}` ? `run ${RUN} revision ${event.revision}` : `metrics of run ${RUN} revision ${event.revision}`;
-    const step = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 5 : 1;
+    const step = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 19 : 1;
     for (let at = index % step; at < event.data.byteLength; at += step) {
       const data = Buffer.from(event.data);
       data[at]! ^= 1;

@@ -55,12 +55,10 @@ async function readHistory(store: EventStore, runId: string, planner: ReplayPlan
   const checker = new HistoryChecker(runId);
   for await (const stored of store.read(runStream(runId))) {
     signal.throwIfAborted();
+    const problems = checker.problems.length;
     checker.push(stored);
-    try {
-      planner?.push(decodeStored(stored), Number(stored.revision));
-    } catch {
-      // Reported by the checker; the plan goes on without it.
-    }
+    // An event with a problem is reported, and takes no part in what follows.
+    if (checker.problems.length === problems) planner?.push(decodeStored(stored), Number(stored.revision));
   }
   return checker;
 }

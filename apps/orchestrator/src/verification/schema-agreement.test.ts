@@ -1,0 +1,31 @@
+// The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
+import { eventSchemas, isKnownType, type CheckedEvent, type KnownType } from '#audit';
+import { isKnownType as isWritten } from '../pruning-run/event-versions.js';
+import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/pruning-run.events.js';
+import { fact, launched, model } from '../pruning-run/testing.js';
+
+type Envelope = { v: 1; at: string; chain: string };
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
+/** A subject like export:<digest> is checked by its pattern; its type there is string. */
+type Written<T extends PruningRunEventType> = T extends 'EvaluationRecorded'
+  ? Omit<PruningRunEventData<'EvaluationRecorded'>, 'subject'> & { subject: string } : PruningRunEventData<T>;
+type Agreement = { [T in PruningRunEventType]: Same<CheckedEvent<T>, Written<T> & Envelope> };
+type Disagreeing = { [T in PruningRunEventType]: Agreement[T] extends true ? never : T }[PruningRunEventType];
+const agreed: [Disagreeing] extends [never] ? true : Disagreeing = true;
+const sameNames: Same<KnownType, PruningRunEventType> = true;
+
+test('the same event types on both sides', () => {
+  expect(agreed).toBe(true);
+  expect(sameNames).toBe(true);
+  expect(Object.keys(eventSchemas).every(isWritten)).toBe(true);
+  expect(isKnownType('RunLaunched') && !isKnownType('toString')).toBe(true);
+});
+
+test('a fact as written fits, one with a field too many or too few does not', () => {
+  const envelope = { v: 1, at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64) };
+  const { data } = launched();
+  expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope }).success).toBe(true);
+  expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, more: 1 }).success).toBe(false);
+  expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, model: { ...model, path: undefined } }).success).toBe(false);
+  expect(eventSchemas.RunPaused.safeParse({ ...fact('RunPaused', { step: 1, by: 'request' }).data, ...envelope, by: 'nobody' }).success).toBe(false);
+});
