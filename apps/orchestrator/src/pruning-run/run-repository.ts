@@ -56,23 +56,48 @@ export class RunRepository {
   async change(runId: string, change: RunChange, options: ChangeOptions = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     const key = options.key ?? randomUUID();
     return this.inTurn(runId, async () => {
+      // What this process wrote last is nearly always the truth; the expected revision finds out when it is not.
+      let state = this.cache.get(runId) ?? null;
+      let fresh = state === null;
+      if (fresh) state = await patiently(() => this.find(runId), options);
       for (let conflict = 0; conflict < CONFLICTS_MAX; conflict += 1) {
-        const state = await patiently(() => this.find(runId), options);
-        const facts = decide(state, change, new Date().toISOString());
-        if (facts.length === 0) return { run: state!, facts };
-        const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index, fact) => eventId(runId, key, index, fact.type));
-        try {
-          await patiently(() => this.append(runId, stored, state), options);
-        } catch (error) {
-          if (error instanceof WrongExpectedRevisionError) continue;
-          throw error;
+        const decided = this.tryDecide(state, change);
+        if (Array.isArray(decided) && decided.length > 0) {
+          const run = await this.tryAppend(runId, state, decided, key, options);
+          if (run !== null) return { run, facts: decided };
+        } else if (fresh) {
+          if (decided instanceof Error) throw decided;
+          return { run: state!, facts: [] };
         }
-        const run = events.reduce<PruningRunState | null>(evolve, state)!;
-        this.remember(run);
-        return { run, facts };
+        state = await patiently(() => this.find(runId), options);
+        fresh = true;
       }
       throw new EspalierError('CONFLICTING_CHANGES', `run ${runId} is being changed by others at the same time: try again`);
     });
+  }
+
+  private tryDecide(state: PruningRunState | null, change: RunChange): NewFact[] | Error {
+    try {
+      return decide(state, change, new Date().toISOString());
+    } catch (error) {
+      return error as Error;
+    }
+  }
+
+  /** null: another writer was quicker. */
+  private async tryAppend(
+    runId: string, state: PruningRunState | null, facts: NewFact[], key: string, options: ChangeOptions,
+  ): Promise<PruningRunState | null> {
+    const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index, fact) => eventId(runId, key, index, fact.type));
+    try {
+      await patiently(() => this.append(runId, stored, state), options);
+    } catch (error) {
+      if (error instanceof WrongExpectedRevisionError) return null;
+      throw error;
+    }
+    const run = events.reduce<PruningRunState | null>(evolve, state)!;
+    this.remember(run);
+    return run;
   }
 
   private append(runId: string, events: NewEvent[], state: PruningRunState | null): Promise<unknown> {

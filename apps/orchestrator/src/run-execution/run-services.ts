@@ -12,6 +12,7 @@ import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { EngineJobs } from './engine-jobs.js';
 import { evaluate, type Subject } from './evaluations.js';
 import { exportModel } from './exports.js';
+import { RunFeed } from './run-feed.js';
 import { StateKeeper } from './state-keeper.js';
 
 export type Progress<T> = { doneShare: number } | { waitingFor: string } | { result: T };
@@ -24,6 +25,7 @@ export class RunServices {
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
@@ -63,6 +65,7 @@ export class RunServices {
       const wanted = { run, state, teacherMark, form, dtype: request.dtype, threads: this.config.threads } as const;
       const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, both);
       const after = (await this.runs.change(runId, exported)).run;
+      await this.feed.seen(runId, after.revision); // what is recorded needs no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;
     });
   }

@@ -1,0 +1,95 @@
+// Death at chosen moments; the long random test is chaos/. Takes about half a minute: each case trains a small run.
+import { readdirSync, truncateSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { v1 } from '#protocol';
+import { TestServer } from './harness/server.js';
+import { recordProblems } from './harness/record-checks.js';
+
+describe('a run that is disturbed', () => {
+  let undisturbed = '';
+  const server = TestServer.inNewFolder();
+
+  beforeAll(async () => {
+    await server.start();
+    undisturbed = (await server.completed((await server.launch({})).runId)).stateDigest;
+  }, 120_000);
+  afterAll(() => server.dispose());
+
+  /** Launches, waits for some recorded steps, disturbs, and expects the end that an undisturbed run has. */
+  async function survives(disturb: (runId: string) => Promise<void>): Promise<v1.Run> {
+    const { runId } = await server.launch({});
+    await server.until(runId, (run) => run.step >= 20n);
+    const seen = await server.events(runId);
+    await disturb(runId);
+    const run = await server.completed(runId);
+    expect(run.stateDigest).toBe(undisturbed);
+    expect(recordProblems(await server.events(runId), seen)).toEqual([]);
+    return run;
+  }
+
+  it('survives the death of its engine, shown as recovering within seconds', async () => {
+    const run = await survives(async (runId) => {
+      server.signal('engine', 'SIGKILL');
+      await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_RECOVERING || one.restarts > 0, 5_000);
+    });
+    expect(run.restarts).toBeGreaterThan(0);
+  }, 60_000);
+
+  it('survives the death of the orchestrator, and its children die with it', async () => {
+    await survives(async () => {
+      await server.kill();
+      expect(await server.orphansGone()).toBe(true);
+      await server.start();
+    });
+  }, 60_000);
+
+  it('survives the death of all processes at once', async () => {
+    await survives(async () => {
+      await server.kill('engine', 'store');
+      await server.start();
+    });
+  }, 60_000);
+
+  it('survives the death of the event store', async () => {
+    await survives(async () => {
+      server.signal('store', 'SIGKILL');
+      await sleep(1_500);
+    });
+  }, 60_000);
+
+  it('survives an engine that hangs', async () => {
+    const run = await survives(async () => {
+      server.signal('engine', 'SIGSTOP');
+      await sleep(100);
+    });
+    expect(run.restarts).toBeGreaterThan(0);
+  }, 90_000);
+
+  it('survives a stop in good order, and goes on by itself', async () => {
+    const run = await survives(async () => {
+      expect(await server.stop()).toBe(0);
+      await server.start();
+    });
+    expect(run.restarts).toBe(0);
+  }, 60_000);
+
+  it('survives a torn last state', async () => {
+    const run = await survives(async (runId) => {
+      await server.kill();
+      const folder = `${server.dataFolder}/artifacts/objects`;
+      await server.orphansGone();
+      await server.start();
+      const { stateDigest } = await server.run(runId);
+      await server.kill();
+      const path = `${folder}/${stateDigest.slice(0, 2)}/${stateDigest}`;
+      if (readdirSync(`${folder}/${stateDigest.slice(0, 2)}`).includes(stateDigest)) truncateSync(path, 1000);
+      await server.start();
+    });
+    expect(run.status).toBe(v1.RunStatus.RUN_STATUS_COMPLETED);
+  }, 90_000);
+
+  it('refuses a second orchestrator on the same data folder', async () => {
+    const second = new TestServer(server.dataFolder);
+    await expect(second.start()).rejects.toThrow(/another orchestrator works with/);
+  }, 30_000);
+});

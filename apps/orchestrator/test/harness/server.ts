@@ -1,0 +1,220 @@
+// The real processes under test: an orchestrator with its engine and event store as children, killed and started at will.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { ChannelCredentials, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { EspalierError, fromServiceError, v1 } from '#protocol';
+
+const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
+const MAIN = join(ROOT, 'dist/apps/orchestrator/src/main.js');
+export const TINY_MODEL = join(ROOT, 'testdata/models/gqa-random-tiny');
+export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
+/** The first documents of the bundled validation set: enough for a small run, quick to evaluate. */
+export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
+const START_TIMEOUT_MS = 60_000;
+
+export type Part = 'engine' | 'store' | 'orchestrator';
+
+export class TestServer {
+  private child: ChildProcess | null = null;
+  private client: v1.RunServiceClient | null = null;
+  private historyClient: v1.HistoryServiceClient | null = null;
+  private address = '';
+  /** What is killed with an orchestrator and must be gone before the next one starts. */
+  private orphans: number[] = [];
+
+  constructor(readonly dataFolder: string, private readonly env: Record<string, string> = {}) {}
+
+  static inNewFolder(env: Record<string, string> = {}): TestServer {
+    return new TestServer(mkdtempSync(join(tmpdir(), 'espalier-test-')), env);
+  }
+
+  async start(): Promise<void> {
+    const log = openSync(join(this.dataFolder, 'server.log'), 'a');
+    const child = spawn(process.execPath, [MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', '1'], {
+      stdio: ['ignore', 'pipe', log], env: { ...process.env, ...this.env },
+    });
+    closeSync(log);
+    this.child = child;
+    const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+    const lines = createInterface({ input: child.stdout! });
+    const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), once(child, 'exit').then(() => null)]);
+    clearTimeout(timer);
+    if (line === null) throw new Error(`the orchestrator ended while starting:\n${this.logTail()}`);
+    this.address = (JSON.parse(line) as { listen: string }).listen;
+    this.client = new v1.RunServiceClient(this.address, ChannelCredentials.createInsecure());
+    this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure());
+  }
+
+  get pid(): number {
+    return this.child!.pid!;
+  }
+
+  /** The process of a part, if there is one at the moment. */
+  pidOf(part: Part): number | null {
+    if (part === 'orchestrator') return this.child?.exitCode === null && this.child.signalCode === null ? this.pid : null;
+    const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
+    return childrenOf(this.pid).find(({ command }) => command.includes(program))?.pid ?? null;
+  }
+
+  signal(part: Part, name: NodeJS.Signals): boolean {
+    const pid = this.pidOf(part);
+    if (pid === null) return false;
+    try {
+      process.kill(pid, name);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Kills the orchestrator, with what dies with it. */
+  async kill(...others: Part[]): Promise<void> {
+    if (this.child === null) return;
+    this.orphans = childrenOf(this.pid).map(({ pid }) => pid);
+    for (const part of others) this.signal(part, 'SIGKILL');
+    const gone = this.child.exitCode === null && this.child.signalCode === null ? once(this.child, 'exit') : Promise.resolve();
+    this.child.kill('SIGKILL');
+    await gone;
+    this.closeClients();
+  }
+
+  async stop(): Promise<number | null> {
+    const { child } = this;
+    if (child === null) return null;
+    const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : Promise.resolve();
+    child.kill('SIGTERM');
+    await Promise.race([gone, sleep(30_000).then(() => child.kill('SIGKILL'))]);
+    await gone;
+    this.closeClients();
+    return child.exitCode;
+  }
+
+  /** Children of a killed orchestrator end by themselves: this says whether they did. */
+  async orphansGone(withinMs = 10_000): Promise<boolean> {
+    for (const until = Date.now() + withinMs; Date.now() < until; await sleep(50)) {
+      if (this.orphans.every((pid) => !isAlive(pid))) return true;
+    }
+    return false;
+  }
+
+  async dispose(): Promise<void> {
+    await this.kill();
+    rmSync(this.dataFolder, { recursive: true, force: true });
+  }
+
+  logTail(): string {
+    return readFileSync(join(this.dataFolder, 'server.log'), 'utf8').split('\n').slice(-30).join('\n');
+  }
+
+  private closeClients(): void {
+    this.client?.close();
+    this.historyClient?.close();
+  }
+
+  get runs(): v1.RunServiceClient {
+    return this.client!;
+  }
+
+  get history(): v1.HistoryServiceClient {
+    return this.historyClient!;
+  }
+
+  launch(settings: Partial<v1.RunSettings>, more: Partial<v1.LaunchRunRequest> = {}): Promise<v1.Run> {
+    const request = v1.LaunchRunRequest.fromPartial({
+      modelPath: TINY_MODEL, data: { trainPath: CORPUS, validationPath: CORPUS }, settings: { ...TINY_RUN, ...settings }, ...more,
+    });
+    return unary<v1.LaunchRunResponse>((done) => this.runs.launchRun(request, done)).then(({ run }) => run!);
+  }
+
+  run(runId: string): Promise<v1.Run> {
+    return unary<v1.GetRunResponse>((done) => this.runs.getRun({ runId }, done)).then(({ run }) => run!);
+  }
+
+  async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 60_000): Promise<v1.Run> {
+    let last: v1.Run | undefined;
+    for (const until = Date.now() + withinMs; Date.now() < until; await sleep(50)) {
+      last = await this.run(runId);
+      if (wanted(last)) return last;
+    }
+    throw new Error(`run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`);
+  }
+
+  completed(runId: string, withinMs?: number): Promise<v1.Run> {
+    return this.until(runId, (run) => {
+      if (run.status === v1.RunStatus.RUN_STATUS_FAILED) throw new Error(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
+      return run.status === v1.RunStatus.RUN_STATUS_COMPLETED;
+    }, withinMs);
+  }
+
+  async events(runId: string): Promise<v1.HistoryEvent[]> {
+    const events: v1.HistoryEvent[] = [];
+    for (let from: bigint | undefined = 0n; from !== undefined;) {
+      const request = v1.ReadHistoryRequest.fromPartial({ runId, fromRevision: from, pageSize: 1000 });
+      const page: v1.ReadHistoryResponse = await unary((done) => this.history.readHistory(request, done));
+      events.push(...page.events);
+      from = page.nextRevision;
+    }
+    return events;
+  }
+}
+
+/** Small enough for a second or two; every kind of boundary occurs. */
+export const TINY_RUN: Partial<v1.RunSettings> = {
+  targetSparsity: 0.2, totalSteps: 120, batchSize: 2, sequenceLength: 32, segmentSteps: 10, teacherGapMarks: 3, evaluationWindow: 64,
+};
+
+function smallCorpus(source: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'espalier-corpus-')), 'corpus.jsonl');
+  writeFileSync(path, readFileSync(source, 'utf8').split('\n').slice(0, 40).join('\n'));
+  process.once('exit', () => rmSync(dirname(path), { recursive: true, force: true }));
+  return path;
+}
+
+export async function unary<Response>(call: (done: (error: ServiceError | null, response: Response) => void) => unknown): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    call((error, response) => {
+      if (error) reject(fromServiceError(error));
+      else resolve(response);
+    });
+  });
+}
+
+export async function collect<Message>(call: ClientReadableStream<Message>): Promise<Message[]> {
+  const messages: Message[] = [];
+  try {
+    for await (const message of call as AsyncIterable<Message>) messages.push(message);
+  } catch (error) {
+    throw fromServiceError(error as ServiceError);
+  }
+  return messages;
+}
+
+export const codeOf = (error: unknown): string => (error instanceof EspalierError ? error.code : String(error));
+
+function childrenOf(parent: number): { pid: number; command: string }[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((name) => {
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      const [state, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      if (Number(ppid) !== parent || state === 'Z') return [];
+      return [{ pid: Number(name), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') }];
+    } catch {
+      return []; // gone meanwhile
+    }
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return !stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z');
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,153 @@
+// The real orchestrator, event store and engine on the tiny model: what a client can do with a run.
+import { v1 } from '#protocol';
+import { codeOf, collect, TestServer, TINY_RUN, unary } from './harness/server.js';
+import { comparable, recordProblems } from './harness/record-checks.js';
+
+const { RUN_STATUS_PAUSED, RUN_STATUS_COMPLETED, RUN_STATUS_CANCELLED } = v1.RunStatus;
+const LONG = { totalSteps: 5000, warmupSteps: 4000, segmentSteps: 20 };
+
+describe('a run', () => {
+  const server = TestServer.inNewFolder();
+  let done: v1.Run;
+
+  beforeAll(async () => {
+    await server.start();
+    const { runId } = await server.launch({}, { requestId: 'first', name: 'first' });
+    done = await server.completed(runId);
+  }, 120_000);
+  afterAll(() => server.dispose());
+
+  const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
+  const resume = (runId: string, from?: v1.ResumeRunRequest['from']) =>
+    unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from, acceptOtherNumerics: false }, cb));
+  const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
+  const fork = (request: Partial<v1.ForkRunRequest>) =>
+    unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));
+
+  it('trains to its end, is evaluated, and leaves a whole record', async () => {
+    expect(done).toMatchObject({ step: 120n, teacherCount: 19, status: RUN_STATUS_COMPLETED });
+    expect(done.expectedSparsity).toBeGreaterThan(0.15);
+    expect(done.evaluations.map((one) => one.subject)).toEqual(['intact', 'masked']);
+    const events = await server.events(done.runId);
+    expect(recordProblems(events)).toEqual([]);
+    expect(events[events.length - 1]!.type).toBe('RunCompleted');
+  });
+
+  it('is launched once for one request id, and refused for another request with it', async () => {
+    const again = await server.launch({}, { requestId: 'first', name: 'first' });
+    expect(again.runId).toBe(done.runId);
+    expect(await refused(server.launch({ totalSteps: 7 }, { requestId: 'first', name: 'first' }))).toBe('REQUEST_ID_REUSED');
+  });
+
+  it('gives the same state for the same settings, also when it is paused and resumed', async () => {
+    const { runId } = await server.launch({});
+    await server.until(runId, (run) => run.step > 20n);
+    await unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId }, cb));
+    await server.until(runId, (run) => run.status === RUN_STATUS_PAUSED);
+    await resume(runId);
+    expect((await server.completed(runId)).stateDigest).toBe(done.stateDigest);
+  }, 60_000);
+
+  it('is forked from a teacher and ends where its parent did; the parent is untouched', async () => {
+    const before = await server.events(done.runId);
+    const { run } = await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' });
+    expect((await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' })).alreadyLaunched).toBe(true);
+    const child = await server.completed(run!.runId);
+    expect(child.stateDigest).toBe(done.stateDigest);
+    expect(child.parentRunId).toBe(done.runId);
+    expect(await server.events(done.runId)).toEqual(before);
+  }, 60_000);
+
+  it('is rewound to a teacher and ends in the same state again', async () => {
+    const { runId } = await server.launch({});
+    await server.until(runId, (run) => run.teacherCount > 8);
+    await cancel(runId);
+    await resume(runId, { $case: 'teacherMark', value: 3 });
+    const again = await server.completed(runId);
+    expect(again).toMatchObject({ stateDigest: done.stateDigest, rewinds: 1 });
+    expect(recordProblems(await server.events(runId))).toEqual([]);
+  }, 60_000);
+
+  it('is forked with what a fork may change, and refused what it may not, by name', async () => {
+    const from = { $case: 'lastState', value: true } as const;
+    const overrides = v1.ForkOverrides.fromPartial({ totalSteps: 140, targetSparsity: 0.25, seed: 9n });
+    const child = await server.completed((await fork({ parentRunId: done.runId, from, overrides })).run!.runId);
+    expect(child.step).toBe(140n);
+    const settings = v1.RunSettings.fromPartial({ loraRank: 4, batchSize: 16 });
+    await expect(fork({ parentRunId: done.runId, from, settings })).rejects.toMatchObject({
+      violations: [{ field: 'settings.batch_size', code: 'FORK_FIELD_FIXED' }, { field: 'settings.lora_rank', code: 'FORK_FIELD_FIXED' }],
+    });
+    expect(await refused(fork({ parentRunId: done.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps left
+    expect(await refused(fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 99 } }))).toBe('TEACHER_NOT_FOUND');
+    expect(await refused(fork({ parentRunId: 'aaaaaaaaaaaa', from }))).toBe('RUN_NOT_FOUND');
+  }, 60_000);
+
+  it('is exported, evaluated, and the exports keep its perplexity, also while another run trains', async () => {
+    const { runId } = await server.launch(LONG);
+    await server.until(runId, (run) => run.step > 0n);
+    const masked = done.evaluations.find((one) => one.subject === 'masked')!;
+    for (const form of ['masked', 'compacted']) {
+      const messages = await collect(server.runs.exportRun({ runId: done.runId, teacherMark: undefined, form, dtype: 'f32' }));
+      const exported = messages[messages.length - 1]!.export!;
+      expect(exported.files).toEqual(expect.arrayContaining(['config.json', 'tokenizer.json']));
+      const request = v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: exported.digest });
+      const evaluated = await collect(server.runs.evaluateRun(request));
+      expect(evaluated[evaluated.length - 1]!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);
+    }
+    const teacher = await collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, teacherMark: 1 })));
+    expect(teacher.some((one) => one.waitingFor.includes(runId))).toBe(true);
+    await cancel(runId);
+    await server.until(runId, (run) => run.status === RUN_STATUS_CANCELLED);
+    expect(recordProblems(await server.events(runId))).toEqual([]);
+  }, 90_000);
+
+  it('throws away states that nothing needs', async () => {
+    const { readdirSync, readFileSync } = await import('node:fs');
+    const folder = `${server.dataFolder}/artifacts/objects`;
+    const stored = readdirSync(folder).flatMap((shard) => readdirSync(`${folder}/${shard}`).map((name) => `${folder}/${shard}/${name}`))
+      .filter((path) => readFileSync(path).subarray(0, 65_536).includes('lora_A'));
+    const recorded = new Set<string>();
+    const runs = await unary<v1.ListRunsResponse>((cb) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), cb));
+    for (const run of runs.runs) {
+      for (const event of await server.events(run.runId)) for (const [digest] of event.dataJson.matchAll(/(?<="stateDigest":")[0-9a-f]{64}/g)) recorded.add(digest);
+    }
+    expect(stored.length).toBeLessThan(recorded.size * 0.8);
+    const kept = stored.map((path) => path.slice(-64));
+    expect(kept.filter((digest) => !recorded.has(digest))).toEqual([]);
+    expect(kept).toContain(done.stateDigest);
+  });
+
+  it('names every bad field of a launch, and whatever is wrong with model and data', async () => {
+    await expect(server.launch({ targetSparsity: 0.99, batchSize: 0 }, { name: 'x'.repeat(201), modelPath: '' })).rejects.toMatchObject({
+      violations: expect.arrayContaining([expect.objectContaining({ field: 'model_path' }), expect.objectContaining({ field: 'name' })]) as unknown,
+    });
+    await expect(server.launch({ targetSparsity: 0.99, batchSize: 0 })).rejects.toMatchObject({
+      violations: [{ field: 'settings.target_sparsity' }, { field: 'settings.batch_size' }],
+    });
+    await expect(server.launch({ sequenceLength: 513 })).rejects.toMatchObject({ code: 'SEQUENCE_TOO_LONG', field: 'settings.sequence_length' });
+    const { mkdtempSync, writeFileSync } = await import('node:fs');
+    const empty = `${mkdtempSync(`${server.dataFolder}/data-`)}/empty.jsonl`;
+    writeFileSync(empty, '');
+    await expect(server.launch({}, { data: { trainPath: empty, validationPath: '' } })).rejects.toMatchObject({ code: 'DATA_EMPTY', field: 'data.train_path' });
+    await expect(server.launch({}, { modelPath: '/nowhere' })).rejects.toMatchObject({ field: 'model_path' });
+  });
+
+  it('is refused what its status does not allow', async () => {
+    expect(await refused(resume(done.runId))).toBe('RUN_FINISHED');
+    expect(await refused(cancel(done.runId))).toBe('RUN_FINISHED');
+    expect(await refused(server.run('zzzzzz'))).toBe('RUN_NOT_FOUND');
+  });
+
+  it('has views that equal a rebuild', async () => {
+    const before = comparable(await server.run(done.runId));
+    await collect(server.history.rebuildViews({}));
+    expect(comparable(await server.run(done.runId))).toEqual(before);
+  });
+
+  it('learns under each recipe', async () => {
+    for (const recipe of [v1.Recipe.RECIPE_DISTILL, v1.Recipe.RECIPE_LM]) {
+      const run = await server.completed((await server.launch({ ...TINY_RUN, totalSteps: 40, recipe })).runId);
+      expect(run.settings!.recipe).toBe(recipe);
+    }
+  }, 60_000);
+});
