@@ -146,6 +146,19 @@ describe('training', () => {
     expect(taught.state.digest).not.toBe(intact.state.digest);
     await session.importState(snapshot.bytes);
     expect((await session.train(segment(8, 6))).state.digest).toBe(intact.state.digest);
+
+    // The last two stay: an older one must be loaded again, also when it was the one in use.
+    const digests: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      await session.initialise(BigInt(100 + i));
+      const other = await session.exportState();
+      digests.push(other.digest);
+      await session.loadTeacher(other.digest, other.bytes);
+    }
+    await session.initialise(7n);
+    await expect(session.train(segment(0, 1, { teacherDigest: digests[0] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+    await session.train(segment(0, 1, { teacherDigest: digests[1] }));
+    await session.train(segment(1, 1, { teacherDigest: digests[2] }));
     await session.close();
   });
 

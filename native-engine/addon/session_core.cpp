@@ -101,14 +101,16 @@ StateSummary SessionCore::summary() const {
   return out;
 }
 
-bool SessionCore::has_teacher(const std::string& digest) const {
-  return digest == teacher_in_use_ ||
-         std::any_of(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
+bool SessionCore::find_teacher(const std::string& digest) {
+  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
+  if (at == teachers_.end()) return false;
+  teachers_.splice(teachers_.begin(), teachers_, at);
+  return true;
 }
 
 void SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
   const LoraSpec lora = trainer().state().lora();
-  if (has_teacher(digest)) return;
+  if (find_teacher(digest)) return;
   const std::string found = sha256_hex(bytes);
   if (found != digest) {
     throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
@@ -122,10 +124,8 @@ void SessionCore::use_teacher(const std::string& digest) {
   if (digest.empty()) {
     trainer().use_intact_teacher();
   } else {
-    const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
-    if (at == teachers_.end()) throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
-    teachers_.splice(teachers_.begin(), teachers_, at);
-    trainer().use_teacher(at->state);
+    if (!find_teacher(digest)) throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
+    trainer().use_teacher(teachers_.front().state);
   }
   teacher_in_use_ = digest;
 }

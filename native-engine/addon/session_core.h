@@ -62,7 +62,6 @@ class SessionCore {
 
   // `digest` must be that of the bytes.
   void load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
-  bool has_teacher(const std::string& digest) const;
 
   // `teacher_digest` empty: the intact model.
   SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest,
@@ -77,6 +76,7 @@ class SessionCore {
     TrainState state;
   };
   Trainer& trainer() const;
+  bool find_teacher(const std::string& digest);  // moves it to the front
   void use_teacher(const std::string& digest);
 
   std::string folder_;

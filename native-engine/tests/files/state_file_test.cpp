@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "masks_digest.h"
 #include "safetensors.h"
 #include "test_files.h"
 
@@ -130,6 +131,15 @@ TEST_F(StateFile, RefusesDamage) {
   expect_corrupt(poke("lora.alpha", &infinity, 8), "state:lora.alpha", "finite");
   const std::string model = test::read_file(test::tiny_model() + "/model.safetensors");
   expect_corrupt(model, "state:__metadata__.format", "some other safetensors file");
+}
+
+TEST_F(StateFile, MasksDigestIsThatOfItsDescription) {
+  const Masks masks{std::vector<float>(24, 1.0f), std::vector<float>(480, 0.25f), std::vector<float>(64, 0.0f)};
+  std::string text = "espalier.masks 1 3 8 160 64\n";
+  for (const auto* values : {&masks.head, &masks.intermediate, &masks.hidden}) {
+    text.append(reinterpret_cast<const char*>(values->data()), values->size() * 4);
+  }
+  EXPECT_EQ(masks_digest(config, masks), sha256_hex(bytes_of(text)));
 }
 
 // The same tensors in another spelling are another file with another digest: refused, so that digest and state stay one.
