@@ -4,24 +4,25 @@ import { open, rename, rm, mkdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CliError, ExitCode } from './cli-error.js';
 
-export async function writeFileWhole(path: string, chunks: AsyncIterable<Uint8Array>): Promise<number> {
+/** `finish` may work on the file before it gets its name. Gives the size. */
+export async function writeFileWhole(path: string, chunks: AsyncIterable<Uint8Array>, finish: (incoming: string) => Promise<void> = async () => undefined): Promise<number> {
   const target = resolve(path);
   const incoming = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.incoming`);
-  let bytes = 0;
   try {
     await mkdir(dirname(target), { recursive: true });
     const file = await open(incoming, 'wx');
     try {
       for await (const chunk of chunks) {
         for (let done = 0; done < chunk.byteLength;) done += (await file.write(chunk, done)).bytesWritten;
-        bytes += chunk.byteLength;
       }
       await file.sync();
     } finally {
       await file.close();
     }
+    await finish(incoming);
+    const { size } = await stat(incoming);
     await rename(incoming, target);
-    return bytes;
+    return size;
   } catch (error) {
     await rm(incoming, { force: true });
     throw fileError(error, target);

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { EXIT_CODES_HELP } from './cli-error.js';
+import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
 import { registerDiff } from './commands/diff.js';
 import { registerFork } from './commands/fork.js';
@@ -59,6 +60,7 @@ export function buildProgram(quietErrors = false): Command {
   program.commandsGroup('Record:');
   registerRecord(program);
   registerVerify(program);
+  registerAudit(program);
   registerStore(program);
   program.commandsGroup('To begin with:');
   registerQuickstart(program);

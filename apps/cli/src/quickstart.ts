@@ -13,6 +13,7 @@ import type { Context } from './context.js';
 import { downloadExport } from './download-export.js';
 import { fileError } from './files.js';
 import { evaluateRun, exportRun } from './operations.js';
+import { percent } from './output/format.js';
 import { followRun } from './progress/follow-run.js';
 import { RunRenderer } from './progress/run-renderer.js';
 import { ShareLine } from './progress/share-line.js';
@@ -70,7 +71,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
   const stack = await start(context, options);
   try {
     const launched = await launch(context.connection, options);
-    context.output.line(`pruning ${QUICKSTART_MODEL} to ${(launched.settings?.targetSparsity ?? 0) * 100}%: run ${context.output.style('bold', launched.runId)}, ${launched.settings?.totalSteps} steps`);
+    context.output.line(`pruning ${QUICKSTART_MODEL} to ${percent(launched.settings?.targetSparsity ?? 0)}: run ${context.output.style('bold', launched.runId)}, ${launched.settings?.totalSteps} steps`);
     await followToCompletion(context, launched.runId);
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);

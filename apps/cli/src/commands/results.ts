@@ -81,7 +81,7 @@ function registerExport(program: Command): void {
       });
       line.end();
       output.result({ ...exported, folder: written.folder, files: written.files }, () => {
-        output.line(`${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}, ${exported.dtype}, step ${exported.step}`);
+        output.line(`${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}${exported.dtype === '' ? '' : `, ${exported.dtype}`}, step ${exported.step}`);
         output.table(['FILE', 'SIZE', 'SHA-256'], written.files.map((file) => [file.name, bytes(file.bytes), file.digest]), [1]);
       });
     } finally {

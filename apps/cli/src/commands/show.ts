@@ -55,7 +55,7 @@ function enginePairs(run: v1.Run): [string, string | undefined][] {
   return [
     ['engine', run.engine],
     ['attempt', run.attempt > 1 || run.restarts > 0 ? `${run.attempt}, ${run.restarts} restarts` : undefined],
-    ['numerics', shortDigest(run.numericsFingerprint)],
+    ['numerics', run.numericsFingerprint],
     ['state', shortDigest(run.stateDigest)],
     ['launched', `${when(run.launchedAt)}${run.endedAt === undefined ? '' : `, ended ${when(run.endedAt)}`}`],
   ];
@@ -97,7 +97,7 @@ function printResults({ output }: Context, run: v1.Run): void {
   if (run.exports.length > 0) {
     output.line();
     output.table(['EXPORT', 'FORM', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'AT'], run.exports.map((one) => [
-      shortDigest(one.digest), one.form, one.dtype, count(one.parameterCount), bytes(one.bytes), String(one.step), when(one.exportedAt),
+      shortDigest(one.digest), one.form, one.dtype || 'as source', count(one.parameterCount), bytes(one.bytes), String(one.step), when(one.exportedAt),
     ]), [3, 4, 5]);
   }
 }

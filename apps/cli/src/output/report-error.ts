@@ -16,11 +16,14 @@ export function reportError(error: unknown, json: boolean, terminal: Terminal, s
     stderr.write(`${JSON.stringify({ error: { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null }, exit_code: exitCode })}\n`);
     return exitCode;
   }
-  stderr.write(`${styled(terminal, 'red', 'error')} ${known.code}: ${known.message}\n`);
-  for (const { field, description } of known.violations) {
-    // A single violation usually is the message already.
-    if (!known.message.includes(description)) stderr.write(`  ${field}: ${description}\n`);
-    else if (!known.message.includes(field)) stderr.write(`  field: ${field}\n`);
+  const heading = styled(terminal, 'red', 'error');
+  if (known.violations.length > 1) {
+    stderr.write(`${heading} ${known.code}: ${known.violations.length} fields are not valid\n`);
+    for (const { field, description } of known.violations) stderr.write(`  ${field}: ${description}\n`);
+  } else {
+    stderr.write(`${heading} ${known.code}: ${known.message}\n`);
+    const field = known.violations[0]?.field ?? '';
+    if (!known.message.includes(field)) stderr.write(`  field: ${field}\n`);
   }
   if (hint !== undefined) stderr.write(`  ${hint}\n`);
   if (known.code === 'INTERNAL' && process.env['ESPALIER_DEBUG'] && error instanceof Error) stderr.write(`${error.stack ?? ''}\n`);
