@@ -1,0 +1,95 @@
+// npm run chaos -- [--rounds N] [--seed N] [--factbook]
+//
+// Trains runs on the real processes and, at random moments, kills the engine, the orchestrator, the event store, all of
+// them, stops one and lets it go on, or tears a state. After each round: nothing seen is lost, changed or there twice, the
+// digest chain is whole. Of each run: the final state equals the undisturbed one's, and the views equal a rebuild.
+import { parseArgs } from 'node:util';
+import { v1 } from '#protocol';
+import { collect, FACTBOOK_MODEL, TestServer } from '../harness/server.js';
+import { comparable, recordProblems } from '../harness/record-checks.js';
+import { disturbances, type Disturbance } from './disturbances.js';
+import { Random } from './random.js';
+
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '100' }, seed: { type: 'string', default: String(Date.now() % 1e6) }, factbook: { type: 'boolean', default: false } },
+});
+const rounds = Number(values.rounds);
+const random = new Random(Number(values.seed));
+const problems: string[] = [];
+const counts = new Map<string, number>();
+const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED } = v1.RunStatus;
+
+const settings: Partial<v1.RunSettings> = values.factbook
+  ? { totalSteps: 200, warmupSteps: 100, batchSize: 4, sequenceLength: 64, segmentSteps: 20, evaluationWindow: 128, targetSparsity: 0.3 }
+  : { totalSteps: 400, warmupSteps: 200, targetSparsity: 0.3 };
+const model = values.factbook ? { modelPath: FACTBOOK_MODEL } : {};
+
+console.log(`chaos: ${rounds} rounds, seed ${values.seed}`);
+const server = TestServer.inNewFolder();
+await server.start();
+const expected = (await server.completed((await server.launch(settings, model)).runId, 300_000)).stateDigest;
+console.log(`undisturbed: ${expected}`);
+let done = 0;
+let runs = 0;
+while (done < rounds && problems.length === 0) await disturbOneRun();
+await server.dispose();
+const summary = [...counts].map(([name, count]) => `${name} ${count}`).join(', ');
+console.log(`${done} rounds over ${runs} runs (${summary}): ${problems.length} problems`);
+for (const problem of problems) console.error(`  ${problem}`);
+process.exit(problems.length === 0 ? 0 : 1);
+
+/** One run to its end, with as many rounds as fit in. */
+async function disturbOneRun(): Promise<void> {
+  const { runId } = await patient(() => server.launch(settings, model));
+  let seen: v1.HistoryEvent[] = [];
+  for (;;) {
+    const run = await patient(() => server.run(runId));
+    if (run.status === RUN_STATUS_COMPLETED) break;
+    if (run.status === RUN_STATUS_FAILED) return void problems.push(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
+    if (done < rounds) {
+      await random.pause(600);
+      await disturb(random.pick(disturbances), runId);
+      done += 1;
+    } else {
+      await random.pause(500);
+    }
+    const events = await patient(() => server.events(runId));
+    problems.push(...recordProblems(events, seen).map((problem) => `run ${runId}, round ${done}: ${problem}`));
+    if (problems.length > 0) return void console.error(server.logTail());
+    seen = events;
+  }
+  await checkEnd(runId);
+  runs += 1;
+}
+
+async function disturb(disturbance: Disturbance, runId: string): Promise<void> {
+  counts.set(disturbance.name, (counts.get(disturbance.name) ?? 0) + 1);
+  await disturbance.apply(server, random, runId);
+  if (server.pidOf('orchestrator') !== null) return;
+  if (!(await server.orphansGone())) problems.push(`after ${disturbance.name}: processes outlived the orchestrator`);
+  await server.start();
+}
+
+async function checkEnd(runId: string): Promise<void> {
+  const run = await patient(() => server.run(runId));
+  const { stateDigest, restarts, evaluations, teacherCount } = run;
+  if (stateDigest !== expected) problems.push(`run ${runId} ended in ${stateDigest}, undisturbed it is ${expected}`);
+  if (evaluations.length !== 2) problems.push(`run ${runId} has ${evaluations.length} evaluations`);
+  const shown = JSON.stringify(comparable(run));
+  await collect(server.history.rebuildViews({}));
+  const rebuilt = JSON.stringify(comparable(await server.run(runId)));
+  if (shown !== rebuilt) problems.push(`run ${runId}: the views differ from a rebuild\n    ${shown}\n    ${rebuilt}`);
+  console.log(`round ${done}: run ${runId} ended right (${teacherCount} teachers, ${restarts} restarts)`);
+}
+
+/** Calls fail while something is dead: that is no problem as long as they succeed in the end. */
+async function patient<T>(call: () => Promise<T>): Promise<T> {
+  for (const until = Date.now() + 60_000; ;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (Date.now() > until) throw error;
+      await random.pause(200);
+    }
+  }
+}
