@@ -5,8 +5,10 @@
 // -1 in a gather list stands for such padding. "Compute dtype" is f32 or bf16; accumulation is always f32. All pointers are
 // device pointers: plain vectors of the host go through stage() first. Equal inputs give equal bits, whatever ran before.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -145,21 +147,27 @@ struct TokenLoss {
   double* lm_rows = nullptr;         // [C] negative log-likelihood
 };
 
-// Gradients of A and B of y = W x + lora_scale * B (A x), where x and dy hold open columns only and the weight was gathered
-// with the scales given here. dA and dB have full shape; entries of closed rows and columns are left alone.
-struct LoraGradient {
-  Tensor x, dy;                     // compute dtype [N, in], [N, out]
+// Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold open columns
+// only and the weights were gathered with the scales given here. dA and dB have full shape; entries of closed rows and columns
+// are left alone.
+struct LoraOutput {
+  Tensor dy;                        // compute dtype [N, out]
   const int32_t* rows = nullptr;    // as in GatherWeights
-  const int32_t* cols = nullptr;
   const float* row_scale = nullptr;
-  const float* col_scale = nullptr;
   const float* lora_a = nullptr;    // [rank, in_full]
   const float* lora_b = nullptr;    // [out_full, rank]
+  float* da = nullptr;
+  float* db = nullptr;
+};
+struct LoraGradient {
+  Tensor x;                         // compute dtype [N, in]
+  const int32_t* cols = nullptr;    // as in GatherWeights
+  const float* col_scale = nullptr;
   int64_t in_full = 0;
   int64_t rank = 0;
   float lora_scale = 0;
-  float* da = nullptr;
-  float* db = nullptr;
+  int count = 0;
+  std::array<LoraOutput, 3> outputs;
 };
 
 struct AdamW {
@@ -192,7 +200,7 @@ class Backend {
   virtual void copy(Tensor to, Tensor from) = 0;
   virtual void clear(float* data, int64_t size) = 0;
 
-  virtual void gather_weights(const GatherWeights& op) = 0;
+  virtual void gather_weights(std::span<const GatherWeights> ops) = 0;
   virtual void embed(const Embed& op) = 0;
   // c = a b^T (b_transposed, b [n, k]) or a b (b [k, n]); accumulate adds to c, which is f32 then.
   virtual void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) = 0;

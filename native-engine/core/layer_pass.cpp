@@ -1,5 +1,8 @@
 #include "layer_pass.h"
 
+#include <initializer_list>
+#include <utility>
+
 #include "layer_weights.h"
 #include "rope.h"
 
@@ -76,25 +79,25 @@ void mlp_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, cons
   b.matmul(x, units, products.down, true, true);
 }
 
-void lora_backward(PassContext& c, const Role& role, int64_t layer, Projection p, Tensor x, Tensor dy) {
+// Gradients of the LoRA of projections that share their input x.
+void lora_backward(PassContext& c, const Role& role, int64_t layer, Tensor x, std::initializer_list<std::pair<Projection, Tensor>> dys) {
   const TrainState* state = role.lora;
-  if (!state || !state->lora_a(layer, p)) return;
-  const ProjectionMap map = projection_map(*c.backend, role, layer, p);
+  if (!state) return;
   LoraGradient op;
   op.x = x;
-  op.dy = dy;
-  op.rows = map.rows;
-  op.cols = map.cols;
-  op.row_scale = map.row_scale;
-  op.col_scale = map.col_scale;
-  op.lora_a = state->params().data() + state->lora_a(layer, p)->offset;
-  op.lora_b = state->params().data() + state->lora_b(layer, p)->offset;
-  op.in_full = state->lora_a(layer, p)->shape[1];
   op.rank = state->lora().rank;
   op.lora_scale = static_cast<float>(state->lora().scale());
-  op.da = c.ws->lora_gradient + state->lora_a(layer, p)->offset;
-  op.db = c.ws->lora_gradient + state->lora_b(layer, p)->offset;
-  c.backend->lora_gradient(op);
+  for (const auto& [p, dy] : dys) {
+    const TrainState::Entry *a = state->lora_a(layer, p), *b = state->lora_b(layer, p);
+    if (!a) continue;
+    const ProjectionMap map = projection_map(*c.backend, role, layer, p);
+    op.cols = map.cols;
+    op.col_scale = map.col_scale;
+    op.in_full = a->shape[1];
+    op.outputs[op.count++] = {dy, map.rows, map.row_scale, state->params().data() + a->offset, state->params().data() + b->offset,
+                              c.ws->lora_gradient + a->offset, c.ws->lora_gradient + b->offset};
+  }
+  if (op.count > 0) c.backend->lora_gradient(op);
 }
 
 // The gradient through a norm joins ws.dx; the hidden masks' sums take their share.
@@ -125,9 +128,8 @@ void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerAc
   prepare_mlp(c, role, layer, products);
   b.matmul(dunits, dx, products.down, false, false);
   b.swiglu_backward({a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size)});
-  lora_backward(c, role, layer, kDown, units, dx);
-  lora_backward(c, role, layer, kGate, a.norm2, dgate_up.columns(0, width));
-  lora_backward(c, role, layer, kUp, a.norm2, dgate_up.columns(width, width));
+  lora_backward(c, role, layer, units, {{kDown, dx}});
+  lora_backward(c, role, layer, a.norm2, {{kGate, dgate_up.columns(0, width)}, {kUp, dgate_up.columns(width, width)}});
   b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dgate_up, products.gate_up[0].weight, false, false);
   norm_backward(c, role, a.norm2, a.rstd2, loss_diff, loss_scale);
 }
@@ -143,11 +145,12 @@ void attention_backward(PassContext& c, const Role& role, int64_t layer, const L
   LayerProducts products;
   prepare_attention(c, role, layer, products);
   b.matmul(dheads, dx, products.o, false, false);
-  lora_backward(c, role, layer, kO, a.heads, dx);
+  lora_backward(c, role, layer, a.heads, {{kO, dx}});
   b.attention_backward({attention_shape(c, r), a.qkv, a.heads, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
-  lora_backward(c, role, layer, kQ, a.norm1, dqkv.columns(0, r.head_width));
-  lora_backward(c, role, layer, kK, a.norm1, dqkv.columns(r.head_width, r.kv_width));
-  lora_backward(c, role, layer, kV, a.norm1, dqkv.columns(r.head_width + r.kv_width, r.kv_width));
+  lora_backward(c, role, layer, a.norm1,
+                {{kQ, dqkv.columns(0, r.head_width)},
+                 {kK, dqkv.columns(r.head_width, r.kv_width)},
+                 {kV, dqkv.columns(r.head_width + r.kv_width, r.kv_width)}});
   b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dqkv, products.qkv[0].weight, false, false);
   norm_backward(c, role, a.norm1, a.rstd1, loss_diff, loss_scale);
 }

@@ -24,7 +24,7 @@ ProjectionMap projection_map(Backend& b, const Role& role, int64_t layer, Projec
 
 namespace {
 
-void gather(PassContext& c, const Role& role, int64_t layer, Projection p, Tensor out) {
+GatherWeights gather_of(PassContext& c, const Role& role, int64_t layer, Projection p, Tensor out) {
   const ProjectionMap map = projection_map(*c.backend, role, layer, p);
   GatherWeights op;
   op.out = out;
@@ -39,7 +39,7 @@ void gather(PassContext& c, const Role& role, int64_t layer, Projection p, Tenso
     op.rank = role.lora->lora().rank;
     op.lora_scale = static_cast<float>(role.lora->lora().scale());
   }
-  c.backend->gather_weights(op);
+  return op;
 }
 
 Tensor tensor_of(const WeightView& w) { return {const_cast<void*>(w.data), w.dtype, w.rows, w.cols, w.cols}; }
@@ -67,9 +67,10 @@ void prepare_attention(PassContext& c, const Role& role, int64_t layer, LayerPro
     return;
   }
   const Tensor qkv = c.ws->w_qkv.reshaped(r.qkv_width(), role.hidden_width);
-  for (int p = kQ; p <= kV; p++) gather(c, role, layer, static_cast<Projection>(p), qkv.row_range(columns[p], widths[p]));
   out.o = c.ws->w_o.reshaped(role.hidden_width, r.head_width);
-  gather(c, role, layer, kO, out.o);
+  const auto part = [&](Projection p) { return gather_of(c, role, layer, p, qkv.row_range(columns[p], widths[p])); };
+  const std::array<GatherWeights, 4> gathers{part(kQ), part(kK), part(kV), gather_of(c, role, layer, kO, out.o)};
+  c.backend->gather_weights(gathers);
   out.qkv[0] = {qkv, 0};
   out.qkv_count = 1;
   out.norm1 = nullptr;
@@ -88,10 +89,11 @@ void prepare_mlp(PassContext& c, const Role& role, int64_t layer, LayerProducts&
     return;
   }
   const Tensor gate_up = c.ws->w_gate_up.reshaped(2 * r.unit_width, role.hidden_width);
-  gather(c, role, layer, kGate, gate_up.row_range(0, r.unit_width));
-  gather(c, role, layer, kUp, gate_up.row_range(r.unit_width, r.unit_width));
   out.down = c.ws->w_down.reshaped(role.hidden_width, r.unit_width);
-  gather(c, role, layer, kDown, out.down);
+  const std::array<GatherWeights, 3> gathers{gather_of(c, role, layer, kGate, gate_up.row_range(0, r.unit_width)),
+                                             gather_of(c, role, layer, kUp, gate_up.row_range(r.unit_width, r.unit_width)),
+                                             gather_of(c, role, layer, kDown, out.down)};
+  c.backend->gather_weights(gathers);
   out.gate_up[0] = {gate_up, 0};
   out.gate_up_count = 1;
   out.norm2 = nullptr;

@@ -239,7 +239,7 @@ void convert_lm_head(PassContext& c) {
   GatherWeights op;
   op.out = c.ws->lm_head;
   op.weight = c.model->lm_head();
-  c.backend->gather_weights(op);
+  c.backend->gather_weights({&op, 1});
 }
 
 std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row) {

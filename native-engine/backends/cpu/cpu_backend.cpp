@@ -16,8 +16,8 @@ constexpr uint64_t kLargePage = 2 << 20;
 uint64_t whole_pages(uint64_t bytes) { return (bytes + kLargePage - 1) / kLargePage * kLargePage; }
 }  // namespace
 
-CpuBackend::CpuBackend(int threads)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(select_kernels()), scratch_(kSlotCount) {
+CpuBackend::CpuBackend(int threads, const Kernels& kernels)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(kernels), scratch_(kSlotCount) {
   attach_thread();
 }
 
@@ -68,19 +68,33 @@ void CpuBackend::add_parts(float* sums, const float* parts, int64_t cols, int64_
     for (int64_t j = 0; j < cols; j++) sums[j] += parts[part * stride + j];
 }
 
-void CpuBackend::gather_weights(const GatherWeights& op) {
-  const int64_t width = op.out.cols, stride = padded_width(width);
-  float* a = nullptr;
-  if (op.lora_a) {
-    a = scratch<float>(kFactor, op.rank * width);
-    for (int64_t k = 0; k < op.rank; k++)
-      for (int64_t j = 0; j < width; j++) {
-        const int64_t c = op.cols ? op.cols[j] : j < op.weight.cols ? j : -1;
-        a[k * width + j] = c < 0 ? 0 : op.lora_a[k * op.weight.cols + c] * op.lora_scale * (op.col_scale ? op.col_scale[j] : 1.0f);
-      }
+void CpuBackend::gather_weights(std::span<const GatherWeights> ops) {
+  int64_t widest = 0, factors = 0;
+  std::vector<float*>& a = factor_of_;
+  a.assign(ops.size(), nullptr);
+  for (const GatherWeights& op : ops) {
+    widest = std::max(widest, op.out.cols);
+    factors += op.lora_a ? op.rank * op.out.cols : 0;
   }
+  float* next = scratch<float>(kFactor, factors);
+  for (size_t i = 0; i < ops.size(); i++)
+    if (ops[i].lora_a) {
+      a[i] = next;
+      next += ops[i].rank * ops[i].out.cols;
+    }
+  const int64_t stride = 4 * padded_width(widest);
   float* rows = scratch<float>(kRows, threads_ * stride);
-  parallel_parts(threads_, op.out.rows, 1, [&](int part, Range r) { k_.gather_rows(op, a, r.begin, r.end, rows + part * stride); });
+  if (factors > 0)
+    parallel_all(threads_, [&](int part) {
+      for (size_t i = 0; i < ops.size(); i++)
+        if (const Range r = part_of(ops[i].out.cols, threads_, part, kLine); a[i]) k_.scale_lora_a(ops[i], a[i], r.begin, r.end);
+    });
+  parallel_all(threads_, [&](int part) {
+    for (size_t i = 0; i < ops.size(); i++) {
+      const Range r = part_of(ops[i].out.rows, threads_, part, 4);
+      k_.gather_rows(ops[i], a[i], r.begin, r.end, rows + part * stride);
+    }
+  });
 }
 
 void CpuBackend::embed(const Embed& op) {
@@ -182,46 +196,92 @@ void CpuBackend::adamw(const AdamW& op) {
   parallel_parts(threads_, op.size, 1024, [&](int, Range r) { k_.adamw(op, r.begin, r.end); });
 }
 
+namespace {
+
+// Where the pieces of one LoRA gradient lie. Factors and narrow products of all outputs stand side by side.
+struct LoraLayout {
+  int64_t rank, rank_padded, total, total_padded, in, stride;
+  std::array<int64_t, 4> factor_at{}, column_at{};  // of dy i: its factor's words; its columns after those of x
+  int64_t word_count = 0;
+
+  LoraLayout(const LoraGradient& op, int64_t pair) {
+    // Half a vector will do for eight columns, where words are pairs.
+    const auto narrow_width = [&](int64_t k) { return pair == 2 && k % 16 != 0 && k % 16 <= 8 ? k / 16 * 16 + 8 : padded_width(k); };
+    rank = op.rank;
+    rank_padded = narrow_width(rank);
+    total = rank * op.count;
+    total_padded = narrow_width(total);
+    in = op.x.cols;
+    stride = padded_width((op.x.rows + pair - 1) / pair);
+    int64_t words = in / pair * total_padded, columns = in;
+    for (int i = 0; i < op.count; i++) {
+      factor_at[i] = words;
+      column_at[i] = columns;
+      words += op.outputs[i].dy.cols / pair * rank_padded;
+      columns += op.outputs[i].dy.cols;
+    }
+    column_at[op.count] = columns;
+    word_count = words;
+  }
+};
+
+}  // namespace
+
 // dA = narrow(dy B)^T x, dB = (narrow(x A^T)^T dy)^T, both for open columns, then scattered with their scales.
 void CpuBackend::lora_gradient(const LoraGradient& op) {
-  const int64_t rank = op.rank, rank_padded = padded_width(rank), in = op.x.cols, out = op.dy.cols, pair = k_.pair_size(op.x.dtype);
-  const int64_t stride = padded_width((op.x.rows + pair - 1) / pair);
-  float* factors = scratch<float>(kFactor, rank * (in + out));
-  float* a = factors;
-  float* b = factors + rank * in;
-  const auto row_of = [&](int64_t i) { return op.rows ? static_cast<int64_t>(op.rows[i]) : i; };
-  const auto col_of = [&](int64_t j) { return op.cols ? static_cast<int64_t>(op.cols[j]) : j < op.in_full ? j : -1; };
-  const auto row_scale = [&](int64_t i) { return op.row_scale ? op.row_scale[i] : 1.0f; };
-  const auto col_scale = [&](int64_t j) { return op.col_scale ? op.col_scale[j] : 1.0f; };
-  for (int64_t k = 0; k < rank; k++) {
-    for (int64_t j = 0; j < in; j++) a[k * in + j] = col_of(j) < 0 ? 0 : op.lora_a[k * op.in_full + col_of(j)] * col_scale(j);
-    for (int64_t i = 0; i < out; i++) b[k * out + i] = row_of(i) < 0 ? 0 : op.lora_b[row_of(i) * rank + k] * row_scale(i);
-  }
-  uint32_t* words = scratch<uint32_t>(kLoraWords, rank_padded * (in + out + 2 * stride));
-  uint32_t* a_words = words;
-  uint32_t* b_words = a_words + rank_padded * in;
-  uint32_t* x_narrow = b_words + rank_padded * out;
-  uint32_t* dy_narrow = x_narrow + rank_padded * stride;
-  k_.pack_factor(op.x.dtype, a, in, rank, rank_padded, a_words);
-  k_.pack_factor(op.x.dtype, b, out, rank, rank_padded, b_words);
+  const LoraLayout at(op, k_.pair_size(op.x.dtype));
+  const DType t = op.x.dtype;
+  uint32_t* factors = scratch<uint32_t>(kFactor, at.word_count + kLine);
+  uint32_t* x_narrow = scratch<uint32_t>(kLoraWords, (at.total_padded + op.count * at.rank_padded) * at.stride);
+  uint32_t* dy_narrow = x_narrow + at.total_padded * at.stride;
+  if (at.rank_padded != at.rank || at.total_padded != at.total) std::memset(factors, 0, at.word_count * 4);
+  parallel_all(threads_, [&](int part) {
+    for (int i = 0; i < op.count; i++) {
+      const LoraOutput& o = op.outputs[i];
+      const Range a = part_of(at.in, threads_, part, kLine), b = part_of(o.dy.cols, threads_, part, kLine);
+      k_.pack_factor(t, {o.lora_a, op.in_full, 1, op.cols, op.col_scale, at.rank, i * at.rank, op.in_full}, a.begin, a.end, factors,
+                     at.total_padded);
+      k_.pack_factor(t, {o.lora_b, 1, at.rank, o.rows, o.row_scale, at.rank, 0, o.dy.cols}, b.begin, b.end, factors + at.factor_at[i],
+                     at.rank_padded);
+    }
+  });
   parallel_parts(threads_, op.x.rows, 64, [&](int, Range r) {
-    k_.narrow_product(op.x, a_words, rank_padded, r.begin, r.end, x_narrow, stride);
-    k_.narrow_product(op.dy, b_words, rank_padded, r.begin, r.end, dy_narrow, stride);
+    k_.narrow_product(op.x, factors, at.total_padded, r.begin, r.end, x_narrow, at.stride);
+    for (int i = 0; i < op.count; i++)
+      k_.narrow_product(op.outputs[i].dy, factors + at.factor_at[i], at.rank_padded, r.begin, r.end,
+                        dy_narrow + i * at.rank_padded * at.stride, at.stride);
   });
-  float* da = scratch<float>(kLoraProduct, rank * (in + out));
-  float* db = da + rank * in;
+  lora_outer_products(op, x_narrow, dy_narrow, at.stride, at.rank_padded, at.column_at);
+}
+
+void CpuBackend::lora_outer_products(const LoraGradient& op, const uint32_t* x_narrow, const uint32_t* dy_narrow, int64_t stride,
+                                     int64_t rank_padded, const std::array<int64_t, 4>& column_at) {
+  const int64_t rank = op.rank, in = op.x.cols, all = column_at[op.count], dy_rank = (op.count - 1) * rank_padded + rank;
+  float* da = scratch<float>(kLoraProduct, dy_rank * in + rank * (all - in));
   uint32_t* packs = scratch<uint32_t>(kLoraPack, threads_ * 64 * 64);
-  parallel_parts(threads_, in + out, 16, [&](int part, Range r) {
+  parallel_parts(threads_, all, 16, [&](int part, Range r) {
     uint32_t* pack = packs + part * 64 * 64;
-    if (r.begin < in) k_.outer_product(op.x, dy_narrow, stride, rank, r.begin, std::min(r.end, in), da, in, pack);
-    if (r.end > in) k_.outer_product(op.dy, x_narrow, stride, rank, std::max(r.begin, in) - in, r.end - in, db, out, pack);
+    if (r.begin < in) {
+      const int64_t end = std::min(r.end, in);
+      k_.outer_product(op.x, dy_narrow, stride, dy_rank, r.begin, end, da, in, pack);
+      for (int i = 0; i < op.count; i++)
+        for (int64_t k = 0; k < rank; k++)
+          for (int64_t j = r.begin; j < end; j++)
+            if (const int64_t c = op.cols ? op.cols[j] : j < op.in_full ? j : -1; c >= 0)
+              op.outputs[i].da[k * op.in_full + c] = da[(i * rank_padded + k) * in + j] * op.lora_scale * (op.col_scale ? op.col_scale[j] : 1.0f);
+    }
+    for (int i = 0; i < op.count; i++) {
+      const LoraOutput& o = op.outputs[i];
+      const int64_t begin = std::max(r.begin, column_at[i]) - column_at[i], end = std::min(r.end, column_at[i + 1]) - column_at[i];
+      if (begin >= end) continue;
+      float* db = da + dy_rank * in + rank * (column_at[i] - in);
+      k_.outer_product(o.dy, x_narrow + i * rank * stride, stride, rank, begin, end, db, o.dy.cols, pack);
+      for (int64_t j = begin; j < end; j++)
+        if (const int64_t row = o.rows ? o.rows[j] : j; row >= 0)
+          for (int64_t k = 0; k < rank; k++)
+            o.db[row * rank + k] = db[k * o.dy.cols + j] * op.lora_scale * (o.row_scale ? o.row_scale[j] : 1.0f);
+    }
   });
-  for (int64_t k = 0; k < rank; k++) {
-    for (int64_t j = 0; j < in; j++)
-      if (const int64_t c = col_of(j); c >= 0) op.da[k * op.in_full + c] = da[k * in + j] * op.lora_scale * col_scale(j);
-    for (int64_t i = 0; i < out; i++)
-      if (const int64_t r = row_of(i); r >= 0) op.db[r * rank + k] = db[k * out + i] * op.lora_scale * row_scale(i);
-  }
 }
 
 }  // namespace espalier::cpu

@@ -9,7 +9,7 @@ namespace espalier::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads);
+  explicit CpuBackend(int threads, const Kernels& kernels = select_kernels());
   std::string fingerprint() const override;
   void attach_thread() override;
   void* allocate(uint64_t bytes) override;
@@ -20,7 +20,7 @@ class CpuBackend final : public Backend {
   void copy(Tensor to, Tensor from) override;
   void clear(float* data, int64_t size) override;
 
-  void gather_weights(const GatherWeights& op) override;
+  void gather_weights(std::span<const GatherWeights> ops) override;
   void embed(const Embed& op) override;
   void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) override;
   void rmsnorm(const RmsNorm& op) override;
@@ -42,12 +42,15 @@ class CpuBackend final : public Backend {
   // Grows only; contents do not survive the next call with the same slot.
   template <class T>
   T* scratch(int slot, int64_t count);
+  void lora_outer_products(const LoraGradient& op, const uint32_t* x_narrow, const uint32_t* dy_narrow, int64_t stride,
+                           int64_t rank_padded, const std::array<int64_t, 4>& column_at);
   void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);
 
   int threads_;
   const Kernels& k_;
   MatmulCache products_;
   std::vector<std::vector<char>> scratch_;
+  std::vector<float*> factor_of_;  // of each op of a gather list
 };
 
 }  // namespace espalier::cpu

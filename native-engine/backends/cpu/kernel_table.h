@@ -4,9 +4,20 @@
 
 namespace espalier::cpu {
 
+// Open columns of a LoRA factor: value(k, j) = data[k * k_stride + index[j] * j_stride] * scale[j], 0 where index[j] is -1.
+struct FactorView {
+  const float* data = nullptr;
+  int64_t k_stride = 0, j_stride = 0;
+  const int32_t* index = nullptr;  // nullptr: identity
+  const float* scale = nullptr;    // nullptr: ones
+  int64_t rank = 0, first_k = 0;   // goes to the words' columns [first_k, first_k + rank)
+  int64_t limit = 0;               // identity beyond this column is padding
+};
+
 struct Kernels {
   const char* name;
-  void (*gather_rows)(const GatherWeights&, const float* lora_a_scaled, int64_t begin, int64_t end, float* row_scratch);
+  void (*scale_lora_a)(const GatherWeights&, float* a, int64_t begin, int64_t end);
+  void (*gather_rows)(const GatherWeights&, const float* lora_a_scaled, int64_t begin, int64_t end, float* scratch);
   void (*embed)(const Embed&, int64_t begin, int64_t end);
   void (*rmsnorm)(const RmsNorm&, int64_t begin, int64_t end);
   void (*rmsnorm_backward)(const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part);
@@ -20,12 +31,12 @@ struct Kernels {
   void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, int64_t begin, int64_t end);
   void (*spread_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);
   void (*select_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);
-  // narrow = x . factor^T, as f32 words or bf16 pairs, transposed: [rank_padded, ceil(N / pair)]
   int64_t (*pair_size)(DType);
-  void (*pack_factor)(DType, const float* factor, int64_t width, int64_t rank, int64_t rank_padded, uint32_t* words);
+  // LoRA's gradient in three passes: factors as words (columns [begin, end)), x or dy times a factor (tokens [begin, end),
+  // transposed: [rank, tokens]), and their product with the other one (columns [begin, end)).
+  void (*pack_factor)(DType, const FactorView&, int64_t begin, int64_t end, uint32_t* words, int64_t words_stride);
   void (*narrow_product)(Tensor x, const uint32_t* factor_words, int64_t rank_padded, int64_t begin, int64_t end,
                          uint32_t* out_words, int64_t out_stride);
-  // out[k, j] = sum_n narrow[k, n] * x[n, j] for columns [begin, end)
   void (*outer_product)(Tensor x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end,
                         float* out, int64_t out_stride, uint32_t* scratch);
   void (*adamw)(const AdamW&, int64_t begin, int64_t end);
@@ -38,5 +49,6 @@ const Kernels& kernels_avx512();
 const Kernels& kernels_avx512_bf16();
 // The widest set this processor runs; ESPALIER_CPU_ISA names a narrower one ("portable", "avx2", "avx512", "avx512_bf16").
 const Kernels& select_kernels();
+std::vector<const Kernels*> available_kernels();  // all that this processor runs, narrowest first
 
 }  // namespace espalier::cpu

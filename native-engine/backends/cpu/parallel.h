@@ -27,6 +27,13 @@ void parallel_parts(int threads, int64_t count, int64_t grain, F&& f) {
   }
 }
 
+// f(part) once on each thread.
+template <class F>
+void parallel_all(int threads, F&& f) {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (int part = 0; part < threads; part++) f(part);
+}
+
 // f(item, thread) for each item. Items write to places of their own, so whoever does one leaves the same bits.
 template <class F>
 void parallel_items(int threads, int64_t count, F&& f) {

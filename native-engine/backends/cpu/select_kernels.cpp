@@ -24,17 +24,24 @@ const Kernels& choose() {
   const Kernels& best = widest();
   const char* wanted = std::getenv("ESPALIER_CPU_ISA");
   if (!wanted || !*wanted) return best;
-  const std::string name = wanted;
-  const Kernels* all[] = {&kernels_portable(), &kernels_avx2(), &kernels_avx512(), &kernels_avx512_bf16()};
-  for (const Kernels* k : all) {
-    if (name == k->name) return *k;
-    if (k == &best) break;
-  }
+  for (const Kernels* k : available_kernels())
+    if (std::string(wanted) == k->name) return *k;
   throw Error(ErrorCode::kNotSupported, "ESPALIER_CPU_ISA",
-              "'" + name + "' is unknown or wider than this processor; the widest here is " + best.name);
+              "'" + std::string(wanted) + "' is unknown or wider than this processor; the widest here is " + best.name);
 }
 
 }  // namespace
+
+std::vector<const Kernels*> available_kernels() {
+  std::vector<const Kernels*> all{&kernels_portable()};
+#if defined(__x86_64__)
+  for (const Kernels* k : {&kernels_avx2(), &kernels_avx512(), &kernels_avx512_bf16()}) {
+    if (all.back() == &widest()) break;
+    all.push_back(k);
+  }
+#endif
+  return all;
+}
 
 const Kernels& select_kernels() {
   static const Kernels& chosen = choose();

@@ -98,17 +98,69 @@ struct HeadColumns {
   const float* bias(int64_t column) const { return s.bias ? s.bias + column : nullptr; }
 };
 
+// Half a head and its other half at [j, j + W), with bias, turned by the position's angles; whole vectors only.
+struct HalfPair {
+  vf low, high;
+};
+template <class T>
+static inline HalfPair rotated_part(const T* from, const float* bias, const float* cos, const float* sin, int64_t half, int64_t j) {
+  vf a = load(from + j), b = load(from + half + j);
+  if (bias) {
+    a += load(bias + j);
+    b += load(bias + half + j);
+  }
+  if (!cos) return {a, b};
+  const vf c = load(cos + j), s = load(sin + j);
+  return {a * c - b * s, b * c + a * s};
+}
+
+// Two tokens' keys or values straight from memory to words: rows of words for transposing, and pairs of tokens.
+template <class T, class Words>
+static inline void pack_two_tokens(const T* first, const T* second, const float* bias, const AttentionShape& s, int64_t token, bool rotated,
+                                   AttentionScratch<Words>& w, bool transposed, uint32_t* pairs) {
+  const int64_t half = w.dim / 2;
+  const float* cos = rotated ? s.rope_cos + token * half : nullptr;
+  const float* sin = rotated ? s.rope_sin + token * half : nullptr;
+  for (int64_t j = 0; j < half; j += W) {
+    const HalfPair x = rotated_part(first, bias, cos, sin, half, j);
+    const HalfPair y = rotated_part(second, bias, rotated ? cos + half : nullptr, rotated ? sin + half : nullptr, half, j);
+    if (transposed) {
+      uint32_t* row = w.rows + token * w.dim_words;
+      Words::store_row(row + j / Words::kPair, x.low);
+      Words::store_row(row + (half + j) / Words::kPair, x.high);
+      Words::store_row(row + w.dim_words + j / Words::kPair, y.low);
+      Words::store_row(row + w.dim_words + (half + j) / Words::kPair, y.high);
+    }
+    if (!pairs) continue;
+    if constexpr (Words::kPair == 2) {
+      const vu low = pair_words(x.low, y.low), high = pair_words(x.high, y.high);
+      std::memcpy(pairs + token / 2 * w.padded_dim + j, &low, sizeof low);
+      std::memcpy(pairs + token / 2 * w.padded_dim + half + j, &high, sizeof high);
+    } else {
+      float* row = reinterpret_cast<float*>(pairs) + token * w.padded_dim;
+      store(row + j, x.low);
+      store(row + half + j, x.high);
+      store(row + w.padded_dim + j, y.low);
+      store(row + w.padded_dim + half + j, y.high);
+    }
+  }
+}
+
 // Keys (rotated) or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim].
 template <class T, class Words>
 static void pack_keys(const AttentionShape& s, const Tensor& qkv, int64_t batch_row, int64_t column, bool rotated,
                       AttentionScratch<Words>& w, uint32_t* transposed, uint32_t* pairs) {
   const float* bias = HeadColumns{s}.bias(column);
+  const auto head = [&](int64_t t) { return row_ptr<T>(qkv, batch_row * s.tokens + t) + column; };
+  int64_t t = 0;
+  if (w.dim % (2 * W) == 0)
+    for (; t + 2 <= w.tokens; t += 2) pack_two_tokens<T>(head(t), head(t + 1), bias, s, t, rotated, w, transposed != nullptr, pairs);
   float* row[2] = {w.row0, w.row1};
   for (int64_t j = w.dim; j < w.padded_dim; j++) row[0][j] = row[1][j] = 0;
-  for (int64_t t = 0; t < w.padded_tokens; t += Words::kPair) {
+  for (; t < w.padded_tokens; t += Words::kPair) {
     for (int r = 0; r < Words::kPair; r++) {
       if (t + r < w.tokens) {
-        read_head(row_ptr<T>(qkv, batch_row * s.tokens + t + r) + column, bias, w.dim, row[r]);
+        read_head(head(t + r), bias, w.dim, row[r]);
         const int64_t at = (t + r) * (w.dim / 2);
         if (rotated) rotate(row[r], s.rope_cos + at, s.rope_sin + at, w.dim, 1.0f, 1.0f);
       } else {
@@ -135,9 +187,23 @@ static inline KeyRange visible_keys(const AttentionShape& s, int64_t first, int6
 template <class T, class Words>
 static void pack_queries(const AttentionShape& s, const Tensor& qkv, int64_t batch_row, int64_t head, int64_t first, int64_t count,
                          AttentionScratch<Words>& w, float* rows) {
-  const int64_t column = HeadColumns{s}.query(head);
+  const int64_t column = HeadColumns{s}.query(head), half = w.dim / 2;
+  const vf scale = splat(score_scale(w.dim));
   for (int64_t i = 0; i < count; i++) {
     float* row = rows + i * w.padded_dim;
+    if (w.dim % (2 * W) == 0) {
+      const T* from = row_ptr<T>(qkv, batch_row * s.tokens + first + i) + column;
+      const float *cos = s.rope_cos + (first + i) * half, *sin = s.rope_sin + (first + i) * half;
+      for (int64_t j = 0; j < half; j += W) {
+        HalfPair x = rotated_part(from, HeadColumns{s}.bias(column), cos, sin, half, j);
+        x = {x.low * scale, x.high * scale};
+        Words::store_row(w.query + i * w.dim_words + j / Words::kPair, x.low);
+        Words::store_row(w.query + i * w.dim_words + (half + j) / Words::kPair, x.high);
+        store(row + j, x.low);
+        store(row + half + j, x.high);
+      }
+      continue;
+    }
     read_head(row_ptr<T>(qkv, batch_row * s.tokens + first + i) + column, HeadColumns{s}.bias(column), w.dim, row);
     const int64_t at = (first + i) * (w.dim / 2);
     rotate(row, s.rope_cos + at, s.rope_sin + at, w.dim, score_scale(w.dim), 1.0f);

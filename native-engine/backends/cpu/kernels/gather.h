@@ -56,34 +56,67 @@ static inline void read_row(const WeightView& w, int64_t r, const int32_t* cols,
   read_row_of<DType::kF16>(row, cols, count, out);
 }
 
-template <class T>
-static void gather_rows_of(const GatherWeights& op, const float* a, int64_t begin, int64_t end, float* row_scratch) {
+inline constexpr int64_t kGatherRows = 4;
+
+// kRows rows at once, so that LoRA's A is read once for all of them.
+template <class T, int kRows>
+static void fold_rows(const GatherWeights& op, const float* a, int64_t first, const float* rows) {
   const int64_t width = op.out.cols;
-  const int64_t readable = op.cols ? width : (op.weight.cols < width ? op.weight.cols : width);
-  for (int64_t i = begin; i < end; i++) {
-    T* out = row_ptr<T>(op.out, i);
-    const int64_t r = op.rows ? op.rows[i] : i;
-    if (r < 0) {
-      std::memset(out, 0, width * sizeof(T));
-      continue;
-    }
-    read_row(op.weight, r, op.cols, readable, row_scratch);
-    for (int64_t j = readable; j < width; j++) row_scratch[j] = 0;
-    const float row_scale = op.row_scale ? op.row_scale[i] : 1.0f;
-    const float* b = op.lora_b ? op.lora_b + r * op.rank : nullptr;
-    for (int64_t j = 0; j < width; j += W) {
-      vf v = load(row_scratch + j);
-      if (op.col_scale) v *= load(op.col_scale + j);
-      if (b)
-        for (int64_t k = 0; k < op.rank; k++) v += b[k] * load(a + k * width + j);
-      store(out + j, v * row_scale);
-    }
+  T* out[kRows];
+  const float* b[kRows];
+  float scale[kRows];
+  for (int i = 0; i < kRows; i++) {
+    const int64_t r = op.rows ? op.rows[first + i] : first + i;
+    out[i] = row_ptr<T>(op.out, first + i);
+    b[i] = op.lora_b && r >= 0 ? op.lora_b + r * op.rank : nullptr;
+    scale[i] = r < 0 ? 0.0f : op.row_scale ? op.row_scale[first + i] : 1.0f;
+  }
+  for (int64_t j = 0; j < width; j += W) {
+    vf v[kRows];
+    for (int i = 0; i < kRows; i++) v[i] = load(rows + i * width + j);
+    if (op.col_scale)
+      for (int i = 0; i < kRows; i++) v[i] *= load(op.col_scale + j);
+    if (op.lora_b)
+      for (int64_t k = 0; k < op.rank; k++) {
+        const vf ak = load(a + k * width + j);
+        for (int i = 0; i < kRows; i++) v[i] += (b[i] ? b[i][k] : 0.0f) * ak;
+      }
+    for (int i = 0; i < kRows; i++) store(out[i] + j, v[i] * scale[i]);
   }
 }
 
-// a: [rank, out.cols], A's open columns times lora_scale and col_scale.
-static void gather_rows(const GatherWeights& op, const float* a, int64_t begin, int64_t end, float* row_scratch) {
-  with_compute_type(op.out.dtype, [&](auto t) { gather_rows_of<decltype(t)>(op, a, begin, end, row_scratch); });
+template <class T>
+static void gather_rows_of(const GatherWeights& op, const float* a, int64_t begin, int64_t end, float* scratch) {
+  const int64_t width = op.out.cols;
+  const int64_t readable = op.cols ? width : (op.weight.cols < width ? op.weight.cols : width);
+  for (int64_t first = begin; first < end; first += kGatherRows) {
+    const int64_t count = end - first < kGatherRows ? end - first : kGatherRows;
+    for (int64_t i = 0; i < count; i++) {
+      const int64_t r = op.rows ? op.rows[first + i] : first + i;
+      float* row = scratch + i * width;
+      if (r >= 0) read_row(op.weight, r, op.cols, readable, row);
+      for (int64_t j = r >= 0 ? readable : 0; j < width; j++) row[j] = 0;
+    }
+    if (count == kGatherRows)
+      fold_rows<T, kGatherRows>(op, a, first, scratch);
+    else
+      for (int64_t i = 0; i < count; i++) fold_rows<T, 1>(op, a, first + i, scratch + i * width);
+  }
+}
+
+// a: [rank, out.cols], A's open columns times lora_scale and col_scale. scratch: kGatherRows rows of floats.
+static void gather_rows(const GatherWeights& op, const float* a, int64_t begin, int64_t end, float* scratch) {
+  with_compute_type(op.out.dtype, [&](auto t) { gather_rows_of<decltype(t)>(op, a, begin, end, scratch); });
+}
+
+// Columns [begin, end) of that `a`.
+static void scale_lora_a(const GatherWeights& op, float* a, int64_t begin, int64_t end) {
+  const int64_t width = op.out.cols;
+  for (int64_t k = 0; k < op.rank; k++)
+    for (int64_t j = begin; j < end; j++) {
+      const int64_t c = op.cols ? op.cols[j] : j < op.weight.cols ? j : -1;
+      a[k * width + j] = c < 0 ? 0.0f : op.lora_a[k * op.weight.cols + c] * op.lora_scale * (op.col_scale ? op.col_scale[j] : 1.0f);
+    }
 }
 
 static void embed(const Embed& op, int64_t begin, int64_t end) {

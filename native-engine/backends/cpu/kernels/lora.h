@@ -13,23 +13,47 @@ static int64_t pair_size(DType t) {
   return pair;
 }
 
-// factor [rank, width] (width a multiple of 16) as words [width / pair, rank_padded].
-static void pack_factor(DType t, const float* factor, int64_t width, int64_t rank, int64_t rank_padded, uint32_t* words) {
+static inline float factor_value(const FactorView& f, int64_t k, int64_t j) {
+  const int64_t at = f.index ? f.index[j] : j < f.limit ? j : -1;
+  return at < 0 ? 0.0f : f.data[k * f.k_stride + at * f.j_stride] * (f.scale ? f.scale[j] : 1.0f);
+}
+
+// words [width / pair, words_stride]: rows of the summed dimension j in [begin, end), even numbers.
+static void pack_factor(DType t, const FactorView& f, int64_t begin, int64_t end, uint32_t* words, int64_t words_stride) {
   const bool pairs = pair_size(t) == 2;
-  for (int64_t j = 0; j < width; j += pairs ? 2 : 1)
-    for (int64_t k = 0; k < rank_padded; k++) {
-      uint32_t word = 0;
-      if (k < rank && pairs) {
-        bf16 both[2 * W];
-        store(both, splat(factor[k * width + j]));
-        store(both + W, splat(factor[k * width + j + 1]));
-        word = both[0].bits | static_cast<uint32_t>(both[W].bits) << 16;
-      } else if (k < rank) {
-        std::memcpy(&word, factor + k * width + j, 4);
+  float first[W] = {}, second[W] = {};
+  for (int64_t j = begin; j < end; j += pairs ? 2 : 1)
+    for (int64_t k = 0; k < f.rank; k += W) {
+      const int64_t count = f.rank - k < W ? f.rank - k : W;
+      for (int64_t i = 0; i < count; i++) {
+        first[i] = factor_value(f, k + i, j);
+        second[i] = pairs ? factor_value(f, k + i, j + 1) : 0.0f;
       }
-      words[(pairs ? j / 2 : j) * rank_padded + k] = word;
+      const vu packed = pairs ? pair_words(load(first), load(second)) : (vu)load(first);
+      std::memcpy(words + (pairs ? j / 2 : j) * words_stride + f.first_k + k, &packed, count * 4);
     }
 }
+
+#if defined(__AVX512BF16__)
+// Eight columns of 16: half a vector costs half.
+static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c) {
+  constexpr int kRows = 8;
+  for (int64_t i = 0; i < m; i += kRows) {
+    const uint32_t* row[kRows];
+    for (int r = 0; r < kRows; r++) row[r] = a + (i + r < m ? i + r : m - 1) * lda;
+    __m256 acc[kRows];
+    for (auto& v : acc) v = _mm256_setzero_ps();
+    for (int64_t k = 0; k < words; k++) {
+      const __m256bh bk = (__m256bh)_mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + k * ldb));
+      for (int r = 0; r < kRows; r++) acc[r] = _mm256_dpbf16_ps(acc[r], (__m256bh)_mm256_set1_epi32(static_cast<int>(row[r][k])), bk);
+    }
+    for (int r = 0; r < kRows && i + r < m; r++) {
+      _mm256_storeu_ps(c + (i + r) * 16, acc[r]);
+      _mm256_storeu_ps(c + (i + r) * 16 + 8, _mm256_setzero_ps());
+    }
+  }
+}
+#endif
 
 // out [rank_padded, out_stride] words: (x . factor^T)^T for the tokens [begin, end), a chunk of kTokenChunk at most.
 template <class T>
@@ -43,7 +67,12 @@ static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t 
     if constexpr (Words::kPair * sizeof(T) == 4) {  // rows are words as they are
       const uint32_t* a = reinterpret_cast<const uint32_t*>(row_ptr<T>(x, begin));
       const int64_t lda = x.stride * static_cast<int64_t>(sizeof(T)) / 4;
-      tile_product<Words>(count, 16, words, a, lda, factor_words + k, rank_padded, product, 16, false);
+#if defined(__AVX512BF16__)
+      if (rank_padded - k == 8)
+        tile_product_half(count, words, a, lda, factor_words + k, rank_padded, product);
+      else
+#endif
+        tile_product<Words>(count, 16, words, a, lda, factor_words + k, rank_padded, product, 16, false);
     } else {
       for (int64_t j = 0; j < x.cols; j += kColumnChunk) {
         const int64_t width = x.cols - j < kColumnChunk ? x.cols - j : kColumnChunk;
@@ -56,7 +85,8 @@ static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t 
     for (int64_t j = count * 16; j < padded * 16; j++) product[j] = 0;
     for (int64_t n = 0; n < padded; n += Words::kPair)
       pack_rows<Words>(product + n * 16, product + (n + 1) * 16, 16, pairs + n / Words::kPair * 16);
-    transpose_words(pairs, (count + Words::kPair - 1) / Words::kPair, 16, 16, out_words + k * out_stride + begin / Words::kPair, out_stride);
+    const int64_t columns = rank_padded - k < 16 ? rank_padded - k : 16;
+    transpose_words(pairs, (count + Words::kPair - 1) / Words::kPair, columns, 16, out_words + k * out_stride + begin / Words::kPair, out_stride);
   }
 }
 

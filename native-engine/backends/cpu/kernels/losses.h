@@ -35,8 +35,15 @@ static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* 
   with_compute_type(op.diff.dtype, [&](auto t) { *sum = layer_loss_of<decltype(t)>(op, begin, end, mask_dot_part); });
 }
 
-// Base-2 logarithm of the sum of 2^(x * scale), in double: differences of two of them decide a small loss.
-static double log2_sum_exp(const float* x, int64_t count, float scale) {
+// The sum of 2^(x * scale - shift), with shift the largest x * scale. Probabilities are 2^(x * scale - shift) / sum: the same
+// rounding as in the sum, so that they add up to 1 even where student and teacher nearly agree and their difference matters.
+struct Softmax {
+  float shift = 0, sum = 0;
+  // Base-2 logarithm of the whole sum, in double: differences of two of them decide a small loss.
+  double log2_sum() const { return static_cast<double>(shift) + __builtin_log2(static_cast<double>(sum)); }
+};
+
+static Softmax softmax_of(const float* x, int64_t count, float scale) {
   const int64_t whole = count / W * W, rest = count - whole;
   vf top = splat(-__builtin_inff());
   for (int64_t j = 0; j < whole; j += W) top = vmax(load(x + j), top);
@@ -50,7 +57,7 @@ static double log2_sum_exp(const float* x, int64_t count, float scale) {
     const vf e = exp2v(load_part(x + j, rest) * scale - shift);
     sums[0] += lane_index() < static_cast<int32_t>(rest) ? e : vf{};
   }
-  return static_cast<double>(shift) + __builtin_log2(static_cast<double>(sum_lanes(sums[0] + sums[1])));
+  return {shift, sum_lanes(sums[0] + sums[1])};
 }
 
 // One token of distillation: KL(p || q) for p, q = softmax(teacher / temperature), softmax(student / temperature);
@@ -59,8 +66,9 @@ template <class T>
 static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale,
                           T* dlogits) {
   const float scale = kLog2e / temperature;
-  const double p_lse = log2_sum_exp(teacher, count, scale), q_lse = log2_sum_exp(student, count, scale);
-  const float p_shift = static_cast<float>(p_lse), q_shift = static_cast<float>(q_lse);
+  const Softmax ps = softmax_of(teacher, count, scale), qs = softmax_of(student, count, scale);
+  const double p_lse = ps.log2_sum(), q_lse = qs.log2_sum();
+  const float p_share = 1.0f / ps.sum, q_share = 1.0f / qs.sum;
   const float lse_difference = static_cast<float>(p_lse - q_lse);
   double total = 0, mass = 0;
   vf totals = {}, masses = {};
@@ -68,12 +76,12 @@ static double distill_row(const float* student, const float* teacher, int64_t co
     const int64_t n = count - j < W ? count - j : W;
     const vf s = n == W ? load(student + j) : load_part(student + j, n);
     const vf t = n == W ? load(teacher + j) : load_part(teacher + j, n);
-    vf p = exp2v(t * scale - p_shift);
+    vf p = exp2v(t * scale - ps.shift) * p_share;
     if (n < W) p = lane_index() < static_cast<int32_t>(n) ? p : vf{};
     totals += p * ((t - s) * scale - lse_difference);
     masses += p;
     if (dlogits) {
-      const vf g = (exp2v(s * scale - q_shift) - p) * gradient_scale;
+      const vf g = (exp2v(s * scale - qs.shift) * q_share - p) * gradient_scale;
       n == W ? store(dlogits + j, g) : store_part(dlogits + j, g, n);
     }
     if ((j / W & 63) == 63 || j + W >= count) {
@@ -91,17 +99,17 @@ static double language_model_row(const float* logits, int64_t count, int32_t tar
     if (dlogits && !add) std::memset(dlogits, 0, count * sizeof(T));
     return 0;
   }
-  const double exact_lse = log2_sum_exp(logits, count, kLog2e);
-  const float lse = static_cast<float>(exact_lse);
+  const Softmax qs = softmax_of(logits, count, kLog2e);
+  const float share = 1.0f / qs.sum;
   for (int64_t j = 0; dlogits && j < count; j += W) {
     const int64_t n = count - j < W ? count - j : W;
-    vf q = exp2v((n == W ? load(logits + j) : load_part(logits + j, n)) * kLog2e - lse);
+    vf q = exp2v((n == W ? load(logits + j) : load_part(logits + j, n)) * kLog2e - qs.shift) * share;
     if (target >= j && target < j + n) q[target - j] -= 1.0f;
     q *= gradient_scale;
     if (add) q += n == W ? load(dlogits + j) : load_part(dlogits + j, n);
     n == W ? store(dlogits + j, q) : store_part(dlogits + j, q, n);
   }
-  return (exact_lse - static_cast<double>(logits[target]) * kLog2e) * 0.69314718055994530942;
+  return (qs.log2_sum() - static_cast<double>(logits[target]) * kLog2e) * 0.69314718055994530942;
 }
 
 static void token_loss(const TokenLoss& op, int64_t row) {

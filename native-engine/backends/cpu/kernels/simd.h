@@ -106,29 +106,48 @@ static inline float max_lanes(vf v) {
   return lanes[0];
 }
 
-// 2^x, relative error about 2e-7; below -126 the result is 0; NaN stays NaN.
-static inline vf exp2v(vf x) {
-  const vf low = splat(-127.0f), high = splat(127.0f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
-  const vf magic = splat(12582912.0f);
-  const vf t = x + magic;
-  const vf f = x - (t - magic);  // in [-0.5, 0.5]
+// Minimax polynomial of 2^f on [-0.5, 0.5].
+static inline vf exp2_fraction(vf f) {
   vf p = splat(1.535336188319500e-4f);
   p = p * f + 1.339887440266574e-3f;
   p = p * f + 9.618437357674640e-3f;
   p = p * f + 5.550332471162809e-2f;
   p = p * f + 2.402264791363012e-1f;
   p = p * f + 6.931472028550421e-1f;
-  p = p * f + 1.0f;
+  return p * f + 1.0f;
+}
+
+// 2^x, relative error about 2e-7; far below -126 the result is 0; NaN stays NaN.
+static inline vf exp2v(vf x) {
+#if defined(__AVX512F__)
+  const vf n = (vf)_mm512_roundscale_ps((__m512)x, 8);
+  return (vf)_mm512_scalef_ps((__m512)exp2_fraction((vf)_mm512_reduce_ps((__m512)x, 8)), (__m512)n);
+#else
+  const vf low = splat(-127.0f), high = splat(127.0f);
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const vf magic = splat(12582912.0f);
+  const vf t = x + magic;
   const vi exponent = ((vi)t - 0x4b400000 + 127) << 23;
-  return p * (vf)exponent;
+  return exp2_fraction(x - (t - magic)) * (vf)exponent;
+#endif
 }
 
 inline constexpr float kLog2e = 1.44269504088896341f;
 inline constexpr float kLn2 = 0.69314718055994531f;
 
-static inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp2v(x * -kLog2e)); }
+// 1 / x to about 1e-7; x is positive or infinite here.
+static inline vf reciprocal(vf x) {
+#if defined(__AVX512F__)
+  const vf r = (vf)_mm512_rcp14_ps((__m512)x);
+  const vf better = r * (2.0f - x * r);
+  return x > splat(3e38f) ? vf{} : better;
+#else
+  return 1.0f / x;
+#endif
+}
+
+static inline vf sigmoid(vf x) { return reciprocal(1.0f + exp2v(x * -kLog2e)); }
 
 template <class T>
 static inline T* row_ptr(const Tensor& t, int64_t row) {
