@@ -19,12 +19,17 @@ export class CommitQueue {
   private pending: Pending[] = [];
   private scheduled = false;
   private closed = false;
+  private readonly begin;
+  private readonly commit;
 
   constructor(
     private readonly log: EventLog,
     /** Called after each commit with the streams written. */
     private readonly committed: (streams: ReadonlySet<string>) => void,
-  ) {}
+  ) {
+    this.begin = log.database.prepare('BEGIN IMMEDIATE');
+    this.commit = log.database.prepare('COMMIT');
+  }
 
   submit<T>(run: () => T): Promise<T> {
     if (this.closed) return Promise.reject(new StoreError('STORE_STOPPING', 'the event store is stopping'));
@@ -64,9 +69,9 @@ export class CommitQueue {
     const { database } = this.log;
     const answers: (() => void)[] = [];
     try {
-      database.exec('BEGIN IMMEDIATE');
+      this.begin.run();
       for (const one of group) answers.push(answerOf(one));
-      database.exec('COMMIT');
+      this.commit.run();
     } catch (error) {
       if (database.inTransaction) database.exec('ROLLBACK');
       this.log.reload();

@@ -55,8 +55,11 @@ function addRecorded(add: (part: Buffer) => void, tag: number, record: EventReco
     (data ? data.length + record.data.length : 0);
   add(lengthPrefix(tag, size));
   add(head);
-  if (metadata) add(metadata), add(record.metadata);
-  if (data) add(data), add(record.data);
+  for (const [prefix, bytes] of [[metadata, record.metadata], [data, record.data]] as const) {
+    if (!prefix) continue;
+    add(prefix);
+    add(bytes);
+  }
 }
 
 function uuidField(eventId: Buffer, structured: boolean): Buffer {

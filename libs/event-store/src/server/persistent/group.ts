@@ -47,7 +47,7 @@ export class PersistentGroup {
     this.ignore = this.source.listen(() => this.pump());
     this.timers.push(setInterval(() => this.retryTimedOut(), TIMEOUT_LOOK_MS).unref());
     if (settings.checkpointAfterMs > 0) {
-      this.timers.push(setInterval(() => this.checkpoint(settings.minCheckpointCount), settings.checkpointAfterMs).unref());
+      this.timers.push(setInterval(() => void this.checkpoint(settings.minCheckpointCount), settings.checkpointAfterMs).unref());
     }
   }
 
