@@ -1,6 +1,5 @@
 // Content-addressed bytes: an artifact's name is the SHA-256 of its bytes, so it can be stored anywhere, stored twice
 // without harm, and checked by anyone. Nothing is visible under its name before it is complete and durable.
-import { openFolderStore } from './folder-store.js';
 
 export interface PutOptions {
   /** Refuse (ARTIFACT_CORRUPT) bytes that have another digest. */
@@ -39,11 +38,4 @@ export interface ArtifactStore {
   list(): AsyncIterable<ArtifactEntry>;
   /** Where the bytes lie; folder store only. */
   pathOf?(digest: string): string;
-}
-
-/** Where artifacts are kept. Further kinds of store become further members of this union. */
-export type ArtifactStoreLocation = { folder: string };
-
-export async function openArtifactStore(location: ArtifactStoreLocation): Promise<ArtifactStore> {
-  return openFolderStore(location.folder);
 }

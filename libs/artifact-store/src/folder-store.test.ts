@@ -1,9 +1,10 @@
 import { mkdtemp, readFile, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openArtifactStore, type ArtifactStore } from './artifact-store.js';
+import type { ArtifactStore } from './artifact-store.js';
 import { toArtifactError } from './artifact-store.errors.js';
 import { digestOf } from './digest.js';
+import { openArtifactStore } from './open-artifact-store.js';
 import { decodeExportManifest, encodeExportManifest } from './export-manifest.js';
 
 let folder: string;

@@ -1,4 +1,5 @@
 export * from './artifact-store.js';
+export * from './open-artifact-store.js';
 export * from './artifact-store.errors.js';
 export * from './digest.js';
 export * from './export-manifest.js';
