@@ -23,6 +23,8 @@ export interface ChangeOptions {
   /** How long an event store that does not answer is waited for; default 10 s. */
   patienceMs?: number;
   signal?: AbortSignal;
+  /** Told before each wait. */
+  onWait?: (error: Error) => void;
 }
 
 @Injectable()
@@ -126,14 +128,23 @@ export class RunRepository {
   }
 }
 
-/** Repeats while the store does not answer; safe for appends since their ids stay the same. */
-export async function patiently<T>(work: () => Promise<T>, { patienceMs = 10_000, signal }: ChangeOptions): Promise<T> {
+/** What passes when somebody frees disk space or the store is started anew. */
+const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 'STORE_STOPPING', 'STORE_FAILED']);
+
+/**
+ * Repeats while the store does not answer; safe for appends since their ids stay the same. Endless patience also waits for
+ * a store that can't write at the moment.
+ */
+export async function patiently<T>(work: () => Promise<T>, { patienceMs = 10_000, signal, onWait }: ChangeOptions): Promise<T> {
   const until = Date.now() + patienceMs;
   for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof EventStoreUnavailableError) || Date.now() + delayMs > until) throw error;
+      const { code } = error as { code?: unknown };
+      const passes = error instanceof EventStoreUnavailableError || (patienceMs === Infinity && MENDABLE.has(String(code)));
+      if (!passes || Date.now() + delayMs > until) throw error;
+      onWait?.(error as Error);
       await sleep(delayMs, undefined, signal ? { signal } : {});
     }
   }

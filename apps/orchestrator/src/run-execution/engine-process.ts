@@ -47,7 +47,11 @@ export class EngineProcess {
     child.stdin?.on('error', () => undefined); // it may be gone already
     let last = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      for (const line of text.split('\n').filter(Boolean)) options.onOutput(last = line);
+      for (const line of text.split('\n').filter(Boolean)) {
+        options.onOutput(line);
+        // Of a stack trace the line that names the error is worth repeating.
+        if (!/Error:/.test(last)) last = line.trim();
+      }
     });
     const engine = new EngineProcess(child, socket);
     let ended: string | null = null;

@@ -161,7 +161,8 @@ export class RunAttempt {
   }
 
   private async change(change: RunChange, key?: string): Promise<void> {
-    const options = { patienceMs: Infinity, signal: this.dismissed.signal, ...(key === undefined ? {} : { key }) };
+    const onWait = (error: Error): void => this.parts.log.warn({ runId: this.runId, err: error }, 'waiting for the event store');
+    const options = { patienceMs: Infinity, signal: this.dismissed.signal, onWait, ...(key === undefined ? {} : { key }) };
     this.advance((await this.parts.runs.change(this.runId, change, options)).run);
     this.ahead = this.run;
   }

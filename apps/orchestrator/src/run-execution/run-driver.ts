@@ -77,10 +77,11 @@ export class RunDriver {
 
   private async try(run: PruningRunState): Promise<void> {
     const known = await this.runs.load(run.runId).catch(() => run); // the feed may be behind
-    if (!isRunnable(known) || known.attemptOpen) return delay(20, this.shutdown.signal);
-    this.attempt = new RunAttempt(this.parts(), known);
-    this.current = known;
+    if (!isRunnable(known)) return delay(20, this.shutdown.signal);
     try {
+      if (known.attemptOpen) return await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
+      this.attempt = new RunAttempt(this.parts(), known);
+      this.current = known;
       await this.attempt.execute();
     } catch (error) {
       this.log.error({ err: error, runId: run.runId }, 'an attempt could not be recorded');
@@ -121,11 +122,13 @@ export class RunDriver {
 
   /** Attempts of a former process: it died, and its engine with it. */
   private async closeFormerAttempts(): Promise<void> {
-    for (const { runId, attempt, attemptOpen } of this.feed.unfinished()) {
-      if (!attemptOpen) continue;
-      const message = 'the orchestrator was started anew while the attempt was under way';
-      await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message });
+    for (const run of this.feed.unfinished().filter(({ attemptOpen }) => attemptOpen)) {
+      await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator was started anew while the attempt was under way');
     }
+  }
+
+  private async closeAttempt({ runId, attempt }: PruningRunState, code: string, message: string): Promise<void> {
+    await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message });
   }
 }
 

@@ -46,7 +46,8 @@ export class SegmentRecorder {
     let recorded: PruningRunState | null = null;
     try {
       await this.storeState(segment, signal);
-      const patience = { patienceMs: Infinity, signal };
+      const onWait = (error: Error): void => this.log.warn({ runId: run.runId, err: error }, 'waiting for the event store');
+      const patience = { patienceMs: Infinity, signal, onWait };
       const metrics = encodeStepsMeasured(
         { v: CURRENT_VERSION, at: new Date().toISOString(), attempt: report.attempt, branch: run.branch, steps: segment.steps },
         eventId(run.runId, 'metrics', run.branch, report.attempt, report.firstStep));
