@@ -26,7 +26,8 @@ export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
     if (name === '__metadata__') continue;
     const [from, to] = entry.data_offsets;
     if (8 + headerBytes + to > bytes.byteLength) throw corrupt(`${name} reaches beyond the end`);
-    const data = bytes.slice(8 + headerBytes + from, 8 + headerBytes + to); // copied: aligned from its start
+    const data = new Uint8Array(to - from); // copied: aligned, and a buffer of its own
+    data.set(bytes.subarray(8 + headerBytes + from, 8 + headerBytes + to));
     tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
   }
   return tensors;
