@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import type { Context } from '../context.js';
-import { percent } from '../output/format.js';
+import { decimal, percent, shortDigest } from '../output/format.js';
 import { action, examples } from './command.js';
 
 export function registerDiff(program: Command): void {
@@ -17,15 +17,22 @@ export function registerDiff(program: Command): void {
   });
 }
 
+/** Digests and long decimals as far as people compare them; --json has all of it. */
+function short(value: string): string {
+  if (/^[0-9a-f]{64}$/.test(value)) return shortDigest(value);
+  return /^-?\d+\.\d{7,}$/.test(value) ? decimal(Number(value), 6) : value;
+}
+
 function printDiff({ output }: Context, diff: v1.CompareRunsResponse, left: string, right: string, withUnits: boolean): void {
   if (diff.commonAncestorRunId !== '') output.line(`same history up to step ${diff.commonStep} of ${diff.commonAncestorRunId}\n`);
   for (const [title, differences] of [['SETTING', diff.settings], ['METRIC', diff.metrics]] as const) {
     if (differences.length === 0) continue;
-    output.table([title, left, right], differences.map((one) => [one.field, one.left, one.right]));
+    output.table([title, left, right], differences.map((one) => [one.field, short(one.left), short(one.right)]));
     output.line();
   }
   if (diff.settings.length === 0) output.line('the settings are the same');
-  const changed = diff.layers.filter((layer) => [layer.headsOnlyLeft, layer.headsOnlyRight, layer.unitsOnlyLeft, layer.unitsOnlyRight].some((only) => only.length > 0));
+  const named = (layer: v1.LayerDifference) => [layer.headsOnlyLeft, layer.headsOnlyRight, layer.unitsOnlyLeft, layer.unitsOnlyRight].some((only) => only.length > 0);
+  const changed = diff.layers.filter((layer) => named(layer) || layer.sparsityLeft !== layer.sparsityRight);
   if (changed.length === 0) {
     output.line('the same heads and units are open');
     return;
@@ -36,4 +43,5 @@ function printDiff({ output }: Context, diff: v1.CompareRunsResponse, left: stri
       String(layer.layer), percent(layer.sparsityLeft), percent(layer.sparsityRight), layer.headsOnlyLeft.join(' ') || '-',
       layer.headsOnlyRight.join(' ') || '-', units(layer.unitsOnlyLeft), units(layer.unitsOnlyRight),
     ]), [0, 1, 2]);
+  if (!changed.some(named)) output.line('which heads and units differ is not known: the last state of one of the runs is not kept');
 }

@@ -1,6 +1,9 @@
 // pause, resume, cancel, watch: commands that steer one run.
 import type { Command } from 'commander';
-import type { v1 } from '#protocol';
+import { v1 } from '#protocol';
+import { ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
+import { followRun, hasEnded } from '../progress/follow-run.js';
 import { bigNumber, wholeNumber } from '../options/parse.js';
 import { statusWord } from '../output/format.js';
 import { action, examples } from './command.js';
@@ -34,13 +37,32 @@ function registerPause(program: Command): void {
   const pause = program.command('pause').argument(...RUN_ARGUMENT)
     .summary('stop a run at the next step')
     .description('Stops a run at the next step; its state is recorded, and `resume` goes on from exactly there.');
+  pause.option('--no-wait', 'do not wait until it stands still');
   examples(pause, ['espalier pause k3f9']);
-  action(pause, async ({ connection, output }, [runId]) => {
-    const { run } = await connection.call(connection.runs, connection.runs.pauseRun, { runId: runId! }, STEER_TIMEOUT_MS);
+  action<{ wait: boolean }>(pause, async (context, [runId], { wait }) => {
+    const { connection, output } = context;
+    const response = await connection.call(connection.runs, connection.runs.pauseRun, { runId: runId! }, STEER_TIMEOUT_MS);
+    const run = wait ? await standingStill(context, response.run!) : response.run!;
+    const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED;
     output.result(run, () => {
-      output.line(`${runId} is ${statusWord(run!.status)} at step ${run!.step}; go on with: espalier resume ${runId}`);
+      const next = isPaused ? `; go on with: espalier resume ${runId}` : hasEnded(run) ? '' : '; it pauses after this step';
+      output.line(`${runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
     });
+    return isPaused || !wait ? ExitCode.ok : ExitCode.notAllowed; // it ended before it could be paused
   });
+}
+
+/** The run once it is paused, or has ended before that. */
+async function standingStill(context: Context, run: v1.Run): Promise<v1.Run> {
+  let now = run;
+  const updates = followRun({ runId: run.runId, findServer: () => context.findServer(), signal: context.signal, giveUpAfterMs: STEER_TIMEOUT_MS });
+  if (now.status === v1.RunStatus.RUN_STATUS_PAUSED) return now;
+  for await (const item of updates) {
+    if (item.kind !== 'update' || item.update.run === undefined) continue;
+    now = item.update.run;
+    if (now.status === v1.RunStatus.RUN_STATUS_PAUSED) break;
+  }
+  return now;
 }
 
 function registerResume(program: Command): void {
