@@ -9,6 +9,8 @@ interface LiveRun {
   steps: StepMeasurement[];
 }
 
+const VIEWS_CATCH_UP_MS = 2_000;
+
 type Listener = (runId: string) => void;
 
 @Injectable()
@@ -37,8 +39,14 @@ export class LiveProgress {
 
   /** The attempt is over; what it did not record is void. */
   ended(runId: string): void {
-    this.runs.delete(runId);
+    const live = this.runs.get(runId);
+    if (live === undefined) return;
+    live.steps = [];
     this.tell(runId);
+    // Not at once: views that have not read the event of its end yet would take the engine for dead.
+    setTimeout(() => {
+      if (this.runs.get(runId) === live) this.runs.delete(runId);
+    }, VIEWS_CATCH_UP_MS).unref();
   }
 
   heardAt(runId: string): number | null {

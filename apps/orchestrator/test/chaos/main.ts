@@ -24,6 +24,9 @@ const settings: Partial<v1.RunSettings> = values.factbook
   : { totalSteps: 400, warmupSteps: 200, targetSparsity: 0.3 };
 const model = values.factbook ? { modelPath: FACTBOOK_MODEL } : {};
 
+/** Long enough for a run to get on between two deaths, short enough to meet it while it starts. */
+const LONGEST_PAUSE_MS = 1_500;
+
 console.log(`chaos: ${rounds} rounds, seed ${values.seed}`);
 const server = TestServer.inNewFolder();
 await server.start();
@@ -47,9 +50,10 @@ async function disturbOneRun(): Promise<void> {
     if (run.status === RUN_STATUS_COMPLETED) break;
     if (run.status === RUN_STATUS_FAILED) return void problems.push(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
     if (done < rounds) {
-      await random.pause(600);
+      await random.pause(LONGEST_PAUSE_MS);
       await disturb(random.pick(disturbances), runId);
       done += 1;
+      if (done % 25 === 0) console.log(`round ${done}: run ${runId} is at step ${run.step}`);
     } else {
       await random.pause(500);
     }
