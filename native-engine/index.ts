@@ -53,6 +53,9 @@ function addon(): NativeAddon {
   if (loaded) return loaded;
   const path = process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
   if (!existsSync(path)) throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
+  // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
+  // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
+  process.env['GOMP_SPINCOUNT'] ??= '2000';
   loaded = createRequire(import.meta.url)(path) as NativeAddon;
   return loaded;
 }
