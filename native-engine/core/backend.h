@@ -72,11 +72,11 @@ struct RmsNorm {
 
 // dx (+)= gradient through the norm + loss_scale * loss_diff; mask_dot[j] += sum_n (gradient through the norm)[n,j] * x[n,j]
 struct RmsNormBackward {
-  Tensor dout;                    // f32
-  Tensor saved;                   // x * rstd in compute dtype, or x itself in f32 when saved_is_input
-  bool saved_is_input = false;
+  Tensor dout;                            // f32
+  Tensor saved;                           // the norm's output in compute dtype; without weight_inverse its input x in f32
   const float* rstd = nullptr;
-  const float* weight = nullptr;  // nullptr: ones
+  const float* weight = nullptr;
+  const float* weight_inverse = nullptr;  // 1 / weight, 0 in padding
   int64_t width = 0;
   Tensor dx;                      // f32
   bool accumulate = true;         // false: dx is overwritten

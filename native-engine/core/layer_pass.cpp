@@ -56,7 +56,7 @@ void attention_forward(PassContext& c, const Role& role, int64_t layer, Tensor x
   Backend& b = *c.backend;
   LayerProducts products;
   prepare_attention(c, role, layer, products);
-  b.rmsnorm({x, a.norm1, a.rstd1, products.norm1, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+  b.rmsnorm({x, a.norm1, a.rstd1, b.stage(role.layers[layer].input_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
   for (int i = 0; i < products.qkv_count; i++) {
     const ProductPart& part = products.qkv[i];
     b.matmul(a.qkv.columns(part.column, part.weight.rows), a.norm1, part.weight, true, false);
@@ -70,7 +70,7 @@ void mlp_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, cons
   const Tensor units = c.ws->units.reshaped(c.rows(), role.layers[layer].unit_width);
   LayerProducts products;
   prepare_mlp(c, role, layer, products);
-  b.rmsnorm({x, a.norm2, a.rstd2, products.norm2, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+  b.rmsnorm({x, a.norm2, a.rstd2, b.stage(role.layers[layer].post_attention_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
   for (int i = 0; i < products.gate_up_count; i++) {
     const ProductPart& part = products.gate_up[i];
     b.matmul(a.gate_up.columns(part.column, part.weight.rows), a.norm2, part.weight, true, false);
@@ -101,13 +101,16 @@ void lora_backward(PassContext& c, const Role& role, int64_t layer, Tensor x, st
 }
 
 // The gradient through a norm joins ws.dx; the hidden masks' sums take their share.
-void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* rstd, Tensor loss_diff, float loss_scale) {
+void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* rstd, const std::vector<float>& weight,
+                   const std::vector<float>& weight_inverse, Tensor loss_diff, float loss_scale) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = role.hidden_width;
   RmsNormBackward op;
   op.dout = ws.dnorm.reshaped(n, width);
   op.saved = saved;
   op.rstd = rstd;
+  op.weight = c.backend->stage(weight);
+  op.weight_inverse = c.backend->stage(weight_inverse);
   op.width = c.config().hidden_size;
   op.dx = ws.dx.reshaped(n, width);
   op.loss_diff = loss_diff;
@@ -131,7 +134,8 @@ void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerAc
   lora_backward(c, role, layer, units, {{kDown, dx}});
   lora_backward(c, role, layer, a.norm2, {{kGate, dgate_up.columns(0, width)}, {kUp, dgate_up.columns(width, width)}});
   b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dgate_up, products.gate_up[0].weight, false, false);
-  norm_backward(c, role, a.norm2, a.rstd2, loss_diff, loss_scale);
+  const RoleLayer& r = role.layers[layer];
+  norm_backward(c, role, a.norm2, a.rstd2, r.post_attention_norm, r.post_attention_norm_inverse, loss_diff, loss_scale);
 }
 
 void attention_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
@@ -152,7 +156,7 @@ void attention_backward(PassContext& c, const Role& role, int64_t layer, const L
                  {kK, dqkv.columns(r.head_width, r.kv_width)},
                  {kV, dqkv.columns(r.head_width + r.kv_width, r.kv_width)}});
   b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dqkv, products.qkv[0].weight, false, false);
-  norm_backward(c, role, a.norm1, a.rstd1, loss_diff, loss_scale);
+  norm_backward(c, role, a.norm1, a.rstd1, r.input_norm, r.input_norm_inverse, loss_diff, loss_scale);
 }
 
 }  // namespace

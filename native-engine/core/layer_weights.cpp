@@ -9,16 +9,16 @@ ProjectionMap projection_map(Backend& b, const Role& role, int64_t layer, Projec
   const int32_t* unit_cols = r.units_all ? nullptr : b.stage(r.unit_index);
   switch (p) {
     case kQ:
-      return {b.stage(r.q_rows), hidden_cols, nullptr, b.stage(r.input_norm), r.head_width, role.hidden_width};
+      return {b.stage(r.q_rows), hidden_cols, nullptr, nullptr, r.head_width, role.hidden_width};
     case kK:
     case kV:
-      return {b.stage(r.kv_rows), hidden_cols, nullptr, b.stage(r.input_norm), r.kv_width, role.hidden_width};
+      return {b.stage(r.kv_rows), hidden_cols, nullptr, nullptr, r.kv_width, role.hidden_width};
     case kO:
       return {b.stage(role.hidden_index), head_cols, b.stage(role.hidden_scale), b.stage(r.head_scale), role.hidden_width, r.head_width};
     case kDown:
       return {b.stage(role.hidden_index), unit_cols, b.stage(role.hidden_scale), nullptr, role.hidden_width, r.unit_width};
     default:
-      return {b.stage(r.unit_index), hidden_cols, b.stage(r.unit_scale), b.stage(r.post_attention_norm), r.unit_width, role.hidden_width};
+      return {b.stage(r.unit_index), hidden_cols, b.stage(r.unit_scale), nullptr, r.unit_width, role.hidden_width};
   }
 }
 
@@ -63,7 +63,6 @@ void prepare_attention(PassContext& c, const Role& role, int64_t layer, LayerPro
     for (int p = kQ; p <= kV; p++) out.qkv[p] = {tensor_of(w.proj[p]), columns[p]};
     out.qkv_count = 3;
     out.o = tensor_of(w.proj[kO]);
-    out.norm1 = c.backend->stage(r.input_norm);
     return;
   }
   const Tensor qkv = c.ws->w_qkv.reshaped(r.qkv_width(), role.hidden_width);
@@ -73,7 +72,6 @@ void prepare_attention(PassContext& c, const Role& role, int64_t layer, LayerPro
   c.backend->gather_weights(gathers);
   out.qkv[0] = {qkv, 0};
   out.qkv_count = 1;
-  out.norm1 = nullptr;
 }
 
 void prepare_mlp(PassContext& c, const Role& role, int64_t layer, LayerProducts& out) {
@@ -85,7 +83,6 @@ void prepare_mlp(PassContext& c, const Role& role, int64_t layer, LayerProducts&
     out.gate_up = {ProductPart{tensor_of(w.proj[kGate]), 0}, ProductPart{tensor_of(w.proj[kUp]), r.unit_width}};
     out.gate_up_count = 2;
     out.down = tensor_of(w.proj[kDown]);
-    out.norm2 = c.backend->stage(r.post_attention_norm);
     return;
   }
   const Tensor gate_up = c.ws->w_gate_up.reshaped(2 * r.unit_width, role.hidden_width);
@@ -96,7 +93,6 @@ void prepare_mlp(PassContext& c, const Role& role, int64_t layer, LayerProducts&
   c.backend->gather_weights(gathers);
   out.gate_up[0] = {gate_up, 0};
   out.gate_up_count = 1;
-  out.norm2 = nullptr;
 }
 
 }  // namespace espalier

@@ -18,11 +18,10 @@ struct LayerProducts {
   std::array<ProductPart, 2> gate_up;
   int gate_up_count = 0;
   Tensor o, down;
-  const float* norm1 = nullptr;  // norm weights that are not folded into the products
-  const float* norm2 = nullptr;
 };
 
-// The attention part and the MLP part are made separately, each just before use. Masks, norm weights and LoRA are folded in.
+// The attention part and the MLP part are made separately, each just before use. Masks and LoRA are
+// folded in; norm weights are not, so that weights which nothing else changes keep their bits.
 void prepare_attention(PassContext& c, const Role& role, int64_t layer, LayerProducts& out);
 void prepare_mlp(PassContext& c, const Role& role, int64_t layer, LayerProducts& out);
 

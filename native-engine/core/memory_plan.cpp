@@ -9,7 +9,7 @@ namespace espalier {
 namespace {
 
 // Code, libraries and generated kernels, measured with an empty workspace.
-constexpr uint64_t kProcessBytes = uint64_t{40} << 20;
+constexpr uint64_t kProcessBytes = uint64_t{20} << 20;
 
 uint64_t weight_bytes(const ModelConfig& c) {
   int64_t count = c.vocab_size * c.hidden_size * (c.tied_embeddings ? 1 : 2) + c.hidden_size;

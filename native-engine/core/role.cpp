@@ -25,6 +25,18 @@ std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_
   return v;
 }
 
+// A norm's weights for the open units and their inverses, by which the backward pass gets x back from the norm's output. A
+// weight of 0 becomes 1e-30: nothing to the products that follow, and still invertible.
+void open_norm(const WeightView& weight, const std::vector<int32_t>& index, std::vector<float>& open, std::vector<float>& inverse) {
+  open = pick(read_vector(weight), index);
+  inverse.assign(open.size(), 0.0f);
+  for (size_t j = 0; j < open.size(); j++) {
+    if (index[j] < 0) continue;
+    if (open[j] == 0.0f) open[j] = 1e-30f;
+    inverse[j] = 1.0f / open[j];
+  }
+}
+
 void append_rows(std::vector<int32_t>& rows, int64_t head, int64_t head_dim) {
   for (int64_t c = 0; c < head_dim; c++) rows.push_back(static_cast<int32_t>(head * head_dim + c));
 }
@@ -100,8 +112,9 @@ Role make(const ModelWeights& model, const Masks& z, const TrainState* lora, boo
     open_heads(config, shape, z.head.data() + head, exact_sparse, r);
     open_units(shape, z.intermediate.data() + unit, exact_sparse, r);
     open_bias(model.layer(l), r);
-    if (r.heads > 0) r.input_norm = pick(read_vector(model.layer(l).input_norm), role.hidden_index);
-    if (r.units > 0) r.post_attention_norm = pick(read_vector(model.layer(l).post_attention_norm), role.hidden_index);
+    const LayerWeights& w = model.layer(l);
+    if (r.heads > 0) open_norm(w.input_norm, role.hidden_index, r.input_norm, r.input_norm_inverse);
+    if (r.units > 0) open_norm(w.post_attention_norm, role.hidden_index, r.post_attention_norm, r.post_attention_norm_inverse);
     role.layers.push_back(std::move(r));
     head += shape.heads;
     unit += shape.intermediate;

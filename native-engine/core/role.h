@@ -20,7 +20,8 @@ struct RoleLayer {
   std::vector<float> head_scale;     // [head_width] head mask
   std::vector<int32_t> unit_index;   // [unit_width]
   std::vector<float> unit_scale;     // [unit_width] unit mask
-  std::vector<float> input_norm, post_attention_norm;  // [hidden_width]
+  std::vector<float> input_norm, post_attention_norm;  // [hidden_width], never 0 but in padding
+  std::vector<float> input_norm_inverse, post_attention_norm_inverse;
   std::vector<float> qkv_bias;       // [head_width + 2 kv_width]; empty: none
 
   int64_t qkv_width() const { return head_width + 2 * kv_width; }

@@ -119,7 +119,6 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
     c.backend->select_columns(op.dout, ws.dnorm.reshaped(n, padded_width(c.config().hidden_size)), c.backend->stage(role.hidden_index));
   }
   op.saved = ws.student_x.reshaped(n, width);
-  op.saved_is_input = true;
   op.rstd = ws.final_rstd;
   op.weight = c.backend->stage(role.final_norm);
   op.width = c.config().hidden_size;

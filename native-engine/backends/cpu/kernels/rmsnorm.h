@@ -34,6 +34,7 @@ static void rmsnorm(const RmsNorm& op, int64_t begin, int64_t end) {
 }
 
 // With xhat = x * rstd: gradient = rstd * (dxhat - xhat * mean(dxhat * xhat)); gradient * x = (dxhat - xhat * mean) * xhat.
+// Of the norm's output h = xhat * weight: dxhat * xhat = dout * h.
 template <class T, class S>
 static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_t end, float* mask_dot) {
   const int64_t width = op.dx.cols;
@@ -43,35 +44,30 @@ static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_
     const S* saved = row_ptr<S>(op.saved, n);
     const T* diff = op.loss_diff ? row_ptr<T>(op.loss_diff, n) : nullptr;
     float* dx = row_ptr<float>(op.dx, n);
-    T* dx_compute = op.dx_compute ? row_ptr<T>(op.dx_compute, n) : nullptr;
+    T* dx_compute = row_ptr<T>(op.dx_compute, n);
     const float rstd = op.rstd[n];
-    const float to_xhat = op.saved_is_input ? rstd : 1.0f;
     vf dots = {};
+    if (op.weight_inverse)
+      for (int64_t j = 0; j < width; j += W) dots += load(dout + j) * load(saved + j);
+    else
+      for (int64_t j = 0; j < width; j += W) dots += load(dout + j) * load(op.weight + j) * load(saved + j);
+    const float mean = sum_lanes(dots) * (op.weight_inverse ? 1.0f : rstd) / static_cast<float>(op.width);
     for (int64_t j = 0; j < width; j += W) {
-      vf d = load(dout + j);
-      if (op.weight) d *= load(op.weight + j);
-      dots += d * load(saved + j);
-    }
-    const float mean = sum_lanes(dots) * to_xhat / static_cast<float>(op.width);
-    for (int64_t j = 0; j < width; j += W) {
-      vf d = load(dout + j);
-      if (op.weight) d *= load(op.weight + j);
-      const vf xhat = load(saved + j) * to_xhat;
-      const vf g = d - xhat * mean;
+      const vf xhat = op.weight_inverse ? load(saved + j) * load(op.weight_inverse + j) : load(saved + j) * rstd;
+      const vf g = load(dout + j) * load(op.weight + j) - xhat * mean;
       store(mask_dot + j, load(mask_dot + j) + g * xhat);
       vf sum = g * rstd + (op.accumulate ? load(dx + j) : zero);
       if (diff) sum += load(diff + j) * op.loss_scale;
       store(dx + j, sum);
-      if (dx_compute) store(dx_compute + j, sum);
+      store(dx_compute + j, sum);
     }
   }
 }
 
 static void rmsnorm_backward(const RmsNormBackward& op, int64_t begin, int64_t end, float* mask_dot_part) {
-  const bool half = (op.dx_compute ? op.dx_compute.dtype : op.saved.dtype) == DType::kBF16;
-  if (!half)
+  if (op.dx_compute.dtype == DType::kF32)
     rmsnorm_backward_of<float, float>(op, begin, end, mask_dot_part);
-  else if (op.saved_is_input)
+  else if (op.saved.dtype == DType::kF32)
     rmsnorm_backward_of<bf16, float>(op, begin, end, mask_dot_part);
   else
     rmsnorm_backward_of<bf16, bf16>(op, begin, end, mask_dot_part);

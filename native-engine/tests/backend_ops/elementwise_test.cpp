@@ -1,0 +1,192 @@
+// RMSNorm, SwiGLU, losses and AdamW against plain double loops, with odd row counts and padded widths.
+#include "op_fixture.h"
+
+namespace espalier::test {
+
+class ElementwiseOps : public OpTest {};
+INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), case_name);
+
+constexpr int64_t kRows = 37, kOpen = 43, kWidth = 48, kHidden = 61;  // 43 open of 61 hidden units, padded to 48
+
+TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
+  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(1, 3.0f)), out(type(), kRows, kWidth), dx(DType::kF32, kRows, kWidth, kOpen, Random(2));
+  Buffer dout(DType::kF32, kRows, kWidth, kOpen, Random(3)), dxc(type(), kRows, kWidth), diff(type(), kRows, kWidth, kOpen, Random(4));
+  const Buffer before = dx;
+  std::vector<float> weight = random_floats(kWidth, 5), rstd(kRows), dot(kWidth, 0.5f);
+  backend.rmsnorm({x.tensor, out.tensor, rstd.data(), weight.data(), kHidden, 1e-5f});
+  RmsNormBackward op;
+  op.dout = dout.tensor;
+  op.saved = x.tensor;
+  op.rstd = rstd.data();
+  op.weight = weight.data();
+  op.width = kHidden;
+  op.dx = dx.tensor;
+  op.loss_diff = diff.tensor;
+  op.loss_scale = 0.7f;
+  op.dx_compute = dxc.tensor;
+  op.mask_dot = dot.data();
+  backend.rmsnorm_backward(op);
+  // From the norm's own output the same comes out, up to its rounding.
+  std::vector<float> inverse(kWidth), other_dot(kWidth, 0.5f);
+  for (int64_t j = 0; j < kWidth; j++) inverse[j] = 1.0f / weight[j];
+  Buffer other = before;
+  other.tensor = {const_cast<void*>(other.data()), DType::kF32, kRows, kWidth, before.tensor.stride};
+  RmsNormBackward from_output = op;
+  from_output.saved = out.tensor;
+  from_output.weight_inverse = inverse.data();
+  from_output.dx = other.tensor;
+  from_output.mask_dot = other_dot.data();
+  backend.rmsnorm_backward(from_output);
+  ErrorSum agreement;
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) agreement.add(other.get(n, j), dx.get(n, j));
+  EXPECT_LT(agreement.relative(), tolerance());
+  ErrorSum forward, gradient, rounded, dots;
+  std::vector<double> expected_dot(kWidth, 0.5);
+  for (int64_t n = 0; n < kRows; n++) {
+    double squares = 0, mean = 0;
+    for (int64_t j = 0; j < kOpen; j++) squares += x.get(n, j) * x.get(n, j);
+    const double r = 1.0 / std::sqrt(squares / kHidden + 1e-5);
+    for (int64_t j = 0; j < kOpen; j++) mean += dout.get(n, j) * weight[j] * x.get(n, j) * r / kHidden;
+    for (int64_t j = 0; j < kWidth; j++) {
+      const double xhat = x.get(n, j) * r, g = dout.get(n, j) * weight[j] - xhat * mean;
+      forward.add(out.get(n, j), xhat * weight[j]);
+      const double total = before.get(n, j) + g * r + 0.7f * diff.get(n, j);
+      gradient.add(dx.get(n, j), total);
+      rounded.add(dxc.get(n, j), total);
+      expected_dot[j] += g * xhat;
+    }
+  }
+  for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  EXPECT_LT(forward.relative(), tolerance());
+  EXPECT_LT(gradient.relative(), 2e-6);
+  EXPECT_LT(rounded.relative(), tolerance());
+  EXPECT_LT(dots.relative(), 2e-6);
+  for (const Buffer* b : {&out, &dx, &dxc}) b->expect_untouched_outside();
+}
+
+TEST_P(ElementwiseOps, SwigluAndItsGradient) {
+  // Values far out on both sides too: silu must not overflow.
+  Random values(6, 8.0f);
+  Buffer gate_up(type(), kRows, 2 * kWidth, 2 * kWidth, [&](int64_t i, int64_t j) { return i == 0 ? (j % 2 ? 200.0f : -200.0f) : values(); });
+  Buffer out(type(), kRows, kWidth), dout(type(), kRows, kWidth, kOpen, Random(7)), dgate_up(type(), kRows, 2 * kWidth), again(type(), kRows, kWidth);
+  std::vector<float> dot(kWidth);
+  backend.swiglu({gate_up.tensor, out.tensor});
+  backend.swiglu_backward({gate_up.tensor, dout.tensor, dgate_up.tensor, again.tensor, dot.data()});
+  ErrorSum forward, gate_error, up_error, dots;
+  std::vector<double> expected_dot(kWidth, 0.0);
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) {
+      const double g = gate_up.get(n, j), u = gate_up.get(n, kWidth + j), d = dout.get(n, j), s = 1.0 / (1.0 + std::exp(-g));
+      const double dg = d * u * (s + g * s * (1 - s)), du = d * g * s;
+      forward.add(out.get(n, j), g * s * u);
+      EXPECT_EQ(out.get(n, j), again.get(n, j));
+      gate_error.add(dgate_up.get(n, j), dg);
+      up_error.add(dgate_up.get(n, kWidth + j), du);
+      expected_dot[j] += dg * g + du * u;
+    }
+  for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  EXPECT_LT(forward.relative(), tolerance());
+  EXPECT_LT(gate_error.relative(), tolerance());
+  EXPECT_LT(up_error.relative(), tolerance());
+  EXPECT_LT(dots.relative(), 2e-6);
+  for (const Buffer* b : {&out, &dgate_up, &again}) b->expect_untouched_outside();
+}
+
+TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
+  constexpr int64_t kTeacherWidth = 32;
+  Buffer student(DType::kF32, kRows, kWidth, kOpen, Random(8)), teacher(DType::kF32, kRows, kTeacherWidth, kTeacherWidth, Random(9)), diff(type(), kRows, kWidth);
+  std::vector<int32_t> match(kWidth, -1);
+  for (int32_t j = 0; j < 30; j++) match[j + j / 3] = j;
+  std::vector<float> scale = random_floats(kWidth, 10), dot(kWidth);
+  for (int64_t j = 0; j < kWidth; j++)
+    if (j >= kOpen || j % 7 == 0) scale[j] = 0.0f;  // closed while in the products
+  double sum = 0;
+  backend.layer_loss({student.tensor, teacher.tensor, match.data(), scale.data(), diff.tensor, &sum, dot.data()});
+  double expected = 0;
+  ErrorSum differences, dots;
+  std::vector<double> expected_dot(kWidth, 0.0);
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) {
+      const double d = scale[j] == 0.0f ? 0.0 : student.get(n, j) - (match[j] < 0 ? 0.0 : teacher.get(n, match[j]));
+      expected += d * d;
+      differences.add(diff.get(n, j), d);
+      expected_dot[j] += d * student.get(n, j);
+    }
+  for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  EXPECT_NEAR(sum, expected, 2e-6 * expected);
+  EXPECT_LT(differences.relative(), tolerance());
+  EXPECT_LT(dots.relative(), 2e-6);
+  diff.expect_untouched_outside();
+}
+
+TEST_P(ElementwiseOps, TokenLossesAtAnOddVocabulary) {
+  constexpr int64_t kVocab = 1037;
+  Buffer student(DType::kF32, 5, kVocab, kVocab, Random(11, 6.0f)), teacher(DType::kF32, 5, kVocab, kVocab, Random(12, 6.0f));
+  Buffer dlogits(type(), 5, kVocab);
+  std::vector<int32_t> targets{3, 1036, -1, 0, 512};
+  std::vector<double> kl(5), lm(5);
+  TokenLoss op;
+  op.student = student.tensor;
+  op.teacher = teacher.tensor;
+  op.targets = targets.data();
+  op.temperature = 2.0f / 3.0f;
+  op.kl_gradient_scale = 0.3f;
+  op.lm_gradient_scale = 0.9f;
+  op.dlogits = dlogits.tensor;
+  op.dlogits.stride = student.tensor.stride;
+  op.kl_rows = kl.data();
+  op.lm_rows = lm.data();
+  backend.token_loss(op);
+  const auto softmax = [](const Buffer& b, int64_t n, double temperature) {
+    std::vector<double> p(kVocab);
+    double sum = 0;
+    for (int64_t j = 0; j < kVocab; j++) sum += p[j] = std::exp(b.get(n, j) / temperature);
+    for (double& v : p) v /= sum;
+    return p;
+  };
+  ErrorSum gradient;
+  for (int64_t n = 0; n < 5; n++) {
+    const auto p = softmax(teacher, n, op.temperature), q = softmax(student, n, op.temperature), q1 = softmax(student, n, 1.0);
+    double expected = 0;
+    for (int64_t j = 0; j < kVocab; j++) {
+      expected += p[j] * std::log(p[j] / q[j]);
+      const double lm_part = targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n]));
+      gradient.add(dlogits.get(n, j), 0.3f * (q[j] - p[j]) + lm_part);
+    }
+    EXPECT_NEAR(kl[n], expected, 2e-6 * expected);
+    EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
+  }
+  EXPECT_LT(gradient.relative(), tolerance());
+}
+
+TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
+  constexpr int64_t kSize = 1029;
+  std::vector<float> p = random_floats(kSize, 13), m = random_floats(kSize, 14), v = random_floats(kSize, 15), g = random_floats(kSize, 16);
+  for (float& x : v) x = std::abs(x);
+  const std::vector<float> p0 = p, m0 = m, v0 = v;
+  AdamW op;
+  op.param = p.data();
+  op.m = m.data();
+  op.v = v.data();
+  op.gradient = g.data();
+  op.size = kSize;
+  op.learning_rate = 0.1f;
+  op.bias_correction1 = 0.19f;
+  op.bias_correction2 = 0.002f;
+  op.gradient_scale = 0.5f;
+  op.low = -0.9f;
+  op.high = 0.9f;
+  backend.adamw(op);
+  ErrorSum error;
+  for (int64_t i = 0; i < kSize; i++) {
+    const double gi = 0.5 * g[i], mi = 0.9f * static_cast<double>(m0[i]) + (1 - 0.9f) * gi, vi = 0.999f * static_cast<double>(v0[i]) + (1 - 0.999f) * gi * gi;
+    error.add(p[i], std::clamp(p0[i] - 0.1f * (mi / 0.19f) / (std::sqrt(vi / 0.002f) + 1e-8), -0.9, 0.9));
+  }
+  EXPECT_LT(error.relative(), 2e-6);
+  double squares = 0;
+  for (float x : g) squares += static_cast<double>(x) * x;
+  EXPECT_NEAR(backend.square_sum(g.data(), kSize), squares, 1e-12 * squares);
+}
+
+}  // namespace espalier::test

@@ -1,0 +1,113 @@
+// The state after n steps is the same to the bit, however they were cut, resumed, checkpointed or interrupted by teachers.
+#include "step/step_helpers.h"
+
+namespace espalier::test {
+
+class Determinism : public testing::Test {
+ protected:
+  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+
+  std::unique_ptr<Trainer> session(bool checkpoint = false) {
+    TrainerOptions options;
+    options.checkpoint_activations = checkpoint;
+    auto trainer = tiny_session(options, model);
+    loosen_masks(trainer->state());
+    return trainer;
+  }
+};
+
+TEST_F(Determinism, SegmentsMayBeCutAnywhere) {
+  const auto whole = session(), cut = session();
+  run(*whole, segment(0, 9));
+  run(*cut, segment(0, 1));
+  run(*cut, segment(1, 5));
+  run(*cut, segment(6, 3));
+  EXPECT_EQ(whole->state().digest(), cut->state().digest());
+  EXPECT_EQ(whole->state().step, 9);
+}
+
+TEST_F(Determinism, ResumedFromItsBytes) {
+  const auto whole = session(), first = session(), second = session();
+  run(*whole, segment(0, 8));
+  run(*first, segment(0, 4));
+  const auto bytes = first->state().serialize();
+  second->state() = TrainState::deserialize(bytes, model->config(), LoraSpec{});
+  run(*second, segment(4, 4));
+  EXPECT_EQ(whole->state().digest(), second->state().digest());
+}
+
+TEST_F(Determinism, CheckpointingAndTeacherSwitches) {
+  const auto kept = session(), recomputed = session(true);
+  TrainState snapshot = kept->state();
+  for (float& p : snapshot.params()) p *= 0.9f;
+  for (Trainer* t : {kept.get(), recomputed.get()}) {
+    run(*t, segment(0, 2));
+    t->use_teacher(snapshot);
+    run(*t, segment(2, 3));
+    t->use_intact_teacher();
+    run(*t, segment(5, 2));
+  }
+  EXPECT_EQ(kept->state().digest(), recomputed->state().digest());
+  const auto other = session();
+  run(*other, segment(0, 7));
+  EXPECT_NE(kept->state().digest(), other->state().digest()) << "the teacher matters";
+}
+
+TEST_F(Determinism, AnEvaluationInBetweenChangesNothing) {
+  const auto plain = session(), disturbed = session();
+  const auto tokens = random_tokens(model->config().vocab_size, 200);
+  const std::atomic<bool> cancel{false};
+  run(*plain, segment(0, 4));
+  run(*disturbed, segment(0, 2));
+  evaluate(model, &disturbed->state(), tokens->ids, 32, ComputeDType::kF32, 2, nullptr, cancel);
+  run(*disturbed, segment(2, 2));
+  EXPECT_EQ(plain->state().digest(), disturbed->state().digest());
+}
+
+TEST_F(Determinism, ReportsAndStops) {
+  const auto trainer = session();
+  std::vector<StepReport> reports;
+  std::atomic<bool> cancel{false};
+  SegmentPlan plan = segment(0, 6);
+  const int64_t done = trainer->run_segment(plan, [&](const StepReport& r) {
+    reports.push_back(r);
+    if (r.step == 2) cancel = true;
+  }, cancel);
+  EXPECT_EQ(done, 3);
+  ASSERT_EQ(reports.size(), 3u);
+  EXPECT_EQ(reports[2].step, 2);
+  EXPECT_GT(reports[0].loss, 0);
+  EXPECT_TRUE(std::isnan(reports[0].lm_loss));
+  EXPECT_LT(reports[0].open_units, model->config().layer_count * model->config().intermediate_size);
+  cancel = false;
+  plan = segment(3, 4);
+  plan.stop_at_expected_sparsity = -1.0;
+  EXPECT_EQ(trainer->run_segment(plan, nullptr, cancel), 1);
+}
+
+TEST_F(Determinism, NonFiniteStepsAreSkippedAndTold) {
+  const auto trainer = session();
+  run(*trainer, segment(0, 1));
+  trainer->state().params()[5] = NAN;
+  TrainState before = trainer->state();
+  StepReport report;
+  const std::atomic<bool> cancel{false};
+  trainer->run_segment(segment(1, 1), [&](const StepReport& r) { report = r; }, cancel);
+  EXPECT_TRUE(report.skipped);
+  before.step++;
+  EXPECT_EQ(std::memcmp(before.params().data(), trainer->state().params().data(), before.size() * 4), 0);
+  EXPECT_EQ(trainer->state().step, before.step);
+}
+
+TEST_F(Determinism, LanguageModelRecipeNeedsNoTeacher) {
+  const auto trainer = session();
+  SegmentPlan plan = segment(0, 12);
+  plan.losses = {0.0, 0.0, 1.0, 2.0 / 3.0};
+  std::vector<double> losses;
+  const std::atomic<bool> cancel{false};
+  trainer->run_segment(plan, [&](const StepReport& r) { losses.push_back(r.lm_loss); EXPECT_TRUE(std::isnan(r.layer_loss)); }, cancel);
+  ASSERT_EQ(losses.size(), 12u);
+  for (double l : losses) EXPECT_NEAR(l, std::log(2048.0), 2.5);
+}
+
+}  // namespace espalier::test

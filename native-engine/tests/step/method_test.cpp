@@ -1,0 +1,122 @@
+// Sampling, sparsity, batch order, random numbers and the memory plan.
+#include <set>
+
+#include "hard_concrete.h"
+#include "masks.h"
+#include "sparsity.h"
+#include "step/step_helpers.h"
+
+namespace espalier::test {
+
+TEST(Philox, KnownAnswers) {  // from the published test vectors of Philox4x32-10
+  const std::array<uint32_t, 4> zero = philox4x32({0, 0, 0, 0}, 0);
+  EXPECT_EQ(zero, (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  const std::array<uint32_t, 4> ones = philox4x32({~0u, ~0u, ~0u, ~0u}, ~0ull);
+  EXPECT_EQ(ones, (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+}
+
+TEST(BatchOrder, EachEpochVisitsEveryRowOnce) {
+  for (const int64_t rows : {1, 2, 7, 64, 1000}) {
+    std::set<int64_t> seen;
+    std::vector<int64_t> first, second;
+    for (int64_t s = 0; s < 2 * rows; s++) (s < rows ? first : second).push_back(batch_rows(9, s, 1, rows)[0]);
+    for (int64_t r : first) EXPECT_TRUE(seen.insert(r).second && r >= 0 && r < rows);
+    if (rows >= 64) EXPECT_NE(first, second) << "each epoch has an order of its own";
+  }
+  EXPECT_EQ(batch_rows(9, 3, 4, 1000)[2], batch_rows(9, 14, 1, 1000)[0]) << "only the position counts";
+  expect_error(ErrorCode::kInvalidArgument, "data", "no row", [] { batch_rows(1, 0, 8, 0); });
+}
+
+TEST(HardConcrete, SampleMeanAndDerivative) {
+  // The share of samples that are not 0 is the probability of being open.
+  int open = 0;
+  const double a = 0.4;
+  for (int i = 0; i < 20000; i++) open += hard_concrete::sample(a, random_uniform(1, 0, 5, i)) != 0.0f;
+  EXPECT_NEAR(open / 20000.0, hard_concrete::open_probability(a), 0.01);
+  const double u = 0.37, h = 1e-3;
+  const double z = hard_concrete::sample(a, u);
+  const double slope = (static_cast<double>(hard_concrete::sample(a + h, u)) - hard_concrete::sample(a - h, u)) / (2 * h);
+  EXPECT_NEAR(hard_concrete::sample_derivative(z), slope, 1e-3);
+  EXPECT_EQ(hard_concrete::sample_derivative(0.0), 0.0);
+  EXPECT_EQ(hard_concrete::sample_derivative(1.0), 0.0);
+}
+
+TEST(Sparsity, GradientIsThatOfTheExpectedSparsity) {
+  const auto model = load_model(tiny_model());
+  TrainState state(model->config(), LoraSpec{});
+  state.initialise(2);
+  EXPECT_LT(expected_sparsity(model->config(), state), 0.02) << "a run starts open";
+  loosen_masks(state);
+  Masks gradient{std::vector<float>(3 * 8, 0.0f), std::vector<float>(3 * 160, 0.0f), std::vector<float>(64, 0.0f)};
+  add_sparsity_gradient(model->config(), state, 1.0, gradient);
+  const auto check = [&](const char* name, const std::vector<float>& g) {
+    float& a = state.view(*state.find(name))[5];
+    const float at = a;
+    a = at + 0.01f;
+    const double high_at = a, high = expected_sparsity(model->config(), state);
+    a = at - 0.01f;
+    const double low_at = a, low = expected_sparsity(model->config(), state);
+    a = at;
+    const double expected = (high - low) / (high_at - low_at);
+    EXPECT_NEAR(g[5], expected, 1e-4 * std::abs(expected)) << name;
+  };
+  check("mask.head", gradient.head);
+  check("mask.intermediate", gradient.intermediate);
+  check("mask.hidden", gradient.hidden);
+}
+
+TEST(Sparsity, DeterministicMasksCloseTheExpectedNumber) {
+  const auto model = load_model(tiny_model());
+  TrainState state(model->config(), LoraSpec{});
+  state.initialise(2);
+  loosen_masks(state);
+  const Masks z = deterministic_masks(model->config(), state);
+  const auto a = state.view(*state.find("mask.intermediate"));
+  for (int64_t l = 0; l < 3; l++) {
+    double expected = 0, lowest_open = 1e9, highest_closed = -1e9;
+    int64_t open = 0;
+    for (int64_t i = l * 160; i < (l + 1) * 160; i++) {
+      expected += hard_concrete::open_probability(a[i]);
+      if (z.intermediate[i] != 0.0f) {
+        open++;
+        lowest_open = std::min<double>(lowest_open, a[i]);
+        EXPECT_FLOAT_EQ(z.intermediate[i], hard_concrete::soft_value(a[i]));
+      } else {
+        highest_closed = std::max<double>(highest_closed, a[i]);
+      }
+    }
+    EXPECT_NEAR(static_cast<double>(open), expected, 0.51);
+    EXPECT_LE(highest_closed, lowest_open);
+  }
+  const HardSparsity h = hard_sparsity(model->config(), state);
+  EXPECT_NEAR(h.sparsity, h.expected_sparsity, 0.03);
+}
+
+TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
+  const auto model = load_model(tiny_model());
+  TrainerOptions options;
+  options.memory_limit_bytes = 1 << 20;
+  expect_error(ErrorCode::kOutOfMemory, "memory_limit_bytes", "checkpoint_activations", [&] { Trainer::create(model, LoraSpec{}, options); });
+  options = TrainerOptions{};
+  const MemoryPlan all = plan_memory(model->config(), LoraSpec{}, options);
+  options.checkpoint_activations = true;
+  const MemoryPlan checkpointed = plan_memory(model->config(), LoraSpec{}, options);
+  EXPECT_LT(checkpointed.activations, all.activations);
+  EXPECT_EQ(all.total, all.weights + all.lora + all.optimizer + all.activations + all.teachers + all.scratch);
+  options.sequence_length = 100000;
+  expect_error(ErrorCode::kInvalidArgument, "sequence_length", "max_position_embeddings", [&] { Trainer::create(model, LoraSpec{}, options); });
+}
+
+TEST(Evaluation, AgreesWithAPlainForwardPass) {
+  // factbook's first windows are held in tests of the whole program; here the arithmetic: one window against double.
+  const auto model = load_model(tiny_model());
+  const auto tokens = random_tokens(model->config().vocab_size, 40);
+  const std::atomic<bool> cancel{false};
+  const EvaluationResult r = evaluate(model, nullptr, tokens->ids, 20, ComputeDType::kF32, 2, nullptr, cancel);
+  EXPECT_EQ(r.predictions, 38);
+  EXPECT_NEAR(r.perplexity, std::exp(r.negative_log_likelihood), 1e-9 * r.perplexity);
+  expect_error(ErrorCode::kInvalidArgument, "window", "between 2", [&] { evaluate(model, nullptr, tokens->ids, 1, ComputeDType::kF32, 2, nullptr, cancel); });
+  expect_error(ErrorCode::kInvalidArgument, "data", "fewer than one window", [&] { evaluate(model, nullptr, tokens->ids, 64, ComputeDType::kF32, 2, nullptr, cancel); });
+}
+
+}  // namespace espalier::test
