@@ -2,7 +2,7 @@
 import { readdirSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { TestServer } from './harness/server.js';
+import { TestServer, unary } from './harness/server.js';
 import { recordProblems } from './harness/record-checks.js';
 
 describe('a run that is disturbed', () => {
@@ -86,6 +86,24 @@ describe('a run that is disturbed', () => {
       await server.start();
     });
     expect(run.status).toBe(v1.RunStatus.RUN_STATUS_COMPLETED);
+  }, 90_000);
+
+  it('is refused an engine with other numerics, unless they are accepted', async () => {
+    const { runId } = await server.launch({});
+    await server.until(runId, (run) => run.step >= 20n);
+    await server.stop();
+    server.threads = 2;
+    await server.start();
+    const failed = await server.until(runId, (run) => run.status === v1.RunStatus.RUN_STATUS_FAILED);
+    expect(failed.failure?.code).toBe('NUMERICS_CHANGED');
+    await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: true }, cb));
+    const run = await server.completed(runId);
+    const attached = (await server.events(runId)).filter((event) => event.type === 'EngineAttached').map((event) => JSON.parse(event.dataJson) as { numericsChangedFrom: string | null });
+    expect(attached.map((one) => one.numericsChangedFrom !== null)).toEqual([false, true]);
+    expect(run.numericsFingerprint).not.toBe(failed.numericsFingerprint);
+    await server.stop();
+    server.threads = 1;
+    await server.start();
   }, 90_000);
 
   it('refuses a second orchestrator on the same data folder', async () => {

@@ -1,5 +1,8 @@
 // The real orchestrator, event store and engine on the tiny model: what a client can do with a run.
+import type { Channel } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
+import { checkHealth } from '../src/run-execution/engine-health.js';
+import { reflectedServices } from './harness/reflection.js';
 import { codeOf, collect, TestServer, TINY_RUN, unary } from './harness/server.js';
 import { comparable, recordProblems } from './harness/record-checks.js';
 
@@ -136,6 +139,12 @@ describe('a run', () => {
     expect(await refused(resume(done.runId))).toBe('RUN_FINISHED');
     expect(await refused(cancel(done.runId))).toBe('RUN_FINISHED');
     expect(await refused(server.run('zzzzzz'))).toBe('RUN_NOT_FOUND');
+  });
+
+  it('is served with health checks and reflection', async () => {
+    await checkHealth(server.runs.getChannel() as Parameters<typeof checkHealth>[0], 5_000);
+    expect(await reflectedServices(server.runs.getChannel() as Channel)).toEqual(expect.arrayContaining(
+      ['espalier.v1.RunService', 'espalier.v1.HistoryService', 'espalier.v1.ArtifactService']));
   });
 
   it('has views that equal a rebuild', async () => {

@@ -123,7 +123,12 @@ export class RunDriver {
   /** Attempts of a former process: it died, and its engine with it. */
   private async closeFormerAttempts(): Promise<void> {
     for (const run of this.feed.unfinished().filter(({ attemptOpen }) => attemptOpen)) {
-      await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator was started anew while the attempt was under way');
+      try {
+        await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator was started anew while the attempt was under way');
+      } catch (error) {
+        // A store that can't write now must not keep the orchestrator from starting; the loop tries again.
+        this.log.error({ err: error, runId: run.runId }, 'the end of a former attempt could not be recorded');
+      }
     }
   }
 

@@ -17,6 +17,7 @@ export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 /** The first documents of the bundled validation set: enough for a small run, quick to evaluate. */
 export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
 const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
 
@@ -28,6 +29,9 @@ export class TestServer {
   /** What is killed with an orchestrator and must be gone before the next one starts. */
   private orphans: number[] = [];
 
+  /** Of the engine; another number gives other numerics. Taken at the next start. */
+  threads = 1;
+
   constructor(readonly dataFolder: string, private readonly env: Record<string, string> = {}) {}
 
   static inNewFolder(env: Record<string, string> = {}): TestServer {
@@ -36,7 +40,7 @@ export class TestServer {
 
   async start(): Promise<void> {
     const log = openSync(join(this.dataFolder, 'server.log'), 'a');
-    const child = spawn(process.execPath, [MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', '1'], {
+    const child = spawn(process.execPath, [MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', String(this.threads)], {
       stdio: ['ignore', 'pipe', log], env: { ...process.env, ...this.env },
     });
     closeSync(log);
@@ -89,8 +93,9 @@ export class TestServer {
     if (child === null) return null;
     const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : Promise.resolve();
     child.kill('SIGTERM');
-    await Promise.race([gone, sleep(30_000).then(() => child.kill('SIGKILL'))]);
+    const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
     await gone;
+    clearTimeout(force);
     this.closeClients();
     return child.exitCode;
   }
