@@ -1,6 +1,7 @@
 import {
   CancelledError,
   DeadlineExceededError,
+  MaxAppendSizeExceededError,
   NotLeaderError,
   TimeoutError,
   UnavailableError,
@@ -31,6 +32,10 @@ export function translateError(error: unknown, appended?: { stream: string; expe
     error instanceof NotLeaderError
   ) {
     return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
+  }
+  if (error instanceof MaxAppendSizeExceededError) {
+    const message = `an append or one of its events is too large: at most ${error.maxAppendSize} bytes are allowed`;
+    return new EventStoreError('EVENT_STORE_APPEND_TOO_LARGE', message, { cause: error });
   }
   const found = CODE_IN_TEXT.exec(text);
   if (found) return new EventStoreError(found[1]!, text.slice(found.index), { cause: error });

@@ -128,6 +128,20 @@ describe('embedded event store when things go wrong', () => {
     await server.stop();
   });
 
+  test('events of many megabytes pass, larger ones are refused by name of the limit', async () => {
+    const server = await startEmbeddedEventStore({ folder: join(base, 'large') });
+    const store = connectEventStore(server);
+    const sized = (megabytes: number) => newEvents(1).map((event) => ({ ...event, data: Buffer.alloc(megabytes << 20, 0x42) }));
+    await store.append('run', [...sized(5), ...sized(6)], 'no_stream');
+    await expect(store.append('run', sized(17), 'any')).rejects.toMatchObject({
+      code: 'EVENT_STORE_APPEND_TOO_LARGE',
+      message: expect.stringContaining(String(16 << 20)),
+    });
+    expect((await collect(store.read('run'))).map(({ data }) => data.length >> 20)).toEqual([5, 6]);
+    await store.close();
+    await server.stop();
+  });
+
   test('one server per folder; the lock goes with its holder', async () => {
     const folder = join(base, 'lock');
     const server = await startEmbeddedEventStore({ folder });

@@ -11,6 +11,7 @@ import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './pb.js';
 import {
   AccessDenied,
   DeadlineExceeded,
+  EventTooLarge,
   InvalidArgument,
   MaximumAppendSizeExceeded,
   StreamDeleted,
@@ -181,7 +182,7 @@ function detailsOf(error: unknown, text: string): [bytes: Uint8Array, type: stri
   if (error instanceof AccessDenied || error instanceof Unauthenticated) {
     return [new sharedPb.AccessDenied().serializeBinary(), 'event_store.client.AccessDenied'];
   }
-  if (error instanceof MaximumAppendSizeExceeded) {
+  if (error instanceof MaximumAppendSizeExceeded || error instanceof EventTooLarge) {
     const message = new sharedPb.MaximumAppendSizeExceeded();
     message.setMaxappendsize(error.maxBytes);
     return [message.serializeBinary(), 'event_store.client.MaximumAppendSizeExceeded'];

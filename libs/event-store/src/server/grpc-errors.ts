@@ -38,12 +38,12 @@ export function toStatus(error: unknown): StatusReply {
   }
   if (error instanceof AccessDenied) return reply(status.PERMISSION_DENIED, error.message, 'access-denied');
   if (error instanceof Unauthenticated) return reply(status.UNAUTHENTICATED, error.message);
-  if (error instanceof MaximumAppendSizeExceeded) {
+  if (error instanceof MaximumAppendSizeExceeded || error instanceof EventTooLarge) {
     return reply(status.INVALID_ARGUMENT, error.message, 'maximum-append-size-exceeded', {
       'maximum-append-size': String(error.maxBytes),
     });
   }
-  if (error instanceof InvalidArgument || error instanceof EventTooLarge) return reply(status.INVALID_ARGUMENT, error.message);
+  if (error instanceof InvalidArgument) return reply(status.INVALID_ARGUMENT, error.message);
   if (error instanceof DeadlineExceeded) return reply(status.DEADLINE_EXCEEDED, error.message);
   if (error instanceof EventCorrupt) return reply(DEFECT, error.message, 'event-corrupt');
   const failure = toStoreError(error);
