@@ -12,6 +12,8 @@ import { EventStoreHost } from './event-store.provider.js';
 import { GrpcServer } from './grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
 
+const STOP_TIMEOUT_MS = 30_000;
+
 async function main(): Promise<void> {
   const config = parseConfig(process.argv);
   const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: true }));
@@ -32,6 +34,8 @@ async function main(): Promise<void> {
   const stop = async (signal: string): Promise<void> => {
     if (stopping) return;
     stopping = true;
+    // An event store that never answers must not make a stop endless: what is not recorded is trained again.
+    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     await driver.stop();
     await server.close();
