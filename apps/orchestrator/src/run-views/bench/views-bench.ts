@@ -1,0 +1,181 @@
+// Figures of the read side, by hand: node dist/apps/orchestrator/src/run-views/bench/views-bench.js [fold] [catchup] [store] [list] [watch]
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { connectEventStore, startEmbeddedEventStore, type StoredEvent } from '#event-store';
+import { v1 } from '#protocol';
+import { evolve, type PruningRunState } from '../../pruning-run/pruning-run.js';
+import { fact, launched, stateAt, Story } from '../../pruning-run/testing.js';
+import type { NewFact } from '../../pruning-run/pruning-run.events.js';
+import { decodeStored } from '../../pruning-run/stored-event.js';
+import { noLiveSteps } from '../live-steps.js';
+import { ProjectionRunner } from '../projection-runner.js';
+import { listRuns } from '../run-list.js';
+import { RunProjection } from '../run-projection.js';
+import { RunViews } from '../run-views.js';
+import { Recorder, withDatabase } from '../testing.js';
+import { watchRun } from '../watch-run.js';
+
+const asked = process.argv.slice(2);
+const wants = (name: string): boolean => asked.length === 0 || asked.includes(name);
+const seconds = (since: number): number => (performance.now() - since) / 1000;
+const print = (name: string, figures: Record<string, number | string>): void => console.log(name.padEnd(10), JSON.stringify(figures));
+const runIdOf = (index: number): string => index.toString(26).padStart(5, '0').replace(/[0-9a-p]/g, (digit) => 'abcdefghijklmnopqrstuvwxyz'[parseInt(digit, 26)]!).padStart(12, 'r');
+
+/** A run of so many events: each segment is its metrics batch, SparsityAdvanced and MasksUpdated, a teacher now and then. */
+function longRun(runId: string, segments: number, stepsEach: number): StoredEvent[] {
+  const facts: NewFact[] = [...new Story(launched({ totalSteps: segments * stepsEach + 1 }, runId)).start().facts];
+  for (let index = 0; index < segments; index += 1) {
+    const state = stateAt((index + 1) * stepsEach, Math.min(0.5, index / segments));
+    facts.push(fact('SparsityAdvanced', { attempt: 1, step: state.step, scheduledSparsity: 0.1, expectedSparsity: 0.1, hardSparsity: 0.1 }));
+    facts.push(fact('MasksUpdated', {
+      attempt: 1, firstStep: index * stepsEach, state, loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null }, trainingSeconds: 1, tokens: 1000,
+      metricsRevision: 0, metricsDigest: '0'.repeat(64) }));
+    if (index % Math.ceil(segments / 50) === 0) facts.push(fact('TeacherSnapshotted', { attempt: 1, mark: Math.floor(index / Math.ceil(segments / 50)) + 1, threshold: 0.01, state }));
+  }
+  return new Recorder().record(runId, facts).events;
+}
+
+function fold(): void {
+  const events = longRun('aaaabbbbcccc', 50_000, 1).filter(({ stream }) => stream.startsWith('pruningRun-')).slice(0, 100_000);
+  let started = performance.now();
+  let state: PruningRunState | null = null;
+  for (const event of events) state = evolve(state, decodeStored(event));
+  const plain = seconds(started);
+  started = performance.now();
+  const { database, close } = withDatabase();
+  const projection = new RunProjection(database);
+  for (let at = 0; at < events.length; at += 500) projection.apply(events.slice(at, at + 500), events[at]!.position);
+  print('fold', { events: events.length, aggregate_seconds: plain, projection_seconds: seconds(started), step: state!.current!.step });
+  close();
+}
+
+/** 1,000,000 events of 1,000 runs, projected as the subscription would deliver them. */
+function catchUp(total: number): void {
+  const { database, close } = withDatabase();
+  const projection = new RunProjection(database);
+  let done = 0;
+  let spent = 0;
+  for (let run = 0; done < total; run += 1) {
+    const events = longRun(runIdOf(run), 330, 10);
+    const started = performance.now();
+    for (let at = 0; at < events.length; at += 500) projection.apply(events.slice(at, at + 500), events[at]!.position);
+    spent += seconds(started);
+    done += events.length;
+  }
+  print('catchup', { events: done, seconds: spent, events_per_second: Math.round(done / spent), file_mb: Math.round(statSync(database.name).size / 1e6) });
+  close();
+}
+
+/** The same through the embedded event store, its protocol and the official client. */
+async function throughStore(total: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
+  const server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+  const store = connectEventStore(server);
+  let appended = 0;
+  for (let run = 0; appended < total; run += 1) {
+    const events = longRun(runIdOf(run), 330, 10);
+    for (const prefix of ['runMetrics-', 'pruningRun-']) {
+      const mine = events.filter(({ stream }) => stream.startsWith(prefix));
+      for (let at = 0; at < mine.length; at += 500) {
+        await store.append(mine[0]!.stream, mine.slice(at, at + 500).map(({ id, type, data }) => ({ id, type, data })), 'any');
+      }
+    }
+    appended += events.length;
+  }
+  const { database, close } = withDatabase();
+  const started = performance.now();
+  const runner = new ProjectionRunner(store, database, { changed: () => undefined, failed: (error) => console.error(error) });
+  runner.start();
+  await runner.whenCaughtUp(55_000);
+  print('store', { events: runner.eventsDone, seconds: seconds(started), events_per_second: Math.round(runner.eventsDone / seconds(started)) });
+  await runner.stop();
+  close();
+  await store.close();
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function list(count: number): void {
+  const { database, close } = withDatabase();
+  const projection = new RunProjection(database);
+  for (let from = 0; from < count; from += 500) {
+    const recorder = new Recorder();
+    for (let index = from; index < from + 500; index += 1) {
+      const at = new Date(Date.UTC(2026, 0, 1) + index * 60_000).toISOString();
+      const facts = new Story(launched({}, runIdOf(index))).start().train(stateAt(10, (index % 500) / 1000)).facts;
+      recorder.record(runIdOf(index), facts.map((one) => ({ ...one, at, data: { ...one.data, ...(one.type === 'RunLaunched' ? { name: `run ${index}` } : {}) } }) as NewFact));
+    }
+    projection.apply(recorder.events, recorder.events.at(-1)!.position);
+  }
+  const query = (request: Partial<v1.ListRunsRequest>): Record<string, number> => {
+    const times: number[] = [];
+    let total = 0;
+    for (let round = 0; round < 50; round += 1) {
+      const started = performance.now();
+      ({ total } = listRuns(database, v1.ListRunsRequest.fromPartial(request), [], Date.now()));
+      times.push(performance.now() - started);
+    }
+    times.sort((left, right) => left - right);
+    return { p50_ms: times[25]!, p95_ms: times[47]!, total };
+  };
+  let deep = '';
+  for (let page = 0; page < 15; page += 1) deep = listRuns(database, v1.ListRunsRequest.fromPartial({ pageSize: 500, pageToken: deep }), [], Date.now()).nextPageToken;
+  print('list', { runs: count });
+  print('  newest', query({}));
+  print('  deep', query({ pageSize: 500, pageToken: deep }));
+  print('  sparsity', query({ orderBy: 'sparsity desc' }));
+  print('  name', query({ nameContains: 'run 99', orderBy: 'name' }));
+  print('  status', query({ statuses: [v1.RunStatus.RUN_STATUS_RECOVERING] }));
+  close();
+}
+
+/** 200 watchers of a run of 20,000 steps, one of them taking a message a second. */
+async function watch(watchers: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
+  const server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+  const store = connectEventStore(server);
+  const views = new RunViews({ store, folder, live: noLiveSteps });
+  views.start();
+  const runId = 'aaaabbbbcccc';
+  const events = [...longRun(runId, 400, 50)];
+  const append = (batch: StoredEvent[]): Promise<unknown> => store.append(batch[0]!.stream, batch.map(({ id, type, data }) => ({ id, type, data })), 'any');
+  for (const event of events.splice(0, 4)) await append([event]);
+  await views.getRun(runId);
+  const before = process.memoryUsage().rss;
+  const started = performance.now();
+  let messages = 0;
+  let wrong = 0;
+  const signal = AbortSignal.timeout(58_000);
+  const watching = Array.from({ length: watchers }, async (_, index) => {
+    let next = 0;
+    for await (const message of watchRun(views, v1.WatchRunRequest.fromPartial({ runId }), signal)) {
+      messages += 1;
+      for (const { step } of message.steps) wrong += Number(Number(step) !== next++);
+      if (index === 0) await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (next === 20_000) break;
+    }
+    return { steps: next, seconds: seconds(started) };
+  });
+  let peak = 0;
+  const timer = setInterval(() => { peak = Math.max(peak, process.memoryUsage().rss); }, 100);
+  for (const event of events) await append([event]);
+  const appending = seconds(started);
+  const done = await Promise.all(watching);
+  clearInterval(timer);
+  print('watch', {
+    watchers, messages, steps_out_of_order_or_lost: wrong + done.filter(({ steps }) => steps !== 20_000).length, append_seconds: appending,
+    slowest_of_the_quick_seconds: Math.max(...done.slice(1).map((one) => one.seconds)), slow_one_seconds: done[0]!.seconds, rss_growth_mb: Math.round((peak - before) / 1e6),
+  });
+  await views.stop();
+  await store.close();
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+if (wants('fold')) fold();
+if (wants('list')) list(10_000);
+if (wants('catchup')) catchUp(1_000_000);
+if (wants('store')) await throughStore(100_000);
+if (wants('watch')) await watch(200);
