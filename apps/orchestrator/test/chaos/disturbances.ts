@@ -44,8 +44,10 @@ async function tearLastState(server: TestServer, _random: Random, runId: string)
   try {
     const events = await server.events(runId);
     const run = fold(events.map((event) => decodeStored({ type: event.type, data: Buffer.from(event.dataJson) })));
-    // A run's only state has nothing to fall back to but a fresh start: tearing that is loss, not disturbance.
-    if (run?.current && run.previous) torn = run.current.stateDigest;
+    // The run may have gone on when it is killed. A teacher would then be torn that has no second copy, and a run's only
+    // state has nothing before it: both are loss, and the run fails naming the artifact.
+    const last = run?.current?.stateDigest ?? '';
+    if (run?.previous && !run.teachers.some((one) => one.state.stateDigest === last)) torn = last;
   } catch {
     // not to be had right now: only the kill is left
   }
