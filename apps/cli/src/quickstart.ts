@@ -147,8 +147,11 @@ async function measure(context: Context, runId: string): Promise<Measured> {
       line.end();
     }
   };
-  const intact = await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal));
-  const masked = await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal));
+  // A run with validation text is evaluated when it completes; what is recorded needs no second time.
+  const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
+  const recorded = (subject: string) => run!.evaluations.findLast((one) => one.subject === subject && (subject === 'intact' || one.step === run!.step));
+  const intact = recorded('intact') ?? await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal));
+  const masked = recorded('masked') ?? await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
   const exportFolder = join(context.dataFolder, 'exports', runId);
   const written = await step('writing the model', (report) => downloadExport(connection, { digest: modelExport.digest, folder: exportFolder, signal, onProgress: report }));
