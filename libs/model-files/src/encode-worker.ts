@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadTokenizer, type Tokenizer } from './load-tokenizer.js';
 import { ModelFilesError, toErrorMessage, type ErrorMessage } from './model-files.errors.js';
-import type { SourceDocument } from './read-documents.js';
+import type { SourceDocument } from './read-bytes.js';
 
 export interface EncodeWorkerData {
   tokenizerJson: string;

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { EncodeResponse, EncodeWorkerData } from './encode-worker.js';
 import { fromErrorMessage } from './model-files.errors.js';
-import type { SourceDocument } from './read-documents.js';
+import type { SourceDocument } from './read-bytes.js';
 
 /** Each thread holds the tokenizer's tables once more, so more threads than this cost memory for little. */
 const MOST_THREADS = 4;

@@ -1,18 +1,8 @@
 // Data files as a stream of documents; memory holds one document or one Parquet row group, whatever the corpus measures.
-import { createReadStream } from 'node:fs';
-import { createGunzip } from 'node:zlib';
-import { fileError, type DataFile } from './data-files.js';
+import type { DataFile } from './data-files.js';
 import { malformed } from './model-files.errors.js';
+import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
 import { readParquet } from './read-parquet.js';
-
-export interface SourceDocument {
-  text: string;
-  file: string;
-  /** Line (or Parquet row) that it starts at, from 1. */
-  line: number;
-}
-/** Called with the bytes read from the disk since the last call. */
-export type BytesRead = (bytes: number) => void;
 
 const LINE_LIMIT_BYTES = 256 << 20;
 /** A longer plain text is divided, at the first line end after this much; each part is a document of its own. */
@@ -111,22 +101,6 @@ function characterStart(bytes: Buffer, offset: number): number {
   let start = offset;
   while (start > offset - 4 && (bytes[start]! & 0xc0) === 0x80) start--;
   return start;
-}
-
-export async function* readBytes(file: DataFile, onBytes: BytesRead): AsyncGenerator<Buffer> {
-  const raw = createReadStream(file.path, { highWaterMark: 1 << 18 });
-  raw.on('data', (chunk) => onBytes(chunk.length));
-  const source = file.gzip ? raw.pipe(createGunzip()) : raw;
-  if (source !== raw) raw.on('error', (error) => source.destroy(error));
-  try {
-    for await (const chunk of source) yield chunk as Buffer;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code?.startsWith('Z_')) throw malformed(file.path, undefined, `damaged or incomplete gzip (${message})`);
-    throw fileError(error, file.path);
-  } finally {
-    raw.destroy();
-  }
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

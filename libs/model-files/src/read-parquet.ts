@@ -8,7 +8,7 @@ import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetS
 import { compressors } from 'hyparquet-compressors';
 import { fileError, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
-import { readBytes, type BytesRead, type SourceDocument } from './read-documents.js';
+import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
 
 /** Rows asked for at once: enough to be quick, few enough that the strings of one request stay small. */
 const ROWS_AT_ONCE = 1000;

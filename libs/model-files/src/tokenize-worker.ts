@@ -5,7 +5,8 @@ import type { DataFile } from './data-files.js';
 import type { EncodeWorkerData } from './encode-worker.js';
 import { EncoderPool } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
-import { readDocuments, type SourceDocument } from './read-documents.js';
+import type { SourceDocument } from './read-bytes.js';
+import { readDocuments } from './read-documents.js';
 
 export interface TokenizeWorkerData extends EncodeWorkerData {
   files: DataFile[];
