@@ -72,7 +72,8 @@ async function runSanitizers() {
     '-DESPALIER_SANITIZE=address,undefined', '-DESPALIER_NODE_ADDON=OFF', '-DESPALIER_TESTS=ON']);
   if (configured !== 0 || (await run('cmake', ['--build', build, '--parallel', '2'])) !== 0) return { passed: 0, failed: 1 };
   // oneDNN and OpenMP keep their pools until the process ends; leaks in our code are found by the process-wide report.
-  return runCTest(build, { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' });
+  // With 64-byte vectors, GCC 12 misaligns locals on the fake stack of the use-after-return check and the test dies in a store.
+  return runCTest(build, { ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' });
 }
 
 function run(command, commandArgs, environment = {}) {
