@@ -76,6 +76,6 @@ function lineOfOutcome(event: Outcome): string {
       const { subject, step, perplexity, predictions, window } = event.data;
       return `perplexity of ${subject} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window})`;
     }
-    case 'ModelExported': return `exported ${event.data.form} ${event.data.dtype}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
+    case 'ModelExported': return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
   }
 }
