@@ -3,6 +3,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { syncFolder } from '#artifact-store';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
 import { Connection } from './connection/connection.js';
@@ -96,13 +97,4 @@ async function moveIntoPlace(incoming: string, folder: string): Promise<void> {
   await rename(incoming, folder);
   await syncFolder(dirname(folder));
   if (hadOne) await rm(replaced, { recursive: true, force: true });
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

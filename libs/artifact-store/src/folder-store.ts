@@ -7,6 +7,7 @@ import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, Put
 import { ArtifactStoreError, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
+import { syncFolder } from './sync-folder.js';
 
 const CHUNK_BYTES = 1 << 20;
 const STALE_INCOMING_MS = 3_600_000;
@@ -174,15 +175,6 @@ function writeError(error: unknown, digest: string | null): unknown {
   if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;
   if (code !== 'ENOENT') return toArtifactError(error, 'write', digest);
   return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', 'the folder of the artifact store is gone', digest, error);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** What a crash left behind; files of a writer that is still at work are young. */
