@@ -1,9 +1,13 @@
 // Death at chosen moments; the long random test is chaos/. Takes about half a minute: each case trains a small run.
-import { truncateSync } from 'node:fs';
+import { appendFileSync, copyFileSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { TestServer, unary } from './harness/server.js';
-import { recordProblems } from './harness/record-checks.js';
+import type { PruningRunState } from '../src/pruning-run/pruning-run.js';
+import { CORPUS, TestServer, unary } from './harness/server.js';
+import { foldHistory, recordProblems } from './harness/record-checks.js';
+
+const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
+  events.filter(({ type }) => type === 'RunRewound').map(({ dataJson }) => (JSON.parse(dataJson) as { toStep: number }).toStep);
 
 describe('a run that is disturbed', () => {
   let undisturbed = '';
@@ -73,18 +77,59 @@ describe('a run that is disturbed', () => {
     expect(run.restarts).toBe(0);
   }, 60_000);
 
-  it('survives a torn last state', async () => {
-    const run = await survives(async (runId) => {
-      await unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId }, cb)); // so that the last state stays the last
-      const { stateDigest } = await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_PAUSED);
+  describe('with damaged artifacts', () => {
+    const objects = (): string => `${server.dataFolder}/artifacts/objects`;
+    const tear = (digest: string): void => truncateSync(`${objects()}/${digest.slice(0, 2)}/${digest}`, 1000);
+
+    /** Pauses the run at some step, so that the last state stays the last, and lets it go on after the damage. */
+    async function survivesDamage(
+      damage: (run: PruningRunState) => void, at: (run: v1.Run) => boolean = () => true,
+    ): Promise<v1.Run> {
+      return survives(async (runId) => {
+        await server.until(runId, at);
+        await unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId }, cb));
+        await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_PAUSED);
+        const recorded = foldHistory(await server.events(runId));
+        await server.kill();
+        damage(recorded);
+        await server.start();
+        await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, cb));
+      });
+    }
+
+    it('survives a torn last state', async () => {
+      const run = await survivesDamage(({ current }) => tear(current!.stateDigest));
+      expect(run.rewinds).toBe(1);
+    }, 90_000);
+
+    it('survives torn teachers, which are trained again when they are needed', async () => {
+      const run = await survivesDamage(({ teachers, current }) => {
+        expect(teachers.length).toBeGreaterThan(4);
+        for (const { stateDigest } of teachers.map(({ state }) => state)) if (stateDigest !== current!.stateDigest) tear(stateDigest);
+      }, ({ teacherCount }) => teacherCount > 4);
+      const steps = rewindsOf(await server.events(run.runId));
+      expect(steps).toEqual([0]); // nothing whole was before them
+    }, 90_000);
+
+    it('survives the loss of all artifacts, its tokens among them', async () => {
+      const run = await survivesDamage(() => rmSync(objects(), { recursive: true }));
+      expect(run.evaluations).toHaveLength(2);
+    }, 90_000);
+
+    it('says what it would need when its tokens are gone and their text has changed', async () => {
+      const text = `${server.dataFolder}/changing.jsonl`;
+      copyFileSync(CORPUS, text);
+      const { runId } = await server.launch({}, { data: { trainPath: text, validationPath: '' } });
+      await server.until(runId, ({ step }) => step >= 20n);
+      const { trainDigest } = foldHistory(await server.events(runId)).data;
       await server.kill();
-      truncateSync(`${server.dataFolder}/artifacts/objects/${stateDigest.slice(0, 2)}/${stateDigest}`, 1000);
+      appendFileSync(text, '{"text": "something else"}\n');
+      rmSync(`${objects()}/${trainDigest.slice(0, 2)}/${trainDigest}`);
       await server.start();
-      await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, cb));
-    });
-    expect(run.rewinds).toBe(1);
-    expect(run.status).toBe(v1.RunStatus.RUN_STATUS_COMPLETED);
-  }, 90_000);
+      const failed = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
+      expect(failed.failure).toMatchObject({ code: 'ARTIFACT_MISSING', message: expect.stringContaining(text) as string });
+    }, 60_000);
+  });
 
   it('is refused an engine with other numerics, unless they are accepted', async () => {
     const { runId } = await server.launch({});

@@ -66,7 +66,7 @@ const facts = {
   RunPaused: { step: count, by: z.enum(['request', 'shutdown']) },
   RunResumed: { fromStep: count, stateDigest: digest.nullable(), acceptOtherNumerics: z.boolean() },
   RunRewound: {
-    toStep: count, state, teacherMark: count.nullable(), abandonedFromRevision: count, acceptOtherNumerics: z.boolean(),
+    toStep: count, state: state.nullable(), teacherMark: count.nullable(), abandonedFromRevision: count, acceptOtherNumerics: z.boolean(),
     targetReachedStep: count.nullable(),
   },
   RunCompleted: {

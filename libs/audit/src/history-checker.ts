@@ -157,8 +157,11 @@ export class HistoryChecker {
   }
 
   private takeRewind({ toStep, state, abandonedFromRevision }: CheckedEvent<'RunRewound'>, revision: number, subject: string): void {
-    if (!this.states.has(state.stateDigest)) this.report('steps', subject, `the state ${state.stateDigest} that it goes back to was not recorded before`);
-    if (state.step !== toStep || abandonedFromRevision >= revision) this.report('steps', subject, 'it does not go back to an earlier point');
+    if (state !== null && !this.states.has(state.stateDigest)) {
+      this.report('steps', subject, `the state ${state.stateDigest} that it goes back to was not recorded before`);
+    }
+    if (state === null && this.fork !== null) this.report('steps', subject, 'it goes back to the fresh state of the seed, which a fork does not have');
+    if ((state?.step ?? 0) !== toStep || abandonedFromRevision >= revision) this.report('steps', subject, 'it does not go back to an earlier point');
     this.step = toStep;
     this.abandoned += 1;
     while (this.instructions.length > 0 && this.instructions.at(-1)!.fromStep >= toStep) this.instructions.pop();

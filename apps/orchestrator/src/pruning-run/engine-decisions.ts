@@ -4,7 +4,8 @@ import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
 import { isFinished, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.js';
 import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
-import { rewound } from './starting-points.js';
+import { runRewound } from './pruning-run.evolutions.js';
+import { fallenBack } from './starting-points.js';
 import { marksReached, sameTeacher, teacherAt } from './teacher-policy.js';
 
 /** The run, if `attempt` is the one that may speak for it. */
@@ -81,19 +82,12 @@ function reassigned(run: Pick<PruningRunState, 'assignment' | 'branch' | 'curren
   return [{ type: 'TeacherAssigned', at, data: { fromStep, teacher, reason: afterRewind ? 'rewound' : reason, explanation } }];
 }
 
+/** The attempt goes on with it, so that its teacher is said at once. */
 export function fallBack(state: PruningRunState | null, { attempt, stateDigest }: FallBack, at: string): NewFact[] {
   const run = attempted(state, attempt);
-  if (run.current?.stateDigest === stateDigest) return [];
-  if (run.previous?.stateDigest !== stateDigest) return [{ ...rewound(run, { kind: 'digest', stateDigest }, run.acceptOtherNumerics, at) }];
-  const { previous, targetReachedStep } = run;
-  return [{
-    type: 'RunRewound', at,
-    data: {
-      toStep: previous.step, state: previous, teacherMark: null, abandonedFromRevision: run.segmentRevision,
-      acceptOtherNumerics: run.acceptOtherNumerics,
-      targetReachedStep: targetReachedStep !== null && targetReachedStep <= previous.step ? targetReachedStep : null,
-    },
-  }];
+  if ((run.current?.stateDigest ?? null) === stateDigest) return []; // a retry
+  const fallen = fallenBack(run, stateDigest, at);
+  return [fallen, ...reassigned(runRewound(run, fallen), at)];
 }
 
 export function recordEngineLoss(state: PruningRunState | null, change: RecordEngineLoss, at: string): NewFact[] {

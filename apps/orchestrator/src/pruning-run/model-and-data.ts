@@ -3,10 +3,11 @@ import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { prepareTokens } from '#model-files';
-import { invalidField, type engineV1 } from '#protocol';
+import { EspalierError, invalidField, toEspalierError, type engineV1 } from '#protocol';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { EngineSupervisor } from '../run-execution/engine-supervisor.js';
 import type { DataIdentity, ModelIdentity, RunSettings } from './pruning-run.events.js';
+import type { PruningRunState } from './pruning-run.state.js';
 
 export interface DataSource {
   trainPath: string;
@@ -43,6 +44,17 @@ export class ModelAndData {
       trainPath, trainDigest: train.digest, trainTokens: train.tokenCount, validationPath,
       validationDigest: validation?.digest ?? null, validationTokens: validation?.tokenCount ?? 0, tokenizerDigest: train.tokenizerDigest,
     };
+  }
+
+  /** The same artifact again, from the text it was made of. @throws `damage`, with what keeps it from being mended */
+  async remakeTokens({ runId, model, data }: PruningRunState, part: 'train' | 'validation', damage: EspalierError, signal: AbortSignal): Promise<void> {
+    const [path, digest] = part === 'train' ? [data.trainPath, data.trainDigest] : [data.validationPath!, data.validationDigest!];
+    const lost = (why: string): EspalierError =>
+      new EspalierError(damage.code, `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${path}: ${why}`);
+    await this.artifacts.delete(digest); // so that the remembered one is not taken for whole
+    const made = await prepareTokens({ modelPath: model.path, dataPath: path, vocabularySize: model.vocabularySize, store: this.artifacts, signal })
+      .catch((error: unknown) => { throw lost(toEspalierError(error).message); });
+    if (made.digest !== digest) throw lost(`it gives tokens ${made.digest} now, not ${digest}`);
   }
 
   /** Tokens of other data, for one evaluation. */

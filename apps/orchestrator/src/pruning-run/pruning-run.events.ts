@@ -148,8 +148,8 @@ interface Facts {
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
   /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
   RunRewound: {
-    toStep: number; state: StateFact;
-    teacherMark: number | null; // null: an earlier state, because the last one's artifact is damaged
+    toStep: number; state: StateFact | null; // null: the fresh state of the seed
+    teacherMark: number | null; // null: by the run itself, because the artifact of a later state is damaged
     abandonedFromRevision: number; acceptOtherNumerics: boolean;
     targetReachedStep: number | null;
   };

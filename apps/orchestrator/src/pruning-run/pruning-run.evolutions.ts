@@ -90,7 +90,7 @@ export function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed
   return { ...afresh(state), status, acceptOtherNumerics: data.acceptOtherNumerics };
 }
 
-export function runRewound(state: PruningRunState, { data }: EventOf<'RunRewound'>): PruningRunState {
+export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRewound'>, 'data'>): PruningRunState {
   const kept = state.teachers.filter((teacher) => teacher.state.step <= data.toStep);
   const abandoned = state.teachers.slice(kept.length);
   return {
@@ -99,6 +99,7 @@ export function runRewound(state: PruningRunState, { data }: EventOf<'RunRewound
     assignment: null, branch: state.branch + 1, branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],
     targetReachedStep: data.targetReachedStep, targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
     lastSegment: null,
+    pauseRequested: data.teacherMark === null && state.pauseRequested, // nobody took it back
   };
 }
 

@@ -1,5 +1,7 @@
+import type { NewFact } from './pruning-run.events.js';
 import { evolve, fold, isRunnable, teachersUpTo } from './pruning-run.js';
 import { planSegment } from './segment-plan.js';
+import { statesToFallBackTo } from './starting-points.js';
 import { encodeFacts } from './stored-event.js';
 import { AT, engine, fact, launched, segment, stateAt, Story, typesOf } from './testing.js';
 
@@ -120,17 +122,54 @@ describe('attempts', () => {
   });
 });
 
-describe('a damaged last state', () => {
-  it('is left for the one before, and the same steps are trained again', () => {
+describe('a damaged state', () => {
+  const rewind = (facts: NewFact[]) => facts.find((one) => one.type === 'RunRewound')?.data;
+
+  it('that is the last is left for the one before, and the same steps are trained again', () => {
     const story = new Story(launched()).start().train(stateAt(10, 0), stateAt(20, 0.012));
     const first = story.facts.findIndex((one) => one.type === 'SparsityAdvanced' && one.data.step === 20);
     story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
     story.when({ kind: 'startAttempt', attempt: 2 });
-    const [fallen] = story.when({ kind: 'fallBack', attempt: 2, stateDigest: stateAt(10, 0).stateDigest });
-    expect(fallen).toMatchObject({ type: 'RunRewound', data: { toStep: 10, teacherMark: null, abandonedFromRevision: first } });
+    const fallen = story.when({ kind: 'fallBack', attempt: 2, stateDigest: stateAt(10, 0).stateDigest });
+    expect(rewind(fallen)).toMatchObject({ toStep: 10, teacherMark: null, abandonedFromRevision: first });
     story.when({ kind: 'attachEngine', attempt: 2, engine, stateDigest: stateAt(10, 0).stateDigest });
     story.train(stateAt(20, 0.012));
     expect(story.state).toMatchObject({ status: 'training', current: { step: 20 }, teachers: [{ mark: 1 }], abandonedTeachers: [{ mark: 1 }] });
+  });
+  it('of a teacher is left for a teacher before it; who instructs now is said at once, and a requested pause stays', () => {
+    const story = new Story(launched({ teacherGapMarks: 2 })).start()
+      .train(stateAt(10, 0.012), stateAt(20, 0.022), stateAt(30, 0.032));
+    expect(story.state.assignment?.teacher).toMatchObject({ kind: 'snapshot', mark: 2 });
+    story.when({ kind: 'requestPause' });
+    expect(statesToFallBackTo(story.state).map(({ step }) => step)).toEqual([30, 20, 20, 10]);
+    const fallen = story.when({ kind: 'fallBack', attempt: 1, stateDigest: stateAt(10, 0.012).stateDigest });
+    expect(typesOf(fallen)).toEqual(['RunRewound', 'TeacherAssigned']);
+    expect(fallen[1]).toMatchObject({ data: { fromStep: 10, teacher: { kind: 'intact' }, reason: 'rewound' } });
+    expect(story.state).toMatchObject({ pauseRequested: true, attemptOpen: true, teachers: [{ mark: 1 }], abandonedTeachers: [{ mark: 2 }, { mark: 3 }] });
+  });
+  it('with nothing whole before it sends the run to its start', () => {
+    const story = new Story(launched()).start().train(stateAt(10, 0.012), stateAt(20, 0.022));
+    const fallen = story.when({ kind: 'fallBack', attempt: 1, stateDigest: null });
+    expect(rewind(fallen)).toEqual({ toStep: 0, state: null, teacherMark: null, abandonedFromRevision: 1, acceptOtherNumerics: false, targetReachedStep: null });
+    expect(story.state).toMatchObject({ current: null, previous: null, teachers: [], branch: 1 });
+    expect(story.when({ kind: 'fallBack', attempt: 1, stateDigest: null })).toEqual([]);
+    story.train(stateAt(10, 0.012));
+    expect(story.state.teachers).toMatchObject([{ mark: 1, branch: 1 }]);
+  });
+  it('never sends a fork to before its beginning', () => {
+    const parent = new Story(launched()).start().train(stateAt(10, 0.012), stateAt(20, 0.022));
+    const story = new Story();
+    story.when({
+      kind: 'fork', runId: 'child', name: '', requestId: 'q', requestDigest: 'q', parent: parent.state, from: { kind: 'mark', mark: 2 }, overrides: {}, data: null,
+    });
+    story.start();
+    story.train(stateAt(30, 0.025), stateAt(40, 0.027));
+    expect(statesToFallBackTo(story.state).map(({ step }) => step)).toEqual([30, 20]);
+    for (const stateDigest of [null, stateAt(10, 0.012).stateDigest]) {
+      expect(() => story.when({ kind: 'fallBack', attempt: 1, stateDigest })).toThrow(refusal('INTERNAL'));
+    }
+    const fallen = story.when({ kind: 'fallBack', attempt: 1, stateDigest: stateAt(20, 0.022).stateDigest });
+    expect(rewind(fallen)).toMatchObject({ toStep: 20, abandonedFromRevision: 1 });
   });
 });
 

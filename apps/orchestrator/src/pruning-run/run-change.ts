@@ -41,7 +41,8 @@ export interface RecordEngineLoss {
   kind: 'recordEngineLoss'; attempt: number; cause: 'engine' | 'orchestrator'; code: string; message: string;
 }
 /** The last state's artifact is damaged: an earlier one is taken up, and the steps after it are trained again. */
-export interface FallBack { kind: 'fallBack'; attempt: number; stateDigest: string }
+/** A state is damaged: back to an earlier one; null: to the fresh state of the seed. */
+export interface FallBack { kind: 'fallBack'; attempt: number; stateDigest: string | null }
 export interface RequestPause { kind: 'requestPause' }
 export interface ConfirmPause { kind: 'confirmPause'; by: 'request' | 'shutdown' }
 export interface Resume { kind: 'resume'; from: StartingPoint; acceptOtherNumerics: boolean }

@@ -1,4 +1,4 @@
-// Where a rewind or a fork starts: a teacher or the last state of a run, with everything that was true at that state.
+// Where a rewind, a fall back or a fork starts: a recorded state of a run, with everything that was true at it.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { InheritedTeacher, NewFact, RunSettings, StateFact } from './pruning-run.events.js';
 import { RunError } from './pruning-run.errors.js';
@@ -6,21 +6,42 @@ import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.
 import type { Fork, StartingPoint } from './run-change.js';
 import { settingsViolations } from './run-settings.js';
 
+type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
+
 export function rewound(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>, acceptOtherNumerics: boolean, at: string): NewFact {
   const teacher = findTeacher(run, from);
   if (!run.teachers.includes(teacher)) {
     throw new RunError('TEACHER_ABANDONED',
       `the teacher at step ${teacher.state.step} is on a branch that run ${run.runId} was rewound from: fork from it instead`, run, 'state_digest');
   }
-  const { state, mark } = teacher;
+  return rewoundTo(run, teacher.state, teacher.mark, acceptOtherNumerics, at);
+}
+
+/** What a run can go on from by itself, the latest first: never from before a fork began, where its settings did not hold. */
+export function statesToFallBackTo(run: PruningRunState): StateFact[] {
+  const own = run.teachers.filter((one) => one.ownerRunId === run.runId).map((one) => one.state);
+  return [run.previous, ...own, run.origin?.from ?? null]
+    .filter((state) => state !== null)
+    .sort((left, right) => right.step - left.step);
+}
+
+/** @param stateDigest null: the fresh state of the seed */
+export function fallenBack(run: PruningRunState, stateDigest: string | null, at: string): Rewound {
+  const state = statesToFallBackTo(run).find((one) => one.stateDigest === stateDigest) ?? null;
+  if (state === null && (stateDigest !== null || run.origin !== null)) {
+    throw new RunError('INTERNAL', `run ${run.runId} can't fall back to state ${stateDigest ?? 'of its seed'}`, run);
+  }
+  return rewoundTo(run, state, null, run.acceptOtherNumerics, at);
+}
+
+function rewoundTo(run: PruningRunState, state: StateFact | null, teacherMark: number | null, acceptOtherNumerics: boolean, at: string): Rewound {
+  const toStep = state?.step ?? 0;
   // Several marks can share one state: all of them stay.
-  const kept = run.teachers.filter((one) => one.state.step <= state.step);
-  const revision = kept[kept.length - 1]?.revision ?? 0;
-  const targetReachedStep = run.targetReachedStep !== null && run.targetReachedStep <= state.step ? run.targetReachedStep : null;
-  return {
-    type: 'RunRewound', at,
-    data: { toStep: state.step, state, teacherMark: mark, abandonedFromRevision: revision + 1, acceptOtherNumerics, targetReachedStep },
-  };
+  const kept = run.teachers.filter((one) => one.state.step <= toStep);
+  const lastKept = kept[kept.length - 1]?.revision ?? 0;
+  const targetReachedStep = run.targetReachedStep !== null && run.targetReachedStep <= toStep ? run.targetReachedStep : null;
+  const abandonedFromRevision = state !== null && state === run.previous ? run.segmentRevision : lastKept + 1;
+  return { type: 'RunRewound', at, data: { toStep, state, teacherMark, abandonedFromRevision, acceptOtherNumerics, targetReachedStep } };
 }
 
 export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {

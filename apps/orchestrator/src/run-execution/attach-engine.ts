@@ -1,32 +1,26 @@
-// Brings an engine to where a run's record ends: model, data, state. A last state whose artifact is damaged is left for the
-// nearest earlier one that is whole; training from there gives the same states again.
-import { EspalierError, toEspalierError } from '#protocol';
+// Brings an engine to where a run's record ends: model, data, state.
 import { stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { AttachEngine, FallBack } from '../pruning-run/run-change.js';
+import type { AttachEngine } from '../pruning-run/run-change.js';
 import type { AttemptParts } from './attempt-parts.js';
+import { damageOrThrow, withTokens } from './damaged-artifacts.js';
 import { ENGINE_LEASE_MS } from './engine-supervisor.js';
 import type { EngineWorkbench } from './engine-workbench.js';
+import type { EspalierError } from '#protocol';
 
-const DAMAGE = new Set(['ARTIFACT_MISSING', 'ARTIFACT_CORRUPT', 'STATE_CORRUPT']);
-
+/** @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then */
 export async function attachEngine(
-  parts: AttemptParts, bench: EngineWorkbench, run: PruningRunState, attempt: number, fallBack: (change: FallBack) => Promise<PruningRunState>,
+  parts: AttemptParts, bench: EngineWorkbench, run: PruningRunState, attempt: number,
+  fallBack: (step: number, damage: EspalierError) => Promise<PruningRunState>,
 ): Promise<AttachEngine> {
   const { numericsFingerprint } = await bench.bringModel(run, parts.threads);
   const about = await bench.engine.client.describe();
-  if (stepOf(run) < run.settings.totalSteps) await bench.bringTokens(run);
+  if (stepOf(run) < run.settings.totalSteps) await withTokens(parts, run, 'train', () => bench.bringTokens(run));
   let stateDigest: string;
   try {
     stateDigest = await bench.bringState(run, run.current);
   } catch (error) {
-    const damage = toEspalierError(error);
-    if (!DAMAGE.has(damage.code)) throw error;
-    const whole = await nearestWholeState(parts, run);
-    if (whole === null) {
-      throw new EspalierError(damage.code, `the last state of run ${run.runId} is damaged and no earlier one is whole: ${damage.message}`);
-    }
-    parts.log.error({ runId: run.runId, code: damage.code, stateDigest: run.current?.stateDigest }, 'the last state is damaged; going on from an earlier one');
-    const earlier = await fallBack({ kind: 'fallBack', attempt, stateDigest: whole });
+    const earlier = await fallBack(stepOf(run), damageOrThrow(error));
+    await withTokens(parts, earlier, 'train', () => bench.bringTokens(earlier));
     stateDigest = await bench.bringState(earlier, earlier.current);
   }
   return {
@@ -36,12 +30,4 @@ export async function attachEngine(
       numericsFingerprint, leaseMs: ENGINE_LEASE_MS,
     },
   };
-}
-
-async function nearestWholeState({ artifacts }: AttemptParts, run: PruningRunState): Promise<string | null> {
-  const earlier = [run.previous, ...run.teachers.map((one) => one.state).reverse()]
-    .filter((state) => state !== null && state.stateDigest !== run.current?.stateDigest)
-    .map((state) => state!.stateDigest);
-  for (const digest of new Set(earlier)) if (await artifacts.verify(digest) === 'ok') return digest;
-  return null;
 }

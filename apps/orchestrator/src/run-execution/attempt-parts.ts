@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
+import type { ModelAndData } from '../pruning-run/model-and-data.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
 import type { EngineJobs } from './engine-jobs.js';
 import type { EngineWorkbench } from './engine-workbench.js';
@@ -12,6 +13,7 @@ export interface AttemptParts {
   runs: RunRepository;
   feed: RunFeed;
   artifacts: ArtifactStore;
+  modelAndData: ModelAndData;
   recorder: SegmentRecorder;
   live: LiveProgress;
   jobs: EngineJobs;

@@ -2,12 +2,13 @@
 // until the recorded facts say something else. While a segment trains, the one before it is being recorded.
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import { CHAIN_START, encodeFacts } from '../pruning-run/stored-event.js';
-import { decide, evolve, isFinished, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
+import { decide, evolve, isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
+import type { StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import type { RunChange } from '../pruning-run/run-change.js';
 import { planSegment } from '../pruning-run/segment-plan.js';
 import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
+import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from './engine-errors.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 import { evaluate } from './evaluations.js';
@@ -55,11 +56,7 @@ export class RunAttempt {
   private async attach(bench: EngineWorkbench): Promise<void> {
     if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
     this.parts.jobs.busyWith = `run ${this.runId} to be loaded`;
-    const change = await attachEngine(this.parts, bench, this.run, this.number, async (fallBack) => {
-      await this.change(fallBack);
-      return this.run;
-    });
-    await this.change(change);
+    await this.change(await attachEngine(this.parts, bench, this.run, this.number, (step, damage) => this.fallBack(step, damage)));
   }
 
   private async work(bench: EngineWorkbench): Promise<void> {
@@ -96,7 +93,7 @@ export class RunAttempt {
     const plan = planSegment(run);
     const fresh = plan.teacher.kind === 'snapshot' && plan.teacher.stateDigest === run.current?.stateDigest;
     if (fresh || !bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
-    await this.bring(bench, run, plan.teacher);
+    if (!(await this.bring(bench, run, plan.teacher))) return;
     const steps: StepMeasurement[] = [];
     const watchdog = watchProgress(bench.engine);
     this.parts.jobs.busyWith = `the segment of run ${this.runId} that ends at step ${plan.endStep} at the latest`;
@@ -121,11 +118,31 @@ export class RunAttempt {
     if (segment !== null) this.startRecording(segment);
   }
 
-  private async bring(bench: EngineWorkbench, run: PruningRunState, teacher: Parameters<EngineWorkbench['bringTeacher']>[0]): Promise<void> {
+  /** False: a state was damaged, and the run now goes on from before it. */
+  private async bring(bench: EngineWorkbench, run: PruningRunState, teacher: TeacherChoice): Promise<boolean> {
     await bench.bringModel(run, this.parts.threads);
-    await bench.bringTokens(run);
-    await bench.bringState(run, run.current);
-    await bench.bringTeacher(teacher);
+    await withTokens(this.parts, run, 'train', () => bench.bringTokens(run));
+    const teacherStep = run.teachers.find((one) => teacher.kind === 'snapshot' && one.mark === teacher.mark)?.state.step ?? 0;
+    return await this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current))
+      && await this.bringsWhole(teacherStep, () => bench.bringTeacher(teacher));
+  }
+
+  private async bringsWhole(step: number, bring: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await bring();
+      return true;
+    } catch (error) {
+      await this.fallBack(step, damageOrThrow(error));
+      return false;
+    }
+  }
+
+  private async fallBack(step: number, damage: EspalierError): Promise<PruningRunState> {
+    await this.settle();
+    const stateDigest = await wholeStateBefore(this.parts.artifacts, this.run, step, damage);
+    this.parts.log.error({ runId: this.runId, code: damage.code, step, stateDigest }, `a state is damaged, going on from before it: ${damage.message}`);
+    await this.change({ kind: 'fallBack', attempt: this.number, stateDigest });
+    return this.run;
   }
 
   /** Plans go on from what is about to be recorded; nobody else hears of it before it is. */
@@ -152,7 +169,9 @@ export class RunAttempt {
     const request = { run, subject: what, window: run.settings.evaluationWindow, dataDigest: run.data.validationDigest!, threads: parts.threads };
     try {
       const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal, parts.shutdown]);
-      await this.change(await evaluate(bench, parts.artifacts, request, () => undefined, signal));
+      await bench.bringModel(run, parts.threads);
+      if (subject === 'masked' && !(await this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current)))) return;
+      await this.change(await withTokens(parts, run, 'validation', () => evaluate(bench, parts.artifacts, request, () => undefined, signal)));
     } catch (error) {
       const known = toEspalierError(error);
       if (parts.shutdown.aborted || this.dismissed.signal.aborted || isTransient(known)) throw error;

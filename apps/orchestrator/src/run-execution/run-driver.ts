@@ -7,6 +7,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { isRunnable, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { ModelAndData } from '../pruning-run/model-and-data.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { AttemptParts } from './attempt-parts.js';
@@ -32,6 +33,7 @@ export class RunDriver {
   constructor(
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly modelAndData: ModelAndData,
     @Inject(EngineSupervisor) private readonly supervisor: EngineSupervisor,
     @Inject(SegmentRecorder) private readonly recorder: SegmentRecorder,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
@@ -114,8 +116,8 @@ export class RunDriver {
 
   private parts(): AttemptParts {
     return {
-      runs: this.runs, feed: this.feed, artifacts: this.artifacts, recorder: this.recorder, live: this.live, jobs: this.jobs,
-      log: this.log, instance: this.instance, threads: this.config.threads, shutdown: this.shutdown.signal,
+      runs: this.runs, feed: this.feed, artifacts: this.artifacts, modelAndData: this.modelAndData, recorder: this.recorder,
+      live: this.live, jobs: this.jobs, log: this.log, instance: this.instance, threads: this.config.threads, shutdown: this.shutdown.signal,
       workbench: () => this.workbench(),
     };
   }

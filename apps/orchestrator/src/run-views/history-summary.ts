@@ -67,7 +67,7 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunResumed': return `resumed from step ${event.data.fromStep}`;
     case 'RunRewound': {
       const { toStep, teacherMark, abandonedFromRevision } = event.data;
-      return `rewound to ${teacherMark === null ? 'an earlier state' : `teacher ${teacherMark}`} at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`;
+      return `rewound to ${teacherMark !== null ? `teacher ${teacherMark}` : toStep === 0 ? 'the start' : 'an earlier state'} at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`;
     }
     case 'RunCompleted': return `completed at step ${event.data.step}: sparsity by hard masks ${percent(event.data.hardSparsity)}, state ${short(event.data.stateDigest)}`;
     case 'RunFailed': return `failed at step ${event.data.step}: ${event.data.code}, ${event.data.message}`;

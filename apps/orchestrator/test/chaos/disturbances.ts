@@ -1,8 +1,9 @@
 // What can happen to the processes and their files. After `apply` either the orchestrator is dead or it goes on.
-import { existsSync, truncateSync } from 'node:fs';
+import { existsSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { decodeStored } from '../../src/pruning-run/stored-event.js';
-import { fold } from '../../src/pruning-run/pruning-run.js';
+import { v1 } from '#protocol';
+import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
+import { foldHistory } from '../harness/record-checks.js';
 import type { TestServer } from '../harness/server.js';
 import type { Random } from './random.js';
 
@@ -29,7 +30,24 @@ export const disturbances: Disturbance[] = [
   { name: 'orchestrator asleep', apply: (server, random) => asleep(server, 'orchestrator', random) },
   { name: 'engine asleep', apply: (server, random) => asleep(server, 'engine', random) },
   { name: 'event store asleep', apply: (server, random) => asleep(server, 'store', random) },
-  { name: 'last state torn', apply: tearLastState },
+  {
+    name: 'killed twice, the second time while it starts',
+    apply: async (server, random) => {
+      await server.kill();
+      await server.start();
+      await random.pause(500);
+      await server.kill('engine', 'store');
+    },
+  },
+  { name: 'killed while it exports', apply: killWhileExporting },
+  { name: 'last state torn', apply: (server, _random, runId) => killAndDamage(server, runId, ({ current }) => tear(server, current?.stateDigest)) },
+  {
+    name: 'a teacher torn',
+    apply: (server, random, runId) => killAndDamage(server, runId, ({ teachers }) => {
+      if (teachers.length > 0) tear(server, random.pick(teachers).state.stateDigest);
+    }),
+  },
+  { name: 'all artifacts gone', apply: (server, _random, runId) => killAndDamage(server, runId, () => rmSync(objectsOf(server), { recursive: true, force: true })) },
 ];
 
 async function asleep(server: TestServer, part: 'engine' | 'store' | 'orchestrator', random: Random): Promise<void> {
@@ -38,20 +56,24 @@ async function asleep(server: TestServer, part: 'engine' | 'store' | 'orchestrat
   server.signal(part, 'SIGCONT');
 }
 
+async function killWhileExporting(server: TestServer, random: Random, runId: string): Promise<void> {
+  const call = server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId, form: 'compacted' }));
+  call.on('error', () => undefined).resume(); // refused before there is a state, cut off by the kill
+  await random.pause(600);
+  await server.kill('engine', 'store');
+}
+
 /** As a power cut on a disk that lies about fsync would leave it. */
-async function tearLastState(server: TestServer, _random: Random, runId: string): Promise<void> {
-  let torn = '';
-  try {
-    const events = await server.events(runId);
-    const run = fold(events.map((event) => decodeStored({ type: event.type, data: Buffer.from(event.dataJson) })));
-    // The run may have gone on when it is killed. A teacher would then be torn that has no second copy, and a run's only
-    // state has nothing before it: both are loss, and the run fails naming the artifact.
-    const last = run?.current?.stateDigest ?? '';
-    if (run?.previous && !run.teachers.some((one) => one.state.stateDigest === last)) torn = last;
-  } catch {
-    // not to be had right now: only the kill is left
-  }
+async function killAndDamage(server: TestServer, runId: string, damage: (run: PruningRunState) => void): Promise<void> {
+  const events = await server.events(runId).catch(() => []); // not to be had right now: only the kill is left
   await server.kill();
-  const path = join(server.dataFolder, 'artifacts/objects', torn.slice(0, 2), torn);
-  if (torn !== '' && existsSync(path)) truncateSync(path, 100);
+  if (events.length > 0) damage(foldHistory(events));
+}
+
+const objectsOf = (server: TestServer): string => join(server.dataFolder, 'artifacts/objects');
+
+function tear(server: TestServer, digest: string | undefined): void {
+  if (digest === undefined) return;
+  const path = join(objectsOf(server), digest.slice(0, 2), digest);
+  if (existsSync(path)) truncateSync(path, 100);
 }

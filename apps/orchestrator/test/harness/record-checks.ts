@@ -2,7 +2,7 @@
 // is whole, and the recorded segments of the current branch follow one another.
 import type { v1 } from '#protocol';
 import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/stored-event.js';
-import { fold } from '../../src/pruning-run/pruning-run.js';
+import { fold, type PruningRunState } from '../../src/pruning-run/pruning-run.js';
 
 /** Everything that is wrong; empty when all is well. */
 export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.HistoryEvent[] = []): string[] {
@@ -31,12 +31,15 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
       step = decoded.data.state.step;
     }
   });
-  const state = fold(events.map((event) => decodeStored({ type: event.type, data: Buffer.from(event.dataJson) })));
-  if (state !== null) {
-    const marks = state.teachers.map((one) => one.mark);
+  if (events.length > 0) {
+    const marks = foldHistory(events).teachers.map((one) => one.mark);
     if (marks.some((mark, index) => mark !== index + 1)) problems.push(`the teachers are ${marks.join(' ')}`);
   }
   return problems;
+}
+
+export function foldHistory(events: v1.HistoryEvent[]): PruningRunState {
+  return fold(events.map(({ type, dataJson }) => decodeStored({ type, data: Buffer.from(dataJson) })))!;
 }
 
 /** The parts of a Run that must be the same however the views came about. */
