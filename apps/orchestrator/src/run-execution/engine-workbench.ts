@@ -1,15 +1,14 @@
 // What one engine holds at the moment, and how to bring it to hold what the next piece of work needs: each `bring` does
 // nothing when it is there already. Training, evaluation and export of different runs share an engine through it.
 import type { ArtifactStore } from '#artifact-store';
-import { engineV1, EspalierError } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import { canonicalJson } from '../pruning-run/canonical-json.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import type { SegmentPlan } from '../pruning-run/segment-plan.js';
 import type { SegmentResult } from './engine-client.js';
+import { segmentRequest, sessionOptions } from './engine-requests.js';
 import type { LiveEngine } from './engine-supervisor.js';
-
-export const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
 interface Held {
   key: string;
@@ -92,34 +91,9 @@ export class EngineWorkbench {
   ): Promise<SegmentResult> {
     const { session } = this;
     session.state = null; // until it is known how far it got
-    const result = await this.engine.client.trainSegment(segmentRequest(this.sessionId, run, plan), onSteps, signal);
+    const result = await this.engine.client.trainSegment(segmentRequest(this.sessionId, run.settings, plan, plan.stopAtExpectedSparsity), onSteps, signal);
     const { stepsDone, state } = result.outcome;
     if (state !== undefined && stepsDone > 0n) session.state = { digest: state.digest, freshFromSeed: null };
     return result;
   }
-}
-
-function sessionOptions({ settings, model }: PruningRunState, threads: number): engineV1.SessionOptions {
-  return {
-    modelPath: model.path, weightsDigest: model.weightsDigest, computeDtype: computeDtypes[settings.computeDtype],
-    batchSize: settings.batchSize, sequenceLength: settings.sequenceLength, threads, dense: settings.denseSteps,
-    checkpointActivations: settings.checkpointActivations,
-    lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
-    memoryLimitBytes: 0n,
-  };
-}
-
-function segmentRequest(sessionId: string, { settings }: PruningRunState, plan: SegmentPlan): engineV1.TrainSegmentRequest {
-  const { teacher } = plan;
-  return {
-    sessionId, firstStep: BigInt(plan.firstStep), seed: BigInt(settings.seed), losses: plan.losses,
-    maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate,
-    gradientClipNorm: settings.gradientClipNorm, freezeMasks: false,
-    loraLearningRate: plan.loraLearningRates, scheduledSparsity: plan.scheduledSparsities,
-    stopAtExpectedSparsity: plan.stopAtExpectedSparsity ?? undefined,
-    teacher: teacher.kind === 'none' ? undefined
-      : teacher.kind === 'intact' ? { $case: 'intactTeacher', value: true }
-        : { $case: 'teacherDigest', value: teacher.stateDigest },
-    returnState: true,
-  };
 }

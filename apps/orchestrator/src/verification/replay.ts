@@ -1,7 +1,8 @@
 // Executes recorded segments again and compares the states they end in.
 import type { ArtifactStore } from '#artifact-store';
-import { engineV1, EspalierError } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/pruning-run.events.js';
+import { segmentRequest, sessionOptions } from '../run-execution/engine-requests.js';
 import type { EngineClient } from '../run-execution/engine-client.js';
 import type { ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
@@ -70,12 +71,7 @@ interface HeldState {
 
 async function openSession({ client, model, tolerance, data, artifacts }: ReplayInput, segment: ReplaySegment): Promise<engineV1.OpenSessionResponse> {
   const { settings } = segment;
-  const session = await client.openSession({
-    modelPath: model.path, weightsDigest: model.weightsDigest, batchSize: settings.batchSize, sequenceLength: settings.sequenceLength,
-    computeDtype: settings.computeDtype === 'f32' ? engineV1.ComputeDtype.COMPUTE_DTYPE_F32 : engineV1.ComputeDtype.COMPUTE_DTYPE_BF16,
-    threads: segment.threads, dense: settings.denseSteps, checkpointActivations: settings.checkpointActivations,
-    lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets }, memoryLimitBytes: 0n,
-  }, 'verification');
+  const session = await client.openSession(sessionOptions({ settings, model }, segment.threads), 'verification');
   if (session.numericsFingerprint !== segment.numericsFingerprint && tolerance === null) {
     await client.closeSession(session.sessionId).catch(() => undefined);
     throw new EspalierError('NUMERICS_CHANGED', `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics `
@@ -136,20 +132,15 @@ class Replay {
 
   private async execute(segment: ReplaySegment): Promise<Outcome> {
     const { client, artifacts, signal } = this.input;
-    const { settings, teacher, losses } = segment;
+    const { settings, teacher } = segment;
     if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
       await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
       this.teachers.clear(); // the engine keeps a few; asking for one again does no harm
       this.teachers.add(teacher.stateDigest);
     }
     const reports: engineV1.StepReport[] = [];
-    const result = await client.trainSegment({
-      sessionId: this.sessionId, firstStep: BigInt(segment.firstStep), seed: BigInt(settings.seed), losses,
-      maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate, gradientClipNorm: settings.gradientClipNorm,
-      freezeMasks: false, loraLearningRate: segment.loraLearningRates, scheduledSparsity: segment.scheduledSparsities,
-      stopAtExpectedSparsity: undefined, returnState: true,
-      teacher: teacher.kind === 'snapshot' ? { $case: 'teacherDigest', value: teacher.stateDigest } : { $case: 'intactTeacher', value: true },
-    }, (steps) => reports.push(...steps), signal);
+    const request = segmentRequest(this.sessionId, settings, segment, null);
+    const result = await client.trainSegment(request, (steps) => reports.push(...steps), signal);
     return { ...result, reports };
   }
 

@@ -14,6 +14,7 @@ const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const MAIN = join(ROOT, 'dist/apps/orchestrator/src/main.js');
 export const TINY_MODEL = join(ROOT, 'testdata/models/gqa-random-tiny');
 export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
+export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');
 /** The first documents of the bundled validation set: enough for a small run, quick to evaluate. */
 export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
 const START_TIMEOUT_MS = 60_000;
