@@ -31,7 +31,7 @@ async function ready(): Promise<Session> {
 function segment(firstStep: number, stepCount: number, changes: Partial<SegmentOptions> = {}): SegmentOptions {
   return {
     firstStep, seed: 7n, losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 }, maskLearningRate: 0.1, lambdaLearningRate: 0.1,
-    gradientClipNorm: 1, trainMasks: true, loraLearningRate: Array.from({ length: stepCount }, (_, i) => 1e-3 - (firstStep + i) * 1e-6),
+    gradientClipNorm: 1, trainMasks: true, returnState: false, loraLearningRate: Array.from({ length: stepCount }, (_, i) => 1e-3 - (firstStep + i) * 1e-6),
     scheduledSparsity: Array.from({ length: stepCount }, (_, i) => (firstStep + i) / 100), ...changes,
   };
 }
@@ -147,19 +147,38 @@ describe('training', () => {
     await session.importState(snapshot.bytes);
     expect((await session.train(segment(8, 6))).state.digest).toBe(intact.state.digest);
 
-    // The last two stay: an older one must be loaded again, also when it was the one in use.
+    // As many stay as the engine says: an older one must be loaded again.
     const digests: string[] = [];
-    for (let i = 0; i < 3; i++) {
+    let inMemory: string[] = [];
+    for (let i = 0; i < 65; i++) {
       await session.initialise(BigInt(100 + i));
       const other = await session.exportState();
       digests.push(other.digest);
-      await session.loadTeacher(other.digest, other.bytes);
+      inMemory = await session.loadTeacher(other.digest, other.bytes);
     }
+    expect(inMemory).toEqual(digests.slice(1).reverse());
     await session.initialise(7n);
     await expect(session.train(segment(0, 1, { teacherDigest: digests[0] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
     await session.train(segment(0, 1, { teacherDigest: digests[1] }));
     await session.train(segment(1, 1, { teacherDigest: digests[2] }));
     await session.close();
+  });
+
+  test('a state that reaches the sparsity asked for is kept as a teacher, the same as one that was loaded', async () => {
+    const session = await ready();
+    const rising = { scheduledSparsity: Array(100).fill(0.9) as number[], lambdaLearningRate: 5 };
+    const reached = await session.train(segment(0, 100, { ...rising, stopAtExpectedSparsity: 0.02, returnState: true }));
+    expect(sha256(reached.stateBytes!)).toBe(reached.state.digest);
+    expect(reached.teachers).toEqual([reached.state.digest]);
+    const teacherDigest = reached.state.digest;
+    const kept = await session.train(segment(reached.stepsDone, 5, { teacherDigest }));
+    const other = await ready();
+    await other.importState(reached.stateBytes!);
+    expect(await other.loadTeacher(teacherDigest, reached.stateBytes!)).toEqual([teacherDigest]);
+    expect((await other.train(segment(reached.stepsDone, 5, { teacherDigest }))).state.digest).toBe(kept.state.digest);
+    expect((await other.train(segment(reached.stepsDone + 5, 1))).stateBytes).toBeNull();
+    await session.close();
+    await other.close();
   });
 
   test('stops at the sparsity asked for', async () => {

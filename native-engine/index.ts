@@ -141,8 +141,8 @@ export class Session {
     return this.job(() => this.native.summary());
   }
 
-  /** Makes a snapshot available to `train` under its digest; the last few are kept. */
-  loadTeacher(digest: string, bytes: Uint8Array): Promise<void> {
+  /** Makes a snapshot available to `train` under its digest. Returns the digests of the teachers that are in memory now. */
+  loadTeacher(digest: string, bytes: Uint8Array): Promise<string[]> {
     return this.job(() => this.native.loadTeacher({ digest, bytes }));
   }
 

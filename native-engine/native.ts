@@ -105,12 +105,15 @@ export interface SegmentOptions {
   trainMasks: boolean;
   loraLearningRate: readonly number[] | Float64Array; // one a step
   scheduledSparsity: readonly number[] | Float64Array; // one a step
-  stopAtExpectedSparsity?: number | undefined;
+  stopAtExpectedSparsity?: number | undefined; // a state that reaches it is kept as a teacher
   teacherDigest?: string | undefined; // absent: the intact model
+  returnState: boolean;
 }
 
 export interface SegmentResult {
   state: StateSummary;
+  stateBytes: Uint8Array | null; // null unless asked for
+  teachers: string[]; // digests of those in memory
   stepsDone: number;
   stopped: boolean; // by cancel()
   seconds: number;
@@ -157,7 +160,7 @@ export interface NativeSession {
   importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   summary(): Promise<StateSummary>;
-  loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<void>;
+  loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
   train(options: SegmentOptions, onReports?: (reports: StepReport[]) => void): Promise<SegmentResult>;
   evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;
   exportModel(options: ExportOptions, onReports?: (doneShares: number[]) => void): Promise<ExportedModel>;

@@ -135,8 +135,7 @@ Napi::Value Session::load_teacher(const Info& info) {
     const JsObject options(info[0], "");
     const auto bytes = std::make_shared<std::vector<uint8_t>>(options.bytes("bytes"));
     return start(info, [core = core_, digest = options.string("digest"), bytes](JobContext&) {
-      core->load_teacher(digest, *bytes);
-      return nothing();
+      return value_of(core->load_teacher(digest, *bytes));
     });
   });
 }
@@ -147,9 +146,10 @@ Napi::Value Session::train(const Info& info) {
     const auto plan = std::make_shared<const SegmentPlan>(read_segment_plan(options));
     const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
     const std::string teacher = options.has("teacherDigest") ? options.string("teacherDigest") : "";
-    return start(info, [core = core_, plan, first_step, teacher](JobContext& context) {
+    const bool return_state = options.boolean("returnState");
+    return start(info, [core = core_, plan, first_step, teacher, return_state](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(report)); };
-      return value_of(core->train(*plan, first_step, teacher, on_step, context.cancelled()));
+      return value_of(core->train(*plan, first_step, teacher, return_state, on_step, context.cancelled()));
     });
   });
 }

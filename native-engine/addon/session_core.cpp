@@ -15,6 +15,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+size_t teachers_kept(uint64_t teacher_bytes) {
+  return std::clamp(static_cast<size_t>(kTeacherBytesKept / teacher_bytes), kTeachersKeptMin, kTeachersKeptMax);
+}
+
 }  // namespace
 
 ModelDescription describe_model(const ModelWeights& model) {
@@ -36,7 +40,7 @@ ModelDescription describe_model(const ModelWeights& model) {
 
 MemoryPlan plan_session_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options) {
   MemoryPlan plan = plan_memory(config, lora, options);
-  const uint64_t kept = kTeachersKept * (plan.lora + plan.optimizer);
+  const uint64_t kept = teachers_kept(plan.lora) * plan.lora;
   plan.teachers += kept;
   plan.total += kept;
   return plan;
@@ -91,11 +95,13 @@ void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
 
 std::vector<uint8_t> SessionCore::export_state() const { return trainer().state().serialize(); }
 
-StateSummary SessionCore::summary() const {
+StateSummary SessionCore::summary() const { return summary_of(trainer().state().digest()); }
+
+StateSummary SessionCore::summary_of(std::string digest) const {
   const TrainState& state = trainer().state();
   StateSummary out;
   out.step = state.step;
-  out.digest = state.digest();
+  out.digest = std::move(digest);
   out.sparsity = hard_sparsity(model_->config(), state);
   out.masks_digest = masks_digest(model_->config(), deterministic_masks(model_->config(), state));
   return out;
@@ -108,15 +114,28 @@ bool SessionCore::find_teacher(const std::string& digest) {
   return true;
 }
 
-void SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
+std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
   const LoraSpec lora = trainer().state().lora();
-  if (find_teacher(digest)) return;
+  if (find_teacher(digest)) return teacher_digests();
   const std::string found = sha256_hex(bytes);
   if (found != digest) {
     throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
   }
-  teachers_.push_front({digest, TrainState::deserialize(bytes, model_->config(), lora)});
-  if (teachers_.size() > kTeachersKept) teachers_.pop_back();
+  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), lora).without_moments());
+  return teacher_digests();
+}
+
+void SessionCore::keep_teacher(const std::string& digest, TrainState state) {
+  if (find_teacher(digest)) return;
+  const uint64_t teacher_bytes = static_cast<uint64_t>(state.size()) * sizeof(float);
+  teachers_.push_front({digest, std::move(state)});
+  if (teachers_.size() > teachers_kept(teacher_bytes)) teachers_.pop_back();
+}
+
+std::vector<std::string> SessionCore::teacher_digests() const {
+  std::vector<std::string> out;
+  for (const Teacher& teacher : teachers_) out.push_back(teacher.digest);
+  return out;
 }
 
 void SessionCore::use_teacher(const std::string& digest) {
@@ -130,7 +149,7 @@ void SessionCore::use_teacher(const std::string& digest) {
   teacher_in_use_ = digest;
 }
 
-SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest,
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest, bool return_state,
                                  const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t step = trainer().state().step;
@@ -149,7 +168,14 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
       },
       cancel);
   out.cancelled = cancel.load() && !reached && out.steps_done < static_cast<int64_t>(plan.lora_learning_rate.size());
-  out.state = summary();
+  if (return_state) {
+    out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
+    out.state = summary_of(sha256_hex(*out.state_bytes));
+  } else {
+    out.state = summary();
+  }
+  if (reached) keep_teacher(out.state.digest, trainer().state().without_moments());
+  out.teachers = teacher_digests();
   out.seconds = seconds_since(start);
   return out;
 }

@@ -11,7 +11,11 @@
 
 namespace espalier::addon {
 
-constexpr size_t kTeachersKept = 2;  // parsed snapshots beside the one in use; each is as large as a state
+// Teachers that stay in memory beside the one in use, so that a run's own snapshots need not be sent back to it: as many as
+// fit these bytes, at most as many, at least as few.
+constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
+constexpr size_t kTeachersKeptMax = 64;
+constexpr size_t kTeachersKeptMin = 2;
 
 struct ModelDescription {
   ModelConfig config;
@@ -31,6 +35,8 @@ struct StateSummary {
 
 struct SegmentResult {
   StateSummary state;
+  std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless asked for
+  std::vector<std::string> teachers;                  // digests of those in memory
   int64_t steps_done = 0;
   bool cancelled = false;
   double seconds = 0;
@@ -60,11 +66,11 @@ class SessionCore {
   std::vector<uint8_t> export_state() const;
   StateSummary summary() const;
 
-  // `digest` must be that of the bytes.
-  void load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
+  // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
+  std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // `teacher_digest` empty: the intact model.
-  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest,
+  // `teacher_digest` empty: the intact model. A state that reaches the plan's sparsity is kept as a teacher.
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest, bool return_state,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
@@ -73,10 +79,13 @@ class SessionCore {
  private:
   struct Teacher {
     std::string digest;
-    TrainState state;
+    TrainState state;  // without moments
   };
   Trainer& trainer() const;
+  StateSummary summary_of(std::string digest) const;
   bool find_teacher(const std::string& digest);  // moves it to the front
+  void keep_teacher(const std::string& digest, TrainState state);
+  std::vector<std::string> teacher_digests() const;
   void use_teacher(const std::string& digest);
 
   std::string folder_;

@@ -114,9 +114,17 @@ Napi::Value to_js(Napi::Env env, const StepReport& r) {
       .done();
 }
 
+Napi::Value to_js(Napi::Env env, const std::vector<std::string>& texts) {
+  Napi::Array out = Napi::Array::New(env, texts.size());
+  for (uint32_t i = 0; i < texts.size(); ++i) out.Set(i, Napi::String::New(env, texts[i]));
+  return out;
+}
+
 Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
   return ObjectBuilder(env)
       .set("state", to_js(env, result.state))
+      .set("stateBytes", result.state_bytes ? to_js_bytes(env, std::move(*result.state_bytes)) : env.Null())
+      .set("teachers", to_js(env, result.teachers))
       .count("stepsDone", result.steps_done)
       .flag("stopped", result.cancelled)
       .number("seconds", result.seconds)

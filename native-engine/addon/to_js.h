@@ -10,6 +10,7 @@ Napi::Value to_js(Napi::Env env, const ModelDescription& model);
 Napi::Value to_js(Napi::Env env, const MemoryPlan& plan);
 Napi::Value to_js(Napi::Env env, const StateSummary& state);
 Napi::Value to_js(Napi::Env env, const StepReport& report);
+Napi::Value to_js(Napi::Env env, const std::vector<std::string>& texts);
 Napi::Value to_js(Napi::Env env, const SegmentResult& result);
 Napi::Value to_js(Napi::Env env, const EvaluationResult& result);
 Napi::Value to_js(Napi::Env env, const ExportResult& result);

@@ -38,7 +38,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const LoraSpec& lora, const Tr
   plan.weights = weight_bytes(config);
   plan.lora = static_cast<uint64_t>(lora_count + mask_count) * 4;
   plan.optimizer = 2 * plan.lora;
-  plan.teachers = 3 * plan.lora;
+  plan.teachers = plan.lora;
   plan.activations = ws.activation_bytes;
   plan.scratch = ws.scratch_bytes + make_backend(options.backend, options.threads)->scratch_bytes(config, options.sequence_length) + kProcessBytes;
   plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;

@@ -62,6 +62,13 @@ static void fill_normal(std::span<float> values, uint64_t seed, RandomStream str
     values[i] = static_cast<float>(mean + deviation * random_normal(seed, 0, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
 }
 
+TrainState TrainState::without_moments() const {
+  TrainState out = *this;
+  out.adam_m_ = {};
+  out.adam_v_ = {};
+  return out;
+}
+
 void TrainState::initialise(uint64_t seed) {
   std::fill(params_.begin(), params_.end(), 0.0f);
   std::fill(adam_m_.begin(), adam_m_.end(), 0.0f);

@@ -65,7 +65,7 @@ void TrainerImpl::use_intact_teacher() {
 }
 
 void TrainerImpl::use_teacher(const TrainState& snapshot) {
-  teacher_state_ = snapshot;
+  teacher_state_ = snapshot.without_moments();
   teacher_role_ = make_role(*model_, deterministic_masks(model_->config(), snapshot), &*teacher_state_, options_.exact_sparse);
 }
 

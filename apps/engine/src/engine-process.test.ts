@@ -201,6 +201,23 @@ describe('one engine', () => {
     expect(trained(await all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teacher })))).outcome.stepsDone).toBe(2n);
   });
 
+  test('trains the next segment while the bytes of the last state follow its outcome', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    const first = engine.client.trainSegment(segment(sessionId, 0, 5));
+    const messages: engineV1.TrainSegmentResponse[] = [];
+    let following: Promise<engineV1.TrainSegmentResponse[]> | undefined;
+    for await (const message of first as AsyncIterable<engineV1.TrainSegmentResponse>) {
+      messages.push(message);
+      if (message.outcome) following = all(engine.client.trainSegment(segment(sessionId, 5, 5)));
+      if (message.outcome) await following; // trained to its end before the first byte was taken
+    }
+    const { state, outcome } = trained(messages);
+    expect(digestOf(state)).toBe(outcome.state!.digest);
+    expect(trained(await following!).outcome.state!.step).toBe(10n);
+  });
+
   test('evaluates state, intact model and folder; the exported folder is the masked student', async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);

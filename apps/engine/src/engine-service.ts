@@ -96,8 +96,7 @@ async function loadTeacher(holder: SessionHolder, requests: AsyncIterable<engine
     return undefined;
   });
   const { session } = holder.require(first.sessionId);
-  await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes));
-  return {};
+  return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes)) };
 }
 
 async function* exportState(holder: SessionHolder, sessionId: string): AsyncGenerator<engineV1.ExportStateResponse> {
@@ -112,14 +111,13 @@ async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegme
   const options = segmentOptions(request);
   const reports = new Batches<StepReport>();
   const running = holder.exclusive(TRAINING, async (stop) => {
-    const result = await session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) });
-    return { result, state: request.returnState && !signal.aborted ? (await session.exportState()).bytes : new Uint8Array(0) };
+    return session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) });
   }).finally(() => reports.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of reports) yield { steps: batch.map(stepMessage), outcome: undefined, stateChunk: Buffer.alloc(0) };
-  const { result, state } = await running;
-  yield { steps: [], outcome: outcomeMessage(result, state.byteLength), stateChunk: Buffer.alloc(0) };
-  for (const stateChunk of chunksOf(state)) yield { steps: [], outcome: undefined, stateChunk };
+  const result = await running;
+  yield { steps: [], outcome: outcomeMessage(result), stateChunk: Buffer.alloc(0) };
+  if (result.stateBytes !== null) for (const stateChunk of chunksOf(result.stateBytes)) yield { steps: [], outcome: undefined, stateChunk };
 }
 
 async function* evaluate(

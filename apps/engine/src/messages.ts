@@ -39,7 +39,7 @@ export function segmentOptions(request: engineV1.TrainSegmentRequest): SegmentOp
     firstStep: exactNumber(request.firstStep, 'first_step'), seed: request.seed,
     losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
     maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
-    trainMasks: !request.freezeMasks, loraLearningRate: request.loraLearningRate, scheduledSparsity: request.scheduledSparsity,
+    trainMasks: !request.freezeMasks, returnState: request.returnState, loraLearningRate: request.loraLearningRate, scheduledSparsity: request.scheduledSparsity,
     stopAtExpectedSparsity: request.stopAtExpectedSparsity, teacherDigest: teacher,
   };
 }
@@ -91,8 +91,11 @@ export function stepMessage(report: StepReport): engineV1.StepReport {
   };
 }
 
-export function outcomeMessage(result: SegmentResult, stateBytes: number): engineV1.SegmentOutcome {
-  return { state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), stopped: result.stopped, stateBytes: BigInt(stateBytes), seconds: result.seconds };
+export function outcomeMessage(result: SegmentResult): engineV1.SegmentOutcome {
+  return {
+    state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), stopped: result.stopped, seconds: result.seconds,
+    stateBytes: BigInt(result.stateBytes?.byteLength ?? 0), teacherDigests: result.teachers,
+  };
 }
 
 export function exportedMessage(exported: ExportedModel): engineV1.ExportedModel {

@@ -9,7 +9,8 @@ const MIB = 1 << 20;
 
 export interface SegmentResult {
   outcome: engineV1.SegmentOutcome;
-  state: Uint8Array;
+  /** Arrives while the engine may already be at the next segment. */
+  state: Promise<Uint8Array>;
 }
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
@@ -19,6 +20,7 @@ export class EngineClient {
   constructor(readonly address: string) {
     this.client = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
       'grpc.max_receive_message_length': 64 * MIB, 'grpc.max_send_message_length': 64 * MIB,
+      'grpc-node.flow_control_window': 8 * MIB, // states go at once, without a message back for each 64 KiB
       'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1000,
     });
   }
@@ -60,28 +62,27 @@ export class EngineClient {
     return required(state, 'ImportStateResponse.state');
   }
 
-  async loadTeacher(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    await this.upload<engineV1.LoadTeacherRequest, unknown>(this.client.loadTeacher, bytes, (chunk, first) => first
+  /** Returns the digests of the teachers that the engine holds now. */
+  async loadTeacher(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<string[]> {
+    const { teacherDigests } = await this.upload<engineV1.LoadTeacherRequest, engineV1.LoadTeacherResponse>(this.client.loadTeacher, bytes, (chunk, first) => first
       ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk });
+    return teacherDigests;
   }
 
-  /** An aborted signal ends the segment at the next step boundary, without a result. */
+  /** Resolves with the outcome. An aborted signal ends the segment at the next step boundary, without a result. */
   async trainSegment(
     request: engineV1.TrainSegmentRequest, onSteps: (steps: engineV1.StepReport[]) => void, signal: AbortSignal,
   ): Promise<SegmentResult> {
-    let outcome: engineV1.SegmentOutcome | undefined;
-    const chunks: Uint8Array[] = [];
-    for await (const message of this.stream(this.client.trainSegment(request), signal)) {
+    const messages = this.stream(this.client.trainSegment(request), signal);
+    for (;;) {
+      const { value: message } = await messages.next();
+      if (!message) throw new EspalierError('ENGINE_FAILED', 'the engine ended a segment without an outcome');
       if (message.steps.length > 0) onSteps(message.steps);
-      outcome = message.outcome ?? outcome;
-      if (message.stateChunk.length > 0) chunks.push(message.stateChunk);
+      if (message.outcome === undefined) continue;
+      const state = stateBytes(messages, Number(message.outcome.stateBytes));
+      state.catch(() => undefined); // heard of by whoever needs it
+      return { outcome: message.outcome, state };
     }
-    const state = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-    const done = required(outcome, 'TrainSegmentResponse.outcome');
-    if (BigInt(state.byteLength) !== done.stateBytes) {
-      throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${done.stateBytes} bytes and sent ${state.byteLength}`);
-    }
-    return { outcome: done, state };
   }
 
   async stopSegment(sessionId: string): Promise<void> {
@@ -168,6 +169,17 @@ export class EngineClient {
       call.cancel();
     }
   }
+}
+
+async function stateBytes(messages: AsyncIterable<engineV1.TrainSegmentResponse>, announced: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafe(announced);
+  let used = 0;
+  for await (const { stateChunk } of messages) {
+    if (used + stateChunk.length <= announced) bytes.set(stateChunk, used);
+    used += stateChunk.length;
+  }
+  if (used !== announced) throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${announced} bytes and sent ${used}`);
+  return bytes;
 }
 
 /** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */

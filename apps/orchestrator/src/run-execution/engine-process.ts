@@ -9,6 +9,8 @@ import { EspalierError } from '#protocol';
 import { EngineClient } from './engine-client.js';
 
 const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
+/** Its garbage is a few copies of states; collecting them all the time would take the processor from the steps. */
+const NODE_OPTIONS = ['--initial-old-space-size=128'];
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
 const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
@@ -41,7 +43,7 @@ export class EngineProcess {
   /** Ready when it answers its health check. @throws EspalierError ENGINE_UNAVAILABLE */
   static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
     const socket = socketPath(options.folder);
-    const child = spawn(process.execPath, [ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'], {
+    const child = spawn(process.execPath, [...NODE_OPTIONS, ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'], {
       stdio: ['pipe', 'ignore', 'pipe'],
     });
     child.stdin?.on('error', () => undefined); // it may be gone already

@@ -16,7 +16,8 @@ interface Held {
   tokens: string | null;
   /** null: none, or one that nobody knows. */
   state: { digest: string; freshFromSeed: string | null } | null;
-  teacher: string | null;
+  /** Digests of those in the engine's memory. */
+  teachers: Set<string>;
 }
 
 export class EngineWorkbench {
@@ -39,7 +40,7 @@ export class EngineWorkbench {
     if (this.held?.key === key) return this.held.session;
     this.held = null;
     const session = await this.engine.client.openSession(options, `run ${run.runId}`);
-    this.held = { key, session, tokens: null, state: null, teacher: null };
+    this.held = { key, session, tokens: null, state: null, teachers: new Set() };
     return session;
   }
 
@@ -80,10 +81,9 @@ export class EngineWorkbench {
 
   async bringTeacher(teacher: TeacherChoice): Promise<void> {
     const { session } = this;
-    if (teacher.kind !== 'snapshot' || session.teacher === teacher.stateDigest) return;
-    session.teacher = null;
-    await this.engine.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
-    session.teacher = teacher.stateDigest;
+    if (teacher.kind !== 'snapshot' || session.teachers.has(teacher.stateDigest)) return;
+    session.teachers = new Set(await this.engine.client.loadTeacher(
+      this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)));
   }
 
   async train(
@@ -92,7 +92,8 @@ export class EngineWorkbench {
     const { session } = this;
     session.state = null; // until it is known how far it got
     const result = await this.engine.client.trainSegment(segmentRequest(this.sessionId, run.settings, plan, plan.stopAtExpectedSparsity), onSteps, signal);
-    const { stepsDone, state } = result.outcome;
+    const { stepsDone, state, teacherDigests } = result.outcome;
+    session.teachers = new Set(teacherDigests);
     if (state !== undefined && stepsDone > 0n) session.state = { digest: state.digest, freshFromSeed: null };
     return result;
   }

@@ -24,7 +24,8 @@ export interface TrainedSegment {
   /** Complete but for where its metrics will lie. */
   report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
   steps: StepMeasurement[];
-  state: Uint8Array;
+  /** On its way from the engine. */
+  state: Promise<Uint8Array>;
 }
 
 @Injectable()
@@ -64,9 +65,10 @@ export class SegmentRecorder {
   }
 
   private async storeState({ report, state }: TrainedSegment, signal: AbortSignal): Promise<void> {
+    const bytes = await state;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });
+        await this.artifacts.put(bytes, { expectedDigest: report.state.stateDigest });
         return;
       } catch (error) {
         const delayMs = STORE_RETRIES_MS[attempt];

@@ -31,7 +31,11 @@ export interface SegmentVerdict {
   numericsFingerprint: string;
 }
 
-type Outcome = Awaited<ReturnType<EngineClient['trainSegment']>> & { reports: engineV1.StepReport[] };
+interface Outcome {
+  outcome: engineV1.SegmentOutcome;
+  state: Uint8Array;
+  reports: engineV1.StepReport[];
+}
 
 /** Ends after the first segment that fails, since what follows builds on it. */
 export async function* replaySegments(input: ReplayInput): AsyncGenerator<SegmentVerdict> {
@@ -87,7 +91,8 @@ class Replay {
   last: HeldState | null = null;
   /** Digest of the state that the engine holds; null: none. */
   private held: string | null = null;
-  private readonly teachers = new Set<string>();
+  /** Digests of those in the engine's memory. */
+  private teachers = new Set<string>();
 
   constructor(
     private readonly input: ReplayInput, private readonly sessionId: string, private readonly fingerprint: string,
@@ -135,13 +140,12 @@ class Replay {
     const { settings, teacher } = segment;
     if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
       await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
-      this.teachers.clear(); // the engine keeps a few; asking for one again does no harm
-      this.teachers.add(teacher.stateDigest);
     }
     const reports: engineV1.StepReport[] = [];
     const request = segmentRequest(this.sessionId, settings, segment, null);
     const result = await client.trainSegment(request, (steps) => reports.push(...steps), signal);
-    return { ...result, reports };
+    this.teachers = new Set(result.outcome.teacherDigests);
+    return { outcome: result.outcome, state: await result.state, reports };
   }
 
   /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */

@@ -62,6 +62,9 @@ class TrainState {
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
   std::string digest() const;  // SHA-256 of serialize(), hex
 
+  // What a teacher needs, which is never trained: Adam's moments are empty.
+  TrainState without_moments() const;
+
  private:
   LoraSpec lora_;
   std::vector<Entry> entries_;
