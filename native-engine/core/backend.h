@@ -107,10 +107,10 @@ struct Attention {
 
 struct AttentionBackward {
   AttentionShape shape;
-  Tensor qkv, out, dout;
+  Tensor qkv, dout;
   const float* lse = nullptr;
   Tensor dqkv;                 // padding columns are set to 0
-  double* head_dot = nullptr;  // [heads], sum_n dout[n, head] . out[n, head]
+  double* head_dot = nullptr;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
 };
 
 struct Swiglu {

@@ -150,7 +150,7 @@ void attention_backward(PassContext& c, const Role& role, int64_t layer, const L
   prepare_attention(c, role, layer, products);
   b.matmul(dheads, dx, products.o, false, false);
   lora_backward(c, role, layer, a.heads, {{kO, dx}});
-  b.attention_backward({attention_shape(c, r), a.qkv, a.heads, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
+  b.attention_backward({attention_shape(c, r), a.qkv, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
   lora_backward(c, role, layer, a.norm1,
                 {{kQ, dqkv.columns(0, r.head_width)},
                  {kK, dqkv.columns(r.head_width, r.kv_width)},

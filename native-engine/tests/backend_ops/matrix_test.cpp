@@ -146,7 +146,7 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
   std::vector<double> head_dot(z.heads);
   const AttentionShape shape{z.batch, z.tokens, z.heads, z.kv_heads, z.dim, qw, kw, z.window, kv_of_head.data(), cos.data(), sin.data(), z.bias ? bias.data() : nullptr};
   backend.attention({shape, qkv.tensor, out.tensor, lse.data()});
-  backend.attention_backward({shape, qkv.tensor, out.tensor, dout.tensor, lse.data(), dqkv.tensor, head_dot.data()});
+  backend.attention_backward({shape, qkv.tensor, dout.tensor, lse.data(), dqkv.tensor, head_dot.data()});
   const auto read = [&](int64_t row, int64_t column, bool rotated) {
     std::vector<double> v(z.dim);
     for (int64_t j = 0; j < z.dim; j++) v[j] = qkv.get(row, column + j) + (z.bias ? bias[column + j] : 0.0);

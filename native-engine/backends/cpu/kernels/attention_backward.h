@@ -4,20 +4,13 @@
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// dout rows of one block and delta = dout . out for each of its queries.
+// dout rows of one block.
 template <class T, class Words>
 static void pack_dout(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
-                      AttentionScratch<Words>& w, float* delta) {
+                      AttentionScratch<Words>& w) {
   for (int64_t i = 0; i < count; i++) {
-    const int64_t n = batch_row * op.shape.tokens + first + i;
     float* row = w.dout_rows + i * w.padded_dim;
-    read_head(row_ptr<T>(op.dout, n) + head * w.dim, nullptr, w.dim, row);
-    read_head(row_ptr<T>(op.out, n) + head * w.dim, nullptr, w.dim, w.row0);
-    vf dots = {};
-    int64_t j = 0;
-    for (; j + W <= w.dim; j += W) dots += load(row + j) * load(w.row0 + j);
-    delta[i] = sum_lanes(dots);
-    for (; j < w.dim; j++) delta[i] += row[j] * w.row0[j];
+    read_head(row_ptr<T>(op.dout, batch_row * op.shape.tokens + first + i) + head * w.dim, nullptr, w.dim, row);
     pack_row<Words>(row, w.dim, w.dout + i * w.dim_words);
   }
 }
@@ -31,12 +24,14 @@ static void pack_block_pairs(float* rows, int64_t count, AttentionScratch<Words>
     pack_rows<Words>(rows + i * w.padded_dim, rows + (i + 1) * w.padded_dim, w.padded_dim, pairs + i / Words::kPair * w.padded_dim);
 }
 
-// Probabilities over the scores and their gradients over dprob, rows beyond `count` zero.
+// Probabilities over the scores and their gradients over dprob, rows beyond `count` zero. Returns the sum over the queries of
+// dout . out, taken as sum_j p_j dprob_j: with the rounded output the gradients of a query's scores would not add up to 0.
 template <class Words>
-static void score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
-                            KeyRange range, const float* delta, AttentionScratch<Words>& w) {
+static double score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
+                              KeyRange range, AttentionScratch<Words>& w) {
   const int64_t keys = range.end - range.begin;
   const float* lse = op.lse + head * op.qkv.rows + batch_row * op.shape.tokens + first;
+  double total = 0;
   for (int64_t i = 0; i < kBlock; i++) {
     float* scores = w.scores + i * keys;
     float* dprob = w.dprob + i * keys;
@@ -46,14 +41,22 @@ static void score_gradients(const AttentionBackward& op, int64_t batch_row, int6
       continue;
     }
     hide_keys(scores, op.shape, first + i, range);
+    vf dots = {}, masses = {};
     for (int64_t j = 0; j < keys; j += W) {
       const vf p = exp2v(load(scores + j) - lse[i]);
-      const vf ds = p * (load(dprob + j) - delta[i]);
+      dots += p * load(dprob + j);
+      masses += p;
       store(scores + j, p);
+    }
+    const float delta = sum_lanes(dots) / sum_lanes(masses);
+    total += delta;
+    for (int64_t j = 0; j < keys; j += W) {
+      const vf ds = load(scores + j) * (load(dprob + j) - delta);
       store(dprob + j, ds);
       Words::store_row(w.prob_words + (i * keys + j) / Words::kPair, ds);
     }
   }
+  return total;
 }
 
 // [keys, block_words] words of a [kBlock, keys] matrix, values along the queries.
@@ -81,23 +84,20 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   const int64_t count = s.tokens - first < kBlock ? s.tokens - first : kBlock;
   const KeyRange range = visible_keys(s, first, w.padded_tokens);
   const int64_t keys = range.end - range.begin, dim = w.padded_dim;
-  float delta[kBlock];
   pack_queries<T>(s, op.qkv, batch_row, head, first, count, w, w.query_rows);
-  pack_dout<T>(op, batch_row, head, first, count, w, delta);
+  pack_dout<T>(op, batch_row, head, first, count, w);
   pack_block_pairs(w.query_rows, count, w, w.query_pairs);
   pack_block_pairs(w.dout_rows, count, w, w.dout_pairs);
   tile_product<Words>(count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys, false);
   tile_product<Words>(count, keys, w.dim_words, w.dout, w.dim_words, w.value_t + range.begin, w.padded_tokens, w.dprob, keys, false);
-  score_gradients(op, batch_row, head, first, count, range, delta, w);
+  const double total = score_gradients(op, batch_row, head, first, count, range, w);
   transpose_block_rows(w.scores, keys, w, w.prob_t);
   tile_product<Words>(keys, dim, w.block_words, w.prob_t, w.block_words, w.dout_pairs, dim, w.dvalue + range.begin * dim, dim, true);
   transpose_block_rows(w.dprob, keys, w, w.dscore_t);
   tile_product<Words>(keys, dim, w.block_words, w.dscore_t, w.block_words, w.query_pairs, dim, w.dkey + range.begin * dim, dim, true);
   const int64_t words = keys / Words::kPair;
   tile_product<Words>(count, dim, words, w.prob_words, words, w.key + range.begin / Words::kPair * dim, dim, w.block_out, dim, false);
-  double total = 0;
   for (int64_t i = 0; i < count; i++) {
-    total += delta[i];
     T* to = row_ptr<T>(op.dqkv, batch_row * s.tokens + first + i) + HeadColumns{s}.query(head);
     write_gradient(to, w.block_out + i * dim, s, first + i, score_scale(w.dim) * kLn2, true);
   }
