@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "backend.h"
-#include "build_id.h"
 #include "espalier/error.h"
+#include "espalier/trainer.h"
 #include "js_error.h"
 #include "js_reader.h"
 #include "memory_use.h"
@@ -32,7 +32,7 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
     const std::string fingerprint = make_backend("cpu", 0)->fingerprint();
     Napi::Array backends = Napi::Array::New(env, 1);
     backends.Set(0u, "cpu");
-    out.Set("build", ESPALIER_BUILD_ID);
+    out.Set("build", engine_build());
     out.Set("backends", backends);
     out.Set("device", processor_name());
     out.Set("backendFingerprint", fingerprint);

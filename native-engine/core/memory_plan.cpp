@@ -56,9 +56,4 @@ WorkspaceShape training_shape(const ModelWeights& model, const TrainerOptions& o
   return shape;
 }
 
-std::string numerics_fingerprint(const TrainerOptions& options) {
-  return "espalier-numerics 1; " + make_backend(options.backend, options.threads)->fingerprint() + "; " +
-         (options.dtype == ComputeDType::kF32 ? "f32" : "bf16");
-}
-
 }  // namespace espalier

@@ -137,8 +137,11 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
                           std::span<const uint32_t> ids, int64_t window, ComputeDType dtype, int threads,
                           const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel);
 
-// Identity of everything that can change a bit of a result: engine build, backend, device kind, instruction set used,
-// math library versions, thread count, dtype. Equal fingerprints give equal bits.
+// Digest of the sources that the engine was built from, compiler and its options; no paths, no time.
+std::string engine_build();
+
+// Identity of everything that can change a bit of a result: engine build, backend, instruction set used, math libraries,
+// caches, thread count, dtype. Equal fingerprints give equal bits.
 std::string numerics_fingerprint(const TrainerOptions& options);
 
 }  // namespace espalier
