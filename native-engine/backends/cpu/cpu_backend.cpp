@@ -10,14 +10,12 @@
 namespace espalier::cpu {
 
 namespace {
-constexpr int64_t kLine = 16;  // floats of a cache line
-enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kSlotCount };
 constexpr uint64_t kLargePage = 2 << 20;
 uint64_t whole_pages(uint64_t bytes) { return (bytes + kLargePage - 1) / kLargePage * kLargePage; }
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, const Kernels& kernels)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(kernels), scratch_(kSlotCount) {
+    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(kernels), own_products_(!MatmulCache::has_tiles()), scratch_(kSlotCount) {
   attach_thread();
 }
 
@@ -27,7 +25,7 @@ void CpuBackend::attach_thread() {
 }
 
 std::string CpuBackend::fingerprint() const {
-  return std::string("cpu ") + k_.name + " threads " + std::to_string(threads_) + " onednn " + MatmulCache::version();
+  return std::string("cpu ") + k_.name + " threads " + std::to_string(threads_) + (own_products_ ? " own products, onednn " : " onednn ") + MatmulCache::version();
 }
 
 void* CpuBackend::allocate(uint64_t bytes) {
@@ -42,15 +40,9 @@ void CpuBackend::release(void* memory, uint64_t bytes) {
 }
 
 uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, int64_t tokens_per_row) const {
-  return static_cast<uint64_t>(threads_) * k_.attention_scratch_bytes(tokens_per_row, config.head_dim);
-}
-
-template <class T>
-T* CpuBackend::scratch(int slot, int64_t count) {
-  std::vector<char>& s = scratch_[slot];
-  const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T) + 64;
-  if (s.size() < bytes) s.resize(bytes);
-  return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(s.data()) + 63) / 64 * 64);
+  const uint64_t panels = std::max(k_.product_panel_bytes(padded_width(config.hidden_size), DType::kBF16),
+                                   k_.product_panel_bytes(2 * padded_width(config.intermediate_size), DType::kF32));
+  return static_cast<uint64_t>(threads_) * (k_.attention_scratch_bytes(tokens_per_row, config.head_dim) + panels);
 }
 
 void CpuBackend::copy(Tensor to, Tensor from) {
@@ -102,7 +94,20 @@ void CpuBackend::embed(const Embed& op) {
 }
 
 void CpuBackend::matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) {
-  products_.run(c, a, b, b_transposed, accumulate);
+  const Product op{c, a, b, b_transposed, accumulate};
+  if (!own_products_ || !k_.product_fits(op)) return products_.run(c, a, b, b_transposed, accumulate);
+  // Columns first: each thread packs panels of its own. Rows as well where there are more threads than columns.
+  const int64_t column_parts = std::min<int64_t>(threads_, (c.cols + kLine - 1) / kLine), row_parts = threads_ / column_parts;
+  const int64_t panel = static_cast<int64_t>(k_.product_panel_bytes(a.cols, c.dtype) / sizeof(uint32_t));
+  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
+  parallel_all(threads_, [&](int part) {
+    if (part >= column_parts * row_parts) return;
+    const Range rows = part_of(c.rows, row_parts, part / column_parts), columns = part_of(c.cols, column_parts, part % column_parts, kLine);
+    Product mine = op;
+    mine.c = c.row_range(rows.begin, rows.end - rows.begin);
+    mine.a = a.row_range(rows.begin, rows.end - rows.begin);
+    k_.product(mine, columns.begin, columns.end, panels + part * panel);
+  });
 }
 
 void CpuBackend::rmsnorm(const RmsNorm& op) {
@@ -194,94 +199,6 @@ double CpuBackend::square_sum(const float* data, int64_t size) {
 
 void CpuBackend::adamw(const AdamW& op) {
   parallel_parts(threads_, op.size, 1024, [&](int, Range r) { k_.adamw(op, r.begin, r.end); });
-}
-
-namespace {
-
-// Where the pieces of one LoRA gradient lie. Factors and narrow products of all outputs stand side by side.
-struct LoraLayout {
-  int64_t rank, rank_padded, total, total_padded, in, stride;
-  std::array<int64_t, 4> factor_at{}, column_at{};  // of dy i: its factor's words; its columns after those of x
-  int64_t word_count = 0;
-
-  LoraLayout(const LoraGradient& op, int64_t pair) {
-    // Half a vector will do for eight columns, where words are pairs.
-    const auto narrow_width = [&](int64_t k) { return pair == 2 && k % 16 != 0 && k % 16 <= 8 ? k / 16 * 16 + 8 : padded_width(k); };
-    rank = op.rank;
-    rank_padded = narrow_width(rank);
-    total = rank * op.count;
-    total_padded = narrow_width(total);
-    in = op.x.cols;
-    stride = padded_width((op.x.rows + pair - 1) / pair);
-    int64_t words = in / pair * total_padded, columns = in;
-    for (int i = 0; i < op.count; i++) {
-      factor_at[i] = words;
-      column_at[i] = columns;
-      words += op.outputs[i].dy.cols / pair * rank_padded;
-      columns += op.outputs[i].dy.cols;
-    }
-    column_at[op.count] = columns;
-    word_count = words;
-  }
-};
-
-}  // namespace
-
-// dA = narrow(dy B)^T x, dB = (narrow(x A^T)^T dy)^T, both for open columns, then scattered with their scales.
-void CpuBackend::lora_gradient(const LoraGradient& op) {
-  const LoraLayout at(op, k_.pair_size(op.x.dtype));
-  const DType t = op.x.dtype;
-  uint32_t* factors = scratch<uint32_t>(kFactor, at.word_count + kLine);
-  uint32_t* x_narrow = scratch<uint32_t>(kLoraWords, (at.total_padded + op.count * at.rank_padded) * at.stride);
-  uint32_t* dy_narrow = x_narrow + at.total_padded * at.stride;
-  if (at.rank_padded != at.rank || at.total_padded != at.total) std::memset(factors, 0, at.word_count * 4);
-  parallel_all(threads_, [&](int part) {
-    for (int i = 0; i < op.count; i++) {
-      const LoraOutput& o = op.outputs[i];
-      const Range a = part_of(at.in, threads_, part, kLine), b = part_of(o.dy.cols, threads_, part, kLine);
-      k_.pack_factor(t, {o.lora_a, op.in_full, 1, op.cols, op.col_scale, at.rank, i * at.rank, op.in_full}, a.begin, a.end, factors,
-                     at.total_padded);
-      k_.pack_factor(t, {o.lora_b, 1, at.rank, o.rows, o.row_scale, at.rank, 0, o.dy.cols}, b.begin, b.end, factors + at.factor_at[i],
-                     at.rank_padded);
-    }
-  });
-  parallel_parts(threads_, op.x.rows, 64, [&](int, Range r) {
-    k_.narrow_product(op.x, factors, at.total_padded, r.begin, r.end, x_narrow, at.stride);
-    for (int i = 0; i < op.count; i++)
-      k_.narrow_product(op.outputs[i].dy, factors + at.factor_at[i], at.rank_padded, r.begin, r.end,
-                        dy_narrow + i * at.rank_padded * at.stride, at.stride);
-  });
-  lora_outer_products(op, x_narrow, dy_narrow, at.stride, at.rank_padded, at.column_at);
-}
-
-void CpuBackend::lora_outer_products(const LoraGradient& op, const uint32_t* x_narrow, const uint32_t* dy_narrow, int64_t stride,
-                                     int64_t rank_padded, const std::array<int64_t, 4>& column_at) {
-  const int64_t rank = op.rank, in = op.x.cols, all = column_at[op.count], dy_rank = (op.count - 1) * rank_padded + rank;
-  float* da = scratch<float>(kLoraProduct, dy_rank * in + rank * (all - in));
-  uint32_t* packs = scratch<uint32_t>(kLoraPack, threads_ * 64 * 64);
-  parallel_parts(threads_, all, 16, [&](int part, Range r) {
-    uint32_t* pack = packs + part * 64 * 64;
-    if (r.begin < in) {
-      const int64_t end = std::min(r.end, in);
-      k_.outer_product(op.x, dy_narrow, stride, dy_rank, r.begin, end, da, in, pack);
-      for (int i = 0; i < op.count; i++)
-        for (int64_t k = 0; k < rank; k++)
-          for (int64_t j = r.begin; j < end; j++)
-            if (const int64_t c = op.cols ? op.cols[j] : j < op.in_full ? j : -1; c >= 0)
-              op.outputs[i].da[k * op.in_full + c] = da[(i * rank_padded + k) * in + j] * op.lora_scale * (op.col_scale ? op.col_scale[j] : 1.0f);
-    }
-    for (int i = 0; i < op.count; i++) {
-      const LoraOutput& o = op.outputs[i];
-      const int64_t begin = std::max(r.begin, column_at[i]) - column_at[i], end = std::min(r.end, column_at[i + 1]) - column_at[i];
-      if (begin >= end) continue;
-      float* db = da + dy_rank * in + rank * (column_at[i] - in);
-      k_.outer_product(o.dy, x_narrow + i * rank * stride, stride, rank, begin, end, db, o.dy.cols, pack);
-      for (int64_t j = begin; j < end; j++)
-        if (const int64_t row = o.rows ? o.rows[j] : j; row >= 0)
-          for (int64_t k = 0; k < rank; k++)
-            o.db[row * rank + k] = db[k * o.dy.cols + j] * op.lora_scale * (o.row_scale ? o.row_scale[j] : 1.0f);
-    }
-  });
 }
 
 }  // namespace espalier::cpu

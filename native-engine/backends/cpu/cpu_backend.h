@@ -7,6 +7,8 @@
 
 namespace espalier::cpu {
 
+inline constexpr int64_t kLine = 16;  // floats of a cache line
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(int threads, const Kernels& kernels = select_kernels());
@@ -39,15 +41,22 @@ class CpuBackend final : public Backend {
   void adamw(const AdamW& op) override;
 
  private:
+  enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kPanel, kSlotCount };
   // Grows only; contents do not survive the next call with the same slot.
   template <class T>
-  T* scratch(int slot, int64_t count);
+  T* scratch(Slot slot, int64_t count) {
+    std::vector<char>& s = scratch_[slot];
+    const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T) + 64;
+    if (s.size() < bytes) s.resize(bytes);
+    return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(s.data()) + 63) / 64 * 64);
+  }
   void lora_outer_products(const LoraGradient& op, const uint32_t* x_narrow, const uint32_t* dy_narrow, int64_t stride,
                            int64_t rank_padded, const std::array<int64_t, 4>& column_at);
   void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);
 
   int threads_;
   const Kernels& k_;
+  bool own_products_;  // where the processor has no matrix tiles, which only oneDNN uses
   MatmulCache products_;
   std::vector<std::vector<char>> scratch_;
   std::vector<float*> factor_of_;  // of each op of a gather list

@@ -14,6 +14,12 @@ struct FactorView {
   int64_t limit = 0;               // identity beyond this column is padding
 };
 
+// c (+)= a b, or a b^T where b is [c.cols, a.cols].
+struct Product {
+  Tensor c, a, b;
+  bool b_transposed = false, accumulate = false;
+};
+
 struct Kernels {
   const char* name;
   void (*scale_lora_a)(const GatherWeights&, float* a, int64_t begin, int64_t end);
@@ -41,6 +47,10 @@ struct Kernels {
                         float* out, int64_t out_stride, uint32_t* scratch);
   void (*adamw)(const AdamW&, int64_t begin, int64_t end);
   double (*square_sum)(const float* data, int64_t begin, int64_t end);
+  // Large products of this instruction set's own, where it has any that fits; columns [begin, end) of c.
+  bool (*product_fits)(const Product&);
+  uint64_t (*product_panel_bytes)(int64_t depth, DType c);
+  void (*product)(const Product&, int64_t begin, int64_t end, uint32_t* panel);
 };
 
 const Kernels& kernels_portable();

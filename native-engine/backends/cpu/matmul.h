@@ -14,6 +14,7 @@ class MatmulCache {
   ~MatmulCache();
   void run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate);
   static std::string version();
+  static bool has_tiles();  // matrix tiles (AMX) that oneDNN would use
 
  private:
   struct Impl;

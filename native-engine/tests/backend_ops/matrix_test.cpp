@@ -72,6 +72,33 @@ TEST_P(MatrixOps, ProductsBothWaysAndAccumulated) {
   sum.expect_untouched_outside();
 }
 
+// Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns.
+TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
+  struct Size {
+    int64_t m, n, k;
+  };
+  for (const Size z : {Size{1, 1, 2}, Size{7, 70, 48}, Size{23, 203, 130}, Size{5, 33, 4400}, Size{13, 16, 9000}, Size{50, 1300, 520}}) {
+    const int64_t stride = z.k + 2;
+    Buffer a(type(), z.m, stride, z.k, Random(8)), bt(type(), z.n, z.k, z.k, Random(9)), b(type(), z.k, z.n, z.n, Random(10));
+    Buffer c(type(), z.m, z.n), sum(DType::kF32, z.m, z.n, z.n, Random(11));
+    const Buffer before = sum;
+    backend.matmul(c.tensor, a.tensor.columns(0, z.k), bt.tensor, true, false);
+    backend.matmul(sum.tensor, a.tensor.columns(0, z.k), b.tensor, false, true);
+    ErrorSum plain, accumulated;
+    for (int64_t i = 0; i < z.m; i++)
+      for (int64_t j = 0; j < z.n; j += 1 + z.k / 1000) {
+        double x = 0, y = before.get(i, j);
+        for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.get(j, k), y += a.get(i, k) * b.get(k, j);
+        plain.add(c.get(i, j), x);
+        accumulated.add(sum.get(i, j), y);
+      }
+    EXPECT_LT(plain.relative(), tolerance()) << z.m << " " << z.n << " " << z.k;
+    EXPECT_LT(accumulated.relative(), 4e-6) << z.m << " " << z.n << " " << z.k;
+    c.expect_untouched_outside();
+    sum.expect_untouched_outside();
+  }
+}
+
 TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
   for (const int64_t rank : {3, 8, 16, 20}) {
     constexpr int64_t kRows = 133, kInFull = 53, kOutFull = 35;

@@ -5,6 +5,7 @@
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
+#include "product.h"
 #include "rmsnorm.h"
 #include "swiglu.h"
 
@@ -21,7 +22,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       ESPALIER_TEXT(ESPALIER_ISA), scale_lora_a, gather_rows, embed,           rmsnorm,          rmsnorm_backward,  attention_scratch_bytes,
       attention,                   attention_backward, swiglu,    swiglu_backward,  layer_loss,        token_loss,
       add_loss_gradient,           spread_columns, select_columns, pair_size,       pack_factor,       narrow_product,
-      outer_product,               adamw,        square_sum,
+      outer_product,               adamw,        square_sum,     product_fits,     product_panel_bytes, product,
   };
   return table;
 }
