@@ -1,7 +1,7 @@
 // The real engine process over its socket, with the tiny model.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -106,7 +106,7 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
 const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainSegmentRequest> = {}): engineV1.TrainSegmentRequest => ({
   sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
   lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
-  scheduledSparsity: Array(stepCount).fill(0.3) as number[], stopAtExpectedSparsity: undefined, teacher: { $case: 'intactTeacher', value: true }, returnState: true, ...changes,
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[], stopAtExpectedSparsity: undefined, teacher: { $case: 'intactTeacher', value: true }, returnState: true, stateFile: '', ...changes,
 });
 
 function trained(messages: engineV1.TrainSegmentResponse[]): { steps: engineV1.StepReport[]; outcome: engineV1.SegmentOutcome; state: Buffer } {
@@ -216,6 +216,26 @@ describe('one engine', () => {
     const { state, outcome } = trained(messages);
     expect(digestOf(state)).toBe(outcome.state!.digest);
     expect(trained(await following!).outcome.state!.step).toBe(10n);
+  });
+
+  test('writes a state to a file that does not exist yet; where it can\'t, the bytes come back', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    const stateFile = join(folder, 'state');
+    const written = await all(engine.client.trainSegment(segment(sessionId, 0, 3, { stateFile })));
+    expect(written.at(-1)!.stateInFile).toBe(true);
+    const { outcome, state } = trained(written);
+    expect(state.byteLength).toBe(0);
+    expect(digestOf(readFileSync(stateFile))).toBe(outcome.state!.digest);
+    const first = readFileSync(stateFile);
+    for (const impossible of [stateFile, join(folder, 'nowhere', 'state')]) {
+      const returned = trained(await all(engine.client.trainSegment(segment(sessionId, Number(outcome.state!.step) + (impossible === stateFile ? 0 : 2), 2, { stateFile: impossible }))));
+      expect(digestOf(returned.state)).toBe(returned.outcome.state!.digest);
+    }
+    expect(readFileSync(stateFile).equals(first)).toBe(true);
+    const relative = all(engine.client.trainSegment(segment(sessionId, 7, 1, { stateFile: 'state' })));
+    await expect(relative).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'state_file'));
   });
 
   test('evaluates state, intact model and folder; the exported folder is the masked student', async () => {

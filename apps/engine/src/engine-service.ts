@@ -1,4 +1,6 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
+import { rm, writeFile } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
 import { engineV1, EspalierError, invalidField } from '#protocol';
 import { describeEngine, evaluateModel, inspectModel, planMemory, type EvaluationResult, type StepReport } from '#native-engine';
 import { Batches } from './batches.js';
@@ -109,15 +111,30 @@ async function* exportState(holder: SessionHolder, sessionId: string): AsyncGene
 async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegmentRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainSegmentResponse> {
   const { session } = holder.require(request.sessionId);
   const options = segmentOptions(request);
+  if (request.stateFile !== '' && !isAbsolute(request.stateFile)) throw invalidField('FIELD_OUT_OF_RANGE', 'state_file', `is "${request.stateFile}": it must be an absolute path`);
   const reports = new Batches<StepReport>();
   const running = holder.exclusive(TRAINING, async (stop) => {
     return session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) });
   }).finally(() => reports.end());
   running.catch(() => undefined); // awaited below, after the last report
-  for await (const batch of reports) yield { steps: batch.map(stepMessage), outcome: undefined, stateChunk: Buffer.alloc(0) };
+  for await (const batch of reports) yield { steps: batch.map(stepMessage), outcome: undefined, stateChunk: Buffer.alloc(0), stateInFile: false };
   const result = await running;
-  yield { steps: [], outcome: outcomeMessage(result), stateChunk: Buffer.alloc(0) };
-  if (result.stateBytes !== null) for (const stateChunk of chunksOf(result.stateBytes)) yield { steps: [], outcome: undefined, stateChunk };
+  const nothing = { steps: [], outcome: undefined, stateChunk: Buffer.alloc(0), stateInFile: false };
+  yield { ...nothing, outcome: outcomeMessage(result) };
+  if (result.stateBytes === null) return;
+  if (request.stateFile !== '' && await isWritten(request.stateFile, result.stateBytes)) yield { ...nothing, stateInFile: true };
+  else for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
+}
+
+/** A file that can't be written is no failure of the segment: its state is streamed then. */
+async function isWritten(path: string, bytes: Uint8Array): Promise<boolean> {
+  try {
+    await writeFile(path, bytes, { flag: 'wx', mode: 0o600 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(path, { force: true }).catch(() => undefined);
+    return false;
+  }
 }
 
 async function* evaluate(

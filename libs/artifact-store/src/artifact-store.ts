@@ -38,4 +38,11 @@ export interface ArtifactStore {
   list(): AsyncIterable<ArtifactEntry>;
   /** Where the bytes lie; folder store only. */
   pathOf?(digest: string): string;
+  /** A new path for somebody else to write a file to that is then taken over by `adopt`; folder store only. */
+  incomingPath?(): string;
+  /**
+   * Makes a complete file at an incoming path an artifact, without reading it again: whoever wrote it vouches for its digest,
+   * and any reader checks it. Returns once the bytes survive a power cut.
+   */
+  adopt?(incomingPath: string, digest: string): Promise<PutResult>;
 }

@@ -54,6 +54,23 @@ test('every flipped byte is found by verify, get and open', async () => {
   expect(await store.verify(digest)).toBe('ok');
 });
 
+test('a file that somebody else wrote is taken over, in the place of a damaged one too', async () => {
+  const bytes = text('written by the engine');
+  const digest = digestOf(bytes);
+  for (let round = 0; round < 2; round++) {
+    const incoming = store.incomingPath!();
+    await writeFile(incoming, bytes, { flag: 'wx' });
+    expect(await store.adopt!(incoming, digest)).toEqual({ digest, bytes: bytes.byteLength });
+    expect(await store.verify(digest)).toBe('ok');
+    expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+    await truncate(store.pathOf!(digest), 2);
+  }
+  const elsewhere = join(folder, 'elsewhere');
+  await writeFile(elsewhere, bytes);
+  await expect(store.adopt!(elsewhere, digest)).rejects.toThrow('no incoming path');
+  await expect(store.adopt!(store.incomingPath!(), digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+});
+
 test('what is missing says so', async () => {
   const digest = digestOf(text('never stored'));
   expect(await store.stat(digest)).toBeNull();

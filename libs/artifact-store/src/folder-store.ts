@@ -35,9 +35,31 @@ class FolderStore implements ArtifactStore {
     return join(this.root, 'objects', digest.slice(0, 2), digest);
   }
 
+  incomingPath(): string {
+    return join(this.root, 'incoming', randomUUID());
+  }
+
+  async adopt(incomingPath: string, digest: string): Promise<PutResult> {
+    requireDigest(digest);
+    if (dirname(incomingPath) !== join(this.root, 'incoming')) throw new Error(`${incomingPath} is no incoming path of this store`);
+    try {
+      const file = await open(incomingPath, 'r');
+      try {
+        await file.sync();
+        const { size } = await file.stat();
+        await this.publish(incomingPath, digest);
+        return { digest, bytes: size };
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      throw writeError(error, digest);
+    }
+  }
+
   async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
     if (options.expectedDigest !== undefined) requireDigest(options.expectedDigest);
-    const incoming = join(this.root, 'incoming', randomUUID());
+    const incoming = this.incomingPath();
     try {
       const result = await writeDurably(incoming, bytes instanceof Uint8Array ? slices(bytes) : bytes);
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {

@@ -9,8 +9,8 @@ const MIB = 1 << 20;
 
 export interface SegmentResult {
   outcome: engineV1.SegmentOutcome;
-  /** Arrives while the engine may already be at the next segment. */
-  state: Promise<Uint8Array>;
+  /** Arrives while the engine may already be at the next segment: as bytes, or in the file that was asked for. */
+  state: Promise<Uint8Array | { file: string }>;
 }
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
@@ -79,7 +79,7 @@ export class EngineClient {
       if (!message) throw new EspalierError('ENGINE_FAILED', 'the engine ended a segment without an outcome');
       if (message.steps.length > 0) onSteps(message.steps);
       if (message.outcome === undefined) continue;
-      const state = stateBytes(messages, Number(message.outcome.stateBytes));
+      const state = stateOf(messages, Number(message.outcome.stateBytes), request.stateFile);
       state.catch(() => undefined); // heard of by whoever needs it
       return { outcome: message.outcome, state };
     }
@@ -171,15 +171,17 @@ export class EngineClient {
   }
 }
 
-async function stateBytes(messages: AsyncIterable<engineV1.TrainSegmentResponse>, announced: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafe(announced);
+async function stateOf(messages: AsyncIterable<engineV1.TrainSegmentResponse>, announced: number, file: string): Promise<Uint8Array | { file: string }> {
+  let bytes: Buffer | null = null;
   let used = 0;
-  for await (const { stateChunk } of messages) {
+  for await (const { stateChunk, stateInFile } of messages) {
+    if (stateInFile) return { file };
+    bytes ??= Buffer.allocUnsafe(announced);
     if (used + stateChunk.length <= announced) bytes.set(stateChunk, used);
     used += stateChunk.length;
   }
   if (used !== announced) throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${announced} bytes and sent ${used}`);
-  return bytes;
+  return bytes ?? new Uint8Array(0);
 }
 
 /** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */

@@ -17,9 +17,12 @@ export function sessionOptions({ settings, model }: { settings: RunSettings; mod
 
 type SegmentSteps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'teacher'>;
 
-/** @param stopAtExpectedSparsity null: all steps, whatever sparsity they reach */
+/**
+ * @param stopAtExpectedSparsity null: all steps, whatever sparsity they reach
+ * @param state where the state's bytes go: back with the answer, into a file, or nowhere
+ */
 export function segmentRequest(
-  sessionId: string, settings: RunSettings, segment: SegmentSteps, stopAtExpectedSparsity: number | null, returnState = true,
+  sessionId: string, settings: RunSettings, segment: SegmentSteps, stopAtExpectedSparsity: number | null, state: 'return' | 'leave' | { file: string },
 ): engineV1.TrainSegmentRequest {
   const { teacher } = segment;
   return {
@@ -31,6 +34,6 @@ export function segmentRequest(
     teacher: teacher.kind === 'none' ? undefined
       : teacher.kind === 'intact' ? { $case: 'intactTeacher', value: true }
         : { $case: 'teacherDigest', value: teacher.stateDigest },
-    returnState,
+    returnState: state !== 'leave', stateFile: typeof state === 'string' ? '' : state.file,
   };
 }

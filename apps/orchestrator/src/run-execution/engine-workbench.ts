@@ -91,7 +91,10 @@ export class EngineWorkbench {
   ): Promise<SegmentResult> {
     const { session } = this;
     session.state = null; // until it is known how far it got
-    const result = await this.engine.client.trainSegment(segmentRequest(this.sessionId, run.settings, plan, plan.stopAtExpectedSparsity), onSteps, signal);
+    const ours = this.engine.pid !== undefined; // so it shares our files
+    const file = ours ? this.artifacts.incomingPath?.() : undefined;
+    const request = segmentRequest(this.sessionId, run.settings, plan, plan.stopAtExpectedSparsity, file === undefined ? 'return' : { file });
+    const result = await this.engine.client.trainSegment(request, onSteps, signal);
     const { stepsDone, state, teacherDigests } = result.outcome;
     session.teachers = new Set(teacherDigests);
     if (state !== undefined && stepsDone > 0n) session.state = { digest: state.digest, freshFromSeed: null };

@@ -14,6 +14,7 @@ import { patiently, RunRepository } from '../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../pruning-run/stored-event.js';
 import { CURRENT_VERSION } from '../pruning-run/event-versions.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../tokens.js';
+import type { SegmentResult } from './engine-client.js';
 import { LiveProgress } from './live-progress.js';
 import { StateKeeper } from './state-keeper.js';
 
@@ -25,7 +26,7 @@ export interface TrainedSegment {
   report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
   steps: StepMeasurement[];
   /** On its way from the engine. */
-  state: Promise<Uint8Array>;
+  state: SegmentResult['state'];
 }
 
 @Injectable()
@@ -65,10 +66,11 @@ export class SegmentRecorder {
   }
 
   private async storeState({ report, state }: TrainedSegment, signal: AbortSignal): Promise<void> {
-    const bytes = await state;
+    const arrived = await state;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        await this.artifacts.put(bytes, { expectedDigest: report.state.stateDigest });
+        if (arrived instanceof Uint8Array) await this.artifacts.put(arrived, { expectedDigest: report.state.stateDigest });
+        else await this.artifacts.adopt!(arrived.file, report.state.stateDigest);
         return;
       } catch (error) {
         const delayMs = STORE_RETRIES_MS[attempt];

@@ -142,10 +142,10 @@ class Replay {
       await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
     }
     const reports: engineV1.StepReport[] = [];
-    const request = segmentRequest(this.sessionId, settings, segment, null);
+    const request = segmentRequest(this.sessionId, settings, segment, null, 'return');
     const result = await client.trainSegment(request, (steps) => reports.push(...steps), signal);
     this.teachers = new Set(result.outcome.teacherDigests);
-    return { outcome: result.outcome, state: await result.state, reports };
+    return { outcome: result.outcome, state: await result.state as Uint8Array, reports };
   }
 
   /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */

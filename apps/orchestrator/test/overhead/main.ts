@@ -70,7 +70,7 @@ async function bareStepSeconds(dataFolder: string, { run, segments }: ReplayPlan
     for (const segment of segments) {
       const { settings, teacher } = segment;
       if (teacher.kind === 'snapshot') await client.loadTeacher(sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
-      await client.trainSegment(segmentRequest(sessionId, settings, segment, null, false), (steps) => {
+      await client.trainSegment(segmentRequest(sessionId, settings, segment, null, 'leave'), (steps) => {
         for (const step of steps) seconds += step.seconds;
       }, signal);
     }
