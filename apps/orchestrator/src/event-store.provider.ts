@@ -8,12 +8,18 @@ import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore, ty
 import type { OrchestratorConfig } from './config.js';
 
 const CHECK_INTERVAL_MS = 500;
+/** Every so many looks whether it lives it must answer too. */
+const CHECKS_A_PING = 4;
 const PING_TIMEOUT_MS = 5_000;
 const SILENT_CHECKS_MAX = 3;
 const LOCKED_PATIENCE_MS = 10_000;
 
 export class EventStoreHost {
   private stopping = false;
+  /** Told when the store stops answering, and when it answers again. */
+  onReachable: (reachable: boolean) => void = () => undefined;
+  private reachable = true;
+
   private constructor(
     readonly store: EventStore, private embedded: EmbeddedEventStore | null, private readonly start: () => Promise<EmbeddedEventStore>,
     private readonly log: Logger,
@@ -22,7 +28,9 @@ export class EventStoreHost {
   static async open(config: OrchestratorConfig, log: Logger): Promise<EventStoreHost> {
     if (config.eventStore !== undefined) {
       const store = connectEventStore({ connectionString: config.eventStore });
-      return new EventStoreHost(store, null, () => Promise.reject(new Error('not embedded')), log);
+      const host = new EventStoreHost(store, null, () => Promise.reject(new Error('not embedded')), log);
+      void host.watch();
+      return host;
     }
     const port = await freePort();
     const options = { folder: join(config.dataFolder, 'event-store'), port, logFile: join(config.dataFolder, 'event-store.log') };
@@ -44,25 +52,36 @@ export class EventStoreHost {
   }
 
   private async watch(): Promise<void> {
-    for (let silent = 0; !this.stopping && this.embedded !== null;) {
+    let silent = 0;
+    for (let check = 1; !this.stopping; check += 1) {
       await sleep(CHECK_INTERVAL_MS, undefined, { ref: false });
       if (this.stopping) return;
-      const alive = isAlive(this.embedded.pid);
-      silent = alive && !(await this.answers()) ? silent + 1 : 0;
-      if (alive && silent < SILENT_CHECKS_MAX) continue;
+      const alive = this.embedded === null || isAlive(this.embedded.pid);
+      if (alive && check % CHECKS_A_PING !== 0) continue;
+      const answered = alive && await this.answers();
+      this.tell(answered);
+      silent = answered ? 0 : silent + 1;
+      if (this.embedded === null || (alive && silent < SILENT_CHECKS_MAX)) continue;
       this.log.error({ pid: this.embedded.pid }, alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew');
       if (alive) kill(this.embedded.pid);
       try {
         this.embedded = await this.start();
         silent = 0;
+        this.tell(true);
       } catch (error) {
         this.log.error({ err: error }, 'the event store could not be started; trying again');
       }
     }
   }
 
+  private tell(reachable: boolean): void {
+    if (reachable === this.reachable) return;
+    this.reachable = reachable;
+    this.onReachable(reachable);
+  }
+
   private async answers(): Promise<boolean> {
-    return Promise.race([this.store.ping().then(() => true, () => true), sleep(PING_TIMEOUT_MS, false, { ref: false })]);
+    return Promise.race([this.store.ping().then(() => true, () => false), sleep(PING_TIMEOUT_MS, false, { ref: false })]);
   }
 }
 

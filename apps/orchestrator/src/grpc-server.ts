@@ -52,9 +52,14 @@ export class GrpcServer {
     });
   }
 
+  /** What the health service says; without its event store this server can't record anything. */
+  setServing(serving: boolean): void {
+    for (const name of ['', ...SERVICES]) this.health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+  }
+
   /** Lets calls end for a moment; streams that follow a run never would. */
   async close(): Promise<void> {
-    for (const name of ['', ...SERVICES]) this.health.setStatus(name, 'NOT_SERVING');
+    this.setServing(false);
     const graceful = new Promise<void>((resolve) => this.server.tryShutdown(() => resolve()));
     const force = setTimeout(() => this.server.forceShutdown(), GRACE_MS);
     await graceful;

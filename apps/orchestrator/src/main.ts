@@ -26,6 +26,7 @@ async function main(): Promise<void> {
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
   await driver.start();
+  eventStore.onReachable = (reachable) => server.setServing(reachable);
   const listen = await server.listen(config.listen);
   folder.announce(listen);
   process.stdout.write(`${JSON.stringify({ ready: true, listen, dataFolder: config.dataFolder, pid: process.pid })}\n`);

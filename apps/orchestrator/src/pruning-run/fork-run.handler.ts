@@ -13,6 +13,7 @@ import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity, RunSettings } from './pruning-run.events.js';
 import { decide, fold, type PruningRunState } from './pruning-run.js';
 import type { Fork } from './run-change.js';
+import { settingsOfFork } from './starting-points.js';
 import { RunRepository } from './run-repository.js';
 import { encodeFacts } from './stored-event.js';
 
@@ -32,7 +33,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
     const parent = await this.runs.load(parentRunId);
-    const data = await this.otherData(request.data, parent, { ...parent.settings, ...overrides }, signal);
+    const data = await this.otherData(request.data, parent, settingsOfFork(parent.settings, overrides), signal);
     const change: Fork = { kind: 'fork', runId, name, requestId, requestDigest, parent, from, overrides, data };
     const { stateDigest } = startOf(change);
     await this.keeper.pin(stateDigest);

@@ -114,6 +114,12 @@ export function neededStates(run: PruningRunState): Set<string> {
   return new Set(states.flatMap((state) => (state ? [state.stateDigest] : [])));
 }
 
+/** Whether an event between the two can have changed what is needed: most don't, and looking at every teacher takes time. */
+export function needsTheSame(before: PruningRunState, after: PruningRunState): boolean {
+  return before.current === after.current && before.previous === after.previous && before.teachers === after.teachers
+    && before.abandonedTeachers === after.abandonedTeachers && before.exports === after.exports;
+}
+
 /** All artifacts of the kinds that are ever thrown away and that the run needs: states, and the files of its exports. */
 export function neededArtifacts(run: PruningRunState): Set<string> {
   const files = run.exports.flatMap((one) => [one.exportDigest, ...one.files.map((file) => file.digest)]);

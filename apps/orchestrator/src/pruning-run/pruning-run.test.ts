@@ -1,4 +1,4 @@
-import type { NewFact } from './pruning-run.events.js';
+import type { NewFact, RunSettings } from './pruning-run.events.js';
 import { evolve, fold, isRunnable, teachersUpTo } from './pruning-run.js';
 import { planSegment } from './segment-plan.js';
 import { statesToFallBackTo } from './starting-points.js';
@@ -248,6 +248,20 @@ describe('rewinding and forking', () => {
     expect(child.state.teachers.map((one) => one.mark)).toEqual([1, 2]);
     child.start();
     expect(child.state.assignment?.teacher).toMatchObject({ kind: 'snapshot', mark: 1 });
+  });
+
+  it('keeps the share of the warm-up where a fork has fewer steps than its parent warms up for', () => {
+    const parent = trained().state;
+    const settingsWith = (overrides: Partial<RunSettings>): RunSettings => {
+      const child = new Story();
+      child.when({ kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, from: { kind: 'mark', mark: 1 }, overrides, data: null });
+      return child.state.settings;
+    };
+    const { warmupSteps, totalSteps } = parent.settings;
+    const fewer = warmupSteps - 1;
+    expect(settingsWith({ totalSteps: fewer }).warmupSteps).toBe(Math.floor(fewer * warmupSteps / totalSteps));
+    expect(settingsWith({ totalSteps: totalSteps + 10 }).warmupSteps).toBe(warmupSteps);
+    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(expect.objectContaining({ field: 'overrides.warmup_steps' }) as unknown as Error);
   });
 
   it('carries the reached target into a fork from the last state while that stays true', () => {

@@ -47,7 +47,7 @@ function rewoundTo(run: PruningRunState, state: StateFact | null, teacherMark: n
 export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {
   if (state !== null) return [];
   const { runId, name, requestId, requestDigest, parent, overrides } = change;
-  const settings: RunSettings = { ...parent.settings, ...overrides };
+  const settings = settingsOfFork(parent.settings, overrides);
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
   refuseMeaningless(settings, parent, from);
   const data = change.data ?? parent.data;
@@ -60,6 +60,15 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
       targetReachedStep: targetReachedBy(parent, settings, from),
     },
   }];
+}
+
+/** Fewer steps than the parent warms up for, and no word about the warm-up: it keeps its share of the steps. */
+export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>): RunSettings {
+  const settings = { ...parent, ...overrides };
+  if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
+    settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
+  }
+  return settings;
 }
 
 interface ForkPoint {

@@ -52,7 +52,7 @@ export class EngineProcess {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
         // Of a stack trace the line that names the error is worth repeating.
-        if (!/Error:/.test(last)) last = line.trim();
+        if (!/Error:/.test(last)) last = messageOf(line);
       }
     });
     const engine = new EngineProcess(child, socket);
@@ -100,4 +100,14 @@ function socketPath(folder: string): string {
   const inTmp = join(tmpdir(), `espalier-${name}`);
   rmSync(inTmp, { force: true });
   return inTmp;
+}
+
+/** The engine logs in JSON; what is said before its log is there, or by Node itself, is plain text. */
+function messageOf(line: string): string {
+  try {
+    const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
+    return [msg, err?.message].filter(Boolean).join(': ') || line;
+  } catch {
+    return line.trim();
+  }
 }

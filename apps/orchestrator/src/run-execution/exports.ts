@@ -22,14 +22,14 @@ const forms = { masked: engineV1.ExportForm.EXPORT_FORM_MASKED, compacted: engin
 export async function exportModel(
   bench: EngineWorkbench, artifacts: ArtifactStore, keeper: StateKeeper, request: ExportRequest, pinned: string[], signal: AbortSignal,
 ): Promise<RecordExport> {
-  const { run, state, form, dtype, teacherMark } = request;
-  await bench.bringModel(run, request.threads);
+  const { run, state, form, teacherMark } = request;
+  const { model } = await bench.bringModel(run, request.threads);
   await bench.bringState(run, state);
-  const messages = bench.engine.client.exportModel({ sessionId: bench.sessionId, form: forms[form], dtype, modelCard: modelCard(request) }, signal);
+  const messages = bench.engine.client.exportModel({ sessionId: bench.sessionId, form: forms[form], dtype: request.dtype, modelCard: modelCard(request) }, signal);
   const { files, outcome } = await storeFiles(artifacts, keeper, messages[Symbol.asyncIterator](), pinned);
   const manifest = await artifacts.put(encodeExportManifest(files));
   return {
-    kind: 'recordExport', exportDigest: manifest.digest, form, dtype, step: state.step, stateDigest: state.stateDigest, teacherMark,
+    kind: 'recordExport', exportDigest: manifest.digest, form, dtype: request.dtype || model!.dtype, step: state.step, stateDigest: state.stateDigest, teacherMark,
     parameterCount: Number(outcome.parameterCount), bytes: files.reduce((sum, file) => sum + file.bytes, 0), files,
   };
 }

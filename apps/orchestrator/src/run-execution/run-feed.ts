@@ -3,7 +3,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventStore, StoredEvent, Subscription } from '#event-store';
-import { evolve, isFinished, neededArtifacts, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { evolve, isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { decodeStored, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
@@ -96,6 +96,10 @@ export class RunFeed {
     // An ended run speaks again (evaluated, rewound, resumed): it is read anew.
     const run = closed === undefined ? evolve(known, decodeStored(stored)) : await this.runs.find(runId);
     if (run === null) return;
+    if (known !== null && !isFinished(run) && needsTheSame(known, run)) {
+      this.open.set(runId, run);
+      return this.tell(run, []);
+    }
     const neededBefore = closed?.needs ?? (known === null ? new Set<string>() : neededArtifacts(known));
     const needs = neededArtifacts(run);
     if (isFinished(run)) {
@@ -105,7 +109,10 @@ export class RunFeed {
       this.closed.delete(runId);
       this.open.set(runId, run);
     }
-    const dropped = [...neededBefore].filter((digest) => !needs.has(digest));
+    this.tell(run, [...neededBefore].filter((digest) => !needs.has(digest)));
+  }
+
+  private tell(run: PruningRunState, dropped: string[]): void {
     for (const listener of [...this.listeners]) listener(run, dropped);
   }
 }
