@@ -22,11 +22,18 @@ class ReferenceForward {
       : model_(model), config_(model.config()), state_(state), masks_(masks) {}
 
   Rows logits(std::span<const uint32_t> ids) const {
+    std::vector<Rows> unused;
+    return logits(ids, unused);
+  }
+
+  // Also appends the residual stream after each layer.
+  Rows logits(std::span<const uint32_t> ids, std::vector<Rows>& layers) const {
     Rows x;
     for (const uint32_t id : ids) x.push_back(masked_hidden(row(model_.embedding(), id)));
     for (int64_t l = 0; l < config_.layer_count; ++l) {
       add(x, attention(l, norm(x, model_.layer(l).input_norm)));
       add(x, mlp(l, norm(x, model_.layer(l).post_attention_norm)));
+      layers.push_back(x);
     }
     return product(norm(x, model_.final_norm()), model_.lm_head());
   }

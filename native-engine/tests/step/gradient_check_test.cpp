@@ -1,17 +1,26 @@
-// The step's gradients against finite differences of a plain forward pass in double (central, step 1e-4).
+// The step's gradients, loss by loss, against central differences of a plain forward pass in double.
 #include "files/reference_forward.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
 
 constexpr int64_t kTokens = 12;
+constexpr double kTemperature = 2.0 / 3.0;
 
-struct LmGradients : testing::Test {
+struct LossCase {
+  const char* name;
+  LossWeights weights;
+};
+
+class Gradients : public testing::TestWithParam<LossCase> {
+ protected:
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   std::vector<uint32_t> ids = random_tokens(2048, kTokens)->ids;
-  Masks z;
+  Masks z, teacher;
   std::unique_ptr<Trainer> trainer;
   StepProbe probe;
+  std::vector<Rows> teacher_layers;
+  Rows teacher_logits;
 
   void SetUp() override {
     TrainerOptions options;
@@ -23,36 +32,82 @@ struct LmGradients : testing::Test {
     TrainState& state = trainer->state();
     state.initialise(4);
     for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] = static_cast<float>(0.1 * random_normal(6, 0, 1, i));
-    const ModelConfig& c = model->config();
-    const auto soft = [&](int64_t n, uint32_t stream) {
-      std::vector<float> v(n);
-      for (int64_t i = 0; i < n; i++) v[i] = std::clamp(static_cast<float>(1.5 * random_uniform(8, 0, stream, i) - 0.25), 0.0f, 1.0f);
-      return v;
-    };
-    z = {soft(c.layer_count * c.head_count, 1), soft(c.layer_count * c.intermediate_size, 2), soft(c.hidden_size, 3)};
+    z = soft_masks(1);
+    std::fill_n(z.head.begin() + model->config().head_count, model->config().head_count, 0.0f);  // a layer without attention
+    teacher = soft_masks(11);
     probe.input_ids.assign(ids.begin(), ids.end());
-    probe.student = probe.teacher = z;
-    trainer->probe(probe, {0.0, 0.0, 1.0, 2.0 / 3.0});
+    probe.student = z;
+    probe.teacher = teacher;
+    trainer->probe(probe, GetParam().weights);
+    teacher_logits = ReferenceForward(*model, nullptr, teacher).logits(ids, teacher_layers);
   }
 
-  double loss() const { return ReferenceForward(*model, &trainer->state(), z).negative_log_likelihood(ids); }
+  // About a sixth of them closed, a sixth open, the others between.
+  Masks soft_masks(uint32_t stream) const {
+    const ModelConfig& c = model->config();
+    const auto soft = [](int64_t n, uint32_t s) {
+      std::vector<float> v(n);
+      for (int64_t i = 0; i < n; i++) v[i] = std::clamp(static_cast<float>(1.5 * random_uniform(8, 0, s, i) - 0.25), 0.0f, 1.0f);
+      return v;
+    };
+    return {soft(c.layer_count * c.head_count, stream), soft(c.layer_count * c.intermediate_size, stream + 1), soft(c.hidden_size, stream + 2)};
+  }
+
+  double layer_loss(const std::vector<Rows>& layers) const {
+    double total = 0, open = 0;
+    for (const float m : z.hidden) open += m != 0.0f;
+    for (size_t l = 0; l < layers.size(); l++)
+      for (size_t t = 0; t < layers[l].size(); t++)
+        for (size_t j = 0; j < z.hidden.size(); j++) {
+          const double d = z.hidden[j] == 0.0f ? 0.0 : layers[l][t][j] - teacher_layers[l][t][j];
+          total += d * d;
+        }
+    return total / (open * kTokens);
+  }
+
+  static std::vector<double> log_softmax(const std::vector<double>& logits) {
+    double total = 0;
+    for (const double v : logits) total += std::exp(v / kTemperature);
+    std::vector<double> out;
+    for (const double v : logits) out.push_back(v / kTemperature - std::log(total));
+    return out;
+  }
+
+  double kl_loss(const Rows& logits) const {
+    double total = 0;
+    for (size_t t = 0; t < logits.size(); t++) {
+      const std::vector<double> q = log_softmax(logits[t]), p = log_softmax(teacher_logits[t]);
+      for (size_t j = 0; j < p.size(); j++) total += std::exp(p[j]) * (p[j] - q[j]);
+    }
+    return total * kTemperature * kTemperature;  // one row, so B is 1
+  }
+
+  double loss() const {
+    const LossWeights& w = GetParam().weights;
+    const ReferenceForward student(*model, &trainer->state(), z);
+    if (w.lm != 0) return w.lm * student.negative_log_likelihood(ids);
+    std::vector<Rows> layers;
+    const Rows logits = student.logits(ids, layers);
+    return w.layer * layer_loss(layers) + w.kl * kl_loss(logits);
+  }
 
   void expect_derivative(float& value, double gradient, const std::string& name) {
     const float at = value;
-    value = at + 1e-2f;
+    value = at + 1e-3f;
     const double high_at = value, high = loss();
-    value = at - 1e-2f;
+    value = at - 1e-3f;
     const double low_at = value, low = loss();
     value = at;
     const double expected = (high - low) / (high_at - low_at);
-    EXPECT_NEAR(gradient, expected, 2e-5 + 5e-3 * std::abs(expected)) << name;
+    EXPECT_NEAR(gradient, expected, 1e-5 + 1e-3 * std::abs(expected)) << name;
   }
 };
 
-TEST_F(LmGradients, OfLoraOfEveryProjection) {
+TEST_P(Gradients, OfLoraOfEveryProjection) {
   TrainState& state = trainer->state();
-  EXPECT_NEAR(probe.loss, loss(), 1e-5);
-  for (int64_t l = 0; l < model->config().layer_count; l += 2)
+  const double expected = loss();
+  EXPECT_NEAR(probe.loss, expected, 2e-6 * std::abs(expected));
+  for (int64_t l = 0; l < model->config().layer_count; l++)
     for (int p = 0; p < kProjectionCount; p++)
       for (const TrainState::Entry* e : {state.lora_a(l, static_cast<Projection>(p)), state.lora_b(l, static_cast<Projection>(p))}) {
         // The largest entry of the gradient says most.
@@ -63,7 +118,7 @@ TEST_F(LmGradients, OfLoraOfEveryProjection) {
       }
 }
 
-TEST_F(LmGradients, OfEveryKindOfMask) {
+TEST_P(Gradients, OfEveryKindOfMask) {
   const auto check = [&](std::vector<float>& values, const std::vector<float>& gradient, int64_t stride, const char* name) {
     for (size_t i = 0; i < values.size(); i += stride)
       if (values[i] > 0.05f && values[i] < 0.95f) expect_derivative(values[i], gradient[i], name + std::to_string(i));
@@ -72,5 +127,10 @@ TEST_F(LmGradients, OfEveryKindOfMask) {
   check(z.intermediate, probe.grad_z.intermediate, 41, "unit ");
   check(z.hidden, probe.grad_z.hidden, 9, "hidden ");
 }
+
+INSTANTIATE_TEST_SUITE_P(Of, Gradients,
+                         testing::Values(LossCase{"layer", {1.0, 0.0, 0.0, kTemperature}}, LossCase{"kl", {0.0, 1.0, 0.0, kTemperature}},
+                                         LossCase{"lm", {0.0, 0.0, 1.0, kTemperature}}, LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace espalier::test
