@@ -1,0 +1,151 @@
+// Ops that place, pick and add columns: embedding, the open units' columns, the loss gradient; and attention where the result
+// is known without a reference.
+#include "number_formats.h"
+#include "op_fixture.h"
+
+namespace espalier::test {
+
+class MovementOps : public OpTest {};
+INSTANTIATE_TEST_SUITE_P(All, MovementOps, testing::ValuesIn(op_cases()), case_name);
+
+constexpr int64_t kRows = 37, kOpen = 43, kWidth = 48, kFull = 61;
+
+// Every column but each third, padded.
+std::vector<int32_t> open_columns() {
+  std::vector<int32_t> cols;
+  for (int32_t j = 0; j < kFull && static_cast<int64_t>(cols.size()) < kOpen; j++)
+    if (j % 3 != 1 || j > 50) cols.push_back(j);
+  cols.resize(kWidth, -1);
+  return cols;
+}
+
+TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
+  constexpr int64_t kVocab = 29;
+  const std::vector<int32_t> cols = open_columns();
+  const std::vector<float> scale = random_floats(kWidth, 2);
+  std::vector<int32_t> ids;
+  for (int32_t n = 0; n < kRows; n++) ids.push_back(n * n % kVocab);
+  for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16}) {
+    Random values(3);
+    std::vector<double> table(kVocab * kFull);
+    std::vector<uint8_t> bytes(table.size() * dtype_bytes(stored));
+    for (size_t i = 0; i < table.size(); i++) {
+      encode(values(), stored, bytes.data() + i * dtype_bytes(stored));
+      table[i] = decode(bytes.data(), stored, static_cast<int64_t>(i));
+    }
+    Buffer out(DType::kF32, kRows, kWidth), plain(DType::kF32, kRows, kFull);
+    Embed op{out.tensor, {bytes.data(), stored, kVocab, kFull}, ids.data(), cols.data(), scale.data()};
+    backend.embed(op);
+    op.out = plain.tensor;
+    op.cols = nullptr;
+    op.scale = nullptr;
+    backend.embed(op);
+    for (int64_t n = 0; n < kRows; n++) {
+      for (int64_t j = 0; j < kWidth; j++) {
+        const double expected = cols[j] < 0 ? 0.0 : table[ids[n] * kFull + cols[j]] * scale[j];
+        EXPECT_NEAR(out.get(n, j), expected, 1e-7 * std::abs(expected)) << n << "," << j;
+      }
+      for (int64_t j = 0; j < kFull; j++) EXPECT_EQ(plain.get(n, j), table[ids[n] * kFull + j]) << n << "," << j;
+    }
+    out.expect_untouched_outside();
+    plain.expect_untouched_outside();
+  }
+}
+
+TEST_P(MovementOps, ColumnsSpreadAndSelected) {
+  const std::vector<int32_t> cols = open_columns();
+  Buffer open(type(), kRows, kWidth, kWidth, Random(4)), full(type(), kRows, kFull + 3);
+  backend.spread_columns(full.tensor, open.tensor, cols.data());
+  std::vector<int64_t> from(kFull + 3, -1);
+  for (int64_t j = 0; j < kWidth; j++)
+    if (cols[j] >= 0) from[cols[j]] = j;
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t c = 0; c < kFull + 3; c++) EXPECT_EQ(full.get(n, c), from[c] < 0 ? 0.0 : open.get(n, from[c])) << n << "," << c;
+  full.expect_untouched_outside();
+  Buffer gradient(DType::kF32, kRows, kFull, kFull, Random(5)), picked(DType::kF32, kRows, kWidth);
+  backend.select_columns(picked.tensor, gradient.tensor, cols.data());
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) EXPECT_EQ(picked.get(n, j), cols[j] < 0 ? 0.0 : gradient.get(n, cols[j])) << n << "," << j;
+  picked.expect_untouched_outside();
+}
+
+TEST_P(MovementOps, CopyAndClearTouchNothingElse) {
+  Buffer from(type(), kRows, kWidth, kWidth, Random(6)), to(type(), kRows, kWidth);
+  backend.copy(to.tensor, from.tensor);
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) EXPECT_EQ(to.get(n, j), from.get(n, j));
+  to.expect_untouched_outside();
+  std::vector<float> values(kFull + 2, 7.0f);
+  backend.clear(values.data() + 1, kFull);
+  EXPECT_EQ(values.front(), 7.0f);
+  EXPECT_EQ(values.back(), 7.0f);
+  for (int64_t i = 1; i <= kFull; i++) EXPECT_EQ(values[i], 0.0f);
+}
+
+TEST_P(MovementOps, LossGradientJoinsTheStream) {
+  Buffer dx(DType::kF32, kRows, kWidth, kOpen, Random(7)), diff(type(), kRows, kWidth, kOpen, Random(8)), rounded(type(), kRows, kWidth);
+  std::vector<double> before;
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) before.push_back(dx.get(n, j));
+  backend.add_loss_gradient(dx.tensor, diff.tensor, 0.3f, rounded.tensor);
+  ErrorSum sum, copy;
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t j = 0; j < kWidth; j++) {
+      const double expected = before[n * kWidth + j] + static_cast<double>(0.3f) * diff.get(n, j);
+      sum.add(dx.get(n, j), expected);
+      copy.add(rounded.get(n, j), expected);
+    }
+  EXPECT_LT(sum.relative(), 2e-7);
+  EXPECT_LT(copy.relative(), tolerance());
+  for (const Buffer* b : {&dx, &rounded}) b->expect_untouched_outside();
+}
+
+// The last norm of a step: nothing to add to, so what dx held before must not matter.
+TEST_P(MovementOps, NormGradientThatStartsAStream) {
+  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(9, 3.0f)), dout(DType::kF32, kRows, kWidth, kOpen, Random(10)), out(type(), kRows, kWidth);
+  Buffer dx(DType::kF32, kRows, kWidth), rounded(type(), kRows, kWidth);  // dx is NaN
+  std::vector<float> rstd(kRows), dot(kWidth, 0.0f), weight = random_floats(kWidth, 11);
+  backend.rmsnorm({x.tensor, out.tensor, rstd.data(), weight.data(), kFull, 1e-5f});
+  RmsNormBackward op;
+  op.dout = dout.tensor;
+  op.saved = x.tensor;
+  op.rstd = rstd.data();
+  op.weight = weight.data();
+  op.width = kFull;
+  op.dx = dx.tensor;
+  op.accumulate = false;
+  op.dx_compute = rounded.tensor;
+  op.mask_dot = dot.data();
+  backend.rmsnorm_backward(op);
+  ErrorSum error;
+  for (int64_t n = 0; n < kRows; n++) {
+    double squares = 0, along = 0;
+    for (int64_t j = 0; j < kOpen; j++) squares += x.get(n, j) * x.get(n, j), along += dout.get(n, j) * weight[j] * x.get(n, j);
+    const double r = 1 / std::sqrt(squares / kFull + 1e-5);
+    for (int64_t j = 0; j < kWidth; j++) error.add(dx.get(n, j), r * (dout.get(n, j) * weight[j] - x.get(n, j) * r * r * along / kFull));
+  }
+  EXPECT_LT(error.relative(), 2e-6);
+}
+
+// A query that sees one key has probability 1 whatever its score: no gradient may reach queries and keys.
+TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
+  constexpr int64_t kDim = 96, kTokens = 45;
+  Buffer qkv(type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(type(), kTokens, kDim), dout(type(), kTokens, kDim, kDim, Random(13)), dqkv(type(), kTokens, 3 * kDim);
+  const std::vector<float> cos(kTokens * kDim / 2, 0.6f), sin(kTokens * kDim / 2, 0.8f);
+  const int32_t kv_of_head[1] = {0};
+  std::vector<float> lse(kTokens);
+  double head_dot = 0, expected = 0;
+  const AttentionShape shape{1, kTokens, 1, 1, kDim, kDim, kDim, 1, kv_of_head, cos.data(), sin.data(), nullptr};
+  backend.attention({shape, qkv.tensor, out.tensor, lse.data()});
+  backend.attention_backward({shape, qkv.tensor, dout.tensor, lse.data(), dqkv.tensor, &head_dot});
+  for (int64_t n = 0; n < kTokens; n++)
+    for (int64_t j = 0; j < kDim; j++) {
+      EXPECT_NEAR(dqkv.get(n, j), 0.0, 1e-6) << "query " << n << "," << j;
+      EXPECT_NEAR(dqkv.get(n, kDim + j), 0.0, 1e-6) << "key " << n << "," << j;
+      EXPECT_NEAR(dqkv.get(n, 2 * kDim + j), dout.get(n, j), 1e-6) << "value " << n << "," << j;
+      expected += dout.get(n, j) * qkv.get(n, 2 * kDim + j);
+    }
+  EXPECT_NEAR(head_dot, expected, 1e-5);
+}
+
+}  // namespace espalier::test
