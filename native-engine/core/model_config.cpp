@@ -41,6 +41,7 @@ std::string read_architecture(const JsonObject& config) {
     }
     name = (*list)[0].get<std::string>();
   }
+  if (name == "LLaMAForCausalLM") name = "LlamaForCausalLM";  // the first conversions of LLaMA 1 spell it so
   if (name.empty()) {
     const std::string type = config.string("model_type").value_or("");
     for (const Architecture& a : kArchitectures) {
@@ -67,6 +68,22 @@ void refuse_unsupported_features(const JsonObject& config) {
                   "is true: biases on o_proj or the MLP are not supported; supported are biases on q, k and v (Qwen2)");
     }
   }
+  for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"}) {
+    if (config.integer_or(key, 0, 1 << 20, 0) > 0) {
+      unsupported("config." + std::string(key), "is set: mixtures of experts are not supported");
+    }
+  }
+  for (const char* key : {"use_qk_norm", "qk_layernorm"}) {
+    if (config.boolean_or(key, false)) {
+      unsupported("config." + std::string(key), "is true: norms on queries and keys are not supported");
+    }
+  }
+  if (config.boolean_or("use_mrope", false)) {
+    unsupported("config.use_mrope", "is true: positions of several dimensions (mrope) are not supported");
+  }
+  if (config.boolean_or("rope_interleaved", false)) {
+    unsupported("config.rope_interleaved", "is true: rotary embedding pairs the halves of a head; interleaved pairs are not supported");
+  }
   if (config.number_or("partial_rotary_factor", 0, 1, 1.0) != 1.0) {
     unsupported("config.partial_rotary_factor", "is not 1: rotary embedding of a part of a head is not supported");
   }
@@ -76,6 +93,12 @@ RopeScaling read_rope_scaling(const JsonObject& rope) {
   RopeScaling out;
   const std::string type = rope.string("rope_type").value_or(rope.string("type").value_or("default"));
   const std::string type_field = rope.path_of(rope.find("rope_type") != nullptr ? "rope_type" : "type");
+  if (rope.find("mrope_section") != nullptr) {
+    unsupported(rope.path_of("mrope_section"), "is set: positions of several dimensions (mrope) are not supported");
+  }
+  if (rope.number_or("partial_rotary_factor", 0, 1, 1.0) != 1.0) {
+    unsupported(rope.path_of("partial_rotary_factor"), "is not 1: rotary embedding of a part of a head is not supported");
+  }
   if (type == "default") return out;
   if (type == "linear") {
     out.type = RopeType::kLinear;

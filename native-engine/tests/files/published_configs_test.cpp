@@ -1,0 +1,128 @@
+// config.json as the supported families publish it: what matters of each is read, and what the engine can't run is refused by
+// the name of its field.
+#include <nlohmann/json.hpp>
+
+#include "espalier/model_config.h"
+#include "test_files.h"
+
+namespace espalier {
+namespace {
+
+struct Published {
+  const char* name;
+  const char* json;
+  const char* architecture;
+  int64_t hidden, layers, heads, kv_heads, head_dim, intermediate, window;
+  double theta, eps;
+  RopeType rope;
+  bool tied, bias;
+};
+
+const Published kPublished[] = {
+    {"llama_1_7b", R"({"architectures":["LLaMAForCausalLM"],"bos_token_id":0,"eos_token_id":1,"hidden_act":"silu","hidden_size":4096,
+      "intermediate_size":11008,"initializer_range":0.02,"max_sequence_length":2048,"model_type":"llama","num_attention_heads":32,
+      "num_hidden_layers":32,"pad_token_id":-1,"rms_norm_eps":1e-06,"torch_dtype":"float16","use_cache":true,"vocab_size":32000})",
+     "LlamaForCausalLM", 4096, 32, 32, 32, 128, 11008, 0, 10000, 1e-6, RopeType::kDefault, false, false},
+    {"llama_2_70b", R"({"architectures":["LlamaForCausalLM"],"bos_token_id":1,"eos_token_id":2,"hidden_act":"silu","hidden_size":8192,
+      "intermediate_size":28672,"max_position_embeddings":4096,"model_type":"llama","num_attention_heads":64,"num_hidden_layers":80,
+      "num_key_value_heads":8,"pretraining_tp":1,"rms_norm_eps":1e-05,"rope_scaling":null,"tie_word_embeddings":false,"vocab_size":32000})",
+     "LlamaForCausalLM", 8192, 80, 64, 8, 128, 28672, 0, 10000, 1e-5, RopeType::kDefault, false, false},
+    {"llama_3_8b", R"({"architectures":["LlamaForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"bos_token_id":128000,
+      "eos_token_id":128001,"hidden_act":"silu","hidden_size":4096,"intermediate_size":14336,"max_position_embeddings":8192,"model_type":"llama",
+      "num_attention_heads":32,"num_hidden_layers":32,"num_key_value_heads":8,"rms_norm_eps":1e-05,"rope_scaling":null,"rope_theta":500000.0,
+      "tie_word_embeddings":false,"vocab_size":128256})",
+     "LlamaForCausalLM", 4096, 32, 32, 8, 128, 14336, 0, 500000, 1e-5, RopeType::kDefault, false, false},
+    {"llama_3_2_1b", R"({"architectures":["LlamaForCausalLM"],"attention_bias":false,"bos_token_id":128000,"eos_token_id":[128001,128008,128009],
+      "head_dim":64,"hidden_act":"silu","hidden_size":2048,"intermediate_size":8192,"max_position_embeddings":131072,"mlp_bias":false,
+      "model_type":"llama","num_attention_heads":32,"num_hidden_layers":16,"num_key_value_heads":8,"rms_norm_eps":1e-05,
+      "rope_scaling":{"factor":32.0,"high_freq_factor":4.0,"low_freq_factor":1.0,"original_max_position_embeddings":8192,"rope_type":"llama3"},
+      "rope_theta":500000.0,"tie_word_embeddings":true,"vocab_size":128256})",
+     "LlamaForCausalLM", 2048, 16, 32, 8, 64, 8192, 0, 500000, 1e-5, RopeType::kLlama3, true, false},
+    {"mistral_7b_v0_1", R"({"architectures":["MistralForCausalLM"],"bos_token_id":1,"eos_token_id":2,"hidden_act":"silu","hidden_size":4096,
+      "intermediate_size":14336,"max_position_embeddings":32768,"model_type":"mistral","num_attention_heads":32,"num_hidden_layers":32,
+      "num_key_value_heads":8,"rms_norm_eps":1e-05,"rope_theta":10000.0,"sliding_window":4096,"tie_word_embeddings":false,"vocab_size":32000})",
+     "MistralForCausalLM", 4096, 32, 32, 8, 128, 14336, 4096, 10000, 1e-5, RopeType::kDefault, false, false},
+    {"mistral_nemo", R"({"architectures":["MistralForCausalLM"],"bos_token_id":1,"head_dim":128,"hidden_act":"silu","hidden_size":5120,
+      "intermediate_size":14336,"max_position_embeddings":131072,"model_type":"mistral","num_attention_heads":32,"num_hidden_layers":40,
+      "num_key_value_heads":8,"rms_norm_eps":1e-05,"rope_theta":1000000.0,"sliding_window":null,"tie_word_embeddings":false,"vocab_size":131072})",
+     "MistralForCausalLM", 5120, 40, 32, 8, 128, 14336, 0, 1000000, 1e-5, RopeType::kDefault, false, false},
+    {"tinyllama_1_1b", R"({"architectures":["LlamaForCausalLM"],"attention_bias":false,"bos_token_id":1,"eos_token_id":2,"hidden_act":"silu",
+      "hidden_size":2048,"intermediate_size":5632,"max_position_embeddings":2048,"model_type":"llama","num_attention_heads":32,
+      "num_hidden_layers":22,"num_key_value_heads":4,"pretraining_tp":1,"rms_norm_eps":1e-05,"rope_scaling":null,"rope_theta":10000.0,
+      "tie_word_embeddings":false,"vocab_size":32000})",
+     "LlamaForCausalLM", 2048, 22, 32, 4, 64, 5632, 0, 10000, 1e-5, RopeType::kDefault, false, false},
+    {"smollm2_135m", R"({"architectures":["LlamaForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"bos_token_id":0,"eos_token_id":0,
+      "hidden_act":"silu","hidden_size":576,"intermediate_size":1536,"is_llama_config":true,"max_position_embeddings":8192,"mlp_bias":false,
+      "model_type":"llama","num_attention_heads":9,"num_hidden_layers":30,"num_key_value_heads":3,"pretraining_tp":1,"rms_norm_eps":1e-05,
+      "rope_interleaved":false,"rope_scaling":null,"rope_theta":100000,"tie_word_embeddings":true,"vocab_size":49152})",
+     "LlamaForCausalLM", 576, 30, 9, 3, 64, 1536, 0, 100000, 1e-5, RopeType::kDefault, true, false},
+    {"qwen2_5_0_5b", R"({"architectures":["Qwen2ForCausalLM"],"attention_dropout":0.0,"bos_token_id":151643,"eos_token_id":151643,
+      "hidden_act":"silu","hidden_size":896,"intermediate_size":4864,"max_position_embeddings":32768,"max_window_layers":24,"model_type":"qwen2",
+      "num_attention_heads":14,"num_hidden_layers":24,"num_key_value_heads":2,"rms_norm_eps":1e-06,"rope_theta":1000000.0,"sliding_window":32768,
+      "tie_word_embeddings":true,"use_mrope":false,"use_sliding_window":false,"vocab_size":151936})",
+     "Qwen2ForCausalLM", 896, 24, 14, 2, 64, 4864, 0, 1000000, 1e-6, RopeType::kDefault, true, true},
+};
+
+TEST(PublishedConfigs, AreReadAsTheyAre) {
+  for (const Published& p : kPublished) {
+    SCOPED_TRACE(p.name);
+    const ModelConfig c = parse_model_config(p.json);
+    EXPECT_EQ(c.architecture, p.architecture);
+    EXPECT_EQ(c.hidden_size, p.hidden);
+    EXPECT_EQ(c.layer_count, p.layers);
+    EXPECT_EQ(c.head_count, p.heads);
+    EXPECT_EQ(c.kv_head_count, p.kv_heads);
+    EXPECT_EQ(c.head_dim, p.head_dim);
+    EXPECT_EQ(c.intermediate_size, p.intermediate);
+    EXPECT_EQ(c.sliding_window, p.window);
+    EXPECT_EQ(c.rope_theta, p.theta);
+    EXPECT_EQ(c.rms_norm_eps, p.eps);
+    EXPECT_EQ(c.rope_scaling.type, p.rope);
+    EXPECT_EQ(c.tied_embeddings, p.tied);
+    EXPECT_EQ(c.qkv_bias, p.bias);
+  }
+}
+
+// Changes that make of a published config one that the engine must refuse, and the field that the refusal names.
+TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
+  using nlohmann::json;
+  struct Refusal {
+    json changes;
+    const char *field, *message;
+  };
+  const Refusal refusals[] = {
+      {{{"architectures", {"MixtralForCausalLM"}}}, "config.architectures", "MixtralForCausalLM"},
+      {{{"architectures", {"Qwen2MoeForCausalLM"}}}, "config.architectures", "Qwen2MoeForCausalLM"},
+      {{{"architectures", {"Qwen2VLForConditionalGeneration"}}}, "config.architectures", "supported are LlamaForCausalLM"},
+      {{{"architectures", {"Gemma2ForCausalLM"}}}, "config.architectures", "Gemma2ForCausalLM"},
+      {{{"architectures", {"Phi3ForCausalLM"}}}, "config.architectures", "Phi3ForCausalLM"},
+      {{{"architectures", {"SmolLM3ForCausalLM"}}}, "config.architectures", "SmolLM3ForCausalLM"},
+      {{{"num_local_experts", 8}, {"num_experts_per_tok", 2}}, "config.num_local_experts", "experts"},
+      {{{"num_experts", 60}}, "config.num_experts", "experts"},
+      {{{"n_routed_experts", 64}}, "config.n_routed_experts", "experts"},
+      {{{"attention_bias", true}}, "config.attention_bias", "o_proj"},
+      {{{"mlp_bias", true}}, "config.mlp_bias", "not supported"},
+      {{{"use_qk_norm", true}}, "config.use_qk_norm", "queries and keys"},
+      {{{"qk_layernorm", true}}, "config.qk_layernorm", "queries and keys"},
+      {{{"use_mrope", true}}, "config.use_mrope", "mrope"},
+      {{{"rope_interleaved", true}}, "config.rope_interleaved", "interleaved"},
+      {{{"partial_rotary_factor", 0.25}}, "config.partial_rotary_factor", "part of a head"},
+      {{{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}}}, "config.rope_parameters.partial_rotary_factor", "part of a head"},
+      {{{"rope_scaling", {{"type", "mrope"}, {"mrope_section", {16, 24, 24}}}}}, "config.rope_scaling.mrope_section", "mrope"},
+      {{{"rope_scaling", {{"rope_type", "default"}, {"mrope_section", {16, 24, 24}}}}}, "config.rope_scaling.mrope_section", "mrope"},
+      {{{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}}, "config.rope_scaling.rope_type", "default, linear, llama3"},
+      {{{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}}, "config.rope_scaling.type", "default, linear, llama3"},
+      {{{"rope_scaling", {{"rope_type", "spiral"}}}}, "config.rope_scaling.rope_type", "spiral"},
+      {{{"hidden_act", "gelu_pytorch_tanh"}}, "config.hidden_act", "silu"},
+      {{{"quantization_config", {{"quant_method", "gptq"}}}}, "config.quantization_config", "quantized"},
+  };
+  for (const Refusal& r : refusals) {
+    json config = json::parse(kPublished[2].json);
+    for (const auto& [key, value] : r.changes.items()) config[key] = value;
+    SCOPED_TRACE(r.changes.dump());
+    test::expect_error(ErrorCode::kModelUnsupported, r.field, r.message, [&] { parse_model_config(config.dump()); });
+  }
+}
+
+}  // namespace
+}  // namespace espalier
