@@ -52,7 +52,7 @@ export interface BundleSignature {
 }
 
 /** The stored bytes as text where they are text, so that people can read them, and in base64 where they are not. */
-export function encodeEventLine(event: RawEvent & { id: string }): string {
+export function encodeEventLine(event: RawEvent): string {
   const text = Buffer.from(event.data).toString('utf8');
   const faithful = Buffer.compare(Buffer.from(text, 'utf8'), event.data) === 0;
   const data = faithful ? { data: text } : { dataBase64: Buffer.from(event.data).toString('base64') };
@@ -60,7 +60,7 @@ export function encodeEventLine(event: RawEvent & { id: string }): string {
 }
 
 /** @throws SyntaxError */
-export function decodeEventLine(line: string): RawEvent & { id: string } {
+export function decodeEventLine(line: string): RawEvent {
   const { revision, id, type, data, dataBase64 } = JSON.parse(line) as Record<string, unknown>;
   if (typeof revision !== 'number' || !Number.isSafeInteger(revision) || typeof id !== 'string' || typeof type !== 'string') throw new SyntaxError('not an event');
   if (typeof data !== 'string' && typeof dataBase64 !== 'string') throw new SyntaxError('an event without data');

@@ -9,7 +9,7 @@ import type { RawEvent } from './history-checker.js';
 import { TAR_END, tarEntry, tarHeader, tarPadding } from './tar.js';
 
 export interface BundleSource {
-  runs: { runId: string; events: AsyncIterable<RawEvent & { id: string }>; metrics: AsyncIterable<RawEvent & { id: string }> }[];
+  runs: { runId: string; events: AsyncIterable<RawEvent>; metrics: AsyncIterable<RawEvent> }[];
   artifacts: { digest: string; bytes: number; open(): AsyncIterable<Uint8Array> }[];
   /** Asked for when all of the above has been read. */
   manifest(): Omit<BundleManifest, 'entries'>;
@@ -44,7 +44,7 @@ export async function* writeBundle(source: BundleSource): AsyncGenerator<Uint8Ar
   yield TAR_END;
 }
 
-async function* grouped(events: AsyncIterable<RawEvent & { id: string }>): AsyncGenerator<{ index: number; lines: Buffer }> {
+async function* grouped(events: AsyncIterable<RawEvent>): AsyncGenerator<{ index: number; lines: Buffer }> {
   let lines: string[] = [];
   let index = 0;
   for await (const event of events) {

@@ -1,5 +1,7 @@
-// What each event of schema version 1 must look like, field by field; nothing else may be in it.
+// What each event must look like, field by field; nothing else may be in it. Versions 1 and 2 have the same fields.
 import { z } from 'zod';
+
+export const NEWEST_VERSION = 2;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.number().int().nonnegative();
@@ -85,17 +87,17 @@ const facts = {
   },
 };
 
-const envelope = { v: z.literal(1), at: z.iso.datetime({ precision: 3 }), chain: digest };
+const envelope = { v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), chain: digest };
 type FactName = keyof typeof facts;
 export const eventSchemas = Object.fromEntries(
   Object.entries(facts).map(([type, shape]) => [type, z.strictObject({ ...envelope, ...shape })])) as unknown as {
-  [T in FactName]: z.ZodType<z.infer<z.ZodObject<(typeof facts)[T]>> & { v: 1; at: string; chain: string }>;
+  [T in FactName]: z.ZodType<z.infer<z.ZodObject<(typeof facts)[T]>> & { v: 1 | typeof NEWEST_VERSION; at: string; chain: string }>;
 };
 export type CheckedEvent<T extends FactName> = z.infer<(typeof eventSchemas)[T]>;
 export type KnownType = FactName;
 
 export const stepsMeasuredSchema = z.strictObject({
-  v: z.literal(1), at: z.iso.datetime({ precision: 3 }), attempt: count, branch: count,
+  v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), attempt: count, branch: count,
   steps: z.array(z.strictObject({
     step: count, loss: maybe, layerLoss: maybe, klLoss: maybe, lmLoss: maybe, lagrangian: maybe, scheduledSparsity: z.number(),
     expectedSparsity: z.number(), gradientNorm: maybe, lambda1: z.number(), lambda2: z.number(), seconds: z.number(),

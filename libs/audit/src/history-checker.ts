@@ -2,15 +2,18 @@
 // fields that do not fit, steps that do not join, states that nobody recorded. Used by the server on its store and by the
 // offline check on a bundle.
 import { canonicalJson, chainAfter } from './canonical-json.js';
-import { eventSchemas, isKnownType, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
+import { eventSchemas, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
 
 export interface RawEvent {
   revision: bigint;
+  id: string;
   type: string;
   /** As stored. */
   data: Uint8Array;
+  /** No writer of Espalier's stores any; a bundle holds none. */
+  metadata?: Uint8Array;
 }
-export type CheckName = 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
+export type CheckName = 'store' | 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
 export interface Problem {
   check: CheckName;
   /** What is wrong: "run abcd revision 7", "artifact 12ab...", "entry events/...". */
@@ -38,6 +41,9 @@ export interface ForkFact {
   stateDigest: string;
 }
 
+export const METADATA_FOUND = 'it has metadata, which nothing vouches for: none was recorded';
+export const hasMetadata = ({ metadata }: RawEvent): boolean => metadata !== undefined && metadata.byteLength > 0;
+
 export class HistoryChecker {
   readonly problems: Problem[] = [];
   readonly batches: NamedBatch[] = [];
@@ -62,8 +68,8 @@ export class HistoryChecker {
     this.events = Number(event.revision) + 1;
     const fields = this.parse(event, subject);
     if (fields === null) return;
-    this.checkChain(event.type, fields, subject);
-    if (!isKnownType(event.type) || Number(fields['v']) > 1) {
+    this.checkChain(event, fields, subject);
+    if (!isKnownType(event.type) || Number(fields['v']) > NEWEST_VERSION) {
       this.unknownTypes.set(event.type, (this.unknownTypes.get(event.type) ?? 0) + 1);
       return;
     }
@@ -73,6 +79,17 @@ export class HistoryChecker {
       return;
     }
     this.checkMeaning(event.type, fields, Number(event.revision), subject);
+  }
+
+  /** The store could not deliver the next event: it and those after it were not seen. */
+  unreadable(detail: string): void {
+    this.report('store', `run ${this.runId} revision ${this.events}`, detail);
+  }
+
+  /** An end that was cut off leaves no gap: whoever has seen a later revision can tell. */
+  endsBefore(seenRevision: number): void {
+    const missing = seenRevision >= this.events && !this.problems.some(({ check }) => check === 'store');
+    if (missing) this.report('contiguity', `run ${this.runId} revision ${this.events}`, `missing: the run was seen at revision ${seenRevision} before`);
   }
 
   private parse(event: RawEvent, subject: string): Record<string, unknown> | null {
@@ -94,10 +111,11 @@ export class HistoryChecker {
   }
 
   /** Goes on from the recorded chain, so that one changed event is one problem. */
-  private checkChain(type: string, fields: Record<string, unknown>, subject: string): void {
-    const expected = chainAfter(this.chain, type, fields);
+  private checkChain(event: RawEvent, fields: Record<string, unknown>, subject: string): void {
+    const expected = chainAfter(this.chain, event, fields);
     const recorded = fields['chain'];
-    if (recorded !== expected) this.report('chain', subject, `${type}: its chain is ${String(recorded)}, its content gives ${expected}`);
+    if (recorded !== expected) this.report('chain', subject, `${event.type}: its chain is ${String(recorded)}, its content gives ${expected}`);
+    if (hasMetadata(event)) this.report('chain', subject, `${event.type}: ${METADATA_FOUND}`);
     this.chain = typeof recorded === 'string' ? recorded : expected;
   }
 

@@ -1,7 +1,14 @@
 // The metrics stream of a run against what its MasksUpdated events say about it.
-import { canonicalJson, sha256Hex } from './canonical-json.js';
+import { canonicalJson, sha256Hex, uuidOf } from './canonical-json.js';
 import { schemaProblem, stepsMeasuredSchema } from './event-schemas.js';
-import type { NamedBatch, Problem, RawEvent } from './history-checker.js';
+import { hasMetadata, METADATA_FOUND, type NamedBatch, type Problem, type RawEvent } from './history-checker.js';
+
+interface MeasuredSteps {
+  v: number;
+  attempt: number;
+  branch: number;
+  steps: { step: number }[];
+}
 
 export class MetricsChecker {
   readonly problems: Problem[] = [];
@@ -25,6 +32,7 @@ export class MetricsChecker {
     const digest = sha256Hex(event.data);
     const vouched = batch === undefined || digest === batch.metricsDigest;
     if (!vouched) this.report(subject, `its bytes have digest ${digest}, revision ${batch.revision} of the run recorded ${batch.metricsDigest}`);
+    if (hasMetadata(event)) this.report(subject, METADATA_FOUND);
     if (vouched) this.checkContent(event, batch, subject);
   }
 
@@ -36,16 +44,35 @@ export class MetricsChecker {
       this.report(subject, 'the bytes are no JSON');
       return;
     }
-    if (event.type !== 'StepsMeasured') return;
+    if (event.type !== 'StepsMeasured') {
+      if (batch !== undefined) this.report(subject, `its type is ${event.type}, revision ${batch.revision} of the run recorded steps`);
+      return;
+    }
     if (Buffer.compare(Buffer.from(canonicalJson(value), 'utf8'), event.data) !== 0) this.report(subject, 'the bytes are not canonical JSON');
     const unfit = schemaProblem(stepsMeasuredSchema, value);
     if (unfit !== null) {
       this.report(subject, unfit);
-    } else if (batch !== undefined) {
-      const steps = (value as { steps: { step: number }[] }).steps.map(({ step }) => step);
+      return;
+    }
+    const measured = value as MeasuredSteps;
+    const id = this.idOf(measured);
+    if (measured.v >= 2 && event.id !== id) this.report(subject, `its id is ${event.id}, its content gives ${id}`);
+    if (batch !== undefined) {
+      const steps = measured.steps.map(({ step }) => step);
       const joined = steps.length === batch.endStep - batch.firstStep && steps.every((step, index) => step === batch.firstStep + index);
       if (!joined) this.report(subject, `its steps are not ${batch.firstStep} to ${batch.endStep - 1}, as the run recorded`);
     }
+  }
+
+  /** From version 2 on the id of a batch is checked: it follows from what the batch is of. */
+  private idOf({ branch, attempt, steps }: MeasuredSteps): string {
+    return uuidOf([this.runId, 'metrics', branch, attempt, steps[0]?.step ?? 0]);
+  }
+
+  /** The store could not deliver the next batch: it and those after it were not seen. */
+  unreadable(detail: string): void {
+    this.problems.push({ check: 'store', subject: `metrics of run ${this.runId} revision ${this.events}`, detail });
+    this.named.clear();
   }
 
   finish(): void {

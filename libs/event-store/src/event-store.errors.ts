@@ -34,5 +34,17 @@ export class EventStoreUnavailableError extends EventStoreError {
   }
 }
 
+/** An event whose bytes are not those that were appended; the embedded server finds it when it reads the event. */
+export class EventCorruptError extends EventStoreError {
+  constructor(
+    readonly stream: string,
+    readonly revision: bigint,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super('EVENT_CORRUPT', message, options);
+  }
+}
+
 /** The embedded server did not start or a maintenance command failed; `code` says why (STORE_LOCKED, ...). */
 export class EmbeddedStoreError extends EventStoreError {}

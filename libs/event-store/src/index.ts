@@ -5,6 +5,7 @@ import type { EventStore } from './event-store.js';
 export type * from './event-store.js';
 export {
   EmbeddedStoreError,
+  EventCorruptError,
   EventStoreError,
   EventStoreUnavailableError,
   WrongExpectedRevisionError,

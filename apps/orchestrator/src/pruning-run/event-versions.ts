@@ -2,7 +2,8 @@
 // of n+1. histories/ holds recorded histories of each version; a test replays them.
 import type { PruningRunEventType } from './pruning-run.events.js';
 
-export const CURRENT_VERSION = 1;
+/** Version 2 differs from 1 in its chain alone, which covers the event's id too. */
+export const CURRENT_VERSION = 2;
 
 type Fields = Record<string, unknown>;
 type Upcaster = (fields: Fields) => Fields;

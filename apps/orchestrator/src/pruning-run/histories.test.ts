@@ -1,5 +1,5 @@
 // Histories that were recorded with each version of the events, exactly as they are stored. They are never changed; a new
-// version adds files. One line an event: its type and its stored bytes as text.
+// version adds files. One line an event: its id (from version 2 on), its type and its stored bytes as text.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { fold, type PruningRunState } from './pruning-run.js';
@@ -9,10 +9,10 @@ import { CURRENT_VERSION } from './event-versions.js';
 const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/histories/', import.meta.url));
 const files = readdirSync(folder).filter((name) => name.endsWith('.jsonl'));
 
-function stored(file: string): { type: string; data: Uint8Array }[] {
+function stored(file: string): { id: string; type: string; data: Uint8Array }[] {
   return readFileSync(folder + file, 'utf8').trim().split('\n').map((line) => {
-    const { type, data } = JSON.parse(line) as { type: string; data: string };
-    return { type, data: Buffer.from(data) };
+    const { id = '', type, data } = JSON.parse(line) as { id?: string; type: string; data: string };
+    return { id, type, data: Buffer.from(data) };
   });
 }
 
@@ -20,6 +20,7 @@ function stored(file: string): { type: string; data: Uint8Array }[] {
 const outcomes: Record<string, Partial<PruningRunState>> = {
   'v1-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 67 },
   'v1-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 0, restarts: 0, revision: 1 },
+  'v2-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 67 },
 };
 
 describe.each(files)('the history %s', (file) => {

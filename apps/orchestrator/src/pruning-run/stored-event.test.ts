@@ -26,15 +26,16 @@ describe('the digest chain', () => {
       chain = decoded.chain;
     });
   });
-  it('finds any flipped byte, in the data or in the type, at its event', () => {
+  it('finds any flipped byte, in the data, the type or the id, at its event', () => {
     const victim = stored[3]!;
     const before = events[2]!.chain;
     for (let index = 0; index < victim.data.length; index += 1) {
       const data = Uint8Array.from(victim.data);
       data[index]! ^= 1;
-      expect(chainProblem(before, { type: victim.type, data })).not.toBeNull();
+      expect(chainProblem(before, { ...victim, data })).not.toBeNull();
     }
-    expect(chainProblem(before, { type: 'TeacherAssignef', data: victim.data })).not.toBeNull();
+    expect(chainProblem(before, { ...victim, type: 'TeacherAssignef' })).not.toBeNull();
+    expect(chainProblem(before, { ...victim, id: `${victim.id}0` })).not.toBeNull();
   });
   it('finds an event that is missing', () => {
     expect(chainProblem(events[1]!.chain, stored[3]!)).not.toBeNull();

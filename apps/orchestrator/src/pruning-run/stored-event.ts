@@ -14,12 +14,14 @@ export const metricsStream = (runId: string): string => METRICS_STREAM_PREFIX + 
 export const CHAIN_START = '';
 
 /**
- * chain = SHA-256(previous chain, newline, event type, newline, stored bytes with `chain` = ""), so a changed byte in any
- * event, its type included, breaks the chain at that event.
+ * chain = SHA-256(previous chain, newline, event id, newline, event type, newline, stored bytes with `chain` = ""), so a
+ * changed byte in any event, its id and type included, breaks the chain at that event. Version 1 left the id out.
  */
-function nextChain(previous: string, type: string, fields: Record<string, unknown>): string {
-  return sha256Hex(`${previous}\n${type}\n${canonicalJson({ ...fields, chain: '' })}`);
+function nextChain(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, fields: Record<string, unknown>): string {
+  const idLine = Number(fields['v']) >= FIRST_WITH_ID ? `${id}\n` : '';
+  return sha256Hex(`${previous}\n${idLine}${type}\n${canonicalJson({ ...fields, chain: '' })}`);
 }
+const FIRST_WITH_ID = 2;
 
 /** Links facts to the chain and gives each the id at its position of `ids`. */
 export function encodeFacts(facts: NewFact[], previousChain: string, idOf: (index: number, fact: NewFact) => string)
@@ -29,8 +31,9 @@ export function encodeFacts(facts: NewFact[], previousChain: string, idOf: (inde
   let chain = previousChain;
   facts.forEach((fact, index) => {
     const fields: Record<string, unknown> = { ...fact.data, at: fact.at, v: CURRENT_VERSION };
-    chain = nextChain(chain, fact.type, fields);
-    stored.push({ id: idOf(index, fact), type: fact.type, data: Buffer.from(canonicalJson({ ...fields, chain })) });
+    const id = idOf(index, fact);
+    chain = nextChain(chain, { id, type: fact.type }, fields);
+    stored.push({ id, type: fact.type, data: Buffer.from(canonicalJson({ ...fields, chain })) });
     events.push({ ...fact, v: CURRENT_VERSION, chain } as PruningRunEvent);
   });
   return { stored, events };
@@ -49,7 +52,7 @@ export function decodeStored(stored: Pick<StoredEvent, 'type' | 'data'>): Record
 /**
  * What is wrong with an event's bytes, given the chain before it; null when nothing is. Works for unknown types too.
  */
-export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'type' | 'data'>): string | null {
+export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'id' | 'type' | 'data'>): string | null {
   let object: Record<string, unknown>;
   try {
     object = parseObject(stored.data);
@@ -57,7 +60,7 @@ export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 't
     return `not a JSON object: ${(error as Error).message}`;
   }
   if (Buffer.compare(Buffer.from(canonicalJson(object)), stored.data) !== 0) return 'the bytes are not canonical JSON';
-  const expected = nextChain(previousChain, stored.type, object);
+  const expected = nextChain(previousChain, stored, object);
   return object['chain'] === expected ? null : `the digest chain is ${String(object['chain'])}, its content gives ${expected}`;
 }
 

@@ -3,8 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { StoredEvent } from '#event-store';
+import type { NewEvent, StoredEvent } from '#event-store';
 import { sha256Hex } from '../pruning-run/canonical-json.js';
+import { eventId } from '../pruning-run/event-ids.js';
+import { CURRENT_VERSION } from '../pruning-run/event-versions.js';
 import type { NewFact, PruningRunEventData, StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import { encodeFacts, encodeStepsMeasured, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import { openViewsDatabase, type ViewsDatabase } from './views-database.js';
@@ -31,7 +33,7 @@ export class Recorder {
       const { stored, events } = encodeFacts([whole], head.chain, () => randomUUID());
       head.chain = events[0]!.chain;
       head.revision += 1;
-      this.push(RUN_STREAM_PREFIX + runId, head.revision, stored[0]!.type, stored[0]!.data);
+      this.push(RUN_STREAM_PREFIX + runId, head.revision, stored[0]!);
     }
     return this;
   }
@@ -39,22 +41,23 @@ export class Recorder {
   raw(runId: string, type: string, data: Uint8Array): this {
     const head = this.heads.get(runId)!;
     head.revision += 1;
-    this.push(RUN_STREAM_PREFIX + runId, head.revision, type, data);
+    this.push(RUN_STREAM_PREFIX + runId, head.revision, { id: randomUUID(), type, data });
     return this;
   }
 
   private measure(runId: string, fact: PruningRunEventData<'MasksUpdated'>, head: { metricsRevision: number; branch: number }): PruningRunEventData<'MasksUpdated'> {
     const steps = Array.from({ length: fact.state.step - fact.firstStep }, (_, index) => stepMeasured(fact.firstStep + index));
-    const { data } = encodeStepsMeasured({ v: 1, at: '2026-01-02T03:04:05.678Z', attempt: fact.attempt, branch: head.branch, steps }, randomUUID());
+    const id = eventId(runId, 'metrics', head.branch, fact.attempt, fact.firstStep);
+    const batch = encodeStepsMeasured({ v: CURRENT_VERSION, at: '2026-01-02T03:04:05.678Z', attempt: fact.attempt, branch: head.branch, steps }, id);
     head.metricsRevision += 1;
-    this.push(METRICS_STREAM_PREFIX + runId, head.metricsRevision, 'StepsMeasured', data);
-    return { ...fact, metricsRevision: head.metricsRevision, metricsDigest: sha256Hex(data) };
+    this.push(METRICS_STREAM_PREFIX + runId, head.metricsRevision, batch);
+    return { ...fact, metricsRevision: head.metricsRevision, metricsDigest: sha256Hex(batch.data) };
   }
 
-  private push(stream: string, revision: number, type: string, data: Uint8Array): void {
+  private push(stream: string, revision: number, { id, type, data }: NewEvent): void {
     const at = BigInt(this.events.length + 1) * 100n;
     this.events.push({
-      id: randomUUID(), stream, revision: BigInt(revision), type, data, metadata: new Uint8Array(), position: { commit: at, prepare: at }, createdAt: new Date(0),
+      id, stream, revision: BigInt(revision), type, data, metadata: new Uint8Array(), position: { commit: at, prepare: at }, createdAt: new Date(0),
     });
   }
 }

@@ -82,11 +82,11 @@ class RunTeller {
     this.lastMetrics = this.checker.batches.reduce((last, { metricsRevision }) => (BigInt(metricsRevision) > last ? BigInt(metricsRevision) : last), -1n);
   }
 
-  async *events(): AsyncGenerator<RawEvent & { id: string }> {
+  async *events(): AsyncGenerator<RawEvent> {
     yield* this.readEvents(this.lastRevision);
   }
 
-  async *metrics(): AsyncGenerator<RawEvent & { id: string }> {
+  async *metrics(): AsyncGenerator<RawEvent> {
     for await (const stored of this.store.read(metricsStream(this.runId))) {
       if (stored.revision > this.lastMetrics) return;
       this.metricsEvents += 1;

@@ -1,10 +1,10 @@
 // The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
 import { eventSchemas, isKnownType, type CheckedEvent, type KnownType } from '#audit';
-import { isKnownType as isWritten } from '../pruning-run/event-versions.js';
+import { CURRENT_VERSION, isKnownType as isWritten } from '../pruning-run/event-versions.js';
 import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/pruning-run.events.js';
 import { fact, launched, model } from '../pruning-run/testing.js';
 
-type Envelope = { v: 1; at: string; chain: string };
+type Envelope = { v: 1 | 2; at: string; chain: string };
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 /** A subject like export:<digest> is checked by its pattern; its type there is string. */
 type Written<T extends PruningRunEventType> = T extends 'EvaluationRecorded'
@@ -21,8 +21,8 @@ test('the same event types on both sides', () => {
   expect(isKnownType('RunLaunched') && !isKnownType('toString')).toBe(true);
 });
 
-test('a fact as written fits, one with a field too many or too few does not', () => {
-  const envelope = { v: 1, at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64) };
+test.each([1, CURRENT_VERSION])('a fact as written in version %s fits, one with a field too many or too few does not', (v) => {
+  const envelope = { v, at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64) };
   const { data } = launched();
   expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope }).success).toBe(true);
   expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, more: 1 }).success).toBe(false);

@@ -12,6 +12,7 @@ import type { VerifyContext } from './verify-context.js';
 import { verifyRun } from './verify-run.js';
 
 const RUN = 'aaaabbbbcccc';
+let seen: { run: { revision: number } } | null = null;
 let folder: string;
 let artifacts: ArtifactStore;
 let events: StoredEvent[];
@@ -43,7 +44,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function verify(history: StoredEvent[] = events, request: Partial<v1.VerifyRunRequest> = {}): Promise<v1.VerifyRunResponse[]> {
   const store = { read: (stream: string) => (async function* () { for (const event of history) if (event.stream === stream) yield event; })() } as unknown as EventStore;
-  const views = { runId: (text: string) => Promise.resolve(text), database: { prepare: () => ({ all: () => [] }) } };
+  const views = { runId: (text: string) => Promise.resolve(text), peek: () => seen, database: { prepare: () => ({ all: () => [] }) } };
   const context: VerifyContext = { views: views as never, store, artifacts, borrowEngine: () => Promise.reject(new Error('no engine is needed here')) };
   const verdicts: v1.VerifyRunResponse[] = [];
   for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal)) verdicts.push(verdict);
@@ -59,7 +60,7 @@ test('a whole history passes every check', async () => {
 });
 
 // Every nineteenth byte; all of them with ESPALIER_EXHAUSTIVE=1.
-test('a flipped byte of any event, metrics included, is found and named', async () => {
+test('a flipped byte of any event, its id, type and metadata included, is found and named', async () => {
   for (const [index, event] of events.entries()) {
     const where = event.stream === `pruningRun-${RUN}` ? `run ${RUN} revision ${event.revision}` : `metrics of run ${RUN} revision ${event.revision}`;
     const step = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 19 : 1;
@@ -69,8 +70,13 @@ test('a flipped byte of any event, metrics included, is found and named', async 
       const found = problems(await verify([...events.slice(0, index), { ...event, data }, ...events.slice(index + 1)]));
       if (!found.some(({ subject }) => subject === where)) throw new Error(`byte ${at} of ${where} (${event.type}): ${JSON.stringify(found)}`);
     }
-    const renamed = problems(await verify([...events.slice(0, index), { ...event, type: `${event.type}x` }, ...events.slice(index + 1)]));
-    if (event.stream.startsWith('pruningRun-')) expect(renamed.map(({ subject }) => subject)).toContain(where);
+    const changed: Partial<StoredEvent>[] = [
+      { type: `${event.type.slice(0, -1)}x` }, { id: event.id.replace(/.$/, (last) => (last === '0' ? '1' : '0')) }, { metadata: Buffer.from('{}') },
+    ];
+    for (const change of changed) {
+      const found = problems(await verify([...events.slice(0, index), { ...event, ...change }, ...events.slice(index + 1)]));
+      expect(found.map(({ subject }) => subject)).toContain(where);
+    }
   }
 }, 60_000);
 
@@ -83,6 +89,15 @@ test('a missing event, an added one, and two that changed places are found', asy
     const swapped = run.map((event, index) => (index === at ? run[at + 1]! : index === at + 1 ? run[at]! : event)).map((event, revision) => ({ ...event, revision: BigInt(revision) }));
     expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...swapped])).length).toBeGreaterThan(0);
   }
+});
+
+test('an end that was cut off is found by what the views have seen', async () => {
+  const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
+  seen = { run: { revision: run.length - 1 } };
+  expect(problems(await verify())).toEqual([]);
+  const found = problems(await verify(events.filter((event) => event !== run.at(-1))));
+  expect(found.map(({ check, subject }) => [check, subject])).toContainEqual(['contiguity', `run ${RUN} revision ${run.length - 1}`]);
+  seen = null;
 });
 
 test('a damaged or missing artifact is named by its digest', async () => {
@@ -107,9 +122,9 @@ test('an event of an unknown type is no problem, and is said', async () => {
   const { chain } = JSON.parse(Buffer.from(run.at(-1)!.data).toString()) as { chain: string };
   const { chainAfter, canonicalJson } = await import('#audit');
   const fields = { at: '2026-01-02T03:04:05.678Z', v: 7, mood: 'good' };
-  const data = Buffer.from(canonicalJson({ ...fields, chain: chainAfter(chain, 'MoodRecorded', fields) }));
+  const data = Buffer.from(canonicalJson({ ...fields, chain: chainAfter(chain, { id: 'some-id', type: 'MoodRecorded' }, fields) }));
   recorder.raw(RUN, 'MoodRecorded', data);
-  const strange = { ...recorder.events[0]!, revision: run.at(-1)!.revision + 1n };
+  const strange = { ...recorder.events[0]!, id: 'some-id', revision: run.at(-1)!.revision + 1n };
   const verdicts = await verify([...events, strange]);
   expect(problems(verdicts)).toEqual([]);
   expect(verdicts.find(({ check }) => check === 'schema')?.detail).toContain('1 MoodRecorded');

@@ -2,7 +2,7 @@
 // again. What is found is reported as it is found.
 import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#audit';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
-import type { EventStore } from '#event-store';
+import { EventCorruptError, type EventStore, type StoredEvent } from '#event-store';
 import { invalidField, v1 } from '#protocol';
 import { neededArtifacts } from '../pruning-run/pruning-run.js';
 import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
@@ -29,10 +29,12 @@ export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRe
 
   const line = [runId, ...ancestorsOf(views, runId)];
   const histories = new Map<string, HistoryChecker>();
+  const known = views.peek(runId)?.run.revision ?? -1;
   const planner = new ReplayPlanner();
   for (const [index, owner] of line.entries()) {
     const history = await readHistory(store, owner, index === 0 ? planner : null, signal);
     histories.set(owner, history);
+    if (index === 0) history.endsBefore(known);
     if (index === 0) summary.events += BigInt(history.events);
     yield* historyVerdicts(owner, history, say, eventsShare / 2);
   }
@@ -53,7 +55,7 @@ export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRe
 
 async function readHistory(store: EventStore, runId: string, planner: ReplayPlanner | null, signal: AbortSignal): Promise<HistoryChecker> {
   const checker = new HistoryChecker(runId);
-  for await (const stored of store.read(runStream(runId))) {
+  for await (const stored of wholeEvents(store, runStream(runId), checker)) {
     signal.throwIfAborted();
     const problems = checker.problems.length;
     checker.push(stored);
@@ -63,12 +65,28 @@ async function readHistory(store: EventStore, runId: string, planner: ReplayPlan
   return checker;
 }
 
-const HISTORY_CHECKS = ['contiguity', 'schema', 'chain', 'steps', 'lineage'] as const;
+/** Up to the first event that the store finds damaged, which the checker is told. */
+async function* wholeEvents(store: EventStore, stream: string, checker: HistoryChecker | MetricsChecker): AsyncGenerator<StoredEvent> {
+  let next = 0n;
+  try {
+    for await (const stored of store.read(stream)) {
+      next = stored.revision + 1n;
+      yield stored;
+    }
+  } catch (error) {
+    if (!(error instanceof EventCorruptError)) throw error;
+    // A read that fails may have kept back what lies before the place of failure.
+    if (error.revision > next) yield* store.read(stream, { from: next, maxCount: Number(error.revision - next) });
+    checker.unreadable(error.message);
+  }
+}
+
+const HISTORY_CHECKS = ['store', 'contiguity', 'schema', 'chain', 'steps', 'lineage'] as const;
 
 function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, share: number): Iterable<v1.VerifyRunResponse> {
   const unknown = [...history.unknownTypes].map(([type, count]) => `${count} ${type}`).join(', ');
   const good: Record<(typeof HISTORY_CHECKS)[number], string> = {
-    contiguity: `${history.events} events, none missing`,
+    store: 'every event as the store took it', contiguity: `${history.events} events, none missing`,
     schema: unknown === '' ? 'every event has the fields of its type' : `every known event has the fields of its type; not known: ${unknown}`,
     chain: `ends in ${history.chain}`, steps: `${history.step} steps, each segment where the one before ended`, lineage: 'the events belong to this run',
   };
@@ -79,12 +97,12 @@ function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, shar
 
 function* problemVerdicts(check: string, subject: string, problems: Problem[], good: string, say: Say, share: number): Iterable<v1.VerifyRunResponse> {
   if (problems.length === 0) yield say(check, subject, true, good, share);
-  for (const problem of problems) yield say(check, problem.subject, false, problem.detail, share);
+  for (const problem of problems) yield say(problem.check, problem.subject, false, problem.detail, share);
 }
 
 async function checkMetrics(store: EventStore, runId: string, history: HistoryChecker, signal: AbortSignal): Promise<MetricsChecker> {
   const checker = new MetricsChecker(runId, history.batches);
-  for await (const stored of store.read(metricsStream(runId))) {
+  for await (const stored of wholeEvents(store, metricsStream(runId), checker)) {
     signal.throwIfAborted();
     checker.push(stored);
   }

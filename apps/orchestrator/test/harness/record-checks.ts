@@ -19,7 +19,7 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
     if (Number(event.revision) !== index) problems.push(`event ${index} has revision ${event.revision}`);
     if (ids.has(event.eventId)) problems.push(`event id ${event.eventId} is there twice`);
     ids.add(event.eventId);
-    const stored = { type: event.type, data: Buffer.from(event.dataJson) };
+    const stored = { id: event.eventId, type: event.type, data: Buffer.from(event.dataJson) };
     const broken = chainProblem(chain, stored);
     if (broken !== null) problems.push(`event ${index} (${event.type}): ${broken}`);
     const decoded = decodeStored(stored);

@@ -13,7 +13,7 @@ export const SCHEMA_VERSION = 1;
  * `revision` counts within a stream. `checksum` covers every other column, so a flipped byte in the file is found.
  * A stream's last revision is not stored: the index gives it, and what is not written can't disagree.
  */
-const SCHEMA = `
+export const SCHEMA = `
   CREATE TABLE store_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE streams (
     id INTEGER PRIMARY KEY,

@@ -1,21 +1,10 @@
 import type Database from 'better-sqlite3';
-import { checksumOf, nowUs, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { damagedField } from './damage.js';
+import { nowUs, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { EVENT_COLUMNS, isWhole, recordOf, type EventRow } from './event-row.js';
 import { EventCorrupt } from './refusals.js';
 import type { EventFilter } from './event-filter.js';
 import type { StreamHead, StreamHeads } from './stream-heads.js';
-
-interface EventRow {
-  position: number;
-  stream_id: number;
-  revision: number;
-  event_id: Buffer;
-  type: string;
-  is_json: number;
-  created_us: number;
-  data: Buffer;
-  metadata: Buffer;
-  checksum: number;
-}
 
 export type Direction = 'forwards' | 'backwards';
 
@@ -32,7 +21,6 @@ export interface AllChunk {
 const CHUNK_EVENTS = 512;
 /** A chunk is held in memory: with events of up to 16 MB a count alone would not bound it. */
 const CHUNK_BYTES = 1 << 20;
-const COLUMNS = 'position, stream_id, revision, event_id, type, is_json, created_us, data, metadata, checksum';
 /** Above the revision of a tombstone's event, which stream reads never show. */
 const BELOW_TOMBSTONE = `revision < ${TOMBSTONE_REVISION}`;
 
@@ -52,7 +40,7 @@ export class EventReader {
     database: Database.Database,
     private readonly heads: StreamHeads,
   ) {
-    const prepare = (where: string) => database.prepare<unknown[], EventRow>(`SELECT ${COLUMNS} FROM events WHERE ${where}`);
+    const prepare = (where: string) => database.prepare<unknown[], EventRow>(`SELECT ${EVENT_COLUMNS} FROM events WHERE ${where}`);
     const scan = (where: string) =>
       database.prepare<unknown[], [number, number, string]>(`SELECT position, stream_id, type FROM events WHERE ${where}`).raw();
     this.forwards = prepare(`stream_id = ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision LIMIT ?`);
@@ -161,18 +149,10 @@ export class EventReader {
   }
 
   private toRecord(row: EventRow): EventRecord {
-    const record: EventRecord = {
-      position: row.position,
-      stream: this.heads.nameOf(row.stream_id),
-      revision: row.revision,
-      eventId: row.event_id,
-      type: row.type,
-      isJson: row.is_json === 1,
-      createdUs: row.created_us,
-      data: row.data,
-      metadata: row.metadata,
-    };
-    if (checksumOf(record.stream, record) !== row.checksum) throw new EventCorrupt(record.stream, record.revision);
+    const record = recordOf(row, this.heads.nameOf(row.stream_id));
+    if (!isWhole(record, row)) {
+      throw new EventCorrupt(record.stream, record.revision, damagedField(record, row.checksum));
+    }
     return record;
   }
 }

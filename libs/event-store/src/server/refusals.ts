@@ -91,12 +91,18 @@ export class ConsistencyViolated extends Refusal {
   }
 }
 
+export function corruptEvent(stream: string, revision: number, field: string | undefined): string {
+  return `event ${revision} of stream '${stream}' does not match its checksum (${field ?? 'more than one byte is wrong'})`;
+}
+
 /** A stored event whose bytes no longer match its checksum. */
 export class EventCorrupt extends Refusal {
   constructor(
     readonly stream: string,
     readonly revision: number,
+    /** undefined when more than one byte is wrong */
+    field: string | undefined,
   ) {
-    super(`EVENT_CORRUPT: event ${revision} of stream '${stream}' does not match its checksum; restore a backup`);
+    super(`EVENT_CORRUPT: ${corruptEvent(stream, revision, field)}; restore a backup`);
   }
 }

@@ -1,9 +1,13 @@
-import type Database from 'better-sqlite3';
-import { checksumOf, TOMBSTONE_REVISION } from './event-record.js';
+import Database from 'better-sqlite3';
+import { SCHEMA } from './database.js';
+import { damagedField } from './damage.js';
+import { TOMBSTONE_REVISION } from './event-record.js';
+import { EVENT_COLUMNS, isWhole, recordOf, type EventRow } from './event-row.js';
+import { corruptEvent } from './refusals.js';
 import { toStoreError } from './store-error.js';
 
 export interface StoreProblem {
-  /** EVENT_CORRUPT, STREAM_GAP, STORE_CORRUPT */
+  /** EVENT_CORRUPT, STREAM_GAP, STREAM_MARK_WRONG, STORE_CORRUPT */
   code: string;
   stream?: string;
   revision?: number;
@@ -18,19 +22,6 @@ export interface VerifyReport {
   problems: StoreProblem[];
 }
 
-interface Row {
-  position: number;
-  stream: string;
-  revision: number;
-  event_id: Buffer;
-  type: string;
-  is_json: number;
-  created_us: number;
-  data: Buffer;
-  metadata: Buffer;
-  checksum: number;
-}
-
 const MOST_REPORTED = 100;
 
 /** Reads everything: the pages of the file, each event against its checksum, each stream for gaps. */
@@ -43,8 +34,10 @@ export function verifyDatabase(database: Database.Database): VerifyReport {
     for (const message of database.pragma('integrity_check') as { integrity_check: string }[]) {
       if (message.integrity_check !== 'ok') add({ code: 'STORE_CORRUPT', message: message.integrity_check });
     }
+    checkSchema(database, add);
     checkEvents(database, report, add);
     checkGaps(database, add);
+    checkTombstones(database, add);
     report.streams = database.prepare<[], number>('SELECT count(*) FROM streams').pluck().get() ?? 0;
   } catch (error) {
     add({ code: 'STORE_CORRUPT', message: toStoreError(error).message });
@@ -52,23 +45,35 @@ export function verifyDatabase(database: Database.Database): VerifyReport {
   return report;
 }
 
+/** The descriptions of the tables are bytes of the file too. */
+function checkSchema(database: Database.Database, add: (problem: StoreProblem) => void): void {
+  const reference = new Database(':memory:');
+  reference.exec(SCHEMA);
+  const tables = (of: Database.Database) =>
+    of.prepare<[], [string, string | null]>('SELECT name, sql FROM sqlite_schema ORDER BY name').raw().all();
+  const expected = new Map(tables(reference));
+  reference.close();
+  const found = new Map(tables(database));
+  for (const name of new Set([...expected.keys(), ...found.keys()])) {
+    if (found.get(name) === expected.get(name)) continue;
+    add({ code: 'STORE_CORRUPT', message: `the description of "${name}" is not that of a store of this version` });
+  }
+}
+
 function checkEvents(database: Database.Database, report: VerifyReport, add: (problem: StoreProblem) => void): void {
-  const rows = database.prepare<[], Row>(
-    `SELECT e.position, s.name AS stream, e.revision, e.event_id, e.type, e.is_json, e.created_us, e.data, e.metadata,
-            e.checksum
-     FROM events e LEFT JOIN streams s ON s.id = e.stream_id ORDER BY e.position`,
-  );
+  const names = new Map(database.prepare<[], [number, string]>('SELECT id, name FROM streams').raw().all());
+  const rows = database.prepare<[], EventRow>(`SELECT ${EVENT_COLUMNS} FROM events ORDER BY position`);
   for (const row of rows.iterate()) {
     report.events += 1;
     report.endPosition = row.position;
-    const event = { ...row, eventId: row.event_id, isJson: row.is_json === 1, createdUs: row.created_us };
-    if (checksumOf(row.stream, event) === row.checksum) continue;
-    const { stream, revision } = row;
+    const record = recordOf(row, names.get(row.stream_id) ?? '');
+    if (isWhole(record, row)) continue;
+    const { stream, revision } = record;
     add({
       code: 'EVENT_CORRUPT',
       stream,
       revision,
-      message: `event ${revision} of stream "${stream}" does not match its checksum`,
+      message: corruptEvent(stream, revision, damagedField(record, row.checksum)),
     });
   }
 }
@@ -82,5 +87,16 @@ function checkGaps(database: Database.Database, add: (problem: StoreProblem) => 
   );
   for (const { stream, found, last } of rows.iterate()) {
     add({ code: 'STREAM_GAP', stream, message: `stream "${stream}" ends at revision ${last} but holds ${found} events` });
+  }
+}
+
+function checkTombstones(database: Database.Database, add: (problem: StoreProblem) => void): void {
+  const rows = database.prepare<[], { stream: string; marked: number }>(
+    `SELECT name AS stream, tombstoned AS marked FROM streams s
+     WHERE tombstoned <> EXISTS (SELECT 1 FROM events e WHERE e.stream_id = s.id AND e.revision = ${TOMBSTONE_REVISION})`,
+  );
+  for (const { stream, marked } of rows.iterate()) {
+    const message = `stream "${stream}" ${marked ? 'is marked as deleted for good, but no event says so' : 'was deleted for good, but is not marked so'}`;
+    add({ code: 'STREAM_MARK_WRONG', stream, message });
   }
 }

@@ -1,0 +1,71 @@
+// VerifyRun over the embedded store itself: whatever field of whatever event is changed in the file, it is named.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { openArtifactStore } from '#artifact-store';
+import { connectEventStore, startEmbeddedEventStore, verifyEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { v1 } from '#protocol';
+import { launched, stateAt, Story } from '../pruning-run/testing.js';
+import { Recorder } from '../run-views/testing.js';
+import type { VerifyContext } from './verify-context.js';
+import { verifyRun } from './verify-run.js';
+
+const RUN = 'aaaabbbbcccc';
+let base: string;
+let folder: string;
+let server: EmbeddedEventStore;
+let store: EventStore;
+
+async function problems(): Promise<string[]> {
+  const artifacts = await openArtifactStore({ folder: join(base, 'artifacts') });
+  const views = { runId: (text: string) => Promise.resolve(text), peek: () => null, database: { prepare: () => ({ all: () => [] }) } };
+  const context: VerifyContext = { views: views as never, store, artifacts, borrowEngine: () => Promise.reject(new Error('no engine is needed here')) };
+  const found: string[] = [];
+  for await (const { ok, check, subject, detail } of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN }), new AbortController().signal)) {
+    if (!ok && check !== 'summary' && check !== 'artifacts') found.push(`${subject}: ${detail}`);
+  }
+  return found;
+}
+
+beforeAll(async () => {
+  base = await mkdtemp(join(tmpdir(), 'damaged-store-'));
+  folder = join(base, 'event-store');
+  const story = new Story(launched({ totalSteps: 20, segmentSteps: 10 }, RUN)).start().train(stateAt(10, 0.012), stateAt(20, 0.02));
+  server = await startEmbeddedEventStore({ folder });
+  store = connectEventStore(server);
+  for (const { stream, ...event } of new Recorder().record(RUN, story.facts).events) await store.append(stream, [event], 'any');
+  expect(await problems()).toEqual([]);
+});
+afterAll(async () => {
+  await store.close();
+  await server.stop();
+  await rm(base, { recursive: true, force: true });
+});
+
+const columns = {
+  'event id': "event_id = CAST(substr(event_id, 1, 15) || x'00' AS BLOB)", type: "type = substr(type, 1, length(type) - 1) || 'X'", is_json: 'is_json = 1 - is_json',
+  created: 'created_us = created_us + 65536', data: "data = CAST(replace(CAST(data AS TEXT), '\"v\":2', '\"v\":3') AS BLOB)",
+  metadata: "metadata = CAST('x' AS BLOB)", position: 'position = position + 1',
+};
+
+test.each(Object.keys(columns))('a change of %s is named with its event and field', async (field) => {
+  const database = new Database(join(folder, 'events.db'));
+  const rows = database.prepare('SELECT position, revision, name FROM events JOIN streams ON streams.id = stream_id WHERE name LIKE ?').all(`%${RUN}`) as Record<string, unknown>[];
+  const victims = [rows[0]!, rows[Math.floor(rows.length / 2)]!, rows.at(-1)!];
+  for (const { position, revision, name } of victims) {
+    const whole = database.prepare('SELECT * FROM events WHERE position = ?').get(position) as Record<string, unknown>;
+    database.prepare(`UPDATE events SET ${columns[field as keyof typeof columns]} WHERE position = ?`).run(position);
+    const subject = String(name).startsWith('pruningRun-') ? `run ${RUN} revision ${String(revision)}` : `metrics of run ${RUN} revision ${String(revision)}`;
+    const found = await problems();
+    expect(found).toContainEqual(expect.stringContaining(subject));
+    const named = field === 'metadata' ? /does not match its checksum/ : new RegExp(`does not match its checksum \\(${field}`);
+    expect(found.join('\n')).toMatch(named);
+    const report = verifyEmbeddedEventStore({ folder }).problems;
+    expect(report).toContainEqual(expect.objectContaining({ code: 'EVENT_CORRUPT', stream: name, revision }));
+    database.prepare(`DELETE FROM events WHERE stream_id = ? AND revision = ?`).run(whole['stream_id'], revision);
+    database.prepare(`INSERT INTO events VALUES (${Object.keys(whole).map((key) => `@${key}`).join(', ')})`).run(whole);
+  }
+  database.close();
+  expect(verifyEmbeddedEventStore({ folder }).problems).toEqual([]);
+}, 60_000);
