@@ -142,9 +142,7 @@ void run(const Options& o) {
   std::vector<double> times;
   std::vector<StepTimes> parts;
   const auto begin = Clock::now();
-  // Not counted: first touches of memory, and with closed gates the first meetings of new widths, whose products are generated
-  // once and kept.
-  const int64_t warm_up = o.mask_sparsity > 0 ? 8 : 2;
+  constexpr int64_t warm_up = 2;  // not counted: first touches of memory
   for (int64_t step = 0; step < warm_up + 3 || (seconds_since(begin) < o.seconds && step < 400); step++) {
     // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
     if (step == 0 && o.mask_sparsity > 0) trainer.set_teacher_masks(random_masks(c, o.mask_sparsity, -1));

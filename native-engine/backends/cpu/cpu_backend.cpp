@@ -61,11 +61,12 @@ void CpuBackend::add_parts(float* sums, const float* parts, int64_t cols, int64_
 }
 
 void CpuBackend::gather_weights(std::span<const GatherWeights> ops) {
-  int64_t widest = 0, factors = 0;
+  int64_t widest = 0, factors = 0, rank = 0;
   std::vector<float*>& a = factor_of_;
   a.assign(ops.size(), nullptr);
   for (const GatherWeights& op : ops) {
     widest = std::max(widest, op.out.cols);
+    rank = std::max(rank, op.rank);
     factors += op.lora_a ? op.rank * op.out.cols : 0;
   }
   float* next = scratch<float>(kFactor, factors);
@@ -74,7 +75,7 @@ void CpuBackend::gather_weights(std::span<const GatherWeights> ops) {
       a[i] = next;
       next += ops[i].rank * ops[i].out.cols;
     }
-  const int64_t stride = 4 * padded_width(widest);
+  const int64_t stride = 4 * (padded_width(widest) + padded_width(rank));
   float* rows = scratch<float>(kRows, threads_ * stride);
   if (factors > 0)
     parallel_all(threads_, [&](int part) {

@@ -58,37 +58,53 @@ static inline void read_row(const WeightView& w, int64_t r, const int32_t* cols,
 
 inline constexpr int64_t kGatherRows = 4;
 
-// kRows rows at once, so that LoRA's A is read once for all of them.
-template <class T, int kRows>
-static void fold_rows(const GatherWeights& op, const float* a, int64_t first, const float* rows) {
+// What the rows of one fold need: where they go, their scales and LoRA's B, [rank, kGatherRows], zero for padding.
+struct FoldRows {
+  float scale[kGatherRows];
+  const float* b;
+};
+
+// Columns [j, j + kVectors * W) of kRows rows: LoRA's A is read once for all rows, B once for all columns.
+template <class T, int kRows, int kVectors>
+static inline __attribute__((always_inline)) void fold_block(const GatherWeights& op, const float* a, const FoldRows& f, int64_t first,
+                                                             int64_t j, const float* rows) {
   const int64_t width = op.out.cols;
-  T* out[kRows];
-  const float* b[kRows];
-  float scale[kRows];
+  vf v[kRows][kVectors];
+  for (int i = 0; i < kRows; i++)
+    for (int c = 0; c < kVectors; c++) {
+      v[i][c] = load(rows + i * width + j + c * W);
+      if (op.col_scale) v[i][c] *= load(op.col_scale + j + c * W);
+    }
+  for (int64_t k = 0; f.b && k < op.rank; k++) {
+    vf ak[kVectors];
+    for (int c = 0; c < kVectors; c++) ak[c] = load(a + k * width + j + c * W);
+    for (int i = 0; i < kRows; i++)
+      for (int c = 0; c < kVectors; c++) v[i][c] += f.b[k * kGatherRows + i] * ak[c];
+  }
+  for (int i = 0; i < kRows; i++)
+    for (int c = 0; c < kVectors; c++) store(row_ptr<T>(op.out, first + i) + j + c * W, v[i][c] * f.scale[i]);
+}
+
+// `b` has room for [rank, kGatherRows].
+template <class T, int kRows>
+static void fold_rows(const GatherWeights& op, const float* a, int64_t first, const float* rows, float* b) {
+  FoldRows f{{}, op.lora_b ? b : nullptr};
   for (int i = 0; i < kRows; i++) {
     const int64_t r = op.rows ? op.rows[first + i] : first + i;
-    out[i] = row_ptr<T>(op.out, first + i);
-    b[i] = op.lora_b && r >= 0 ? op.lora_b + r * op.rank : nullptr;
-    scale[i] = r < 0 ? 0.0f : op.row_scale ? op.row_scale[first + i] : 1.0f;
+    f.scale[i] = r < 0 ? 0.0f : op.row_scale ? op.row_scale[first + i] : 1.0f;
+    for (int64_t k = 0; f.b && k < op.rank; k++) b[k * kGatherRows + i] = r < 0 ? 0.0f : op.lora_b[r * op.rank + k];
   }
-  for (int64_t j = 0; j < width; j += W) {
-    vf v[kRows];
-    for (int i = 0; i < kRows; i++) v[i] = load(rows + i * width + j);
-    if (op.col_scale)
-      for (int i = 0; i < kRows; i++) v[i] *= load(op.col_scale + j);
-    if (op.lora_b)
-      for (int64_t k = 0; k < op.rank; k++) {
-        const vf ak = load(a + k * width + j);
-        for (int i = 0; i < kRows; i++) v[i] += (b[i] ? b[i][k] : 0.0f) * ak;
-      }
-    for (int i = 0; i < kRows; i++) store(out[i] + j, v[i] * scale[i]);
-  }
+  constexpr int kVectors = W == 16 ? 4 : 2;
+  int64_t j = 0;
+  for (; j + kVectors * W <= op.out.cols; j += kVectors * W) fold_block<T, kRows, kVectors>(op, a, f, first, j, rows);
+  for (; j < op.out.cols; j += W) fold_block<T, kRows, 1>(op, a, f, first, j, rows);
 }
 
 template <class T>
 static void gather_rows_of(const GatherWeights& op, const float* a, int64_t begin, int64_t end, float* scratch) {
   const int64_t width = op.out.cols;
   const int64_t readable = op.cols ? width : (op.weight.cols < width ? op.weight.cols : width);
+  float* b = scratch + kGatherRows * width;
   for (int64_t first = begin; first < end; first += kGatherRows) {
     const int64_t count = end - first < kGatherRows ? end - first : kGatherRows;
     for (int64_t i = 0; i < count; i++) {
@@ -98,13 +114,14 @@ static void gather_rows_of(const GatherWeights& op, const float* a, int64_t begi
       for (int64_t j = r >= 0 ? readable : 0; j < width; j++) row[j] = 0;
     }
     if (count == kGatherRows)
-      fold_rows<T, kGatherRows>(op, a, first, scratch);
+      fold_rows<T, kGatherRows>(op, a, first, scratch, b);
     else
-      for (int64_t i = 0; i < count; i++) fold_rows<T, 1>(op, a, first + i, scratch + i * width);
+      for (int64_t i = 0; i < count; i++) fold_rows<T, 1>(op, a, first + i, scratch + i * width, b);
   }
 }
 
-// a: [rank, out.cols], A's open columns times lora_scale and col_scale. scratch: kGatherRows rows of floats.
+// a: [rank, out.cols], A's open columns times lora_scale and col_scale. scratch: kGatherRows rows of floats, and as many
+// columns of LoRA's rank.
 static void gather_rows(const GatherWeights& op, const float* a, int64_t begin, int64_t end, float* scratch) {
   with_compute_type(op.out.dtype, [&](auto t) { gather_rows_of<decltype(t)>(op, a, begin, end, scratch); });
 }

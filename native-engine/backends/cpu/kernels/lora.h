@@ -37,7 +37,7 @@ static void pack_factor(DType t, const FactorView& f, int64_t begin, int64_t end
 #if defined(__AVX512BF16__)
 // Eight columns of 16: half a vector costs half.
 static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c) {
-  constexpr int kRows = 8;
+  constexpr int kRows = 16;  // sums enough to hide their latency
   for (int64_t i = 0; i < m; i += kRows) {
     const uint32_t* row[kRows];
     for (int r = 0; r < kRows; r++) row[r] = a + (i + r < m ? i + r : m - 1) * lda;

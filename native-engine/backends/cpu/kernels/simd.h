@@ -93,17 +93,25 @@ static inline vf vmax(vf a, vf b) {
 #endif
 }
 static inline float sum_lanes(vf v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);  // by halves, as below
+#else
   float lanes[W];
   store(lanes, v);
   for (int step = W / 2; step > 0; step /= 2)
     for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
   return lanes[0];
+#endif
 }
 static inline float max_lanes(vf v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#else
   float lanes[W];
   store(lanes, v);
   for (int i = 1; i < W; i++) lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
   return lanes[0];
+#endif
 }
 
 // Minimax polynomial of 2^f on [-0.5, 0.5].
