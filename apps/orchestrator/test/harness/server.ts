@@ -56,6 +56,10 @@ export class TestServer {
     this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure());
   }
 
+  get listenAddress(): string {
+    return this.address;
+  }
+
   get pid(): number {
     return this.child!.pid!;
   }

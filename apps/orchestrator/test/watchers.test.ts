@@ -1,0 +1,50 @@
+// Many clients that follow one run over the network, one of them slow. Takes some seconds: it trains a small run.
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { v1 } from '#protocol';
+import { TestServer } from './harness/server.js';
+
+const WATCHERS = 200;
+const CONNECTIONS = 10;
+const STEPS = 200;
+const SLOW_PAUSE_MS = 1_000;
+const GROWTH_MAX_MB = 150;
+
+it('200 watchers, one of them slow, get every step of a run once and in order; the server holds nothing back for them', async () => {
+  const server = TestServer.inNewFolder();
+  await server.start();
+  const clients = Array.from({ length: CONNECTIONS }, () => new v1.RunServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }));
+  try {
+    const { runId } = await server.launch({ totalSteps: STEPS, warmupSteps: STEPS / 2 });
+    const before = residentMb(server.pid);
+    let peak = before;
+    const timer = setInterval(() => { peak = Math.max(peak, residentMb(server.pid)); }, 100);
+    const watching = Array.from({ length: WATCHERS }, (_, index) => stepsSeen(clients[index % CONNECTIONS]!, runId, index === 0 ? SLOW_PAUSE_MS : 0));
+    const seen = await Promise.all(watching);
+    clearInterval(timer);
+    const all = Array.from({ length: STEPS }, (_, step) => step);
+    for (const { steps } of seen) expect(steps).toEqual(all);
+    expect(seen[0]!.messages).toBeLessThan(seen[1]!.messages); // fewer, fuller ones
+    expect(peak - before).toBeLessThan(GROWTH_MAX_MB);
+  } finally {
+    for (const client of clients) client.close();
+    await server.dispose();
+  }
+}, 120_000);
+
+async function stepsSeen(client: v1.RunServiceClient, runId: string, pauseMs: number): Promise<{ steps: number[]; messages: number }> {
+  const call = client.watchRun(v1.WatchRunRequest.fromPartial({ runId, afterRevision: 0n }));
+  const steps: number[] = [];
+  let messages = 0;
+  for await (const message of call as AsyncIterable<v1.WatchRunResponse>) {
+    messages += 1;
+    steps.push(...message.steps.map(({ step }) => Number(step)));
+    if (pauseMs > 0) await sleep(pauseMs);
+  }
+  return { steps, messages };
+}
+
+function residentMb(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+}
