@@ -54,6 +54,24 @@ describe('a run that is disturbed', () => {
     });
   }, 60_000);
 
+  it('survives a death after every single recorded state, the last one too', async () => {
+    const short = { totalSteps: 24, warmupSteps: 12, segmentSteps: 2, targetSparsity: 0.05 };
+    const expected = await server.completed((await server.launch(short)).runId);
+    const { runId } = await server.launch(short);
+    let deaths = 0;
+    for (let run = await server.run(runId); run.status !== v1.RunStatus.RUN_STATUS_COMPLETED; deaths += 1) {
+      const seen = await server.events(runId);
+      const { step } = run;
+      await server.until(runId, (one) => one.step > step || one.status === v1.RunStatus.RUN_STATUS_COMPLETED);
+      await server.kill('engine', 'store');
+      await server.start();
+      run = await server.run(runId);
+      expect(recordProblems(await server.events(runId), seen)).toEqual([]);
+    }
+    expect(deaths).toBeGreaterThan(3); // it may record more than one state before it is killed
+    expect((await server.run(runId)).stateDigest).toBe(expected.stateDigest);
+  }, 120_000);
+
   it('survives the death of the event store', async () => {
     await survives(async () => {
       server.signal('store', 'SIGKILL');
