@@ -213,10 +213,12 @@ static void pack_queries(const AttentionShape& s, const Tensor& qkv, int64_t bat
 
 // -inf at the keys of `range` that the query may not see.
 static inline void hide_keys(float* scores, const AttentionShape& s, int64_t query, KeyRange range) {
-  const float hidden = -__builtin_inff();
-  for (int64_t k = query + 1; k < range.end; k++) scores[k - range.begin] = hidden;
-  if (s.window > 0)
-    for (int64_t k = range.begin; k <= query - s.window; k++) scores[k - range.begin] = hidden;
+  // Whole vectors, which the passes that follow read again.
+  const vf hidden = splat(-__builtin_inff());
+  const int32_t newest = static_cast<int32_t>(query - range.begin), keys = static_cast<int32_t>(range.end - range.begin);
+  for (int32_t j = newest / W * W; j < keys; j += W) store(scores + j, lane_index() + j > newest ? hidden : load(scores + j));
+  const int32_t oldest = s.window > 0 ? static_cast<int32_t>(query - s.window + 1 - range.begin) : 0;
+  for (int32_t j = 0; j < oldest; j += W) store(scores + j, lane_index() + j < oldest ? hidden : load(scores + j));
 }
 
 template <class T, class Words>

@@ -98,19 +98,31 @@ static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t rank_
   });
 }
 
+// Words of two rows (the second may be missing: zeros) of x, columns [begin, begin + width).
+template <class T>
+static inline void pack_token_pair(const T* first, [[maybe_unused]] const T* second, int64_t width, uint32_t* to) {
+  using Words = typename WordsOf<T>::type;
+#if defined(__AVX512BF16__)
+  if constexpr (Words::kPair == 2) {
+    for (int64_t j = 0; j < width; j += W) {
+      const vu words = interleave(load_raw<__m256i>(first + j), second ? load_raw<__m256i>(second + j) : _mm256_setzero_si256());
+      std::memcpy(to + j, &words, sizeof words);
+    }
+    return;
+  }
+#endif
+  for (int64_t j = 0; j < width; j += W) F32Words::store_row(to + j, load(first + j));
+}
+
 template <class T>
 static void outer_columns(const Tensor& x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin,
                           int64_t width, float* out, int64_t out_stride, uint32_t* packed) {
   using Words = typename WordsOf<T>::type;
-  alignas(64) float rows[2][kColumnChunk];
   for (int64_t n0 = 0; n0 < x.rows; n0 += kTokenChunk) {
     const int64_t n1 = n0 + kTokenChunk < x.rows ? n0 + kTokenChunk : x.rows;
-    for (int64_t n = n0; n < n1; n += Words::kPair) {
-      for (int64_t r = 0; r < Words::kPair; r++)
-        for (int64_t j = 0; j < width; j += W)
-          store(rows[r] + j, n + r < n1 ? load(row_ptr<T>(x, n + r) + begin + j) : vf{});
-      pack_rows<Words>(rows[0], rows[1], width, packed + (n - n0) / Words::kPair * kColumnChunk);
-    }
+    for (int64_t n = n0; n < n1; n += Words::kPair)
+      pack_token_pair(row_ptr<T>(x, n) + begin, n + 1 < n1 ? row_ptr<T>(x, n + 1) + begin : nullptr, width,
+                      packed + (n - n0) / Words::kPair * kColumnChunk);
     const int64_t words = (n1 - n0 + Words::kPair - 1) / Words::kPair;
     tile_product<Words>(rank, width, words, narrow_words + n0 / Words::kPair, narrow_stride, packed, kColumnChunk, out + begin,
                         out_stride, n0 > 0);

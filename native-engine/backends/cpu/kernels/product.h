@@ -52,16 +52,12 @@ static void pack_panel_transposed(const uint16_t* b, int64_t stride, int64_t cou
 
 // The same from b [depth, count]: two consecutive rows interleaved.
 static void pack_panel_rows(const uint16_t* b, int64_t stride, int64_t count, int64_t depth, int64_t vectors, uint32_t* panel) {
-  alignas(64) static constexpr uint16_t kInterleave[32] = {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
-                                                           8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-  const __m512i order = _mm512_load_si512(kInterleave);
   for (int64_t w = 0; w < depth / 2; w++)
     for (int64_t v = 0; v < vectors; v++) {
       const __mmask16 inside = first_lanes(count - v * 16);
       const uint16_t* from = b + 2 * w * stride + v * 16;
-      const __m512i first = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(inside, from));
-      const __m512i second = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(inside, from + stride));
-      _mm512_storeu_si512(panel + (w * vectors + v) * 16, _mm512_permutex2var_epi16(first, order, second));
+      const vu words = interleave(_mm256_maskz_loadu_epi16(inside, from), _mm256_maskz_loadu_epi16(inside, from + stride));
+      std::memcpy(panel + (w * vectors + v) * 16, &words, sizeof words);
     }
 }
 

@@ -39,6 +39,15 @@ struct WordsOf<bf16> {
 };
 #endif
 
+#if defined(__AVX512BF16__)
+// Words of 16 values each of two rows, as they are.
+static inline vu interleave(__m256i first, __m256i second) {
+  alignas(64) static constexpr uint16_t kOrder[32] = {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+                                                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  return (vu)_mm512_permutex2var_epi16(_mm512_castsi256_si512(first), _mm512_load_si512(kOrder), _mm512_castsi256_si512(second));
+}
+#endif
+
 // Words that hold (a[i], b[i]): two consecutive rows of the summed dimension.
 static inline vu pair_words(vf a, vf b) {
 #if defined(__AVX512BF16__)
