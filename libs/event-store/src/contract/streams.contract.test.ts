@@ -31,6 +31,16 @@ describe('streams protocol', () => {
     (await collect(client.readStream(stream))).map(({ event }) => Number(event!.revision));
 
   describe('deletion', () => {
+    test('a stream with neither events nor metadata can not be deleted, but tombstoned', async () => {
+      const stream = uniqueName('never-written');
+      for (const expectedRevision of ['any', 'no_stream'] as const) {
+        await expect(client.deleteStream(stream, { expectedRevision })).rejects.toBeInstanceOf(WrongExpectedVersionError);
+      }
+      await client.setStreamMetadata(stream, { cacheControl: 10 });
+      await client.deleteStream(stream, { expectedRevision: 'no_stream' });
+      await client.tombstoneStream(uniqueName('never-written'), { expectedRevision: 'no_stream' });
+    });
+
     test('a soft deleted stream is gone, and goes on after its last revision when written again', async () => {
       const stream = uniqueName('soft');
       await client.appendToStream(stream, events(3));

@@ -66,9 +66,13 @@ export class EventLog {
     return { revision: head.lastRevision, position: this.lastPosition };
   }
 
-  /** Hides all events; the stream may be written again and then goes on after the last revision. */
+  /**
+   * Hides all events; the stream may be written again and then goes on after the last revision. A stream that has
+   * neither events nor metadata can't be deleted, whatever revision was expected.
+   */
   softDelete(stream: string, expected: Expected): AppendResult {
     const head = this.headForDelete(stream, expected);
+    if (!head && !this.heads.find(`$$${stream}`)) throw new WrongExpectedVersion(stream, expected, -1);
     const raw = head ? this.heads.metadataOf(head).raw : {};
     if (!head) this.heads.findOrCreate(stream);
     return this.writeMetadata(stream, raw, DELETED_TRUNCATE_BEFORE);
