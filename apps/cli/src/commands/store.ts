@@ -57,7 +57,7 @@ export function registerStore(program: Command): void {
         ['folder', facts.folder], ['in use', facts.isOpen ? 'yes' : 'no'], ['events', count(facts.events)], ['streams', count(facts.streams)],
         ['size', `${bytes(facts.databaseBytes)}, log ${bytes(facts.walBytes)}`], ['last event', facts.lastEventAt ?? '-'], ['made', facts.createdAt],
         ['schema', String(facts.schemaVersion)], ['id', facts.storeId],
-        ['checked', check === undefined ? undefined : check.problems.length === 0 ? 'every event is whole' : `${check.problems.length} problems`],
+        ['checked', check === undefined ? undefined : check.problems.length === 0 ? 'every event is whole' : check.problems.length === 1 ? '1 problem' : `${check.problems.length} problems`],
       ]);
       for (const problem of check?.problems ?? []) output.line(`${output.style('red', problem.code)}  ${problem.message}`);
     });

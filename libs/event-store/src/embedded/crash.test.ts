@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -141,6 +141,28 @@ describe('embedded event store when things go wrong', () => {
     await store.close();
     await server.stop();
   });
+
+  test('many subscribers each get everything in order, and the server has nothing to complain of', async () => {
+    const logFile = join(base, 'many.log');
+    const server = await startEmbeddedEventStore({ folder: join(base, 'many'), logFile });
+    const store = connectEventStore(server);
+    await store.append('run', newEvents(30), 'no_stream');
+    const subscriptions = Array.from({ length: 60 }, () => store.subscribe('run', { after: 'start' }));
+    const reading = subscriptions.map(async (subscription) => {
+      const revisions: number[] = [];
+      for await (const item of subscription) {
+        if (item.kind === 'event') revisions.push(Number(item.event.revision));
+        if (revisions.length >= 60) break;
+      }
+      return revisions;
+    });
+    await store.append('run', newEvents(30), 29n);
+    const expected = Array.from({ length: 60 }, (_, index) => index);
+    for (const revisions of await Promise.all(reading)) expect(revisions).toEqual(expected);
+    await store.close();
+    await server.stop();
+    expect(readFileSync(logFile, 'utf8')).toBe('');
+  }, 30_000);
 
   test('one server per folder; the lock goes with its holder', async () => {
     const folder = join(base, 'lock');

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -52,6 +52,22 @@ describe('maintenance of the embedded event store', () => {
     const [problem] = verifyEmbeddedEventStore({ folder }).problems;
     expect(problem).toMatchObject({ code: 'EVENT_CORRUPT', stream: 'run-1', revision: 7 });
     await expectReadToName(folder, 7);
+  });
+
+  test('says which place can not hold a backup, and does not back up what is damaged', async () => {
+    await expect(backupEmbeddedEventStore({ folder: join(base, 'nowhere'), file: join(base, 'none.db') })).rejects.toMatchObject({
+      code: 'STORE_NOT_FOUND',
+    });
+    expect(existsSync(join(base, 'none.db.partial'))).toBe(false);
+    const inFile = join(folder, 'events.db', 'x.db');
+    await expect(backupEmbeddedEventStore({ folder, file: inFile })).rejects.toMatchObject({
+      code: 'BACKUP_FILE_UNUSABLE',
+      message: expect.stringContaining(inFile),
+    });
+    await expect(backupEmbeddedEventStore({ folder, file: join(base, 'none.db') })).rejects.toMatchObject({
+      code: 'BACKUP_DAMAGED',
+      message: expect.stringContaining(`the store in "${folder}" is damaged`),
+    });
   });
 
   test('refuses a damaged backup and leaves the store as it is', async () => {

@@ -38,7 +38,7 @@ const ALL_PAGES = 2 ** 30;
 /**
  * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy is complete as
  * of one moment, is read back and checked in full, and only then gets its name.
- * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
+ * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
  */
 export async function backupEmbeddedEventStore(options: {
   folder: string;
@@ -50,11 +50,10 @@ export async function backupEmbeddedEventStore(options: {
     throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists; choose another name or allow overwriting`);
   }
   const partial = `${file}.partial`;
+  makePlace(partial, file);
   try {
-    mkdirSync(dirname(file), { recursive: true });
-    rmSync(partial, { force: true });
     await copyDatabase(options.folder, partial);
-    const report = checkBackup(partial);
+    const report = checkBackup(partial, `the store in "${options.folder}" is damaged; no backup was made`);
     makeDurable(partial);
     renameSync(partial, file);
     makeDurable(dirname(file));
@@ -171,16 +170,36 @@ async function copyDatabase(folder: string, to: string): Promise<void> {
   copy.close();
 }
 
-function checkBackup(file: string): VerifyReport {
+/** SQLite says little about a place where nothing can be written: it is tried beforehand. */
+function makePlace(partial: string, file: string): void {
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    rmSync(partial, { force: true });
+    closeSync(openSync(partial, 'wx'));
+  } catch (error) {
+    throw new EmbeddedStoreError('BACKUP_FILE_UNUSABLE', `"${file}" can't be written: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function checkBackup(file: string, damaged = `"${basename(file)}" is damaged`): VerifyReport {
   if (!existsSync(file)) throw new EmbeddedStoreError('STORE_NOT_FOUND', `there is no backup "${file}"`);
-  const database = openFileForReading(file);
+  const database = openBackup(file);
   try {
     const report = verifyDatabase(database);
     const [first] = report.problems;
-    if (first) throw new EmbeddedStoreError('BACKUP_DAMAGED', `"${basename(file)}": ${first.code}: ${first.message}`);
+    if (first) throw new EmbeddedStoreError('BACKUP_DAMAGED', `${damaged}: ${first.code}: ${first.message}`);
     return report;
   } finally {
     database.close();
+  }
+}
+
+function openBackup(file: string): Database.Database {
+  try {
+    return openFileForReading(file);
+  } catch (error) {
+    const { code, message } = toStoreError(error);
+    throw new EmbeddedStoreError(code, `"${basename(file)}" can't be used as a backup: ${message}`, { cause: error });
   }
 }
 

@@ -1,4 +1,5 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
@@ -45,6 +46,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const users = options.tls ? new Users(store) : undefined;
     await users?.setUp(userSetups(options));
     const stopping = new AbortController();
+    // Every open call listens.
+    setMaxListeners(0, stopping.signal);
     const context: ServerContext = {
       store,
       access: new Access(store, users),
