@@ -156,6 +156,10 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
 }
 
 void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
+  for (const int64_t id : probe.input_ids)
+    if (id < 0 || id >= model_->config().vocab_size)
+      throw Error(ErrorCode::kInvalidArgument, "input_ids", "input_ids holds " + std::to_string(id) + ", outside the vocabulary of " +
+                                                                std::to_string(model_->config().vocab_size));
   backend_->attach_thread();
   const Role kept = std::move(teacher_role_);
   teacher_role_ = make_role(*model_, probe.teacher, nullptr, options_.exact_sparse);
