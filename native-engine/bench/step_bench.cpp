@@ -122,10 +122,20 @@ Masks random_masks(const ModelConfig& c, double p, int64_t step) {
   return z;
 }
 
+// Random weights count in full, and making them takes long: what does not fit is refused first.
+std::shared_ptr<const ModelWeights> make_model(const Options& o, const TrainerOptions& options) {
+  if (!o.model.empty()) return load_model(o.model);
+  const ModelConfig config = shape_config(o.shape);
+  const MemoryPlan plan = plan_memory(config, LoraSpec{}, options);
+  const uint64_t weights = plan.weights * (o.dtype == "f32" ? 2 : 1), total = plan.total - plan.weights + weights;
+  if (total > plan.available)
+    throw Error(ErrorCode::kOutOfMemory, "memory", "shape " + o.shape + " needs " + std::to_string(total) + " bytes (weights " +
+                                                       std::to_string(weights) + ", activations " + std::to_string(plan.activations) +
+                                                       "), available are " + std::to_string(plan.available));
+  return random_model(config, o.dtype == "f32" ? DType::kF32 : DType::kBF16, 1);
+}
+
 void run(const Options& o) {
-  std::shared_ptr<const ModelWeights> model =
-      o.model.empty() ? random_model(shape_config(o.shape), o.dtype == "f32" ? DType::kF32 : DType::kBF16, 1) : load_model(o.model);
-  const ModelConfig& c = model->config();
   TrainerOptions options;
   options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
   options.batch_size = o.batch;
@@ -133,6 +143,8 @@ void run(const Options& o) {
   options.threads = o.threads;
   options.exact_sparse = !o.dense_products;
   options.checkpoint_activations = o.checkpoint;
+  const std::shared_ptr<const ModelWeights> model = make_model(o, options);
+  const ModelConfig& c = model->config();
   const MemoryPlan plan = plan_memory(c, LoraSpec{}, options);
   TrainerImpl trainer(model, LoraSpec{}, options);
   trainer.state().initialise(1);

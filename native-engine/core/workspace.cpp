@@ -51,10 +51,10 @@ LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, in
   return l;
 }
 
-// Logits of a chunk should stay in the outer cache, about eight megabytes for each of the two roles; but lm_head is packed
+// Logits of a chunk should stay in the outer cache, about four megabytes for each of the two roles; but lm_head is packed
 // anew for each chunk, so that a small chunk costs more than it saves.
 int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
-  const int64_t fitting = (int64_t{8} << 20) / (4 * vocab) / 64 * 64;
+  const int64_t fitting = (int64_t{4} << 20) / (4 * vocab) / 64 * 64;
   return std::min(tokens, std::clamp<int64_t>(fitting, 256, 1024));
 }
 
