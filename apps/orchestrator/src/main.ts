@@ -11,12 +11,14 @@ import { DataFolder } from './data-folder.js';
 import { EventStoreHost } from './event-store.provider.js';
 import { GrpcServer } from './grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
+import { giveWayToEngines } from './run-execution/spawn-thread.js';
 
 const STOP_TIMEOUT_MS = 30_000;
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv);
   const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: true }));
+  if (config.engine === undefined) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const eventStore = await EventStoreHost.open(config, log);
   const artifacts = await openArtifactStore({ folder: join(config.dataFolder, 'artifacts') });

@@ -1,5 +1,4 @@
 // One engine process as our child: started on a socket of its own, watched, ended.
-import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { EspalierError } from '#protocol';
 import { EngineClient } from './engine-client.js';
+import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
 /** Its garbage is a few copies of states; collecting them all the time would take the processor from the steps. */
@@ -27,35 +27,26 @@ export class EngineProcess {
   /** Resolves with the reason when the process is gone. */
   readonly gone: Promise<string>;
 
-  private constructor(private readonly child: ChildProcess, socket: string) {
+  private constructor(private readonly child: SpawnedProcess, readonly pid: number, socket: string) {
     this.client = new EngineClient(`unix:${socket}`);
-    this.gone = new Promise((resolve) => {
-      child.once('error', (error) => resolve(`it could not be started: ${error.message}`));
-      child.once('exit', (code, signal) => resolve(signal ? `killed by ${signal}` : `exit code ${code}`));
-    });
+    this.gone = child.gone;
     void this.gone.then(() => rmSync(socket, { force: true }));
-  }
-
-  get pid(): number | undefined {
-    return this.child.pid;
   }
 
   /** Ready when it answers its health check. @throws EspalierError ENGINE_UNAVAILABLE */
   static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
     const socket = socketPath(options.folder);
-    const child = spawn(process.execPath, [...NODE_OPTIONS, ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'], {
-      stdio: ['pipe', 'ignore', 'pipe'],
-    });
-    child.stdin?.on('error', () => undefined); // it may be gone already
     let last = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    const args = [...NODE_OPTIONS, ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'];
+    const child = spawnProcess(process.execPath, args, (text) => {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
         // Of a stack trace the line that names the error is worth repeating.
         if (!/Error:/.test(last)) last = messageOf(line);
       }
     });
-    const engine = new EngineProcess(child, socket);
+    const pid = await child.pid.catch((error: Error) => { throw new EspalierError('ENGINE_UNAVAILABLE', error.message); });
+    const engine = new EngineProcess(child, pid, socket);
     let ended: string | null = null;
     void engine.gone.then((reason) => { ended = reason; });
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {
