@@ -97,17 +97,31 @@ struct AttentionShape {
   const float* bias = nullptr;            // [query_width + 2 kv_width], added to qkv; nullptr: none
 };
 
-// Columns of qkv: the query heads, then the key heads, then the value heads, before the rotary embedding.
+// A product's weight [out, in] and the first of the columns that it makes.
+struct ProductPart {
+  Tensor weight;
+  int64_t column = 0;
+};
+
+// What attention multiplies, rounded once: x W^T with bias, turned, queries scaled so that scores are base-2 logarithms.
+struct AttentionOperands {
+  AttentionShape shape;
+  Tensor x;                           // compute dtype [N, in]
+  std::span<const ProductPart> parts;  // queries, keys, values; or one part with the rows of all three
+  Tensor space;                       // f32, as large as operands
+  Tensor operands;                    // compute dtype [N, query_width + 2 kv_width]; padding columns are left alone
+};
+
 struct Attention {
   AttentionShape shape;
-  Tensor qkv;            // compute dtype [N, query_width + 2 kv_width]
+  Tensor operands;
   Tensor out;            // compute dtype [N, query_width]
   float* lse = nullptr;  // [heads, N], base 2; nullptr: not wanted
 };
 
 struct AttentionBackward {
   AttentionShape shape;
-  Tensor qkv, dout;
+  Tensor operands, dout;
   const float* lse = nullptr;
   Tensor dqkv;                 // padding columns are set to 0
   double* head_dot = nullptr;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
@@ -206,6 +220,7 @@ class Backend {
   virtual void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) = 0;
   virtual void rmsnorm(const RmsNorm& op) = 0;
   virtual void rmsnorm_backward(const RmsNormBackward& op) = 0;
+  virtual void attention_operands(const AttentionOperands& op) = 0;
   virtual void attention(const Attention& op) = 0;
   virtual void attention_backward(const AttentionBackward& op) = 0;
   virtual void swiglu(const Swiglu& op) = 0;

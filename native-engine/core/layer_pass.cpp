@@ -54,14 +54,13 @@ AttentionShape attention_shape(PassContext& c, const RoleLayer& r) {
 
 void attention_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& a, bool keep) {
   Backend& b = *c.backend;
+  const AttentionShape shape = attention_shape(c, role.layers[layer]);
   LayerProducts products;
   prepare_attention(c, role, layer, products);
   b.rmsnorm({x, a.norm1, a.rstd1, b.stage(role.layers[layer].input_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
-  for (int i = 0; i < products.qkv_count; i++) {
-    const ProductPart& part = products.qkv[i];
-    b.matmul(a.qkv.columns(part.column, part.weight.rows), a.norm1, part.weight, true, false);
-  }
-  b.attention({attention_shape(c, role.layers[layer]), a.qkv, a.heads, keep ? a.lse : nullptr});
+  const std::span<const ProductPart> parts(products.qkv.data(), products.qkv_count);
+  b.attention_operands({shape, a.norm1, parts, c.ws->attention_space.reshaped(a.qkv.rows, a.qkv.cols), a.qkv});
+  b.attention({shape, a.qkv, a.heads, keep ? a.lse : nullptr});
   b.matmul(x, a.heads, products.o, true, true);
 }
 

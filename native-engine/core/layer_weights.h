@@ -6,12 +6,6 @@
 
 namespace espalier {
 
-// A product's weight and the output column where its result begins.
-struct ProductPart {
-  Tensor weight;
-  int64_t column = 0;
-};
-
 struct LayerProducts {
   std::array<ProductPart, 3> qkv;
   int qkv_count = 0;

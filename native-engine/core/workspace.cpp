@@ -98,7 +98,9 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   ws.teacher_h = a.tensor(t, n, w.hidden);
   ws.h_open = a.tensor(t, n, w.hidden);
   ws.chunk = chunk_tokens(n, w.vocab);
-  ws.student_logits = a.tensor(DType::kF32, ws.chunk, w.vocab);
+  float* shared = a.array<float>(std::max(ws.chunk * w.vocab, n * w.qkv));
+  ws.student_logits = {shared, DType::kF32, ws.chunk, w.vocab, w.vocab};
+  ws.attention_space = {shared, DType::kF32, n, w.qkv, w.qkv};
   if (s.training) {
     ws.teacher_logits = a.tensor(DType::kF32, ws.chunk, w.vocab);
     ws.dlogits = a.tensor(t, ws.chunk, w.vocab);

@@ -9,7 +9,7 @@ namespace espalier {
 
 // What one decoder layer leaves for its backward pass. Buffers have the widths of the dense layer; shaped() narrows them.
 struct LayerActivations {
-  Tensor norm1, qkv, heads;   // [N, D], [N, q + k + v], [N, H d]
+  Tensor norm1, qkv, heads;   // [N, D], [N, q + k + v] as attention's operands, [N, H d]
   Tensor norm2, gate_up;      // [N, D], [N, 2 I]
   float *rstd1 = nullptr, *rstd2 = nullptr, *lse = nullptr;
 };
@@ -39,6 +39,7 @@ struct Workspace {
 
   Tensor student_x, teacher_x;      // f32 residual streams
   LayerActivations teacher;         // of a role that has no backward pass
+  Tensor attention_space;           // f32 [N, q + k + v], where the student's logits will be
   Tensor units;                     // [N, I] silu(gate) * up
   Tensor student_h, teacher_h, h_open;  // [N, D] after the final norm; h_open: before closed units are put back
   float* final_rstd = nullptr;

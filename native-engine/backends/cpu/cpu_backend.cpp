@@ -124,6 +124,70 @@ void CpuBackend::rmsnorm_backward(const RmsNormBackward& op) {
   add_parts(op.mask_dot, parts, op.dx.cols, stride);
 }
 
+namespace {
+
+// Heads first, first + 1, ... of the list of query, key and value heads that lie side by side and are made by one weight.
+struct HeadRun {
+  int64_t column = 0, heads = 0;
+  Tensor weight;
+};
+HeadRun head_run(const AttentionOperands& op, int64_t first, int64_t end) {
+  const AttentionShape& s = op.shape;
+  const int64_t keys = s.heads, values = s.heads + s.kv_heads;
+  const int64_t base = first < keys ? 0 : first < values ? keys : values;
+  HeadRun run;
+  run.column = (first < keys ? 0 : first < values ? s.query_width : s.query_width + s.kv_width) + (first - base) * s.head_dim;
+  run.heads = std::min(end, first < keys ? keys : first < values ? values : values + s.kv_heads) - first;
+  for (const ProductPart& p : op.parts)
+    if (run.column >= p.column) run.weight = p.weight.row_range(run.column - p.column, run.heads * s.head_dim);
+  return run;
+}
+
+// Heads that are multiplied at a time: their sums stay in a core's cache until they are rounded.
+int64_t heads_at_once(int64_t head_dim) {
+  int64_t heads = 1;
+  while (heads * head_dim < 128 || (heads * head_dim % 64 != 0 && heads * head_dim < 256)) heads++;
+  return heads;
+}
+
+}  // namespace
+
+void CpuBackend::attention_operands(const AttentionOperands& op) {
+  const AttentionShape& s = op.shape;
+  const int64_t rows = op.x.rows, all = s.heads + 2 * s.kv_heads;
+  const auto sums_of = [&](int64_t columns, int64_t slot) {
+    return Tensor{static_cast<float*>(op.space.data) + slot * rows, DType::kF32, rows, columns, columns};
+  };
+  if (!own_products_ || !k_.product_fits({sums_of(s.head_dim, 0), op.x, op.parts[0].weight, true, false})) {
+    for (int64_t first = 0; first < all;) {
+      const HeadRun run = head_run(op, first, all);
+      const Tensor sums = sums_of(run.heads * s.head_dim, 0);
+      products_.run(sums, op.x, run.weight, true, false);
+      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, sums, run.column, r.begin, r.end); });
+      first += run.heads;
+    }
+    return;
+  }
+  const int64_t panel = static_cast<int64_t>(k_.product_panel_bytes(op.x.cols, DType::kF32) / sizeof(uint32_t));
+  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
+  // Each thread has its own heads and a slot of its own for their sums; heads that do not divide by the threads are cut by rows.
+  const int64_t each = all / threads_, at_once = std::min(heads_at_once(s.head_dim), std::max<int64_t>(each, 1));
+  parallel_all(threads_, [&](int part) {
+    const auto make = [&](int64_t begin, int64_t end, int64_t most, int64_t slot, Range r) {
+      while (begin < end && r.begin < r.end) {
+        const HeadRun run = head_run(op, begin, std::min(end, begin + most));
+        const Tensor sums = sums_of(run.heads * s.head_dim, slot);
+        const int64_t count = r.end - r.begin;
+        k_.product({sums.row_range(r.begin, count), op.x.row_range(r.begin, count), run.weight, true, false}, 0, sums.cols, panels + part * panel);
+        k_.attention_operands(op, sums, run.column, r.begin, r.end);
+        begin += run.heads;
+      }
+    };
+    make(part * each, (part + 1) * each, at_once, part * at_once * s.head_dim, {0, rows});
+    make(threads_ * each, all, 1, each > 0 ? part * at_once * s.head_dim : 0, part_of(rows, threads_, part));
+  });
+}
+
 void CpuBackend::attention(const Attention& op) {
   const int64_t bytes = (k_.attention_scratch_bytes(op.shape.tokens, op.shape.head_dim) + 4095) / 4096 * 4096;
   char* areas = scratch<char>(kAttention, threads_ * bytes);

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) override;
   void rmsnorm(const RmsNorm& op) override;
   void rmsnorm_backward(const RmsNormBackward& op) override;
+  void attention_operands(const AttentionOperands& op) override;
   void attention(const Attention& op) override;
   void attention_backward(const AttentionBackward& op) override;
   void swiglu(const Swiglu& op) override;

@@ -28,6 +28,8 @@ struct Kernels {
   void (*rmsnorm)(const RmsNorm&, int64_t begin, int64_t end);
   void (*rmsnorm_backward)(const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part);
   uint64_t (*attention_scratch_bytes)(int64_t tokens, int64_t head_dim);
+  // Rows [begin, end) of the heads from `column` on, whose products are in `sums`.
+  void (*attention_operands)(const AttentionOperands&, const Tensor& sums, int64_t column, int64_t begin, int64_t end);
   void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
   void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);

@@ -160,7 +160,7 @@ struct AttentionSize {
 // Attention of one row in double: probabilities [heads][query][key] and rotated, biased q, k, v.
 void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& z, double tolerance) {
   const int64_t n = z.batch * z.tokens, qw = padded_width(z.heads * z.dim), kw = padded_width(z.kv_heads * z.dim), half = z.dim / 2;
-  Buffer qkv(type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), out(type, n, qw), dout(type, n, qw, z.heads * z.dim, Random(31)), dqkv(type, n, qw + 2 * kw);
+  Buffer qkv(type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), space(DType::kF32, n, qw + 2 * kw), operands(type, n, qw + 2 * kw), out(type, n, qw), dout(type, n, qw, z.heads * z.dim, Random(31)), dqkv(type, n, qw + 2 * kw);
   std::vector<float> lse(z.heads * n), bias = random_floats(qw + 2 * kw, 32), cos(z.tokens * half), sin(z.tokens * half);
   for (int64_t t = 0; t < z.tokens; t++)
     for (int64_t j = 0; j < half; j++) {
@@ -172,8 +172,15 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
   for (int64_t h = 0; h < z.heads; h++) kv_of_head.push_back(static_cast<int32_t>(h * z.kv_heads / z.heads));
   std::vector<double> head_dot(z.heads);
   const AttentionShape shape{z.batch, z.tokens, z.heads, z.kv_heads, z.dim, qw, kw, z.window, kv_of_head.data(), cos.data(), sin.data(), z.bias ? bias.data() : nullptr};
-  backend.attention({shape, qkv.tensor, out.tensor, lse.data()});
-  backend.attention_backward({shape, qkv.tensor, dout.tensor, lse.data(), dqkv.tensor, head_dot.data()});
+  // The three products leave qkv as it is.
+  const auto zero = [](int64_t, int64_t) { return 0.0f; };
+  Buffer one_q(type, qw, qw + 2 * kw, qw + 2 * kw, zero), one_k(type, kw, qw + 2 * kw, qw + 2 * kw, zero), one_v(type, kw, qw + 2 * kw, qw + 2 * kw, zero);
+  for (int64_t i = 0; i < qw; i++) one_q.set(i, i, 1);
+  for (int64_t i = 0; i < kw; i++) one_k.set(i, qw + i, 1), one_v.set(i, qw + kw + i, 1);
+  const ProductPart parts[3] = {{one_q.tensor, 0}, {one_k.tensor, qw}, {one_v.tensor, qw + kw}};
+  backend.attention_operands({shape, qkv.tensor, parts, space.tensor, operands.tensor});
+  backend.attention({shape, operands.tensor, out.tensor, lse.data()});
+  backend.attention_backward({shape, operands.tensor, dout.tensor, lse.data(), dqkv.tensor, head_dot.data()});
   const auto read = [&](int64_t row, int64_t column, bool rotated) {
     std::vector<double> v(z.dim);
     for (int64_t j = 0; j < z.dim; j++) v[j] = qkv.get(row, column + j) + (z.bias ? bias[column + j] : 0.0);
@@ -236,7 +243,7 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
     for (int64_t j = 0; j < qw + 2 * kw; j++) gradient.add(dqkv.get(i, j), expected[i][j]);
   EXPECT_LT(forward.relative(), tolerance) << "dim " << z.dim;
   EXPECT_LT(gradient.relative(), 2 * tolerance) << "dim " << z.dim;
-  for (const Buffer* b : {&out, &dqkv}) b->expect_untouched_outside();
+  for (const Buffer* b : {&operands, &out, &dqkv}) b->expect_untouched_outside();
 }
 
 TEST_P(MatrixOps, AttentionOfEveryHeadSize) {

@@ -130,20 +130,20 @@ TEST_P(MovementOps, NormGradientThatStartsAStream) {
 // A query that sees one key has probability 1 whatever its score: no gradient may reach queries and keys.
 TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
   constexpr int64_t kDim = 96, kTokens = 45;
-  Buffer qkv(type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(type(), kTokens, kDim), dout(type(), kTokens, kDim, kDim, Random(13)), dqkv(type(), kTokens, 3 * kDim);
+  Buffer operands(type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(type(), kTokens, kDim), dout(type(), kTokens, kDim, kDim, Random(13)), dqkv(type(), kTokens, 3 * kDim);
   const std::vector<float> cos(kTokens * kDim / 2, 0.6f), sin(kTokens * kDim / 2, 0.8f);
   const int32_t kv_of_head[1] = {0};
   std::vector<float> lse(kTokens);
   double head_dot = 0, expected = 0;
   const AttentionShape shape{1, kTokens, 1, 1, kDim, kDim, kDim, 1, kv_of_head, cos.data(), sin.data(), nullptr};
-  backend.attention({shape, qkv.tensor, out.tensor, lse.data()});
-  backend.attention_backward({shape, qkv.tensor, dout.tensor, lse.data(), dqkv.tensor, &head_dot});
+  backend.attention({shape, operands.tensor, out.tensor, lse.data()});
+  backend.attention_backward({shape, operands.tensor, dout.tensor, lse.data(), dqkv.tensor, &head_dot});
   for (int64_t n = 0; n < kTokens; n++)
     for (int64_t j = 0; j < kDim; j++) {
       EXPECT_NEAR(dqkv.get(n, j), 0.0, 1e-6) << "query " << n << "," << j;
       EXPECT_NEAR(dqkv.get(n, kDim + j), 0.0, 1e-6) << "key " << n << "," << j;
       EXPECT_NEAR(dqkv.get(n, 2 * kDim + j), dout.get(n, j), 1e-6) << "value " << n << "," << j;
-      expected += dout.get(n, j) * qkv.get(n, 2 * kDim + j);
+      expected += dout.get(n, j) * operands.get(n, 2 * kDim + j);
     }
   EXPECT_NEAR(head_dot, expected, 1e-5);
 }

@@ -1,5 +1,5 @@
 // Attention of all query heads that read one key/value head of one row of the batch, a block of queries at a time.
-// Scores exist for one block only. Rotary embedding, scale and biases are applied while operands are packed.
+// Scores exist for one block only.
 #pragma once
 #include "tile.h"
 
@@ -63,28 +63,12 @@ struct AttentionScratch {
   }
 };
 
-// One head's slice of one token, widened, with its bias.
+// One head's slice of one token, widened.
 template <class T>
-static inline void read_head(const T* from, const float* bias, int64_t dim, float* to) {
+static inline void read_head(const T* from, int64_t dim, float* to) {
   int64_t j = 0;
-  for (; j + W <= dim; j += W) store(to + j, load(from + j) + (bias ? load(bias + j) : vf{}));
-  for (; j < dim; j++) to[j] = to_float(from[j]) + (bias ? bias[j] : 0.0f);
-}
-
-// Halves are paired: j with j + dim / 2. direction -1 turns back.
-static inline void rotate(float* x, const float* cos, const float* sin, int64_t dim, float scale, float direction) {
-  const int64_t half = dim / 2;
-  int64_t j = 0;
-  for (; j + W <= half; j += W) {
-    const vf a = load(x + j), b = load(x + half + j), c = load(cos + j) * scale, s = load(sin + j) * (scale * direction);
-    store(x + j, a * c - b * s);
-    store(x + half + j, b * c + a * s);
-  }
-  for (; j < half; j++) {
-    const float a = x[j], b = x[half + j], c = cos[j] * scale, s = sin[j] * (scale * direction);
-    x[j] = a * c - b * s;
-    x[half + j] = b * c + a * s;
-  }
+  for (; j + W <= dim; j += W) store(to + j, load(from + j));
+  for (; j < dim; j++) to[j] = to_float(from[j]);
 }
 
 static inline float score_scale(int64_t dim) { return kLog2e / __builtin_sqrtf(static_cast<float>(dim)); }
@@ -98,74 +82,93 @@ struct HeadColumns {
   const float* bias(int64_t column) const { return s.bias ? s.bias + column : nullptr; }
 };
 
-// Half a head and its other half at [j, j + W), with bias, turned by the position's angles; whole vectors only.
-struct HalfPair {
-  vf low, high;
-};
+// A head with its bias, turned by the position's angles (cos == nullptr: as it is) and scaled. Halves are paired: j with
+// j + dim / 2.
 template <class T>
-static inline HalfPair rotated_part(const T* from, const float* bias, const float* cos, const float* sin, int64_t half, int64_t j) {
-  vf a = load(from + j), b = load(from + half + j);
-  if (bias) {
-    a += load(bias + j);
-    b += load(bias + half + j);
+static inline void head_operand(const float* from, const float* bias, const float* cos, const float* sin, int64_t dim, float scale, T* to) {
+  const int64_t half = dim / 2;
+  const auto turn = [&](auto read, int64_t j, vf& low, vf& high) {
+    low = read(from + j);
+    high = read(from + half + j);
+    if (bias) {
+      low += read(bias + j);
+      high += read(bias + half + j);
+    }
+    if (!cos) return;
+    const vf a = low * scale, b = high * scale, c = read(cos + j), s = read(sin + j);
+    low = a * c - b * s;
+    high = b * c + a * s;
+  };
+  vf low, high;
+  int64_t j = 0;
+  for (; j + W <= half; j += W) {
+    turn([](const float* p) { return load(p); }, j, low, high);
+    store(to + j, low);
+    store(to + half + j, high);
   }
-  if (!cos) return {a, b};
-  const vf c = load(cos + j), s = load(sin + j);
-  return {a * c - b * s, b * c + a * s};
+  if (j == half) return;
+  turn([&](const float* p) { return load_part(p, half - j); }, j, low, high);
+  store_part(to + j, low, half - j);
+  store_part(to + half + j, high, half - j);
+}
+
+// Rows [begin, end) of the heads from `column` on, whose products are in `sums`.
+static void attention_operands(const AttentionOperands& op, const Tensor& sums, int64_t column, int64_t begin, int64_t end) {
+  with_compute_type(op.operands.dtype, [&](auto type) {
+    using T = decltype(type);
+    const AttentionShape& s = op.shape;
+    const bool turned = column < s.query_width + s.kv_width;
+    const float scale = column < s.query_width ? score_scale(s.head_dim) : 1.0f;
+    for (int64_t n = begin; n < end; n++) {
+      const float* from = row_ptr<float>(sums, n);
+      T* to = row_ptr<T>(op.operands, n) + column;
+      const int64_t angles = n % s.tokens * (s.head_dim / 2);
+      for (int64_t j = 0; j < sums.cols; j += s.head_dim)
+        head_operand(from + j, HeadColumns{s}.bias(column + j), turned ? s.rope_cos + angles : nullptr, s.rope_sin + angles, s.head_dim,
+                     scale, to + j);
+    }
+  });
 }
 
 // Two tokens' keys or values straight from memory to words: rows of words for transposing, and pairs of tokens.
 template <class T, class Words>
-static inline void pack_two_tokens(const T* first, const T* second, const float* bias, const AttentionShape& s, int64_t token, bool rotated,
-                                   AttentionScratch<Words>& w, bool transposed, uint32_t* pairs) {
-  const int64_t half = w.dim / 2;
-  const float* cos = rotated ? s.rope_cos + token * half : nullptr;
-  const float* sin = rotated ? s.rope_sin + token * half : nullptr;
-  for (int64_t j = 0; j < half; j += W) {
-    const HalfPair x = rotated_part(first, bias, cos, sin, half, j);
-    const HalfPair y = rotated_part(second, bias, rotated ? cos + half : nullptr, rotated ? sin + half : nullptr, half, j);
+static inline void pack_two_tokens(const T* first, const T* second, int64_t token, AttentionScratch<Words>& w, bool transposed,
+                                   uint32_t* pairs) {
+  for (int64_t j = 0; j < w.dim; j += W) {
+    const vf x = load(first + j), y = load(second + j);
     if (transposed) {
       uint32_t* row = w.rows + token * w.dim_words;
-      Words::store_row(row + j / Words::kPair, x.low);
-      Words::store_row(row + (half + j) / Words::kPair, x.high);
-      Words::store_row(row + w.dim_words + j / Words::kPair, y.low);
-      Words::store_row(row + w.dim_words + (half + j) / Words::kPair, y.high);
+      Words::store_row(row + j / Words::kPair, x);
+      Words::store_row(row + w.dim_words + j / Words::kPair, y);
     }
     if (!pairs) continue;
     if constexpr (Words::kPair == 2) {
-      const vu low = pair_words(x.low, y.low), high = pair_words(x.high, y.high);
-      std::memcpy(pairs + token / 2 * w.padded_dim + j, &low, sizeof low);
-      std::memcpy(pairs + token / 2 * w.padded_dim + half + j, &high, sizeof high);
+      const vu words = pair_words(x, y);
+      std::memcpy(pairs + token / 2 * w.padded_dim + j, &words, sizeof words);
     } else {
       float* row = reinterpret_cast<float*>(pairs) + token * w.padded_dim;
-      store(row + j, x.low);
-      store(row + half + j, x.high);
-      store(row + w.padded_dim + j, y.low);
-      store(row + w.padded_dim + half + j, y.high);
+      store(row + j, x);
+      store(row + w.padded_dim + j, y);
     }
   }
 }
 
-// Keys (rotated) or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim].
+// Keys or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim].
 template <class T, class Words>
-static void pack_keys(const AttentionShape& s, const Tensor& qkv, int64_t batch_row, int64_t column, bool rotated,
-                      AttentionScratch<Words>& w, uint32_t* transposed, uint32_t* pairs) {
-  const float* bias = HeadColumns{s}.bias(column);
-  const auto head = [&](int64_t t) { return row_ptr<T>(qkv, batch_row * s.tokens + t) + column; };
+static void pack_keys(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t column, AttentionScratch<Words>& w,
+                      uint32_t* transposed, uint32_t* pairs) {
+  const auto head = [&](int64_t t) { return row_ptr<T>(operands, batch_row * s.tokens + t) + column; };
   int64_t t = 0;
-  if (w.dim % (2 * W) == 0)
-    for (; t + 2 <= w.tokens; t += 2) pack_two_tokens<T>(head(t), head(t + 1), bias, s, t, rotated, w, transposed != nullptr, pairs);
+  if (w.dim % W == 0)
+    for (; t + 2 <= w.tokens; t += 2) pack_two_tokens<T>(head(t), head(t + 1), t, w, transposed != nullptr, pairs);
   float* row[2] = {w.row0, w.row1};
   for (int64_t j = w.dim; j < w.padded_dim; j++) row[0][j] = row[1][j] = 0;
   for (; t < w.padded_tokens; t += Words::kPair) {
     for (int r = 0; r < Words::kPair; r++) {
-      if (t + r < w.tokens) {
-        read_head(head(t + r), bias, w.dim, row[r]);
-        const int64_t at = (t + r) * (w.dim / 2);
-        if (rotated) rotate(row[r], s.rope_cos + at, s.rope_sin + at, w.dim, 1.0f, 1.0f);
-      } else {
+      if (t + r < w.tokens)
+        read_head(head(t + r), w.dim, row[r]);
+      else
         std::memset(row[r], 0, w.dim * 4);
-      }
       if (transposed) pack_row<Words>(row[r], w.dim, w.rows + (t + r) * w.dim_words);
     }
     if (pairs) pack_rows<Words>(row[0], row[1], w.padded_dim, pairs + t / Words::kPair * w.padded_dim);
@@ -183,30 +186,13 @@ static inline KeyRange visible_keys(const AttentionShape& s, int64_t first, int6
   return {oldest > 0 ? oldest / kBlock * kBlock : 0, end};
 }
 
-// Query rows of one block, rotated and scaled so that scores are base-2 logarithms.
+// Query rows of one block.
 template <class T, class Words>
-static void pack_queries(const AttentionShape& s, const Tensor& qkv, int64_t batch_row, int64_t head, int64_t first, int64_t count,
+static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t head, int64_t first, int64_t count,
                          AttentionScratch<Words>& w, float* rows) {
-  const int64_t column = HeadColumns{s}.query(head), half = w.dim / 2;
-  const vf scale = splat(score_scale(w.dim));
   for (int64_t i = 0; i < count; i++) {
     float* row = rows + i * w.padded_dim;
-    if (w.dim % (2 * W) == 0) {
-      const T* from = row_ptr<T>(qkv, batch_row * s.tokens + first + i) + column;
-      const float *cos = s.rope_cos + (first + i) * half, *sin = s.rope_sin + (first + i) * half;
-      for (int64_t j = 0; j < half; j += W) {
-        HalfPair x = rotated_part(from, HeadColumns{s}.bias(column), cos, sin, half, j);
-        x = {x.low * scale, x.high * scale};
-        Words::store_row(w.query + i * w.dim_words + j / Words::kPair, x.low);
-        Words::store_row(w.query + i * w.dim_words + (half + j) / Words::kPair, x.high);
-        store(row + j, x.low);
-        store(row + half + j, x.high);
-      }
-      continue;
-    }
-    read_head(row_ptr<T>(qkv, batch_row * s.tokens + first + i) + column, HeadColumns{s}.bias(column), w.dim, row);
-    const int64_t at = (first + i) * (w.dim / 2);
-    rotate(row, s.rope_cos + at, s.rope_sin + at, w.dim, score_scale(w.dim), 1.0f);
+    read_head(row_ptr<T>(operands, batch_row * s.tokens + first + i) + HeadColumns{s}.query(head), w.dim, row);
     pack_row<Words>(row, w.dim, w.query + i * w.dim_words);
   }
 }
@@ -227,7 +213,7 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
   const int64_t count = s.tokens - first < kBlock ? s.tokens - first : kBlock;
   const KeyRange range = visible_keys(s, first, w.padded_tokens);
   const int64_t keys = range.end - range.begin;
-  pack_queries<T>(s, op.qkv, batch_row, head, first, count, w, w.query_rows);
+  pack_queries<T>(s, op.operands, batch_row, head, first, count, w, w.query_rows);
   tile_product<Words>(count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys, false);
   float inverse_sums[kBlock];
   for (int64_t i = 0; i < count; i++) {
@@ -244,7 +230,7 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
     }
     const float sum = sum_lanes(sums);
     inverse_sums[i] = 1.0f / sum;
-    if (op.lse) op.lse[head * op.qkv.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
+    if (op.lse) op.lse[head * op.operands.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
   }
   const int64_t words = keys / Words::kPair;
   tile_product<Words>(count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim,
@@ -259,14 +245,14 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
 }
 
 static void attention(const Attention& op, int64_t batch_row, int64_t kv_head, void* scratch) {
-  with_compute_type(op.qkv.dtype, [&](auto type) {
+  with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);
     using Words = typename WordsOf<T>::type;
     const AttentionShape& s = op.shape;
     Carver carver{static_cast<char*>(scratch)};
     AttentionScratch<Words> w(carver, s.tokens, s.head_dim);
-    pack_keys<T>(s, op.qkv, batch_row, HeadColumns{s}.key(kv_head), true, w, w.key_t, nullptr);
-    pack_keys<T>(s, op.qkv, batch_row, HeadColumns{s}.value(kv_head), false, w, nullptr, w.value);
+    pack_keys<T>(s, op.operands, batch_row, HeadColumns{s}.key(kv_head), w, w.key_t, nullptr);
+    pack_keys<T>(s, op.operands, batch_row, HeadColumns{s}.value(kv_head), w, nullptr, w.value);
     for (int64_t head = 0; head < s.heads; head++)
       if (s.kv_of_head[head] == kv_head)
         for (int64_t first = 0; first < s.tokens; first += kBlock) attention_block<T>(op, batch_row, head, first, w);

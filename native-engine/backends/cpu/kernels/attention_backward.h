@@ -10,7 +10,7 @@ static void pack_dout(const AttentionBackward& op, int64_t batch_row, int64_t he
                       AttentionScratch<Words>& w) {
   for (int64_t i = 0; i < count; i++) {
     float* row = w.dout_rows + i * w.padded_dim;
-    read_head(row_ptr<T>(op.dout, batch_row * op.shape.tokens + first + i) + head * w.dim, nullptr, w.dim, row);
+    read_head(row_ptr<T>(op.dout, batch_row * op.shape.tokens + first + i) + head * w.dim, w.dim, row);
     pack_row<Words>(row, w.dim, w.dout + i * w.dim_words);
   }
 }
@@ -30,7 +30,7 @@ template <class Words>
 static double score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
                               KeyRange range, AttentionScratch<Words>& w) {
   const int64_t keys = range.end - range.begin;
-  const float* lse = op.lse + head * op.qkv.rows + batch_row * op.shape.tokens + first;
+  const float* lse = op.lse + head * op.operands.rows + batch_row * op.shape.tokens + first;
   double total = 0;
   for (int64_t i = 0; i < kBlock; i++) {
     float* scores = w.scores + i * keys;
@@ -67,11 +67,27 @@ static void transpose_block_rows(const float* rows, int64_t keys, AttentionScrat
   transpose_words(w.pairs, w.block_words, keys, keys, to, w.block_words);
 }
 
+// Turns a head back by the position's angles, and scales it.
+static inline void turn_back(float* x, const float* cos, const float* sin, int64_t dim, float scale) {
+  const int64_t half = dim / 2;
+  int64_t j = 0;
+  for (; j + W <= half; j += W) {
+    const vf a = load(x + j), b = load(x + half + j), c = load(cos + j) * scale, s = load(sin + j) * scale;
+    store(x + j, a * c + b * s);
+    store(x + half + j, b * c - a * s);
+  }
+  for (; j < half; j++) {
+    const float a = x[j], b = x[half + j], c = cos[j] * scale, s = sin[j] * scale;
+    x[j] = a * c + b * s;
+    x[half + j] = b * c - a * s;
+  }
+}
+
 // Turns a gradient back through scale and rotary embedding and writes it.
 template <class T>
 static void write_gradient(T* to, float* row, const AttentionShape& s, int64_t position, float scale, bool rotated) {
   const int64_t at = position * (s.head_dim / 2);
-  if (rotated) rotate(row, s.rope_cos + at, s.rope_sin + at, s.head_dim, scale, -1.0f);
+  if (rotated) turn_back(row, s.rope_cos + at, s.rope_sin + at, s.head_dim, scale);
   int64_t j = 0;
   for (; j + W <= s.head_dim; j += W) store(to + j, load(row + j));
   if (j < s.head_dim) store_part(to + j, load_part(row + j, s.head_dim - j), s.head_dim - j);
@@ -84,7 +100,7 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   const int64_t count = s.tokens - first < kBlock ? s.tokens - first : kBlock;
   const KeyRange range = visible_keys(s, first, w.padded_tokens);
   const int64_t keys = range.end - range.begin, dim = w.padded_dim;
-  pack_queries<T>(s, op.qkv, batch_row, head, first, count, w, w.query_rows);
+  pack_queries<T>(s, op.operands, batch_row, head, first, count, w, w.query_rows);
   pack_dout<T>(op, batch_row, head, first, count, w);
   pack_block_pairs(w.query_rows, count, w, w.query_pairs);
   pack_block_pairs(w.dout_rows, count, w, w.dout_pairs);
@@ -106,15 +122,15 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
 
 // head_dot: [heads], this row's share for each head that reads kv_head.
 static void attention_backward(const AttentionBackward& op, int64_t batch_row, int64_t kv_head, void* scratch, double* head_dot) {
-  with_compute_type(op.qkv.dtype, [&](auto type) {
+  with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);
     using Words = typename WordsOf<T>::type;
     const AttentionShape& s = op.shape;
     const HeadColumns columns{s};
     Carver carver{static_cast<char*>(scratch)};
     AttentionScratch<Words> w(carver, s.tokens, s.head_dim);
-    pack_keys<T>(s, op.qkv, batch_row, columns.key(kv_head), true, w, w.key_t, w.key);
-    pack_keys<T>(s, op.qkv, batch_row, columns.value(kv_head), false, w, w.value_t, nullptr);
+    pack_keys<T>(s, op.operands, batch_row, columns.key(kv_head), w, w.key_t, w.key);
+    pack_keys<T>(s, op.operands, batch_row, columns.value(kv_head), w, w.value_t, nullptr);
     std::memset(w.dkey, 0, w.padded_tokens * w.padded_dim * 4);
     std::memset(w.dvalue, 0, w.padded_tokens * w.padded_dim * 4);
     for (int64_t head = 0; head < s.heads; head++) {

@@ -19,7 +19,7 @@ namespace espalier::cpu {
 const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
   using namespace ESPALIER_ISA;
   static const Kernels table = {
-      ESPALIER_TEXT(ESPALIER_ISA), scale_lora_a, gather_rows, embed,           rmsnorm,          rmsnorm_backward,  attention_scratch_bytes,
+      ESPALIER_TEXT(ESPALIER_ISA), scale_lora_a, gather_rows, embed,           rmsnorm,          rmsnorm_backward,  attention_scratch_bytes, attention_operands,
       attention,                   attention_backward, swiglu,    swiglu_backward,  layer_loss,        token_loss,
       add_loss_gradient,           spread_columns, select_columns, pair_size,       pack_factor,       narrow_product,
       outer_product,               adamw,        square_sum,     product_fits,     product_panel_bytes, product,
