@@ -113,13 +113,13 @@ async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegme
   const options = segmentOptions(request);
   if (request.stateFile !== '' && !isAbsolute(request.stateFile)) throw invalidField('FIELD_OUT_OF_RANGE', 'state_file', `is "${request.stateFile}": it must be an absolute path`);
   const reports = new Batches<StepReport>();
-  const running = holder.exclusive(TRAINING, async (stop) => {
-    return session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) });
-  }).finally(() => reports.end());
+  const running = holder.exclusive(TRAINING, (stop) =>
+    session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) }),
+  ).finally(() => reports.end());
   running.catch(() => undefined); // awaited below, after the last report
-  for await (const batch of reports) yield { steps: batch.map(stepMessage), outcome: undefined, stateChunk: Buffer.alloc(0), stateInFile: false };
-  const result = await running;
   const nothing = { steps: [], outcome: undefined, stateChunk: Buffer.alloc(0), stateInFile: false };
+  for await (const batch of reports) yield { ...nothing, steps: batch.map(stepMessage) };
+  const result = await running;
   yield { ...nothing, outcome: outcomeMessage(result) };
   if (result.stateBytes === null) return;
   if (request.stateFile !== '' && await isWritten(request.stateFile, result.stateBytes)) yield { ...nothing, stateInFile: true };

@@ -27,10 +27,14 @@ export class EngineProcess {
   /** Resolves with the reason when the process is gone. */
   readonly gone: Promise<string>;
 
-  private constructor(private readonly child: SpawnedProcess, readonly pid: number, socket: string) {
+  private constructor(private readonly child: SpawnedProcess, socket: string) {
     this.client = new EngineClient(`unix:${socket}`);
     this.gone = child.gone;
     void this.gone.then(() => rmSync(socket, { force: true }));
+  }
+
+  get pid(): number {
+    return this.child.pid;
   }
 
   /** Ready when it answers its health check. @throws EspalierError ENGINE_UNAVAILABLE */
@@ -38,15 +42,14 @@ export class EngineProcess {
     const socket = socketPath(options.folder);
     let last = '';
     const args = [...NODE_OPTIONS, ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'];
-    const child = spawnProcess(process.execPath, args, (text) => {
+    const child = await spawnProcess(process.execPath, args, (text) => {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
         // Of a stack trace the line that names the error is worth repeating.
         if (!/Error:/.test(last)) last = messageOf(line);
       }
-    });
-    const pid = await child.pid.catch((error: Error) => { throw new EspalierError('ENGINE_UNAVAILABLE', error.message); });
-    const engine = new EngineProcess(child, pid, socket);
+    }).catch((error: Error) => { throw new EspalierError('ENGINE_UNAVAILABLE', error.message); });
+    const engine = new EngineProcess(child, socket);
     let ended: string | null = null;
     void engine.gone.then((reason) => { ended = reason; });
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {

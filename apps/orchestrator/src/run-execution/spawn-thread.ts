@@ -22,8 +22,7 @@ export interface SpawnedMessage {
 
 /** A process with an open input, which ends when we do; its output is its stderr. */
 export interface SpawnedProcess {
-  /** Rejects when it could not be started. */
-  readonly pid: Promise<number>;
+  readonly pid: number;
   /** Resolves with the reason when it is gone. */
   readonly gone: Promise<string>;
   /** Does nothing once it is gone. */
@@ -45,39 +44,34 @@ export function giveWayToEngines(): void {
   lowered = true;
 }
 
-export function spawnProcess(file: string, args: string[], onOutput: (text: string) => void): SpawnedProcess {
+/** Rejects when it could not be started. */
+export function spawnProcess(file: string, args: string[], onOutput: (text: string) => void): Promise<SpawnedProcess> {
   const id = requests += 1;
-  let ended = false;
-  let known: number | null = null;
-  let started: (pid: number) => void;
-  let failed: (error: Error) => void;
-  const pid = new Promise<number>((resolve, reject) => { [started, failed] = [resolve, reject]; });
-  pid.catch(() => undefined); // `gone` says it too
-  const gone = new Promise<string>((resolve) => {
+  return new Promise((resolve, reject) => {
+    let ended = false;
+    let end: (reason: string) => void;
+    const gone = new Promise<string>((done) => { end = done; });
     listeners.set(id, (message) => {
-      if (message.pid !== undefined) started(known = message.pid);
+      const { pid } = message;
+      if (pid !== undefined) resolve({ pid, gone, kill: (signal) => { if (!ended) killQuietly(pid, signal); } });
       if (message.output !== undefined) onOutput(message.output);
       if (message.gone === undefined) return;
       ended = true;
       listeners.delete(id);
       if (listeners.size === 0 && !lowered) endThread();
-      failed(new Error(message.gone));
-      resolve(message.gone);
+      end(message.gone);
+      reject(new Error(message.gone)); // says nothing once it was started
     });
+    thread().postMessage({ id, file, args } satisfies SpawnRequest);
   });
-  thread().postMessage({ id, file, args } satisfies SpawnRequest);
-  const kill = (signal: NodeJS.Signals): void => {
-    const send = (number: number): void => {
-      try {
-        if (!ended) process.kill(number, signal);
-      } catch {
-        // gone meanwhile
-      }
-    };
-    if (known !== null) send(known);
-    else void pid.then(send, () => undefined);
-  };
-  return { pid, gone, kill };
+}
+
+function killQuietly(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // gone meanwhile
+  }
 }
 
 function endThread(): void {
