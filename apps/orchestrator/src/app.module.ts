@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { OrchestratorConfig } from './config.js';
+import { DriverLease } from './driver-lease.js';
 import { GrpcServer } from './grpc-server.js';
 import { ForkRunHandler } from './pruning-run/fork-run.handler.js';
 import { LaunchRunHandler } from './pruning-run/launch-run.handler.js';
@@ -28,6 +29,7 @@ export interface Surroundings {
   config: OrchestratorConfig;
   store: EventStore;
   artifacts: ArtifactStore;
+  lease: DriverLease;
   log: Logger;
 }
 
@@ -35,11 +37,12 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, artifacts, log }: Surroundings): DynamicModule {
+  static of({ config, store, artifacts, lease, log }: Surroundings): DynamicModule {
     const providers = [
       { provide: ORCHESTRATOR_CONFIG, useValue: config },
       { provide: EVENT_STORE, useValue: store },
       { provide: ARTIFACT_STORE, useValue: artifacts },
+      { provide: DriverLease, useValue: lease },
       { provide: LOGGER, useValue: log },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },

@@ -12,6 +12,8 @@ export interface OrchestratorConfig {
   /** Address of an engine that somebody else runs; undefined: our own. */
   engine: string | undefined;
   threads: number;
+  /** How long an orchestrator that shares its event store may be silent before another takes over. */
+  leaseSeconds: number;
   logLevel: string;
 }
 
@@ -23,6 +25,8 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'))
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
+    .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator on it takes over the runs').default(15)
+      .env('ESPALIER_LEASE_SECONDS').argParser(positive))
     .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
   const options = program.parse(argv).opts<OrchestratorConfig>();
   return { ...options, dataFolder: resolve(options.dataFolder), eventStore: options.eventStore || undefined, engine: options.engine || undefined };

@@ -1,14 +1,16 @@
 // One orchestrator per data folder. The lock is SQLite's: the operating system drops it when the process dies, however it
 // dies, so nothing stale is ever left behind.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { EspalierError } from '#protocol';
 
 const ANNOUNCEMENT = 'espalier.json';
+const ID_FILE = 'orchestrator.id';
 
 export class DataFolder {
-  private constructor(readonly path: string, private readonly lock: Database.Database) {}
+  private constructor(readonly path: string, /** Stays the same across restarts. */ readonly id: string, private readonly lock: Database.Database) {}
 
   /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE */
   static open(path: string): DataFolder {
@@ -17,7 +19,9 @@ export class DataFolder {
       const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
       lock.pragma('locking_mode = EXCLUSIVE');
       lock.exec('BEGIN IMMEDIATE');
-      return new DataFolder(path, lock);
+      const folder = new DataFolder(path, idOf(path), lock);
+      folder.write({ pid: process.pid }); // who has the folder, while there is no address to tell yet
+      return folder;
     } catch (error) {
       if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) {
         throw new EspalierError('DATA_FOLDER_IN_USE', `another orchestrator works with ${path}${holder(path)}: stop it, or use another --data-folder`);
@@ -28,7 +32,11 @@ export class DataFolder {
 
   /** Tells the command line where to find the server. */
   announce(listen: string): void {
-    writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify({ listen, pid: process.pid })}\n`);
+    this.write({ listen, pid: process.pid });
+  }
+
+  private write(announcement: object): void {
+    writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify(announcement)}\n`);
   }
 
   close(): void {
@@ -39,9 +47,22 @@ export class DataFolder {
 
 function holder(path: string): string {
   try {
-    const { listen, pid } = JSON.parse(readFileSync(join(path, ANNOUNCEMENT), 'utf8')) as { listen: string; pid: number };
-    return ` (process ${pid}, serving ${listen})`;
+    const { listen, pid } = JSON.parse(readFileSync(join(path, ANNOUNCEMENT), 'utf8')) as { listen?: string; pid: number };
+    return ` (process ${pid}, ${listen === undefined ? 'which is starting' : `serving ${listen}`})`;
   } catch {
     return '';
   }
+}
+
+function idOf(path: string): string {
+  const file = join(path, ID_FILE);
+  try {
+    const known = readFileSync(file, 'utf8').trim();
+    if (known !== '') return known;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const id = randomUUID();
+  writeFileSync(file, `${id}\n`);
+  return id;
 }

@@ -8,6 +8,7 @@ import { toEspalierError } from '#protocol';
 import { AppModule } from './app.module.js';
 import { parseConfig } from './config.js';
 import { DataFolder } from './data-folder.js';
+import { DriverLease } from './driver-lease.js';
 import { EventStoreHost } from './event-store.provider.js';
 import { GrpcServer } from './grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
@@ -22,8 +23,11 @@ async function main(): Promise<void> {
   const folder = DataFolder.open(config.dataFolder);
   const eventStore = await EventStoreHost.open(config, log);
   const artifacts = await openArtifactStore({ folder: join(config.dataFolder, 'artifacts') });
+  const lease = new DriverLease({
+    store: eventStore.store, folderId: folder.id, leaseMs: config.leaseSeconds * 1_000, log, alone: config.eventStore === undefined,
+  });
   const app = await NestFactory.createApplicationContext(
-    AppModule.of({ config, store: eventStore.store, artifacts, log }), { logger: ['error', 'warn'], abortOnError: false });
+    AppModule.of({ config, store: eventStore.store, artifacts, lease, log }), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
@@ -31,6 +35,7 @@ async function main(): Promise<void> {
   eventStore.onReachable = (reachable) => server.setServing(reachable);
   const listen = await server.listen(config.listen);
   folder.announce(listen);
+  lease.announce(listen);
   process.stdout.write(`${JSON.stringify({ ready: true, listen, dataFolder: config.dataFolder, pid: process.pid })}\n`);
 
   let stopping = false;
@@ -41,6 +46,7 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     await driver.stop();
+    await lease.stop();
     await server.close();
     await app.close();
     await eventStore.close();

@@ -1,7 +1,9 @@
 // The commands of RunService: proto in, bus out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
+import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
 import { serverStreaming, unary, v1 } from '#protocol';
+import { DriverLease } from './driver-lease.js';
 import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from './pruning-run/pruning-run.commands.js';
 import { RunServices, type Progress } from './run-execution/run-services.js';
 import { forkRequest, launchRequest, startingPoint } from './run-requests.js';
@@ -16,25 +18,32 @@ export class RunGrpc {
     @Inject(CommandBus) private readonly commands: CommandBus,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(RunServices) private readonly services: RunServices,
+    @Inject(DriverLease) private readonly lease: DriverLease,
   ) {}
 
   handlers(): RunCommands {
-    const { commands, views, services } = this;
+    const { commands, views, services, lease } = this;
+    // An orchestrator that stands by answers questions only.
+    const command = <Request, Response>(handle: (request: Request, signal: AbortSignal) => Promise<Response>): handleUnaryCall<Request, Response> =>
+      unary(async (request: Request, signal) => {
+        lease.requireHeld();
+        return handle(request, signal);
+      });
     return {
-      launchRun: unary(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
+      launchRun: command(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
         this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal)))),
-      forkRun: unary(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
+      forkRun: command(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
         const fork = forkRequest(request);
         const parentRunId = await views.runId(request.parentRunId, 'parent_run_id');
         return this.launched(await commands.execute(new ForkRun({ ...fork, parentRunId }, signal)));
       }),
-      resumeRun: unary(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest): Promise<v1.ResumeRunResponse> => {
+      resumeRun: command(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest): Promise<v1.ResumeRunResponse> => {
         const start = startingPoint(from);
         return this.changed(await commands.execute(new ResumeRun(await views.runId(runId), start, acceptOtherNumerics)));
       }),
-      pauseRun: unary(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
+      pauseRun: command(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
         this.changed(await commands.execute(new PauseRun(await views.runId(runId))))),
-      cancelRun: unary(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
+      cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
         this.changed(await commands.execute(new CancelRun(await views.runId(runId), reason)))),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
@@ -50,12 +59,14 @@ export class RunGrpc {
   }
 
   private async *evaluate(request: v1.EvaluateRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.EvaluateRunResponse> {
+    this.lease.requireHeld();
     for await (const news of services.evaluateRun(request, await this.views.runId(request.runId), signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result) : undefined };
     }
   }
 
   private async *export(request: v1.ExportRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.ExportRunResponse> {
+    this.lease.requireHeld();
     for await (const news of services.exportRun(request, await this.views.runId(request.runId), signal)) {
       yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };
     }

@@ -70,6 +70,8 @@ export interface EventStore {
   readAll(options?: ReadAllOptions): AsyncIterable<StoredEvent>;
   subscribe(stream: string, options: { after: bigint | 'start' | 'end' }): Subscription;
   subscribeAll(options: { after: Position | 'start' | 'end'; streamPrefixes?: string[] }): Subscription;
+  /** From now on the stream shows its newest `count` events only; older ones may be cleared away. Needs the right to write its metadata. */
+  keepNewest(stream: string, count: number): Promise<void>;
   /** Resolves when the server answers. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -96,6 +96,8 @@ export const errorStatuses = {
   DATA_FOLDER_IN_USE: precondition,
   DATA_FOLDER_UNUSABLE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,
+  // of several orchestrators on one event store this one does not drive the runs
+  ORCHESTRATOR_STANDBY: status.UNAVAILABLE,
   // the rest
   CANCELLED: status.CANCELLED,
   DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,

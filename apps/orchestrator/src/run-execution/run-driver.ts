@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
+import { DriverLease } from '../driver-lease.js';
 import { isRunnable, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { ModelAndData } from '../pruning-run/model-and-data.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
@@ -39,6 +40,7 @@ export class RunDriver {
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
     @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
     @Inject(LOGGER) private readonly log: Logger,
@@ -48,7 +50,9 @@ export class RunDriver {
   async start(): Promise<void> {
     await this.feed.start();
     await this.keeper.start();
-    await this.closeFormerAttempts();
+    await this.lease.start();
+    if (this.lease.held) await this.closeFormerAttempts();
+    this.lease.onChange(() => this.leaseChanged());
     this.feed.onChange(() => this.wake());
     this.jobs.onAdded(() => this.wake());
     this.supervisor.onHeartbeat(() => this.beat());
@@ -67,14 +71,29 @@ export class RunDriver {
   }
 
   private async drive(): Promise<void> {
+    let drives = this.lease.held;
     while (!this.shutdown.signal.aborted) {
       const woken = new Promise<void>((resolve) => { this.wake = resolve; });
+      if (this.lease.held && !drives) await this.closeFormerAttempts(); // the driver before us is gone
+      drives = this.lease.held;
+      if (!drives) {
+        await woken;
+        continue;
+      }
       const run = nextInTurn(this.feed.unfinished().filter(isRunnable));
       const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
       if (run !== null && waitMs <= 0) await this.try(run);
       else if (this.jobs.pending) await this.runJobs();
       else await Promise.race([woken, ...(run === null ? [] : [delay(waitMs, this.shutdown.signal)])]);
     }
+  }
+
+  /** Another driver's renewal is a sign of life of the engines that it looks after. */
+  private leaseChanged(): void {
+    this.wake();
+    if (this.lease.held) return;
+    this.jobs.refuseAll(this.lease.standby());
+    for (const run of this.feed.unfinished()) if (run.attemptOpen && run.runId !== this.current?.runId) this.live.heard(run.runId, run.attempt);
   }
 
   private async try(run: PruningRunState): Promise<void> {
@@ -126,7 +145,7 @@ export class RunDriver {
   private async closeFormerAttempts(): Promise<void> {
     for (const run of this.feed.unfinished().filter(({ attemptOpen }) => attemptOpen)) {
       try {
-        await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator was started anew while the attempt was under way');
+        await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator that had the attempt under way is gone');
       } catch (error) {
         // A store that can't write now must not keep the orchestrator from starting; the loop tries again.
         this.log.error({ err: error, runId: run.runId }, 'the end of a former attempt could not be recorded');

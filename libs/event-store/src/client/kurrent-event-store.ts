@@ -22,7 +22,6 @@ import { toEventData, toStoredEvent } from './events.js';
 import { connectionStringOf, loginOf, type ConnectOptions } from './connection-string.js';
 import { LastingSubscription, type Feed } from './subscription.js';
 
-
 /** The client's own deadline does not cover batch appends: without this, a server that hangs hangs the caller. */
 const APPEND_TIMEOUT_MS = 15_000;
 const START: Position = { commit: 0n, prepare: 0n };
@@ -118,6 +117,15 @@ export class KurrentEventStore implements EventStore {
         (item) => (item.kind === 'event' ? item.event.position : item.kind === 'checkpoint' ? item.position : undefined),
       ),
     );
+  }
+
+  async keepNewest(stream: string, count: number): Promise<void> {
+    this.checkOpen();
+    try {
+      await withTimeout(this.client.setStreamMetadata(stream, { maxCount: count }), APPEND_TIMEOUT_MS);
+    } catch (error) {
+      throw translateError(error, { stream, expected: 'any' });
+    }
   }
 
   async ping(): Promise<void> {

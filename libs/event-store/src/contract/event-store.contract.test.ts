@@ -49,6 +49,15 @@ describe('event store', () => {
     expect(await store.append(stream, newEvents(1), 'stream_exists')).toMatchObject({ revision: 3n });
   });
 
+  test('shows the newest events only of a stream that is to keep no more', async () => {
+    const stream = uniqueName('newest');
+    await store.append(stream, newEvents(5), 'no_stream');
+    await store.keepNewest(stream, 2);
+    expect((await collect(store.read(stream))).map(({ revision }) => revision)).toEqual([3n, 4n]);
+    expect(await store.append(stream, newEvents(1), 4n)).toMatchObject({ revision: 5n });
+    expect((await collect(store.read(stream))).map(({ revision }) => revision)).toEqual([4n, 5n]);
+  });
+
   test.each(['any', 'no_stream'] as const)('stores a repeated append once (%s)', async (expected) => {
     const stream = uniqueName('retry');
     const batch = newEvents(3);

@@ -1,0 +1,131 @@
+// Two orchestrators on one event store, as two machines would have it: data folders of their own, one drives, one stands by.
+// Takes about half a minute.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
+import { EspalierError, v1 } from '#protocol';
+import { DriverLease } from '../src/driver-lease.js';
+import { recordProblems } from './harness/record-checks.js';
+import { codeOf, TestServer, unary } from './harness/server.js';
+
+const LEASE_SECONDS = 2;
+const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
+
+describe('two orchestrators on one event store', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-shared-'));
+  let eventStore: EmbeddedEventStore;
+  let servers: TestServer[];
+  let undisturbed = '';
+
+  beforeAll(async () => {
+    eventStore = await startEmbeddedEventStore({ folder });
+    const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS) };
+    servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
+    await servers[0]!.start();
+    await servers[1]!.start();
+    undisturbed = (await servers[0]!.completed((await servers[0]!.launch(RUN)).runId)).stateDigest;
+  }, 120_000);
+  afterAll(async () => {
+    for (const server of servers) await server.dispose();
+    await eventStore.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const refusal = (call: Promise<unknown>): Promise<unknown> => call.then(() => 'done', (error: unknown) => error);
+
+  /** A standby refuses to pause a run before it looks at which. */
+  async function drives(server: TestServer): Promise<boolean> {
+    const error = await refusal(unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId: 'zzzzzz' }, cb)));
+    return codeOf(error) !== 'ORCHESTRATOR_STANDBY';
+  }
+
+  async function untilDriving(server: TestServer): Promise<void> {
+    for (const until = Date.now() + 30_000; Date.now() < until;) {
+      if (await drives(server)) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`it never took over:\n${server.logTail()}`);
+  }
+
+  it('lets the second stand by: it answers questions, and says who drives where it is asked for more', async () => {
+    const [driver, standby] = servers as [TestServer, TestServer];
+    const { runId } = await driver.launch(RUN);
+    await driver.until(runId, ({ step }) => step > 0n);
+    const error = await refusal(standby.launch(RUN));
+    expect(codeOf(error)).toBe('ORCHESTRATOR_STANDBY');
+    expect((error as EspalierError).message).toContain(`process ${driver.pid}`);
+    expect((error as EspalierError).message).toContain(driver.listenAddress);
+    const seen = await standby.until(runId, ({ status, step }) => status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n);
+    expect(seen.attempt).toBe(1);
+    const done = await standby.completed(runId);
+    expect(done).toMatchObject({ stateDigest: undisturbed, restarts: 0 });
+  }, 60_000);
+
+  it('gives the runs to the standby when the driver dies; no fact is lost or there twice, and the end is the same', async () => {
+    const [driver, standby] = servers as [TestServer, TestServer];
+    const { runId } = await driver.launch(RUN);
+    await driver.until(runId, ({ step }) => step >= 40n);
+    const seen = await driver.events(runId);
+    await driver.kill();
+    const done = await standby.completed(runId, 90_000);
+    expect(done.stateDigest).toBe(undisturbed);
+    expect(recordProblems(await standby.events(runId), seen)).toEqual([]);
+    await driver.start();
+    expect([await drives(driver), await drives(standby)]).toEqual([false, true]);
+  }, 120_000);
+
+  it('refuses what a driver records that was asleep for longer than its lease', async () => {
+    const [standby, driver] = servers as [TestServer, TestServer];
+    const { runId } = await driver.launch(RUN);
+    await driver.until(runId, ({ step }) => step >= 40n);
+    const seen = await driver.events(runId);
+    driver.signal('orchestrator', 'SIGSTOP');
+    try {
+      await untilDriving(standby);
+      await standby.until(runId, ({ attempt }) => attempt > 1);
+    } finally {
+      driver.signal('orchestrator', 'SIGCONT');
+    }
+    const done = await standby.completed(runId, 90_000);
+    expect(done.stateDigest).toBe(undisturbed);
+    expect(recordProblems(await standby.events(runId), seen)).toEqual([]);
+    expect([await drives(standby), await drives(driver)]).toEqual([true, false]);
+  }, 120_000);
+
+  it('takes over at once from a driver that is stopped in good order', async () => {
+    const [driver, standby] = servers as [TestServer, TestServer];
+    const { runId } = await driver.launch(RUN);
+    await driver.until(runId, ({ step }) => step >= 20n);
+    expect(await driver.stop()).toBe(0);
+    const stoppedAt = Date.now();
+    await untilDriving(standby);
+    expect(Date.now() - stoppedAt).toBeLessThan(LEASE_SECONDS * 1_000);
+    expect((await standby.completed(runId, 90_000)).stateDigest).toBe(undisturbed);
+  }, 120_000);
+});
+
+describe('the lease of the driver', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-lease-'));
+  let eventStore: EmbeddedEventStore;
+  beforeAll(async () => { eventStore = await startEmbeddedEventStore({ folder }); });
+  afterAll(async () => {
+    await eventStore.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('is had by exactly one of many that ask at the same moment, and by the next when it is given back', async () => {
+    const stores = Array.from({ length: 6 }, () => connectEventStore(eventStore));
+    const quiet = { info: () => undefined, warn: () => undefined } as never;
+    const leases = stores.map((store, index) => new DriverLease({ store, folderId: `folder ${index}`, leaseMs: 900, log: quiet, alone: false }));
+    await Promise.all(leases.map((lease) => lease.start()));
+    for (let left = leases.slice(); left.length > 0;) {
+      for (const until = Date.now() + 10_000; !left.some(({ held }) => held) && Date.now() < until;) await new Promise((resolve) => setTimeout(resolve, 20));
+      const holders = left.filter(({ held }) => held);
+      expect(holders).toHaveLength(1);
+      await holders[0]!.stop();
+      left = left.filter((one) => one !== holders[0]);
+    }
+    for (const store of stores) await store.close();
+  }, 60_000);
+});
