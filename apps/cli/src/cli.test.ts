@@ -154,6 +154,46 @@ describe('reading', () => {
     expect(limited.events).toHaveLength(3);
   });
 
+  test('history --follow: of a run and of all runs, on from the last event when the server comes back', async () => {
+    const event = (revision: number): v1.HistoryEvent => v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: BigInt(revision), type: 'MasksUpdated', summary: `fact ${revision}` });
+    for (const name of ['abcd', '']) {
+      const asked: unknown[] = [];
+      const serving = (events: number[], stays: boolean): Answers => ({
+        async *watchHistory({ runId, afterRevision, afterPosition }, signal) {
+          asked.push([runId, afterRevision, afterPosition]);
+          const position = (text: string): string => (runId === '' ? text : '');
+          yield { event: undefined, caughtUp: true, position: position('start') };
+          for (const revision of events) yield { event: event(revision), caughtUp: false, position: position(`p${revision}`) };
+          if (stays) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        },
+      });
+      const first = await serve(serving([0, 1], true));
+      await announce(first);
+      let restarted = false;
+      const result = await runCli(['--data-folder', join(folder, 'data'), 'history', ...(name === '' ? [] : [name]), '--follow', '--limit', '4'], {
+        onOutput: (sofar) => {
+          if (restarted || !sofar.includes('fact 1')) return;
+          restarted = true;
+          first.stop();
+          void sleep(600).then(async () => announce(await serve(serving([2, 3, 4], true))));
+        },
+      });
+      expect(result.exitCode).toBe(0);
+      expect(result.stdout.match(/fact \d/g)).toEqual(['fact 0', 'fact 1', 'fact 2', 'fact 3']);
+      expect(result.stderr).toMatch(/^connection lost .*waiting for the server.*\nconnected again\n$/);
+      expect(asked).toEqual([[name, undefined, ''], name === '' ? [name, undefined, 'p1'] : [name, 1n, '']]);
+    }
+  }, 30_000);
+
+  test.each([
+    [['history'], 'OPTION_REQUIRED', 'run'], [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
+    [['history', 'abcd', '--follow', '--backwards'], 'OPTIONS_CONFLICT', '--backwards'], [['history', 'abcd', '--follow', '--inherited'], 'OPTIONS_CONFLICT', '--inherited'],
+  ])('%j is refused and says which option', async (args, code, field) => {
+    const result = await runCli([...args, '--json']);
+    expect(result.exitCode).toBe(2);
+    expect(JSON.parse(result.stderr)).toMatchObject({ error: { code, fields: [{ field }] } });
+  });
+
   test('metrics: a table, and every step into a file that is whole or not there', async () => {
     const server = await serve({
       queryMetrics: ({ maxPoints }) => ({ steps: testSteps(0, 3), totalSteps: 100n, downsampled: maxPoints > 0 }),
@@ -224,7 +264,8 @@ describe('watch', () => {
         })));
       },
     });
-    expect(result.stdout).toMatch(/connection lost[^]*connected again[^]*completed at step 100/);
+    expect(result.stderr).toMatch(/^connection lost .*waiting for the server.*\nconnected again\n$/);
+    expect(result.stdout).toMatch(/completed at step 100/);
     expect(result.exitCode).toBe(0);
     expect(asked).toEqual([undefined, 9n]);
   });

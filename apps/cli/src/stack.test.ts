@@ -2,7 +2,8 @@
 import { mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isAlive } from './connection/server-address.js';
+import { fileURLToPath } from 'node:url';
+import { isAlive, readServerFile } from './connection/server-address.js';
 import { runCli } from './testing/run-cli.js';
 
 let folder: string;
@@ -35,6 +36,34 @@ test('up --detach is ready when it returns, is found through the data folder, an
   expect(isAlive(pid)).toBe(false);
   expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stdout).toMatch(/what was there is in/);
 }, 60_000);
+
+test('history --follow and watch outlive a server that is killed again and again: every event and every step once', async () => {
+  const root = fileURLToPath(new URL('../../../../', import.meta.url));
+  const up = (): Promise<unknown> => espalier('up', '--detach', '--listen', '127.0.0.1:0', '--threads', '1');
+  await up();
+  const untilCompleted = (sofar: string, kill: (signal: NodeJS.Signals) => void): void => { if (sofar.includes('"RunCompleted"')) kill('SIGINT'); };
+  const following = runCli(['history', '--follow', '--json', '--data-folder', folder], { onOutput: untilCompleted });
+  const launched = await espalier('launch', '--model', `${root}testdata/models/gqa-random-tiny`, '--data', `${root}examples/data/factbook/validation.jsonl`,
+    '--steps', '200', '--batch-size', '2', '--sequence-length', '32', '--segment-steps', '10', '--target-sparsity', '0.2', '--json');
+  const runId = (JSON.parse(launched.stdout) as { run_id: string }).run_id;
+  const followingRun = runCli(['history', runId, '--follow', '--json', '--data-folder', folder], { onOutput: untilCompleted });
+  const watching = runCli(['watch', runId, '--after-revision', '0', '--json', '--data-folder', folder]);
+  const stepNow = async (): Promise<number> => (JSON.parse((await espalier('show', runId, '--json')).stdout) as { step: number }).step;
+  for (const step of [20, 80]) {
+    while (await stepNow() < step);
+    process.kill(readServerFile(folder)!.pid, 'SIGKILL');
+    await up();
+  }
+  const [all, one, watched] = await Promise.all([following, followingRun, watching]);
+  const lines = (text: string): Record<string, unknown>[] => text.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  const recorded = (JSON.parse((await espalier('history', runId, '--json')).stdout) as { events: { event_id: string }[] }).events.map((event) => event.event_id);
+  expect(lines(one.stdout).map((event) => event['event_id'])).toEqual(recorded);
+  expect(lines(all.stdout).map((event) => event['event_id'])).toEqual(recorded);
+  expect(watched.exitCode).toBe(0);
+  const steps = lines(watched.stdout).flatMap((update) => update['steps'] as { step: number }[]).map(({ step }) => step);
+  expect(steps).toEqual(Array.from({ length: 200 }, (_, step) => step));
+  for (const { stderr } of [all, one, watched]) expect(stderr).toMatch(/connection lost [^]*connected again[^]*connection lost [^]*connected again/);
+}, 120_000);
 
 test('a server that cannot start says why', async () => {
   await mkdir(join(folder, 'event-store'), { recursive: true });

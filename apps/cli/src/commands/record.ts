@@ -1,6 +1,8 @@
 // teachers, history, lineage, diff, views: commands that read what is recorded.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import { connectionWords, lastingStream } from '../connection/lasting-stream.js';
 import type { Context } from '../context.js';
 import { bigNumber, list, wholeNumber } from '../options/parse.js';
 import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
@@ -57,18 +59,28 @@ function registerHistory(program: Command): void {
     .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 0)
     .option('--inherited', "the ancestors' events up to the fork first")
     .option('--data', 'with the stored data')
-    .option('-f, --follow', 'stay and print new ones');
+    .option('-f, --follow', 'stay and print new ones; survives a restart of the server');
   examples(history, ['espalier history k3f9'], ['espalier history k3f9 --types TeacherAssigned --data'], ['espalier history --follow --json', 'of all runs']);
   action<HistoryOptions>(history, async (context, [runId], options) => {
-    if (options.follow || runId === undefined) return followHistory(context, runId ?? '', options);
+    checkHistoryOptions(runId, options);
+    if (options.follow) return followHistory(context, runId ?? '', options);
     const events: v1.HistoryEvent[] = [];
-    for await (const event of readHistory(context, runId, options)) {
+    for await (const event of readHistory(context, runId!, options)) {
       if (context.output.json) events.push(event);
       else printEvent(context, event, options);
     }
     context.output.result({ events }, () => undefined);
     return undefined;
   });
+}
+
+function checkHistoryOptions(runId: string | undefined, { follow, from, backwards, inherited }: HistoryOptions): void {
+  const usage = (code: string, field: string, message: string): CliError => new CliError(code, message, { field, exitCode: ExitCode.usage });
+  if (runId === undefined && !follow) throw usage('OPTION_REQUIRED', 'run', 'name a run, or follow all of them with --follow');
+  if (runId === undefined && from !== undefined) throw usage('OPTIONS_CONFLICT', '--from', '--from is a revision of one run: name the run');
+  if (!follow) return;
+  if (backwards) throw usage('OPTIONS_CONFLICT', '--backwards', '--backwards and --follow exclude each other');
+  if (inherited) throw usage('OPTIONS_CONFLICT', '--inherited', '--inherited and --follow exclude each other: the past of the ancestors does not change');
 }
 
 async function* readHistory({ connection }: Context, runId: string, options: HistoryOptions): AsyncGenerator<v1.HistoryEvent> {
@@ -85,12 +97,28 @@ async function* readHistory({ connection }: Context, runId: string, options: His
   } while (fromRevision !== undefined && left > 0);
 }
 
+/** Goes on after the last event shown when the server comes back. */
 async function followHistory(context: Context, runId: string, options: HistoryOptions): Promise<void> {
-  const { connection, output, signal } = context;
-  const afterRevision = options.from === undefined || options.from === 0n ? undefined : options.from - 1n;
-  for await (const { event } of connection.stream(connection.history, connection.history.watchHistory, { runId, afterRevision }, signal)) {
-    if (event === undefined || (options.types !== undefined && !options.types.includes(event.type))) continue;
+  const { output, signal } = context;
+  let afterRevision = options.from === undefined || options.from === 0n ? undefined : options.from - 1n;
+  let afterPosition = '';
+  let left = options.limit === 0 ? Infinity : options.limit;
+  const items = lastingStream({
+    findServer: () => context.findServer(), signal,
+    open: (connection) => connection.stream(connection.history, connection.history.watchHistory, { runId, afterRevision, afterPosition }, signal),
+  });
+  for await (const item of items) {
+    if (item.kind !== 'message') {
+      process.stderr.write(`${connectionWords(item)}\n`);
+      continue;
+    }
+    const { event, position } = item.message;
+    afterPosition = position; // '' when one run is followed
+    if (event === undefined) continue;
+    if (runId !== '') afterRevision = event.revision;
+    if (options.types !== undefined && !options.types.includes(event.type)) continue;
     output.item(event, () => printEvent(context, event, options, runId === ''));
+    if (--left <= 0) return;
   }
 }
 

@@ -1,17 +1,11 @@
 // A run as a stream of updates that survives the server: when it goes away, we ask again from the last revision seen.
-import { setTimeout as sleep } from 'node:timers/promises';
-import { status } from '@grpc/grpc-js';
-import { statusOf, toEspalierError, v1 } from '#protocol';
-import { Connection } from '../connection/connection.js';
+import { v1 } from '#protocol';
+import { lastingStream, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { ServerAddress } from '../connection/server-address.js';
 
-export type RunUpdate =
-  | { kind: 'update'; update: v1.WatchRunResponse }
-  | { kind: 'disconnected'; reason: Error }
-  | { kind: 'reconnected' };
+export type RunUpdate = { kind: 'update'; update: v1.WatchRunResponse } | ConnectionNews;
 
 export interface FollowOptions {
-  /** Asked anew before each attempt: a restarted server may listen elsewhere. */
   findServer: () => ServerAddress;
   runId: string;
   afterRevision?: bigint;
@@ -22,57 +16,34 @@ export interface FollowOptions {
   signal?: AbortSignal;
 }
 
-const FIRST_WAIT_MS = 250;
-const LONGEST_WAIT_MS = 3_000;
-
 export function hasEnded(run: v1.Run | undefined): boolean {
   return run?.status === v1.RunStatus.RUN_STATUS_COMPLETED || run?.status === v1.RunStatus.RUN_STATUS_FAILED
     || run?.status === v1.RunStatus.RUN_STATUS_CANCELLED;
 }
 
-/** The first connection must succeed; afterwards only an answer of the server ends it. */
+/** Every step once, also when a server that lost its unrecorded steps trains them again. */
 export async function* followRun(options: FollowOptions): AsyncGenerator<RunUpdate> {
-  let afterRevision = options.afterRevision;
-  let seen = false;
+  let { afterRevision } = options;
   let last: v1.Run | undefined;
-  let lostAt: number | null = null;
-  let waitMs = FIRST_WAIT_MS;
-  for (;;) {
-    let reason: Error;
-    const connection = new Connection(options.findServer());
-    try {
-      const request = { runId: options.runId, afterRevision, follow: options.follow ?? false };
-      for await (const update of connection.stream(connection.runs, connection.runs.watchRun, request, options.signal)) {
-        if (lostAt !== null) yield { kind: 'reconnected' };
-        lostAt = null;
-        waitMs = FIRST_WAIT_MS;
-        seen = true;
-        afterRevision = update.revision;
-        last = update.run ?? last;
-        yield { kind: 'update', update };
-      }
-      // A server that stops in an orderly way ends its streams; so does the end of the run.
-      if (hasEnded(last)) return;
-      reason = new Error('the server ended the stream');
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      if (!isTransient(error) || (!seen && lostAt === null)) throw error;
-      reason = error as Error;
-    } finally {
-      connection.close();
+  let nextStep = 0n;
+  const items = lastingStream({
+    ...options,
+    open: (connection) => connection.stream(connection.runs, connection.runs.watchRun,
+      { runId: options.runId, afterRevision, follow: options.follow ?? false }, options.signal),
+    isOver: () => hasEnded(last),
+  });
+  for await (const item of items) {
+    if (item.kind !== 'message') {
+      yield item;
+      continue;
     }
-    if (lostAt === null) yield { kind: 'disconnected', reason };
-    lostAt ??= Date.now();
-    if (options.giveUpAfterMs !== undefined && Date.now() - lostAt > options.giveUpAfterMs) throw reason;
-    await sleep(waitMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
-    waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
+    const update = item.message;
+    // After a rewind the steps are others, though of the same number.
+    if (update.run !== undefined && last !== undefined && update.run.rewinds !== last.rewinds) nextStep = 0n;
+    const steps = update.steps.filter(({ step }) => step >= nextStep);
+    nextStep = (steps.at(-1)?.step ?? nextStep - 1n) + 1n;
+    afterRevision = update.revision;
+    last = update.run ?? last;
+    yield { kind: 'update', update: { ...update, steps } };
   }
-}
-
-function isTransient(error: unknown): boolean {
-  const { code } = toEspalierError(error);
-  if (code === 'SERVER_UNAVAILABLE') return true;
-  const grpcStatus = status[code as keyof typeof status] ?? statusOf(code);
-  // CANCELLED and UNKNOWN without details: a connection that broke in the middle of a message.
-  return [status.UNAVAILABLE, status.CANCELLED, status.UNKNOWN, status.DEADLINE_EXCEEDED].includes(grpcStatus as status);
 }

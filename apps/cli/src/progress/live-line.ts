@@ -7,7 +7,10 @@ export class LiveLine {
   private shown = '';
   private drawnAt = 0;
 
-  constructor(private readonly terminal: Terminal, private readonly stdout: NodeJS.WritableStream = process.stdout) {}
+  constructor(
+    private readonly terminal: Terminal, private readonly stdout: NodeJS.WritableStream = process.stdout,
+    private readonly stderr: NodeJS.WritableStream = process.stderr,
+  ) {}
 
   update(line: string): void {
     if (!this.terminal.isLive || Date.now() - this.drawnAt < REDRAW_MS) return;
@@ -27,6 +30,13 @@ export class LiveLine {
       return;
     }
     this.stdout.write(`\r\u001b[2K${line}\n${this.shown}`);
+  }
+
+  /** A line about the command itself, on standard error. */
+  note(line: string): void {
+    if (this.shown !== '') this.stdout.write('\r\u001b[2K');
+    this.stderr.write(`${line}\n`);
+    if (this.shown !== '') this.stdout.write(this.shown);
   }
 
   /** Leaves the last state standing, or nothing. */

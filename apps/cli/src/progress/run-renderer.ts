@@ -2,6 +2,7 @@
 import { v1 } from '#protocol';
 import { decimal, duration, percent, statusWord, teacherWord } from '../output/format.js';
 import type { Output } from '../output/output.js';
+import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
 import { LiveLine } from './live-line.js';
 import { runLine, stepOf, type RunProgress } from './run-line.js';
@@ -25,24 +26,20 @@ export class RunRenderer {
       this.showConnection(item);
       return;
     }
-    if (this.output.json) {
-      this.output.item(item.update, () => undefined);
-      return;
-    }
+    if (this.output.json) this.output.item(item.update, () => undefined);
     const before = this.progress;
     const run = item.update.run ?? before?.run;
     if (run === undefined) return;
     const latest = item.update.steps.at(-1) ?? (before !== null && !restarted(before.run, run) ? before.latest : undefined);
     this.progress = { run, latest };
+    if (this.output.json) return;
     if (before !== null) this.showChanges(before.run, run);
     if (this.output.terminal.isLive) this.live.update(runLine(this.progress, this.output.terminal, this.output.terminal.columns - 1));
     else this.showPlain(this.progress, before?.run.status !== run.status);
   }
 
-  private showConnection(item: { kind: 'disconnected'; reason: Error } | { kind: 'reconnected' }): void {
-    if (this.output.json) return;
-    if (item.kind === 'reconnected') this.live.print(this.output.style('green', 'connected again'));
-    else this.live.print(this.output.style('yellow', `connection lost (${item.reason.message}); the run's history is safe, trying again ...`));
+  private showConnection(item: ConnectionNews): void {
+    this.live.note(connectionWords(item));
   }
 
   private showPlain(progress: RunProgress, statusChanged: boolean): void {

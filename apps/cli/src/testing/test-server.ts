@@ -20,6 +20,7 @@ export interface Answers {
   evaluateRun?: Streaming<v1.EvaluateRunRequest, v1.EvaluateRunResponse>;
   exportRun?: Streaming<v1.ExportRunRequest, v1.ExportRunResponse>;
   readHistory?: Unary<v1.ReadHistoryRequest, v1.ReadHistoryResponse>;
+  watchHistory?: Streaming<v1.WatchHistoryRequest, v1.WatchHistoryResponse>;
   queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
   exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
   verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;

@@ -1,5 +1,5 @@
 // ReadHistory and WatchHistory: the record as it is stored, from the event store itself and not from a view of it.
-import type { EventStore, StoredEvent } from '#event-store';
+import type { EventStore, Position, StoredEvent, Subscription } from '#event-store';
 import { invalidField, v1 } from '#protocol';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { decodeStored, RUN_STREAM_PREFIX, runStream } from '../pruning-run/stored-event.js';
@@ -91,12 +91,12 @@ async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, ba
   }
 }
 
-/** One run's events from the start (or a revision) on, then as they come; without a run, all runs' from now on. */
+/** One run's events from the start (or a revision) on, then as they come; without a run, all runs' from now (or a position) on. */
 export async function* watchHistory(views: RunViews, store: EventStore, request: v1.WatchHistoryRequest, signal: AbortSignal): AsyncGenerator<v1.WatchHistoryResponse> {
-  const runId = request.runId === '' ? null : await views.runId(request.runId);
-  const subscription = runId === null
-    ? store.subscribeAll({ after: 'end', streamPrefixes: [RUN_STREAM_PREFIX] })
-    : store.subscribe(runStream(runId), { after: request.afterRevision ?? 'start' });
+  let position = request.runId === '' ? await startPosition(store, request) : null;
+  const subscription = position === null
+    ? await subscribeToRun(views, store, request)
+    : store.subscribeAll({ after: position, streamPrefixes: [RUN_STREAM_PREFIX] });
   const close = (): void => { void subscription.close(); };
   signal.addEventListener('abort', close);
   let caughtUp = false;
@@ -105,10 +105,11 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
       if (signal.aborted) return;
       if (item.kind === 'event') {
         const owner = item.event.stream.slice(RUN_STREAM_PREFIX.length);
-        yield { event: historyEvent(item.event, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false };
+        if (position !== null) ({ position } = item.event);
+        yield { event: historyEvent(item.event, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
       } else if (item.kind === 'caughtUp' && !caughtUp) {
         caughtUp = true;
-        yield { event: undefined, caughtUp: true };
+        yield { event: undefined, caughtUp: true, position: positionText(position) };
       }
     }
   } finally {
@@ -116,3 +117,24 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
     await subscription.close();
   }
 }
+
+async function subscribeToRun(views: RunViews, store: EventStore, { runId, afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Subscription> {
+  if (afterPosition !== '') throw invalidField('REQUEST_INVALID', 'after_position', 'is allowed without run_id only; use after_revision');
+  const id = await views.runId(runId);
+  const last = await lastRevision(store, id);
+  if (afterRevision !== undefined && afterRevision > last) {
+    throw invalidField('REVISION_NOT_FOUND', 'after_revision', `0 to ${last} is allowed: run ${id} has no revision ${afterRevision} yet`);
+  }
+  return store.subscribe(runStream(id), { after: afterRevision ?? 'start' });
+}
+
+async function startPosition(store: EventStore, { afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Position> {
+  if (afterRevision !== undefined) throw invalidField('REQUEST_INVALID', 'after_revision', 'is allowed with run_id only; use after_position');
+  const [, commit, prepare] = /^(\d{1,19})-(\d{1,19})$/.exec(afterPosition) ?? [];
+  if (commit !== undefined && prepare !== undefined) return { commit: BigInt(commit), prepare: BigInt(prepare) };
+  if (afterPosition !== '') throw invalidField('FIELD_OUT_OF_RANGE', 'after_position', 'a position that an earlier message named is allowed');
+  for await (const { position } of store.readAll({ direction: 'backwards', maxCount: 1 })) return position;
+  return { commit: 0n, prepare: 0n };
+}
+
+const positionText = (position: Position | null): string => (position === null ? '' : `${position.commit}-${position.prepare}`);
