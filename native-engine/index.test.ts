@@ -79,7 +79,7 @@ test('errors keep their code and name the field', async () => {
   await expect(session.train(segment(0, 1))).rejects.toThrow('no training data');
   await session.setData(ids);
   await expect(session.train(segment(3, 1))).rejects.toEqual(failure('INVALID_ARGUMENT', 'first_step'));
-  await expect(session.train(segment(0, 1, { teacherDigest: 'f'.repeat(64) }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+  await expect(session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: 'f'.repeat(64) }] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
   await expect(session.train(segment(0, 2, { scheduledSparsity: [0] }))).rejects.toEqual(failure('INVALID_ARGUMENT', 'scheduledSparsity'));
   await expect(session.train(segment(0, 2, { losses: { layer: 1, kl: Number.NaN, lm: 0, temperature: 1 } }))).rejects.toEqual(failure('INVALID_ARGUMENT', 'losses.kl'));
   await session.close();
@@ -92,7 +92,7 @@ test('arguments of any kind are refused, never fatal', async () => {
     undefined, null, 0, -1, Number.NaN, 2 ** 70, 'text', '\0', true, 5n, -5n, Symbol('s'), () => 0, [], [1, 'a'], {}, new Uint8Array(3), new Float64Array(2),
     new Proxy({}, { get: () => { throw new TypeError('trap'); } }), { get folder() { throw new RangeError('getter'); } },
   ];
-  const fields = ['folder', 'lora', 'ids', 'seed', 'bytes', 'digest', 'firstStep', 'losses', 'loraLearningRate', 'window', 'form', 'outFolder', 'batchSize', 'computeDtype'];
+  const fields = ['folder', 'lora', 'ids', 'seed', 'bytes', 'digest', 'firstStep', 'teachers', 'losses', 'loraLearningRate', 'window', 'form', 'outFolder', 'batchSize', 'computeDtype'];
   const methods = ['load', 'planMemory', 'open', 'setData', 'initialise', 'importState', 'loadTeacher', 'train', 'evaluate', 'exportModel'] as const;
   let refused = 0;
   for (const method of methods) {
@@ -146,7 +146,7 @@ describe('training', () => {
     const intact = await session.train(segment(8, 6));
     await session.importState(snapshot.bytes);
     await session.loadTeacher(snapshot.digest, snapshot.bytes);
-    const taught = await session.train(segment(8, 6, { teacherDigest: snapshot.digest }));
+    const taught = await session.train(segment(8, 6, { teachers: [{ firstStep: 8, digest: snapshot.digest }] }));
     expect(taught.state.digest).not.toBe(intact.state.digest);
     await session.importState(snapshot.bytes);
     expect((await session.train(segment(8, 6))).state.digest).toBe(intact.state.digest);
@@ -161,10 +161,47 @@ describe('training', () => {
       inMemory = await session.loadTeacher(other.digest, other.bytes);
     }
     expect(inMemory).toEqual(digests.slice(1).reverse());
+    expect(session.teachersKept).toBe(inMemory.length);
     await session.initialise(7n);
-    await expect(session.train(segment(0, 1, { teacherDigest: digests[0] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
-    await session.train(segment(0, 1, { teacherDigest: digests[1] }));
-    await session.train(segment(1, 1, { teacherDigest: digests[2] }));
+    await expect(session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: digests[0] }] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+    await session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: digests[1] }] }));
+    await session.train(segment(1, 1, { teachers: [{ firstStep: 1, digest: digests[2] }] }));
+    await session.close();
+  });
+
+  test('teachers change within a segment exactly as between segments, and a stop in any of their stretches ends it there', async () => {
+    const session = await ready();
+    await session.train(segment(0, 8));
+    const strong = await session.exportState();
+    await session.train(segment(8, 6));
+    const weak = await session.exportState();
+    for (const { digest, bytes } of [strong, weak]) await session.loadTeacher(digest, bytes);
+    const changes = [{ firstStep: 14, digest: weak.digest }, { firstStep: 17, digest: strong.digest }, { firstStep: 22 }];
+    let one = await session.train(segment(14, 3, { teachers: changes.slice(0, 1) }));
+    one = await session.train(segment(17, 5, { teachers: changes.slice(1, 2) }));
+    one = await session.train(segment(22, 4));
+    const reports: StepReport[] = [];
+    await session.importState(weak.bytes);
+    const whole = await session.train(segment(14, 12, { teachers: changes }), { onReports: (batch) => reports.push(...batch) });
+    expect(whole).toMatchObject({ stepsDone: 12, stopped: false, state: { digest: one.state.digest } });
+    expect(reports.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, index) => 14 + index));
+
+    await session.importState(weak.bytes);
+    const scheduledSparsity = Array(3000).fill(0.1) as number[];
+    const abort = new AbortController();
+    const stopped = await session.train(
+      segment(14, 3000, { scheduledSparsity, teachers: Array.from({ length: 3000 }, (_, index) => ({ firstStep: 14 + index, digest: [strong, weak][index % 2]!.digest })) }),
+      { onReports: () => abort.abort(), signal: abort.signal });
+    expect(stopped.stopped).toBe(true);
+    expect(stopped.stepsDone).toBeLessThan(3000);
+    expect(stopped.state.step).toBe(14 + stopped.stepsDone);
+
+    const next = stopped.state.step;
+    const given = (...firstSteps: number[]): Promise<unknown> => session.train(segment(next, 5, { teachers: firstSteps.map((firstStep) => ({ firstStep })) }));
+    for (const wrong of [[next + 1], [next, next], [next, next + 5], [next, next + 3, next + 2]]) await expect(given(...wrong)).rejects.toEqual(failure('INVALID_ARGUMENT', 'teachers'));
+    // Found before the first step: nothing has moved.
+    await expect(session.train(segment(next, 5, { teachers: [{ firstStep: next }, { firstStep: next + 2, digest: 'f'.repeat(64) }] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+    expect((await session.summary()).digest).toBe(stopped.state.digest);
     await session.close();
   });
 
@@ -174,12 +211,12 @@ describe('training', () => {
     const reached = await session.train(segment(0, 100, { ...rising, stopAtExpectedSparsity: 0.02, returnState: true }));
     expect(sha256(reached.stateBytes!)).toBe(reached.state.digest);
     expect(reached.teachers).toEqual([reached.state.digest]);
-    const teacherDigest = reached.state.digest;
-    const kept = await session.train(segment(reached.stepsDone, 5, { teacherDigest }));
+    const teachers = [{ firstStep: reached.stepsDone, digest: reached.state.digest }];
+    const kept = await session.train(segment(reached.stepsDone, 5, { teachers }));
     const other = await ready();
     await other.importState(reached.stateBytes!);
-    expect(await other.loadTeacher(teacherDigest, reached.stateBytes!)).toEqual([teacherDigest]);
-    expect((await other.train(segment(reached.stepsDone, 5, { teacherDigest }))).state.digest).toBe(kept.state.digest);
+    expect(await other.loadTeacher(reached.state.digest, reached.stateBytes!)).toEqual([reached.state.digest]);
+    expect((await other.train(segment(reached.stepsDone, 5, { teachers }))).state.digest).toBe(kept.state.digest);
     expect((await other.train(segment(reached.stepsDone + 5, 1))).stateBytes).toBeNull();
     await session.close();
     await other.close();

@@ -9,7 +9,7 @@ import type {
 
 export type {
   ComputeDtype, EvaluateOptions, EvaluationResult, ExportedModel, ExportOptions, LayerWidth, LoraOptions, MemoryPlan,
-  ModelDescription, Projection, SegmentOptions, SegmentResult, StateSummary, StepReport, TrainerOptions,
+  ModelDescription, Projection, SegmentOptions, SegmentResult, StateSummary, StepReport, TeacherStretch, TrainerOptions,
 } from './native.js';
 
 /** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
@@ -97,7 +97,11 @@ export class Session {
   private closing = false;
   private running: Promise<unknown> = Promise.resolve();
 
-  private constructor(private readonly native: NativeSession, readonly model: ModelDescription, readonly options: TrainerOptions, readonly lora: LoraOptions) {}
+  private constructor(
+    private readonly native: NativeSession, readonly model: ModelDescription, readonly options: TrainerOptions, readonly lora: LoraOptions,
+    /** So many teachers stay in memory, those used last: a segment may have as many. */
+    readonly teachersKept: number,
+  ) {}
 
   static async open(options: SessionOptions): Promise<Session> {
     const native = mapped(() => new (addon().Session)());
@@ -108,8 +112,8 @@ export class Session {
       if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
         throw new EngineError('MODEL_CHANGED', 'weightsDigest', `the weights in ${options.modelFolder} have digest ${model.weightsDigest}, not ${options.weightsDigest}`);
       }
-      await native.open({ ...trainer, lora });
-      return new Session(native, model, trainer, lora);
+      const teachersKept = await native.open({ ...trainer, lora });
+      return new Session(native, model, trainer, lora, teachersKept);
     } catch (error) {
       await native.release();
       throw toEngineError(error);

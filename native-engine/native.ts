@@ -95,6 +95,12 @@ export interface StepReport {
   skipped: boolean;
 }
 
+/** Who instructs from a step on. */
+export interface TeacherStretch {
+  firstStep: number;
+  digest?: string | undefined; // of a teacher in memory; absent: the intact model
+}
+
 export interface SegmentOptions {
   firstStep: number; // must be the state's step
   seed: bigint;
@@ -106,7 +112,7 @@ export interface SegmentOptions {
   loraLearningRate: readonly number[] | Float64Array; // one a step
   scheduledSparsity: readonly number[] | Float64Array; // one a step
   stopAtExpectedSparsity?: number | undefined; // a state that reaches it is kept as a teacher
-  teacherDigest?: string | undefined; // absent: the intact model
+  teachers?: readonly TeacherStretch[] | undefined; // in order, the first from firstStep on; none: the intact model throughout
   returnState: boolean;
 }
 
@@ -153,7 +159,7 @@ export interface ExportedModel {
 export interface NativeSession {
   load(options: { folder: string }): Promise<ModelDescription>;
   planMemory(options: TrainerOptions & { folder: string; lora: LoraOptions }): Promise<MemoryPlan>;
-  open(options: TrainerOptions & { lora: LoraOptions }): Promise<void>; // after load
+  open(options: TrainerOptions & { lora: LoraOptions }): Promise<number>; // after load; how many teachers stay in memory
   release(): Promise<void>;
   setData(options: { ids: Uint32Array }): Promise<number>; // rows
   initialise(options: { seed: bigint }): Promise<StateSummary>;

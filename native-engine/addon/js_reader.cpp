@@ -115,6 +115,16 @@ std::vector<std::string> JsObject::strings(const char* key) const {
 
 JsObject JsObject::object(const char* key) const { return {get(key), path_of(key)}; }
 
+std::vector<JsObject> JsObject::objects(const char* key) const {
+  const Napi::Value value = get(key);
+  if (!value.IsArray()) fail(key, "an array of objects");
+  const auto array = value.As<Napi::Array>();
+  const uint32_t length = array.Length();
+  std::vector<JsObject> out;
+  for (uint32_t i = 0; i < length; ++i) out.emplace_back(array.Get(i), path_of(key) + "[" + std::to_string(i) + "]");
+  return out;
+}
+
 std::vector<uint8_t> JsObject::bytes(const char* key) const {
   const Napi::Value value = get(key);
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) fail(key, "a Uint8Array");

@@ -24,6 +24,7 @@ class JsObject {
   std::vector<double> numbers(const char* key) const;               // an array or Float64Array of finite numbers
   std::vector<std::string> strings(const char* key) const;
   JsObject object(const char* key) const;
+  std::vector<JsObject> objects(const char* key) const;
   std::vector<uint8_t> bytes(const char* key) const;                // Uint8Array, copied
   std::vector<uint32_t> words(const char* key) const;               // Uint32Array, copied
   std::string path_of(const char* key) const { return path_.empty() ? key : path_ + "." + key; }

@@ -63,6 +63,15 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   return out;
 }
 
+std::vector<TeacherStretch> read_teachers(const JsObject& options) {
+  std::vector<TeacherStretch> out;
+  if (!options.has("teachers")) return out;
+  for (const JsObject& stretch : options.objects("teachers")) {
+    out.push_back({stretch.integer("firstStep", 0, INT64_C(1) << 53), stretch.has("digest") ? stretch.string("digest") : ""});
+  }
+  return out;
+}
+
 EvaluateOptions read_evaluate_options(const JsObject& options) {
   EvaluateOptions out;
   out.ids = options.words("ids");

@@ -8,6 +8,7 @@ namespace espalier::addon {
 LoraSpec read_lora(const JsObject& lora);
 TrainerOptions read_trainer_options(const JsObject& options);
 SegmentPlan read_segment_plan(const JsObject& options);
+std::vector<TeacherStretch> read_teachers(const JsObject& options);  // none where there are none
 EvaluateOptions read_evaluate_options(const JsObject& options);
 ExportRequest read_export_request(const JsObject& options);
 

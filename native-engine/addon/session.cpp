@@ -69,8 +69,7 @@ Napi::Value Session::open(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
     return start(info, [core = core_, lora = read_lora(options.object("lora")), trainer = read_trainer_options(options)](JobContext&) {
-      core->open(lora, trainer);
-      return nothing();
+      return number_of(static_cast<double>(core->open(lora, trainer)));
     });
   });
 }
@@ -145,11 +144,11 @@ Napi::Value Session::train(const Info& info) {
     const JsObject options(info[0], "");
     const auto plan = std::make_shared<const SegmentPlan>(read_segment_plan(options));
     const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
-    const std::string teacher = options.has("teacherDigest") ? options.string("teacherDigest") : "";
+    const std::vector<TeacherStretch> teachers = read_teachers(options);
     const bool return_state = options.boolean("returnState");
-    return start(info, [core = core_, plan, first_step, teacher, return_state](JobContext& context) {
+    return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(report)); };
-      return value_of(core->train(*plan, first_step, teacher, return_state, on_step, context.cancelled()));
+      return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
     });
   });
 }

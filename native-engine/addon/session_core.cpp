@@ -15,6 +15,14 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Steps [begin, end) of the plan, counted from its first.
+SegmentPlan part_of(const SegmentPlan& plan, int64_t begin, int64_t end) {
+  SegmentPlan part = plan;
+  part.lora_learning_rate.assign(plan.lora_learning_rate.begin() + begin, plan.lora_learning_rate.begin() + end);
+  part.scheduled_sparsity.assign(plan.scheduled_sparsity.begin() + begin, plan.scheduled_sparsity.begin() + end);
+  return part;
+}
+
 size_t teachers_kept(uint64_t teacher_bytes) {
   return std::clamp(static_cast<size_t>(kTeacherBytesKept / teacher_bytes), kTeachersKeptMin, kTeachersKeptMax);
 }
@@ -53,13 +61,14 @@ const ModelWeights& SessionCore::load(const std::string& folder) {
   return *model_;
 }
 
-void SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
+size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   if (!model_) throw AddonError("SESSION_NOT_FOUND", "no model is loaded in this session");
   teachers_.clear();
   teacher_in_use_.clear();
   trainer_.reset();  // before the new one asks for its memory
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
+  return teachers_kept(static_cast<uint64_t>(trainer_->state().size()) * sizeof(float));
 }
 
 void SessionCore::close() {
@@ -143,13 +152,27 @@ void SessionCore::use_teacher(const std::string& digest) {
   if (digest.empty()) {
     trainer().use_intact_teacher();
   } else {
-    if (!find_teacher(digest)) throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
+    find_teacher(digest);  // there: the stretches were checked
     trainer().use_teacher(teachers_.front().state);
   }
   teacher_in_use_ = digest;
 }
 
-SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest, bool return_state,
+// Everything that can be wrong with them is found before the first step.
+void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers) {
+  const int64_t end = first_step + static_cast<int64_t>(plan.lora_learning_rate.size());
+  for (size_t i = 0; i < teachers.size(); ++i) {
+    const auto& [from, digest] = teachers[i];
+    if (i == 0 ? from != first_step : from <= teachers[i - 1].first_step || from >= end) {
+      throw Error(ErrorCode::kInvalidArgument, "teachers",
+                  "teachers must start at first_step, " + std::to_string(first_step) + ", and go up to a step below " +
+                      std::to_string(end) + ", not at step " + std::to_string(from));
+    }
+    if (!digest.empty() && !find_teacher(digest)) throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
+  }
+}
+
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers, bool return_state,
                                  const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t step = trainer().state().step;
@@ -157,17 +180,24 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     throw Error(ErrorCode::kInvalidArgument, "first_step", "first_step is " + std::to_string(first_step) +
                                                                ", but the state is at step " + std::to_string(step));
   }
-  use_teacher(teacher_digest);
+  check_stretches(plan, first_step, teachers);
+  const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;
   bool reached = false;
-  out.steps_done = trainer().run_segment(
-      plan,
-      [&](const StepReport& report) {
-        reached = plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity;
-        on_step(report);
-      },
-      cancel);
-  out.cancelled = cancel.load() && !reached && out.steps_done < static_cast<int64_t>(plan.lora_learning_rate.size());
+  const auto note = [&](const StepReport& report) {
+    reached = plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity;
+    on_step(report);
+  };
+  size_t next = 0;
+  do {
+    use_teacher(teachers.empty() ? "" : teachers[next].digest);
+    ++next;
+    const int64_t end = next < teachers.size() ? teachers[next].first_step - first_step : steps;
+    const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
+    out.steps_done += done;
+    if (reached || out.steps_done < end) break;
+  } while (next < teachers.size());
+  out.cancelled = cancel.load() && !reached && out.steps_done < steps;
   if (return_state) {
     out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
     out.state = summary_of(sha256_hex(*out.state_bytes));

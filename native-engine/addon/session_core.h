@@ -33,6 +33,12 @@ struct StateSummary {
   std::string masks_digest;
 };
 
+// Who instructs from a step on.
+struct TeacherStretch {
+  int64_t first_step = 0;
+  std::string digest;  // of a teacher in memory; empty: the intact model
+};
+
 struct SegmentResult {
   StateSummary state;
   std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless asked for
@@ -57,7 +63,7 @@ MemoryPlan plan_session_memory(const ModelConfig& config, const LoraSpec& lora, 
 class SessionCore {
  public:
   const ModelWeights& load(const std::string& folder);
-  void open(const LoraSpec& lora, const TrainerOptions& options);  // after load
+  size_t open(const LoraSpec& lora, const TrainerOptions& options);  // after load; returns how many teachers stay in memory
   void close();
 
   int64_t set_data(std::vector<uint32_t> ids);  // returns the number of rows
@@ -69,8 +75,8 @@ class SessionCore {
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // `teacher_digest` empty: the intact model. A state that reaches the plan's sparsity is kept as a teacher.
-  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::string& teacher_digest, bool return_state,
+  // `teachers` in order, the first from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher.
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers, bool return_state,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
@@ -87,6 +93,7 @@ class SessionCore {
   void keep_teacher(const std::string& digest, TrainState state);
   std::vector<std::string> teacher_digests() const;
   void use_teacher(const std::string& digest);
+  void check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers);
 
   std::string folder_;
   std::shared_ptr<const ModelWeights> model_;

@@ -106,7 +106,7 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
 const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainSegmentRequest> = {}): engineV1.TrainSegmentRequest => ({
   sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
   lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
-  scheduledSparsity: Array(stepCount).fill(0.3) as number[], stopAtExpectedSparsity: undefined, teacher: { $case: 'intactTeacher', value: true }, returnState: true, stateFile: '', ...changes,
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[], stopAtExpectedSparsity: undefined, teachers: [], returnState: true, stateFile: '', ...changes,
 });
 
 function trained(messages: engineV1.TrainSegmentResponse[]): { steps: engineV1.StepReport[]; outcome: engineV1.SegmentOutcome; state: Buffer } {
@@ -168,6 +168,7 @@ describe('one engine', () => {
     const { sessionId } = opened;
     expect(opened.numericsFingerprint).toContain('cpu');
     expect(opened.memory!.totalBytes).toBeGreaterThan(0n);
+    expect(opened.teachersKept).toBe(64);
     expect(await sendTokens(engine, sessionId)).toEqual({ tokenCount: 6400n, rowCount: 200n });
     const fresh = await initialise(engine, sessionId);
     expect(fresh.state).toMatchObject({ step: 0n, hiddenOpen: 64n });
@@ -194,11 +195,12 @@ describe('one engine', () => {
     expect(exported[0]).toMatchObject({ digest: whole.outcome.state!.digest, totalBytes: BigInt(whole.state.byteLength) });
     expect(Buffer.concat(exported.map((message) => message.chunk)).equals(whole.state)).toBe(true);
 
-    const teacher = { $case: 'teacherDigest' as const, value: first.outcome.state!.digest };
-    const untaught = all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teacher })));
+    const { digest } = first.outcome.state!;
+    const teachers = [{ firstStep: 20n, digest: '' }, { firstStep: 21n, digest }];
+    const untaught = all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teachers })));
     await expect(untaught).rejects.toEqual(refused('TEACHER_NOT_LOADED'));
-    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [{ sessionId: again.sessionId, digest: teacher.value, chunk: first.state }]);
-    expect(trained(await all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teacher })))).outcome.stepsDone).toBe(2n);
+    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [{ sessionId: again.sessionId, digest, chunk: first.state }]);
+    expect(trained(await all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teachers })))).outcome.stepsDone).toBe(2n);
   });
 
   test('trains the next segment while the bytes of the last state follow its outcome', async () => {
@@ -293,6 +295,9 @@ describe('one engine', () => {
     await expect(all(client.trainSegment(segment(sessionId, 5, 1)))).rejects.toEqual(refused('INVALID_ARGUMENT', 'first_step'));
     await expect(all(client.trainSegment(segment(sessionId, 0, 2, { scheduledSparsity: [] })))).rejects.toEqual(refused('INVALID_ARGUMENT', 'scheduled_sparsity'));
     await expect(all(client.trainSegment(segment(sessionId, 0, 1, { losses: undefined })))).rejects.toEqual(refused('FIELD_REQUIRED', 'losses'));
+    const taughtBy = (...teachers: engineV1.TeacherStretch[]): Promise<unknown> => all(client.trainSegment(segment(sessionId, 0, 2, { teachers })));
+    await expect(taughtBy({ firstStep: 1n, digest: '' })).rejects.toEqual(refused('INVALID_ARGUMENT', 'teachers'));
+    await expect(taughtBy({ firstStep: 0n, digest: '' }, { firstStep: 1n, digest: 'short' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'teachers[1].digest'));
     await expect(all(client.exportModel({ sessionId, form: 0, dtype: '', modelCard: '' }))).rejects.toEqual(refused('FIELD_UNKNOWN_VALUE', 'form'));
     await expect(evaluate(engine, { sessionId, window: 1 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'window'));
     const bytes = Buffer.alloc(8 << 20);

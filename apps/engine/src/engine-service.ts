@@ -71,6 +71,7 @@ async function openSession({ holder, threads }: EngineServiceParts, request: eng
   const { id, session } = await holder.open(options, request.owner, request.replace);
   return {
     sessionId: id, model: modelMessage(session.model), numericsFingerprint: session.numericsFingerprint, memory: memoryMessage(await planMemory(options)),
+    teachersKept: session.teachersKept,
   };
 }
 

@@ -2,7 +2,7 @@
 import { engineV1, invalidField } from '#protocol';
 import type {
   ComputeDtype, ExportedModel, ExportOptions, LayerWidth, MemoryPlan, ModelDescription, Projection, SegmentOptions, SegmentResult,
-  SessionOptions, StateSummary, StepReport,
+  SessionOptions, StateSummary, StepReport, TeacherStretch,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
 
@@ -33,15 +33,19 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
 export function segmentOptions(request: engineV1.TrainSegmentRequest): SegmentOptions {
   if (request.losses === undefined) throw invalidField('FIELD_REQUIRED', 'losses', 'is missing');
   const { layerWeight, klWeight, lmWeight, temperature } = request.losses;
-  const teacher = request.teacher?.$case === 'teacherDigest' ? request.teacher.value : undefined;
-  if (teacher !== undefined && !/^[0-9a-f]{64}$/.test(teacher)) throw invalidField('FIELD_OUT_OF_RANGE', 'teacher_digest', 'must be 64 hexadecimal digits');
   return {
     firstStep: exactNumber(request.firstStep, 'first_step'), seed: request.seed,
     losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
     maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
     trainMasks: !request.freezeMasks, returnState: request.returnState, loraLearningRate: request.loraLearningRate, scheduledSparsity: request.scheduledSparsity,
-    stopAtExpectedSparsity: request.stopAtExpectedSparsity, teacherDigest: teacher,
+    stopAtExpectedSparsity: request.stopAtExpectedSparsity, teachers: request.teachers.map(teacherStretch),
   };
+}
+
+function teacherStretch({ firstStep, digest }: engineV1.TeacherStretch, index: number): TeacherStretch {
+  const field = `teachers[${index}]`;
+  if (digest !== '' && !/^[0-9a-f]{64}$/.test(digest)) throw invalidField('FIELD_OUT_OF_RANGE', `${field}.digest`, 'must be 64 hexadecimal digits, or empty for the intact model');
+  return { firstStep: exactNumber(firstStep, `${field}.first_step`), digest: digest || undefined };
 }
 
 export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {

@@ -3,11 +3,19 @@ import { appendFileSync, copyFileSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/pruning-run.js';
+import { decodeStored } from '../src/pruning-run/stored-event.js';
+import { ReplayPlanner } from '../src/verification/replay-plan.js';
 import { CORPUS, TestServer, unary } from './harness/server.js';
 import { foldHistory, recordProblems } from './harness/record-checks.js';
 
 const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
   events.filter(({ type }) => type === 'RunRewound').map(({ dataJson }) => (JSON.parse(dataJson) as { toStep: number }).toStep);
+
+function teachersOfSegments(events: v1.HistoryEvent[]): number[] {
+  const planner = new ReplayPlanner();
+  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
+  return planner.segments.map(({ stretches }) => stretches.length);
+}
 
 describe('a run that is disturbed', () => {
   let undisturbed = '';
@@ -71,6 +79,22 @@ describe('a run that is disturbed', () => {
     expect(deaths).toBeGreaterThan(3); // it may record more than one state before it is killed
     expect((await server.run(runId)).stateDigest).toBe(expected.stateDigest);
   }, 120_000);
+
+  it('survives a death in a segment that several teachers instruct', async () => {
+    const long = { totalSteps: 400, warmupSteps: 40, segmentSteps: 200, targetSparsity: 0.1, teacherGapMarks: 1 };
+    const expected = await server.completed((await server.launch(long)).runId);
+    expect(Math.max(...teachersOfSegments(await server.events(expected.runId)))).toBeGreaterThan(4);
+    const { runId } = await server.launch(long);
+    await server.until(runId, ({ expectedSparsity }) => expectedSparsity >= long.targetSparsity, 60_000, 5);
+    const seen = await server.events(runId);
+    await server.kill('engine', 'store');
+    await server.start();
+    expect((await server.run(runId)).step).toBeLessThan(400n);
+    expect((await server.completed(runId)).stateDigest).toBe(expected.stateDigest);
+    const events = await server.events(runId);
+    expect(recordProblems(events, seen)).toEqual([]);
+    expect(teachersOfSegments(events).slice(teachersOfSegments(seen).length).some((count) => count > 2)).toBe(true);
+  }, 60_000);
 
   it('survives the death of the event store', async () => {
     await survives(async () => {

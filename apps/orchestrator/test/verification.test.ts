@@ -100,10 +100,10 @@ describe('what is narrowed down when a segment comes out differently', () => {
   }, 60_000);
   afterAll(() => engine.release());
 
-  async function replay(changed: ReplaySegment, tolerance: number | null = null): Promise<SegmentVerdict[]> {
+  async function replay(changed: ReplaySegment | ReplaySegment[], tolerance: number | null = null): Promise<SegmentVerdict[]> {
     const all: SegmentVerdict[] = [];
     const verdicts = replaySegments({
-      client: engine.client, artifacts, model: planner.run!.model, data: planner.run!.data, segments: [changed], tolerance, signal: AbortSignal.timeout(30_000),
+      client: engine.client, artifacts, model: planner.run!.model, data: planner.run!.data, segments: [changed].flat(), tolerance, signal: AbortSignal.timeout(30_000),
       recordedSteps: ({ firstStep, endStep }) => recorded.filter(({ step }) => step >= firstStep && step < endStep),
     });
     for await (const verdict of verdicts) all.push(verdict);
@@ -121,6 +121,25 @@ describe('what is narrowed down when a segment comes out differently', () => {
     expect(verdict!.detail).toMatch(/tensors differ/);
     expect(verdict!.tensorDifferences.every(({ maxAbs }) => maxAbs > 0 && Number.isFinite(maxAbs))).toBe(true);
   }, 60_000);
+
+  test('another teacher than the recorded one is found at the first step that it instructs within a segment', async () => {
+    const at = segments.findIndex(({ stretches }) => stretches.length > 1);
+    const segment = segments[at]!;
+    const leading = segments.slice(segments.slice(0, at + 1).findLastIndex(({ startDigest }) => kept.has(startDigest!)), at);
+    const [before, meddled, ...rest] = segment.stretches;
+    expect((await replay([...leading, segment])).at(-1)).toMatchObject({ segment, ok: true });
+    const verdicts = await replay([...leading, { ...segment, stretches: [before!, { ...meddled!, teacher: { kind: 'intact' } }, ...rest] }]);
+    expect(verdicts.at(-1)).toMatchObject({ ok: false, stepDifference: { step: meddled!.firstStep } });
+  }, 60_000);
+
+  test('the metrics of every step name the teacher that is recorded as its instructor', () => {
+    const marks = segments.flatMap(({ firstStep, endStep, stretches }) => Array.from({ length: endStep - firstStep }, (_, index) => {
+      const teacher = stretches.findLast((one) => one.firstStep <= firstStep + index)!.teacher;
+      return teacher.kind === 'snapshot' ? teacher.mark : null;
+    }));
+    expect(recorded.map(({ teacherMark }) => teacherMark)).toEqual(marks);
+    expect(new Set(marks).size).toBeGreaterThan(10);
+  });
 
   test('other numerics are refused, or compared within a tolerance and reported as such', async () => {
     const other = { ...longSegment(), numericsFingerprint: 'of another machine' };

@@ -6,7 +6,7 @@ import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.
 import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';
 import { fallenBack } from './starting-points.js';
-import { marksReached, sameTeacher, teacherAt } from './teacher-policy.js';
+import { marksReached, sameTeacher, stretchesOf, teacherAt } from './teacher-policy.js';
 
 /** The run, if `attempt` is the one that may speak for it. */
 function attempted(state: PruningRunState | null, attempt: number): PruningRunState {
@@ -37,7 +37,7 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
   return [{ type: 'EngineAttached', at, data }, ...reassigned(run, at)];
 }
 
-/** A segment's facts: what was skipped, the new state, and what that state reaches. */
+/** A segment's facts: what was skipped, who instructed on the way, the new state, and what that state reaches. */
 export function recordSegment(state: PruningRunState | null, change: RecordSegment, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
   const { attempt, firstStep, state: reached, scheduledSparsity } = change;
@@ -53,8 +53,9 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
     facts.push({ type: 'StepsSkipped', at, data: { attempt, steps: change.skippedSteps, cause: 'non_finite' } });
   }
   const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...data } = change;
-  facts.push({ type: 'MasksUpdated', at, data });
-  return [...facts, ...boundaryFacts(run, attempt, reached, at)];
+  const within = stretchesOf(run, firstStep, step).slice(1).map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, ...assignment }));
+  facts.push(...within.map((one) => ({ type: 'TeacherAssigned', at, data: one }) as const), { type: 'MasksUpdated', at, data });
+  return [...facts, ...boundaryFacts({ ...run, assignment: within.at(-1) ?? run.assignment }, attempt, reached, at)];
 }
 
 /** Snapshots due, the target reached, the next teacher. */

@@ -1,4 +1,4 @@
-import type { NewFact, RunSettings } from './pruning-run.events.js';
+import type { NewFact, RunSettings, TeacherChoice } from './pruning-run.events.js';
 import { evolve, fold, isRunnable, teachersUpTo } from './pruning-run.js';
 import { planSegment } from './segment-plan.js';
 import { statesToFallBackTo } from './starting-points.js';
@@ -48,18 +48,61 @@ describe('a run from launch to completion', () => {
 });
 
 describe('segments', () => {
-  it('end at multiples of segment_steps, at the last step, and early at the next mark or the target', () => {
+  it('last segment_steps from where they start, to the last step at most, and end early at the next mark or the target', () => {
     const story = new Story(launched({ targetSparsity: 0.015, totalSteps: 25 })).start();
     expect(planSegment(story.state)).toMatchObject({ firstStep: 0, endStep: 10, stopAtExpectedSparsity: 0.01 });
     story.train(stateAt(4, 0.012)); // stopped at the mark
-    expect(planSegment(story.state)).toMatchObject({ firstStep: 4, endStep: 10, stopAtExpectedSparsity: 0.015 });
-    story.train(stateAt(10, 0.013), stateAt(20, 0.02));
+    expect(planSegment(story.state)).toMatchObject({ firstStep: 4, endStep: 14, stopAtExpectedSparsity: 0.015 });
+    story.train(stateAt(14, 0.013), stateAt(20, 0.02));
     expect(planSegment(story.state)).toMatchObject({ firstStep: 20, endStep: 25, stopAtExpectedSparsity: null });
     expect(planSegment(story.state).loraLearningRates).toHaveLength(5);
   });
+  // Target reached at step 10 of 100 with 4 snapshots: phases of 90 div 5 = 18 steps, the first teacher is mark 4 (gap 1).
+  const afterTarget = (segmentSteps: number): Story =>
+    new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 1, segmentSteps })).start().train(stateAt(10, 0.06));
+  const marksOf = (stretches: { firstStep: number; teacher: TeacherChoice }[]): unknown[] =>
+    stretches.map(({ firstStep, teacher }) => [firstStep, teacher.kind === 'snapshot' ? teacher.mark : teacher.kind]);
+  const assignedBy = (facts: NewFact[]): unknown[] => facts.flatMap((one) => (one.type === 'TeacherAssigned' ? marksOf([{ ...one.data, firstStep: one.data.fromStep }]) : []));
+
+  it('run across the changes of teachers after the target', () => {
+    const { state } = afterTarget(60);
+    expect(planSegment(state)).toMatchObject({ firstStep: 10, endStep: 70, stopAtExpectedSparsity: null });
+    expect(marksOf(planSegment(state).stretches)).toEqual([[10, 4], [29, 3], [47, 2], [65, 1]]);
+  });
+  it('end where one more snapshot is needed than the engine can hold', () => {
+    const { state } = afterTarget(60);
+    expect(planSegment(state, 2)).toMatchObject({ firstStep: 10, endStep: 47 });
+    expect(marksOf(planSegment(state, 2).stretches)).toEqual([[10, 4], [29, 3]]);
+    expect(planSegment(state, 2).loraLearningRates).toEqual(planSegment(state).loraLearningRates.slice(0, 37));
+  });
+  it('record each teacher that took over within them before their state, and the next one after it', () => {
+    const story = afterTarget(60);
+    const facts = story.when(segment(10, stateAt(65, 0.06), 1, [12]));
+    expect(typesOf(facts)).toEqual(['SparsityAdvanced', 'StepsSkipped', 'TeacherAssigned', 'TeacherAssigned', 'MasksUpdated', 'TeacherAssigned']);
+    expect(assignedBy(facts)).toEqual([[29, 3], [47, 2], [65, 1]]);
+    expect(story.state.assignment).toMatchObject({ fromStep: 65, reason: 'post_target_phase' });
+  });
+  it('assign the same teachers from the same steps wherever a run is cut', () => {
+    const cutAt = (...steps: number[]): unknown[] => {
+      const story = afterTarget(100);
+      const before = story.facts.length;
+      story.train(...steps.map((step) => stateAt(step, 0.06)));
+      return assignedBy(story.facts.slice(before));
+    };
+    const whole = cutAt(100);
+    expect(whole).toEqual([[29, 3], [47, 2], [65, 1], [83, 'intact']]);
+    for (const cuts of [[11, 100], [28, 29, 30, 100], [46, 100], [29, 47, 65, 83, 100], [99, 100]]) expect(cutAt(...cuts)).toEqual(whole);
+  });
+  it('that stop early assign nobody who has not instructed yet; a lost attempt takes up where they stopped', () => {
+    const story = afterTarget(100);
+    expect(assignedBy(story.when(segment(10, stateAt(40, 0.06))))).toEqual([[29, 3]]);
+    story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+    story.start(2);
+    expect(marksOf(planSegment(story.state).stretches)).toEqual([[40, 3], [47, 2], [65, 1], [83, 'intact']]);
+  });
   it('learn from the text alone under recipe lm', () => {
     const plan = planSegment(new Story(launched({ recipe: 'lm' })).state);
-    expect(plan).toMatchObject({ teacher: { kind: 'none' }, losses: { layerWeight: 0, klWeight: 0, lmWeight: 1 } });
+    expect(plan).toMatchObject({ stretches: [{ firstStep: 0, teacher: { kind: 'none' } }], losses: { layerWeight: 0, klWeight: 0, lmWeight: 1 } });
   });
 });
 

@@ -1,9 +1,14 @@
-// What the engine is asked to do next: a stretch of steps with one teacher, up to the next boundary. Where a run is cut
-// into segments does not change its result; that is why a pause may add a cut anywhere.
+// What the engine is asked to do next: steps up to the next boundary, and who instructs which of them. Where a run is cut into
+// segments does not change its result; that is why a pause may add a cut anywhere.
 import type { PruningRunState } from './pruning-run.state.js';
 import type { RunSettings, TeacherChoice } from './pruning-run.events.js';
 import { loraLearningRate, scheduledSparsity } from './sparsity-schedule.js';
-import { nextMark, nextTeacherChange, teacherAt } from './teacher-policy.js';
+import { nextMark, stretchesOf } from './teacher-policy.js';
+
+export interface TeacherStretch {
+  firstStep: number;
+  teacher: TeacherChoice;
+}
 
 export interface SegmentPlan {
   firstStep: number;
@@ -11,7 +16,8 @@ export interface SegmentPlan {
   endStep: number;
   /** The segment ends early after the first step that reaches this expected sparsity. */
   stopAtExpectedSparsity: number | null;
-  teacher: TeacherChoice;
+  /** Never empty; the first starts with the segment, each lasts until the next. */
+  stretches: TeacherStretch[];
   losses: { layerWeight: number; klWeight: number; lmWeight: number; temperature: number };
   loraLearningRates: number[]; // one a step
   scheduledSparsities: number[]; // one a step
@@ -19,27 +25,29 @@ export interface SegmentPlan {
 
 type PlanInput = Pick<PruningRunState, 'settings' | 'teachers' | 'targetReachedStep' | 'current'>;
 
-/** The next boundary: a multiple of segment_steps, the next mark, the target, another teacher, or the end. */
-export function planSegment(run: PlanInput): SegmentPlan {
+/**
+ * The next boundary: segment_steps from its first step on, the next mark, the target, or the end.
+ * @param teachersKept so many snapshots the engine can hold: the segment ends before one more is needed
+ */
+export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPlan {
   const { settings } = run;
   const firstStep = run.current?.step ?? 0;
-  const endStep = Math.min(
-    (Math.floor(firstStep / settings.segmentSteps) + 1) * settings.segmentSteps,
-    nextTeacherChange(run, firstStep) ?? Infinity,
-    settings.totalSteps,
-  );
+  const furthestStep = Math.min(firstStep + settings.segmentSteps, settings.totalSteps);
+  const all = stretchesOf(run, firstStep, furthestStep);
+  const stretches = all.slice(0, Math.max(1, teachersKept)); // after the target every change brings a snapshot that was not there, or the intact model
+  const endStep = all[stretches.length]?.firstStep ?? furthestStep;
   const steps = Array.from({ length: endStep - firstStep }, (_, index) => firstStep + index);
   return {
     firstStep, endStep,
     stopAtExpectedSparsity: run.targetReachedStep === null ? (nextMark(run)?.threshold ?? settings.targetSparsity) : null,
-    teacher: teacherAt(run, firstStep).teacher,
+    stretches,
     losses: lossesOf(settings),
     loraLearningRates: steps.map((step) => loraLearningRate(settings, step)),
     scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)),
   };
 }
 
-function lossesOf(settings: RunSettings): SegmentPlan['losses'] {
+export function lossesOf(settings: RunSettings): SegmentPlan['losses'] {
   const { temperature } = settings;
   return settings.recipe === 'lm'
     ? { layerWeight: 0, klWeight: 0, lmWeight: 1, temperature }

@@ -84,6 +84,15 @@ export function nextTeacherChange(input: PolicyInput, step: number): number | nu
   return null;
 }
 
+/** Who instructs steps [firstStep, endStep) while no snapshot is added: each from its first step until the next one's. */
+export function stretchesOf(input: PolicyInput, firstStep: number, endStep: number): (Assignment & { firstStep: number })[] {
+  const stretches: (Assignment & { firstStep: number })[] = [];
+  for (let step: number | null = firstStep; step !== null && step < endStep; step = nextTeacherChange(input, step)) {
+    stretches.push({ ...teacherAt(input, step), firstStep: step });
+  }
+  return stretches;
+}
+
 /** The next snapshot to take, or null when the target comes first or is reached. */
 export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): { mark: number; threshold: number } | null {
   if (targetReachedStep !== null) return null;

@@ -15,7 +15,7 @@ export function sessionOptions({ settings, model }: { settings: RunSettings; mod
   };
 }
 
-type SegmentSteps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'teacher'>;
+type SegmentSteps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
 /**
  * @param stopAtExpectedSparsity null: all steps, whatever sparsity they reach
@@ -24,16 +24,15 @@ type SegmentSteps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRate
 export function segmentRequest(
   sessionId: string, settings: RunSettings, segment: SegmentSteps, stopAtExpectedSparsity: number | null, state: 'return' | 'leave' | { file: string },
 ): engineV1.TrainSegmentRequest {
-  const { teacher } = segment;
   return {
     sessionId, firstStep: BigInt(segment.firstStep), seed: BigInt(settings.seed), losses: segment.losses,
     maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate,
     gradientClipNorm: settings.gradientClipNorm, freezeMasks: false,
     loraLearningRate: segment.loraLearningRates, scheduledSparsity: segment.scheduledSparsities,
     stopAtExpectedSparsity: stopAtExpectedSparsity ?? undefined,
-    teacher: teacher.kind === 'none' ? undefined
-      : teacher.kind === 'intact' ? { $case: 'intactTeacher', value: true }
-        : { $case: 'teacherDigest', value: teacher.stateDigest },
+    teachers: segment.stretches.map(({ firstStep, teacher }) => ({
+      firstStep: BigInt(firstStep), digest: teacher.kind === 'snapshot' ? teacher.stateDigest : '',
+    })),
     returnState: state !== 'leave', stateFile: typeof state === 'string' ? '' : state.file,
   };
 }

@@ -79,9 +79,18 @@ export class EngineWorkbench {
     return state === null ? held?.freshFromSeed === run.settings.seed : held?.digest === state.stateDigest;
   }
 
+  /** So many snapshots can be in the engine's memory. */
+  get teachersKept(): number {
+    return this.session.session.teachersKept;
+  }
+
+  holdsTeacher(teacher: TeacherChoice): boolean {
+    return teacher.kind !== 'snapshot' || this.session.teachers.has(teacher.stateDigest);
+  }
+
   async bringTeacher(teacher: TeacherChoice): Promise<void> {
     const { session } = this;
-    if (teacher.kind !== 'snapshot' || session.teachers.has(teacher.stateDigest)) return;
+    if (teacher.kind !== 'snapshot' || this.holdsTeacher(teacher)) return;
     session.teachers = new Set(await this.engine.client.loadTeacher(
       this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)));
   }

@@ -3,9 +3,9 @@
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import { CHAIN_START, encodeFacts } from '../pruning-run/stored-event.js';
 import { decide, evolve, isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import type { RunChange } from '../pruning-run/run-change.js';
-import { planSegment } from '../pruning-run/segment-plan.js';
+import { planSegment, type SegmentPlan } from '../pruning-run/segment-plan.js';
 import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
@@ -90,10 +90,10 @@ export class RunAttempt {
 
   private async trainSegment(bench: EngineWorkbench): Promise<void> {
     const run = this.ahead;
-    const plan = planSegment(run);
-    const fresh = plan.teacher.kind === 'snapshot' && plan.teacher.stateDigest === run.current?.stateDigest;
-    if (fresh || !bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
-    if (!(await this.bring(bench, run, plan.teacher))) return;
+    if (!bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
+    if (!(await this.bringState(bench, run))) return;
+    const plan = planSegment(run, bench.teachersKept);
+    if (!(await this.bringTeachers(bench, run, plan))) return;
     const steps: StepMeasurement[] = [];
     const watchdog = watchProgress(bench.engine);
     this.parts.jobs.busyWith = `the segment of run ${this.runId} that ends at step ${plan.endStep} at the latest`;
@@ -119,12 +119,21 @@ export class RunAttempt {
   }
 
   /** False: a state was damaged, and the run now goes on from before it. */
-  private async bring(bench: EngineWorkbench, run: PruningRunState, teacher: TeacherChoice): Promise<boolean> {
+  private async bringState(bench: EngineWorkbench, run: PruningRunState): Promise<boolean> {
     await bench.bringModel(run, this.parts.threads);
     await withTokens(this.parts, run, 'train', () => bench.bringTokens(run));
-    const teacherStep = run.teachers.find((one) => teacher.kind === 'snapshot' && one.mark === teacher.mark)?.state.step ?? 0;
-    return await this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current))
-      && await this.bringsWhole(teacherStep, () => bench.bringTeacher(teacher));
+    return this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current));
+  }
+
+  /** One that is loaded may push out another that is needed, but none that was loaded for the same segment: it comes to an end. */
+  private async bringTeachers(bench: EngineWorkbench, run: PruningRunState, { stretches }: SegmentPlan): Promise<boolean> {
+    for (;;) {
+      const missing = stretches.find(({ teacher }) => !bench.holdsTeacher(teacher))?.teacher;
+      if (missing?.kind !== 'snapshot') return true;
+      if (missing.stateDigest === run.current?.stateDigest) await this.settle(); // its bytes may not be durable yet
+      const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
+      if (!(await this.bringsWhole(step, () => bench.bringTeacher(missing)))) return false;
+    }
   }
 
   private async bringsWhole(step: number, bring: () => Promise<unknown>): Promise<boolean> {

@@ -7,12 +7,14 @@ import type { SegmentResult } from './engine-client.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
 export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan): StepMeasurement {
+  const step = Number(report.step);
+  const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= step)?.teacher;
   return {
-    step: Number(report.step), loss: finite(report.loss), layerLoss: finite(report.layerLoss), klLoss: finite(report.klLoss),
+    step, loss: finite(report.loss), layerLoss: finite(report.layerLoss), klLoss: finite(report.klLoss),
     lmLoss: finite(report.lmLoss), lagrangian: finite(report.lagrangian), scheduledSparsity: report.scheduledSparsity,
     expectedSparsity: report.expectedSparsity, gradientNorm: finite(report.gradientNorm), lambda1: report.lambda1, lambda2: report.lambda2,
     seconds: report.seconds, skipped: report.skipped, openHeads: Number(report.openHeads), openUnits: Number(report.openUnits),
-    openHidden: Number(report.openHidden), teacherMark: plan.teacher.kind === 'snapshot' ? plan.teacher.mark : null,
+    openHidden: Number(report.openHidden), teacherMark: teacher?.kind === 'snapshot' ? teacher.mark : null,
   };
 }
 

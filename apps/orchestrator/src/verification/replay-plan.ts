@@ -1,7 +1,7 @@
 // What a run's record says must be computed again, and from where: pure, from the events alone.
-import type { RecordedEvent, RunSettings, TeacherChoice } from '../pruning-run/pruning-run.events.js';
+import type { RecordedEvent, RunSettings } from '../pruning-run/pruning-run.events.js';
 import { evolve, type PruningRunState } from '../pruning-run/pruning-run.js';
-import { planSegment, type SegmentPlan } from '../pruning-run/segment-plan.js';
+import { lossesOf, type SegmentPlan, type TeacherStretch } from '../pruning-run/segment-plan.js';
 import { loraLearningRate, scheduledSparsity } from '../pruning-run/sparsity-schedule.js';
 
 export interface ReplaySegment {
@@ -11,7 +11,7 @@ export interface ReplaySegment {
   /** Null: the fresh state of the seed. */
   startDigest: string | null;
   endDigest: string;
-  teacher: TeacherChoice;
+  stretches: TeacherStretch[];
   losses: SegmentPlan['losses'];
   loraLearningRates: number[];
   scheduledSparsities: number[];
@@ -25,13 +25,19 @@ export interface ReplaySegment {
 export class ReplayPlanner {
   run: PruningRunState | null = null;
   segments: ReplaySegment[] = [];
+  /** Who instructs from which step on, as recorded since the last segment; before them the one who instructed then. */
+  private stretches: TeacherStretch[] = [];
 
   push(event: RecordedEvent, revision: number): void {
     const { run } = this;
     if (event.type === 'MasksUpdated' && run !== null && run.engine !== null) {
-      this.segments.push(segmentOf(run, event, revision));
+      this.segments.push(segmentOf(run, this.stretches, event, revision));
+      this.stretches = this.stretches.slice(-1);
+    } else if (event.type === 'TeacherAssigned') {
+      this.stretches.push({ firstStep: event.data.fromStep, teacher: event.data.teacher });
     } else if (event.type === 'RunRewound') {
       this.segments = this.segments.filter(({ endStep }) => endStep <= event.data.toStep);
+      this.stretches = [];
     }
     this.run = evolve(run, event);
   }
@@ -42,14 +48,37 @@ export class ReplayPlanner {
   }
 }
 
-function segmentOf(run: PruningRunState, event: RecordedEvent & { type: 'MasksUpdated' }, revision: number): ReplaySegment {
+function segmentOf(
+  run: PruningRunState, recorded: TeacherStretch[], event: RecordedEvent & { type: 'MasksUpdated' }, revision: number,
+): ReplaySegment {
   const { firstStep, state, metricsRevision } = event.data;
   const steps = Array.from({ length: state.step - firstStep }, (_, index) => firstStep + index);
   return {
     revision, firstStep, endStep: state.step, startDigest: run.current?.stateDigest ?? null, endDigest: state.stateDigest,
-    teacher: run.assignment?.teacher ?? { kind: 'intact' }, losses: planSegment(run).losses,
+    stretches: stretchesFrom(firstStep, recorded), losses: lossesOf(run.settings),
     loraLearningRates: steps.map((step) => loraLearningRate(run.settings, step)),
     scheduledSparsities: steps.map((step) => scheduledSparsity(run.settings, step)),
     settings: run.settings, numericsFingerprint: run.engine!.numericsFingerprint, threads: run.engine!.threads, metricsRevision,
   };
+}
+
+/** The one who instructs at `firstStep` from there on, then those who take over. */
+function stretchesFrom(firstStep: number, recorded: TeacherStretch[]): TeacherStretch[] {
+  const at = recorded.findLast((one) => one.firstStep <= firstStep);
+  return [{ firstStep, teacher: at?.teacher ?? { kind: 'intact' } }, ...recorded.filter((one) => one.firstStep > firstStep)];
+}
+
+type SegmentPart = Pick<ReplaySegment, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'>
+  & { stretches: [TeacherStretch]; isLast: boolean };
+
+/** The segment cut where its teacher changes: where steps are cut does not change their result. */
+export function partsOf({ firstStep, endStep, stretches, losses, loraLearningRates, scheduledSparsities }: ReplaySegment): SegmentPart[] {
+  return stretches.map((stretch, index) => {
+    const next = stretches[index + 1]?.firstStep ?? endStep;
+    const steps = [stretch.firstStep - firstStep, next - firstStep] as const;
+    return {
+      firstStep: stretch.firstStep, losses, loraLearningRates: loraLearningRates.slice(...steps), scheduledSparsities: scheduledSparsities.slice(...steps),
+      stretches: [stretch], isLast: next === endStep,
+    };
+  });
 }

@@ -3,8 +3,8 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import { segmentRequest, sessionOptions } from '../run-execution/engine-requests.js';
-import type { EngineClient } from '../run-execution/engine-client.js';
-import type { ReplaySegment } from './replay-plan.js';
+import type { EngineClient, SegmentResult } from '../run-execution/engine-client.js';
+import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
 
@@ -135,17 +135,21 @@ class Replay {
     return 'went on from its own state (the recorded one is no longer kept), so differences add up';
   }
 
+  /** One teacher after the other, each loaded when its turn comes: an engine with less memory than the run's can do it too. */
   private async execute(segment: ReplaySegment): Promise<Outcome> {
     const { client, artifacts, signal } = this.input;
-    const { settings, teacher } = segment;
-    if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
-      await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
-    }
     const reports: engineV1.StepReport[] = [];
-    const request = segmentRequest(this.sessionId, settings, segment, null, 'return');
-    const result = await client.trainSegment(request, (steps) => reports.push(...steps), signal);
-    this.teachers = new Set(result.outcome.teacherDigests);
-    return { outcome: result.outcome, state: await result.state as Uint8Array, reports };
+    let result: SegmentResult | undefined;
+    for (const part of partsOf(segment)) {
+      const [{ teacher }] = part.stretches;
+      if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
+        await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
+      }
+      const request = segmentRequest(this.sessionId, segment.settings, part, null, part.isLast ? 'return' : 'leave');
+      result = await client.trainSegment(request, (steps) => reports.push(...steps), signal);
+      this.teachers = new Set(result.outcome.teacherDigests);
+    }
+    return { outcome: result!.outcome, state: await result!.state as Uint8Array, reports };
   }
 
   /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */

@@ -1,8 +1,10 @@
 // What must hold for a run's record whatever was killed: nothing seen is lost or changed, nothing is there twice, the chain
-// is whole, and the recorded segments of the current branch follow one another.
+// is whole, the recorded segments of the current branch follow one another, and every step had the teacher that it should.
 import type { v1 } from '#protocol';
 import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/stored-event.js';
-import { fold, type PruningRunState } from '../../src/pruning-run/pruning-run.js';
+import type { PruningRunEventData } from '../../src/pruning-run/pruning-run.events.js';
+import { evolve, fold, type PruningRunState } from '../../src/pruning-run/pruning-run.js';
+import { sameTeacher, teacherAt } from '../../src/pruning-run/teacher-policy.js';
 
 /** Everything that is wrong; empty when all is well. */
 export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.HistoryEvent[] = []): string[] {
@@ -15,6 +17,8 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
   const ids = new Set<string>();
   let chain = CHAIN_START;
   let step = 0;
+  let run: PruningRunState | null = null;
+  let instructions: PruningRunEventData<'TeacherAssigned'>[] = [];
   events.forEach((event, index) => {
     if (Number(event.revision) !== index) problems.push(`event ${index} has revision ${event.revision}`);
     if (ids.has(event.eventId)) problems.push(`event id ${event.eventId} is there twice`);
@@ -25,16 +29,41 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
     const decoded = decodeStored(stored);
     chain = decoded.chain;
     if (decoded.type === 'RunForked') step = decoded.data.from.step;
-    if (decoded.type === 'RunRewound') step = decoded.data.toStep;
+    if (decoded.type === 'RunRewound') {
+      step = decoded.data.toStep;
+      instructions = [];
+    }
+    if (decoded.type === 'TeacherAssigned') {
+      const before = instructions.at(-1);
+      const moved = before === undefined || (!sameTeacher(before.teacher, decoded.data.teacher) && before.fromStep < decoded.data.fromStep);
+      if (!moved) problems.push(`event ${index}: a teacher is assigned from step ${decoded.data.fromStep} on who was, or before the one before`);
+      instructions.push(decoded.data);
+    }
     if (decoded.type === 'MasksUpdated') {
       if (decoded.data.firstStep !== step) problems.push(`event ${index}: a segment starts at step ${decoded.data.firstStep}, the one before ended at ${step}`);
       step = decoded.data.state.step;
+      problems.push(...instructionProblems(run!, instructions, decoded.data).map((problem) => `event ${index}: ${problem}`));
     }
+    run = evolve(run, decoded);
   });
   if (events.length > 0) {
     const marks = foldHistory(events).teachers.map((one) => one.mark);
     if (marks.some((mark, index) => mark !== index + 1)) problems.push(`the teachers are ${marks.join(' ')}`);
   }
+  return problems;
+}
+
+/** Who is recorded for each step of the segment that follows `run`, against who should instruct it. */
+function instructionProblems(
+  run: PruningRunState, instructions: PruningRunEventData<'TeacherAssigned'>[], { firstStep, state }: PruningRunEventData<'MasksUpdated'>,
+): string[] {
+  const problems: string[] = [];
+  for (let step = firstStep; step < state.step; step += 1) {
+    const recorded = instructions.findLast(({ fromStep }) => fromStep <= step)?.teacher;
+    const due = teacherAt(run, step).teacher;
+    if (recorded === undefined || !sameTeacher(recorded, due)) problems.push(`step ${step} was due to ${JSON.stringify(due)}, recorded is ${JSON.stringify(recorded)}`);
+  }
+  if (instructions.some(({ fromStep }) => fromStep >= state.step)) problems.push('a teacher is assigned from a step on that is not recorded yet');
   return problems;
 }
 

@@ -11,7 +11,7 @@ import { openArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
 import { decodeStored } from '../../src/pruning-run/stored-event.js';
 import { segmentRequest, sessionOptions } from '../../src/run-execution/engine-requests.js';
-import { ReplayPlanner } from '../../src/verification/replay-plan.js';
+import { partsOf, ReplayPlanner } from '../../src/verification/replay-plan.js';
 import { engineLender } from '../../src/verification/verification-engine.js';
 import { FACTBOOK_MODEL, TestServer, TRAINING_DATA } from '../harness/server.js';
 
@@ -62,15 +62,15 @@ async function bareStepSeconds(dataFolder: string, { run, segments }: ReplayPlan
   const signal = new AbortController().signal;
   const { client, release } = await engineLender({ dataFolder: folder })(threads, signal);
   try {
-    const { settings: { seed }, data } = run!;
+    const { settings, data } = run!;
     const { sessionId } = await client.openSession(sessionOptions(run!, threads), 'overhead');
     await client.loadTrainingTokens(sessionId, data.trainDigest, data.trainTokens, artifacts.open(data.trainDigest));
-    await client.initialiseState(sessionId, BigInt(seed));
+    await client.initialiseState(sessionId, BigInt(settings.seed));
     let seconds = 0;
-    for (const segment of segments) {
-      const { settings, teacher } = segment;
+    for (const part of segments.flatMap(partsOf)) {
+      const [{ teacher }] = part.stretches;
       if (teacher.kind === 'snapshot') await client.loadTeacher(sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
-      await client.trainSegment(segmentRequest(sessionId, settings, segment, null, 'leave'), (steps) => {
+      await client.trainSegment(segmentRequest(sessionId, settings, part, null, 'leave'), (steps) => {
         for (const step of steps) seconds += step.seconds;
       }, signal);
     }
