@@ -58,16 +58,30 @@ export class HistoryChecker {
   step = 0;
   fork: ForkFact | null = null;
   private abandoned = 0;
+  /** What the next event's chain may follow; empty after an event that says none, or that is missing. */
+  private chainBefore: string[] = [''];
+  /** Events were missing or damaged since the last segment: where the next one starts can't be told. */
+  private stepUnsure = false;
+  /** The same since the beginning: what was recorded is not all known. */
+  private unsure = false;
 
   constructor(private readonly runId: string) {}
 
   push(event: RawEvent): void {
-    const subject = `run ${this.runId} revision ${event.revision}`;
-    const expected = BigInt(this.events);
-    if (event.revision !== expected) this.report('contiguity', subject, `revision ${expected} was expected`);
-    this.events = Number(event.revision) + 1;
+    const problems = this.problems.length;
+    this.check(event, `run ${this.runId} revision ${event.revision}`);
+    if (this.problems.length > problems) this.stepUnsure = this.unsure = true;
+  }
+
+  /** A damaged event is one problem: it takes no part in what follows, and what can't be known without it is not asked. */
+  private check(event: RawEvent, subject: string): void {
+    const problems = this.problems.length;
+    this.checkPlace(event, subject);
     const fields = this.parse(event, subject);
-    if (fields === null) return;
+    if (fields === null) {
+      this.chainBefore = [];
+      return;
+    }
     this.checkChain(event, fields, subject);
     if (!isKnownType(event.type) || Number(fields['v']) > NEWEST_VERSION) {
       this.unknownTypes.set(event.type, (this.unknownTypes.get(event.type) ?? 0) + 1);
@@ -78,18 +92,30 @@ export class HistoryChecker {
       this.report('schema', subject, `${event.type}: ${unfit}`);
       return;
     }
+    if (this.problems.length > problems) return;
     this.checkMeaning(event.type, fields, Number(event.revision), subject);
   }
 
-  /** The store could not deliver the next event: it and those after it were not seen. */
-  unreadable(detail: string): void {
-    this.report('store', `run ${this.runId} revision ${this.events}`, detail);
+  private checkPlace({ revision }: RawEvent, subject: string): void {
+    const expected = BigInt(this.events);
+    this.events = Number(revision) + 1;
+    if (revision === expected) return;
+    const missing = revision > expected;
+    this.report('contiguity', subject, missing ? `revision ${expected} was expected: ${revision - expected} missing` : `revision ${expected} was expected`);
+    this.chainBefore = [];
+  }
+
+  /** The store could not deliver this event. */
+  unreadable(revision: bigint, detail: string): void {
+    this.report('store', `run ${this.runId} revision ${revision}`, detail);
+    this.events = Number(revision) + 1;
+    this.chainBefore = [];
+    this.stepUnsure = this.unsure = true;
   }
 
   /** An end that was cut off leaves no gap: whoever has seen a later revision can tell. */
   endsBefore(seenRevision: number): void {
-    const missing = seenRevision >= this.events && !this.problems.some(({ check }) => check === 'store');
-    if (missing) this.report('contiguity', `run ${this.runId} revision ${this.events}`, `missing: the run was seen at revision ${seenRevision} before`);
+    if (seenRevision >= this.events) this.report('contiguity', `run ${this.runId} revision ${this.events}`, `missing: the run was seen at revision ${seenRevision} before`);
   }
 
   private parse(event: RawEvent, subject: string): Record<string, unknown> | null {
@@ -110,13 +136,18 @@ export class HistoryChecker {
     return value as Record<string, unknown>;
   }
 
-  /** Goes on from the recorded chain, so that one changed event is one problem. */
+  /**
+   * Goes on from the recorded chain and from the one that the content gives, whichever the next event follows: so one changed
+   * event is one problem, whether its content or its chain was changed.
+   */
   private checkChain(event: RawEvent, fields: Record<string, unknown>, subject: string): void {
-    const expected = chainAfter(this.chain, event, fields);
     const recorded = fields['chain'];
-    if (recorded !== expected) this.report('chain', subject, `${event.type}: its chain is ${String(recorded)}, its content gives ${expected}`);
+    const possible = this.chainBefore.map((before) => chainAfter(before, event, fields));
+    const fits = possible.length === 0 ? typeof recorded === 'string' : possible.includes(String(recorded));
+    if (!fits) this.report('chain', subject, `${event.type}: its chain is ${String(recorded)}, its content gives ${possible[0] ?? 'another'}`);
     if (hasMetadata(event)) this.report('chain', subject, `${event.type}: ${METADATA_FOUND}`);
-    this.chain = typeof recorded === 'string' ? recorded : expected;
+    this.chain = typeof recorded === 'string' ? recorded : possible[0] ?? this.chain;
+    this.chainBefore = fits ? [this.chain] : [...new Set([this.chain, ...possible])];
   }
 
   private checkMeaning(type: KnownType, fields: Record<string, unknown>, revision: number, subject: string): void {
@@ -132,7 +163,7 @@ export class HistoryChecker {
         break;
       case 'TeacherSnapshotted': {
         const { state } = fields as CheckedEvent<'TeacherSnapshotted'>;
-        if (!this.states.has(state.stateDigest)) this.report('steps', subject, `the teacher's state ${state.stateDigest} was not recorded before`);
+        if (!this.unsure && !this.states.has(state.stateDigest)) this.report('steps', subject, `the teacher's state ${state.stateDigest} was not recorded before`);
         break;
       }
       case 'RunRewound':
@@ -143,7 +174,7 @@ export class HistoryChecker {
         break;
       case 'RunCompleted': {
         const { step } = fields as CheckedEvent<'RunCompleted'>;
-        if (step !== this.step) this.report('steps', subject, `completed at step ${step}, but ${this.step} steps are recorded`);
+        if (!this.stepUnsure && step !== this.step) this.report('steps', subject, `completed at step ${step}, but ${this.step} steps are recorded`);
         break;
       }
       case 'ModelExported': {
@@ -167,20 +198,22 @@ export class HistoryChecker {
   }
 
   private takeSegment({ firstStep, state, metricsRevision, metricsDigest }: CheckedEvent<'MasksUpdated'>, revision: number, subject: string): void {
-    if (firstStep !== this.step) this.report('steps', subject, `the segment starts at step ${firstStep}, the one before ended at ${this.step}`);
+    if (!this.stepUnsure && firstStep !== this.step) this.report('steps', subject, `the segment starts at step ${firstStep}, the one before ended at ${this.step}`);
     if (state.step <= firstStep) this.report('steps', subject, `the segment from ${firstStep} ends at ${state.step}`);
     this.step = state.step;
+    this.stepUnsure = false;
     if (!this.states.has(state.stateDigest)) this.states.set(state.stateDigest, revision);
     this.batches.push({ revision, firstStep, endStep: state.step, metricsRevision, metricsDigest });
   }
 
   private takeRewind({ toStep, state, abandonedFromRevision }: CheckedEvent<'RunRewound'>, revision: number, subject: string): void {
-    if (state !== null && !this.states.has(state.stateDigest)) {
+    if (!this.unsure && state !== null && !this.states.has(state.stateDigest)) {
       this.report('steps', subject, `the state ${state.stateDigest} that it goes back to was not recorded before`);
     }
     if (state === null && this.fork !== null) this.report('steps', subject, 'it goes back to the fresh state of the seed, which a fork does not have');
     if ((state?.step ?? 0) !== toStep || abandonedFromRevision >= revision) this.report('steps', subject, 'it does not go back to an earlier point');
     this.step = toStep;
+    this.stepUnsure = false;
     this.abandoned += 1;
     while (this.instructions.length > 0 && this.instructions.at(-1)!.fromStep >= toStep) this.instructions.pop();
   }
@@ -188,6 +221,11 @@ export class HistoryChecker {
   private takeInstruction({ fromStep, teacher, reason, explanation }: CheckedEvent<'TeacherAssigned'>): void {
     const name = teacher.kind === 'snapshot' ? `teacher ${teacher.mark} (${teacher.stateDigest})` : teacher.kind === 'intact' ? 'intact model' : 'no teacher';
     this.instructions.push({ fromStep, teacher: name, reason, explanation });
+  }
+
+  /** Whether nothing was missing or damaged. */
+  get isWhole(): boolean {
+    return !this.unsure;
   }
 
   get rewinds(): number {

@@ -5,10 +5,12 @@ export function lineageProblems(line: readonly string[], histories: ReadonlyMap<
   const problems: Problem[] = [];
   const report = (runId: string, detail: string): void => { problems.push({ check: 'lineage', subject: `run ${runId} revision 0`, detail }); };
   line.forEach((runId, index) => {
-    const fork = histories.get(runId)?.fork ?? null;
+    const history = histories.get(runId);
+    const fork = history?.fork ?? null;
     const parentId = line[index + 1];
     if (fork === null) {
-      if (parentId !== undefined) report(runId, `it was launched, not forked from ${parentId}`);
+      // Where the first event is damaged, that is the problem.
+      if (parentId !== undefined && history?.isWhole !== false) report(runId, `it was launched, not forked from ${parentId}`);
       return;
     }
     if (parentId === undefined) return report(runId, `it was forked from run ${fork.parentRunId}, whose events are not here`);
@@ -16,7 +18,8 @@ export function lineageProblems(line: readonly string[], histories: ReadonlyMap<
     const parent = histories.get(parentId);
     if (parent === undefined) return report(runId, `the events of its parent ${parentId} are not here`);
     const recorded = parent.states.get(fork.stateDigest);
-    if (recorded === undefined || recorded > fork.parentRevision) report(runId, `its state ${fork.stateDigest} was not recorded by run ${parentId} up to revision ${fork.parentRevision}`);
+    const lacks = recorded === undefined ? parent.isWhole : recorded > fork.parentRevision;
+    if (lacks) report(runId, `its state ${fork.stateDigest} was not recorded by run ${parentId} up to revision ${fork.parentRevision}`);
     if (parent.events <= fork.parentRevision) report(runId, `run ${parentId} has no revision ${fork.parentRevision}`);
   });
   return problems;

@@ -69,10 +69,11 @@ export class MetricsChecker {
     return uuidOf([this.runId, 'metrics', branch, attempt, steps[0]?.step ?? 0]);
   }
 
-  /** The store could not deliver the next batch: it and those after it were not seen. */
-  unreadable(detail: string): void {
-    this.problems.push({ check: 'store', subject: `metrics of run ${this.runId} revision ${this.events}`, detail });
-    this.named.clear();
+  /** The store could not deliver this batch. */
+  unreadable(revision: bigint, detail: string): void {
+    this.problems.push({ check: 'store', subject: `metrics of run ${this.runId} revision ${revision}`, detail });
+    this.events = Number(revision) + 1;
+    this.named.delete(Number(revision));
   }
 
   finish(): void {

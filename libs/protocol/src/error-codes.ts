@@ -78,6 +78,7 @@ export const errorStatuses = {
   STORE_STOPPING: status.UNAVAILABLE,
   STORE_FAILED: status.UNAVAILABLE,
   STORE_CORRUPT: status.DATA_LOSS,
+  EVENT_CORRUPT: status.DATA_LOSS, // verification names each one
   WRONG_EXPECTED_REVISION: status.ABORTED,
   ARTIFACT_MISSING: status.DATA_LOSS,
   ARTIFACT_CORRUPT: status.DATA_LOSS,

@@ -8,7 +8,7 @@ import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { exists, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
-import { bytes, count, shortDigest } from '../output/format.js';
+import { bytes, count, problemsFound, shortDigest } from '../output/format.js';
 import { action, examples } from './command.js';
 
 interface ExportOptions {
@@ -82,5 +82,5 @@ function printBundle({ output }: Context, report: BundleReport): void {
   for (const { fromStep, teacher, explanation } of report.instructions) output.line(`  from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
   for (const problem of report.problems) output.line(`${output.style('red', 'wrong')}  ${problem.check}  ${problem.subject}: ${problem.detail}`);
   const signature = report.signature === 'valid' ? `signed by ${report.publicKey}` : report.signature === 'none' ? 'not signed' : 'with an invalid signature';
-  output.line(`${report.ok ? output.style('green', 'the bundle is whole and true') : output.style('red', `${report.problems.length} problems found`)}, ${signature}`);
+  output.line(`${report.ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(report.problems.length))}, ${signature}`);
 }

@@ -5,7 +5,7 @@ import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import type { Output } from '../output/output.js';
 import { number, stepRange } from '../options/parse.js';
-import { count, decimal } from '../output/format.js';
+import { count, decimal, problemsFound } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
 
@@ -62,6 +62,6 @@ function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<str
       + `at most ${decimal(summary.maxAbsDifference)} absolute, ${decimal(summary.maxRelDifference)} relative`);
   }
   const replayed = summary.replayedSteps > 0n ? `, ${count(summary.replayedSteps)} steps computed again` : '';
-  output.line(`${summary.ok ? output.style('green', 'the record is whole and true') : output.style('red', `${summary.problems.length} problems found`)}: `
+  output.line(`${summary.ok ? output.style('green', 'the record is whole and true') : output.style('red', problemsFound(summary.problems.length))}: `
     + `${count(summary.events)} events, ${count(summary.artifacts)} artifacts${replayed}`);
 }

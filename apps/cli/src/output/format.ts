@@ -51,6 +51,10 @@ export function shortDigest(digest: string): string {
   return digest === '' ? '-' : digest.slice(0, 12);
 }
 
+export function problemsFound(count: number): string {
+  return count === 1 ? '1 problem found' : `${count} problems found`;
+}
+
 export function statusWord(status: v1.RunStatus): string {
   return enumWord(v1.runStatusToJSON(status), 'RUN_STATUS_');
 }

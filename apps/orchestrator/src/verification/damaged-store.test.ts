@@ -43,6 +43,28 @@ afterAll(async () => {
   await rm(base, { recursive: true, force: true });
 });
 
+test('every damaged event of both streams is named, each once, and nothing else is', async () => {
+  const database = new Database(join(folder, 'events.db'));
+  const rows = database.prepare('SELECT position, revision, name, data FROM events JOIN streams ON streams.id = stream_id WHERE name LIKE ? ORDER BY name, revision')
+    .all(`%${RUN}`) as { position: number; revision: number; name: string; data: Buffer }[];
+  const spoil = database.prepare("UPDATE events SET data = CAST(data || 'x' AS BLOB) WHERE position = ?");
+  const mend = database.prepare('UPDATE events SET data = ? WHERE position = ?');
+  const ofRun = rows.filter(({ name }) => name.startsWith('pruningRun-'));
+  const ofMetrics = rows.filter(({ name }) => name.startsWith('runMetrics-'));
+  const choices = [
+    [ofRun[1]!, ofRun[2]!, ofRun[5]!, ofMetrics[0]!], [ofRun[0]!, ofRun.at(-1)!], [ofMetrics[0]!, ofMetrics[1]!],
+    ofRun.filter((_, index) => index % 2 === 1), rows,
+  ];
+  for (const victims of choices) {
+    for (const { position } of victims) spoil.run(position);
+    const subjects = (await problems()).map((problem) => problem.slice(0, problem.indexOf(':')));
+    expect(subjects.sort()).toEqual(victims.map(({ name, revision }) => `${name.startsWith('pruningRun-') ? '' : 'metrics of '}run ${RUN} revision ${revision}`).sort());
+    for (const { position, data } of victims) mend.run(data, position);
+  }
+  database.close();
+  expect(await problems()).toEqual([]);
+}, 60_000);
+
 const columns = {
   'event id': "event_id = CAST(substr(event_id, 1, 15) || x'00' AS BLOB)", type: "type = substr(type, 1, length(type) - 1) || 'X'", is_json: 'is_json = 1 - is_json',
   created: 'created_us = created_us + 65536', data: "data = CAST(replace(CAST(data AS TEXT), '\"v\":2', '\"v\":3') AS BLOB)",

@@ -1,6 +1,6 @@
 // What a run's record says must be computed again, and from where: pure, from the events alone.
 import type { RecordedEvent, RunSettings } from '../pruning-run/pruning-run.events.js';
-import { evolve, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { evolve, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { lossesOf, type SegmentPlan, type TeacherStretch } from '../pruning-run/segment-plan.js';
 import { loraLearningRate, scheduledSparsity } from '../pruning-run/sparsity-schedule.js';
 
@@ -30,7 +30,8 @@ export class ReplayPlanner {
 
   push(event: RecordedEvent, revision: number): void {
     const { run } = this;
-    if (event.type === 'MasksUpdated' && run !== null && run.engine !== null) {
+    // Where events before it are damaged, it is not known what a segment started from.
+    if (event.type === 'MasksUpdated' && run !== null && run.engine !== null && event.data.firstStep === stepOf(run)) {
       this.segments.push(segmentOf(run, this.stretches, event, revision));
       this.stretches = this.stretches.slice(-1);
     } else if (event.type === 'TeacherAssigned') {

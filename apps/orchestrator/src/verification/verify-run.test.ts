@@ -80,6 +80,25 @@ test('a flipped byte of any event, its id, type and metadata included, is found 
   }
 }, 60_000);
 
+/** Without a store that checks its events, the chain is all there is. */
+test('each of several damaged events is named once, wherever the damage is, and nothing else is', async () => {
+  const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
+  const damages: Record<string, (text: string) => string> = {
+    'a field': (text) => text.replace(/"at":"2/, '"at":"3'), 'the chain': (text) => text.replace(/"chain":"./, (found) => `${found.slice(0, -1)}${found.endsWith('0') ? '1' : '0'}`),
+    'the form': (text) => text.replace('{', '{ '), 'the end': (text) => text.slice(0, -1),
+  };
+  for (const damage of Object.values(damages)) {
+    for (const places of [[0, 4], [2, 3], [1, run.length - 1], run.map((_, index) => index)]) {
+      const victims = places.map((place) => run[place]!);
+      const history = events.map((event) => (victims.includes(event) ? { ...event, data: Buffer.from(damage(Buffer.from(event.data).toString())) } : event));
+      const verdicts = await verify(history);
+      const named = problems(verdicts).filter(({ check }) => check !== 'artifacts').map(({ subject }) => subject);
+      expect(named).toEqual(victims.map(({ revision }) => `run ${RUN} revision ${revision}`));
+      expect(verdicts.at(-1)!.detail).toBe(`${victims.length} problem${victims.length === 1 ? '' : 's'}`);
+    }
+  }
+});
+
 test('a missing event, an added one, and two that changed places are found', async () => {
   const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
   for (const at of [1, 3, run.length - 2]) {

@@ -50,7 +50,7 @@ export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRe
     yield verdict;
   }
   if (request.replay) yield* replayChecks(context, planner, request, summary, say, signal);
-  yield { check: 'summary', subject: `run ${runId}`, ok: summary.ok, detail: summary.ok ? 'everything is as recorded' : `${summary.problems.length} problems`, doneShare: 1, summary };
+  yield { check: 'summary', subject: `run ${runId}`, ok: summary.ok, detail: summary.ok ? 'everything is as recorded' : summary.problems.length === 1 ? '1 problem' : `${summary.problems.length} problems`, doneShare: 1, summary };
 }
 
 async function readHistory(store: EventStore, runId: string, planner: ReplayPlanner | null, signal: AbortSignal): Promise<HistoryChecker> {
@@ -65,19 +65,23 @@ async function readHistory(store: EventStore, runId: string, planner: ReplayPlan
   return checker;
 }
 
-/** Up to the first event that the store finds damaged, which the checker is told. */
+/** All but those that the store finds damaged, which the checker is told. */
 async function* wholeEvents(store: EventStore, stream: string, checker: HistoryChecker | MetricsChecker): AsyncGenerator<StoredEvent> {
-  let next = 0n;
-  try {
-    for await (const stored of store.read(stream)) {
-      next = stored.revision + 1n;
-      yield stored;
+  for (let next = 0n; ;) {
+    try {
+      for await (const stored of store.read(stream, { from: next })) {
+        next = stored.revision + 1n;
+        yield stored;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof EventCorruptError)) throw error;
+      const damaged = error.revision > next ? error.revision : next;
+      // A read that fails may have kept back what lies before the place of failure.
+      if (damaged > next) yield* store.read(stream, { from: next, maxCount: Number(damaged - next) });
+      checker.unreadable(damaged, error.message);
+      next = damaged + 1n;
     }
-  } catch (error) {
-    if (!(error instanceof EventCorruptError)) throw error;
-    // A read that fails may have kept back what lies before the place of failure.
-    if (error.revision > next) yield* store.read(stream, { from: next, maxCount: Number(error.revision - next) });
-    checker.unreadable(error.message);
   }
 }
 
