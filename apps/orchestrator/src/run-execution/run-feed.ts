@@ -1,11 +1,13 @@
-// All runs as the event store tells them: one subscription from the start, folded. The driver finds its work here, also
-// that of a former life, and the keeper of artifacts learns which states are still needed.
+// All runs as the event store tells them: what the views know of the runs that have not ended, then one subscription from
+// there on, folded. (Where the views are empty, that is from the first event on.) The driver finds its work here, also that of
+// a former life, and the keeper of artifacts learns which states are still needed.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventStore, StoredEvent, Subscription } from '#event-store';
 import { evolve, isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { decodeStored, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
+import { RunViews } from '../run-views/run-views.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
 
 /** Told the run after each event, and the artifacts that it no longer needs. */
@@ -15,7 +17,7 @@ type Listener = (run: PruningRunState, dropped: string[]) => void;
 export class RunFeed {
   /** Runs that have not ended. */
   private readonly open = new Map<string, PruningRunState>();
-  /** What ended runs still need of the artifact store, and where their streams were. */
+  /** What runs that ended since our start need of the artifact store, and where their streams were; of others the views know. */
   private readonly closed = new Map<string, { needs: Set<string>; revision: number }>();
   private readonly listeners = new Set<Listener>();
   private subscription: Subscription | null = null;
@@ -24,13 +26,16 @@ export class RunFeed {
   constructor(
     @Inject(EVENT_STORE) private readonly store: EventStore,
     @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(RunViews) private readonly views: RunViews,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
   /** Resolves when everything recorded so far is known. */
   async start(): Promise<void> {
     if (this.subscription === null) {
-      const subscription = this.store.subscribeAll({ after: 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
+      const { position, runs } = await this.views.unfinished();
+      for (const run of runs) this.open.set(run.runId, run);
+      const subscription = this.store.subscribeAll({ after: position ?? 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
       this.subscription = subscription;
       this.ready = new Promise((resolve, reject) => void this.follow(subscription, resolve).catch(reject));
     }
@@ -53,13 +58,13 @@ export class RunFeed {
   isNeeded(digest: string): boolean {
     for (const run of this.open.values()) if (neededArtifacts(run).has(digest)) return true;
     for (const { needs } of this.closed.values()) if (needs.has(digest)) return true;
-    return false;
+    return this.views.runsNeeding(digest).some((runId) => !this.open.has(runId) && !this.closed.has(runId));
   }
 
   /** Resolves when the feed has come as far as this revision of the run. */
   seen(runId: string, revision: number): Promise<void> {
     return new Promise((resolve) => {
-      if ((this.open.get(runId) ?? this.closed.get(runId) ?? { revision: -1 }).revision >= revision) return resolve();
+      if ((this.open.get(runId) ?? this.closed.get(runId) ?? this.views.peek(runId)?.run ?? { revision: -1 }).revision >= revision) return resolve();
       const stop = this.onChange((run) => {
         if (run.runId !== runId || run.revision < revision) return;
         stop();
@@ -94,13 +99,14 @@ export class RunFeed {
     const known = this.open.get(runId) ?? null;
     if (revision <= (closed ?? known ?? { revision: -1 }).revision) return;
     // An ended run speaks again (evaluated, rewound, resumed): it is read anew.
-    const run = closed === undefined ? evolve(known, decodeStored(stored)) : await this.runs.find(runId);
+    const goesOn = closed === undefined && (known !== null || revision === 0);
+    const run = goesOn ? evolve(known, decodeStored(stored)) : await this.runs.find(runId);
     if (run === null) return;
     if (known !== null && !isFinished(run) && needsTheSame(known, run)) {
       this.open.set(runId, run);
       return this.tell(run, []);
     }
-    const neededBefore = closed?.needs ?? (known === null ? new Set<string>() : neededArtifacts(known));
+    const neededBefore = closed?.needs ?? (known === null ? this.views.neededBy(runId) : neededArtifacts(known));
     const needs = neededArtifacts(run);
     if (isFinished(run)) {
       this.open.delete(runId);

@@ -10,6 +10,7 @@ export interface Statements {
   addSegment: Statement;
   addMetrics: Statement;
   savePosition: Statement;
+  saveLast: Statement;
 }
 
 /** Writes replace, so that an event that is delivered twice leaves the same rows. */
@@ -23,5 +24,6 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)'),
     addMetrics: database.prepare('INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)'),
     savePosition: database.prepare('UPDATE projection SET position_commit = ?, position_prepare = ?, events = events + ?'),
+    saveLast: database.prepare('UPDATE projection SET last_stream = ?, last_revision = ?, last_event_id = ?'),
   };
 }

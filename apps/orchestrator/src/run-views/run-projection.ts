@@ -7,6 +7,7 @@ import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { firstStepOf, summaryOf, type RunDetail } from './run-detail.js';
 import { foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
+import { NeededArtifacts } from './needed-artifacts.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
 import { NO_PERPLEXITY, type ViewsDatabase } from './views-database.js';
 
@@ -14,12 +15,14 @@ const CACHED_RUNS = 4096;
 
 export class RunProjection {
   private readonly statements: Statements;
+  private readonly needed: NeededArtifacts;
   /** Folded runs, the least recently used first. */
   private readonly cache = new Map<string, RunDetail>();
   private changed = new Set<string>();
 
   constructor(private readonly database: ViewsDatabase) {
     this.statements = prepareStatements(database);
+    this.needed = new NeededArtifacts(database);
   }
 
   /** Applies all events or none; returns the runs that changed. */
@@ -32,6 +35,8 @@ export class RunProjection {
         if (position !== null) {
           this.statements.savePosition.run(position.commit.toString(), position.prepare.toString(), events.length);
         }
+        const last = events.at(-1);
+        if (last !== undefined) this.statements.saveLast.run(last.stream, Number(last.revision), last.id);
       })();
     } catch (error) {
       this.cache.clear(); // folded further than what was stored
@@ -129,6 +134,7 @@ export class RunProjection {
       runId, run.name, run.status, run.pausedBy, run.model.path, run.origin?.parentRunId ?? null, firstStepOf(run),
       Date.parse(run.launchedAt), updatedAtMs, leaseMs === null ? null : updatedAtMs + leaseMs,
       masked?.perplexity ?? NO_PERPLEXITY, run.current?.hardSparsity ?? 0, run.settings.targetSparsity, run.revision);
+    this.needed.save(detail);
     this.statements.saveDetail.run(runId, JSON.stringify(detail), JSON.stringify(summaryOf(detail)));
   }
 

@@ -1,9 +1,10 @@
 // The read side of the orchestrator: opens the read models, keeps them up with the event store, answers from them.
 import { join } from 'node:path';
 import { renameSync } from 'node:fs';
-import type { EventStore } from '#event-store';
+import type { EventStore, Position } from '#event-store';
 import { EspalierError, v1 } from '#protocol';
 import { runNotFound } from '../pruning-run/pruning-run.errors.js';
+import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import { runStream } from '../pruning-run/stored-event.js';
 import { resolveRunId } from './run-ids.js';
 import type { LiveSteps } from './live-steps.js';
@@ -13,10 +14,11 @@ import { listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 import { ViewChanges } from './view-changes.js';
-import { openViewsDatabase, removeDatabase, type ViewsDatabase } from './views-database.js';
+import { isOfStore, openViewsDatabase, readPosition, removeDatabase, type ViewsDatabase } from './views-database.js';
 
 /** How long a query waits for the views to know what the store knows. */
 const PATIENCE_MS = 5000;
+const RETRY_MS = 1000;
 
 export interface RunViewsOptions {
   store: EventStore;
@@ -37,6 +39,8 @@ export class RunViews {
   private runner: ProjectionRunner;
   private rebuilding = false;
   private stopReports: () => void = () => undefined;
+  private started: Promise<void> = Promise.resolve();
+  private stopped = false;
 
   constructor({ store, folder, live, now, onError }: RunViewsOptions) {
     this.store = store;
@@ -49,12 +53,35 @@ export class RunViews {
   }
 
   start(): void {
-    this.runner.start();
+    this.started = this.begin();
     this.stopReports = this.live.onReport((runId) => this.changes.notify([runId]));
   }
 
+  private async begin(): Promise<void> {
+    while (!this.stopped) {
+      try {
+        if (!(await isOfStore(this.current, this.store))) this.startAnew();
+        break;
+      } catch (error) {
+        this.onError(error);
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+    if (!this.stopped) this.runner.start();
+  }
+
+  /** The store was put back to an earlier time, or is another one. */
+  private startAnew(): void {
+    this.current.close();
+    removeDatabase(this.file);
+    this.current = openViewsDatabase(this.file);
+    this.runner = this.runnerFor(this.current);
+  }
+
   async stop(): Promise<void> {
+    this.stopped = true;
     this.stopReports();
+    await this.started;
     await this.runner.stop();
     this.changes.notifyAll();
     this.current.close();
@@ -107,6 +134,23 @@ export class RunViews {
     return row === undefined ? null : (JSON.parse(row.detail) as RunDetail);
   }
 
+  /** The runs that have not ended, after the events up to a position; whoever goes on from there misses nothing. */
+  async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
+    await this.started;
+    const details = this.database.prepare<[], string>(`
+      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled')`).pluck().all();
+    return { position: readPosition(this.database).position, runs: details.map((detail) => (JSON.parse(detail) as RunDetail).run) };
+  }
+
+  /** What is known of the artifacts that runs need; a run that changes at this moment may need others. */
+  neededBy(runId: string): string[] {
+    return this.database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck().all(runId);
+  }
+
+  runsNeeding(digest: string): string[] {
+    return this.database.prepare<[string], string>('SELECT run_id FROM needed_artifacts WHERE digest = ?').pluck().all(digest);
+  }
+
   async listRuns(request: v1.ListRunsRequest): Promise<v1.ListRunsResponse> {
     await this.ready();
     const parentRunId = request.parentRunId === '' ? '' : await this.runId(request.parentRunId, 'parent_run_id');
@@ -136,6 +180,7 @@ export class RunViews {
 
   /** The views never answer from a half-read history. */
   async ready(): Promise<void> {
+    await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
     if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`);
   }
 

@@ -1,10 +1,10 @@
 // The read models: one SQLite file that holds nothing that the event store does not, so that it may be deleted at any time.
 import Database from 'better-sqlite3';
 import { rmSync } from 'node:fs';
-import type { Position } from '#event-store';
+import { EventCorruptError, type EventStore, type Position } from '#event-store';
 
 /** Grows with every change of a table or of a fold: another number in the file means building it anew. */
-export const VIEWS_SCHEMA_VERSION = 1;
+export const VIEWS_SCHEMA_VERSION = 2;
 
 const TABLES = `
   CREATE TABLE runs (
@@ -36,9 +36,12 @@ const TABLES = `
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, attempt INTEGER NOT NULL, branch INTEGER NOT NULL, rows BLOB NOT NULL,
     PRIMARY KEY (run_id, revision)
   ) STRICT;
+  CREATE TABLE needed_artifacts (run_id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (run_id, digest)) STRICT, WITHOUT ROWID;
+  CREATE INDEX needed_by_digest ON needed_artifacts (digest);
   CREATE TABLE projection (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1), schema_version INTEGER NOT NULL,
-    position_commit TEXT, position_prepare TEXT, events INTEGER NOT NULL
+    position_commit TEXT, position_prepare TEXT, events INTEGER NOT NULL,
+    last_stream TEXT, last_revision INTEGER, last_event_id TEXT
   ) STRICT;
 `;
 
@@ -58,7 +61,7 @@ export function openViewsDatabase(file: string): ViewsDatabase {
   }
   removeDatabase(file);
   const fresh = open(file);
-  fresh.exec(`BEGIN; ${TABLES} INSERT INTO projection VALUES (1, ${VIEWS_SCHEMA_VERSION}, NULL, NULL, 0); COMMIT;`);
+  fresh.exec(`BEGIN; ${TABLES} INSERT INTO projection VALUES (1, ${VIEWS_SCHEMA_VERSION}, NULL, NULL, 0, NULL, NULL, NULL); COMMIT;`);
   return fresh;
 }
 
@@ -91,4 +94,17 @@ export function readPosition(database: ViewsDatabase): { position: Position | nu
   const row = database.prepare('SELECT position_commit AS c, position_prepare AS p, events FROM projection').get() as
     { c: string | null; p: string | null; events: number };
   return { position: row.c === null || row.p === null ? null : { commit: BigInt(row.c), prepare: BigInt(row.p) }, events: row.events };
+}
+
+/** Whether the store holds the last event that was projected: not so after a restore, or when it is another store. */
+export async function isOfStore(database: ViewsDatabase, store: EventStore): Promise<boolean> {
+  const { stream, revision, id } = database.prepare('SELECT last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection').get() as
+    { stream: string | null; revision: number; id: string };
+  if (stream === null) return true;
+  try {
+    for await (const event of store.read(stream, { from: BigInt(revision), maxCount: 1 })) return event.revision === BigInt(revision) && event.id === id;
+  } catch (error) {
+    if (!(error instanceof EventCorruptError)) throw error;
+  }
+  return false;
 }

@@ -1,22 +1,25 @@
-// Figures of the read side, by hand: node dist/apps/orchestrator/src/run-views/bench/views-bench.js [fold] [catchup] [store] [list] [watch]
+// Figures of the read side, by hand: node dist/apps/orchestrator/src/run-views/bench/views-bench.js [fold] [catchup] [store] [list] [start]
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { connectEventStore, startEmbeddedEventStore, type StoredEvent } from '#event-store';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { connectEventStore, startEmbeddedEventStore, type EventStore, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
 import { evolve, type PruningRunState } from '../../pruning-run/pruning-run.js';
 import { fact, launched, stateAt, Story } from '../../pruning-run/testing.js';
 import type { NewFact } from '../../pruning-run/pruning-run.events.js';
 import { decodeStored } from '../../pruning-run/stored-event.js';
-import { noLiveSteps } from '../live-steps.js';
 import { ProjectionRunner } from '../projection-runner.js';
 import { listRuns } from '../run-list.js';
 import { RunProjection } from '../run-projection.js';
-import { RunViews } from '../run-views.js';
 import { Recorder, withDatabase } from '../testing.js';
-import { watchRun } from '../watch-run.js';
 
+const MAIN = fileURLToPath(new URL('../../main.js', import.meta.url));
 const asked = process.argv.slice(2);
 const wants = (name: string): boolean => asked.length === 0 || asked.includes(name);
 const seconds = (since: number): number => (performance.now() - since) / 1000;
@@ -24,7 +27,7 @@ const print = (name: string, figures: Record<string, number | string>): void => 
 const runIdOf = (index: number): string => index.toString(26).padStart(5, '0').replace(/[0-9a-p]/g, (digit) => 'abcdefghijklmnopqrstuvwxyz'[parseInt(digit, 26)]!).padStart(12, 'r');
 
 /** A run of so many events: each segment is its metrics batch, SparsityAdvanced and MasksUpdated, a teacher now and then. */
-function longRun(runId: string, segments: number, stepsEach: number): StoredEvent[] {
+function longRun(runId: string, segments: number, stepsEach: number, ends = false): StoredEvent[] {
   const facts: NewFact[] = [...new Story(launched({ totalSteps: segments * stepsEach + 1 }, runId)).start().facts];
   for (let index = 0; index < segments; index += 1) {
     const state = stateAt((index + 1) * stepsEach, Math.min(0.5, index / segments));
@@ -33,6 +36,10 @@ function longRun(runId: string, segments: number, stepsEach: number): StoredEven
       attempt: 1, firstStep: index * stepsEach, state, loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null }, trainingSeconds: 1, tokens: 1000,
       metricsRevision: 0, metricsDigest: '0'.repeat(64) }));
     if (index % Math.ceil(segments / 50) === 0) facts.push(fact('TeacherSnapshotted', { attempt: 1, mark: Math.floor(index / Math.ceil(segments / 50)) + 1, threshold: 0.01, state }));
+  }
+  if (ends) {
+    const { step, stateDigest, hardSparsity } = stateAt(segments * stepsEach, 0.5);
+    facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
   }
   return new Recorder().record(runId, facts).events;
 }
@@ -68,14 +75,11 @@ function catchUp(total: number): void {
   close();
 }
 
-/** The same through the embedded event store, its protocol and the official client. */
-async function throughStore(total: number): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
-  const server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
-  const store = connectEventStore(server);
+/** Ended runs of some 1,000 events each; returns how many events. */
+async function fill(store: EventStore, total: number): Promise<number> {
   let appended = 0;
   for (let run = 0; appended < total; run += 1) {
-    const events = longRun(runIdOf(run), 330, 10);
+    const events = longRun(runIdOf(run), 330, 10, true);
     for (const prefix of ['runMetrics-', 'pruningRun-']) {
       const mine = events.filter(({ stream }) => stream.startsWith(prefix));
       for (let at = 0; at < mine.length; at += 500) {
@@ -84,6 +88,15 @@ async function throughStore(total: number): Promise<void> {
     }
     appended += events.length;
   }
+  return appended;
+}
+
+/** The same through the embedded event store, its protocol and the official client. */
+async function throughStore(total: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
+  const server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+  const store = connectEventStore(server);
+  await fill(store, total);
   const { database, close } = withDatabase();
   const started = performance.now();
   const runner = new ProjectionRunner(store, database, { changed: () => undefined, failed: (error) => console.error(error) });
@@ -131,46 +144,31 @@ function list(count: number): void {
   close();
 }
 
-/** 200 watchers of a run of 20,000 steps, one of them taking a message a second. */
-async function watch(watchers: number): Promise<void> {
+/** Until an orchestrator is ready on a data folder of ended runs: the first start makes the views. */
+async function start(total: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
-  const server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+  const server = await startEmbeddedEventStore({ folder: join(folder, 'event-store') });
   const store = connectEventStore(server);
-  const views = new RunViews({ store, folder, live: noLiveSteps });
-  views.start();
-  const runId = 'aaaabbbbcccc';
-  const events = [...longRun(runId, 400, 50)];
-  const append = (batch: StoredEvent[]): Promise<unknown> => store.append(batch[0]!.stream, batch.map(({ id, type, data }) => ({ id, type, data })), 'any');
-  for (const event of events.splice(0, 4)) await append([event]);
-  await views.getRun(runId);
-  const before = process.memoryUsage().rss;
-  const started = performance.now();
-  let messages = 0;
-  let wrong = 0;
-  const signal = AbortSignal.timeout(58_000);
-  const watching = Array.from({ length: watchers }, async (_, index) => {
-    let next = 0;
-    for await (const message of watchRun(views, v1.WatchRunRequest.fromPartial({ runId }), signal)) {
-      messages += 1;
-      for (const { step } of message.steps) wrong += Number(Number(step) !== next++);
-      if (index === 0) await new Promise((resolve) => setTimeout(resolve, 1000));
-      if (next === 20_000) break;
-    }
-    return { steps: next, seconds: seconds(started) };
-  });
-  let peak = 0;
-  const timer = setInterval(() => { peak = Math.max(peak, process.memoryUsage().rss); }, 100);
-  for (const event of events) await append([event]);
-  const appending = seconds(started);
-  const done = await Promise.all(watching);
-  clearInterval(timer);
-  print('watch', {
-    watchers, messages, steps_out_of_order_or_lost: wrong + done.filter(({ steps }) => steps !== 20_000).length, append_seconds: appending,
-    slowest_of_the_quick_seconds: Math.max(...done.slice(1).map((one) => one.seconds)), slow_one_seconds: done[0]!.seconds, rss_growth_mb: Math.round((peak - before) / 1e6),
-  });
-  await views.stop();
+  const events = await fill(store, total);
   await store.close();
   await server.stop();
+  const times: number[] = [];
+  for (let round = 0; round < 4; round += 1) {
+    const started = performance.now();
+    const child = spawn(process.execPath, [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--log-level', 'error'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const lines = createInterface({ input: child.stdout });
+    const [line] = await once(lines, 'line') as [string];
+    times.push(seconds(started));
+    if (round === 0) {
+      const client = new v1.RunServiceClient((JSON.parse(line) as { listen: string }).listen, ChannelCredentials.createInsecure());
+      for (let caughtUp = false; !caughtUp;) caughtUp = await new Promise<boolean>((resolve) => client.listRuns(v1.ListRunsRequest.fromPartial({}), (error) => resolve(error === null)));
+      print('  views', { seconds_until_they_answer: seconds(started) });
+      client.close();
+    }
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+  }
+  print('start', { events, first_seconds: times[0]!, later_seconds: times.slice(1).sort((left, right) => left - right)[1]! });
   rmSync(folder, { recursive: true, force: true });
 }
 
@@ -178,4 +176,4 @@ if (wants('fold')) fold();
 if (wants('list')) list(10_000);
 if (wants('catchup')) catchUp(1_000_000);
 if (wants('store')) await throughStore(100_000);
-if (wants('watch')) await watch(200);
+if (wants('start')) await start(1_000_000);

@@ -1,0 +1,29 @@
+// Which artifacts each run needs, as rows: what may be thrown away can then be asked without having every run in memory.
+import { neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
+import type { RunDetail } from './run-detail.js';
+import type { ViewsDatabase } from './views-database.js';
+
+export class NeededArtifacts {
+  private readonly select;
+  private readonly add;
+  private readonly remove;
+  /** As the rows are. */
+  private readonly saved = new WeakMap<RunDetail, { run: PruningRunState; digests: Set<string> }>();
+
+  constructor(database: ViewsDatabase) {
+    this.select = database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck();
+    this.add = database.prepare('INSERT OR IGNORE INTO needed_artifacts VALUES (?, ?)');
+    this.remove = database.prepare('DELETE FROM needed_artifacts WHERE run_id = ? AND digest = ?');
+  }
+
+  save(detail: RunDetail): void {
+    const { run } = detail;
+    const before = this.saved.get(detail);
+    if (before !== undefined && needsTheSame(before.run, run)) return;
+    const digests = neededArtifacts(run);
+    const known = before?.digests ?? new Set(this.select.all(run.runId));
+    for (const digest of digests) if (!known.has(digest)) this.add.run(run.runId, digest);
+    for (const digest of known) if (!digests.has(digest)) this.remove.run(run.runId, digest);
+    this.saved.set(detail, { run, digests });
+  }
+}
