@@ -12,6 +12,8 @@ export interface OrchestratorConfig {
   /** Address of an engine that somebody else runs; undefined: our own. */
   engine: string | undefined;
   threads: number;
+  /** Segments that the engine trains within this time are recorded together; a crash loses about as much more training. */
+  recordIntervalMs: number;
   /** How long an orchestrator that shares its event store may be silent before another takes over. */
   leaseSeconds: number;
   logLevel: string;
@@ -25,6 +27,8 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'))
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
+    .addOption(new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often').default(1000)
+      .env('ESPALIER_RECORD_INTERVAL_MS').argParser(milliseconds))
     .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator on it takes over the runs').default(15)
       .env('ESPALIER_LEASE_SECONDS').argParser(positive))
     .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
@@ -36,6 +40,12 @@ function hostPort(value: string): string {
   const port = Number(/^.+:(\d+)$/.exec(value)?.[1] ?? Number.NaN);
   if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Write host:port, with a port from 0 to 65535.');
   return value;
+}
+
+function milliseconds(value: string): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < 0 || number > 60_000) throw new InvalidArgumentError('Write a whole number from 0 to 60000.');
+  return number;
 }
 
 function positive(value: string): number {

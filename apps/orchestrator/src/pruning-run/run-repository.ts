@@ -6,7 +6,8 @@ import { EventStoreUnavailableError, WrongExpectedRevisionError, type EventStore
 import { EspalierError } from '#protocol';
 import { EVENT_STORE } from '../tokens.js';
 import { eventId } from './event-ids.js';
-import type { NewFact } from './pruning-run.events.js';
+import { CURRENT_VERSION } from './event-versions.js';
+import type { NewFact, PruningRunEvent } from './pruning-run.events.js';
 import { runNotFound } from './pruning-run.errors.js';
 import { decide, evolve, type PruningRunState } from './pruning-run.js';
 import type { RunChange } from './run-change.js';
@@ -18,13 +19,23 @@ const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
 
 export interface ChangeOptions {
-  /** Names the change: the same key gives the same event ids. A random one when left out. */
-  key?: string;
   /** How long an event store that does not answer is waited for; default 10 s. */
   patienceMs?: number;
   signal?: AbortSignal;
   /** Told before each wait. */
   onWait?: (error: Error) => void;
+}
+
+export interface KeyedChange {
+  /** Names the change: the same key gives the same event ids. */
+  key: string;
+  change: RunChange;
+}
+
+/** Facts to append, each with its id. */
+interface Decided {
+  facts: NewFact[];
+  ids: string[];
 }
 
 @Injectable()
@@ -55,18 +66,22 @@ export class RunRepository {
    * Adds the facts of a change and returns the run as it then is. Another writer in between makes it decide again.
    * @throws EspalierError when the run refuses; EventStoreUnavailableError when the store stays away (outcome unknown)
    */
-  async change(runId: string, change: RunChange, options: ChangeOptions = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
-    const key = options.key ?? randomUUID();
+  change(runId: string, change: RunChange, options: ChangeOptions & { key?: string } = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
+    return this.changeInTurn(runId, [{ key: options.key ?? randomUUID(), change }], options);
+  }
+
+  /** Several changes, each of what the ones before made of the run; all of them or none. */
+  async changeInTurn(runId: string, changes: KeyedChange[], options: ChangeOptions = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     return this.inTurn(runId, async () => {
       // What this process wrote last is nearly always the truth; the expected revision finds out when it is not.
       let state = this.cache.get(runId) ?? null;
       let fresh = state === null;
       if (fresh) state = await patiently(() => this.find(runId), options);
       for (let conflict = 0; conflict < CONFLICTS_MAX; conflict += 1) {
-        const decided = this.tryDecide(state, change);
-        if (Array.isArray(decided) && decided.length > 0) {
-          const run = await this.tryAppend(runId, state, decided, key, options);
-          if (run !== null) return { run, facts: decided };
+        const decided = this.tryDecide(runId, state, changes);
+        if (!(decided instanceof Error) && decided.facts.length > 0) {
+          const run = await this.tryAppend(runId, state, decided, options);
+          if (run !== null) return { run, facts: decided.facts };
         } else if (fresh) {
           if (decided instanceof Error) throw decided;
           return { run: state!, facts: [] };
@@ -78,9 +93,18 @@ export class RunRepository {
     });
   }
 
-  private tryDecide(state: PruningRunState | null, change: RunChange): NewFact[] | Error {
+  private tryDecide(runId: string, before: PruningRunState | null, changes: KeyedChange[]): Decided | Error {
+    const at = new Date().toISOString();
+    const decided: Decided = { facts: [], ids: [] };
+    let state = before;
     try {
-      return decide(state, change, new Date().toISOString());
+      for (const { key, change } of changes) {
+        const facts = decide(state, change, at);
+        decided.facts.push(...facts);
+        decided.ids.push(...facts.map(({ type }, index) => eventId(runId, key, index, type)));
+        if (changes.length > 1) state = expected(state, facts);
+      }
+      return decided;
     } catch (error) {
       return error as Error;
     }
@@ -88,9 +112,9 @@ export class RunRepository {
 
   /** null: another writer was quicker. */
   private async tryAppend(
-    runId: string, state: PruningRunState | null, facts: NewFact[], key: string, options: ChangeOptions,
+    runId: string, state: PruningRunState | null, { facts, ids }: Decided, options: ChangeOptions,
   ): Promise<PruningRunState | null> {
-    const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index, fact) => eventId(runId, key, index, fact.type));
+    const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index) => ids[index]!);
     try {
       await patiently(() => this.append(runId, stored, state), options);
     } catch (error) {
@@ -126,6 +150,11 @@ export class RunRepository {
     const [oldest] = this.cache.keys();
     if (this.cache.size > CACHED_RUNS && oldest !== undefined) this.cache.delete(oldest);
   }
+}
+
+/** The run as it will be with these facts, but for its digest chain. */
+export function expected(before: PruningRunState | null, facts: NewFact[]): PruningRunState | null {
+  return facts.reduce<PruningRunState | null>((state, fact) => evolve(state, { ...fact, v: CURRENT_VERSION, chain: '' } as PruningRunEvent), before);
 }
 
 /** What passes when somebody frees disk space or the store is started anew. */

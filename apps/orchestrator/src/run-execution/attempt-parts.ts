@@ -21,6 +21,8 @@ export interface AttemptParts {
   /** Of this process. */
   instance: string;
   threads: number;
+  /** Segments are recorded together when they are shorter than this. */
+  recordIntervalMs: number;
   /** Aborted when the orchestrator stops. */
   shutdown: AbortSignal;
   /** That of the running engine; starts one where there is none. */

@@ -1,10 +1,10 @@
 // One attempt to bring a run to its end on one engine: claim it, bring the engine to its state, then train, record, train,
-// until the recorded facts say something else. While a segment trains, the one before it is being recorded.
+// until the recorded facts say something else. While a segment trains, those before it are being recorded.
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
-import { CHAIN_START, encodeFacts } from '../pruning-run/stored-event.js';
-import { decide, evolve, isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import type { RunChange } from '../pruning-run/run-change.js';
+import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/segment-plan.js';
 import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
@@ -12,6 +12,7 @@ import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts
 import { isTransient } from './engine-errors.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 import { evaluate } from './evaluations.js';
+import { RecordingQueue } from './recording-queue.js';
 import { nextAction } from './run-reactions.js';
 import type { TrainedSegment } from './segment-recorder.js';
 import { stepMeasurement, trainedSegment } from './segment-report.js';
@@ -22,9 +23,9 @@ export class RunAttempt {
   private readonly number: number;
   /** Recorded. */
   private run: PruningRunState;
-  /** The run as it will be when the segment before has been recorded. */
+  /** The run as it will be when the segments trained so far have been recorded. */
   private ahead: PruningRunState;
-  private recording: Promise<void> | null = null;
+  private readonly recordings: RecordingQueue;
   private evaluationError: { code: string; message: string } | null = null;
   /** Aborted when the attempt may no longer speak for the run. */
   private readonly dismissed = new AbortController();
@@ -33,6 +34,8 @@ export class RunAttempt {
     this.runId = run.runId;
     this.number = run.attempt + 1;
     this.run = this.ahead = run;
+    this.recordings = new RecordingQueue(
+      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.dismissed.signal)), parts.recordIntervalMs);
   }
 
   async execute(): Promise<void> {
@@ -114,8 +117,11 @@ export class RunAttempt {
       watchdog.end();
       this.stopSegment = () => undefined;
     }
-    await this.settle();
-    if (segment !== null) this.startRecording(segment);
+    if (segment === null) return;
+    // Plans go on from what is about to be recorded; nobody else hears of it before it is.
+    const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
+    this.ahead = expected(this.ahead, facts)!;
+    await this.recordings.add(segment);
   }
 
   /** False: a state was damaged, and the run now goes on from before it. */
@@ -130,7 +136,7 @@ export class RunAttempt {
     for (;;) {
       const missing = stretches.find(({ teacher }) => !bench.holdsTeacher(teacher))?.teacher;
       if (missing?.kind !== 'snapshot') return true;
-      if (missing.stateDigest === run.current?.stateDigest) await this.settle(); // its bytes may not be durable yet
+      await this.settle(); // its bytes may not be durable yet
       const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
       if (!(await this.bringsWhole(step, () => bench.bringTeacher(missing)))) return false;
     }
@@ -154,20 +160,9 @@ export class RunAttempt {
     return this.run;
   }
 
-  /** Plans go on from what is about to be recorded; nobody else hears of it before it is. */
-  private startRecording(segment: TrainedSegment): void {
-    const run = this.run;
-    const facts = decide(run, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
-    this.ahead = encodeFacts(facts, CHAIN_START, () => '').events.reduce<PruningRunState>(evolve, run);
-    this.recording = this.parts.recorder.record(run, segment, this.dismissed.signal).then((recorded) => this.advance(recorded));
-    this.recording.catch(() => undefined); // heard of in settle
-  }
-
   /** Everything trained so far is recorded, and nothing is planned ahead. */
   private async settle(): Promise<void> {
-    const { recording } = this;
-    this.recording = null;
-    await recording;
+    await this.recordings.drain();
     this.ahead = this.run;
   }
 
@@ -224,7 +219,7 @@ export class RunAttempt {
   /** Records why the attempt is over. */
   private async end(error: unknown): Promise<void> {
     const { parts } = this;
-    await this.recording?.catch(() => undefined); // what the engine finished before counts
+    await this.recordings.drain().catch(() => undefined); // what the engine finished before counts
     const known = toEspalierError(error);
     if (known.code === 'ATTEMPT_STALE' || this.dismissed.signal.aborted) return;
     parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');

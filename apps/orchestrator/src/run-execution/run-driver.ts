@@ -136,7 +136,7 @@ export class RunDriver {
   private parts(): AttemptParts {
     return {
       runs: this.runs, feed: this.feed, artifacts: this.artifacts, modelAndData: this.modelAndData, recorder: this.recorder,
-      live: this.live, jobs: this.jobs, log: this.log, instance: this.instance, threads: this.config.threads, shutdown: this.shutdown.signal,
+      live: this.live, jobs: this.jobs, log: this.log, instance: this.instance, threads: this.config.threads, recordIntervalMs: this.config.recordIntervalMs, shutdown: this.shutdown.signal,
       workbench: () => this.workbench(),
     };
   }

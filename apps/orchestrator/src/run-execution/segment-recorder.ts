@@ -1,5 +1,5 @@
-// Makes a trained segment a recorded fact, in the one order that a crash can't spoil: the state's bytes are durable first,
-// then the per-step metrics, then the events that name both. A crash in between leaves bytes that nobody names.
+// Makes trained segments recorded facts, in the one order that a crash can't spoil: the states' bytes are durable first, then
+// the per-step metrics, then the events that name both. A crash in between leaves bytes that nobody names.
 import { Inject, Injectable } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -10,7 +10,7 @@ import { eventId } from '../pruning-run/event-ids.js';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import type { RecordSegment } from '../pruning-run/run-change.js';
-import { patiently, RunRepository } from '../pruning-run/run-repository.js';
+import { patiently, RunRepository, type ChangeOptions } from '../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../pruning-run/stored-event.js';
 import { CURRENT_VERSION } from '../pruning-run/event-versions.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../tokens.js';
@@ -40,29 +40,44 @@ export class SegmentRecorder {
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Waits for an event store that is away as long as it takes. @throws ArtifactStoreError, EspalierError ATTEMPT_STALE */
-  async record(run: PruningRunState, segment: TrainedSegment, signal: AbortSignal): Promise<PruningRunState> {
-    const { report } = segment;
-    const { stateDigest } = report.state;
-    await this.keeper.pin(stateDigest);
+  /**
+   * One or more that follow one another; those before one whose state did not arrive are recorded all the same.
+   * Waits for an event store that is away as long as it takes. @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
+   */
+  async record(run: PruningRunState, segments: TrainedSegment[], signal: AbortSignal): Promise<PruningRunState> {
+    const digests = segments.map(({ report }) => report.state.stateDigest);
+    for (const digest of digests) await this.keeper.pin(digest);
     let recorded: PruningRunState | null = null;
     try {
-      await this.storeState(segment, signal);
+      const stored = await Promise.allSettled(segments.map((segment) => this.storeState(segment, signal)));
+      const failure = stored.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined;
+      const whole = failure === undefined ? segments : segments.slice(0, stored.indexOf(failure));
       const onWait = (error: Error): void => this.log.warn({ runId: run.runId, err: error }, 'waiting for the event store');
-      const patience = { patienceMs: Infinity, signal, onWait };
-      const metrics = encodeStepsMeasured(
-        { v: CURRENT_VERSION, at: new Date().toISOString(), attempt: report.attempt, branch: run.branch, steps: segment.steps },
-        eventId(run.runId, 'metrics', run.branch, report.attempt, report.firstStep));
-      const { revision } = await patiently(() => this.store.append(metricsStream(run.runId), [metrics], 'any'), patience);
-      const change: RecordSegment = { ...report, metricsRevision: Number(revision), metricsDigest: sha256Hex(metrics.data) };
-      const key = `segment ${run.branch} ${report.attempt} ${report.firstStep}`;
-      recorded = (await this.runs.change(run.runId, change, { key, ...patience })).run;
-      this.live.recorded(run.runId, report.state.step);
-      return recorded;
+      if (whole.length > 0) {
+        recorded = await this.append(run, whole, { patienceMs: Infinity, signal, onWait });
+        this.live.recorded(run.runId, whole.at(-1)!.report.state.step);
+      }
+      if (failure !== undefined) throw failure.reason;
+      return recorded!;
     } finally {
-      if (recorded === null) this.keeper.release(stateDigest);
-      else this.keeper.releaseAfter(stateDigest, run.runId, recorded.revision);
+      for (const digest of digests) {
+        if (recorded === null) this.keeper.release(digest);
+        else this.keeper.releaseAfter(digest, run.runId, recorded.revision);
+      }
     }
+  }
+
+  private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: ChangeOptions): Promise<PruningRunState> {
+    const at = new Date().toISOString();
+    const metrics = segments.map(({ report: { attempt, firstStep }, steps }) => encodeStepsMeasured(
+      { v: CURRENT_VERSION, at, attempt, branch, steps }, eventId(runId, 'metrics', branch, attempt, firstStep)));
+    const { revision } = await patiently(() => this.store.append(metricsStream(runId), metrics, 'any'), patience);
+    const firstRevision = Number(revision) - (metrics.length - 1);
+    const changes = segments.map(({ report }, index) => {
+      const change: RecordSegment = { ...report, metricsRevision: firstRevision + index, metricsDigest: sha256Hex(metrics[index]!.data) };
+      return { key: `segment ${branch} ${report.attempt} ${report.firstStep}`, change };
+    });
+    return (await this.runs.changeInTurn(runId, changes, patience)).run;
   }
 
   private async storeState({ report, state }: TrainedSegment, signal: AbortSignal): Promise<void> {

@@ -1,82 +1,86 @@
-// npm run overhead -- [--steps N] [--rounds N] [--threads N]
+// npm run overhead -- [--steps N] [--rounds N] [--threads N] [--turn-ms N]
 //
 // What a run costs beyond its steps. Trains the bundled model through the real processes (events, digests, states, teachers,
-// views) and times it by its own events, from the engine's start to the last recorded step. Then does the very same steps,
-// teachers included, on a bare engine that nobody asks for a state, and sums the time inside them. One JSON line a round.
+// views), and the very same steps, teachers included, on a bare engine that nobody asks for a state; both in turns of a second
+// or so, because the machine's own rate moves more in a minute than what is measured. While the bare engine works, the run's
+// processes are stopped (SIGSTOP). Of each turn: how long the run took for the segments that it recorded, by its own events and
+// without the time it was stopped, and the time inside the bare engine's steps for the same ones. Given are the ratio of the
+// sums, the median of the ratios of the turns, how long the engine waited between two segments, and the processor time of the
+// other processes for each segment. One JSON line a round. Nothing else should run.
+import { openArtifactStore } from '#artifact-store';
+import { v1 } from '#protocol';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { openArtifactStore } from '#artifact-store';
-import { v1 } from '#protocol';
-import { decodeStored } from '../../src/pruning-run/stored-event.js';
-import { segmentRequest, sessionOptions } from '../../src/run-execution/engine-requests.js';
-import { partsOf, ReplayPlanner } from '../../src/verification/replay-plan.js';
 import { engineLender } from '../../src/verification/verification-engine.js';
 import { FACTBOOK_MODEL, TestServer, TRAINING_DATA } from '../harness/server.js';
+import { BareEngine } from './bare-engine.js';
+import { WatchedRun, type RecordedSegment } from './watched-run.js';
 
 const { values } = parseArgs({
-  options: { steps: { type: 'string', default: '400' }, rounds: { type: 'string', default: '3' }, threads: { type: 'string', default: '2' } },
+  options: {
+    steps: { type: 'string', default: '1400' }, rounds: { type: 'string', default: '1' }, threads: { type: 'string', default: '2' },
+    'turn-ms': { type: 'string', default: '1500' },
+  },
 });
 const threads = Number(values.threads);
 const totalSteps = Number(values.steps);
-const shares: number[] = [];
-for (let round = 0; round < Number(values.rounds); round += 1) {
-  const { server, planner, runSeconds, segmentSeconds } = await trainedThroughHistory();
-  const bareSeconds = await bareStepSeconds(server.dataFolder, planner);
-  await server.dispose();
-  const overhead = runSeconds / bareSeconds - 1;
-  shares.push(overhead);
-  console.log(JSON.stringify({ steps: totalSteps, segments: planner.segments.length, teachers: planner.run!.teachers.length, run_seconds: runSeconds, segment_seconds: segmentSeconds, bare_step_seconds: bareSeconds, overhead }));
-}
-console.log(JSON.stringify({ overhead_median: shares.sort((left, right) => left - right)[shares.length >> 1] }));
+const turnMs = Number(values['turn-ms']);
 
-async function trainedThroughHistory(): Promise<{ server: TestServer; planner: ReplayPlanner; runSeconds: number; segmentSeconds: number }> {
-  const server = TestServer.inNewFolder();
+for (let round = 0; round < Number(values.rounds); round += 1) {
+  const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '1000' });
   server.threads = threads;
   await server.start();
-  // The proportions of the preset `short` in fewer steps; no evaluation at the end.
-  const settings = v1.RunSettings.fromPartial({ preset: 'short', totalSteps, warmupSteps: Math.floor(totalSteps * 0.6) });
+  // No evaluation at the end.
+  const settings = v1.RunSettings.fromPartial({ preset: 'short', totalSteps });
   const { runId } = await server.launch({}, { modelPath: FACTBOOK_MODEL, data: { trainPath: TRAINING_DATA, validationPath: '' }, settings });
-  await server.completed(runId, 1_800_000, 1_000); // who asks all the time slows it down
-  const planner = new ReplayPlanner();
-  let startedAt = 0;
-  let endedAt = 0;
-  let segmentSeconds = 0;
-  for (const { type, dataJson, revision } of await server.events(runId)) {
-    const event = decodeStored({ type, data: Buffer.from(dataJson) });
-    planner.push(event, Number(revision));
-    if (event.type === 'EngineAttached') startedAt = Date.parse(event.at);
-    if (event.type === 'MasksUpdated') {
-      endedAt = Date.parse(event.at);
-      segmentSeconds += event.data.trainingSeconds;
-    }
-  }
-  await server.stop();
-  return { server, planner, runSeconds: (endedAt - startedAt) / 1000, segmentSeconds };
+  console.log(JSON.stringify(await inTurns(server, runId)));
+  await server.dispose();
 }
 
-async function bareStepSeconds(dataFolder: string, { run, segments }: ReplayPlanner): Promise<number> {
-  const artifacts = await openArtifactStore({ folder: join(dataFolder, 'artifacts') });
+async function inTurns(server: TestServer, runId: string): Promise<Record<string, number>> {
+  const run = new WatchedRun(server, runId);
   const folder = mkdtempSync(join(tmpdir(), 'espalier-bare-'));
-  const signal = new AbortController().signal;
-  const { client, release } = await engineLender({ dataFolder: folder })(threads, signal);
+  const artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
+  const lent = await engineLender({ dataFolder: folder })(threads, new AbortController().signal);
+  const bare = new BareEngine(lent.client, artifacts, threads);
+  const turns: { segments: RecordedSegment[]; bareSeconds: number }[] = [];
   try {
-    const { settings, data } = run!;
-    const { sessionId } = await client.openSession(sessionOptions(run!, threads), 'overhead');
-    await client.loadTrainingTokens(sessionId, data.trainDigest, data.trainTokens, artifacts.open(data.trainDigest));
-    await client.initialiseState(sessionId, BigInt(settings.seed));
-    let seconds = 0;
-    for (const part of segments.flatMap(partsOf)) {
-      const [{ teacher }] = part.stretches;
-      if (teacher.kind === 'snapshot') await client.loadTeacher(sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
-      await client.trainSegment(segmentRequest(sessionId, settings, part, null, 'leave'), (steps) => {
-        for (const step of steps) seconds += step.seconds;
-      }, signal);
-    }
-    return seconds;
+    do {
+      await sleep(turnMs);
+      const segments = await run.recordedSince();
+      run.stop();
+      turns.push({ segments, bareSeconds: await bare.train(run.state!, segments.map(({ plan }) => plan)) });
+      run.goOn();
+    } while (!run.completed);
+    return summary(turns, run.processorMs());
   } finally {
-    await release();
+    run.goOn();
+    await lent.release();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function summary(turns: { segments: RecordedSegment[]; bareSeconds: number }[], processorMs: Record<string, number>): Record<string, number> {
+  // The first turn with steps holds the start of both engines, and a recorded segment's time is counted from the one before.
+  const measured = turns.filter(({ segments }) => segments.length > 0).slice(1);
+  const segments = measured.flatMap((turn) => turn.segments);
+  const sum = (numbers: number[]): number => numbers.reduce((total, one) => total + one, 0);
+  const runSeconds = sum(segments.map((one) => one.seconds));
+  const inSegments = sum(segments.map((one) => one.trainingSeconds));
+  const bareSeconds = sum(measured.map((turn) => turn.bareSeconds));
+  const ratios = measured.map((turn) => sum(turn.segments.map(({ seconds }) => seconds)) / turn.bareSeconds - 1).sort((left, right) => left - right);
+  const all = turns.flatMap((turn) => turn.segments).length;
+  return {
+    steps: totalSteps, segments: all, turns: measured.length, run_seconds: round(runSeconds), bare_step_seconds: round(bareSeconds),
+    overhead: round(runSeconds / bareSeconds - 1), overhead_median_of_turns: round(ratios[ratios.length >> 1]!),
+    between_segments_ms_each: round(((runSeconds - inSegments) * 1000) / segments.length),
+    ...Object.fromEntries(Object.entries(processorMs).map(([name, ms]) => [`${name}_processor_ms_each`, round(ms / all)])),
+  };
+}
+
+function round(value: number): number {
+  return Math.round(value * 1e4) / 1e4;
 }

@@ -1,0 +1,41 @@
+// Trained segments on their way into the record. Short ones are recorded several at once: what a recording costs beside the
+// facts themselves (an append with its sync, the subscriptions, the views) comes out of the steps that the engine is at.
+import type { TrainedSegment } from './segment-recorder.js';
+
+export class RecordingQueue {
+  private waiting: TrainedSegment[] = [];
+  private writing: Promise<void> | null = null;
+  private timer: NodeJS.Timeout | undefined;
+  private lastWriteAtMs = -Infinity;
+
+  /** @param intervalMs between the starts of two writes, unless somebody waits for the record */
+  constructor(private readonly write: (segments: TrainedSegment[]) => Promise<void>, private readonly intervalMs: number) {}
+
+  /** Waits for a write that is under way, so that what is not recorded stays little. @throws what that write threw */
+  async add(segment: TrainedSegment): Promise<void> {
+    await this.writing;
+    this.waiting.push(segment);
+    const waitMs = this.lastWriteAtMs + this.intervalMs - performance.now();
+    if (waitMs <= 0) this.start();
+    else this.timer ??= setTimeout(() => this.start(), waitMs); // a write under way ends before the next segment is added
+  }
+
+  /** Resolves when everything is recorded. @throws what a write threw; what waited behind it is given up */
+  async drain(): Promise<void> {
+    await this.writing;
+    if (this.waiting.length > 0) this.start();
+    await this.writing;
+  }
+
+  private start(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.waiting.length === 0) return;
+    const segments = this.waiting;
+    this.waiting = [];
+    this.lastWriteAtMs = performance.now();
+    const writing = this.write(segments).then(() => { this.writing = null; });
+    writing.catch(() => undefined); // heard of by whoever comes next: nothing can be recorded after it
+    this.writing = writing;
+  }
+}
