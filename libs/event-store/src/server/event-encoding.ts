@@ -32,6 +32,15 @@ export function encodeReadEvent(resolved: ResolvedEvent, structuredUuid: boolean
   return Buffer.concat([lengthPrefix(0x0a, size), ...parts]);
 }
 
+const encoded = new WeakMap<EventRecord, Buffer>();
+
+/** Once for all subscribers that were given the same record. */
+export function encodeShared(record: EventRecord): Buffer {
+  let bytes = encoded.get(record);
+  if (bytes === undefined) encoded.set(record, bytes = encodeReadEvent({ event: record }, false));
+  return bytes;
+}
+
 function addRecorded(add: (part: Buffer) => void, tag: number, record: EventRecord, structuredUuid: boolean): void {
   const name = Buffer.from(record.stream);
   const head = Buffer.concat([

@@ -20,7 +20,10 @@ export interface AllChunk {
 
 const CHUNK_EVENTS = 512;
 /** A chunk is held in memory: with events of up to 16 MB a count alone would not bound it. */
-const CHUNK_BYTES = 1 << 20;
+const LARGEST_CHUNK_BYTES = 1 << 20;
+/** Every call holds two chunks, each several times on its way out: so that many calls at once do not fill the memory. */
+const ALL_CHUNKS_BYTES = 8 << 20;
+const SMALLEST_CHUNK_BYTES = 16 << 10;
 /** Above the revision of a tombstone's event, which stream reads never show. */
 const BELOW_TOMBSTONE = `revision < ${TOMBSTONE_REVISION}`;
 
@@ -35,6 +38,9 @@ export class EventReader {
   private readonly byPosition;
   private readonly rangeForwards;
   private readonly rangeBackwards;
+  private calls = 0;
+  /** Many subscribers that a commit wakes read the same at the same moment; forgotten at its end, since the file may change. */
+  private latest: { key: string; chunk: { records: EventRecord[]; next: number } } | undefined;
 
   constructor(
     database: Database.Database,
@@ -56,6 +62,16 @@ export class EventReader {
     this.rangeBackwards = prepare('position BETWEEN ? AND ? ORDER BY position DESC');
   }
 
+  /** Told of each call that goes on reading, since they share the memory; @returns what to call at its end */
+  enter(): () => void {
+    this.calls += 1;
+    return () => { this.calls -= 1; };
+  }
+
+  private get chunkBytes(): number {
+    return Math.min(LARGEST_CHUNK_BYTES, Math.max(SMALLEST_CHUNK_BYTES, ALL_CHUNKS_BYTES / Math.max(1, this.calls)));
+  }
+
   /** The first revision that $maxCount and $tb leave visible. */
   firstVisible(head: StreamHead): number {
     const { maxCount, truncateBefore } = this.heads.metadataOf(head);
@@ -69,15 +85,20 @@ export class EventReader {
     const maxAge = this.heads.metadataOf(head).maxAgeSeconds;
     const oldestUs = maxAge === undefined ? 0 : nowUs() - maxAge * 1e6;
     const count = Math.min(limit, CHUNK_EVENTS);
+    const key = `${head.id} ${from} ${direction} ${first} ${oldestUs} ${count} ${head.lastRevision} ${this.chunkBytes}`;
+    if (this.latest?.key === key) return this.latest.chunk;
     const rows =
       direction === 'forwards'
         ? this.forwards.iterate(head.id, Math.max(from, first), count)
         : this.backwards.iterate(head.id, from, first, count);
     const step = direction === 'forwards' ? 1 : -1;
-    const read = takeChunk(rows);
+    const read = takeChunk(rows, this.chunkBytes);
     const last = read.at(-1);
     const records = read.filter((row) => row.created_us >= oldestUs).map((row) => this.toRecord(row));
-    return { records, next: last ? last.revision + step : -1 };
+    const chunk = { records, next: last ? last.revision + step : -1 };
+    if (this.latest === undefined) setImmediate(() => { this.latest = undefined; });
+    this.latest = { key, chunk };
+    return chunk;
   }
 
   /** One event of a stream, or undefined when it is hidden or was never there. */
@@ -98,7 +119,7 @@ export class EventReader {
   }
 
   private plainAll(from: number, direction: Direction, count: number): AllChunk {
-    const rows = takeChunk((direction === 'forwards' ? this.allForwards : this.allBackwards).iterate(from, count));
+    const rows = takeChunk((direction === 'forwards' ? this.allForwards : this.allBackwards).iterate(from, count), this.chunkBytes);
     return {
       records: rows.map((row) => this.toRecord(row)),
       scannedTo: rows.at(-1)?.position,
@@ -135,13 +156,13 @@ export class EventReader {
 
   private fetch(positions: number[], direction: Direction, asRange: boolean): EventRow[] {
     if (positions.length === 0) return [];
-    if (!asRange) return takeChunk(this.fetchEach(positions));
+    if (!asRange) return takeChunk(this.fetchEach(positions), this.chunkBytes);
     const [first, last] = [positions[0]!, positions.at(-1)!];
     const rows = (direction === 'forwards' ? this.rangeForwards : this.rangeBackwards).iterate(
       Math.min(first, last),
       Math.max(first, last),
     );
-    return takeChunk(keepOnly(rows, new Set(positions)));
+    return takeChunk(keepOnly(rows, new Set(positions)), this.chunkBytes);
   }
 
   private *fetchEach(positions: number[]): IterableIterator<EventRow> {
@@ -161,13 +182,13 @@ function* keepOnly(rows: IterableIterator<EventRow>, positions: Set<number>): It
   for (const row of rows) if (positions.has(row.position)) yield row;
 }
 
-function takeChunk(rows: IterableIterator<EventRow>): EventRow[] {
+function takeChunk(rows: IterableIterator<EventRow>, mostBytes: number): EventRow[] {
   const taken: EventRow[] = [];
   let bytes = 0;
   for (const row of rows) {
     taken.push(row);
     bytes += row.data.length + row.metadata.length;
-    if (bytes >= CHUNK_BYTES) break;
+    if (bytes >= mostBytes) break;
   }
   return taken;
 }

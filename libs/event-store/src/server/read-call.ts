@@ -5,7 +5,7 @@ import { toStatus } from './grpc-errors.js';
 import { compileFilter, filterDefinitionOf, type EventFilter } from './event-filter.js';
 import type { Direction } from './event-reader.js';
 import type { EventRecord } from './event-record.js';
-import { encodeReadEvent } from './event-encoding.js';
+import { encodeReadEvent, encodeShared } from './event-encoding.js';
 import { resolveLink } from './links.js';
 import { clampToSafe, streamIdentifier, streamNameOf } from './messages.js';
 import type { Encodable } from './message-batch.js';
@@ -35,6 +35,7 @@ const DEFAULT_SEARCH_WINDOW = 32;
 export async function handleRead(context: ServerContext, call: ReadCall): Promise<void> {
   // Headers at once: a client that delays its acknowledgements would otherwise hold a short answer for some 40 ms.
   call.sendMetadata(new Metadata());
+  const leave = context.store.reader.enter();
   try {
     const options = call.request.getOptions();
     if (!options) throw new InvalidArgument('options: a read needs them');
@@ -49,6 +50,8 @@ export async function handleRead(context: ServerContext, call: ReadCall): Promis
     call.end();
   } catch (error) {
     call.emit('error', toStatus(error));
+  } finally {
+    leave();
   }
 }
 
@@ -65,8 +68,10 @@ function parseRequest(context: ServerContext, options: streamsPb.ReadReq.Options
     limit: options.hasCount() ? clampToSafe(options.getCount()) : Number.MAX_SAFE_INTEGER,
     filter: compileFilter(filterDefinitionOf(filter)),
     checkpointInterval: window * Math.max(1, filter?.getCheckpointintervalmultiplier() ?? 1),
-    encode: (record) =>
-      encodeReadEvent(resolveLinks ? resolveLink(context.store.reader, record) : { event: record }, structuredUuid),
+    encode: (record) => {
+      if (resolveLinks) return encodeReadEvent(resolveLink(context.store.reader, record), structuredUuid);
+      return structuredUuid ? encodeReadEvent({ event: record }, true) : encodeShared(record);
+    },
     compatibility: options.getControlOption()?.getCompatibility() ?? 0,
   };
 }
