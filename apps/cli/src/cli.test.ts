@@ -301,6 +301,36 @@ describe('results', () => {
     expect((await readdir(join(folder, 'out/model'))).sort()).toEqual(['config.json', 'model.safetensors']);
   });
 
+  test('export: a download goes on where the connection broke, also when the server comes back elsewhere, and is whole', async () => {
+    const { answers, contents } = testExport();
+    const asked: bigint[] = [];
+    let breaks = 2;
+    const breaking: Answers = {
+      ...answers,
+      async *downloadArtifact(request, signal) {
+        if (request.digest !== (await answers.statArtifact({ digest: '' })).files[1]!.digest) return yield* answers.downloadArtifact(request, signal);
+        asked.push(request.offset);
+        let sent = false;
+        for await (const response of answers.downloadArtifact(request, signal)) {
+          if (sent && breaks > 0) {
+            breaks -= 1;
+            await sleep(200); // what was sent is on its way
+            servers.pop()!.stop();
+            await announce(await serve(breaking));
+          }
+          sent = true;
+          yield response;
+        }
+      },
+    };
+    await announce(await serve(breaking));
+    const result = await runCli(['--data-folder', join(folder, 'data'), 'export', 'abcd', '--out', join(folder, 'model')]);
+    expect(result.exitCode).toBe(0);
+    expect(result.stderr.match(/connection lost|connected again/g)).toEqual(['connection lost', 'connected again', 'connection lost', 'connected again']);
+    expect(asked).toEqual([0n, 1n << 20n, 2n << 20n]);
+    for (const [name, content] of contents) expect(Buffer.compare(await readFile(join(folder, 'model', name)), content)).toBe(0);
+  }, 30_000);
+
   test('export: a flipped byte, a lost file, a name that leads outside: nothing is left', async () => {
     const { answers, contents } = testExport();
     const server = await serve({

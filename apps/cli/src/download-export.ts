@@ -6,8 +6,13 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { syncFolder } from '#artifact-store';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
-import { Connection } from './connection/connection.js';
+import type { Connection } from './connection/connection.js';
+import { lastingStream, type ConnectionNews } from './connection/lasting-stream.js';
+import type { ServerAddress } from './connection/server-address.js';
 import { exists, fileError } from './files.js';
+
+/** How long a download waits for a server that has gone. */
+const SERVER_AWAY_MS = 120_000;
 
 export interface DownloadOptions {
   digest: string;
@@ -16,6 +21,9 @@ export interface DownloadOptions {
   force?: boolean;
   signal?: AbortSignal;
   onProgress?: (doneShare: number) => void;
+  /** Asked anew when the connection breaks: a restarted server may listen elsewhere. */
+  findServer: () => ServerAddress;
+  onNews?: (news: ConnectionNews) => void;
 }
 export interface DownloadedExport {
   folder: string;
@@ -42,7 +50,7 @@ export async function downloadExport(connection: Connection, options: DownloadOp
   try {
     await mkdir(incoming, { recursive: true });
     for (const file of listed) {
-      await downloadFile(connection, file, join(incoming, file.name), options.signal, (bytes) => {
+      await downloadFile(file, join(incoming, file.name), options, (bytes) => {
         done += bytes;
         options.onProgress?.(total === 0 ? 1 : done / total);
       });
@@ -65,15 +73,25 @@ function checkedName(name: string): string {
   return name;
 }
 
-async function downloadFile(connection: Connection, file: { name: string; bytes: number; digest: string }, path: string,
-  signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<void> {
+/** Goes on from the last byte that arrived when the connection breaks; the digest is taken over all of it. */
+async function downloadFile(file: { name: string; bytes: number; digest: string }, path: string, options: DownloadOptions,
+  onBytes: (bytes: number) => void): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const hash = createHash('sha256');
   const target = await open(path, 'wx');
   let received = 0;
+  const { signal, findServer, onNews } = options;
   try {
-    const request: v1.DownloadArtifactRequest = { digest: file.digest, offset: 0n };
-    for await (const { chunk } of connection.stream(connection.artifacts, connection.artifacts.downloadArtifact, request, signal)) {
+    const items = lastingStream<v1.DownloadArtifactResponse>({
+      findServer, signal, giveUpAfterMs: SERVER_AWAY_MS, isOver: () => true, // a stream that ends well was whole
+      open: (connection) => connection.stream(connection.artifacts, connection.artifacts.downloadArtifact, { digest: file.digest, offset: BigInt(received) }, signal),
+    });
+    for await (const item of items) {
+      if (item.kind !== 'message') {
+        onNews?.(item);
+        continue;
+      }
+      const { chunk } = item.message;
       hash.update(chunk);
       for (let written = 0; written < chunk.byteLength;) written += (await target.write(chunk, written)).bytesWritten;
       received += chunk.byteLength;

@@ -154,7 +154,7 @@ async function measure(context: Context, runId: string): Promise<Measured> {
   const masked = recorded('masked') ?? await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
   const exportFolder = join(context.dataFolder, 'exports', runId);
-  const written = await step('writing the model', (report) => downloadExport(connection, { digest: modelExport.digest, folder: exportFolder, signal, onProgress: report }));
+  const written = await step('writing the model', (report) => downloadExport(connection, { digest: modelExport.digest, folder: exportFolder, signal, onProgress: report, findServer: () => context.findServer() }));
   const exported = await step('evaluating the exported model', (report) => evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal));
   const prunedBytes = written.files.filter((file) => file.name.endsWith('.safetensors')).reduce((sum, file) => sum + file.bytes, 0);
   return { intact, masked, exported, modelExport, exportFolder, prunedBytes };

@@ -1,5 +1,6 @@
 // eval and export: what a run has come to.
 import type { Command } from 'commander';
+import { connectionWords } from '../connection/lasting-stream.js';
 import { downloadExport, requireFreeFolder } from '../download-export.js';
 import { evaluateRun, exportRun } from '../operations.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
@@ -70,7 +71,8 @@ function registerExport(program: Command): void {
     .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)', '')
     .option('--force', 'replace the folder if it is there');
   examples(exporting, ['espalier export k3f9 --out pruned/'], ['espalier export k3f9 --teacher 20 --form masked --dtype f16 --out pruned-20/']);
-  action<ExportOptions>(exporting, async ({ connection, output, signal }, [runId], options) => {
+  action<ExportOptions>(exporting, async (context, [runId], options) => {
+    const { connection, output, signal } = context;
     await requireFreeFolder(options.out, options.force === true);
     const line = new ShareLine(output, 'exporting');
     try {
@@ -78,6 +80,7 @@ function registerExport(program: Command): void {
         (share, waitingFor) => line.update(share / 2, waitingFor), signal);
       const written = await downloadExport(connection, {
         digest: exported.digest, folder: options.out, force: options.force === true, signal, onProgress: (share) => line.update(0.5 + share / 2),
+        findServer: () => context.findServer(), onNews: (news) => line.note(connectionWords(news)),
       });
       line.end();
       output.result({ ...exported, folder: written.folder, files: written.files }, () => {

@@ -20,6 +20,11 @@ export class ShareLine {
     if (!this.output.json) this.live.print(line);
   }
 
+  /** A line about the command itself, on standard error. */
+  note(line: string): void {
+    this.live.note(line);
+  }
+
   end(): void {
     this.live.end();
   }

@@ -104,10 +104,10 @@ export function testExport(): { digest: string; answers: Required<Pick<Answers, 
         yield v1.ExportRunResponse.fromPartial({ doneShare: 1, export: { digest, form: 'compacted', dtype: 'bf16', parameterCount: 1_700_000n, bytes: 3_000_007n, step: 100n } });
       },
       statArtifact: () => v1.StatArtifactResponse.fromPartial({ bytes: 100n, files }),
-      async *downloadArtifact({ digest: wanted }) {
+      async *downloadArtifact({ digest: wanted, offset: from }) {
         const content = [...contents.values()].find((one) => digestOf(one) === wanted) ?? [...contents.values()][files.findIndex((file) => file.digest === wanted)];
         if (content === undefined) throw refusal('ARTIFACT_NOT_FOUND', `no artifact ${wanted}`);
-        for (let offset = 0; offset < content.length; offset += 1 << 20) {
+        for (let offset = Number(from); offset < content.length; offset += 1 << 20) {
           yield v1.DownloadArtifactResponse.fromPartial({ totalBytes: BigInt(content.length), chunk: content.subarray(offset, offset + (1 << 20)) });
         }
       },
