@@ -4,7 +4,8 @@ import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../
 import type { RunSummary } from './run-detail.js';
 import { leaseUntilMs, shownStatus } from './run-status.js';
 
-export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs: number): v1.Run {
+/** @param live steps that the engine has reported since the last recorded one */
+export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs: number, live: readonly StepMeasurement[] = []): v1.Run {
   const { run, extras, teacherCount } = summary;
   const { current, engine, origin } = run;
   const lease = leaseUntilMs(run, heardAtMs);
@@ -27,7 +28,7 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
     engine: engine === null ? '' : `${engine.backend} ${engine.device} (${engine.threads} threads), ${engine.engineVersion} ${engine.engineBuild}`,
     numericsFingerprint: run.numericsFingerprint ?? '',
     launchedAt: dateOf(run.launchedAt), updatedAt: dateOf(run.updatedAt), endedAt: dateOf(run.endedAt),
-    trainingSeconds: run.trainingSeconds, ...speedOf(summary), skippedSteps: run.skippedSteps,
+    trainingSeconds: run.trainingSeconds, ...speedOf(summary, live), skippedSteps: run.skippedSteps,
     lastStep: extras.lastStep === null ? undefined : stepMessage(extras.lastStep, run.settings.recipe),
     revision: BigInt(run.revision), digestChain: run.chain, rewinds: extras.rewinds.length,
     targetReachedAt: dateOf(run.targetReachedAt), targetReachedStep: BigInt(run.targetReachedStep ?? -1),
@@ -41,12 +42,18 @@ function layersMessage({ run }: RunSummary, current: StateFact | null): v1.Layer
   }));
 }
 
-function speedOf({ run, extras }: RunSummary): { tokensPerSecond: number; etaSeconds: number } {
+/** Of the last segments; until there is one, of the steps that are not recorded yet. */
+function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]): { tokensPerSecond: number; etaSeconds: number } {
   const sum = { seconds: 0, tokens: 0, steps: 0 };
   for (const segment of extras.recent) {
     sum.seconds += segment.seconds;
     sum.tokens += segment.tokens;
     sum.steps += segment.steps;
+  }
+  if (sum.steps === 0 && run.status === 'training') {
+    for (const { seconds } of live) sum.seconds += seconds;
+    sum.steps = live.length;
+    sum.tokens = live.length * run.settings.batchSize * run.settings.sequenceLength;
   }
   const ended = run.status === 'completed' || run.status === 'failed' || run.status === 'cancelled';
   const stepsLeft = ended ? 0 : run.settings.totalSteps - (run.current?.step ?? 0);

@@ -7,7 +7,7 @@ import { resolveRunId } from './run-ids.js';
 import { RunProjection } from './run-projection.js';
 import type { RunSummary } from './run-detail.js';
 import { readRows, stepsOf } from './metrics-reader.js';
-import { contentOf, Recorder, withDatabase } from './testing.js';
+import { contentOf, Recorder, stepMeasured, withDatabase } from './testing.js';
 import { openViewsDatabase, readPosition, type ViewsDatabase } from './views-database.js';
 
 const RUN = 'aaaabbbbcccc';
@@ -34,6 +34,17 @@ function trained(): Story {
     stateAt(10, 0.004), stateAt(20, 0.012), stateAt(30, 0.023), stateAt(40, 0.031));
 }
 const request = (partial: Partial<v1.ListRunsRequest> = {}): v1.ListRunsRequest => v1.ListRunsRequest.fromPartial(partial);
+
+test('speed and remaining time come from the steps that the engine reports until a segment is recorded', () => {
+  project(new Recorder().record(RUN, new Story(launched({ totalSteps: 100, segmentSteps: 10 })).start().facts));
+  const { batchSize, sequenceLength } = summary().run.settings;
+  const at = (steps: number): v1.Run => runMessage(summary(), nowMs, nowMs, Array.from({ length: steps }, (_, step) => ({ ...stepMeasured(step), seconds: 0.5 })));
+  expect(at(0)).toMatchObject({ tokensPerSecond: 0, etaSeconds: 0 });
+  expect(at(4)).toMatchObject({ tokensPerSecond: 2 * batchSize * sequenceLength, etaSeconds: 50 });
+  // From then on the recorded segments say it.
+  project(new Recorder().record(RUN, trained().facts));
+  expect(at(4)).toMatchObject({ tokensPerSecond: shown().tokensPerSecond, etaSeconds: shown().etaSeconds });
+});
 
 test('a training run: progress, teachers, last step, speed, chain', () => {
   project(new Recorder().record(RUN, trained().facts));

@@ -112,7 +112,8 @@ export class RunViews {
   }
 
   message(summary: RunSummary): v1.Run {
-    return runMessage(summary, this.live.heardAt(summary.run.runId), this.now());
+    const { run } = summary;
+    return runMessage(summary, this.live.heardAt(run.runId), this.now(), this.live.since(run.runId, run.current?.step ?? 0));
   }
 
   async summary(runId: string, options: { atRevision?: number | bigint } = {}): Promise<RunSummary> {

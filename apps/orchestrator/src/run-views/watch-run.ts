@@ -7,7 +7,7 @@ import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import { isFinished } from '../pruning-run/pruning-run.js';
 import { stepsOf, progressAt, segmentsAfter } from './metrics-reader.js';
 import { firstStepOf, type RunSummary } from './run-detail.js';
-import { runMessage, stepMessage } from './run-message.js';
+import { stepMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 import type { RunViews } from './run-views.js';
 
@@ -85,7 +85,7 @@ function unknownRevision(runId: string, revision: number): EspalierError {
 function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRunResponse | null {
   const summary = views.peek(runId);
   if (summary === null) return null;
-  const run = runMessage(summary, views.live.heardAt(runId), views.now());
+  const run = views.message(summary);
   const { steps, revision } = recordedSteps(views, runId, cursor, summary.run.revision);
   const upToDate = revision === summary.run.revision;
   const live = upToDate ? liveSteps(views, summary, cursor, steps.at(-1)) : [];
