@@ -1,5 +1,5 @@
 // Histories that were recorded with each version of the events, exactly as they are stored. They are never changed; a new
-// version adds files. One line an event: its id (from version 2 on), its type and its stored bytes as text.
+// version adds files (npm run record-histories). One line an event: its id (from version 2 on), its type and its stored bytes as text.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { fold, type PruningRunState } from './pruning-run.js';
@@ -20,7 +20,9 @@ function stored(file: string): { id: string; type: string; data: Uint8Array }[] 
 const outcomes: Record<string, Partial<PruningRunState>> = {
   'v1-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 67 },
   'v1-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 0, restarts: 0, revision: 1 },
-  'v2-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 67 },
+  'v2-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 152 },
+  'v2-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 1, restarts: 0, revision: 20 },
+  'v2-failed.jsonl': { status: 'failed', branch: 0, attempt: 2, restarts: 0, revision: 15 },
 };
 
 describe.each(files)('the history %s', (file) => {
