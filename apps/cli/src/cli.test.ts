@@ -186,7 +186,7 @@ describe('reading', () => {
   }, 30_000);
 
   test.each([
-    [['history'], 'OPTION_REQUIRED', 'run'], [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
+    [['history'], 'OPTION_REQUIRED', 'run'], [['verify', 'abcd', '--tolerance', '0.1'], 'OPTION_REQUIRED', '--tolerance'], [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
     [['history', 'abcd', '--follow', '--backwards'], 'OPTIONS_CONFLICT', '--backwards'], [['history', 'abcd', '--follow', '--inherited'], 'OPTIONS_CONFLICT', '--inherited'],
   ])('%j is refused and says which option', async (args, code, field) => {
     const result = await runCli([...args, '--json']);
@@ -382,6 +382,7 @@ describe('results', () => {
 
 test('audit check and down need no server', async () => {
   expect((await runCli(['audit', 'check', join(folder, 'none.tar')])).exitCode).toBe(3);
+  expect((await runCli(['audit', 'check', folder])).stderr).toMatch(/FILE_UNUSABLE/);
   await writeFile(join(folder, 'bad.tar'), 'no bundle at all');
   expect((await runCli(['audit', 'check', join(folder, 'bad.tar')])).exitCode).toBe(1);
   const down = await runCli(['down', '--data-folder', folder]);

@@ -1,6 +1,6 @@
 // One file that proves a run offline: written by the server, signed and checked here.
 import { createPrivateKey } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { BundleReport } from '#audit';
@@ -48,6 +48,7 @@ export function registerAudit(program: Command): void {
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
   action<{ publicKey?: string }>(check, async (context, [file], { publicKey }) => {
     if (!existsSync(file!)) throw new CliError('FILE_NOT_FOUND', `there is no file ${file}`, { field: 'file', exitCode: ExitCode.notFound });
+    if (!statSync(file!).isFile()) throw new CliError('FILE_UNUSABLE', `${file} is no file; a bundle is allowed`, { field: 'file', exitCode: ExitCode.usage });
     const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
     const key = publicKey === undefined ? {} : { publicKey: readKey(publicKey, publicKeyHex) };
     const report = await checkAuditBundle(file!, key);

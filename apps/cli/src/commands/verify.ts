@@ -28,6 +28,9 @@ export function registerVerify(program: Command): void {
 }
 
 async function verifyRun({ connection, output, signal }: Context, [runId]: string[], options: VerifyOptions): Promise<number> {
+  if (options.tolerance !== undefined && options.replay === undefined) {
+    throw new CliError('OPTION_REQUIRED', '--tolerance is for --replay: give both', { field: '--tolerance', exitCode: ExitCode.usage });
+  }
   const range = typeof options.replay === 'object' ? options.replay : {};
   const request: v1.VerifyRunRequest = {
     runId: runId!, replay: options.replay !== undefined, fromStep: range.from, toStep: range.to, tolerance: options.tolerance,

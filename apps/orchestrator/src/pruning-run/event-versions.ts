@@ -20,6 +20,8 @@ const knownTypes: Record<PruningRunEventType, true> = {
   RunFailed: true, RunCancelled: true, EvaluationRecorded: true, ModelExported: true,
 };
 
+export const knownTypeNames = Object.keys(knownTypes);
+
 export function isKnownType(type: string): type is PruningRunEventType {
   return Object.hasOwn(knownTypes, type);
 }

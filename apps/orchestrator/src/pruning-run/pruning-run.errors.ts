@@ -11,8 +11,8 @@ export class RunError extends EspalierError {
   }
 }
 
-export const runNotFound = (runId: string): RunError =>
-  new RunError('RUN_NOT_FOUND', `there is no run ${runId}`, { runId }, 'run_id');
+export const runNotFound = (runId: string, field = 'run_id'): RunError =>
+  new RunError('RUN_NOT_FOUND', `there is no run ${runId}`, { runId }, field);
 export const runFinished = (run: PruningRunState, hint: string): RunError =>
   new RunError('RUN_FINISHED', `run ${run.runId} has ended (${run.status})${hint}`, run);
 export const runStillActive = (run: PruningRunState, hint: string): RunError =>

@@ -1,6 +1,7 @@
 // ReadHistory and WatchHistory: the record as it is stored, from the event store itself and not from a view of it.
 import type { EventStore, Position, StoredEvent, Subscription } from '#event-store';
 import { invalidField, v1 } from '#protocol';
+import { knownTypeNames } from '../pruning-run/event-versions.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { decodeStored, RUN_STREAM_PREFIX, runStream } from '../pruning-run/stored-event.js';
 import { summarize } from './history-summary.js';
@@ -47,7 +48,11 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   if (pageSize > LARGEST_PAGE_SIZE) throw invalidField('FIELD_OUT_OF_RANGE', 'page_size', `1 to ${LARGEST_PAGE_SIZE} is allowed`);
   const runId = await views.runId(request.runId);
   const stretches = await stretchesOf(views, store, runId, request.includeInherited);
-  const types = new Set(request.types);
+  const types = checkedTypes(views, stretches, request.types);
+  const length = stretches.reduce((sum, stretch) => sum + stretch.length, 0n);
+  if (request.fromRevision !== undefined && request.fromRevision > length) { // at the end itself there may soon be more
+    throw invalidField('REVISION_NOT_FOUND', 'from_revision', `0 to ${length - 1n} is allowed, is ${request.fromRevision}`);
+  }
   const events: v1.HistoryEvent[] = [];
   for await (const { stored, at } of walk(store, stretches, request)) {
     if (types.size > 0 && !types.has(stored.type)) continue;
@@ -56,6 +61,15 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
     events.push(historyEvent(stored, views.peek(owner)?.extras.rewinds ?? []));
   }
   return { events, nextRevision: undefined };
+}
+
+/** Those of later releases count as known where the history holds them. */
+function checkedTypes(views: RunViews, stretches: Stretch[], asked: string[]): Set<string> {
+  for (const type of asked) {
+    const known = knownTypeNames.includes(type) || stretches.some(({ runId }) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
+    if (!known) throw invalidField('FIELD_UNKNOWN_VALUE', 'types', `"${type}" is no type of event; allowed are ${knownTypeNames.join(', ')}`);
+  }
+  return new Set(asked);
 }
 
 async function stretchesOf(views: RunViews, store: EventStore, runId: string, inherited: boolean): Promise<Stretch[]> {

@@ -15,7 +15,7 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
   const found = database.prepare('SELECT run_id AS runId FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id LIMIT 6')
     .all(text, text + '\u{10ffff}') as { runId: string }[];
   if (found.length === 1) return found[0]!.runId;
-  if (found.length === 0) throw runNotFound(text);
+  if (found.length === 0) throw runNotFound(text, field);
   const shown = found.slice(0, 5).map(({ runId }) => runId).join(', ');
   throw new EspalierError('RUN_ID_AMBIGUOUS', `${field}: ${text} is the beginning of several run ids: ${shown}${found.length > 5 ? ', ...' : ''}`, {
     violations: [{ field, description: 'more characters are needed', code: 'RUN_ID_AMBIGUOUS' }],

@@ -206,6 +206,11 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
   const backwards = await read({ backwards: true, pageSize: 1000 });
   expect(backwards.events.map(({ revision }) => revision)).toEqual(forwards.map(({ revision }) => revision).reverse());
   expect((await read({ types: ['TeacherSnapshotted'] })).events).toHaveLength(2);
+  expect((await read({ types: ['MoodRecorded'] })).events).toHaveLength(1);
+  await expect(read({ types: ['MoodRecorded', 'Nonsense'] })).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE', field: 'types' });
+  expect((await read({ fromRevision: BigInt(parent.facts.length + 1) })).events).toEqual([]);
+  await expect(read({ fromRevision: BigInt(parent.facts.length + 2) })).rejects.toMatchObject({ code: 'REVISION_NOT_FOUND', field: 'from_revision' });
+  await expect(read({ runId: 'qqqqqq' })).rejects.toMatchObject({ code: 'RUN_NOT_FOUND', field: 'run_id' });
   const inherited = await read({ runId: childId, includeInherited: true, pageSize: 1000 });
   expect(inherited.events.map(({ runId, revision }) => [runId, Number(revision)])).toEqual([...range(0, 5).map((at) => [parentId, at]), [childId, 0]]);
   const second = await read({ runId: childId, includeInherited: true, pageSize: 2, fromRevision: 4n });

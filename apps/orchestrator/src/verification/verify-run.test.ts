@@ -150,5 +150,7 @@ test('an event of an unknown type is no problem, and is said', async () => {
 });
 
 test('a bad tolerance names its field', async () => {
-  await expect(verify(events, { tolerance: -1 })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE' });
+  await expect(verify(events, { replay: true, tolerance: -1 })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE', field: 'tolerance' });
+  await expect(verify(events, { tolerance: 0.1 })).rejects.toMatchObject({ code: 'REQUEST_INVALID', field: 'tolerance' });
+  await expect(verify(events, { replay: true, fromStep: -1n })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE', field: 'from_step' });
 });

@@ -13,10 +13,12 @@ import type { Say, VerifyContext } from './verify-context.js';
 
 export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRequest, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
   const { views, store } = context;
-  if (request.tolerance !== undefined && !(request.tolerance >= 0 && request.tolerance <= 1)) {
-    throw invalidField('FIELD_OUT_OF_RANGE', 'tolerance', 'a relative difference from 0 to 1 is allowed');
-  }
+  checkReplayFields(request);
   const runId = await views.runId(request.runId);
+  const steps = views.peek(runId)?.run.current?.step;
+  if (request.fromStep !== undefined && steps !== undefined && request.fromStep >= steps) {
+    throw invalidField('FIELD_OUT_OF_RANGE', 'from_step', `0 to ${steps - 1} is allowed, is ${request.fromStep}: run ${runId} has ${steps} recorded steps`);
+  }
   const summary: v1.VerifySummary = v1.VerifySummary.fromPartial({ ok: true });
   const say = (check: string, subject: string, ok: boolean, detail: string, doneShare: number): v1.VerifyRunResponse => {
     if (!ok) {
@@ -51,6 +53,19 @@ export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRe
   }
   if (request.replay) yield* replayChecks(context, planner, request, summary, say, signal);
   yield { check: 'summary', subject: `run ${runId}`, ok: summary.ok, detail: summary.ok ? 'everything is as recorded' : summary.problems.length === 1 ? '1 problem' : `${summary.problems.length} problems`, doneShare: 1, summary };
+}
+
+function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRunRequest): void {
+  const given = { tolerance, from_step: fromStep, to_step: toStep };
+  for (const [field, value] of Object.entries(given)) {
+    if (value !== undefined && !replay) throw invalidField('REQUEST_INVALID', field, 'is for a replay: ask for one too');
+  }
+  if (tolerance !== undefined && !(tolerance >= 0 && tolerance <= 1)) {
+    throw invalidField('FIELD_OUT_OF_RANGE', 'tolerance', `a relative difference from 0 to 1 is allowed, is ${tolerance}`);
+  }
+  for (const [field, step] of [['from_step', fromStep], ['to_step', toStep]] as const) {
+    if (step !== undefined && step < 0n) throw invalidField('FIELD_OUT_OF_RANGE', field, `a step from 0 on is allowed, is ${step}`);
+  }
 }
 
 async function readHistory(store: EventStore, runId: string, planner: ReplayPlanner | null, signal: AbortSignal): Promise<HistoryChecker> {
