@@ -11,7 +11,7 @@ namespace espalier::addon {
 namespace {
 // The event loop is woken for reports at most this often: who looks on sees no difference, and a step of a small model,
 // which takes only a few milliseconds on all cores, is not disturbed by each of its reports.
-constexpr auto kReportInterval = std::chrono::milliseconds(200);
+constexpr auto kReportInterval = std::chrono::milliseconds(250);
 }  // namespace
 
 struct JobThread::Running final : JobContext, std::enable_shared_from_this<Running> {
@@ -132,7 +132,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
   std::condition_variable finished_signal;
   bool finished = false;
   bool wake_pending = false;
-  std::chrono::steady_clock::time_point last_wake{};
+  std::chrono::steady_clock::time_point last_wake = std::chrono::steady_clock::now();  // a short job only reports at its end
   std::vector<MakeValue> reports;
 };
 

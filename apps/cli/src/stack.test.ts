@@ -2,12 +2,15 @@
 import { mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isAlive, readServerFile } from './connection/server-address.js';
 import { runCli } from './testing/run-cli.js';
 
 let folder: string;
-const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder]);
+// Runs last a second here, and are to be met half done.
+const env = { ESPALIER_RECORD_INTERVAL_MS: '20' };
+const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder], { env });
 beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'cli-stack-')); });
 afterEach(async () => {
   await espalier('down');
@@ -38,21 +41,29 @@ test('up --detach is ready when it returns, is found through the data folder, an
 }, 60_000);
 
 test('history --follow and watch outlive a server that is killed again and again: every event and every step once', async () => {
+  const steps = 3000;
   const root = fileURLToPath(new URL('../../../../', import.meta.url));
   const up = (): Promise<unknown> => espalier('up', '--detach', '--listen', '127.0.0.1:0', '--threads', '1');
   await up();
-  const untilCompleted = (sofar: string, kill: (signal: NodeJS.Signals) => void): void => { if (sofar.includes('"RunCompleted"')) kill('SIGINT'); };
-  const following = runCli(['history', '--follow', '--json', '--data-folder', folder], { onOutput: untilCompleted });
+  const connected = new Set<string>(); // who has said something since the server was started: others have nothing to outlive
+  const follower = (name: string): { onOutput: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void } => ({
+    onOutput: (sofar, kill) => {
+      connected.add(name);
+      if (name !== 'watch' && sofar.includes('"RunCompleted"')) kill('SIGINT'); // watch ends by itself
+    },
+  });
+  const following = runCli(['history', '--follow', '--json', '--data-folder', folder], follower('history'));
   const launched = await espalier('launch', '--model', `${root}testdata/models/gqa-random-tiny`, '--data', `${root}examples/data/factbook/validation.jsonl`,
-    '--steps', '200', '--batch-size', '2', '--sequence-length', '32', '--segment-steps', '10', '--target-sparsity', '0.2', '--json');
+    '--steps', String(steps), '--batch-size', '2', '--sequence-length', '32', '--segment-steps', '10', '--target-sparsity', '0.2', '--json');
   const runId = (JSON.parse(launched.stdout) as { run_id: string }).run_id;
-  const followingRun = runCli(['history', runId, '--follow', '--json', '--data-folder', folder], { onOutput: untilCompleted });
-  const watching = runCli(['watch', runId, '--after-revision', '0', '--json', '--data-folder', folder]);
+  const followingRun = runCli(['history', runId, '--follow', '--json', '--data-folder', folder], follower('history of the run'));
+  const watching = runCli(['watch', runId, '--after-revision', '0', '--json', '--data-folder', folder], follower('watch'));
   const stepNow = async (): Promise<number> => (JSON.parse((await espalier('show', runId, '--json')).stdout) as { step: number }).step;
   for (const step of [20, 80]) {
-    while (await stepNow() < step);
+    while (connected.size < 3 || await stepNow() < step) await sleep(10);
     process.kill(readServerFile(folder)!.pid, 'SIGKILL');
     await up();
+    connected.clear();
   }
   const [all, one, watched] = await Promise.all([following, followingRun, watching]);
   const lines = (text: string): Record<string, unknown>[] => text.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
@@ -60,8 +71,8 @@ test('history --follow and watch outlive a server that is killed again and again
   expect(lines(one.stdout).map((event) => event['event_id'])).toEqual(recorded);
   expect(lines(all.stdout).map((event) => event['event_id'])).toEqual(recorded);
   expect(watched.exitCode).toBe(0);
-  const steps = lines(watched.stdout).flatMap((update) => update['steps'] as { step: number }[]).map(({ step }) => step);
-  expect(steps).toEqual(Array.from({ length: 200 }, (_, step) => step));
+  const seen = lines(watched.stdout).flatMap((update) => update['steps'] as { step: number }[]).map(({ step }) => step);
+  expect(seen).toEqual(Array.from({ length: steps }, (_, step) => step));
   for (const { stderr } of [all, one, watched]) expect(stderr).toMatch(/connection lost [^]*connected again[^]*connection lost [^]*connected again/);
 }, 120_000);
 

@@ -9,6 +9,11 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
     this.wake();
   }
 
+  /** Nothing comes after what is waiting. */
+  get hasEnded(): boolean {
+    return this.ended;
+  }
+
   end(): void {
     this.ended = true;
     this.wake();

@@ -1,6 +1,7 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { rm, writeFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
+import { setImmediate as afterThisTurn } from 'node:timers/promises';
 import { engineV1, EspalierError, invalidField } from '#protocol';
 import { describeEngine, evaluateModel, inspectModel, planMemory, type EvaluationResult, type StepReport } from '#native-engine';
 import { Batches } from './batches.js';
@@ -119,9 +120,14 @@ async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegme
   ).finally(() => reports.end());
   running.catch(() => undefined); // awaited below, after the last report
   const nothing = { steps: [], outcome: undefined, stateChunk: Buffer.alloc(0), stateInFile: false };
-  for await (const batch of reports) yield { ...nothing, steps: batch.map(stepMessage) };
+  let last: StepReport[] = [];
+  for await (const batch of reports) {
+    await afterThisTurn(); // the end comes right behind the last reports, and goes with them
+    if (reports.hasEnded) last = batch;
+    else yield { ...nothing, steps: batch.map(stepMessage) };
+  }
   const result = await running;
-  yield { ...nothing, outcome: outcomeMessage(result) };
+  yield { ...nothing, steps: last.map(stepMessage), outcome: outcomeMessage(result) };
   if (result.stateBytes === null) return;
   if (request.stateFile !== '' && await isWritten(request.stateFile, result.stateBytes)) yield { ...nothing, stateInFile: true };
   else for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };

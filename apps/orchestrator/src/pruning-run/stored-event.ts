@@ -17,11 +17,24 @@ export const CHAIN_START = '';
  * chain = SHA-256(previous chain, newline, event id, newline, event type, newline, stored bytes with `chain` = ""), so a
  * changed byte in any event, its id and type included, breaks the chain at that event. Version 1 left the id out.
  */
-function nextChain(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, fields: Record<string, unknown>): string {
-  const idLine = Number(fields['v']) >= FIRST_WITH_ID ? `${id}\n` : '';
-  return sha256Hex(`${previous}\n${idLine}${type}\n${canonicalJson({ ...fields, chain: '' })}`);
+function nextChain(previous: string, event: Pick<NewEvent, 'id' | 'type'>, fields: Record<string, unknown>): string {
+  return chainOver(previous, event, Number(fields['v']), canonicalJson({ ...fields, chain: '' }));
+}
+
+function chainOver(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, version: number, text: string): string {
+  const idLine = version >= FIRST_WITH_ID ? `${id}\n` : '';
+  return sha256Hex(`${previous}\n${idLine}${type}\n${text}`);
 }
 const FIRST_WITH_ID = 2;
+
+/** The canonical JSON with `chain`, up to the chain's first character and from behind its last. */
+function aroundChain(fields: Record<string, unknown>): [string, string] {
+  const names = Object.keys(fields);
+  const part = (wanted: string[]): string => canonicalJson(Object.fromEntries(wanted.map((name) => [name, fields[name]]))).slice(1, -1);
+  const before = part(names.filter((name) => name < 'chain'));
+  const after = part(names.filter((name) => name > 'chain'));
+  return [`{${before}${before && ','}"chain":"`, `"${after && ','}${after}}`];
+}
 
 /** Links facts to the chain and gives each the id at its position of `ids`. */
 export function encodeFacts(facts: NewFact[], previousChain: string, idOf: (index: number, fact: NewFact) => string)
@@ -32,8 +45,9 @@ export function encodeFacts(facts: NewFact[], previousChain: string, idOf: (inde
   facts.forEach((fact, index) => {
     const fields: Record<string, unknown> = { ...fact.data, at: fact.at, v: CURRENT_VERSION };
     const id = idOf(index, fact);
-    chain = nextChain(chain, { id, type: fact.type }, fields);
-    stored.push({ id, type: fact.type, data: Buffer.from(canonicalJson({ ...fields, chain })) });
+    const [before, after] = aroundChain(fields);
+    chain = chainOver(chain, { id, type: fact.type }, CURRENT_VERSION, before + after);
+    stored.push({ id, type: fact.type, data: Buffer.from(before + chain + after) });
     events.push({ ...fact, v: CURRENT_VERSION, chain } as PruningRunEvent);
   });
   return { stored, events };

@@ -22,6 +22,9 @@ export interface LiveEngine {
   pid: number | undefined;
   /** Ends the engine at once, for the given reason: it hangs, or its answers make no sense. */
   giveUp(reason: EspalierError): void;
+  /** It has just sent something: no need to ask for its health. */
+  alive(): void;
+  heardAtMs: number;
 }
 
 export interface EngineSupervisorOptions {
@@ -98,14 +101,15 @@ export class EngineSupervisor {
       lost.abort(reason);
       end();
     };
-    return { client, lost: lost.signal, pid, giveUp };
+    const engine: LiveEngine = { client, lost: lost.signal, pid, giveUp, heardAtMs: -Infinity, alive: () => { engine.heardAtMs = performance.now(); } };
+    return engine;
   }
 
   private async watch(engine: LiveEngine): Promise<void> {
     let misses = 0;
     for (let answers = 0; !engine.lost.aborted;) {
       try {
-        await engine.client.checkHealth(HEALTH_TIMEOUT_MS);
+        if (performance.now() - engine.heardAtMs > HEALTH_INTERVAL_MS) await engine.client.checkHealth(HEALTH_TIMEOUT_MS);
         misses = 0;
         answers += 1;
         if (answers === 10) this.failures = 0;

@@ -17,17 +17,17 @@ function queueOf(intervalMs: number): { queue: RecordingQueue; writes: number[][
 
 describe('segments on their way into the record', () => {
   it('are written at once after a quiet time, together where they come quickly', async () => {
-    const { queue, writes, endOne } = queueOf(60);
+    const { queue, writes, endOne } = queueOf(600);
     await queue.add(segment(0));
     expect(writes).toEqual([[0]]);
     endOne();
     await queue.add(segment(1));
     await queue.add(segment(2));
     expect(writes).toEqual([[0]]);
-    await sleep(100);
+    await sleep(700);
     expect(writes).toEqual([[0], [1, 2]]);
     endOne();
-    await sleep(80);
+    await sleep(700);
     await queue.add(segment(3));
     expect(writes).toEqual([[0], [1, 2], [3]]);
   });

@@ -21,6 +21,7 @@ export function watchProgress(engine: LiveEngine): { alive(): void; end(): void 
   wait();
   return {
     alive() {
+      engine.alive();
       longestMs = Math.max(longestMs, Date.now() - lastMs);
       lastMs = Date.now();
       clearTimeout(timer);

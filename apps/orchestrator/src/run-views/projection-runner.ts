@@ -8,6 +8,8 @@ import { readPosition, type ViewsDatabase } from './views-database.js';
 export const VIEW_STREAM_PREFIXES = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
 const BATCH_EVENTS = 500;
 const RETRY_MS = 1000;
+/** The events of their segment come right behind measured steps: one transaction for both. */
+const METRICS_WAIT_MS = 100;
 
 export interface ProjectionListener {
   /** After the commit of a batch. */
@@ -28,6 +30,7 @@ export class ProjectionRunner {
   private stopped = false;
   private batch: StoredEvent[] = [];
   private flushPlanned = false;
+  private timer: NodeJS.Timeout | undefined;
   private failure: unknown = null;
   private caughtUpWaiters: (() => void)[] = [];
 
@@ -92,6 +95,8 @@ export class ProjectionRunner {
     if (this.batch.length >= BATCH_EVENTS) {
       this.flush();
       await yieldToOthers(); // queries get their turn during a long catch-up
+    } else if (event.type === 'StepsMeasured' && this.caughtUp) {
+      this.timer ??= setTimeout(() => this.flushLater(), METRICS_WAIT_MS);
     } else if (!this.flushPlanned) {
       // When the store has no more to give at once, what there is goes in.
       this.flushPlanned = true;
@@ -101,6 +106,8 @@ export class ProjectionRunner {
 
   private flushLater(): void {
     this.flushPlanned = false;
+    clearTimeout(this.timer);
+    this.timer = undefined;
     if (this.stopped || this.failure !== null) return;
     try {
       this.flush();

@@ -12,11 +12,17 @@ export class BareEngine {
 
   constructor(private readonly client: EngineClient, private readonly artifacts: ArtifactStore, private readonly threads: number) {}
 
-  /** Segments that follow those before. Returns the seconds inside the steps. */
-  async train(run: PruningRunState, segments: ReplaySegment[]): Promise<number> {
+  async open(run: PruningRunState): Promise<void> {
+    const { data, settings } = run;
+    this.sessionId = (await this.client.openSession(sessionOptions(run, this.threads), 'overhead')).sessionId;
+    await this.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, this.artifacts.open(data.trainDigest));
+    await this.client.initialiseState(this.sessionId, BigInt(settings.seed));
+  }
+
+  /** The segment that follows the one before. Returns the seconds inside its steps. */
+  async train(run: PruningRunState, segment: ReplaySegment): Promise<number> {
     let seconds = 0;
-    if (this.sessionId === '') await this.open(run);
-    for (const part of segments.flatMap(partsOf)) {
+    for (const part of partsOf(segment)) {
       const [{ teacher }] = part.stretches;
       if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
         await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
@@ -27,12 +33,5 @@ export class BareEngine {
       this.teachers = new Set(outcome.teacherDigests);
     }
     return seconds;
-  }
-
-  private async open(run: PruningRunState): Promise<void> {
-    const { data, settings } = run;
-    this.sessionId = (await this.client.openSession(sessionOptions(run, this.threads), 'overhead')).sessionId;
-    await this.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, this.artifacts.open(data.trainDigest));
-    await this.client.initialiseState(this.sessionId, BigInt(settings.seed));
   }
 }

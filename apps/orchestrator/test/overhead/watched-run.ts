@@ -1,60 +1,44 @@
 // A run that can be stopped and let go on as a whole, and its record, with times that leave out when it was stopped.
 import { readFileSync } from 'node:fs';
-import { v1 } from '#protocol';
-import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
+import type { v1 } from '#protocol';
 import { decodeStored } from '../../src/pruning-run/stored-event.js';
-import { ReplayPlanner, type ReplaySegment } from '../../src/verification/replay-plan.js';
-import { unary, type Part, type TestServer } from '../harness/server.js';
+import { ReplayPlanner } from '../../src/verification/replay-plan.js';
+import type { Part, TestServer } from '../harness/server.js';
 
-export interface RecordedSegment {
-  plan: ReplaySegment;
-  /** From the record of the segment before, or the engine's start, to its own. */
+export interface TimedSegment {
+  recordedAtMs: number;
+  /** From the record before to its own, without the time that the run was stopped; 0 where it was recorded with the one before. */
   seconds: number;
-  /** As the engine measured it, its state included. */
-  trainingSeconds: number;
 }
 
 const PARTS: Part[] = ['orchestrator', 'engine', 'store'];
 const TICK_MS = 10; // of /proc
 
+export function planOf(events: v1.HistoryEvent[]): ReplayPlanner {
+  const planner = new ReplayPlanner();
+  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
+  return planner;
+}
+
 export class WatchedRun {
-  completed = false;
-  private readonly planner = new ReplayPlanner();
   private readonly stops: { fromMs: number; toMs: number }[] = [];
-  private revision = 0n;
-  private lastAtMs = 0;
   private stopped: number[] = [];
-  private readonly before: Record<string, number>;
+  private before: Record<string, number> = {};
 
-  constructor(private readonly server: TestServer, private readonly runId: string) {
-    this.before = this.processorNow();
-  }
+  constructor(private readonly server: TestServer, private readonly runId: string) {}
 
-  get state(): PruningRunState | null {
-    return this.planner.run;
-  }
-
-  /** Segments that were recorded since the last call. */
-  async recordedSince(): Promise<RecordedSegment[]> {
-    const recorded: RecordedSegment[] = [];
-    const request = v1.ReadHistoryRequest.fromPartial({ runId: this.runId, fromRevision: this.revision, pageSize: 1000 });
-    const { events } = await unary<v1.ReadHistoryResponse>((done) => this.server.history.readHistory(request, done));
-    for (const { type, dataJson, revision } of events) {
+  async segments(): Promise<TimedSegment[]> {
+    const segments: TimedSegment[] = [];
+    let beforeMs = 0;
+    for (const { type, dataJson } of await this.server.events(this.runId)) {
       const event = decodeStored({ type, data: Buffer.from(dataJson) });
-      this.planner.push(event, Number(revision));
-      this.revision = revision + 1n;
       const atMs = Date.parse(event.at);
-      if (event.type === 'EngineAttached') this.lastAtMs = atMs;
-      if (event.type === 'MasksUpdated') {
-        const stoppedMs = this.stoppedWithin(this.lastAtMs, atMs);
-        const trainingSeconds = event.data.trainingSeconds - stoppedMs / 1000;
-        recorded.push({ plan: this.planner.segments.at(-1)!, seconds: (atMs - this.lastAtMs - stoppedMs) / 1000, trainingSeconds });
-        this.lastAtMs = atMs;
-      }
-      if (event.type === 'RunFailed') throw new Error(`${event.data.code}: ${event.data.message}`);
-      this.completed ||= event.type === 'RunCompleted';
+      if (event.type === 'EngineAttached') beforeMs = atMs;
+      if (event.type !== 'MasksUpdated') continue;
+      segments.push({ recordedAtMs: atMs, seconds: (atMs - beforeMs - this.stoppedWithin(beforeMs, atMs)) / 1000 });
+      beforeMs = atMs;
     }
-    return recorded;
+    return segments;
   }
 
   stop(): void {
@@ -69,7 +53,12 @@ export class WatchedRun {
     this.stopped = [];
   }
 
-  /** Since the beginning: of the orchestrator, the event store, and the engine's event loop alone. */
+  /** Counts the processor's time from here on. */
+  count(): void {
+    this.before = this.processorNow();
+  }
+
+  /** Of the orchestrator, the event store, and the engine's event loop alone. */
   processorMs(): Record<string, number> {
     const now = this.processorNow();
     return Object.fromEntries(Object.entries(now).map(([name, ms]) => [name, ms - this.before[name]!]));
