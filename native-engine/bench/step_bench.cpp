@@ -92,12 +92,15 @@ double matmul_peak(const std::string& dtype, int threads) {
     const auto at = [&](int i) { return static_cast<char*>(memory) + i * bytes; };
     for (int i = 0; i < 2; i++)
       for (uint64_t j = 0; j < bytes / 2; j++) reinterpret_cast<uint16_t*>(at(i))[j] = 0x3c00 + (j * 7 + i) % 97;
-    const Tensor a{at(0), t, n, n, n}, b{at(1), t, n, n, n}, c{at(2), t, n, n, n};
-    backend.matmul(c, a, b, true, false);
+    Product product;
+    product.c = {at(2), t, n, n, n};
+    product.transposed = true;
+    product.add({at(0), t, n, n, n}, {{at(1), t, n, n}, n, n});
+    backend.multiply(product);
     const auto begin = Clock::now();
     for (int run = 0; run < 60 && seconds_since(begin) < 1.0; run++) {
       const auto start = Clock::now();
-      backend.matmul(c, a, b, true, false);
+      backend.multiply(product);
       best = std::max(best, 2.0 * n * n * n / seconds_since(start));
     }
     backend.release(memory, 3 * bytes);

@@ -37,18 +37,30 @@ struct Tensor {
   Tensor reshaped(int64_t r, int64_t c) const { return {data, dtype, r, c, c}; }
 };
 
-// out[i, j] = row_scale[i] * (W[rows[i], cols[j]] + lora_scale * sum_k B[rows[i], k] * A[k, cols[j]]) * col_scale[j]
-struct GatherWeights {
-  Tensor out;                        // compute dtype
-  WeightView weight;                 // [out, in], any dtype
-  const int32_t* rows = nullptr;     // [out.rows]; nullptr: identity
-  const int32_t* cols = nullptr;     // [out.cols]; nullptr: identity
-  const float* row_scale = nullptr;  // nullptr: ones
-  const float* col_scale = nullptr;
-  const float* lora_a = nullptr;     // [rank, in]; nullptr: no LoRA
-  const float* lora_b = nullptr;     // [out, rank]
-  int64_t rank = 0;
-  float lora_scale = 0;
+// Rows and columns of a stored matrix, as a product sees them: value(i, j) = scale * stored[row_index[i], col_index[j]]. An
+// index of -1 is a row or column of zeros, and without a list so is what lies beyond the stored matrix.
+struct Selection {
+  WeightView stored;                   // any dtype
+  int64_t rows = 0, cols = 0;
+  const int32_t* row_index = nullptr;  // [rows]; nullptr: identity
+  const int32_t* col_index = nullptr;  // [cols]
+  float scale = 1;
+};
+
+// c (+)= column_scale * the sum of the terms a b, or a b^T where the selections lie as [out, in].
+struct ProductTerm {
+  Tensor a;     // compute dtype [N, in]
+  Selection b;  // [in, out]; [out, in] where transposed
+};
+struct Product {
+  Tensor c;                             // f32 or compute dtype [N, out]
+  std::array<ProductTerm, 6> terms;
+  int count = 0;
+  bool transposed = false;
+  bool accumulate = false;              // c is f32 then
+  const float* column_scale = nullptr;  // [out]; nullptr: ones
+
+  void add(Tensor a, const Selection& b) { terms[count++] = {a, b}; }
 };
 
 // out[n, j] = table[ids[n], cols[j]] * scale[j]
@@ -82,7 +94,8 @@ struct RmsNormBackward {
   bool accumulate = true;         // false: dx is overwritten
   Tensor loss_diff;               // compute dtype; may be empty
   float loss_scale = 0;
-  Tensor dx_compute;              // dx rounded to the compute dtype
+  Tensor dx_compute;              // dx * compute_scale, rounded to the compute dtype
+  const float* compute_scale = nullptr;  // [cols]; nullptr: ones
   float* mask_dot = nullptr;      // [cols]
 };
 
@@ -97,26 +110,20 @@ struct AttentionShape {
   const float* bias = nullptr;            // [query_width + 2 kv_width], added to qkv; nullptr: none
 };
 
-// A product's weight [out, in] and the first of the columns that it makes.
-struct ProductPart {
-  Tensor weight;
-  int64_t column = 0;
-};
-
-// What attention multiplies, rounded once: x W^T with bias, turned, queries scaled so that scores are base-2 logarithms.
+// What attention multiplies, rounded once: the products with bias, turned, queries scaled so that scores are base-2 logarithms.
 struct AttentionOperands {
   AttentionShape shape;
-  Tensor x;                           // compute dtype [N, in]
-  std::span<const ProductPart> parts;  // queries, keys, values; or one part with the rows of all three
-  Tensor space;                       // f32, as large as operands
-  Tensor operands;                    // compute dtype [N, query_width + 2 kv_width]; padding columns are left alone
+  std::array<Product, 3> products;  // queries, keys, values, transposed; their c are not used
+  Tensor space;                     // f32, as large as operands
+  Tensor operands;                  // compute dtype [N, query_width + 2 kv_width]; padding columns are left alone
 };
 
 struct Attention {
   AttentionShape shape;
   Tensor operands;
-  Tensor out;            // compute dtype [N, query_width]
-  float* lse = nullptr;  // [heads, N], base 2; nullptr: not wanted
+  Tensor out;                         // compute dtype [N, query_width]
+  float* lse = nullptr;               // [heads, N], base 2; nullptr: not wanted
+  const float* column_scale = nullptr;  // [query_width], of out, the same for all columns of a head; nullptr: ones
 };
 
 struct AttentionBackward {
@@ -135,8 +142,9 @@ struct Swiglu {
 struct SwigluBackward {
   Tensor gate_up, dout;
   Tensor dgate_up;
-  Tensor out;                 // silu(gate) * up once more, for LoRA of the down projection
-  float* unit_dot = nullptr;  // [I], sum_n dgate * gate + dup * up
+  Tensor out;                         // silu(gate) * up once more, for LoRA of the down projection
+  float* unit_dot = nullptr;          // [I], sum_n of the gradients by gate and up times these
+  const float* unit_scale = nullptr;  // [I], of dgate and dup, after that sum; nullptr: ones
 };
 
 // Student and teacher may have different open hidden units. diff = student - teacher in the student's open units, else 0.
@@ -161,24 +169,33 @@ struct TokenLoss {
   double* lm_rows = nullptr;         // [C] negative log-likelihood
 };
 
-// Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold open columns
-// only and the weights were gathered with the scales given here. dA and dB have full shape; entries of closed rows and columns
+// LoRA's narrow products, of up to three projections: out[:, i * stride + k] = (x_i factor_i)[:, k] for k < rank, zeros for the rest
+// of the stride. Forward x A^T, of one x with every A; backward dy B, each dy with its own.
+struct LoraNarrow {
+  Tensor out;  // compute dtype [N, count * stride]
+  int64_t rank = 0, stride = 0;
+  bool transposed = false;  // factors lie as [rank, in]
+  int count = 0;
+  std::array<ProductTerm, 3> terms;
+};
+// Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
+inline int64_t narrow_width(int64_t rank) { return (rank + 1) / 2 * 2; }
+
+// Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold open columns only:
+// dA = lora_scale * dy_narrow^T x, dB = lora_scale * dy^T x_narrow. dA and dB have full shape; entries of closed rows and columns
 // are left alone.
 struct LoraOutput {
-  Tensor dy;                        // compute dtype [N, out]
-  const int32_t* rows = nullptr;    // as in GatherWeights
-  const float* row_scale = nullptr;
-  const float* lora_a = nullptr;    // [rank, in_full]
-  const float* lora_b = nullptr;    // [out_full, rank]
-  float* da = nullptr;
-  float* db = nullptr;
+  Tensor dy;                      // compute dtype [N, out]
+  const int32_t* rows = nullptr;  // row of B for each column of dy, as in Selection
+  float* da = nullptr;            // [rank, in_full]
+  float* db = nullptr;            // [out_full, rank]
 };
 struct LoraGradient {
-  Tensor x;                         // compute dtype [N, in]
-  const int32_t* cols = nullptr;    // as in GatherWeights
-  const float* col_scale = nullptr;
+  Tensor x;                       // compute dtype [N, in]
+  Tensor x_narrow, dy_narrow;     // as LoraNarrow leaves them, for the same projections
+  const int32_t* cols = nullptr;  // column of A for each column of x
   int64_t in_full = 0;
-  int64_t rank = 0;
+  int64_t rank = 0, stride = 0;
   float lora_scale = 0;
   int count = 0;
   std::array<LoraOutput, 3> outputs;
@@ -196,6 +213,11 @@ struct AdamW {
   float low = 0, high = 0;                           // parameters are clamped to [low, high] when low < high
 };
 
+struct ScratchShape {
+  int64_t batch = 0, tokens = 0, lora_rank = 0;
+  DType dtype = DType::kBF16;  // compute dtype
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -205,8 +227,8 @@ class Backend {
   // Zeroed device memory, 64-byte aligned. Pages that are never touched may cost nothing.
   virtual void* allocate(uint64_t bytes) = 0;
   virtual void release(void* memory, uint64_t bytes) = 0;
-  // What the ops need besides the tensors passed in, for the widest layer of `config` and `tokens` tokens.
-  virtual uint64_t scratch_bytes(const ModelConfig& config, int64_t tokens_per_row) const = 0;
+  // What the ops need besides the tensors passed in, for the widest layer of `config`.
+  virtual uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape) const = 0;
 
   // Device views of host memory, valid until the host memory goes; a device with memory of its own copies.
   virtual const int32_t* stage(const std::vector<int32_t>& host) = 0;
@@ -214,10 +236,8 @@ class Backend {
   virtual void copy(Tensor to, Tensor from) = 0;
   virtual void clear(float* data, int64_t size) = 0;
 
-  virtual void gather_weights(std::span<const GatherWeights> ops) = 0;
   virtual void embed(const Embed& op) = 0;
-  // c = a b^T (b_transposed, b [n, k]) or a b (b [k, n]); accumulate adds to c, which is f32 then.
-  virtual void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) = 0;
+  virtual void multiply(const Product& op) = 0;
   virtual void rmsnorm(const RmsNorm& op) = 0;
   virtual void rmsnorm_backward(const RmsNormBackward& op) = 0;
   virtual void attention_operands(const AttentionOperands& op) = 0;
@@ -227,12 +247,10 @@ class Backend {
   virtual void swiglu_backward(const SwigluBackward& op) = 0;
   virtual void layer_loss(const LayerLoss& op) = 0;
   virtual void token_loss(const TokenLoss& op) = 0;
+  virtual void lora_narrow(const LoraNarrow& op) = 0;
   virtual void lora_gradient(const LoraGradient& op) = 0;
-  // dx += scale * diff, rounded copy to dx_compute: the loss gradient where no norm takes it along.
-  virtual void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute) = 0;
-  // to[n, cols[j]] = from[n, j] (other columns 0), and back: to[n, j] = from[n, cols[j]] (0 where cols[j] is -1).
-  virtual void spread_columns(Tensor to, Tensor from, const int32_t* cols) = 0;
-  virtual void select_columns(Tensor to, Tensor from, const int32_t* cols) = 0;
+  // dx += scale * diff, and dx * compute_scale (nullptr: ones) rounded to dx_compute: the loss gradient where no norm takes it along.
+  virtual void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale) = 0;
   virtual double square_sum(const float* data, int64_t size) = 0;
   virtual void adamw(const AdamW& op) = 0;
 };

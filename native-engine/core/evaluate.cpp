@@ -32,13 +32,14 @@ double windows_loss(PassContext& c, const Role& role, const std::vector<int32_t>
   embed_tokens(c, role, ids, x);
   for (int64_t l = 0; l < c.config().layer_count; l++) forward_layer(c, role, l, x, ws.teacher, false);
   const Tensor h = final_hidden(c, role, x, ws.teacher_h, nullptr);
+  const Selection head = open_lm_head(c, role);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     TokenLoss op;
     const int64_t count = std::min(ws.chunk, n - first);
     op.student = ws.student_logits.row_range(0, count).columns(0, c.config().vocab_size);
     op.targets = c.backend->stage(targets) + first;
     op.lm_rows = ws.lm_rows + first;
-    c.backend->matmul(op.student, h.row_range(first, count), lm_head_tensor(c), true, false);
+    multiply_by_head(c, op.student, h.row_range(first, count), head, true);
     c.backend->token_loss(op);
   }
   double sum = 0;
@@ -73,14 +74,13 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
   shape.tokens = window;
   shape.dtype = dtype;
   shape.training = false;
-  shape.convert_lm_head = lm_head_needs_conversion(*model, dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
   const int64_t windows = static_cast<int64_t>(ids.size()) / window;
   const int64_t at_once = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
   shape.batch = at_once;
-  const Memory memory(*backend, lay_out_workspace(config, LoraSpec{}, shape, nullptr).total_bytes);
-  Workspace ws = lay_out_workspace(config, LoraSpec{}, shape, memory.data);
+  const LoraSpec lora = state ? state->lora() : LoraSpec{};
+  const Memory memory(*backend, lay_out_workspace(config, lora, shape, nullptr).total_bytes);
+  Workspace ws = lay_out_workspace(config, lora, shape, memory.data);
   PassContext c = make_pass_context(*backend, *model, ws, dtype, at_once, window);
-  convert_lm_head(c);
   double sum = 0;
   for (int64_t first = 0; first < windows; first += at_once) {
     if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the evaluation was cancelled");

@@ -1,9 +1,6 @@
 #include "layer_pass.h"
 
-#include <initializer_list>
-#include <utility>
-
-#include "layer_weights.h"
+#include "projections.h"
 #include "rope.h"
 
 namespace espalier {
@@ -21,6 +18,8 @@ PassContext make_pass_context(Backend& backend, const ModelWeights& model, Works
   return c;
 }
 
+const float* hidden_scale(PassContext& c, const Role& role) { return role.hidden_ones ? nullptr : c.backend->stage(role.hidden_scale); }
+
 namespace {
 
 // The dense buffers narrowed to what a role leaves open.
@@ -32,7 +31,21 @@ LayerActivations shaped(const PassContext& c, const Role& role, int64_t layer, L
   a.heads = a.heads.reshaped(n, r.head_width);
   a.norm2 = a.norm2.reshaped(n, role.hidden_width);
   a.gate_up = a.gate_up.reshaped(n, 2 * r.unit_width);
+  for (Tensor* t : {&a.qkv_narrow, &a.o_narrow, &a.gate_up_narrow, &a.down_narrow}) *t = t->reshaped(n, t->cols);
   return a;
+}
+
+// nullptr where all are 1.
+const float* scale_list(PassContext& c, const std::vector<float>& scale) { return scale.empty() ? nullptr : c.backend->stage(scale); }
+
+// x += the hidden mask times the projection's result.
+void add_to_stream(PassContext& c, const Role& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x) {
+  make_x_narrow(c, group, input, input_narrow);
+  Product op = forward_product(group, 0, input, input_narrow);
+  op.c = x;
+  op.accumulate = true;
+  op.column_scale = hidden_scale(c, role);
+  c.backend->multiply(op);
 }
 
 AttentionShape attention_shape(PassContext& c, const RoleLayer& r) {
@@ -54,49 +67,35 @@ AttentionShape attention_shape(PassContext& c, const RoleLayer& r) {
 
 void attention_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& a, bool keep) {
   Backend& b = *c.backend;
-  const AttentionShape shape = attention_shape(c, role.layers[layer]);
-  LayerProducts products;
-  prepare_attention(c, role, layer, products);
-  b.rmsnorm({x, a.norm1, a.rstd1, b.stage(role.layers[layer].input_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
-  const std::span<const ProductPart> parts(products.qkv.data(), products.qkv_count);
-  b.attention_operands({shape, a.norm1, parts, c.ws->attention_space.reshaped(a.qkv.rows, a.qkv.cols), a.qkv});
-  b.attention({shape, a.qkv, a.heads, keep ? a.lse : nullptr});
-  b.matmul(x, a.heads, products.o, true, true);
+  const RoleLayer& r = role.layers[layer];
+  const ProjectionGroup qkv = open_group(c, role, layer, kQ, 3);
+  b.rmsnorm({x, a.norm1, a.rstd1, b.stage(r.input_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+  make_x_narrow(c, qkv, a.norm1, a.qkv_narrow);
+  AttentionOperands operands;
+  operands.shape = attention_shape(c, r);
+  for (int p = 0; p < 3; p++) operands.products[p] = forward_product(qkv, p, a.norm1, a.qkv_narrow);
+  operands.space = c.ws->attention_space.reshaped(a.qkv.rows, a.qkv.cols);
+  operands.operands = a.qkv;
+  b.attention_operands(operands);
+  b.attention({operands.shape, a.qkv, a.heads, keep ? a.lse : nullptr, scale_list(c, r.head_scale)});
+  add_to_stream(c, role, open_group(c, role, layer, kO, 1), a.heads, a.o_narrow, x);
 }
 
 void mlp_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& a) {
   Backend& b = *c.backend;
-  const Tensor units = c.ws->units.reshaped(c.rows(), role.layers[layer].unit_width);
-  LayerProducts products;
-  prepare_mlp(c, role, layer, products);
-  b.rmsnorm({x, a.norm2, a.rstd2, b.stage(role.layers[layer].post_attention_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
-  for (int i = 0; i < products.gate_up_count; i++) {
-    const ProductPart& part = products.gate_up[i];
-    b.matmul(a.gate_up.columns(part.column, part.weight.rows), a.norm2, part.weight, true, false);
+  const RoleLayer& r = role.layers[layer];
+  const Tensor units = c.ws->units.reshaped(c.rows(), r.unit_width);
+  const ProjectionGroup gate_up = open_group(c, role, layer, kGate, 2);
+  b.rmsnorm({x, a.norm2, a.rstd2, b.stage(r.post_attention_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+  make_x_narrow(c, gate_up, a.norm2, a.gate_up_narrow);
+  for (int p = 0; p < 2; p++) {
+    Product op = forward_product(gate_up, p, a.norm2, a.gate_up_narrow);
+    op.c = a.gate_up.columns(p * r.unit_width, r.unit_width);
+    op.column_scale = scale_list(c, r.unit_scale);
+    b.multiply(op);
   }
   b.swiglu({a.gate_up, units});
-  b.matmul(x, units, products.down, true, true);
-}
-
-// Gradients of the LoRA of projections that share their input x.
-void lora_backward(PassContext& c, const Role& role, int64_t layer, Tensor x, std::initializer_list<std::pair<Projection, Tensor>> dys) {
-  const TrainState* state = role.lora;
-  if (!state) return;
-  LoraGradient op;
-  op.x = x;
-  op.rank = state->lora().rank;
-  op.lora_scale = static_cast<float>(state->lora().scale());
-  for (const auto& [p, dy] : dys) {
-    const TrainState::Entry *a = state->lora_a(layer, p), *b = state->lora_b(layer, p);
-    if (!a) continue;
-    const ProjectionMap map = projection_map(*c.backend, role, layer, p);
-    op.cols = map.cols;
-    op.col_scale = map.col_scale;
-    op.in_full = a->shape[1];
-    op.outputs[op.count++] = {dy, map.rows, map.row_scale, state->params().data() + a->offset, state->params().data() + b->offset,
-                              c.ws->lora_gradient + a->offset, c.ws->lora_gradient + b->offset};
-  }
-  if (op.count > 0) c.backend->lora_gradient(op);
+  add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x);
 }
 
 // The gradient through a norm joins ws.dx; the hidden masks' sums take their share.
@@ -115,46 +114,52 @@ void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* 
   op.loss_diff = loss_diff;
   op.loss_scale = loss_scale;
   op.dx_compute = ws.dx_compute.reshaped(n, width);
+  op.compute_scale = hidden_scale(c, role);
   op.mask_dot = ws.hidden_dot;
   c.backend->rmsnorm_backward(op);
 }
 
+// The gradient of a projection group's input; LoRA's narrow products of dy are left in dy_narrow.
+void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
+                       const float* column_scale) {
+  make_dy_narrow(c, group, dy, dy_narrow);
+  Product op = backward_product(group, dy, dy_narrow);
+  op.c = dx;
+  op.column_scale = column_scale;
+  c.backend->multiply(op);
+}
+
 void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
-  Backend& b = *c.backend;
   Workspace& ws = *c.ws;
-  const int64_t n = c.rows(), width = role.layers[layer].unit_width;
-  const Tensor dx = ws.dx_compute.reshaped(n, role.hidden_width);
+  const RoleLayer& r = role.layers[layer];
+  const int64_t n = c.rows(), width = r.unit_width;
+  const ProjectionGroup down = open_group(c, role, layer, kDown, 1), gate_up = open_group(c, role, layer, kGate, 2);
   const Tensor units = ws.units.reshaped(n, width), dunits = ws.dunits.reshaped(n, width);
   const Tensor dgate_up = ws.teacher.gate_up.reshaped(n, 2 * width);
-  LayerProducts products;
-  prepare_mlp(c, role, layer, products);
-  b.matmul(dunits, dx, products.down, false, false);
-  b.swiglu_backward({a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size)});
-  lora_backward(c, role, layer, units, {{kDown, dx}});
-  lora_backward(c, role, layer, a.norm2, {{kGate, dgate_up.columns(0, width)}, {kUp, dgate_up.columns(width, width)}});
-  b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dgate_up, products.gate_up[0].weight, false, false);
-  const RoleLayer& r = role.layers[layer];
+  const std::array<Tensor, 3> dx{ws.dx_compute.reshaped(n, role.hidden_width)};
+  const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
+  backward_multiply(c, down, dx, ws.teacher.down_narrow, dunits, nullptr);
+  c.backend->swiglu_backward({a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size), scale_list(c, r.unit_scale)});
+  lora_gradients(c, down, units, a.down_narrow, dx, ws.teacher.down_narrow);
+  backward_multiply(c, gate_up, dgate_and_up, ws.teacher.gate_up_narrow, ws.dnorm.reshaped(n, role.hidden_width), nullptr);
+  lora_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, ws.teacher.gate_up_narrow);
   norm_backward(c, role, a.norm2, a.rstd2, r.post_attention_norm, r.post_attention_norm_inverse, loss_diff, loss_scale);
 }
 
 void attention_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
-  Backend& b = *c.backend;
   Workspace& ws = *c.ws;
   const RoleLayer& r = role.layers[layer];
   const int64_t n = c.rows();
-  const Tensor dx = ws.dx_compute.reshaped(n, role.hidden_width);
-  const Tensor dheads = ws.teacher.heads.reshaped(n, r.head_width);
-  const Tensor dqkv = ws.teacher.qkv.reshaped(n, r.qkv_width());
-  LayerProducts products;
-  prepare_attention(c, role, layer, products);
-  b.matmul(dheads, dx, products.o, false, false);
-  lora_backward(c, role, layer, a.heads, {{kO, dx}});
-  b.attention_backward({attention_shape(c, r), a.qkv, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
-  lora_backward(c, role, layer, a.norm1,
-                {{kQ, dqkv.columns(0, r.head_width)},
-                 {kK, dqkv.columns(r.head_width, r.kv_width)},
-                 {kV, dqkv.columns(r.head_width + r.kv_width, r.kv_width)}});
-  b.matmul(ws.dnorm.reshaped(n, role.hidden_width), dqkv, products.qkv[0].weight, false, false);
+  const ProjectionGroup o = open_group(c, role, layer, kO, 1), qkv = open_group(c, role, layer, kQ, 3);
+  const Tensor dheads = ws.teacher.heads.reshaped(n, r.head_width), dqkv = ws.teacher.qkv.reshaped(n, r.qkv_width());
+  const std::array<Tensor, 3> dx{ws.dx_compute.reshaped(n, role.hidden_width)};
+  const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
+                                       dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
+  backward_multiply(c, o, dx, ws.teacher.o_narrow, dheads, scale_list(c, r.head_scale));
+  lora_gradients(c, o, a.heads, a.o_narrow, dx, ws.teacher.o_narrow);
+  c.backend->attention_backward({attention_shape(c, r), a.qkv, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
+  backward_multiply(c, qkv, dq_dk_dv, ws.teacher.qkv_narrow, ws.dnorm.reshaped(n, role.hidden_width), nullptr);
+  lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, ws.teacher.qkv_narrow);
   norm_backward(c, role, a.norm1, a.rstd1, r.input_norm, r.input_norm_inverse, loss_diff, loss_scale);
 }
 
@@ -175,7 +180,7 @@ void backward_layer(PassContext& c, const Role& role, int64_t layer, const Layer
   if (heads || units || !loss_diff) return;
   const int64_t n = c.rows();
   c.backend->add_loss_gradient(c.ws->dx.reshaped(n, role.hidden_width), loss_diff, loss_scale,
-                               c.ws->dx_compute.reshaped(n, role.hidden_width));
+                               c.ws->dx_compute.reshaped(n, role.hidden_width), hidden_scale(c, role));
 }
 
 }  // namespace espalier

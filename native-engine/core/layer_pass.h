@@ -23,11 +23,14 @@ struct PassContext {
 PassContext make_pass_context(Backend& backend, const ModelWeights& model, Workspace& ws, ComputeDType dtype, int64_t batch,
                               int64_t tokens);
 
+// The role's hidden mask; nullptr where it is 1 everywhere.
+const float* hidden_scale(PassContext& c, const Role& role);
+
 // x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
 void forward_layer(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
 
-// ws.dx / ws.dx_compute: gradient of the layer's output in, of its input out, with loss_scale * loss_diff (the layer loss of the
-// layer below; may be empty) added. Fills this layer's part of the mask sums and of the LoRA gradient.
+// ws.dx: gradient of the layer's output in, of its input out, with loss_scale * loss_diff (the layer loss of the layer below; may be
+// empty) added; ws.dx_compute: the same times the hidden mask, rounded. Fills this layer's part of the mask sums and of the LoRA gradient.
 void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, Tensor loss_diff,
                     float loss_scale);
 

@@ -26,33 +26,28 @@ uint64_t weight_bytes(const ModelConfig& c) {
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options) {
-  WorkspaceShape shape;
-  shape.batch = options.batch_size;
-  shape.tokens = options.sequence_length;
-  shape.dtype = options.dtype;
-  shape.checkpoint = options.checkpoint_activations;
-  shape.convert_lm_head = options.dtype == ComputeDType::kF32;
+  const WorkspaceShape shape = training_shape(options);
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const int64_t lora_count = lora_parameter_count(config, lora), mask_count = mask_parameter_count(config);
+  const ScratchShape scratch{options.batch_size, options.sequence_length, lora.rank, options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
   plan.weights = weight_bytes(config);
   plan.lora = static_cast<uint64_t>(lora_count + mask_count) * 4;
   plan.optimizer = 2 * plan.lora;
   plan.teachers = plan.lora;
   plan.activations = ws.activation_bytes;
-  plan.scratch = ws.scratch_bytes + make_backend(options.backend, options.threads)->scratch_bytes(config, options.sequence_length) + kProcessBytes;
+  plan.scratch = ws.scratch_bytes + make_backend(options.backend, options.threads)->scratch_bytes(config, scratch) + kProcessBytes;
   plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
   plan.available = available_bytes();
   return plan;
 }
 
-WorkspaceShape training_shape(const ModelWeights& model, const TrainerOptions& options) {
+WorkspaceShape training_shape(const TrainerOptions& options) {
   WorkspaceShape shape;
   shape.batch = options.batch_size;
   shape.tokens = options.sequence_length;
   shape.dtype = options.dtype;
   shape.checkpoint = options.checkpoint_activations;
-  shape.convert_lm_head = lm_head_needs_conversion(model, options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
   return shape;
 }
 

@@ -18,6 +18,12 @@ std::vector<float> read_vector(const WeightView& w) {
 void pad(std::vector<int32_t>& index) { index.resize(padded_width(static_cast<int64_t>(index.size())), -1); }
 void pad(std::vector<float>& scale) { scale.resize(padded_width(static_cast<int64_t>(scale.size())), 0.0f); }
 
+bool all_ones(const std::vector<float>& scale) {
+  return std::all_of(scale.begin(), scale.end(), [](float z) { return z == 1.0f; });
+}
+
+void pad_or_drop(std::vector<float>& scale) { all_ones(scale) ? scale.clear() : pad(scale); }
+
 std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_t>& index) {
   std::vector<float> v(index.size(), 0.0f);
   for (size_t j = 0; j < index.size(); j++)
@@ -60,9 +66,10 @@ void open_heads(const ModelConfig& config, const LayerShape& shape, const float*
   r.heads_all = r.heads == shape.heads && r.heads * config.head_dim % kWidthMultiple == 0;
   pad(r.q_rows);
   pad(r.kv_rows);
-  pad(r.head_scale);
+  pad_or_drop(r.head_scale);
   r.head_width = static_cast<int64_t>(r.q_rows.size());
   r.kv_width = static_cast<int64_t>(r.kv_rows.size());
+  r.kv_all = r.kv_heads == shape.kv_heads && r.kv_heads * config.head_dim == r.kv_width;
 }
 
 void open_units(const LayerShape& shape, const float* z, bool exact_sparse, RoleLayer& r) {
@@ -74,7 +81,7 @@ void open_units(const LayerShape& shape, const float* z, bool exact_sparse, Role
   r.units = static_cast<int64_t>(r.unit_index.size());
   r.units_all = r.units == shape.intermediate && r.units % kWidthMultiple == 0;
   pad(r.unit_index);
-  pad(r.unit_scale);
+  pad_or_drop(r.unit_scale);
   r.unit_width = static_cast<int64_t>(r.unit_index.size());
 }
 
@@ -86,12 +93,13 @@ void open_bias(const LayerWeights& weights, RoleLayer& r) {
   }
 }
 
-Role make(const ModelWeights& model, const Masks& z, const TrainState* lora, bool exact_sparse, bool intact) {
+}  // namespace
+
+Role make_role(const ModelWeights& model, const Masks& z, const TrainState* lora, bool exact_sparse) {
   const ModelConfig& config = model.config();
   Role role;
   role.z = z;
   role.lora = lora;
-  role.intact = intact;
   for (int64_t j = 0; j < config.hidden_size; j++) {
     if (exact_sparse && z.hidden[j] == 0.0f) continue;
     role.hidden_index.push_back(static_cast<int32_t>(j));
@@ -101,6 +109,7 @@ Role make(const ModelWeights& model, const Masks& z, const TrainState* lora, boo
   // A model without an open hidden unit still has a (zero) residual stream.
   if (role.hidden_open == 0) role.hidden_index.push_back(-1), role.hidden_scale.push_back(0.0f);
   pad(role.hidden_index);
+  role.hidden_ones = all_ones(role.hidden_scale);
   pad(role.hidden_scale);
   role.hidden_width = static_cast<int64_t>(role.hidden_index.size());
   role.hidden_all = role.hidden_open == config.hidden_size && role.hidden_width == config.hidden_size;
@@ -122,12 +131,6 @@ Role make(const ModelWeights& model, const Masks& z, const TrainState* lora, boo
   return role;
 }
 
-}  // namespace
-
-Role make_role(const ModelWeights& model, Masks z, const TrainState* lora, bool exact_sparse) {
-  return make(model, z, lora, exact_sparse, false);
-}
-
 Role make_intact_role(const ModelWeights& model) {
   const ModelConfig& config = model.config();
   int64_t heads = 0, units = 0;
@@ -136,7 +139,7 @@ Role make_intact_role(const ModelWeights& model) {
     units += s.intermediate;
   }
   const Masks ones{std::vector<float>(heads, 1.0f), std::vector<float>(units, 1.0f), std::vector<float>(config.hidden_size, 1.0f)};
-  return make(model, ones, nullptr, true, true);
+  return make_role(model, ones, nullptr, true);
 }
 
 std::vector<int32_t> match_hidden(const Role& student, const Role& teacher) {

@@ -69,14 +69,14 @@ void total_layer_loss(const PassContext& c, const StepInput& in, LossTotals& tot
 }
 
 // Both heads, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
-// Leaves d loss / d (student's normed hidden state) in ws.dnorm, at the width of the whole model.
+// Leaves d loss / d (student's normed hidden state) in ws.dnorm.
 void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor teacher_h, LossTotals& totals) {
   Workspace& ws = *c.ws;
-  const int64_t n = c.rows(), vocab = c.config().vocab_size, hidden = c.config().hidden_size;
+  const int64_t n = c.rows(), vocab = c.config().vocab_size;
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
   const double predictions = static_cast<double>(c.batch * (c.tokens - 1)), batch = static_cast<double>(c.batch);
-  const Tensor head = lm_head_tensor(c);
-  const Tensor dh = ws.dnorm.reshaped(n, padded_width(hidden)).columns(0, hidden);
+  const Selection head = open_lm_head(c, *in.student), teacher_head = kl ? open_lm_head(c, *in.teacher) : Selection{};
+  const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     const int64_t count = std::min(ws.chunk, n - first);
     TokenLoss op;
@@ -85,10 +85,10 @@ void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor 
     op.temperature = static_cast<float>(in.weights.temperature);
     op.kl_rows = ws.kl_rows + first;
     op.lm_rows = ws.lm_rows + first;
-    c.backend->matmul(op.student, student_h.row_range(first, count), head, true, false);
+    multiply_by_head(c, op.student, student_h.row_range(first, count), head, true);
     if (kl) {
       op.teacher = ws.teacher_logits.row_range(0, count).columns(0, vocab);
-      c.backend->matmul(op.teacher, teacher_h.row_range(first, count), head, true, false);
+      multiply_by_head(c, op.teacher, teacher_h.row_range(first, count), teacher_head, true);
       op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
     }
     if (lm) {
@@ -96,7 +96,7 @@ void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor 
       op.lm_gradient_scale = static_cast<float>(in.weights.lm / predictions);
     }
     c.backend->token_loss(op);
-    c.backend->matmul(dh.row_range(first, count), op.dlogits, head, false, false);
+    multiply_by_head(c, dh.row_range(first, count), op.dlogits, head, false);
   }
   for (int64_t i = 0; i < n; i++) {
     if (kl) totals.kl += ws.kl_rows[i];
@@ -111,13 +111,9 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   Workspace& ws = *c.ws;
   const Role& role = *in.student;
   const int64_t n = c.rows(), width = role.hidden_width;
-  if (!has_token_loss) c.backend->clear(static_cast<float*>(ws.dnorm.data), n * padded_width(c.config().hidden_size));
+  if (!has_token_loss) c.backend->clear(static_cast<float*>(ws.dnorm.data), n * width);
   RmsNormBackward op;
   op.dout = ws.dnorm.reshaped(n, width);
-  if (!role.hidden_all) {  // ws.dx is free until this op fills it, and so is the teacher's stream
-    op.dout = ws.teacher_x.reshaped(n, width);
-    c.backend->select_columns(op.dout, ws.dnorm.reshaped(n, padded_width(c.config().hidden_size)), c.backend->stage(role.hidden_index));
-  }
   op.saved = ws.student_x.reshaped(n, width);
   op.rstd = ws.final_rstd;
   op.weight = c.backend->stage(role.final_norm);
@@ -127,6 +123,7 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   if (in.teacher) op.loss_diff = ws.diffs.back().reshaped(n, width);
   op.loss_scale = layer_scale;
   op.dx_compute = ws.dx_compute.reshaped(n, width);
+  op.compute_scale = hidden_scale(c, role);
   op.mask_dot = ws.hidden_dot;
   c.backend->rmsnorm_backward(op);
 }
@@ -208,37 +205,27 @@ void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& 
   op.table = c.model->embedding();
   op.ids = c.backend->stage(ids);
   op.cols = role.hidden_all ? nullptr : c.backend->stage(role.hidden_index);
-  op.scale = role.intact ? nullptr : c.backend->stage(role.hidden_scale);
+  op.scale = hidden_scale(c, role);
   c.backend->embed(op);
 }
 
 Tensor final_hidden(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd) {
-  const int64_t n = c.rows(), width = role.hidden_width, hidden = c.config().hidden_size;
-  const Tensor full = h.reshaped(n, padded_width(hidden));
-  const Tensor open = role.hidden_all ? full : c.ws->h_open.reshaped(n, width);
-  c.backend->rmsnorm({x.reshaped(n, width), open, rstd, c.backend->stage(role.final_norm), hidden,
+  const Tensor open = h.reshaped(c.rows(), role.hidden_width);
+  c.backend->rmsnorm({x.reshaped(c.rows(), role.hidden_width), open, rstd, c.backend->stage(role.final_norm), c.config().hidden_size,
                       static_cast<float>(c.config().rms_norm_eps)});
-  if (!role.hidden_all) c.backend->spread_columns(full, open, c.backend->stage(role.hidden_index));
-  return full.columns(0, hidden);
+  return open;
 }
 
-bool lm_head_needs_conversion(const ModelWeights& model, DType dtype) {
-  const WeightView w = model.lm_head();
-  return w.dtype != dtype || reinterpret_cast<uintptr_t>(w.data) % dtype_bytes(dtype) != 0;
+Selection open_lm_head(PassContext& c, const Role& role) {
+  return {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.hidden_all ? nullptr : c.backend->stage(role.hidden_index)};
 }
 
-Tensor lm_head_tensor(const PassContext& c) {
-  if (c.ws->lm_head) return c.ws->lm_head.columns(0, c.config().hidden_size);
-  const WeightView w = c.model->lm_head();
-  return {const_cast<void*>(w.data), w.dtype, w.rows, w.cols, w.cols};
-}
-
-void convert_lm_head(PassContext& c) {
-  if (!c.ws->lm_head) return;
-  GatherWeights op;
-  op.out = c.ws->lm_head;
-  op.weight = c.model->lm_head();
-  c.backend->gather_weights({&op, 1});
+void multiply_by_head(PassContext& c, Tensor out, Tensor in, const Selection& head, bool transposed) {
+  Product op;
+  op.c = out;
+  op.transposed = transposed;
+  op.add(in, head);
+  c.backend->multiply(op);
 }
 
 std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row) {

@@ -33,10 +33,9 @@ StepOutput run_step(PassContext& c, const StepInput& in);
 
 // Pieces that evaluation shares.
 void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& ids, Tensor x);
-Tensor final_hidden(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd);  // [N, D] in compute dtype
-Tensor lm_head_tensor(const PassContext& c);
-bool lm_head_needs_conversion(const ModelWeights& model, DType dtype);
-void convert_lm_head(PassContext& c);
+Tensor final_hidden(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd);  // [N, hidden_width] in compute dtype
+Selection open_lm_head(PassContext& c, const Role& role);                                // [V, hidden_width]
+void multiply_by_head(PassContext& c, Tensor out, Tensor in, const Selection& head, bool transposed);
 std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row);
 
 }  // namespace espalier

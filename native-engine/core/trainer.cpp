@@ -27,12 +27,11 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSp
                     std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +
                     "; a smaller batch_size or sequence_length, or checkpoint_activations, needs less");
   backend_ = make_backend(options_.backend, options_.threads);
-  const WorkspaceShape shape = training_shape(*model_, options_);
+  const WorkspaceShape shape = training_shape(options_);
   workspace_bytes_ = lay_out_workspace(model_->config(), lora, shape, nullptr).total_bytes;
   memory_ = static_cast<char*>(backend_->allocate(workspace_bytes_));
   workspace_ = lay_out_workspace(model_->config(), lora, shape, memory_);
   context_ = make_pass_context(*backend_, *model_, workspace_, options_.dtype, options_.batch_size, options_.sequence_length);
-  convert_lm_head(context_);
 }
 
 TrainerImpl::~TrainerImpl() {

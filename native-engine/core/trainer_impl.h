@@ -48,6 +48,6 @@ class TrainerImpl final : public Trainer {
   StepTimes last_times_;
 };
 
-WorkspaceShape training_shape(const ModelWeights& model, const TrainerOptions& options);
+WorkspaceShape training_shape(const TrainerOptions& options);
 
 }  // namespace espalier

@@ -38,13 +38,18 @@ Widths widest(const ModelConfig& c) {
   return w;
 }
 
-LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count) {
+LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count, const LoraSpec& lora) {
   LayerActivations l;
   l.norm1 = a.tensor(t, n, w.hidden);
   l.qkv = a.tensor(t, n, w.qkv);
   l.heads = a.tensor(t, n, w.heads);
   l.norm2 = a.tensor(t, n, w.hidden);
   l.gate_up = a.tensor(t, n, 2 * w.units);
+  const int64_t narrow = narrow_width(lora.rank);
+  l.qkv_narrow = a.tensor(t, n, 3 * narrow);
+  l.o_narrow = a.tensor(t, n, narrow);
+  l.gate_up_narrow = a.tensor(t, n, 2 * narrow);
+  l.down_narrow = a.tensor(t, n, narrow);
   l.rstd1 = a.array<float>(n);
   l.rstd2 = a.array<float>(n);
   l.lse = a.array<float>(n * head_count);
@@ -68,7 +73,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   Workspace ws;
   if (s.training) {
     for (int64_t l = 0; l < layer_count; l++) {
-      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count));
+      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count, lora));
       if (s.checkpoint) ws.inputs.push_back(a.tensor(DType::kF32, n, w.hidden));
       ws.diffs.push_back(a.tensor(t, n, w.hidden));
     }
@@ -87,16 +92,10 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     ws.dunits = a.tensor(t, n, w.units);
     ws.final_rstd = a.array<float>(n);
   }
-  ws.w_qkv = a.tensor(t, w.qkv, w.hidden);
-  ws.w_o = a.tensor(t, w.hidden, w.heads);
-  ws.w_gate_up = a.tensor(t, 2 * w.units, w.hidden);
-  ws.w_down = a.tensor(t, w.hidden, w.units);
-  if (s.convert_lm_head) ws.lm_head = a.tensor(t, c.vocab_size, w.hidden);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
-  ws.teacher = lay_out_layer(a, t, n, w, 0);
+  ws.teacher = lay_out_layer(a, t, n, w, 0, lora);
   ws.units = a.tensor(t, n, w.units);
   ws.teacher_h = a.tensor(t, n, w.hidden);
-  ws.h_open = a.tensor(t, n, w.hidden);
   ws.chunk = chunk_tokens(n, w.vocab);
   float* shared = a.array<float>(std::max(ws.chunk * w.vocab, n * w.qkv));
   ws.student_logits = {shared, DType::kF32, ws.chunk, w.vocab, w.vocab};

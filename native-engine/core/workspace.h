@@ -11,6 +11,7 @@ namespace espalier {
 struct LayerActivations {
   Tensor norm1, qkv, heads;   // [N, D], [N, q + k + v] as attention's operands, [N, H d]
   Tensor norm2, gate_up;      // [N, D], [N, 2 I]
+  Tensor qkv_narrow, o_narrow, gate_up_narrow, down_narrow;  // LoRA's x A^T, [N, projections * narrow_width(r)]
   float *rstd1 = nullptr, *rstd2 = nullptr, *lse = nullptr;
 };
 
@@ -19,7 +20,6 @@ struct WorkspaceShape {
   ComputeDType dtype = ComputeDType::kBF16;
   bool training = true;           // false: a forward pass of one role
   bool checkpoint = false;        // keep layer inputs only
-  bool convert_lm_head = false;   // lm_head is not stored in the compute dtype
 };
 
 struct Workspace {
@@ -33,18 +33,14 @@ struct Workspace {
   float* unit_dots = nullptr;       // [L, padded I]
   float* hidden_dot = nullptr;      // [padded D]
 
-  // One layer's effective weights, one role at a time.
-  Tensor w_qkv, w_o, w_gate_up, w_down;
-  Tensor lm_head;                   // converted, or empty
-
   Tensor student_x, teacher_x;      // f32 residual streams
   LayerActivations teacher;         // of a role that has no backward pass
   Tensor attention_space;           // f32 [N, q + k + v], where the student's logits will be
   Tensor units;                     // [N, I] silu(gate) * up
-  Tensor student_h, teacher_h, h_open;  // [N, D] after the final norm; h_open: before closed units are put back
+  Tensor student_h, teacher_h;      // [N, D] after the final norm
   float* final_rstd = nullptr;
 
-  // Gradients. dqkv, dgate_up, dheads lie where the teacher's activations were.
+  // Gradients. dqkv, dgate_up, dheads and LoRA's dy B lie where the teacher's activations were.
   Tensor dx, dx_compute;            // f32 and compute dtype [N, D]
   Tensor dnorm, dunits;             // f32 [N, D], [N, I]
   float* lora_gradient = nullptr;

@@ -39,10 +39,16 @@ void CpuBackend::release(void* memory, uint64_t bytes) {
   if (memory) munmap(memory, whole_pages(bytes));
 }
 
-uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, int64_t tokens_per_row) const {
-  const uint64_t panels = std::max(k_.product_panel_bytes(padded_width(config.hidden_size), DType::kBF16),
-                                   k_.product_panel_bytes(2 * padded_width(config.intermediate_size), DType::kF32));
-  return static_cast<uint64_t>(threads_) * (k_.attention_scratch_bytes(tokens_per_row, config.head_dim) + panels);
+uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, const ScratchShape& shape) const {
+  const int64_t hidden = padded_width(config.hidden_size), units = padded_width(config.intermediate_size), n = shape.batch * shape.tokens;
+  const auto threads = static_cast<uint64_t>(threads_);
+  const uint64_t attention = threads * k_.attention_scratch_bytes(shape.tokens, config.head_dim);
+  const int64_t lora = 3 * narrow_width(shape.lora_rank);
+  const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + 2 * n + hidden + 2 * units)) * 4;
+  if (own_products_ && shape.dtype == DType::kBF16)
+    return attention + narrow + threads * std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16), k_.product_panel_bytes(2 * (units + lora), DType::kF32));
+  const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
+  return attention + narrow + kSelectedBytes + static_cast<uint64_t>(n * sums) * 4;
 }
 
 void CpuBackend::copy(Tensor to, Tensor from) {
@@ -60,55 +66,8 @@ void CpuBackend::add_parts(float* sums, const float* parts, int64_t cols, int64_
     for (int64_t j = 0; j < cols; j++) sums[j] += parts[part * stride + j];
 }
 
-void CpuBackend::gather_weights(std::span<const GatherWeights> ops) {
-  int64_t widest = 0, factors = 0, rank = 0;
-  std::vector<float*>& a = factor_of_;
-  a.assign(ops.size(), nullptr);
-  for (const GatherWeights& op : ops) {
-    widest = std::max(widest, op.out.cols);
-    rank = std::max(rank, op.rank);
-    factors += op.lora_a ? op.rank * op.out.cols : 0;
-  }
-  float* next = scratch<float>(kFactor, factors);
-  for (size_t i = 0; i < ops.size(); i++)
-    if (ops[i].lora_a) {
-      a[i] = next;
-      next += ops[i].rank * ops[i].out.cols;
-    }
-  const int64_t stride = 4 * (padded_width(widest) + padded_width(rank));
-  float* rows = scratch<float>(kRows, threads_ * stride);
-  if (factors > 0)
-    parallel_all(threads_, [&](int part) {
-      for (size_t i = 0; i < ops.size(); i++)
-        if (const Range r = part_of(ops[i].out.cols, threads_, part, kLine); a[i]) k_.scale_lora_a(ops[i], a[i], r.begin, r.end);
-    });
-  parallel_all(threads_, [&](int part) {
-    for (size_t i = 0; i < ops.size(); i++) {
-      const Range r = part_of(ops[i].out.rows, threads_, part, 4);
-      k_.gather_rows(ops[i], a[i], r.begin, r.end, rows + part * stride);
-    }
-  });
-}
-
 void CpuBackend::embed(const Embed& op) {
   parallel_parts(threads_, op.out.rows, 1, [&](int, Range r) { k_.embed(op, r.begin, r.end); });
-}
-
-void CpuBackend::matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) {
-  const Product op{c, a, b, b_transposed, accumulate};
-  if (!own_products_ || !k_.product_fits(op)) return products_.run(c, a, b, b_transposed, accumulate);
-  // Columns first: each thread packs panels of its own. Rows as well where there are more threads than columns.
-  const int64_t column_parts = std::min<int64_t>(threads_, (c.cols + kLine - 1) / kLine), row_parts = threads_ / column_parts;
-  const int64_t panel = static_cast<int64_t>(k_.product_panel_bytes(a.cols, c.dtype) / sizeof(uint32_t));
-  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
-  parallel_all(threads_, [&](int part) {
-    if (part >= column_parts * row_parts) return;
-    const Range rows = part_of(c.rows, row_parts, part / column_parts), columns = part_of(c.cols, column_parts, part % column_parts, kLine);
-    Product mine = op;
-    mine.c = c.row_range(rows.begin, rows.end - rows.begin);
-    mine.a = a.row_range(rows.begin, rows.end - rows.begin);
-    k_.product(mine, columns.begin, columns.end, panels + part * panel);
-  });
 }
 
 void CpuBackend::rmsnorm(const RmsNorm& op) {
@@ -122,70 +81,6 @@ void CpuBackend::rmsnorm_backward(const RmsNormBackward& op) {
   parallel_parts(threads_, op.dx.rows, 1,
                  [&](int part, Range r) { k_.rmsnorm_backward(op, r.begin, r.end, parts + part * stride); });
   add_parts(op.mask_dot, parts, op.dx.cols, stride);
-}
-
-namespace {
-
-// Heads first, first + 1, ... of the list of query, key and value heads that lie side by side and are made by one weight.
-struct HeadRun {
-  int64_t column = 0, heads = 0;
-  Tensor weight;
-};
-HeadRun head_run(const AttentionOperands& op, int64_t first, int64_t end) {
-  const AttentionShape& s = op.shape;
-  const int64_t keys = s.heads, values = s.heads + s.kv_heads;
-  const int64_t base = first < keys ? 0 : first < values ? keys : values;
-  HeadRun run;
-  run.column = (first < keys ? 0 : first < values ? s.query_width : s.query_width + s.kv_width) + (first - base) * s.head_dim;
-  run.heads = std::min(end, first < keys ? keys : first < values ? values : values + s.kv_heads) - first;
-  for (const ProductPart& p : op.parts)
-    if (run.column >= p.column) run.weight = p.weight.row_range(run.column - p.column, run.heads * s.head_dim);
-  return run;
-}
-
-// Heads that are multiplied at a time: their sums stay in a core's cache until they are rounded.
-int64_t heads_at_once(int64_t head_dim) {
-  int64_t heads = 1;
-  while (heads * head_dim < 128 || (heads * head_dim % 64 != 0 && heads * head_dim < 256)) heads++;
-  return heads;
-}
-
-}  // namespace
-
-void CpuBackend::attention_operands(const AttentionOperands& op) {
-  const AttentionShape& s = op.shape;
-  const int64_t rows = op.x.rows, all = s.heads + 2 * s.kv_heads;
-  const auto sums_of = [&](int64_t columns, int64_t slot) {
-    return Tensor{static_cast<float*>(op.space.data) + slot * rows, DType::kF32, rows, columns, columns};
-  };
-  if (!own_products_ || !k_.product_fits({sums_of(s.head_dim, 0), op.x, op.parts[0].weight, true, false})) {
-    for (int64_t first = 0; first < all;) {
-      const HeadRun run = head_run(op, first, all);
-      const Tensor sums = sums_of(run.heads * s.head_dim, 0);
-      products_.run(sums, op.x, run.weight, true, false);
-      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, sums, run.column, r.begin, r.end); });
-      first += run.heads;
-    }
-    return;
-  }
-  const int64_t panel = static_cast<int64_t>(k_.product_panel_bytes(op.x.cols, DType::kF32) / sizeof(uint32_t));
-  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
-  // Each thread has its own heads and a slot of its own for their sums; heads that do not divide by the threads are cut by rows.
-  const int64_t each = all / threads_, at_once = std::min(heads_at_once(s.head_dim), std::max<int64_t>(each, 1));
-  parallel_all(threads_, [&](int part) {
-    const auto make = [&](int64_t begin, int64_t end, int64_t most, int64_t slot, Range r) {
-      while (begin < end && r.begin < r.end) {
-        const HeadRun run = head_run(op, begin, std::min(end, begin + most));
-        const Tensor sums = sums_of(run.heads * s.head_dim, slot);
-        const int64_t count = r.end - r.begin;
-        k_.product({sums.row_range(r.begin, count), op.x.row_range(r.begin, count), run.weight, true, false}, 0, sums.cols, panels + part * panel);
-        k_.attention_operands(op, sums, run.column, r.begin, r.end);
-        begin += run.heads;
-      }
-    };
-    make(part * each, (part + 1) * each, at_once, part * at_once * s.head_dim, {0, rows});
-    make(threads_ * each, all, 1, each > 0 ? part * at_once * s.head_dim : 0, part_of(rows, threads_, part));
-  });
 }
 
 void CpuBackend::attention(const Attention& op) {
@@ -240,17 +135,9 @@ void CpuBackend::token_loss(const TokenLoss& op) {
   });
 }
 
-void CpuBackend::add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute) {
+void CpuBackend::add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale) {
   parallel_parts(threads_, dx.rows, 1,
-                 [&](int, Range r) { k_.add_loss_gradient(dx, diff, scale, dx_compute, r.begin, r.end); });
-}
-
-void CpuBackend::spread_columns(Tensor to, Tensor from, const int32_t* cols) {
-  parallel_parts(threads_, to.rows, 1, [&](int, Range r) { k_.spread_columns(to, from, cols, r.begin, r.end); });
-}
-
-void CpuBackend::select_columns(Tensor to, Tensor from, const int32_t* cols) {
-  parallel_parts(threads_, to.rows, 1, [&](int, Range r) { k_.select_columns(to, from, cols, r.begin, r.end); });
+                 [&](int, Range r) { k_.add_loss_gradient(dx, diff, scale, dx_compute, compute_scale, r.begin, r.end); });
 }
 
 double CpuBackend::square_sum(const float* data, int64_t size) {

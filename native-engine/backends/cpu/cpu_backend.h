@@ -16,15 +16,14 @@ class CpuBackend final : public Backend {
   void attach_thread() override;
   void* allocate(uint64_t bytes) override;
   void release(void* memory, uint64_t bytes) override;
-  uint64_t scratch_bytes(const ModelConfig& config, int64_t tokens_per_row) const override;
+  uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape) const override;
   const int32_t* stage(const std::vector<int32_t>& host) override { return host.data(); }
   const float* stage(const std::vector<float>& host) override { return host.data(); }
   void copy(Tensor to, Tensor from) override;
   void clear(float* data, int64_t size) override;
 
-  void gather_weights(std::span<const GatherWeights> ops) override;
   void embed(const Embed& op) override;
-  void matmul(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate) override;
+  void multiply(const Product& op) override;
   void rmsnorm(const RmsNorm& op) override;
   void rmsnorm_backward(const RmsNormBackward& op) override;
   void attention_operands(const AttentionOperands& op) override;
@@ -34,15 +33,15 @@ class CpuBackend final : public Backend {
   void swiglu_backward(const SwigluBackward& op) override;
   void layer_loss(const LayerLoss& op) override;
   void token_loss(const TokenLoss& op) override;
+  void lora_narrow(const LoraNarrow& op) override;
   void lora_gradient(const LoraGradient& op) override;
-  void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute) override;
-  void spread_columns(Tensor to, Tensor from, const int32_t* cols) override;
-  void select_columns(Tensor to, Tensor from, const int32_t* cols) override;
+  void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale) override;
   double square_sum(const float* data, int64_t size) override;
   void adamw(const AdamW& op) override;
 
  private:
-  enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kPanel, kSlotCount };
+  enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kPanel, kSelected, kProductSums, kSlotCount };
+  static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
   // Grows only; contents do not survive the next call with the same slot.
   template <class T>
   T* scratch(Slot slot, int64_t count) {
@@ -51,8 +50,12 @@ class CpuBackend final : public Backend {
     if (s.size() < bytes) s.resize(bytes);
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(s.data()) + 63) / 64 * 64);
   }
-  void lora_outer_products(const LoraGradient& op, const uint32_t* x_narrow, const uint32_t* dy_narrow, int64_t stride,
-                           int64_t rank_padded, const std::array<int64_t, 4>& column_at);
+  int64_t panel_words(const Product& op) const;
+  void multiply_by_library(const Product& op);
+  static bool stored_as_is(const Selection& s, DType t);
+  void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);
+  static void scatter_a(const LoraGradient& op, const float* da, int64_t begin, int64_t end);
+  static void scatter_b(const LoraGradient& op, const LoraOutput& o, const float* db, int64_t begin, int64_t end);
   void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);
 
   int threads_;
@@ -60,7 +63,6 @@ class CpuBackend final : public Backend {
   bool own_products_;  // where the processor has no matrix tiles, which only oneDNN uses
   MatmulCache products_;
   std::vector<std::vector<char>> scratch_;
-  std::vector<float*> factor_of_;  // of each op of a gather list
 };
 
 }  // namespace espalier::cpu

@@ -4,26 +4,10 @@
 
 namespace espalier::cpu {
 
-// Open columns of a LoRA factor: value(k, j) = data[k * k_stride + index[j] * j_stride] * scale[j], 0 where index[j] is -1.
-struct FactorView {
-  const float* data = nullptr;
-  int64_t k_stride = 0, j_stride = 0;
-  const int32_t* index = nullptr;  // nullptr: identity
-  const float* scale = nullptr;    // nullptr: ones
-  int64_t rank = 0, first_k = 0;   // goes to the words' columns [first_k, first_k + rank)
-  int64_t limit = 0;               // identity beyond this column is padding
-};
-
-// c (+)= a b, or a b^T where b is [c.cols, a.cols].
-struct Product {
-  Tensor c, a, b;
-  bool b_transposed = false, accumulate = false;
-};
-
 struct Kernels {
   const char* name;
-  void (*scale_lora_a)(const GatherWeights&, float* a, int64_t begin, int64_t end);
-  void (*gather_rows)(const GatherWeights&, const float* lora_a_scaled, int64_t begin, int64_t end, float* scratch);
+  // Rows [begin, end) of a selection, begin at out's first row. scratch: one row of floats.
+  void (*select_rows)(const Selection&, Tensor out, int64_t begin, int64_t end, float* scratch);
   void (*embed)(const Embed&, int64_t begin, int64_t end);
   void (*rmsnorm)(const RmsNorm&, int64_t begin, int64_t end);
   void (*rmsnorm_backward)(const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part);
@@ -36,23 +20,23 @@ struct Kernels {
   void (*swiglu_backward)(const SwigluBackward&, int64_t col_begin, int64_t col_end);
   void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
   void (*token_loss)(const TokenLoss&, int64_t row);
-  void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, int64_t begin, int64_t end);
-  void (*spread_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);
-  void (*select_columns)(Tensor to, Tensor from, const int32_t* cols, int64_t begin, int64_t end);
+  void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin, int64_t end);
   int64_t (*pair_size)(DType);
-  // LoRA's gradient in three passes: factors as words (columns [begin, end)), x or dy times a factor (tokens [begin, end),
-  // transposed: [rank, tokens]), and their product with the other one (columns [begin, end)).
-  void (*pack_factor)(DType, const FactorView&, int64_t begin, int64_t end, uint32_t* words, int64_t words_stride);
-  void (*narrow_product)(Tensor x, const uint32_t* factor_words, int64_t rank_padded, int64_t begin, int64_t end,
-                         uint32_t* out_words, int64_t out_stride);
+  // LoRA in four passes: a factor as words (of the summed dimension [begin, end)), x or dy times it (tokens [begin, end)); such a
+  // product as words along the tokens, and its product with the other one of dy and x (columns [begin, end)).
+  void (*pack_factor)(DType, const Selection&, bool transposed, int64_t rank, int64_t begin, int64_t end, uint32_t* words, int64_t words_stride);
+  void (*narrow_product)(Tensor x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end, Tensor out);
+  void (*transpose_narrow)(Tensor narrow, int64_t begin, int64_t end, uint32_t* out_words, int64_t out_stride);
   void (*outer_product)(Tensor x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end,
                         float* out, int64_t out_stride, uint32_t* scratch);
   void (*adamw)(const AdamW&, int64_t begin, int64_t end);
   double (*square_sum)(const float* data, int64_t begin, int64_t end);
-  // Large products of this instruction set's own, where it has any that fits; columns [begin, end) of c.
+  // c (+)= sums * column_scale, rows [begin, end).
+  void (*finish_product)(Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end);
+  // Large products of this instruction set's own, where it has any that fits: rows from first_row and columns [begin, end) into c.
   bool (*product_fits)(const Product&);
   uint64_t (*product_panel_bytes)(int64_t depth, DType c);
-  void (*product)(const Product&, int64_t begin, int64_t end, uint32_t* panel);
+  void (*product)(const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panel);
 };
 
 const Kernels& kernels_portable();

@@ -24,6 +24,8 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
   op.loss_diff = diff.tensor;
   op.loss_scale = 0.7f;
   op.dx_compute = dxc.tensor;
+  const std::vector<float> scale = random_floats(kWidth, 17);
+  op.compute_scale = scale.data();
   op.mask_dot = dot.data();
   backend.rmsnorm_backward(op);
   // From the norm's own output the same comes out, up to its rounding.
@@ -53,7 +55,7 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
       forward.add(out.get(n, j), xhat * weight[j]);
       const double total = before.get(n, j) + g * r + 0.7f * diff.get(n, j);
       gradient.add(dx.get(n, j), total);
-      rounded.add(dxc.get(n, j), total);
+      rounded.add(dxc.get(n, j), scale[j] * total);
       expected_dot[j] += g * xhat;
     }
   }
@@ -72,7 +74,8 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   Buffer out(type(), kRows, kWidth), dout(type(), kRows, kWidth, kOpen, Random(7)), dgate_up(type(), kRows, 2 * kWidth), again(type(), kRows, kWidth);
   std::vector<float> dot(kWidth);
   backend.swiglu({gate_up.tensor, out.tensor});
-  backend.swiglu_backward({gate_up.tensor, dout.tensor, dgate_up.tensor, again.tensor, dot.data()});
+  const std::vector<float> scale = random_floats(kWidth, 18);
+  backend.swiglu_backward({gate_up.tensor, dout.tensor, dgate_up.tensor, again.tensor, dot.data(), scale.data()});
   ErrorSum forward, gate_error, up_error, dots;
   std::vector<double> expected_dot(kWidth, 0.0);
   for (int64_t n = 0; n < kRows; n++)
@@ -81,8 +84,8 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
       const double dg = d * u * (s + g * s * (1 - s)), du = d * g * s;
       forward.add(out.get(n, j), g * s * u);
       EXPECT_EQ(out.get(n, j), again.get(n, j));
-      gate_error.add(dgate_up.get(n, j), dg);
-      up_error.add(dgate_up.get(n, kWidth + j), du);
+      gate_error.add(dgate_up.get(n, j), scale[j] * dg);
+      up_error.add(dgate_up.get(n, kWidth + j), scale[j] * du);
       expected_dot[j] += dg * g + du * u;
     }
   for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);

@@ -1,5 +1,4 @@
-// Ops that place, pick and add columns: embedding, the open units' columns, the loss gradient; and attention where the result
-// is known without a reference.
+// Ops that place and add columns: embedding, the loss gradient; and attention where the result is known without a reference.
 #include "number_formats.h"
 #include "op_fixture.h"
 
@@ -52,23 +51,6 @@ TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
   }
 }
 
-TEST_P(MovementOps, ColumnsSpreadAndSelected) {
-  const std::vector<int32_t> cols = open_columns();
-  Buffer open(type(), kRows, kWidth, kWidth, Random(4)), full(type(), kRows, kFull + 3);
-  backend.spread_columns(full.tensor, open.tensor, cols.data());
-  std::vector<int64_t> from(kFull + 3, -1);
-  for (int64_t j = 0; j < kWidth; j++)
-    if (cols[j] >= 0) from[cols[j]] = j;
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t c = 0; c < kFull + 3; c++) EXPECT_EQ(full.get(n, c), from[c] < 0 ? 0.0 : open.get(n, from[c])) << n << "," << c;
-  full.expect_untouched_outside();
-  Buffer gradient(DType::kF32, kRows, kFull, kFull, Random(5)), picked(DType::kF32, kRows, kWidth);
-  backend.select_columns(picked.tensor, gradient.tensor, cols.data());
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) EXPECT_EQ(picked.get(n, j), cols[j] < 0 ? 0.0 : gradient.get(n, cols[j])) << n << "," << j;
-  picked.expect_untouched_outside();
-}
-
 TEST_P(MovementOps, CopyAndClearTouchNothingElse) {
   Buffer from(type(), kRows, kWidth, kWidth, Random(6)), to(type(), kRows, kWidth);
   backend.copy(to.tensor, from.tensor);
@@ -87,13 +69,14 @@ TEST_P(MovementOps, LossGradientJoinsTheStream) {
   std::vector<double> before;
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kWidth; j++) before.push_back(dx.get(n, j));
-  backend.add_loss_gradient(dx.tensor, diff.tensor, 0.3f, rounded.tensor);
+  const std::vector<float> scale = random_floats(kWidth, 12);
+  backend.add_loss_gradient(dx.tensor, diff.tensor, 0.3f, rounded.tensor, scale.data());
   ErrorSum sum, copy;
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kWidth; j++) {
       const double expected = before[n * kWidth + j] + static_cast<double>(0.3f) * diff.get(n, j);
       sum.add(dx.get(n, j), expected);
-      copy.add(rounded.get(n, j), expected);
+      copy.add(rounded.get(n, j), scale[j] * expected);
     }
   EXPECT_LT(sum.relative(), 2e-7);
   EXPECT_LT(copy.relative(), tolerance());

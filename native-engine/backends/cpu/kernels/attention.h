@@ -229,7 +229,7 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
       Words::store_row(w.prob_words + (i * keys + j) / Words::kPair, e);
     }
     const float sum = sum_lanes(sums);
-    inverse_sums[i] = 1.0f / sum;
+    inverse_sums[i] = (op.column_scale ? op.column_scale[head * w.dim] : 1.0f) / sum;
     if (op.lse) op.lse[head * op.operands.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
   }
   const int64_t words = keys / Words::kPair;

@@ -1,12 +1,12 @@
 // Compiled once for each instruction set, with ESPALIER_ISA naming the namespace.
 #include "attention.h"
 #include "attention_backward.h"
-#include "gather.h"
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
 #include "product.h"
 #include "rmsnorm.h"
+#include "selection.h"
 #include "swiglu.h"
 
 #define ESPALIER_TEXT_(x) #x
@@ -19,10 +19,9 @@ namespace espalier::cpu {
 const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
   using namespace ESPALIER_ISA;
   static const Kernels table = {
-      ESPALIER_TEXT(ESPALIER_ISA), scale_lora_a, gather_rows, embed,           rmsnorm,          rmsnorm_backward,  attention_scratch_bytes, attention_operands,
-      attention,                   attention_backward, swiglu,    swiglu_backward,  layer_loss,        token_loss,
-      add_loss_gradient,           spread_columns, select_columns, pair_size,       pack_factor,       narrow_product,
-      outer_product,               adamw,        square_sum,     product_fits,     product_panel_bytes, product,
+      ESPALIER_TEXT(ESPALIER_ISA), select_rows, embed, rmsnorm, rmsnorm_backward, attention_scratch_bytes, attention_operands,
+      attention, attention_backward, swiglu, swiglu_backward, layer_loss, token_loss, add_loss_gradient, pair_size, pack_factor,
+      narrow_product, transpose_narrow, outer_product, adamw, square_sum, finish_product, product_fits, product_panel_bytes, product,
   };
   return table;
 }

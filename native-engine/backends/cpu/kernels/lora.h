@@ -13,24 +13,27 @@ static int64_t pair_size(DType t) {
   return pair;
 }
 
-static inline float factor_value(const FactorView& f, int64_t k, int64_t j) {
-  const int64_t at = f.index ? f.index[j] : j < f.limit ? j : -1;
-  return at < 0 ? 0.0f : f.data[k * f.k_stride + at * f.j_stride] * (f.scale ? f.scale[j] : 1.0f);
-}
-
-// words [width / pair, words_stride]: rows of the summed dimension j in [begin, end), even numbers.
-static void pack_factor(DType t, const FactorView& f, int64_t begin, int64_t end, uint32_t* words, int64_t words_stride) {
+// Words of a narrow product's factor: [in / pair, words_stride], of the summed dimension j in [begin, end), even numbers, into the
+// columns [first_k, first_k + rank).
+static void pack_factor(DType t, const Selection& factor, bool transposed, int64_t rank, int64_t begin, int64_t end, uint32_t* words,
+                        int64_t words_stride) {
   const bool pairs = pair_size(t) == 2;
+  const float* stored = static_cast<const float*>(factor.stored.data);
+  const auto value = [&](int64_t k, int64_t j) {
+    const int32_t* index = transposed ? factor.col_index : factor.row_index;
+    const int64_t at = index ? index[j] : j < (transposed ? factor.stored.cols : factor.stored.rows) ? j : -1;
+    return at < 0 ? 0.0f : factor.scale * (transposed ? stored[k * factor.stored.cols + at] : stored[at * factor.stored.cols + k]);
+  };
   float first[W] = {}, second[W] = {};
   for (int64_t j = begin; j < end; j += pairs ? 2 : 1)
-    for (int64_t k = 0; k < f.rank; k += W) {
-      const int64_t count = f.rank - k < W ? f.rank - k : W;
+    for (int64_t k = 0; k < rank; k += W) {
+      const int64_t count = rank - k < W ? rank - k : W;
       for (int64_t i = 0; i < count; i++) {
-        first[i] = factor_value(f, k + i, j);
-        second[i] = pairs ? factor_value(f, k + i, j + 1) : 0.0f;
+        first[i] = value(k + i, j);
+        second[i] = pairs ? value(k + i, j + 1) : 0.0f;
       }
       const vu packed = pairs ? pair_words(load(first), load(second)) : (vu)load(first);
-      std::memcpy(words + (pairs ? j / 2 : j) * words_stride + f.first_k + k, &packed, count * 4);
+      std::memcpy(words + (pairs ? j / 2 : j) * words_stride + k, &packed, count * 4);
     }
 }
 
@@ -55,46 +58,68 @@ static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64
 }
 #endif
 
-// out [rank_padded, out_stride] words: (x . factor^T)^T for the tokens [begin, end), a chunk of kTokenChunk at most.
+// out = x . factor for the tokens [begin, end), a chunk of kTokenChunk at most. words: of as many columns as out, padded to a vector
+// or half of one.
 template <class T>
-static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t rank_padded, int64_t begin, int64_t end,
-                         uint32_t* out_words, int64_t out_stride) {
+static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end, const Tensor& out) {
   using Words = typename WordsOf<T>::type;
   const int64_t count = end - begin, words = x.cols / Words::kPair;
-  alignas(64) float product[kTokenChunk * 64];
-  alignas(64) uint32_t pairs[kTokenChunk * 64];
-  for (int64_t k = 0; k < rank_padded; k += 16) {
+  alignas(64) float product[kTokenChunk * 16];
+  for (int64_t k = 0; k < words_stride; k += 16) {
     if constexpr (Words::kPair * sizeof(T) == 4) {  // rows are words as they are
       const uint32_t* a = reinterpret_cast<const uint32_t*>(row_ptr<T>(x, begin));
       const int64_t lda = x.stride * static_cast<int64_t>(sizeof(T)) / 4;
 #if defined(__AVX512BF16__)
-      if (rank_padded - k == 8)
-        tile_product_half(count, words, a, lda, factor_words + k, rank_padded, product);
+      if (words_stride - k == 8)
+        tile_product_half(count, words, a, lda, factor_words + k, words_stride, product);
       else
 #endif
-        tile_product<Words>(count, 16, words, a, lda, factor_words + k, rank_padded, product, 16, false);
+        tile_product<Words>(count, 16, words, a, lda, factor_words + k, words_stride, product, 16, false);
     } else {
+      alignas(64) uint32_t widened[kTokenChunk * kColumnChunk];
       for (int64_t j = 0; j < x.cols; j += kColumnChunk) {
         const int64_t width = x.cols - j < kColumnChunk ? x.cols - j : kColumnChunk;
         for (int64_t n = 0; n < count; n++)
-          for (int64_t c = 0; c < width; c += W) F32Words::store_row(pairs + n * kColumnChunk + c, load(row_ptr<T>(x, begin + n) + j + c));
-        tile_product<Words>(count, 16, width, pairs, kColumnChunk, factor_words + j * rank_padded + k, rank_padded, product, 16, j > 0);
+          for (int64_t c = 0; c < width; c += W) F32Words::store_row(widened + n * kColumnChunk + c, load(row_ptr<T>(x, begin + n) + j + c));
+        tile_product<Words>(count, 16, width, widened, kColumnChunk, factor_words + j * words_stride + k, words_stride, product, 16, j > 0);
       }
     }
-    const int64_t padded = (count + 1) / 2 * 2;
-    for (int64_t j = count * 16; j < padded * 16; j++) product[j] = 0;
-    for (int64_t n = 0; n < padded; n += Words::kPair)
-      pack_rows<Words>(product + n * 16, product + (n + 1) * 16, 16, pairs + n / Words::kPair * 16);
-    const int64_t columns = rank_padded - k < 16 ? rank_padded - k : 16;
-    transpose_words(pairs, (count + Words::kPair - 1) / Words::kPair, columns, 16, out_words + k * out_stride + begin / Words::kPair, out_stride);
+    for (int64_t n = 0; n < count; n++)
+      for (int64_t c = 0; c < 16 && k + c < out.cols; c += W) {
+        T* to = row_ptr<T>(out, begin + n) + k + c;
+        if (out.cols - k - c >= W) store(to, load(product + n * 16 + c));
+        else store_part(to, load(product + n * 16 + c), out.cols - k - c);
+      }
   }
 }
 
-static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t rank_padded, int64_t begin, int64_t end,
-                           uint32_t* out_words, int64_t out_stride) {
+static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end, Tensor out) {
   with_compute_type(x.dtype, [&](auto t) {
     for (int64_t n = begin; n < end; n += kTokenChunk)
-      narrow_chunk<decltype(t)>(x, factor_words, rank_padded, n, n + kTokenChunk < end ? n + kTokenChunk : end, out_words, out_stride);
+      narrow_chunk<decltype(t)>(x, factor_words, words_stride, n, n + kTokenChunk < end ? n + kTokenChunk : end, out);
+  });
+}
+
+// Words of narrow [N, columns] along the tokens, transposed: [columns, out_stride], for the tokens [begin, end), begin a multiple of
+// kTokenChunk.
+static void transpose_narrow(Tensor narrow, int64_t begin, int64_t end, uint32_t* out_words, int64_t out_stride) {
+  with_compute_type(narrow.dtype, [&](auto t) {
+    using T = decltype(t);
+    constexpr int kPair = WordsOf<T>::type::kPair;
+    alignas(64) float rows[2][16] = {};
+    alignas(64) uint32_t pairs[kTokenChunk * 16];
+    for (int64_t first = begin; first < end; first += kTokenChunk) {
+      const int64_t count = end - first < kTokenChunk ? end - first : kTokenChunk;
+      for (int64_t k = 0; k < narrow.cols; k += 16) {
+        const int64_t columns = narrow.cols - k < 16 ? narrow.cols - k : 16;
+        for (int64_t n = 0; n < count; n += kPair) {
+          for (int r = 0; r < kPair; r++)
+            for (int64_t c = 0; c < columns; c++) rows[r][c] = n + r < count ? to_float(row_ptr<T>(narrow, first + n + r)[k + c]) : 0.0f;
+          pack_rows<typename WordsOf<T>::type>(rows[0], rows[1], 16, pairs + n / kPair * 16);
+        }
+        transpose_words(pairs, (count + kPair - 1) / kPair, columns, 16, out_words + k * out_stride + first / kPair, out_stride);
+      }
+    }
   });
 }
 

@@ -59,7 +59,7 @@ static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_
       vf sum = g * rstd + (op.accumulate ? load(dx + j) : zero);
       if (diff) sum += load(diff + j) * op.loss_scale;
       store(dx + j, sum);
-      store(dx_compute + j, sum);
+      store(dx_compute + j, op.compute_scale ? sum * load(op.compute_scale + j) : sum);
     }
   }
 }
@@ -73,7 +73,7 @@ static void rmsnorm_backward(const RmsNormBackward& op, int64_t begin, int64_t e
     rmsnorm_backward_of<bf16, bf16>(op, begin, end, mask_dot_part);
 }
 
-static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, int64_t begin, int64_t end) {
+static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin, int64_t end) {
   with_compute_type(dx_compute.dtype, [&](auto t) {
     using T = decltype(t);
     for (int64_t n = begin; n < end; n++) {
@@ -82,7 +82,7 @@ static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_com
         vf sum = load(g + j);
         if (diff) sum += load(row_ptr<T>(diff, n) + j) * scale;
         store(g + j, sum);
-        store(row_ptr<T>(dx_compute, n) + j, sum);
+        store(row_ptr<T>(dx_compute, n) + j, compute_scale ? sum * load(compute_scale + j) : sum);
       }
     }
   });

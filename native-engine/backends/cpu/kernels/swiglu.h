@@ -1,4 +1,4 @@
-// silu(gate) * up and its derivative; unit masks are folded into the weights, so their gradient is a column sum.
+// silu(gate) * up and its derivative. gate and up come with their mask, so its gradient is a column sum, and theirs take it along.
 #pragma once
 #include "simd.h"
 
@@ -37,8 +37,9 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t col_begin, int6
       const vf silu = g * s;
       const vf dg = d * u * (s + silu * (1.0f - s));
       const vf du = d * silu;
-      store(dgate + j, dg);
-      store(dgate + units + j, du);
+      const vf scale = op.unit_scale ? load(op.unit_scale + j) : splat(1.0f);
+      store(dgate + j, dg * scale);
+      store(dgate + units + j, du * scale);
       store(out + j, silu * u);
       store(op.unit_dot + j, load(op.unit_dot + j) + dg * g + du * u);
     }

@@ -1,0 +1,106 @@
+// Stored matrices, read by lists of rows and columns in whatever dtype they have.
+#pragma once
+#include "simd.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+static inline float half_to_float(uint16_t h) {
+  const uint32_t sign = (h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 0x3ffu;
+  if (exponent == 0) {
+    const float tiny = static_cast<float>(mantissa) * 5.9604644775390625e-8f;  // 2^-24
+    return sign ? -tiny : tiny;
+  }
+  const uint32_t u = exponent == 31 ? sign | 0x7f800000u | (mantissa << 13) : sign | ((exponent + 112) << 23) | (mantissa << 13);
+  float f;
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+// Unaligned element reads: tensors of a mapped file need not be aligned to their element.
+static inline float read_weight(const char* row, DType t, int64_t j) {
+  if (t == DType::kF32) {
+    float f;
+    std::memcpy(&f, row + j * 4, 4);
+    return f;
+  }
+  uint16_t h;
+  std::memcpy(&h, row + j * 2, 2);
+  return t == DType::kBF16 ? to_float(bf16{h}) : half_to_float(h);
+}
+
+template <DType kType>
+static inline void read_row_of(const char* row, const int32_t* cols, int64_t count, float* out) {
+  if (cols) {
+    for (int64_t j = 0; j < count; j++) out[j] = cols[j] < 0 ? 0.0f : read_weight(row, kType, cols[j]);
+    return;
+  }
+  int64_t j = 0;
+  if constexpr (kType == DType::kBF16)
+    for (; j + W <= count; j += W) store(out + j, load(reinterpret_cast<const bf16*>(row) + j));
+  if constexpr (kType == DType::kF32) {
+    std::memcpy(out, row, count * 4);
+    j = count;
+  }
+#if defined(__AVX512F__)
+  if constexpr (kType == DType::kF16)
+    for (; j + W <= count; j += W)
+      store(out + j, (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + j * 2))));
+#endif
+  for (; j < count; j++) out[j] = read_weight(row, kType, j);
+}
+
+static inline void read_row(const WeightView& w, int64_t r, const int32_t* cols, int64_t count, float* out) {
+  const char* row = static_cast<const char*>(w.data) + r * w.cols * dtype_bytes(w.dtype);
+  if (w.dtype == DType::kBF16) return read_row_of<DType::kBF16>(row, cols, count, out);
+  if (w.dtype == DType::kF32) return read_row_of<DType::kF32>(row, cols, count, out);
+  read_row_of<DType::kF16>(row, cols, count, out);
+}
+
+// Rows [begin, end) of a selection into out [rows, cols], rounded once.
+static void select_rows(const Selection& s, Tensor out, int64_t begin, int64_t end, float* scratch) {
+  const int64_t readable = s.col_index ? s.cols : s.stored.cols < s.cols ? s.stored.cols : s.cols;
+  with_compute_type(out.dtype, [&](auto t) {
+    using T = decltype(t);
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t r = s.row_index ? s.row_index[i] : i < s.stored.rows ? i : -1;
+      if (r >= 0) read_row(s.stored, r, s.col_index, readable, scratch);
+      for (int64_t j = r >= 0 ? readable : 0; j < s.cols; j++) scratch[j] = 0;
+      T* to = row_ptr<T>(out, i - begin);
+      int64_t j = 0;
+      for (; j + W <= s.cols; j += W) store(to + j, load(scratch + j) * s.scale);
+      if (j < s.cols) store_part(to + j, load_part(scratch + j, s.cols - j) * s.scale, s.cols - j);
+    }
+  });
+}
+
+static void finish_product(Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end) {
+  with_compute_type(c.dtype, [&](auto t) {
+    using T = decltype(t);
+    for (int64_t n = begin; n < end; n++) {
+      const float* from = row_ptr<float>(sums, n);
+      T* to = row_ptr<T>(c, n);
+      const auto value = [&](auto read, int64_t j) {
+        vf v = read(from + j);
+        if (column_scale) v *= read(column_scale + j);
+        return accumulate ? v + read(to + j) : v;
+      };
+      int64_t j = 0;
+      for (; j + W <= c.cols; j += W) store(to + j, value([](const auto* p) { return load(p); }, j));
+      if (const int64_t left = c.cols - j; left > 0) store_part(to + j, value([&](const auto* p) { return load_part(p, left); }, j), left);
+    }
+  });
+}
+
+static void embed(const Embed& op, int64_t begin, int64_t end) {
+  const int64_t width = op.out.cols;
+  const int64_t readable = op.cols ? width : (op.table.cols < width ? op.table.cols : width);
+  for (int64_t n = begin; n < end; n++) {
+    float* out = row_ptr<float>(op.out, n);
+    read_row(op.table, op.ids[n], op.cols, readable, out);
+    for (int64_t j = readable; j < width; j++) out[j] = 0;
+    if (op.scale)
+      for (int64_t j = 0; j < width; j += W) store(out + j, load(out + j) * load(op.scale + j));
+  }
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

@@ -1,0 +1,129 @@
+// Large products: by the processor's own kernel where it has one, by oneDNN otherwise.
+#include "cpu_backend.h"
+#include "parallel.h"
+
+namespace espalier::cpu {
+
+void CpuBackend::multiply(const Product& op) {
+  if (op.c.rows == 0 || op.c.cols == 0) return;
+  if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
+  // Columns first: each thread packs panels of its own. Rows as well where there are more threads than columns.
+  const int64_t column_parts = std::min<int64_t>(threads_, (op.c.cols + kLine - 1) / kLine), row_parts = threads_ / column_parts;
+  const int64_t panel = panel_words(op);
+  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
+  parallel_all(threads_, [&](int part) {
+    if (part >= column_parts * row_parts) return;
+    const Range rows = part_of(op.c.rows, row_parts, part / column_parts), columns = part_of(op.c.cols, column_parts, part % column_parts, kLine);
+    const Tensor c = op.c.row_range(rows.begin, rows.end - rows.begin).columns(columns.begin, columns.end - columns.begin);
+    k_.product(op, c, rows.begin, columns.begin, columns.end, panels + part * panel);
+  });
+}
+
+int64_t CpuBackend::panel_words(const Product& op) const {
+  int64_t depth = 0;
+  for (int t = 0; t < op.count; t++) depth += op.terms[t].a.cols;
+  return static_cast<int64_t>(k_.product_panel_bytes(depth, op.c.dtype) / sizeof(uint32_t));
+}
+
+// Terms one after the other into f32, which is c itself where nothing is left to do with the sums.
+void CpuBackend::multiply_by_library(const Product& op) {
+  const bool plain = op.count == 1 && stored_as_is(op.terms[0].b, op.terms[0].a.dtype);
+  const bool in_place = !op.column_scale && (op.c.dtype == DType::kF32 || (plain && !op.accumulate));
+  Tensor sums = op.c;
+  if (!in_place) sums = {scratch<float>(kProductSums, op.c.rows * op.c.cols), DType::kF32, op.c.rows, op.c.cols, op.c.cols};
+  for (int t = 0; t < op.count; t++) add_term(op.terms[t], op.transposed, sums, t > 0 || (in_place && op.accumulate));
+  if (!in_place)
+    parallel_parts(threads_, op.c.rows, 1, [&](int, Range r) { k_.finish_product(op.c, sums, op.column_scale, op.accumulate, r.begin, r.end); });
+}
+
+bool CpuBackend::stored_as_is(const Selection& s, DType t) {
+  return s.stored.dtype == t && reinterpret_cast<uintptr_t>(s.stored.data) % dtype_bytes(t) == 0 && !s.row_index && !s.col_index &&
+         s.scale == 1.0f && s.rows == s.stored.rows && s.cols == s.stored.cols;
+}
+
+// A selection that does not lie as the product wants it is copied, some of its rows at a time.
+void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate) {
+  const Selection& s = term.b;
+  if (stored_as_is(s, term.a.dtype))
+    return products_.run(sums, term.a, {const_cast<void*>(s.stored.data), s.stored.dtype, s.rows, s.cols, s.cols}, transposed, accumulate);
+  const int64_t row_bytes = s.cols * dtype_bytes(term.a.dtype);
+  const int64_t at_once = std::clamp<int64_t>(static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine, kLine, s.rows);
+  char* copy = scratch<char>(kSelected, at_once * row_bytes);
+  float* rows = scratch<float>(kRows, threads_ * padded_width(s.cols));
+  for (int64_t first = 0; first < s.rows; first += at_once) {
+    const int64_t count = std::min(at_once, s.rows - first);
+    const Tensor selected{copy, term.a.dtype, count, s.cols, s.cols};
+    parallel_parts(threads_, count, 1, [&](int part, Range r) {
+      k_.select_rows(s, selected.row_range(r.begin, r.end - r.begin), first + r.begin, first + r.end, rows + part * padded_width(s.cols));
+    });
+    if (transposed) products_.run(sums.columns(first, count), term.a, selected, true, accumulate);
+    else products_.run(sums, term.a.columns(first, count), selected, false, accumulate || first > 0);
+  }
+}
+
+namespace {
+
+// Heads first, first + 1, ... of the list of query, key and value heads that lie side by side and belong to one product.
+struct HeadRun {
+  int product = 0;
+  int64_t column = 0, offset = 0, heads = 0;  // column among all, and within its product
+};
+HeadRun head_run(const AttentionShape& s, int64_t first, int64_t end) {
+  const int64_t keys = s.heads, values = s.heads + s.kv_heads;
+  HeadRun run;
+  run.product = first < keys ? 0 : first < values ? 1 : 2;
+  const int64_t base = run.product == 0 ? 0 : run.product == 1 ? keys : values, next = run.product == 0 ? keys : run.product == 1 ? values : values + s.kv_heads;
+  run.offset = (first - base) * s.head_dim;
+  run.column = run.offset + (run.product == 0 ? 0 : run.product == 1 ? s.query_width : s.query_width + s.kv_width);
+  run.heads = std::min(end, next) - first;
+  return run;
+}
+
+// Heads that are multiplied at a time: their sums stay in a core's cache until they are rounded.
+int64_t heads_at_once(int64_t head_dim) {
+  int64_t heads = 1;
+  while (heads * head_dim < 128 || (heads * head_dim % 64 != 0 && heads * head_dim < 256)) heads++;
+  return heads;
+}
+
+}  // namespace
+
+void CpuBackend::attention_operands(const AttentionOperands& op) {
+  const AttentionShape& s = op.shape;
+  const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
+  const auto sums_of = [&](int64_t columns, int64_t slot) {
+    return Tensor{static_cast<float*>(op.space.data) + slot * rows, DType::kF32, rows, columns, columns};
+  };
+  if (!own_products_ || !k_.product_fits(op.products[0])) {
+    for (int64_t first = 0; first < all;) {
+      const HeadRun run = head_run(s, first, all);
+      Product whole = op.products[run.product];
+      whole.c = sums_of(run.product == 0 ? s.query_width : s.kv_width, 0);
+      multiply_by_library(whole);
+      const Tensor heads = whole.c.columns(0, run.heads * s.head_dim);
+      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, heads, run.column, r.begin, r.end); });
+      first += run.heads;
+    }
+    return;
+  }
+  const int64_t panel = panel_words(op.products[0]);
+  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
+  // Each thread has its own heads and a slot of its own for their sums; heads that do not divide by the threads are cut by rows.
+  const int64_t each = all / threads_, at_once = std::min(heads_at_once(s.head_dim), std::max<int64_t>(each, 1));
+  parallel_all(threads_, [&](int part) {
+    const auto make = [&](int64_t begin, int64_t end, int64_t most, int64_t slot, Range r) {
+      while (begin < end && r.begin < r.end) {
+        const HeadRun run = head_run(s, begin, std::min(end, begin + most));
+        const int64_t columns = run.heads * s.head_dim;
+        const Tensor sums = sums_of(columns, slot);
+        k_.product(op.products[run.product], sums.row_range(r.begin, r.end - r.begin), r.begin, run.offset, run.offset + columns, panels + part * panel);
+        k_.attention_operands(op, sums, run.column, r.begin, r.end);
+        begin += run.heads;
+      }
+    };
+    make(part * each, (part + 1) * each, at_once, part * at_once * s.head_dim, {0, rows});
+    make(threads_ * each, all, 1, each > 0 ? part * at_once * s.head_dim : 0, part_of(rows, threads_, part));
+  });
+}
+
+}  // namespace espalier::cpu
