@@ -31,15 +31,15 @@ double windows_loss(PassContext& c, const Role& role, const std::vector<int32_t>
   const std::vector<int32_t> targets = next_tokens(ids, c.tokens);
   embed_tokens(c, role, ids, x);
   for (int64_t l = 0; l < c.config().layer_count; l++) forward_layer(c, role, l, x, ws.teacher, false);
-  const Tensor h = final_hidden(c, role, x, ws.teacher_h, nullptr);
-  const Selection head = open_lm_head(c, role);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     TokenLoss op;
     const int64_t count = std::min(ws.chunk, n - first);
-    op.student = ws.student_logits.row_range(0, count).columns(0, c.config().vocab_size);
+    op.student = ws.logits.row_range(0, count).columns(0, c.config().vocab_size);
     op.targets = c.backend->stage(targets) + first;
     op.lm_rows = ws.lm_rows + first;
-    multiply_by_head(c, op.student, h.row_range(first, count), head, true);
+    const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(0, count);
+    final_norm(c, role, x.row_range(first, count), h, nullptr);
+    multiply_by_head(c, role, op.student, h, true);
     c.backend->token_loss(op);
   }
   double sum = 0;

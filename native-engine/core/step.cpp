@@ -68,27 +68,43 @@ void total_layer_loss(const PassContext& c, const StepInput& in, LossTotals& tot
   }
 }
 
+// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open, one product.
+void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, int64_t count) {
+  Workspace& ws = *c.ws;
+  const auto normed = [&](const Role& role, Tensor x, int64_t row, float* rstd) {
+    const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(row, count);
+    final_norm(c, role, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd);
+    return h;
+  };
+  const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
+  const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
+  if (kl && in.hidden_match.empty()) {
+    normed(*in.teacher, ws.teacher_x, count, nullptr);
+    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count), ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
+  }
+  multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
+  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
+}
+
 // Both heads, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
 // Leaves d loss / d (student's normed hidden state) in ws.dnorm.
-void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor teacher_h, LossTotals& totals) {
+void token_losses(PassContext& c, const StepInput& in, LossTotals& totals) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), vocab = c.config().vocab_size;
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
   const double predictions = static_cast<double>(c.batch * (c.tokens - 1)), batch = static_cast<double>(c.batch);
-  const Selection head = open_lm_head(c, *in.student), teacher_head = kl ? open_lm_head(c, *in.teacher) : Selection{};
   const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     const int64_t count = std::min(ws.chunk, n - first);
+    chunk_logits(c, in, kl, first, count);
     TokenLoss op;
-    op.student = ws.student_logits.row_range(0, count).columns(0, vocab);
+    op.student = ws.logits.row_range(0, count).columns(0, vocab);
     op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
     op.temperature = static_cast<float>(in.weights.temperature);
     op.kl_rows = ws.kl_rows + first;
     op.lm_rows = ws.lm_rows + first;
-    multiply_by_head(c, op.student, student_h.row_range(first, count), head, true);
     if (kl) {
-      op.teacher = ws.teacher_logits.row_range(0, count).columns(0, vocab);
-      multiply_by_head(c, op.teacher, teacher_h.row_range(first, count), teacher_head, true);
+      op.teacher = ws.logits.row_range(count, count).columns(0, vocab);
       op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
     }
     if (lm) {
@@ -96,7 +112,7 @@ void token_losses(PassContext& c, const StepInput& in, Tensor student_h, Tensor 
       op.lm_gradient_scale = static_cast<float>(in.weights.lm / predictions);
     }
     c.backend->token_loss(op);
-    multiply_by_head(c, dh.row_range(first, count), op.dlogits, head, false);
+    multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
   }
   for (int64_t i = 0; i < n; i++) {
     if (kl) totals.kl += ws.kl_rows[i];
@@ -180,11 +196,7 @@ StepOutput run_step(PassContext& c, const StepInput& in) {
   forward_in_lock_step(c, in, out.times);
   Stopwatch watch;
   total_layer_loss(c, in, totals);
-  if (kl || lm) {
-    const Tensor student_h = final_hidden(c, *in.student, ws.student_x, ws.student_h, ws.final_rstd);
-    const Tensor teacher_h = kl ? final_hidden(c, *in.teacher, ws.teacher_x, ws.teacher_h, nullptr) : Tensor{};
-    token_losses(c, in, student_h, teacher_h, totals);
-  }
+  if (kl || lm) token_losses(c, in, totals);
   watch.lap(out.times.losses);
   c.backend->clear(ws.lora_gradient, in.student->lora ? in.student->lora->lora_size() : 0);
   c.backend->clear(ws.hidden_dot, in.student->hidden_width);
@@ -209,22 +221,15 @@ void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& 
   c.backend->embed(op);
 }
 
-Tensor final_hidden(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd) {
-  const Tensor open = h.reshaped(c.rows(), role.hidden_width);
-  c.backend->rmsnorm({x.reshaped(c.rows(), role.hidden_width), open, rstd, c.backend->stage(role.final_norm), c.config().hidden_size,
-                      static_cast<float>(c.config().rms_norm_eps)});
-  return open;
+void final_norm(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd) {
+  c.backend->rmsnorm({x, h, rstd, c.backend->stage(role.final_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
 }
 
-Selection open_lm_head(PassContext& c, const Role& role) {
-  return {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.hidden_all ? nullptr : c.backend->stage(role.hidden_index)};
-}
-
-void multiply_by_head(PassContext& c, Tensor out, Tensor in, const Selection& head, bool transposed) {
+void multiply_by_head(PassContext& c, const Role& role, Tensor out, Tensor in, bool transposed) {
   Product op;
   op.c = out;
   op.transposed = transposed;
-  op.add(in, head);
+  op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.hidden_all ? nullptr : c.backend->stage(role.hidden_index)});
   c.backend->multiply(op);
 }
 

@@ -85,7 +85,6 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     ws.hidden_dot = a.array<float>(w.hidden);
     ws.lora_gradient = a.array<float>(lora_parameter_count(c, lora));
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
-    ws.student_h = a.tensor(t, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
     ws.dx_compute = a.tensor(t, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
@@ -95,15 +94,13 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
   ws.teacher = lay_out_layer(a, t, n, w, 0, lora);
   ws.units = a.tensor(t, n, w.units);
-  ws.teacher_h = a.tensor(t, n, w.hidden);
   ws.chunk = chunk_tokens(n, w.vocab);
-  float* shared = a.array<float>(std::max(ws.chunk * w.vocab, n * w.qkv));
-  ws.student_logits = {shared, DType::kF32, ws.chunk, w.vocab, w.vocab};
+  const int64_t roles = s.training ? 2 : 1;
+  ws.h = a.tensor(t, roles * ws.chunk, w.hidden);
+  float* shared = a.array<float>(std::max(roles * ws.chunk * w.vocab, n * w.qkv));
+  ws.logits = {shared, DType::kF32, roles * ws.chunk, w.vocab, w.vocab};
   ws.attention_space = {shared, DType::kF32, n, w.qkv, w.qkv};
-  if (s.training) {
-    ws.teacher_logits = a.tensor(DType::kF32, ws.chunk, w.vocab);
-    ws.dlogits = a.tensor(t, ws.chunk, w.vocab);
-  }
+  if (s.training) ws.dlogits = a.tensor(t, ws.chunk, w.vocab);
   ws.kl_rows = a.array<double>(n);
   ws.lm_rows = a.array<double>(n);
   ws.total_bytes = a.used;

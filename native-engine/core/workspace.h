@@ -35,9 +35,8 @@ struct Workspace {
 
   Tensor student_x, teacher_x;      // f32 residual streams
   LayerActivations teacher;         // of a role that has no backward pass
-  Tensor attention_space;           // f32 [N, q + k + v], where the student's logits will be
+  Tensor attention_space;           // f32 [N, q + k + v], where the logits will be
   Tensor units;                     // [N, I] silu(gate) * up
-  Tensor student_h, teacher_h;      // [N, D] after the final norm
   float* final_rstd = nullptr;
 
   // Gradients. dqkv, dgate_up, dheads and LoRA's dy B lie where the teacher's activations were.
@@ -47,7 +46,7 @@ struct Workspace {
 
   // A chunk of tokens of the losses.
   int64_t chunk = 0;
-  Tensor student_logits, teacher_logits, dlogits;  // [chunk, V]
+  Tensor h, logits, dlogits;        // [chunk, D] after the final norm, f32 [chunk, V]; in training student, then teacher; [chunk, V]
   double *kl_rows = nullptr, *lm_rows = nullptr;   // [N]
 
   uint64_t activation_bytes = 0, scratch_bytes = 0, total_bytes = 0;

@@ -46,7 +46,7 @@ uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, const ScratchShape
   const int64_t lora = 3 * narrow_width(shape.lora_rank);
   const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + 2 * n + hidden + 2 * units)) * 4;
   if (own_products_ && shape.dtype == DType::kBF16)
-    return attention + narrow + threads * std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16), k_.product_panel_bytes(2 * (units + lora), DType::kF32));
+    return attention + narrow + threads * std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16, 0), k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0));
   const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
   return attention + narrow + kSelectedBytes + static_cast<uint64_t>(n * sums) * 4;
 }

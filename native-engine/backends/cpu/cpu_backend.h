@@ -50,7 +50,7 @@ class CpuBackend final : public Backend {
     if (s.size() < bytes) s.resize(bytes);
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(s.data()) + 63) / 64 * 64);
   }
-  int64_t panel_words(const Product& op) const;
+  int64_t panel_words(const Product& op, int64_t whole) const;
   void multiply_by_library(const Product& op);
   static bool stored_as_is(const Selection& s, DType t);
   void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);

@@ -12,7 +12,7 @@ struct Kernels {
   void (*rmsnorm)(const RmsNorm&, int64_t begin, int64_t end);
   void (*rmsnorm_backward)(const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part);
   uint64_t (*attention_scratch_bytes)(int64_t tokens, int64_t head_dim);
-  // Rows [begin, end) of the heads from `column` on, whose products are in `sums`.
+  // Rows [begin, end) of the heads from `column` on, whose products are in `sums`, from its first row on.
   void (*attention_operands)(const AttentionOperands&, const Tensor& sums, int64_t column, int64_t begin, int64_t end);
   void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
@@ -35,8 +35,12 @@ struct Kernels {
   void (*finish_product)(Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end);
   // Large products of this instruction set's own, where it has any that fits: rows from first_row and columns [begin, end) into c.
   bool (*product_fits)(const Product&);
-  uint64_t (*product_panel_bytes)(int64_t depth, DType c);
+  uint64_t (*product_panel_bytes)(int64_t depth, DType c, int64_t whole);  // whole: columns that stay together
   void (*product)(const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panel);
+  // Columns [begin, end) of a product, whole heads from `column` of the operands on, for the rows [first, last): product and
+  // attention_operands in one. block: 24 rows of end - begin floats.
+  void (*project_heads)(const AttentionOperands&, const Product&, int64_t begin, int64_t end, int64_t column, int64_t first, int64_t last,
+                        uint32_t* panel, float* block);
 };
 
 const Kernels& kernels_portable();

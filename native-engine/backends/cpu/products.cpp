@@ -9,7 +9,7 @@ void CpuBackend::multiply(const Product& op) {
   if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
   // Columns first: each thread packs panels of its own. Rows as well where there are more threads than columns.
   const int64_t column_parts = std::min<int64_t>(threads_, (op.c.cols + kLine - 1) / kLine), row_parts = threads_ / column_parts;
-  const int64_t panel = panel_words(op);
+  const int64_t panel = panel_words(op, 0);
   uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
   parallel_all(threads_, [&](int part) {
     if (part >= column_parts * row_parts) return;
@@ -19,10 +19,10 @@ void CpuBackend::multiply(const Product& op) {
   });
 }
 
-int64_t CpuBackend::panel_words(const Product& op) const {
+int64_t CpuBackend::panel_words(const Product& op, int64_t whole) const {
   int64_t depth = 0;
   for (int t = 0; t < op.count; t++) depth += op.terms[t].a.cols;
-  return static_cast<int64_t>(k_.product_panel_bytes(depth, op.c.dtype) / sizeof(uint32_t));
+  return static_cast<int64_t>(k_.product_panel_bytes(depth, op.c.dtype, whole) / sizeof(uint32_t));
 }
 
 // Terms one after the other into f32, which is c itself where nothing is left to do with the sums.
@@ -79,50 +79,40 @@ HeadRun head_run(const AttentionShape& s, int64_t first, int64_t end) {
   return run;
 }
 
-// Heads that are multiplied at a time: their sums stay in a core's cache until they are rounded.
-int64_t heads_at_once(int64_t head_dim) {
-  int64_t heads = 1;
-  while (heads * head_dim < 128 || (heads * head_dim % 64 != 0 && heads * head_dim < 256)) heads++;
-  return heads;
-}
-
 }  // namespace
 
 void CpuBackend::attention_operands(const AttentionOperands& op) {
   const AttentionShape& s = op.shape;
   const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
-  const auto sums_of = [&](int64_t columns, int64_t slot) {
-    return Tensor{static_cast<float*>(op.space.data) + slot * rows, DType::kF32, rows, columns, columns};
-  };
   if (!own_products_ || !k_.product_fits(op.products[0])) {
     for (int64_t first = 0; first < all;) {
       const HeadRun run = head_run(s, first, all);
+      const int64_t columns = run.product == 0 ? s.query_width : s.kv_width;
       Product whole = op.products[run.product];
-      whole.c = sums_of(run.product == 0 ? s.query_width : s.kv_width, 0);
+      whole.c = {op.space.data, DType::kF32, rows, columns, columns};
       multiply_by_library(whole);
-      const Tensor heads = whole.c.columns(0, run.heads * s.head_dim);
-      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, heads, run.column, r.begin, r.end); });
+      const Tensor sums = whole.c.columns(0, run.heads * s.head_dim);
+      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), run.column, r.begin, r.end); });
       first += run.heads;
     }
     return;
   }
-  const int64_t panel = panel_words(op.products[0]);
+  const int64_t panel = panel_words(op.products[0], s.head_dim), block = 24 * padded_width(std::max(s.query_width, s.kv_width));
   uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
-  // Each thread has its own heads and a slot of its own for their sums; heads that do not divide by the threads are cut by rows.
-  const int64_t each = all / threads_, at_once = std::min(heads_at_once(s.head_dim), std::max<int64_t>(each, 1));
+  float* blocks = scratch<float>(kRows, threads_ * block);
+  // Each thread has its own heads; heads that do not divide by the threads are cut by rows.
+  const int64_t each = all / threads_;
   parallel_all(threads_, [&](int part) {
-    const auto make = [&](int64_t begin, int64_t end, int64_t most, int64_t slot, Range r) {
+    const auto make = [&](int64_t begin, int64_t end, Range r) {
       while (begin < end && r.begin < r.end) {
-        const HeadRun run = head_run(s, begin, std::min(end, begin + most));
-        const int64_t columns = run.heads * s.head_dim;
-        const Tensor sums = sums_of(columns, slot);
-        k_.product(op.products[run.product], sums.row_range(r.begin, r.end - r.begin), r.begin, run.offset, run.offset + columns, panels + part * panel);
-        k_.attention_operands(op, sums, run.column, r.begin, r.end);
+        const HeadRun run = head_run(s, begin, end);
+        k_.project_heads(op, op.products[run.product], run.offset, run.offset + run.heads * s.head_dim, run.column, r.begin, r.end,
+                         panels + part * panel, blocks + part * block);
         begin += run.heads;
       }
     };
-    make(part * each, (part + 1) * each, at_once, part * at_once * s.head_dim, {0, rows});
-    make(threads_ * each, all, 1, each > 0 ? part * at_once * s.head_dim : 0, part_of(rows, threads_, part));
+    make(part * each, (part + 1) * each, {0, rows});
+    make(threads_ * each, all, part_of(rows, threads_, part));
   });
 }
 

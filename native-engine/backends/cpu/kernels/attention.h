@@ -112,24 +112,6 @@ static inline void head_operand(const float* from, const float* bias, const floa
   store_part(to + half + j, high, half - j);
 }
 
-// Rows [begin, end) of the heads from `column` on, whose products are in `sums`.
-static void attention_operands(const AttentionOperands& op, const Tensor& sums, int64_t column, int64_t begin, int64_t end) {
-  with_compute_type(op.operands.dtype, [&](auto type) {
-    using T = decltype(type);
-    const AttentionShape& s = op.shape;
-    const bool turned = column < s.query_width + s.kv_width;
-    const float scale = column < s.query_width ? score_scale(s.head_dim) : 1.0f;
-    for (int64_t n = begin; n < end; n++) {
-      const float* from = row_ptr<float>(sums, n);
-      T* to = row_ptr<T>(op.operands, n) + column;
-      const int64_t angles = n % s.tokens * (s.head_dim / 2);
-      for (int64_t j = 0; j < sums.cols; j += s.head_dim)
-        head_operand(from + j, HeadColumns{s}.bias(column + j), turned ? s.rope_cos + angles : nullptr, s.rope_sin + angles, s.head_dim,
-                     scale, to + j);
-    }
-  });
-}
-
 // Two tokens' keys or values straight from memory to words: rows of words for transposing, and pairs of tokens.
 template <class T, class Words>
 static inline void pack_two_tokens(const T* first, const T* second, int64_t token, AttentionScratch<Words>& w, bool transposed,

@@ -1,6 +1,7 @@
 // Compiled once for each instruction set, with ESPALIER_ISA naming the namespace.
 #include "attention.h"
 #include "attention_backward.h"
+#include "attention_operands.h"
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
@@ -21,7 +22,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
   static const Kernels table = {
       ESPALIER_TEXT(ESPALIER_ISA), select_rows, embed, rmsnorm, rmsnorm_backward, attention_scratch_bytes, attention_operands,
       attention, attention_backward, swiglu, swiglu_backward, layer_loss, token_loss, add_loss_gradient, pair_size, pack_factor,
-      narrow_product, transpose_narrow, outer_product, adamw, square_sum, finish_product, product_fits, product_panel_bytes, product,
+      narrow_product, transpose_narrow, outer_product, adamw, square_sum, finish_product, product_fits, product_panel_bytes, product, project_heads,
   };
   return table;
 }

@@ -126,9 +126,8 @@ static void transpose_narrow(Tensor narrow, int64_t begin, int64_t end, uint32_t
 // Words of two rows (the second may be missing: zeros) of x, columns [begin, begin + width).
 template <class T>
 static inline void pack_token_pair(const T* first, [[maybe_unused]] const T* second, int64_t width, uint32_t* to) {
-  using Words = typename WordsOf<T>::type;
 #if defined(__AVX512BF16__)
-  if constexpr (Words::kPair == 2) {
+  if constexpr (WordsOf<T>::type::kPair == 2) {
     for (int64_t j = 0; j < width; j += W) {
       const vu words = interleave(load_raw<__m256i>(first + j), second ? load_raw<__m256i>(second + j) : _mm256_setzero_si256());
       std::memcpy(to + j, &words, sizeof words);

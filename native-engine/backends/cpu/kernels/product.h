@@ -1,28 +1,29 @@
 // Large matrix products in bf16: c (+)= a b or a b^T, for processors that multiply pairs of bf16.
 //
-// A panel of up to 64 columns of b is packed into a thread's cache, as words of two consecutive values of the summed dimension,
-// and stays there while all rows of a pass by. Rows of a are such words as they lie. A width is only a loop count: nothing is
+// Panels of up to 64 columns of b are packed into a thread's cache, as words of two consecutive values of the summed dimension,
+// and stay there while all rows of a pass by. Rows of a are such words as they lie. A width is only a loop count: nothing is
 // generated for a shape, and packing costs one load of b for 2 * rows multiply-adds.
 #pragma once
 #include "panel.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-inline constexpr int64_t kPanelColumns = 64;
 // Beyond this depth a panel leaves the second-level cache, so f32 results are summed up in several passes.
 inline constexpr int64_t kPanelDepth = 4608;  // and what LoRA adds to the round numbers of models
 inline constexpr int64_t kGroupBytes = int64_t{544} << 10;
+inline constexpr int64_t kBlockRows = 24;  // whole tiles of panels of every width
 
-// How many columns are packed at a time: half of a common second-level cache, one panel at least.
-static int64_t group_columns(int64_t depth) {
-  const int64_t fitting = kGroupBytes / 2 / (depth > 0 ? depth : 1) / kPanelColumns * kPanelColumns;
-  return fitting > kPanelColumns ? fitting : kPanelColumns;
+// How many vectors of 16 columns are packed at a time: half of a common second-level cache, one panel at least.
+static int64_t group_vectors(int64_t depth) {
+  const int64_t fitting = kGroupBytes / 32 / (depth > 0 ? depth : 1);
+  return fitting > 4 ? fitting : 4;
 }
 
-// What one thread packs at a time for sums of this length into `c`.
-static uint64_t product_panel_bytes(int64_t depth, DType c) {
-  const int64_t part = c == DType::kF32 && depth > kPanelDepth ? kPanelDepth : depth;
-  return static_cast<uint64_t>((part + 2) * group_columns(part)) * 2;
+// What one thread packs at a time for sums of this length into `c`, `whole` columns or more.
+static uint64_t product_panel_bytes(int64_t depth, DType c, int64_t whole) {
+  const int64_t part = c == DType::kF32 && depth > kPanelDepth && whole == 0 ? kPanelDepth : depth;
+  const int64_t least = (whole + 15) / 16, vectors = group_vectors(part);
+  return static_cast<uint64_t>((part + 2) * (vectors > least ? vectors : least)) * 32;
 }
 
 #if defined(__AVX512BF16__)
@@ -33,31 +34,30 @@ struct Span {
   int64_t lda, words;  // of 32 bits
 };
 
-// What one panel's tiles have in common.
-struct PanelRun {
+// Columns that are packed together: panels of 4 vectors or, so that none is narrow, of 3.
+struct PanelGroup {
   std::array<Span, 6> spans;
   int span_count = 0;
-  int64_t words = 0;   // of all spans
-  const uint32_t* panel;
-  char* c;
-  int64_t ldc;
-  const float* scale;  // of the panel's columns; nullptr: ones
-  __mmask16 last;      // lanes of the last vector that exist
-  bool accumulate;
+  int64_t words = 0;            // of all spans
+  const uint32_t* panels = nullptr;
+  int64_t columns = 0, vectors = 0, count = 0;
+
+  int64_t panel_vectors(int64_t i) const { return vectors / count + (i < vectors % count); }
+  int64_t first_vector(int64_t i) const { return vectors / count * i + (i < vectors % count ? i : vectors % count); }
 };
 
 template <int kRows, int kVectors, class C>
-static inline __attribute__((always_inline)) void product_tile(const PanelRun& p, int64_t row) {
-  const uint32_t* b = p.panel;
-  // The results' lines and the next rows of a are under way while this tile is multiplied.
+static inline __attribute__((always_inline)) void product_tile(const PanelGroup& g, const uint32_t* b, int64_t row, C* c, int64_t ldc,
+                                                               const float* scale, bool accumulate, __mmask16 last) {
+  // The results' lines are under way while this tile is multiplied.
   for (int i = 0; i < kRows; i++)
     for (int v = 0; v < kVectors * 16 * static_cast<int>(sizeof(C)); v += 64)
-      __builtin_prefetch(p.c + (row + i) * p.ldc * static_cast<int64_t>(sizeof(C)) + v, 1);
+      __builtin_prefetch(reinterpret_cast<char*>(c + i * ldc) + v, 1);
   __m512 acc[kRows][kVectors];
   for (int i = 0; i < kRows; i++)
     for (int v = 0; v < kVectors; v++) acc[i][v] = _mm512_setzero_ps();
-  for (int s = 0; s < p.span_count; s++) {
-    const Span span = p.spans[s];
+  for (int s = 0; s < g.span_count; s++) {
+    const Span span = g.spans[s];
     const uint32_t* a = span.a + row * span.lda;
     for (int64_t k = 0; k < span.words; k++, b += kVectors * 16) {
       __m512bh bk[kVectors];
@@ -69,48 +69,47 @@ static inline __attribute__((always_inline)) void product_tile(const PanelRun& p
     }
   }
   for (int i = 0; i < kRows; i++) {
-    C* c = reinterpret_cast<C*>(p.c) + (row + i) * p.ldc;
+    C* to = c + i * ldc;
     for (int v = 0; v < kVectors; v++) {
-      const __mmask16 lanes = v == kVectors - 1 ? p.last : static_cast<__mmask16>(0xffff);
+      const __mmask16 lanes = v == kVectors - 1 ? last : static_cast<__mmask16>(0xffff);
       __m512 sum = acc[i][v];
-      if (p.scale) sum = _mm512_mul_ps(sum, _mm512_maskz_loadu_ps(lanes, p.scale + v * 16));
+      if (scale) sum = _mm512_mul_ps(sum, _mm512_maskz_loadu_ps(lanes, scale + v * 16));
       if constexpr (sizeof(C) == 4) {
-        if (p.accumulate) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, c + v * 16));
-        _mm512_mask_storeu_ps(c + v * 16, lanes, sum);
+        if (accumulate) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, to + v * 16));
+        _mm512_mask_storeu_ps(to + v * 16, lanes, sum);
       } else {
-        _mm256_mask_storeu_epi16(c + v * 16, lanes, (__m256i)_mm512_cvtneps_pbh(sum));
+        _mm256_mask_storeu_epi16(to + v * 16, lanes, (__m256i)_mm512_cvtneps_pbh(sum));
       }
     }
   }
 }
 
-// Rows of a while they are near pass by all panels, so that they are fetched once for the whole group.
+// Rows [row, row + rows) of one panel.
 template <int kVectors, class C>
-static void product_panels(PanelRun p, int64_t panels, int64_t rows) {
-  constexpr int kRows = kVectors == 4 ? 6 : kVectors == 3 ? 8 : kVectors == 2 ? 12 : 16;
-  const uint32_t* panel = p.panel;
-  char* c = p.c;
-  const float* scale = p.scale;
-  const auto tiles = [&]<int kCount>(int64_t row) {
-    for (int64_t i = 0; i < panels; i++) {
-      p.panel = panel + i * p.words * kPanelColumns;
-      p.c = c + i * kPanelColumns * static_cast<int64_t>(sizeof(C));
-      if (scale) p.scale = scale + i * kPanelColumns;
-      product_tile<kCount, kVectors, C>(p, row);
-    }
-  };
-  int64_t row = 0;
-  for (; row + kRows <= rows; row += kRows) tiles.template operator()<kRows>(row);
-  for (; row + 4 <= rows; row += 4) tiles.template operator()<4>(row);
-  for (; row < rows; row++) tiles.template operator()<1>(row);
+static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale,
+                          bool accumulate, __mmask16 last) {
+  constexpr int kRows = kVectors == 4 ? 6 : kVectors == 3 ? 8 : 12;
+  int64_t i = 0;
+  for (; i + kRows <= rows; i += kRows) product_tile<kRows, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
+  for (; i + 4 <= rows; i += 4) product_tile<4, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
+  for (; i < rows; i++) product_tile<1, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
 }
 
-// What one thread makes: rows and columns of a product, into `c`, whose first row and column these are.
-struct ProductTask {
-  const Product& op;
-  Tensor c;
-  int64_t first_row, begin, end;  // rows: as many as c has
-};
+// kBlockRows rows at most pass by all panels of a group while they are near. c: the group's first column.
+template <class C>
+static void product_block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate) {
+  for (int64_t i = 0; i < g.count; i++) {
+    const int64_t first = g.first_vector(i), vectors = g.panel_vectors(i);
+    const uint32_t* panel = g.panels + first * g.words * 16;
+    const __mmask16 last = first_lanes(g.columns - (first + vectors - 1) * 16);
+    C* at = c + first * 16;
+    const float* at_scale = scale ? scale + first * 16 : nullptr;
+    if (vectors == 4) product_panel<4>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
+    else if (vectors == 3) product_panel<3>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
+    else if (vectors == 2) product_panel<2>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
+    else product_panel<1>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
+  }
+}
 
 static int64_t product_words(const Product& op) {
   int64_t words = 0;
@@ -118,50 +117,52 @@ static int64_t product_words(const Product& op) {
   return words;
 }
 
-// Columns [begin, end) and of the summed dimension the words [from, to); either several panels of full width or one.
-template <class C>
-static void product_group(const ProductTask& task, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panel) {
-  const Product& op = task.op;
-  const int64_t panels = (end - begin + kPanelColumns - 1) / kPanelColumns;
-  const int64_t count = panels > 1 ? kPanelColumns : end - begin, vectors = (count + 15) / 16;
-  PanelRun p;
+// Packs the columns [begin, end) and of the summed dimension the words [from, to).
+static PanelGroup pack_group(const Product& op, int64_t first_row, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panels) {
+  PanelGroup g;
+  g.panels = panels;
+  g.columns = end - begin;
+  g.vectors = (g.columns + 15) / 16;
+  g.count = (g.vectors + 3) / 4;
   int64_t passed = 0;
   for (int t = 0; t < op.count; t++) {
     const ProductTerm& term = op.terms[t];
     const int64_t words = term.a.cols / 2, first = from > passed ? from - passed : 0, last = to - passed < words ? to - passed : words;
     passed += words;
     if (first >= last) continue;
-    p.spans[p.span_count++] = {reinterpret_cast<const uint32_t*>(row_ptr<bf16>(term.a, task.first_row)) + first, term.a.stride / 2, last - first};
-    for (int64_t i = 0; i < panels; i++)
-      (op.transposed ? pack_panel_transposed : pack_panel_rows)(term.b, begin + i * kPanelColumns, count, 2 * first, last - first, vectors,
-                                                                panel + (i * (to - from) + p.words) * vectors * 16);
-    p.words += last - first;
+    g.spans[g.span_count++] = {reinterpret_cast<const uint32_t*>(row_ptr<bf16>(term.a, first_row)) + first, term.a.stride / 2, last - first};
+    for (int64_t i = 0; i < g.count; i++) {
+      const int64_t at = g.first_vector(i), vectors = g.panel_vectors(i), count = g.columns - at * 16 < vectors * 16 ? g.columns - at * 16 : vectors * 16;
+      (op.transposed ? pack_panel_transposed : pack_panel_rows)(term.b, begin + at * 16, count, 2 * first, last - first, vectors,
+                                                                panels + (at * (to - from) + g.words * vectors) * 16);
+    }
+    g.words += last - first;
   }
-  p.panel = panel;
-  p.c = reinterpret_cast<char*>(row_ptr<C>(task.c, 0) + (begin - task.begin));
-  p.ldc = task.c.stride;
-  p.scale = op.column_scale ? op.column_scale + begin : nullptr;
-  p.last = first_lanes(count - (vectors - 1) * 16);
-  p.accumulate = op.accumulate || from > 0;
-  if (vectors == 4) product_panels<4, C>(p, panels, task.c.rows);
-  else if (vectors == 3) product_panels<3, C>(p, panels, task.c.rows);
-  else if (vectors == 2) product_panels<2, C>(p, panels, task.c.rows);
-  else product_panels<1, C>(p, panels, task.c.rows);
+  return g;
+}
+
+// Calls f(begin, end) for the columns [begin, end) in groups as equal as `grain` columns allow.
+template <class F>
+static void for_groups(int64_t begin, int64_t end, int64_t depth, int64_t grain, F&& f) {
+  const int64_t units = (end - begin + grain - 1) / grain, fitting = group_vectors(depth) * 16 / grain;
+  const int64_t groups = fitting > 0 ? (units + fitting - 1) / fitting : units;  // a unit may be wider than what fits
+  for (int64_t i = 0; i < groups; i++) {
+    const int64_t last = begin + units * (i + 1) / groups * grain;
+    f(begin + units * i / groups * grain, last < end ? last : end);
+  }
 }
 
 template <class C>
-static void product_of(const ProductTask& task, uint32_t* panel) {
-  const int64_t words = product_words(task.op);
-  const int64_t passes = sizeof(C) == 4 ? (2 * words + kPanelDepth - 1) / kPanelDepth : 1;
-  const int64_t group = group_columns((2 * words + passes - 1) / passes);
-  for (int64_t j = task.begin; j < task.end;) {
-    // A last panel that is not full comes alone.
-    const int64_t left = task.end - j, full = left / kPanelColumns * kPanelColumns;
-    const int64_t columns = full == 0 ? left : full < group ? full : group;
-    for (int64_t pass = 0; pass < passes; pass++)
-      product_group<C>(task, j, j + columns, words * pass / passes, words * (pass + 1) / passes, panel);
-    j += columns;
-  }
+static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels) {
+  const int64_t words = product_words(op), passes = sizeof(C) == 4 ? (2 * words + kPanelDepth - 1) / kPanelDepth : 1;
+  for_groups(begin, end, (2 * words + passes - 1) / passes, 16, [&](int64_t from, int64_t to) {
+    for (int64_t pass = 0; pass < passes; pass++) {
+      const PanelGroup g = pack_group(op, first_row, from, to, words * pass / passes, words * (pass + 1) / passes, panels);
+      for (int64_t row = 0; row < c.rows; row += kBlockRows)
+        product_block(g, row, c.rows - row < kBlockRows ? c.rows - row : kBlockRows, row_ptr<C>(c, row) + (from - begin), c.stride,
+                      op.column_scale ? op.column_scale + from : nullptr, op.accumulate || pass > 0);
+    }
+  });
 }
 
 // Whether this kernel can do it: whole words in every a, and no sum into bf16.
@@ -175,7 +176,7 @@ static bool product_fits(const Product& op) {
 
 // Rows from first_row on and columns [begin, end) of the product into c, whose first row and column these are. panel: 64-byte aligned.
 static void product(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panel) {
-  with_compute_type(c.dtype, [&](auto t) { product_of<decltype(t)>({op, c, first_row, begin, end}, panel); });
+  with_compute_type(c.dtype, [&](auto t) { product_of<decltype(t)>(op, c, first_row, begin, end, panel); });
 }
 
 #else

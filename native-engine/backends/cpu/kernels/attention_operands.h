@@ -1,0 +1,46 @@
+// What attention multiplies, from the products of queries, keys and values.
+#pragma once
+#include "attention.h"
+#include "product.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+// Rows [begin, end) of the heads from `column` on, whose products are in `sums`, from its first row on.
+static void attention_operands(const AttentionOperands& op, const Tensor& sums, int64_t column, int64_t begin, int64_t end) {
+  with_compute_type(op.operands.dtype, [&](auto type) {
+    using T = decltype(type);
+    const AttentionShape& s = op.shape;
+    const bool turned = column < s.query_width + s.kv_width;
+    const float scale = column < s.query_width ? score_scale(s.head_dim) : 1.0f;
+    for (int64_t n = begin; n < end; n++) {
+      const float* from = row_ptr<float>(sums, n - begin);
+      T* to = row_ptr<T>(op.operands, n) + column;
+      const int64_t angles = n % s.tokens * (s.head_dim / 2);
+      for (int64_t j = 0; j < sums.cols; j += s.head_dim)
+        head_operand(from + j, HeadColumns{s}.bias(column + j), turned ? s.rope_cos + angles : nullptr, s.rope_sin + angles, s.head_dim,
+                     scale, to + j);
+    }
+  });
+}
+
+#if defined(__AVX512BF16__)
+// The columns [begin, end) of a product, whole heads, made for the rows [first, last) and turned a block of rows at a time, so that
+// the sums never leave the innermost caches. column: of `begin` among the operands. block: kBlockRows rows of sums.
+static void project_heads(const AttentionOperands& op, const Product& product, int64_t begin, int64_t end, int64_t column, int64_t first,
+                          int64_t last, uint32_t* panels, float* block) {
+  const int64_t words = product_words(product);
+  for_groups(begin, end, 2 * words, op.shape.head_dim, [&](int64_t from, int64_t to) {
+    const PanelGroup g = pack_group(product, 0, from, to, 0, words, panels);
+    const int64_t stride = g.vectors * 16;
+    for (int64_t row = first; row < last; row += kBlockRows) {
+      const int64_t rows = last - row < kBlockRows ? last - row : kBlockRows;
+      product_block(g, row, rows, block, stride, nullptr, false);
+      attention_operands(op, {block, DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
+    }
+  });
+}
+#else
+static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, float*) {}
+#endif
+
+}  // namespace espalier::cpu::ESPALIER_ISA
