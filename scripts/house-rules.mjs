@@ -18,13 +18,20 @@ for (const file of files) {
   });
 }
 
+// A signature may go over several lines; where it begins, its body ends.
+function signatureIndent(lines, at) {
+  let first = at;
+  while (first > 0 && /^ {3}/.test(lines[first])) first -= 1;
+  return /^ */.exec(lines[first])[0];
+}
+
 function checkSizes(file, lines) {
   if (lines.length > maxFileLines + 1) problems.push(`${file}: ${lines.length} lines, at most ${maxFileLines}`);
   // A function's body opens with "{" at the end of a line in column 0..2 and closes at the same indentation.
   let open = null;
   lines.forEach((line, i) => {
     const starts = /^( {0,2})[\w:<>,*&~\[\] ].*\)( const| noexcept| override)*( ->[^{]*)? \{$/.exec(line);
-    if (open === null && starts && !/^\s*(if|for|while|switch|namespace|class|struct)\b/.test(line)) open = { line: i, indent: starts[1] };
+    if (open === null && starts && !/^\s*(if|for|while|switch|namespace|class|struct)\b/.test(line)) open = { line: i, indent: signatureIndent(lines, i) };
     else if (open !== null && line.startsWith(`${open.indent}}`)) {
       if (i - open.line > maxFunctionLines) problems.push(`${file}:${open.line + 1}: a function of ${i - open.line} lines, at most ${maxFunctionLines}`);
       open = null;

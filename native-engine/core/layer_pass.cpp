@@ -18,7 +18,9 @@ PassContext make_pass_context(Backend& backend, const ModelWeights& model, Works
   return c;
 }
 
-const float* hidden_scale(PassContext& c, const Role& role) { return role.hidden_ones ? nullptr : c.backend->stage(role.hidden_scale); }
+const float* hidden_scale(PassContext& c, const Role& role) {
+  return role.hidden_ones ? nullptr : c.backend->stage(role.hidden_scale);
+}
 
 namespace {
 

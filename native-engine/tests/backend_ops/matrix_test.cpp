@@ -38,8 +38,15 @@ struct Stored {
 // A weight with lists in both dimensions and a narrow pair of factors beside it, as LoRA's are; scaled by column, and added to what
 // is there. Both ways round.
 TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
-  constexpr int64_t kM = 37, kOutFull = 101, kOut = 80, kInFull = 53, kIn = 48, kRank = 5, kNarrow = 6;
-  const auto out_list = every_third_closed(kOutFull, kOut), in_list = every_third_closed(kInFull, kIn);
+  constexpr int64_t kM = 37, kOutFull = 101, kOut = 80, kInFull = 233, kIn = 96, kRank = 5, kNarrow = 6;
+  const auto out_list = every_third_closed(kOutFull, kOut);
+  // Columns near each other and, from some place on, far apart; the last is the matrix's last.
+  std::vector<int32_t> in_list;
+  for (int32_t j = 0; j < kInFull; j++)
+    if (j < 100 ? j % 3 != 1 : j % 7 == 1) in_list.push_back(j);
+  in_list.push_back(kInFull - 1);
+  ASSERT_LE(static_cast<int64_t>(in_list.size()), kIn);
+  in_list.resize(kIn, -1);
   const auto scale = random_floats(kOut, 4);
   for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16})
     for (const bool transposed : {true, false}) {

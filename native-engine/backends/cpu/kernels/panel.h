@@ -9,6 +9,16 @@ namespace espalier::cpu::ESPALIER_ISA {
 
 static inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1); }
 
+// Up to 16 columns of a selection. Open columns mostly lie near each other: then one permutation of 64 values picks them.
+struct ColumnRun {
+  int64_t first = 0, count = 0;
+  const int32_t* cols = nullptr;  // nullptr: the columns themselves
+  bool near = false;
+  int64_t base = 0;               // of the 64 values
+  __m512i at{};                   // within them
+  __mmask16 open = 0;
+};
+
 // Reads runs of a selection's rows as bf16.
 struct SelectionReader {
   const Selection& s;
@@ -18,37 +28,59 @@ struct SelectionReader {
     const int64_t r = s.row_index ? s.row_index[i] : i < s.stored.rows ? i : -1;
     return r < 0 ? nullptr : static_cast<const char*>(s.stored.data) + r * s.stored.cols * dtype_bytes(s.stored.dtype);
   }
-  // Values [j, j + n) of a row, 16 at most, zeros beyond.
-  __m256i values(const char* row, int64_t j, int64_t n) const {
+
+  // Columns [j, j + n), of which 16 at most and none beyond the list's end.
+  ColumnRun columns(int64_t j, int64_t n) const {
+    ColumnRun run;
+    run.first = j;
+    run.count = n > 16 ? 16 : n > 0 ? n : 0;
+    if (!s.col_index || run.count == 0) return run;
+    run.cols = s.col_index + j;
+    if (s.stored.dtype != DType::kBF16 || s.scale != 1.0f || s.stored.cols < 64 || run.cols[0] < 0) return run;
+    const __m512i list = _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), first_lanes(run.count), run.cols);
+    run.open = _mm512_cmpge_epi32_mask(list, _mm512_setzero_si512());
+    run.base = run.cols[0] < s.stored.cols - 64 ? run.cols[0] : s.stored.cols - 64;
+    const __m512i offset = _mm512_sub_epi32(list, _mm512_set1_epi32(static_cast<int>(run.base)));
+    run.near = _mm512_mask_cmplt_epu32_mask(run.open, offset, _mm512_set1_epi32(64)) == run.open;
+    run.at = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(offset));
+    return run;
+  }
+
+  // Zeros beyond the run's columns and the stored ones.
+  __m256i values(const char* row, const ColumnRun& run) const {
     if (!row) return _mm256_setzero_si256();
-    if (s.col_index) return picked(row, s.col_index + j, n);
-    const __mmask16 lanes = first_lanes(n < s.stored.cols - j ? n : s.stored.cols - j);
+    if (run.near) {
+      const __m512i picked = _mm512_permutex2var_epi16(_mm512_loadu_si512(row + run.base * 2), run.at, _mm512_loadu_si512(row + run.base * 2 + 64));
+      return _mm256_maskz_mov_epi16(run.open, _mm512_castsi512_si256(picked));
+    }
+    if (run.cols) return picked(row, run);
+    const int64_t left = s.stored.cols - run.first;
+    const __mmask16 lanes = first_lanes(run.count < left ? run.count : left);
     switch (s.stored.dtype) {
       case DType::kBF16: {
-        const __m256i stored = _mm256_maskz_loadu_epi16(lanes, row + j * 2);
+        const __m256i stored = _mm256_maskz_loadu_epi16(lanes, row + run.first * 2);
         return s.scale == 1.0f ? stored : rounded(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(stored), 16)));
       }
       case DType::kF16:
-        return rounded(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, row + j * 2)));
+        return rounded(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, row + run.first * 2)));
       default:
-        return rounded(_mm512_maskz_loadu_ps(lanes, row + j * 4));
+        return rounded(_mm512_maskz_loadu_ps(lanes, row + run.first * 4));
     }
   }
 
  private:
   __m256i rounded(__m512 v) const { return (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(v, _mm512_set1_ps(s.scale))); }
 
-  __m256i picked(const char* row, const int32_t* cols, int64_t n) const {
-    if (n > 16) n = 16;
+  __m256i picked(const char* row, const ColumnRun& run) const {
     if (s.stored.dtype == DType::kBF16 && s.scale == 1.0f) {
       alignas(32) uint16_t bits[16] = {};
-      for (int64_t i = 0; i < n; i++)
-        if (cols[i] >= 0) std::memcpy(&bits[i], row + cols[i] * 2, 2);
+      for (int64_t i = 0; i < run.count; i++)
+        if (run.cols[i] >= 0) std::memcpy(&bits[i], row + run.cols[i] * 2, 2);
       return _mm256_load_si256(reinterpret_cast<const __m256i*>(bits));
     }
     alignas(64) float values[16] = {};
-    for (int64_t i = 0; i < n; i++)
-      if (cols[i] >= 0) values[i] = read_weight(row, s.stored.dtype, cols[i]);
+    for (int64_t i = 0; i < run.count; i++)
+      if (run.cols[i] >= 0) values[i] = read_weight(row, s.stored.dtype, run.cols[i]);
     return rounded(_mm512_load_ps(values));
   }
 };
@@ -69,9 +101,10 @@ static void pack_panel_transposed(const Selection& s, int64_t first, int64_t cou
       if (plain && at + 32 <= s.stored.cols && left >= 16) {
         for (int64_t i = 0; i < 16; i++) _mm512_store_si512(block + i * 16, rows[i] ? _mm512_loadu_si512(rows[i] + at * 2) : _mm512_setzero_si512());
       } else {
+        const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
         for (int64_t i = 0; i < 16; i++) {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(rows[i], at, 2 * left));
-          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8), left > 8 ? reader.values(rows[i], at + 16, 2 * left - 16) : _mm256_setzero_si256());
+          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(rows[i], low));
+          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8), high.count > 0 ? reader.values(rows[i], high) : _mm256_setzero_si256());
         }
       }
       if (left >= 16) {
@@ -89,19 +122,14 @@ static void pack_panel_transposed(const Selection& s, int64_t first, int64_t cou
 static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors, uint32_t* panel) {
   const SelectionReader reader{s};
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
+  ColumnRun runs[4];
+  for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
   for (int64_t w = 0; w < words; w++) {
     const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);
-    if (plain && even && odd) {
-      const auto load_16 = [&](const char* row, int64_t v) { return load_raw<__m256i>(row + (first + v * 16) * 2); };
-      for (int64_t v = 0; v < vectors; v++) {
-        const vu pair = interleave(load_16(even, v), load_16(odd, v));
-        std::memcpy(panel + (w * vectors + v) * 16, &pair, sizeof pair);
-      }
-      continue;
-    }
+    const auto plain_values = [&](const char* row, int64_t v) { return load_raw<__m256i>(row + (first + v * 16) * 2); };
     for (int64_t v = 0; v < vectors; v++) {
-      const int64_t left = count - v * 16;
-      const vu pair = interleave(reader.values(even, first + v * 16, left), reader.values(odd, first + v * 16, left));
+      const bool whole = plain && even && odd;
+      const vu pair = whole ? interleave(plain_values(even, v), plain_values(odd, v)) : interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
       std::memcpy(panel + (w * vectors + v) * 16, &pair, sizeof pair);
     }
   }
