@@ -36,6 +36,9 @@ function serverProgram(): string {
   return fileURLToPath(new URL('../../orchestrator/src/main.js', import.meta.url));
 }
 
+/** What the collector does in idle moments to give back memory comes out of the engine's steps. */
+const NODE_OPTIONS = ['--no-memory-reducer'];
+
 function serverArguments(options: StackOptions): string[] {
   const flags: [string, string | undefined][] = [
     ['--data-folder', options.dataFolder], ['--listen', options.listen], ['--event-store', options.eventStore],
@@ -43,7 +46,7 @@ function serverArguments(options: StackOptions): string[] {
   ];
   const program = serverProgram();
   if (!existsSync(program)) throw new CliError('NOT_BUILT', `${program} is missing; build first with: npm run build`, { exitCode: ExitCode.unavailable });
-  return [program, ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]))];
+  return [...NODE_OPTIONS, program, ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]))];
 }
 
 /** The server that a data folder has now, if its process is there. */

@@ -3,6 +3,7 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   private waiting: Item[] = [];
   private ended = false;
   private wake: () => void = () => undefined;
+  private wakeAtEnd: () => void = () => undefined;
 
   push(items: readonly Item[]): void {
     this.waiting.push(...items);
@@ -17,6 +18,19 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   end(): void {
     this.ended = true;
     this.wake();
+    this.wakeAtEnd();
+  }
+
+  /** Lets a batch grow: resolves after so long, or at the end. */
+  gather(ms: number): Promise<void> {
+    if (this.ended) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.wakeAtEnd = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Item[]> {

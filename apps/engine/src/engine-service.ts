@@ -16,6 +16,9 @@ import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
 
 const TRAINING = 'TrainSegment';
+/** Each message wakes two processes, and what they do then is taken from the steps. Less than the orchestrator's patience of a
+ *  second, after which it asks for a sign of life. */
+const REPORT_PAUSE_MS = 700;
 
 export interface EngineServiceParts {
   holder: SessionHolder;
@@ -123,8 +126,12 @@ async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegme
   let last: StepReport[] = [];
   for await (const batch of reports) {
     await afterThisTurn(); // the end comes right behind the last reports, and goes with them
-    if (reports.hasEnded) last = batch;
-    else yield { ...nothing, steps: batch.map(stepMessage) };
+    if (reports.hasEnded) {
+      last = batch;
+    } else {
+      yield { ...nothing, steps: batch.map(stepMessage) };
+      await reports.gather(REPORT_PAUSE_MS);
+    }
   }
   const result = await running;
   yield { ...nothing, steps: last.map(stepMessage), outcome: outcomeMessage(result) };

@@ -1,5 +1,6 @@
 // The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { pino } from 'pino';
 import { onHandlerError, toEspalierError } from '#protocol';
 import { describeEngine } from '#native-engine';
@@ -9,6 +10,10 @@ import { toProtocolError } from './engine-errors.js';
 import { engineService } from './engine-service.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
+
+// Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
+// takes for the rest is never earned back.
+setFlagsFromString('--interrupt-budget=2000000');
 
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 

@@ -2,6 +2,7 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import pino from 'pino';
 import { openArtifactStore } from '#artifact-store';
 import { toEspalierError } from '#protocol';
@@ -13,6 +14,10 @@ import { EventStoreHost } from './event-store.provider.js';
 import { GrpcServer } from './grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { giveWayToEngines } from './run-execution/spawn-thread.js';
+
+// Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
+// takes for the rest is never earned back.
+setFlagsFromString('--interrupt-budget=2000000');
 
 const STOP_TIMEOUT_MS = 30_000;
 

@@ -44,5 +44,5 @@ export interface ArtifactStore {
    * Makes a complete file at an incoming path an artifact, without reading it again: whoever wrote it vouches for its digest,
    * and any reader checks it. Returns once the bytes survive a power cut.
    */
-  adopt?(incomingPath: string, digest: string): Promise<PutResult>;
+  adopt?(incomingPath: string, digest: string): Promise<void>;
 }

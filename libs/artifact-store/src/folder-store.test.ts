@@ -60,7 +60,7 @@ test('a file that somebody else wrote is taken over, in the place of a damaged o
   for (let round = 0; round < 2; round++) {
     const incoming = store.incomingPath!();
     await writeFile(incoming, bytes, { flag: 'wx' });
-    expect(await store.adopt!(incoming, digest)).toEqual({ digest, bytes: bytes.byteLength });
+    await store.adopt!(incoming, digest);
     expect(await store.verify(digest)).toBe('ok');
     expect(await readdir(join(folder, 'incoming'))).toEqual([]);
     await truncate(store.pathOf!(digest), 2);

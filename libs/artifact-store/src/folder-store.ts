@@ -39,19 +39,17 @@ class FolderStore implements ArtifactStore {
     return join(this.root, 'incoming', randomUUID());
   }
 
-  async adopt(incomingPath: string, digest: string): Promise<PutResult> {
+  async adopt(incomingPath: string, digest: string): Promise<void> {
     requireDigest(digest);
     if (dirname(incomingPath) !== join(this.root, 'incoming')) throw new Error(`${incomingPath} is no incoming path of this store`);
     try {
       const file = await open(incomingPath, 'r');
       try {
         await file.sync();
-        const { size } = await file.stat();
-        await this.publish(incomingPath, digest);
-        return { digest, bytes: size };
       } finally {
         await file.close();
       }
+      await this.publish(incomingPath, digest);
     } catch (error) {
       throw writeError(error, digest);
     }
@@ -79,10 +77,16 @@ class FolderStore implements ArtifactStore {
   private async publish(incoming: string, digest: string): Promise<void> {
     const path = this.pathOf(digest);
     const shard = dirname(path);
-    const made = await mkdir(shard, { recursive: true });
-    await rename(incoming, path);
+    const isNew = await rename(incoming, path).then(() => false, (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      return true;
+    });
+    if (isNew) { // each of the 256 once
+      await mkdir(shard, { recursive: true });
+      await rename(incoming, path);
+    }
     await syncFolder(shard);
-    if (made !== undefined) await syncFolder(dirname(shard));
+    if (isNew) await syncFolder(dirname(shard));
   }
 
   async get(digest: string): Promise<Uint8Array> {

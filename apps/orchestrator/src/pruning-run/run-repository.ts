@@ -7,6 +7,7 @@ import { EspalierError } from '#protocol';
 import { EVENT_STORE } from '../tokens.js';
 import { eventId } from './event-ids.js';
 import { CURRENT_VERSION } from './event-versions.js';
+import { ownEvents } from './own-events.js';
 import type { NewFact, PruningRunEvent } from './pruning-run.events.js';
 import { runNotFound } from './pruning-run.errors.js';
 import { decide, evolve, type PruningRunState } from './pruning-run.js';
@@ -115,6 +116,7 @@ export class RunRepository {
     runId: string, state: PruningRunState | null, { facts, ids }: Decided, options: ChangeOptions,
   ): Promise<PruningRunState | null> {
     const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index) => ids[index]!);
+    stored.forEach((one, index) => ownEvents.remember(one, events[index]!));
     try {
       await patiently(() => this.append(runId, stored, state), options);
     } catch (error) {

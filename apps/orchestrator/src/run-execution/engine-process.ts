@@ -10,7 +10,7 @@ import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
 /** Its garbage is a few copies of states; collecting them all the time would take the processor from the steps. */
-const NODE_OPTIONS = ['--initial-old-space-size=128'];
+const NODE_OPTIONS = ['--initial-old-space-size=128', '--no-memory-reducer'];
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
 const SOCKET_PATH_MAX = 100; // what the kernel takes, with room

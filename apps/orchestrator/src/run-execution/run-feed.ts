@@ -5,6 +5,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventStore, StoredEvent, Subscription } from '#event-store';
 import { evolve, isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { ownEvents } from '../pruning-run/own-events.js';
 import { decodeStored, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../run-views/run-views.js';
@@ -100,7 +101,7 @@ export class RunFeed {
     if (revision <= (closed ?? known ?? { revision: -1 }).revision) return;
     // An ended run speaks again (evaluated, rewound, resumed): it is read anew.
     const goesOn = closed === undefined && (known !== null || revision === 0);
-    const run = goesOn ? evolve(known, decodeStored(stored)) : await this.runs.find(runId);
+    const run = goesOn ? evolve(known, ownEvents.find(stored) ?? decodeStored(stored)) : await this.runs.find(runId);
     if (run === null) return;
     if (known !== null && !isFinished(run) && needsTheSame(known, run)) {
       this.open.set(runId, run);

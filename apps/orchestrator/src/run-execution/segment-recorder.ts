@@ -7,6 +7,7 @@ import { ArtifactStoreError, type ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import { sha256Hex } from '../pruning-run/canonical-json.js';
 import { eventId } from '../pruning-run/event-ids.js';
+import { ownMeasurements } from '../pruning-run/own-events.js';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import type { RecordSegment } from '../pruning-run/run-change.js';
@@ -69,8 +70,12 @@ export class SegmentRecorder {
 
   private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: ChangeOptions): Promise<PruningRunState> {
     const at = new Date().toISOString();
-    const metrics = segments.map(({ report: { attempt, firstStep }, steps }) => encodeStepsMeasured(
-      { v: CURRENT_VERSION, at, attempt, branch, steps }, eventId(runId, 'metrics', branch, attempt, firstStep)));
+    const metrics = segments.map(({ report: { attempt, firstStep }, steps }) => {
+      const measured = { v: CURRENT_VERSION, at, attempt, branch, steps };
+      const event = encodeStepsMeasured(measured, eventId(runId, 'metrics', branch, attempt, firstStep));
+      ownMeasurements.remember(event, measured);
+      return event;
+    });
     const { revision } = await patiently(() => this.store.append(metricsStream(runId), metrics, 'any'), patience);
     const firstRevision = Number(revision) - (metrics.length - 1);
     const changes = segments.map(({ report }, index) => {

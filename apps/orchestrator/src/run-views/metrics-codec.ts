@@ -13,7 +13,7 @@ export function encodeSteps(steps: readonly StepMeasurement[]): Buffer {
   steps.forEach((step, index) => {
     METRIC_COLUMNS.forEach((column, at) => {
       const value = step[column];
-      rows[index * ROW_DOUBLES + at] = value === null || value === undefined ? NaN : Number(value);
+      rows[index * ROW_DOUBLES + at] = value === null || value === undefined ? NaN : Number(value) + 0; // as JSON has it: no -0
     });
   });
   return Buffer.from(rows.buffer);

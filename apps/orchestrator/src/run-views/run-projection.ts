@@ -2,6 +2,7 @@
 // state after some whole number of events, whatever kills the process.
 import { hasItsFields } from '#audit';
 import type { Position, StoredEvent } from '#event-store';
+import { ownEvents, ownMeasurements } from '../pruning-run/own-events.js';
 import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { firstStepOf, summaryOf, type RunDetail } from './run-detail.js';
@@ -100,7 +101,7 @@ export class RunProjection {
   private applyMetrics(runId: string, stored: StoredEvent): void {
     if (stored.type !== 'StepsMeasured') return;
     try {
-      const measured = decodeStepsMeasured(stored);
+      const measured = ownMeasurements.find(stored) ?? decodeStepsMeasured(stored);
       const revision = Number(stored.revision);
       this.statements.addMetrics.run(runId, revision, measured.attempt, measured.branch, encodeSteps(measured.steps));
       const detail = this.load(runId);
@@ -151,6 +152,8 @@ export class RunProjection {
  * relied on, and one damaged event can't keep a list of runs from being shown.
  */
 function readable(stored: StoredEvent): RecordedEvent {
+  const own = ownEvents.find(stored);
+  if (own !== null) return own;
   try {
     const event = decodeStored(stored);
     const { type, at, v, chain, data } = event;

@@ -41,7 +41,7 @@ export class TestServer {
 
   async start(): Promise<void> {
     const log = openSync(join(this.dataFolder, 'server.log'), 'a');
-    const child = spawn(process.execPath, [MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', String(this.threads)], {
+    const child = spawn(process.execPath, ['--no-memory-reducer', MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', String(this.threads)], {
       // Runs are a hundred times shorter here than real ones: some of their segments are recorded together, some alone.
       stdio: ['ignore', 'pipe', log], env: { ...process.env, ESPALIER_RECORD_INTERVAL_MS: '20', ...this.env },
     });
