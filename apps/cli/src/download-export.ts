@@ -3,7 +3,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { syncFolder } from '#artifact-store';
+import { syncPath } from '#artifact-store';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
 import type { Connection } from './connection/connection.js';
@@ -55,7 +55,7 @@ export async function downloadExport(connection: Connection, options: DownloadOp
         options.onProgress?.(total === 0 ? 1 : done / total);
       });
     }
-    await syncFolder(incoming);
+    await syncPath(incoming);
     await moveIntoPlace(incoming, folder);
   } catch (error) {
     await rm(incoming, { recursive: true, force: true });
@@ -113,6 +113,6 @@ async function moveIntoPlace(incoming: string, folder: string): Promise<void> {
   const hadOne = await exists(folder);
   if (hadOne) await rename(folder, replaced);
   await rename(incoming, folder);
-  await syncFolder(dirname(folder));
+  await syncPath(dirname(folder));
   if (hadOne) await rm(replaced, { recursive: true, force: true });
 }

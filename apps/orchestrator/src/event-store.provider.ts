@@ -81,6 +81,7 @@ export class EventStoreHost {
   }
 
   private async answers(): Promise<boolean> {
+    if (performance.now() - (this.store.appendedAtMs ?? -Infinity) < CHECKS_A_PING * CHECK_INTERVAL_MS) return true;
     return Promise.race([this.store.ping().then(() => true, () => false), sleep(PING_TIMEOUT_MS, false, { ref: false })]);
   }
 }

@@ -1,13 +1,13 @@
 // Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first. A file gets its name only after its bytes are on
 // the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
 import { createHash, randomUUID } from 'node:crypto';
-import { open, mkdir, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, mkdir, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
 import { ArtifactStoreError, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
-import { syncFolder } from './sync-folder.js';
+import { syncPath } from './sync-path.js';
 
 const CHUNK_BYTES = 1 << 20;
 const STALE_INCOMING_MS = 3_600_000;
@@ -17,7 +17,7 @@ export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   try {
     await mkdir(join(root, 'objects'), { recursive: true });
     await mkdir(join(root, 'incoming'), { recursive: true });
-    await syncFolder(root);
+    await syncPath(root);
     await removeStaleIncoming(join(root, 'incoming'));
   } catch (error) {
     // Reading must work from a folder that can't be written; a write will say so itself.
@@ -43,12 +43,7 @@ class FolderStore implements ArtifactStore {
     requireDigest(digest);
     if (dirname(incomingPath) !== join(this.root, 'incoming')) throw new Error(`${incomingPath} is no incoming path of this store`);
     try {
-      const file = await open(incomingPath, 'r');
-      try {
-        await file.sync();
-      } finally {
-        await file.close();
-      }
+      await syncPath(incomingPath);
       await this.publish(incomingPath, digest);
     } catch (error) {
       throw writeError(error, digest);
@@ -85,8 +80,8 @@ class FolderStore implements ArtifactStore {
       await mkdir(shard, { recursive: true });
       await rename(incoming, path);
     }
-    await syncFolder(shard);
-    if (isNew) await syncFolder(dirname(shard));
+    await syncPath(shard);
+    if (isNew) await syncPath(dirname(shard));
   }
 
   async get(digest: string): Promise<Uint8Array> {
@@ -150,8 +145,7 @@ class FolderStore implements ArtifactStore {
   async delete(digest: string): Promise<boolean> {
     const path = this.pathOf(digest);
     try {
-      await rm(path);
-      await syncFolder(dirname(path));
+      await unlink(path); // a power cut may bring it back, whole: whoever lists the artifacts finds it again
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;

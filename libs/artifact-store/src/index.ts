@@ -4,4 +4,4 @@ export * from './artifact-store.errors.js';
 export * from './digest.js';
 export * from './export-manifest.js';
 export * from './media-type.js';
-export { syncFolder } from './sync-folder.js';
+export { syncPath } from './sync-path.js';

@@ -159,14 +159,16 @@ export class EngineClient {
     const cancel = (): void => call.cancel();
     signal.addEventListener('abort', cancel, { once: true });
     if (signal.aborted) cancel();
+    let ended = false;
     try {
       for await (const message of call as AsyncIterable<Message>) yield message;
+      ended = true;
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw engineError(error as ServiceError);
     } finally {
       signal.removeEventListener('abort', cancel);
-      call.cancel();
+      if (!ended) call.cancel();
     }
   }
 }
@@ -174,12 +176,15 @@ export class EngineClient {
 async function stateOf(messages: AsyncIterable<engineV1.TrainSegmentResponse>, announced: number, file: string): Promise<Uint8Array | { file: string }> {
   let bytes: Buffer | null = null;
   let used = 0;
-  for await (const { stateChunk, stateInFile } of messages) {
-    if (stateInFile) return { file };
+  let inFile = false;
+  for await (const { stateChunk, stateInFile } of messages) { // to the end: to break the call off costs both sides more
+    inFile ||= stateInFile;
+    if (inFile) continue;
     bytes ??= Buffer.allocUnsafe(announced);
     if (used + stateChunk.length <= announced) bytes.set(stateChunk, used);
     used += stateChunk.length;
   }
+  if (inFile) return { file };
   if (used !== announced) throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${announced} bytes and sent ${used}`);
   return bytes ?? new Uint8Array(0);
 }

@@ -33,6 +33,7 @@ export class KurrentEventStore implements EventStore {
   private readonly login: { credentials?: BasicCredentials };
   private readonly subscriptions = new Set<Subscription>();
   private closed = false;
+  appendedAtMs = -Infinity;
 
   constructor(options: ConnectOptions) {
     const connectionString = connectionStringOf(options);
@@ -45,6 +46,7 @@ export class KurrentEventStore implements EventStore {
     const appending = this.client.appendToStream(stream, events.map(toEventData), { streamState: expected });
     try {
       const result = await withTimeout(appending, APPEND_TIMEOUT_MS);
+      this.appendedAtMs = performance.now();
       return { revision: result.nextExpectedRevision, ...(result.position ? { position: result.position } : {}) };
     } catch (error) {
       throw translateError(error, { stream, expected });
