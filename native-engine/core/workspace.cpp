@@ -60,7 +60,7 @@ LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, in
 // anew for each chunk, so that a small chunk costs more than it saves.
 int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
   const int64_t fitting = (int64_t{4} << 20) / (4 * vocab) / 64 * 64;
-  return std::min(tokens, std::clamp<int64_t>(fitting, 256, 1024));
+  return std::min(tokens, std::clamp<int64_t>(fitting, 512, 1024));
 }
 
 }  // namespace
