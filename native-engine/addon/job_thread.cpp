@@ -11,7 +11,7 @@ namespace espalier::addon {
 namespace {
 // The event loop is woken for reports at most this often: who looks on sees no difference, and a step of a small model,
 // which takes only a few milliseconds on all cores, is not disturbed by each of its reports.
-constexpr auto kReportInterval = std::chrono::milliseconds(250);
+constexpr auto kReportInterval = std::chrono::milliseconds(750);
 }  // namespace
 
 struct JobThread::Running final : JobContext, std::enable_shared_from_this<Running> {
