@@ -47,7 +47,7 @@ void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums,
   if (stored_as_is(s, term.a.dtype))
     return products_.run(sums, term.a, {const_cast<void*>(s.stored.data), s.stored.dtype, s.rows, s.cols, s.cols}, transposed, accumulate);
   const int64_t row_bytes = s.cols * dtype_bytes(term.a.dtype);
-  const int64_t at_once = std::clamp<int64_t>(static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine, kLine, s.rows);
+  const int64_t fitting = static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine, at_once = std::min(s.rows, std::max(fitting, kLine));
   char* copy = scratch<char>(kSelected, at_once * row_bytes);
   float* rows = scratch<float>(kRows, threads_ * padded_width(s.cols));
   for (int64_t first = 0; first < s.rows; first += at_once) {
