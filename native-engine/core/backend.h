@@ -169,17 +169,18 @@ struct TokenLoss {
   double* lm_rows = nullptr;         // [C] negative log-likelihood
 };
 
-// LoRA's narrow products, of up to three projections: out[:, i * stride + k] = (x_i factor_i)[:, k] for k < rank, zeros for the rest
-// of the stride. Forward x A^T, of one x with every A; backward dy B, each dy with its own.
+// Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
+inline int64_t narrow_width(int64_t rank) { return (rank + 1) / 2 * 2; }
+
+// LoRA's narrow products, of up to three projections, each in narrow_width(rank) columns of out, those beyond rank zeros: x_i factor_i.
+// Forward x A^T, of one x with every A; backward dy B, each dy with its own.
 struct LoraNarrow {
-  Tensor out;  // compute dtype [N, count * stride]
-  int64_t rank = 0, stride = 0;
+  Tensor out;               // compute dtype [N, count * narrow_width(rank)]
+  int64_t rank = 0;
   bool transposed = false;  // factors lie as [rank, in]
   int count = 0;
   std::array<ProductTerm, 3> terms;
 };
-// Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
-inline int64_t narrow_width(int64_t rank) { return (rank + 1) / 2 * 2; }
 
 // Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold open columns only:
 // dA = lora_scale * dy_narrow^T x, dB = lora_scale * dy^T x_narrow. dA and dB have full shape; entries of closed rows and columns
@@ -195,7 +196,7 @@ struct LoraGradient {
   Tensor x_narrow, dy_narrow;     // as LoraNarrow leaves them, for the same projections
   const int32_t* cols = nullptr;  // column of A for each column of x
   int64_t in_full = 0;
-  int64_t rank = 0, stride = 0;
+  int64_t rank = 0;
   float lora_scale = 0;
   int count = 0;
   std::array<LoraOutput, 3> outputs;

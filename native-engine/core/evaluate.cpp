@@ -38,7 +38,7 @@ double windows_loss(PassContext& c, const Role& role, const std::vector<int32_t>
     op.targets = c.backend->stage(targets) + first;
     op.lm_rows = ws.lm_rows + first;
     const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(0, count);
-    final_norm(c, role, x.row_range(first, count), h, nullptr);
+    norm_forward(c, x.row_range(first, count), h, nullptr, role.final_norm);
     multiply_by_head(c, role, op.student, h, true);
     c.backend->token_loss(op);
   }

@@ -18,6 +18,10 @@ PassContext make_pass_context(Backend& backend, const ModelWeights& model, Works
   return c;
 }
 
+void norm_forward(PassContext& c, Tensor x, Tensor out, float* rstd, const std::vector<float>& weight) {
+  c.backend->rmsnorm({x, out, rstd, c.backend->stage(weight), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+}
+
 const float* hidden_scale(PassContext& c, const Role& role) {
   return role.hidden_ones ? nullptr : c.backend->stage(role.hidden_scale);
 }
@@ -42,7 +46,7 @@ const float* scale_list(PassContext& c, const std::vector<float>& scale) { retur
 
 // x += the hidden mask times the projection's result.
 void add_to_stream(PassContext& c, const Role& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x) {
-  make_x_narrow(c, group, input, input_narrow);
+  make_narrow(c, group, Pass::kForward, {input}, input_narrow);
   Product op = forward_product(group, 0, input, input_narrow);
   op.c = x;
   op.accumulate = true;
@@ -71,8 +75,8 @@ void attention_forward(PassContext& c, const Role& role, int64_t layer, Tensor x
   Backend& b = *c.backend;
   const RoleLayer& r = role.layers[layer];
   const ProjectionGroup qkv = open_group(c, role, layer, kQ, 3);
-  b.rmsnorm({x, a.norm1, a.rstd1, b.stage(r.input_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
-  make_x_narrow(c, qkv, a.norm1, a.qkv_narrow);
+  norm_forward(c, x, a.norm1, a.rstd1, r.input_norm);
+  make_narrow(c, qkv, Pass::kForward, {a.norm1}, a.qkv_narrow);
   AttentionOperands operands;
   operands.shape = attention_shape(c, r);
   for (int p = 0; p < 3; p++) operands.products[p] = forward_product(qkv, p, a.norm1, a.qkv_narrow);
@@ -88,8 +92,8 @@ void mlp_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, cons
   const RoleLayer& r = role.layers[layer];
   const Tensor units = c.ws->units.reshaped(c.rows(), r.unit_width);
   const ProjectionGroup gate_up = open_group(c, role, layer, kGate, 2);
-  b.rmsnorm({x, a.norm2, a.rstd2, b.stage(r.post_attention_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
-  make_x_narrow(c, gate_up, a.norm2, a.gate_up_narrow);
+  norm_forward(c, x, a.norm2, a.rstd2, r.post_attention_norm);
+  make_narrow(c, gate_up, Pass::kForward, {a.norm2}, a.gate_up_narrow);
   for (int p = 0; p < 2; p++) {
     Product op = forward_product(gate_up, p, a.norm2, a.gate_up_narrow);
     op.c = a.gate_up.columns(p * r.unit_width, r.unit_width);
@@ -124,7 +128,7 @@ void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* 
 // The gradient of a projection group's input; LoRA's narrow products of dy are left in dy_narrow.
 void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
                        const float* column_scale) {
-  make_dy_narrow(c, group, dy, dy_narrow);
+  make_narrow(c, group, Pass::kBackward, dy, dy_narrow);
   Product op = backward_product(group, dy, dy_narrow);
   op.c = dx;
   op.column_scale = column_scale;

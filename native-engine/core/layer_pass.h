@@ -23,6 +23,9 @@ struct PassContext {
 PassContext make_pass_context(Backend& backend, const ModelWeights& model, Workspace& ws, ComputeDType dtype, int64_t batch,
                               int64_t tokens);
 
+// Rows of the residual stream normed to the compute dtype; rstd may be nullptr.
+void norm_forward(PassContext& c, Tensor x, Tensor out, float* rstd, const std::vector<float>& weight);
+
 // The role's hidden mask; nullptr where it is 1 everywhere.
 const float* hidden_scale(PassContext& c, const Role& role);
 

@@ -37,8 +37,9 @@ void add_lora(PassContext& c, const TrainState& state, int64_t layer, Projection
   out.lora = true;
   out.slot = group.lora_count++;
   out.in_full = a->shape[1];
-  out.a = {{params + a->offset, DType::kF32, group.rank, a->shape[1]}, group.stride, w.cols, nullptr, w.col_index};
-  out.b = {{params + b->offset, DType::kF32, b->shape[0], group.rank}, w.rows, group.stride, w.row_index, nullptr};
+  const int64_t width = narrow_width(group.rank);
+  out.a = {{params + a->offset, DType::kF32, group.rank, a->shape[1]}, width, w.cols, nullptr, w.col_index};
+  out.b = {{params + b->offset, DType::kF32, b->shape[0], group.rank}, w.rows, width, w.row_index, nullptr};
   if (!c.ws->lora_gradient) return;
   out.da = c.ws->lora_gradient + a->offset;
   out.db = c.ws->lora_gradient + b->offset;
@@ -51,7 +52,6 @@ ProjectionGroup open_group(PassContext& c, const Role& role, int64_t layer, Proj
   group.count = count;
   if (role.lora) {
     group.rank = role.lora->lora().rank;
-    group.stride = narrow_width(group.rank);
     group.lora_scale = static_cast<float>(role.lora->lora().scale());
   }
   for (int i = 0; i < count; i++) {
@@ -63,11 +63,12 @@ ProjectionGroup open_group(PassContext& c, const Role& role, int64_t layer, Proj
   return group;
 }
 
-void make_x_narrow(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow) {
+void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const std::array<Tensor, 3>& from, Tensor narrow) {
   if (group.lora_count == 0) return;
-  LoraNarrow op{group.narrow(x_narrow), group.rank, group.stride, true, 0, {}};
+  const bool forward = pass == Pass::kForward;
+  LoraNarrow op{group.narrow(narrow), group.rank, forward, 0, {}};
   for (int i = 0; i < group.count; i++)
-    if (const OpenProjection& p = group.parts[i]; p.lora) op.terms[op.count++] = {x, p.a};
+    if (const OpenProjection& p = group.parts[i]; p.lora) op.terms[op.count++] = forward ? ProductTerm{from[0], p.a} : ProductTerm{from[i], p.b};
   c.backend->lora_narrow(op);
 }
 
@@ -78,14 +79,6 @@ Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor
   op.add(x, p.weight);
   if (p.lora) op.add(group.narrow(x_narrow, p), scaled(p.b, group.lora_scale));
   return op;
-}
-
-void make_dy_narrow(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow) {
-  if (group.lora_count == 0) return;
-  LoraNarrow op{group.narrow(dy_narrow), group.rank, group.stride, false, 0, {}};
-  for (int i = 0; i < group.count; i++)
-    if (const OpenProjection& p = group.parts[i]; p.lora) op.terms[op.count++] = {dy[i], p.b};
-  c.backend->lora_narrow(op);
 }
 
 Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow) {
@@ -104,7 +97,6 @@ void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tens
   op.dy_narrow = group.narrow(dy_narrow);
   op.cols = group.cols;
   op.rank = group.rank;
-  op.stride = group.stride;
   op.lora_scale = group.lora_scale;
   for (int i = 0; i < group.count; i++) {
     const OpenProjection& p = group.parts[i];

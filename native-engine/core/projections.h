@@ -20,23 +20,25 @@ struct OpenProjection {
 struct ProjectionGroup {
   std::array<OpenProjection, 3> parts;
   int count = 0, lora_count = 0;
-  int64_t rank = 0, stride = 0;  // of LoRA; columns of a projection in the narrow products
+  int64_t rank = 0;               // of LoRA
   float lora_scale = 0;
   const int32_t* cols = nullptr;  // open columns of the input
 
-  // The narrow products of the group in a buffer [N, at most 3 * stride].
-  Tensor narrow(Tensor buffer) const { return buffer.reshaped(buffer.rows, lora_count * stride); }
-  Tensor narrow(Tensor buffer, const OpenProjection& p) const { return narrow(buffer).columns(p.slot * stride, stride); }
+  // The narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].
+  Tensor narrow(Tensor buffer) const { return buffer.reshaped(buffer.rows, lora_count * narrow_width(rank)); }
+  Tensor narrow(Tensor buffer, const OpenProjection& p) const { return narrow(buffer).columns(p.slot * narrow_width(rank), narrow_width(rank)); }
 };
 
 ProjectionGroup open_group(PassContext& c, const Role& role, int64_t layer, Projection first, int count);
 
-// Forward: x A^T of all projections of the group, then each projection's own product. Nothing to do without LoRA.
-void make_x_narrow(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow);
+enum class Pass { kForward, kBackward };
+// LoRA's narrow products of the group: forward x A^T of the one x, backward dy B of each part's own dy. Nothing to do without LoRA.
+void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const std::array<Tensor, 3>& from, Tensor narrow);
+
+// Forward: each projection's own product.
 Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor x_narrow);
 
-// Backward, from the gradients of the projections' results: dy B, the product that sums up the input's gradient, dA and dB.
-void make_dy_narrow(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
+// Backward, from the gradients of the projections' results: the product that sums up the input's gradient, dA and dB.
 Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
 void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
 

@@ -73,7 +73,7 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   Workspace& ws = *c.ws;
   const auto normed = [&](const Role& role, Tensor x, int64_t row, float* rstd) {
     const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(row, count);
-    final_norm(c, role, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd);
+    norm_forward(c, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd, role.final_norm);
     return h;
   };
   const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
@@ -219,10 +219,6 @@ void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& 
   op.cols = role.hidden_all ? nullptr : c.backend->stage(role.hidden_index);
   op.scale = hidden_scale(c, role);
   c.backend->embed(op);
-}
-
-void final_norm(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd) {
-  c.backend->rmsnorm({x, h, rstd, c.backend->stage(role.final_norm), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
 }
 
 void multiply_by_head(PassContext& c, const Role& role, Tensor out, Tensor in, bool transposed) {

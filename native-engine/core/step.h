@@ -33,7 +33,6 @@ StepOutput run_step(PassContext& c, const StepInput& in);
 
 // Pieces that evaluation shares.
 void embed_tokens(PassContext& c, const Role& role, const std::vector<int32_t>& ids, Tensor x);
-void final_norm(PassContext& c, const Role& role, Tensor x, Tensor h, float* rstd);  // some rows of x, to the compute dtype
 // out = in W^T for the role's open columns of lm_head (transposed), or in W.
 void multiply_by_head(PassContext& c, const Role& role, Tensor out, Tensor in, bool transposed);
 std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row);

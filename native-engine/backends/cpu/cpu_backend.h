@@ -52,10 +52,7 @@ class CpuBackend final : public Backend {
   }
   int64_t panel_words(const Product& op, int64_t whole) const;
   void multiply_by_library(const Product& op);
-  static bool stored_as_is(const Selection& s, DType t);
   void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);
-  static void scatter_a(const LoraGradient& op, const float* da, int64_t begin, int64_t end);
-  static void scatter_b(const LoraGradient& op, const LoraOutput& o, const float* db, int64_t begin, int64_t end);
   void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);
 
   int threads_;

@@ -4,6 +4,9 @@
 
 namespace espalier::cpu {
 
+// Rows that pass by a product's panels together: whole tiles of panels of every width.
+inline constexpr int64_t kBlockRows = 24;
+
 struct Kernels {
   const char* name;
   // Rows [begin, end) of a selection, begin at out's first row. scratch: one row of floats.
@@ -38,7 +41,7 @@ struct Kernels {
   uint64_t (*product_panel_bytes)(int64_t depth, DType c, int64_t whole);  // whole: columns that stay together
   void (*product)(const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panel);
   // Columns [begin, end) of a product, whole heads from `column` of the operands on, for the rows [first, last): product and
-  // attention_operands in one. block: 24 rows of end - begin floats.
+  // attention_operands in one. block: kBlockRows rows of end - begin floats.
   void (*project_heads)(const AttentionOperands&, const Product&, int64_t begin, int64_t end, int64_t column, int64_t first, int64_t last,
                         uint32_t* panel, float* block);
 };

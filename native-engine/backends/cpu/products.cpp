@@ -4,6 +4,15 @@
 
 namespace espalier::cpu {
 
+namespace {
+
+bool stored_as_is(const Selection& s, DType t) {
+  return s.stored.dtype == t && reinterpret_cast<uintptr_t>(s.stored.data) % dtype_bytes(t) == 0 && !s.row_index && !s.col_index &&
+         s.scale == 1.0f && s.rows == s.stored.rows && s.cols == s.stored.cols;
+}
+
+}  // namespace
+
 void CpuBackend::multiply(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
   if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
@@ -36,11 +45,6 @@ void CpuBackend::multiply_by_library(const Product& op) {
     parallel_parts(threads_, op.c.rows, 1, [&](int, Range r) { k_.finish_product(op.c, sums, op.column_scale, op.accumulate, r.begin, r.end); });
 }
 
-bool CpuBackend::stored_as_is(const Selection& s, DType t) {
-  return s.stored.dtype == t && reinterpret_cast<uintptr_t>(s.stored.data) % dtype_bytes(t) == 0 && !s.row_index && !s.col_index &&
-         s.scale == 1.0f && s.rows == s.stored.rows && s.cols == s.stored.cols;
-}
-
 // A selection that does not lie as the product wants it is copied, some of its rows at a time.
 void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate) {
   const Selection& s = term.b;
@@ -63,20 +67,12 @@ void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums,
 
 namespace {
 
-// Heads first, first + 1, ... of the list of query, key and value heads that lie side by side and belong to one product.
-struct HeadRun {
-  int product = 0;
-  int64_t column = 0, offset = 0, heads = 0;  // column among all, and within its product
+// Queries, keys and values: one product each, side by side among the operands.
+struct HeadProduct {
+  int64_t heads, width, column;
 };
-HeadRun head_run(const AttentionShape& s, int64_t first, int64_t end) {
-  const int64_t keys = s.heads, values = s.heads + s.kv_heads;
-  HeadRun run;
-  run.product = first < keys ? 0 : first < values ? 1 : 2;
-  const int64_t base = run.product == 0 ? 0 : run.product == 1 ? keys : values, next = run.product == 0 ? keys : run.product == 1 ? values : values + s.kv_heads;
-  run.offset = (first - base) * s.head_dim;
-  run.column = run.offset + (run.product == 0 ? 0 : run.product == 1 ? s.query_width : s.query_width + s.kv_width);
-  run.heads = std::min(end, next) - first;
-  return run;
+std::array<HeadProduct, 3> head_products(const AttentionShape& s) {
+  return {{{s.heads, s.query_width, 0}, {s.kv_heads, s.kv_width, s.query_width}, {s.kv_heads, s.kv_width, s.query_width + s.kv_width}}};
 }
 
 }  // namespace
@@ -84,31 +80,30 @@ HeadRun head_run(const AttentionShape& s, int64_t first, int64_t end) {
 void CpuBackend::attention_operands(const AttentionOperands& op) {
   const AttentionShape& s = op.shape;
   const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
+  const std::array<HeadProduct, 3> parts = head_products(s);
   if (!own_products_ || !k_.product_fits(op.products[0])) {
-    for (int64_t first = 0; first < all;) {
-      const HeadRun run = head_run(s, first, all);
-      const int64_t columns = run.product == 0 ? s.query_width : s.kv_width;
-      Product whole = op.products[run.product];
-      whole.c = {op.space.data, DType::kF32, rows, columns, columns};
+    for (size_t p = 0; p < parts.size(); p++) {
+      Product whole = op.products[p];
+      whole.c = {op.space.data, DType::kF32, rows, parts[p].width, parts[p].width};
       multiply_by_library(whole);
-      const Tensor sums = whole.c.columns(0, run.heads * s.head_dim);
-      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), run.column, r.begin, r.end); });
-      first += run.heads;
+      const Tensor sums = whole.c.columns(0, parts[p].heads * s.head_dim);
+      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), parts[p].column, r.begin, r.end); });
     }
     return;
   }
-  const int64_t panel = panel_words(op.products[0], s.head_dim), block = 24 * padded_width(std::max(s.query_width, s.kv_width));
+  const int64_t panel = panel_words(op.products[0], s.head_dim), block = kBlockRows * padded_width(std::max(s.query_width, s.kv_width));
   uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
   float* blocks = scratch<float>(kRows, threads_ * block);
   // Each thread has its own heads; heads that do not divide by the threads are cut by rows.
   const int64_t each = all / threads_;
   parallel_all(threads_, [&](int part) {
+    // Heads [begin, end) of the list of query, key and value heads.
     const auto make = [&](int64_t begin, int64_t end, Range r) {
-      while (begin < end && r.begin < r.end) {
-        const HeadRun run = head_run(s, begin, end);
-        k_.project_heads(op, op.products[run.product], run.offset, run.offset + run.heads * s.head_dim, run.column, r.begin, r.end,
-                         panels + part * panel, blocks + part * block);
-        begin += run.heads;
+      int64_t before = 0;
+      for (size_t p = 0; p < parts.size() && r.begin < r.end; before += parts[p++].heads) {
+        const int64_t first = std::max<int64_t>(begin - before, 0) * s.head_dim, last = std::min(end - before, parts[p].heads) * s.head_dim;
+        if (first < last)
+          k_.project_heads(op, op.products[p], first, last, parts[p].column + first, r.begin, r.end, panels + part * panel, blocks + part * block);
       }
     };
     make(part * each, (part + 1) * each, {0, rows});

@@ -150,7 +150,7 @@ TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
   for (const int64_t rank : {1, 3, 8, 20}) {
     const int64_t stride = narrow_width(rank);
     Buffer x(type(), kRows, kIn, kIn, Random(14)), forward(type(), kRows, 3 * stride), backward(type(), kRows, 3 * stride);
-    LoraNarrow forth{forward.tensor, rank, stride, true, 3, {}}, back{backward.tensor, rank, stride, false, 3, {}};
+    LoraNarrow forth{forward.tensor, rank, true, 3, {}}, back{backward.tensor, rank, false, 3, {}};
     std::vector<Buffer> dy;
     std::vector<Stored> a, b;
     for (uint32_t i = 0; i < 3; i++) {
@@ -199,7 +199,7 @@ TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
     dy_narrow.tensor.data = dy_narrow.data();
     std::vector<Buffer> dy;
     std::vector<std::vector<float>> da, db;
-    LoraGradient op{x.tensor, x_narrow.tensor, dy_narrow.tensor, cols.data(), kInFull, rank, stride, 0.7f, 3, {}};
+    LoraGradient op{x.tensor, x_narrow.tensor, dy_narrow.tensor, cols.data(), kInFull, rank, 0.7f, 3, {}};
     for (uint32_t i = 0; i < 3; i++) {
       dy.emplace_back(type(), kRows, 32, 23, Random(15 + i));
       da.emplace_back(rank * kInFull, 77.0f);

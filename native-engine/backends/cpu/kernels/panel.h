@@ -25,7 +25,7 @@ struct SelectionReader {
 
   // nullptr: a row of zeros.
   const char* row(int64_t i) const {
-    const int64_t r = s.row_index ? s.row_index[i] : i < s.stored.rows ? i : -1;
+    const int64_t r = stored_row(s, i);
     return r < 0 ? nullptr : static_cast<const char*>(s.stored.data) + r * s.stored.cols * dtype_bytes(s.stored.dtype);
   }
 

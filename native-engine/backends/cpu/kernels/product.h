@@ -11,7 +11,6 @@ namespace espalier::cpu::ESPALIER_ISA {
 // Beyond this depth a panel leaves the second-level cache, so f32 results are summed up in several passes.
 inline constexpr int64_t kPanelDepth = 4608;  // and what LoRA adds to the round numbers of models
 inline constexpr int64_t kGroupBytes = int64_t{544} << 10;
-inline constexpr int64_t kBlockRows = 24;  // whole tiles of panels of every width
 
 // How many vectors of 16 columns are packed at a time: half of a common second-level cache, one panel at least.
 static int64_t group_vectors(int64_t depth) {

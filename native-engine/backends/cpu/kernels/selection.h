@@ -56,13 +56,16 @@ static inline void read_row(const WeightView& w, int64_t r, const int32_t* cols,
   read_row_of<DType::kF16>(row, cols, count, out);
 }
 
+// The stored row of a selection's row; -1: a row of zeros.
+static inline int64_t stored_row(const Selection& s, int64_t i) { return s.row_index ? s.row_index[i] : i < s.stored.rows ? i : -1; }
+
 // Rows [begin, end) of a selection into out [rows, cols], rounded once.
 static void select_rows(const Selection& s, Tensor out, int64_t begin, int64_t end, float* scratch) {
   const int64_t readable = s.col_index ? s.cols : s.stored.cols < s.cols ? s.stored.cols : s.cols;
   with_compute_type(out.dtype, [&](auto t) {
     using T = decltype(t);
     for (int64_t i = begin; i < end; i++) {
-      const int64_t r = s.row_index ? s.row_index[i] : i < s.stored.rows ? i : -1;
+      const int64_t r = stored_row(s, i);
       if (r >= 0) read_row(s.stored, r, s.col_index, readable, scratch);
       for (int64_t j = r >= 0 ? readable : 0; j < s.cols; j++) scratch[j] = 0;
       T* to = row_ptr<T>(out, i - begin);
