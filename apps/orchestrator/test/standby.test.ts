@@ -40,6 +40,12 @@ describe('two orchestrators on one event store', () => {
     return codeOf(error) !== 'ORCHESTRATOR_STANDBY';
   }
 
+  /** As if nothing had happened, with every fact that was seen before. */
+  async function endsUndisturbed(server: TestServer, runId: string, seen: v1.HistoryEvent[]): Promise<void> {
+    expect((await server.completed(runId, 90_000)).stateDigest).toBe(undisturbed);
+    expect(recordProblems(await server.events(runId), seen)).toEqual([]);
+  }
+
   async function untilDriving(server: TestServer): Promise<void> {
     for (const until = Date.now() + 30_000; Date.now() < until;) {
       if (await drives(server)) return;
@@ -68,9 +74,7 @@ describe('two orchestrators on one event store', () => {
     await driver.until(runId, ({ step }) => step >= 40n);
     const seen = await driver.events(runId);
     await driver.kill();
-    const done = await standby.completed(runId, 90_000);
-    expect(done.stateDigest).toBe(undisturbed);
-    expect(recordProblems(await standby.events(runId), seen)).toEqual([]);
+    await endsUndisturbed(standby, runId, seen);
     await driver.start();
     expect([await drives(driver), await drives(standby)]).toEqual([false, true]);
   }, 120_000);
@@ -87,9 +91,7 @@ describe('two orchestrators on one event store', () => {
     } finally {
       driver.signal('orchestrator', 'SIGCONT');
     }
-    const done = await standby.completed(runId, 90_000);
-    expect(done.stateDigest).toBe(undisturbed);
-    expect(recordProblems(await standby.events(runId), seen)).toEqual([]);
+    await endsUndisturbed(standby, runId, seen);
     expect([await drives(standby), await drives(driver)]).toEqual([true, false]);
   }, 120_000);
 
