@@ -60,7 +60,7 @@ Napi::Value Session::plan_memory(const Info& info) {
     const LoraSpec lora = read_lora(options.object("lora"));
     const TrainerOptions trainer = read_trainer_options(options);
     return start(info, [folder = options.string("folder"), lora, trainer](JobContext&) {
-      return value_of(plan_session_memory(load_model(folder)->config(), lora, trainer));
+      return value_of(plan_session_memory(*load_model(folder), lora, trainer));
     });
   });
 }

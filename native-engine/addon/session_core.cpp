@@ -46,8 +46,8 @@ ModelDescription describe_model(const ModelWeights& model) {
   return out;
 }
 
-MemoryPlan plan_session_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options) {
-  MemoryPlan plan = plan_memory(config, lora, options);
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
+  MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
   const uint64_t kept = teachers_kept(plan.lora) * plan.lora;
   plan.teachers += kept;
   plan.total += kept;

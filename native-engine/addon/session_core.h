@@ -58,7 +58,7 @@ struct EvaluateOptions {
 };
 
 ModelDescription describe_model(const ModelWeights& model);
-MemoryPlan plan_session_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 
 class SessionCore {
  public:

@@ -125,17 +125,19 @@ Masks random_masks(const ModelConfig& c, double p, int64_t step) {
   return z;
 }
 
-// Random weights count in full, and making them takes long: what does not fit is refused first.
-std::shared_ptr<const ModelWeights> make_model(const Options& o, const TrainerOptions& options) {
+// Making random weights takes long: what does not fit is refused first. They can't be dropped and read again as those of a file
+// can, so what is free is what was free before them.
+std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions& options) {
   if (!o.model.empty()) return load_model(o.model);
   const ModelConfig config = shape_config(o.shape);
-  const MemoryPlan plan = plan_memory(config, LoraSpec{}, options);
-  const uint64_t weights = plan.weights * (o.dtype == "f32" ? 2 : 1), total = plan.total - plan.weights + weights;
-  if (total > plan.available)
-    throw Error(ErrorCode::kOutOfMemory, "memory", "shape " + o.shape + " needs " + std::to_string(total) + " bytes (weights " +
-                                                       std::to_string(weights) + ", activations " + std::to_string(plan.activations) +
+  const DType dtype = o.dtype == "f32" ? DType::kF32 : DType::kBF16;
+  const MemoryPlan plan = plan_memory(config, random_model_bytes(config, dtype), LoraSpec{}, options);
+  if (plan.total > plan.available)
+    throw Error(ErrorCode::kOutOfMemory, "memory", "shape " + o.shape + " needs " + std::to_string(plan.total) + " bytes (weights " +
+                                                       std::to_string(plan.weights) + ", activations " + std::to_string(plan.activations) +
                                                        "), available are " + std::to_string(plan.available));
-  return random_model(config, o.dtype == "f32" ? DType::kF32 : DType::kBF16, 1);
+  options.memory_limit_bytes = plan.available;
+  return random_model(config, dtype, 1);
 }
 
 void run(const Options& o) {
@@ -148,7 +150,7 @@ void run(const Options& o) {
   options.checkpoint_activations = o.checkpoint;
   const std::shared_ptr<const ModelWeights> model = make_model(o, options);
   const ModelConfig& c = model->config();
-  const MemoryPlan plan = plan_memory(c, LoraSpec{}, options);
+  const MemoryPlan plan = plan_memory(c, model->bytes(), LoraSpec{}, options);
   TrainerImpl trainer(model, LoraSpec{}, options);
   trainer.state().initialise(1);
   std::vector<int32_t> ids(o.batch * o.seq);
@@ -188,7 +190,7 @@ void run(const Options& o) {
       o.dtype.c_str(), o.mask_sparsity, o.threads, times.size(), s, *std::min_element(times.begin(), times.end()), tokens / s, flops,
       peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward), part(&StepTimes::backward),
       part(&StepTimes::losses), part(&StepTimes::update), static_cast<unsigned long long>(peak_bytes),
-      static_cast<unsigned long long>(plan.total - plan.weights + model->bytes()), numerics_fingerprint(options).c_str());
+      static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
 }
 
 }  // namespace

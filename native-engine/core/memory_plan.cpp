@@ -11,27 +11,15 @@ namespace {
 // Code, libraries and generated kernels, measured with an empty workspace.
 constexpr uint64_t kProcessBytes = uint64_t{20} << 20;
 
-uint64_t weight_bytes(const ModelConfig& c) {
-  int64_t count = c.vocab_size * c.hidden_size * (c.tied_embeddings ? 1 : 2) + c.hidden_size;
-  for (const LayerShape& layer : c.layers) {
-    for (int p = 0; p < kProjectionCount; p++) {
-      const Extent e = projection_extent(c, layer, p);
-      count += e.rows * e.cols + (c.qkv_bias && p <= kV ? e.rows : 0);
-    }
-    count += 2 * c.hidden_size;
-  }
-  return static_cast<uint64_t>(count) * 2;
-}
-
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options) {
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options) {
   const WorkspaceShape shape = training_shape(options);
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const int64_t lora_count = lora_parameter_count(config, lora), mask_count = mask_parameter_count(config);
   const ScratchShape scratch{options.batch_size, options.sequence_length, lora.rank, options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
-  plan.weights = weight_bytes(config);
+  plan.weights = weight_bytes;
   plan.lora = static_cast<uint64_t>(lora_count + mask_count) * 4;
   plan.optimizer = 2 * plan.lora;
   plan.teachers = plan.lora;

@@ -6,14 +6,14 @@
 
 namespace espalier {
 
-// Value of a "Key:   123 kB" line of a file under /proc, in bytes; 0 when absent.
-static uint64_t read_kilobytes(const char* path, const std::string& key) {
+// The number behind a word in one of the kernel's files of "key value" lines; 0 when absent.
+static uint64_t read_value(const char* path, const std::string& key) {
   std::ifstream in(path);
   for (std::string word; in >> word;)
-    if (word == key + ":") {
+    if (word == key) {
       uint64_t value = 0;
       in >> value;
-      return value * 1024;
+      return value;
     }
   return 0;
 }
@@ -24,13 +24,17 @@ static uint64_t read_number(const char* path, uint64_t otherwise) {
   return in >> value ? value : otherwise;
 }
 
-uint64_t peak_resident_bytes() { return read_kilobytes("/proc/self/status", "VmHWM"); }
+uint64_t peak_resident_bytes() { return read_value("/proc/self/status", "VmHWM:") * 1024; }
 
 uint64_t available_bytes() {
-  const uint64_t machine = read_kilobytes("/proc/meminfo", "MemAvailable");
+  const uint64_t machine = read_value("/proc/meminfo", "MemAvailable:") * 1024;
   const uint64_t limit = read_number("/sys/fs/cgroup/memory.max", UINT64_MAX);
   const uint64_t used = read_number("/sys/fs/cgroup/memory.current", 0);
-  return std::min(machine, limit > used ? limit - used : 0);
+  // What the control group holds of files can be dropped: mapped weights above all.
+  const char* stat = "/sys/fs/cgroup/memory.stat";
+  const uint64_t files = read_value(stat, "active_file") + read_value(stat, "inactive_file");
+  const uint64_t held = used > files ? used - files : 0;
+  return std::min(machine, limit > held ? limit - held : 0);
 }
 
 }  // namespace espalier

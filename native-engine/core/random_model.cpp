@@ -128,4 +128,16 @@ std::shared_ptr<const ModelWeights> random_model(const ModelConfig& config, DTyp
   return std::make_shared<RandomModel>(config, dtype, seed);
 }
 
+uint64_t random_model_bytes(const ModelConfig& c, DType dtype) {
+  int64_t count = c.vocab_size * c.hidden_size * (c.tied_embeddings ? 1 : 2) + c.hidden_size;
+  for (const LayerShape& layer : c.layers) {
+    for (int p = 0; p < kProjectionCount; ++p) {
+      const Extent extent = projection_extent(c, layer, p);
+      count += extent.rows * extent.cols + (c.qkv_bias && p <= kV ? extent.rows : 0);
+    }
+    count += 2 * c.hidden_size;
+  }
+  return static_cast<uint64_t>(count) * element_bytes(dtype);
+}
+
 }  // namespace espalier

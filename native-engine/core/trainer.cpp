@@ -19,9 +19,9 @@ namespace espalier {
 TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
     : model_(std::move(model)), options_(options), state_(model_->config(), lora), teacher_role_(make_intact_role(*model_)) {
   check_options();
-  const MemoryPlan plan = plan_memory(model_->config(), lora, options_);
+  const MemoryPlan plan = plan_memory(model_->config(), model_->bytes(), lora, options_);
   const uint64_t limit = options_.memory_limit_bytes ? options_.memory_limit_bytes : plan.available;
-  if (plan.total - plan.weights > limit)
+  if (plan.total > limit)
     throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
                 "the run needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) + ", activations " +
                     std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +

@@ -63,6 +63,32 @@ describe('launch and fork', () => {
   });
 });
 
+describe('plan', () => {
+  const planned = (totalBytes: bigint): v1.PlanRunResponse => v1.PlanRunResponse.fromPartial({
+    settings: { batchSize: 4, sequenceLength: 64, totalSteps: 100 }, parameterCount: 3_443_136n, prunableParameterCount: 2_654_208n,
+    memory: { weightsBytes: 100n, activationsBytes: totalBytes - 100n, totalBytes, availableBytes: 1n << 30n },
+  });
+
+  test('shows the settings and the memory of a run that is not launched', async () => {
+    const requests: v1.PlanRunRequest[] = [];
+    const server = await serve({ planRun: (request) => { requests.push(request); return planned(1n << 20n); } });
+    const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4');
+    expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(result.stdout).toMatch(/3,443,136 parameters/);
+    expect(result.stdout).toMatch(/4 sequences of 64 tokens/);
+    expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);
+    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }) }]);
+  });
+
+  test('what does not fit is said, and is the exit code', async () => {
+    const server = await serve({ planRun: () => planned(1n << 31n) });
+    const result = await espalier(server, 'plan', '--model', 'model');
+    expect(result.exitCode).toBe(1);
+    expect(result.stdout).toMatch(/it does not fit/);
+    expect(JSON.parse((await espalier(server, 'plan', '--model', 'model', '--json')).stdout)).toMatchObject({ memory: { total_bytes: 2 ** 31, available_bytes: 2 ** 30 } });
+  });
+});
+
 describe('errors', () => {
   test.each([
     ['RUN_NOT_FOUND', 3], ['FIELD_OUT_OF_RANGE', 2], ['RUN_FINISHED', 5], ['REQUEST_ID_REUSED', 5], ['ENGINE_UNAVAILABLE', 4], ['ENGINE_FAILED', 1], ['SOMETHING_NEW', 1],

@@ -7,6 +7,7 @@ import { registerDiff } from './commands/diff.js';
 import { registerFork } from './commands/fork.js';
 import { registerLaunch } from './commands/launch.js';
 import { registerMetrics } from './commands/metrics.js';
+import { registerPlan } from './commands/plan.js';
 import { registerQuickstart } from './commands/quickstart.js';
 import { registerRecord } from './commands/record.js';
 import { registerResults } from './commands/results.js';
@@ -48,6 +49,7 @@ export function buildProgram(quietErrors = false): Command {
   program.commandsGroup('Server:');
   registerUp(program);
   program.commandsGroup('Runs:');
+  registerPlan(program);
   registerLaunch(program);
   registerRuns(program);
   registerShow(program);

@@ -163,6 +163,18 @@ describe('one engine', () => {
     expect(plan.totalBytes).toBeGreaterThan(plan.weightsBytes);
   });
 
+  test('plans for the place of the session that is open', async () => {
+    const plan = (changes: Partial<engineV1.SessionOptions> = {}) =>
+      call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, { options: options(changes) });
+    const before = await plan();
+    // Gigabytes, of which none is touched before it trains: so they count twice here, and what others do meanwhile does not matter.
+    const { memory } = await openSession(engine, { batchSize: 1024, sequenceLength: 512, memoryLimitBytes: 1n << 50n });
+    const now = await plan();
+    expect(now.totalBytes).toBe(before.totalBytes);
+    expect(memory!.totalBytes).toBeGreaterThan(before.totalBytes * 20n);
+    expect(now.availableBytes).toBeGreaterThan(before.availableBytes + memory!.totalBytes / 2n);
+  });
+
   test('trains, hands out its state, resumes from it, and takes teachers', async () => {
     const opened = await openSession(engine);
     const { sessionId } = opened;

@@ -3,7 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { setImmediate as afterThisTurn } from 'node:timers/promises';
 import { engineV1, EspalierError, invalidField } from '#protocol';
-import { describeEngine, evaluateModel, inspectModel, planMemory, type EvaluationResult, type StepReport } from '#native-engine';
+import { describeEngine, evaluateModel, inspectModel, type EvaluationResult, type StepReport } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
@@ -36,7 +36,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       return { model: modelMessage(await inspectModel(modelPath)) };
     }),
-    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => memoryMessage(await planMemory(sessionOptions(options, threads)))),
+    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => memoryMessage(await holder.plan(sessionOptions(options, threads)))),
     openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
       await holder.close(sessionId);
@@ -72,9 +72,9 @@ function describe({ holder, version, threads }: EngineServiceParts): Promise<eng
 
 async function openSession({ holder, threads }: EngineServiceParts, request: engineV1.OpenSessionRequest): Promise<engineV1.OpenSessionResponse> {
   const options = sessionOptions(request.options, threads);
-  const { id, session } = await holder.open(options, request.owner, request.replace);
+  const { id, session, memory } = await holder.open(options, request.owner, request.replace);
   return {
-    sessionId: id, model: modelMessage(session.model), numericsFingerprint: session.numericsFingerprint, memory: memoryMessage(await planMemory(options)),
+    sessionId: id, model: modelMessage(session.model), numericsFingerprint: session.numericsFingerprint, memory: memoryMessage(memory),
     teachersKept: session.teachersKept,
   };
 }

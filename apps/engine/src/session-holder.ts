@@ -1,12 +1,13 @@
 // The one session of this engine, and the rule that one piece of heavy work runs at a time.
 import { randomUUID } from 'node:crypto';
 import { EspalierError } from '#protocol';
-import { Session, type SessionOptions } from '#native-engine';
+import { planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
 
 export interface OpenSession {
   readonly id: string;
   readonly owner: string;
   readonly session: Session;
+  readonly memory: MemoryPlan;
 }
 
 export class SessionHolder {
@@ -29,6 +30,13 @@ export class SessionHolder {
     return this.current;
   }
 
+  /** For a session in the place of the one that is open: its memory would be free again (its mapped weights count as free now). */
+  async plan(options: SessionOptions): Promise<MemoryPlan> {
+    const plan = await planMemory(options);
+    const { memory } = this.current ?? {};
+    return memory === undefined ? plan : { ...plan, availableBytes: plan.availableBytes + memory.totalBytes - memory.weightsBytes };
+  }
+
   /** Opens a session; with `replace`, in the place of one that is open, whose work is stopped at its next step. */
   async open(options: SessionOptions, owner: string, replace: boolean): Promise<OpenSession> {
     if (this.current !== undefined && !replace) {
@@ -40,7 +48,7 @@ export class SessionHolder {
       this.current = undefined;
       await before?.session.close(); // first, so that two models are never in memory at once
       const session = await Session.open(options);
-      this.current = { id: randomUUID(), owner, session };
+      this.current = { id: randomUUID(), owner, session, memory: await planMemory(options) };
       return this.current;
     });
   }

@@ -9,16 +9,24 @@ import type { RequestedSettings } from './pruning-run/run-settings.js';
 
 const REQUEST_ID_MAX = 128;
 const NAME_MAX = 200;
+const MODEL_FOLDER = 'the folder of a Hugging Face model';
 
 export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'] {
   const violations = namesViolations(request);
-  if (request.modelPath === '') violations.push(missing('model_path', 'the folder of a Hugging Face model'));
+  if (request.modelPath === '') violations.push(missing('model_path', MODEL_FOLDER));
   if (!request.data?.trainPath) violations.push(missing('data.train_path', 'a file or folder of training text'));
   const settings = collect(violations, () => requestedSettings(request.settings)) ?? {};
   if (violations.length > 0) throw invalidRequest(violations);
   return {
     requestId: request.requestId || randomUUID(), name: request.name, modelPath: request.modelPath, data: dataSource(request.data!), settings,
   };
+}
+
+export function planRequest({ modelPath, settings: message }: v1.PlanRunRequest): { modelPath: string; settings: RequestedSettings } {
+  const violations = modelPath === '' ? [missing('model_path', MODEL_FOLDER)] : [];
+  const settings = collect(violations, () => requestedSettings(message)) ?? {};
+  if (violations.length > 0) throw invalidRequest(violations);
+  return { modelPath, settings };
 }
 
 export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request'], 'parentRunId'> {

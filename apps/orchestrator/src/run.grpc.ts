@@ -1,16 +1,17 @@
-// The commands of RunService: proto in, bus out; no rules.
+// RunService but for what the views answer: proto in, bus out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
 import { serverStreaming, unary, v1 } from '#protocol';
 import { DriverLease } from './driver-lease.js';
+import { ModelAndData } from './pruning-run/model-and-data.js';
 import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from './pruning-run/pruning-run.commands.js';
 import { RunServices, type Progress } from './run-execution/run-services.js';
-import { forkRequest, launchRequest, startingPoint } from './run-requests.js';
-import { evaluationMessage, exportMessage } from './run-views/run-message.js';
+import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
+import { evaluationMessage, exportMessage, settingsMessage } from './run-views/run-message.js';
 import { RunViews } from './run-views/run-views.js';
 
-type RunCommands = Pick<v1.RunServiceServer, 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'>;
+type RunCommands = Pick<v1.RunServiceServer, 'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'>;
 
 @Injectable()
 export class RunGrpc {
@@ -18,6 +19,7 @@ export class RunGrpc {
     @Inject(CommandBus) private readonly commands: CommandBus,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(RunServices) private readonly services: RunServices,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
   ) {}
 
@@ -30,6 +32,7 @@ export class RunGrpc {
         return handle(request, signal);
       });
     return {
+      planRun: unary((request: v1.PlanRunRequest) => this.plan(request)),
       launchRun: command(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
         this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal)))),
       forkRun: command(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
@@ -47,6 +50,15 @@ export class RunGrpc {
         this.changed(await commands.execute(new CancelRun(await views.runId(runId), reason)))),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
+    };
+  }
+
+  private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
+    const { modelPath, settings: requested } = planRequest(request);
+    const { model, settings, memory } = await this.sources.plan(modelPath, requested);
+    return {
+      settings: settingsMessage(settings), parameterCount: BigInt(model.parameterCount),
+      prunableParameterCount: BigInt(model.prunableParameterCount), memory,
     };
   }
 

@@ -2,9 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
+import { runIdOf } from '../src/pruning-run/event-ids.js';
 import { checkHealth } from '../src/run-execution/engine-health.js';
 import { reflectedServices } from './harness/reflection.js';
-import { codeOf, collect, TestServer, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, collect, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 import { comparable, recordProblems } from './harness/record-checks.js';
 
 const { RUN_STATUS_PAUSED, RUN_STATUS_COMPLETED, RUN_STATUS_CANCELLED } = v1.RunStatus;
@@ -25,6 +26,8 @@ describe('a run', () => {
   const resume = (runId: string, from?: v1.ResumeRunRequest['from']) =>
     unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from, acceptOtherNumerics: false }, cb));
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
+  const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL) => unary<v1.PlanRunResponse>((cb) =>
+    server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings) }, cb));
   const fork = (request: Partial<v1.ForkRunRequest>) =>
     unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));
 
@@ -136,6 +139,21 @@ describe('a run', () => {
     writeFileSync(empty, '');
     await expect(server.launch({}, { data: { trainPath: empty, validationPath: '' } })).rejects.toMatchObject({ code: 'DATA_EMPTY', field: 'data.train_path' });
     await expect(server.launch({}, { modelPath: '/nowhere' })).rejects.toMatchObject({ field: 'model_path' });
+  });
+
+  it('tells before a launch what the run would be and take, and refuses what would not fit', async () => {
+    const small = await plan({ batchSize: 3 });
+    expect(small.settings).toMatchObject({ batchSize: 3, totalSteps: 1400, warmupSteps: 420, loraRank: 8 });
+    const { weightsBytes, loraBytes, optimizerBytes, activationsBytes, teachersBytes, scratchBytes, totalBytes, availableBytes } = small.memory!;
+    expect(totalBytes).toBe(weightsBytes + loraBytes + optimizerBytes + activationsBytes + teachersBytes + scratchBytes);
+    expect(totalBytes).toBeLessThan(availableBytes);
+    const large = { batchSize: 4096, sequenceLength: 512, loraRank: 1024 };
+    const { memory } = await plan(large);
+    expect(memory!.totalBytes).toBeGreaterThan(memory!.availableBytes);
+    await expect(server.launch(large, { requestId: 'large' })).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', field: 'settings.batch_size' });
+    expect(await refused(server.run(runIdOf('large')))).toBe('RUN_NOT_FOUND');
+    expect(await refused(plan({}, ''))).toBe('FIELD_REQUIRED');
+    expect(await refused(plan({ batchSize: 0 }))).toBe('FIELD_OUT_OF_RANGE');
   });
 
   it('is refused what its status does not allow', async () => {

@@ -98,9 +98,9 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
   options.memory_limit_bytes = 1 << 20;
   expect_error(ErrorCode::kOutOfMemory, "memory_limit_bytes", "checkpoint_activations", [&] { Trainer::create(model, LoraSpec{}, options); });
   options = TrainerOptions{};
-  const MemoryPlan all = plan_memory(model->config(), LoraSpec{}, options);
+  const MemoryPlan all = plan_memory(model->config(), model->bytes(), LoraSpec{}, options);
   options.checkpoint_activations = true;
-  const MemoryPlan checkpointed = plan_memory(model->config(), LoraSpec{}, options);
+  const MemoryPlan checkpointed = plan_memory(model->config(), model->bytes(), LoraSpec{}, options);
   EXPECT_LT(checkpointed.activations, all.activations);
   EXPECT_EQ(all.total, all.weights + all.lora + all.optimizer + all.activations + all.teachers + all.scratch);
   options.sequence_length = 100000;

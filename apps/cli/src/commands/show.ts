@@ -61,7 +61,7 @@ function enginePairs(run: v1.Run): [string, string | undefined][] {
   ];
 }
 
-function printSettings({ output }: Context, s: v1.RunSettings | undefined): void {
+export function printSettings({ output }: Context, s: v1.RunSettings | undefined): void {
   if (s === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));

@@ -7,6 +7,7 @@ type Unary<Q, R> = (request: Q) => Promise<R> | R;
 type Streaming<Q, R> = (request: Q, signal: AbortSignal) => AsyncIterable<R>;
 
 export interface Answers {
+  planRun?: Unary<v1.PlanRunRequest, v1.PlanRunResponse>;
   launchRun?: Unary<v1.LaunchRunRequest, v1.LaunchRunResponse>;
   forkRun?: Unary<v1.ForkRunRequest, v1.ForkRunResponse>;
   resumeRun?: Unary<v1.ResumeRunRequest, v1.ResumeRunResponse>;

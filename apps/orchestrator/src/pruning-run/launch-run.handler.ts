@@ -2,14 +2,13 @@
 // stream must not exist yet: that makes a repeated request find the run it launched, also after a crash.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import { invalidField, invalidRequest } from '#protocol';
+import { invalidField } from '#protocol';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import { runIdOf } from './event-ids.js';
-import { ModelAndData } from './model-and-data.js';
+import { ModelAndData, requireMemory } from './model-and-data.js';
 import { LaunchRun, type Changed } from './pruning-run.commands.js';
 import type { PruningRunState } from './pruning-run.js';
 import { RunRepository } from './run-repository.js';
-import { resolveSettings, settingsViolations } from './run-settings.js';
 
 @CommandHandler(LaunchRun)
 export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
@@ -25,12 +24,9 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
 
-    const early = settingsViolations(resolveSettings(request.settings));
-    if (early.length > 0) throw invalidRequest(early);
-    const model = await this.sources.inspectModel(modelPath);
-    const settings = resolveSettings(request.settings, model);
-    const violations = settingsViolations(settings, model);
-    if (violations.length > 0) throw invalidRequest(violations);
+    const plan = await this.sources.plan(modelPath, request.settings);
+    requireMemory(plan);
+    const { model, settings } = plan;
     const data = await this.sources.prepareData(source, model, settings, signal);
 
     const { run, facts } = await this.runs.change(runId, { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings });

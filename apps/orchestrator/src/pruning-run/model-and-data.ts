@@ -3,11 +3,20 @@ import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { prepareTokens } from '#model-files';
-import { EspalierError, invalidField, toEspalierError, type engineV1 } from '#protocol';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { sessionOptions } from '../run-execution/engine-requests.js';
+import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { EngineSupervisor } from '../run-execution/engine-supervisor.js';
 import type { DataIdentity, ModelIdentity, RunSettings } from './pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
+import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
+
+export interface RunPlan {
+  model: ModelIdentity;
+  settings: RunSettings; // complete
+  memory: engineV1.PlanMemoryResponse;
+}
 
 export interface DataSource {
   trainPath: string;
@@ -19,13 +28,20 @@ export class ModelAndData {
   constructor(
     @Inject(EngineSupervisor) private readonly engines: EngineSupervisor,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
-  /** Shapes and digest as the engine sees them. @throws EspalierError with the engine's code and the field model_path */
-  async inspectModel(modelPath: string): Promise<ModelIdentity> {
-    const path = resolve(modelPath);
+  /** What a request would make a run of. @throws EspalierError with all that is wrong with the settings, or with the engine's code */
+  async plan(modelPath: string, requested: RequestedSettings): Promise<RunPlan> {
+    const early = settingsViolations(resolveSettings(requested));
+    if (early.length > 0) throw invalidRequest(early);
     const { client } = await this.engines.acquire();
-    return modelIdentity(path, await client.inspectModel(path));
+    const path = resolve(modelPath);
+    const model = modelIdentity(path, await client.inspectModel(path));
+    const settings = resolveSettings(requested, model);
+    const violations = settingsViolations(settings, model);
+    if (violations.length > 0) throw invalidRequest(violations);
+    return { model, settings, memory: await client.planMemory(sessionOptions({ settings, model }, this.config.threads)) };
   }
 
   /** Tokenizes what has not been tokenized before. */
@@ -65,6 +81,16 @@ export class ModelAndData {
     requireTokens(tokenCount, window, 'data_path', 'a window');
     return digest;
   }
+}
+
+/** @throws EspalierError OUT_OF_MEMORY */
+export function requireMemory({ settings, memory: { totalBytes, availableBytes, activationsBytes } }: RunPlan): void {
+  if (totalBytes <= availableBytes) return;
+  const { batchSize, sequenceLength, checkpointActivations } = settings;
+  const less = `a smaller batch_size or sequence_length${checkpointActivations ? '' : ', or checkpoint_activations,'} needs less`;
+  const description = `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), `
+    + `the engine's machine has ${availableBytes}; ${less}`;
+  throw new EspalierError('OUT_OF_MEMORY', description, { violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }] });
 }
 
 function requireTokens(count: number, needed: number, field: string, what: string): void {

@@ -38,6 +38,10 @@ export class EngineClient {
     return required(model, 'InspectModelResponse.model');
   }
 
+  planMemory(options: engineV1.SessionOptions): Promise<engineV1.PlanMemoryResponse> {
+    return this.unary(this.client.planMemory, { options }, 600_000);
+  }
+
   openSession(options: engineV1.SessionOptions, owner: string): Promise<engineV1.OpenSessionResponse> {
     return this.unary(this.client.openSession, { options, owner, replace: true }, 1_800_000);
   }

@@ -51,5 +51,6 @@ std::shared_ptr<const ModelWeights> load_model(const std::string& folder);
 
 // Random weights of a given shape (scaled normal, seeded), for benchmarks; stored as `dtype`.
 std::shared_ptr<const ModelWeights> random_model(const ModelConfig& config, DType dtype, uint64_t seed);
+uint64_t random_model_bytes(const ModelConfig& config, DType dtype);
 
 }  // namespace espalier

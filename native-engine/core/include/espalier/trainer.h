@@ -81,7 +81,8 @@ struct MemoryPlan {   // bytes
   uint64_t weights = 0, lora = 0, optimizer = 0, activations = 0, teachers = 0, scratch = 0, total = 0;
   uint64_t available = 0;
 };
-MemoryPlan plan_memory(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
+// weight_bytes: of the model as it is stored, for its files are mapped and read as they are.
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
 
 struct EvaluationResult {
   double negative_log_likelihood = 0;  // mean, nats per prediction
