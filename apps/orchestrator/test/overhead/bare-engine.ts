@@ -1,37 +1,68 @@
-// The steps of a recorded run on an engine that only trains.
+// The steps of a recorded run on an engine that only trains: nothing is asked of it but the next steps, under the same teachers.
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/run-execution/engine-client.js';
 import { segmentRequest, sessionOptions } from '../../src/run-execution/engine-requests.js';
-import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
-import { partsOf, type ReplaySegment } from '../../src/verification/replay-plan.js';
+import { lossesOf, type TeacherStretch } from '../../src/pruning-run/segment-plan.js';
+import { loraLearningRate, scheduledSparsity } from '../../src/pruning-run/sparsity-schedule.js';
+import type { RecordedRun } from './recorded-run.js';
 
 export class BareEngine {
+  /** Of the steps done. */
+  readonly stepSeconds: number[] = [];
+  /** Of the state after the last of them. */
+  stateDigest = '';
   private sessionId = '';
-  private teachers = new Set<string>();
+  private readonly teachers = new Set<string>();
   private readonly signal = new AbortController().signal;
 
-  constructor(private readonly client: EngineClient, private readonly artifacts: ArtifactStore, private readonly threads: number) {}
+  constructor(private readonly client: EngineClient, private readonly artifacts: ArtifactStore, private readonly recorded: RecordedRun) {}
 
-  async open(run: PruningRunState): Promise<void> {
+  async open(threads: number): Promise<void> {
+    const { run } = this.recorded;
     const { data, settings } = run;
-    this.sessionId = (await this.client.openSession(sessionOptions(run, this.threads), 'overhead')).sessionId;
+    this.sessionId = (await this.client.openSession(sessionOptions(run, threads), 'overhead')).sessionId;
     await this.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, this.artifacts.open(data.trainDigest));
     await this.client.initialiseState(this.sessionId, BigInt(settings.seed));
   }
 
-  /** The segment that follows the one before. Returns the seconds inside its steps. */
-  async train(run: PruningRunState, segment: ReplaySegment): Promise<number> {
-    let seconds = 0;
-    for (const part of partsOf(segment)) {
-      const [{ teacher }] = part.stretches;
-      if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
-        await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
-      }
-      const { outcome } = await this.client.trainSegment(segmentRequest(this.sessionId, run.settings, part, null, 'leave'), (steps) => {
-        for (const step of steps) seconds += step.seconds;
-      }, this.signal);
-      this.teachers = new Set(outcome.teacherDigests);
+  get hasEnded(): boolean {
+    return this.stepSeconds.length === this.recorded.run.settings.totalSteps;
+  }
+
+  /** So many steps as take about as long, in as few calls as that can be told beforehand. */
+  async trainFor(seconds: number): Promise<void> {
+    for (let left = seconds; left > 0 && !this.hasEnded;) {
+      const oneTakes = this.stepSeconds.slice(-20).reduce((sum, one, _, all) => sum + one / all.length, 0);
+      const done = await this.train(oneTakes === 0 ? 1 : Math.ceil(left / oneTakes));
+      left -= done;
     }
-    return seconds;
+  }
+
+  private async train(atMost: number): Promise<number> {
+    const { settings } = this.recorded.run;
+    const firstStep = this.stepSeconds.length;
+    const steps = Array.from({ length: Math.min(atMost, settings.totalSteps - firstStep) }, (_, index) => firstStep + index);
+    const stretches = this.stretches(firstStep, firstStep + steps.length);
+    for (const { teacher } of stretches) {
+      if (teacher.kind !== 'snapshot' || this.teachers.has(teacher.stateDigest)) continue;
+      await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
+      this.teachers.add(teacher.stateDigest); // the bundled model's fit into the engine's memory, all of them
+    }
+    const plan = {
+      firstStep, losses: lossesOf(settings), stretches, loraLearningRates: steps.map((step) => loraLearningRate(settings, step)),
+      scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)),
+    };
+    const before = this.stepSeconds.length;
+    const { outcome } = await this.client.trainSegment(segmentRequest(this.sessionId, settings, plan, null, 'leave'), (reports) => {
+      this.stepSeconds.push(...reports.map((report) => report.seconds));
+    }, this.signal);
+    this.stateDigest = outcome.state!.digest;
+    return this.stepSeconds.slice(before).reduce((sum, one) => sum + one, 0);
+  }
+
+  private stretches(firstStep: number, endStep: number): TeacherStretch[] {
+    const { stretches } = this.recorded;
+    const at = stretches.findLast((one) => one.firstStep <= firstStep)!;
+    return [{ ...at, firstStep }, ...stretches.filter((one) => one.firstStep > firstStep && one.firstStep < endStep)];
   }
 }

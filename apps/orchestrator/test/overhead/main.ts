@@ -1,102 +1,93 @@
-// npm run overhead -- [--steps N] [--threads N] [--turn-ms N]
+// npm run overhead -- --help
 //
 // What a run costs beyond its steps. Trains the bundled model through the real processes (events, digests, states, teachers,
-// views), and the very same steps, teachers included, on a bare engine that nobody asks for a state; both in turns of a few
-// seconds, because the machine's own rate moves more in a minute than what is measured. While the bare engine works, the run's
-// processes are stopped (SIGSTOP); nobody asks them anything, so a run before it, not timed, tells where segments end. The
-// run's time for what it recorded at once is taken from its own events, less the time it was stopped; compared is the time
-// inside the bare engine's steps. Given are the ratio of the sums, the median of the ratios of what was recorded at once, and
-// the processor time of the other processes for each segment (their start left out). Being stopped costs the run a little too, some ten milliseconds a turn: shorter turns show more than there is. Nothing else should run.
-import { mkdtempSync, rmSync } from 'node:fs';
+// views), and the very same steps, teachers included, on a bare engine that nobody asks for a state. Both work in turns of a
+// few seconds, each pair of turns in an order drawn at random, because the machine's own rate moves more in a minute than what
+// is measured. While the bare engine works, the run's processes are stopped (SIGSTOP); nobody asks them anything, so a run
+// before it, not timed, tells who instructs which steps. All of the run's time counts, from when it has its engine (model,
+// tokens and first state loaded, which a run without a history needs too) to its recorded end, without the stops; compared is
+// the time inside the bare engine's steps. Being stopped costs the run a little too. Nothing else should run.
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
-import { openArtifactStore } from '#artifact-store';
-import { v1 } from '#protocol';
-import type { ReplayPlanner } from '../../src/verification/replay-plan.js';
+import { parseConfig } from '../../src/config.js';
 import { engineLender } from '../../src/verification/verification-engine.js';
-import { FACTBOOK_MODEL, TestServer, TRAINING_DATA } from '../harness/server.js';
+import { Random } from '../chaos/random.js';
+import { TestServer } from '../harness/server.js';
+import { parseArguments, UsageError, type OverheadArguments } from './arguments.js';
 import { BareEngine } from './bare-engine.js';
-import { planOf, WatchedRun, type TimedSegment } from './watched-run.js';
+import { figuresOf, turnsOf, type Turn } from './figures.js';
+import { launch, recordedRun, type RecordedRun } from './recorded-run.js';
+import { WatchedRun } from './watched-run.js';
 
-const { values } = parseArgs({
-  options: { steps: { type: 'string', default: '1400' }, threads: { type: 'string', default: '2' }, 'turn-ms': { type: 'string', default: '3000' } },
-});
-const threads = Number(values.threads);
-const totalSteps = Number(values.steps);
-const turnMs = Number(values['turn-ms']);
-
-const folder = mkdtempSync(join(tmpdir(), 'espalier-overhead-'));
-const before = await started();
-await before.server.completed(before.runId, 1_800_000, 1_000);
-const plan = planOf(await before.server.events(before.runId));
-await before.server.stop();
-const lent = await engineLender({ dataFolder: folder })(threads, new AbortController().signal);
+const random = new Random(Date.now() % 1e6);
 try {
-  const bare = new BareEngine(lent.client, await openArtifactStore({ folder: join(before.server.dataFolder, 'artifacts') }), threads);
-  await bare.open(plan.run!);
-  const timed = await started();
-  console.log(JSON.stringify(await inTurns(timed.server, timed.runId, bare, plan)));
-  await timed.server.dispose();
-} finally {
-  await lent.release();
-  await before.server.dispose();
-  rmSync(folder, { recursive: true, force: true });
+  await measure(parseArguments(process.argv.slice(2)));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(error.message);
+  process.exitCode = error.exitCode;
 }
 
-async function started(): Promise<{ server: TestServer; runId: string }> {
-  const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '1000' });
-  server.threads = threads;
-  await server.start();
-  const settings = v1.RunSettings.fromPartial({ preset: 'short', totalSteps });
-  // No evaluation at the end.
-  const { runId } = await server.launch({}, { modelPath: FACTBOOK_MODEL, data: { trainPath: TRAINING_DATA, validationPath: '' }, settings });
-  return { server, runId };
-}
-
-async function inTurns(server: TestServer, runId: string, bare: BareEngine, { run, segments }: ReplayPlanner): Promise<Record<string, number>> {
-  const watched = new WatchedRun(server, runId);
-  await server.until(runId, ({ step }) => step > 0n, 60_000, 20);
-  watched.count();
-  const bareSeconds: number[] = []; // by segment
+async function measure(options: OverheadArguments): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-overhead-'));
   try {
-    while (bareSeconds.length < segments.length) {
-      await sleep(turnMs);
-      watched.stop();
-      for (let seconds = 0; seconds < turnMs / 1000 && bareSeconds.length < segments.length;) {
-        const next = await bare.train(run!, segments[bareSeconds.length]!);
-        bareSeconds.push(next);
-        seconds += next;
-      }
-      watched.goOn();
+    const plan = resolve(options.plan ?? join(folder, 'plan'));
+    mkdirSync(plan, { recursive: true });
+    const recorded = await recordedRun(plan, options.threads, options.steps);
+    const turns: Turn[] = options.out !== undefined && existsSync(options.out) ? turnsIn(options.out) : [];
+    for (let run = 0; run < options.runs; run += 1) {
+      const measured = await oneRun(options, recorded, folder);
+      turns.push(...measured);
+      if (options.out !== undefined) appendFileSync(options.out, measured.map((turn) => `${JSON.stringify(turn)}\n`).join(''));
+      console.log(JSON.stringify({ steps: options.steps, ...figuresOf(turns) }));
     }
-    await server.completed(runId, 600_000, 500);
-    const processorMs = watched.processorMs(); // before its record is asked for
-    return summary(await watched.segments(), bareSeconds, processorMs);
   } finally {
-    watched.goOn();
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function summary(timed: TimedSegment[], bareSeconds: number[], processorMs: Record<string, number>): Record<string, number> {
-  const groups = new Map<number, { seconds: number; bare: number }>();
-  timed.forEach(({ recordedAtMs, seconds }, index) => {
-    const group = groups.get(recordedAtMs) ?? { seconds: 0, bare: 0 };
-    groups.set(recordedAtMs, { seconds: group.seconds + seconds, bare: group.bare + bareSeconds[index]! });
-  });
-  const measured = [...groups.values()].slice(1); // the first holds the start of both engines
-  const sum = (numbers: number[]): number => numbers.reduce((total, one) => total + one, 0);
-  const runSeconds = sum(measured.map(({ seconds }) => seconds));
-  const bare = sum(measured.map((group) => group.bare));
-  const ratios = measured.map(({ seconds, bare: own }) => seconds / own - 1).sort((left, right) => left - right);
-  return {
-    steps: totalSteps, segments: timed.length, recordings: groups.size, run_seconds: round(runSeconds), bare_step_seconds: round(bare),
-    overhead: round(runSeconds / bare - 1), overhead_median: round(ratios[ratios.length >> 1]!),
-    ...Object.fromEntries(Object.entries(processorMs).map(([name, ms]) => [`${name}_processor_ms_each`, round(ms / timed.length)])),
-  };
+function turnsIn(file: string): Turn[] {
+  return readFileSync(file, 'utf8').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Turn);
 }
 
-function round(value: number): number {
-  return Math.round(value * 1e4) / 1e4;
+async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: RecordedRun, folder: string): Promise<Turn[]> {
+  const lent = await engineLender({ dataFolder: folder })(threads, new AbortController().signal);
+  const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: String(parseConfig(['node', 'orchestrator']).recordIntervalMs) });
+  server.threads = threads;
+  try {
+    const bare = new BareEngine(lent.client, recorded.artifacts, recorded);
+    await bare.open(threads);
+    await server.start();
+    const runId = await launch(server, steps);
+    const watched = new WatchedRun(server, runId);
+    try {
+      await sleep(turnMs); // it gets its engine meanwhile
+      while (!bare.hasEnded) {
+        const [first, second] = random.next() < 0.5 ? [ours, theirs] : [theirs, ours];
+        await first();
+        await second();
+      }
+      async function ours(): Promise<void> {
+        watched.goOn();
+        await sleep(turnMs);
+      }
+      async function theirs(): Promise<void> {
+        watched.stop();
+        await bare.trainFor(turnMs / 1000);
+      }
+    } finally {
+      watched.goOn();
+    }
+    await server.completed(runId, 600_000, 500);
+    const { stateDigest, ...record } = await watched.record();
+    if (stateDigest !== bare.stateDigest) {
+      throw new UsageError('the bare engine ended in another state than the run: the run in --plan is of another engine or number of threads', 2);
+    }
+    return turnsOf({ ...record, bareSeconds: bare.stepSeconds });
+  } finally {
+    await lent.release();
+    await server.dispose();
+  }
 }

@@ -1,70 +1,48 @@
-// A run that can be stopped and let go on as a whole, and its record, with times that leave out when it was stopped.
+// A run that can be stopped and let go on as a whole, and its record. It is asked for nothing before its end.
 import { readFileSync } from 'node:fs';
-import type { v1 } from '#protocol';
+import { v1 } from '#protocol';
 import { decodeStored } from '../../src/pruning-run/stored-event.js';
-import { ReplayPlanner } from '../../src/verification/replay-plan.js';
-import type { Part, TestServer } from '../harness/server.js';
-
-export interface TimedSegment {
-  recordedAtMs: number;
-  /** From the record before to its own, without the time that the run was stopped; 0 where it was recorded with the one before. */
-  seconds: number;
-}
+import { type Part, type TestServer, unary } from '../harness/server.js';
+import type { Stop, TimedRun } from './figures.js';
 
 const PARTS: Part[] = ['orchestrator', 'engine', 'store'];
 const TICK_MS = 10; // of /proc
 
-export function planOf(events: v1.HistoryEvent[]): ReplayPlanner {
-  const planner = new ReplayPlanner();
-  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
-  return planner;
-}
-
 export class WatchedRun {
-  private readonly stops: { fromMs: number; toMs: number }[] = [];
+  private readonly stops: Stop[] = [];
   private stopped: number[] = [];
-  private before: Record<string, number> = {};
 
   constructor(private readonly server: TestServer, private readonly runId: string) {}
 
-  async segments(): Promise<TimedSegment[]> {
-    const segments: TimedSegment[] = [];
-    let beforeMs = 0;
-    for (const { type, dataJson } of await this.server.events(this.runId)) {
-      const event = decodeStored({ type, data: Buffer.from(dataJson) });
-      const atMs = Date.parse(event.at);
-      if (event.type === 'EngineAttached') beforeMs = atMs;
-      if (event.type !== 'MasksUpdated') continue;
-      segments.push({ recordedAtMs: atMs, seconds: (atMs - beforeMs - this.stoppedWithin(beforeMs, atMs)) / 1000 });
-      beforeMs = atMs;
-    }
-    return segments;
-  }
-
   stop(): void {
+    if (this.stopped.length > 0) return;
+    const processorMs = this.processorMs();
     this.stopped = PARTS.flatMap((part) => this.server.pidOf(part) ?? []);
     for (const pid of this.stopped) process.kill(pid, 'SIGSTOP');
-    this.stops.push({ fromMs: Date.now(), toMs: Infinity });
+    this.stops.push({ fromMs: now(), toMs: Infinity, processorMs });
   }
 
   goOn(): void {
-    for (const pid of this.stopped) process.kill(pid, 'SIGCONT');
-    if (this.stopped.length > 0) this.stops.at(-1)!.toMs = Date.now();
-    this.stopped = [];
+    if (this.stopped.length === 0) return;
+    this.stops.at(-1)!.toMs = now();
+    for (const pid of this.stopped.splice(0)) process.kill(pid, 'SIGCONT');
   }
 
-  /** Counts the processor's time from here on. */
-  count(): void {
-    this.before = this.processorNow();
+  /** From when it had its engine (model, tokens and first state are there) to its end. */
+  async record(): Promise<Omit<TimedRun, 'bareSeconds'> & { stateDigest: string }> {
+    const events = (await this.server.events(this.runId)).map(({ type, dataJson }) => decodeStored({ type, data: Buffer.from(dataJson) }));
+    const atOf = (wanted: string): number => Date.parse(events.find(({ type }) => type === wanted)!.at);
+    const request = v1.QueryMetricsRequest.fromPartial({ runId: this.runId, maxPoints: 10_000 });
+    const { steps } = await unary<v1.QueryMetricsResponse>((done) => this.server.history.queryMetrics(request, done));
+    const { stateDigest } = await this.server.run(this.runId);
+    return {
+      run: this.runId, startMs: atOf('EngineAttached'), endMs: atOf('RunCompleted'), stops: this.stops,
+      stepSeconds: steps.map(({ seconds }) => seconds), stateDigest,
+    };
   }
 
   /** Of the orchestrator, the event store, and the engine's event loop alone. */
-  processorMs(): Record<string, number> {
-    const now = this.processorNow();
-    return Object.fromEntries(Object.entries(now).map(([name, ms]) => [name, ms - this.before[name]!]));
-  }
-
-  private processorNow(): Record<string, number> {
+  private processorMs(): Record<string, number> {
     const of = (part: Part, path: (pid: number) => string): number => {
       const pid = this.server.pidOf(part);
       return pid === null ? 0 : processorMs(path(pid));
@@ -74,10 +52,11 @@ export class WatchedRun {
       engine_loop: of('engine', (pid) => `/proc/${pid}/task/${pid}/stat`),
     };
   }
+}
 
-  private stoppedWithin(fromMs: number, toMs: number): number {
-    return this.stops.reduce((sum, stop) => sum + Math.max(0, Math.min(toMs, stop.toMs) - Math.max(fromMs, stop.fromMs)), 0);
-  }
+/** On the clock of events, but finer than milliseconds. */
+function now(): number {
+  return performance.timeOrigin + performance.now();
 }
 
 function processorMs(path: string): number {

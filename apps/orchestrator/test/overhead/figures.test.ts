@@ -1,0 +1,88 @@
+import { figuresOf, turnsOf, type Stop, type Turn } from './figures.js';
+
+const STEP_S = 0.05;
+const START_MS = 1_000_000;
+
+/** A run of equal steps with a pause after each, stopped for 2 s at these moments of its own time (seconds since its start). */
+function madeRun({ steps, pauseS, stopsAt }: { steps: number; pauseS: number; stopsAt: number[] }): Parameters<typeof turnsOf>[0] {
+  const stopS = 2;
+  const stepSeconds = Array.from({ length: steps }, (_, step) => {
+    const from = step * (STEP_S + pauseS);
+    return STEP_S + stopsAt.filter((at) => at >= from && at < from + STEP_S).length * stopS;
+  });
+  const stops: Stop[] = stopsAt.map((at, index) => {
+    const fromMs = START_MS + (at + index * stopS) * 1000;
+    return { fromMs, toMs: fromMs + stopS * 1000, processorMs: { orchestrator: index * 30 } };
+  });
+  const endMs = START_MS + (steps * (STEP_S + pauseS) + stopsAt.length * stopS) * 1000;
+  return { run: 'r', startMs: START_MS, endMs, stops, stepSeconds, bareSeconds: Array.from({ length: steps }, () => 0.04) };
+}
+
+const sumOf = (turns: Turn[], field: 'runSeconds' | 'runStepSeconds' | 'bareSeconds'): number => turns.reduce((sum, turn) => sum + turn[field], 0);
+
+describe('the turns of a run that was stopped', () => {
+  it('hold all of its time and each of its steps once, without the stops', () => {
+    const turns = turnsOf(madeRun({ steps: 200, pauseS: 0.005, stopsAt: [3.01, 6.03, 9.02] }));
+    expect(turns).toHaveLength(4);
+    expect(sumOf(turns, 'runSeconds')).toBeCloseTo(200 * 0.055);
+    expect(sumOf(turns, 'runStepSeconds')).toBeCloseTo(200 * STEP_S);
+    expect(sumOf(turns, 'bareSeconds')).toBeCloseTo(200 * 0.04);
+    expect(turns[0]!.runSeconds).toBeCloseTo(3.01);
+    expect(turns.map(({ endStep }) => endStep)).toEqual([54.5, 109.5, 164.5, 200]);
+    expect(turns[1]!.bareSeconds).toBeCloseTo(55 * 0.04);
+  });
+  it('are one where the stop between them hit no step', () => {
+    const turns = turnsOf(madeRun({ steps: 200, pauseS: 0.005, stopsAt: [3.01, 6.048, 9.02] }));
+    expect(turns.map(({ endStep }) => endStep)).toEqual([54.5, 164.5, 200]);
+    expect(turns[1]!.runSeconds).toBeCloseTo(9.02 - 3.01);
+    expect(sumOf(turns, 'runSeconds')).toBeCloseTo(200 * 0.055);
+  });
+  it('say what the processes used between two stops', () => {
+    const turns = turnsOf(madeRun({ steps: 200, pauseS: 0.005, stopsAt: [3.01, 6.048, 9.02] }));
+    expect(turns.map(({ processorMs }) => processorMs)).toEqual([null, { orchestrator: 60 }, null]);
+  });
+  it('leave out stops before its start and after its end', () => {
+    const made = madeRun({ steps: 200, pauseS: 0.005, stopsAt: [3.01] });
+    made.stops.unshift({ fromMs: START_MS - 3000, toMs: START_MS - 1000, processorMs: { orchestrator: 0 } });
+    made.stops.push({ fromMs: made.endMs + 10, toMs: Infinity, processorMs: { orchestrator: 90 } });
+    const turns = turnsOf(made);
+    expect(turns.map(({ endStep }) => endStep)).toEqual([54.5, 200]);
+    expect(sumOf(turns, 'runSeconds')).toBeCloseTo(200 * 0.055);
+  });
+  it('are refused where a step took longer than anything explains', () => {
+    const made = madeRun({ steps: 200, pauseS: 0, stopsAt: [3.01] });
+    made.stepSeconds[150] = 5;
+    expect(() => turnsOf(made)).toThrow('step 150 took 5 s, and no stop explains it');
+  });
+});
+
+describe('the figures of many turns', () => {
+  /** Bare turns of 3 s, the run's longer by the overhead and by noise. */
+  function madeTurns(count: number, overhead: number, noise: number): Turn[] {
+    return Array.from({ length: count }, (_, index) => {
+      const runSeconds = 3 * (1 + overhead + (index % 2 === 0 ? noise : -noise));
+      return { run: `run ${index % 3}`, firstStep: 0, endStep: 60, runSeconds, runStepSeconds: runSeconds - 0.03, bareSeconds: 3, processorMs: index === 0 ? null : { store: 30 } };
+    });
+  }
+
+  it('give the overhead of all of them and an interval around it', () => {
+    const figures = figuresOf(madeTurns(60, 0.02, 0.04));
+    expect(figures).toMatchObject({ runs: 3, turns: 60, overhead: 0.02, between_steps: 0.01 });
+    // The standard error of 60 turns that differ by 4% is 0.52%.
+    expect(figures.overhead_from).toBeCloseTo(0.02 - 1.96 * 0.0052, 2);
+    expect(figures.overhead_to).toBeCloseTo(0.02 + 1.96 * 0.0052, 2);
+    expect(figures.processor['store']).toBeCloseTo(0.0098, 3);
+  });
+  it('weigh turns by their length', () => {
+    const [long, short] = madeTurns(2, 0, 0);
+    expect(figuresOf([{ ...long!, runSeconds: 9.9, bareSeconds: 9 }, { ...short!, runSeconds: 1, bareSeconds: 1 }]).overhead).toBeCloseTo(0.09);
+  });
+  it('are narrower the more turns there are, and the same each time', () => {
+    const width = (count: number): number => {
+      const { overhead_from: from, overhead_to: to } = figuresOf(madeTurns(count, 0.02, 0.04));
+      return to - from;
+    };
+    expect(width(400)).toBeLessThan(0.6 * width(100));
+    expect(figuresOf(madeTurns(40, 0.02, 0.04))).toEqual(figuresOf(madeTurns(40, 0.02, 0.04)));
+  });
+});

@@ -1,0 +1,146 @@
+// From what was measured to what the history costs; pure.
+import { Random } from '../chaos/random.js';
+
+/** A stretch of a run between two moments at which it was stopped, and the very same steps on a bare engine. */
+export interface Turn {
+  run: string;
+  firstStep: number; // with half a step where the run was stopped in the middle of one
+  endStep: number;
+  /** All of its time, whatever it did. */
+  runSeconds: number;
+  /** Of that, inside its steps. */
+  runStepSeconds: number;
+  bareSeconds: number;
+  /** Of the processes that do not compute, in this time; null before the first stop, as it holds their start, and after the last. */
+  processorMs: Record<string, number> | null;
+}
+
+export interface Stop {
+  fromMs: number;
+  toMs: number;
+  /** Used up to this stop. */
+  processorMs: Record<string, number>;
+}
+
+export interface TimedRun {
+  run: string;
+  startMs: number;
+  endMs: number;
+  stops: Stop[];
+  /** One a step, by the clock: a step in which the run was stopped holds the stop. */
+  stepSeconds: number[];
+  /** Of the same steps on the bare engine. */
+  bareSeconds: number[];
+}
+
+export interface Figures {
+  runs: number;
+  turns: number;
+  run_seconds: number;
+  bare_seconds: number;
+  overhead: number;
+  /** In 95 of 100 cases the overhead lies between these. */
+  overhead_from: number;
+  overhead_to: number;
+  /** The part of the overhead that is time between steps; the rest are slower steps. */
+  between_steps: number;
+  /** Processor time of each other process, as a share of the run's time. */
+  processor: Record<string, number>;
+}
+
+interface Cut {
+  step: number;
+  ranMs: number;
+  ownSteps: number; // seconds inside steps up to here
+  processorMs: Record<string, number> | null;
+}
+
+/**
+ * Which step each stop hit is not told by anybody, for to ask the run would cost it something: it is the step that took as
+ * long as a stop. A stop between two steps leaves no such trace; the turns around it are taken as one.
+ */
+export function turnsOf({ run, startMs, endMs, stops: all, stepSeconds, bareSeconds }: TimedRun): Turn[] {
+  const stops = ranUntil(all, startMs, endMs);
+  const shortest = Math.min(...stops.map(({ seconds }) => seconds));
+  const cuts: Cut[] = [{ step: 0, ranMs: 0, ownSteps: 0, processorMs: null }];
+  let own = 0;
+  let next = 0; // the first stop that was not met yet
+  stepSeconds.forEach((seconds, step) => {
+    if (seconds < shortest) {
+      own += seconds;
+      return;
+    }
+    const last = cuts.at(-1)!;
+    const expectedMs = last.ranMs + (own - last.ownSteps) * 1000;
+    while (next + 1 < stops.length && Math.abs(stops[next + 1]!.ranMs - expectedMs) < Math.abs(stops[next]!.ranMs - expectedMs)) next += 1;
+    const stop = stops[next++];
+    if (stop === undefined || stop.seconds > seconds) throw new Error(`step ${step} took ${seconds} s, and no stop explains it`);
+    const half = (seconds - stop.seconds) / 2;
+    cuts.push({ step: step + 0.5, ranMs: stop.ranMs, ownSteps: own + half, processorMs: stop.processorMs });
+    own += 2 * half;
+  });
+  cuts.push({ step: stepSeconds.length, ranMs: endMs - startMs - pausedMs(all, startMs, endMs), ownSteps: own, processorMs: null });
+  return cuts.slice(1).map((to, index) => {
+    const from = cuts[index]!;
+    return {
+      run, firstStep: from.step, endStep: to.step, runSeconds: (to.ranMs - from.ranMs) / 1000, runStepSeconds: to.ownSteps - from.ownSteps,
+      bareSeconds: within(bareSeconds, from.step, to.step), processorMs: difference(from.processorMs, to.processorMs),
+    };
+  });
+}
+
+/** The stops within the run, each with how long the run had run until then. */
+function ranUntil(stops: Stop[], startMs: number, endMs: number): { ranMs: number; seconds: number; processorMs: Record<string, number> }[] {
+  return stops.filter(({ fromMs }) => fromMs > startMs && fromMs < endMs).map(({ fromMs, toMs, processorMs }) => ({
+    ranMs: fromMs - startMs - pausedMs(stops, startMs, fromMs), seconds: (toMs - fromMs) / 1000, processorMs,
+  }));
+}
+
+function pausedMs(stops: Stop[], fromMs: number, toMs: number): number {
+  return sum(stops.map((stop) => Math.max(0, Math.min(toMs, stop.toMs) - Math.max(fromMs, stop.fromMs))));
+}
+
+/** Half of the first and of the last where they are cut. */
+function within(seconds: number[], from: number, to: number): number {
+  return sum(seconds.map((one, step) => one * Math.max(0, Math.min(to, step + 1) - Math.max(from, step))));
+}
+
+function difference(from: Record<string, number> | null, to: Record<string, number> | null): Record<string, number> | null {
+  return from === null || to === null ? null : Object.fromEntries(Object.entries(to).map(([name, ms]) => [name, ms - from[name]!]));
+}
+
+const RESAMPLES = 10_000;
+
+/** The interval is that of 10,000 sets of as many turns, drawn from these with replacement. */
+export function figuresOf(turns: Turn[]): Figures {
+  const seconds = sum(turns.map(({ runSeconds }) => runSeconds));
+  const bare = sum(turns.map(({ bareSeconds }) => bareSeconds));
+  const random = new Random(turns.length); // the same figures from the same turns
+  const ratios = Float64Array.from({ length: RESAMPLES }, () => {
+    let ours = 0;
+    let theirs = 0;
+    for (let drawn = 0; drawn < turns.length; drawn += 1) {
+      const turn = random.pick(turns);
+      ours += turn.runSeconds;
+      theirs += turn.bareSeconds;
+    }
+    return ours / theirs - 1;
+  }).sort();
+  const counted = turns.filter(({ processorMs }) => processorMs !== null);
+  const countedMs = sum(counted.map(({ runSeconds }) => runSeconds)) * 1000;
+  const names = Object.keys(counted[0]?.processorMs ?? {});
+  return {
+    runs: new Set(turns.map(({ run }) => run)).size, turns: turns.length, run_seconds: round(seconds), bare_seconds: round(bare),
+    overhead: round(seconds / bare - 1), overhead_from: round(ratios[RESAMPLES * 0.025]!), overhead_to: round(ratios[RESAMPLES * 0.975]!),
+    between_steps: round((seconds - sum(turns.map(({ runStepSeconds }) => runStepSeconds))) / bare),
+    processor: Object.fromEntries(names.map((name) => [name, round(sum(counted.map(({ processorMs }) => processorMs![name]!)) / countedMs)])),
+  };
+}
+
+function sum(numbers: number[]): number {
+  return numbers.reduce((total, one) => total + one, 0);
+}
+
+function round(value: number): number {
+  return Math.round(value * 1e4) / 1e4;
+}

@@ -1,0 +1,44 @@
+// A run that was trained before and has ended: who instructed which steps, and where it got.
+import { join } from 'node:path';
+import { openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { v1 } from '#protocol';
+import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
+import type { TeacherStretch } from '../../src/pruning-run/segment-plan.js';
+import { decodeStored } from '../../src/pruning-run/stored-event.js';
+import { ReplayPlanner } from '../../src/verification/replay-plan.js';
+import { FACTBOOK_MODEL, TestServer, TRAINING_DATA, unary } from '../harness/server.js';
+
+export interface RecordedRun {
+  run: PruningRunState;
+  stretches: TeacherStretch[];
+  artifacts: ArtifactStore;
+}
+
+/** The bundled model, without an evaluation at the end. */
+export async function launch(server: TestServer, totalSteps: number): Promise<string> {
+  const settings = v1.RunSettings.fromPartial({ preset: 'short', totalSteps });
+  const { runId } = await server.launch({}, { modelPath: FACTBOOK_MODEL, data: { trainPath: TRAINING_DATA, validationPath: '' }, settings });
+  return runId;
+}
+
+/** The run of so many steps in this folder; trains it where there is none. */
+export async function recordedRun(folder: string, threads: number, totalSteps: number): Promise<RecordedRun> {
+  const server = new TestServer(folder, {});
+  server.threads = threads;
+  await server.start();
+  try {
+    const { runs } = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
+    const there = runs.find(({ settings }) => settings?.totalSteps === totalSteps);
+    const runId = there?.runId ?? await launch(server, totalSteps);
+    await server.completed(runId, 1_800_000, 1_000);
+    return { ...planOf(await server.events(runId)), artifacts: await openArtifactStore({ folder: join(folder, 'artifacts') }) };
+  } finally {
+    await server.stop();
+  }
+}
+
+function planOf(events: v1.HistoryEvent[]): Pick<RecordedRun, 'run' | 'stretches'> {
+  const planner = new ReplayPlanner();
+  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
+  return { run: planner.run!, stretches: planner.segments.flatMap(({ stretches }) => stretches) };
+}
