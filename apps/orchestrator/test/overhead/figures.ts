@@ -33,15 +33,21 @@ export interface TimedRun {
   bareSeconds: number[];
 }
 
+/** In 95 of 100 cases it lies between `from` and `to`. */
+export interface Estimate {
+  all: number;
+  from: number;
+  to: number;
+}
+
 export interface Figures {
   runs: number;
   turns: number;
   run_seconds: number;
   bare_seconds: number;
-  overhead: number;
-  /** In 95 of 100 cases the overhead lies between these. */
-  overhead_from: number;
-  overhead_to: number;
+  overhead: Estimate;
+  /** Of the middle half of the turns: a machine that is slow for seconds, now for the run, now for the bare engine, does not move it. */
+  overhead_middle: Estimate;
   /** The part of the overhead that is time between steps; the rest are slower steps. */
   between_steps: number;
   /** Processor time of each other process, as a share of the run's time. */
@@ -109,32 +115,38 @@ function difference(from: Record<string, number> | null, to: Record<string, numb
   return from === null || to === null ? null : Object.fromEntries(Object.entries(to).map(([name, ms]) => [name, ms - from[name]!]));
 }
 
-const RESAMPLES = 10_000;
-
-/** The interval is that of 10,000 sets of as many turns, drawn from these with replacement. */
 export function figuresOf(turns: Turn[]): Figures {
   const seconds = sum(turns.map(({ runSeconds }) => runSeconds));
   const bare = sum(turns.map(({ bareSeconds }) => bareSeconds));
-  const random = new Random(turns.length); // the same figures from the same turns
-  const ratios = Float64Array.from({ length: RESAMPLES }, () => {
-    let ours = 0;
-    let theirs = 0;
-    for (let drawn = 0; drawn < turns.length; drawn += 1) {
-      const turn = random.pick(turns);
-      ours += turn.runSeconds;
-      theirs += turn.bareSeconds;
-    }
-    return ours / theirs - 1;
-  }).sort();
   const counted = turns.filter(({ processorMs }) => processorMs !== null);
   const countedMs = sum(counted.map(({ runSeconds }) => runSeconds)) * 1000;
   const names = Object.keys(counted[0]?.processorMs ?? {});
   return {
     runs: new Set(turns.map(({ run }) => run)).size, turns: turns.length, run_seconds: round(seconds), bare_seconds: round(bare),
-    overhead: round(seconds / bare - 1), overhead_from: round(ratios[RESAMPLES * 0.025]!), overhead_to: round(ratios[RESAMPLES * 0.975]!),
+    overhead: estimate(turns, overheadOf), overhead_middle: estimate(turns, middleOverheadOf),
     between_steps: round((seconds - sum(turns.map(({ runStepSeconds }) => runStepSeconds))) / bare),
     processor: Object.fromEntries(names.map((name) => [name, round(sum(counted.map(({ processorMs }) => processorMs![name]!)) / countedMs)])),
   };
+}
+
+function overheadOf(turns: Turn[]): number {
+  return sum(turns.map(({ runSeconds }) => runSeconds)) / sum(turns.map(({ bareSeconds }) => bareSeconds)) - 1;
+}
+
+function middleOverheadOf(turns: Turn[]): number {
+  const ratios = turns.map(({ runSeconds, bareSeconds }) => runSeconds / bareSeconds - 1).sort((left, right) => left - right);
+  const quarter = Math.floor(ratios.length / 4);
+  const middle = ratios.slice(quarter, ratios.length - quarter);
+  return sum(middle) / middle.length;
+}
+
+const RESAMPLES = 4_000;
+
+/** The interval is that of many sets of as many turns, drawn from these with replacement. */
+function estimate(turns: Turn[], of: (turns: Turn[]) => number): Estimate {
+  const random = new Random(turns.length); // the same figures from the same turns
+  const values = Float64Array.from({ length: RESAMPLES }, () => of(turns.map(() => random.pick(turns)))).sort();
+  return { all: round(of(turns)), from: round(values[RESAMPLES * 0.025]!), to: round(values[RESAMPLES * 0.975]!) };
 }
 
 function sum(numbers: number[]): number {
