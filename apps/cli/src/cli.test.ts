@@ -180,6 +180,23 @@ describe('reading', () => {
     expect(limited.events).toHaveLength(3);
   });
 
+  test('damage is shown where it is, and that a run with lost events is damaged', async () => {
+    const problem = 'event 1 of stream x does not match its checksum';
+    const events = [v1.HistoryEvent.fromPartial({ runId: 'abcd', type: 'RunLaunched', knownType: true, summary: 'launched' }),
+      v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: 1n, summary: problem, damaged: true })];
+    const damaged = testRun({ status: v1.RunStatus.RUN_STATUS_DAMAGED, recordedStatus: v1.RunStatus.RUN_STATUS_TRAINING, damage: [{ revision: 1n, metrics: false, problem }] });
+    const lostMetrics = testRun({ damage: [{ revision: 0n, metrics: true, problem: 'lost' }] });
+    const server = await serve({
+      readHistory: () => ({ events, nextRevision: undefined }), getRun: () => ({ run: damaged }), listRuns: () => ({ runs: [damaged, lostMetrics], nextPageToken: '', total: 2 }),
+    });
+    expect((await espalier(server, 'history', 'abcd', '--data', '--types', 'RunLaunched')).stdout).toMatch(/ 1 {2}.*damaged +event 1 of stream x does not match its checksum\n$/);
+    const { stdout } = await espalier(server, 'show', 'abcd');
+    expect(stdout).toMatch(/damaged\n/);
+    expect(stdout).toMatch(/damage +event 1 of stream x/);
+    expect(stdout).toMatch(/recorded +training, as far as events can be read/);
+    expect((await espalier(server, 'runs')).stdout).toMatch(/ damaged .*\n.* training, metrics damaged /);
+  });
+
   test('history --follow: of a run and of all runs, on from the last event when the server comes back', async () => {
     const event = (revision: number): v1.HistoryEvent => v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: BigInt(revision), type: 'MasksUpdated', summary: `fact ${revision}` });
     for (const name of ['abcd', '']) {

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { WrongExpectedRevisionError, type EventStore, type StoredEvent } from '#event-store';
+import { EventCorruptError, readPastDamage, WrongExpectedRevisionError, type EventStore, type StoredEvent } from '#event-store';
 import { EspalierError } from '#protocol';
 
 export const DRIVER_STREAM = 'espalierDriver';
@@ -161,7 +161,7 @@ export class DriverLease {
   }
 
   private async read(): Promise<Newest | null> {
-    for await (const event of this.options.store.read(DRIVER_STREAM, { direction: 'backwards', maxCount: 1 })) {
+    for await (const event of readPastDamage(this.options.store, DRIVER_STREAM, { direction: 'backwards', maxCount: 1 })) {
       if (event.revision === this.newest?.revision) return this.newest;
       return parsed(event);
     }
@@ -190,14 +190,15 @@ export class DriverLease {
 }
 
 /** What nobody can read holds nothing for ever: it counts as a lease of the longest kind from when it was seen. */
-function parsed(event: StoredEvent): Newest {
-  const seen = { type: event.type as LeaseEventType, revision: event.revision, seenAtMs: performance.now() };
-  const unknown: Holder = { instance: '', folderId: '', host: 'unknown', pid: 0, listen: '', leaseMs: 60_000 };
+function parsed(event: StoredEvent | EventCorruptError): Newest {
+  const seen = { revision: event.revision, seenAtMs: performance.now() };
+  const unknown: Newest = { type: 'DrivingTaken', instance: '', folderId: '', host: 'unknown', pid: 0, listen: '', leaseMs: 60_000, ...seen };
+  if (event instanceof EventCorruptError) return unknown;
   try {
     const holder = JSON.parse(Buffer.from(event.data).toString('utf8')) as Partial<Holder>;
     const leaseMs = Number(holder.leaseMs);
-    return { ...unknown, ...holder, leaseMs: leaseMs > 0 ? leaseMs : unknown.leaseMs, ...seen };
+    return { ...unknown, ...holder, leaseMs: leaseMs > 0 ? leaseMs : unknown.leaseMs, type: event.type as LeaseEventType, ...seen };
   } catch {
-    return { ...unknown, ...seen };
+    return unknown;
   }
 }

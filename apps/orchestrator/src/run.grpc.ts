@@ -37,17 +37,17 @@ export class RunGrpc {
         this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal)))),
       forkRun: command(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
         const fork = forkRequest(request);
-        const parentRunId = await views.runId(request.parentRunId, 'parent_run_id');
+        const parentRunId = await views.wholeRunId(request.parentRunId, 'parent_run_id');
         return this.launched(await commands.execute(new ForkRun({ ...fork, parentRunId }, signal)));
       }),
       resumeRun: command(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest): Promise<v1.ResumeRunResponse> => {
         const start = startingPoint(from);
-        return this.changed(await commands.execute(new ResumeRun(await views.runId(runId), start, acceptOtherNumerics)));
+        return this.changed(await commands.execute(new ResumeRun(await views.wholeRunId(runId), start, acceptOtherNumerics)));
       }),
       pauseRun: command(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
-        this.changed(await commands.execute(new PauseRun(await views.runId(runId))))),
+        this.changed(await commands.execute(new PauseRun(await views.wholeRunId(runId))))),
       cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
-        this.changed(await commands.execute(new CancelRun(await views.runId(runId), reason)))),
+        this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason)))),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
     };
@@ -72,14 +72,14 @@ export class RunGrpc {
 
   private async *evaluate(request: v1.EvaluateRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.EvaluateRunResponse> {
     this.lease.requireHeld();
-    for await (const news of services.evaluateRun(request, await this.views.runId(request.runId), signal)) {
+    for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result) : undefined };
     }
   }
 
   private async *export(request: v1.ExportRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.ExportRunResponse> {
     this.lease.requireHeld();
-    for await (const news of services.exportRun(request, await this.views.runId(request.runId), signal)) {
+    for await (const news of services.exportRun(request, await this.views.wholeRunId(request.runId), signal)) {
       yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };
     }
   }

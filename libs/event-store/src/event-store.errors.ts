@@ -1,4 +1,4 @@
-import type { ExpectedRevision } from './event-store.js';
+import type { ExpectedRevision, Position } from './event-store.js';
 
 /** Every error of this library carries a code that stays the same across releases. */
 export class EventStoreError extends Error {
@@ -38,7 +38,10 @@ export class EventStoreUnavailableError extends EventStoreError {
 export class EventCorruptError extends EventStoreError {
   constructor(
     readonly stream: string,
+    /** As the store has it: of a damaged event that may be wrong too. */
     readonly revision: bigint,
+    /** Right behind the event: whoever reads on after it does not meet the event again. */
+    readonly position: Position,
     message: string,
     options?: { cause?: unknown },
   ) {

@@ -1,4 +1,5 @@
 /** What the rest of Espalier sees of an event store, whichever server stands behind it. */
+import type { EventCorruptError } from './event-store.errors.js';
 
 export type ExpectedRevision = bigint | 'no_stream' | 'stream_exists' | 'any';
 
@@ -31,6 +32,8 @@ export interface StoredEvent {
 
 export type SubscriptionItem =
   | { kind: 'event'; event: StoredEvent }
+  /** In the place of an event that can't be read any more; what follows it comes as ever. */
+  | { kind: 'damaged'; error: EventCorruptError }
   | { kind: 'caughtUp' }
   | { kind: 'checkpoint'; position: Position };
 
@@ -65,8 +68,12 @@ export interface EventStore {
     events: NewEvent[],
     expected: ExpectedRevision,
   ): Promise<{ revision: bigint; position?: Position }>;
-  /** A stream that does not exist yields nothing. */
+  /**
+   * A stream that does not exist yields nothing. @throws EventCorruptError after everything before the damaged event;
+   * `readPastDamage` goes on behind it
+   */
   read(stream: string, options?: ReadOptions): AsyncIterable<StoredEvent>;
+  /** @throws EventCorruptError as `read` does */
   readAll(options?: ReadAllOptions): AsyncIterable<StoredEvent>;
   subscribe(stream: string, options: { after: bigint | 'start' | 'end' }): Subscription;
   subscribeAll(options: { after: Position | 'start' | 'end'; streamPrefixes?: string[] }): Subscription;

@@ -10,6 +10,7 @@ export {
   EventStoreUnavailableError,
   WrongExpectedRevisionError,
 } from './event-store.errors.js';
+export { endOf, readPastDamage } from './past-damage.js';
 export { startEmbeddedEventStore, type EmbeddedEventStore, type EmbeddedEventStoreOptions } from './embedded/start.js';
 export {
   backupEmbeddedEventStore,

@@ -30,6 +30,7 @@ export const errorStatuses = {
   RUN_STILL_ACTIVE: precondition,
   RUN_NOT_PAUSABLE: precondition,
   NOTHING_TO_EVALUATE: precondition,
+  RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
   NUMERICS_CHANGED: precondition,
   ATTEMPT_STALE: status.ABORTED,
   CONFLICTING_CHANGES: status.ABORTED,

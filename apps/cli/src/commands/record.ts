@@ -116,20 +116,20 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
     afterPosition = position; // '' when one run is followed
     if (event === undefined) continue;
     if (runId !== '') afterRevision = event.revision;
-    if (options.types !== undefined && !options.types.includes(event.type)) continue;
+    if (options.types !== undefined && !event.damaged && !options.types.includes(event.type)) continue;
     output.item(event, () => printEvent(context, event, options, runId === ''));
     if (--left <= 0) return;
   }
 }
 
 function printEvent({ output }: Context, event: v1.HistoryEvent, options: HistoryOptions, withRun = false): void {
-  const mark = [event.abandoned ? '(abandoned)' : '', event.knownType ? '' : '(unknown type)'].filter(Boolean).join(' ');
+  const mark = [event.abandoned ? '(abandoned)' : '', event.knownType || event.damaged ? '' : '(unknown type)'].filter(Boolean).join(' ');
   const words = [
     ...(withRun || options.inherited ? [event.runId] : []), String(event.revision).padStart(6), output.style('dim', when(event.recordedAt)),
-    output.style('bold', event.type.padEnd(22)), event.summary, output.style('yellow', mark),
+    event.damaged ? output.style('red', 'damaged'.padEnd(22)) : output.style('bold', event.type.padEnd(22)), event.summary, output.style('yellow', mark),
   ];
   output.line(words.join('  ').trimEnd());
-  if (options.data) output.line(`        ${event.dataJson}`);
+  if (options.data && !event.damaged) output.line(`        ${event.dataJson}`);
 }
 
 function registerLineage(program: Command): void {

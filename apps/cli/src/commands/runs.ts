@@ -58,13 +58,18 @@ export function bestPerplexity(run: v1.Run): number | undefined {
   return run.evaluations.filter((evaluation) => evaluation.subject === 'masked').at(-1)?.perplexity;
 }
 
+/** Lost metrics don't change what a run does, but its record is not whole. */
+function statusText({ status, damage }: v1.Run): string {
+  return damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(status)}, metrics damaged` : statusWord(status);
+}
+
 function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): void {
   if (runs.length === 0) {
     output.line(total === 0 ? 'no runs; start one with: espalier launch --help' : 'no runs match');
     return;
   }
   output.table(['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'], runs.map((run) => [
-    run.runId, run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-', output.style(statusStyle(run.status), statusWord(run.status)),
+    run.runId, run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-', output.style(statusStyle(run.status), statusText(run)),
     `${run.step}/${run.settings?.totalSteps ?? '-'}`, percent(run.hardSparsity || run.expectedSparsity), percent(run.settings?.targetSparsity ?? Number.NaN, 0),
     decimal(bestPerplexity(run), 3), String(run.teacherCount), run.settings === undefined ? '-' : recipeWord(run.settings.recipe), when(run.launchedAt),
   ]), [3, 4, 5, 6, 7]);

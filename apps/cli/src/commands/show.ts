@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { v1 } from '#protocol';
+import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { bar, bytes, count, decimal, duration, percent, recipeWord, shortCount, shortDigest, statusWord, teacherWord, when } from '../output/format.js';
 import { etaSeconds, statusStyle } from '../progress/run-line.js';
@@ -29,6 +29,8 @@ function printRun(context: Context, run: v1.Run): void {
 function progressPairs(run: v1.Run): [string, string | undefined][] {
   const eta = etaSeconds({ run, latest: undefined });
   return [
+    ...run.damage.map(({ problem, metrics }): [string, string] => ['damage', metrics ? `${problem}: these steps' metrics are lost` : problem]),
+    ['recorded', run.status === v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(run.recordedStatus)}, as far as events can be read` : undefined],
     ['cause', run.failure === undefined || run.failure.code === '' ? undefined : `${run.failure.code}: ${run.failure.message}`],
     ['step', `${run.step} of ${run.settings?.totalSteps ?? '-'}${!hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : ''}`],
     ['sparsity', `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, `

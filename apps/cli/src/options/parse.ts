@@ -61,7 +61,7 @@ export const DTYPES: Record<string, v1.ComputeDtype> = {
 export const STATUSES: Record<string, v1.RunStatus> = {
   queued: v1.RunStatus.RUN_STATUS_QUEUED, preparing: v1.RunStatus.RUN_STATUS_PREPARING, training: v1.RunStatus.RUN_STATUS_TRAINING,
   paused: v1.RunStatus.RUN_STATUS_PAUSED, recovering: v1.RunStatus.RUN_STATUS_RECOVERING, completed: v1.RunStatus.RUN_STATUS_COMPLETED,
-  failed: v1.RunStatus.RUN_STATUS_FAILED, cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
+  failed: v1.RunStatus.RUN_STATUS_FAILED, cancelled: v1.RunStatus.RUN_STATUS_CANCELLED, damaged: v1.RunStatus.RUN_STATUS_DAMAGED,
 };
 
 export function choice<T>(choices: Record<string, T>): (text: string) => T {

@@ -16,9 +16,11 @@ export interface FollowOptions {
   signal?: AbortSignal;
 }
 
+const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;
+
+/** Whether nothing more will happen to it by itself. */
 export function hasEnded(run: v1.Run | undefined): boolean {
-  return run?.status === v1.RunStatus.RUN_STATUS_COMPLETED || run?.status === v1.RunStatus.RUN_STATUS_FAILED
-    || run?.status === v1.RunStatus.RUN_STATUS_CANCELLED;
+  return run !== undefined && [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED].includes(run.status);
 }
 
 /** Every step once, also when a server that lost its unrecorded steps trains them again. */

@@ -64,6 +64,7 @@ export function statusStyle(status: v1.RunStatus): Style {
     case v1.RunStatus.RUN_STATUS_COMPLETED:
       return 'green';
     case v1.RunStatus.RUN_STATUS_FAILED:
+    case v1.RunStatus.RUN_STATUS_DAMAGED:
       return 'red';
     case v1.RunStatus.RUN_STATUS_RECOVERING:
     case v1.RunStatus.RUN_STATUS_PAUSED:

@@ -74,6 +74,7 @@ export class RunRenderer {
     const words = `${statusWord(run.status)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, `
       + `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
+    for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
     if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED) this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);
   }
 

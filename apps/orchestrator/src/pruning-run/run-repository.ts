@@ -2,14 +2,14 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EventStoreUnavailableError, WrongExpectedRevisionError, type EventStore, type ExpectedRevision, type NewEvent } from '#event-store';
+import { EventCorruptError, EventStoreUnavailableError, WrongExpectedRevisionError, type EventStore, type ExpectedRevision, type NewEvent } from '#event-store';
 import { EspalierError } from '#protocol';
 import { EVENT_STORE } from '../tokens.js';
 import { eventId } from './event-ids.js';
 import { CURRENT_VERSION } from './event-versions.js';
 import { ownEvents } from './own-events.js';
 import type { NewFact, PruningRunEvent } from './pruning-run.events.js';
-import { runNotFound } from './pruning-run.errors.js';
+import { runDamaged, runNotFound } from './pruning-run.errors.js';
 import { decide, evolve, type PruningRunState } from './pruning-run.js';
 import type { RunChange } from './run-change.js';
 import { CHAIN_START, decodeStored, encodeFacts, runStream } from './stored-event.js';
@@ -43,15 +43,26 @@ interface Decided {
 export class RunRepository {
   private readonly cache = new Map<string, PruningRunState>();
   private readonly turns = new Map<string, Promise<unknown>>();
+  /** Told of an event that can't be read. */
+  onDamage: (error: EventCorruptError) => void = () => undefined;
 
   constructor(@Inject(EVENT_STORE) private readonly store: EventStore) {}
 
-  /** The run as the store has it now. */
+  /** The run as the store has it now. @throws EspalierError RUN_DAMAGED */
   async find(runId: string): Promise<PruningRunState | null> {
     let state = this.cache.get(runId) ?? null;
     const from = state === null ? 'start' : BigInt(state.revision) + 1n;
-    for await (const stored of this.store.read(runStream(runId), { from })) {
-      if (state === null || stored.revision > BigInt(state.revision)) state = evolve(state, decodeStored(stored));
+    try {
+      let next = from === 'start' ? 0n : from;
+      for await (const stored of this.store.read(runStream(runId), { from })) {
+        if (stored.revision > next) throw new EventCorruptError(stored.stream, next, stored.position, `event ${next} is missing`);
+        next = stored.revision + 1n;
+        if (state === null || stored.revision > BigInt(state.revision)) state = evolve(state, decodeStored(stored));
+      }
+    } catch (error) {
+      if (!(error instanceof EventCorruptError)) throw error;
+      this.onDamage(error);
+      throw runDamaged(runId, [error.message]);
     }
     if (state !== null) this.remember(state);
     return state;

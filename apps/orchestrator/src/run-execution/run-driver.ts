@@ -80,7 +80,7 @@ export class RunDriver {
         await woken;
         continue;
       }
-      const run = nextInTurn(this.feed.unfinished().filter(isRunnable));
+      const run = nextInTurn(this.feed.unfinished().filter((one) => isRunnable(one) && !this.feed.isDamaged(one.runId)));
       const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
       if (run !== null && waitMs <= 0) await this.try(run);
       else if (this.jobs.pending) await this.runJobs();
@@ -98,7 +98,7 @@ export class RunDriver {
 
   private async try(run: PruningRunState): Promise<void> {
     const known = await this.runs.load(run.runId).catch(() => run); // the feed may be behind
-    if (!isRunnable(known)) return delay(20, this.shutdown.signal);
+    if (!isRunnable(known) || this.feed.isDamaged(run.runId)) return delay(20, this.shutdown.signal);
     try {
       if (known.attemptOpen) return await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
       this.attempt = new RunAttempt(this.parts(), known);

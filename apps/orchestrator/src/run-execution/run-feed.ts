@@ -14,12 +14,15 @@ import { EVENT_STORE, LOGGER } from '../tokens.js';
 /** Told the run after each event, and the artifacts that it no longer needs. */
 type Listener = (run: PruningRunState, dropped: string[]) => void;
 
+const runOf = ({ stream }: { stream: string }): string => stream.slice(RUN_STREAM_PREFIX.length);
+
 @Injectable()
 export class RunFeed {
   /** Runs that have not ended. */
   private readonly open = new Map<string, PruningRunState>();
   /** What runs that ended since our start need of the artifact store, and where their streams were; of others the views know. */
   private readonly closed = new Map<string, { needs: Set<string>; revision: number }>();
+  private readonly damaged = new Set<string>();
   private readonly listeners = new Set<Listener>();
   private subscription: Subscription | null = null;
   private ready: Promise<void> = Promise.resolve();
@@ -36,6 +39,11 @@ export class RunFeed {
     if (this.subscription === null) {
       const { position, runs } = await this.views.unfinished();
       for (const run of runs) this.open.set(run.runId, run);
+      // The views hold what the store told when the event was whole.
+      this.runs.onDamage = (error) => {
+        this.setAside(runOf(error));
+        this.views.noteDamage(error);
+      };
       const subscription = this.store.subscribeAll({ after: position ?? 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
       this.subscription = subscription;
       this.ready = new Promise((resolve, reject) => void this.follow(subscription, resolve).catch(reject));
@@ -55,8 +63,14 @@ export class RunFeed {
     return this.open.get(runId);
   }
 
-  /** Whether recorded events of any run need the artifact. */
+  /** Whether an event of its record can't be read. */
+  isDamaged(runId: string): boolean {
+    return this.damaged.has(runId) || this.views.isDamaged(runId);
+  }
+
+  /** Whether recorded events of any run need the artifact; while some can't be read, they may. */
   isNeeded(digest: string): boolean {
+    if (this.damaged.size > 0 || this.views.hasDamage()) return true;
     for (const run of this.open.values()) if (neededArtifacts(run).has(digest)) return true;
     for (const { needs } of this.closed.values()) if (needs.has(digest)) return true;
     return this.views.runsNeeding(digest).some((runId) => !this.open.has(runId) && !this.closed.has(runId));
@@ -83,6 +97,7 @@ export class RunFeed {
   private async follow(subscription: Subscription, caughtUp: () => void): Promise<void> {
     for await (const item of subscription) {
       if (item.kind === 'caughtUp') caughtUp();
+      if (item.kind === 'damaged') this.setAside(runOf(item.error)); // the views tell of it
       if (item.kind !== 'event') continue;
       try {
         await this.take(item.event);
@@ -94,11 +109,13 @@ export class RunFeed {
   }
 
   private async take(stored: StoredEvent): Promise<void> {
-    const runId = stored.stream.slice(RUN_STREAM_PREFIX.length);
+    const runId = runOf(stored);
     const revision = Number(stored.revision);
+    if (this.damaged.has(runId)) return;
     const closed = this.closed.get(runId);
     const known = this.open.get(runId) ?? null;
     if (revision <= (closed ?? known ?? { revision: -1 }).revision) return;
+    if (known !== null && revision > known.revision + 1) return this.setAside(runId); // an event is missing
     // An ended run speaks again (evaluated, rewound, resumed): it is read anew.
     const goesOn = closed === undefined && (known !== null || revision === 0);
     const run = goesOn ? evolve(known, ownEvents.find(stored) ?? decodeStored(stored)) : await this.runs.find(runId);
@@ -117,6 +134,13 @@ export class RunFeed {
       this.open.set(runId, run);
     }
     this.tell(run, [...neededBefore].filter((digest) => !needs.has(digest)));
+  }
+
+  /** Nothing more is done for a run whose record is damaged; what it needs is kept. */
+  private setAside(runId: string): void {
+    this.damaged.add(runId);
+    this.open.delete(runId);
+    this.closed.delete(runId);
   }
 
   private tell(run: PruningRunState, dropped: string[]): void {

@@ -1,5 +1,5 @@
 // ReadHistory and WatchHistory: the record as it is stored, from the event store itself and not from a view of it.
-import type { EventStore, Position, StoredEvent, Subscription } from '#event-store';
+import { endOf, EventCorruptError, readPastDamage, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
 import { invalidField, v1 } from '#protocol';
 import { knownTypeNames } from '../pruning-run/event-versions.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
@@ -12,6 +12,15 @@ import type { RunViews } from './run-views.js';
 const DEFAULT_PAGE_SIZE = 200;
 const LARGEST_PAGE_SIZE = 1000;
 
+/** An event, or what stands in its place. */
+function historyItem(item: StoredEvent | EventCorruptError, rewinds: readonly Rewind[]): v1.HistoryEvent {
+  if (!(item instanceof EventCorruptError)) return historyEvent(item, rewinds);
+  return v1.HistoryEvent.fromPartial({
+    runId: item.stream.slice(RUN_STREAM_PREFIX.length), revision: item.revision, summary: item.message, damaged: true,
+    abandoned: isAbandoned(rewinds, Number(item.revision)),
+  });
+}
+
 export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.HistoryEvent {
   const event = readable(stored);
   const recordedAt = new Date(event.at);
@@ -19,7 +28,7 @@ export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v
     runId: stored.stream.slice(RUN_STREAM_PREFIX.length), revision: stored.revision, eventId: stored.id, type: stored.type,
     schemaVersion: event.v, recordedAt: Number.isNaN(recordedAt.getTime()) ? stored.createdAt : recordedAt,
     dataJson: Buffer.from(stored.data).toString('utf8'), summary: summarize(event), knownType: event.type !== 'Unknown',
-    abandoned: isAbandoned(rewinds, Number(stored.revision)),
+    abandoned: isAbandoned(rewinds, Number(stored.revision)), damaged: false,
   };
 }
 
@@ -54,11 +63,11 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
     throw invalidField('REVISION_NOT_FOUND', 'from_revision', `0 to ${length - 1n} is allowed, is ${request.fromRevision}`);
   }
   const events: v1.HistoryEvent[] = [];
-  for await (const { stored, at } of walk(store, stretches, request)) {
-    if (types.size > 0 && !types.has(stored.type)) continue;
+  for await (const { item, at } of walk(store, stretches, request)) {
+    if (types.size > 0 && !(item instanceof EventCorruptError) && !types.has(item.type)) continue;
     if (events.length === pageSize) return { events, nextRevision: at };
-    const owner = stored.stream.slice(RUN_STREAM_PREFIX.length);
-    events.push(historyEvent(stored, views.peek(owner)?.extras.rewinds ?? []));
+    const owner = item.stream.slice(RUN_STREAM_PREFIX.length);
+    events.push(historyItem(item, views.peek(owner)?.extras.rewinds ?? []));
   }
   return { events, nextRevision: undefined };
 }
@@ -87,11 +96,11 @@ async function stretchesOf(views: RunViews, store: EventStore, runId: string, in
 }
 
 async function lastRevision(store: EventStore, runId: string): Promise<bigint> {
-  for await (const event of store.read(runStream(runId), { direction: 'backwards', maxCount: 1 })) return event.revision;
+  for await (const { revision } of readPastDamage(store, runStream(runId), { direction: 'backwards', maxCount: 1 })) return revision;
   return -1n;
 }
 
-async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, backwards }: v1.ReadHistoryRequest): AsyncIterable<{ stored: StoredEvent; at: bigint }> {
+async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, backwards }: v1.ReadHistoryRequest): AsyncIterable<{ item: StoredEvent | EventCorruptError; at: bigint }> {
   const ordered = backwards ? [...stretches].reverse() : stretches;
   for (const { runId, offset, length } of ordered) {
     const first = 0n;
@@ -101,7 +110,7 @@ async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, ba
     const from = backwards ? (asked > last ? last : asked) : (asked < first ? first : asked);
     const maxCount = Number(backwards ? from + 1n : last - from + 1n);
     const direction = backwards ? 'backwards' as const : 'forwards' as const;
-    for await (const stored of store.read(runStream(runId), { from, direction, maxCount })) yield { stored, at: stored.revision + offset };
+    for await (const item of readPastDamage(store, runStream(runId), { from, direction, maxCount })) yield { item, at: item.revision + offset };
   }
 }
 
@@ -117,10 +126,11 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
   try {
     for await (const item of subscription) {
       if (signal.aborted) return;
-      if (item.kind === 'event') {
-        const owner = item.event.stream.slice(RUN_STREAM_PREFIX.length);
-        if (position !== null) ({ position } = item.event);
-        yield { event: historyEvent(item.event, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
+      if (item.kind === 'event' || item.kind === 'damaged') {
+        const told = item.kind === 'event' ? item.event : item.error;
+        const owner = told.stream.slice(RUN_STREAM_PREFIX.length);
+        if (position !== null) ({ position } = told);
+        yield { event: historyItem(told, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
       } else if (item.kind === 'caughtUp' && !caughtUp) {
         caughtUp = true;
         yield { event: undefined, caughtUp: true, position: positionText(position) };
@@ -147,8 +157,7 @@ async function startPosition(store: EventStore, { afterRevision, afterPosition }
   const [, commit, prepare] = /^(\d{1,19})-(\d{1,19})$/.exec(afterPosition) ?? [];
   if (commit !== undefined && prepare !== undefined) return { commit: BigInt(commit), prepare: BigInt(prepare) };
   if (afterPosition !== '') throw invalidField('FIELD_OUT_OF_RANGE', 'after_position', 'a position that an earlier message named is allowed');
-  for await (const { position } of store.readAll({ direction: 'backwards', maxCount: 1 })) return position;
-  return { commit: 0n, prepare: 0n };
+  return (await endOf(store)) ?? { commit: 0n, prepare: 0n };
 }
 
 const positionText = (position: Position | null): string => (position === null ? '' : `${position.commit}-${position.prepare}`);

@@ -1,8 +1,8 @@
 // Keeps the read models up with the event store: one subscription, batches, position with the rows.
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
-import type { EventStore, Position, StoredEvent, Subscription } from '#event-store';
+import type { EventCorruptError, EventStore, Position, Subscription } from '#event-store';
 import { METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
-import { RunProjection } from './run-projection.js';
+import { RunProjection, type RecordItem } from './run-projection.js';
 import { readPosition, type ViewsDatabase } from './views-database.js';
 
 export const VIEW_STREAM_PREFIXES = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
@@ -16,6 +16,8 @@ export interface ProjectionListener {
   changed(runIds: Set<string>): void;
   /** Writing failed (disk full, say); tried again until it works. */
   failed(error: unknown): void;
+  /** An event can't be read: it is passed over, and its run is marked. */
+  damaged(error: EventCorruptError): void;
 }
 
 export class ProjectionRunner {
@@ -28,7 +30,7 @@ export class ProjectionRunner {
   private subscription: Subscription | undefined;
   private running: Promise<void> | undefined;
   private stopped = false;
-  private batch: StoredEvent[] = [];
+  private batch: RecordItem[] = [];
   private flushPlanned = false;
   private timer: NodeJS.Timeout | undefined;
   private failure: unknown = null;
@@ -74,6 +76,7 @@ export class ProjectionRunner {
         for await (const item of this.subscription) {
           if (this.stopped) return;
           if (item.kind === 'event') await this.take(item.event);
+          else if (item.kind === 'damaged') await this.takeDamaged(item.error);
           else if (item.kind === 'checkpoint') this.takeCheckpoint(item.position);
           else this.reachEnd();
           if (this.failure !== null) break;
@@ -90,12 +93,24 @@ export class ProjectionRunner {
     }
   }
 
-  private async take(event: StoredEvent): Promise<void> {
+  /** Of an event that somebody met as damaged, though it was projected when it was whole. */
+  note(error: EventCorruptError): void {
+    if (!this.caughtUp && !this.projection.hasPassed(error)) return; // it is still to come
+    this.listener.damaged(error);
+    this.listener.changed(this.projection.apply([error], null));
+  }
+
+  private async takeDamaged(error: EventCorruptError): Promise<void> {
+    this.listener.damaged(error);
+    await this.take(error);
+  }
+
+  private async take(event: RecordItem): Promise<void> {
     this.batch.push(event);
     if (this.batch.length >= BATCH_EVENTS) {
       this.flush();
       await yieldToOthers(); // queries get their turn during a long catch-up
-    } else if (event.type === 'StepsMeasured' && this.caughtUp) {
+    } else if ('type' in event && event.type === 'StepsMeasured' && this.caughtUp) {
       this.timer ??= setTimeout(() => this.flushLater(), METRICS_WAIT_MS);
     } else if (!this.flushPlanned) {
       // When the store has no more to give at once, what there is goes in.

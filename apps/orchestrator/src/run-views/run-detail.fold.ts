@@ -1,8 +1,10 @@
 // Events to RunDetail, by the aggregate's evolve. An event that is unknown or does not fit is counted and passed over:
 // a view that stopped at a strange event would show nothing at all.
 import type { RecordedEvent, StepsMeasured } from '../pruning-run/pruning-run.events.js';
-import { evolve } from '../pruning-run/pruning-run.js';
-import type { RunDetail, RunExtras } from './run-detail.js';
+import { evolve, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { CURRENT_VERSION } from '../pruning-run/event-versions.js';
+import { resolveSettings } from '../pruning-run/run-settings.js';
+import type { DamagedEvent, RunDetail, RunExtras } from './run-detail.js';
 
 const RECENT_SEGMENTS = 8;
 
@@ -11,10 +13,34 @@ export function startDetail(event: RecordedEvent): RunDetail | null {
   try {
     const run = evolve(null, event);
     if (run === null) return null;
-    return { run, extras: { recent: [], lastStep: null, lastMeasured: null, rewinds: [], unknownEvents: {} } };
+    return detailOf(run);
   } catch {
     return null;
   }
+}
+
+function detailOf(run: PruningRunState): RunDetail {
+  return { run, extras: { recent: [], lastStep: null, lastMeasured: null, rewinds: [], unknownEvents: {}, damage: [] } };
+}
+
+/** Of a run whose first event can't be read: what is known is its id and what later events say. */
+export function detailWithoutStart(runId: string): RunDetail {
+  const model = {
+    path: '', weightsDigest: '', architecture: '', parameterCount: 0, prunableParameterCount: 0, weightBytes: 0, hiddenSize: 0, layers: [],
+    vocabularySize: 0, maxPositions: 0,
+  };
+  const data = { trainPath: '', trainDigest: '', trainTokens: 0, validationPath: null, validationDigest: null, validationTokens: 0, tokenizerDigest: '' };
+  const launch = { runId, name: '', requestId: '', requestDigest: '', model, data, settings: resolveSettings({}) };
+  return detailOf({ ...evolve(null, { type: 'RunLaunched', at: '', v: CURRENT_VERSION, chain: '', data: launch })!, revision: -1 });
+}
+
+/** An event that can't be read, or is not where it should be; told again, it is noted once. */
+export function foldDamage(detail: RunDetail, event: DamagedEvent): void {
+  const { damage } = detail.extras;
+  const known = damage.findIndex(({ metrics, revision }) => metrics === event.metrics && revision === event.revision);
+  if (known >= 0) damage[known] = event;
+  else damage.push(event);
+  if (!event.metrics) detail.run = { ...detail.run, revision: Math.max(detail.run.revision, event.revision) };
 }
 
 /** Changes `detail`; false when the event was passed over. */

@@ -19,6 +19,25 @@ export interface RunExtras {
   rewinds: Rewind[];
   /** Events that this release does not know or could not read, by stored type. */
   unknownEvents: Record<string, number>;
+  /** Events that the store could not read. */
+  damage: DamagedEvent[];
+}
+
+export interface DamagedEvent {
+  revision: number;
+  /** A batch of the metrics stream. */
+  metrics: boolean;
+  problem: string;
+}
+
+/** Whether an event of the run itself is lost: nothing can be decided on what is left. Lost metrics decide nothing. */
+export function isDamaged({ damage }: Pick<RunExtras, 'damage'>): boolean {
+  return damage.some(({ metrics }) => !metrics);
+}
+
+/** Whether what began the run is lost: its model, data and settings are not known. */
+export function startIsLost({ damage }: Pick<RunExtras, 'damage'>): boolean {
+  return damage.some(({ metrics, revision }) => !metrics && revision === 0);
 }
 
 export interface RunDetail {

@@ -94,7 +94,7 @@ function filterOf(request: v1.ListRunsRequest, heard: readonly string[], nowMs: 
 function statusName(status: v1.RunStatus): string {
   const name = v1.RunStatus[status];
   if (name === undefined || status === v1.RunStatus.RUN_STATUS_UNSPECIFIED || status === v1.RunStatus.UNRECOGNIZED) {
-    throw invalidField('FIELD_UNKNOWN_VALUE', 'statuses', `RunStatus 1 to 8 is allowed, not ${status}`);
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'statuses', `RunStatus 1 to 9 is allowed, not ${status}`);
   }
   return name.replace('RUN_STATUS_', '').toLowerCase();
 }

@@ -1,8 +1,8 @@
 // RunSummary to the public protocol's Run.
 import { v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
-import type { RunSummary } from './run-detail.js';
-import { leaseUntilMs, shownStatus } from './run-status.js';
+import { isDamaged, startIsLost, type RunSummary } from './run-detail.js';
+import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 
 /** @param live steps that the engine has reported since the last recorded one */
 export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs: number, live: readonly StepMeasurement[] = []): v1.Run {
@@ -10,10 +10,10 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
   const { current, engine, origin } = run;
   const lease = leaseUntilMs(run, heardAtMs);
   return {
-    runId: run.runId, name: run.name, status: shownStatus(run, heardAtMs, nowMs), failure: run.failure ?? undefined,
+    runId: run.runId, name: run.name, status: isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs), failure: run.failure ?? undefined,
     modelPath: run.model.path, weightsDigest: run.model.weightsDigest,
     data: { trainPath: run.data.trainPath, validationPath: run.data.validationPath ?? '' },
-    settings: settingsMessage(run.settings),
+    settings: startIsLost(extras) ? undefined : settingsMessage(run.settings),
     step: BigInt(current?.step ?? 0), scheduledSparsity: run.scheduledSparsity,
     expectedSparsity: current?.expectedSparsity ?? 0, hardSparsity: current?.hardSparsity ?? 0,
     teacher: run.assignment === null ? undefined : teacherRef(run.assignment.teacher), teacherCount,
@@ -33,6 +33,7 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
     revision: BigInt(run.revision), digestChain: run.chain, rewinds: extras.rewinds.length,
     targetReachedAt: dateOf(run.targetReachedAt), targetReachedStep: BigInt(run.targetReachedStep ?? -1),
     engineLeaseUntil: lease === null ? undefined : new Date(lease),
+    damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })), recordedStatus: STATUS_NUMBERS[run.status],
   };
 }
 
@@ -55,7 +56,7 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
     sum.steps = live.length;
     sum.tokens = live.length * run.settings.batchSize * run.settings.sequenceLength;
   }
-  const ended = run.status === 'completed' || run.status === 'failed' || run.status === 'cancelled';
+  const ended = run.status === 'completed' || run.status === 'failed' || run.status === 'cancelled' || isDamaged(extras);
   const stepsLeft = ended ? 0 : run.settings.totalSteps - (run.current?.step ?? 0);
   return {
     tokensPerSecond: sum.seconds > 0 ? sum.tokens / sum.seconds : 0,

@@ -1,3 +1,4 @@
+import { EventCorruptError, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
 import { AT, fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import type { NewFact } from '../pruning-run/pruning-run.events.js';
@@ -67,6 +68,48 @@ test('status is never a lie: an expired lease shows RECOVERING unless the engine
   expect(listRuns(database, recovering, [], later).total).toBe(1);
   expect(listRuns(database, recovering, [RUN], later).total).toBe(0);
   expect(listRuns(database, recovering, [], nowMs).total).toBe(0);
+});
+
+describe('damaged events', () => {
+  const facts = trained().facts;
+  const events = (): StoredEvent[] => new Recorder().record(RUN, facts).events;
+  const damagedAt = ({ stream, revision, position }: StoredEvent): EventCorruptError => new EventCorruptError(stream, revision, position, `event ${revision} is spoiled`);
+  function projectWith(isSpoiled: (event: StoredEvent) => boolean, isGone: (event: StoredEvent) => boolean = () => false): v1.Run {
+    const items = events().filter((event) => !isGone(event)).map((event) => (isSpoiled(event) ? damagedAt(event) : event));
+    const projection = new RunProjection(database);
+    for (const item of [...items, ...items]) projection.apply([item], item.position); // each told twice, as after a crash
+    return shown();
+  }
+  const ofRun = ({ stream }: StoredEvent): boolean => stream.startsWith('pruningRun-');
+
+  test('mark the run; everything else is shown', () => {
+    const victim = facts.findIndex(({ type }) => type === 'SparsityAdvanced');
+    const run = projectWith((event) => ofRun(event) && Number(event.revision) === victim);
+    expect(run).toMatchObject({
+      status: v1.RunStatus.RUN_STATUS_DAMAGED, recordedStatus: v1.RunStatus.RUN_STATUS_TRAINING, step: 40n, teacherCount: 3, revision: BigInt(facts.length - 1),
+      damage: [{ revision: BigInt(victim), metrics: false, problem: `event ${victim} is spoiled` }], etaSeconds: 0,
+    });
+    expect(listRuns(database, request({ statuses: [v1.RunStatus.RUN_STATUS_DAMAGED] }), [], nowMs).total).toBe(1);
+    expect(listRuns(database, request({ statuses: [v1.RunStatus.RUN_STATUS_TRAINING] }), [], nowMs).total).toBe(0);
+  });
+
+  test('of the run\'s start: it is shown without what only that said', () => {
+    const run = projectWith((event) => ofRun(event) && event.revision === 0n);
+    expect(run).toMatchObject({ runId: RUN, status: v1.RunStatus.RUN_STATUS_DAMAGED, settings: undefined, name: '', step: 40n, launchedAt: undefined });
+    expect(resolveRunId(database, RUN.slice(0, 4), 'run_id')).toBe(RUN);
+  });
+
+  test('one that is missing is damage too, at the start as well', () => {
+    expect(projectWith(() => false, (event) => ofRun(event) && event.revision === 5n).damage).toEqual([{ revision: 5n, metrics: false, problem: 'event 5 is missing' }]);
+    database.exec('DELETE FROM runs; DELETE FROM run_details');
+    expect(projectWith(() => false, (event) => ofRun(event) && event.revision < 2n).damage.map(({ revision }) => revision)).toEqual([0n, 1n]);
+  });
+
+  test('of the metrics leave the run as it is, but for those steps', () => {
+    const run = projectWith((event) => !ofRun(event) && event.revision === 1n);
+    expect(run).toMatchObject({ status: v1.RunStatus.RUN_STATUS_TRAINING, damage: [{ revision: 1n, metrics: true, problem: 'event 1 is spoiled' }] });
+    expect(database.prepare('SELECT revision FROM metrics ORDER BY revision').pluck().all()).toEqual([0, 2, 3]);
+  });
 });
 
 test('unknown types, other versions, broken bytes and facts without their fields break nothing', () => {

@@ -1,12 +1,12 @@
 // Stored events to rows. A batch is applied in one transaction together with the position, so the file always shows the
 // state after some whole number of events, whatever kills the process.
 import { hasItsFields } from '#audit';
-import type { Position, StoredEvent } from '#event-store';
+import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
 import { ownEvents, ownMeasurements } from '../pruning-run/own-events.js';
 import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
-import { firstStepOf, summaryOf, type RunDetail } from './run-detail.js';
-import { foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
+import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
+import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
 import { NeededArtifacts } from './needed-artifacts.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
@@ -14,12 +14,17 @@ import { NO_PERPLEXITY, type ViewsDatabase } from './views-database.js';
 
 const CACHED_RUNS = 4096;
 
+/** An event, or what stands in the place of one that can't be read. */
+export type RecordItem = StoredEvent | EventCorruptError;
+
 export class RunProjection {
   private readonly statements: Statements;
   private readonly needed: NeededArtifacts;
   /** Folded runs, the least recently used first. */
   private readonly cache = new Map<string, RunDetail>();
   private changed = new Set<string>();
+  /** Streams that don't begin with a run: nothing to show. */
+  private readonly notRuns = new Set<string>();
 
   constructor(private readonly database: ViewsDatabase) {
     this.statements = prepareStatements(database);
@@ -27,16 +32,19 @@ export class RunProjection {
   }
 
   /** Applies all events or none; returns the runs that changed. */
-  apply(events: readonly StoredEvent[], position: Position | null): Set<string> {
+  apply(events: readonly RecordItem[], position: Position | null): Set<string> {
     this.changed = new Set();
     try {
       this.database.transaction(() => {
-        for (const event of events) this.applyOne(event);
+        for (const event of events) {
+          if (event instanceof EventCorruptError) this.applyDamage(event);
+          else this.applyOne(event);
+        }
         for (const runId of this.changed) this.save(runId, this.cache.get(runId)!);
         if (position !== null) {
           this.statements.savePosition.run(position.commit.toString(), position.prepare.toString(), events.length);
         }
-        const last = events.at(-1);
+        const last = events.findLast((event): event is StoredEvent => !(event instanceof EventCorruptError));
         if (last !== undefined) this.statements.saveLast.run(last.stream, Number(last.revision), last.id);
       })();
     } catch (error) {
@@ -45,6 +53,11 @@ export class RunProjection {
     }
     this.shrinkCache();
     return this.changed;
+  }
+
+  /** Whether what follows an event of a run is projected already. */
+  hasPassed({ stream, revision }: EventCorruptError): boolean {
+    return (this.load(stream.slice(RUN_STREAM_PREFIX.length))?.run.revision ?? -1) >= Number(revision);
   }
 
   private applyOne(stored: StoredEvent): void {
@@ -60,16 +73,36 @@ export class RunProjection {
     const event = readable(stored);
     let detail = this.load(runId);
     let known = true;
-    if (detail === null) {
+    if (detail === null && revision === 0) {
       detail = startDetail(event);
-      if (detail === null) return; // nothing to show: a stream that doesn't begin with a run
+      if (detail === null) return void this.notRuns.add(runId);
       this.cache.set(runId, detail);
     } else {
+      if (this.notRuns.has(runId)) return;
+      detail ??= this.withoutStart(runId);
       if (revision <= detail.run.revision) return; // delivered again
+      for (let missing = detail.run.revision + 1; missing < revision; missing += 1) {
+        foldDamage(detail, { revision: missing, metrics: false, problem: `event ${missing} is missing` });
+      }
       known = foldEvent(detail, event, revision);
     }
     this.changed.add(runId);
     if (known) this.project(runId, detail, event, revision);
+  }
+
+  private applyDamage({ stream, revision, message: problem }: EventCorruptError): void {
+    const metrics = stream.startsWith(METRICS_STREAM_PREFIX);
+    const runId = stream.slice((metrics ? METRICS_STREAM_PREFIX : RUN_STREAM_PREFIX).length);
+    const detail = this.load(runId) ?? (metrics ? null : this.withoutStart(runId));
+    if (detail === null) return;
+    foldDamage(detail, { revision: Number(revision), metrics, problem });
+    this.changed.add(runId);
+  }
+
+  private withoutStart(runId: string): RunDetail {
+    const detail = detailWithoutStart(runId);
+    this.cache.set(runId, detail);
+    return detail;
   }
 
   /** The rows beside the run's own. */
@@ -129,11 +162,11 @@ export class RunProjection {
   private save(runId: string, detail: RunDetail): void {
     const { run } = detail;
     const masked = run.evaluations.findLast((one) => one.subject === 'masked' && one.teacherMark === null);
-    const updatedAtMs = Date.parse(run.updatedAt);
+    const updatedAtMs = Date.parse(run.updatedAt) || 0;
     const leaseMs = run.status === 'training' ? (run.engine?.leaseMs ?? null) : null;
     this.statements.saveRun.run(
-      runId, run.name, run.status, run.pausedBy, run.model.path, run.origin?.parentRunId ?? null, firstStepOf(run),
-      Date.parse(run.launchedAt), updatedAtMs, leaseMs === null ? null : updatedAtMs + leaseMs,
+      runId, run.name, isDamaged(detail.extras) ? 'damaged' : run.status, run.pausedBy, run.model.path, run.origin?.parentRunId ?? null, firstStepOf(run),
+      Date.parse(run.launchedAt) || 0, updatedAtMs, leaseMs === null ? null : updatedAtMs + leaseMs,
       masked?.perplexity ?? NO_PERPLEXITY, run.current?.hardSparsity ?? 0, run.settings.targetSparsity, run.revision);
     this.needed.save(detail);
     this.statements.saveDetail.run(runId, JSON.stringify(detail), JSON.stringify(summaryOf(detail)));

@@ -21,7 +21,10 @@ interface ViewsConfig {
     {
       provide: RunViews, inject: [EVENT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS, LOGGER],
       useFactory: (store: EventStore, config: ViewsConfig, live: LiveSteps, log: Logger): RunViews => {
-        const views = new RunViews({ store, folder: config.dataFolder, live, onError: (error) => log.error(error, 'the views could not be written; trying again') });
+        const views = new RunViews({
+          store, folder: config.dataFolder, live, onError: (error) => log.error(error, 'the views could not be written; trying again'),
+          onDamage: ({ stream, revision, message }) => log.error({ stream, revision: Number(revision) }, `an event can't be read and is passed over: ${message}`),
+        });
         views.start();
         return views;
       },

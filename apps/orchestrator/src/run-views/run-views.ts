@@ -1,9 +1,9 @@
 // The read side of the orchestrator: opens the read models, keeps them up with the event store, answers from them.
 import { join } from 'node:path';
 import { renameSync } from 'node:fs';
-import type { EventStore, Position } from '#event-store';
+import { readPastDamage, type EventCorruptError, type EventStore, type Position } from '#event-store';
 import { EspalierError, v1 } from '#protocol';
-import { runNotFound } from '../pruning-run/pruning-run.errors.js';
+import { runDamaged, runNotFound } from '../pruning-run/pruning-run.errors.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import { runStream } from '../pruning-run/stored-event.js';
 import { resolveRunId } from './run-ids.js';
@@ -26,6 +26,7 @@ export interface RunViewsOptions {
   live: LiveSteps;
   now?: () => number;
   onError?: (error: unknown) => void;
+  onDamage?: (error: EventCorruptError) => void;
 }
 
 export class RunViews {
@@ -35,6 +36,7 @@ export class RunViews {
   private readonly store: EventStore;
   private readonly file: string;
   private readonly onError: (error: unknown) => void;
+  private readonly onDamage: (error: EventCorruptError) => void;
   private current: ViewsDatabase;
   private runner: ProjectionRunner;
   private rebuilding = false;
@@ -42,11 +44,12 @@ export class RunViews {
   private started: Promise<void> = Promise.resolve();
   private stopped = false;
 
-  constructor({ store, folder, live, now, onError }: RunViewsOptions) {
+  constructor({ store, folder, live, now, onError, onDamage }: RunViewsOptions) {
     this.store = store;
     this.live = live;
     this.now = now ?? Date.now;
     this.onError = onError ?? (() => undefined);
+    this.onDamage = onDamage ?? (() => undefined);
     this.file = join(folder, 'views.sqlite');
     this.current = openViewsDatabase(this.file);
     this.runner = this.runnerFor(this.current);
@@ -91,8 +94,29 @@ export class RunViews {
     return this.current;
   }
 
-  private runnerFor(database: ViewsDatabase): ProjectionRunner {
-    return new ProjectionRunner(this.store, database, { changed: (runIds) => this.changes.notify(runIds), failed: this.onError });
+  private runnerFor(database: ViewsDatabase, failed = this.onError): ProjectionRunner {
+    return new ProjectionRunner(this.store, database, { changed: (runIds) => this.changes.notify(runIds), failed, damaged: this.onDamage });
+  }
+
+  /** Of an event that could not be read though the views have what it said. */
+  noteDamage(error: EventCorruptError): void {
+    this.runner.note(error);
+  }
+
+  isDamaged(runId: string): boolean {
+    return this.database.prepare("SELECT 1 FROM runs WHERE run_id = ? AND status = 'damaged'").get(runId) !== undefined;
+  }
+
+  /** Whether any run is: what its lost events named is not known. */
+  hasDamage(): boolean {
+    return this.database.prepare("SELECT 1 FROM runs WHERE status = 'damaged' LIMIT 1").get() !== undefined;
+  }
+
+  /** The run's id. @throws EspalierError RUN_DAMAGED: what is left of its record is no ground to decide on */
+  async wholeRunId(text: string, field = 'run_id'): Promise<string> {
+    const runId = await this.runId(text, field);
+    if (this.isDamaged(runId)) throw runDamaged(runId, this.peek(runId)!.extras.damage.filter(({ metrics }) => !metrics).map(({ problem }) => problem));
+    return runId;
   }
 
   /** Run ids may be cut to an unambiguous beginning. Waits for a run that the store has and the views don't show yet. */
@@ -139,7 +163,7 @@ export class RunViews {
   async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
     await this.started;
     const details = this.database.prepare<[], string>(`
-      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled')`).pluck().all();
+      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled', 'damaged')`).pluck().all();
     return { position: readPosition(this.database).position, runs: details.map((detail) => (JSON.parse(detail) as RunDetail).run) };
   }
 
@@ -187,7 +211,7 @@ export class RunViews {
 
   private async knownToStore(runId: string): Promise<boolean> {
     if (!/^[a-z2-7]{12}$/.test(runId)) return false;
-    for await (const _ of this.store.read(runStream(runId), { maxCount: 1 })) return true;
+    for await (const _ of readPastDamage(this.store, runStream(runId), { maxCount: 1 })) return true;
     return false;
   }
 
@@ -198,12 +222,14 @@ export class RunViews {
     const file = `${this.file}.rebuild`;
     removeDatabase(file);
     const database = openViewsDatabase(file);
-    const runner = this.runnerFor(database);
+    const failures: unknown[] = [];
+    const runner = this.runnerFor(database, (error) => failures.push(error));
     let swapped = false;
     try {
       runner.start();
       while (!(await runner.whenCaughtUp(200))) {
         if (signal.aborted) return;
+        if (failures.length > 0) throw failures[0];
         yield { eventsDone: BigInt(runner.eventsDone), done: false };
       }
       await this.swap(runner, database, file);

@@ -6,7 +6,7 @@ import { EspalierError } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import { isFinished } from '../pruning-run/pruning-run.js';
 import { stepsOf, progressAt, segmentsAfter } from './metrics-reader.js';
-import { firstStepOf, type RunSummary } from './run-detail.js';
+import { firstStepOf, isDamaged, type RunSummary } from './run-detail.js';
 import { stepMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 import type { RunViews } from './run-views.js';
@@ -130,7 +130,7 @@ function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
 
 function hasEnded(views: RunViews, runId: string): boolean {
   const summary = views.peek(runId);
-  return summary === null || isFinished(summary.run);
+  return summary === null || isFinished(summary.run) || isDamaged(summary.extras);
 }
 
 /** Up to when nothing has to be looked at unless something happens: the lease may run out before. */

@@ -2,7 +2,7 @@
 // again. What is found is reported as it is found.
 import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#audit';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
-import { EventCorruptError, type EventStore, type StoredEvent } from '#event-store';
+import { EventCorruptError, readPastDamage, type EventStore, type StoredEvent } from '#event-store';
 import { invalidField, v1 } from '#protocol';
 import { neededArtifacts } from '../pruning-run/pruning-run.js';
 import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
@@ -82,21 +82,9 @@ async function readHistory(store: EventStore, runId: string, planner: ReplayPlan
 
 /** All but those that the store finds damaged, which the checker is told. */
 async function* wholeEvents(store: EventStore, stream: string, checker: HistoryChecker | MetricsChecker): AsyncGenerator<StoredEvent> {
-  for (let next = 0n; ;) {
-    try {
-      for await (const stored of store.read(stream, { from: next })) {
-        next = stored.revision + 1n;
-        yield stored;
-      }
-      return;
-    } catch (error) {
-      if (!(error instanceof EventCorruptError)) throw error;
-      const damaged = error.revision > next ? error.revision : next;
-      // A read that fails may have kept back what lies before the place of failure.
-      if (damaged > next) yield* store.read(stream, { from: next, maxCount: Number(damaged - next) });
-      checker.unreadable(damaged, error.message);
-      next = damaged + 1n;
-    }
+  for await (const item of readPastDamage(store, stream)) {
+    if (item instanceof EventCorruptError) checker.unreadable(item.revision, item.message);
+    else yield item;
   }
 }
 

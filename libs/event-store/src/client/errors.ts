@@ -12,8 +12,8 @@ import type { ExpectedRevision } from '../event-store.js';
 import { EventCorruptError, EventStoreError, EventStoreUnavailableError, WrongExpectedRevisionError } from '../event-store.errors.js';
 
 /** Codes of our own server that the protocol has no error class for; they come as text. */
-const CODE_IN_TEXT = /\bSTORE_[A-Z_]+\b/;
-const CORRUPT_EVENT = /\bEVENT_CORRUPT: event (\d+) of stream '(.*)' does not match/s;
+const CODE_IN_TEXT = /\b(STORE_[A-Z_]+)(?:: )?/;
+const CORRUPT_EVENT = /\bEVENT_CORRUPT: (event (\d+) of stream '(.*)' at position (\d+) does not match.*)/s;
 
 /** The client's errors as ours. What is not known for certain to have failed counts as unavailable. */
 export function translateError(error: unknown, appended?: { stream: string; expected: ExpectedRevision }): EventStoreError {
@@ -39,9 +39,13 @@ export function translateError(error: unknown, appended?: { stream: string; expe
     return new EventStoreError('EVENT_STORE_APPEND_TOO_LARGE', message, { cause: error });
   }
   const corrupt = CORRUPT_EVENT.exec(text);
-  if (corrupt) return new EventCorruptError(corrupt[2]!, BigInt(corrupt[1]!), text.slice(corrupt.index), { cause: error });
+  if (corrupt) {
+    const [, message, revision, stream, position] = corrupt as unknown as [string, string, string, string, string];
+    const behind = BigInt(position) + 1n;
+    return new EventCorruptError(stream, BigInt(revision), { commit: behind, prepare: behind }, message, { cause: error });
+  }
   const found = CODE_IN_TEXT.exec(text);
-  if (found) return new EventStoreError(found[0], text.slice(found.index), { cause: error });
+  if (found) return new EventStoreError(found[1]!, text.slice(found.index + found[0].length), { cause: error });
   if (error instanceof Error && isCommandError(error)) return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
   // A connection lost in the middle of a call can surface as an error of the transport.
   return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });

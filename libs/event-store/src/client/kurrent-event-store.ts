@@ -16,11 +16,13 @@ import type {
   StoredEvent,
   Subscription,
 } from '../event-store.js';
-import { EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
+import { EventCorruptError, EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
+import { endOf, readPastDamage } from '../past-damage.js';
 import { translateError } from './errors.js';
 import { toEventData, toStoredEvent } from './events.js';
 import { connectionStringOf, loginOf, type ConnectOptions } from './connection-string.js';
 import { LastingSubscription, type Feed } from './subscription.js';
+import { upToDamage } from './up-to-damage.js';
 
 /** The client's own deadline does not cover batch appends: without this, a server that hangs hangs the caller. */
 const APPEND_TIMEOUT_MS = 15_000;
@@ -55,34 +57,45 @@ export class KurrentEventStore implements EventStore {
 
   async *read(stream: string, options: ReadOptions = {}): AsyncGenerator<StoredEvent> {
     this.checkOpen();
-    const direction = options.direction ?? 'forwards';
-    const fromRevision = options.from ?? (direction === 'forwards' ? 'start' : 'end');
-    const limit = options.maxCount === undefined ? {} : { maxCount: options.maxCount };
-    if (options.maxCount === 0) return;
+    const { direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER } = options;
+    const step = direction === 'forwards' ? 1n : -1n;
+    let fromRevision = options.from ?? (direction === 'forwards' ? 'start' : 'end');
+    const { client, login } = this;
+    async function* readOn(most: number): AsyncGenerator<StoredEvent> {
+      if (typeof fromRevision === 'bigint' && fromRevision < 0n) return;
+      for await (const event of stored(client.readStream(stream, { direction, fromRevision, maxCount: most, ...login }))) {
+        fromRevision = event.revision + step;
+        yield event;
+      }
+    }
     try {
-      yield* stored(this.client.readStream(stream, { direction, fromRevision, ...limit, ...this.login }));
+      yield* upToDamage(readOn, maxCount);
     } catch (error) {
-      if (error instanceof StreamNotFoundError) return;
-      throw translateError(error);
+      if (!(error instanceof StreamNotFoundError)) throw translateError(error);
     }
   }
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<StoredEvent> {
     this.checkOpen();
     const { after, direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER } = options;
-    const fromPosition: Position | 'start' | 'end' = after ?? (direction === 'forwards' ? 'start' : 'end');
     const filter = options.streamPrefixes ? { filter: prefixFilter(options.streamPrefixes) } : {};
-    // A read forwards begins with the event at the position itself.
-    const inclusive = after !== undefined && direction === 'forwards';
-    const request = { direction, fromPosition, maxCount: inclusive ? maxCount + 1 : maxCount, ...filter, ...this.login };
-    let left = maxCount;
-    if (left === 0) return;
-    try {
-      for await (const event of stored(this.client.readAll(request))) {
-        if (inclusive && event.position.commit <= after.commit) continue;
+    let last = after;
+    const { client, login } = this;
+    async function* readOn(most: number, single: boolean): AsyncGenerator<StoredEvent> {
+      // A read forwards begins with the event at the position itself, if there is one that the filter passes.
+      const known = direction === 'forwards' && !single ? last : undefined;
+      const next = direction === 'forwards' && single ? justBehind(last ?? START) : last;
+      const fromPosition: Position | 'start' | 'end' = next ?? (direction === 'forwards' ? 'start' : 'end');
+      let left = most;
+      for await (const event of stored(client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...login }))) {
+        if (known && event.position.commit <= known.commit) continue;
+        last = event.position;
         yield event;
         if (--left <= 0) return;
       }
+    }
+    try {
+      yield* upToDamage(readOn, maxCount);
     } catch (error) {
       throw translateError(error);
     }
@@ -96,7 +109,7 @@ export class KurrentEventStore implements EventStore {
         (from) => this.read(stream, { from: from === 'start' ? from : from + 1n }),
         (from) => this.client.subscribeToStream(stream, { fromRevision: from }) as unknown as Feed,
         async () => (after === 'end' ? await this.lastRevision(stream) : after),
-        (item) => (item.kind === 'event' ? item.event.revision : undefined),
+        (item) => (item.kind === 'event' ? item.event : item.kind === 'damaged' ? item.error : undefined)?.revision,
       ),
     );
   }
@@ -116,7 +129,7 @@ export class KurrentEventStore implements EventStore {
           return this.client.subscribeToAll({ fromPosition, ...(filter ? { filter } : {}) }) as unknown as Feed;
         },
         async () => (after === 'end' ? await this.lastPosition() : after === 'start' ? START : after),
-        (item) => (item.kind === 'event' ? item.event.position : item.kind === 'checkpoint' ? item.position : undefined),
+        (item) => (item.kind === 'event' ? item.event : item.kind === 'damaged' ? item.error : item.kind === 'checkpoint' ? item : undefined)?.position,
       ),
     );
   }
@@ -135,7 +148,8 @@ export class KurrentEventStore implements EventStore {
     try {
       for await (const _ of this.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1, ...this.login }));
     } catch (error) {
-      throw translateError(error);
+      const named = translateError(error);
+      if (!(named instanceof EventCorruptError)) throw named; // naming a damaged event is an answer too
     }
   }
 
@@ -147,13 +161,12 @@ export class KurrentEventStore implements EventStore {
 
   /** A subscription "from the end" needs a fixed place to come back to when it reconnects. */
   private async lastRevision(stream: string): Promise<bigint | 'start'> {
-    for await (const event of this.read(stream, { direction: 'backwards', maxCount: 1 })) return event.revision;
+    for await (const event of readPastDamage(this, stream, { direction: 'backwards', maxCount: 1 })) return event.revision;
     return 'start';
   }
 
   private async lastPosition(): Promise<Position> {
-    for await (const event of this.readAll({ direction: 'backwards', maxCount: 1 })) return event.position;
-    return START;
+    return (await endOf(this)) ?? START;
   }
 
   private track<From>(subscription: LastingSubscription<From>): Subscription {
@@ -165,6 +178,10 @@ export class KurrentEventStore implements EventStore {
   private checkOpen(): void {
     if (this.closed) throw new EventStoreError('EVENT_STORE_CLOSED', 'this connection to the event store was closed');
   }
+}
+
+function justBehind({ commit, prepare }: Position): Position {
+  return { commit: commit + 1n, prepare: prepare + 1n };
 }
 
 function prefixFilter(prefixes: string[]) {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
 import type { Position, StoredEvent, Subscription, SubscriptionItem } from '../event-store.js';
 import type { ResolvedEvent } from '@kurrent/kurrentdb-client';
-import { EventStoreUnavailableError } from '../event-store.errors.js';
+import { EventCorruptError, EventStoreUnavailableError } from '../event-store.errors.js';
 import { translateError } from './errors.js';
 import { toStoredEvent } from './events.js';
 
@@ -22,7 +22,7 @@ const LONGEST_DELAY_MS = 5000;
 /**
  * A subscription that outlives its connections. What is there already is read, which is more than twice as fast as
  * being sent it; then `open` starts a subscription after the last event seen. When it breaks, both are done again
- * after a growing delay. Errors other than a lost connection end it and reach the reader.
+ * after a growing delay. A damaged event is told in its place and passed over. Other errors end it and reach the reader.
  */
 export class LastingSubscription<From> implements Subscription {
   private readonly closing = new AbortController();
@@ -50,14 +50,14 @@ export class LastingSubscription<From> implements Subscription {
     let after: From | undefined;
     let waitMs = FIRST_DELAY_MS;
     try {
-      while (!this.closing.signal.aborted) {
+      connecting: while (!this.closing.signal.aborted) {
         try {
           after ??= await this.firstAfter();
-          for await (const event of this.readAfter(after)) {
+          for await (const item of this.read(after)) {
             if (this.closing.signal.aborted) return;
-            const item: SubscriptionItem = { kind: 'event', event };
             after = this.afterItem(item) ?? after;
             yield item;
+            if (item.kind === 'damaged') continue connecting;
           }
           for await (const item of this.connect(after)) {
             after = this.afterItem(item) ?? after;
@@ -67,6 +67,7 @@ export class LastingSubscription<From> implements Subscription {
         } catch (error) {
           if (this.closing.signal.aborted) return;
           const named = translateError(error);
+          if (named instanceof EventCorruptError) continue; // met by the subscription: read again, it is told there
           if (!(named instanceof EventStoreUnavailableError)) throw named;
         }
         await delay(waitMs, undefined, { signal: this.closing.signal }).catch(() => {});
@@ -75,6 +76,16 @@ export class LastingSubscription<From> implements Subscription {
     } finally {
       // The reader left its loop.
       await this.close();
+    }
+  }
+
+  /** What is there already, up to a damaged event. */
+  private async *read(after: From): AsyncGenerator<SubscriptionItem> {
+    try {
+      for await (const event of this.readAfter(after)) yield { kind: 'event', event };
+    } catch (error) {
+      if (!(error instanceof EventCorruptError)) throw error;
+      yield { kind: 'damaged', error };
     }
   }
 

@@ -62,9 +62,7 @@ export class Access {
   }
 
   private lastData(stream: string): Buffer | undefined {
-    const head = this.store.log.heads.find(stream);
-    if (!head || head.lastRevision < 0) return undefined;
-    return this.store.reader.readStream(head, head.lastRevision, 'backwards', 1).records[0]?.data;
+    return this.store.reader.newest(stream)?.data;
   }
 }
 

@@ -1,5 +1,6 @@
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { MessageBatch, type Encodable } from './message-batch.js';
+import type { EventCorrupt } from './refusals.js';
 
 type Sink = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
@@ -25,6 +26,18 @@ export async function writeChunk(call: Sink, messages: Encodable[]): Promise<boo
   outlet.previous = new Promise((resolve) => call.write(batch, resolve));
   await Promise.race([previous, outlet.gone]);
   return !isGone(call);
+}
+
+/**
+ * A damaged event ends the call, after everything before it has left: the error names its place, from which the client goes
+ * on if it wants the others. @returns false when the client is gone
+ */
+export async function deliver(call: Sink, messages: Encodable[], damaged: EventCorrupt | undefined): Promise<boolean> {
+  const goesOn = await writeChunk(call, messages);
+  if (!damaged) return goesOn;
+  const outlet = outlets.get(call);
+  if (outlet) await Promise.race([outlet.previous, outlet.gone]);
+  throw damaged;
 }
 
 export function isGone(call: Sink): boolean {

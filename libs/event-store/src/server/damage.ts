@@ -6,6 +6,7 @@ import { checksumOf, type EventRecord } from './event-record.js';
  */
 export function damagedField(record: EventRecord, checksum: number): string | undefined {
   for (const [field, name] of BYTES) if (!Buffer.isBuffer(record[field])) return name;
+  if (typeof record.type !== 'string') return 'type';
   if (checksum < 0 || checksum > 0xffffffff || !Number.isInteger(checksum)) return 'checksum';
   const fits = (change: Partial<EventRecord>) => checksumOf(change.stream ?? record.stream, { ...record, ...change }) === checksum;
   if (fits({ isJson: !record.isJson })) return 'is_json';

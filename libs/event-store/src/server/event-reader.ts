@@ -1,16 +1,26 @@
 import type Database from 'better-sqlite3';
-import { damagedField } from './damage.js';
 import { nowUs, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
-import { EVENT_COLUMNS, isWhole, recordOf, type EventRow } from './event-row.js';
+import { checkedRecord, EVENT_COLUMNS, type EventRow } from './event-row.js';
 import { EventCorrupt } from './refusals.js';
 import type { EventFilter } from './event-filter.js';
 import type { StreamHead, StreamHeads } from './stream-heads.js';
 
 export type Direction = 'forwards' | 'backwards';
 
-/** A chunk of $all: what passed the filter, and how far the scan went. */
-export interface AllChunk {
+/** What a read got at once. */
+interface Chunk {
   records: EventRecord[];
+  /** The event that ended the chunk because it is damaged; reading goes on after it for those that pass over it. */
+  damaged: EventCorrupt | undefined;
+}
+
+export interface StreamChunk extends Chunk {
+  /** The revision to go on from; -1 when nothing is left. */
+  next: number;
+}
+
+/** A chunk of $all: what passed the filter, and how far the scan went. */
+export interface AllChunk extends Chunk {
   /** Position of the last event looked at; undefined when there was none. */
   scannedTo: number | undefined;
   considered: number;
@@ -40,7 +50,7 @@ export class EventReader {
   private readonly rangeBackwards;
   private calls = 0;
   /** Many subscribers that a commit wakes read the same at the same moment; forgotten at its end, since the file may change. */
-  private latest: { key: string; chunk: { records: EventRecord[]; next: number } } | undefined;
+  private latest: { key: string; chunk: StreamChunk } | undefined;
 
   constructor(
     database: Database.Database,
@@ -80,7 +90,7 @@ export class EventReader {
   }
 
   /** @param from inclusive; @returns events in reading order, none when nothing is left */
-  readStream(head: StreamHead, from: number, direction: Direction, limit: number): { records: EventRecord[]; next: number } {
+  readStream(head: StreamHead, from: number, direction: Direction, limit: number): StreamChunk {
     const first = this.firstVisible(head);
     const maxAge = this.heads.metadataOf(head).maxAgeSeconds;
     const oldestUs = maxAge === undefined ? 0 : nowUs() - maxAge * 1e6;
@@ -92,20 +102,27 @@ export class EventReader {
         ? this.forwards.iterate(head.id, Math.max(from, first), count)
         : this.backwards.iterate(head.id, from, first, count);
     const step = direction === 'forwards' ? 1 : -1;
-    const read = takeChunk(rows, this.chunkBytes);
-    const last = read.at(-1);
-    const records = read.filter((row) => row.created_us >= oldestUs).map((row) => this.toRecord(row));
-    const chunk = { records, next: last ? last.revision + step : -1 };
+    const { records, damaged } = this.check(takeChunk(rows, this.chunkBytes));
+    const last = damaged?.place ?? records.at(-1);
+    const chunk = { records: records.filter(({ createdUs }) => createdUs >= oldestUs), damaged, next: last ? last.revision + step : -1 };
     if (this.latest === undefined) setImmediate(() => { this.latest = undefined; });
     this.latest = { key, chunk };
     return chunk;
   }
 
-  /** One event of a stream, or undefined when it is hidden or was never there. */
+  /** One event of a stream, or undefined when it is hidden or was never there. @throws EventCorrupt */
   readOne(stream: string, revision: number): EventRecord | undefined {
     const head = this.heads.find(stream);
     if (!head || head.tombstoned) return undefined;
-    return this.readStream(head, revision, 'forwards', 1).records.find((record) => record.revision === revision);
+    const { records, damaged } = this.readStream(head, revision, 'forwards', 1);
+    if (damaged) throw damaged;
+    return records.find((record) => record.revision === revision);
+  }
+
+  /** The newest event of a stream. @throws EventCorrupt: who decides by it must not take damaged for absent */
+  newest(stream: string): EventRecord | undefined {
+    const lastRevision = this.heads.find(stream)?.lastRevision ?? -1;
+    return lastRevision < 0 ? undefined : this.readOne(stream, lastRevision);
   }
 
   /**
@@ -120,9 +137,11 @@ export class EventReader {
 
   private plainAll(from: number, direction: Direction, count: number): AllChunk {
     const rows = takeChunk((direction === 'forwards' ? this.allForwards : this.allBackwards).iterate(from, count), this.chunkBytes);
+    const { records, damaged } = this.check(rows);
     return {
-      records: rows.map((row) => this.toRecord(row)),
-      scannedTo: rows.at(-1)?.position,
+      records,
+      damaged,
+      scannedTo: damaged?.place.position ?? rows.at(-1)?.position,
       considered: rows.length,
       atEnd: rows.length === 0,
     };
@@ -146,12 +165,13 @@ export class EventReader {
       if (wanted.length >= most) break;
     }
     const rows = this.fetch(wanted, direction, wanted.length > considered / 2);
-    // A chunk of large events is cut short; the scan then counts as far as its last event.
-    if (rows.length < wanted.length) {
-      scannedTo = rows.at(-1)!.position;
+    const { records, damaged } = this.check(rows);
+    // A chunk of large events is cut short, one with a damaged event ends there; the scan then counts as far as its last event.
+    if (damaged || rows.length < wanted.length) {
+      scannedTo = damaged?.place.position ?? rows.at(-1)!.position;
       considered = rows.length;
     }
-    return { records: rows.map((row) => this.toRecord(row)), scannedTo, considered, atEnd: scannedTo === undefined };
+    return { records, damaged, scannedTo, considered, atEnd: scannedTo === undefined };
   }
 
   private fetch(positions: number[], direction: Direction, asRange: boolean): EventRow[] {
@@ -169,12 +189,15 @@ export class EventReader {
     for (const position of positions) yield this.byPosition.get(position)!;
   }
 
-  private toRecord(row: EventRow): EventRecord {
-    const record = recordOf(row, this.heads.nameOf(row.stream_id));
-    if (!isWhole(record, row)) {
-      throw new EventCorrupt(record.stream, record.revision, damagedField(record, row.checksum));
+  /** The events up to the first damaged one. */
+  private check(rows: EventRow[]): Chunk {
+    const records: EventRecord[] = [];
+    for (const row of rows) {
+      const read = checkedRecord(row, this.heads.nameOf(row.stream_id));
+      if (read instanceof EventCorrupt) return { records, damaged: read };
+      records.push(read);
     }
-    return record;
+    return { records, damaged: undefined };
   }
 }
 
@@ -182,12 +205,17 @@ function* keepOnly(rows: IterableIterator<EventRow>, positions: Set<number>): It
   for (const row of rows) if (positions.has(row.position)) yield row;
 }
 
+/** In a damaged row there may be no bytes where bytes should be. */
+function lengthOf(value: unknown): number {
+  return Buffer.isBuffer(value) ? value.length : 0;
+}
+
 function takeChunk(rows: IterableIterator<EventRow>, mostBytes: number): EventRow[] {
   const taken: EventRow[] = [];
   let bytes = 0;
   for (const row of rows) {
     taken.push(row);
-    bytes += row.data.length + row.metadata.length;
+    bytes += lengthOf(row.data) + lengthOf(row.metadata);
     if (bytes >= mostBytes) break;
   }
   return taken;

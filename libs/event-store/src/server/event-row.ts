@@ -1,4 +1,6 @@
-import { checksumOf, type EventRecord } from './event-record.js';
+import { damagedField } from './damage.js';
+import { checksumOf, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { EventCorrupt, type EventPlace } from './refusals.js';
 
 /** A row of the table `events`. */
 export interface EventRow {
@@ -16,7 +18,13 @@ export interface EventRow {
 
 export const EVENT_COLUMNS = 'position, stream_id, revision, event_id, type, is_json, created_us, data, metadata, checksum';
 
-export function recordOf(row: EventRow, stream: string): EventRecord {
+/** The event, or what is wrong with it. */
+export function checkedRecord(row: EventRow, stream: string): EventRecord | EventCorrupt {
+  const record = recordOf(row, stream);
+  return isWhole(record, row) ? record : new EventCorrupt(placeOf(row, stream), damagedField(record, row.checksum));
+}
+
+function recordOf(row: EventRow, stream: string): EventRecord {
   return {
     position: row.position,
     stream,
@@ -30,8 +38,16 @@ export function recordOf(row: EventRow, stream: string): EventRecord {
   };
 }
 
+/**
+ * Where a reader that passes over the row goes on from. A damaged revision may be no number any more: SQLite then sorts it
+ * behind all numbers.
+ */
+function placeOf(row: EventRow, stream: string): EventPlace {
+  return { stream, position: row.position, revision: Number.isFinite(row.revision) ? Math.trunc(row.revision) : TOMBSTONE_REVISION - 1 };
+}
+
 /** Also by the kinds of its values: SQLite keeps a kind with each value, and one changed byte makes a number of no bytes. */
-export function isWhole(record: EventRecord, row: EventRow): boolean {
+function isWhole(record: EventRecord, row: EventRow): boolean {
   const bytes = [row.event_id, row.data, row.metadata].every((value) => Buffer.isBuffer(value));
   const hasKinds = bytes && typeof row.type === 'string' && (row.is_json === 0 || row.is_json === 1);
   return hasKinds && checksumOf(record.stream, record) === row.checksum;

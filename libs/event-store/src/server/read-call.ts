@@ -1,6 +1,6 @@
 import { Metadata, type ServerWritableStream } from '@grpc/grpc-js';
 import type { ServerContext } from './context.js';
-import { writeChunk } from './backpressure.js';
+import { deliver } from './backpressure.js';
 import { toStatus } from './grpc-errors.js';
 import { compileFilter, filterDefinitionOf, type EventFilter } from './event-filter.js';
 import type { Direction } from './event-reader.js';
@@ -103,7 +103,7 @@ async function readStream(context: ServerContext, call: ReadCall, request: ReadR
     const chunk = reader.readStream(head, next, direction, left);
     next = chunk.next;
     left -= chunk.records.length;
-    if (!(await writeChunk(call, chunk.records.map(request.encode)))) return;
+    if (!(await deliver(call, chunk.records.map(request.encode), chunk.damaged))) return;
   }
   if (request.compatibility >= 1) call.write(lastStreamPosition(head.lastRevision));
 }
@@ -119,7 +119,7 @@ async function readAll(context: ServerContext, call: ReadCall, request: ReadRequ
     if (chunk.atEnd || chunk.scannedTo === undefined) return;
     from = direction === 'forwards' ? chunk.scannedTo + 1 : chunk.scannedTo;
     left -= chunk.records.length;
-    if (!(await writeChunk(call, chunk.records.map(request.encode)))) return;
+    if (!(await deliver(call, chunk.records.map(request.encode), chunk.damaged))) return;
   }
 }
 

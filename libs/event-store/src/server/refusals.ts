@@ -91,18 +91,24 @@ export class ConsistencyViolated extends Refusal {
   }
 }
 
-export function corruptEvent(stream: string, revision: number, field: string | undefined): string {
-  return `event ${revision} of stream '${stream}' does not match its checksum (${field ?? 'more than one byte is wrong'})`;
+export interface EventPlace {
+  stream: string;
+  revision: number;
+  position: number;
 }
 
-/** A stored event whose bytes no longer match its checksum. */
+/** A stored event whose bytes no longer match its checksum. A reader that wants the others goes on after its place. */
 export class EventCorrupt extends Refusal {
+  readonly problem: string;
+
   constructor(
-    readonly stream: string,
-    readonly revision: number,
+    readonly place: EventPlace,
     /** undefined when more than one byte is wrong */
     field: string | undefined,
   ) {
-    super(`EVENT_CORRUPT: ${corruptEvent(stream, revision, field)}; restore a backup`);
+    const { stream, revision, position } = place;
+    const problem = `event ${revision} of stream '${stream}' at position ${position} does not match its checksum (${field ?? 'more than one byte is wrong'})`;
+    super(`EVENT_CORRUPT: ${problem}; restore a backup`);
+    this.problem = problem;
   }
 }

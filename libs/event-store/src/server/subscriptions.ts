@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { isGone, writeChunk } from './backpressure.js';
+import { deliver, isGone } from './backpressure.js';
 import type { ServerContext } from './context.js';
 import type { Encodable } from './message-batch.js';
 import { timestampNow } from './messages.js';
@@ -26,7 +26,7 @@ export async function subscribeToStream(context: ServerContext, call: ReadCall, 
       const chunk = reader.readStream(head, next, 'forwards', Number.MAX_SAFE_INTEGER);
       if (chunk.next >= 0) {
         next = chunk.next;
-        await writeChunk(call, chunk.records.map(request.encode));
+        await deliver(call, chunk.records.map(request.encode), chunk.damaged);
         return 'more';
       }
     }
@@ -54,7 +54,7 @@ export async function subscribeToAll(context: ServerContext, call: ReadCall, req
         messages.push(checkpoint(chunk.scannedTo));
         untilCheckpoint = checkpointInterval;
       }
-      if (messages.length > 0) await writeChunk(call, messages);
+      await deliver(call, messages, chunk.damaged);
       return 'more';
     }
     if (!caughtUp) {

@@ -55,9 +55,7 @@ export class Users {
   }
 
   private stored(login: string): { salt: string; hash: string; groups: string[] } | undefined {
-    const head = this.store.log.heads.find(`$user-${login}`);
-    const last = head && this.store.reader.readStream(head, head.lastRevision, 'backwards', 1).records[0];
-    const value = parseObject(last?.data);
+    const value = parseObject(this.store.reader.newest(`$user-${login}`)?.data);
     if (typeof value.salt !== 'string' || typeof value.hash !== 'string' || !Array.isArray(value.groups)) return undefined;
     return { salt: value.salt, hash: value.hash, groups: value.groups.map(String) };
   }

@@ -1,9 +1,8 @@
 import Database from 'better-sqlite3';
 import { SCHEMA } from './database.js';
-import { damagedField } from './damage.js';
 import { TOMBSTONE_REVISION } from './event-record.js';
-import { EVENT_COLUMNS, isWhole, recordOf, type EventRow } from './event-row.js';
-import { corruptEvent } from './refusals.js';
+import { checkedRecord, EVENT_COLUMNS, type EventRow } from './event-row.js';
+import { EventCorrupt } from './refusals.js';
 import { toStoreError } from './store-error.js';
 
 export interface StoreProblem {
@@ -66,15 +65,10 @@ function checkEvents(database: Database.Database, report: VerifyReport, add: (pr
   for (const row of rows.iterate()) {
     report.events += 1;
     report.endPosition = row.position;
-    const record = recordOf(row, names.get(row.stream_id) ?? '');
-    if (isWhole(record, row)) continue;
-    const { stream, revision } = record;
-    add({
-      code: 'EVENT_CORRUPT',
-      stream,
-      revision,
-      message: corruptEvent(stream, revision, damagedField(record, row.checksum)),
-    });
+    const read = checkedRecord(row, names.get(row.stream_id) ?? '');
+    if (!(read instanceof EventCorrupt)) continue;
+    const { stream, revision } = read.place;
+    add({ code: 'EVENT_CORRUPT', stream, revision, message: read.problem });
   }
 }
 

@@ -99,7 +99,7 @@ async function throughStore(total: number): Promise<void> {
   await fill(store, total);
   const { database, close } = withDatabase();
   const started = performance.now();
-  const runner = new ProjectionRunner(store, database, { changed: () => undefined, failed: (error) => console.error(error) });
+  const runner = new ProjectionRunner(store, database, { changed: () => undefined, failed: (error) => console.error(error), damaged: (error) => console.error(error) });
   runner.start();
   await runner.whenCaughtUp(55_000);
   print('store', { events: runner.eventsDone, seconds: seconds(started), events_per_second: Math.round(runner.eventsDone / seconds(started)) });

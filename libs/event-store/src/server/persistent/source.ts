@@ -14,7 +14,10 @@ export interface SourceChunk {
   scannedTo: number | undefined;
 }
 
-/** Reads a stream or $all for a group. Sequences are revisions of the stream or positions of $all. */
+/**
+ * Reads a stream or $all for a group. Sequences are revisions of the stream or positions of $all. Damaged events are passed
+ * over: a group that waited for one would deliver nothing ever after.
+ */
 export class Source {
   private readonly filter: EventFilter | undefined;
   private readonly resolveLinks: boolean;

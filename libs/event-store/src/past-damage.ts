@@ -1,0 +1,42 @@
+// Reading on where an event can't be read any more.
+import type { EventStore, Position, ReadOptions, StoredEvent } from './event-store.js';
+import { EventCorruptError } from './event-store.errors.js';
+
+/** The events of a stream, and in the places of damaged ones what is wrong with them. */
+export async function* readPastDamage(
+  store: EventStore,
+  stream: string,
+  { from, direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER }: ReadOptions = {},
+): AsyncGenerator<StoredEvent | EventCorruptError> {
+  const step = direction === 'forwards' ? 1n : -1n;
+  let next = from;
+  let left = maxCount;
+  while (left > 0 && (typeof next !== 'bigint' || next >= 0n)) {
+    let damage: EventCorruptError | undefined;
+    try {
+      for await (const event of store.read(stream, { direction, maxCount: left, ...(next === undefined ? {} : { from: next }) })) {
+        next = event.revision + step;
+        left -= 1;
+        yield event;
+      }
+    } catch (error) {
+      if (!(error instanceof EventCorruptError)) throw error;
+      damage = error;
+    }
+    if (!damage) return;
+    next = damage.revision + step;
+    left -= 1;
+    yield damage;
+  }
+}
+
+/** Of the last event in the store, damaged or not; null while there is none. */
+export async function endOf(store: EventStore): Promise<Position | null> {
+  try {
+    for await (const { position } of store.readAll({ direction: 'backwards', maxCount: 1 })) return position;
+    return null;
+  } catch (error) {
+    if (error instanceof EventCorruptError) return error.position;
+    throw error;
+  }
+}
