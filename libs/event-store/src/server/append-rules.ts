@@ -15,8 +15,9 @@ export class AppendRules {
     database: Database.Database,
     private readonly heads: StreamHeads,
   ) {
+    // The index has to be named: left to choose, SQLite takes the one that gives the order and walks the whole stream.
     this.selectById = database.prepare<[number, Buffer], { revision: number }>(
-      'SELECT revision FROM events WHERE stream_id = ? AND event_id = ? ORDER BY revision DESC LIMIT 1',
+      'SELECT revision FROM events INDEXED BY events_by_id WHERE stream_id = ? AND event_id = ? ORDER BY revision DESC LIMIT 1',
     );
     this.selectAt = database.prepare<[number, number], { event_id: Buffer; position: number }>(
       'SELECT event_id, position FROM events WHERE stream_id = ? AND revision = ?',
