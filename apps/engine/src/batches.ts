@@ -2,42 +2,34 @@
 export class Batches<Item> implements AsyncIterable<Item[]> {
   private waiting: Item[] = [];
   private ended = false;
+  private urgent = false;
   private wake: () => void = () => undefined;
-  private wakeAtEnd: () => void = () => undefined;
+  private wakeNow: () => void = () => undefined;
+  private lastMs = performance.now();
 
-  push(items: readonly Item[]): void {
+  /** @param gatherMs from one batch to the next, unless something urgent comes or nothing comes any more */
+  constructor(private readonly gatherMs = 0) {}
+
+  push(items: readonly Item[], urgent = false): void {
     this.waiting.push(...items);
     this.wake();
-  }
-
-  /** Nothing comes after what is waiting. */
-  get hasEnded(): boolean {
-    return this.ended;
+    if (urgent) this.hurry();
   }
 
   end(): void {
     this.ended = true;
     this.wake();
-    this.wakeAtEnd();
-  }
-
-  /** Lets a batch grow: resolves after so long, or at the end. */
-  gather(ms: number): Promise<void> {
-    if (this.ended) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.wakeAtEnd = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    this.hurry();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Item[]> {
     for (;;) {
       if (this.waiting.length > 0) {
+        await this.gather();
         const batch = this.waiting;
         this.waiting = [];
+        this.urgent = false;
+        this.lastMs = performance.now();
         yield batch;
       } else if (this.ended) {
         return;
@@ -45,5 +37,22 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
         await new Promise<void>((resolve) => { this.wake = resolve; });
       }
     }
+  }
+
+  private hurry(): void {
+    this.urgent = true;
+    this.wakeNow();
+  }
+
+  private gather(): Promise<void> {
+    const leftMs = this.lastMs + this.gatherMs - performance.now();
+    if (this.urgent || this.ended || leftMs <= 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, leftMs);
+      this.wakeNow = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 }

@@ -103,17 +103,29 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
   return call(client, client.initialiseState as Method<engineV1.InitialiseStateRequest, engineV1.InitialiseStateResponse>, { sessionId, seed: 7n });
 }
 
-const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainSegmentRequest> = {}): engineV1.TrainSegmentRequest => ({
+const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainRequest> = {}): engineV1.TrainRequest => ({
   sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
   lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
-  scheduledSparsity: Array(stepCount).fill(0.3) as number[], stopAtExpectedSparsity: undefined, teachers: [], returnState: true, stateFile: '', ...changes,
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[], segmentSteps: 0, marks: [], teachers: [], returnStates: true, stateFile: '', ...changes,
 });
 
-function trained(messages: engineV1.TrainSegmentResponse[]): { steps: engineV1.StepReport[]; outcome: engineV1.SegmentOutcome; state: Buffer } {
+/** Of the last segment. */
+function trained(messages: engineV1.TrainResponse[]): { steps: engineV1.StepReport[]; outcome: engineV1.SegmentOutcome; end: engineV1.TrainingEnd; state: Buffer } {
   return {
-    steps: messages.flatMap((message) => message.steps), outcome: messages.find((message) => message.outcome)!.outcome!,
-    state: Buffer.concat(messages.map((message) => message.stateChunk)),
+    steps: messages.flatMap((message) => message.steps), outcome: messages.findLast((message) => message.segments.length > 0)!.segments.at(-1)!,
+    end: messages.at(-1)!.end!, state: Buffer.concat(messages.map((message) => message.stateChunk)),
   };
+}
+
+/** A cancelled call lets the engine go soon after. */
+async function free(engine: Engine, sessionId: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    const answer = await initialise(engine, sessionId).catch((error: unknown) => error);
+    if (!(answer instanceof Error)) return;
+    expect(answer).toEqual(refused('ENGINE_BUSY'));
+    expect(tries).toBeLessThan(100);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluateResponse[]> {
@@ -184,14 +196,15 @@ describe('one engine', () => {
     expect(await sendTokens(engine, sessionId)).toEqual({ tokenCount: 6400n, rowCount: 200n });
     const fresh = await initialise(engine, sessionId);
     expect(fresh.state).toMatchObject({ step: 0n, hiddenOpen: 64n });
-    const whole = trained(await all(engine.client.trainSegment(segment(sessionId, 0, 20))));
+    const whole = trained(await all(engine.client.train(segment(sessionId, 0, 20))));
     expect(whole.steps.map((step) => step.step)).toEqual(Array.from({ length: 20 }, (_, i) => BigInt(i)));
     expect(whole.steps[0]!.lmLoss).toBeUndefined();
-    expect(whole.outcome).toMatchObject({ stepsDone: 20n, stopped: false, stateBytes: BigInt(whole.state.byteLength) });
+    expect(whole.outcome).toMatchObject({ stepsDone: 20n, stateBytes: BigInt(whole.state.byteLength) });
+    expect(whole.end).toEqual({ stopped: false, teacherDigests: [] });
     expect(digestOf(whole.state)).toBe(whole.outcome.state!.digest);
 
     await initialise(engine, sessionId);
-    const first = trained(await all(engine.client.trainSegment(segment(sessionId, 0, 7))));
+    const first = trained(await all(engine.client.train(segment(sessionId, 0, 7))));
     const again = await openSession(engine);
     expect(again.sessionId).not.toBe(sessionId);
     await sendTokens(engine, again.sessionId);
@@ -200,7 +213,7 @@ describe('one engine', () => {
       [{ sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100) }, { sessionId: '', digest: '', chunk: first.state.subarray(100) }]);
     await expect(importing('0'.repeat(64))).rejects.toEqual(refused('STATE_CORRUPT', 'digest'));
     expect((await importing(first.outcome.state!.digest)).state!.digest).toBe(first.outcome.state!.digest);
-    const second = trained(await all(engine.client.trainSegment(segment(again.sessionId, 7, 13))));
+    const second = trained(await all(engine.client.train(segment(again.sessionId, 7, 13))));
     expect(second.outcome.state!.digest).toBe(whole.outcome.state!.digest);
 
     const exported = await all(engine.client.exportState({ sessionId: again.sessionId }));
@@ -209,54 +222,107 @@ describe('one engine', () => {
 
     const { digest } = first.outcome.state!;
     const teachers = [{ firstStep: 20n, digest: '' }, { firstStep: 21n, digest }];
-    const untaught = all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teachers })));
+    const untaught = all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })));
     await expect(untaught).rejects.toEqual(refused('TEACHER_NOT_LOADED'));
     await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [{ sessionId: again.sessionId, digest, chunk: first.state }]);
-    expect(trained(await all(engine.client.trainSegment(segment(again.sessionId, 20, 2, { teachers })))).outcome.stepsDone).toBe(2n);
+    expect(trained(await all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })))).outcome.stepsDone).toBe(2n);
   });
 
-  test('trains the next segment while the bytes of the last state follow its outcome', async () => {
+  test('trains segment after segment: the states are those of segments asked for one by one', async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    const first = engine.client.trainSegment(segment(sessionId, 0, 5));
-    const messages: engineV1.TrainSegmentResponse[] = [];
-    let following: Promise<engineV1.TrainSegmentResponse[]> | undefined;
-    for await (const message of first as AsyncIterable<engineV1.TrainSegmentResponse>) {
-      messages.push(message);
-      if (message.outcome) following = all(engine.client.trainSegment(segment(sessionId, 5, 5)));
-      if (message.outcome) await following; // trained to its end before the first byte was taken
-    }
-    const { state, outcome } = trained(messages);
-    expect(digestOf(state)).toBe(outcome.state!.digest);
-    expect(trained(await following!).outcome.state!.step).toBe(10n);
+    const single: engineV1.StateSummary[] = [];
+    for (const [from, count] of [[0, 8], [8, 8], [16, 4]] as const) single.push(trained(await all(engine.client.train(segment(sessionId, from, count)))).outcome.state!);
+    await initialise(engine, sessionId);
+    const together = await all(engine.client.train(segment(sessionId, 0, 20, { segmentSteps: 8 })));
+    expect(together.flatMap(({ segments }) => segments.map(({ state }) => state))).toEqual(single);
+    // The bytes of the states follow one another, in their order.
+    const bytes = Buffer.concat(together.map(({ stateChunk }) => stateChunk));
+    const sizes = together.flatMap(({ segments }) => segments.map(({ stateBytes }) => Number(stateBytes)));
+    sizes.reduce((from, size, index) => {
+      expect(digestOf(bytes.subarray(from, from + size))).toBe(single[index]!.digest);
+      return from + size;
+    }, 0);
+    expect(sizes).toHaveLength(3);
   });
 
-  test('writes a state to a file that does not exist yet; where it can\'t, the bytes come back', async () => {
+  test('a segment ends at the next mark, its state is a teacher, and the one named for the mark takes over', async () => {
+    const rising = (sessionId: string, steps: number, changes: Partial<engineV1.TrainRequest>): engineV1.TrainRequest =>
+      segment(sessionId, 0, steps, { scheduledSparsity: Array(steps).fill(0.9) as number[], lambdaLearningRate: 5, returnStates: false, ...changes });
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    const first = trained(await all(engine.client.train(rising(sessionId, 200, { marks: [{ expectedSparsity: 0.02, teacherDigest: undefined }] }))));
+    const { digest, step, expectedSparsity } = first.outcome.state!;
+    expect(first.end).toEqual({ stopped: false, teacherDigests: [digest] });
+    expect(expectedSparsity).toBeGreaterThanOrEqual(0.02);
+    expect(first.steps.slice(0, -1).every((report) => report.expectedSparsity < 0.02)).toBe(true);
+
+    await initialise(engine, sessionId);
+    const marks = [{ expectedSparsity: 0.02, teacherDigest: digest }, { expectedSparsity: 0.05, teacherDigest: undefined }];
+    const over = await all(engine.client.train(rising(sessionId, 200, { marks })));
+    const [atFirst, atSecond] = over.flatMap(({ segments }) => segments.map(({ state }) => state!));
+    expect(atFirst!.digest).toBe(digest);
+    expect(atSecond!.expectedSparsity).toBeGreaterThanOrEqual(0.05);
+
+    await initialise(engine, sessionId);
+    const teachers = [{ firstStep: 0n, digest: '' }, { firstStep: step, digest }];
+    const told = trained(await all(engine.client.train(rising(sessionId, Number(atSecond!.step), { teachers }))));
+    expect(told.outcome.state!.digest).toBe(atSecond!.digest);
+    await initialise(engine, sessionId);
+    const untold = trained(await all(engine.client.train(rising(sessionId, Number(atSecond!.step), {}))));
+    expect(untold.outcome.state!.digest).not.toBe(atSecond!.digest);
+  });
+
+  test('StopTraining can wait for the end of the segment', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    let asked: Promise<unknown> | undefined;
+    const { outcome, end } = trained(await all(engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 500, returnStates: false })), () => {
+      asked ??= call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, { sessionId, finishSegment: true });
+    }));
+    await asked;
+    expect(end.stopped).toBe(false);
+    expect(outcome.stepsDone).toBe(500n);
+    expect(Number(outcome.state!.step)).toBeLessThan(20_000);
+  });
+
+  test('writes states to files that do not exist yet; where it can\'t, the bytes come back', async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     const stateFile = join(folder, 'state');
-    const written = await all(engine.client.trainSegment(segment(sessionId, 0, 3, { stateFile })));
-    expect(written.at(-1)!.stateInFile).toBe(true);
-    const { outcome, state } = trained(written);
-    expect(state.byteLength).toBe(0);
-    expect(digestOf(readFileSync(stateFile))).toBe(outcome.state!.digest);
-    const first = readFileSync(stateFile);
-    for (const impossible of [stateFile, join(folder, 'nowhere', 'state')]) {
-      const returned = trained(await all(engine.client.trainSegment(segment(sessionId, Number(outcome.state!.step) + (impossible === stateFile ? 0 : 2), 2, { stateFile: impossible }))));
-      expect(digestOf(returned.state)).toBe(returned.outcome.state!.digest);
-    }
-    expect(readFileSync(stateFile).equals(first)).toBe(true);
-    const relative = all(engine.client.trainSegment(segment(sessionId, 7, 1, { stateFile: 'state' })));
+    writeFileSync(`${stateFile}-4`, 'in the way');
+    const written = await all(engine.client.train(segment(sessionId, 0, 6, { stateFile, segmentSteps: 2 })));
+    const outcomes = written.flatMap(({ segments }) => segments);
+    expect(outcomes.map((one) => one.stateFile)).toEqual([`${stateFile}-2`, '', `${stateFile}-6`]);
+    for (const one of [outcomes[0]!, outcomes[2]!]) expect(digestOf(readFileSync(one.stateFile))).toBe(one.state!.digest);
+    expect(digestOf(trained(written).state)).toBe(outcomes[1]!.state!.digest);
+    expect(readFileSync(`${stateFile}-4`, 'utf8')).toBe('in the way');
+    const nowhere = trained(await all(engine.client.train(segment(sessionId, 6, 2, { stateFile: join(folder, 'nowhere', 'state') }))));
+    expect(digestOf(nowhere.state)).toBe(nowhere.outcome.state!.digest);
+    const relative = all(engine.client.train(segment(sessionId, 8, 1, { stateFile: 'state' })));
     await expect(relative).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'state_file'));
+  });
+
+  test('a client that takes no more bytes of states keeps nobody waiting once it goes', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    const stream = engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 1 }));
+    await new Promise((resolve) => stream.once('data', resolve));
+    stream.pause();
+    stream.on('error', () => undefined).cancel();
+    await free(engine, sessionId);
   });
 
   test('evaluates state, intact model and folder; the exported folder is the masked student', async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    await all(engine.client.trainSegment(segment(sessionId, 0, 30, { returnState: false })));
+    await all(engine.client.train(segment(sessionId, 0, 30, { returnStates: false })));
     const outcomeOf = async (request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluationOutcome> => (await evaluate(engine, request)).at(-1)!.outcome!;
     const masked = await outcomeOf({ sessionId });
     expect(masked.predictions).toBe(6300n);
@@ -294,7 +360,7 @@ describe('one engine', () => {
     await expect(openSession(engine, { lora: { rank: 4, alpha: 4, targets: ['x_proj'] } })).rejects.toEqual(refused('INVALID_ARGUMENT', 'lora.targets'));
     await expect(openSession(engine, { memoryLimitBytes: 1000n })).rejects.toEqual(refused('OUT_OF_MEMORY', 'memory_limit_bytes'));
     await expect(openSession(engine, { weightsDigest: 'f'.repeat(64) })).rejects.toEqual(refused('MODEL_CHANGED', 'weights_digest'));
-    await expect(all(client.trainSegment(segment('nobody', 0, 1)))).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
+    await expect(all(client.train(segment('nobody', 0, 1)))).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
     const { sessionId } = await openSession(engine);
     await expect(openSession(engine, {}, false)).rejects.toEqual(refused('SESSION_ALREADY_OPEN'));
     await expect(sendTokens(engine, 'nobody')).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
@@ -304,17 +370,20 @@ describe('one engine', () => {
     await expect(sendTokens(engine, sessionId, { tokenCount: 2n ** 63n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'token_count'));
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    await expect(all(client.trainSegment(segment(sessionId, 5, 1)))).rejects.toEqual(refused('INVALID_ARGUMENT', 'first_step'));
-    await expect(all(client.trainSegment(segment(sessionId, 0, 2, { scheduledSparsity: [] })))).rejects.toEqual(refused('INVALID_ARGUMENT', 'scheduled_sparsity'));
-    await expect(all(client.trainSegment(segment(sessionId, 0, 1, { losses: undefined })))).rejects.toEqual(refused('FIELD_REQUIRED', 'losses'));
-    const taughtBy = (...teachers: engineV1.TeacherStretch[]): Promise<unknown> => all(client.trainSegment(segment(sessionId, 0, 2, { teachers })));
+    await expect(all(client.train(segment(sessionId, 5, 1)))).rejects.toEqual(refused('INVALID_ARGUMENT', 'first_step'));
+    await expect(all(client.train(segment(sessionId, 0, 2, { scheduledSparsity: [] })))).rejects.toEqual(refused('INVALID_ARGUMENT', 'scheduled_sparsity'));
+    await expect(all(client.train(segment(sessionId, 0, 1, { losses: undefined })))).rejects.toEqual(refused('FIELD_REQUIRED', 'losses'));
+    const taughtBy = (...teachers: engineV1.TeacherStretch[]): Promise<unknown> => all(client.train(segment(sessionId, 0, 2, { teachers })));
     await expect(taughtBy({ firstStep: 1n, digest: '' })).rejects.toEqual(refused('INVALID_ARGUMENT', 'teachers'));
     await expect(taughtBy({ firstStep: 0n, digest: '' }, { firstStep: 1n, digest: 'short' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'teachers[1].digest'));
+    const marked = (...marks: engineV1.Mark[]): Promise<unknown> => all(client.train(segment(sessionId, 0, 2, { marks })));
+    await expect(marked({ expectedSparsity: 0.2, teacherDigest: '' }, { expectedSparsity: 0.2, teacherDigest: '' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'marks[1].expected_sparsity'));
+    await expect(marked({ expectedSparsity: 0.2, teacherDigest: 'short' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'marks[0].teacher_digest'));
     await expect(all(client.exportModel({ sessionId, form: 0, dtype: '', modelCard: '' }))).rejects.toEqual(refused('FIELD_UNKNOWN_VALUE', 'form'));
     await expect(evaluate(engine, { sessionId, window: 1 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'window'));
     const bytes = Buffer.alloc(8 << 20);
     await expect(upload<engineV1.ImportStateRequest, unknown>(client, client.importState as never, [{ sessionId, digest: '', chunk: bytes }])).rejects.toEqual(refused('STATE_CORRUPT', 'state'));
-    expect(trained(await all(client.trainSegment(segment(sessionId, 0, 1)))).outcome.stepsDone).toBe(1n);
+    expect(trained(await all(client.train(segment(sessionId, 0, 1)))).outcome.stepsDone).toBe(1n);
     expect(engine.log.filter((line) => line['code'] === 'INTERNAL')).toEqual([]);
   });
 
@@ -330,46 +399,41 @@ describe('one engine', () => {
   });
 });
 
-test('StopSegment ends the segment at a step boundary, outcome and state still come', async () => {
+test('StopTraining ends it at a step boundary, outcome and state still come', async () => {
   const { engine, sessionId } = await ready();
-  const stream = engine.client.trainSegment(segment(sessionId, 0, 20_000));
+  const stream = engine.client.train(segment(sessionId, 0, 20_000));
   let stopping: Promise<unknown> | undefined;
-  const { steps, outcome, state } = trained(await all(stream, () => {
+  const { steps, outcome, end, state } = trained(await all(stream, () => {
     stopping ??= Promise.all([
       expect(initialise(engine, sessionId)).rejects.toEqual(refused('ENGINE_BUSY')),
-      call(engine.client, engine.client.stopSegment as Method<engineV1.StopSegmentRequest, unknown>, { sessionId }),
+      call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, { sessionId, finishSegment: false }),
     ]);
   }));
   await stopping;
-  expect(outcome.stopped).toBe(true);
+  expect(end.stopped).toBe(true);
   expect(Number(outcome.stepsDone)).toBe(steps.length);
   expect(steps.length).toBeLessThan(20_000);
   expect(digestOf(state)).toBe(outcome.state!.digest);
 
   // A cancelled call ends it too, and the engine is free again soon after.
-  const cancelled = engine.client.trainSegment(segment(sessionId, steps.length, 20_000));
+  const cancelled = engine.client.train(segment(sessionId, steps.length, 20_000));
   await expect(all(cancelled, () => cancelled.cancel())).rejects.toMatchObject({ code: 'CANCELLED' });
-  for (let tries = 0; ; tries++) {
-    const answer = await initialise(engine, sessionId).catch((error: unknown) => error);
-    if (!(answer instanceof Error)) break;
-    expect(answer).toEqual(refused('ENGINE_BUSY'));
-    expect(tries).toBeLessThan(100);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await free(engine, sessionId);
 
   // A new session replaces one that trains.
   let next: Promise<engineV1.OpenSessionResponse> | undefined;
-  const replaced = trained(await all(engine.client.trainSegment(segment(sessionId, 0, 20_000)), () => { next ??= openSession(engine); }));
-  expect(replaced.outcome.stopped).toBe(true);
+  const replaced = trained(await all(engine.client.train(segment(sessionId, 0, 20_000)), () => { next ??= openSession(engine); }));
+  expect(replaced.end.stopped).toBe(true);
   expect((await next!).sessionId).not.toBe(sessionId);
 });
 
 describe('the end', () => {
   test('SIGTERM: the running segment stops at a step and its outcome is delivered', async () => {
     const { engine, sessionId } = await ready();
-    const stream = engine.client.trainSegment(segment(sessionId, 0, 20_000));
-    const { steps, outcome, state } = trained(await all(stream, () => engine.child.kill('SIGTERM')));
-    expect(outcome).toMatchObject({ stopped: true, stepsDone: BigInt(steps.length) });
+    const stream = engine.client.train(segment(sessionId, 0, 20_000));
+    const { steps, outcome, end, state } = trained(await all(stream, () => engine.child.kill('SIGTERM')));
+    expect(end.stopped).toBe(true);
+    expect(outcome.stepsDone).toBe(BigInt(steps.length));
     expect(digestOf(state)).toBe(outcome.state!.digest);
     expect(await engine.ended).toEqual([0, null]);
     expect(existsSync(engine.socket)).toBe(false);
@@ -380,7 +444,7 @@ describe('the end', () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    const training = all(engine.client.trainSegment(segment(sessionId, 0, 20_000)), () => engine.child.stdin!.end()).catch(() => undefined);
+    const training = all(engine.client.train(segment(sessionId, 0, 20_000)), () => engine.child.stdin!.end()).catch(() => undefined);
     expect(await engine.ended).toEqual([0, null]);
     await training;
   });

@@ -1,21 +1,19 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
-import { rm, writeFile } from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
-import { setImmediate as afterThisTurn } from 'node:timers/promises';
 import { engineV1, EspalierError, invalidField } from '#protocol';
-import { describeEngine, evaluateModel, inspectModel, type EvaluationResult, type StepReport } from '#native-engine';
+import { describeEngine, evaluateModel, inspectModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
 import { exportModel } from './export-model.js';
 import { bidirectional, clientStreaming, serverStreaming, unary, type FailureListener } from './handlers.js';
 import {
-  computeDtypeOf, memoryMessage, modelMessage, outcomeMessage, segmentOptions, sessionOptions, stateMessage, stepMessage,
+  computeDtypeOf, memoryMessage, modelMessage, outcomeMessage, sessionOptions, stateMessage, stepMessage, trainingOptions,
 } from './messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
+import { train, type EndedSegment, type Progress } from './training.js';
 
-const TRAINING = 'TrainSegment';
+const TRAINING = 'Train';
 /** Each message wakes two processes, and what they do then is taken from the steps. Less than the orchestrator's patience of a
  *  second, after which it asks for a sign of life. */
 const REPORT_PAUSE_MS = 700;
@@ -50,10 +48,11 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
     exportState: serverStreaming(({ sessionId }: engineV1.ExportStateRequest) => exportState(holder, sessionId)),
     loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
-    trainSegment: serverStreaming((request: engineV1.TrainSegmentRequest, signal) => trainSegment(holder, request, signal)),
-    stopSegment: unary(async ({ sessionId }: engineV1.StopSegmentRequest) => {
+    train: serverStreaming((request: engineV1.TrainRequest, signal) => trainSegments(holder, request, signal)),
+    stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
       holder.require(sessionId);
-      await holder.stopWork(TRAINING);
+      if (finishSegment) holder.finishWork(TRAINING);
+      else await holder.stopWork(TRAINING);
       return {};
     }),
     evaluate: bidirectional((requests: AsyncIterable<engineV1.EvaluateRequest>, signal) => evaluate(parts, requests, signal), onFailure),
@@ -113,42 +112,31 @@ async function* exportState(holder: SessionHolder, sessionId: string): AsyncGene
   for (const chunk of chunksOf(bytes)) yield { digest: '', totalBytes: 0n, chunk };
 }
 
-async function* trainSegment(holder: SessionHolder, request: engineV1.TrainSegmentRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainSegmentResponse> {
+async function* trainSegments(holder: SessionHolder, request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainResponse> {
   const { session } = holder.require(request.sessionId);
-  const options = segmentOptions(request);
-  if (request.stateFile !== '' && !isAbsolute(request.stateFile)) throw invalidField('FIELD_OUT_OF_RANGE', 'state_file', `is "${request.stateFile}": it must be an absolute path`);
-  const reports = new Batches<StepReport>();
-  const running = holder.exclusive(TRAINING, (stop) =>
-    session.train(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => reports.push(batch) }),
-  ).finally(() => reports.end());
+  const options = trainingOptions(request);
+  const progress = new Batches<Progress>(REPORT_PAUSE_MS);
+  const running = holder.exclusive(TRAINING, (stop, mayGoOn) =>
+    // Nobody waits for bytes that have to be sent: the next segment but one would.
+    train(session, options, AbortSignal.any([signal, stop]), mayGoOn, (items) => progress.push(items, options.stateFile === '' && 'segment' in items[0]!)),
+  ).finally(() => progress.end());
   running.catch(() => undefined); // awaited below, after the last report
-  const nothing = { steps: [], outcome: undefined, stateChunk: Buffer.alloc(0), stateInFile: false };
-  let last: StepReport[] = [];
-  for await (const batch of reports) {
-    await afterThisTurn(); // the end comes right behind the last reports, and goes with them
-    if (reports.hasEnded) {
-      last = batch;
-    } else {
-      yield { ...nothing, steps: batch.map(stepMessage) };
-      await reports.gather(REPORT_PAUSE_MS);
+  const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined };
+  for await (const batch of progress) {
+    const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
+    const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
+    yield { ...nothing, steps, segments: segments.map(({ result, stateFile }) => outcomeMessage(result, stateFile)) };
+    for (const { result, stateFile, letGo } of segments) {
+      if (stateFile === '' && result.stateBytes !== null) for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
+      letGo();
     }
   }
-  const result = await running;
-  yield { ...nothing, steps: last.map(stepMessage), outcome: outcomeMessage(result) };
-  if (result.stateBytes === null) return;
-  if (request.stateFile !== '' && await isWritten(request.stateFile, result.stateBytes)) yield { ...nothing, stateInFile: true };
-  else for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
+  const { stopped, teachers } = await running;
+  yield { ...nothing, end: { stopped, teacherDigests: teachers } };
 }
 
-/** A file that can't be written is no failure of the segment: its state is streamed then. */
-async function isWritten(path: string, bytes: Uint8Array): Promise<boolean> {
-  try {
-    await writeFile(path, bytes, { flag: 'wx', mode: 0o600 });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(path, { force: true }).catch(() => undefined);
-    return false;
-  }
+async function located({ result, stateFile, letGo }: EndedSegment): Promise<Omit<EndedSegment, 'stateFile'> & { stateFile: string }> {
+  return { result, letGo, stateFile: await stateFile };
 }
 
 async function* evaluate(

@@ -1,10 +1,12 @@
 // Messages of espalier.engine.v1 to the engine's options, and its results to messages.
+import { isAbsolute } from 'node:path';
 import { engineV1, invalidField } from '#protocol';
 import type {
-  ComputeDtype, ExportedModel, ExportOptions, LayerWidth, MemoryPlan, ModelDescription, Projection, SegmentOptions, SegmentResult,
-  SessionOptions, StateSummary, StepReport, TeacherStretch,
+  ComputeDtype, ExportedModel, ExportOptions, LayerWidth, MemoryPlan, ModelDescription, Projection, SegmentResult, SessionOptions,
+  StateSummary, StepReport,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
+import type { Mark, TrainingOptions } from './training.js';
 
 const widthsOf = (layers: readonly LayerWidth[]): engineV1.LayerWidth[] =>
   layers.map((layer) => ({ heads: BigInt(layer.heads), kvHeads: BigInt(layer.kvHeads), intermediate: BigInt(layer.intermediate) }));
@@ -30,22 +32,39 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
   };
 }
 
-export function segmentOptions(request: engineV1.TrainSegmentRequest): SegmentOptions {
+export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions {
   if (request.losses === undefined) throw invalidField('FIELD_REQUIRED', 'losses', 'is missing');
   const { layerWeight, klWeight, lmWeight, temperature } = request.losses;
+  if (request.stateFile !== '' && !isAbsolute(request.stateFile)) throw invalidField('FIELD_OUT_OF_RANGE', 'state_file', `is "${request.stateFile}": it must be an absolute path`);
+  const { loraLearningRate, scheduledSparsity } = request;
+  if (scheduledSparsity.length !== loraLearningRate.length) {
+    throw invalidField('INVALID_ARGUMENT', 'scheduled_sparsity', `has ${scheduledSparsity.length} values, lora_learning_rate has ${loraLearningRate.length}: one a step is allowed`);
+  }
   return {
-    firstStep: exactNumber(request.firstStep, 'first_step'), seed: request.seed,
-    losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
-    maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
-    trainMasks: !request.freezeMasks, returnState: request.returnState, loraLearningRate: request.loraLearningRate, scheduledSparsity: request.scheduledSparsity,
-    stopAtExpectedSparsity: request.stopAtExpectedSparsity, teachers: request.teachers.map(teacherStretch),
+    steps: {
+      firstStep: exactNumber(request.firstStep, 'first_step'), seed: request.seed, losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
+      maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
+      trainMasks: !request.freezeMasks, returnState: request.returnStates, loraLearningRate, scheduledSparsity,
+    },
+    segmentSteps: request.segmentSteps || Infinity, marks: request.marks.map(mark), stateFile: request.stateFile,
+    teachers: request.teachers.map(({ firstStep, digest }, index) => ({
+      firstStep: exactNumber(firstStep, `teachers[${index}].first_step`), digest: teacherDigest(digest, `teachers[${index}].digest`),
+    })),
   };
 }
 
-function teacherStretch({ firstStep, digest }: engineV1.TeacherStretch, index: number): TeacherStretch {
-  const field = `teachers[${index}]`;
-  if (digest !== '' && !/^[0-9a-f]{64}$/.test(digest)) throw invalidField('FIELD_OUT_OF_RANGE', `${field}.digest`, 'must be 64 hexadecimal digits, or empty for the intact model');
-  return { firstStep: exactNumber(firstStep, `${field}.first_step`), digest: digest || undefined };
+function mark({ expectedSparsity, teacherDigest: digest }: engineV1.Mark, index: number, marks: engineV1.Mark[]): Mark {
+  const before = marks[index - 1];
+  if (before !== undefined && expectedSparsity <= before.expectedSparsity) {
+    throw invalidField('FIELD_OUT_OF_RANGE', `marks[${index}].expected_sparsity`, `is ${expectedSparsity}: it must be above that of the mark before, ${before.expectedSparsity}`);
+  }
+  return { expectedSparsity, teacher: digest === undefined ? undefined : { digest: teacherDigest(digest, `marks[${index}].teacher_digest`) } };
+}
+
+/** undefined: the intact model. */
+function teacherDigest(digest: string, field: string): string | undefined {
+  if (digest !== '' && !/^[0-9a-f]{64}$/.test(digest)) throw invalidField('FIELD_OUT_OF_RANGE', field, 'must be 64 hexadecimal digits, or empty for the intact model');
+  return digest || undefined;
 }
 
 export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {
@@ -95,10 +114,10 @@ export function stepMessage(report: StepReport): engineV1.StepReport {
   };
 }
 
-export function outcomeMessage(result: SegmentResult): engineV1.SegmentOutcome {
+export function outcomeMessage(result: SegmentResult, stateFile: string): engineV1.SegmentOutcome {
   return {
-    state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), stopped: result.stopped, seconds: result.seconds,
-    stateBytes: BigInt(result.stateBytes?.byteLength ?? 0), teacherDigests: result.teachers,
+    state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), seconds: result.seconds,
+    stateBytes: BigInt(result.stateBytes?.byteLength ?? 0), stateFile,
   };
 }
 

@@ -12,7 +12,7 @@ export interface OpenSession {
 
 export class SessionHolder {
   private current: OpenSession | undefined;
-  private work: { name: string; abort: AbortController; done: Promise<unknown> } | undefined;
+  private work: { name: string; abort: AbortController; mayGoOn: boolean; done: Promise<unknown> } | undefined;
   private shuttingDown = false;
 
   get sessionId(): string {
@@ -59,13 +59,15 @@ export class SessionHolder {
     await session.close();
   }
 
-  /** Runs heavy work alone. The signal given to it aborts when the work is told to stop. */
-  async exclusive<T>(name: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** Runs heavy work alone. The signal given to it aborts when the work is told to stop; it asks by itself whether it may go on. */
+  async exclusive<T>(name: string, run: (signal: AbortSignal, mayGoOn: () => boolean) => Promise<T>): Promise<T> {
     if (this.shuttingDown) throw new EspalierError('SHUTTING_DOWN', 'the engine is shutting down');
     if (this.work !== undefined) throw new EspalierError('ENGINE_BUSY', `the engine is busy with ${this.work.name}`);
     const abort = new AbortController();
-    const done = run(abort.signal);
-    this.work = { name, abort, done };
+    const work = { name, abort, mayGoOn: true, done: Promise.resolve() as Promise<unknown> };
+    const done = run(abort.signal, () => work.mayGoOn);
+    work.done = done;
+    this.work = work;
     try {
       return await done;
     } finally {
@@ -79,6 +81,11 @@ export class SessionHolder {
     if (work === undefined || (name !== undefined && work.name !== name)) return;
     work.abort.abort();
     await work.done.catch(() => undefined);
+  }
+
+  /** Tells the work under way, if it is of this name, to end where it comes to a boundary of its own. */
+  finishWork(name: string): void {
+    if (this.work?.name === name) this.work.mayGoOn = false;
   }
 
   /** For the end of the process: no more work; that under way ends at its next step; memory is let go. */

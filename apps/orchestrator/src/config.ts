@@ -12,7 +12,7 @@ export interface OrchestratorConfig {
   /** Address of an engine that somebody else runs; undefined: our own. */
   engine: string | undefined;
   threads: number;
-  /** Segments that the engine trains within this time are recorded together; a crash loses about as much more training. */
+  /** Segments that the engine ends within this time are recorded together; a crash loses about as much training. */
   recordIntervalMs: number;
   /** How long an orchestrator that shares its event store may be silent before another takes over. */
   leaseSeconds: number;
@@ -27,7 +27,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'))
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
-    .addOption(new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often').default(1000)
+    .addOption(new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often').default(5000)
       .env('ESPALIER_RECORD_INTERVAL_MS').argParser(milliseconds))
     .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator on it takes over the runs').default(15)
       .env('ESPALIER_LEASE_SECONDS').argParser(positive))

@@ -1,4 +1,4 @@
-// What the engine is asked to do next: steps up to the next boundary, and who instructs which of them. Where a run is cut into
+// The next segment: steps up to the next boundary, and who instructs which of them. Where a run is cut into
 // segments does not change its result; that is why a pause may add a cut anywhere.
 import type { PruningRunState } from './pruning-run.state.js';
 import type { RunSettings, TeacherChoice } from './pruning-run.events.js';
@@ -23,7 +23,7 @@ export interface SegmentPlan {
   scheduledSparsities: number[]; // one a step
 }
 
-type PlanInput = Pick<PruningRunState, 'settings' | 'teachers' | 'targetReachedStep' | 'current'>;
+export type PlanInput = Pick<PruningRunState, 'settings' | 'teachers' | 'targetReachedStep' | 'current'>;
 
 /**
  * The next boundary: segment_steps from its first step on, the next mark, the target, or the end.

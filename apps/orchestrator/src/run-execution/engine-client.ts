@@ -7,11 +7,17 @@ import { engineError } from './engine-errors.js';
 type Client = engineV1.EngineServiceClient;
 const MIB = 1 << 20;
 
-export interface SegmentResult {
+export interface EndedSegment {
   outcome: engineV1.SegmentOutcome;
-  /** Arrives while the engine may already be at the next segment: as bytes, or in the file that was asked for. */
-  state: Promise<Uint8Array | { file: string }>;
+  /** As bytes, or in a file whose name begins as was asked for; null: not asked for. */
+  state: Uint8Array | { file: string } | null;
 }
+
+/** What a training call tells, in the order of the steps. */
+export type TrainingProgress =
+  | { kind: 'steps'; steps: engineV1.StepReport[] }
+  | { kind: 'segment'; segment: EndedSegment }
+  | { kind: 'end'; end: engineV1.TrainingEnd };
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient {
@@ -73,24 +79,39 @@ export class EngineClient {
     return teacherDigests;
   }
 
-  /** Resolves with the outcome. An aborted signal ends the segment at the next step boundary, without a result. */
-  async trainSegment(
-    request: engineV1.TrainSegmentRequest, onSteps: (steps: engineV1.StepReport[]) => void, signal: AbortSignal,
-  ): Promise<SegmentResult> {
-    const messages = this.stream(this.client.trainSegment(request), signal);
-    for (;;) {
-      const { value: message } = await messages.next();
-      if (!message) throw new EspalierError('ENGINE_FAILED', 'the engine ended a segment without an outcome');
-      if (message.steps.length > 0) onSteps(message.steps);
-      if (message.outcome === undefined) continue;
-      const state = stateOf(messages, Number(message.outcome.stateBytes), request.stateFile);
-      state.catch(() => undefined); // heard of by whoever needs it
-      return { outcome: message.outcome, state };
+  /** An aborted signal, and a reader that leaves, end the training at the next step boundary. */
+  async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
+    const messages = this.stream(this.client.train(request), signal);
+    for await (const { steps, segments, end } of messages) {
+      let first = 0;
+      for (const outcome of segments) {
+        const next = steps.findIndex(({ step }, index) => index >= first && step >= required(outcome.state, 'SegmentOutcome.state').step);
+        const last = next === -1 ? steps.length : next;
+        if (last > first) yield { kind: 'steps', steps: steps.slice(first, last) };
+        first = last;
+        yield { kind: 'segment', segment: { outcome, state: await stateOf(messages, outcome) } };
+      }
+      if (steps.length > first) yield { kind: 'steps', steps: steps.slice(first) };
+      if (end !== undefined) return yield { kind: 'end', end };
     }
+    throw new EspalierError('ENGINE_FAILED', 'the engine ended a training without saying where it got');
   }
 
-  async stopSegment(sessionId: string): Promise<void> {
-    await this.unary(this.client.stopSegment, { sessionId }, 10_000);
+  /** Steps that are one segment. */
+  async trainSegment(request: engineV1.TrainRequest, signal: AbortSignal): Promise<EndedSegment & { steps: engineV1.StepReport[]; teacherDigests: string[] }> {
+    const steps: engineV1.StepReport[] = [];
+    let segment: EndedSegment | undefined;
+    let teacherDigests: string[] = [];
+    for await (const progress of this.train(request, signal)) {
+      if (progress.kind === 'steps') steps.push(...progress.steps);
+      else if (progress.kind === 'segment') segment = progress.segment;
+      else teacherDigests = progress.end.teacherDigests;
+    }
+    return { ...required(segment, 'TrainResponse.segments'), steps, teacherDigests };
+  }
+
+  async stopTraining(sessionId: string, finishSegment = false): Promise<void> {
+    await this.unary(this.client.stopTraining, { sessionId, finishSegment }, 10_000);
   }
 
   async evaluate(
@@ -177,20 +198,20 @@ export class EngineClient {
   }
 }
 
-async function stateOf(messages: AsyncIterable<engineV1.TrainSegmentResponse>, announced: number, file: string): Promise<Uint8Array | { file: string }> {
-  let bytes: Buffer | null = null;
-  let used = 0;
-  let inFile = false;
-  for await (const { stateChunk, stateInFile } of messages) { // to the end: to break the call off costs both sides more
-    inFile ||= stateInFile;
-    if (inFile) continue;
-    bytes ??= Buffer.allocUnsafe(announced);
-    if (used + stateChunk.length <= announced) bytes.set(stateChunk, used);
-    used += stateChunk.length;
+async function stateOf(messages: AsyncIterator<engineV1.TrainResponse>, { stateFile, stateBytes }: engineV1.SegmentOutcome): Promise<EndedSegment['state']> {
+  if (stateFile !== '') return { file: stateFile };
+  if (stateBytes === 0n) return null;
+  const bytes = Buffer.allocUnsafe(Number(stateBytes));
+  for (let used = 0; used < bytes.length;) {
+    const { value } = await messages.next() as IteratorResult<engineV1.TrainResponse, undefined>;
+    const chunk = value?.stateChunk ?? Buffer.alloc(0);
+    if (chunk.length === 0 || used + chunk.length > bytes.length) {
+      throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes and sent ${used + chunk.length}`);
+    }
+    bytes.set(chunk, used);
+    used += chunk.length;
   }
-  if (inFile) return { file };
-  if (used !== announced) throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${announced} bytes and sent ${used}`);
-  return bytes ?? new Uint8Array(0);
+  return bytes;
 }
 
 /** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */

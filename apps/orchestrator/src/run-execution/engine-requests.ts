@@ -1,7 +1,8 @@
 // What the engine is asked for, made of what is recorded: one place, so that a replay asks for exactly what the run did.
 import { engineV1 } from '#protocol';
-import type { ModelIdentity, RunSettings } from '../pruning-run/pruning-run.events.js';
+import type { ModelIdentity, RunSettings, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import type { SegmentPlan } from '../pruning-run/segment-plan.js';
+import type { TrainingPlan } from '../pruning-run/training-plan.js';
 
 const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
@@ -15,24 +16,27 @@ export function sessionOptions({ settings, model }: { settings: RunSettings; mod
   };
 }
 
-type SegmentSteps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
+type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
 /**
- * @param stopAtExpectedSparsity null: all steps, whatever sparsity they reach
- * @param state where the state's bytes go: back with the answer, into a file, or nowhere
+ * @param steps in segments as planned; without such a plan they are one segment, whatever sparsity they reach
+ * @param states where the states' bytes go: back with the answer, into files that begin with a name, or nowhere
  */
-export function segmentRequest(
-  sessionId: string, settings: RunSettings, segment: SegmentSteps, stopAtExpectedSparsity: number | null, state: 'return' | 'leave' | { file: string },
-): engineV1.TrainSegmentRequest {
+export function trainRequest(
+  sessionId: string, settings: RunSettings, steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'marks'>>, states: 'return' | 'leave' | { file: string },
+): engineV1.TrainRequest {
   return {
-    sessionId, firstStep: BigInt(segment.firstStep), seed: BigInt(settings.seed), losses: segment.losses,
+    sessionId, firstStep: BigInt(steps.firstStep), seed: BigInt(settings.seed), losses: steps.losses,
     maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate,
     gradientClipNorm: settings.gradientClipNorm, freezeMasks: false,
-    loraLearningRate: segment.loraLearningRates, scheduledSparsity: segment.scheduledSparsities,
-    stopAtExpectedSparsity: stopAtExpectedSparsity ?? undefined,
-    teachers: segment.stretches.map(({ firstStep, teacher }) => ({
-      firstStep: BigInt(firstStep), digest: teacher.kind === 'snapshot' ? teacher.stateDigest : '',
-    })),
-    returnState: state !== 'leave', stateFile: typeof state === 'string' ? '' : state.file,
+    loraLearningRate: steps.loraLearningRates, scheduledSparsity: steps.scheduledSparsities, segmentSteps: steps.segmentSteps ?? 0,
+    marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({ expectedSparsity, teacherDigest: teacher === null ? undefined : digestOf(teacher) })),
+    teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
+    returnStates: states !== 'leave', stateFile: typeof states === 'string' ? '' : states.file,
   };
+}
+
+/** '': the intact model, or nobody. */
+function digestOf(teacher: TeacherChoice): string {
+  return teacher.kind === 'snapshot' ? teacher.stateDigest : '';
 }

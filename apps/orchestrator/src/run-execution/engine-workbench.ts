@@ -5,9 +5,9 @@ import { EspalierError, type engineV1 } from '#protocol';
 import { canonicalJson } from '../pruning-run/canonical-json.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/pruning-run.events.js';
-import type { SegmentPlan } from '../pruning-run/segment-plan.js';
-import type { SegmentResult } from './engine-client.js';
-import { segmentRequest, sessionOptions } from './engine-requests.js';
+import type { TrainingPlan } from '../pruning-run/training-plan.js';
+import type { TrainingProgress } from './engine-client.js';
+import { sessionOptions, trainRequest } from './engine-requests.js';
 import type { LiveEngine } from './engine-supervisor.js';
 
 interface Held {
@@ -84,6 +84,10 @@ export class EngineWorkbench {
     return this.session.session.teachersKept;
   }
 
+  get teachersHeld(): number {
+    return this.session.teachers.size;
+  }
+
   holdsTeacher(teacher: TeacherChoice): boolean {
     return teacher.kind !== 'snapshot' || this.session.teachers.has(teacher.stateDigest);
   }
@@ -95,18 +99,20 @@ export class EngineWorkbench {
       this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)));
   }
 
-  async train(
-    run: PruningRunState, plan: SegmentPlan, onSteps: (steps: engineV1.StepReport[]) => void, signal: AbortSignal,
-  ): Promise<SegmentResult> {
+  async *train(run: PruningRunState, plan: TrainingPlan, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
     const { session } = this;
+    let { state } = session;
     session.state = null; // until it is known how far it got
+    session.teachers = new Set();
     const ours = this.engine.pid !== undefined; // so it shares our files
     const file = ours ? this.artifacts.incomingPath?.() : undefined;
-    const request = segmentRequest(this.sessionId, run.settings, plan, plan.stopAtExpectedSparsity, file === undefined ? 'return' : { file });
-    const result = await this.engine.client.trainSegment(request, onSteps, signal);
-    const { stepsDone, state, teacherDigests } = result.outcome;
-    session.teachers = new Set(teacherDigests);
-    if (state !== undefined && stepsDone > 0n) session.state = { digest: state.digest, freshFromSeed: null };
-    return result;
+    for await (const progress of this.engine.client.train(trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }), signal)) {
+      if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFromSeed: null };
+      if (progress.kind === 'end') {
+        session.state = state;
+        session.teachers = new Set(progress.end.teacherDigests);
+      }
+      yield progress;
+    }
   }
 }

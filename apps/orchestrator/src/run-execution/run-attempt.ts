@@ -1,11 +1,12 @@
-// One attempt to bring a run to its end on one engine: claim it, bring the engine to its state, then train, record, train,
-// until the recorded facts say something else. While a segment trains, those before it are being recorded.
-import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+// One attempt to bring a run to its end on one engine: claim it, bring the engine to its state, then train until the recorded
+// facts say something else. The engine trains segment after segment; those it has ended are recorded meanwhile.
+import { EspalierError, toEspalierError } from '#protocol';
 import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import type { RunChange } from '../pruning-run/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/segment-plan.js';
+import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/training-plan.js';
 import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
@@ -16,7 +17,7 @@ import { RecordingQueue } from './recording-queue.js';
 import { nextAction } from './run-reactions.js';
 import type { TrainedSegment } from './segment-recorder.js';
 import { stepMeasurement, trainedSegment } from './segment-report.js';
-import { watchProgress } from './step-watchdog.js';
+import { watchProgress, type StepWatchdog } from './step-watchdog.js';
 
 export class RunAttempt {
   private readonly runId: string;
@@ -69,7 +70,7 @@ export class RunAttempt {
       if (this.parts.jobs.pending) await this.parts.jobs.runAll(bench);
       switch (action.kind) {
         case 'train':
-          await this.trainSegment(bench);
+          await this.train(bench);
           break;
         case 'evaluate':
           await this.evaluateAtEnd(bench, action.subject);
@@ -91,34 +92,55 @@ export class RunAttempt {
     return nextAction(this.ahead, this.number, this.parts.shutdown.aborted, this.evaluationError !== null);
   }
 
-  private async trainSegment(bench: EngineWorkbench): Promise<void> {
+  private async train(bench: EngineWorkbench): Promise<void> {
     const run = this.ahead;
     if (!bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
     if (!(await this.bringState(bench, run))) return;
-    const plan = planSegment(run, bench.teachersKept);
+    const plan = planTraining(run, bench);
     if (!(await this.bringTeachers(bench, run, plan))) return;
-    const steps: StepMeasurement[] = [];
+    const stop = (finishSegment: boolean): void => void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
+    this.stopTraining = () => stop(false);
     const watchdog = watchProgress(bench.engine);
-    this.parts.jobs.busyWith = `the segment of run ${this.runId} that ends at step ${plan.endStep} at the latest`;
-    const stop = (): void => void bench.engine.client.stopSegment(bench.sessionId).catch(() => undefined);
-    this.stopSegment = stop;
-    const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal]);
-    let segment: TrainedSegment | null;
     try {
-      const result = await bench.train(run, plan, (reports: engineV1.StepReport[]) => {
-        watchdog.alive();
-        const measured = reports.map((one) => stepMeasurement(one, plan));
+      await this.follow(bench, plan, watchdog, stop);
+    } finally {
+      watchdog.rest();
+      this.stopTraining = () => undefined;
+    }
+  }
+
+  /** Takes what the engine tells while it trains. */
+  private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog, stop: (finishSegment: boolean) => void): Promise<void> {
+    let planned = this.nextSegment(bench);
+    let steps: StepMeasurement[] = [];
+    for await (const progress of bench.train(this.run, plan, AbortSignal.any([bench.engine.lost, this.dismissed.signal]))) {
+      watchdog.alive();
+      if (progress.kind === 'steps') {
+        const measured = progress.steps.map((one) => stepMeasurement(one, planned));
         steps.push(...measured);
         this.parts.live.report(this.runId, this.number, measured);
-        if (this.wantsStop()) stop(); // also where the wish came before the engine had begun
-      }, signal);
-      segment = trainedSegment(run, this.number, plan, steps, result);
-    } finally {
-      watchdog.end();
-      this.stopSegment = () => undefined;
+      } else if (progress.kind === 'segment') {
+        const segment = trainedSegment(this.ahead, this.number, planned, steps, progress.segment);
+        watchdog.rest(); // a store that is away is no sign of an engine that hangs
+        await this.add(segment);
+        watchdog.goOn();
+        if (this.next().kind === 'giveUp') return; // what the engine did since then is not wanted
+        steps = [];
+        planned = this.nextSegment(bench);
+      }
+      // Also where the wish came before the engine had begun.
+      if (progress.kind !== 'end' && (this.wantsStop() || this.parts.jobs.pending)) stop(!this.wantsStop());
     }
-    if (segment === null) return;
-    // Plans go on from what is about to be recorded; nobody else hears of it before it is.
+  }
+
+  private nextSegment(bench: EngineWorkbench): SegmentPlan {
+    const planned = planSegment(this.ahead, bench.teachersKept);
+    this.parts.jobs.busyWith = `the segment of run ${this.runId} that ends at step ${planned.endStep} at the latest`;
+    return planned;
+  }
+
+  /** Plans go on from what is about to be recorded; nobody else hears of it before it is. */
+  private async add(segment: TrainedSegment): Promise<void> {
     const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
     this.ahead = expected(this.ahead, facts)!;
     await this.recordings.add(segment);
@@ -131,10 +153,10 @@ export class RunAttempt {
     return this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current));
   }
 
-  /** One that is loaded may push out another that is needed, but none that was loaded for the same segment: it comes to an end. */
-  private async bringTeachers(bench: EngineWorkbench, run: PruningRunState, { stretches }: SegmentPlan): Promise<boolean> {
+  /** One that is loaded may push out another that is needed, but none that was loaded for the same plan: it comes to an end. */
+  private async bringTeachers(bench: EngineWorkbench, run: PruningRunState, plan: TrainingPlan): Promise<boolean> {
     for (;;) {
-      const missing = stretches.find(({ teacher }) => !bench.holdsTeacher(teacher))?.teacher;
+      const missing = teachersOf(plan).find((teacher) => !bench.holdsTeacher(teacher));
       if (missing?.kind !== 'snapshot') return true;
       await this.settle(); // its bytes may not be durable yet
       const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
@@ -195,7 +217,7 @@ export class RunAttempt {
     if (run.revision > this.run.revision) this.run = run;
   }
 
-  private stopSegment: () => void = () => undefined;
+  private stopTraining: () => void = () => undefined;
 
   private wantsStop(): boolean {
     return this.run.pauseRequested || this.parts.shutdown.aborted;
@@ -208,12 +230,12 @@ export class RunAttempt {
     this.run = run;
     this.ahead = { ...this.ahead, pauseRequested: run.pauseRequested, ...(mine ? {} : { status: run.status, attempt: run.attempt, attemptOpen: run.attemptOpen }) };
     if (!mine) this.dismissed.abort(new EspalierError('ATTEMPT_STALE', `run ${this.runId} is ${run.status} now`));
-    else if (this.wantsStop()) this.stopSegment();
+    else if (this.wantsStop()) this.stopTraining();
   }
 
-  /** Called at a shutdown: the segment ends at its next step boundary. */
+  /** Called at a shutdown: the engine ends at its next step boundary. */
   stop(): void {
-    this.stopSegment();
+    this.stopTraining();
   }
 
   /** Records why the attempt is over. */

@@ -15,7 +15,7 @@ import { patiently, RunRepository, type ChangeOptions } from '../pruning-run/run
 import { encodeStepsMeasured, metricsStream } from '../pruning-run/stored-event.js';
 import { CURRENT_VERSION } from '../pruning-run/event-versions.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../tokens.js';
-import type { SegmentResult } from './engine-client.js';
+import type { EndedSegment } from './engine-client.js';
 import { LiveProgress } from './live-progress.js';
 import { StateKeeper } from './state-keeper.js';
 
@@ -26,8 +26,7 @@ export interface TrainedSegment {
   /** Complete but for where its metrics will lie. */
   report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
   steps: StepMeasurement[];
-  /** On its way from the engine. */
-  state: SegmentResult['state'];
+  state: NonNullable<EndedSegment['state']>;
 }
 
 @Injectable()
@@ -42,7 +41,7 @@ export class SegmentRecorder {
   ) {}
 
   /**
-   * One or more that follow one another; those before one whose state did not arrive are recorded all the same.
+   * One or more that follow one another; those before one whose state could not be stored are recorded all the same.
    * Waits for an event store that is away as long as it takes. @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
    */
   async record(run: PruningRunState, segments: TrainedSegment[], signal: AbortSignal): Promise<PruningRunState> {
@@ -86,11 +85,10 @@ export class SegmentRecorder {
   }
 
   private async storeState({ report, state }: TrainedSegment, signal: AbortSignal): Promise<void> {
-    const arrived = await state;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        if (arrived instanceof Uint8Array) await this.artifacts.put(arrived, { expectedDigest: report.state.stateDigest });
-        else await this.artifacts.adopt!(arrived.file, report.state.stateDigest);
+        if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });
+        else await this.artifacts.adopt!(state.file, report.state.stateDigest);
         return;
       } catch (error) {
         const delayMs = STORE_RETRIES_MS[attempt];

@@ -3,7 +3,7 @@ import { engineV1, EspalierError } from '#protocol';
 import type { SegmentLoss, StateFact, StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import type { SegmentPlan } from '../pruning-run/segment-plan.js';
-import type { SegmentResult } from './engine-client.js';
+import type { EndedSegment } from './engine-client.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
 export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan): StepMeasurement {
@@ -23,16 +23,15 @@ function finite(value: number | undefined): number | null {
   return value !== undefined && Number.isFinite(value) ? value : null;
 }
 
-/** null: the segment was stopped before its first step. */
 export function trainedSegment(
-  run: PruningRunState, attempt: number, plan: SegmentPlan, steps: StepMeasurement[], { outcome, state }: SegmentResult,
-): TrainedSegment | null {
+  run: PruningRunState, attempt: number, plan: SegmentPlan, steps: StepMeasurement[], { outcome, state }: EndedSegment,
+): TrainedSegment {
   const stepsDone = Number(outcome.stepsDone);
-  if (stepsDone === 0) return null;
   const fact = stateFact(outcome, plan.firstStep + stepsDone);
   if (steps.length !== stepsDone || steps.some((one, index) => one.step !== plan.firstStep + index)) {
     throw new EspalierError('ENGINE_FAILED', `the engine did ${stepsDone} steps from ${plan.firstStep} on and reported ${steps.length}`);
   }
+  if (state === null) throw new EspalierError('ENGINE_FAILED', `the engine sent no state at step ${fact.step}`);
   const { batchSize, sequenceLength } = run.settings;
   return {
     state, steps,

@@ -7,7 +7,15 @@ const STEP_MAX_MS_LEAST = 30_000;
 /** Steps differ by how much is pruned, and a report may hold several. */
 const TIMES_THE_LONGEST = 20;
 
-export function watchProgress(engine: LiveEngine): { alive(): void; end(): void } {
+export interface StepWatchdog {
+  /** It has just told of steps. */
+  alive(): void;
+  /** It is not listened to for a while. */
+  rest(): void;
+  goOn(): void;
+}
+
+export function watchProgress(engine: LiveEngine): StepWatchdog {
   let lastMs = Date.now();
   let longestMs = 0;
   let timer: NodeJS.Timeout;
@@ -27,6 +35,10 @@ export function watchProgress(engine: LiveEngine): { alive(): void; end(): void 
       clearTimeout(timer);
       wait();
     },
-    end: () => clearTimeout(timer),
+    rest: () => clearTimeout(timer),
+    goOn() {
+      lastMs = Date.now();
+      wait();
+    },
   };
 }

@@ -2,8 +2,8 @@
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/pruning-run.events.js';
-import { segmentRequest, sessionOptions } from '../run-execution/engine-requests.js';
-import type { EngineClient, SegmentResult } from '../run-execution/engine-client.js';
+import { trainRequest, sessionOptions } from '../run-execution/engine-requests.js';
+import type { EngineClient, EndedSegment } from '../run-execution/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
@@ -139,17 +139,18 @@ class Replay {
   private async execute(segment: ReplaySegment): Promise<Outcome> {
     const { client, artifacts, signal } = this.input;
     const reports: engineV1.StepReport[] = [];
-    let result: SegmentResult | undefined;
+    let result: EndedSegment | undefined;
     for (const part of partsOf(segment)) {
       const [{ teacher }] = part.stretches;
       if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
         await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
       }
-      const request = segmentRequest(this.sessionId, segment.settings, part, null, part.isLast ? 'return' : 'leave');
-      result = await client.trainSegment(request, (steps) => reports.push(...steps), signal);
-      this.teachers = new Set(result.outcome.teacherDigests);
+      const trained = await client.trainSegment(trainRequest(this.sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'), signal);
+      reports.push(...trained.steps);
+      this.teachers = new Set(trained.teacherDigests);
+      result = trained;
     }
-    return { outcome: result!.outcome, state: await result!.state as Uint8Array, reports };
+    return { outcome: result!.outcome, state: result!.state as Uint8Array, reports };
   }
 
   /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */

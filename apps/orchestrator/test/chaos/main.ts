@@ -28,7 +28,8 @@ const model = values.factbook ? { modelPath: FACTBOOK_MODEL } : {};
 const LONGEST_PAUSE_MS = 1_500;
 
 console.log(`chaos: ${rounds} rounds, seed ${values.seed}`);
-const server = TestServer.inNewFolder();
+// Some segments are recorded together, so that a death takes several of them.
+const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '300' });
 await server.start();
 const expected = (await server.completed((await server.launch(settings, model)).runId, 300_000)).stateDigest;
 console.log(`undisturbed: ${expected}`);

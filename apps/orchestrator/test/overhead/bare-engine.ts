@@ -1,7 +1,7 @@
 // The steps of a recorded run on an engine that only trains: nothing is asked of it but the next steps, under the same teachers.
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/run-execution/engine-client.js';
-import { segmentRequest, sessionOptions } from '../../src/run-execution/engine-requests.js';
+import { sessionOptions, trainRequest } from '../../src/run-execution/engine-requests.js';
 import { lossesOf, type TeacherStretch } from '../../src/pruning-run/segment-plan.js';
 import { loraLearningRate, scheduledSparsity } from '../../src/pruning-run/sparsity-schedule.js';
 import type { RecordedRun } from './recorded-run.js';
@@ -52,12 +52,11 @@ export class BareEngine {
       firstStep, losses: lossesOf(settings), stretches, loraLearningRates: steps.map((step) => loraLearningRate(settings, step)),
       scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)),
     };
-    const before = this.stepSeconds.length;
-    const { outcome } = await this.client.trainSegment(segmentRequest(this.sessionId, settings, plan, null, 'leave'), (reports) => {
-      this.stepSeconds.push(...reports.map((report) => report.seconds));
-    }, this.signal);
+    const { outcome, steps: reports } = await this.client.trainSegment(trainRequest(this.sessionId, settings, plan, 'leave'), this.signal);
+    const seconds = reports.map((report) => report.seconds);
+    this.stepSeconds.push(...seconds);
     this.stateDigest = outcome.state!.digest;
-    return this.stepSeconds.slice(before).reduce((sum, one) => sum + one, 0);
+    return seconds.reduce((sum, one) => sum + one, 0);
   }
 
   private stretches(firstStep: number, endStep: number): TeacherStretch[] {

@@ -1,0 +1,96 @@
+// A training call: segment after segment on the session, with no pause for the client between them. While one trains, the
+// state of the one before is written to its file, or sent.
+import { rm, writeFile } from 'node:fs/promises';
+import type { JobOptions, SegmentOptions, SegmentResult, Session, StepReport, TeacherStretch } from '#native-engine';
+
+export interface TrainingOptions {
+  /** Of all steps; without what belongs to one segment. */
+  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'teachers'> & { loraLearningRate: number[]; scheduledSparsity: number[] };
+  segmentSteps: number;
+  /** In rising order; teacher undefined: the call ends there. */
+  marks: Mark[];
+  teachers: TeacherStretch[];
+  /** What names of files begin with; '': states are sent. */
+  stateFile: string;
+}
+
+export interface Mark {
+  expectedSparsity: number;
+  teacher: { digest: string | undefined } | undefined;
+}
+
+export interface EndedSegment {
+  result: SegmentResult;
+  /** Where the state is; '': in `result`, to be sent. Not known before it is written. */
+  stateFile: Promise<string>;
+  /** To be called when its bytes are no longer needed. */
+  letGo: () => void;
+}
+
+export type Progress = { step: StepReport } | { segment: EndedSegment };
+
+export interface TrainingEnd {
+  stopped: boolean;
+  teachers: string[];
+}
+
+/** @param mayGoOn asked after each segment */
+export async function train(
+  session: Pick<Session, 'train'>, options: TrainingOptions, signal: AbortSignal, mayGoOn: () => boolean, onProgress: (progress: Progress[]) => void,
+): Promise<TrainingEnd> {
+  const { steps, segmentSteps } = options;
+  const endStep = steps.firstStep + steps.loraLearningRate.length;
+  const job: JobOptions<StepReport> = { signal, onReports: (reports) => onProgress(reports.map((step) => ({ step }))) };
+  let { marks, teachers } = options;
+  let before: Promise<void> = Promise.resolve();
+  const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  for (let firstStep = steps.firstStep; ;) {
+    const next = Math.min(endStep, firstStep + segmentSteps);
+    const result = await session.train({
+      ...steps, firstStep, loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
+      scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
+      stopAtExpectedSparsity: marks[0]?.expectedSparsity, teachers: within(teachers, firstStep, next),
+    }, job);
+    await Promise.race([before, aborted]); // the bytes of two states are in memory at most
+    if (result.stepsDone > 0) {
+      const { ended, gone } = handOut(result, options.stateFile);
+      before = gone;
+      onProgress([{ segment: ended }]);
+    }
+    firstStep += result.stepsDone;
+    const reached = marks.filter(({ expectedSparsity }) => result.state.expectedSparsity >= expectedSparsity);
+    marks = marks.slice(reached.length);
+    const last = reached.at(-1);
+    if (last !== undefined) teachers = last.teacher === undefined ? [] : [{ firstStep, digest: last.teacher.digest }];
+    const goesOn = !result.stopped && firstStep < endStep && (last === undefined || last.teacher !== undefined) && !signal.aborted && mayGoOn();
+    if (!goesOn) return { stopped: result.stopped || signal.aborted, teachers: result.teachers };
+  }
+}
+
+/** Those who instruct any of these steps, the first from the first of them on. */
+function within(teachers: TeacherStretch[], firstStep: number, endStep: number): TeacherStretch[] {
+  const at = teachers.findLast((one) => one.firstStep <= firstStep);
+  return [...(at === undefined ? [] : [{ ...at, firstStep }]), ...teachers.filter((one) => one.firstStep > firstStep && one.firstStep < endStep)];
+}
+
+function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegment; gone: Promise<void> } {
+  const bytes = result.stateBytes;
+  if (bytes === null) return { ended: { result, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+  let letGo = (): void => undefined;
+  const sent = new Promise<void>((resolve) => { letGo = resolve; });
+  if (stateFile === '') return { ended: { result, stateFile: Promise.resolve(''), letGo }, gone: sent };
+  const path = `${stateFile}-${result.state.step}`;
+  const written = isWritten(path, bytes).then((done) => (done ? path : ''));
+  return { ended: { result, stateFile: written, letGo }, gone: written.then((file) => (file === '' ? sent : undefined)) };
+}
+
+/** A file that can't be written is no failure of the segment: its state is sent then. */
+async function isWritten(path: string, bytes: Uint8Array): Promise<boolean> {
+  try {
+    await writeFile(path, bytes, { flag: 'wx', mode: 0o600 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(path, { force: true }).catch(() => undefined);
+    return false;
+  }
+}
