@@ -214,6 +214,25 @@ describe('persistent subscriptions', () => {
     await only.unsubscribe();
   });
 
+  test('what changes about a group is an event: from the end of all events, a group is told of its own creation', async () => {
+    const name = uniqueName('group');
+    await client.createPersistentSubscriptionToAll(name, allSettings({ startFrom: 'end' }));
+    let told = 0;
+    const subscription = client.subscribeToPersistentSubscriptionToAll(name);
+    subscription.on('data', (resolved) => {
+      const { streamId, type } = resolved.event!;
+      if (streamId === '$persistentSubscriptionConfig' && type === '$PersistentConfig') told += 1;
+      void subscription.ack(resolved);
+    });
+    await eventually(() => told === 1);
+    await client.createPersistentSubscriptionToStream(name, name, streamSettings());
+    await client.updatePersistentSubscriptionToStream(name, name, streamSettings({ maxRetryCount: 3 }));
+    await client.deletePersistentSubscriptionToStream(name, name);
+    await eventually(() => told === 4);
+    await subscription.unsubscribe();
+    await client.deletePersistentSubscriptionToAll(name);
+  });
+
   test('name what does not exist or exists already, in unicode too', async () => {
     const [stream, name] = ['幹', '🌳 group'].map(uniqueName) as [string, string];
     const missing = client.getPersistentSubscriptionToStreamInfo(stream, name);

@@ -1,8 +1,11 @@
+import { newJsonEvent, type EventLog } from '../event-log.js';
 import type { Store } from '../store.js';
 import { alreadyExists, doesNotExist, dropped } from './errors.js';
 import { PersistentGroup } from './group.js';
 import type { GroupDefinition, GroupSettings } from './settings.js';
 import { ALL } from './source.js';
+
+const CONFIG_STREAM = '$persistentSubscriptionConfig';
 
 interface Row {
   source: string;
@@ -41,11 +44,12 @@ export class PersistentSubscriptions {
       firstToDeliver: this.firstToDeliver(source, settings),
       ...(filter ? { filter } : {}),
     };
-    await this.store.transact(({ database }) =>
-      database
+    await this.store.transact((log) => {
+      const { changes } = log.database
         .prepare('INSERT OR IGNORE INTO persistent_subscriptions (source, group_name, definition) VALUES (?, ?, ?)')
-        .run(source, name, JSON.stringify(definition)),
-    );
+        .run(source, name, JSON.stringify(definition));
+      if (changes > 0) tell(log, 'created', source, name, definition);
+    });
     if (this.groups.has(keyOf(source, name))) throw alreadyExists(source, name);
     this.add(source, name, definition, undefined);
   }
@@ -59,11 +63,12 @@ export class PersistentSubscriptions {
       settings,
       firstToDeliver: this.firstToDeliver(source, settings),
     };
-    await this.store.transact(({ database }) =>
-      database
+    await this.store.transact((log) => {
+      log.database
         .prepare('UPDATE persistent_subscriptions SET definition = ? WHERE source = ? AND group_name = ?')
-        .run(JSON.stringify(definition), source, name),
-    );
+        .run(JSON.stringify(definition), source, name);
+      tell(log, 'updated', source, name, definition);
+    });
     this.add(source, name, definition, group.checkpointed);
   }
 
@@ -72,9 +77,10 @@ export class PersistentSubscriptions {
     this.groups.delete(keyOf(source, name));
     await group.close(dropped(source, name));
     await group.parked.delete();
-    await this.store.transact(({ database }) =>
-      database.prepare('DELETE FROM persistent_subscriptions WHERE source = ? AND group_name = ?').run(source, name),
-    );
+    await this.store.transact((log) => {
+      log.database.prepare('DELETE FROM persistent_subscriptions WHERE source = ? AND group_name = ?').run(source, name);
+      tell(log, 'deleted', source, name);
+    });
   }
 
   async restart(): Promise<void> {
@@ -114,6 +120,12 @@ export class PersistentSubscriptions {
     if (source === ALL) return this.store.log.endPosition + 1;
     return (this.store.log.heads.find(source)?.lastRevision ?? -1) + 1;
   }
+}
+
+/** As on the real server, a change of a group is an event too: $all tells when it came and what it was. */
+function tell(log: EventLog, change: string, source: string, name: string, definition?: GroupDefinition): void {
+  const body = JSON.stringify({ change, stream: source, group: name, ...definition });
+  log.write(CONFIG_STREAM, [newJsonEvent('$PersistentConfig', body)]);
 }
 
 function keyOf(source: string, name: string): string {
