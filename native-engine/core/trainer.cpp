@@ -91,8 +91,11 @@ std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
 }
 
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
+  const auto begin = std::chrono::steady_clock::now();
   const Masks z = plan.train_masks ? sample_masks(state_, plan.seed, state_.step) : deterministic_masks(model_->config(), state_);
-  return one_step(plan, index, z, batch_ids(plan.seed, state_.step));
+  StepReport report = one_step(plan, index, z, batch_ids(plan.seed, state_.step));
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return report;
 }
 
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, std::vector<int32_t> ids) {

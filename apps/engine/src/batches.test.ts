@@ -51,6 +51,25 @@ test('what is urgent takes along what gathers, and does not hurry what comes aft
   expect(seen).toEqual([[1, 2], [3]]);
 });
 
+test('another time to gather holds from now on, also for what gathers already', async () => {
+  const batches = new Batches<number>(60_000);
+  const { seen, done } = reading(batches);
+  batches.push([1]);
+  await turn();
+  batches.setGatherMs(1);
+  await turn();
+  expect(seen).toEqual([[1]]);
+  batches.push([2]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(seen).toEqual([[1], [2]]);
+  batches.setGatherMs(60_000); // nothing waits: nothing is hurried
+  batches.push([3]);
+  await turn();
+  expect(seen).toEqual([[1], [2]]);
+  batches.end();
+  await done;
+});
+
 test('a batch gathers for no longer than it may', async () => {
   const batches = new Batches<number>(1);
   const reader = batches[Symbol.asyncIterator]();

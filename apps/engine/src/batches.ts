@@ -8,7 +8,13 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   private lastMs = performance.now();
 
   /** @param gatherMs from one batch to the next, unless something urgent comes or nothing comes any more */
-  constructor(private readonly gatherMs = 0) {}
+  constructor(private gatherMs = 0) {}
+
+  /** What has come goes at once, what comes from then on by the new time. */
+  setGatherMs(gatherMs: number): void {
+    this.gatherMs = gatherMs;
+    if (this.waiting.length > 0) this.hurry();
+  }
 
   push(items: readonly Item[], urgent = false): void {
     this.waiting.push(...items);

@@ -106,7 +106,7 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
 const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainRequest> = {}): engineV1.TrainRequest => ({
   sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
   lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
-  scheduledSparsity: Array(stepCount).fill(0.3) as number[], segmentSteps: 0, marks: [], teachers: [], returnStates: true, stateFile: '', ...changes,
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[], segmentSteps: 0, marks: [], teachers: [], returnStates: true, stateFile: '', reportIntervalMs: 200, ...changes,
 });
 
 /** Of the last segment. */

@@ -14,10 +14,6 @@ import type { SessionHolder } from './session-holder.js';
 import { train, type EndedSegment, type Progress } from './training.js';
 
 const TRAINING = 'Train';
-/** Each message wakes two processes, and what they do then is taken from the steps. Less than the orchestrator's patience of a
- *  second, after which it asks for a sign of life. */
-const REPORT_PAUSE_MS = 700;
-
 export interface EngineServiceParts {
   holder: SessionHolder;
   scratch: Scratch;
@@ -28,6 +24,7 @@ export interface EngineServiceParts {
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
   const { holder, scratch, threads, onFailure } = parts;
+  const training: Training = { progress: null };
   return {
     describeEngine: unary(() => describe(parts)),
     inspectModel: unary(async ({ modelPath }: engineV1.InspectModelRequest) => {
@@ -48,12 +45,17 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
     exportState: serverStreaming(({ sessionId }: engineV1.ExportStateRequest) => exportState(holder, sessionId)),
     loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
-    train: serverStreaming((request: engineV1.TrainRequest, signal) => trainSegments(holder, request, signal)),
+    train: serverStreaming((request: engineV1.TrainRequest, signal) => trainSegments(holder, training, request, signal)),
     stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
       holder.require(sessionId);
       if (finishSegment) holder.finishWork(TRAINING);
       else await holder.stopWork(TRAINING);
       return {};
+    }),
+    setReportInterval: unary(({ sessionId, reportIntervalMs }: engineV1.SetReportIntervalRequest) => {
+      holder.require(sessionId);
+      training.progress?.setGatherMs(reportIntervalMs);
+      return Promise.resolve({});
     }),
     evaluate: bidirectional((requests: AsyncIterable<engineV1.EvaluateRequest>, signal) => evaluate(parts, requests, signal), onFailure),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
@@ -112,15 +114,23 @@ async function* exportState(holder: SessionHolder, sessionId: string): AsyncGene
   for (const chunk of chunksOf(bytes)) yield { digest: '', totalBytes: 0n, chunk };
 }
 
-async function* trainSegments(holder: SessionHolder, request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainResponse> {
+/** What is on its way to the client of the training under way. */
+interface Training {
+  progress: Batches<Progress> | null;
+}
+
+async function* trainSegments(
+  holder: SessionHolder, training: Training, request: engineV1.TrainRequest, signal: AbortSignal,
+): AsyncGenerator<engineV1.TrainResponse> {
   const { session } = holder.require(request.sessionId);
   const options = trainingOptions(request);
-  const progress = new Batches<Progress>(REPORT_PAUSE_MS);
+  const progress = new Batches<Progress>(request.reportIntervalMs);
   const running = holder.exclusive(TRAINING, (stop, mayGoOn) =>
     // Nobody waits for bytes that have to be sent: the next segment but one would.
     train(session, options, AbortSignal.any([signal, stop]), mayGoOn, (items) => progress.push(items, options.stateFile === '' && 'segment' in items[0]!)),
   ).finally(() => progress.end());
   running.catch(() => undefined); // awaited below, after the last report
+  training.progress = progress;
   const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined };
   for await (const batch of progress) {
     const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));

@@ -114,6 +114,10 @@ export class EngineClient {
     await this.unary(this.client.stopTraining, { sessionId, finishSegment }, 10_000);
   }
 
+  async setReportInterval(sessionId: string, reportIntervalMs: number): Promise<void> {
+    await this.unary(this.client.setReportInterval, { sessionId, reportIntervalMs }, 10_000);
+  }
+
   async evaluate(
     request: Omit<engineV1.EvaluateRequest, 'tokens'>, tokens: AsyncIterable<Uint8Array>, onProgress: (doneShare: number) => void,
     signal: AbortSignal,

@@ -18,12 +18,19 @@ export function sessionOptions({ settings, model }: { settings: RunSettings; mod
 
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
+/** Somebody looks on: often enough for the eye. */
+export const REPORT_INTERVAL_MS = 700;
+/** Nobody does: each report wakes two processes, and what they do then is taken from the steps. */
+export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
+
 /**
  * @param steps in segments as planned; without such a plan they are one segment, whatever sparsity they reach
  * @param states where the states' bytes go: back with the answer, into files that begin with a name, or nowhere
+ * @param reportIntervalMs of no matter to a client that waits for the end
  */
 export function trainRequest(
   sessionId: string, settings: RunSettings, steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'marks'>>, states: 'return' | 'leave' | { file: string },
+  reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
 ): engineV1.TrainRequest {
   return {
     sessionId, firstStep: BigInt(steps.firstStep), seed: BigInt(settings.seed), losses: steps.losses,
@@ -32,7 +39,7 @@ export function trainRequest(
     loraLearningRate: steps.loraLearningRates, scheduledSparsity: steps.scheduledSparsities, segmentSteps: steps.segmentSteps ?? 0,
     marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({ expectedSparsity, teacherDigest: teacher === null ? undefined : digestOf(teacher) })),
     teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
-    returnStates: states !== 'leave', stateFile: typeof states === 'string' ? '' : states.file,
+    returnStates: states !== 'leave', stateFile: typeof states === 'string' ? '' : states.file, reportIntervalMs,
   };
 }
 

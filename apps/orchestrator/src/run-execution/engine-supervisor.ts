@@ -6,14 +6,16 @@ import { EspalierError } from '#protocol';
 import { EngineClient } from './engine-client.js';
 import { EngineProcess } from './engine-process.js';
 
-const HEALTH_INTERVAL_MS = 1_000;
+/** More than a training engine is silent for. */
+const HEALTH_INTERVAL_MS = 2_500;
+const INTERVAL_AFTER_MISS_MS = 1_000;
 const HEALTH_TIMEOUT_MS = 2_000;
 const MISSES_MAX = 3;
 const FIRST_DELAY_MS = 200;
 const LONGEST_DELAY_MS = 10_000;
 
 /** The longest that a dead or hung engine goes unnoticed. */
-export const ENGINE_LEASE_MS = MISSES_MAX * (HEALTH_INTERVAL_MS + HEALTH_TIMEOUT_MS) + 1_000;
+export const ENGINE_LEASE_MS = 2 * HEALTH_INTERVAL_MS + MISSES_MAX * (HEALTH_TIMEOUT_MS + INTERVAL_AFTER_MISS_MS);
 
 /** An engine that answered; good until `lost` is aborted (its reason is the EspalierError). */
 export interface LiveEngine {
@@ -112,13 +114,13 @@ export class EngineSupervisor {
         if (performance.now() - engine.heardAtMs > HEALTH_INTERVAL_MS) await engine.client.checkHealth(HEALTH_TIMEOUT_MS);
         misses = 0;
         answers += 1;
-        if (answers === 10) this.failures = 0;
+        if (answers === 4) this.failures = 0;
         this.heartbeat();
       } catch {
         misses += 1;
         if (misses >= MISSES_MAX) engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks in a row`));
       }
-      await sleep(HEALTH_INTERVAL_MS, undefined, { ref: false });
+      await sleep(misses === 0 ? HEALTH_INTERVAL_MS : INTERVAL_AFTER_MISS_MS, undefined, { ref: false });
     }
   }
 }

@@ -99,14 +99,15 @@ export class EngineWorkbench {
       this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)));
   }
 
-  async *train(run: PruningRunState, plan: TrainingPlan, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
+  async *train(run: PruningRunState, plan: TrainingPlan, reportIntervalMs: number, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
     const { session } = this;
     let { state } = session;
     session.state = null; // until it is known how far it got
     session.teachers = new Set();
     const ours = this.engine.pid !== undefined; // so it shares our files
     const file = ours ? this.artifacts.incomingPath?.() : undefined;
-    for await (const progress of this.engine.client.train(trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }), signal)) {
+    const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
+    for await (const progress of this.engine.client.train(request, signal)) {
       if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFromSeed: null };
       if (progress.kind === 'end') {
         session.state = state;

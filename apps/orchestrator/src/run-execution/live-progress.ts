@@ -17,6 +17,9 @@ type Listener = (runId: string) => void;
 export class LiveProgress {
   private readonly runs = new Map<string, LiveRun>();
   private readonly listeners = new Set<Listener>();
+  /** So many look on, by run. */
+  private readonly watchers = new Map<string, number>();
+  private readonly watchListeners = new Set<() => void>();
 
   /** A sign of life of the run's engine. */
   heard(runId: string, attempt: number): void {
@@ -64,6 +67,29 @@ export class LiveProgress {
   onReport(listener: Listener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** Somebody looks on; returns how to stop that. */
+  watch(runId: string): () => void {
+    this.count(runId, 1);
+    return () => this.count(runId, -1);
+  }
+
+  isWatched(runId: string): boolean {
+    return this.watchers.has(runId);
+  }
+
+  /** Called when somebody begins to look on at any run, or nobody does any more; returns how to stop that. */
+  onWatched(listener: () => void): () => void {
+    this.watchListeners.add(listener);
+    return () => this.watchListeners.delete(listener);
+  }
+
+  private count(runId: string, change: 1 | -1): void {
+    const before = this.watchers.get(runId) ?? 0;
+    if (before + change === 0) this.watchers.delete(runId);
+    else this.watchers.set(runId, before + change);
+    if (before === 0 || before + change === 0) for (const listener of this.watchListeners) listener();
   }
 
   private tell(runId: string): void {

@@ -11,6 +11,7 @@ import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from './engine-errors.js';
+import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from './engine-requests.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 import { evaluate } from './evaluations.js';
 import { RecordingQueue } from './recording-queue.js';
@@ -98,22 +99,25 @@ export class RunAttempt {
     if (!(await this.bringState(bench, run))) return;
     const plan = planTraining(run, bench);
     if (!(await this.bringTeachers(bench, run, plan))) return;
-    const stop = (finishSegment: boolean): void => void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
-    this.stopTraining = () => stop(false);
+    this.stopTraining = (finishSegment = false) => void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
+    const stopPacing = this.parts.live.onWatched(() => {
+      bench.engine.client.setReportInterval(bench.sessionId, this.reportIntervalMs()).catch(() => undefined);
+    });
     const watchdog = watchProgress(bench.engine);
     try {
-      await this.follow(bench, plan, watchdog, stop);
+      await this.follow(bench, plan, watchdog);
     } finally {
       watchdog.rest();
+      stopPacing();
       this.stopTraining = () => undefined;
     }
   }
 
   /** Takes what the engine tells while it trains. */
-  private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog, stop: (finishSegment: boolean) => void): Promise<void> {
+  private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<void> {
     let planned = this.nextSegment(bench);
     let steps: StepMeasurement[] = [];
-    for await (const progress of bench.train(this.run, plan, AbortSignal.any([bench.engine.lost, this.dismissed.signal]))) {
+    for await (const progress of bench.train(this.run, plan, this.reportIntervalMs(), AbortSignal.any([bench.engine.lost, this.dismissed.signal]))) {
       watchdog.alive();
       if (progress.kind === 'steps') {
         const measured = progress.steps.map((one) => stepMeasurement(one, planned));
@@ -129,8 +133,12 @@ export class RunAttempt {
         planned = this.nextSegment(bench);
       }
       // Also where the wish came before the engine had begun.
-      if (progress.kind !== 'end' && (this.wantsStop() || this.parts.jobs.pending)) stop(!this.wantsStop());
+      if (progress.kind !== 'end' && (this.wantsStop() || this.parts.jobs.pending)) this.stopTraining(!this.wantsStop());
     }
+  }
+
+  private reportIntervalMs(): number {
+    return this.parts.live.isWatched(this.runId) ? REPORT_INTERVAL_MS : UNWATCHED_REPORT_INTERVAL_MS;
   }
 
   private nextSegment(bench: EngineWorkbench): SegmentPlan {
@@ -217,7 +225,7 @@ export class RunAttempt {
     if (run.revision > this.run.revision) this.run = run;
   }
 
-  private stopTraining: () => void = () => undefined;
+  private stopTraining: (finishSegment?: boolean) => void = () => undefined;
 
   private wantsStop(): boolean {
     return this.run.pauseRequested || this.parts.shutdown.aborted;
@@ -236,6 +244,11 @@ export class RunAttempt {
   /** Called at a shutdown: the engine ends at its next step boundary. */
   stop(): void {
     this.stopTraining();
+  }
+
+  /** Called when somebody else needs the engine: it ends with its segment. */
+  makeRoom(): void {
+    this.stopTraining(true);
   }
 
   /** Records why the attempt is over. */

@@ -54,7 +54,10 @@ export class RunDriver {
     if (this.lease.held) await this.closeFormerAttempts();
     this.lease.onChange(() => this.leaseChanged());
     this.feed.onChange(() => this.wake());
-    this.jobs.onAdded(() => this.wake());
+    this.jobs.onAdded(() => {
+      this.wake();
+      this.attempt?.makeRoom();
+    });
     this.supervisor.onHeartbeat(() => this.beat());
     this.loop = this.drive();
   }

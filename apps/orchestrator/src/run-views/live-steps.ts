@@ -8,11 +8,13 @@ export interface LiveSteps {
   since(runId: string, step: number): StepMeasurement[];
   /** Calls back at each report; returns how to stop that. */
   onReport(listener: (runId: string) => void): () => void;
+  /** Somebody looks on at the run: it is to be reported often. Returns how to stop that. */
+  watch(runId: string): () => void;
   /** Runs that something was heard of. */
   heardRuns(): string[];
 }
 
 /** For processes that drive no engine: nothing is ever heard. */
 export const noLiveSteps: LiveSteps = {
-  heardAt: () => null, since: () => [], onReport: () => () => undefined, heardRuns: () => [],
+  heardAt: () => null, since: () => [], onReport: () => () => undefined, watch: () => () => undefined, heardRuns: () => [],
 };

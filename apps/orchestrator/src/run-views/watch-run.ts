@@ -31,6 +31,15 @@ interface Cursor {
 
 export async function* watchRun(views: RunViews, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
   const runId = await views.runId(request.runId);
+  const leave = views.live.watch(runId);
+  try {
+    yield* watched(views, runId, request, signal);
+  } finally {
+    leave();
+  }
+}
+
+async function* watched(views: RunViews, runId: string, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
   const cursor = await startCursor(views, runId, request.afterRevision);
   let lastLiveMs = 0;
   while (!signal.aborted) {

@@ -1,0 +1,17 @@
+import { LiveProgress } from './live-progress.js';
+
+test('a run is watched while anybody looks on, and that it begins and ends is told once', () => {
+  const live = new LiveProgress();
+  const told: boolean[] = [];
+  const stop = live.onWatched(() => told.push(live.isWatched('a')));
+  const leave = [live.watch('a'), live.watch('a')];
+  expect(live.isWatched('a')).toBe(true);
+  expect(live.isWatched('b')).toBe(false);
+  leave[0]!();
+  expect(live.isWatched('a')).toBe(true);
+  leave[1]!();
+  expect(told).toEqual([true, false]);
+  stop();
+  live.watch('a');
+  expect(told).toHaveLength(2);
+});
