@@ -29,7 +29,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
     .addOption(new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often').default(5000)
       .env('ESPALIER_RECORD_INTERVAL_MS').argParser(milliseconds))
-    .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator on it takes over the runs').default(15)
+    .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator takes over the runs').default(15)
       .env('ESPALIER_LEASE_SECONDS').argParser(positive))
     .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
   const options = program.parse(argv).opts<OrchestratorConfig>();

@@ -2,6 +2,7 @@
 // one stream, appended with the expected revision, so that two can never both take it. Time is measured by each process for
 // itself, from when it saw the newest event: clocks that differ or jump do no harm. A driver that was asleep for longer than
 // its lease may still believe in it for a moment; what it then tries to record is refused, since its attempt was closed.
+// The same holds on an embedded store: whoever knows its address can point another orchestrator at it.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +14,8 @@ export const DRIVER_STREAM = 'espalierDriver';
 /** Renewals are of no interest later. */
 const KEPT_EVENTS = 100;
 const RENEWALS_A_LEASE = 3;
+/** Of whose own store it is: that ends with it, so nobody waits for the lease to run out, and each renewal stays in its file. */
+const OWNERS_LEASE_MS = 600_000;
 
 type LeaseEventType = 'DrivingTaken' | 'DrivingRenewed' | 'DrivingReleased';
 interface Holder {
@@ -23,6 +26,8 @@ interface Holder {
   pid: number;
   listen: string;
   leaseMs: number;
+  /** The event store is embedded in the holder's data folder. */
+  ownsStore: boolean;
 }
 interface Newest extends Holder {
   type: LeaseEventType;
@@ -36,8 +41,8 @@ export interface DriverLeaseOptions {
   folderId: string;
   leaseMs: number;
   log: Logger;
-  /** Nobody else can reach the event store. */
-  alone: boolean;
+  /** The event store is embedded in our data folder. */
+  ownsStore: boolean;
 }
 
 export class DriverLease {
@@ -45,16 +50,14 @@ export class DriverLease {
   private readonly stopping = new AbortController();
   private readonly listeners = new Set<() => void>();
   private newest: Newest | null = null;
-  private isHeld: boolean;
+  private isHeld = false;
   private renewedAtMs = 0;
   private takesFromFormerLife = true;
   private listen = '';
   private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
 
-  constructor(private readonly options: DriverLeaseOptions) {
-    this.isHeld = options.alone;
-  }
+  constructor(private readonly options: DriverLeaseOptions) {}
 
   /** Whether the runs are ours to drive. */
   get held(): boolean {
@@ -68,7 +71,6 @@ export class DriverLease {
 
   /** Returns when it is known who drives; a store that does not answer is waited for. */
   async start(): Promise<void> {
-    if (this.options.alone) return;
     await this.patientLook();
     this.running = this.keep();
   }
@@ -97,7 +99,8 @@ export class DriverLease {
     this.stopping.abort();
     this.wake();
     await this.running;
-    if (this.options.alone || !this.isHeld || this.newest === null) return;
+    // With our own store ends what others could drive; and nobody is to have the lease when we come back to it.
+    if (this.options.ownsStore || !this.isHeld || this.newest === null) return;
     await this.append('DrivingReleased', this.newest.revision).catch(() => undefined); // it ends by itself
   }
 
@@ -122,7 +125,7 @@ export class DriverLease {
         await this.look();
       } catch (error) {
         log.warn({ err: error }, 'the lease of the driver could not be looked after');
-        if (this.isHeld && performance.now() - this.renewedAtMs > leaseMs) this.setHeld(false); // somebody else may have it
+        if (this.isHeld && performance.now() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // somebody else may have it
       }
     }
   }
@@ -133,6 +136,8 @@ export class DriverLease {
     const sign = newest !== null && newest.revision !== this.newest?.revision;
     if (sign) this.newest = newest;
     const mine = newest?.instance === this.instance && newest.type !== 'DrivingReleased';
+    const isFresh = performance.now() - this.renewedAtMs < OWNERS_LEASE_MS / RENEWALS_A_LEASE;
+    if (mine && this.isHeld && this.options.ownsStore && isFresh && newest.listen === this.listen) return;
     if (mine || this.isFree()) {
       try {
         const startedAtMs = performance.now();
@@ -154,9 +159,10 @@ export class DriverLease {
   private isFree(): boolean {
     const { newest } = this;
     if (newest === null || newest.type === 'DrivingReleased') return true;
-    // The lock of the data folder says that the process that held it before us is dead. Asked at our start only: a copy of
-    // the folder would otherwise take the lease back and forth.
-    if (this.takesFromFormerLife && newest.folderId === this.options.folderId) return true;
+    // The lock of the data folder says that the process that held it before us is dead, also one that had the store before
+    // it was copied here. Asked at our start only: a copy of the folder would otherwise take the lease back and forth.
+    const isFormerLife = newest.folderId === this.options.folderId || (newest.ownsStore && this.options.ownsStore);
+    if (this.takesFromFormerLife && isFormerLife) return true;
     return performance.now() - newest.seenAtMs > newest.leaseMs;
   }
 
@@ -169,11 +175,15 @@ export class DriverLease {
   }
 
   private async append(type: LeaseEventType, after: bigint | null): Promise<void> {
-    const { store, folderId, leaseMs } = this.options;
-    const holder: Holder = { instance: this.instance, folderId, host: hostname(), pid: process.pid, listen: this.listen, leaseMs };
+    const { store, folderId, ownsStore } = this.options;
+    const holder: Holder = { instance: this.instance, folderId, host: hostname(), pid: process.pid, listen: this.listen, leaseMs: this.ownLeaseMs, ownsStore };
     const { revision } = await store.append(DRIVER_STREAM, [{ id: randomUUID(), type, data: Buffer.from(JSON.stringify(holder)) }], after ?? 'no_stream');
     this.newest = { ...holder, type, revision, seenAtMs: performance.now() };
     if (type === 'DrivingTaken') await store.keepNewest(DRIVER_STREAM, KEPT_EVENTS).catch(() => undefined); // only saves space
+  }
+
+  private get ownLeaseMs(): number {
+    return this.options.ownsStore ? OWNERS_LEASE_MS : this.options.leaseMs;
   }
 
   private setHeld(held: boolean): void {
@@ -192,7 +202,7 @@ export class DriverLease {
 /** What nobody can read holds nothing for ever: it counts as a lease of the longest kind from when it was seen. */
 function parsed(event: StoredEvent | EventCorruptError): Newest {
   const seen = { revision: event.revision, seenAtMs: performance.now() };
-  const unknown: Newest = { type: 'DrivingTaken', instance: '', folderId: '', host: 'unknown', pid: 0, listen: '', leaseMs: 60_000, ...seen };
+  const unknown: Newest = { type: 'DrivingTaken', instance: '', folderId: '', host: 'unknown', pid: 0, listen: '', leaseMs: 60_000, ownsStore: false, ...seen };
   if (event instanceof EventCorruptError) return unknown;
   try {
     const holder = JSON.parse(Buffer.from(event.data).toString('utf8')) as Partial<Holder>;

@@ -29,7 +29,7 @@ async function main(): Promise<void> {
   const eventStore = await EventStoreHost.open(config, log);
   const artifacts = await openArtifactStore({ folder: join(config.dataFolder, 'artifacts') });
   const lease = new DriverLease({
-    store: eventStore.store, folderId: folder.id, leaseMs: config.leaseSeconds * 1_000, log, alone: config.eventStore === undefined,
+    store: eventStore.store, folderId: folder.id, leaseMs: config.leaseSeconds * 1_000, log, ownsStore: config.eventStore === undefined,
   });
   const app = await NestFactory.createApplicationContext(
     AppModule.of({ config, store: eventStore.store, artifacts, lease, log }), { logger: ['error', 'warn'], abortOnError: false });

@@ -72,6 +72,12 @@ export class TestServer {
     return childrenOf(this.pid).find(({ command }) => command.includes(program))?.pid ?? null;
   }
 
+  /** Where the embedded event store answers. */
+  get storeAddress(): string {
+    const command = childrenOf(this.pid).find((child) => child.command.includes('server-main.js'))!.command;
+    return `kurrentdb://127.0.0.1:${/--port (\d+)/.exec(command)![1]}?tls=false`;
+  }
+
   signal(part: Part, name: NodeJS.Signals): boolean {
     const pid = this.pidOf(part);
     if (pid === null) return false;
