@@ -12,6 +12,7 @@ export interface StackOptions {
   /** Passed on to the server when given; it has defaults and ESPALIER_... variables of its own. */
   listen?: string | undefined;
   eventStore?: string | undefined;
+  artifacts?: string | undefined;
   engine?: string | undefined;
   threads?: string | undefined;
   logLevel?: string | undefined;
@@ -42,7 +43,7 @@ const NODE_OPTIONS = ['--no-memory-reducer'];
 function serverArguments(options: StackOptions): string[] {
   const flags: [string, string | undefined][] = [
     ['--data-folder', options.dataFolder], ['--listen', options.listen], ['--event-store', options.eventStore],
-    ['--engine', options.engine], ['--threads', options.threads], ['--log-level', options.logLevel],
+    ['--artifacts', options.artifacts], ['--engine', options.engine], ['--threads', options.threads], ['--log-level', options.logLevel],
   ];
   const program = serverProgram();
   if (!existsSync(program)) throw new CliError('NOT_BUILT', `${program} is missing; build first with: npm run build`, { exitCode: ExitCode.unavailable });

@@ -1,10 +1,13 @@
 // Flags of the orchestrator; each is also an environment variable ESPALIER_... (--data-folder: ESPALIER_DATA_FOLDER).
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
 
 export interface OrchestratorConfig {
   dataFolder: string;
+  artifactFolder: string;
+  /** It was named: other orchestrators may use it too. */
+  sharesArtifacts: boolean;
   /** host:port; port 0 picks a free one. */
   listen: string;
   /** Connection string; undefined: the embedded event store in the data folder. */
@@ -23,6 +26,8 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
   const program = new Command('orchestrator')
     .description('Serves espalier.v1 and drives the runs.')
     .addOption(new Option('--data-folder <folder>', 'events, artifacts and views').default('./.espalier').env('ESPALIER_DATA_FOLDER'))
+    .addOption(new Option('--artifacts <folder>', 'states, tokens and exports, in a folder that orchestrators on one event store share (default: in the data folder)')
+      .env('ESPALIER_ARTIFACTS'))
     .addOption(new Option('--listen <host:port>', 'where to serve').default('127.0.0.1:7433').env('ESPALIER_LISTEN').argParser(hostPort))
     .addOption(new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'))
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
@@ -32,8 +37,9 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator takes over the runs').default(15)
       .env('ESPALIER_LEASE_SECONDS').argParser(positive))
     .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
-  const options = program.parse(argv).opts<OrchestratorConfig>();
-  return { ...options, dataFolder: resolve(options.dataFolder), eventStore: options.eventStore || undefined, engine: options.engine || undefined };
+  const { artifacts, ...options } = program.parse(argv).opts<OrchestratorConfig & { artifacts?: string }>();
+  const dataFolder = resolve(options.dataFolder);
+  return { ...options, dataFolder, artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'), sharesArtifacts: Boolean(artifacts), eventStore: options.eventStore || undefined, engine: options.engine || undefined };
 }
 
 function hostPort(value: string): string {

@@ -1,7 +1,6 @@
 // Starts the orchestrator: data folder, event store, providers, driver, server; stops them in the opposite order.
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
-import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import pino from 'pino';
 import { openArtifactStore } from '#artifact-store';
@@ -13,7 +12,9 @@ import { DriverLease } from './driver-lease.js';
 import { EventStoreHost } from './event-store.provider.js';
 import { GrpcServer } from './grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
+import { patiently } from './pruning-run/run-repository.js';
 import { giveWayToEngines } from './run-execution/spawn-thread.js';
+import { claimArtifacts } from './shared-artifacts.js';
 
 // Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
 // takes for the rest is never earned back.
@@ -27,7 +28,8 @@ async function main(): Promise<void> {
   if (config.engine === undefined) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const eventStore = await EventStoreHost.open(config, log);
-  const artifacts = await openArtifactStore({ folder: join(config.dataFolder, 'artifacts') });
+  const artifacts = await openArtifactStore({ folder: config.artifactFolder });
+  if (config.sharesArtifacts) await patiently(() => claimArtifacts(config.artifactFolder, eventStore.store), { patienceMs: Infinity });
   const lease = new DriverLease({
     store: eventStore.store, folderId: folder.id, leaseMs: config.leaseSeconds * 1_000, log, ownsStore: config.eventStore === undefined,
   });

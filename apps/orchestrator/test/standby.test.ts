@@ -1,13 +1,14 @@
 // Two orchestrators on one event store, as two machines would have it: data folders of their own, one drives, one stands by.
 // Takes about a minute.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openArtifactStore } from '#artifact-store';
 import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { EspalierError, v1 } from '#protocol';
 import { DriverLease } from '../src/driver-lease.js';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, TestServer, unary } from './harness/server.js';
+import { codeOf, collect, TestServer, unary } from './harness/server.js';
 
 const LEASE_SECONDS = 2;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
@@ -105,6 +106,80 @@ describe('two orchestrators on one event store', () => {
     expect(Date.now() - stoppedAt).toBeLessThan(LEASE_SECONDS * 1_000);
     expect((await standby.completed(runId, 90_000)).stateDigest).toBe(undisturbed);
   }, 120_000);
+});
+
+describe('two orchestrators on one event store with one artifact folder', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-shared-'));
+  const artifacts = join(folder, 'artifacts');
+  let eventStore: EmbeddedEventStore;
+  let servers: TestServer[];
+  const states = (): string[] => readdirSync(join(artifacts, 'objects'), { recursive: true }).map(String).filter((name) => /[0-9a-f]{64}$/.test(name));
+
+  beforeAll(async () => {
+    eventStore = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+    const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS), ESPALIER_ARTIFACTS: artifacts };
+    servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
+    for (const server of servers) await server.start();
+  }, 60_000);
+  afterAll(async () => {
+    for (const server of servers) await server.dispose();
+    await eventStore.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const started = (events: v1.HistoryEvent[]): number[] =>
+    events.filter(({ type }) => type === 'AttemptStarted').map(({ dataJson }) => (JSON.parse(dataJson) as { fromStep: number }).fromStep);
+  const fork = (server: TestServer, parentRunId: string): Promise<v1.ForkRunResponse> =>
+    unary<v1.ForkRunResponse>((done) => server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId, from: { $case: 'teacherMark', value: 5 } }), done));
+
+  it('go on from the last recorded state when the driver dies, forks too', async () => {
+    const [driver, standby] = servers as [TestServer, TestServer];
+    const undisturbed = await driver.completed((await driver.launch(RUN)).runId);
+    const undisturbedFork = await driver.completed((await fork(driver, undisturbed.runId)).run!.runId);
+    const [run, forked] = [await driver.launch(RUN), (await fork(driver, undisturbed.runId)).run!];
+    await driver.until(run.runId, ({ step }) => step >= 80n);
+    const seen = await driver.events(run.runId);
+    const recorded = (await driver.run(run.runId)).step;
+    await driver.kill();
+    const done = await standby.completed(run.runId, 90_000);
+    expect(done.stateDigest).toBe(undisturbed.stateDigest);
+    const events = await standby.events(run.runId);
+    expect(recordProblems(events, seen)).toEqual([]);
+    expect(started(events)).toHaveLength(2);
+    expect(started(events)[1]).toBeGreaterThanOrEqual(Number(recorded));
+    expect(events.map(({ type }) => type)).not.toContain('RunRewound');
+    expect((await standby.completed(forked.runId, 90_000)).stateDigest).toBe(undisturbedFork.stateDigest);
+    await driver.start(); // stands by now, and throws nothing away
+    for (const { runId } of [run, forked, undisturbed]) {
+      const verdicts = await collect(driver.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })));
+      expect(verdicts.at(-1)!.summary!.problems).toEqual([]);
+    }
+  }, 240_000);
+
+  it('clear away what a dead driver left behind, but nothing that a run needs', async () => {
+    const [standby, driver] = servers as [TestServer, TestServer];
+    await standby.kill();
+    const { runId } = await driver.launch(RUN);
+    await driver.until(runId, ({ step }) => step >= 40n);
+    await driver.kill();
+    const header = Buffer.from('{}      ');
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(header.length));
+    const leftOver = Buffer.concat([size, header]);
+    const { digest } = await (await openArtifactStore({ folder: artifacts })).put(leftOver);
+    expect(states().some((name) => name.endsWith(digest))).toBe(true);
+    await standby.start();
+    const run = await standby.completed(runId, 90_000);
+    expect(states().some((name) => name.endsWith(digest))).toBe(false);
+    const verdicts = await collect(standby.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: run.runId })));
+    expect(verdicts.at(-1)!.summary!.problems).toEqual([]);
+  }, 180_000);
+
+  it('refuse an orchestrator of another event store, whose runs they know nothing of', async () => {
+    const stranger = TestServer.inNewFolder({ ESPALIER_ARTIFACTS: artifacts });
+    await expect(stranger.start()).rejects.toThrow('ARTIFACTS_OF_ANOTHER_STORE');
+    await stranger.dispose();
+  }, 60_000);
 });
 
 describe('an orchestrator on the embedded event store of another', () => {

@@ -6,6 +6,7 @@ interface UpOptions {
   detach?: boolean;
   listen?: string;
   eventStore?: string;
+  artifacts?: string;
   engine?: string;
   threads?: string;
   logLevel?: string;
@@ -19,6 +20,7 @@ export function registerUp(program: Command): void {
     .option('-d, --detach', 'leave it running in the background')
     .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)')
     .option('--event-store <url>', 'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113')
+    .option('--artifacts <folder>', 'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)')
     .option('--engine <address>', 'an engine that runs already, instead of one of its own')
     .option('--threads <n>', 'that the engine may use (default: all cores)')
     .option('--log-level <level>', 'trace, debug, info, warn or error');

@@ -49,9 +49,9 @@ export class RunDriver {
   /** Returns when what was recorded before is known; the rest happens by itself. */
   async start(): Promise<void> {
     await this.feed.start();
-    await this.keeper.start();
+    this.keeper.start();
     await this.lease.start();
-    if (this.lease.held) await this.closeFormerAttempts();
+    if (this.lease.held) await this.takeOver();
     this.lease.onChange(() => this.leaseChanged());
     this.feed.onChange(() => this.wake());
     this.jobs.onAdded(() => {
@@ -77,7 +77,7 @@ export class RunDriver {
     let drives = this.lease.held;
     while (!this.shutdown.signal.aborted) {
       const woken = new Promise<void>((resolve) => { this.wake = resolve; });
-      if (this.lease.held && !drives) await this.closeFormerAttempts(); // the driver before us is gone
+      if (this.lease.held && !drives) await this.takeOver();
       drives = this.lease.held;
       if (!drives) {
         await woken;
@@ -142,6 +142,12 @@ export class RunDriver {
       live: this.live, jobs: this.jobs, log: this.log, instance: this.instance, threads: this.config.threads, recordIntervalMs: this.config.recordIntervalMs, shutdown: this.shutdown.signal,
       workbench: () => this.workbench(),
     };
+  }
+
+  /** The driver before us is gone. */
+  private async takeOver(): Promise<void> {
+    await this.closeFormerAttempts();
+    await this.keeper.clearLeftOvers();
   }
 
   /** Attempts of a former process: it died, and its engine with it. */

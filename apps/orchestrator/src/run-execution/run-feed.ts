@@ -3,7 +3,7 @@
 // a former life, and the keeper of artifacts learns which states are still needed.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
-import type { EventStore, StoredEvent, Subscription } from '#event-store';
+import { EventCorruptError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
 import { evolve, isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { ownEvents } from '../pruning-run/own-events.js';
 import { decodeStored, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
@@ -25,6 +25,8 @@ export class RunFeed {
   private readonly damaged = new Set<string>();
   private readonly listeners = new Set<Listener>();
   private subscription: Subscription | null = null;
+  /** Of the last event that was taken. */
+  private position: Position | null = null;
   private ready: Promise<void> = Promise.resolve();
 
   constructor(
@@ -38,6 +40,7 @@ export class RunFeed {
   async start(): Promise<void> {
     if (this.subscription === null) {
       const { position, runs } = await this.views.unfinished();
+      this.position = position;
       for (const run of runs) this.open.set(run.runId, run);
       // The views hold what the store told when the event was whole.
       this.runs.onDamage = (error) => {
@@ -49,6 +52,17 @@ export class RunFeed {
       this.ready = new Promise((resolve, reject) => void this.follow(subscription, resolve).catch(reject));
     }
     await this.ready;
+  }
+
+  /** Returns when everything is known that was recorded up to now; the subscription may be a little behind. */
+  async settle(): Promise<void> {
+    try {
+      const after = this.position === null ? {} : { after: this.position };
+      for await (const event of this.store.readAll({ ...after, streamPrefixes: [RUN_STREAM_PREFIX] })) await this.take(event);
+    } catch (error) {
+      if (!(error instanceof EventCorruptError)) throw error;
+      this.setAside(runOf(error));
+    }
   }
 
   async stop(): Promise<void> {
@@ -101,6 +115,7 @@ export class RunFeed {
       if (item.kind !== 'event') continue;
       try {
         await this.take(item.event);
+        this.position = item.event.position;
       } catch (error) {
         // One unreadable event must not hold up the other runs; verification names it.
         this.log.error({ err: error, stream: item.event.stream, revision: Number(item.event.revision) }, 'an event could not be read');

@@ -1,8 +1,10 @@
 // Which states stay in the artifact store. A state that no recorded event needs any more is thrown away, unless somebody is
-// about to record an event that names it: equal states of different runs are one artifact.
+// about to record an event that names it: equal states of different runs are one artifact. Only who drives the runs throws
+// away: the folder may be shared, and nobody else knows what is about to be recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
+import { DriverLease } from '../driver-lease.js';
 import { ARTIFACT_STORE, LOGGER } from '../tokens.js';
 import { RunFeed } from './run-feed.js';
 
@@ -14,15 +16,21 @@ export class StateKeeper {
   constructor(
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Throws away what is dropped from now on, and what a crash left behind without an event. */
-  async start(): Promise<void> {
+  /** Throws away what is dropped from now on. */
+  start(): void {
     this.feed.onChange((_run, dropped) => {
       for (const digest of dropped) void this.discard(digest);
     });
+  }
+
+  /** Throws away what a crash left behind without an event. Before that, everything recorded must be known. */
+  async clearLeftOvers(): Promise<void> {
     try {
+      await this.feed.settle();
       for await (const { digest } of this.artifacts.list()) {
         if (this.isKept(digest)) continue;
         const stat = await this.artifacts.stat(digest);
@@ -56,7 +64,7 @@ export class StateKeeper {
   }
 
   private async discard(digest: string): Promise<void> {
-    if (this.isKept(digest) || this.deletions.has(digest)) return;
+    if (!this.lease.held || this.isKept(digest) || this.deletions.has(digest)) return;
     const deletion = this.artifacts.delete(digest).catch((error: unknown) => {
       this.log.warn({ err: error, digest }, 'a state that is no longer needed could not be deleted');
     });
