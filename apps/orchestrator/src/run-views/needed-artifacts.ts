@@ -3,15 +3,23 @@ import { neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-
 import type { RunDetail } from './run-detail.js';
 import type { ViewsDatabase } from './views-database.js';
 
+/** Digests of what a run needs. */
+export function neededBy(database: ViewsDatabase, runId: string): string[] {
+  return database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck().all(runId);
+}
+
+/** The runs that need an artifact. */
+export function runsNeeding(database: ViewsDatabase, digest: string): string[] {
+  return database.prepare<[string], string>('SELECT run_id FROM needed_artifacts WHERE digest = ?').pluck().all(digest);
+}
+
 export class NeededArtifacts {
-  private readonly select;
   private readonly add;
   private readonly remove;
   /** As the rows are. */
   private readonly saved = new WeakMap<RunDetail, { run: PruningRunState; digests: Set<string> }>();
 
-  constructor(database: ViewsDatabase) {
-    this.select = database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck();
+  constructor(private readonly database: ViewsDatabase) {
     this.add = database.prepare('INSERT OR IGNORE INTO needed_artifacts VALUES (?, ?)');
     this.remove = database.prepare('DELETE FROM needed_artifacts WHERE run_id = ? AND digest = ?');
   }
@@ -21,7 +29,7 @@ export class NeededArtifacts {
     const before = this.saved.get(detail);
     if (before !== undefined && needsTheSame(before.run, run)) return;
     const digests = neededArtifacts(run);
-    const known = before?.digests ?? new Set(this.select.all(run.runId));
+    const known = before?.digests ?? new Set(neededBy(this.database, run.runId));
     for (const digest of digests) if (!known.has(digest)) this.add.run(run.runId, digest);
     for (const digest of known) if (!digests.has(digest)) this.remove.run(run.runId, digest);
     this.saved.set(detail, { run, digests });

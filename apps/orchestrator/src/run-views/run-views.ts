@@ -6,6 +6,7 @@ import { EspalierError, v1 } from '#protocol';
 import { runDamaged, runNotFound } from '../pruning-run/pruning-run.errors.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import { runStream } from '../pruning-run/stored-event.js';
+import { neededBy, runsNeeding } from './needed-artifacts.js';
 import { resolveRunId } from './run-ids.js';
 import type { LiveSteps } from './live-steps.js';
 import { ProjectionRunner } from './projection-runner.js';
@@ -169,11 +170,11 @@ export class RunViews {
 
   /** What is known of the artifacts that runs need; a run that changes at this moment may need others. */
   neededBy(runId: string): string[] {
-    return this.database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck().all(runId);
+    return neededBy(this.database, runId);
   }
 
   runsNeeding(digest: string): string[] {
-    return this.database.prepare<[string], string>('SELECT run_id FROM needed_artifacts WHERE digest = ?').pluck().all(digest);
+    return runsNeeding(this.database, digest);
   }
 
   async listRuns(request: v1.ListRunsRequest): Promise<v1.ListRunsResponse> {
