@@ -119,7 +119,7 @@ describe('errors', () => {
 
   test.each([
     [['lanch']], [['launch']], [['runs', '--nonsense']], [['runs', '--status', 'sleeping']], [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
-    [['fork', 'x', '--from-teacher', '-1']], [['verify', 'x', '--replay', '9..3']], [['show']], [['show', 'a', 'b']],
+    [['fork', 'x', '--from-teacher', '-1']], [['verify', 'x', '--replay', '9..3']], [['show']], [['show', 'a', 'b']], [['history', 'x', '--types', ',']],
   ])('usage: %j ends with 2, as JSON too', async (args) => {
     const result = await runCli(args, { cwd: folder });
     expect(result).toMatchObject({ exitCode: 2, stdout: '' });
@@ -136,8 +136,9 @@ describe('reading', () => {
       listRuns: (request) => {
         pages.push(request);
         const from = Number(request.pageToken || 0);
-        const runs = Array.from({ length: request.pageSize }, (_, index) => testRun({ runId: `run${from + index}` }));
-        return { runs, nextPageToken: String(from + request.pageSize), total: 2000 };
+        const to = Math.min(from + request.pageSize, 2000);
+        const runs = Array.from({ length: to - from }, (_, index) => testRun({ runId: `run${from + index}` }));
+        return { runs, nextPageToken: to === 2000 ? '' : String(to), total: 2000 };
       },
     });
     const table = await espalier(server, 'runs', '--limit', '700', '--status', 'training,paused', '--name', 'x');
@@ -145,6 +146,8 @@ describe('reading', () => {
     expect(pages[0]).toMatchObject({ statuses: [v1.RunStatus.RUN_STATUS_TRAINING, v1.RunStatus.RUN_STATUS_PAUSED], nameContains: 'x', orderBy: 'launched_at desc' });
     expect(table.stdout.split('\n')[1]).toMatch(/^run0 +a name +training +40\/100 +40\.9% +50%/);
     expect(table.stdout).toMatch(/700 of 2,000/);
+    pages.length = 0;
+    expect((await espalier(server, 'runs', '--limit', '0', '--page-token', '1700')).stdout.match(/^run\d+/gm)).toHaveLength(300);
     const json = JSON.parse((await espalier(server, 'runs', '--limit', '1', '--json')).stdout) as { runs: object[]; total: number };
     expect(json.runs).toHaveLength(1);
     expect(json.runs[0]).toMatchObject({
@@ -230,11 +233,25 @@ describe('reading', () => {
 
   test.each([
     [['history'], 'OPTION_REQUIRED', 'run'], [['verify', 'abcd', '--tolerance', '0.1'], 'OPTION_REQUIRED', '--tolerance'], [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
+    [['metrics', 'abcd', '--export', 'csv', '--to-step', '9'], 'OPTIONS_CONFLICT', '--to-step'], [['metrics', 'abcd', '--out', 'x'], 'OPTION_REQUIRED', '--out'],
     [['history', 'abcd', '--follow', '--backwards'], 'OPTIONS_CONFLICT', '--backwards'], [['history', 'abcd', '--follow', '--inherited'], 'OPTIONS_CONFLICT', '--inherited'],
   ])('%j is refused and says which option', async (args, code, field) => {
     const result = await runCli([...args, '--json']);
     expect(result.exitCode).toBe(2);
     expect(JSON.parse(result.stderr)).toMatchObject({ error: { code, fields: [{ field }] } });
+  });
+
+  test('types are asked of the server when following, too', async () => {
+    const asked: string[][] = [];
+    const server = await serve({ async *watchHistory({ types }) { asked.push(types); throw refusal('FIELD_UNKNOWN_VALUE', '"X" is no type of event', 'types'); yield v1.WatchHistoryResponse.create(); } });
+    expect((await espalier(server, 'history', 'abcd', '--follow', '--types', 'RunPaused,X')).exitCode).toBe(2);
+    expect(asked).toEqual([['RunPaused', 'X']]);
+  });
+
+  test('what is refused leaves no folder behind', async () => {
+    const server = await serve({ async *exportAudit() { throw refusal('RUN_NOT_FOUND', 'there is no run zzzz'); yield v1.ExportAuditResponse.create(); } });
+    expect((await espalier(server, 'audit', 'export', 'zzzz', '--out', 'new/z.tar')).exitCode).toBe(3);
+    expect(await readdir(folder)).toEqual([]);
   });
 
   test('metrics: a table, and every step into a file that is whole or not there', async () => {

@@ -4,16 +4,18 @@ import { open, rename, rm, mkdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CliError, ExitCode } from './cli-error.js';
 
-/** `finish` may work on the file before it gets its name. Gives the size. */
+/** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
 export async function writeFileWhole(path: string, chunks: AsyncIterable<Uint8Array>, finish: (incoming: string) => Promise<void> = async () => undefined): Promise<number> {
   const target = resolve(path);
   const incoming = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.incoming`);
+  const source = chunks[Symbol.asyncIterator]();
+  let next = await source.next();
   try {
     await mkdir(dirname(target), { recursive: true });
     const file = await open(incoming, 'wx');
     try {
-      for await (const chunk of chunks) {
-        for (let done = 0; done < chunk.byteLength;) done += (await file.write(chunk, done)).bytesWritten;
+      for (; next.done !== true; next = await source.next()) {
+        for (let done = 0; done < next.value.byteLength;) done += (await file.write(next.value, done)).bytesWritten;
       }
       await file.sync();
     } finally {
@@ -24,6 +26,7 @@ export async function writeFileWhole(path: string, chunks: AsyncIterable<Uint8Ar
     await rename(incoming, target);
     return size;
   } catch (error) {
+    await source.return?.();
     await rm(incoming, { force: true });
     throw fileError(error, target);
   }

@@ -30,8 +30,8 @@ export function registerMetrics(program: Command): void {
     .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath);
   examples(metrics, ['espalier metrics k3f9'], ['espalier metrics k3f9 --export csv > k3f9.csv'], ['espalier metrics k3f9 --export parquet --out k3f9.parquet']);
   action<MetricsOptions>(metrics, async (context, [runId], options) => {
+    checkExportOptions(options);
     if (options.export !== undefined) return exportMetrics(context, runId!, options.export, options.out);
-    if (options.out !== undefined) throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl or parquet', { field: '--out', exitCode: ExitCode.usage });
     const { connection, output } = context;
     const response = await connection.call(connection.history, connection.history.queryMetrics, {
       runId: runId!, fromStep: options.fromStep, toStep: options.toStep, includeAbandoned: options.abandoned ?? false,
@@ -40,6 +40,18 @@ export function registerMetrics(program: Command): void {
     output.result(response, () => printMetrics(context, response));
     return undefined;
   });
+}
+
+/** An export is every step, so what chooses steps has no place beside it. */
+function checkExportOptions(options: MetricsOptions): void {
+  if (options.export === undefined) {
+    if (options.out !== undefined) throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl or parquet', { field: '--out', exitCode: ExitCode.usage });
+    return;
+  }
+  const chosen = { '--from-step': options.fromStep, '--to-step': options.toStep, '--points': options.points, '--abandoned': options.abandoned };
+  for (const [field, value] of Object.entries(chosen)) {
+    if (value !== undefined) throw new CliError('OPTIONS_CONFLICT', `--export gives every step: ${field} is not allowed with it`, { field, exitCode: ExitCode.usage });
+  }
 }
 
 function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): void {

@@ -4,7 +4,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { connectionWords, lastingStream } from '../connection/lasting-stream.js';
 import type { Context } from '../context.js';
-import { bigNumber, list, wholeNumber } from '../options/parse.js';
+import { bigNumber, names, wholeNumber } from '../options/parse.js';
 import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
 import { action, examples } from './command.js';
 
@@ -54,7 +54,7 @@ function registerHistory(program: Command): void {
     .summary('every recorded fact of a run')
     .description('Prints the events of a run as they are stored: one line each, with --data the stored JSON too.')
     .option('--from <revision>', 'start at this revision', bigNumber)
-    .option('--types <names>', 'only these, e.g. TeacherSnapshotted,TeacherAssigned', list)
+    .option('--types <names>', 'only these, e.g. TeacherSnapshotted,TeacherAssigned', names)
     .option('--backwards', 'the newest first')
     .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 0)
     .option('--inherited', "the ancestors' events up to the fork first")
@@ -105,7 +105,7 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
   let left = options.limit === 0 ? Infinity : options.limit;
   const items = lastingStream({
     findServer: () => context.findServer(), signal,
-    open: (connection) => connection.stream(connection.history, connection.history.watchHistory, { runId, afterRevision, afterPosition }, signal),
+    open: (connection) => connection.stream(connection.history, connection.history.watchHistory, { runId, afterRevision, afterPosition, types: options.types ?? [] }, signal),
   });
   for await (const item of items) {
     if (item.kind !== 'message') {
@@ -116,7 +116,6 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
     afterPosition = position; // '' when one run is followed
     if (event === undefined) continue;
     if (runId !== '') afterRevision = event.revision;
-    if (options.types !== undefined && !event.damaged && !options.types.includes(event.type)) continue;
     output.item(event, () => printEvent(context, event, options, runId === ''));
     if (--left <= 0) return;
   }

@@ -27,7 +27,7 @@ export function registerRuns(program: Command): void {
     .option('--model <part>', 'whose model path contains this')
     .option('--parent <run>', 'forks of this run')
     .option('--order <order>', '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"', 'launched_at desc')
-    .option('--limit <n>', 'how many at most', wholeNumber, 50)
+    .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 50)
     .option('--all', 'all of them')
     .option('--page-token <token>', 'go on after an earlier page (next_page_token of --json)');
   examples(runs, ['espalier runs --status training,paused'], ['espalier runs --order perplexity --limit 10'], ['espalier runs --json --all']);
@@ -39,7 +39,7 @@ export function registerRuns(program: Command): void {
 
 async function listRuns({ connection }: Context, options: RunsOptions): Promise<v1.ListRunsResponse> {
   const found: v1.Run[] = [];
-  const limit = options.all ? Infinity : options.limit;
+  const limit = options.all || options.limit === 0 ? Infinity : options.limit;
   let pageToken = options.pageToken ?? '';
   let total = 0;
   do {

@@ -33,6 +33,13 @@ export function list(text: string): string[] {
   return text.split(',').map((item) => item.trim()).filter((item) => item !== '');
 }
 
+/** A list that leaves nothing out by being empty. */
+export function names(text: string): string[] {
+  const given = list(text);
+  if (given.length === 0) throw new InvalidArgumentError('At least one name is needed.');
+  return given;
+}
+
 /** Relative paths are of this working folder; the server has another one. */
 export function absolutePath(path: string): string {
   return resolve(path);

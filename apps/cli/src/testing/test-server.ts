@@ -25,6 +25,7 @@ export interface Answers {
   queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
   exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
   verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;
+  exportAudit?: Streaming<v1.ExportAuditRequest, v1.ExportAuditResponse>;
   rebuildViews?: Streaming<v1.RebuildViewsRequest, v1.RebuildViewsResponse>;
   listTeachers?: Unary<v1.ListTeachersRequest, v1.ListTeachersResponse>;
   statArtifact?: Unary<v1.StatArtifactRequest, v1.StatArtifactResponse>;

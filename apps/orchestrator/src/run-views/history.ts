@@ -57,14 +57,14 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   if (pageSize > LARGEST_PAGE_SIZE) throw invalidField('FIELD_OUT_OF_RANGE', 'page_size', `1 to ${LARGEST_PAGE_SIZE} is allowed`);
   const runId = await views.runId(request.runId);
   const stretches = await stretchesOf(views, store, runId, request.includeInherited);
-  const types = checkedTypes(views, stretches, request.types);
+  const types = checkedTypes(views, stretches.map((stretch) => stretch.runId), request.types);
   const length = stretches.reduce((sum, stretch) => sum + stretch.length, 0n);
   if (request.fromRevision !== undefined && request.fromRevision > length) { // at the end itself there may soon be more
     throw invalidField('REVISION_NOT_FOUND', 'from_revision', `0 to ${length - 1n} is allowed, is ${request.fromRevision}`);
   }
   const events: v1.HistoryEvent[] = [];
   for await (const { item, at } of walk(store, stretches, request)) {
-    if (types.size > 0 && !(item instanceof EventCorruptError) && !types.has(item.type)) continue;
+    if (!isAsked(item, types)) continue;
     if (events.length === pageSize) return { events, nextRevision: at };
     const owner = item.stream.slice(RUN_STREAM_PREFIX.length);
     events.push(historyItem(item, views.peek(owner)?.extras.rewinds ?? []));
@@ -73,12 +73,17 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
 }
 
 /** Those of later releases count as known where the history holds them. */
-function checkedTypes(views: RunViews, stretches: Stretch[], asked: string[]): Set<string> {
+function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<string> {
   for (const type of asked) {
-    const known = knownTypeNames.includes(type) || stretches.some(({ runId }) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
+    const known = knownTypeNames.includes(type) || runIds.some((runId) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
     if (!known) throw invalidField('FIELD_UNKNOWN_VALUE', 'types', `"${type}" is no type of event; allowed are ${knownTypeNames.join(', ')}`);
   }
   return new Set(asked);
+}
+
+/** Of a damaged event nobody knows the type. */
+function isAsked(item: StoredEvent | EventCorruptError, types: Set<string>): boolean {
+  return types.size === 0 || item instanceof EventCorruptError || types.has(item.type);
 }
 
 async function stretchesOf(views: RunViews, store: EventStore, runId: string, inherited: boolean): Promise<Stretch[]> {
@@ -116,10 +121,12 @@ async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, ba
 
 /** One run's events from the start (or a revision) on, then as they come; without a run, all runs' from now (or a position) on. */
 export async function* watchHistory(views: RunViews, store: EventStore, request: v1.WatchHistoryRequest, signal: AbortSignal): AsyncGenerator<v1.WatchHistoryResponse> {
-  let position = request.runId === '' ? await startPosition(store, request) : null;
-  const subscription = position === null
-    ? await subscribeToRun(views, store, request)
-    : store.subscribeAll({ after: position, streamPrefixes: [RUN_STREAM_PREFIX] });
+  const runId = request.runId === '' ? null : await views.runId(request.runId);
+  const types = checkedTypes(views, runId === null ? [] : [runId], request.types);
+  let position = runId === null ? await startPosition(store, request) : null;
+  const subscription = runId !== null
+    ? await subscribeToRun(store, runId, request)
+    : store.subscribeAll({ after: position!, streamPrefixes: [RUN_STREAM_PREFIX] });
   const close = (): void => { void subscription.close(); };
   signal.addEventListener('abort', close);
   let caughtUp = false;
@@ -130,7 +137,7 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
         const told = item.kind === 'event' ? item.event : item.error;
         const owner = told.stream.slice(RUN_STREAM_PREFIX.length);
         if (position !== null) ({ position } = told);
-        yield { event: historyItem(told, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
+        if (isAsked(told, types)) yield { event: historyItem(told, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
       } else if (item.kind === 'caughtUp' && !caughtUp) {
         caughtUp = true;
         yield { event: undefined, caughtUp: true, position: positionText(position) };
@@ -142,14 +149,13 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
   }
 }
 
-async function subscribeToRun(views: RunViews, store: EventStore, { runId, afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Subscription> {
+async function subscribeToRun(store: EventStore, runId: string, { afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Subscription> {
   if (afterPosition !== '') throw invalidField('REQUEST_INVALID', 'after_position', 'is allowed without run_id only; use after_revision');
-  const id = await views.runId(runId);
-  const last = await lastRevision(store, id);
+  const last = await lastRevision(store, runId);
   if (afterRevision !== undefined && afterRevision > last) {
-    throw invalidField('REVISION_NOT_FOUND', 'after_revision', `0 to ${last} is allowed: run ${id} has no revision ${afterRevision} yet`);
+    throw invalidField('REVISION_NOT_FOUND', 'after_revision', `0 to ${last} is allowed: run ${runId} has no revision ${afterRevision} yet`);
   }
-  return store.subscribe(runStream(id), { after: afterRevision ?? 'start' });
+  return store.subscribe(runStream(runId), { after: afterRevision ?? 'start' });
 }
 
 async function startPosition(store: EventStore, { afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Position> {

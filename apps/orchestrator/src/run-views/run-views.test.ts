@@ -218,6 +218,10 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
 
   const watched = await collect(watchHistory(views, store, v1.WatchHistoryRequest.fromPartial({ runId: parentId }), signal()), ({ caughtUp }) => caughtUp);
   expect(watched).toHaveLength(parent.facts.length + 2);
+  const typed = (runId: string, types: string[]) =>
+    collect(watchHistory(views, store, v1.WatchHistoryRequest.fromPartial({ runId, types }), signal()), ({ caughtUp }) => caughtUp);
+  expect((await typed(parentId, ['RunLaunched'])).map(({ event }) => event?.type)).toEqual(['RunLaunched', undefined]);
+  for (const runId of [parentId, '']) await expect(typed(runId, ['RunLaunched', 'Nonsense'])).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE', field: 'types' });
 });
 
 test('metrics: sampled with extremes kept, and whole as CSV, JSON lines and Parquet', async () => {

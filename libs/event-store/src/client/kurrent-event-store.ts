@@ -39,7 +39,11 @@ export class KurrentEventStore implements EventStore {
 
   constructor(options: ConnectOptions) {
     const connectionString = connectionStringOf(options);
-    this.client = KurrentDBClient.connectionString(connectionString);
+    try {
+      this.client = KurrentDBClient.connectionString(connectionString);
+    } catch (error) {
+      throw new EventStoreError('EVENT_STORE_ADDRESS_INVALID', `this is no connection string of an event store: ${(error as Error).message}`, { cause: error });
+    }
     this.login = loginOf(connectionString);
   }
 

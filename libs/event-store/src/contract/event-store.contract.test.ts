@@ -2,6 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { connectEventStore, WrongExpectedRevisionError, type EventStore, type SubscriptionItem } from '../index.js';
 import { collect, newEvents, startTarget, take, uniqueName, type Target } from './target.js';
 
+test('what is no connection string is refused by name', () => {
+  expect(() => connectEventStore({ connectionString: 'bogus://x' })).toThrow(expect.objectContaining({ code: 'EVENT_STORE_ADDRESS_INVALID' }) as Error);
+});
+
 describe('event store', () => {
   let target: Target;
   let store: EventStore;
