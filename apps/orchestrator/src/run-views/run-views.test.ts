@@ -119,6 +119,24 @@ test('live steps come at once, and not again when they are recorded', async () =
   live.ended(runId);
 });
 
+test('live steps wait for those before them that are recorded but not in the views yet', async () => {
+  const runId = newId();
+  const told = story(runId).start();
+  const recorder = new Recorder().record(runId, told.facts);
+  await append(recorder);
+  await views.getRun(runId, { atRevision: told.facts.length - 1 });
+  const watching = collect(watch(runId), ({ steps }) => steps.some(({ step }) => step === 14n));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  live.report(runId, 1, range(10, 15).map((step): StepMeasurement => stepMeasured(step)));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const from = told.facts.length;
+  told.train(stateAt(10, 0.01));
+  recorder.record(runId, told.facts.slice(from));
+  await append(recorder);
+  expect(stepsIn(await watching)).toEqual(range(0, 15));
+  live.ended(runId);
+});
+
 test('an engine that falls silent shows within its lease, without any event', async () => {
   const runId = newId();
   const told = story(runId).start();

@@ -127,7 +127,9 @@ function liveSteps(views: RunViews, { run, extras }: RunSummary, cursor: Cursor,
     cursor.nextStep = run.current?.step ?? 0;
   }
   const from = Math.max(cursor.nextStep, last === undefined ? 0 : last.step + 1);
-  return views.live.since(run.runId, from).slice(0, LIVE_STEPS_PER_MESSAGE);
+  const steps = views.live.since(run.runId, from);
+  // What lies between is recorded already, and the views are about to show it.
+  return steps[0]?.step === from ? steps.slice(0, LIVE_STEPS_PER_MESSAGE) : [];
 }
 
 function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
