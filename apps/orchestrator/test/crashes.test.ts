@@ -76,7 +76,7 @@ describe('a run that is disturbed', () => {
       run = await server.run(runId);
       expect(recordProblems(await server.events(runId), seen)).toEqual([]);
     }
-    expect(deaths).toBeGreaterThan(3); // it may record more than one state before it is killed
+    expect(deaths).toBeGreaterThan(0); // several states are recorded at once, since the engine trains on meanwhile
     expect((await server.run(runId)).stateDigest).toBe(expected.stateDigest);
   }, 120_000);
 
