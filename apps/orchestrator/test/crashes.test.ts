@@ -62,8 +62,8 @@ describe('a run that is disturbed', () => {
     });
   }, 60_000);
 
-  it('survives a death after every single recorded state, the last one too', async () => {
-    const short = { totalSteps: 24, warmupSteps: 12, segmentSteps: 2, targetSparsity: 0.05 };
+  it('survives a death after everything it records, the last of it too', async () => {
+    const short = { totalSteps: 400, warmupSteps: 200, segmentSteps: 10, targetSparsity: 0.05 };
     const expected = await server.completed((await server.launch(short)).runId);
     const { runId } = await server.launch(short);
     let deaths = 0;
@@ -76,7 +76,7 @@ describe('a run that is disturbed', () => {
       run = await server.run(runId);
       expect(recordProblems(await server.events(runId), seen)).toEqual([]);
     }
-    expect(deaths).toBeGreaterThan(0); // several states are recorded at once, since the engine trains on meanwhile
+    expect(deaths).toBeGreaterThan(1); // how many depends on how far the engine gets meanwhile
     expect((await server.run(runId)).stateDigest).toBe(expected.stateDigest);
   }, 120_000);
 
