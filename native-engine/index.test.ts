@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import {
-  describeEngine, EngineError, evaluateModel, inspectModel, numericsFingerprint, planMemory, Session, type SegmentOptions, type StepReport,
+  describeEngine, EngineError, evaluateModel, inspectModel, numericsFingerprint, planMemory, releaseBytes, Session, type SegmentOptions, type StepReport,
 } from './index.js';
 import type { NativeAddon } from './native.js';
 
@@ -220,6 +220,18 @@ describe('training', () => {
     expect((await other.train(segment(reached.stepsDone + 5, 1))).stateBytes).toBeNull();
     await session.close();
     await other.close();
+  });
+
+  test("a result's bytes can be given back, once and again, and are empty then", async () => {
+    const session = await ready();
+    const { stateBytes } = await session.train(segment(0, 1, { returnState: true }));
+    releaseBytes(stateBytes!);
+    expect(stateBytes!.byteLength).toBe(0);
+    releaseBytes(stateBytes!);
+    for (const wrong of ['bytes', new Float32Array(4), Buffer.from('of a pool')]) {
+      expect(() => releaseBytes(wrong as Uint8Array)).toThrow(failure('INVALID_ARGUMENT', 'bytes') as Error);
+    }
+    await session.close();
   });
 
   test('stops at the sparsity asked for', async () => {

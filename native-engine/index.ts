@@ -71,6 +71,11 @@ export function numericsFingerprint(options: Partial<TrainerOptions> = {}): stri
   return mapped(() => addon().numericsFingerprint(trainerOptions(options)));
 }
 
+/** Gives back the memory of a result's bytes, which are empty from then on; else they stay until the collector comes by. */
+export function releaseBytes(bytes: Uint8Array): void {
+  mapped(() => addon().releaseBytes(bytes));
+}
+
 export function inspectModel(folder: string): Promise<ModelDescription> {
   return withSession((session) => session.load({ folder }));
 }

@@ -176,5 +176,6 @@ export interface NativeSession {
 export interface NativeAddon {
   describe(): NativeDescription;
   numericsFingerprint(options: TrainerOptions): string;
+  releaseBytes(bytes: Uint8Array): void; // of a result; they are empty then
   Session: new () => NativeSession;
 }

@@ -1,4 +1,4 @@
-// The addon's exports: describe() and the class Session. Their shapes are declared in native.ts.
+// The addon's exports: some functions and the class Session. Their shapes are declared in native.ts.
 #include <napi.h>
 
 #include <fstream>
@@ -49,9 +49,24 @@ Napi::Value fingerprint(const Napi::CallbackInfo& info) {
   });
 }
 
+// The bytes of a result lie outside the JavaScript heap: the collector, which does not know how many they are, leaves them lying.
+Napi::Value release_bytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const bool is_bytes = info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    const size_t size = is_bytes ? info[0].As<Napi::Uint8Array>().ByteLength() : 0;
+    // Others share a buffer with what is not ours.
+    if (!is_bytes || size != info[0].As<Napi::Uint8Array>().ArrayBuffer().ByteLength())
+      throw Error(ErrorCode::kInvalidArgument, "bytes", "bytes must be a Uint8Array that is all of its buffer");
+    Napi::ArrayBuffer buffer = info[0].As<Napi::Uint8Array>().ArrayBuffer();
+    if (!buffer.IsDetached()) buffer.Detach();
+    return info.Env().Undefined();
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New(env, describe, "describe"));
   exports.Set("numericsFingerprint", Napi::Function::New(env, fingerprint, "numericsFingerprint"));
+  exports.Set("releaseBytes", Napi::Function::New(env, release_bytes, "releaseBytes"));
   exports.Set("Session", Session::define(env));
   return exports;
 }

@@ -48,9 +48,10 @@ ModelDescription describe_model(const ModelWeights& model) {
 
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
   MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
-  const uint64_t kept = teachers_kept(plan.lora) * plan.lora;
+  const uint64_t kept = teachers_kept(plan.lora) * plan.lora, states = 2 * (plan.lora + plan.optimizer);
   plan.teachers += kept;
-  plan.total += kept;
+  plan.scratch += states;  // one is being handed out while the next is made
+  plan.total += kept + states;
   return plan;
 }
 

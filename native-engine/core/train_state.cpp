@@ -64,8 +64,8 @@ static void fill_normal(std::span<float> values, uint64_t seed, RandomStream str
 
 TrainState TrainState::without_moments() const {
   TrainState out = *this;
-  out.adam_m_ = {};
-  out.adam_v_ = {};
+  out.adam_m_ = std::vector<float>();  // "= {}" would empty it and keep its memory
+  out.adam_v_ = std::vector<float>();
   return out;
 }
 

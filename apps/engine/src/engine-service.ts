@@ -11,7 +11,7 @@ import {
 } from './messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
-import { train, type EndedSegment, type Progress } from './training.js';
+import { train, type EndedSegment, type LocatedSegment, type Progress } from './training.js';
 
 const TRAINING = 'Train';
 export interface EngineServiceParts {
@@ -135,7 +135,7 @@ async function* trainSegments(
   for await (const batch of progress) {
     const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
     const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
-    yield { ...nothing, steps, segments: segments.map(({ result, stateFile }) => outcomeMessage(result, stateFile)) };
+    yield { ...nothing, steps, segments: segments.map(outcomeMessage) };
     for (const { result, stateFile, letGo } of segments) {
       if (stateFile === '' && result.stateBytes !== null) for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
       letGo();
@@ -145,8 +145,8 @@ async function* trainSegments(
   yield { ...nothing, end: { stopped, teacherDigests: teachers } };
 }
 
-async function located({ result, stateFile, letGo }: EndedSegment): Promise<Omit<EndedSegment, 'stateFile'> & { stateFile: string }> {
-  return { result, letGo, stateFile: await stateFile };
+async function located(segment: EndedSegment): Promise<LocatedSegment> {
+  return { ...segment, stateFile: await segment.stateFile };
 }
 
 async function* evaluate(

@@ -2,11 +2,12 @@
 import { isAbsolute } from 'node:path';
 import { engineV1, invalidField } from '#protocol';
 import type {
-  ComputeDtype, ExportedModel, ExportOptions, LayerWidth, MemoryPlan, ModelDescription, Projection, SegmentResult, SessionOptions,
+  ComputeDtype, ExportedModel, ExportOptions, LayerWidth, ModelDescription, Projection, SessionOptions,
   StateSummary, StepReport,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
-import type { Mark, TrainingOptions } from './training.js';
+import type { ProcessMemoryPlan } from './session-holder.js';
+import type { LocatedSegment, Mark, TrainingOptions } from './training.js';
 
 const widthsOf = (layers: readonly LayerWidth[]): engineV1.LayerWidth[] =>
   layers.map((layer) => ({ heads: BigInt(layer.heads), kvHeads: BigInt(layer.kvHeads), intermediate: BigInt(layer.intermediate) }));
@@ -92,11 +93,11 @@ export function modelMessage(model: ModelDescription): engineV1.ModelDescription
   };
 }
 
-export function memoryMessage(plan: MemoryPlan): engineV1.PlanMemoryResponse {
+export function memoryMessage(plan: ProcessMemoryPlan): engineV1.PlanMemoryResponse {
   return {
     weightsBytes: BigInt(plan.weightsBytes), loraBytes: BigInt(plan.loraBytes), optimizerBytes: BigInt(plan.optimizerBytes),
     activationsBytes: BigInt(plan.activationsBytes), teachersBytes: BigInt(plan.teachersBytes), scratchBytes: BigInt(plan.scratchBytes),
-    totalBytes: BigInt(plan.totalBytes), availableBytes: BigInt(plan.availableBytes),
+    totalBytes: BigInt(plan.totalBytes), availableBytes: BigInt(plan.availableBytes), processBytes: BigInt(plan.processBytes),
   };
 }
 
@@ -114,10 +115,10 @@ export function stepMessage(report: StepReport): engineV1.StepReport {
   };
 }
 
-export function outcomeMessage(result: SegmentResult, stateFile: string): engineV1.SegmentOutcome {
+export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment): engineV1.SegmentOutcome {
   return {
     state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), seconds: result.seconds,
-    stateBytes: BigInt(result.stateBytes?.byteLength ?? 0), stateFile,
+    stateBytes: BigInt(stateSize), stateFile,
   };
 }
 

@@ -3,17 +3,24 @@ import { randomUUID } from 'node:crypto';
 import { EspalierError } from '#protocol';
 import { planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
 
+/** Of the whole process. */
+export interface ProcessMemoryPlan extends MemoryPlan {
+  /** What it takes without a session: Node and the server. */
+  processBytes: number;
+}
+
 export interface OpenSession {
   readonly id: string;
   readonly owner: string;
   readonly session: Session;
-  readonly memory: MemoryPlan;
+  readonly memory: ProcessMemoryPlan;
 }
 
 export class SessionHolder {
   private current: OpenSession | undefined;
   private work: { name: string; abort: AbortController; mayGoOn: boolean; done: Promise<unknown> } | undefined;
   private shuttingDown = false;
+  private readonly processBytes = process.memoryUsage.rss();
 
   get sessionId(): string {
     return this.current?.id ?? '';
@@ -31,10 +38,12 @@ export class SessionHolder {
   }
 
   /** For a session in the place of the one that is open: its memory would be free again (its mapped weights count as free now). */
-  async plan(options: SessionOptions): Promise<MemoryPlan> {
+  async plan(options: SessionOptions): Promise<ProcessMemoryPlan> {
+    const { processBytes } = this;
     const plan = await planMemory(options);
     const { memory } = this.current ?? {};
-    return memory === undefined ? plan : { ...plan, availableBytes: plan.availableBytes + memory.totalBytes - memory.weightsBytes };
+    const held = memory === undefined ? processBytes : memory.totalBytes - memory.weightsBytes;
+    return { ...plan, processBytes, totalBytes: plan.totalBytes + processBytes, availableBytes: plan.availableBytes + held };
   }
 
   /** Opens a session; with `replace`, in the place of one that is open, whose work is stopped at its next step. */
@@ -48,7 +57,7 @@ export class SessionHolder {
       this.current = undefined;
       await before?.session.close(); // first, so that two models are never in memory at once
       const session = await Session.open(options);
-      this.current = { id: randomUUID(), owner, session, memory: await planMemory(options) };
+      this.current = { id: randomUUID(), owner, session, memory: await this.plan(options) };
       return this.current;
     });
   }

@@ -1,7 +1,7 @@
 // A training call: segment after segment on the session, with no pause for the client between them. While one trains, the
 // state of the one before is written to its file, or sent.
 import { rm, writeFile } from 'node:fs/promises';
-import type { JobOptions, SegmentOptions, SegmentResult, Session, StepReport, TeacherStretch } from '#native-engine';
+import { releaseBytes, type JobOptions, type SegmentOptions, type SegmentResult, type Session, type StepReport, type TeacherStretch } from '#native-engine';
 
 export interface TrainingOptions {
   /** Of all steps; without what belongs to one segment. */
@@ -21,11 +21,15 @@ export interface Mark {
 
 export interface EndedSegment {
   result: SegmentResult;
+  /** In bytes; 0: not asked for. */
+  stateSize: number;
   /** Where the state is; '': in `result`, to be sent. Not known before it is written. */
   stateFile: Promise<string>;
   /** To be called when its bytes are no longer needed. */
   letGo: () => void;
 }
+
+export type LocatedSegment = Omit<EndedSegment, 'stateFile'> & { stateFile: string };
 
 export type Progress = { step: StepReport } | { segment: EndedSegment };
 
@@ -75,13 +79,14 @@ function within(teachers: TeacherStretch[], firstStep: number, endStep: number):
 
 function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegment; gone: Promise<void> } {
   const bytes = result.stateBytes;
-  if (bytes === null) return { ended: { result, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+  if (bytes === null) return { ended: { result, stateSize: 0, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+  const stateSize = bytes.byteLength;
   let letGo = (): void => undefined;
   const sent = new Promise<void>((resolve) => { letGo = resolve; });
-  if (stateFile === '') return { ended: { result, stateFile: Promise.resolve(''), letGo }, gone: sent };
+  if (stateFile === '') return { ended: { result, stateSize, stateFile: Promise.resolve(''), letGo }, gone: sent };
   const path = `${stateFile}-${result.state.step}`;
   const written = isWritten(path, bytes).then((done) => (done ? path : ''));
-  return { ended: { result, stateFile: written, letGo }, gone: written.then((file) => (file === '' ? sent : undefined)) };
+  return { ended: { result, stateSize, stateFile: written, letGo }, gone: written.then((file) => (file === '' ? sent : releaseBytes(bytes))) };
 }
 
 /** A file that can't be written is no failure of the segment: its state is sent then. */

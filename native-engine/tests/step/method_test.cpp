@@ -1,4 +1,6 @@
 // Sampling, sparsity, batch order, random numbers and the memory plan.
+#include <malloc.h>
+
 #include <set>
 
 #include "hard_concrete.h"
@@ -105,6 +107,21 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
   EXPECT_EQ(all.total, all.weights + all.lora + all.optimizer + all.activations + all.teachers + all.scratch);
   options.sequence_length = 100000;
   expect_error(ErrorCode::kInvalidArgument, "sequence_length", "max_position_embeddings", [&] { Trainer::create(model, LoraSpec{}, options); });
+}
+
+// What malloc has handed out; 0 throughout where a sanitizer takes its place.
+static uint64_t allocated_bytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+TEST(MemoryPlan, ATeacherTakesItsMasksAndLoraAlone) {
+  const auto model = load_model(tiny_model());
+  const TrainState state(model->config(), LoraSpec{});
+  const uint64_t planned = static_cast<uint64_t>(state.size()) * sizeof(float), before = allocated_bytes();
+  const TrainState teacher = state.without_moments();
+  EXPECT_LT(allocated_bytes() - before, planned + planned / 4);
+  EXPECT_EQ(teacher.size(), state.size());
 }
 
 TEST(Evaluation, AgreesWithAPlainForwardPass) {

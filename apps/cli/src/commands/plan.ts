@@ -38,7 +38,7 @@ function printPlan(context: Context, { settings, parameterCount, prunableParamet
   output.line(output.style('bold', 'Memory'));
   output.pairs([
     ['weights', bytes(m.weightsBytes)], ['LoRA and masks', bytes(m.loraBytes)], ['optimizer', bytes(m.optimizerBytes)],
-    ['activations', bytes(m.activationsBytes)], ['teachers', bytes(m.teachersBytes)], ['scratch', bytes(m.scratchBytes)],
+    ['activations', bytes(m.activationsBytes)], ['teachers', bytes(m.teachersBytes)], ['scratch', bytes(m.scratchBytes)], ['process', bytes(m.processBytes)],
     ['in all', `${bytes(m.totalBytes)} of ${bytes(m.availableBytes)}`],
   ]);
   if (m.totalBytes > m.availableBytes) output.line(output.style('red', 'it does not fit: a smaller batch or sequence, or --checkpoint-activations, takes less'));
