@@ -53,9 +53,8 @@ Napi::Value fingerprint(const Napi::CallbackInfo& info) {
 Napi::Value release_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const bool is_bytes = info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-    const size_t size = is_bytes ? info[0].As<Napi::Uint8Array>().ByteLength() : 0;
-    // Others share a buffer with what is not ours.
-    if (!is_bytes || size != info[0].As<Napi::Uint8Array>().ArrayBuffer().ByteLength())
+    // One that is not all of its buffer shares it with what is not ours.
+    if (!is_bytes || info[0].As<Napi::Uint8Array>().ByteLength() != info[0].As<Napi::Uint8Array>().ArrayBuffer().ByteLength())
       throw Error(ErrorCode::kInvalidArgument, "bytes", "bytes must be a Uint8Array that is all of its buffer");
     Napi::ArrayBuffer buffer = info[0].As<Napi::Uint8Array>().ArrayBuffer();
     if (!buffer.IsDetached()) buffer.Detach();

@@ -120,9 +120,9 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   for (float v : z.head) report.open_heads += v != 0.0f;
   for (float v : z.intermediate) report.open_units += v != 0.0f;
   for (float v : z.hidden) report.open_hidden += v != 0.0f;
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   last_times_ = out.times;
-  last_times_.update = report.seconds - (out.times.teacher_forward + out.times.student_forward + out.times.losses + out.times.backward);
+  last_times_.update = seconds - (out.times.teacher_forward + out.times.student_forward + out.times.losses + out.times.backward);
   return report;
 }
 

@@ -14,6 +14,7 @@ import type { SessionHolder } from './session-holder.js';
 import { train, type EndedSegment, type LocatedSegment, type Progress } from './training.js';
 
 const TRAINING = 'Train';
+
 export interface EngineServiceParts {
   holder: SessionHolder;
   scratch: Scratch;

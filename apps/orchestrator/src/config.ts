@@ -39,7 +39,10 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
   const { artifacts, ...options } = program.parse(argv).opts<OrchestratorConfig & { artifacts?: string }>();
   const dataFolder = resolve(options.dataFolder);
-  return { ...options, dataFolder, artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'), sharesArtifacts: Boolean(artifacts), eventStore: options.eventStore || undefined, engine: options.engine || undefined };
+  return {
+    ...options, dataFolder, artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'), sharesArtifacts: Boolean(artifacts),
+    eventStore: options.eventStore || undefined, engine: options.engine || undefined,
+  };
 }
 
 function hostPort(value: string): string {

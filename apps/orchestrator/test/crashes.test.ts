@@ -3,18 +3,14 @@ import { appendFileSync, copyFileSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/pruning-run.js';
-import { decodeStored } from '../src/pruning-run/stored-event.js';
-import { ReplayPlanner } from '../src/verification/replay-plan.js';
 import { CORPUS, TestServer, unary } from './harness/server.js';
-import { foldHistory, recordProblems } from './harness/record-checks.js';
+import { foldHistory, recordProblems, replayPlan } from './harness/record-checks.js';
 
 const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
   events.filter(({ type }) => type === 'RunRewound').map(({ dataJson }) => (JSON.parse(dataJson) as { toStep: number }).toStep);
 
 function teachersOfSegments(events: v1.HistoryEvent[]): number[] {
-  const planner = new ReplayPlanner();
-  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
-  return planner.segments.map(({ stretches }) => stretches.length);
+  return replayPlan(events).segments.map(({ stretches }) => stretches.length);
 }
 
 describe('a run that is disturbed', () => {

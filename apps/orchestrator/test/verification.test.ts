@@ -7,13 +7,13 @@ import { checkAuditBundle } from '#audit';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
 import type { StepMeasurement } from '../src/pruning-run/pruning-run.events.js';
-import { decodeStored } from '../src/pruning-run/stored-event.js';
 import { openUnits } from '../src/run-views/open-units.js';
 import { readStateFile } from '../src/verification/state-file.js';
-import { ReplayPlanner, type ReplaySegment } from '../src/verification/replay-plan.js';
+import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from '../src/verification/replay.js';
 import { engineLender, type BorrowedEngine } from '../src/verification/verification-engine.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
+import { replayPlan } from './harness/record-checks.js';
 
 const server = TestServer.inNewFolder();
 let run: v1.Run;
@@ -88,8 +88,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
   const kept = new Set<string>();
 
   beforeAll(async () => {
-    planner = new ReplayPlanner();
-    for (const event of await server.events(run.runId)) planner.push(decodeStored({ type: event.type, data: Buffer.from(event.dataJson) }), Number(event.revision));
+    planner = replayPlan(await server.events(run.runId));
     segments = planner.segments;
     for await (const { digest } of artifacts.list()) kept.add(digest);
     engine = await engineLender({ dataFolder: folder })(1, AbortSignal.timeout(30_000));

@@ -2,7 +2,7 @@
 // segments does not change its result; that is why a pause may add a cut anywhere.
 import type { PruningRunState } from './pruning-run.state.js';
 import type { RunSettings, TeacherChoice } from './pruning-run.events.js';
-import { loraLearningRate, scheduledSparsity } from './sparsity-schedule.js';
+import { stepTargets } from './sparsity-schedule.js';
 import { nextMark, stretchesOf } from './teacher-policy.js';
 
 export interface TeacherStretch {
@@ -36,14 +36,12 @@ export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPla
   const all = stretchesOf(run, firstStep, furthestStep);
   const stretches = all.slice(0, Math.max(1, teachersKept)); // after the target every change brings a snapshot that was not there, or the intact model
   const endStep = all[stretches.length]?.firstStep ?? furthestStep;
-  const steps = Array.from({ length: endStep - firstStep }, (_, index) => firstStep + index);
   return {
     firstStep, endStep,
     stopAtExpectedSparsity: run.targetReachedStep === null ? (nextMark(run)?.threshold ?? settings.targetSparsity) : null,
     stretches,
     losses: lossesOf(settings),
-    loraLearningRates: steps.map((step) => loraLearningRate(settings, step)),
-    scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)),
+    ...stepTargets(settings, firstStep, endStep),
   };
 }
 

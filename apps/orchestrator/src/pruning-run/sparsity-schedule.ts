@@ -19,3 +19,9 @@ export function scheduledSparsity({ targetSparsity, warmupSteps, schedule }: Sch
 export function loraLearningRate(settings: Pick<RunSettings, 'loraLearningRate' | 'totalSteps'>, step: number): number {
   return (settings.loraLearningRate * (settings.totalSteps - step)) / settings.totalSteps;
 }
+
+/** What the steps [firstStep, endStep) aim at, one value a step. */
+export function stepTargets(settings: Parameters<typeof loraLearningRate>[0] & Schedule, firstStep: number, endStep: number): { loraLearningRates: number[]; scheduledSparsities: number[] } {
+  const steps = Array.from({ length: endStep - firstStep }, (_, index) => firstStep + index);
+  return { loraLearningRates: steps.map((step) => loraLearningRate(settings, step)), scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)) };
+}

@@ -2,7 +2,7 @@
 // planSegment says, so that a run is cut alike whatever is asked for at once.
 import type { TeacherChoice } from './pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
-import { loraLearningRate, scheduledSparsity } from './sparsity-schedule.js';
+import { stepTargets } from './sparsity-schedule.js';
 import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from './teacher-policy.js';
 
 /** What an engine trains ahead of the record at most. */
@@ -35,11 +35,9 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
   const first = planSegment(run, engine.teachersKept);
   const { firstStep, losses } = first;
   const endStep = Math.max(first.endStep, lastEnd(run, firstStep, engine.teachersKept));
-  const steps = Array.from({ length: endStep - firstStep }, (_, index) => firstStep + index);
   return {
     firstStep, endStep, segmentSteps, losses, marks: marksAhead(run, first.stretches[0]!.teacher, engine), stretches: stretchesOf(run, firstStep, endStep),
-    loraLearningRates: steps.map((step) => loraLearningRate(run.settings, step)),
-    scheduledSparsities: steps.map((step) => scheduledSparsity(run.settings, step)),
+    ...stepTargets(run.settings, firstStep, endStep),
   };
 }
 

@@ -6,15 +6,13 @@ import type { Logger } from 'pino';
 import { EventCorruptError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
 import { evolve, isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { ownEvents } from '../pruning-run/own-events.js';
-import { decodeStored, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
+import { decodeStored, RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../run-views/run-views.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
 
 /** Told the run after each event, and the artifacts that it no longer needs. */
 type Listener = (run: PruningRunState, dropped: string[]) => void;
-
-const runOf = ({ stream }: { stream: string }): string => stream.slice(RUN_STREAM_PREFIX.length);
 
 @Injectable()
 export class RunFeed {
@@ -44,7 +42,7 @@ export class RunFeed {
       for (const run of runs) this.open.set(run.runId, run);
       // The views hold what the store told when the event was whole.
       this.runs.onDamage = (error) => {
-        this.setAside(runOf(error));
+        this.setAside(runIdOf(error));
         this.views.noteDamage(error);
       };
       const subscription = this.store.subscribeAll({ after: position ?? 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
@@ -61,7 +59,7 @@ export class RunFeed {
       for await (const event of this.store.readAll({ ...after, streamPrefixes: [RUN_STREAM_PREFIX] })) await this.take(event);
     } catch (error) {
       if (!(error instanceof EventCorruptError)) throw error;
-      this.setAside(runOf(error));
+      this.setAside(runIdOf(error));
     }
   }
 
@@ -111,7 +109,7 @@ export class RunFeed {
   private async follow(subscription: Subscription, caughtUp: () => void): Promise<void> {
     for await (const item of subscription) {
       if (item.kind === 'caughtUp') caughtUp();
-      if (item.kind === 'damaged') this.setAside(runOf(item.error)); // the views tell of it
+      if (item.kind === 'damaged') this.setAside(runIdOf(item.error)); // the views tell of it
       if (item.kind !== 'event') continue;
       try {
         await this.take(item.event);
@@ -124,7 +122,7 @@ export class RunFeed {
   }
 
   private async take(stored: StoredEvent): Promise<void> {
-    const runId = runOf(stored);
+    const runId = runIdOf(stored);
     const revision = Number(stored.revision);
     if (this.damaged.has(runId)) return;
     const closed = this.closed.get(runId);

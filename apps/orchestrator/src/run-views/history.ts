@@ -3,7 +3,7 @@ import { endOf, EventCorruptError, readPastDamage, type EventStore, type Positio
 import { invalidField, v1 } from '#protocol';
 import { knownTypeNames } from '../pruning-run/event-versions.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
-import { decodeStored, RUN_STREAM_PREFIX, runStream } from '../pruning-run/stored-event.js';
+import { decodeStored, RUN_STREAM_PREFIX, runIdOf, runStream } from '../pruning-run/stored-event.js';
 import { summarize } from './history-summary.js';
 import { ancestorsOf } from './lineage.js';
 import { isAbandoned, type Rewind } from './run-detail.js';
@@ -16,7 +16,7 @@ const LARGEST_PAGE_SIZE = 1000;
 function historyItem(item: StoredEvent | EventCorruptError, rewinds: readonly Rewind[]): v1.HistoryEvent {
   if (!(item instanceof EventCorruptError)) return historyEvent(item, rewinds);
   return v1.HistoryEvent.fromPartial({
-    runId: item.stream.slice(RUN_STREAM_PREFIX.length), revision: item.revision, summary: item.message, damaged: true,
+    runId: runIdOf(item), revision: item.revision, summary: item.message, damaged: true,
     abandoned: isAbandoned(rewinds, Number(item.revision)),
   });
 }
@@ -25,7 +25,7 @@ export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v
   const event = readable(stored);
   const recordedAt = new Date(event.at);
   return {
-    runId: stored.stream.slice(RUN_STREAM_PREFIX.length), revision: stored.revision, eventId: stored.id, type: stored.type,
+    runId: runIdOf(stored), revision: stored.revision, eventId: stored.id, type: stored.type,
     schemaVersion: event.v, recordedAt: Number.isNaN(recordedAt.getTime()) ? stored.createdAt : recordedAt,
     dataJson: Buffer.from(stored.data).toString('utf8'), summary: summarize(event), knownType: event.type !== 'Unknown',
     abandoned: isAbandoned(rewinds, Number(stored.revision)), damaged: false,
@@ -66,7 +66,7 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   for await (const { item, at } of walk(store, stretches, request)) {
     if (!isAsked(item, types)) continue;
     if (events.length === pageSize) return { events, nextRevision: at };
-    const owner = item.stream.slice(RUN_STREAM_PREFIX.length);
+    const owner = runIdOf(item);
     events.push(historyItem(item, views.peek(owner)?.extras.rewinds ?? []));
   }
   return { events, nextRevision: undefined };
@@ -135,7 +135,7 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
       if (signal.aborted) return;
       if (item.kind === 'event' || item.kind === 'damaged') {
         const told = item.kind === 'event' ? item.event : item.error;
-        const owner = told.stream.slice(RUN_STREAM_PREFIX.length);
+        const owner = runIdOf(told);
         if (position !== null) ({ position } = told);
         if (isAsked(told, types)) yield { event: historyItem(told, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
       } else if (item.kind === 'caughtUp' && !caughtUp) {

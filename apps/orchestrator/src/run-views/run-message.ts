@@ -1,6 +1,7 @@
 // RunSummary to the public protocol's Run.
 import { v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
+import { isFinished } from '../pruning-run/pruning-run.js';
 import { isDamaged, startIsLost, type RunSummary } from './run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 
@@ -56,7 +57,7 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
     sum.steps = live.length;
     sum.tokens = live.length * run.settings.batchSize * run.settings.sequenceLength;
   }
-  const ended = run.status === 'completed' || run.status === 'failed' || run.status === 'cancelled' || isDamaged(extras);
+  const ended = isFinished(run) || isDamaged(extras);
   const stepsLeft = ended ? 0 : run.settings.totalSteps - (run.current?.step ?? 0);
   return {
     tokensPerSecond: sum.seconds > 0 ? sum.tokens / sum.seconds : 0,

@@ -3,7 +3,7 @@
 import { hasItsFields } from '#audit';
 import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
 import { ownEvents, ownMeasurements } from '../pruning-run/own-events.js';
-import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/stored-event.js';
+import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
@@ -56,13 +56,13 @@ export class RunProjection {
   }
 
   /** Whether what follows an event of a run is projected already. */
-  hasPassed({ stream, revision }: EventCorruptError): boolean {
-    return (this.load(stream.slice(RUN_STREAM_PREFIX.length))?.run.revision ?? -1) >= Number(revision);
+  hasPassed(event: EventCorruptError): boolean {
+    return (this.load(runIdOf(event))?.run.revision ?? -1) >= Number(event.revision);
   }
 
   private applyOne(stored: StoredEvent): void {
     if (stored.stream.startsWith(RUN_STREAM_PREFIX)) {
-      this.applyRunEvent(stored.stream.slice(RUN_STREAM_PREFIX.length), stored);
+      this.applyRunEvent(runIdOf(stored), stored);
     } else if (stored.stream.startsWith(METRICS_STREAM_PREFIX)) {
       this.applyMetrics(stored.stream.slice(METRICS_STREAM_PREFIX.length), stored);
     }

@@ -2,7 +2,7 @@
 import type { RecordedEvent, RunSettings } from '../pruning-run/pruning-run.events.js';
 import { evolve, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { lossesOf, type SegmentPlan, type TeacherStretch } from '../pruning-run/segment-plan.js';
-import { loraLearningRate, scheduledSparsity } from '../pruning-run/sparsity-schedule.js';
+import { stepTargets } from '../pruning-run/sparsity-schedule.js';
 
 export interface ReplaySegment {
   revision: number;
@@ -53,18 +53,16 @@ function segmentOf(
   run: PruningRunState, recorded: TeacherStretch[], event: RecordedEvent & { type: 'MasksUpdated' }, revision: number,
 ): ReplaySegment {
   const { firstStep, state, metricsRevision } = event.data;
-  const steps = Array.from({ length: state.step - firstStep }, (_, index) => firstStep + index);
   return {
     revision, firstStep, endStep: state.step, startDigest: run.current?.stateDigest ?? null, endDigest: state.stateDigest,
     stretches: stretchesFrom(firstStep, recorded), losses: lossesOf(run.settings),
-    loraLearningRates: steps.map((step) => loraLearningRate(run.settings, step)),
-    scheduledSparsities: steps.map((step) => scheduledSparsity(run.settings, step)),
+    ...stepTargets(run.settings, firstStep, state.step),
     settings: run.settings, numericsFingerprint: run.engine!.numericsFingerprint, threads: run.engine!.threads, metricsRevision,
   };
 }
 
 /** The one who instructs at `firstStep` from there on, then those who take over. */
-function stretchesFrom(firstStep: number, recorded: TeacherStretch[]): TeacherStretch[] {
+export function stretchesFrom(firstStep: number, recorded: TeacherStretch[]): TeacherStretch[] {
   const at = recorded.findLast((one) => one.firstStep <= firstStep);
   return [{ firstStep, teacher: at?.teacher ?? { kind: 'intact' } }, ...recorded.filter((one) => one.firstStep > firstStep)];
 }

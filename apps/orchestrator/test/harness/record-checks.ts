@@ -5,6 +5,7 @@ import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/s
 import type { PruningRunEventData } from '../../src/pruning-run/pruning-run.events.js';
 import { evolve, fold, type PruningRunState } from '../../src/pruning-run/pruning-run.js';
 import { sameTeacher, teacherAt } from '../../src/pruning-run/teacher-policy.js';
+import { ReplayPlanner } from '../../src/verification/replay-plan.js';
 
 /** Everything that is wrong; empty when all is well. */
 export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.HistoryEvent[] = []): string[] {
@@ -75,4 +76,11 @@ export function foldHistory(events: v1.HistoryEvent[]): PruningRunState {
 export function comparable(run: v1.Run): Record<string, unknown> {
   const { engineLeaseUntil: _, etaSeconds: _e, tokensPerSecond: _t, ...rest } = run;
   return JSON.parse(JSON.stringify(rest, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))) as Record<string, unknown>;
+}
+
+/** What the record says must be computed again. */
+export function replayPlan(events: v1.HistoryEvent[]): ReplayPlanner {
+  const planner = new ReplayPlanner();
+  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
+  return planner;
 }

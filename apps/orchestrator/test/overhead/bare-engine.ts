@@ -2,8 +2,9 @@
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/run-execution/engine-client.js';
 import { sessionOptions, trainRequest } from '../../src/run-execution/engine-requests.js';
-import { lossesOf, type TeacherStretch } from '../../src/pruning-run/segment-plan.js';
-import { loraLearningRate, scheduledSparsity } from '../../src/pruning-run/sparsity-schedule.js';
+import { lossesOf } from '../../src/pruning-run/segment-plan.js';
+import { stepTargets } from '../../src/pruning-run/sparsity-schedule.js';
+import { stretchesFrom } from '../../src/verification/replay-plan.js';
 import type { RecordedRun } from './recorded-run.js';
 
 export class BareEngine {
@@ -39,29 +40,20 @@ export class BareEngine {
   }
 
   private async train(atMost: number): Promise<number> {
-    const { settings } = this.recorded.run;
+    const { run: { settings }, stretches: recorded } = this.recorded;
     const firstStep = this.stepSeconds.length;
-    const steps = Array.from({ length: Math.min(atMost, settings.totalSteps - firstStep) }, (_, index) => firstStep + index);
-    const stretches = this.stretches(firstStep, firstStep + steps.length);
+    const endStep = Math.min(firstStep + atMost, settings.totalSteps);
+    const stretches = stretchesFrom(firstStep, recorded).filter((one) => one.firstStep < endStep);
     for (const { teacher } of stretches) {
       if (teacher.kind !== 'snapshot' || this.teachers.has(teacher.stateDigest)) continue;
       await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
       this.teachers.add(teacher.stateDigest); // the bundled model's fit into the engine's memory, all of them
     }
-    const plan = {
-      firstStep, losses: lossesOf(settings), stretches, loraLearningRates: steps.map((step) => loraLearningRate(settings, step)),
-      scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)),
-    };
+    const plan = { firstStep, losses: lossesOf(settings), stretches, ...stepTargets(settings, firstStep, endStep) };
     const { outcome, steps: reports } = await this.client.trainSegment(trainRequest(this.sessionId, settings, plan, 'leave'), this.signal);
     const seconds = reports.map((report) => report.seconds);
     this.stepSeconds.push(...seconds);
     this.stateDigest = outcome.state!.digest;
     return seconds.reduce((sum, one) => sum + one, 0);
-  }
-
-  private stretches(firstStep: number, endStep: number): TeacherStretch[] {
-    const { stretches } = this.recorded;
-    const at = stretches.findLast((one) => one.firstStep <= firstStep)!;
-    return [{ ...at, firstStep }, ...stretches.filter((one) => one.firstStep > firstStep && one.firstStep < endStep)];
   }
 }

@@ -4,9 +4,8 @@ import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
 import type { TeacherStretch } from '../../src/pruning-run/segment-plan.js';
-import { decodeStored } from '../../src/pruning-run/stored-event.js';
-import { ReplayPlanner } from '../../src/verification/replay-plan.js';
 import { FACTBOOK_MODEL, TestServer, TRAINING_DATA, unary } from '../harness/server.js';
+import { replayPlan } from '../harness/record-checks.js';
 
 export interface RecordedRun {
   run: PruningRunState;
@@ -38,7 +37,6 @@ export async function recordedRun(folder: string, threads: number, totalSteps: n
 }
 
 function planOf(events: v1.HistoryEvent[]): Pick<RecordedRun, 'run' | 'stretches'> {
-  const planner = new ReplayPlanner();
-  for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));
+  const planner = replayPlan(events);
   return { run: planner.run!, stretches: planner.segments.flatMap(({ stretches }) => stretches) };
 }
