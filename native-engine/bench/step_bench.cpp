@@ -1,12 +1,15 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--threads N]
 //            [--seconds S] [--checkpoint] [--dense-products]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
-// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step.
+// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. A list,
+// as in 0,0.5, takes steps of each in turn and prints a line for each: a machine whose speed drifts slows all alike, and "ratio" is
+// the median over the turns of a step's time by that of the first sparsity's.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -28,9 +31,22 @@ struct Options {
   std::string model, shape = "factbook-llama-3m", dtype = "bf16";
   int64_t batch = 8, seq = 128;
   int threads = 0;
-  double mask_sparsity = 0, seconds = 12;
+  std::vector<double> mask_sparsity = {0};
+  double seconds = 12;
   bool checkpoint = false, dense_products = false;
 };
+
+std::vector<double> parse_sparsities(const std::string& list) {
+  std::vector<double> sparsities;
+  std::istringstream in(list + ",");
+  for (std::string item; std::getline(in, item, ',');) {
+    size_t used = 0;
+    const double p = item.empty() ? -1 : std::stod(item, &used);
+    if (used != item.size() || !(p >= 0 && p <= 1)) throw Error(ErrorCode::kInvalidArgument, "--mask-sparsity", "must be one or several of [0, 1], with commas between");
+    sparsities.push_back(p);
+  }
+  return sparsities;
+}
 
 Options parse(int argc, char** argv) {
   Options o;
@@ -46,12 +62,11 @@ Options parse(int argc, char** argv) {
     else if (name == "--seq") o.seq = std::stoll(value);
     else if (name == "--dtype") o.dtype = value;
     else if (name == "--threads") o.threads = std::stoi(value);
-    else if (name == "--mask-sparsity") o.mask_sparsity = std::stod(value);
+    else if (name == "--mask-sparsity") o.mask_sparsity = parse_sparsities(value);
     else if (name == "--seconds") o.seconds = std::stod(value);
     else throw Error(ErrorCode::kInvalidArgument, name, "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --threads --seconds --checkpoint --dense-products");
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
-  if (o.mask_sparsity < 0 || o.mask_sparsity > 1) throw Error(ErrorCode::kInvalidArgument, "--mask-sparsity", "must be within [0, 1]");
   return o;
 }
 
@@ -156,41 +171,52 @@ void run(const Options& o) {
   std::vector<int32_t> ids(o.batch * o.seq);
   for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
 
-  std::vector<double> times;
-  std::vector<StepTimes> parts;
+  struct Measured {
+    double sparsity;
+    std::vector<double> times, ratios;  // ratios: to the first sparsity's step of the same turn
+    std::vector<StepTimes> parts;
+  };
+  std::vector<Measured> measured;
+  for (const double p : o.mask_sparsity) measured.push_back({p, {}, {}, {}});
   const auto begin = Clock::now();
   constexpr int64_t warm_up = 2;  // not counted: first touches of memory
-  for (int64_t step = 0; step < warm_up + 3 || (seconds_since(begin) < o.seconds && step < 400); step++) {
-    // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
-    if (step == 0 && o.mask_sparsity > 0) trainer.set_teacher_masks(random_masks(c, o.mask_sparsity, -1));
-    const auto start = Clock::now();
-    trainer.measured_step(random_masks(c, o.mask_sparsity, step), LossWeights{}, ids);
-    if (step < warm_up) continue;
-    times.push_back(seconds_since(start));
-    parts.push_back(trainer.last_times());
-  }
+  const double seconds = o.seconds * static_cast<double>(measured.size());
+  for (int64_t turn = 0; turn < warm_up + 3 || (seconds_since(begin) < seconds && turn < 400); turn++)
+    for (Measured& m : measured) {
+      // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
+      const Masks student = random_masks(c, m.sparsity, turn);
+      if (turn == 0 || measured.size() > 1) trainer.set_teacher_masks(random_masks(c, m.sparsity, -1));
+      const auto start = Clock::now();
+      trainer.measured_step(student, LossWeights{}, ids);
+      if (turn < warm_up) continue;
+      m.times.push_back(seconds_since(start));
+      m.ratios.push_back(m.times.back() / measured.front().times.back());
+      m.parts.push_back(trainer.last_times());
+    }
   const uint64_t peak_bytes = peak_resident_bytes();
   const double peak = matmul_peak(o.dtype, o.threads);
   double body = 0;
   for (const LayerShape& l : c.layers)
     body += static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
   const double parameters = body + static_cast<double>(c.vocab_size * c.hidden_size), tokens = static_cast<double>(o.batch * o.seq);
-  const double s = median(times), flops = 6.0 * parameters * tokens / s;
-  const auto part = [&](double StepTimes::* member) {
-    std::vector<double> v;
-    for (const StepTimes& t : parts) v.push_back(t.*member);
-    return median(v);
-  };
-  std::printf(
-      "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"threads\":%d,\"steps\":%zu,"
-      "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_per_s\":%.4g,"
-      "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%.6f},"
-      "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
-      o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
-      o.dtype.c_str(), o.mask_sparsity, o.threads, times.size(), s, *std::min_element(times.begin(), times.end()), tokens / s, flops,
-      peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward), part(&StepTimes::backward),
-      part(&StepTimes::losses), part(&StepTimes::update), static_cast<unsigned long long>(peak_bytes),
-      static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
+  for (const Measured& m : measured) {
+    const double s = median(m.times), flops = 6.0 * parameters * tokens / s;
+    const auto part = [&](double StepTimes::* member) {
+      std::vector<double> v;
+      for (const StepTimes& t : m.parts) v.push_back(t.*member);
+      return median(v);
+    };
+    std::printf(
+        "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"threads\":%d,\"steps\":%zu,"
+        "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_per_s\":%.4g,"
+        "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%.6f},"
+        "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
+        o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
+        o.dtype.c_str(), m.sparsity, o.threads, m.times.size(), s, *std::min_element(m.times.begin(), m.times.end()), median(m.ratios), tokens / s,
+        flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward), part(&StepTimes::backward),
+        part(&StepTimes::losses), part(&StepTimes::update), static_cast<unsigned long long>(peak_bytes),
+        static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
+  }
 }
 
 }  // namespace
