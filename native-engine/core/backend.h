@@ -82,7 +82,8 @@ struct RmsNorm {
   float eps = 0;
 };
 
-// dx (+)= gradient through the norm + loss_scale * loss_diff; mask_dot[j] += sum_n (gradient through the norm)[n,j] * x[n,j]
+// dx (+)= gradient through the norm + loss_scale * loss_diff; mask_dot[j] += sum_n (gradient through the norm)[n,j] * x[n,j].
+// dx_compute may lie where saved (of the compute dtype) or loss_diff does.
 struct RmsNormBackward {
   Tensor dout;                            // f32
   Tensor saved;                           // the norm's output in compute dtype; without weight_inverse its input x in f32
@@ -130,7 +131,7 @@ struct AttentionBackward {
   AttentionShape shape;
   Tensor operands, dout;
   const float* lse = nullptr;
-  Tensor dqkv;                 // padding columns are set to 0
+  Tensor dqkv;                 // may lie where operands do; padding columns are set to 0
   double* head_dot = nullptr;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
 };
 
@@ -139,6 +140,7 @@ struct Swiglu {
   Tensor out;      // [N, I] = silu(gate) * up
 };
 
+// dgate_up may lie where gate_up does, out where dout does.
 struct SwigluBackward {
   Tensor gate_up, dout;
   Tensor dgate_up;
@@ -250,7 +252,8 @@ class Backend {
   virtual void token_loss(const TokenLoss& op) = 0;
   virtual void lora_narrow(const LoraNarrow& op) = 0;
   virtual void lora_gradient(const LoraGradient& op) = 0;
-  // dx += scale * diff, and dx * compute_scale (nullptr: ones) rounded to dx_compute: the loss gradient where no norm takes it along.
+  // dx += scale * diff, and dx * compute_scale (nullptr: ones) rounded to dx_compute, which may lie where diff does: the loss gradient
+  // where no norm takes it along.
   virtual void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale) = 0;
   virtual double square_sum(const float* data, int64_t size) = 0;
   virtual void adamw(const AdamW& op) = 0;

@@ -104,9 +104,9 @@ void mlp_forward(PassContext& c, const Role& role, int64_t layer, Tensor x, cons
   add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x);
 }
 
-// The gradient through a norm joins ws.dx; the hidden masks' sums take their share.
+// The gradient through a norm joins ws.dx, and in the compute dtype comes out in `space`; the hidden masks' sums take their share.
 void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* rstd, const std::vector<float>& weight,
-                   const std::vector<float>& weight_inverse, Tensor loss_diff, float loss_scale) {
+                   const std::vector<float>& weight_inverse, const LowerLoss& loss, Tensor space) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = role.hidden_width;
   RmsNormBackward op;
@@ -117,9 +117,9 @@ void norm_backward(PassContext& c, const Role& role, Tensor saved, const float* 
   op.weight_inverse = c.backend->stage(weight_inverse);
   op.width = c.config().hidden_size;
   op.dx = ws.dx.reshaped(n, width);
-  op.loss_diff = loss_diff;
-  op.loss_scale = loss_scale;
-  op.dx_compute = ws.dx_compute.reshaped(n, width);
+  op.loss_diff = loss.diff;
+  op.loss_scale = loss.scale;
+  op.dx_compute = space;
   op.compute_scale = hidden_scale(c, role);
   op.mask_dot = ws.hidden_dot;
   c.backend->rmsnorm_backward(op);
@@ -135,38 +135,42 @@ void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::
   c.backend->multiply(op);
 }
 
-void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
+// Gradients take the place of what they are gradients of, as soon as that has served: less memory to pass by, and lines of memory stay
+// with the core that wrote them.
+void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, const LowerLoss& loss, Tensor& dx_compute,
+                  Tensor space) {
   Workspace& ws = *c.ws;
   const RoleLayer& r = role.layers[layer];
-  const int64_t n = c.rows(), width = r.unit_width;
+  const int64_t width = r.unit_width;
   const ProjectionGroup down = open_group(c, role, layer, kDown, 1), gate_up = open_group(c, role, layer, kGate, 2);
-  const Tensor units = ws.units.reshaped(n, width), dunits = ws.dunits.reshaped(n, width);
-  const Tensor dgate_up = ws.teacher.gate_up.reshaped(n, 2 * width);
-  const std::array<Tensor, 3> dx{ws.dx_compute.reshaped(n, role.hidden_width)};
+  const Tensor dunits = ws.units.reshaped(c.rows(), width), units = dunits, dgate_up = a.gate_up;
+  const std::array<Tensor, 3> dx{dx_compute};
   const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
   backward_multiply(c, down, dx, ws.teacher.down_narrow, dunits, nullptr);
   c.backend->swiglu_backward({a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size), scale_list(c, r.unit_scale)});
   lora_gradients(c, down, units, a.down_narrow, dx, ws.teacher.down_narrow);
-  backward_multiply(c, gate_up, dgate_and_up, ws.teacher.gate_up_narrow, ws.dnorm.reshaped(n, role.hidden_width), nullptr);
+  backward_multiply(c, gate_up, dgate_and_up, ws.teacher.gate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   lora_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, ws.teacher.gate_up_narrow);
-  norm_backward(c, role, a.norm2, a.rstd2, r.post_attention_norm, r.post_attention_norm_inverse, loss_diff, loss_scale);
+  norm_backward(c, role, a.norm2, a.rstd2, r.post_attention_norm, r.post_attention_norm_inverse, loss, space);
+  dx_compute = space;
 }
 
-void attention_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, Tensor loss_diff, float loss_scale) {
+void attention_backward(PassContext& c, const Role& role, int64_t layer, const LayerActivations& a, const LowerLoss& loss,
+                        Tensor& dx_compute, Tensor space) {
   Workspace& ws = *c.ws;
   const RoleLayer& r = role.layers[layer];
-  const int64_t n = c.rows();
   const ProjectionGroup o = open_group(c, role, layer, kO, 1), qkv = open_group(c, role, layer, kQ, 3);
-  const Tensor dheads = ws.teacher.heads.reshaped(n, r.head_width), dqkv = ws.teacher.qkv.reshaped(n, r.qkv_width());
-  const std::array<Tensor, 3> dx{ws.dx_compute.reshaped(n, role.hidden_width)};
+  const Tensor dheads = ws.teacher.heads.reshaped(c.rows(), r.head_width), dqkv = a.qkv;
+  const std::array<Tensor, 3> dx{dx_compute};
   const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
                                        dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
   backward_multiply(c, o, dx, ws.teacher.o_narrow, dheads, scale_list(c, r.head_scale));
   lora_gradients(c, o, a.heads, a.o_narrow, dx, ws.teacher.o_narrow);
   c.backend->attention_backward({attention_shape(c, r), a.qkv, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
-  backward_multiply(c, qkv, dq_dk_dv, ws.teacher.qkv_narrow, ws.dnorm.reshaped(n, role.hidden_width), nullptr);
+  backward_multiply(c, qkv, dq_dk_dv, ws.teacher.qkv_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, ws.teacher.qkv_narrow);
-  norm_backward(c, role, a.norm1, a.rstd1, r.input_norm, r.input_norm_inverse, loss_diff, loss_scale);
+  norm_backward(c, role, a.norm1, a.rstd1, r.input_norm, r.input_norm_inverse, loss, space);
+  dx_compute = space;
 }
 
 }  // namespace
@@ -177,16 +181,16 @@ void forward_layer(PassContext& c, const Role& role, int64_t layer, Tensor x, co
   if (role.layers[layer].units > 0) mlp_forward(c, role, layer, x, a);
 }
 
-void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, Tensor loss_diff,
-                    float loss_scale) {
+void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, const LowerLoss& loss,
+                    Tensor& dx_compute, Tensor space) {
   const LayerActivations a = shaped(c, role, layer, buffers);
   const bool heads = role.layers[layer].heads > 0, units = role.layers[layer].units > 0;
-  if (units) mlp_backward(c, role, layer, a, heads ? Tensor{} : loss_diff, loss_scale);
-  if (heads) attention_backward(c, role, layer, a, loss_diff, loss_scale);
-  if (heads || units || !loss_diff) return;
-  const int64_t n = c.rows();
-  c.backend->add_loss_gradient(c.ws->dx.reshaped(n, role.hidden_width), loss_diff, loss_scale,
-                               c.ws->dx_compute.reshaped(n, role.hidden_width), hidden_scale(c, role));
+  space = space.reshaped(c.rows(), role.hidden_width);
+  if (units) mlp_backward(c, role, layer, a, heads ? LowerLoss{} : loss, dx_compute, heads ? a.norm2 : space);
+  if (heads) attention_backward(c, role, layer, a, loss, dx_compute, space);
+  if (heads || units || !loss.diff) return;
+  c.backend->add_loss_gradient(c.ws->dx.reshaped(c.rows(), role.hidden_width), loss.diff, loss.scale, space, hidden_scale(c, role));
+  dx_compute = space;
 }
 
 }  // namespace espalier

@@ -32,9 +32,16 @@ const float* hidden_scale(PassContext& c, const Role& role);
 // x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
 void forward_layer(PassContext& c, const Role& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
 
-// ws.dx: gradient of the layer's output in, of its input out, with loss_scale * loss_diff (the layer loss of the layer below; may be
-// empty) added; ws.dx_compute: the same times the hidden mask, rounded. Fills this layer's part of the mask sums and of the LoRA gradient.
-void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, Tensor loss_diff,
-                    float loss_scale);
+// The layer loss of the layer below, whose gradient joins where the layer's own ends: difference * scale.
+struct LowerLoss {
+  Tensor diff;  // empty: none
+  float scale = 0;
+};
+
+// ws.dx: gradient of the layer's output in, of its input out, with the lower layer's loss added. dx_compute: the same times the hidden
+// mask, rounded to the compute dtype; it comes out in `space` [N, D], where the loss's diff may lie. Fills this layer's part of the mask
+// sums and of the LoRA gradient; what the layer kept is gone.
+void backward_layer(PassContext& c, const Role& role, int64_t layer, const LayerActivations& buffers, const LowerLoss& loss,
+                    Tensor& dx_compute, Tensor space);
 
 }  // namespace espalier

@@ -122,8 +122,14 @@ void token_losses(PassContext& c, const StepInput& in, LossTotals& totals) {
   if (lm) totals.lm /= predictions;
 }
 
+// Layer losses after this layer, as far as there are any.
+LowerLoss layer_loss_after(const PassContext& c, const StepInput& in, const LossTotals& totals, int64_t layer) {
+  if (!in.teacher || layer < 0) return {};
+  return {c.ws->diffs[layer].reshaped(c.rows(), in.student->hidden_width), totals.layer_scale[layer]};
+}
+
 // From the normed hidden state back to the residual stream after the last layer.
-void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_loss, float layer_scale) {
+void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_loss, const LowerLoss& loss, Tensor dx_compute) {
   Workspace& ws = *c.ws;
   const Role& role = *in.student;
   const int64_t n = c.rows(), width = role.hidden_width;
@@ -136,25 +142,28 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   op.width = c.config().hidden_size;
   op.dx = ws.dx.reshaped(n, width);
   op.accumulate = false;
-  if (in.teacher) op.loss_diff = ws.diffs.back().reshaped(n, width);
-  op.loss_scale = layer_scale;
-  op.dx_compute = ws.dx_compute.reshaped(n, width);
+  op.loss_diff = loss.diff;
+  op.loss_scale = loss.scale;
+  op.dx_compute = dx_compute;
   op.compute_scale = hidden_scale(c, role);
   op.mask_dot = ws.hidden_dot;
   c.backend->rmsnorm_backward(op);
 }
 
-void backward(PassContext& c, const StepInput& in, const LossTotals& totals) {
+// Where a layer's differences lie, the gradient that takes them in has its place.
+void backward(PassContext& c, const StepInput& in, bool has_token_loss, const LossTotals& totals) {
   Workspace& ws = *c.ws;
-  const int64_t n = c.rows(), width = in.student->hidden_width;
-  for (int64_t l = c.config().layer_count - 1; l >= 0; l--) {
+  const int64_t n = c.rows(), width = in.student->hidden_width, last = c.config().layer_count - 1;
+  Tensor dx_compute = ws.diffs[last].reshaped(n, width);
+  final_norm_backward(c, in, has_token_loss, layer_loss_after(c, in, totals, last), dx_compute);
+  for (int64_t l = last; l >= 0; l--) {
     if (in.checkpoint) {
       const Tensor x = ws.student_x.reshaped(n, width);
       c.backend->copy(x, ws.inputs[l].reshaped(n, width));
       forward_layer(c, *in.student, l, x, activations(c, l), true);
     }
-    const Tensor diff = l > 0 && in.teacher ? ws.diffs[l - 1].reshaped(n, width) : Tensor{};
-    backward_layer(c, *in.student, l, activations(c, l), diff, l > 0 ? totals.layer_scale[l - 1] : 0.0f);
+    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // nobody reads the last one
+    backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, totals, l - 1), dx_compute, space);
   }
 }
 
@@ -200,8 +209,7 @@ StepOutput run_step(PassContext& c, const StepInput& in) {
   watch.lap(out.times.losses);
   c.backend->clear(ws.lora_gradient, in.student->lora ? in.student->lora->lora_size() : 0);
   c.backend->clear(ws.hidden_dot, in.student->hidden_width);
-  final_norm_backward(c, in, kl || lm, totals.layer_scale.back());
-  backward(c, in, totals);
+  backward(c, in, kl || lm, totals);
   out.grad_z = mask_gradients(c, in, totals);
   watch.lap(out.times.backward);
   out.layer_loss = in.teacher ? totals.layer : kNotANumber;

@@ -86,9 +86,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     ws.lora_gradient = a.array<float>(lora_parameter_count(c, lora));
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
-    ws.dx_compute = a.tensor(t, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
-    ws.dunits = a.tensor(t, n, w.units);
     ws.final_rstd = a.array<float>(n);
   }
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);

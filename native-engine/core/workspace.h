@@ -26,7 +26,7 @@ struct Workspace {
   // Per layer; with checkpointing all layers share one set and have inputs of their own.
   std::vector<LayerActivations> layers;
   std::vector<Tensor> inputs;       // f32 [N, D], checkpointing only
-  std::vector<Tensor> diffs;        // student - teacher after the layer
+  std::vector<Tensor> diffs;        // student - teacher after the layer; in the backward pass the gradient there, in compute dtype
   std::vector<float*> layer_dots;   // [D] each
   double* layer_sums = nullptr;     // [L]
   double* head_dots = nullptr;      // [L, H]
@@ -36,12 +36,12 @@ struct Workspace {
   Tensor student_x, teacher_x;      // f32 residual streams
   LayerActivations teacher;         // of a role that has no backward pass
   Tensor attention_space;           // f32 [N, q + k + v], where the logits will be
-  Tensor units;                     // [N, I] silu(gate) * up
+  Tensor units;                     // [N, I] silu(gate) * up; in the backward pass its gradient first
   float* final_rstd = nullptr;
 
-  // Gradients. dqkv, dgate_up, dheads and LoRA's dy B lie where the teacher's activations were.
-  Tensor dx, dx_compute;            // f32 and compute dtype [N, D]
-  Tensor dnorm, dunits;             // f32 [N, D], [N, I]
+  // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B lie where the teacher's activations were,
+  // all others where that lay of which they are gradients.
+  Tensor dx, dnorm;
   float* lora_gradient = nullptr;
 
   // A chunk of tokens of the losses.

@@ -44,7 +44,8 @@ uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, const ScratchShape
   const auto threads = static_cast<uint64_t>(threads_);
   const uint64_t attention = threads * k_.attention_scratch_bytes(shape.tokens, config.head_dim);
   const int64_t lora = 3 * narrow_width(shape.lora_rank);
-  const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + 2 * n + hidden + 2 * units)) * 4;
+  const int64_t token_parts = std::min<int64_t>(threads_, kMostTokenParts);
+  const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + threads_ * 2 * n + token_parts * (hidden + 2 * units))) * 4;
   if (own_products_ && shape.dtype == DType::kBF16)
     return attention + narrow + threads * std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16, 0), k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0));
   const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
@@ -113,7 +114,13 @@ void CpuBackend::swiglu(const Swiglu& op) {
 }
 
 void CpuBackend::swiglu_backward(const SwigluBackward& op) {
-  parallel_parts(threads_, op.out.cols, 16, [&](int, Range r) { k_.swiglu_backward(op, r.begin, r.end); });
+  const int64_t stride = op.out.cols + kLine;
+  float* parts = scratch<float>(kParts, threads_ * stride);
+  std::memset(parts, 0, threads_ * stride * 4);
+  parallel_parts(threads_, op.out.rows, 1,
+                 [&](int part, Range r) { k_.swiglu_backward(op, r.begin, r.end, parts + part * stride); });
+  for (int64_t j = 0; j < op.out.cols; j++) op.unit_dot[j] = 0;
+  add_parts(op.unit_dot, parts, op.out.cols, stride);
 }
 
 void CpuBackend::layer_loss(const LayerLoss& op) {

@@ -42,6 +42,8 @@ class CpuBackend final : public Backend {
  private:
   enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kPanel, kSelected, kProductSums, kSlotCount };
   static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
+  // LoRA's gradients: sums over the tokens in this many parts at most, each of so many tokens at least.
+  static constexpr int64_t kMostTokenParts = 4, kLeastTokens = 256;
   // oneDNN generates a kernel for each width that masks leave; measured on factbook-llama-3m at mask sparsity 0.5.
   static constexpr uint64_t kGeneratedKernelBytes = uint64_t{13} << 20;
   // Grows only; contents do not survive the next call with the same slot.

@@ -20,7 +20,7 @@ struct Kernels {
   void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
   void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);
-  void (*swiglu_backward)(const SwigluBackward&, int64_t col_begin, int64_t col_end);
+  void (*swiglu_backward)(const SwigluBackward&, int64_t begin, int64_t end, float* unit_dot_part);
   void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
   void (*token_loss)(const TokenLoss&, int64_t row);
   void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin, int64_t end);

@@ -1,4 +1,5 @@
 // LoRA beside its projections: the narrow products of both passes, and the gradients of its factors.
+#include <algorithm>
 #include <cstring>
 
 #include "cpu_backend.h"
@@ -52,33 +53,45 @@ void CpuBackend::lora_narrow(const LoraNarrow& op) {
   });
 }
 
+// Tokens first, as the passes around it, then columns: each part over tokens has sums of its own, of which few should be.
 void CpuBackend::lora_gradient(const LoraGradient& op) {
-  const int64_t pair = k_.pair_size(op.x.dtype), stride = padded_width((op.x.rows + pair - 1) / pair), part_width = narrow_width(op.rank), narrow = op.count * part_width;
-  uint32_t* x_words = scratch<uint32_t>(kLoraWords, 2 * narrow * stride);
-  uint32_t* dy_words = x_words + narrow * stride;
-  parallel_parts(threads_, op.x.rows, 64, [&](int, Range r) {
-    k_.transpose_narrow(op.x_narrow, r.begin, r.end, x_words, stride);
-    k_.transpose_narrow(op.dy_narrow, r.begin, r.end, dy_words, stride);
-  });
-  const int64_t in = op.x.cols, dy_rank = (op.count - 1) * part_width + op.rank;
-  std::array<int64_t, 4> column_at{in};  // of each dy, after the columns of x
-  for (int i = 0; i < op.count; i++) column_at[i + 1] = column_at[i] + op.outputs[i].dy.cols;
-  const int64_t all = column_at[op.count];
-  float* da = scratch<float>(kLoraProduct, dy_rank * in + op.rank * (all - in));
+  const int64_t pair = k_.pair_size(op.x.dtype), part_width = narrow_width(op.rank), narrow = op.count * part_width, rows = op.x.rows;
+  const int64_t stride = padded_width((rows + pair - 1) / pair), in = op.x.cols, dy_rank = (op.count - 1) * part_width + op.rank;
+  std::array<int64_t, 4> begin_of{dy_rank * in};  // of each dB^T, after dA
+  for (int i = 0; i < op.count; i++) begin_of[i + 1] = begin_of[i] + op.rank * op.outputs[i].dy.cols;
+  const int64_t size = (begin_of[op.count] + kLine - 1) / kLine * kLine;
+  const int64_t token_parts = std::clamp<int64_t>(rows / kLeastTokens, 1, std::min<int64_t>(threads_, kMostTokenParts)), column_parts = threads_ / token_parts;
+  uint32_t* words = scratch<uint32_t>(kLoraWords, threads_ * 2 * narrow * stride);
   uint32_t* packs = scratch<uint32_t>(kLoraPack, threads_ * 64 * 64);
-  parallel_parts(threads_, all, 16, [&](int part, Range r) {
-    uint32_t* pack = packs + part * 64 * 64;
-    if (r.begin < in) {
-      const int64_t end = std::min(r.end, in);
-      k_.outer_product(op.x, dy_words, stride, dy_rank, r.begin, end, da, in, pack);
-      scatter_a(op, da, r.begin, end);
-    }
+  float* sums = scratch<float>(kLoraProduct, token_parts * size);
+  parallel_all(threads_, [&](int part) {
+    if (part >= token_parts * column_parts) return;
+    const Range tokens = part_of(rows, token_parts, part / column_parts, kLine);
+    const int64_t count = tokens.end - tokens.begin;
+    const auto own = [&](const Tensor& t) { return t.row_range(tokens.begin, count); };
+    uint32_t *x_words = words + part * 2 * narrow * stride, *dy_words = x_words + narrow * stride, *pack = packs + part * 64 * 64;
+    k_.transpose_narrow(own(op.x_narrow), 0, count, x_words, stride);
+    k_.transpose_narrow(own(op.dy_narrow), 0, count, dy_words, stride);
+    float* da = sums + part / column_parts * size;
+    const auto columns = [&](int64_t cols) { return part_of(cols, column_parts, part % column_parts, kLine); };
+    if (const Range r = columns(in); r.begin < r.end) k_.outer_product(own(op.x), dy_words, stride, dy_rank, r.begin, r.end, da, in, pack);
     for (int i = 0; i < op.count; i++) {
-      const int64_t begin = std::max(r.begin, column_at[i]) - column_at[i], end = std::min(r.end, column_at[i + 1]) - column_at[i];
-      if (begin >= end) continue;
-      float* db = da + dy_rank * in + op.rank * (column_at[i] - in);
-      k_.outer_product(op.outputs[i].dy, x_words + i * part_width * stride, stride, op.rank, begin, end, db, op.outputs[i].dy.cols, pack);
-      scatter_b(op, op.outputs[i], db, begin, end);
+      const Tensor& dy = op.outputs[i].dy;
+      if (const Range r = columns(dy.cols); r.begin < r.end)
+        k_.outer_product(own(dy), x_words + i * part_width * stride, stride, op.rank, r.begin, r.end, da + begin_of[i], dy.cols, pack);
+    }
+  });
+  parallel_all(threads_, [&](int part) {
+    const Range all = part_of(size, threads_, part, kLine);
+    for (int64_t p = 1; p < token_parts; p++)
+      for (int64_t j = all.begin; j < all.end; j++) sums[j] += sums[p * size + j];
+  });
+  parallel_all(threads_, [&](int part) {
+    const Range r = part_of(in, threads_, part, kLine);
+    scatter_a(op, sums, r.begin, r.end);
+    for (int i = 0; i < op.count; i++) {
+      const Range c = part_of(op.outputs[i].dy.cols, threads_, part, kLine);
+      scatter_b(op, op.outputs[i], sums + begin_of[i], c.begin, c.end);
     }
   });
 }

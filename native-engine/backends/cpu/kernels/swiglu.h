@@ -23,15 +23,14 @@ static void swiglu(const Swiglu& op, int64_t begin, int64_t end) {
 }
 
 template <class T>
-static void swiglu_backward_of(const SwigluBackward& op, int64_t col_begin, int64_t col_end) {
+static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot) {
   const int64_t units = op.out.cols;
-  for (int64_t j = col_begin; j < col_end; j++) op.unit_dot[j] = 0;
-  for (int64_t n = 0; n < op.out.rows; n++) {
+  for (int64_t n = begin; n < end; n++) {
     const T* gate = row_ptr<T>(op.gate_up, n);
     const T* dout = row_ptr<T>(op.dout, n);
     T* dgate = row_ptr<T>(op.dgate_up, n);
     T* out = row_ptr<T>(op.out, n);
-    for (int64_t j = col_begin; j < col_end; j += W) {
+    for (int64_t j = 0; j < units; j += W) {
       const vf g = load(gate + j), u = load(gate + units + j), d = load(dout + j);
       const vf s = sigmoid(g);
       const vf silu = g * s;
@@ -41,13 +40,13 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t col_begin, int6
       store(dgate + j, dg * scale);
       store(dgate + units + j, du * scale);
       store(out + j, silu * u);
-      store(op.unit_dot + j, load(op.unit_dot + j) + dg * g + du * u);
+      store(unit_dot + j, load(unit_dot + j) + dg * g + du * u);
     }
   }
 }
 
-static void swiglu_backward(const SwigluBackward& op, int64_t col_begin, int64_t col_end) {
-  with_compute_type(op.out.dtype, [&](auto t) { swiglu_backward_of<decltype(t)>(op, col_begin, col_end); });
+static void swiglu_backward(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot_part) {
+  with_compute_type(op.out.dtype, [&](auto t) { swiglu_backward_of<decltype(t)>(op, begin, end, unit_dot_part); });
 }
 
 }  // namespace espalier::cpu::ESPALIER_ISA
