@@ -22,6 +22,13 @@ CpuBackend::CpuBackend(int threads, const Kernels& kernels)
 void CpuBackend::attach_thread() {
   omp_set_dynamic(0);
   omp_set_num_threads(threads_);
+  // Threads wait for each other within an op, so all must be there.
+  int there = 0;
+#pragma omp parallel num_threads(threads_)
+#pragma omp single
+  there = omp_get_num_threads();
+  if (there < threads_)
+    throw Error(ErrorCode::kInvalidArgument, "threads", "must be at most " + std::to_string(there) + ", which is what OMP_THREAD_LIMIT allows this process, not " + std::to_string(threads_));
 }
 
 std::string CpuBackend::fingerprint() const {
@@ -89,7 +96,7 @@ void CpuBackend::rmsnorm_backward(const RmsNormBackward& op) {
 void CpuBackend::attention(const Attention& op) {
   const int64_t bytes = (k_.attention_scratch_bytes(op.shape.tokens, op.shape.head_dim) + 4095) / 4096 * 4096;
   char* areas = scratch<char>(kAttention, threads_ * bytes);
-  parallel_items(threads_, op.shape.batch * op.shape.kv_heads, [&](int64_t item, int thread) {
+  parallel_items(threads_, op.shape.batch * op.shape.kv_heads, op.shape.kv_heads, [&](int64_t item, int thread) {
     k_.attention(op, item / op.shape.kv_heads, item % op.shape.kv_heads, areas + thread * bytes);
   });
 }
@@ -99,7 +106,7 @@ void CpuBackend::attention_backward(const AttentionBackward& op) {
   const int64_t bytes = (k_.attention_scratch_bytes(s.tokens, s.head_dim) + 4095) / 4096 * 4096;
   char* areas = scratch<char>(kAttention, threads_ * bytes);
   double* head_dot = scratch<double>(kHeadDot, s.batch * s.heads);
-  parallel_items(threads_, s.batch * s.kv_heads, [&](int64_t item, int thread) {
+  parallel_items(threads_, s.batch * s.kv_heads, s.kv_heads, [&](int64_t item, int thread) {
     const int64_t row = item / s.kv_heads;
     k_.attention_backward(op, row, item % s.kv_heads, areas + thread * bytes, head_dot + row * s.heads);
   });

@@ -42,6 +42,7 @@ class CpuBackend final : public Backend {
  private:
   enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kPanel, kSelected, kProductSums, kSlotCount };
   static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
+  static constexpr int64_t kLeastRows = 128;  // of a product for each thread, as far as columns are left whole
   // LoRA's gradients: sums over the tokens in this many parts at most, each of so many tokens at least.
   static constexpr int64_t kMostTokenParts = 4, kLeastTokens = 256;
   // oneDNN generates a kernel for each width that masks leave; measured on factbook-llama-3m at mask sparsity 0.5.
@@ -55,6 +56,12 @@ class CpuBackend final : public Backend {
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(s.data()) + 63) / 64 * 64);
   }
   int64_t panel_words(const Product& op, int64_t whole) const;
+  struct Grid {
+    int64_t rows, columns;  // parts
+  };
+  Grid grid_of(int64_t rows) const;
+  template <class F>
+  void parallel_grid(int64_t rows, int64_t room, F&& f);
   void multiply_by_library(const Product& op);
   void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);
   void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);

@@ -7,6 +7,15 @@ namespace espalier::cpu {
 // Rows that pass by a product's panels together: whole tiles of panels of every width.
 inline constexpr int64_t kBlockRows = 24;
 
+// Threads that make the same columns of a product, each for rows of its own: each packs a share of the panels, and all use them.
+struct Team {
+  int64_t index = 0, size = 1;
+  void (*wait)(void* barrier) = nullptr;  // until all have come
+  void* barrier = nullptr;
+  int64_t room = 0;    // words of one group's panels
+  int64_t groups = 0;  // packed so far
+};
+
 struct Kernels {
   const char* name;
   // Rows [begin, end) of a selection, begin at out's first row. scratch: one row of floats.
@@ -38,12 +47,13 @@ struct Kernels {
   void (*finish_product)(Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end);
   // Large products of this instruction set's own, where it has any that fits: rows from first_row and columns [begin, end) into c.
   bool (*product_fits)(const Product&);
-  uint64_t (*product_panel_bytes)(int64_t depth, DType c, int64_t whole);  // whole: columns that stay together
-  void (*product)(const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panel);
+  // For panels of one group; a team of several needs twice that. whole: columns that stay together.
+  uint64_t (*product_panel_bytes)(int64_t depth, DType c, int64_t whole);
+  void (*product)(const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team&);
   // Columns [begin, end) of a product, whole heads from `column` of the operands on, for the rows [first, last): product and
   // attention_operands in one. block: kBlockRows rows of end - begin floats.
   void (*project_heads)(const AttentionOperands&, const Product&, int64_t begin, int64_t end, int64_t column, int64_t first, int64_t last,
-                        uint32_t* panel, float* block);
+                        uint32_t* panels, Team&, float* block);
 };
 
 const Kernels& kernels_portable();

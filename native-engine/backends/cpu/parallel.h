@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace espalier::cpu {
@@ -34,11 +35,40 @@ void parallel_all(int threads, F&& f) {
   for (int part = 0; part < threads; part++) f(part);
 }
 
-// f(item, thread) for each item. Items write to places of their own, so whoever does one leaves the same bits.
+// f(item, thread) for each item. Items write to places of their own, so whoever does one leaves the same bits. Runs of `together` items
+// stay with the thread that has their tokens, if there are as many for each.
 template <class F>
-void parallel_items(int threads, int64_t count, F&& f) {
+void parallel_items(int threads, int64_t count, int64_t together, F&& f) {
+  if (count % (threads * together) == 0)
+    return parallel_parts(threads, count, together, [&](int part, Range r) {
+      for (int64_t item = r.begin; item < r.end; item++) f(item, part);
+    });
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
   for (int64_t item = 0; item < count; item++) f(item, omp_get_thread_num());
 }
+
+// Where `size` threads of a parallel pass meet. They come within microseconds, so they wait awake before they sleep.
+struct Barrier {
+  int64_t size = 1;
+  std::atomic<uint32_t> round{0};
+  std::atomic<int64_t> come{0};
+
+  void wait() {
+    const uint32_t now = round.load(std::memory_order_relaxed);
+    if (come.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+      come.store(0, std::memory_order_relaxed);
+      round.store(now + 1, std::memory_order_release);
+      round.notify_all();
+      return;
+    }
+    for (int i = 0; i < 2000; i++) {
+      if (round.load(std::memory_order_acquire) != now) return;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    while (round.load(std::memory_order_acquire) == now) round.wait(now, std::memory_order_acquire);
+  }
+};
 
 }  // namespace espalier::cpu

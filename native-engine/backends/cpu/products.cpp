@@ -13,18 +13,38 @@ bool stored_as_is(const Selection& s, DType t) {
 
 }  // namespace
 
+// Rows first: a thread makes and reads its own tokens, as in all other ops, and only panels pass between cores. Columns as well where
+// there are so few rows for each that packing would cost too much. All threads have work, so the parts divide them evenly.
+CpuBackend::Grid CpuBackend::grid_of(int64_t rows) const {
+  Grid grid{1, threads_};
+  for (int64_t parts = 2; parts <= threads_ && parts * kLeastRows <= rows; parts++)
+    if (threads_ % parts == 0) grid = {parts, threads_ / parts};
+  return grid;
+}
+
+// f(rows, part of the columns, its panels, team) on each thread. room: words of one group's panels.
+template <class F>
+void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
+  const Grid grid = grid_of(rows);
+  const int64_t each = (grid.rows > 1 ? 2 : 1) * room;
+  uint32_t* panels = scratch<uint32_t>(kPanel, grid.columns * each);
+  std::vector<Barrier> barriers(grid.columns);
+  for (Barrier& b : barriers) b.size = grid.rows;
+  parallel_all(threads_, [&](int part) {
+    const int64_t column = part % grid.columns;
+    Team team{part / grid.columns, grid.rows, [](void* b) { static_cast<Barrier*>(b)->wait(); }, &barriers[column], room};
+    f(part_of(rows, grid.rows, team.index), column, grid.columns, panels + column * each, team);
+  });
+}
+
 void CpuBackend::multiply(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
   if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
-  // Columns first: each thread packs panels of its own. Rows as well where there are more threads than columns.
-  const int64_t column_parts = std::min<int64_t>(threads_, (op.c.cols + kLine - 1) / kLine), row_parts = threads_ / column_parts;
-  const int64_t panel = panel_words(op, 0);
-  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
-  parallel_all(threads_, [&](int part) {
-    if (part >= column_parts * row_parts) return;
-    const Range rows = part_of(op.c.rows, row_parts, part / column_parts), columns = part_of(op.c.cols, column_parts, part % column_parts, kLine);
+  parallel_grid(op.c.rows, panel_words(op, 0), [&](Range rows, int64_t part, int64_t parts, uint32_t* panels, Team& team) {
+    const Range columns = part_of(op.c.cols, parts, part, kLine);
+    if (columns.begin >= columns.end) return;
     const Tensor c = op.c.row_range(rows.begin, rows.end - rows.begin).columns(columns.begin, columns.end - columns.begin);
-    k_.product(op, c, rows.begin, columns.begin, columns.end, panels + part * panel);
+    k_.product(op, c, rows.begin, columns.begin, columns.end, panels, team);
   });
 }
 
@@ -91,23 +111,16 @@ void CpuBackend::attention_operands(const AttentionOperands& op) {
     }
     return;
   }
-  const int64_t panel = panel_words(op.products[0], s.head_dim), block = kBlockRows * padded_width(std::max(s.query_width, s.kv_width));
-  uint32_t* panels = scratch<uint32_t>(kPanel, threads_ * panel);
+  const int64_t block = kBlockRows * padded_width(std::max(s.query_width, s.kv_width));
   float* blocks = scratch<float>(kRows, threads_ * block);
-  // Each thread has its own heads; heads that do not divide by the threads are cut by rows.
-  const int64_t each = all / threads_;
-  parallel_all(threads_, [&](int part) {
-    // Heads [begin, end) of the list of query, key and value heads.
-    const auto make = [&](int64_t begin, int64_t end, Range r) {
-      int64_t before = 0;
-      for (size_t p = 0; p < parts.size() && r.begin < r.end; before += parts[p++].heads) {
-        const int64_t first = std::max<int64_t>(begin - before, 0) * s.head_dim, last = std::min(end - before, parts[p].heads) * s.head_dim;
-        if (first < last)
-          k_.project_heads(op, op.products[p], first, last, parts[p].column + first, r.begin, r.end, panels + part * panel, blocks + part * block);
-      }
-    };
-    make(part * each, (part + 1) * each, {0, rows});
-    make(threads_ * each, all, part_of(rows, threads_, part));
+  parallel_grid(rows, panel_words(op.products[0], s.head_dim), [&](Range own, int64_t part, int64_t part_count, uint32_t* panels, Team& team) {
+    // Heads [heads.begin, heads.end) of the list of query, key and value heads.
+    const Range heads = part_of(all, part_count, part);
+    float* own_block = blocks + (part + part_count * team.index) * block;
+    for (int64_t p = 0, before = 0; p < 3; before += parts[p++].heads) {
+      const int64_t first = std::max<int64_t>(heads.begin - before, 0) * s.head_dim, last = std::min(heads.end - before, parts[p].heads) * s.head_dim;
+      if (first < last) k_.project_heads(op, op.products[p], first, last, parts[p].column + first, own.begin, own.end, panels, team, own_block);
+    }
   });
 }
 

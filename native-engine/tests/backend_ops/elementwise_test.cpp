@@ -60,6 +60,22 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
     }
   }
   for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  // The result may lie where the layer loss's differences or the norm's output did.
+  Buffer over_diff = diff, over_saved = out;
+  for (Buffer* place : {&over_diff, &over_saved}) {
+    place->tensor.data = place->data();
+    Buffer stream = before;
+    stream.tensor.data = stream.data();
+    RmsNormBackward in_place = place == &over_saved ? from_output : op;
+    (place == &over_saved ? in_place.saved : in_place.loss_diff) = place->tensor;
+    in_place.dx = stream.tensor;
+    in_place.dx_compute = place->tensor;
+    backend.rmsnorm_backward(in_place);
+    ErrorSum same;
+    for (int64_t n = 0; n < kRows; n++)
+      for (int64_t j = 0; j < kWidth; j++) same.add(place->get(n, j), dxc.get(n, j));
+    EXPECT_LT(same.relative(), place == &over_diff ? tolerance() : 1e-12);
+  }
   EXPECT_LT(forward.relative(), tolerance());
   EXPECT_LT(gradient.relative(), 2e-6);
   EXPECT_LT(rounded.relative(), tolerance());
@@ -76,6 +92,9 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   backend.swiglu({gate_up.tensor, out.tensor});
   const std::vector<float> scale = random_floats(kWidth, 18);
   backend.swiglu_backward({gate_up.tensor, dout.tensor, dgate_up.tensor, again.tensor, dot.data(), scale.data()});
+  Buffer gate_up_in_place = gate_up, out_in_place = dout;
+  for (Buffer* b : {&gate_up_in_place, &out_in_place}) b->tensor.data = b->data();
+  backend.swiglu_backward({gate_up_in_place.tensor, out_in_place.tensor, gate_up_in_place.tensor, out_in_place.tensor, dot.data(), scale.data()});
   ErrorSum forward, gate_error, up_error, dots;
   std::vector<double> expected_dot(kWidth, 0.0);
   for (int64_t n = 0; n < kRows; n++)
@@ -84,6 +103,9 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
       const double dg = d * u * (s + g * s * (1 - s)), du = d * g * s;
       forward.add(out.get(n, j), g * s * u);
       EXPECT_EQ(out.get(n, j), again.get(n, j));
+      EXPECT_EQ(out.get(n, j), out_in_place.get(n, j));
+      EXPECT_EQ(dgate_up.get(n, j), gate_up_in_place.get(n, j));
+      EXPECT_EQ(dgate_up.get(n, kWidth + j), gate_up_in_place.get(n, kWidth + j));
       gate_error.add(dgate_up.get(n, j), scale[j] * dg);
       up_error.add(dgate_up.get(n, kWidth + j), scale[j] * du);
       expected_dot[j] += dg * g + du * u;

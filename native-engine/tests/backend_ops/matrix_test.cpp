@@ -109,12 +109,13 @@ TEST_P(MatrixOps, ASmallTermIsNotLostInALargeOne) {
   EXPECT_NEAR(along / squares, 1.0, 0.1);
 }
 
-// Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns.
+// Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns, and
+// rows enough for threads that share panels.
 TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   struct Size {
     int64_t m, n, k;
   };
-  for (const Size z : {Size{1, 1, 2}, Size{37, 48, 32}, Size{7, 70, 48}, Size{23, 203, 130}, Size{5, 33, 4700}, Size{13, 16, 9300}, Size{50, 1300, 520}}) {
+  for (const Size z : {Size{1, 1, 2}, Size{37, 48, 32}, Size{7, 70, 48}, Size{23, 203, 130}, Size{5, 33, 4700}, Size{13, 16, 9300}, Size{50, 1300, 520}, Size{391, 203, 130}, Size{385, 33, 4700}, Size{400, 1300, 520}}) {
     const int64_t stride = z.k + 2;
     Buffer a(type(), z.m, stride, z.k, Random(8)), c(type(), z.m, z.n), sum(DType::kF32, z.m, z.n, z.n, Random(11));
     const Stored bt(type(), z.n, z.k, 9), b(type(), z.k, z.n, 10);
@@ -132,6 +133,7 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
     for (int64_t i = 0; i < z.m; i++)
       for (int64_t j = 0; j < z.n; j += 1 + z.k / 1000) {
         double x = 0, y = before.get(i, j);
+        if ((i * z.n + j) % (1 + z.m * z.n / 20000) != 0) continue;
         for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.values[j * z.k + k], y += a.get(i, k) * b.values[k * z.n + j];
         plain.add(c.get(i, j), x);
         accumulated.add(sum.get(i, j), y);
@@ -187,9 +189,9 @@ TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
 }
 
 TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
-  constexpr int64_t kRows = 133, kInFull = 53, kOutFull = 35;
+  constexpr int64_t kInFull = 53, kOutFull = 35;
   const auto cols = every_third_closed(kInFull, 48), rows = every_third_closed(kOutFull, 32);
-  for (const int64_t rank : {3, 8, 16, 20}) {
+  for (const auto& [rank, kRows] : std::vector<std::pair<int64_t, int64_t>>{{3, 133}, {8, 133}, {16, 133}, {20, 133}, {3, 611}, {8, 1023}}) {
     const int64_t stride = narrow_width(rank);
     const auto padded = [&](Random random) {
       return Buffer(type(), kRows, 3 * stride, 3 * stride, [&](int64_t, int64_t j) { return j % stride < rank ? random() : 0.0f; });
@@ -266,6 +268,11 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
   backend.attention({shape, operands.tensor, scaled_out.tensor, nullptr, scale.data()});
   backend.attention({shape, operands.tensor, out.tensor, lse.data()});
   backend.attention_backward({shape, operands.tensor, dout.tensor, lse.data(), dqkv.tensor, head_dot.data()});
+  Buffer in_place = operands;
+  in_place.tensor.data = in_place.data();
+  backend.attention_backward({shape, in_place.tensor, dout.tensor, lse.data(), in_place.tensor, head_dot.data()});
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < qw + 2 * kw; j++) ASSERT_EQ(in_place.get(i, j), dqkv.get(i, j)) << i << " " << j;
   const auto read = [&](int64_t row, int64_t column, bool rotated) {
     std::vector<double> v(z.dim);
     for (int64_t j = 0; j < z.dim; j++) v[j] = qkv.get(row, column + j) + (z.bias ? bias[column + j] : 0.0);
@@ -342,6 +349,7 @@ TEST_P(MatrixOps, AttentionWithWindowBiasAndGroups) {
   check_attention(backend, type(), {1, 101, 4, 2, 32, 16, true}, tolerance());
   check_attention(backend, type(), {1, 70, 2, 2, 80, 33, true}, tolerance());
   check_attention(backend, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
+  check_attention(backend, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());  // rows enough for threads that share panels
   check_attention(backend, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
 }
 

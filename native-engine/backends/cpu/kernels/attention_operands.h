@@ -27,10 +27,10 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
 // The columns [begin, end) of a product, whole heads, made for the rows [first, last) and turned a block of rows at a time, so that
 // the sums never leave the innermost caches. column: of `begin` among the operands. block: kBlockRows rows of sums.
 static void project_heads(const AttentionOperands& op, const Product& product, int64_t begin, int64_t end, int64_t column, int64_t first,
-                          int64_t last, uint32_t* panels, float* block) {
+                          int64_t last, uint32_t* panels, Team& team, float* block) {
   const int64_t words = product_words(product);
   for_groups(begin, end, 2 * words, op.shape.head_dim, [&](int64_t from, int64_t to) {
-    const PanelGroup g = pack_group(product, 0, from, to, 0, words, panels);
+    const PanelGroup g = pack_group(product, 0, from, to, 0, words, panels, team);
     const int64_t stride = g.vectors * 16;
     for (int64_t row = first; row < last; row += kBlockRows) {
       const int64_t rows = last - row < kBlockRows ? last - row : kBlockRows;
@@ -40,7 +40,7 @@ static void project_heads(const AttentionOperands& op, const Product& product, i
   });
 }
 #else
-static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, float*) {}
+static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, Team&, float*) {}
 #endif
 
 }  // namespace espalier::cpu::ESPALIER_ISA

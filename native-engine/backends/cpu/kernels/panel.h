@@ -85,40 +85,42 @@ struct SelectionReader {
   }
 };
 
-// panel [words, vectors * 16] from the selection's rows [first, first + count), which hold the summed dimension, and of that the
-// part [from, from + 2 * words): blocks of 16 by 16 words turned over.
-static void pack_panel_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors,
-                                  uint32_t* panel) {
+// A line of a panel. What other cores will read goes past the caches: those that have read what was here before need not be asked.
+template <bool kShared>
+static inline void put_line(uint32_t* to, __m512i v) {
+  if constexpr (kShared) _mm512_stream_si512(reinterpret_cast<__m512i*>(to), v);
+  else _mm512_store_si512(to, v);
+}
+
+// One vector of a panel [words, width] from the selection's rows [first, first + count), 16 at most, which hold the summed dimension,
+// and of that the part [from, from + 2 * words): blocks of 16 by 16 words turned over.
+template <bool kShared>
+static void pack_vector_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t width,
+                                   uint32_t* panel) {
   const SelectionReader reader{s};
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f;
-  const int64_t width = vectors * 16;
-  for (int64_t v = 0; v < vectors; v++) {
-    const char* rows[16];
-    for (int64_t i = 0; i < 16; i++) rows[i] = v * 16 + i < count ? reader.row(first + v * 16 + i) : nullptr;
-    for (int64_t w = 0; w < words; w += 16) {
-      const int64_t left = words - w, at = from + 2 * w;
-      alignas(64) uint32_t block[16 * 16], turned[16 * 16];
-      if (plain && at + 32 <= s.stored.cols && left >= 16) {
-        for (int64_t i = 0; i < 16; i++) _mm512_store_si512(block + i * 16, rows[i] ? _mm512_loadu_si512(rows[i] + at * 2) : _mm512_setzero_si512());
-      } else {
-        const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
-        for (int64_t i = 0; i < 16; i++) {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(rows[i], low));
-          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8), high.count > 0 ? reader.values(rows[i], high) : _mm256_setzero_si256());
-        }
+  const char* rows[16];
+  for (int64_t i = 0; i < 16; i++) rows[i] = i < count ? reader.row(first + i) : nullptr;
+  for (int64_t w = 0; w < words; w += 16) {
+    const int64_t left = words - w, at = from + 2 * w;
+    alignas(64) uint32_t block[16 * 16], turned[16 * 16];
+    if (plain && at + 32 <= s.stored.cols && left >= 16) {
+      for (int64_t i = 0; i < 16; i++) _mm512_store_si512(block + i * 16, rows[i] ? _mm512_loadu_si512(rows[i] + at * 2) : _mm512_setzero_si512());
+    } else {
+      const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
+      for (int64_t i = 0; i < 16; i++) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(rows[i], low));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8), high.count > 0 ? reader.values(rows[i], high) : _mm256_setzero_si256());
       }
-      if (left >= 16) {
-        transpose_block(block, 16, panel + w * width + v * 16, width);
-        continue;
-      }
-      transpose_block(block, 16, turned, 16);
-      for (int64_t i = 0; i < left; i++) std::memcpy(panel + (w + i) * width + v * 16, turned + i * 16, 64);
     }
+    transpose_block(block, 16, turned, 16);
+    for (int64_t i = 0; i < 16 && i < left; i++) put_line<kShared>(panel + (w + i) * width, _mm512_load_si512(turned + i * 16));
   }
 }
 
 // The same where the selection's rows [from, from + 2 * words) are the summed dimension: two consecutive rows interleaved, of the
 // columns [first, first + count).
+template <bool kShared>
 static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors, uint32_t* panel) {
   const SelectionReader reader{s};
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
@@ -130,7 +132,7 @@ static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, in
     for (int64_t v = 0; v < vectors; v++) {
       const bool whole = plain && even && odd;
       const vu pair = whole ? interleave(plain_values(even, v), plain_values(odd, v)) : interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
-      std::memcpy(panel + (w * vectors + v) * 16, &pair, sizeof pair);
+      put_line<kShared>(panel + (w * vectors + v) * 16, (__m512i)pair);
     }
   }
 }

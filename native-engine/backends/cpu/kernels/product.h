@@ -91,6 +91,7 @@ static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t ro
   int64_t i = 0;
   for (; i + kRows <= rows; i += kRows) product_tile<kRows, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
   for (; i + 4 <= rows; i += 4) product_tile<4, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
+  for (; i + 2 <= rows; i += 2) product_tile<2, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
   for (; i < rows; i++) product_tile<1, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
 }
 
@@ -116,13 +117,17 @@ static int64_t product_words(const Product& op) {
   return words;
 }
 
-// Packs the columns [begin, end) and of the summed dimension the words [from, to).
-static PanelGroup pack_group(const Product& op, int64_t first_row, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panels) {
+// The columns [begin, end) and of the summed dimension the words [from, to). Of these this thread packs its share: stored rows, whichever
+// of the two they hold.
+template <bool kShared>
+static PanelGroup pack_share(const Product& op, int64_t first_row, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panels,
+                             const Team& team) {
   PanelGroup g;
   g.panels = panels;
   g.columns = end - begin;
   g.vectors = (g.columns + 15) / 16;
   g.count = (g.vectors + 3) / 4;
+  const auto share = [&](int64_t count, int64_t index) { return count * index / team.size; };
   int64_t passed = 0;
   for (int t = 0; t < op.count; t++) {
     const ProductTerm& term = op.terms[t];
@@ -130,13 +135,30 @@ static PanelGroup pack_group(const Product& op, int64_t first_row, int64_t begin
     passed += words;
     if (first >= last) continue;
     g.spans[g.span_count++] = {reinterpret_cast<const uint32_t*>(row_ptr<bf16>(term.a, first_row)) + first, term.a.stride / 2, last - first};
+    const int64_t own = share(last - first, team.index), own_end = share(last - first, team.index + 1);
     for (int64_t i = 0; i < g.count; i++) {
       const int64_t at = g.first_vector(i), vectors = g.panel_vectors(i), count = g.columns - at * 16 < vectors * 16 ? g.columns - at * 16 : vectors * 16;
-      (op.transposed ? pack_panel_transposed : pack_panel_rows)(term.b, begin + at * 16, count, 2 * first, last - first, vectors,
-                                                                panels + (at * (to - from) + g.words * vectors) * 16);
+      uint32_t* panel = panels + (at * (to - from) + g.words * vectors) * 16;
+      if (!op.transposed) {
+        pack_panel_rows<kShared>(term.b, begin + at * 16, count, 2 * (first + own), own_end - own, vectors, panel + own * vectors * 16);
+        continue;
+      }
+      for (int64_t v = 0; v < vectors; v++)
+        if (at + v >= share(g.vectors, team.index) && at + v < share(g.vectors, team.index + 1))
+          pack_vector_transposed<kShared>(term.b, begin + (at + v) * 16, count - v * 16, 2 * first, last - first, vectors * 16, panel + v * 16);
     }
     g.words += last - first;
   }
+  return g;
+}
+
+// Packs this thread's share of a group and waits for the others'. While a group is in use the next is packed elsewhere.
+static PanelGroup pack_group(const Product& op, int64_t first_row, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panels,
+                             Team& team) {
+  if (team.size == 1) return pack_share<false>(op, first_row, begin, end, from, to, panels, team);
+  const PanelGroup g = pack_share<true>(op, first_row, begin, end, from, to, panels + team.groups++ % 2 * team.room, team);
+  _mm_sfence();  // what went past the caches is there
+  team.wait(team.barrier);
   return g;
 }
 
@@ -152,11 +174,11 @@ static void for_groups(int64_t begin, int64_t end, int64_t depth, int64_t grain,
 }
 
 template <class C>
-static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels) {
+static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team& team) {
   const int64_t words = product_words(op), passes = sizeof(C) == 4 ? (2 * words + kPanelDepth - 1) / kPanelDepth : 1;
   for_groups(begin, end, (2 * words + passes - 1) / passes, 16, [&](int64_t from, int64_t to) {
     for (int64_t pass = 0; pass < passes; pass++) {
-      const PanelGroup g = pack_group(op, first_row, from, to, words * pass / passes, words * (pass + 1) / passes, panels);
+      const PanelGroup g = pack_group(op, first_row, from, to, words * pass / passes, words * (pass + 1) / passes, panels, team);
       for (int64_t row = 0; row < c.rows; row += kBlockRows)
         product_block(g, row, c.rows - row < kBlockRows ? c.rows - row : kBlockRows, row_ptr<C>(c, row) + (from - begin), c.stride,
                       op.column_scale ? op.column_scale + from : nullptr, op.accumulate || pass > 0);
@@ -173,15 +195,15 @@ static bool product_fits(const Product& op) {
   return !(op.accumulate && op.c.dtype != DType::kF32);
 }
 
-// Rows from first_row on and columns [begin, end) of the product into c, whose first row and column these are. panel: 64-byte aligned.
-static void product(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panel) {
-  with_compute_type(c.dtype, [&](auto t) { product_of<decltype(t)>(op, c, first_row, begin, end, panel); });
+// Rows from first_row on and columns [begin, end) of the product into c, whose first row and column these are. panels: 64-byte aligned.
+static void product(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team& team) {
+  with_compute_type(c.dtype, [&](auto t) { product_of<decltype(t)>(op, c, first_row, begin, end, panels, team); });
 }
 
 #else
 
 static bool product_fits(const Product&) { return false; }
-static void product(const Product&, Tensor, int64_t, int64_t, int64_t, uint32_t*) {}
+static void product(const Product&, Tensor, int64_t, int64_t, int64_t, uint32_t*, Team&) {}
 
 #endif
 
