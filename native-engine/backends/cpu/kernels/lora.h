@@ -1,5 +1,7 @@
 // The narrow products of LoRA's gradient: tokens by rank, and rank by width.
 #pragma once
+#include <type_traits>
+
 #include "tile.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
@@ -123,38 +125,71 @@ static void transpose_narrow(Tensor narrow, int64_t begin, int64_t end, uint32_t
   });
 }
 
-// Words of two rows (the second may be missing: zeros) of x, columns [begin, begin + width).
-template <class T>
-static inline void pack_token_pair(const T* first, [[maybe_unused]] const T* second, int64_t width, uint32_t* to) {
-#if defined(__AVX512BF16__)
-  if constexpr (WordsOf<T>::type::kPair == 2) {
-    for (int64_t j = 0; j < width; j += W) {
-      const vu words = interleave(load_raw<__m256i>(first + j), second ? load_raw<__m256i>(second + j) : _mm256_setzero_si256());
-      std::memcpy(to + j, &words, sizeof words);
-    }
-    return;
-  }
-#endif
-  for (int64_t j = 0; j < width; j += W) F32Words::store_row(to + j, load(first + j));
-}
-
 template <class T>
 static void outer_columns(const Tensor& x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin,
                           int64_t width, float* out, int64_t out_stride, uint32_t* packed) {
-  using Words = typename WordsOf<T>::type;
   for (int64_t n0 = 0; n0 < x.rows; n0 += kTokenChunk) {
     const int64_t n1 = n0 + kTokenChunk < x.rows ? n0 + kTokenChunk : x.rows;
-    for (int64_t n = n0; n < n1; n += Words::kPair)
-      pack_token_pair(row_ptr<T>(x, n) + begin, n + 1 < n1 ? row_ptr<T>(x, n + 1) + begin : nullptr, width,
-                      packed + (n - n0) / Words::kPair * kColumnChunk);
-    const int64_t words = (n1 - n0 + Words::kPair - 1) / Words::kPair;
-    tile_product<Words>(rank, width, words, narrow_words + n0 / Words::kPair, narrow_stride, packed, kColumnChunk, out + begin,
-                        out_stride, n0 > 0);
+    for (int64_t n = n0; n < n1; n++)
+      for (int64_t j = 0; j < width; j += W) F32Words::store_row(packed + (n - n0) * kColumnChunk + j, load(row_ptr<T>(x, n) + begin + j));
+    tile_product<F32Words>(rank, width, n1 - n0, narrow_words + n0, narrow_stride, packed, kColumnChunk, out + begin, out_stride, n0 > 0);
   }
 }
 
+#if defined(__AVX512BF16__)
+// kRank rows of narrow words by 32 columns (16 if `half`) of `rows` tokens of x, which are paired on the way. Sums are added to `out`,
+// or put there. Those columns of the tokens that follow are under way meanwhile.
+template <int kRank>
+static void outer_tile(const bf16* x, int64_t stride, int64_t rows, bool half, const uint32_t* narrow, int64_t narrow_stride, float* out,
+                       int64_t out_stride, bool add) {
+  const __mmask32 lanes = half ? 0xffffu : 0xffffffffu;
+  __m512 low[kRank], high[kRank];
+  for (int k = 0; k < kRank; k++) low[k] = high[k] = _mm512_setzero_ps();
+  for (int64_t n = 0; n < rows; n += 2, x += 2 * stride) {
+    __builtin_prefetch(x + kTokenChunk * stride);
+    __builtin_prefetch(x + (kTokenChunk + 1) * stride);
+    const __m512i first = _mm512_maskz_loadu_epi16(lanes, x);
+    const __m512i second = n + 1 < rows ? _mm512_maskz_loadu_epi16(lanes, x + stride) : _mm512_setzero_si512();
+    const __m512bh words_low = (__m512bh)_mm512_unpacklo_epi16(first, second), words_high = (__m512bh)_mm512_unpackhi_epi16(first, second);
+    for (int k = 0; k < kRank; k++) {
+      const __m512bh pair = (__m512bh)_mm512_set1_epi32(static_cast<int>(narrow[k * narrow_stride + n / 2]));
+      low[k] = _mm512_dpbf16_ps(low[k], pair, words_low);
+      high[k] = _mm512_dpbf16_ps(high[k], pair, words_high);
+    }
+  }
+  // Unpacking leaves fours of columns in turn in both.
+  const __m512i order = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+  const __m512i order_second = _mm512_add_epi32(order, _mm512_set1_epi32(8));
+  for (int k = 0; k < kRank; k++) {
+    float* to = out + k * out_stride;
+    const auto put = [&](float* at, __m512 v) { _mm512_storeu_ps(at, add ? _mm512_add_ps(_mm512_loadu_ps(at), v) : v); };
+    put(to, _mm512_permutex2var_ps(low[k], order, high[k]));
+    if (!half) put(to + 16, _mm512_permutex2var_ps(low[k], order_second, high[k]));
+  }
+}
+
+static void outer_pairs(const Tensor& x, const uint32_t* narrow, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end, float* out,
+                        int64_t out_stride) {
+  for (int64_t n = 0; n < x.rows; n += kTokenChunk)
+    for (int64_t j = begin; j < end; j += 32) {
+      int64_t k = 0;
+      const auto tiles = [&](auto size) {
+        for (; k + size.value <= rank; k += size.value)
+          outer_tile<size.value>(row_ptr<bf16>(x, n) + j, x.stride, x.rows - n < kTokenChunk ? x.rows - n : kTokenChunk, end - j < 32,
+                                 narrow + k * narrow_stride + n / 2, narrow_stride, out + k * out_stride + j, out_stride, n > 0);
+      };
+      tiles(std::integral_constant<int, 8>{});
+      tiles(std::integral_constant<int, 4>{});
+      tiles(std::integral_constant<int, 1>{});
+    }
+}
+#endif
+
 static void outer_product(Tensor x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end,
                           float* out, int64_t out_stride, uint32_t* scratch) {
+#if defined(__AVX512BF16__)
+  if (x.dtype == DType::kBF16) return outer_pairs(x, narrow_words, narrow_stride, rank, begin, end, out, out_stride);
+#endif
   with_compute_type(x.dtype, [&](auto t) {
     for (int64_t j = begin; j < end; j += kColumnChunk)
       outer_columns<decltype(t)>(x, narrow_words, narrow_stride, rank, j, j + kColumnChunk < end ? kColumnChunk : end - j, out,
