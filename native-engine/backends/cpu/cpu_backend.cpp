@@ -15,7 +15,7 @@ uint64_t whole_pages(uint64_t bytes) { return (bytes + kLargePage - 1) / kLargeP
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, const Kernels& kernels)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(kernels), own_products_(!MatmulCache::has_tiles()), scratch_(kSlotCount) {
+    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(kernels), own_products_(!MatmulCache::has_tiles()), barriers_(threads_), scratch_(kSlotCount) {
   attach_thread();
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernel_table.h"
 #include "matmul.h"
+#include "parallel.h"
 
 namespace espalier::cpu {
 
@@ -70,6 +71,7 @@ class CpuBackend final : public Backend {
   const Kernels& k_;
   bool own_products_;  // where the processor has no matrix tiles, which only oneDNN uses
   MatmulCache products_;
+  std::vector<Barrier> barriers_;  // of the threads that share panels
   std::vector<std::vector<char>> scratch_;
 };
 

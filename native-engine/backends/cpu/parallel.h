@@ -48,7 +48,7 @@ void parallel_items(int threads, int64_t count, int64_t together, F&& f) {
 }
 
 // Where `size` threads of a parallel pass meet. They come within microseconds, so they wait awake before they sleep.
-struct Barrier {
+struct alignas(64) Barrier {
   int64_t size = 1;
   std::atomic<uint32_t> round{0};
   std::atomic<int64_t> come{0};

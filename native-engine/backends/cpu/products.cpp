@@ -13,8 +13,8 @@ bool stored_as_is(const Selection& s, DType t) {
 
 }  // namespace
 
-// Rows first: a thread makes and reads its own tokens, as in all other ops, and only panels pass between cores. Columns as well where
-// there are so few rows for each that packing would cost too much. All threads have work, so the parts divide them evenly.
+// Rows first: a thread makes and reads its own tokens, as in all other ops, and only panels pass between cores. Columns too where so few
+// rows would be left to each that packing and fetching panels cost too much. The parts divide the threads evenly, so that all have work.
 CpuBackend::Grid CpuBackend::grid_of(int64_t rows) const {
   Grid grid{1, threads_};
   for (int64_t parts = 2; parts <= threads_ && parts * kLeastRows <= rows; parts++)
@@ -28,11 +28,10 @@ void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
   const Grid grid = grid_of(rows);
   const int64_t each = (grid.rows > 1 ? 2 : 1) * room;
   uint32_t* panels = scratch<uint32_t>(kPanel, grid.columns * each);
-  std::vector<Barrier> barriers(grid.columns);
-  for (Barrier& b : barriers) b.size = grid.rows;
+  for (int64_t column = 0; column < grid.columns; column++) barriers_[column].size = grid.rows;
   parallel_all(threads_, [&](int part) {
     const int64_t column = part % grid.columns;
-    Team team{part / grid.columns, grid.rows, [](void* b) { static_cast<Barrier*>(b)->wait(); }, &barriers[column], room};
+    Team team{part / grid.columns, grid.rows, [](void* b) { static_cast<Barrier*>(b)->wait(); }, &barriers_[column], room};
     f(part_of(rows, grid.rows, team.index), column, grid.columns, panels + column * each, team);
   });
 }

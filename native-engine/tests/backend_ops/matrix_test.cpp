@@ -109,40 +109,47 @@ TEST_P(MatrixOps, ASmallTermIsNotLostInALargeOne) {
   EXPECT_NEAR(along / squares, 1.0, 0.1);
 }
 
+struct ProductSize {
+  int64_t m, n, k;
+};
+
+// Both orientations of one product, plain and added to f32 sums.
+void check_product(cpu::CpuBackend& backend, DType type, const ProductSize& z, double tolerance) {
+  const int64_t stride = z.k + 2;
+  Buffer a(type, z.m, stride, z.k, Random(8)), c(type, z.m, z.n), sum(DType::kF32, z.m, z.n, z.n, Random(11));
+  const Stored bt(type, z.n, z.k, 9), b(type, z.k, z.n, 10);
+  const Buffer before = sum;
+  Product forth, back;
+  forth.c = c.tensor;
+  forth.transposed = true;
+  forth.add(a.tensor.columns(0, z.k), {bt.view, z.n, z.k});
+  backend.multiply(forth);
+  back.c = sum.tensor;
+  back.accumulate = true;
+  back.add(a.tensor.columns(0, z.k), {b.view, z.k, z.n});
+  backend.multiply(back);
+  ErrorSum plain, accumulated;
+  for (int64_t i = 0; i < z.m; i++)
+    for (int64_t j = 0; j < z.n; j += 1 + z.k / 1000) {
+      double x = 0, y = before.get(i, j);
+      if ((i * z.n + j) % (1 + z.m * z.n * z.k / 4000000) != 0) continue;  // a part of the large ones
+      for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.values[j * z.k + k], y += a.get(i, k) * b.values[k * z.n + j];
+      plain.add(c.get(i, j), x);
+      accumulated.add(sum.get(i, j), y);
+    }
+  EXPECT_LT(plain.relative(), tolerance) << z.m << " " << z.n << " " << z.k;
+  EXPECT_LT(accumulated.relative(), 4e-6) << z.m << " " << z.n << " " << z.k;
+  c.expect_untouched_outside();
+  sum.expect_untouched_outside();
+}
+
 // Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns, and
 // rows enough for threads that share panels.
 TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
-  struct Size {
-    int64_t m, n, k;
-  };
-  for (const Size z : {Size{1, 1, 2}, Size{37, 48, 32}, Size{7, 70, 48}, Size{23, 203, 130}, Size{5, 33, 4700}, Size{13, 16, 9300}, Size{50, 1300, 520}, Size{391, 203, 130}, Size{385, 33, 4700}, Size{400, 1300, 520}}) {
-    const int64_t stride = z.k + 2;
-    Buffer a(type(), z.m, stride, z.k, Random(8)), c(type(), z.m, z.n), sum(DType::kF32, z.m, z.n, z.n, Random(11));
-    const Stored bt(type(), z.n, z.k, 9), b(type(), z.k, z.n, 10);
-    const Buffer before = sum;
-    Product forth, back;
-    forth.c = c.tensor;
-    forth.transposed = true;
-    forth.add(a.tensor.columns(0, z.k), {bt.view, z.n, z.k});
-    backend.multiply(forth);
-    back.c = sum.tensor;
-    back.accumulate = true;
-    back.add(a.tensor.columns(0, z.k), {b.view, z.k, z.n});
-    backend.multiply(back);
-    ErrorSum plain, accumulated;
-    for (int64_t i = 0; i < z.m; i++)
-      for (int64_t j = 0; j < z.n; j += 1 + z.k / 1000) {
-        double x = 0, y = before.get(i, j);
-        if ((i * z.n + j) % (1 + z.m * z.n * z.k / 4000000) != 0) continue;  // a part of the large ones
-        for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.values[j * z.k + k], y += a.get(i, k) * b.values[k * z.n + j];
-        plain.add(c.get(i, j), x);
-        accumulated.add(sum.get(i, j), y);
-      }
-    EXPECT_LT(plain.relative(), tolerance()) << z.m << " " << z.n << " " << z.k;
-    EXPECT_LT(accumulated.relative(), 4e-6) << z.m << " " << z.n << " " << z.k;
-    c.expect_untouched_outside();
-    sum.expect_untouched_outside();
-  }
+  for (const ProductSize z : {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130}, ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130}, ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
+    check_product(backend, type(), z, tolerance());
+  cpu::CpuBackend two_by_two(4, *GetParam().kernels);  // four threads, each two of which share panels
+  check_product(two_by_two, type(), {300, 203, 130}, tolerance());
 }
 
 // One x for all, and each with its own; ranks that need padding, and more columns than a vector.
@@ -349,7 +356,10 @@ TEST_P(MatrixOps, AttentionWithWindowBiasAndGroups) {
   check_attention(backend, type(), {1, 101, 4, 2, 32, 16, true}, tolerance());
   check_attention(backend, type(), {1, 70, 2, 2, 80, 33, true}, tolerance());
   check_attention(backend, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
-  check_attention(backend, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());  // rows enough for threads that share panels
+  // Rows enough for threads that share panels, all three or each two of four.
+  check_attention(backend, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());
+  cpu::CpuBackend two_by_two(4, *GetParam().kernels);
+  check_attention(two_by_two, type(), {2, 150, 5, 5, 16, 0, true}, tolerance());
   check_attention(backend, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
 }
 
