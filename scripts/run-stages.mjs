@@ -70,7 +70,7 @@ async function runSanitizers() {
   const build = 'native-engine/build-sanitize';
   const configured = await run('cmake', ['-S', 'native-engine', '-B', build, '-DCMAKE_BUILD_TYPE=RelWithDebInfo',
     '-DESPALIER_SANITIZE=address,undefined', '-DESPALIER_NODE_ADDON=ON', '-DESPALIER_TESTS=ON']);
-  if (configured !== 0 || (await run('cmake', ['--build', build, '--parallel', '2'])) !== 0) return { passed: 0, failed: 1 };
+  if (configured !== 0 || (await run('cmake', ['--build', build, '--parallel', '2', '--target', 'espalier_tests', 'espalier_native'])) !== 0) return { passed: 0, failed: 1 };
   // oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for.
   // With the use-after-return check, GCC 12 turns a memcpy to a local array into a store aligned to 64 bytes, which the
   // check's fake stack does not give it, and the test dies there.

@@ -4,7 +4,10 @@
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. A list,
 // as in 0,0.5, takes steps of each in turn and prints a line for each: a machine whose speed drifts slows all alike, and "ratio" is
 // the median over the turns of a step's time by that of the first sparsity's.
+#include <omp.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -123,6 +126,25 @@ double matmul_peak(const std::string& dtype, int threads) {
   return best;
 }
 
+// Nanoseconds for a line of memory to go to another thread's core and back: some 50 where the two share a cache, several times that
+// where they don't, which steps feel. Which it is may change while a virtual machine runs.
+double thread_round_trip_ns(int threads) {
+  constexpr int kRounds = 300;
+  std::atomic<int> turn{0};
+  double seconds = 0;
+#pragma omp parallel num_threads(threads)
+  {
+    const int me = omp_get_thread_num();
+    const auto start = Clock::now();
+    for (int i = 0; i < kRounds && me < 2 && omp_get_num_threads() > 1 && omp_get_num_procs() > 1; i++) {
+      while (turn.load(std::memory_order_acquire) != 2 * i + me) {}
+      turn.store(2 * i + me + 1, std::memory_order_release);
+    }
+    if (me == 0) seconds = seconds_since(start);
+  }
+  return seconds / kRounds * 1e9;
+}
+
 double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v.empty() ? 0 : v[v.size() / 2];
@@ -177,6 +199,7 @@ void run(const Options& o) {
     std::vector<StepTimes> parts;
   };
   std::vector<Measured> measured;
+  std::vector<double> round_trips;
   for (const double p : o.mask_sparsity) measured.push_back({p, {}, {}, {}});
   const auto begin = Clock::now();
   constexpr int64_t warm_up = 2;  // not counted: first touches of memory
@@ -192,6 +215,7 @@ void run(const Options& o) {
       m.times.push_back(seconds_since(start));
       m.ratios.push_back(m.times.back() / measured.front().times.back());
       m.parts.push_back(trainer.last_times());
+      round_trips.push_back(thread_round_trip_ns(o.threads > 0 ? o.threads : omp_get_num_procs()));
     }
   const uint64_t peak_bytes = peak_resident_bytes();
   const double peak = matmul_peak(o.dtype, o.threads);
@@ -210,11 +234,11 @@ void run(const Options& o) {
         "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"threads\":%d,\"steps\":%zu,"
         "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_per_s\":%.4g,"
         "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%.6f},"
-        "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
+        "\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
         o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
         o.dtype.c_str(), m.sparsity, o.threads, m.times.size(), s, *std::min_element(m.times.begin(), m.times.end()), median(m.ratios), tokens / s,
         flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward), part(&StepTimes::backward),
-        part(&StepTimes::losses), part(&StepTimes::update), static_cast<unsigned long long>(peak_bytes),
+        part(&StepTimes::losses), part(&StepTimes::update), median(round_trips), static_cast<unsigned long long>(peak_bytes),
         static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
   }
 }
