@@ -34,7 +34,7 @@ static void project_heads(const AttentionOperands& op, const Product& product, i
     const int64_t stride = g.vectors * 16;
     for (int64_t row = first; row < last; row += kBlockRows) {
       const int64_t rows = last - row < kBlockRows ? last - row : kBlockRows;
-      product_block(g, row, rows, block, stride, nullptr, false);
+      product_block(g, row, rows, block, stride, nullptr, false, row == first);
       attention_operands(op, {block, DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
     }
   });

@@ -4,6 +4,8 @@
 // and stay there while all rows of a pass by. Rows of a are such words as they lie. A width is only a loop count: nothing is
 // generated for a shape, and packing costs one load of b for 2 * rows multiply-adds.
 #pragma once
+#include <type_traits>
+
 #include "panel.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
@@ -45,9 +47,10 @@ struct PanelGroup {
   int64_t first_vector(int64_t i) const { return vectors / count * i + (i < vectors % count ? i : vectors % count); }
 };
 
-template <int kRows, int kVectors, class C>
+// With kAhead as many lines from `ahead` on as the tile has words are fetched on the way.
+template <int kRows, int kVectors, bool kAhead, class C>
 static inline __attribute__((always_inline)) void product_tile(const PanelGroup& g, const uint32_t* b, int64_t row, C* c, int64_t ldc,
-                                                               const float* scale, bool accumulate, __mmask16 last) {
+                                                               const float* scale, bool accumulate, __mmask16 last, const uint32_t* ahead) {
   // The results' lines are under way while this tile is multiplied.
   for (int i = 0; i < kRows; i++)
     for (int v = 0; v < kVectors * 16 * static_cast<int>(sizeof(C)); v += 64)
@@ -59,6 +62,10 @@ static inline __attribute__((always_inline)) void product_tile(const PanelGroup&
     const Span span = g.spans[s];
     const uint32_t* a = span.a + row * span.lda;
     for (int64_t k = 0; k < span.words; k++, b += kVectors * 16) {
+      if constexpr (kAhead) {
+        _mm_prefetch(ahead, _MM_HINT_T1);
+        ahead += 16;
+      }
       __m512bh bk[kVectors];
       for (int v = 0; v < kVectors; v++) bk[v] = (__m512bh)_mm512_loadu_si512(b + v * 16);
       for (int i = 0; i < kRows; i++) {
@@ -83,31 +90,37 @@ static inline __attribute__((always_inline)) void product_tile(const PanelGroup&
   }
 }
 
-// Rows [row, row + rows) of one panel.
-template <int kVectors, class C>
+// Rows [row, row + rows) of one panel. ahead: the next panel, to be fetched meanwhile.
+template <int kVectors, bool kAhead, class C>
 static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale,
-                          bool accumulate, __mmask16 last) {
+                          bool accumulate, __mmask16 last, const uint32_t* ahead) {
   constexpr int kRows = kVectors == 4 ? 6 : kVectors == 3 ? 8 : 12;
   int64_t i = 0;
-  for (; i + kRows <= rows; i += kRows) product_tile<kRows, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
-  for (; i + 4 <= rows; i += 4) product_tile<4, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
-  for (; i + 2 <= rows; i += 2) product_tile<2, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
-  for (; i < rows; i++) product_tile<1, kVectors>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last);
+  for (; i + kRows <= rows; i += kRows, ahead += kAhead ? g.words * 16 : 0)
+    product_tile<kRows, kVectors, kAhead>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last, ahead);
+  for (; i + 4 <= rows; i += 4) product_tile<4, kVectors, false>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last, nullptr);
+  for (; i + 2 <= rows; i += 2) product_tile<2, kVectors, false>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last, nullptr);
+  for (; i < rows; i++) product_tile<1, kVectors, false>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last, nullptr);
 }
 
-// kBlockRows rows at most pass by all panels of a group while they are near. c: the group's first column.
+// kBlockRows rows at most pass by all panels of a group while they are near. c: the group's first column. first: the panels come from
+// far, so each is fetched while the one before is in use.
 template <class C>
-static void product_block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate) {
+static void product_block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate, bool first) {
   for (int64_t i = 0; i < g.count; i++) {
-    const int64_t first = g.first_vector(i), vectors = g.panel_vectors(i);
-    const uint32_t* panel = g.panels + first * g.words * 16;
-    const __mmask16 last = first_lanes(g.columns - (first + vectors - 1) * 16);
-    C* at = c + first * 16;
-    const float* at_scale = scale ? scale + first * 16 : nullptr;
-    if (vectors == 4) product_panel<4>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
-    else if (vectors == 3) product_panel<3>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
-    else if (vectors == 2) product_panel<2>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
-    else product_panel<1>(g, panel, row, rows, at, ldc, at_scale, accumulate, last);
+    const int64_t begin = g.first_vector(i), vectors = g.panel_vectors(i);
+    const uint32_t *panel = g.panels + begin * g.words * 16, *next = first && i + 1 < g.count ? panel + vectors * g.words * 16 : nullptr;
+    const __mmask16 last = first_lanes(g.columns - (begin + vectors - 1) * 16);
+    const auto pass = [&](auto width) {
+      const auto rows_pass = [&](auto fetch) {
+        product_panel<width.value, fetch.value>(g, panel, row, rows, c + begin * 16, ldc, scale ? scale + begin * 16 : nullptr, accumulate, last, next);
+      };
+      next ? rows_pass(std::true_type{}) : rows_pass(std::false_type{});
+    };
+    if (vectors == 4) pass(std::integral_constant<int, 4>{});
+    else if (vectors == 3) pass(std::integral_constant<int, 3>{});
+    else if (vectors == 2) pass(std::integral_constant<int, 2>{});
+    else pass(std::integral_constant<int, 1>{});
   }
 }
 
@@ -181,7 +194,7 @@ static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t b
       const PanelGroup g = pack_group(op, first_row, from, to, words * pass / passes, words * (pass + 1) / passes, panels, team);
       for (int64_t row = 0; row < c.rows; row += kBlockRows)
         product_block(g, row, c.rows - row < kBlockRows ? c.rows - row : kBlockRows, row_ptr<C>(c, row) + (from - begin), c.stride,
-                      op.column_scale ? op.column_scale + from : nullptr, op.accumulate || pass > 0);
+                      op.column_scale ? op.column_scale + from : nullptr, op.accumulate || pass > 0, row == 0);
     }
   });
 }
