@@ -70,8 +70,13 @@ void CpuBackend::copy(Tensor to, Tensor from) {
 
 void CpuBackend::clear(float* data, int64_t size) { std::memset(data, 0, size * 4); }
 
-// sums[j] += the parts in their order.
-void CpuBackend::add_parts(float* sums, const float* parts, int64_t cols, int64_t stride) {
+// f(part, its rows, its sums of columns) on each thread; the sums are added to `sums` in the order of the parts.
+template <class F>
+void CpuBackend::add_column_sums(int64_t rows, int64_t cols, float* sums, F&& f) {
+  const int64_t stride = cols + kLine;
+  float* parts = scratch<float>(kParts, threads_ * stride);
+  std::memset(parts, 0, threads_ * stride * 4);
+  parallel_parts(threads_, rows, 1, [&](int part, Range r) { f(part, r, parts + part * stride); });
   for (int part = 0; part < threads_; part++)
     for (int64_t j = 0; j < cols; j++) sums[j] += parts[part * stride + j];
 }
@@ -85,12 +90,7 @@ void CpuBackend::rmsnorm(const RmsNorm& op) {
 }
 
 void CpuBackend::rmsnorm_backward(const RmsNormBackward& op) {
-  const int64_t stride = op.dx.cols + kLine;
-  float* parts = scratch<float>(kParts, threads_ * stride);
-  std::memset(parts, 0, threads_ * stride * 4);
-  parallel_parts(threads_, op.dx.rows, 1,
-                 [&](int part, Range r) { k_.rmsnorm_backward(op, r.begin, r.end, parts + part * stride); });
-  add_parts(op.mask_dot, parts, op.dx.cols, stride);
+  add_column_sums(op.dx.rows, op.dx.cols, op.mask_dot, [&](int, Range r, float* sums) { k_.rmsnorm_backward(op, r.begin, r.end, sums); });
 }
 
 void CpuBackend::attention(const Attention& op) {
@@ -121,26 +121,16 @@ void CpuBackend::swiglu(const Swiglu& op) {
 }
 
 void CpuBackend::swiglu_backward(const SwigluBackward& op) {
-  const int64_t stride = op.out.cols + kLine;
-  float* parts = scratch<float>(kParts, threads_ * stride);
-  std::memset(parts, 0, threads_ * stride * 4);
-  parallel_parts(threads_, op.out.rows, 1,
-                 [&](int part, Range r) { k_.swiglu_backward(op, r.begin, r.end, parts + part * stride); });
-  for (int64_t j = 0; j < op.out.cols; j++) op.unit_dot[j] = 0;
-  add_parts(op.unit_dot, parts, op.out.cols, stride);
+  clear(op.unit_dot, op.out.cols);
+  add_column_sums(op.out.rows, op.out.cols, op.unit_dot, [&](int, Range r, float* sums) { k_.swiglu_backward(op, r.begin, r.end, sums); });
 }
 
 void CpuBackend::layer_loss(const LayerLoss& op) {
-  const int64_t cols = op.student.cols, stride = cols + kLine;
-  float* parts = scratch<float>(kParts, threads_ * stride);
   double* sums = scratch<double>(kSums, threads_ * kLine);
-  std::memset(parts, 0, threads_ * stride * 4);
   std::memset(sums, 0, threads_ * kLine * 8);
-  parallel_parts(threads_, op.student.rows, 1, [&](int part, Range r) {
-    k_.layer_loss(op, r.begin, r.end, sums + part * kLine, parts + part * stride);
-  });
-  for (int64_t j = 0; j < cols; j++) op.mask_dot[j] = 0;
-  add_parts(op.mask_dot, parts, cols, stride);
+  clear(op.mask_dot, op.student.cols);
+  add_column_sums(op.student.rows, op.student.cols, op.mask_dot,
+                  [&](int part, Range r, float* dots) { k_.layer_loss(op, r.begin, r.end, sums + part * kLine, dots); });
   *op.sum = 0;
   for (int part = 0; part < threads_; part++) *op.sum += sums[part * kLine];
 }

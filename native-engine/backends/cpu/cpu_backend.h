@@ -65,7 +65,8 @@ class CpuBackend final : public Backend {
   void parallel_grid(int64_t rows, int64_t room, F&& f);
   void multiply_by_library(const Product& op);
   void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);
-  void add_parts(float* sums, const float* parts, int64_t cols, int64_t stride);
+  template <class F>
+  void add_column_sums(int64_t rows, int64_t cols, float* sums, F&& f);
 
   int threads_;
   const Kernels& k_;

@@ -67,11 +67,10 @@ void CpuBackend::lora_gradient(const LoraGradient& op) {
   parallel_all(threads_, [&](int part) {
     if (part >= token_parts * column_parts) return;
     const Range tokens = part_of(rows, token_parts, part / column_parts, kLine);
-    const int64_t count = tokens.end - tokens.begin;
-    const auto own = [&](const Tensor& t) { return t.row_range(tokens.begin, count); };
+    const auto own = [&](const Tensor& t) { return t.row_range(tokens.begin, tokens.end - tokens.begin); };
     uint32_t *x_words = words + part * 2 * narrow * stride, *dy_words = x_words + narrow * stride, *pack = packs + part * 64 * 64;
-    k_.transpose_narrow(own(op.x_narrow), 0, count, x_words, stride);
-    k_.transpose_narrow(own(op.dy_narrow), 0, count, dy_words, stride);
+    k_.transpose_narrow(own(op.x_narrow), x_words, stride);
+    k_.transpose_narrow(own(op.dy_narrow), dy_words, stride);
     float* da = sums + part / column_parts * size;
     const auto columns = [&](int64_t cols) { return part_of(cols, column_parts, part % column_parts, kLine); };
     if (const Range r = columns(in); r.begin < r.end) k_.outer_product(own(op.x), dy_words, stride, dy_rank, r.begin, r.end, da, in, pack);

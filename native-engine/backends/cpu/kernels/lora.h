@@ -102,16 +102,15 @@ static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t words
   });
 }
 
-// Words of narrow [N, columns] along the tokens, transposed: [columns, out_stride], for the tokens [begin, end), begin a multiple of
-// kTokenChunk.
-static void transpose_narrow(Tensor narrow, int64_t begin, int64_t end, uint32_t* out_words, int64_t out_stride) {
+// Words of narrow [N, columns] along the tokens, transposed: [columns, out_stride].
+static void transpose_narrow(Tensor narrow, uint32_t* out_words, int64_t out_stride) {
   with_compute_type(narrow.dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int kPair = WordsOf<T>::type::kPair;
     alignas(64) float rows[2][16] = {};
     alignas(64) uint32_t pairs[kTokenChunk * 16];
-    for (int64_t first = begin; first < end; first += kTokenChunk) {
-      const int64_t count = end - first < kTokenChunk ? end - first : kTokenChunk;
+    for (int64_t first = 0; first < narrow.rows; first += kTokenChunk) {
+      const int64_t count = narrow.rows - first < kTokenChunk ? narrow.rows - first : kTokenChunk;
       for (int64_t k = 0; k < narrow.cols; k += 16) {
         const int64_t columns = narrow.cols - k < 16 ? narrow.cols - k : 16;
         for (int64_t n = 0; n < count; n += kPair) {
