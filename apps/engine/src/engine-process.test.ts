@@ -106,7 +106,7 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
 const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainRequest> = {}): engineV1.TrainRequest => ({
   sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
   lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
-  scheduledSparsity: Array(stepCount).fill(0.3) as number[], segmentSteps: 0, marks: [], teachers: [], returnStates: true, stateFile: '', reportIntervalMs: 200, ...changes,
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[], segmentSteps: 0, maxSegments: 0, marks: [], teachers: [], returnStates: true, stateFile: '', reportIntervalMs: 200, ...changes,
 });
 
 /** Of the last segment. */
@@ -273,6 +273,12 @@ describe('one engine', () => {
     await initialise(engine, sessionId);
     const untold = trained(await all(engine.client.train(rising(sessionId, Number(atSecond!.step), {}))));
     expect(untold.outcome.state!.digest).not.toBe(atSecond!.digest);
+
+    // A mark puts the segments after it off the beat: the call ends with a whole one all the same.
+    await initialise(engine, sessionId);
+    const segmentSteps = Number(step) + 4;
+    const twoAtMost = await all(engine.client.train(rising(sessionId, 2 * segmentSteps, { marks: marks.slice(0, 1), segmentSteps, maxSegments: 2 })));
+    expect(twoAtMost.flatMap(({ segments }) => segments.map(({ stepsDone }) => Number(stepsDone)))).toEqual([Number(step), segmentSteps]);
   });
 
   test('StopTraining can wait for the end of the segment', async () => {

@@ -47,7 +47,7 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
       maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
       trainMasks: !request.freezeMasks, returnState: request.returnStates, loraLearningRate, scheduledSparsity,
     },
-    segmentSteps: request.segmentSteps || Infinity, marks: request.marks.map(mark), stateFile: request.stateFile,
+    segmentSteps: request.segmentSteps || Infinity, maxSegments: request.maxSegments || Infinity, marks: request.marks.map(mark), stateFile: request.stateFile,
     teachers: request.teachers.map(({ firstStep, digest }, index) => ({
       firstStep: exactNumber(firstStep, `teachers[${index}].first_step`), digest: teacherDigest(digest, `teachers[${index}].digest`),
     })),

@@ -7,6 +7,7 @@ export interface TrainingOptions {
   /** Of all steps; without what belongs to one segment. */
   steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'teachers'> & { loraLearningRate: number[]; scheduledSparsity: number[] };
   segmentSteps: number;
+  maxSegments: number;
   /** In rising order; teacher undefined: the call ends there. */
   marks: Mark[];
   teachers: TeacherStretch[];
@@ -42,13 +43,13 @@ export interface TrainingEnd {
 export async function train(
   session: Pick<Session, 'train'>, options: TrainingOptions, signal: AbortSignal, mayGoOn: () => boolean, onProgress: (progress: Progress[]) => void,
 ): Promise<TrainingEnd> {
-  const { steps, segmentSteps } = options;
+  const { steps, segmentSteps, maxSegments } = options;
   const endStep = steps.firstStep + steps.loraLearningRate.length;
   const job: JobOptions<StepReport> = { signal, onReports: (reports) => onProgress(reports.map((step) => ({ step }))) };
   let { marks, teachers } = options;
   let before: Promise<void> = Promise.resolve();
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  for (let firstStep = steps.firstStep; ;) {
+  for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
     const next = Math.min(endStep, firstStep + segmentSteps);
     const result = await session.train({
       ...steps, firstStep, loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
@@ -66,7 +67,7 @@ export async function train(
     marks = marks.slice(reached.length);
     const last = reached.at(-1);
     if (last !== undefined) teachers = last.teacher === undefined ? [] : [{ firstStep, digest: last.teacher.digest }];
-    const goesOn = !result.stopped && firstStep < endStep && (last === undefined || last.teacher !== undefined) && !signal.aborted && mayGoOn();
+    const goesOn = !result.stopped && firstStep < endStep && segments < maxSegments && (last === undefined || last.teacher !== undefined) && !signal.aborted && mayGoOn();
     if (!goesOn) return { stopped: result.stopped || signal.aborted, teachers: result.teachers };
   }
 }

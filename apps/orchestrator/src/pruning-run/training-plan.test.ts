@@ -32,7 +32,7 @@ describe('what an engine trains in one go', () => {
   });
   it('is sixteen segments at most, or all steps that are left', () => {
     const story = new Story(launched({ targetSparsity: 0.5, totalSteps: 1000 })).start();
-    expect(planTraining(story.state, holding(0))).toMatchObject({ firstStep: 0, endStep: 160, segmentSteps: 10 });
+    expect(planTraining(story.state, holding(0))).toMatchObject({ firstStep: 0, endStep: 160, segmentSteps: 10, maxSegments: 16 });
     story.train(stateAt(995, 0.001));
     const plan = planTraining(story.state, holding(0));
     expect(plan).toMatchObject({ firstStep: 995, endStep: 1000 });

@@ -25,6 +25,8 @@ export interface PlannedMark {
 
 export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'> {
   segmentSteps: number;
+  /** The call ends with the last of them: a mark may have put them off the beat, so that endStep lies within one more. */
+  maxSegments: number;
   /** Until a mark is reached; never empty. */
   stretches: TeacherStretch[];
   marks: PlannedMark[];
@@ -36,7 +38,7 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
   const { firstStep, losses } = first;
   const endStep = Math.max(first.endStep, lastEnd(run, firstStep, engine.teachersKept));
   return {
-    firstStep, endStep, segmentSteps, losses, marks: marksAhead(run, first.stretches[0]!.teacher, engine), stretches: stretchesOf(run, firstStep, endStep),
+    firstStep, endStep, segmentSteps, maxSegments: SEGMENTS_AHEAD, losses, marks: marksAhead(run, first.stretches[0]!.teacher, engine), stretches: stretchesOf(run, firstStep, endStep),
     ...stepTargets(run.settings, firstStep, endStep),
   };
 }

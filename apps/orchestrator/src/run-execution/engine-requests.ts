@@ -29,14 +29,14 @@ export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
  * @param reportIntervalMs of no matter to a client that waits for the end
  */
 export function trainRequest(
-  sessionId: string, settings: RunSettings, steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'marks'>>, states: 'return' | 'leave' | { file: string },
+  sessionId: string, settings: RunSettings, steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'maxSegments' | 'marks'>>, states: 'return' | 'leave' | { file: string },
   reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
 ): engineV1.TrainRequest {
   return {
     sessionId, firstStep: BigInt(steps.firstStep), seed: BigInt(settings.seed), losses: steps.losses,
     maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate,
     gradientClipNorm: settings.gradientClipNorm, freezeMasks: false,
-    loraLearningRate: steps.loraLearningRates, scheduledSparsity: steps.scheduledSparsities, segmentSteps: steps.segmentSteps ?? 0,
+    loraLearningRate: steps.loraLearningRates, scheduledSparsity: steps.scheduledSparsities, segmentSteps: steps.segmentSteps ?? 0, maxSegments: steps.maxSegments ?? 0,
     marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({ expectedSparsity, teacherDigest: teacher === null ? undefined : digestOf(teacher) })),
     teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
     returnStates: states !== 'leave', stateFile: typeof states === 'string' ? '' : states.file, reportIntervalMs,
