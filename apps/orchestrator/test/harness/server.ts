@@ -1,9 +1,9 @@
 // The real processes under test: an orchestrator with its engine and event store as children, killed and started at will.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -186,10 +186,12 @@ export const TINY_RUN: Partial<v1.RunSettings> = {
   targetSparsity: 0.2, totalSteps: 120, batchSize: 2, sequenceLength: 32, segmentSteps: 10, teacherGapMarks: 3, evaluationWindow: 64,
 };
 
+/** The same file for all suites, put in its place whole: they run side by side. */
 function smallCorpus(source: string): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'espalier-corpus-')), 'corpus.jsonl');
-  writeFileSync(path, readFileSync(source, 'utf8').split('\n').slice(0, 40).join('\n'));
-  process.once('exit', () => rmSync(dirname(path), { recursive: true, force: true }));
+  const path = join(ROOT, 'dist/small-corpus.jsonl');
+  const own = `${path}.${process.pid}`;
+  writeFileSync(own, readFileSync(source, 'utf8').split('\n').slice(0, 40).join('\n'));
+  renameSync(own, path);
   return path;
 }
 
