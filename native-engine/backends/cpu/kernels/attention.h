@@ -179,6 +179,28 @@ static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_
   }
 }
 
+// One head's columns of a block of tokens.
+template <class T>
+static inline void fetch_columns(const AttentionShape& s, const Tensor& from, int64_t batch_row, int64_t first, int64_t column) {
+  const int64_t last = first + kBlock < s.tokens ? first + kBlock : s.tokens;
+  for (int64_t t = first; t < last; t++) {
+    const T* row = row_ptr<T>(from, batch_row * s.tokens + t) + column;
+    for (int64_t j = 0; j < s.head_dim; j += 64 / sizeof(T)) __builtin_prefetch(row + j, 0, 2);
+  }
+}
+
+// A head's rows lie pages apart, so that the processor does not foresee them: asks for a block of the head whose turn is next.
+template <class T>
+static inline void fetch_next_head(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t head, int64_t first) {
+  if (head + 1 == s.heads) return;
+  const HeadColumns columns{s};
+  const int64_t kv = s.kv_of_head[head + 1];
+  fetch_columns<T>(s, operands, batch_row, first, columns.query(head + 1));
+  if (kv == s.kv_of_head[head]) return;
+  fetch_columns<T>(s, operands, batch_row, first, columns.key(kv));
+  fetch_columns<T>(s, operands, batch_row, first, columns.value(kv));
+}
+
 // -inf at the keys of `range` that the query may not see.
 static inline void hide_keys(float* scores, const AttentionShape& s, int64_t query, KeyRange range) {
   // Whole vectors, which the passes that follow read again.
@@ -237,7 +259,10 @@ static void attention(const Attention& op, int64_t batch_row, int64_t kv_head, v
     pack_keys<T>(s, op.operands, batch_row, HeadColumns{s}.value(kv_head), w, nullptr, w.value);
     for (int64_t head = 0; head < s.heads; head++)
       if (s.kv_of_head[head] == kv_head)
-        for (int64_t first = 0; first < s.tokens; first += kBlock) attention_block<T>(op, batch_row, head, first, w);
+        for (int64_t first = 0; first < s.tokens; first += kBlock) {
+          fetch_next_head<T>(s, op.operands, batch_row, head, first);
+          attention_block<T>(op, batch_row, head, first, w);
+        }
     if (kv_head == 0)
       for (int64_t t = 0; t < s.tokens; t++) {
         T* out = row_ptr<T>(op.out, batch_row * s.tokens + t);

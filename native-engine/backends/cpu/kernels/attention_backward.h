@@ -136,8 +136,11 @@ static void attention_backward(const AttentionBackward& op, int64_t batch_row, i
     for (int64_t head = 0; head < s.heads; head++) {
       if (s.kv_of_head[head] != kv_head) continue;
       head_dot[head] = 0;
-      for (int64_t first = 0; first < s.tokens; first += kBlock)
+      for (int64_t first = 0; first < s.tokens; first += kBlock) {
+        fetch_next_head<T>(s, op.operands, batch_row, head, first);
+        if (head + 1 < s.heads) fetch_columns<T>(s, op.dout, batch_row, first, (head + 1) * s.head_dim);
         head_dot[head] += attention_backward_block<T>(op, batch_row, head, first, w);
+      }
     }
     for (int64_t t = 0; t < s.tokens; t++) {
       T* row = row_ptr<T>(op.dqkv, batch_row * s.tokens + t);
