@@ -185,6 +185,37 @@ TEST_P(ElementwiseOps, TokenLossesAtAnOddVocabulary) {
   EXPECT_LT(gradient.relative(), tolerance());
 }
 
+TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {
+  constexpr int64_t kVocab = 1037;
+  // Per row: how far apart the logits are; in the last one only a few.
+  const std::vector<float> apart{1e-4f, 1e-3f, 1e-2f, 1.0f, 5.0f};
+  Random changes(18);
+  Buffer teacher(DType::kF32, 5, kVocab, kVocab, Random(17, 6.0f));
+  Buffer student(DType::kF32, 5, kVocab, kVocab, [&](int64_t n, int64_t j) { return teacher.get(n, j) + (n < 4 || j % 100 == 7 ? apart[n] * changes() : 0.0f); });
+  std::vector<double> kl(5);
+  TokenLoss op;
+  op.student = student.tensor;
+  op.teacher = teacher.tensor;
+  op.temperature = 2.0f / 3.0f;
+  op.kl_rows = kl.data();
+  op.dlogits.dtype = type();
+  backend.token_loss(op);
+  for (int64_t n = 0; n < 5; n++) {
+    const auto log_sum = [&](const Buffer& b) {
+      double sum = 0;
+      for (int64_t j = 0; j < kVocab; j++) sum += std::exp(b.get(n, j) / op.temperature);
+      return std::log(sum);
+    };
+    const double p_lse = log_sum(teacher), q_lse = log_sum(student);
+    double expected = 0;
+    for (int64_t j = 0; j < kVocab; j++) {
+      const double p = teacher.get(n, j) / op.temperature - p_lse, q = student.get(n, j) / op.temperature - q_lse;
+      expected += std::exp(p) * (std::expm1(q - p) - (q - p));
+    }
+    EXPECT_NEAR(kl[n], expected, 2e-5 * expected) << "logits " << apart[n] << " apart";
+  }
+}
+
 TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   constexpr int64_t kSize = 1029;
   std::vector<float> p = random_floats(kSize, 13), m = random_floats(kSize, 14), v = random_floats(kSize, 15), g = random_floats(kSize, 16);

@@ -61,27 +61,32 @@ static Softmax softmax_of(const float* x, int64_t count, float scale) {
 }
 
 // One token of distillation: KL(p || q) for p, q = softmax(teacher / temperature), softmax(student / temperature);
-// gradient_scale * (q - p) goes to dlogits.
+// gradient_scale * (q - p) goes to dlogits. With v = log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), as p and q both add up
+// to 1: no term is negative, so that a small sum is not what large ones leave over, nor the rounding of the logarithms' difference.
 template <class T>
 static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale,
                           T* dlogits) {
   const float scale = kLog2e / temperature;
   const Softmax ps = softmax_of(teacher, count, scale), qs = softmax_of(student, count, scale);
-  const double p_lse = ps.log2_sum(), q_lse = qs.log2_sum();
   const float p_share = 1.0f / ps.sum, q_share = 1.0f / qs.sum;
-  const float lse_difference = static_cast<float>(p_lse - q_lse);
+  const float lse_difference = static_cast<float>(ps.log2_sum() - qs.log2_sum());
   double total = 0, mass = 0;
   vf totals = {}, masses = {};
   for (int64_t j = 0; j < count; j += W) {
     const int64_t n = count - j < W ? count - j : W;
     const vf s = n == W ? load(student + j) : load_part(student + j, n);
     const vf t = n == W ? load(teacher + j) : load_part(teacher + j, n);
-    vf p = exp2v(t * scale - ps.shift) * p_share;
-    if (n < W) p = lane_index() < static_cast<int32_t>(n) ? p : vf{};
-    totals += p * ((t - s) * scale - lse_difference);
+    vf p = exp2v(t * scale - ps.shift) * p_share, q = exp2v(s * scale - qs.shift) * q_share;
+    if (n < W) {
+      p = lane_index() < static_cast<int32_t>(n) ? p : vf{};
+      q = lane_index() < static_cast<int32_t>(n) ? q : vf{};
+    }
+    const vf v = (s - t) * scale + lse_difference;
+    const vf near = p * (v * v * exp2_curvature(v)), far = q - p - p * (v * kLn2);
+    totals += v * v <= splat(0.25f) ? near : far;
     masses += p;
     if (dlogits) {
-      const vf g = (exp2v(s * scale - qs.shift) * q_share - p) * gradient_scale;
+      const vf g = (q - p) * gradient_scale;
       n == W ? store(dlogits + j, g) : store_part(dlogits + j, g, n);
     }
     if ((j / W & 63) == 63 || j + W >= count) {
@@ -90,7 +95,7 @@ static double distill_row(const float* student, const float* teacher, int64_t co
       totals = masses = vf{};
     }
   }
-  return (total / mass - ((p_lse - q_lse) - lse_difference)) * 0.69314718055994530942;
+  return total / mass;
 }
 
 template <class T>

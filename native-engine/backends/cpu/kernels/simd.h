@@ -114,16 +114,15 @@ static inline float max_lanes(vf v) {
 #endif
 }
 
-// Minimax polynomial of 2^f on [-0.5, 0.5].
-static inline vf exp2_fraction(vf f) {
+// (2^f - 1 - f ln 2) / f^2 on [-0.5, 0.5]: of the minimax polynomial of 2^f what follows its first two terms.
+static inline vf exp2_curvature(vf f) {
   vf p = splat(1.535336188319500e-4f);
   p = p * f + 1.339887440266574e-3f;
   p = p * f + 9.618437357674640e-3f;
   p = p * f + 5.550332471162809e-2f;
-  p = p * f + 2.402264791363012e-1f;
-  p = p * f + 6.931472028550421e-1f;
-  return p * f + 1.0f;
+  return p * f + 2.402264791363012e-1f;
 }
+static inline vf exp2_fraction(vf f) { return (exp2_curvature(f) * f + 6.931472028550421e-1f) * f + 1.0f; }
 
 // 2^x, relative error about 2e-7; far below -126 the result is 0; NaN stays NaN.
 static inline vf exp2v(vf x) {
