@@ -229,7 +229,7 @@ describe('reading', () => {
       expect(result.stderr).toMatch(/^connection lost .*waiting for the server.*\nconnected again\n$/);
       expect(asked).toEqual([[name, undefined, ''], name === '' ? [name, undefined, 'p1'] : [name, 1n, '']]);
     }
-  }, 30_000);
+  });
 
   test.each([
     [['history'], 'OPTION_REQUIRED', 'run'], [['verify', 'abcd', '--tolerance', '0.1'], 'OPTION_REQUIRED', '--tolerance'], [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
@@ -389,7 +389,7 @@ describe('results', () => {
     expect(result.stderr.match(/connection lost|connected again/g)).toEqual(['connection lost', 'connected again', 'connection lost', 'connected again']);
     expect(asked).toEqual([0n, 1n << 20n, 2n << 20n]);
     for (const [name, content] of contents) expect(Buffer.compare(await readFile(join(folder, 'model', name)), content)).toBe(0);
-  }, 30_000);
+  });
 
   test('export: a flipped byte, a lost file, a name that leads outside: nothing is left', async () => {
     const { answers, contents } = testExport();

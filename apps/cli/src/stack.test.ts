@@ -38,7 +38,7 @@ test('up --detach is ready when it returns, is found through the data folder, an
   expect((await espalier('down')).exitCode).toBe(0);
   expect(isAlive(pid)).toBe(false);
   expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stdout).toMatch(/what was there is in/);
-}, 60_000);
+});
 
 test('history --follow and watch outlive a server that is killed again and again: every event and every step once', async () => {
   const steps = 3000;
@@ -74,7 +74,7 @@ test('history --follow and watch outlive a server that is killed again and again
   const seen = lines(watched.stdout).flatMap((update) => update['steps'] as { step: number }[]).map(({ step }) => step);
   expect(seen).toEqual(Array.from({ length: steps }, (_, step) => step));
   for (const { stderr } of [all, one, watched]) expect(stderr).toMatch(/connection lost [^]*connected again[^]*connection lost [^]*connected again/);
-}, 120_000);
+});
 
 test('a server that cannot start says why', async () => {
   await mkdir(join(folder, 'event-store'), { recursive: true });
@@ -83,4 +83,4 @@ test('a server that cannot start says why', async () => {
   expect(bad.stderr).toMatch(/SERVER_START_FAILED[^]*nonsense/);
   await writeFile(join(folder, 'file'), '');
   expect((await runCli(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
-}, 60_000);
+});

@@ -20,7 +20,7 @@ describe('a run that is disturbed', () => {
   beforeAll(async () => {
     await server.start();
     undisturbed = (await server.completed((await server.launch({})).runId)).stateDigest;
-  }, 120_000);
+  });
   afterAll(() => server.dispose());
 
   /** Launches, waits for some recorded steps, disturbs, and expects the end that an undisturbed run has. */
@@ -38,10 +38,10 @@ describe('a run that is disturbed', () => {
   it('survives the death of its engine, shown as recovering within seconds', async () => {
     const run = await survives(async (runId) => {
       server.signal('engine', 'SIGKILL');
-      await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_RECOVERING || one.restarts > 0, 5_000);
+      await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_RECOVERING || one.restarts > 0);
     });
     expect(run.restarts).toBeGreaterThan(0);
-  }, 60_000);
+  });
 
   it('survives the death of the orchestrator, and its children die with it', async () => {
     await survives(async () => {
@@ -49,14 +49,14 @@ describe('a run that is disturbed', () => {
       expect(await server.orphansGone()).toBe(true);
       await server.start();
     });
-  }, 60_000);
+  });
 
   it('survives the death of all processes at once', async () => {
     await survives(async () => {
       await server.kill('engine', 'store');
       await server.start();
     });
-  }, 60_000);
+  });
 
   it('survives a death after everything it records, the last of it too', async () => {
     const short = { totalSteps: 400, warmupSteps: 200, segmentSteps: 10, targetSparsity: 0.05 };
@@ -74,7 +74,7 @@ describe('a run that is disturbed', () => {
     }
     expect(deaths).toBeGreaterThan(1); // how many depends on how far the engine gets meanwhile
     expect((await server.run(runId)).stateDigest).toBe(expected.stateDigest);
-  }, 120_000);
+  });
 
   it('survives a death in a segment that several teachers instruct', async () => {
     const long = { totalSteps: 400, warmupSteps: 40, segmentSteps: 200, targetSparsity: 0.1, teacherGapMarks: 1 };
@@ -90,14 +90,14 @@ describe('a run that is disturbed', () => {
     const events = await server.events(runId);
     expect(recordProblems(events, seen)).toEqual([]);
     expect(teachersOfSegments(events).slice(teachersOfSegments(seen).length).some((count) => count > 2)).toBe(true);
-  }, 60_000);
+  });
 
   it('survives the death of the event store', async () => {
     await survives(async () => {
       server.signal('store', 'SIGKILL');
       await sleep(1_500);
     });
-  }, 60_000);
+  });
 
   it('survives an engine that hangs', async () => {
     const run = await survives(async () => {
@@ -105,7 +105,7 @@ describe('a run that is disturbed', () => {
       await sleep(100);
     });
     expect(run.restarts).toBeGreaterThan(0);
-  }, 90_000);
+  });
 
   it('survives a stop in good order, and goes on by itself', async () => {
     const run = await survives(async () => {
@@ -113,7 +113,7 @@ describe('a run that is disturbed', () => {
       await server.start();
     });
     expect(run.restarts).toBe(0);
-  }, 60_000);
+  });
 
   describe('with damaged artifacts', () => {
     const objects = (): string => `${server.dataFolder}/artifacts/objects`;
@@ -138,7 +138,7 @@ describe('a run that is disturbed', () => {
     it('survives a torn last state', async () => {
       const run = await survivesDamage(({ current }) => tear(current!.stateDigest));
       expect(run.rewinds).toBe(1);
-    }, 90_000);
+    });
 
     it('survives torn teachers, which are trained again when they are needed', async () => {
       const run = await survivesDamage(({ teachers, current }) => {
@@ -147,12 +147,12 @@ describe('a run that is disturbed', () => {
       }, ({ teacherCount }) => teacherCount > 4);
       const steps = rewindsOf(await server.events(run.runId));
       expect(steps).toEqual([0]); // nothing whole was before them
-    }, 90_000);
+    });
 
     it('survives the loss of all artifacts, its tokens among them', async () => {
       const run = await survivesDamage(() => rmSync(objects(), { recursive: true }));
       expect(run.evaluations).toHaveLength(2);
-    }, 90_000);
+    });
 
     it('says what it would need when its tokens are gone and their text has changed', async () => {
       const text = `${server.dataFolder}/changing.jsonl`;
@@ -166,7 +166,7 @@ describe('a run that is disturbed', () => {
       await server.start();
       const failed = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
       expect(failed.failure).toMatchObject({ code: 'ARTIFACT_MISSING', message: expect.stringContaining(text) as string });
-    }, 60_000);
+    });
   });
 
   it('is refused an engine with other numerics, unless they are accepted', async () => {
@@ -185,11 +185,11 @@ describe('a run that is disturbed', () => {
     await server.stop();
     server.threads = 1;
     await server.start();
-  }, 90_000);
+  });
 
   it('refuses a second orchestrator on the same data folder', async () => {
     const second = new TestServer(server.dataFolder);
     const naming = new RegExp(`another orchestrator works with ${server.dataFolder} \\(process ${server.pid}, serving ${server.listenAddress}\\).*DATA_FOLDER_IN_USE`);
     await expect(second.start()).rejects.toThrow(naming);
-  }, 30_000);
+  });
 });

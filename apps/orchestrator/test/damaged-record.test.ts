@@ -29,7 +29,7 @@ describe('a run with a damaged event', () => {
     victim = seen.filter(({ type }) => type === 'MasksUpdated')[2]!;
     await server.kill();
     expect(await server.orphansGone()).toBe(true);
-  }, 120_000);
+  });
   afterAll(() => server.dispose());
 
   /** Of an event's digest in the chain, which is nowhere else in the file. */
@@ -87,7 +87,7 @@ describe('a run with a damaged event', () => {
     await isSetAside(hit, victim.revision);
     await othersWork();
     expect(await server.stop()).toBe(0);
-  }, 120_000);
+  });
 
   it('is shown without it when the views are made anew, also when it began the run', async () => {
     flipByte((await eventsOf(lostStart))[0]!);
@@ -104,7 +104,7 @@ describe('a run with a damaged event', () => {
     await isSetAside(hit, victim.revision);
     expect(await server.events(hit)).toEqual(before);
     expect(await server.stop()).toBe(0);
-  }, 120_000);
+  });
 
   it('goes on to its right end once the event is whole again: what it needs was kept', async () => {
     flipByte(victim);
@@ -113,7 +113,7 @@ describe('a run with a damaged event', () => {
     const run = await server.completed(hit);
     expect(run).toMatchObject({ stateDigest: whole.stateDigest, damage: [] });
     expect(recordProblems(await server.events(hit), seen)).toEqual([]);
-  }, 120_000);
+  });
 
   /** Read while no server runs. */
   async function eventsOf(runId: string): Promise<v1.HistoryEvent[]> {

@@ -19,7 +19,7 @@ describe('a run', () => {
     await server.start();
     const { runId } = await server.launch({}, { requestId: 'first', name: 'first' });
     done = await server.completed(runId);
-  }, 120_000);
+  });
   afterAll(() => server.dispose());
 
   const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
@@ -53,7 +53,7 @@ describe('a run', () => {
     await server.until(runId, (run) => run.status === RUN_STATUS_PAUSED);
     await resume(runId);
     expect((await server.completed(runId)).stateDigest).toBe(done.stateDigest);
-  }, 60_000);
+  });
 
   it('is forked from a teacher and ends where its parent did; the parent is untouched', async () => {
     const before = await server.events(done.runId);
@@ -63,7 +63,7 @@ describe('a run', () => {
     expect(child.stateDigest).toBe(done.stateDigest);
     expect(child.parentRunId).toBe(done.runId);
     expect(await server.events(done.runId)).toEqual(before);
-  }, 60_000);
+  });
 
   it('is rewound to a teacher and ends in the same state again', async () => {
     const { runId } = await server.launch({});
@@ -73,7 +73,7 @@ describe('a run', () => {
     const again = await server.completed(runId);
     expect(again).toMatchObject({ stateDigest: done.stateDigest, rewinds: 1 });
     expect(recordProblems(await server.events(runId))).toEqual([]);
-  }, 60_000);
+  });
 
   it('is forked with what a fork may change, and refused what it may not, by name', async () => {
     const from = { $case: 'lastState', value: true } as const;
@@ -87,7 +87,7 @@ describe('a run', () => {
     expect(await refused(fork({ parentRunId: done.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps left
     expect(await refused(fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 99 } }))).toBe('TEACHER_NOT_FOUND');
     expect(await refused(fork({ parentRunId: 'aaaaaaaaaaaa', from }))).toBe('RUN_NOT_FOUND');
-  }, 60_000);
+  });
 
   it('is exported, evaluated, and the exports keep its perplexity, also while another run trains', async () => {
     const { runId } = await server.launch(LONG);
@@ -106,7 +106,7 @@ describe('a run', () => {
     await cancel(runId);
     await server.until(runId, (run) => run.status === RUN_STATUS_CANCELLED);
     expect(recordProblems(await server.events(runId))).toEqual([]);
-  }, 90_000);
+  });
 
   it('throws away states that nothing needs', async () => {
     const { readdirSync, readFileSync } = await import('node:fs');
@@ -124,7 +124,7 @@ describe('a run', () => {
     expect(unrecorded()).toEqual([]);
     expect(storedStates().length).toBeLessThan(recorded.size * 0.8);
     expect(storedStates().map((path) => path.slice(-64))).toContain(done.stateDigest);
-  }, 20_000);
+  });
 
   it('names every bad field of a launch, and whatever is wrong with model and data', async () => {
     await expect(server.launch({ targetSparsity: 0.99, batchSize: 0 }, { name: 'x'.repeat(201), modelPath: '' })).rejects.toMatchObject({
@@ -179,5 +179,5 @@ describe('a run', () => {
       const run = await server.completed((await server.launch({ ...TINY_RUN, totalSteps: 40, recipe })).runId);
       expect(run.settings!.recipe).toBe(recipe);
     }
-  }, 60_000);
+  });
 });

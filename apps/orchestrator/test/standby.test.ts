@@ -26,7 +26,7 @@ describe('two orchestrators on one event store', () => {
     await servers[0]!.start();
     await servers[1]!.start();
     undisturbed = (await servers[0]!.completed((await servers[0]!.launch(RUN)).runId)).stateDigest;
-  }, 120_000);
+  });
   afterAll(async () => {
     for (const server of servers) await server.dispose();
     await eventStore.stop();
@@ -43,7 +43,7 @@ describe('two orchestrators on one event store', () => {
 
   /** As if nothing had happened, with every fact that was seen before. */
   async function endsUndisturbed(server: TestServer, runId: string, seen: v1.HistoryEvent[]): Promise<void> {
-    expect((await server.completed(runId, 90_000)).stateDigest).toBe(undisturbed);
+    expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
     expect(recordProblems(await server.events(runId), seen)).toEqual([]);
   }
 
@@ -67,7 +67,7 @@ describe('two orchestrators on one event store', () => {
     expect(seen.attempt).toBe(1);
     const done = await standby.completed(runId);
     expect(done).toMatchObject({ stateDigest: undisturbed, restarts: 0 });
-  }, 60_000);
+  });
 
   it('gives the runs to the standby when the driver dies; no fact is lost or there twice, and the end is the same', async () => {
     const [driver, standby] = servers as [TestServer, TestServer];
@@ -78,7 +78,7 @@ describe('two orchestrators on one event store', () => {
     await endsUndisturbed(standby, runId, seen);
     await driver.start();
     expect([await drives(driver), await drives(standby)]).toEqual([false, true]);
-  }, 120_000);
+  });
 
   it('refuses what a driver records that was asleep for longer than its lease', async () => {
     const [standby, driver] = servers as [TestServer, TestServer];
@@ -94,7 +94,7 @@ describe('two orchestrators on one event store', () => {
     }
     await endsUndisturbed(standby, runId, seen);
     expect([await drives(standby), await drives(driver)]).toEqual([true, false]);
-  }, 120_000);
+  });
 
   it('takes over at once from a driver that is stopped in good order', async () => {
     const [driver, standby] = servers as [TestServer, TestServer];
@@ -104,8 +104,8 @@ describe('two orchestrators on one event store', () => {
     const stoppedAt = Date.now();
     await untilDriving(standby);
     expect(Date.now() - stoppedAt).toBeLessThan(LEASE_SECONDS * 1_000);
-    expect((await standby.completed(runId, 90_000)).stateDigest).toBe(undisturbed);
-  }, 120_000);
+    expect((await standby.completed(runId)).stateDigest).toBe(undisturbed);
+  });
 });
 
 describe('two orchestrators on one event store with one artifact folder', () => {
@@ -120,7 +120,7 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS), ESPALIER_ARTIFACTS: artifacts };
     servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
     for (const server of servers) await server.start();
-  }, 60_000);
+  });
   afterAll(async () => {
     for (const server of servers) await server.dispose();
     await eventStore.stop();
@@ -141,20 +141,20 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     const seen = await driver.events(run.runId);
     const recorded = (await driver.run(run.runId)).step;
     await driver.kill();
-    const done = await standby.completed(run.runId, 90_000);
+    const done = await standby.completed(run.runId);
     expect(done.stateDigest).toBe(undisturbed.stateDigest);
     const events = await standby.events(run.runId);
     expect(recordProblems(events, seen)).toEqual([]);
     expect(started(events)).toHaveLength(2);
     expect(started(events)[1]).toBeGreaterThanOrEqual(Number(recorded));
     expect(events.map(({ type }) => type)).not.toContain('RunRewound');
-    expect((await standby.completed(forked.runId, 90_000)).stateDigest).toBe(undisturbedFork.stateDigest);
+    expect((await standby.completed(forked.runId)).stateDigest).toBe(undisturbedFork.stateDigest);
     await driver.start(); // stands by now, and throws nothing away
     for (const { runId } of [run, forked, undisturbed]) {
       const verdicts = await collect(driver.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })));
       expect(verdicts.at(-1)!.summary!.problems).toEqual([]);
     }
-  }, 240_000);
+  });
 
   it('clear away what a dead driver left behind, but nothing that a run needs', async () => {
     const [standby, driver] = servers as [TestServer, TestServer];
@@ -169,23 +169,23 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     const { digest } = await (await openArtifactStore({ folder: artifacts })).put(leftOver);
     expect(states().some((name) => name.endsWith(digest))).toBe(true);
     await standby.start();
-    const run = await standby.completed(runId, 90_000);
+    const run = await standby.completed(runId);
     expect(states().some((name) => name.endsWith(digest))).toBe(false);
     const verdicts = await collect(standby.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: run.runId })));
     expect(verdicts.at(-1)!.summary!.problems).toEqual([]);
-  }, 180_000);
+  });
 
   it('refuse an orchestrator of another event store, whose runs they know nothing of', async () => {
     const stranger = TestServer.inNewFolder({ ESPALIER_ARTIFACTS: artifacts });
     await expect(stranger.start()).rejects.toThrow('ARTIFACTS_OF_ANOTHER_STORE');
     await stranger.dispose();
-  }, 60_000);
+  });
 });
 
 describe('an orchestrator on the embedded event store of another', () => {
   const owner = TestServer.inNewFolder();
   let guest: TestServer;
-  beforeAll(() => owner.start(), 60_000);
+  beforeAll(() => owner.start());
   afterAll(async () => {
     await guest.dispose();
     await owner.dispose();
@@ -202,7 +202,7 @@ describe('an orchestrator on the embedded event store of another', () => {
     const run = await owner.completed((await owner.launch(RUN)).runId);
     expect(run).toMatchObject({ stateDigest: undisturbed, restarts: 0, attempt: 1 });
     expect(await guest.run(run.runId)).toMatchObject({ stateDigest: undisturbed });
-  }, 120_000);
+  });
 
   it('does not keep its owner from driving on after a crash or a stop', async () => {
     const { runId } = await owner.launch(RUN);
@@ -214,7 +214,7 @@ describe('an orchestrator on the embedded event store of another', () => {
     expect(await owner.stop()).toBe(0);
     await owner.start();
     expect((await owner.completed(runId)).stateDigest).toMatch(/^[0-9a-f]{64}$/);
-  }, 120_000);
+  });
 });
 
 describe('the lease of the driver', () => {
@@ -239,7 +239,7 @@ describe('the lease of the driver', () => {
       left = left.filter((one) => one !== holders[0]);
     }
     for (const store of stores) await store.close();
-  }, 60_000);
+  });
 
   it('passes at once to the owner of the store, whoever owned it before it was copied', async () => {
     const stores = Array.from({ length: 3 }, () => connectEventStore(eventStore));
@@ -254,5 +254,5 @@ describe('the lease of the driver', () => {
     expect(next.held).toBe(true);
     await next.stop();
     for (const store of stores) await store.close();
-  }, 60_000);
+  });
 });

@@ -24,11 +24,11 @@ describe('segments that wait to be recorded', () => {
 
   beforeAll(async () => {
     await atOnce.start();
-    const run = await atOnce.completed((await atOnce.launch(settings)).runId, 120_000);
+    const run = await atOnce.completed((await atOnce.launch(settings)).runId);
     expected = factsOf(await atOnce.events(run.runId));
     await atOnce.stop();
     await late.start();
-  }, 180_000);
+  });
   afterAll(async () => {
     await late.dispose();
     await atOnce.dispose();
@@ -45,14 +45,14 @@ describe('segments that wait to be recorded', () => {
     return runId;
   }
   const completedFacts = async (runId: string): Promise<string[]> => {
-    await late.completed(runId, 120_000);
+    await late.completed(runId);
     return factsOf(await late.events(runId));
   };
 
   it('become the same facts in the same order as those that are recorded one by one', async () => {
     const { runId } = await late.launch(settings);
     expect(await completedFacts(runId)).toEqual(expected);
-  }, 120_000);
+  });
 
   it('are trained again after the death of all processes', async () => {
     const runId = await aheadOfItsRecord();
@@ -61,39 +61,39 @@ describe('segments that wait to be recorded', () => {
     await late.start();
     expect(await completedFacts(runId)).toEqual(expected);
     expect(recordProblems(await late.events(runId), seen)).toEqual([]);
-  }, 120_000);
+  });
 
   it('are recorded when the engine dies', async () => {
     const runId = await aheadOfItsRecord();
     late.signal('engine', 'SIGKILL');
     expect((await late.until(runId, ({ restarts }) => restarts > 0)).step).toBeGreaterThanOrEqual(50n);
     expect(await completedFacts(runId)).toEqual(expected);
-  }, 120_000);
+  });
 
   it('wait for an event store that died', async () => {
     const runId = await aheadOfItsRecord();
     late.signal('store', 'SIGKILL');
     expect(await completedFacts(runId)).toEqual(expected);
-  }, 120_000);
+  });
 
   it('are recorded before a pause', async () => {
     const runId = await aheadOfItsRecord();
     await unary<v1.PauseRunResponse>((done) => late.runs.pauseRun({ runId }, done));
-    const { step } = await late.until(runId, ({ status }) => status === RUN_STATUS_PAUSED, 10_000);
+    const { step } = await late.until(runId, ({ status }) => status === RUN_STATUS_PAUSED);
     expect(step).toBeGreaterThanOrEqual(60n);
     await unary<v1.ResumeRunResponse>((done) => late.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, done));
-    await late.completed(runId, 120_000);
+    await late.completed(runId);
     const facts = factsOf(await late.events(runId));
     expect(facts.at(-1)).toBe(expected.at(-1));
     expect(facts.filter((one) => one.startsWith('TeacherSnapshotted'))).toEqual(expected.filter((one) => one.startsWith('TeacherSnapshotted')));
     expect(step).toBeLessThan(600n);
-  }, 120_000);
+  });
 
   it('are given up with a run that is cancelled, and the next one trains', async () => {
     const runId = await aheadOfItsRecord();
     await unary<v1.CancelRunResponse>((done) => late.runs.cancelRun({ runId, reason: '' }, done));
-    await late.until(runId, ({ status }) => status === RUN_STATUS_CANCELLED, 10_000);
+    await late.until(runId, ({ status }) => status === RUN_STATUS_CANCELLED);
     const next = await late.launch(settings);
     expect(await completedFacts(next.runId)).toEqual(expected);
-  }, 120_000);
+  });
 });

@@ -27,7 +27,7 @@ beforeAll(async () => {
   run = await server.completed((await server.launch({})).runId);
   artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
   artifactClient = new v1.ArtifactServiceClient(server.history.getChannel().getTarget().replace('dns:', ''), ChannelCredentials.createInsecure());
-}, 120_000);
+});
 afterAll(async () => {
   artifactClient.close();
   await server.dispose();
@@ -44,7 +44,7 @@ test('the whole record holds, and executing it again reaches every recorded stat
   expect(verdicts.at(-1)?.summary).toMatchObject({ ok: true, replayedSteps: run.step, numericsFingerprint: run.numericsFingerprint, problems: [], maxAbsDifference: 0 });
   const shares = verdicts.map(({ doneShare }) => doneShare);
   expect(shares).toEqual([...shares].sort((left, right) => left - right));
-}, 120_000);
+});
 
 test('a range is executed from the nearest state before it', async () => {
   const verdicts = await verify({ replay: true, fromStep: 60n, toStep: 70n });
@@ -52,7 +52,7 @@ test('a range is executed from the nearest state before it', async () => {
   const { replayedSteps } = verdicts.at(-1)!.summary!;
   expect(replayedSteps).toBeGreaterThan(10n);
   expect(replayedSteps).toBeLessThan(run.step);
-}, 60_000);
+});
 
 test('a flipped byte in a snapshot on the disk is found and named', async () => {
   const path = artifacts.pathOf!(run.stateDigest);
@@ -96,7 +96,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
     const camel = (name: string): string => name.replace(/_./g, (pair) => pair[1]!.toUpperCase());
     recorded = file.toString().trimEnd().split('\n').map((line) => Object.fromEntries(
       Object.entries(JSON.parse(line) as Record<string, unknown>).map(([name, value]) => [camel(name), value])) as unknown as StepMeasurement);
-  }, 60_000);
+  });
   afterAll(() => engine.release());
 
   async function replay(changed: ReplaySegment | ReplaySegment[], tolerance: number | null = null): Promise<SegmentVerdict[]> {
@@ -119,7 +119,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
     expect(verdict!.detail).toContain('the engine is repeatable');
     expect(verdict!.detail).toMatch(/tensors differ/);
     expect(verdict!.tensorDifferences.every(({ maxAbs }) => maxAbs > 0 && Number.isFinite(maxAbs))).toBe(true);
-  }, 60_000);
+  });
 
   test('another teacher than the recorded one is found at the first step that it instructs within a segment', async () => {
     const at = segments.findIndex(({ stretches }) => stretches.length > 1);
@@ -129,7 +129,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
     expect((await replay([...leading, segment])).at(-1)).toMatchObject({ segment, ok: true });
     const verdicts = await replay([...leading, { ...segment, stretches: [before!, { ...meddled!, teacher: { kind: 'intact' } }, ...rest] }]);
     expect(verdicts.at(-1)).toMatchObject({ ok: false, stepDifference: { step: meddled!.firstStep } });
-  }, 60_000);
+  });
 
   test('the metrics of every step name the teacher that is recorded as its instructor', () => {
     const marks = segments.flatMap(({ firstStep, endStep, stretches }) => Array.from({ length: endStep - firstStep }, (_, index) => {
@@ -148,7 +148,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
     expect(verdict!.detail).toContain('on other numerics');
     const [worse] = await replay({ ...other, scheduledSparsities: other.scheduledSparsities.map((value) => value + 0.1) }, 1e-3);
     expect(worse!.ok).toBe(false);
-  }, 60_000);
+  });
 });
 
 test('the heads and units that a state keeps are those that the engine counted', async () => {
@@ -176,7 +176,7 @@ test('family and differences of a fork', async () => {
   expect(failures(await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: child.runId, replay: true }))))).toEqual([]);
   const teachers = await unary<v1.ListTeachersResponse>((cb) => artifactClient.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true }, cb));
   expect(teachers.teachers.filter(({ inherited }) => inherited).map(({ mark, runId }) => [mark, runId])).toEqual([1, 2, 3, 4, 5].map((mark) => [mark, run.runId]));
-}, 120_000);
+});
 
 test('artifacts: what one is, and its bytes from an offset', async () => {
   const stat = await unary<v1.StatArtifactResponse>((cb) => artifactClient.statArtifact({ digest: run.stateDigest }, cb));

@@ -94,7 +94,7 @@ test('a feed that goes on from the views reads no older event, and knows what on
   expect(known(goingOn)).toEqual(known(reading));
   expect(goingOn.unfinished().map(({ runId }) => runId).sort()).toEqual([OPEN, ENDED, WAITING]);
   expect(dropped[1]!.filter((digest) => !dropped[0]!.includes(digest) && goingOn.isNeeded(digest))).toEqual([]);
-}, 30_000);
+});
 
 test('views of a store that was put back to an earlier time, or of another store, are made anew', async () => {
   const recorder = new Recorder().record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts);
@@ -119,4 +119,4 @@ test('views of a store that was put back to an earlier time, or of another store
   for (const { stream, id, type, data } of recorder.events.slice(4)) await otherStore.append(stream, [{ id, type, data }], 'any');
   await feed.seen(OPEN, recorder.events.filter(({ stream }) => stream.startsWith('pruningRun-')).length - 1);
   expect((await restored.getRun(OPEN, { atRevision: feed.unfinished()[0]!.revision })).step).toBe(21n);
-}, 30_000);
+});

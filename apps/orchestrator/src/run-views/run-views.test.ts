@@ -29,7 +29,7 @@ beforeAll(async () => {
   live = new LiveProgress();
   views = new RunViews({ store, folder, live });
   views.start();
-}, 30_000);
+});
 afterAll(async () => {
   await views.stop();
   await store.close();
@@ -98,7 +98,7 @@ test('WatchRun: the run now, its steps in order and once, and an end', async () 
   }
   expect(stepsIn(await collect(watch(runId, { afterRevision: 0n })))).toEqual(range(0, 30));
   await expect(collect(watch(runId, { afterRevision: 999n }))).rejects.toMatchObject({ code: 'REVISION_NOT_FOUND' });
-}, 30_000);
+});
 
 test('live steps come at once, and not again when they are recorded', async () => {
   const runId = newId();
@@ -181,7 +181,7 @@ test('200 watchers, one of them slow: every step once and in order for each, not
   const all = await Promise.all(watchers);
   for (const steps of all) expect(steps).toEqual(range(0, 100));
   expect(slowMessages).toBeLessThanOrEqual(4);
-}, 60_000);
+});
 
 test('rebuilding gives the same rows, while the old ones answer', async () => {
   await views.ready();
@@ -196,7 +196,7 @@ test('rebuilding gives the same rows, while the old ones answer', async () => {
   const runId = newId(); // and they go on from there
   await append(new Recorder().record(runId, story(runId).facts));
   expect((await views.getRun(runId)).runId).toBe(runId);
-}, 30_000);
+});
 
 test('ReadHistory: pages both ways, types, inherited events, abandoned and unknown ones marked', async () => {
   const parentId = newId();

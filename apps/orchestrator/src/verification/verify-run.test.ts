@@ -78,7 +78,7 @@ test('a flipped byte of any event, its id, type and metadata included, is found 
       expect(found.map(({ subject }) => subject)).toContain(where);
     }
   }
-}, 60_000);
+});
 
 /** Without a store that checks its events, the chain is all there is. */
 test('each of several damaged events is named once, wherever the damage is, and nothing else is', async () => {

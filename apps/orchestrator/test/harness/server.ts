@@ -153,7 +153,7 @@ export class TestServer {
     return unary<v1.GetRunResponse>((done) => this.runs.getRun({ runId }, done)).then(({ run }) => run!);
   }
 
-  async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 60_000, everyMs = 50): Promise<v1.Run> {
+  async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 240_000, everyMs = 50): Promise<v1.Run> {
     let last: v1.Run | undefined;
     for (const until = Date.now() + withinMs; Date.now() < until; await sleep(everyMs)) {
       last = await this.run(runId);

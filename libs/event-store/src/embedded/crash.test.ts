@@ -48,7 +48,7 @@ describe('embedded event store when things go wrong', () => {
     await server.stop();
     expect(acknowledged.size).toBeGreaterThan(100);
     expect(verifyEmbeddedEventStore({ folder }).problems).toEqual([]);
-  }, 30_000);
+  });
 
   test('a subscription goes on over a crash without a gap or a repetition', async () => {
     const folder = join(base, 'subscription');
@@ -75,13 +75,13 @@ describe('embedded event store when things go wrong', () => {
       await appendInsistently(store, newEvents(20));
     }
     const expected = Array.from({ length: 80 }, (_, index) => index);
-    await eventually(() => one.length >= 80 && all.length >= 80, 10_000);
+    await eventually(() => one.length >= 80 && all.length >= 80);
     expect(one).toEqual(expected);
     expect(all).toEqual(expected);
     await store.close();
     await Promise.all(reading);
     await server.stop();
-  }, 30_000);
+  });
 
   test('a torn write at the end of the log costs only what was never acknowledged', async () => {
     const folder = join(base, 'torn');
@@ -162,7 +162,7 @@ describe('embedded event store when things go wrong', () => {
     await store.close();
     await server.stop();
     expect(readFileSync(logFile, 'utf8')).toBe('');
-  }, 30_000);
+  });
 
   test('what the server holds for its subscribers does not grow with their number', async () => {
     const server = await startEmbeddedEventStore({ folder: join(base, 'fan') });
@@ -188,7 +188,7 @@ describe('embedded event store when things go wrong', () => {
     await server.stop();
     // With a chunk of the full size for each it was some 360.
     expect(peak - before).toBeLessThan(250);
-  }, 60_000);
+  });
 
   test('one server per folder; the lock goes with its holder', async () => {
     const folder = join(base, 'lock');
@@ -298,7 +298,7 @@ async function appendInsistently(store: ReturnType<typeof connectEventStore>, ba
       expect(error).toBeInstanceOf(EventStoreUnavailableError);
       return false;
     }
-  }, 10_000);
+  });
 }
 
 async function countAfterRestart(folder: string): Promise<number> {
