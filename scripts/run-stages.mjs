@@ -68,7 +68,7 @@ async function runJest(jestArgs = [], environment = {}) {
 // The native tests and the addon's once more under AddressSanitizer and UndefinedBehaviorSanitizer.
 async function runSanitizers() {
   const build = 'native-engine/build-sanitize';
-  const configured = await run('cmake', ['-S', 'native-engine', '-B', build, '-DCMAKE_BUILD_TYPE=RelWithDebInfo',
+  const configured = await run('cmake', ['-S', 'native-engine', '-B', build, '-DCMAKE_BUILD_TYPE=Debug',
     '-DESPALIER_SANITIZE=address,undefined', '-DESPALIER_NODE_ADDON=ON', '-DESPALIER_TESTS=ON']);
   if (configured !== 0 || (await run('cmake', ['--build', build, '--parallel', '2', '--target', 'espalier_tests', 'espalier_native'])) !== 0) return { passed: 0, failed: 1 };
   // oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for.

@@ -1,7 +1,6 @@
 // A plain forward pass in double, written from the method's definitions and sharing nothing with the engine's: masks act
 // on activations, LoRA on its own path. Slow and short; for small models only.
 #pragma once
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -9,7 +8,6 @@
 #include "espalier/model_weights.h"
 #include "espalier/train_state.h"
 #include "espalier/trainer.h"
-#include "number_formats.h"
 
 namespace espalier::test {
 
@@ -21,173 +19,26 @@ class ReferenceForward {
   ReferenceForward(const ModelWeights& model, const TrainState* state, const Masks& masks)
       : model_(model), config_(model.config()), state_(state), masks_(masks) {}
 
-  Rows logits(std::span<const uint32_t> ids) const {
-    std::vector<Rows> unused;
-    return logits(ids, unused);
-  }
+  Rows logits(std::span<const uint32_t> ids) const;
 
   // Also appends the residual stream after each layer.
-  Rows logits(std::span<const uint32_t> ids, std::vector<Rows>& layers) const {
-    Rows x;
-    for (const uint32_t id : ids) x.push_back(masked_hidden(row(model_.embedding(), id)));
-    for (int64_t l = 0; l < config_.layer_count; ++l) {
-      add(x, attention(l, norm(x, model_.layer(l).input_norm)));
-      add(x, mlp(l, norm(x, model_.layer(l).post_attention_norm)));
-      layers.push_back(x);
-    }
-    return product(norm(x, model_.final_norm()), model_.lm_head());
-  }
+  Rows logits(std::span<const uint32_t> ids, std::vector<Rows>& layers) const;
 
   // Mean over the predictions, nats.
-  double negative_log_likelihood(std::span<const uint32_t> ids) const {
-    const Rows all = logits(ids);
-    double sum = 0;
-    for (size_t t = 0; t + 1 < ids.size(); ++t) {
-      double total = 0;
-      for (const double v : all[t]) total += std::exp(v - all[t][ids[t + 1]]);
-      sum += std::log(total);
-    }
-    return sum / static_cast<double>(ids.size() - 1);
-  }
+  double negative_log_likelihood(std::span<const uint32_t> ids) const;
 
  private:
-  static std::vector<double> row(const WeightView& w, int64_t index) {
-    std::vector<double> out;
-    for (int64_t i = 0; i < w.cols; ++i) out.push_back(decode(w.data, w.dtype, index * w.cols + i));
-    return out;
-  }
-
-  static Rows product(const Rows& x, const WeightView& w) {
-    Rows out(x.size());
-    for (int64_t r = 0; r < w.rows; ++r) {
-      const std::vector<double> weights = row(w, r);
-      for (size_t t = 0; t < x.size(); ++t) {
-        double sum = 0;
-        for (size_t i = 0; i < weights.size(); ++i) sum += weights[i] * x[t][i];
-        out[t].push_back(sum);
-      }
-    }
-    return out;
-  }
-
-  Rows project(int64_t l, Projection p, const Rows& x) const {
-    Rows out = product(x, model_.layer(l).proj[p]);
-    if (p <= kV && model_.layer(l).qkv_bias[p]) add(out, Rows(x.size(), row(model_.layer(l).qkv_bias[p], 0)));
-    const TrainState::Entry* a = state_ == nullptr ? nullptr : state_->lora_a(l, p);
-    if (a == nullptr) return out;
-    const TrainState::Entry* b = state_->lora_b(l, p);
-    const WeightView a_view{state_->view(*a).data(), DType::kF32, a->shape[0], a->shape[1]};
-    const WeightView b_view{state_->view(*b).data(), DType::kF32, b->shape[0], b->shape[1]};
-    Rows low_rank = product(product(x, a_view), b_view);
-    for (auto& values : low_rank) {
-      for (double& v : values) v *= state_->lora().scale();
-    }
-    add(out, low_rank);
-    return out;
-  }
-
-  static void add(Rows& x, const Rows& y) {
-    for (size_t t = 0; t < x.size(); ++t) {
-      for (size_t i = 0; i < x[t].size(); ++i) x[t][i] += y[t].empty() ? 0.0 : y[t][i];
-    }
-  }
-
-  std::vector<double> masked_hidden(std::vector<double> x) const {
-    for (size_t i = 0; i < x.size() && !masks_.hidden.empty(); ++i) x[i] *= masks_.hidden[i];
-    return x;
-  }
-
-  Rows norm(const Rows& x, const WeightView& weight) const {
-    const std::vector<double> w = row(weight, 0);
-    Rows out = x;
-    for (auto& values : out) {
-      double squares = 0;
-      for (const double v : values) squares += v * v;
-      const double scale = 1 / std::sqrt(squares / static_cast<double>(values.size()) + config_.rms_norm_eps);
-      for (size_t i = 0; i < values.size(); ++i) values[i] *= scale * w[i];
-    }
-    return out;
-  }
-
-  double frequency(int64_t pair) const {
-    const double f = std::pow(config_.rope_theta, -2.0 * static_cast<double>(pair) / static_cast<double>(config_.head_dim));
-    const RopeScaling& s = config_.rope_scaling;
-    if (s.type == RopeType::kLinear) return f / s.factor;
-    if (s.type == RopeType::kDefault) return f;
-    const double turns = static_cast<double>(s.original_max_positions) * f / (2 * std::acos(-1.0));
-    if (turns > s.high_freq_factor) return f;
-    if (turns < s.low_freq_factor) return f / s.factor;
-    const double share = (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-    return (1 - share) * f / s.factor + share * f;
-  }
-
-  void rotate(Rows& x, int64_t heads) const {
-    const int64_t half = config_.head_dim / 2;
-    for (size_t t = 0; t < x.size(); ++t) {
-      for (int64_t h = 0; h < heads; ++h) {
-        for (int64_t j = 0; j < half; ++j) {
-          const double angle = static_cast<double>(t) * frequency(j);
-          double& a = x[t][static_cast<size_t>(h * config_.head_dim + j)];
-          double& b = x[t][static_cast<size_t>(h * config_.head_dim + j + half)];
-          const double low = a * std::cos(angle) - b * std::sin(angle);
-          b = b * std::cos(angle) + a * std::sin(angle);
-          a = low;
-        }
-      }
-    }
-  }
-
-  Rows attention(int64_t l, const Rows& x) const {
-    const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
-    if (shape.heads == 0) return Rows(x.size());
-    Rows q = project(l, kQ, x), k = project(l, kK, x);
-    const Rows v = project(l, kV, x);
-    rotate(q, shape.heads);
-    rotate(k, shape.kv_heads);
-    const auto d = static_cast<size_t>(config_.head_dim);
-    Rows mixed(x.size());
-    for (size_t t = 0; t < x.size(); ++t) {
-      for (int64_t h = 0; h < shape.heads; ++h) {
-        const size_t qo = static_cast<size_t>(h) * d, ko = static_cast<size_t>(shape.kv_head_of_query[static_cast<size_t>(h)]) * d;
-        const size_t window = config_.sliding_window > 0 ? static_cast<size_t>(config_.sliding_window) : t + 1;
-        const size_t first = t + 1 > window ? t + 1 - window : 0;
-        std::vector<double> share(t + 1, 0.0), out(d, 0.0);
-        double total = 0;
-        for (size_t s = first; s <= t; ++s) {
-          double score = 0;
-          for (size_t i = 0; i < d; ++i) score += q[t][qo + i] * k[s][ko + i];
-          total += share[s] = std::exp(score / std::sqrt(static_cast<double>(d)));
-        }
-        const double z = masks_.head.empty() ? 1.0 : masks_.head[static_cast<size_t>(l * config_.head_count + h)];
-        for (size_t s = first; s <= t; ++s) {
-          for (size_t i = 0; i < d; ++i) out[i] += z * share[s] / total * v[s][ko + i];
-        }
-        mixed[t].insert(mixed[t].end(), out.begin(), out.end());
-      }
-    }
-    return masked(project(l, kO, mixed));
-  }
-
-  Rows mlp(int64_t l, const Rows& x) const {
-    const int64_t width = config_.layers[static_cast<size_t>(l)].intermediate;
-    if (width == 0) return Rows(x.size());
-    Rows gate = project(l, kGate, x);
-    const Rows up = project(l, kUp, x);
-    for (size_t t = 0; t < x.size(); ++t) {
-      for (int64_t i = 0; i < width; ++i) {
-        const auto at = static_cast<size_t>(i);
-        const double z = masks_.intermediate.empty() ? 1.0 : masks_.intermediate[static_cast<size_t>(l * config_.intermediate_size + i)];
-        const double g = z * gate[t][at];
-        gate[t][at] = g / (1 + std::exp(-g)) * z * up[t][at];
-      }
-    }
-    return masked(project(l, kDown, gate));
-  }
-
-  Rows masked(Rows x) const {
-    for (auto& values : x) values = masked_hidden(std::move(values));
-    return x;
-  }
+  static std::vector<double> row(const WeightView& w, int64_t index);
+  static Rows product(const Rows& x, const WeightView& w);
+  Rows project(int64_t l, Projection p, const Rows& x) const;
+  static void add(Rows& x, const Rows& y);
+  std::vector<double> masked_hidden(std::vector<double> x) const;
+  Rows norm(const Rows& x, const WeightView& weight) const;
+  double frequency(int64_t pair) const;
+  void rotate(Rows& x, int64_t heads) const;
+  Rows attention(int64_t l, const Rows& x) const;
+  Rows mlp(int64_t l, const Rows& x) const;
+  Rows masked(Rows x) const;
 
   const ModelWeights& model_;
   const ModelConfig& config_;
