@@ -54,6 +54,17 @@ describe('segments that wait to be recorded', () => {
     expect(await completedFacts(runId)).toEqual(expected);
   });
 
+  it('last segment_steps unless a mark, the target or the last step ends them, also where a call to the engine ends', async () => {
+    const segmentSteps = 3;
+    const { runId } = await late.launch({ totalSteps: 120, warmupSteps: 100, segmentSteps, teacherGapMarks: 20 });
+    await late.completed(runId);
+    const facts = (await late.events(runId)).map(({ type, dataJson }) => ({ type, data: JSON.parse(dataJson) as { firstStep: number; step: number; state: { step: number } } }));
+    const early = new Set(facts.flatMap(({ type, data }) => (type === 'TeacherSnapshotted' ? [data.state.step] : type === 'TargetSparsityReached' ? [data.step] : [])));
+    const segments = facts.filter(({ type }) => type === 'MasksUpdated').map(({ data: { firstStep, state } }) => [firstStep, state.step] as const);
+    expect(early.size).toBeGreaterThan(5);
+    expect(segments.filter(([from, to]) => to - from !== segmentSteps && !early.has(to) && to !== 120)).toEqual([]);
+  });
+
   it('are trained again after the death of all processes', async () => {
     const runId = await aheadOfItsRecord();
     const seen = await late.events(runId);
