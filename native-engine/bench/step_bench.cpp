@@ -135,8 +135,9 @@ double thread_round_trip_ns(int threads) {
 #pragma omp parallel num_threads(threads)
   {
     const int me = omp_get_thread_num();
+    const int rounds = me < 2 && omp_get_num_threads() > 1 && omp_get_num_procs() > 1 ? kRounds : 0;
     const auto start = Clock::now();
-    for (int i = 0; i < kRounds && me < 2 && omp_get_num_threads() > 1 && omp_get_num_procs() > 1; i++) {
+    for (int i = 0; i < rounds; i++) {
       while (turn.load(std::memory_order_acquire) != 2 * i + me) {}
       turn.store(2 * i + me + 1, std::memory_order_release);
     }

@@ -38,7 +38,7 @@ describe('a run that is disturbed', () => {
   it('survives the death of its engine, shown as recovering within seconds', async () => {
     const run = await survives(async (runId) => {
       server.signal('engine', 'SIGKILL');
-      await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_RECOVERING || one.restarts > 0);
+      await server.until(runId, (one) => one.status === v1.RunStatus.RUN_STATUS_RECOVERING || one.restarts > 0, 5_000);
     });
     expect(run.restarts).toBeGreaterThan(0);
   });

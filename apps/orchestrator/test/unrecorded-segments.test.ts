@@ -90,7 +90,7 @@ describe('segments that wait to be recorded', () => {
   it('are recorded before a pause', async () => {
     const runId = await aheadOfItsRecord();
     await unary<v1.PauseRunResponse>((done) => late.runs.pauseRun({ runId }, done));
-    const { step } = await late.until(runId, ({ status }) => status === RUN_STATUS_PAUSED);
+    const { step } = await late.until(runId, ({ status }) => status === RUN_STATUS_PAUSED, 10_000);
     expect(step).toBeGreaterThanOrEqual(60n);
     await unary<v1.ResumeRunResponse>((done) => late.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, done));
     await late.completed(runId);
@@ -103,7 +103,7 @@ describe('segments that wait to be recorded', () => {
   it('are given up with a run that is cancelled, and the next one trains', async () => {
     const runId = await aheadOfItsRecord();
     await unary<v1.CancelRunResponse>((done) => late.runs.cancelRun({ runId, reason: '' }, done));
-    await late.until(runId, ({ status }) => status === RUN_STATUS_CANCELLED);
+    await late.until(runId, ({ status }) => status === RUN_STATUS_CANCELLED, 10_000);
     const next = await late.launch(settings);
     expect(await completedFacts(next.runId)).toEqual(expected);
   });

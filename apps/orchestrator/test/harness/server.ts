@@ -153,7 +153,7 @@ export class TestServer {
     return unary<v1.GetRunResponse>((done) => this.runs.getRun({ runId }, done)).then(({ run }) => run!);
   }
 
-  async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 240_000, everyMs = 50): Promise<v1.Run> {
+  async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 60_000, everyMs = 50): Promise<v1.Run> {
     let last: v1.Run | undefined;
     for (const until = Date.now() + withinMs; Date.now() < until; await sleep(everyMs)) {
       last = await this.run(runId);
@@ -162,7 +162,8 @@ export class TestServer {
     throw new Error(`run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`);
   }
 
-  completed(runId: string, withinMs?: number, everyMs?: number): Promise<v1.Run> {
+  /** A whole run takes as long as it takes: the limit is for one that never ends. */
+  completed(runId: string, withinMs = 240_000, everyMs?: number): Promise<v1.Run> {
     return this.until(runId, (run) => {
       if (run.status === v1.RunStatus.RUN_STATUS_FAILED) throw new Error(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
       return run.status === v1.RunStatus.RUN_STATUS_COMPLETED;

@@ -68,10 +68,10 @@ export async function take<T>(items: AsyncIterable<T>, count: number): Promise<T
   return all;
 }
 
-export async function eventually(check: () => Promise<boolean> | boolean): Promise<void> {
-  const end = Date.now() + 30_000;
+export async function eventually(check: () => Promise<boolean> | boolean, withinMs = 5000): Promise<void> {
+  const end = Date.now() + withinMs;
   while (!(await check())) {
-    if (Date.now() > end) throw new Error(`not so within 30 s: ${check.toString()}`);
+    if (Date.now() > end) throw new Error(`not so within ${withinMs} ms: ${check.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

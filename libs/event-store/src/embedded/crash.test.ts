@@ -75,7 +75,7 @@ describe('embedded event store when things go wrong', () => {
       await appendInsistently(store, newEvents(20));
     }
     const expected = Array.from({ length: 80 }, (_, index) => index);
-    await eventually(() => one.length >= 80 && all.length >= 80);
+    await eventually(() => one.length >= 80 && all.length >= 80, 10_000);
     expect(one).toEqual(expected);
     expect(all).toEqual(expected);
     await store.close();
@@ -298,7 +298,7 @@ async function appendInsistently(store: ReturnType<typeof connectEventStore>, ba
       expect(error).toBeInstanceOf(EventStoreUnavailableError);
       return false;
     }
-  });
+  }, 10_000);
 }
 
 async function countAfterRestart(folder: string): Promise<number> {

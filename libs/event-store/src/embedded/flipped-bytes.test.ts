@@ -49,7 +49,7 @@ test('a flipped byte anywhere in the file is found, or no reader can see it', as
   expect(missed).toEqual([]);
   expect(found).toBeGreaterThan(50);
   rmSync(folder, { recursive: true, force: true });
-});
+}, 600_000);
 
 function isFound(folder: string): boolean {
   try {
