@@ -9,12 +9,22 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import {
-  describeEngine, EngineError, evaluateModel, inspectModel, numericsFingerprint, planMemory, releaseBytes, Session, type SegmentOptions, type StepReport,
+  describeEngine,
+  EngineError,
+  evaluateModel,
+  inspectModel,
+  numericsFingerprint,
+  planMemory,
+  releaseBytes,
+  Session,
+  type SegmentOptions,
+  type StepReport,
 } from './index.js';
 import type { NativeAddon } from './native.js';
 
 const tinyModel = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
-const addonPath = process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
+const addonPath =
+  process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
 const ids = new Uint32Array(3200).map((_, i) => (i * i * 7 + i) % 2048);
 const folder = mkdtempSync(join(tmpdir(), 'espalier-addon-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -30,9 +40,17 @@ async function ready(): Promise<Session> {
 
 function segment(firstStep: number, stepCount: number, changes: Partial<SegmentOptions> = {}): SegmentOptions {
   return {
-    firstStep, seed: 7n, losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 }, maskLearningRate: 0.1, lambdaLearningRate: 0.1,
-    gradientClipNorm: 1, trainMasks: true, returnState: false, loraLearningRate: Array.from({ length: stepCount }, (_, i) => 1e-3 - (firstStep + i) * 1e-6),
-    scheduledSparsity: Array.from({ length: stepCount }, (_, i) => (firstStep + i) / 100), ...changes,
+    firstStep,
+    seed: 7n,
+    losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 },
+    maskLearningRate: 0.1,
+    lambdaLearningRate: 0.1,
+    gradientClipNorm: 1,
+    trainMasks: true,
+    returnState: false,
+    loraLearningRate: Array.from({ length: stepCount }, (_, i) => 1e-3 - (firstStep + i) * 1e-6),
+    scheduledSparsity: Array.from({ length: stepCount }, (_, i) => (firstStep + i) / 100),
+    ...changes,
   };
 }
 
@@ -48,14 +66,21 @@ test('describes the engine and its numerics', () => {
   expect(numericsFingerprint({ computeDtype: 'f32' })).not.toBe(numericsFingerprint({ computeDtype: 'bf16' }));
   // Another build of the engine may compute other bits, and so may other threads and libraries.
   expect(numericsFingerprint({ computeDtype: 'f32', threads: 2 })).toMatch(
-    /^espalier-numerics 2; sources [0-9a-f]{12}, .*; cpu \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+; libc \d.*, caches \d+K \d+K \d+K; f32$/);
+    /^espalier-numerics 2; sources [0-9a-f]{12}, .*; cpu \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+; libc \d.*, caches \d+K \d+K \d+K; f32$/,
+  );
   expect(numericsFingerprint({})).toContain(`; ${engine.build}; `);
   expect(() => numericsFingerprint({ backend: 'abacus' })).toThrow(EngineError);
 });
 
 test('inspects a model and plans its memory', async () => {
   const model = await inspectModel(tinyModel);
-  expect(model).toMatchObject({ architecture: 'LlamaForCausalLM', parameterCount: 254400, weightBytes: 508800, dtype: 'bf16', tiedEmbeddings: true });
+  expect(model).toMatchObject({
+    architecture: 'LlamaForCausalLM',
+    parameterCount: 254400,
+    weightBytes: 508800,
+    dtype: 'bf16',
+    tiedEmbeddings: true,
+  });
   expect(model.layers).toEqual(Array(3).fill({ heads: 8, kvHeads: 2, intermediate: 160 }));
   const small = await planMemory({ modelFolder: tinyModel, batchSize: 1, sequenceLength: 16 });
   const large = await planMemory({ modelFolder: tinyModel, batchSize: 8, sequenceLength: 256 });
@@ -68,7 +93,9 @@ test('errors keep their code and name the field', async () => {
   await expect(inspectModel(join(folder, 'nothing'))).rejects.toEqual(failure('MODEL_NOT_FOUND', 'model'));
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ architectures: ['BertModel'] }));
   await expect(inspectModel(folder)).rejects.toEqual(failure('MODEL_UNSUPPORTED', 'config.architectures'));
-  await expect(Session.open({ modelFolder: tinyModel, sequenceLength: 4096 })).rejects.toEqual(failure('INVALID_ARGUMENT', 'sequence_length'));
+  await expect(Session.open({ modelFolder: tinyModel, sequenceLength: 4096 })).rejects.toEqual(
+    failure('INVALID_ARGUMENT', 'sequence_length'),
+  );
   await expect(Session.open({ modelFolder: tinyModel, memoryLimitBytes: 1000 })).rejects.toEqual(failure('OUT_OF_MEMORY'));
   await expect(Session.open({ modelFolder: tinyModel, weightsDigest: 'ab' })).rejects.toEqual(failure('MODEL_CHANGED', 'weightsDigest'));
   await expect(Session.open({ modelFolder: tinyModel, lora: { rank: 0 } })).rejects.toEqual(failure('INVALID_ARGUMENT', 'lora.rank'));
@@ -79,9 +106,13 @@ test('errors keep their code and name the field', async () => {
   await expect(session.train(segment(0, 1))).rejects.toThrow('no training data');
   await session.setData(ids);
   await expect(session.train(segment(3, 1))).rejects.toEqual(failure('INVALID_ARGUMENT', 'first_step'));
-  await expect(session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: 'f'.repeat(64) }] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+  await expect(session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: 'f'.repeat(64) }] }))).rejects.toEqual(
+    failure('TEACHER_NOT_LOADED'),
+  );
   await expect(session.train(segment(0, 2, { scheduledSparsity: [0] }))).rejects.toEqual(failure('INVALID_ARGUMENT', 'scheduledSparsity'));
-  await expect(session.train(segment(0, 2, { losses: { layer: 1, kl: Number.NaN, lm: 0, temperature: 1 } }))).rejects.toEqual(failure('INVALID_ARGUMENT', 'losses.kl'));
+  await expect(session.train(segment(0, 2, { losses: { layer: 1, kl: Number.NaN, lm: 0, temperature: 1 } }))).rejects.toEqual(
+    failure('INVALID_ARGUMENT', 'losses.kl'),
+  );
   await session.close();
   await expect(session.summary()).rejects.toEqual(failure('SESSION_NOT_FOUND'));
 });
@@ -89,15 +120,75 @@ test('errors keep their code and name the field', async () => {
 test('arguments of any kind are refused, never fatal', async () => {
   const native = createRequire(import.meta.url)(addonPath) as NativeAddon;
   const hostile: unknown[] = [
-    undefined, null, 0, -1, Number.NaN, 2 ** 70, 'text', '\0', true, 5n, -5n, Symbol('s'), () => 0, [], [1, 'a'], {}, new Uint8Array(3), new Float64Array(2),
-    new Proxy({}, { get: () => { throw new TypeError('trap'); } }), { get folder() { throw new RangeError('getter'); } },
+    undefined,
+    null,
+    0,
+    -1,
+    Number.NaN,
+    2 ** 70,
+    'text',
+    '\0',
+    true,
+    5n,
+    -5n,
+    Symbol('s'),
+    () => 0,
+    [],
+    [1, 'a'],
+    {},
+    new Uint8Array(3),
+    new Float64Array(2),
+    new Proxy(
+      {},
+      {
+        get: () => {
+          throw new TypeError('trap');
+        },
+      },
+    ),
+    {
+      get folder() {
+        throw new RangeError('getter');
+      },
+    },
   ];
-  const fields = ['folder', 'lora', 'ids', 'seed', 'bytes', 'digest', 'firstStep', 'teachers', 'losses', 'loraLearningRate', 'window', 'form', 'outFolder', 'batchSize', 'computeDtype'];
-  const methods = ['load', 'planMemory', 'open', 'setData', 'initialise', 'importState', 'loadTeacher', 'train', 'evaluate', 'exportModel'] as const;
+  const fields = [
+    'folder',
+    'lora',
+    'ids',
+    'seed',
+    'bytes',
+    'digest',
+    'firstStep',
+    'teachers',
+    'losses',
+    'loraLearningRate',
+    'window',
+    'form',
+    'outFolder',
+    'batchSize',
+    'computeDtype',
+  ];
+  const methods = [
+    'load',
+    'planMemory',
+    'open',
+    'setData',
+    'initialise',
+    'importState',
+    'loadTeacher',
+    'train',
+    'evaluate',
+    'exportModel',
+  ] as const;
   let refused = 0;
   for (const method of methods) {
     for (const value of hostile) {
-      for (const argument of [value, ...fields.slice(0, 4).map((field) => ({ [field]: value })), Object.fromEntries(fields.map((field) => [field, value]))]) {
+      for (const argument of [
+        value,
+        ...fields.slice(0, 4).map((field) => ({ [field]: value })),
+        Object.fromEntries(fields.map((field) => [field, value])),
+      ]) {
         const session = new native.Session();
         try {
           await (session[method] as (...all: unknown[]) => Promise<unknown>).call(session, argument, value);
@@ -163,7 +254,9 @@ describe('training', () => {
     expect(inMemory).toEqual(digests.slice(1).reverse());
     expect(session.teachersKept).toBe(inMemory.length);
     await session.initialise(7n);
-    await expect(session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: digests[0] }] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+    await expect(session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: digests[0] }] }))).rejects.toEqual(
+      failure('TEACHER_NOT_LOADED'),
+    );
     await session.train(segment(0, 1, { teachers: [{ firstStep: 0, digest: digests[1] }] }));
     await session.train(segment(1, 1, { teachers: [{ firstStep: 1, digest: digests[2] }] }));
     await session.close();
@@ -190,17 +283,25 @@ describe('training', () => {
     const scheduledSparsity = Array(3000).fill(0.1) as number[];
     const abort = new AbortController();
     const stopped = await session.train(
-      segment(14, 3000, { scheduledSparsity, teachers: Array.from({ length: 3000 }, (_, index) => ({ firstStep: 14 + index, digest: [strong, weak][index % 2]!.digest })) }),
-      { onReports: () => abort.abort(), signal: abort.signal });
+      segment(14, 3000, {
+        scheduledSparsity,
+        teachers: Array.from({ length: 3000 }, (_, index) => ({ firstStep: 14 + index, digest: [strong, weak][index % 2]!.digest })),
+      }),
+      { onReports: () => abort.abort(), signal: abort.signal },
+    );
     expect(stopped.stopped).toBe(true);
     expect(stopped.stepsDone).toBeLessThan(3000);
     expect(stopped.state.step).toBe(14 + stopped.stepsDone);
 
     const next = stopped.state.step;
-    const given = (...firstSteps: number[]): Promise<unknown> => session.train(segment(next, 5, { teachers: firstSteps.map((firstStep) => ({ firstStep })) }));
-    for (const wrong of [[next + 1], [next, next], [next, next + 5], [next, next + 3, next + 2]]) await expect(given(...wrong)).rejects.toEqual(failure('INVALID_ARGUMENT', 'teachers'));
+    const given = (...firstSteps: number[]): Promise<unknown> =>
+      session.train(segment(next, 5, { teachers: firstSteps.map((firstStep) => ({ firstStep })) }));
+    for (const wrong of [[next + 1], [next, next], [next, next + 5], [next, next + 3, next + 2]])
+      await expect(given(...wrong)).rejects.toEqual(failure('INVALID_ARGUMENT', 'teachers'));
     // Found before the first step: nothing has moved.
-    await expect(session.train(segment(next, 5, { teachers: [{ firstStep: next }, { firstStep: next + 2, digest: 'f'.repeat(64) }] }))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+    await expect(
+      session.train(segment(next, 5, { teachers: [{ firstStep: next }, { firstStep: next + 2, digest: 'f'.repeat(64) }] })),
+    ).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
     expect((await session.summary()).digest).toBe(stopped.state.digest);
     await session.close();
   });
@@ -236,7 +337,9 @@ describe('training', () => {
 
   test('stops at the sparsity asked for', async () => {
     const session = await ready();
-    const result = await session.train(segment(0, 100, { scheduledSparsity: Array(100).fill(0.9) as number[], lambdaLearningRate: 5, stopAtExpectedSparsity: 0.03 }));
+    const result = await session.train(
+      segment(0, 100, { scheduledSparsity: Array(100).fill(0.9) as number[], lambdaLearningRate: 5, stopAtExpectedSparsity: 0.03 }),
+    );
     expect(result.stepsDone).toBeLessThan(100);
     expect(result.stopped).toBe(false);
     expect(result.state.expectedSparsity).toBeGreaterThanOrEqual(0.03);
@@ -247,7 +350,13 @@ describe('training', () => {
     const session = await ready();
     const abort = new AbortController();
     let seen = 0;
-    const running = session.train(segment(0, 5000), { signal: abort.signal, onReports: (batch) => { seen += batch.length; abort.abort(); } });
+    const running = session.train(segment(0, 5000), {
+      signal: abort.signal,
+      onReports: (batch) => {
+        seen += batch.length;
+        abort.abort();
+      },
+    });
     await expect(session.summary()).rejects.toEqual(failure('ENGINE_BUSY'));
     const result = await running;
     expect(result.stopped).toBe(true);
@@ -260,7 +369,13 @@ describe('training', () => {
 
   test('a failing listener rejects the job and leaves the session usable', async () => {
     const session = await ready();
-    await expect(session.train(segment(0, 5000), { onReports: () => { throw new Error('listener broke'); } })).rejects.toThrow('listener broke');
+    await expect(
+      session.train(segment(0, 5000), {
+        onReports: () => {
+          throw new Error('listener broke');
+        },
+      }),
+    ).rejects.toThrow('listener broke');
     expect((await session.summary()).step).toBeGreaterThan(0);
     await session.close();
   });
@@ -302,7 +417,10 @@ describe('export', () => {
     await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], lambdaLearningRate: 5 }));
     const outFolder = join(folder, form);
     const shares: number[] = [];
-    const exported = await session.exportModel({ form, dtype: 'f32', outFolder, modelCard: '# card' }, { onReports: (batch) => shares.push(...batch) });
+    const exported = await session.exportModel(
+      { form, dtype: 'f32', outFolder, modelCard: '# card' },
+      { onReports: (batch) => shares.push(...batch) },
+    );
     expect(exported.files.map((file) => file.name).sort()).toEqual(readdirSync(outFolder).sort());
     for (const file of exported.files) expect(sha256(readFileSync(join(outFolder, file.name)))).toBe(file.sha256);
     const student = await session.evaluate({ ids, window: 64 });

@@ -3,19 +3,50 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type {
-  EvaluateOptions, EvaluationResult, ExportedModel, ExportOptions, LoraOptions, MemoryPlan, ModelDescription, NativeAddon,
-  NativeSession, SegmentOptions, SegmentResult, StateSummary, StepReport, TrainerOptions,
+  EvaluateOptions,
+  EvaluationResult,
+  ExportedModel,
+  ExportOptions,
+  LoraOptions,
+  MemoryPlan,
+  ModelDescription,
+  NativeAddon,
+  NativeSession,
+  SegmentOptions,
+  SegmentResult,
+  StateSummary,
+  StepReport,
+  TrainerOptions,
 } from './native.js';
 
 export type {
-  ComputeDtype, EvaluateOptions, EvaluationResult, ExportedModel, ExportOptions, LayerWidth, LoraOptions, MemoryPlan,
-  ModelDescription, Projection, SegmentOptions, SegmentResult, StateSummary, StepReport, TeacherStretch, TrainerOptions,
+  ComputeDtype,
+  EvaluateOptions,
+  EvaluationResult,
+  ExportedModel,
+  ExportOptions,
+  LayerWidth,
+  LoraOptions,
+  MemoryPlan,
+  ModelDescription,
+  Projection,
+  SegmentOptions,
+  SegmentResult,
+  StateSummary,
+  StepReport,
+  TeacherStretch,
+  TrainerOptions,
 } from './native.js';
 
 /** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
 export class EngineError extends Error {
   override readonly name = 'EngineError';
-  constructor(readonly code: string, readonly field: string, message: string, cause?: unknown) {
+  constructor(
+    readonly code: string,
+    readonly field: string,
+    message: string,
+    cause?: unknown,
+  ) {
     super(message, cause === undefined ? undefined : { cause });
   }
 }
@@ -38,11 +69,19 @@ export interface SessionOptions extends Partial<TrainerOptions> {
 }
 
 const trainerDefaults: TrainerOptions = {
-  computeDtype: 'bf16', batchSize: 8, sequenceLength: 128, threads: 0, exactSparse: true, checkpointActivations: false,
-  memoryLimitBytes: 0, backend: 'cpu',
+  computeDtype: 'bf16',
+  batchSize: 8,
+  sequenceLength: 128,
+  threads: 0,
+  exactSparse: true,
+  checkpointActivations: false,
+  memoryLimitBytes: 0,
+  backend: 'cpu',
 };
 const loraDefaults: LoraOptions = {
-  rank: 8, alpha: 8, targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+  rank: 8,
+  alpha: 8,
+  targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
 };
 const evaluateDefaults = { window: 256, computeDtype: 'f32', threads: 0, intact: false } as const;
 const exportDefaults = { dtype: 'source', modelCard: '' } as const;
@@ -51,8 +90,10 @@ let loaded: NativeAddon | undefined;
 
 function addon(): NativeAddon {
   if (loaded) return loaded;
-  const path = process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
-  if (!existsSync(path)) throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
+  const path =
+    process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
+  if (!existsSync(path))
+    throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
   // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
   // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
   process.env['GOMP_SPINCOUNT'] ??= '2000';
@@ -81,14 +122,20 @@ export function inspectModel(folder: string): Promise<ModelDescription> {
 }
 
 export function planMemory(options: SessionOptions): Promise<MemoryPlan> {
-  return withSession((session) => session.planMemory({ ...trainerOptions(options), folder: options.modelFolder, lora: loraOptions(options.lora) }));
+  return withSession((session) =>
+    session.planMemory({ ...trainerOptions(options), folder: options.modelFolder, lora: loraOptions(options.lora) }),
+  );
 }
 
 /** Perplexity of a model folder as it is. */
 export function evaluateModel(
-  modelFolder: string, options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {},
+  modelFolder: string,
+  options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>,
+  job: JobOptions<number> = {},
 ): Promise<EvaluationResult> {
-  return withSession((session) => cancellable(session, job.signal, session.evaluate({ ...evaluateDefaults, ...defined(options), modelFolder }, job.onReports)));
+  return withSession((session) =>
+    cancellable(session, job.signal, session.evaluate({ ...evaluateDefaults, ...defined(options), modelFolder }, job.onReports)),
+  );
 }
 
 export interface JobOptions<Report> {
@@ -103,7 +150,10 @@ export class Session {
   private running: Promise<unknown> = Promise.resolve();
 
   private constructor(
-    private readonly native: NativeSession, readonly model: ModelDescription, readonly options: TrainerOptions, readonly lora: LoraOptions,
+    private readonly native: NativeSession,
+    readonly model: ModelDescription,
+    readonly options: TrainerOptions,
+    readonly lora: LoraOptions,
     /** So many teachers stay in memory, those used last: a segment may have as many. */
     readonly teachersKept: number,
   ) {}
@@ -115,7 +165,11 @@ export class Session {
     try {
       const model = await native.load({ folder: options.modelFolder });
       if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
-        throw new EngineError('MODEL_CHANGED', 'weightsDigest', `the weights in ${options.modelFolder} have digest ${model.weightsDigest}, not ${options.weightsDigest}`);
+        throw new EngineError(
+          'MODEL_CHANGED',
+          'weightsDigest',
+          `the weights in ${options.modelFolder} have digest ${model.weightsDigest}, not ${options.weightsDigest}`,
+        );
       }
       const teachersKept = await native.open({ ...trainer, lora });
       return new Session(native, model, trainer, lora, teachersKept);
@@ -165,13 +219,22 @@ export class Session {
     return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
   }
 
-  exportModel(options: Partial<ExportOptions> & Pick<ExportOptions, 'form' | 'outFolder'>, job: JobOptions<number> = {}): Promise<ExportedModel> {
-    return this.job(() => cancellable(this.native, job.signal, this.native.exportModel({ ...exportDefaults, ...defined(options) }, job.onReports)));
+  exportModel(
+    options: Partial<ExportOptions> & Pick<ExportOptions, 'form' | 'outFolder'>,
+    job: JobOptions<number> = {},
+  ): Promise<ExportedModel> {
+    return this.job(() =>
+      cancellable(this.native, job.signal, this.native.exportModel({ ...exportDefaults, ...defined(options) }, job.onReports)),
+    );
   }
 
   /** Ends a running job at its next step, waits for it, and lets the memory go. May be called at any time, and again. */
   async close(): Promise<void> {
-    if (this.closing) return this.running.then(() => undefined, () => undefined);
+    if (this.closing)
+      return this.running.then(
+        () => undefined,
+        () => undefined,
+      );
     this.closing = true;
     this.native.cancel();
     await this.running.catch(() => undefined);

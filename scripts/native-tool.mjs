@@ -10,7 +10,8 @@ const [name, ...args] = process.argv.slice(2);
 const setup = spawnSync(process.execPath, [join(root, 'scripts/setup.mjs')], { stdio: ['ignore', 2, 'inherit'] });
 if (setup.status !== 0) process.exit(setup.status ?? 1);
 const tool = spawnSync(join(root, 'native-engine/build', name), args, {
-  stdio: 'inherit', cwd: process.env.INIT_CWD ?? process.cwd(),
+  stdio: 'inherit',
+  cwd: process.env.INIT_CWD ?? process.cwd(),
   env: { GOMP_SPINCOUNT: '2000', ...process.env }, // as the engine process has it (native-engine/index.ts)
 });
 process.exit(tool.status ?? 1);

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Runs named stages of the test suite one after the other and ends with "N passed, N failed".
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
-// Stages: native jest lint types imports proto house-rules sanitizers. With --counts the totals are also written as JSON.
+// Stages: native jest format lint types imports proto house-rules sanitizers. With --counts the totals are also written as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,6 +12,7 @@ const bin = (name) => join(root, 'node_modules', '.bin', name);
 const stages = {
   native: () => runCTest('native-engine/build'),
   jest: () => runJest(),
+  format: () => runCheck(process.execPath, ['scripts/format.mjs']),
   lint: () => runCheck(bin('eslint'), ['apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']),
   types: () => runCheck(bin('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']),
   imports: () => runCheck(bin('depcruise'), ['--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']),
@@ -25,7 +26,10 @@ const countsFile = args[0] === '--counts' ? args.splice(0, 2)[1] : null;
 const chosen = args.length > 0 ? args : ['native', 'jest'];
 const totals = { passed: 0, failed: 0 };
 for (const name of chosen) {
-  if (!stages[name]) { console.error(`unknown stage ${name}; known: ${Object.keys(stages).join(' ')}`); process.exit(2); }
+  if (!stages[name]) {
+    console.error(`unknown stage ${name}; known: ${Object.keys(stages).join(' ')}`);
+    process.exit(2);
+  }
   const started = Date.now();
   console.log(`\n=== ${name}`);
   const { passed, failed } = await stages[name]();
@@ -57,8 +61,20 @@ async function runCTest(build, environment = {}) {
 async function runJest(jestArgs = [], environment = {}) {
   const report = join(root, 'dist', 'jest-report.json');
   rmSync(report, { force: true });
-  const status = await run(process.execPath, ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning',
-    'node_modules/jest/bin/jest.js', '--json', '--outputFile', report, ...(process.env.CI ? ['--ci'] : []), ...jestArgs], environment);
+  const status = await run(
+    process.execPath,
+    [
+      '--experimental-vm-modules',
+      '--disable-warning=ExperimentalWarning',
+      'node_modules/jest/bin/jest.js',
+      '--json',
+      '--outputFile',
+      report,
+      ...(process.env.CI ? ['--ci'] : []),
+      ...jestArgs,
+    ],
+    environment,
+  );
   if (!existsSync(report)) return { passed: 0, failed: 1 };
   const result = JSON.parse(readFileSync(report, 'utf8'));
   const failed = result.numFailedTests + result.numRuntimeErrorTestSuites;
@@ -68,25 +84,52 @@ async function runJest(jestArgs = [], environment = {}) {
 // The native tests and the addon's once more under AddressSanitizer and UndefinedBehaviorSanitizer.
 async function runSanitizers() {
   const build = 'native-engine/build-sanitize';
-  const configured = await run('cmake', ['-S', 'native-engine', '-B', build, '-DCMAKE_BUILD_TYPE=Debug',
-    '-DESPALIER_SANITIZE=address,undefined', '-DESPALIER_NODE_ADDON=ON', '-DESPALIER_TESTS=ON']);
-  if (configured !== 0 || (await run('cmake', ['--build', build, '--parallel', '2', '--target', 'espalier_tests', 'espalier_native'])) !== 0) return { passed: 0, failed: 1 };
+  const configured = await run('cmake', [
+    '-S',
+    'native-engine',
+    '-B',
+    build,
+    '-DCMAKE_BUILD_TYPE=Debug',
+    '-DESPALIER_SANITIZE=address,undefined',
+    '-DESPALIER_NODE_ADDON=ON',
+    '-DESPALIER_TESTS=ON',
+  ]);
+  if (
+    configured !== 0 ||
+    (await run('cmake', ['--build', build, '--parallel', '2', '--target', 'espalier_tests', 'espalier_native'])) !== 0
+  )
+    return { passed: 0, failed: 1 };
   // oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for.
   // With the use-after-return check, GCC 12 turns a memcpy to a local array into a store aligned to 64 bytes, which the
   // check's fake stack does not give it, and the test dies there.
-  const environment = { ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' };
+  const environment = {
+    ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0',
+    UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
+  };
   const native = await runCTest(build, environment);
   // Node itself is not built with the sanitizers, so their libraries must be there before it starts.
-  const libraries = ['libasan.so', 'libubsan.so'].map((name) => spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim());
-  const addon = await runJest(['--runInBand', 'native-engine/index'],
-    { ...environment, LD_PRELOAD: libraries.join(' '), ESPALIER_NATIVE_ADDON: join(root, build, 'espalier_native.node') });
+  const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
+    spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim(),
+  );
+  const addon = await runJest(['--runInBand', 'native-engine/index'], {
+    ...environment,
+    LD_PRELOAD: libraries.join(' '),
+    ESPALIER_NATIVE_ADDON: join(root, build, 'espalier_native.node'),
+  });
   return { passed: native.passed + addon.passed, failed: native.failed + addon.failed };
 }
 
 function run(command, commandArgs, environment = {}) {
   return new Promise((resolve) => {
-    const child = spawn(command, commandArgs, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, ...environment } });
-    child.on('error', (error) => { console.error(error.message); resolve(1); });
+    const child = spawn(command, commandArgs, {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, ...environment },
+    });
+    child.on('error', (error) => {
+      console.error(error.message);
+      resolve(1);
+    });
     child.on('exit', (code) => resolve(code ?? 1));
   });
 }

@@ -14,8 +14,13 @@ const stampFolder = join(root, 'node_modules', '.espalier');
 const withTests = process.argv.includes('--tests');
 
 const debianPackages = {
-  cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3',
-  'pkg-config': 'pkg-config', 'libdnnl-dev': 'libdnnl-dev', 'nlohmann-json3-dev': 'nlohmann-json3-dev',
+  cmake: 'cmake',
+  'g++': 'g++',
+  make: 'make',
+  python3: 'python3',
+  'pkg-config': 'pkg-config',
+  'libdnnl-dev': 'libdnnl-dev',
+  'nlohmann-json3-dev': 'nlohmann-json3-dev',
   ...(withTests ? { 'libgtest-dev': 'libgtest-dev' } : {}),
 };
 
@@ -26,12 +31,19 @@ function main() {
   step('system packages', installSystemPackages);
   const lock = digestOf(['package-lock.json']);
   stamped('npm packages', 'npm', lock, () => run('npm', ['ci', '--no-audit', '--no-fund']));
-  stamped('protocol code', 'protocol', digestOf(['proto', 'buf.gen.yaml', 'package-lock.json']), generateProtocol,
-    [join(root, 'libs/protocol/src/generated')]);
-  stamped('native engine', withTests ? 'native-tests' : 'native', digestOf(['native-engine', 'package-lock.json']), buildNative,
-    [join(root, 'native-engine/build/espalier_native.node')]);
-  stamped('TypeScript', 'typescript', digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'package-lock.json'], /\.ts$|\.json$/),
-    compileTypeScript, [join(root, 'dist')]);
+  stamped('protocol code', 'protocol', digestOf(['proto', 'buf.gen.yaml', 'package-lock.json']), generateProtocol, [
+    join(root, 'libs/protocol/src/generated'),
+  ]);
+  stamped('native engine', withTests ? 'native-tests' : 'native', digestOf(['native-engine', 'package-lock.json']), buildNative, [
+    join(root, 'native-engine/build/espalier_native.node'),
+  ]);
+  stamped(
+    'TypeScript',
+    'typescript',
+    digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'package-lock.json'], /\.ts$|\.json$/),
+    compileTypeScript,
+    [join(root, 'dist')],
+  );
 }
 
 function requireNode() {
@@ -44,10 +56,14 @@ function installSystemPackages() {
   if (missing.length === 0) return 'present';
   const hasApt = spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
   if (!hasApt || process.getuid?.() !== 0) {
-    fail(`These system packages are missing: ${missing.join(' ')}\n` +
-      (hasApt ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
-        : 'Install your distribution\'s packages of the same tools and libraries (oneDNN 3, nlohmann-json 3' +
-          (withTests ? ', GoogleTest' : '') + ').'));
+    fail(
+      `These system packages are missing: ${missing.join(' ')}\n` +
+        (hasApt
+          ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
+          : "Install your distribution's packages of the same tools and libraries (oneDNN 3, nlohmann-json 3" +
+            (withTests ? ', GoogleTest' : '') +
+            ').'),
+    );
   }
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-qq'], { env });
@@ -73,7 +89,14 @@ function generateProtocol() {
 
 function buildNative() {
   // `compile` would keep the options of an earlier build, and start all over on any error of the compiler.
-  const options = ['-d', 'native-engine', '-G', 'Unix Makefiles', '--CDESPALIER_NODE_ADDON=ON', `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`];
+  const options = [
+    '-d',
+    'native-engine',
+    '-G',
+    'Unix Makefiles',
+    '--CDESPALIER_NODE_ADDON=ON',
+    `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`,
+  ];
   run('node_modules/.bin/cmake-js', ['configure', ...options]);
   run('node_modules/.bin/cmake-js', ['build', ...options, '--parallel', String(availableParallelism())]);
 }

@@ -73,9 +73,7 @@ double JsObject::number(const char* key) const {
   return number;
 }
 
-std::optional<double> JsObject::optional_number(const char* key) const {
-  return has(key) ? std::optional(number(key)) : std::nullopt;
-}
+std::optional<double> JsObject::optional_number(const char* key) const { return has(key) ? std::optional(number(key)) : std::nullopt; }
 
 std::vector<double> JsObject::numbers(const char* key) const {
   const Napi::Value value = get(key);

@@ -18,15 +18,15 @@ class JsObject {
   std::string string(const char* key) const;
   bool boolean(const char* key) const;
   int64_t integer(const char* key, int64_t min, int64_t max) const;  // a number without fraction
-  uint64_t unsigned64(const char* key) const;                       // a bigint from 0 to 2^64 - 1
-  double number(const char* key) const;                             // finite
+  uint64_t unsigned64(const char* key) const;                        // a bigint from 0 to 2^64 - 1
+  double number(const char* key) const;                              // finite
   std::optional<double> optional_number(const char* key) const;
-  std::vector<double> numbers(const char* key) const;               // an array or Float64Array of finite numbers
+  std::vector<double> numbers(const char* key) const;  // an array or Float64Array of finite numbers
   std::vector<std::string> strings(const char* key) const;
   JsObject object(const char* key) const;
   std::vector<JsObject> objects(const char* key) const;
-  std::vector<uint8_t> bytes(const char* key) const;                // Uint8Array, copied
-  std::vector<uint32_t> words(const char* key) const;               // Uint32Array, copied
+  std::vector<uint8_t> bytes(const char* key) const;   // Uint8Array, copied
+  std::vector<uint32_t> words(const char* key) const;  // Uint32Array, copied
   std::string path_of(const char* key) const { return path_.empty() ? key : path_ + "." + key; }
 
   [[noreturn]] void fail(const char* key, const std::string& allowed) const;

@@ -86,8 +86,8 @@ Trainer& SessionCore::trainer() const {
 
 int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
   if (static_cast<int64_t>(ids.size()) < (trainer_ ? sequence_length_ : 0)) {
-    throw Error(ErrorCode::kInvalidArgument, "ids", "the data holds " + std::to_string(ids.size()) +
-                                                        " tokens: fewer than one row of " + std::to_string(sequence_length_));
+    throw Error(ErrorCode::kInvalidArgument, "ids",
+                "the data holds " + std::to_string(ids.size()) + " tokens: fewer than one row of " + std::to_string(sequence_length_));
   }
   auto data = std::make_shared<TokenData>();
   data->ids = std::move(ids);
@@ -169,17 +169,19 @@ void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, c
                   "teachers must start at first_step, " + std::to_string(first_step) + ", and go up to a step below " +
                       std::to_string(end) + ", not at step " + std::to_string(from));
     }
-    if (!digest.empty() && !find_teacher(digest)) throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
+    if (!digest.empty() && !find_teacher(digest))
+      throw AddonError("TEACHER_NOT_LOADED", "teacher " + digest + " is not loaded in this session");
   }
 }
 
-SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers, bool return_state,
-                                 const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers,
+                                 bool return_state, const std::function<void(const StepReport&)>& on_step,
+                                 const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t step = trainer().state().step;
   if (first_step != step) {
-    throw Error(ErrorCode::kInvalidArgument, "first_step", "first_step is " + std::to_string(first_step) +
-                                                               ", but the state is at step " + std::to_string(step));
+    throw Error(ErrorCode::kInvalidArgument, "first_step",
+                "first_step is " + std::to_string(first_step) + ", but the state is at step " + std::to_string(step));
   }
   check_stretches(plan, first_step, teachers);
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());

@@ -19,7 +19,7 @@ constexpr size_t kTeachersKeptMin = 2;
 
 struct ModelDescription {
   ModelConfig config;
-  uint64_t parameter_count = 0;  // tied ones once
+  uint64_t parameter_count = 0;       // tied ones once
   uint64_t body_parameter_count = 0;  // of all projections: what sparsity is a share of
   uint64_t weight_bytes = 0;
   std::string digest;

@@ -15,9 +15,7 @@ class ObjectBuilder {
   ObjectBuilder& text(const char* key, const std::string& value) { return set(key, Napi::String::New(env_, value)); }
   ObjectBuilder& flag(const char* key, bool value) { return set(key, Napi::Boolean::New(env_, value)); }
   // A loss that has no part in a step is NaN in the core and null here.
-  ObjectBuilder& loss(const char* key, double value) {
-    return std::isnan(value) ? set(key, env_.Null()) : number(key, value);
-  }
+  ObjectBuilder& loss(const char* key, double value) { return std::isnan(value) ? set(key, env_.Null()) : number(key, value); }
   ObjectBuilder& set(const char* key, const Napi::Value& value) {
     object_.Set(key, value);
     return *this;
@@ -58,7 +56,9 @@ Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
       .bytes("prunableParameterCount", m.body_parameter_count)
       .bytes("weightBytes", m.weight_bytes)
       .text("weightsDigest", m.digest)
-      .text("dtype", m.dtype == "F32" ? "f32" : m.dtype == "F16" ? "f16" : "bf16")
+      .text("dtype", m.dtype == "F32"   ? "f32"
+                     : m.dtype == "F16" ? "f16"
+                                        : "bf16")
       .set("layers", widths(env, c.layers))
       .done();
 }

@@ -45,7 +45,8 @@ std::vector<double> parse_sparsities(const std::string& list) {
   for (std::string item; std::getline(in, item, ',');) {
     size_t used = 0;
     const double p = item.empty() ? -1 : std::stod(item, &used);
-    if (used != item.size() || !(p >= 0 && p <= 1)) throw Error(ErrorCode::kInvalidArgument, "--mask-sparsity", "must be one or several of [0, 1], with commas between");
+    if (used != item.size() || !(p >= 0 && p <= 1))
+      throw Error(ErrorCode::kInvalidArgument, "--mask-sparsity", "must be one or several of [0, 1], with commas between");
     sparsities.push_back(p);
   }
   return sparsities;
@@ -55,26 +56,45 @@ Options parse(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; i++) {
     const std::string name = argv[i];
-    if (name == "--checkpoint") { o.checkpoint = true; continue; }
-    if (name == "--dense-products") { o.dense_products = true; continue; }
+    if (name == "--checkpoint") {
+      o.checkpoint = true;
+      continue;
+    }
+    if (name == "--dense-products") {
+      o.dense_products = true;
+      continue;
+    }
     if (i + 1 >= argc) throw Error(ErrorCode::kInvalidArgument, name, "needs a value");
     const std::string value = argv[++i];
-    if (name == "--model") o.model = value;
-    else if (name == "--shape") o.shape = value;
-    else if (name == "--batch") o.batch = std::stoll(value);
-    else if (name == "--seq") o.seq = std::stoll(value);
-    else if (name == "--dtype") o.dtype = value;
-    else if (name == "--threads") o.threads = std::stoi(value);
-    else if (name == "--mask-sparsity") o.mask_sparsity = parse_sparsities(value);
-    else if (name == "--seconds") o.seconds = std::stod(value);
-    else throw Error(ErrorCode::kInvalidArgument, name, "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --threads --seconds --checkpoint --dense-products");
+    if (name == "--model")
+      o.model = value;
+    else if (name == "--shape")
+      o.shape = value;
+    else if (name == "--batch")
+      o.batch = std::stoll(value);
+    else if (name == "--seq")
+      o.seq = std::stoll(value);
+    else if (name == "--dtype")
+      o.dtype = value;
+    else if (name == "--threads")
+      o.threads = std::stoi(value);
+    else if (name == "--mask-sparsity")
+      o.mask_sparsity = parse_sparsities(value);
+    else if (name == "--seconds")
+      o.seconds = std::stod(value);
+    else
+      throw Error(
+          ErrorCode::kInvalidArgument, name,
+          "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --threads --seconds --checkpoint --dense-products");
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
   return o;
 }
 
 ModelConfig shape_config(const std::string& name) {
-  struct Shape { int64_t d, l, h, g, i, v; };
+  struct Shape {
+    int64_t d, l, h, g, i, v;
+  };
   const std::map<std::string, Shape> shapes = {{"factbook-llama-3m", {192, 6, 6, 6, 512, 2048}},
                                                {"mid", {768, 12, 12, 12, 2048, 8192}},
                                                {"1b", {2048, 22, 32, 4, 5632, 32000}},
@@ -138,7 +158,8 @@ double thread_round_trip_ns(int threads) {
     const int rounds = me < 2 && omp_get_num_threads() > 1 && omp_get_num_procs() > 1 ? kRounds : 0;
     const auto start = Clock::now();
     for (int i = 0; i < rounds; i++) {
-      while (turn.load(std::memory_order_acquire) != 2 * i + me) {}
+      while (turn.load(std::memory_order_acquire) != 2 * i + me) {
+      }
       turn.store(2 * i + me + 1, std::memory_order_release);
     }
     if (me == 0) seconds = seconds_since(start);
@@ -171,9 +192,9 @@ std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions&
   const DType dtype = o.dtype == "f32" ? DType::kF32 : DType::kBF16;
   const MemoryPlan plan = plan_memory(config, random_model_bytes(config, dtype), LoraSpec{}, options);
   if (plan.total > plan.available)
-    throw Error(ErrorCode::kOutOfMemory, "memory", "shape " + o.shape + " needs " + std::to_string(plan.total) + " bytes (weights " +
-                                                       std::to_string(plan.weights) + ", activations " + std::to_string(plan.activations) +
-                                                       "), available are " + std::to_string(plan.available));
+    throw Error(ErrorCode::kOutOfMemory, "memory",
+                "shape " + o.shape + " needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) +
+                    ", activations " + std::to_string(plan.activations) + "), available are " + std::to_string(plan.available));
   options.memory_limit_bytes = plan.available;
   return random_model(config, dtype, 1);
 }
@@ -192,7 +213,8 @@ void run(const Options& o) {
   TrainerImpl trainer(model, LoraSpec{}, options);
   trainer.state().initialise(1);
   std::vector<int32_t> ids(o.batch * o.seq);
-  for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
+  for (size_t i = 0; i < ids.size(); i++)
+    ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
 
   struct Measured {
     double sparsity;
@@ -233,14 +255,16 @@ void run(const Options& o) {
     };
     std::printf(
         "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"threads\":%d,\"steps\":%zu,"
-        "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_per_s\":%.4g,"
-        "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%.6f},"
+        "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_"
+        "per_s\":%.4g,"
+        "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
+        "6f},"
         "\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
         o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
-        o.dtype.c_str(), m.sparsity, o.threads, m.times.size(), s, *std::min_element(m.times.begin(), m.times.end()), median(m.ratios), tokens / s,
-        flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward), part(&StepTimes::backward),
-        part(&StepTimes::losses), part(&StepTimes::update), median(round_trips), static_cast<unsigned long long>(peak_bytes),
-        static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
+        o.dtype.c_str(), m.sparsity, o.threads, m.times.size(), s, *std::min_element(m.times.begin(), m.times.end()), median(m.ratios),
+        tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
+        part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), median(round_trips),
+        static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
   }
 }
 

@@ -40,7 +40,7 @@ struct Tensor {
 // Rows and columns of a stored matrix, as a product sees them: value(i, j) = scale * stored[row_index[i], col_index[j]]. An
 // index of -1 is a row or column of zeros, and without a list so is what lies beyond the stored matrix.
 struct Selection {
-  WeightView stored;                   // any dtype
+  WeightView stored;  // any dtype
   int64_t rows = 0, cols = 0;
   const int32_t* row_index = nullptr;  // [rows]; nullptr: identity
   const int32_t* col_index = nullptr;  // [cols]
@@ -53,7 +53,7 @@ struct ProductTerm {
   Selection b;  // [in, out]; [out, in] where transposed
 };
 struct Product {
-  Tensor c;                             // f32 or compute dtype [N, out]
+  Tensor c;  // f32 or compute dtype [N, out]
   std::array<ProductTerm, 6> terms;
   int count = 0;
   bool transposed = false;
@@ -74,8 +74,8 @@ struct Embed {
 
 // out = x * rstd * weight, rstd = 1 / sqrt(sum(x^2) / width + eps)
 struct RmsNorm {
-  Tensor x;    // f32
-  Tensor out;  // compute dtype
+  Tensor x;                       // f32
+  Tensor out;                     // compute dtype
   float* rstd = nullptr;          // [rows]
   const float* weight = nullptr;  // nullptr: ones
   int64_t width = 0;              // D of the whole model, closed units included
@@ -85,19 +85,19 @@ struct RmsNorm {
 // dx (+)= gradient through the norm + loss_scale * loss_diff; mask_dot[j] += sum_n (gradient through the norm)[n,j] * x[n,j].
 // dx_compute may lie where saved (of the compute dtype) or loss_diff does.
 struct RmsNormBackward {
-  Tensor dout;                            // f32
-  Tensor saved;                           // the norm's output in compute dtype; without weight_inverse its input x in f32
+  Tensor dout;   // f32
+  Tensor saved;  // the norm's output in compute dtype; without weight_inverse its input x in f32
   const float* rstd = nullptr;
   const float* weight = nullptr;
   const float* weight_inverse = nullptr;  // 1 / weight, 0 in padding
   int64_t width = 0;
-  Tensor dx;                      // f32
-  bool accumulate = true;         // false: dx is overwritten
-  Tensor loss_diff;               // compute dtype; may be empty
+  Tensor dx;               // f32
+  bool accumulate = true;  // false: dx is overwritten
+  Tensor loss_diff;        // compute dtype; may be empty
   float loss_scale = 0;
-  Tensor dx_compute;              // dx * compute_scale, rounded to the compute dtype
+  Tensor dx_compute;                     // dx * compute_scale, rounded to the compute dtype
   const float* compute_scale = nullptr;  // [cols]; nullptr: ones
-  float* mask_dot = nullptr;      // [cols]
+  float* mask_dot = nullptr;             // [cols]
 };
 
 struct AttentionShape {
@@ -108,7 +108,7 @@ struct AttentionShape {
   const int32_t* kv_of_head = nullptr;    // [heads]
   const float* rope_cos = nullptr;        // [tokens, head_dim / 2]
   const float* rope_sin = nullptr;
-  const float* bias = nullptr;            // [query_width + 2 kv_width], added to qkv; nullptr: none
+  const float* bias = nullptr;  // [query_width + 2 kv_width], added to qkv; nullptr: none
 };
 
 // What attention multiplies, rounded once: the products with bias, turned, queries scaled so that scores are base-2 logarithms.
@@ -122,8 +122,8 @@ struct AttentionOperands {
 struct Attention {
   AttentionShape shape;
   Tensor operands;
-  Tensor out;                         // compute dtype [N, query_width]
-  float* lse = nullptr;               // [heads, N], base 2; nullptr: not wanted
+  Tensor out;                           // compute dtype [N, query_width]
+  float* lse = nullptr;                 // [heads, N], base 2; nullptr: not wanted
   const float* column_scale = nullptr;  // [query_width], of out, the same for all columns of a head; nullptr: ones
 };
 
@@ -151,12 +151,12 @@ struct SwigluBackward {
 
 // Student and teacher may have different open hidden units. diff = student - teacher in the student's open units, else 0.
 struct LayerLoss {
-  Tensor student, teacher;                 // f32
-  const int32_t* teacher_cols = nullptr;   // for each student column the teacher's, -1: closed there; nullptr: the same
-  const float* student_scale = nullptr;    // [cols] the student's hidden mask; 0: closed or padding
-  Tensor diff;                             // compute dtype
-  double* sum = nullptr;                   // [1] sum of diff^2
-  float* mask_dot = nullptr;               // [cols], sum_n diff * student
+  Tensor student, teacher;                // f32
+  const int32_t* teacher_cols = nullptr;  // for each student column the teacher's, -1: closed there; nullptr: the same
+  const float* student_scale = nullptr;   // [cols] the student's hidden mask; 0: closed or padding
+  Tensor diff;                            // compute dtype
+  double* sum = nullptr;                  // [1] sum of diff^2
+  float* mask_dot = nullptr;              // [cols], sum_n diff * student
 };
 
 // Losses of a chunk of tokens from its logits, and their gradient.
@@ -166,9 +166,9 @@ struct TokenLoss {
   const int32_t* targets = nullptr;  // [C] next tokens, -1: none; nullptr: no language-model loss
   float temperature = 1;
   float kl_gradient_scale = 0, lm_gradient_scale = 0;
-  Tensor dlogits;                    // compute dtype; empty: no gradient wanted
-  double* kl_rows = nullptr;         // [C] KL(teacher || student) at the temperature
-  double* lm_rows = nullptr;         // [C] negative log-likelihood
+  Tensor dlogits;             // compute dtype; empty: no gradient wanted
+  double* kl_rows = nullptr;  // [C] KL(teacher || student) at the temperature
+  double* lm_rows = nullptr;  // [C] negative log-likelihood
 };
 
 // Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
@@ -177,7 +177,7 @@ inline int64_t narrow_width(int64_t rank) { return (rank + 1) / 2 * 2; }
 // LoRA's narrow products, of up to three projections, each in narrow_width(rank) columns of out, those beyond rank zeros: x_i factor_i.
 // Forward x A^T, of one x with every A; backward dy B, each dy with its own.
 struct LoraNarrow {
-  Tensor out;               // compute dtype [N, count * narrow_width(rank)]
+  Tensor out;  // compute dtype [N, count * narrow_width(rank)]
   int64_t rank = 0;
   bool transposed = false;  // factors lie as [rank, in]
   int count = 0;
@@ -213,7 +213,7 @@ struct AdamW {
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
   float bias_correction1 = 1, bias_correction2 = 1;  // 1 - beta^t
   float gradient_scale = 1;
-  float low = 0, high = 0;                           // parameters are clamped to [low, high] when low < high
+  float low = 0, high = 0;  // parameters are clamped to [low, high] when low < high
 };
 
 struct ScratchShape {

@@ -47,7 +47,8 @@ class EpochOrder {
 std::vector<int64_t> batch_rows(uint64_t seed, int64_t step, int64_t batch_size, int64_t row_count) {
   if (row_count < 1) throw Error(ErrorCode::kInvalidArgument, "data", "the training data holds no row of the sequence length");
   if (batch_size < 1 || step < 0)
-    throw Error(ErrorCode::kInvalidArgument, batch_size < 1 ? "batch_size" : "step", "must not be below " + std::string(batch_size < 1 ? "1" : "0"));
+    throw Error(ErrorCode::kInvalidArgument, batch_size < 1 ? "batch_size" : "step",
+                "must not be below " + std::string(batch_size < 1 ? "1" : "0"));
   std::vector<int64_t> rows;
   for (int64_t i = 0; i < batch_size; i++) {
     const int64_t position = step * batch_size + i;

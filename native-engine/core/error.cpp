@@ -4,16 +4,26 @@ namespace espalier {
 
 const char* error_code_name(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return "INVALID_ARGUMENT";
-    case ErrorCode::kModelNotFound: return "MODEL_NOT_FOUND";
-    case ErrorCode::kModelCorrupt: return "MODEL_CORRUPT";
-    case ErrorCode::kModelUnsupported: return "MODEL_UNSUPPORTED";
-    case ErrorCode::kStateCorrupt: return "STATE_CORRUPT";
-    case ErrorCode::kOutOfMemory: return "OUT_OF_MEMORY";
-    case ErrorCode::kCancelled: return "CANCELLED";
-    case ErrorCode::kIo: return "IO_ERROR";
-    case ErrorCode::kNotSupported: return "NOT_SUPPORTED";
-    case ErrorCode::kInternal: return "INTERNAL";
+    case ErrorCode::kInvalidArgument:
+      return "INVALID_ARGUMENT";
+    case ErrorCode::kModelNotFound:
+      return "MODEL_NOT_FOUND";
+    case ErrorCode::kModelCorrupt:
+      return "MODEL_CORRUPT";
+    case ErrorCode::kModelUnsupported:
+      return "MODEL_UNSUPPORTED";
+    case ErrorCode::kStateCorrupt:
+      return "STATE_CORRUPT";
+    case ErrorCode::kOutOfMemory:
+      return "OUT_OF_MEMORY";
+    case ErrorCode::kCancelled:
+      return "CANCELLED";
+    case ErrorCode::kIo:
+      return "IO_ERROR";
+    case ErrorCode::kNotSupported:
+      return "NOT_SUPPORTED";
+    case ErrorCode::kInternal:
+      return "INTERNAL";
   }
   return "INTERNAL";
 }

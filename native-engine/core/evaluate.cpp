@@ -57,8 +57,8 @@ void check_input(const ModelConfig& config, std::span<const uint32_t> ids, int64
                 "holds " + std::to_string(ids.size()) + " tokens, fewer than one window of " + std::to_string(window));
   for (uint32_t id : ids)
     if (static_cast<int64_t>(id) >= config.vocab_size)
-      throw Error(ErrorCode::kInvalidArgument, "data", "token id " + std::to_string(id) + " is outside the vocabulary of " +
-                                                           std::to_string(config.vocab_size));
+      throw Error(ErrorCode::kInvalidArgument, "data",
+                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(config.vocab_size));
 }
 
 }  // namespace

@@ -21,9 +21,21 @@ namespace {
 namespace fs = std::filesystem;
 
 // What a tokenizer or a text generator reads besides the weights; licences travel with the weights they cover.
-constexpr const char* kCompanions[] = {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                       "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja",
-                                       "chat_template.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt",
+constexpr const char* kCompanions[] = {"generation_config.json",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "tokenizer.model",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "chat_template.jinja",
+                                       "chat_template.json",
+                                       "LICENSE",
+                                       "LICENSE.txt",
+                                       "LICENSE.md",
+                                       "NOTICE",
+                                       "NOTICE.txt",
                                        "USE_POLICY.md"};
 
 struct Shard {
@@ -48,8 +60,8 @@ std::vector<Shard> cut_into_shards(const std::vector<ExportTensor>& tensors, uin
     shards.back().size_bytes += stored_bytes(t);
   }
   for (size_t i = 0; i < shards.size(); ++i) {
-    shards[i].name = shards.size() == 1 ? "model.safetensors"
-                                        : "model-" + numbered(i + 1) + "-of-" + numbered(shards.size()) + ".safetensors";
+    shards[i].name =
+        shards.size() == 1 ? "model.safetensors" : "model-" + numbered(i + 1) + "-of-" + numbered(shards.size()) + ".safetensors";
   }
   return shards;
 }
@@ -60,8 +72,7 @@ TensorType stored_type(DType dtype) {
 
 class WeightsWriter {
  public:
-  WeightsWriter(FolderWriter& folder, uint64_t total_bytes, const std::function<void(double)>& on_progress,
-                const std::atomic<bool>& cancel)
+  WeightsWriter(FolderWriter& folder, uint64_t total_bytes, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel)
       : folder_(folder), total_bytes_(total_bytes), on_progress_(on_progress), cancel_(cancel) {}
 
   void write_shard(const Shard& shard) {
@@ -120,10 +131,9 @@ std::string index_json(const std::vector<Shard>& shards, uint64_t weight_bytes) 
 
 std::string plain_model_card(const ExportPlan& plan) {
   std::string text = "---\ntags: [pruned, espalier]\n---\n# Pruned model\n\nWritten by Espalier. ";
-  text += plan.compacted
-              ? "Closed attention heads, MLP units and hidden units are removed; the widths of each layer stand in the\n"
-                "`espalier` object of config.json, which loaders of uniform models do not know.\n"
-              : "All shapes are those of the dense model; masks are folded into the weights and LoRA is merged.\n";
+  text += plan.compacted ? "Closed attention heads, MLP units and hidden units are removed; the widths of each layer stand in the\n"
+                           "`espalier` object of config.json, which loaders of uniform models do not know.\n"
+                         : "All shapes are those of the dense model; masks are folded into the weights and LoRA is merged.\n";
   return text;
 }
 

@@ -11,8 +11,10 @@ using OrderedJson = nlohmann::ordered_json;
 
 OrderedJson rope_json(const RopeScaling& rope) {
   switch (rope.type) {
-    case RopeType::kDefault: return nullptr;
-    case RopeType::kLinear: return {{"rope_type", "linear"}, {"factor", rope.factor}};
+    case RopeType::kDefault:
+      return nullptr;
+    case RopeType::kLinear:
+      return {{"rope_type", "linear"}, {"factor", rope.factor}};
     case RopeType::kLlama3:
       return {{"rope_type", "llama3"},
               {"factor", rope.factor},

@@ -13,8 +13,8 @@ std::vector<float> full_mask(const std::vector<float>& given, int64_t size, cons
   const std::string field = std::string("masks.") + name;
   if (given.empty()) return std::vector<float>(static_cast<size_t>(size), 1.0f);
   if (static_cast<int64_t>(given.size()) != size) {
-    throw Error(ErrorCode::kInvalidArgument, field, field + " has " + std::to_string(given.size()) + " values; the model asks for " +
-                                                        std::to_string(size));
+    throw Error(ErrorCode::kInvalidArgument, field,
+                field + " has " + std::to_string(given.size()) + " values; the model asks for " + std::to_string(size));
   }
   for (const float z : given) {
     if (!(z >= 0.0f && z <= 1.0f)) throw Error(ErrorCode::kInvalidArgument, field, field + " holds a value outside [0, 1]");
@@ -45,8 +45,8 @@ void compact_layer(const ExportPlan& plan, const ModelConfig& source, int64_t l,
   for (const int64_t h : kept.heads) kept.kv_heads.push_back(dense.kv_head_of_query[static_cast<size_t>(h)]);
   std::sort(kept.kv_heads.begin(), kept.kv_heads.end());
   kept.kv_heads.erase(std::unique(kept.kv_heads.begin(), kept.kv_heads.end()), kept.kv_heads.end());
-  shape = {static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()),
-           static_cast<int64_t>(kept.units.size()), {}};
+  shape = {
+      static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), static_cast<int64_t>(kept.units.size()), {}};
   for (const int64_t h : kept.heads) {
     const auto at = std::lower_bound(kept.kv_heads.begin(), kept.kv_heads.end(), dense.kv_head_of_query[static_cast<size_t>(h)]);
     shape.kv_head_of_query.push_back(static_cast<int32_t>(at - kept.kv_heads.begin()));

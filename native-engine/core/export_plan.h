@@ -15,12 +15,12 @@ struct KeptLayer {
 
 struct ExportPlan {
   bool compacted = false;
-  Masks masks;                   // full size: [L, H], [L, I], [D]; ones where the caller gave none
-  std::vector<int64_t> hidden;   // kept hidden units, ascending
-  std::vector<KeptLayer> layers; // [L]
-  double norm_scale = 1.0;       // sqrt(D / D'): RMSNorm divides by fewer units, the closed ones were zeros
-  bool hidden_folded = false;    // a hidden mask differs from 1: lm_head can no longer be the embedding
-  ModelConfig config;            // of the exported model
+  Masks masks;                    // full size: [L, H], [L, I], [D]; ones where the caller gave none
+  std::vector<int64_t> hidden;    // kept hidden units, ascending
+  std::vector<KeptLayer> layers;  // [L]
+  double norm_scale = 1.0;        // sqrt(D / D'): RMSNorm divides by fewer units, the closed ones were zeros
+  bool hidden_folded = false;     // a hidden mask differs from 1: lm_head can no longer be the embedding
+  ModelConfig config;             // of the exported model
 };
 
 // Throws Error(kInvalidArgument, "masks...") on sizes that do not fit, or on masks outside [0, 1].

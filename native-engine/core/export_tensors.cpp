@@ -112,8 +112,7 @@ class Builder {
     const std::vector<int64_t> query = head_positions(kept.heads, head_dim_), kv = head_positions(kept.kv_heads, head_dim_);
     const bool dense = !plan_.masks.head.empty();
     const std::vector<float> none;
-    const std::vector<float> z_head =
-        dense ? repeat_each(slice(plan_.masks.head, l, source_.head_count), head_dim_) : none;
+    const std::vector<float> z_head = dense ? repeat_each(slice(plan_.masks.head, l, source_.head_count), head_dim_) : none;
     const std::vector<float> z_unit = dense ? slice(plan_.masks.intermediate, l, source_.intermediate_size) : none;
     const std::vector<float>& z_hidden = plan_.masks.hidden;
 
@@ -162,8 +161,7 @@ void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::spa
   }
 }
 
-std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan,
-                                         ExportDType dtype) {
+std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan, ExportDType dtype) {
   return Builder(model, state, plan, dtype).build();
 }
 

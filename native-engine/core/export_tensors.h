@@ -18,11 +18,11 @@ struct ExportTensor {
   DType dtype = DType::kBF16;  // stored
   bool vector = false;         // one dimension: [cols]
   WeightView base;
-  std::vector<int64_t> rows, cols;       // of the base, in output order
-  std::vector<float> row_factor;         // for each base row; empty: 1
-  std::vector<float> col_factor;         // for each base column; empty: 1
-  double factor = 1.0;                   // on all
-  std::span<const float> lora_a, lora_b; // [r, base cols], [base rows, r]; empty: none
+  std::vector<int64_t> rows, cols;        // of the base, in output order
+  std::vector<float> row_factor;          // for each base row; empty: 1
+  std::vector<float> col_factor;          // for each base column; empty: 1
+  double factor = 1.0;                    // on all
+  std::span<const float> lora_a, lora_b;  // [r, base cols], [base rows, r]; empty: none
   int64_t lora_rank = 0;
   float lora_scale = 0;
 
@@ -35,7 +35,6 @@ struct ExportTensor {
 
 // In canonical order: embedding, layers, final norm, lm_head unless tied.
 // Throws Error(kInvalidArgument, "state") when the state's LoRA does not fit the model.
-std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan,
-                                         ExportDType dtype);
+std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan, ExportDType dtype);
 
 }  // namespace espalier

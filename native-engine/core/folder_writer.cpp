@@ -89,12 +89,13 @@ void FolderWriter::fail(const std::string& what, int error) const {
 }
 
 void FolderWriter::require_space(uint64_t size_bytes) const {
-  struct statvfs info {};
+  struct statvfs info{};
   if (::statvfs(partial_.c_str(), &info) != 0) return;
   const uint64_t free_bytes = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
   if (size_bytes > free_bytes) {
-    throw Error(ErrorCode::kIo, kField, "the export needs " + std::to_string(size_bytes) + " bytes, but only " +
-                                            std::to_string(free_bytes) + " are free in " + parent_);
+    throw Error(
+        ErrorCode::kIo, kField,
+        "the export needs " + std::to_string(size_bytes) + " bytes, but only " + std::to_string(free_bytes) + " are free in " + parent_);
   }
 }
 

@@ -52,8 +52,7 @@ Json parse_json(std::string_view text, ErrorCode corrupt, const std::string& sou
   }
 }
 
-JsonObject::JsonObject(const Json& node, std::string path, ErrorCode corrupt)
-    : node_(&node), path_(std::move(path)), corrupt_(corrupt) {
+JsonObject::JsonObject(const Json& node, std::string path, ErrorCode corrupt) : node_(&node), path_(std::move(path)), corrupt_(corrupt) {
   if (!node.is_object()) {
     throw Error(corrupt, path_, path_ + " must be an object, not " + json_excerpt(node));
   }
@@ -73,8 +72,8 @@ int64_t JsonObject::integer(const char* key, int64_t min, int64_t max) const {
   const Json* value = find(key);
   if (value == nullptr) fail(key, "is missing: " + range + " is required");
   // A number beyond int64 parses as unsigned and must not wrap around.
-  const bool fits = value->is_number_integer() &&
-                    !(value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
+  const bool fits =
+      value->is_number_integer() && !(value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
   if (!fits || value->get<int64_t>() < min || value->get<int64_t>() > max) {
     fail(key, "is " + json_excerpt(*value) + ": it must be " + range);
   }
@@ -121,11 +120,9 @@ std::vector<int64_t> JsonObject::integers(const char* key, int64_t min, int64_t 
   }
   std::vector<int64_t> out;
   for (const Json& item : *value) {
-    const bool fits = item.is_number_integer() &&
-                      !(item.is_number_unsigned() && item.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
+    const bool fits = item.is_number_integer() && !(item.is_number_unsigned() && item.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
     if (!fits || item.get<int64_t>() < min || item.get<int64_t>() > max) {
-      fail(key, "holds " + json_excerpt(item) + ": allowed are integers from " + std::to_string(min) + " to " +
-                    std::to_string(max));
+      fail(key, "holds " + json_excerpt(item) + ": allowed are integers from " + std::to_string(min) + " to " + std::to_string(max));
     }
     out.push_back(item.get<int64_t>());
   }

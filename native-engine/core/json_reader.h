@@ -23,7 +23,7 @@ class JsonObject {
  public:
   JsonObject(const Json& node, std::string path, ErrorCode corrupt);
 
-  const Json* find(const char* key) const;  // nullptr when absent or null
+  const Json* find(const char* key) const;                               // nullptr when absent or null
   bool contains(const char* key) const { return node_->contains(key); }  // null counts
   std::string path_of(const std::string& key) const { return path_ + "." + key; }
 

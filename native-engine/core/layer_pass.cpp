@@ -22,9 +22,7 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, float* rstd, const std::
   c.backend->rmsnorm({x, out, rstd, c.backend->stage(weight), c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
 }
 
-const float* hidden_scale(PassContext& c, const Role& role) {
-  return role.hidden_ones ? nullptr : c.backend->stage(role.hidden_scale);
-}
+const float* hidden_scale(PassContext& c, const Role& role) { return role.hidden_ones ? nullptr : c.backend->stage(role.hidden_scale); }
 
 namespace {
 
@@ -147,7 +145,8 @@ void mlp_backward(PassContext& c, const Role& role, int64_t layer, const LayerAc
   const std::array<Tensor, 3> dx{dx_compute};
   const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
   backward_multiply(c, down, dx, ws.teacher.down_narrow, dunits, nullptr);
-  c.backend->swiglu_backward({a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size), scale_list(c, r.unit_scale)});
+  c.backend->swiglu_backward(
+      {a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size), scale_list(c, r.unit_scale)});
   lora_gradients(c, down, units, a.down_narrow, dx, ws.teacher.down_narrow);
   backward_multiply(c, gate_up, dgate_and_up, ws.teacher.gate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   lora_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, ws.teacher.gate_up_narrow);

@@ -12,7 +12,7 @@ struct PassContext {
   Backend* backend = nullptr;
   const ModelWeights* model = nullptr;
   Workspace* ws = nullptr;
-  DType dtype = DType::kBF16;       // compute dtype
+  DType dtype = DType::kBF16;  // compute dtype
   int64_t batch = 0, tokens = 0;
   std::vector<float> rope_cos, rope_sin;  // [tokens, d / 2]
 

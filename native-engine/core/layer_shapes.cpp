@@ -10,11 +10,10 @@ LayerShape read_layer(const JsonObject& node, const ModelConfig& model) {
   layer.heads = node.integer("num_attention_heads", 0, model.head_count);
   layer.kv_heads = node.integer("num_key_value_heads", layer.heads > 0 ? 1 : 0, layer.heads > 0 ? model.kv_head_count : 0);
   layer.intermediate = node.integer("intermediate_size", 0, model.intermediate_size);
-  const std::vector<int64_t> map =
-      node.integers("query_to_kv", 0, layer.kv_heads - 1, static_cast<size_t>(model.head_count));
+  const std::vector<int64_t> map = node.integers("query_to_kv", 0, layer.kv_heads - 1, static_cast<size_t>(model.head_count));
   if (static_cast<int64_t>(map.size()) != layer.heads) {
-    node.fail("query_to_kv", "has " + std::to_string(map.size()) + " entries: one for each of the " +
-                                 std::to_string(layer.heads) + " query heads is required");
+    node.fail("query_to_kv", "has " + std::to_string(map.size()) + " entries: one for each of the " + std::to_string(layer.heads) +
+                                 " query heads is required");
   }
   layer.kv_head_of_query.assign(map.begin(), map.end());
   return layer;
@@ -52,8 +51,8 @@ std::vector<LayerShape> read_layer_shapes(const JsonObject& config, const ModelC
     return std::vector<LayerShape>(static_cast<size_t>(model.layer_count), dense_layer_shape(model));
   }
   if (!list->is_array() || static_cast<int64_t>(list->size()) != model.layer_count) {
-    espalier->fail("layers", "must be an array with one object for each of the " + std::to_string(model.layer_count) +
-                                 " layers of num_hidden_layers");
+    espalier->fail(
+        "layers", "must be an array with one object for each of the " + std::to_string(model.layer_count) + " layers of num_hidden_layers");
   }
   std::vector<LayerShape> layers;
   for (size_t i = 0; i < list->size(); ++i) {

@@ -18,7 +18,7 @@ MappedFile::MappedFile(const std::string& path, ErrorCode not_found, const std::
     const bool missing = error == ENOENT || error == ENOTDIR;
     throw Error(missing ? not_found : ErrorCode::kIo, field, "cannot open " + path + ": " + std::strerror(error));
   }
-  struct stat info {};
+  struct stat info{};
   const bool usable = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   if (!usable) {
     ::close(fd);
@@ -46,8 +46,8 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
 std::string read_text_file(const std::string& path, size_t limit_bytes, ErrorCode not_found, const std::string& field) {
   const MappedFile file(path, not_found, field);
   if (file.bytes().size() > limit_bytes) {
-    throw Error(ErrorCode::kModelCorrupt, field, path + " has " + std::to_string(file.bytes().size()) +
-                                                     " bytes; at most " + std::to_string(limit_bytes) + " are allowed");
+    throw Error(ErrorCode::kModelCorrupt, field,
+                path + " has " + std::to_string(file.bytes().size()) + " bytes; at most " + std::to_string(limit_bytes) + " are allowed");
   }
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }

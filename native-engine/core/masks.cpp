@@ -10,8 +10,7 @@
 namespace espalier {
 
 LogAlphas log_alphas(const TrainState& state) {
-  return {state.view(*state.find("mask.head")), state.view(*state.find("mask.intermediate")),
-          state.view(*state.find("mask.hidden"))};
+  return {state.view(*state.find("mask.head")), state.view(*state.find("mask.intermediate")), state.view(*state.find("mask.hidden"))};
 }
 
 Masks open_masks(const ModelConfig& c) {
@@ -22,8 +21,7 @@ Masks open_masks(const ModelConfig& c) {
 static std::vector<float> sample(std::span<const float> log_alpha, uint64_t seed, int64_t step, RandomStream stream) {
   std::vector<float> z(log_alpha.size());
   for (size_t i = 0; i < z.size(); i++)
-    z[i] = hard_concrete::sample(log_alpha[i],
-                                 random_uniform(seed, step, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
+    z[i] = hard_concrete::sample(log_alpha[i], random_uniform(seed, step, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
   return z;
 }
 

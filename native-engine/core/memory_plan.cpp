@@ -17,7 +17,8 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   const WorkspaceShape shape = training_shape(options);
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const int64_t lora_count = lora_parameter_count(config, lora), mask_count = mask_parameter_count(config);
-  const ScratchShape scratch{options.batch_size, options.sequence_length, lora.rank, options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
+  const ScratchShape scratch{options.batch_size, options.sequence_length, lora.rank,
+                             options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
   plan.weights = weight_bytes;
   plan.lora = static_cast<uint64_t>(lora_count + mask_count) * 4;

@@ -191,8 +191,8 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
     out.kv_head_count = widths.integer("num_key_value_heads", 1, 65536);
   }
   if (out.head_count % out.kv_head_count != 0) {
-    widths.fail("num_key_value_heads", "is " + std::to_string(out.kv_head_count) + ": it must divide num_attention_heads " +
-                                           std::to_string(out.head_count));
+    widths.fail("num_key_value_heads",
+                "is " + std::to_string(out.kv_head_count) + ": it must divide num_attention_heads " + std::to_string(out.head_count));
   }
   if (config.find("head_dim") == nullptr && out.hidden_size % out.head_count != 0) {
     config.fail("head_dim", "is missing, and hidden_size " + std::to_string(out.hidden_size) +

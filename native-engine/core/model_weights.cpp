@@ -16,8 +16,7 @@
 namespace espalier {
 
 const std::array<const char*, kProjectionCount> kProjectionNames = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
 
 namespace {
 
@@ -27,7 +26,7 @@ constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 bool exists(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   return ::stat(path.c_str(), &info) == 0;
 }
 
@@ -54,9 +53,9 @@ class TensorFolder {
     const auto& [file, tensor] = it->second;
     const std::vector<int64_t> expected = rows == 0 ? std::vector<int64_t>{cols} : std::vector<int64_t>{rows, cols};
     if (tensor.shape != expected) {
-      throw Error(ErrorCode::kModelCorrupt, file + ":" + name,
-                  file + ": tensor " + name + " has shape " + shape_text(tensor.shape) + "; config.json asks for " +
-                      expected_text(rows, cols));
+      throw Error(
+          ErrorCode::kModelCorrupt, file + ":" + name,
+          file + ": tensor " + name + " has shape " + shape_text(tensor.shape) + "; config.json asks for " + expected_text(rows, cols));
     }
     used_.insert(name);
     return {tensor.bytes.data(), dtype_of(file, name, tensor.type), rows == 0 ? 1 : rows, cols};
@@ -78,9 +77,12 @@ class TensorFolder {
 
   static DType dtype_of(const std::string& file, const std::string& name, TensorType type) {
     switch (type) {
-      case TensorType::kF32: return DType::kF32;
-      case TensorType::kF16: return DType::kF16;
-      case TensorType::kBF16: return DType::kBF16;
+      case TensorType::kF32:
+        return DType::kF32;
+      case TensorType::kF16:
+        return DType::kF16;
+      case TensorType::kBF16:
+        return DType::kBF16;
       default:
         throw Error(ErrorCode::kModelUnsupported, file + ":" + name,
                     file + ": tensor " + name + " is " + tensor_type_name(type) + "; supported are F32, F16, BF16");
@@ -99,8 +101,7 @@ class TensorFolder {
       const auto it = content.tensors.find(name);
       if (it == content.tensors.end()) {
         throw Error(ErrorCode::kModelCorrupt, std::string(kIndexFile) + ":" + name.substr(0, 200),
-                    std::string(kIndexFile) + " places tensor " + json_excerpt(Json(name)) + " in " + file +
-                        ", which does not hold it");
+                    std::string(kIndexFile) + " places tensor " + json_excerpt(Json(name)) + " in " + file + ", which does not hold it");
       }
       tensors_.emplace(name, std::pair(file, std::move(it->second)));
     }
@@ -119,8 +120,8 @@ class TensorFolder {
       // The index comes with the model: it must not lead out of the folder.
       const std::string shard = file.is_string() ? file.get<std::string>() : "";
       if (!shard.ends_with(".safetensors") || shard.find('/') != std::string::npos || shard.find('\0') != std::string::npos) {
-        index.fail("weight_map", "places a tensor in " + json_excerpt(file) +
-                                     ": it must be the plain name of a .safetensors file in the same folder");
+        index.fail("weight_map",
+                   "places a tensor in " + json_excerpt(file) + ": it must be the plain name of a .safetensors file in the same folder");
       }
       names_of_file[shard].push_back(name);
     }
@@ -183,7 +184,7 @@ class LoadedModel final : public ModelWeights {
 }  // namespace
 
 std::shared_ptr<const ModelWeights> load_model(const std::string& folder) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     throw Error(ErrorCode::kModelNotFound, "model", "no folder " + folder);
   }

@@ -8,8 +8,14 @@ namespace espalier {
 
 // What a number is for; part of the counter, so that no two uses share a stream.
 enum class RandomStream : uint32_t {
-  kHeadMask = 1, kIntermediateMask = 2, kHiddenMask = 3, kInitHead = 16, kInitIntermediate = 17, kInitHidden = 18,
-  kBatchOrder = 32, kLoraInit = 1024,  // + index of the tensor
+  kHeadMask = 1,
+  kIntermediateMask = 2,
+  kHiddenMask = 3,
+  kInitHead = 16,
+  kInitIntermediate = 17,
+  kInitHidden = 18,
+  kBatchOrder = 32,
+  kLoraInit = 1024,  // + index of the tensor
 };
 
 inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint64_t seed) {

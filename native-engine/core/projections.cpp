@@ -14,12 +14,17 @@ Selection open_weight(PassContext& c, const Role& role, int64_t layer, Projectio
   const int32_t* units = r.units_all ? nullptr : b.stage(r.unit_index);
   const WeightView& stored = c.model->layer(layer).proj[p];
   switch (p) {
-    case kQ: return {stored, r.head_width, role.hidden_width, heads, hidden};
+    case kQ:
+      return {stored, r.head_width, role.hidden_width, heads, hidden};
     case kK:
-    case kV: return {stored, r.kv_width, role.hidden_width, kv, hidden};
-    case kO: return {stored, role.hidden_width, r.head_width, hidden, heads};
-    case kDown: return {stored, role.hidden_width, r.unit_width, hidden, units};
-    default: return {stored, r.unit_width, role.hidden_width, units, hidden};
+    case kV:
+      return {stored, r.kv_width, role.hidden_width, kv, hidden};
+    case kO:
+      return {stored, role.hidden_width, r.head_width, hidden, heads};
+    case kDown:
+      return {stored, role.hidden_width, r.unit_width, hidden, units};
+    default:
+      return {stored, r.unit_width, role.hidden_width, units, hidden};
   }
 }
 
@@ -68,7 +73,8 @@ void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const 
   const bool forward = pass == Pass::kForward;
   LoraNarrow op{group.narrow(narrow), group.rank, forward, 0, {}};
   for (int i = 0; i < group.count; i++)
-    if (const OpenProjection& p = group.parts[i]; p.lora) op.terms[op.count++] = forward ? ProductTerm{from[0], p.a} : ProductTerm{from[i], p.b};
+    if (const OpenProjection& p = group.parts[i]; p.lora)
+      op.terms[op.count++] = forward ? ProductTerm{from[0], p.a} : ProductTerm{from[i], p.b};
   c.backend->lora_narrow(op);
 }
 
@@ -89,7 +95,8 @@ Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 
   return op;
 }
 
-void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy, Tensor dy_narrow) {
+void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
+                    Tensor dy_narrow) {
   if (group.lora_count == 0) return;
   LoraGradient op;
   op.x = x;

@@ -8,25 +8,27 @@
 namespace espalier {
 
 struct OpenProjection {
-  Selection weight;    // [out, in]
+  Selection weight;  // [out, in]
   bool lora = false;
-  Selection a, b;      // [narrow_width(rank), in] and [out, narrow_width(rank)], not scaled
+  Selection a, b;  // [narrow_width(rank), in] and [out, narrow_width(rank)], not scaled
   float *da = nullptr, *db = nullptr;
   int64_t in_full = 0;
-  int slot = 0;        // among the group's projections with LoRA
+  int slot = 0;  // among the group's projections with LoRA
 };
 
 // Up to three projections of one input.
 struct ProjectionGroup {
   std::array<OpenProjection, 3> parts;
   int count = 0, lora_count = 0;
-  int64_t rank = 0;               // of LoRA
+  int64_t rank = 0;  // of LoRA
   float lora_scale = 0;
   const int32_t* cols = nullptr;  // open columns of the input
 
   // The narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].
   Tensor narrow(Tensor buffer) const { return buffer.reshaped(buffer.rows, lora_count * narrow_width(rank)); }
-  Tensor narrow(Tensor buffer, const OpenProjection& p) const { return narrow(buffer).columns(p.slot * narrow_width(rank), narrow_width(rank)); }
+  Tensor narrow(Tensor buffer, const OpenProjection& p) const {
+    return narrow(buffer).columns(p.slot * narrow_width(rank), narrow_width(rank));
+  }
 };
 
 ProjectionGroup open_group(PassContext& c, const Role& role, int64_t layer, Projection first, int count);
@@ -40,6 +42,7 @@ Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor
 
 // Backward, from the gradients of the projections' results: the product that sums up the input's gradient, dA and dB.
 Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
-void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
+void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
+                    Tensor dy_narrow);
 
 }  // namespace espalier

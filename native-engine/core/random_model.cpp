@@ -122,8 +122,8 @@ class RandomModel final : public ModelWeights {
 
 std::shared_ptr<const ModelWeights> random_model(const ModelConfig& config, DType dtype, uint64_t seed) {
   if (static_cast<int64_t>(config.layers.size()) != config.layer_count || config.layer_count == 0) {
-    throw Error(ErrorCode::kInvalidArgument, "config.layers", "config.layers must hold the widths of each of the " +
-                                                                  std::to_string(config.layer_count) + " layers");
+    throw Error(ErrorCode::kInvalidArgument, "config.layers",
+                "config.layers must hold the widths of each of the " + std::to_string(config.layer_count) + " layers");
   }
   return std::make_shared<RandomModel>(config, dtype, seed);
 }

@@ -10,19 +10,19 @@ namespace espalier {
 
 // Index lists are padded with -1 to a multiple of kWidthMultiple, scale lists with 0.
 struct RoleLayer {
-  int64_t heads = 0, kv_heads = 0, units = 0;  // open ones
-  int64_t head_width = 0, kv_width = 0, unit_width = 0;  // padded columns
+  int64_t heads = 0, kv_heads = 0, units = 0;                 // open ones
+  int64_t head_width = 0, kv_width = 0, unit_width = 0;       // padded columns
   bool heads_all = false, kv_all = false, units_all = false;  // all open and no padding
-  std::vector<int32_t> head_index;   // open query heads
-  std::vector<int32_t> kv_of_head;   // for each of them, which of the kept key/value heads it reads
-  std::vector<int32_t> q_rows;       // [head_width] rows of q_proj, columns of o_proj
-  std::vector<int32_t> kv_rows;      // [kv_width] rows of k_proj and v_proj
-  std::vector<float> head_scale;     // [head_width] head mask; empty: all ones
-  std::vector<int32_t> unit_index;   // [unit_width]
-  std::vector<float> unit_scale;     // [unit_width] unit mask; empty: all ones
-  std::vector<float> input_norm, post_attention_norm;  // [hidden_width], never 0 but in padding
+  std::vector<int32_t> head_index;                            // open query heads
+  std::vector<int32_t> kv_of_head;                            // for each of them, which of the kept key/value heads it reads
+  std::vector<int32_t> q_rows;                                // [head_width] rows of q_proj, columns of o_proj
+  std::vector<int32_t> kv_rows;                               // [kv_width] rows of k_proj and v_proj
+  std::vector<float> head_scale;                              // [head_width] head mask; empty: all ones
+  std::vector<int32_t> unit_index;                            // [unit_width]
+  std::vector<float> unit_scale;                              // [unit_width] unit mask; empty: all ones
+  std::vector<float> input_norm, post_attention_norm;         // [hidden_width], never 0 but in padding
   std::vector<float> input_norm_inverse, post_attention_norm_inverse;
-  std::vector<float> qkv_bias;       // [head_width + 2 kv_width]; empty: none
+  std::vector<float> qkv_bias;  // [head_width + 2 kv_width]; empty: none
 
   int64_t qkv_width() const { return head_width + 2 * kv_width; }
 };
@@ -31,12 +31,12 @@ struct Role {
   Masks z;
   const TrainState* lora = nullptr;  // LoRA's tensors; nullptr: none
   int64_t hidden_open = 0;
-  int64_t hidden_width = 0;          // padded open hidden units
-  bool hidden_all = false;           // every hidden unit open and no padding
-  bool hidden_ones = false;          // no open unit's mask below 1
-  std::vector<int32_t> hidden_index; // [hidden_width]
-  std::vector<float> hidden_scale;   // [hidden_width]
-  std::vector<float> final_norm;     // [hidden_width]
+  int64_t hidden_width = 0;           // padded open hidden units
+  bool hidden_all = false;            // every hidden unit open and no padding
+  bool hidden_ones = false;           // no open unit's mask below 1
+  std::vector<int32_t> hidden_index;  // [hidden_width]
+  std::vector<float> hidden_scale;    // [hidden_width]
+  std::vector<float> final_norm;      // [hidden_width]
   std::vector<RoleLayer> layers;
 };
 

@@ -119,9 +119,8 @@ class HeaderReader {
       fail_tensor(name, shown + " reach beyond the " + std::to_string(data_.size()) + " bytes of data in the file");
     }
     if (place.end - place.begin != size_bytes) {
-      fail_tensor(name, shown + " hold " + std::to_string(place.end - place.begin) + " bytes, but shape " +
-                            shape_text(view.shape) + " of " + tensor_type_name(view.type) + " needs " +
-                            std::to_string(size_bytes));
+      fail_tensor(name, shown + " hold " + std::to_string(place.end - place.begin) + " bytes, but shape " + shape_text(view.shape) +
+                            " of " + tensor_type_name(view.type) + " needs " + std::to_string(size_bytes));
     }
     view.bytes = data_.subspan(place.begin, size_bytes);
     placements_.push_back(std::move(place));
@@ -154,17 +153,15 @@ class HeaderReader {
       view.shape.push_back(extent.get<int64_t>());
       // 2^62 keeps the product of any later extents and of the element count within int64.
       if (__builtin_mul_overflow(size_bytes, extent.get<uint64_t>(), &size_bytes) || size_bytes > (uint64_t{1} << 62)) {
-        fail_tensor(name, "shape " + shape_text(view.shape) + " of " + tensor_type_name(view.type) +
-                              " is larger than any file");
+        fail_tensor(name, "shape " + shape_text(view.shape) + " of " + tensor_type_name(view.type) + " is larger than any file");
       }
     }
     return size_bytes;
   }
 
   void check_placements() {
-    std::sort(placements_.begin(), placements_.end(), [](const Placement& a, const Placement& b) {
-      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-    });
+    std::sort(placements_.begin(), placements_.end(),
+              [](const Placement& a, const Placement& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
     uint64_t expected = 0;
     for (const Placement& place : placements_) {
       if (place.begin != expected) {
@@ -174,8 +171,8 @@ class HeaderReader {
       expected = place.end;
     }
     if (expected != data_.size()) {
-      fail("the tensors end at byte " + std::to_string(expected) + " of the data, but the file holds " +
-           std::to_string(data_.size()) + " bytes of it");
+      fail("the tensors end at byte " + std::to_string(expected) + " of the data, but the file holds " + std::to_string(data_.size()) +
+           " bytes of it");
     }
   }
 
@@ -215,9 +212,8 @@ std::string safetensors_header(const std::vector<TensorSpec>& specs, const std::
   uint64_t offset = 0;
   for (const TensorSpec& spec : specs) {
     const uint64_t end = offset + spec.size_bytes();
-    json += std::string(json.size() > 1 ? "," : "") + Json(spec.name).dump() + ":" +
-            R"({"dtype":")" + tensor_type_name(spec.type) + R"(","shape":)" + Json(spec.shape).dump() +
-            R"(,"data_offsets":[)" + std::to_string(offset) + "," + std::to_string(end) + "]}";
+    json += std::string(json.size() > 1 ? "," : "") + Json(spec.name).dump() + ":" + R"({"dtype":")" + tensor_type_name(spec.type) +
+            R"(","shape":)" + Json(spec.shape).dump() + R"(,"data_offsets":[)" + std::to_string(offset) + "," + std::to_string(end) + "]}";
     offset = end;
   }
   json += "}";

@@ -51,8 +51,7 @@ void add_sparsity_gradient(const ModelConfig& config, const TrainState& state, d
   const OpenSize open = expected_open(config, sizes, a);
   const double by_parts = -slope / (sizes.prunable + sizes.stable);
   const auto add = [&](std::span<const float> log_alpha, double scale, std::vector<float>& out) {
-    for (size_t i = 0; i < out.size(); i++)
-      out[i] += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha[i]));
+    for (size_t i = 0; i < out.size(); i++) out[i] += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha[i]));
   };
   add(a.head, by_parts * open.hidden_share * sizes.head, gradient.head);
   add(a.intermediate, by_parts * open.hidden_share * sizes.intermediate, gradient.intermediate);

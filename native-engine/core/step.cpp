@@ -80,7 +80,8 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
   if (kl && in.hidden_match.empty()) {
     normed(*in.teacher, ws.teacher_x, count, nullptr);
-    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count), ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
+    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
+                            ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
   }
   multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
   if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
@@ -188,8 +189,7 @@ Masks mask_gradients(const PassContext& c, const StepInput& in, const LossTotals
   }
   for (int64_t j = 0; j < role.hidden_open; j++) {
     double sum = ws.hidden_dot[j];
-    for (int64_t l = 0; in.teacher && l < config.layer_count; l++)
-      sum += static_cast<double>(totals.layer_scale[l]) * ws.layer_dots[l][j];
+    for (int64_t l = 0; in.teacher && l < config.layer_count; l++) sum += static_cast<double>(totals.layer_scale[l]) * ws.layer_dots[l][j];
     g.hidden[role.hidden_index[j]] = divide(sum, role.z.hidden[role.hidden_index[j]]);
   }
   return g;
@@ -233,7 +233,8 @@ void multiply_by_head(PassContext& c, const Role& role, Tensor out, Tensor in, b
   Product op;
   op.c = out;
   op.transposed = transposed;
-  op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.hidden_all ? nullptr : c.backend->stage(role.hidden_index)});
+  op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr,
+              role.hidden_all ? nullptr : c.backend->stage(role.hidden_index)});
   c.backend->multiply(op);
 }
 

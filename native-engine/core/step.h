@@ -13,18 +13,18 @@ struct StepTimes {
 
 struct StepInput {
   const Role* student = nullptr;
-  const Role* teacher = nullptr;       // nullptr: no distillation
+  const Role* teacher = nullptr;  // nullptr: no distillation
   LossWeights weights;
-  std::vector<int32_t> ids;            // [B * T]
-  std::vector<int32_t> targets;        // [B * T] next token, -1 at the end of a row; used when weights.lm is not 0
-  std::vector<int32_t> hidden_match;   // match_hidden(student, teacher)
+  std::vector<int32_t> ids;           // [B * T]
+  std::vector<int32_t> targets;       // [B * T] next token, -1 at the end of a row; used when weights.lm is not 0
+  std::vector<int32_t> hidden_match;  // match_hidden(student, teacher)
   bool checkpoint = false;
 };
 
 struct StepOutput {
-  double loss = 0;                             // weighted sum, without the Lagrangian
+  double loss = 0;  // weighted sum, without the Lagrangian
   double layer_loss = 0, kl_loss = 0, lm_loss = 0;
-  Masks grad_z;                                // 0 where a gate is closed
+  Masks grad_z;  // 0 where a gate is closed
   StepTimes times;
 };
 

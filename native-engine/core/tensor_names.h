@@ -13,9 +13,7 @@ inline constexpr const char* kLmHeadName = "lm_head.weight";
 
 inline std::string layer_prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
 inline std::string input_norm_name(int64_t layer) { return layer_prefix(layer) + "input_layernorm.weight"; }
-inline std::string post_attention_norm_name(int64_t layer) {
-  return layer_prefix(layer) + "post_attention_layernorm.weight";
-}
+inline std::string post_attention_norm_name(int64_t layer) { return layer_prefix(layer) + "post_attention_layernorm.weight"; }
 inline std::string projection_name(int64_t layer, int projection) {
   return layer_prefix(layer) + kProjectionNames[static_cast<size_t>(projection)] + ".weight";
 }
@@ -30,12 +28,17 @@ struct Extent {
 inline Extent projection_extent(const ModelConfig& config, const LayerShape& layer, int projection) {
   const int64_t query = layer.heads * config.head_dim, kv = layer.kv_heads * config.head_dim;
   switch (projection) {
-    case kQ: return {query, config.hidden_size};
+    case kQ:
+      return {query, config.hidden_size};
     case kK:
-    case kV: return {kv, config.hidden_size};
-    case kO: return {config.hidden_size, query};
-    case kDown: return {config.hidden_size, layer.intermediate};
-    default: return {layer.intermediate, config.hidden_size};
+    case kV:
+      return {kv, config.hidden_size};
+    case kO:
+      return {config.hidden_size, query};
+    case kDown:
+      return {config.hidden_size, layer.intermediate};
+    default:
+      return {layer.intermediate, config.hidden_size};
   }
 }
 

@@ -53,8 +53,8 @@ void TrainerImpl::check_options() const {
 void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
   for (uint32_t id : train->ids)
     if (static_cast<int64_t>(id) >= model_->config().vocab_size)
-      throw Error(ErrorCode::kInvalidArgument, "data", "token id " + std::to_string(id) + " is outside the vocabulary of " +
-                                                           std::to_string(model_->config().vocab_size));
+      throw Error(ErrorCode::kInvalidArgument, "data",
+                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(model_->config().vocab_size));
   data_ = std::move(train);
 }
 
@@ -160,8 +160,8 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
 void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
   for (const int64_t id : probe.input_ids)
     if (id < 0 || id >= model_->config().vocab_size)
-      throw Error(ErrorCode::kInvalidArgument, "input_ids", "input_ids holds " + std::to_string(id) + ", outside the vocabulary of " +
-                                                                std::to_string(model_->config().vocab_size));
+      throw Error(ErrorCode::kInvalidArgument, "input_ids",
+                  "input_ids holds " + std::to_string(id) + ", outside the vocabulary of " + std::to_string(model_->config().vocab_size));
   backend_->attach_thread();
   const Role kept = std::move(teacher_role_);
   teacher_role_ = make_role(*model_, probe.teacher, nullptr, options_.exact_sparse);

@@ -13,23 +13,19 @@ std::string canonical_config(const ModelConfig& c) {
   for (const LayerShape& l : c.layers) layers.push_back({l.heads, l.kv_heads, l.intermediate, l.kv_head_of_query});
   const Json rope = {static_cast<int>(c.rope_scaling.type), c.rope_scaling.factor, c.rope_scaling.low_freq_factor,
                      c.rope_scaling.high_freq_factor, c.rope_scaling.original_max_positions};
-  const Json all = {c.architecture,   c.hidden_size,       c.layer_count,   c.head_count,     c.kv_head_count,
-                    c.head_dim,       c.intermediate_size, c.vocab_size,    c.max_positions,  c.sliding_window,
-                    c.rms_norm_eps,   c.rope_theta,        rope,            c.tied_embeddings, c.qkv_bias,
-                    layers};
+  const Json all = {c.architecture, c.hidden_size,   c.layer_count,    c.head_count,   c.kv_head_count, c.head_dim, c.intermediate_size,
+                    c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
+                    c.qkv_bias,     layers};
   return all.dump();
 }
 
 }  // namespace
 
-const char* dtype_name(DType dtype) {
-  return dtype == DType::kF32 ? "F32" : dtype == DType::kF16 ? "F16" : "BF16";
-}
+const char* dtype_name(DType dtype) { return dtype == DType::kF32 ? "F32" : dtype == DType::kF16 ? "F16" : "BF16"; }
 
 uint64_t element_bytes(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
 
-void for_each_tensor(const ModelWeights& model,
-                     const std::function<void(const std::string&, const WeightView&)>& visit) {
+void for_each_tensor(const ModelWeights& model, const std::function<void(const std::string&, const WeightView&)>& visit) {
   const auto visit_present = [&](const std::string& name, const WeightView& view) {
     if (view) visit(name, view);
   };
@@ -60,8 +56,8 @@ std::string weights_digest(const ModelWeights& model) {
   const std::string config = canonical_config(model.config());
   hash.update(config.data(), config.size());
   for_each_tensor(model, [&](const std::string& name, const WeightView& view) {
-    const std::string label = "\n" + name + " " + dtype_name(view.dtype) + " " + std::to_string(view.rows) + "x" +
-                              std::to_string(view.cols) + "\n";
+    const std::string label =
+        "\n" + name + " " + dtype_name(view.dtype) + " " + std::to_string(view.rows) + "x" + std::to_string(view.cols) + "\n";
     hash.update(label.data(), label.size());
     hash.update(view.data, static_cast<size_t>(view.rows) * static_cast<size_t>(view.cols) * element_bytes(view.dtype));
   });

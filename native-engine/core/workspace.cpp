@@ -18,9 +18,7 @@ struct Arena {
     used += (static_cast<uint64_t>(count) * sizeof(T) + 127) / 128 * 128;
     return p;
   }
-  Tensor tensor(DType t, int64_t rows, int64_t cols) {
-    return {array<char>(rows * cols * dtype_bytes(t)), t, rows, cols, cols};
-  }
+  Tensor tensor(DType t, int64_t rows, int64_t cols) { return {array<char>(rows * cols * dtype_bytes(t)), t, rows, cols, cols}; }
 };
 
 struct Widths {
@@ -116,8 +114,6 @@ int64_t lora_parameter_count(const ModelConfig& c, const LoraSpec& lora) {
   return count;
 }
 
-int64_t mask_parameter_count(const ModelConfig& c) {
-  return c.layer_count * (c.head_count + c.intermediate_size) + c.hidden_size;
-}
+int64_t mask_parameter_count(const ModelConfig& c) { return c.layer_count * (c.head_count + c.intermediate_size) + c.hidden_size; }
 
 }  // namespace espalier

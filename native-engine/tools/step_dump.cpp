@@ -23,12 +23,18 @@ Arguments parse_arguments(int argc, char** argv) {
   Arguments a;
   for (int i = 1; i < argc; i++) {
     const std::string name = argv[i];
-    if (name == "--dense" || name == "--checkpoint") a[name] = "1";
-    else if (name.starts_with("--") && i + 1 < argc) a[name] = argv[++i];
-    else throw Error(ErrorCode::kInvalidArgument, name, "unexpected argument");
+    if (name == "--dense" || name == "--checkpoint")
+      a[name] = "1";
+    else if (name.starts_with("--") && i + 1 < argc)
+      a[name] = argv[++i];
+    else
+      throw Error(ErrorCode::kInvalidArgument, name, "unexpected argument");
   }
   for (const char* needed : {"--model", "--in", "--out"})
-    if (!a.count(needed)) throw Error(ErrorCode::kInvalidArgument, needed, "is missing; usage: step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--threads N] [--dense] [--checkpoint] [--losses LAYER,KL,LM]");
+    if (!a.count(needed))
+      throw Error(ErrorCode::kInvalidArgument, needed,
+                  "is missing; usage: step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--threads N] [--dense] [--checkpoint] "
+                  "[--losses LAYER,KL,LM]");
   if (!a.count("--dtype")) a["--dtype"] = "f32";
   if (a["--dtype"] != "f32" && a["--dtype"] != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
   return a;
@@ -37,8 +43,7 @@ Arguments parse_arguments(int argc, char** argv) {
 const TensorView& tensor(const Safetensors& file, const std::string& name, TensorType type) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end()) throw Error(ErrorCode::kInvalidArgument, "in." + name, "tensor is missing");
-  if (found->second.type != type)
-    throw Error(ErrorCode::kInvalidArgument, "in." + name, std::string("must be ") + tensor_type_name(type));
+  if (found->second.type != type) throw Error(ErrorCode::kInvalidArgument, "in." + name, std::string("must be ") + tensor_type_name(type));
   return found->second;
 }
 
@@ -52,8 +57,8 @@ std::vector<float> floats(const Safetensors& file, const std::string& name, int6
 }
 
 Masks masks(const Safetensors& file, const std::string& prefix, const ModelConfig& c) {
-  return {floats(file, prefix + ".head", c.layer_count * c.head_count), floats(file, prefix + ".intermediate", c.layer_count * c.intermediate_size),
-          floats(file, prefix + ".hidden", c.hidden_size)};
+  return {floats(file, prefix + ".head", c.layer_count * c.head_count),
+          floats(file, prefix + ".intermediate", c.layer_count * c.intermediate_size), floats(file, prefix + ".hidden", c.hidden_size)};
 }
 
 // Rank and targets follow from the tensors that are there.
@@ -77,7 +82,8 @@ LossWeights loss_weights(const Arguments& a) {
   const auto given = a.find("--losses");
   if (given == a.end()) return w;
   int end = 0;
-  if (std::sscanf(given->second.c_str(), "%lf,%lf,%lf%n", &w.layer, &w.kl, &w.lm, &end) != 3 || given->second.size() != static_cast<size_t>(end))
+  if (std::sscanf(given->second.c_str(), "%lf,%lf,%lf%n", &w.layer, &w.kl, &w.lm, &end) != 3 ||
+      given->second.size() != static_cast<size_t>(end))
     throw Error(ErrorCode::kInvalidArgument, "--losses", "must be three numbers LAYER,KL,LM, not " + given->second);
   return w;
 }

@@ -50,12 +50,18 @@ export class CliError extends EspalierError {
 
 /** A value on the command line that can't be right; `allowed` completes "... is allowed" or "... are allowed". */
 export function invalidOption(option: string, given: string, allowed: string): CliError {
-  return new CliError('OPTION_INVALID', `${JSON.stringify(given)} is not valid for ${option}; ${allowed}`, { field: option, exitCode: ExitCode.usage });
+  return new CliError('OPTION_INVALID', `${JSON.stringify(given)} is not valid for ${option}; ${allowed}`, {
+    field: option,
+    exitCode: ExitCode.usage,
+  });
 }
 
 /** Codes of the store's files, which no server and so no gRPC status stands behind. */
 const STORE_EXIT_CODES: Record<string, number> = {
-  STORE_NOT_FOUND: ExitCode.notFound, STORE_EXISTS: ExitCode.notAllowed, STORE_LOCKED: ExitCode.notAllowed, BACKUP_FILE_EXISTS: ExitCode.notAllowed,
+  STORE_NOT_FOUND: ExitCode.notFound,
+  STORE_EXISTS: ExitCode.notAllowed,
+  STORE_LOCKED: ExitCode.notAllowed,
+  BACKUP_FILE_EXISTS: ExitCode.notAllowed,
 };
 
 export class Interrupted extends Error {}

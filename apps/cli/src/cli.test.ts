@@ -9,7 +9,9 @@ import { refusal, testExport, testRun, testSteps, TestServer, type Answers } fro
 
 let folder: string;
 let servers: TestServer[] = [];
-beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'cli-')); });
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cli-'));
+});
 afterEach(async () => {
   for (const server of servers) server.stop();
   servers = [];
@@ -31,31 +33,89 @@ const espalier = async (server: TestServer, ...args: string[]) => runCli(args, {
 describe('launch and fork', () => {
   test('every setting given is sent, nothing else; paths are made absolute', async () => {
     const requests: v1.LaunchRunRequest[] = [];
-    const server = await serve({ launchRun: (request) => { requests.push(request); return { run: testRun(), alreadyLaunched: false }; } });
-    const result = await espalier(server, 'launch', '--model', 'model', '--data', 'train.jsonl', '--validation', '/v.jsonl', '--name', 'n', '--request-id', 'r1',
-      '--target-sparsity', '70%', '--recipe', 'distill', '--steps', '200', '--seed', '18446744073709551615', '--lora-targets', 'q_proj,v_proj', '--dtype', 'f32', '--lambda-lr', '1e-1');
+    const server = await serve({
+      launchRun: (request) => {
+        requests.push(request);
+        return { run: testRun(), alreadyLaunched: false };
+      },
+    });
+    const result = await espalier(
+      server,
+      'launch',
+      '--model',
+      'model',
+      '--data',
+      'train.jsonl',
+      '--validation',
+      '/v.jsonl',
+      '--name',
+      'n',
+      '--request-id',
+      'r1',
+      '--target-sparsity',
+      '70%',
+      '--recipe',
+      'distill',
+      '--steps',
+      '200',
+      '--seed',
+      '18446744073709551615',
+      '--lora-targets',
+      'q_proj,v_proj',
+      '--dtype',
+      'f32',
+      '--lambda-lr',
+      '1e-1',
+    );
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
     expect(result.stdout).toMatch(/launched abcdefghij23 \(a name\): nuteprune to 50% in 100 steps/);
-    expect(requests[0]).toMatchObject({ requestId: 'r1', name: 'n', modelPath: join(folder, 'model'), data: { trainPath: join(folder, 'train.jsonl'), validationPath: '/v.jsonl' } });
-    expect(requests[0]!.settings).toEqual(v1.RunSettings.fromPartial({
-      targetSparsity: 0.7, recipe: v1.Recipe.RECIPE_DISTILL, totalSteps: 200, seed: 2n ** 64n - 1n, loraTargets: ['q_proj', 'v_proj'],
-      computeDtype: v1.ComputeDtype.COMPUTE_DTYPE_F32, lambdaLearningRate: 0.1,
-    }));
+    expect(requests[0]).toMatchObject({
+      requestId: 'r1',
+      name: 'n',
+      modelPath: join(folder, 'model'),
+      data: { trainPath: join(folder, 'train.jsonl'), validationPath: '/v.jsonl' },
+    });
+    expect(requests[0]!.settings).toEqual(
+      v1.RunSettings.fromPartial({
+        targetSparsity: 0.7,
+        recipe: v1.Recipe.RECIPE_DISTILL,
+        totalSteps: 200,
+        seed: 2n ** 64n - 1n,
+        loraTargets: ['q_proj', 'v_proj'],
+        computeDtype: v1.ComputeDtype.COMPUTE_DTYPE_F32,
+        lambdaLearningRate: 0.1,
+      }),
+    );
   });
 
   test('a launch without a request id gets one of its own each time', async () => {
     const ids: string[] = [];
-    const server = await serve({ launchRun: (request) => { ids.push(request.requestId); return { run: testRun(), alreadyLaunched: false }; } });
+    const server = await serve({
+      launchRun: (request) => {
+        ids.push(request.requestId);
+        return { run: testRun(), alreadyLaunched: false };
+      },
+    });
     for (let time = 0; time < 2; time++) await espalier(server, 'launch', '--model', 'm', '--data', 'd');
     expect(new Set(ids).size).toBe(2);
   });
 
   test('fork: the starting point, overrides, and fixed settings for the server to refuse', async () => {
     const requests: v1.ForkRunRequest[] = [];
-    const server = await serve({ forkRun: (request) => { requests.push(request); return { run: testRun({ parentRunId: 'parent', forkedAtStep: 20n }), alreadyLaunched: false }; } });
+    const server = await serve({
+      forkRun: (request) => {
+        requests.push(request);
+        return { run: testRun({ parentRunId: 'parent', forkedAtStep: 20n }), alreadyLaunched: false };
+      },
+    });
     const result = await espalier(server, 'fork', 'parent', '--from-teacher', '20', '--target-sparsity', '0.3', '--batch-size', '4');
     expect(result.stdout).toMatch(/forked from parent at step 20/);
-    expect(requests[0]).toMatchObject({ parentRunId: 'parent', from: { $case: 'teacherMark', value: 20 }, overrides: { targetSparsity: 0.3, data: undefined }, settings: { batchSize: 4 } });
+    expect(requests[0]).toMatchObject({
+      parentRunId: 'parent',
+      from: { $case: 'teacherMark', value: 20 },
+      overrides: { targetSparsity: 0.3, data: undefined },
+      settings: { batchSize: 4 },
+    });
     expect((await espalier(server, 'fork', 'parent')).exitCode).toBe(2);
     const both = await espalier(server, 'fork', 'parent', '--last', '--from-teacher', '3');
     expect(both.exitCode).toBe(2);
@@ -64,14 +124,22 @@ describe('launch and fork', () => {
 });
 
 describe('plan', () => {
-  const planned = (totalBytes: bigint): v1.PlanRunResponse => v1.PlanRunResponse.fromPartial({
-    settings: { batchSize: 4, sequenceLength: 64, totalSteps: 100 }, parameterCount: 3_443_136n, prunableParameterCount: 2_654_208n,
-    memory: { weightsBytes: 100n, activationsBytes: totalBytes - 100n, totalBytes, availableBytes: 1n << 30n },
-  });
+  const planned = (totalBytes: bigint): v1.PlanRunResponse =>
+    v1.PlanRunResponse.fromPartial({
+      settings: { batchSize: 4, sequenceLength: 64, totalSteps: 100 },
+      parameterCount: 3_443_136n,
+      prunableParameterCount: 2_654_208n,
+      memory: { weightsBytes: 100n, activationsBytes: totalBytes - 100n, totalBytes, availableBytes: 1n << 30n },
+    });
 
   test('shows the settings and the memory of a run that is not launched', async () => {
     const requests: v1.PlanRunRequest[] = [];
-    const server = await serve({ planRun: (request) => { requests.push(request); return planned(1n << 20n); } });
+    const server = await serve({
+      planRun: (request) => {
+        requests.push(request);
+        return planned(1n << 20n);
+      },
+    });
     const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4');
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
     expect(result.stdout).toMatch(/3,443,136 parameters/);
@@ -85,28 +153,47 @@ describe('plan', () => {
     const result = await espalier(server, 'plan', '--model', 'model');
     expect(result.exitCode).toBe(1);
     expect(result.stdout).toMatch(/it does not fit/);
-    expect(JSON.parse((await espalier(server, 'plan', '--model', 'model', '--json')).stdout)).toMatchObject({ memory: { total_bytes: 2 ** 31, available_bytes: 2 ** 30 } });
+    expect(JSON.parse((await espalier(server, 'plan', '--model', 'model', '--json')).stdout)).toMatchObject({
+      memory: { total_bytes: 2 ** 31, available_bytes: 2 ** 30 },
+    });
   });
 });
 
 describe('errors', () => {
   test.each([
-    ['RUN_NOT_FOUND', 3], ['FIELD_OUT_OF_RANGE', 2], ['RUN_FINISHED', 5], ['REQUEST_ID_REUSED', 5], ['ENGINE_UNAVAILABLE', 4], ['ENGINE_FAILED', 1], ['SOMETHING_NEW', 1],
+    ['RUN_NOT_FOUND', 3],
+    ['FIELD_OUT_OF_RANGE', 2],
+    ['RUN_FINISHED', 5],
+    ['REQUEST_ID_REUSED', 5],
+    ['ENGINE_UNAVAILABLE', 4],
+    ['ENGINE_FAILED', 1],
+    ['SOMETHING_NEW', 1],
   ])('%s ends with %d', async (code, exitCode) => {
-    const server = await serve({ getRun: () => { throw refusal(code, 'why it is so'); } });
+    const server = await serve({
+      getRun: () => {
+        throw refusal(code, 'why it is so');
+      },
+    });
     const result = await espalier(server, 'show', 'abcd');
     expect(result).toMatchObject({ exitCode, stdout: '' });
     expect(result.stderr).toBe(`error ${code}: why it is so\n`);
   });
 
   test('fields and what is allowed, for people and for programs', async () => {
-    const server = await serve({ launchRun: () => { throw refusal('FIELD_OUT_OF_RANGE', 'must be in [0, 0.95], is 2', 'settings.target_sparsity'); } });
+    const server = await serve({
+      launchRun: () => {
+        throw refusal('FIELD_OUT_OF_RANGE', 'must be in [0, 0.95], is 2', 'settings.target_sparsity');
+      },
+    });
     const args = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '2'];
-    expect((await espalier(server, ...args)).stderr).toMatch(/FIELD_OUT_OF_RANGE: must be in \[0, 0.95\], is 2\n {2}field: settings.target_sparsity/);
+    expect((await espalier(server, ...args)).stderr).toMatch(
+      /FIELD_OUT_OF_RANGE: must be in \[0, 0.95\], is 2\n {2}field: settings.target_sparsity/,
+    );
     const json = await espalier(server, ...args, '--json');
     expect(json.exitCode).toBe(2);
     expect(JSON.parse(json.stderr)).toMatchObject({
-      error: { code: 'FIELD_OUT_OF_RANGE', fields: [{ field: 'settings.target_sparsity', description: 'must be in [0, 0.95], is 2' }] }, exit_code: 2,
+      error: { code: 'FIELD_OUT_OF_RANGE', fields: [{ field: 'settings.target_sparsity', description: 'must be in [0, 0.95], is 2' }] },
+      exit_code: 2,
     });
   });
 
@@ -118,8 +205,16 @@ describe('errors', () => {
   });
 
   test.each([
-    [['lanch']], [['launch']], [['runs', '--nonsense']], [['runs', '--status', 'sleeping']], [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
-    [['fork', 'x', '--from-teacher', '-1']], [['verify', 'x', '--replay', '9..3']], [['show']], [['show', 'a', 'b']], [['history', 'x', '--types', ',']],
+    [['lanch']],
+    [['launch']],
+    [['runs', '--nonsense']],
+    [['runs', '--status', 'sleeping']],
+    [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
+    [['fork', 'x', '--from-teacher', '-1']],
+    [['verify', 'x', '--replay', '9..3']],
+    [['show']],
+    [['show', 'a', 'b']],
+    [['history', 'x', '--types', ',']],
   ])('usage: %j ends with 2, as JSON too', async (args) => {
     const result = await runCli(args, { cwd: folder });
     expect(result).toMatchObject({ exitCode: 2, stdout: '' });
@@ -143,7 +238,11 @@ describe('reading', () => {
     });
     const table = await espalier(server, 'runs', '--limit', '700', '--status', 'training,paused', '--name', 'x');
     expect(pages.map((page) => page.pageSize)).toEqual([500, 200]);
-    expect(pages[0]).toMatchObject({ statuses: [v1.RunStatus.RUN_STATUS_TRAINING, v1.RunStatus.RUN_STATUS_PAUSED], nameContains: 'x', orderBy: 'launched_at desc' });
+    expect(pages[0]).toMatchObject({
+      statuses: [v1.RunStatus.RUN_STATUS_TRAINING, v1.RunStatus.RUN_STATUS_PAUSED],
+      nameContains: 'x',
+      orderBy: 'launched_at desc',
+    });
     expect(table.stdout.split('\n')[1]).toMatch(/^run0 +a name +training +40\/100 +40\.9% +50%/);
     expect(table.stdout).toMatch(/700 of 2,000/);
     pages.length = 0;
@@ -151,13 +250,21 @@ describe('reading', () => {
     const json = JSON.parse((await espalier(server, 'runs', '--limit', '1', '--json')).stdout) as { runs: object[]; total: number };
     expect(json.runs).toHaveLength(1);
     expect(json.runs[0]).toMatchObject({
-      run_id: 'run0', status: 'training', step: 40, expected_sparsity: 0.412, teacher: { mark: 31 }, ended_at: null, launched_at: '2026-01-02T03:04:05.000Z',
+      run_id: 'run0',
+      status: 'training',
+      step: 40,
+      expected_sparsity: 0.412,
+      teacher: { mark: 31 },
+      ended_at: null,
+      launched_at: '2026-01-02T03:04:05.000Z',
       settings: { recipe: 'nuteprune', total_steps: 100, lora_targets: ['q_proj'] },
     });
   });
 
   test('show', async () => {
-    const server = await serve({ getRun: ({ runId }) => ({ run: testRun({ runId, failure: { code: 'ENGINE_LOST', message: 'gone', field: '' } }) }) });
+    const server = await serve({
+      getRun: ({ runId }) => ({ run: testRun({ runId, failure: { code: 'ENGINE_LOST', message: 'gone', field: '' } }) }),
+    });
     const { stdout } = await espalier(server, 'show', 'abcd');
     expect(stdout).toMatch(/cause +ENGINE_LOST: gone/);
     expect(stdout).toMatch(/step +40 of 100, about 1m00s left/);
@@ -166,9 +273,17 @@ describe('reading', () => {
   });
 
   test('history reads all pages, with data when asked', async () => {
-    const events = Array.from({ length: 5 }, (_, index) => v1.HistoryEvent.fromPartial({
-      runId: 'abcd', revision: BigInt(index), type: index === 3 ? 'NovelFact' : 'MasksUpdated', knownType: index !== 3, summary: `fact ${index}`, dataJson: `{"n":${index}}`, abandoned: index === 2,
-    }));
+    const events = Array.from({ length: 5 }, (_, index) =>
+      v1.HistoryEvent.fromPartial({
+        runId: 'abcd',
+        revision: BigInt(index),
+        type: index === 3 ? 'NovelFact' : 'MasksUpdated',
+        knownType: index !== 3,
+        summary: `fact ${index}`,
+        dataJson: `{"n":${index}}`,
+        abandoned: index === 2,
+      }),
+    );
     const server = await serve({
       readHistory: ({ fromRevision }) => {
         const from = Number(fromRevision ?? 0n);
@@ -185,14 +300,24 @@ describe('reading', () => {
 
   test('damage is shown where it is, and that a run with lost events is damaged', async () => {
     const problem = 'event 1 of stream x does not match its checksum';
-    const events = [v1.HistoryEvent.fromPartial({ runId: 'abcd', type: 'RunLaunched', knownType: true, summary: 'launched' }),
-      v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: 1n, summary: problem, damaged: true })];
-    const damaged = testRun({ status: v1.RunStatus.RUN_STATUS_DAMAGED, recordedStatus: v1.RunStatus.RUN_STATUS_TRAINING, damage: [{ revision: 1n, metrics: false, problem }] });
+    const events = [
+      v1.HistoryEvent.fromPartial({ runId: 'abcd', type: 'RunLaunched', knownType: true, summary: 'launched' }),
+      v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: 1n, summary: problem, damaged: true }),
+    ];
+    const damaged = testRun({
+      status: v1.RunStatus.RUN_STATUS_DAMAGED,
+      recordedStatus: v1.RunStatus.RUN_STATUS_TRAINING,
+      damage: [{ revision: 1n, metrics: false, problem }],
+    });
     const lostMetrics = testRun({ damage: [{ revision: 0n, metrics: true, problem: 'lost' }] });
     const server = await serve({
-      readHistory: () => ({ events, nextRevision: undefined }), getRun: () => ({ run: damaged }), listRuns: () => ({ runs: [damaged, lostMetrics], nextPageToken: '', total: 2 }),
+      readHistory: () => ({ events, nextRevision: undefined }),
+      getRun: () => ({ run: damaged }),
+      listRuns: () => ({ runs: [damaged, lostMetrics], nextPageToken: '', total: 2 }),
     });
-    expect((await espalier(server, 'history', 'abcd', '--data', '--types', 'RunLaunched')).stdout).toMatch(/ 1 {2}.*damaged +event 1 of stream x does not match its checksum\n$/);
+    expect((await espalier(server, 'history', 'abcd', '--data', '--types', 'RunLaunched')).stdout).toMatch(
+      / 1 {2}.*damaged +event 1 of stream x does not match its checksum\n$/,
+    );
     const { stdout } = await espalier(server, 'show', 'abcd');
     expect(stdout).toMatch(/damaged\n/);
     expect(stdout).toMatch(/damage +event 1 of stream x/);
@@ -201,7 +326,8 @@ describe('reading', () => {
   });
 
   test('history --follow: of a run and of all runs, on from the last event when the server comes back', async () => {
-    const event = (revision: number): v1.HistoryEvent => v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: BigInt(revision), type: 'MasksUpdated', summary: `fact ${revision}` });
+    const event = (revision: number): v1.HistoryEvent =>
+      v1.HistoryEvent.fromPartial({ runId: 'abcd', revision: BigInt(revision), type: 'MasksUpdated', summary: `fact ${revision}` });
     for (const name of ['abcd', '']) {
       const asked: unknown[] = [];
       const serving = (events: number[], stays: boolean): Answers => ({
@@ -216,14 +342,17 @@ describe('reading', () => {
       const first = await serve(serving([0, 1], true));
       await announce(first);
       let restarted = false;
-      const result = await runCli(['--data-folder', join(folder, 'data'), 'history', ...(name === '' ? [] : [name]), '--follow', '--limit', '4'], {
-        onOutput: (sofar) => {
-          if (restarted || !sofar.includes('fact 1')) return;
-          restarted = true;
-          first.stop();
-          void sleep(600).then(async () => announce(await serve(serving([2, 3, 4], true))));
+      const result = await runCli(
+        ['--data-folder', join(folder, 'data'), 'history', ...(name === '' ? [] : [name]), '--follow', '--limit', '4'],
+        {
+          onOutput: (sofar) => {
+            if (restarted || !sofar.includes('fact 1')) return;
+            restarted = true;
+            first.stop();
+            void sleep(600).then(async () => announce(await serve(serving([2, 3, 4], true))));
+          },
         },
-      });
+      );
       expect(result.exitCode).toBe(0);
       expect(result.stdout.match(/fact \d/g)).toEqual(['fact 0', 'fact 1', 'fact 2', 'fact 3']);
       expect(result.stderr).toMatch(/^connection lost .*waiting for the server.*\nconnected again\n$/);
@@ -232,9 +361,13 @@ describe('reading', () => {
   });
 
   test.each([
-    [['history'], 'OPTION_REQUIRED', 'run'], [['verify', 'abcd', '--tolerance', '0.1'], 'OPTION_REQUIRED', '--tolerance'], [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
-    [['metrics', 'abcd', '--export', 'csv', '--to-step', '9'], 'OPTIONS_CONFLICT', '--to-step'], [['metrics', 'abcd', '--out', 'x'], 'OPTION_REQUIRED', '--out'],
-    [['history', 'abcd', '--follow', '--backwards'], 'OPTIONS_CONFLICT', '--backwards'], [['history', 'abcd', '--follow', '--inherited'], 'OPTIONS_CONFLICT', '--inherited'],
+    [['history'], 'OPTION_REQUIRED', 'run'],
+    [['verify', 'abcd', '--tolerance', '0.1'], 'OPTION_REQUIRED', '--tolerance'],
+    [['history', '--follow', '--from', '3'], 'OPTIONS_CONFLICT', '--from'],
+    [['metrics', 'abcd', '--export', 'csv', '--to-step', '9'], 'OPTIONS_CONFLICT', '--to-step'],
+    [['metrics', 'abcd', '--out', 'x'], 'OPTION_REQUIRED', '--out'],
+    [['history', 'abcd', '--follow', '--backwards'], 'OPTIONS_CONFLICT', '--backwards'],
+    [['history', 'abcd', '--follow', '--inherited'], 'OPTIONS_CONFLICT', '--inherited'],
   ])('%j is refused and says which option', async (args, code, field) => {
     const result = await runCli([...args, '--json']);
     expect(result.exitCode).toBe(2);
@@ -243,13 +376,24 @@ describe('reading', () => {
 
   test('types are asked of the server when following, too', async () => {
     const asked: string[][] = [];
-    const server = await serve({ async *watchHistory({ types }) { asked.push(types); throw refusal('FIELD_UNKNOWN_VALUE', '"X" is no type of event', 'types'); yield v1.WatchHistoryResponse.create(); } });
+    const server = await serve({
+      async *watchHistory({ types }) {
+        asked.push(types);
+        throw refusal('FIELD_UNKNOWN_VALUE', '"X" is no type of event', 'types');
+        yield v1.WatchHistoryResponse.create();
+      },
+    });
     expect((await espalier(server, 'history', 'abcd', '--follow', '--types', 'RunPaused,X')).exitCode).toBe(2);
     expect(asked).toEqual([['RunPaused', 'X']]);
   });
 
   test('what is refused leaves no folder behind', async () => {
-    const server = await serve({ async *exportAudit() { throw refusal('RUN_NOT_FOUND', 'there is no run zzzz'); yield v1.ExportAuditResponse.create(); } });
+    const server = await serve({
+      async *exportAudit() {
+        throw refusal('RUN_NOT_FOUND', 'there is no run zzzz');
+        yield v1.ExportAuditResponse.create();
+      },
+    });
     expect((await espalier(server, 'audit', 'export', 'zzzz', '--out', 'new/z.tar')).exitCode).toBe(3);
     expect(await readdir(folder)).toEqual([]);
   });
@@ -274,9 +418,32 @@ describe('reading', () => {
 
   test('teachers, lineage, diff', async () => {
     const server = await serve({
-      listTeachers: () => ({ teachers: [v1.Teacher.fromPartial({ runId: 'abcd', mark: 1, step: 9n, expectedSparsity: 0.0101, hardSparsity: 0.01, stateDigest: 'ef'.repeat(32), bytes: 2_000_000n, abandoned: true })] }),
-      getLineage: () => v1.GetLineageResponse.fromPartial({ tree: [{ runId: 'abcd', targetSparsity: 0.5, depth: 0 }, { runId: 'child', parentRunId: 'abcd', forkedAtStep: 7n, depth: 1 }] }),
-      compareRuns: () => v1.CompareRunsResponse.fromPartial({ settings: [{ field: 'target_sparsity', left: '0.5', right: '0.7' }], layers: [{ layer: 2, headsOnlyLeft: [1, 4], unitsOnlyRight: [7, 8, 9] }] }),
+      listTeachers: () => ({
+        teachers: [
+          v1.Teacher.fromPartial({
+            runId: 'abcd',
+            mark: 1,
+            step: 9n,
+            expectedSparsity: 0.0101,
+            hardSparsity: 0.01,
+            stateDigest: 'ef'.repeat(32),
+            bytes: 2_000_000n,
+            abandoned: true,
+          }),
+        ],
+      }),
+      getLineage: () =>
+        v1.GetLineageResponse.fromPartial({
+          tree: [
+            { runId: 'abcd', targetSparsity: 0.5, depth: 0 },
+            { runId: 'child', parentRunId: 'abcd', forkedAtStep: 7n, depth: 1 },
+          ],
+        }),
+      compareRuns: () =>
+        v1.CompareRunsResponse.fromPartial({
+          settings: [{ field: 'target_sparsity', left: '0.5', right: '0.7' }],
+          layers: [{ layer: 2, headsOnlyLeft: [1, 4], unitsOnlyRight: [7, 8, 9] }],
+        }),
     });
     expect((await espalier(server, 'teachers', 'abcd')).stdout).toMatch(/#1 +9 +1\.01% +1\.00% +efefefefefef +1\.91 MiB .*abandoned/);
     expect((await espalier(server, 'lineage', 'abcd')).stdout).toMatch(/└─ child +forked at step 7/);
@@ -289,12 +456,19 @@ describe('watch', () => {
     const server = await serve({
       async *watchRun() {
         yield v1.WatchRunResponse.fromPartial({ run: testRun(), steps: testSteps(0, 41), revision: 9n });
-        yield { run: testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure: { code: 'ENGINE_LOST', message: 'three times', field: '' } }), steps: [], revision: 10n, live: false };
+        yield {
+          run: testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure: { code: 'ENGINE_LOST', message: 'three times', field: '' } }),
+          steps: [],
+          revision: 10n,
+          live: false,
+        };
       },
     });
     const result = await espalier(server, 'watch', 'abcd');
     expect(result.exitCode).toBe(1);
-    expect(result.stdout).toMatch(/^training {2}41\/100 .*ETA 59s.*sparsity 40\.0%.*teacher intact {2}loss 1\.250 {2}\(layer 1\.100, kl 0\.150\) {2}7\.00 k tok\/s\n/);
+    expect(result.stdout).toMatch(
+      /^training {2}41\/100 .*ETA 59s.*sparsity 40\.0%.*teacher intact {2}loss 1\.250 {2}\(layer 1\.100, kl 0\.150\) {2}7\.00 k tok\/s\n/,
+    );
     expect(result.stdout).toMatch(/failed at step 40 of 100[^]*cause: ENGINE_LOST: three times/);
     expect(result.stdout).not.toContain('\r');
   });
@@ -316,12 +490,16 @@ describe('watch', () => {
         if (restarted || !sofar.includes('training')) return;
         restarted = true;
         first.stop();
-        void sleep(600).then(async () => announce(await serve({
-          async *watchRun({ afterRevision }) {
-            asked.push(afterRevision);
-            yield { run: testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED, step: 100n }), steps: [], revision: 20n, live: false };
-          },
-        })));
+        void sleep(600).then(async () =>
+          announce(
+            await serve({
+              async *watchRun({ afterRevision }) {
+                asked.push(afterRevision);
+                yield { run: testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED, step: 100n }), steps: [], revision: 20n, live: false };
+              },
+            }),
+          ),
+        );
       },
     });
     expect(result.stderr).toMatch(/^connection lost .*waiting for the server.*\nconnected again\n$/);
@@ -339,7 +517,10 @@ describe('watch', () => {
       },
     });
     expect((await espalier(server, 'watch', 'none')).exitCode).toBe(3);
-    const interrupted = await runCli(['watch', 'abcd', '--json'], { env: { ESPALIER_SERVER: server.address }, onOutput: (_, kill) => kill('SIGINT') });
+    const interrupted = await runCli(['watch', 'abcd', '--json'], {
+      env: { ESPALIER_SERVER: server.address },
+      onOutput: (_, kill) => kill('SIGINT'),
+    });
     expect(interrupted.exitCode).toBe(130);
     expect((JSON.parse(interrupted.stdout.trim()) as { run: { run_id: string } }).run.run_id).toBe('abcdefghij23');
   });
@@ -351,7 +532,11 @@ describe('results', () => {
     const server = await serve(answers);
     const result = await espalier(server, 'export', 'abcd', '--out', 'out/model');
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
-    expect((await readdir(join(folder, 'out'))).concat(await readdir(join(folder, 'out/model'))).sort()).toEqual(['config.json', 'model', 'model.safetensors']);
+    expect((await readdir(join(folder, 'out'))).concat(await readdir(join(folder, 'out/model'))).sort()).toEqual([
+      'config.json',
+      'model',
+      'model.safetensors',
+    ]);
     for (const [name, content] of contents) expect(Buffer.compare(await readFile(join(folder, 'out/model', name)), content)).toBe(0);
     const again = await espalier(server, 'export', 'abcd', '--out', 'out/model');
     expect(again.exitCode).toBe(5);
@@ -368,7 +553,8 @@ describe('results', () => {
     const breaking: Answers = {
       ...answers,
       async *downloadArtifact(request, signal) {
-        if (request.digest !== (await answers.statArtifact({ digest: '' })).files[1]!.digest) return yield* answers.downloadArtifact(request, signal);
+        if (request.digest !== (await answers.statArtifact({ digest: '' })).files[1]!.digest)
+          return yield* answers.downloadArtifact(request, signal);
         asked.push(request.offset);
         let sent = false;
         for await (const response of answers.downloadArtifact(request, signal)) {
@@ -386,7 +572,12 @@ describe('results', () => {
     await announce(await serve(breaking));
     const result = await runCli(['--data-folder', join(folder, 'data'), 'export', 'abcd', '--out', join(folder, 'model')]);
     expect(result.exitCode).toBe(0);
-    expect(result.stderr.match(/connection lost|connected again/g)).toEqual(['connection lost', 'connected again', 'connection lost', 'connected again']);
+    expect(result.stderr.match(/connection lost|connected again/g)).toEqual([
+      'connection lost',
+      'connected again',
+      'connection lost',
+      'connected again',
+    ]);
     expect(asked).toEqual([0n, 1n << 20n, 2n << 20n]);
     for (const [name, content] of contents) expect(Buffer.compare(await readFile(join(folder, 'model', name)), content)).toBe(0);
   });
@@ -407,7 +598,10 @@ describe('results', () => {
     expect(flipped.stderr).toMatch(/ARTIFACT_CORRUPT: model\.safetensors arrived with digest/);
     contents.clear();
     expect((await espalier(server, 'export', 'abcd', '--out', 'model')).exitCode).toBe(3);
-    const evil = await serve({ ...answers, statArtifact: () => v1.StatArtifactResponse.fromPartial({ files: [{ name: '../evil', bytes: 1n, digest: 'ab'.repeat(32) }] }) });
+    const evil = await serve({
+      ...answers,
+      statArtifact: () => v1.StatArtifactResponse.fromPartial({ files: [{ name: '../evil', bytes: 1n, digest: 'ab'.repeat(32) }] }),
+    });
     expect((await espalier(evil, 'export', 'abcd', '--out', 'model')).stderr).toMatch(/EXPORT_INVALID/);
     expect(await readdir(folder)).toEqual([]);
   });
@@ -417,19 +611,29 @@ describe('results', () => {
     const server = await serve({
       async *evaluateRun(request) {
         asked.push(request);
-        yield v1.EvaluateRunResponse.fromPartial({ doneShare: 1, evaluation: { subject: 'masked', perplexity: 6.8281, predictions: 104_805n, step: 100n, window: 256 } });
+        yield v1.EvaluateRunResponse.fromPartial({
+          doneShare: 1,
+          evaluation: { subject: 'masked', perplexity: 6.8281, predictions: 104_805n, step: 100n, window: 256 },
+        });
       },
       async *verifyRun(request) {
         asked.push(request);
         yield v1.VerifyRunResponse.fromPartial({ check: 'chain', ok: true });
         yield v1.VerifyRunResponse.fromPartial({ check: 'artifacts', subject: 'artifact abc', ok: false, detail: 'holds other bytes' });
-        yield v1.VerifyRunResponse.fromPartial({ doneShare: 1, summary: { ok: false, events: 100n, artifacts: 3n, problems: ['x'], firstDivergentStep: 12n, firstDivergentTensor: 'lora.0.q' } });
+        yield v1.VerifyRunResponse.fromPartial({
+          doneShare: 1,
+          summary: { ok: false, events: 100n, artifacts: 3n, problems: ['x'], firstDivergentStep: 12n, firstDivergentTensor: 'lora.0.q' },
+        });
       },
     });
-    expect((await espalier(server, 'eval', 'abcd', '--teacher', '30')).stdout).toMatch(/^perplexity 6\.8281 \(masked, step 100, windows of 256 tokens, 104,805 predictions\)/);
+    expect((await espalier(server, 'eval', 'abcd', '--teacher', '30')).stdout).toMatch(
+      /^perplexity 6\.8281 \(masked, step 100, windows of 256 tokens, 104,805 predictions\)/,
+    );
     const verified = await espalier(server, 'verify', 'abcd', '--replay', '10..20', '--tolerance', '1e-3');
     expect(verified.exitCode).toBe(1);
-    expect(verified.stdout).toMatch(/wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good[^]*first difference at step 12 in lora\.0\.q/);
+    expect(verified.stdout).toMatch(
+      /wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good[^]*first difference at step 12 in lora\.0\.q/,
+    );
     expect(asked).toMatchObject([{ teacherMark: 30 }, { replay: true, fromStep: 10n, toStep: 20n, tolerance: 1e-3 }]);
   });
 
@@ -454,5 +658,6 @@ test('help teaches by example, for each command', async () => {
   expect(exitCode).toBe(0);
   const names = [...stdout.matchAll(/^ {2}([a-z]+)(?:\|ls)? (?:\[options\]|  )/gm)].map((match) => match[1]!);
   expect(names.length).toBeGreaterThan(20);
-  for (const name of ['launch', 'fork', 'watch', 'verify', 'export', 'quickstart']) expect((await runCli([name, '--help'])).stdout).toMatch(/Examples:\n {2}\$ (espalier|npm)/);
+  for (const name of ['launch', 'fork', 'watch', 'verify', 'export', 'quickstart'])
+    expect((await runCli([name, '--help'])).stdout).toMatch(/Examples:\n {2}\$ (espalier|npm)/);
 });

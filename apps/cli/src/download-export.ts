@@ -35,7 +35,11 @@ export async function requireFreeFolder(folder: string, force: boolean): Promise
   if (force || !(await exists(folder))) return;
   const names = await readdir(folder).catch(() => ['a file']);
   if (names.length === 0) return;
-  throw new CliError('FOLDER_EXISTS', `${folder} exists already`, { field: '--out', exitCode: ExitCode.notAllowed, hint: 'another folder, or --force to replace it' });
+  throw new CliError('FOLDER_EXISTS', `${folder} exists already`, {
+    field: '--out',
+    exitCode: ExitCode.notAllowed,
+    hint: 'another folder, or --force to replace it',
+  });
 }
 
 export async function downloadExport(connection: Connection, options: DownloadOptions): Promise<DownloadedExport> {
@@ -68,14 +72,20 @@ export async function downloadExport(connection: Connection, options: DownloadOp
 function checkedName(name: string): string {
   const parts = name.split('/');
   if (name === '' || name.startsWith('/') || name.includes('\\') || parts.some((part) => part === '' || part === '..' || part === '.')) {
-    throw new CliError('EXPORT_INVALID', `the export names a file ${JSON.stringify(name)}, which is no plain name`, { exitCode: ExitCode.failed });
+    throw new CliError('EXPORT_INVALID', `the export names a file ${JSON.stringify(name)}, which is no plain name`, {
+      exitCode: ExitCode.failed,
+    });
   }
   return name;
 }
 
 /** Goes on from the last byte that arrived when the connection breaks; the digest is taken over all of it. */
-async function downloadFile(file: { name: string; bytes: number; digest: string }, path: string, options: DownloadOptions,
-  onBytes: (bytes: number) => void): Promise<void> {
+async function downloadFile(
+  file: { name: string; bytes: number; digest: string },
+  path: string,
+  options: DownloadOptions,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const hash = createHash('sha256');
   const target = await open(path, 'wx');
@@ -83,8 +93,17 @@ async function downloadFile(file: { name: string; bytes: number; digest: string 
   const { signal, findServer, onNews } = options;
   try {
     const items = lastingStream<v1.DownloadArtifactResponse>({
-      findServer, signal, giveUpAfterMs: SERVER_AWAY_MS, isOver: () => true, // a stream that ends well was whole
-      open: (connection) => connection.stream(connection.artifacts, connection.artifacts.downloadArtifact, { digest: file.digest, offset: BigInt(received) }, signal),
+      findServer,
+      signal,
+      giveUpAfterMs: SERVER_AWAY_MS,
+      isOver: () => true, // a stream that ends well was whole
+      open: (connection) =>
+        connection.stream(
+          connection.artifacts,
+          connection.artifacts.downloadArtifact,
+          { digest: file.digest, offset: BigInt(received) },
+          signal,
+        ),
     });
     for await (const item of items) {
       if (item.kind !== 'message') {
@@ -103,8 +122,11 @@ async function downloadFile(file: { name: string; bytes: number; digest: string 
   }
   const digest = hash.digest('hex');
   if (digest !== file.digest) {
-    throw new CliError('ARTIFACT_CORRUPT', `${file.name} arrived with digest ${digest} (${received} bytes) instead of ${file.digest} (${file.bytes} bytes)`,
-      { exitCode: ExitCode.failed });
+    throw new CliError(
+      'ARTIFACT_CORRUPT',
+      `${file.name} arrived with digest ${digest} (${received} bytes) instead of ${file.digest} (${file.bytes} bytes)`,
+      { exitCode: ExitCode.failed },
+    );
   }
 }
 

@@ -5,7 +5,11 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { CliError, ExitCode } from './cli-error.js';
 
 /** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
-export async function writeFileWhole(path: string, chunks: AsyncIterable<Uint8Array>, finish: (incoming: string) => Promise<void> = async () => undefined): Promise<number> {
+export async function writeFileWhole(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  finish: (incoming: string) => Promise<void> = async () => undefined,
+): Promise<number> {
   const target = resolve(path);
   const incoming = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.incoming`);
   const source = chunks[Symbol.asyncIterator]();
@@ -33,13 +37,20 @@ export async function writeFileWhole(path: string, chunks: AsyncIterable<Uint8Ar
 }
 
 export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Errors of the disk get a stable code; others pass through. */
 export function fileError(error: unknown, path: string): unknown {
   const { code, syscall, message } = error as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return error;
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new CliError('DISK_FULL', `no space left to write ${path}`, { exitCode: ExitCode.failed, cause: error });
-  return new CliError('FILE_UNUSABLE', `${path}: ${message}`, { exitCode: code === 'ENOENT' ? ExitCode.notFound : ExitCode.failed, cause: error });
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new CliError('DISK_FULL', `no space left to write ${path}`, { exitCode: ExitCode.failed, cause: error });
+  return new CliError('FILE_UNUSABLE', `${path}: ${message}`, {
+    exitCode: code === 'ENOENT' ? ExitCode.notFound : ExitCode.failed,
+    cause: error,
+  });
 }

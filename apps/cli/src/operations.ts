@@ -7,8 +7,12 @@ export interface OperationProgress {
   (doneShare: number, waitingFor: string): void;
 }
 
-export async function evaluateRun(connection: Connection, request: Partial<v1.EvaluateRunRequest> & { runId: string },
-  onProgress: OperationProgress = () => undefined, signal?: AbortSignal): Promise<v1.Evaluation> {
+export async function evaluateRun(
+  connection: Connection,
+  request: Partial<v1.EvaluateRunRequest> & { runId: string },
+  onProgress: OperationProgress = () => undefined,
+  signal?: AbortSignal,
+): Promise<v1.Evaluation> {
   let evaluation: v1.Evaluation | undefined;
   const full = v1.EvaluateRunRequest.fromPartial(request);
   for await (const response of connection.stream(connection.runs, connection.runs.evaluateRun, full, signal)) {
@@ -19,8 +23,12 @@ export async function evaluateRun(connection: Connection, request: Partial<v1.Ev
   return evaluation;
 }
 
-export async function exportRun(connection: Connection, request: Partial<v1.ExportRunRequest> & { runId: string },
-  onProgress: OperationProgress = () => undefined, signal?: AbortSignal): Promise<v1.ModelExport> {
+export async function exportRun(
+  connection: Connection,
+  request: Partial<v1.ExportRunRequest> & { runId: string },
+  onProgress: OperationProgress = () => undefined,
+  signal?: AbortSignal,
+): Promise<v1.ModelExport> {
   let exported: v1.ModelExport | undefined;
   const full = v1.ExportRunRequest.fromPartial(request);
   for await (const response of connection.stream(connection.runs, connection.runs.exportRun, full, signal)) {

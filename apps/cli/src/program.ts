@@ -37,7 +37,9 @@ export function buildProgram(quietErrors = false): Command {
   for (const option of globalOptions()) program.addOption(option);
   if (quietErrors) program.configureOutput({ writeErr: () => undefined });
   program
-    .description('Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.')
+    .description(
+      'Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.',
+    )
     .version(version(), '-V, --version')
     .addHelpText('after', `${WALK_THROUGH}\n${EXIT_CODES_HELP}`)
     .showSuggestionAfterError()

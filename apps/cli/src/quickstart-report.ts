@@ -5,26 +5,49 @@ import type { RunningStack } from './stack.js';
 
 const SHOWN_TEACHERS = 6;
 
-export function printQuickstart(context: Context, { run, teachers, exportFolder, result: r }: QuickstartOutcome, stack: RunningStack): void {
+export function printQuickstart(
+  context: Context,
+  { run, teachers, exportFolder, result: r }: QuickstartOutcome,
+  stack: RunningStack,
+): void {
   const { output } = context;
   const saved = (dense: number, pruned: number) => (dense > 0 ? percent(pruned / dense - 1) : '-');
   output.line();
-  output.table(['', 'INTACT', 'MASKED', 'EXPORTED', ''], [
-    ['parameters', count(r.parameters_dense), count(r.parameters_dense), count(r.parameters_pruned), saved(r.parameters_dense, r.parameters_pruned)],
-    ['weights', bytes(r.bytes_dense), bytes(r.bytes_dense), bytes(r.bytes_pruned), saved(r.bytes_dense, r.bytes_pruned)],
-    ['validation perplexity', decimal(r.perplexity_intact), decimal(r.perplexity_masked), decimal(r.perplexity_exported), ''],
-  ], [1, 2, 3, 4]);
+  output.table(
+    ['', 'INTACT', 'MASKED', 'EXPORTED', ''],
+    [
+      [
+        'parameters',
+        count(r.parameters_dense),
+        count(r.parameters_dense),
+        count(r.parameters_pruned),
+        saved(r.parameters_dense, r.parameters_pruned),
+      ],
+      ['weights', bytes(r.bytes_dense), bytes(r.bytes_dense), bytes(r.bytes_pruned), saved(r.bytes_dense, r.bytes_pruned)],
+      ['validation perplexity', decimal(r.perplexity_intact), decimal(r.perplexity_masked), decimal(r.perplexity_exported), ''],
+    ],
+    [1, 2, 3, 4],
+  );
   output.line();
   output.pairs([
     ['sparsity', `${percent(r.sparsity, 2)} of the prunable parameters are gone (target ${percent(r.target_sparsity)})`],
-    ['training', `${r.steps} steps in ${duration(r.training_seconds)}, ${shortCount(r.tokens_per_second)} tokens/s; all in all ${duration(r.total_seconds)}`],
+    [
+      'training',
+      `${r.steps} steps in ${duration(r.training_seconds)}, ${shortCount(r.tokens_per_second)} tokens/s; all in all ${duration(r.total_seconds)}`,
+    ],
     ['model', exportFolder],
     ['state', r.state_digest],
-    ['teachers', `${r.teachers} to fork from: ${teacherList(teachers.map(({ mark, expectedSparsity }) => `#${mark} (${percent(expectedSparsity, 0)})`))}`],
+    [
+      'teachers',
+      `${r.teachers} to fork from: ${teacherList(teachers.map(({ mark, expectedSparsity }) => `#${mark} (${percent(expectedSparsity, 0)})`))}`,
+    ],
   ]);
   const middle = teachers[Math.floor(teachers.length / 2)]?.mark ?? 1;
   const last = Number(run.step);
-  const folder = process.env['ESPALIER_DATA_FOLDER'] === undefined && context.dataFolder !== `${process.cwd()}/.espalier` ? ` --data-folder ${context.dataFolder}` : '';
+  const folder =
+    process.env['ESPALIER_DATA_FOLDER'] === undefined && context.dataFolder !== `${process.cwd()}/.espalier`
+      ? ` --data-folder ${context.dataFolder}`
+      : '';
   const commands: [string, string][] = [
     [`show ${run.runId}`, 'what is left of each layer'],
     [`history ${run.runId}`, 'every recorded fact'],
@@ -35,7 +58,8 @@ export function printQuickstart(context: Context, { run, teachers, exportFolder,
   ];
   output.line('\nTry next:');
   const width = Math.max(...commands.map(([command]) => command.length));
-  for (const [command, note] of commands) output.line(`  npx espalier${folder} ${command.padEnd(width)}  ${output.style('dim', `# ${note}`)}`);
+  for (const [command, note] of commands)
+    output.line(`  npx espalier${folder} ${command.padEnd(width)}  ${output.style('dim', `# ${note}`)}`);
   output.line(`\nThe server keeps running (process ${stack.pid}, log ${stack.logFile}).`);
 }
 

@@ -63,7 +63,10 @@ export interface QuickstartOutcome {
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url)); // of dist/apps/cli/src
 export const QUICKSTART_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
-export const QUICKSTART_DATA = { trainPath: join(ROOT, 'examples/data/factbook/train.jsonl'), validationPath: join(ROOT, 'examples/data/factbook/validation.jsonl') };
+export const QUICKSTART_DATA = {
+  trainPath: join(ROOT, 'examples/data/factbook/train.jsonl'),
+  validationPath: join(ROOT, 'examples/data/factbook/validation.jsonl'),
+};
 const LOST_SERVER_MS = 120_000;
 
 export async function runQuickstart(context: Context, options: QuickstartOptions): Promise<QuickstartOutcome> {
@@ -71,7 +74,9 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
   const stack = await start(context, options);
   try {
     const launched = await launch(context.connection, options);
-    context.output.line(`pruning ${QUICKSTART_MODEL} to ${percent(launched.settings?.targetSparsity ?? 0)}: run ${context.output.style('bold', launched.runId)}, ${launched.settings?.totalSteps} steps`);
+    context.output.line(
+      `pruning ${QUICKSTART_MODEL} to ${percent(launched.settings?.targetSparsity ?? 0)}: run ${context.output.style('bold', launched.runId)}, ${launched.settings?.totalSteps} steps`,
+    );
     await followToCompletion(context, launched.runId);
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);
@@ -88,7 +93,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
 
 async function start({ dataFolder, output }: Context, options: QuickstartOptions): Promise<RunningStack> {
   // Another data folder's server may have the usual port; ours is found through its data folder on any.
-  const listen = await isFree(DEFAULT_SERVER) ? undefined : '127.0.0.1:0';
+  const listen = (await isFree(DEFAULT_SERVER)) ? undefined : '127.0.0.1:0';
   const stack = await startStack({ dataFolder, threads: options.threads, listen });
   output.line(`${stack.wasRunning ? 'server already running' : 'server started'} at ${stack.listen}, data in ${dataFolder}`);
   return stack;
@@ -97,16 +102,32 @@ async function start({ dataFolder, output }: Context, options: QuickstartOptions
 async function isFree(address: string): Promise<boolean> {
   const [host, port] = address.split(':');
   return new Promise((resolve) => {
-    const probe = createServer().once('error', () => resolve(false)).once('listening', () => probe.close(() => resolve(true)));
+    const probe = createServer()
+      .once('error', () => resolve(false))
+      .once('listening', () => probe.close(() => resolve(true)));
     probe.listen(Number(port), host);
   });
 }
 
 export async function launch(connection: Connection, options: QuickstartOptions): Promise<v1.Run> {
-  const response = await connection.call(connection.runs, connection.runs.launchRun, v1.LaunchRunRequest.fromPartial({
-    requestId: randomUUID(), name: 'quickstart', modelPath: QUICKSTART_MODEL, data: QUICKSTART_DATA,
-    settings: { preset: 'short', recipe: options.recipe, targetSparsity: options.targetSparsity, totalSteps: options.steps, seed: options.seed },
-  }), LAUNCH_TIMEOUT_MS);
+  const response = await connection.call(
+    connection.runs,
+    connection.runs.launchRun,
+    v1.LaunchRunRequest.fromPartial({
+      requestId: randomUUID(),
+      name: 'quickstart',
+      modelPath: QUICKSTART_MODEL,
+      data: QUICKSTART_DATA,
+      settings: {
+        preset: 'short',
+        recipe: options.recipe,
+        targetSparsity: options.targetSparsity,
+        totalSteps: options.steps,
+        seed: options.seed,
+      },
+    }),
+    LAUNCH_TIMEOUT_MS,
+  );
   return response.run!;
 }
 
@@ -124,7 +145,8 @@ async function followToCompletion(context: Context, runId: string): Promise<void
   const { run } = renderer;
   if (run?.status === v1.RunStatus.RUN_STATUS_COMPLETED) return;
   throw new CliError(run?.failure?.code || 'RUN_NOT_COMPLETED', run?.failure?.message || `the run ended otherwise than completed`, {
-    exitCode: ExitCode.failed, hint: `its history: npx espalier history ${runId}`,
+    exitCode: ExitCode.failed,
+    hint: `its history: npx espalier history ${runId}`,
   });
 }
 
@@ -149,20 +171,38 @@ async function measure(context: Context, runId: string): Promise<Measured> {
   };
   // A run with validation text is evaluated when it completes; what is recorded needs no second time.
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  const recorded = (subject: string) => run!.evaluations.findLast((one) => one.subject === subject && (subject === 'intact' || one.step === run!.step));
-  const intact = recorded('intact') ?? await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal));
-  const masked = recorded('masked') ?? await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal));
+  const recorded = (subject: string) =>
+    run!.evaluations.findLast((one) => one.subject === subject && (subject === 'intact' || one.step === run!.step));
+  const intact =
+    recorded('intact') ??
+    (await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal)));
+  const masked =
+    recorded('masked') ?? (await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal)));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
   const exportFolder = join(context.dataFolder, 'exports', runId);
-  const written = await step('writing the model', (report) => downloadExport(connection, { digest: modelExport.digest, folder: exportFolder, signal, onProgress: report, findServer: () => context.findServer() }));
-  const exported = await step('evaluating the exported model', (report) => evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal));
+  const written = await step('writing the model', (report) =>
+    downloadExport(connection, {
+      digest: modelExport.digest,
+      folder: exportFolder,
+      signal,
+      onProgress: report,
+      findServer: () => context.findServer(),
+    }),
+  );
+  const exported = await step('evaluating the exported model', (report) =>
+    evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal),
+  );
   const prunedBytes = written.files.filter((file) => file.name.endsWith('.safetensors')).reduce((sum, file) => sum + file.bytes, 0);
   return { intact, masked, exported, modelExport, exportFolder, prunedBytes };
 }
 
 async function collect({ connection }: Context, runId: string, measured: Measured, startedAt: number): Promise<QuickstartOutcome> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, { runId, includeAbandoned: false, includeInherited: false });
+  const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, {
+    runId,
+    includeAbandoned: false,
+    includeInherited: false,
+  });
   const settings = run!.settings!;
   const trainedTokens = Number(run!.step) * (settings.batchSize ?? 0) * (settings.sequenceLength ?? 0);
   const result: QuickstartResult = {
@@ -192,5 +232,7 @@ async function weightBytes(folder: string): Promise<number> {
 }
 
 async function writeResult(file: string, result: QuickstartResult): Promise<void> {
-  await writeFile(file, `${JSON.stringify(result, null, 2)}\n`).catch((error: unknown) => { throw fileError(error, file); });
+  await writeFile(file, `${JSON.stringify(result, null, 2)}\n`).catch((error: unknown) => {
+    throw fileError(error, file);
+  });
 }

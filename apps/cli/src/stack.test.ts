@@ -11,7 +11,9 @@ let folder: string;
 // Runs last a second here, and are to be met half done.
 const env = { ESPALIER_RECORD_INTERVAL_MS: '20' };
 const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder], { env });
-beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'cli-stack-')); });
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cli-stack-'));
+});
 afterEach(async () => {
   await espalier('down');
   await rm(folder, { recursive: true, force: true });
@@ -53,27 +55,52 @@ test('history --follow and watch outlive a server that is killed again and again
     },
   });
   const following = runCli(['history', '--follow', '--json', '--data-folder', folder], follower('history'));
-  const launched = await espalier('launch', '--model', `${root}testdata/models/gqa-random-tiny`, '--data', `${root}examples/data/factbook/validation.jsonl`,
-    '--steps', String(steps), '--batch-size', '2', '--sequence-length', '32', '--segment-steps', '10', '--target-sparsity', '0.2', '--json');
+  const launched = await espalier(
+    'launch',
+    '--model',
+    `${root}testdata/models/gqa-random-tiny`,
+    '--data',
+    `${root}examples/data/factbook/validation.jsonl`,
+    '--steps',
+    String(steps),
+    '--batch-size',
+    '2',
+    '--sequence-length',
+    '32',
+    '--segment-steps',
+    '10',
+    '--target-sparsity',
+    '0.2',
+    '--json',
+  );
   const runId = (JSON.parse(launched.stdout) as { run_id: string }).run_id;
   const followingRun = runCli(['history', runId, '--follow', '--json', '--data-folder', folder], follower('history of the run'));
   const watching = runCli(['watch', runId, '--after-revision', '0', '--json', '--data-folder', folder], follower('watch'));
   const stepNow = async (): Promise<number> => (JSON.parse((await espalier('show', runId, '--json')).stdout) as { step: number }).step;
   for (const step of [20, 80]) {
-    while (connected.size < 3 || await stepNow() < step) await sleep(10);
+    while (connected.size < 3 || (await stepNow()) < step) await sleep(10);
     process.kill(readServerFile(folder)!.pid, 'SIGKILL');
     await up();
     connected.clear();
   }
   const [all, one, watched] = await Promise.all([following, followingRun, watching]);
-  const lines = (text: string): Record<string, unknown>[] => text.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
-  const recorded = (JSON.parse((await espalier('history', runId, '--json')).stdout) as { events: { event_id: string }[] }).events.map((event) => event.event_id);
+  const lines = (text: string): Record<string, unknown>[] =>
+    text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const recorded = (JSON.parse((await espalier('history', runId, '--json')).stdout) as { events: { event_id: string }[] }).events.map(
+    (event) => event.event_id,
+  );
   expect(lines(one.stdout).map((event) => event['event_id'])).toEqual(recorded);
   expect(lines(all.stdout).map((event) => event['event_id'])).toEqual(recorded);
   expect(watched.exitCode).toBe(0);
-  const seen = lines(watched.stdout).flatMap((update) => update['steps'] as { step: number }[]).map(({ step }) => step);
+  const seen = lines(watched.stdout)
+    .flatMap((update) => update['steps'] as { step: number }[])
+    .map(({ step }) => step);
   expect(seen).toEqual(Array.from({ length: steps }, (_, step) => step));
-  for (const { stderr } of [all, one, watched]) expect(stderr).toMatch(/connection lost [^]*connected again[^]*connection lost [^]*connected again/);
+  for (const { stderr } of [all, one, watched])
+    expect(stderr).toMatch(/connection lost [^]*connected again[^]*connection lost [^]*connected again/);
 });
 
 test('a server that cannot start says why', async () => {

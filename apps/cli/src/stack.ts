@@ -42,11 +42,17 @@ const NODE_OPTIONS = ['--no-memory-reducer'];
 
 function serverArguments(options: StackOptions): string[] {
   const flags: [string, string | undefined][] = [
-    ['--data-folder', options.dataFolder], ['--listen', options.listen], ['--event-store', options.eventStore],
-    ['--artifacts', options.artifacts], ['--engine', options.engine], ['--threads', options.threads], ['--log-level', options.logLevel],
+    ['--data-folder', options.dataFolder],
+    ['--listen', options.listen],
+    ['--event-store', options.eventStore],
+    ['--artifacts', options.artifacts],
+    ['--engine', options.engine],
+    ['--threads', options.threads],
+    ['--log-level', options.logLevel],
   ];
   const program = serverProgram();
-  if (!existsSync(program)) throw new CliError('NOT_BUILT', `${program} is missing; build first with: npm run build`, { exitCode: ExitCode.unavailable });
+  if (!existsSync(program))
+    throw new CliError('NOT_BUILT', `${program} is missing; build first with: npm run build`, { exitCode: ExitCode.unavailable });
   return [...NODE_OPTIONS, program, ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]))];
 }
 
@@ -84,15 +90,21 @@ function makeDataFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
-    throw new CliError('DATA_FOLDER_UNUSABLE', `can't make the data folder ${folder}: ${(error as Error).message}`,
-      { field: '--data-folder', exitCode: ExitCode.usage });
+    throw new CliError('DATA_FOLDER_UNUSABLE', `can't make the data folder ${folder}: ${(error as Error).message}`, {
+      field: '--data-folder',
+      exitCode: ExitCode.usage,
+    });
   }
 }
 
 async function waitForServer(child: ChildProcess, dataFolder: string, readLog: () => string): Promise<ServerFile> {
   let ended: string | null = null;
-  child.once('exit', (code, signal) => { ended = signal ?? `exit code ${code}`; });
-  child.once('error', (error) => { ended = error.message; });
+  child.once('exit', (code, signal) => {
+    ended = signal ?? `exit code ${code}`;
+  });
+  child.once('error', (error) => {
+    ended = error.message;
+  });
   const until = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < until) {
     // The server writes the file once it accepts calls.
@@ -106,7 +118,10 @@ async function waitForServer(child: ChildProcess, dataFolder: string, readLog: (
 }
 
 function startFailure(what: string, log: string): CliError {
-  return new CliError('SERVER_START_FAILED', what, { exitCode: ExitCode.failed, hint: log === '' ? 'it wrote nothing to its log' : `its log says:\n${log}` });
+  return new CliError('SERVER_START_FAILED', what, {
+    exitCode: ExitCode.failed,
+    hint: log === '' ? 'it wrote nothing to its log' : `its log says:\n${log}`,
+  });
 }
 
 function tail(path: string, from: number): string {
@@ -126,13 +141,18 @@ function tail(path: string, from: number): string {
 export async function runInForeground(options: StackOptions): Promise<number> {
   const running = runningServer(options.dataFolder);
   if (running !== null) {
-    throw new CliError('SERVER_ALREADY_RUNNING', `a server for ${options.dataFolder} already runs at ${running.listen} (process ${running.pid})`,
-      { exitCode: ExitCode.notAllowed, hint: 'stop it with: espalier down' });
+    throw new CliError(
+      'SERVER_ALREADY_RUNNING',
+      `a server for ${options.dataFolder} already runs at ${running.listen} (process ${running.pid})`,
+      { exitCode: ExitCode.notAllowed, hint: 'stop it with: espalier down' },
+    );
   }
   makeDataFolder(options.dataFolder);
   const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
   // The terminal sends Ctrl-C to both of us: the server stops in order, and we wait for it.
-  const forward = (signal: NodeJS.Signals) => () => { if (signal === 'SIGTERM') child.kill('SIGTERM'); };
+  const forward = (signal: NodeJS.Signals) => () => {
+    if (signal === 'SIGTERM') child.kill('SIGTERM');
+  };
   const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => [signal, forward(signal)] as const);
   for (const [signal, listener] of listeners) process.on(signal, listener);
   try {
@@ -153,8 +173,10 @@ export async function stopStack(dataFolder: string, timeoutMs = STOP_TIMEOUT_MS)
   const until = Date.now() + timeoutMs;
   while (isAlive(running.pid)) {
     if (Date.now() > until) {
-      throw new CliError('SERVER_STOP_TIMED_OUT', `process ${running.pid} is still there after ${timeoutMs / 1000} s`,
-        { exitCode: ExitCode.failed, hint: `nothing is lost by ending it hard: kill -9 ${running.pid}` });
+      throw new CliError('SERVER_STOP_TIMED_OUT', `process ${running.pid} is still there after ${timeoutMs / 1000} s`, {
+        exitCode: ExitCode.failed,
+        hint: `nothing is lost by ending it hard: kill -9 ${running.pid}`,
+      });
     }
     await sleep(POLL_MS);
   }

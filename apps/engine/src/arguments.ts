@@ -21,7 +21,10 @@ export interface EngineArguments {
 
 /** What to say to the user instead of starting; exit code 0 for --help, 2 for a mistake. */
 export class UsageError extends Error {
-  constructor(message: string, readonly exitCode: 0 | 2) {
+  constructor(
+    message: string,
+    readonly exitCode: 0 | 2,
+  ) {
     super(message);
   }
 }
@@ -30,17 +33,29 @@ export function parseArguments(args: string[]): EngineArguments {
   const values = parsed(args);
   if (values.help) throw new UsageError(usage, 0);
   const threads = Number(values.threads ?? 0);
-  if (!Number.isInteger(threads) || threads < 0 || threads > 1024) throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);
-  return { listen: checkedAddress(values.listen, values['allow-remote'] ?? false), threads, scratch: values.scratch, exitWithStdin: values['exit-with-stdin'] ?? false };
+  if (!Number.isInteger(threads) || threads < 0 || threads > 1024)
+    throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);
+  return {
+    listen: checkedAddress(values.listen, values['allow-remote'] ?? false),
+    threads,
+    scratch: values.scratch,
+    exitWithStdin: values['exit-with-stdin'] ?? false,
+  };
 }
 
 function parsed(args: string[]) {
   try {
     return parseArgs({
-      args, strict: true, allowPositionals: false,
+      args,
+      strict: true,
+      allowPositionals: false,
       options: {
-        listen: { type: 'string' }, threads: { type: 'string' }, scratch: { type: 'string' },
-        'exit-with-stdin': { type: 'boolean' }, 'allow-remote': { type: 'boolean' }, help: { type: 'boolean', short: 'h' },
+        listen: { type: 'string' },
+        threads: { type: 'string' },
+        scratch: { type: 'string' },
+        'exit-with-stdin': { type: 'boolean' },
+        'allow-remote': { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
       },
     }).values;
   } catch (error) {
@@ -53,7 +68,8 @@ function checkedAddress(listen: string | undefined, allowRemote: boolean): strin
   if (listen.startsWith('unix:')) {
     const path = listen.slice('unix:'.length);
     // sun_path of the socket address has 108 bytes, the terminating zero included.
-    if (!isAbsolute(path) || Buffer.byteLength(path) > 107) throw new UsageError(`--listen ${listen}: the socket's path must be absolute and at most 107 bytes long`, 2);
+    if (!isAbsolute(path) || Buffer.byteLength(path) > 107)
+      throw new UsageError(`--listen ${listen}: the socket's path must be absolute and at most 107 bytes long`, 2);
     return listen;
   }
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(listen);
@@ -61,7 +77,10 @@ function checkedAddress(listen: string | undefined, allowRemote: boolean): strin
   const host = match[1] ?? match[2]!;
   const loopback = host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.')) || host === '::1';
   if (!loopback && !allowRemote) {
-    throw new UsageError(`--listen ${listen}: other machines can reach ${host}, and the engine has no login; use 127.0.0.1, or say --allow-remote`, 2);
+    throw new UsageError(
+      `--listen ${listen}: other machines can reach ${host}, and the engine has no login; use 127.0.0.1, or say --allow-remote`,
+      2,
+    );
   }
   return listen;
 }

@@ -40,7 +40,9 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
       } else if (this.ended) {
         return;
       } else {
-        await new Promise<void>((resolve) => { this.wake = resolve; });
+        await new Promise<void>((resolve) => {
+          this.wake = resolve;
+        });
       }
     }
   }

@@ -21,7 +21,9 @@ export interface Upload<First> {
  * what refuses the call. A digest in the first message must be that of the bytes.
  */
 export async function receive<Message extends { digest: string }>(
-  messages: AsyncIterable<Message>, chunkOf: (message: Message) => Uint8Array, check: (first: Message) => number | undefined,
+  messages: AsyncIterable<Message>,
+  chunkOf: (message: Message) => Uint8Array,
+  check: (first: Message) => number | undefined,
 ): Promise<Upload<Message>> {
   let first: Message | undefined;
   const hash = createHash('sha256');
@@ -39,8 +41,9 @@ export async function receive<Message extends { digest: string }>(
   const bytes = target.finish();
   const found = hash.digest('hex');
   if (first.digest !== '' && first.digest !== found) {
-    throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${first.digest}: they were damaged on the way`,
-      { violations: [{ field: 'digest', description: `is not that of the bytes, ${found}`, code: 'STATE_CORRUPT' }] });
+    throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${first.digest}: they were damaged on the way`, {
+      violations: [{ field: 'digest', description: `is not that of the bytes, ${found}`, code: 'STATE_CORRUPT' }],
+    });
   }
   return { first, bytes };
 }
@@ -53,14 +56,16 @@ class Growing {
 
   announce(sizeBytes: number | undefined): void {
     if (sizeBytes === undefined) return;
-    if (sizeBytes > PAYLOAD_BYTES_MAX) throw invalidField('FIELD_OUT_OF_RANGE', 'token_count', `stands for ${sizeBytes} bytes; at most ${PAYLOAD_BYTES_MAX} are taken`);
+    if (sizeBytes > PAYLOAD_BYTES_MAX)
+      throw invalidField('FIELD_OUT_OF_RANGE', 'token_count', `stands for ${sizeBytes} bytes; at most ${PAYLOAD_BYTES_MAX} are taken`);
     this.announced = sizeBytes;
     this.bytes = new Uint8Array(sizeBytes);
   }
 
   append(chunk: Uint8Array): void {
     const end = this.used + chunk.byteLength;
-    if (end > (this.announced ?? PAYLOAD_BYTES_MAX)) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `brings the bytes to ${end}; ${this.announced ?? PAYLOAD_BYTES_MAX} are allowed`);
+    if (end > (this.announced ?? PAYLOAD_BYTES_MAX))
+      throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `brings the bytes to ${end}; ${this.announced ?? PAYLOAD_BYTES_MAX} are allowed`);
     if (end > this.bytes.byteLength) this.grow(end);
     this.bytes.set(chunk, this.used);
     this.used = end;
@@ -82,7 +87,8 @@ class Growing {
 
 /** Token ids as sent, u32 little-endian. */
 export function tokensOf(bytes: Uint8Array<ArrayBuffer>, field: string): Uint32Array {
-  if (bytes.byteLength % 4 !== 0) throw invalidField('FIELD_OUT_OF_RANGE', field, `has ${bytes.byteLength} bytes; tokens take 4 bytes each`);
+  if (bytes.byteLength % 4 !== 0)
+    throw invalidField('FIELD_OUT_OF_RANGE', field, `has ${bytes.byteLength} bytes; tokens take 4 bytes each`);
   if (bytes.byteOffset % 4 === 0) return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   return new Uint32Array(bytes.slice().buffer);
 }

@@ -28,7 +28,11 @@ let count = 0;
 
 async function start(...more: string[]): Promise<Engine> {
   const socket = join(folder, `engine-${count++}.sock`);
-  const child = spawn(process.execPath, [entry, '--listen', `unix:${socket}`, '--threads', '1', '--scratch', join(folder, 'scratch'), ...more], { stdio: ['pipe', 'inherit', 'pipe'] });
+  const child = spawn(
+    process.execPath,
+    [entry, '--listen', `unix:${socket}`, '--threads', '1', '--scratch', join(folder, 'scratch'), ...more],
+    { stdio: ['pipe', 'inherit', 'pipe'] },
+  );
   const log: Record<string, unknown>[] = [];
   let rest = '';
   const listening = new Promise<void>((resolve) => {
@@ -40,7 +44,12 @@ async function start(...more: string[]): Promise<Engine> {
     });
   });
   const ended = new Promise<[number | null, string | null]>((resolve) => child.on('exit', (code, signal) => resolve([code, signal])));
-  await Promise.race([listening, ended.then(([code]) => { throw new Error(`the engine ended with ${code}: ${JSON.stringify(log)}`); })]);
+  await Promise.race([
+    listening,
+    ended.then(([code]) => {
+      throw new Error(`the engine ended with ${code}: ${JSON.stringify(log)}`);
+    }),
+  ]);
   const engine = { child, client: new engineV1.EngineServiceClient(`unix:${socket}`, credentials.createInsecure()), socket, log, ended };
   engines.push(engine);
   return engine;
@@ -57,13 +66,20 @@ afterAll(async () => {
 
 type Method<Request, Response> = (request: Request, callback: (error: ServiceError | null, response: Response) => void) => unknown;
 
-function call<Request, Response>(client: engineV1.EngineServiceClient, method: Method<Request, Response>, request: Request): Promise<Response> {
-  return new Promise((resolve, reject) => method.call(client, request, (error, response) => (error ? reject(fromServiceError(error)) : resolve(response))));
+function call<Request, Response>(
+  client: engineV1.EngineServiceClient,
+  method: Method<Request, Response>,
+  request: Request,
+): Promise<Response> {
+  return new Promise((resolve, reject) =>
+    method.call(client, request, (error, response) => (error ? reject(fromServiceError(error)) : resolve(response))),
+  );
 }
 
 function upload<Request, Response>(
   client: engineV1.EngineServiceClient,
-  method: (callback: (error: ServiceError | null, response: Response) => void) => { write(request: Request): void; end(): void }, requests: Request[],
+  method: (callback: (error: ServiceError | null, response: Response) => void) => { write(request: Request): void; end(): void },
+  requests: Request[],
 ): Promise<Response> {
   return new Promise((resolve, reject) => {
     const stream = method.call(client, (error, response) => (error ? reject(fromServiceError(error)) : resolve(response)));
@@ -72,7 +88,10 @@ function upload<Request, Response>(
   });
 }
 
-async function all<Message>(stream: ClientReadableStream<Message>, onMessage: (message: Message) => void = () => undefined): Promise<Message[]> {
+async function all<Message>(
+  stream: ClientReadableStream<Message>,
+  onMessage: (message: Message) => void = () => undefined,
+): Promise<Message[]> {
   const messages: Message[] = [];
   try {
     for await (const message of stream as AsyncIterable<Message>) {
@@ -86,34 +105,93 @@ async function all<Message>(stream: ClientReadableStream<Message>, onMessage: (m
 }
 
 const options = (changes: Partial<engineV1.SessionOptions> = {}): engineV1.SessionOptions => ({
-  modelPath: tinyModel, weightsDigest: '', computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, batchSize: 2, sequenceLength: 32, threads: 0, dense: false,
-  checkpointActivations: false, lora: { rank: 4, alpha: 4, targets: ['q_proj', 'v_proj'] }, memoryLimitBytes: 0n, ...changes,
+  modelPath: tinyModel,
+  weightsDigest: '',
+  computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
+  batchSize: 2,
+  sequenceLength: 32,
+  threads: 0,
+  dense: false,
+  checkpointActivations: false,
+  lora: { rank: 4, alpha: 4, targets: ['q_proj', 'v_proj'] },
+  memoryLimitBytes: 0n,
+  ...changes,
 });
 
-const openSession = ({ client }: Engine, changes: Partial<engineV1.SessionOptions> = {}, replace = true): Promise<engineV1.OpenSessionResponse> =>
-  call(client, client.openSession as Method<engineV1.OpenSessionRequest, engineV1.OpenSessionResponse>, { options: options(changes), owner: 'test', replace });
+const openSession = (
+  { client }: Engine,
+  changes: Partial<engineV1.SessionOptions> = {},
+  replace = true,
+): Promise<engineV1.OpenSessionResponse> =>
+  call(client, client.openSession as Method<engineV1.OpenSessionRequest, engineV1.OpenSessionResponse>, {
+    options: options(changes),
+    owner: 'test',
+    replace,
+  });
 
-function sendTokens({ client }: Engine, sessionId: string, changes: Partial<engineV1.LoadTrainingTokensRequest> = {}, cut = 1000): Promise<engineV1.LoadTrainingTokensResponse> {
-  const requests: engineV1.LoadTrainingTokensRequest[] = [{ sessionId, digest: digestOf(ids), tokenCount: 6400n, chunk: ids.subarray(0, cut), ...changes }];
-  for (let at = cut; at < ids.byteLength; at += cut) requests.push({ sessionId: '', digest: '', tokenCount: 0n, chunk: ids.subarray(at, at + cut) });
-  return upload<engineV1.LoadTrainingTokensRequest, engineV1.LoadTrainingTokensResponse>(client, client.loadTrainingTokens as never, requests);
+function sendTokens(
+  { client }: Engine,
+  sessionId: string,
+  changes: Partial<engineV1.LoadTrainingTokensRequest> = {},
+  cut = 1000,
+): Promise<engineV1.LoadTrainingTokensResponse> {
+  const requests: engineV1.LoadTrainingTokensRequest[] = [
+    { sessionId, digest: digestOf(ids), tokenCount: 6400n, chunk: ids.subarray(0, cut), ...changes },
+  ];
+  for (let at = cut; at < ids.byteLength; at += cut)
+    requests.push({ sessionId: '', digest: '', tokenCount: 0n, chunk: ids.subarray(at, at + cut) });
+  return upload<engineV1.LoadTrainingTokensRequest, engineV1.LoadTrainingTokensResponse>(
+    client,
+    client.loadTrainingTokens as never,
+    requests,
+  );
 }
 
 function initialise({ client }: Engine, sessionId: string): Promise<engineV1.InitialiseStateResponse> {
-  return call(client, client.initialiseState as Method<engineV1.InitialiseStateRequest, engineV1.InitialiseStateResponse>, { sessionId, seed: 7n });
+  return call(client, client.initialiseState as Method<engineV1.InitialiseStateRequest, engineV1.InitialiseStateResponse>, {
+    sessionId,
+    seed: 7n,
+  });
 }
 
-const segment = (sessionId: string, firstStep: number, stepCount: number, changes: Partial<engineV1.TrainRequest> = {}): engineV1.TrainRequest => ({
-  sessionId, firstStep: BigInt(firstStep), seed: 7n, losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }, maskLearningRate: 0.1,
-  lambdaLearningRate: 0.5, gradientClipNorm: 1, freezeMasks: false, loraLearningRate: Array(stepCount).fill(1e-3) as number[],
-  scheduledSparsity: Array(stepCount).fill(0.3) as number[], segmentSteps: 0, maxSegments: 0, marks: [], teachers: [], returnStates: true, stateFile: '', reportIntervalMs: 200, ...changes,
+const segment = (
+  sessionId: string,
+  firstStep: number,
+  stepCount: number,
+  changes: Partial<engineV1.TrainRequest> = {},
+): engineV1.TrainRequest => ({
+  sessionId,
+  firstStep: BigInt(firstStep),
+  seed: 7n,
+  losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
+  maskLearningRate: 0.1,
+  lambdaLearningRate: 0.5,
+  gradientClipNorm: 1,
+  freezeMasks: false,
+  loraLearningRate: Array(stepCount).fill(1e-3) as number[],
+  scheduledSparsity: Array(stepCount).fill(0.3) as number[],
+  segmentSteps: 0,
+  maxSegments: 0,
+  marks: [],
+  teachers: [],
+  returnStates: true,
+  stateFile: '',
+  reportIntervalMs: 200,
+  ...changes,
 });
 
 /** Of the last segment. */
-function trained(messages: engineV1.TrainResponse[]): { steps: engineV1.StepReport[]; outcome: engineV1.SegmentOutcome; end: engineV1.TrainingEnd; state: Buffer } {
+function trained(messages: engineV1.TrainResponse[]): {
+  steps: engineV1.StepReport[];
+  outcome: engineV1.SegmentOutcome;
+  end: engineV1.TrainingEnd;
+  state: Buffer;
+} {
   return {
-    steps: messages.flatMap((message) => message.steps), outcome: messages.findLast((message) => message.segments.length > 0)!.segments.at(-1)!,
-    end: messages.at(-1)!.end!, state: Buffer.concat(messages.map((message) => message.stateChunk)),
+    steps: messages.flatMap((message) => message.steps),
+    outcome: messages.findLast((message) => message.segments.length > 0)!.segments.at(-1)!,
+    end: messages.at(-1)!.end!,
+    state: Buffer.concat(messages.map((message) => message.stateChunk)),
   };
 }
 
@@ -137,9 +215,11 @@ function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>
   return all(stream);
 }
 
-const refused = (code: string, ...fields: string[]): unknown => expect.objectContaining({
-  code, ...(fields.length > 0 ? { violations: fields.map((field): unknown => expect.objectContaining({ field }) as unknown) } : {}),
-} satisfies Partial<Record<keyof EspalierError, unknown>>);
+const refused = (code: string, ...fields: string[]): unknown =>
+  expect.objectContaining({
+    code,
+    ...(fields.length > 0 ? { violations: fields.map((field): unknown => expect.objectContaining({ field }) as unknown) } : {}),
+  } satisfies Partial<Record<keyof EspalierError, unknown>>);
 
 async function ready(): Promise<{ engine: Engine; sessionId: string }> {
   const engine = await start();
@@ -151,17 +231,28 @@ async function ready(): Promise<{ engine: Engine; sessionId: string }> {
 
 describe('one engine', () => {
   let engine: Engine;
-  beforeAll(async () => { engine = await start(); });
+  beforeAll(async () => {
+    engine = await start();
+  });
 
   test('answers health checks and describes itself', async () => {
     const Health = makeClientConstructor(healthService as never, 'Health');
-    const health = new Health(`unix:${engine.socket}`, credentials.createInsecure()) as unknown as { check: Method<unknown, { status: string }>; close(): void };
+    const health = new Health(`unix:${engine.socket}`, credentials.createInsecure()) as unknown as {
+      check: Method<unknown, { status: string }>;
+      close(): void;
+    };
     for (const service of ['', 'espalier.engine.v1.EngineService']) {
-      const answer = await new Promise<{ status: string }>((resolve, reject) => health.check({ service }, (error, response) => (error ? reject(error) : resolve(response))));
+      const answer = await new Promise<{ status: string }>((resolve, reject) =>
+        health.check({ service }, (error, response) => (error ? reject(error) : resolve(response))),
+      );
       expect(answer.status).toBe('SERVING');
     }
     health.close();
-    const about = await call(engine.client, engine.client.describeEngine as Method<engineV1.DescribeEngineRequest, engineV1.DescribeEngineResponse>, {});
+    const about = await call(
+      engine.client,
+      engine.client.describeEngine as Method<engineV1.DescribeEngineRequest, engineV1.DescribeEngineResponse>,
+      {},
+    );
     expect(about).toMatchObject({ backend: 'cpu', threads: 1, sessionId: '' });
     expect(about.build).toContain('sources');
     expect(about.engineVersion).toMatch(/^\d+\.\d+\.\d+/);
@@ -169,15 +260,23 @@ describe('one engine', () => {
   });
 
   test('inspects models and plans memory without a session', async () => {
-    const { model } = await call(engine.client, engine.client.inspectModel as Method<engineV1.InspectModelRequest, engineV1.InspectModelResponse>, { modelPath: tinyModel });
+    const { model } = await call(
+      engine.client,
+      engine.client.inspectModel as Method<engineV1.InspectModelRequest, engineV1.InspectModelResponse>,
+      { modelPath: tinyModel },
+    );
     expect(model).toMatchObject({ architecture: 'LlamaForCausalLM', parameterCount: 254400n, dtype: 'bf16', bosTokenId: 1n });
-    const plan = await call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, { options: options() });
+    const plan = await call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, {
+      options: options(),
+    });
     expect(plan.totalBytes).toBeGreaterThan(plan.weightsBytes);
   });
 
   test('plans for the place of the session that is open', async () => {
     const plan = (changes: Partial<engineV1.SessionOptions> = {}) =>
-      call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, { options: options(changes) });
+      call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, {
+        options: options(changes),
+      });
     const before = await plan();
     // Gigabytes, of which none is touched before it trains: so they count twice here, and what others do meanwhile does not matter.
     const { memory } = await openSession(engine, { batchSize: 1024, sequenceLength: 512, memoryLimitBytes: 1n << 50n });
@@ -208,9 +307,11 @@ describe('one engine', () => {
     const again = await openSession(engine);
     expect(again.sessionId).not.toBe(sessionId);
     await sendTokens(engine, again.sessionId);
-    const importing = (digest: string): Promise<engineV1.ImportStateResponse> => upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(
-      engine.client, engine.client.importState as never,
-      [{ sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100) }, { sessionId: '', digest: '', chunk: first.state.subarray(100) }]);
+    const importing = (digest: string): Promise<engineV1.ImportStateResponse> =>
+      upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(engine.client, engine.client.importState as never, [
+        { sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100) },
+        { sessionId: '', digest: '', chunk: first.state.subarray(100) },
+      ]);
     await expect(importing('0'.repeat(64))).rejects.toEqual(refused('STATE_CORRUPT', 'digest'));
     expect((await importing(first.outcome.state!.digest)).state!.digest).toBe(first.outcome.state!.digest);
     const second = trained(await all(engine.client.train(segment(again.sessionId, 7, 13))));
@@ -221,10 +322,15 @@ describe('one engine', () => {
     expect(Buffer.concat(exported.map((message) => message.chunk)).equals(whole.state)).toBe(true);
 
     const { digest } = first.outcome.state!;
-    const teachers = [{ firstStep: 20n, digest: '' }, { firstStep: 21n, digest }];
+    const teachers = [
+      { firstStep: 20n, digest: '' },
+      { firstStep: 21n, digest },
+    ];
     const untaught = all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })));
     await expect(untaught).rejects.toEqual(refused('TEACHER_NOT_LOADED'));
-    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [{ sessionId: again.sessionId, digest, chunk: first.state }]);
+    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [
+      { sessionId: again.sessionId, digest, chunk: first.state },
+    ]);
     expect(trained(await all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })))).outcome.stepsDone).toBe(2n);
   });
 
@@ -233,7 +339,12 @@ describe('one engine', () => {
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     const single: engineV1.StateSummary[] = [];
-    for (const [from, count] of [[0, 8], [8, 8], [16, 4]] as const) single.push(trained(await all(engine.client.train(segment(sessionId, from, count)))).outcome.state!);
+    for (const [from, count] of [
+      [0, 8],
+      [8, 8],
+      [16, 4],
+    ] as const)
+      single.push(trained(await all(engine.client.train(segment(sessionId, from, count)))).outcome.state!);
     await initialise(engine, sessionId);
     const together = await all(engine.client.train(segment(sessionId, 0, 20, { segmentSteps: 8 })));
     expect(together.flatMap(({ segments }) => segments.map(({ state }) => state))).toEqual(single);
@@ -249,25 +360,38 @@ describe('one engine', () => {
 
   test('a segment ends at the next mark, its state is a teacher, and the one named for the mark takes over', async () => {
     const rising = (sessionId: string, steps: number, changes: Partial<engineV1.TrainRequest>): engineV1.TrainRequest =>
-      segment(sessionId, 0, steps, { scheduledSparsity: Array(steps).fill(0.9) as number[], lambdaLearningRate: 5, returnStates: false, ...changes });
+      segment(sessionId, 0, steps, {
+        scheduledSparsity: Array(steps).fill(0.9) as number[],
+        lambdaLearningRate: 5,
+        returnStates: false,
+        ...changes,
+      });
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    const first = trained(await all(engine.client.train(rising(sessionId, 200, { marks: [{ expectedSparsity: 0.02, teacherDigest: undefined }] }))));
+    const first = trained(
+      await all(engine.client.train(rising(sessionId, 200, { marks: [{ expectedSparsity: 0.02, teacherDigest: undefined }] }))),
+    );
     const { digest, step, expectedSparsity } = first.outcome.state!;
     expect(first.end).toEqual({ stopped: false, teacherDigests: [digest] });
     expect(expectedSparsity).toBeGreaterThanOrEqual(0.02);
     expect(first.steps.slice(0, -1).every((report) => report.expectedSparsity < 0.02)).toBe(true);
 
     await initialise(engine, sessionId);
-    const marks = [{ expectedSparsity: 0.02, teacherDigest: digest }, { expectedSparsity: 0.05, teacherDigest: undefined }];
+    const marks = [
+      { expectedSparsity: 0.02, teacherDigest: digest },
+      { expectedSparsity: 0.05, teacherDigest: undefined },
+    ];
     const over = await all(engine.client.train(rising(sessionId, 200, { marks })));
     const [atFirst, atSecond] = over.flatMap(({ segments }) => segments.map(({ state }) => state!));
     expect(atFirst!.digest).toBe(digest);
     expect(atSecond!.expectedSparsity).toBeGreaterThanOrEqual(0.05);
 
     await initialise(engine, sessionId);
-    const teachers = [{ firstStep: 0n, digest: '' }, { firstStep: step, digest }];
+    const teachers = [
+      { firstStep: 0n, digest: '' },
+      { firstStep: step, digest },
+    ];
     const told = trained(await all(engine.client.train(rising(sessionId, Number(atSecond!.step), { teachers }))));
     expect(told.outcome.state!.digest).toBe(atSecond!.digest);
     await initialise(engine, sessionId);
@@ -277,7 +401,9 @@ describe('one engine', () => {
     // A mark puts the segments after it off the beat: the call ends with a whole one all the same.
     await initialise(engine, sessionId);
     const segmentSteps = Number(step) + 4;
-    const twoAtMost = await all(engine.client.train(rising(sessionId, 2 * segmentSteps, { marks: marks.slice(0, 1), segmentSteps, maxSegments: 2 })));
+    const twoAtMost = await all(
+      engine.client.train(rising(sessionId, 2 * segmentSteps, { marks: marks.slice(0, 1), segmentSteps, maxSegments: 2 })),
+    );
     expect(twoAtMost.flatMap(({ segments }) => segments.map(({ stepsDone }) => Number(stepsDone)))).toEqual([Number(step), segmentSteps]);
   });
 
@@ -286,16 +412,21 @@ describe('one engine', () => {
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     let asked: Promise<unknown> | undefined;
-    const { outcome, end } = trained(await all(engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 500, returnStates: false })), () => {
-      asked ??= call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, { sessionId, finishSegment: true });
-    }));
+    const { outcome, end } = trained(
+      await all(engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 500, returnStates: false })), () => {
+        asked ??= call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, {
+          sessionId,
+          finishSegment: true,
+        });
+      }),
+    );
     await asked;
     expect(end.stopped).toBe(false);
     expect(outcome.stepsDone).toBe(500n);
     expect(Number(outcome.state!.step)).toBeLessThan(20_000);
   });
 
-  test('writes states to files that do not exist yet; where it can\'t, the bytes come back', async () => {
+  test("writes states to files that do not exist yet; where it can't, the bytes come back", async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
@@ -329,7 +460,8 @@ describe('one engine', () => {
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     await all(engine.client.train(segment(sessionId, 0, 30, { returnStates: false })));
-    const outcomeOf = async (request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluationOutcome> => (await evaluate(engine, request)).at(-1)!.outcome!;
+    const outcomeOf = async (request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluationOutcome> =>
+      (await evaluate(engine, request)).at(-1)!.outcome!;
     const masked = await outcomeOf({ sessionId });
     expect(masked.predictions).toBe(6300n);
     const intact = await outcomeOf({ sessionId, intact: true });
@@ -340,9 +472,11 @@ describe('one engine', () => {
     mkdirSync(out);
     const files = new Map<string, { announced: bigint; chunks: Buffer[] }>();
     let current = '';
-    const messages = await all(engine.client.exportModel({ sessionId, form: engineV1.ExportForm.EXPORT_FORM_COMPACTED, dtype: 'f32', modelCard: '# card' }));
+    const messages = await all(
+      engine.client.exportModel({ sessionId, form: engineV1.ExportForm.EXPORT_FORM_COMPACTED, dtype: 'f32', modelCard: '# card' }),
+    );
     for (const message of messages) {
-      if (message.fileName !== '') files.set(current = message.fileName, { announced: message.fileBytes, chunks: [] });
+      if (message.fileName !== '') files.set((current = message.fileName), { announced: message.fileBytes, chunks: [] });
       if (message.chunk.byteLength > 0) files.get(current)!.chunks.push(message.chunk);
     }
     for (const [name, { announced, chunks }] of files) {
@@ -358,12 +492,15 @@ describe('one engine', () => {
 
   test('refuses what it cannot do, naming the field, and goes on', async () => {
     const { client } = engine;
-    const inspect = (modelPath: string): Promise<unknown> => call(client, client.inspectModel as Method<engineV1.InspectModelRequest, unknown>, { modelPath });
+    const inspect = (modelPath: string): Promise<unknown> =>
+      call(client, client.inspectModel as Method<engineV1.InspectModelRequest, unknown>, { modelPath });
     await expect(inspect('')).rejects.toEqual(refused('FIELD_REQUIRED', 'model_path'));
     await expect(inspect(join(folder, 'nothing'))).rejects.toEqual(refused('MODEL_NOT_FOUND', 'model_path'));
     await expect(openSession(engine, { batchSize: 0 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'batch_size'));
     await expect(openSession(engine, { sequenceLength: 100_000 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'sequence_length'));
-    await expect(openSession(engine, { lora: { rank: 4, alpha: 4, targets: ['x_proj'] } })).rejects.toEqual(refused('INVALID_ARGUMENT', 'lora.targets'));
+    await expect(openSession(engine, { lora: { rank: 4, alpha: 4, targets: ['x_proj'] } })).rejects.toEqual(
+      refused('INVALID_ARGUMENT', 'lora.targets'),
+    );
     await expect(openSession(engine, { memoryLimitBytes: 1000n })).rejects.toEqual(refused('OUT_OF_MEMORY', 'memory_limit_bytes'));
     await expect(openSession(engine, { weightsDigest: 'f'.repeat(64) })).rejects.toEqual(refused('MODEL_CHANGED', 'weights_digest'));
     await expect(all(client.train(segment('nobody', 0, 1)))).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
@@ -377,18 +514,31 @@ describe('one engine', () => {
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     await expect(all(client.train(segment(sessionId, 5, 1)))).rejects.toEqual(refused('INVALID_ARGUMENT', 'first_step'));
-    await expect(all(client.train(segment(sessionId, 0, 2, { scheduledSparsity: [] })))).rejects.toEqual(refused('INVALID_ARGUMENT', 'scheduled_sparsity'));
+    await expect(all(client.train(segment(sessionId, 0, 2, { scheduledSparsity: [] })))).rejects.toEqual(
+      refused('INVALID_ARGUMENT', 'scheduled_sparsity'),
+    );
     await expect(all(client.train(segment(sessionId, 0, 1, { losses: undefined })))).rejects.toEqual(refused('FIELD_REQUIRED', 'losses'));
-    const taughtBy = (...teachers: engineV1.TeacherStretch[]): Promise<unknown> => all(client.train(segment(sessionId, 0, 2, { teachers })));
+    const taughtBy = (...teachers: engineV1.TeacherStretch[]): Promise<unknown> =>
+      all(client.train(segment(sessionId, 0, 2, { teachers })));
     await expect(taughtBy({ firstStep: 1n, digest: '' })).rejects.toEqual(refused('INVALID_ARGUMENT', 'teachers'));
-    await expect(taughtBy({ firstStep: 0n, digest: '' }, { firstStep: 1n, digest: 'short' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'teachers[1].digest'));
+    await expect(taughtBy({ firstStep: 0n, digest: '' }, { firstStep: 1n, digest: 'short' })).rejects.toEqual(
+      refused('FIELD_OUT_OF_RANGE', 'teachers[1].digest'),
+    );
     const marked = (...marks: engineV1.Mark[]): Promise<unknown> => all(client.train(segment(sessionId, 0, 2, { marks })));
-    await expect(marked({ expectedSparsity: 0.2, teacherDigest: '' }, { expectedSparsity: 0.2, teacherDigest: '' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'marks[1].expected_sparsity'));
-    await expect(marked({ expectedSparsity: 0.2, teacherDigest: 'short' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'marks[0].teacher_digest'));
-    await expect(all(client.exportModel({ sessionId, form: 0, dtype: '', modelCard: '' }))).rejects.toEqual(refused('FIELD_UNKNOWN_VALUE', 'form'));
+    await expect(marked({ expectedSparsity: 0.2, teacherDigest: '' }, { expectedSparsity: 0.2, teacherDigest: '' })).rejects.toEqual(
+      refused('FIELD_OUT_OF_RANGE', 'marks[1].expected_sparsity'),
+    );
+    await expect(marked({ expectedSparsity: 0.2, teacherDigest: 'short' })).rejects.toEqual(
+      refused('FIELD_OUT_OF_RANGE', 'marks[0].teacher_digest'),
+    );
+    await expect(all(client.exportModel({ sessionId, form: 0, dtype: '', modelCard: '' }))).rejects.toEqual(
+      refused('FIELD_UNKNOWN_VALUE', 'form'),
+    );
     await expect(evaluate(engine, { sessionId, window: 1 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'window'));
     const bytes = Buffer.alloc(8 << 20);
-    await expect(upload<engineV1.ImportStateRequest, unknown>(client, client.importState as never, [{ sessionId, digest: '', chunk: bytes }])).rejects.toEqual(refused('STATE_CORRUPT', 'state'));
+    await expect(
+      upload<engineV1.ImportStateRequest, unknown>(client, client.importState as never, [{ sessionId, digest: '', chunk: bytes }]),
+    ).rejects.toEqual(refused('STATE_CORRUPT', 'state'));
     expect(trained(await all(client.train(segment(sessionId, 0, 1)))).outcome.stepsDone).toBe(1n);
     expect(engine.log.filter((line) => line['code'] === 'INTERNAL')).toEqual([]);
   });
@@ -397,7 +547,10 @@ describe('one engine', () => {
     for (const bytes of ['GET / HTTP/1.1\r\n\r\n', '\0'.repeat(5000), 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + '\xff'.repeat(300)]) {
       await new Promise<void>((resolve) => {
         const socket = connect(engine.socket, () => socket.end(bytes));
-        socket.on('close', () => resolve()).on('error', () => undefined).resume();
+        socket
+          .on('close', () => resolve())
+          .on('error', () => undefined)
+          .resume();
         setTimeout(() => socket.destroy(), 300);
       });
     }
@@ -409,12 +562,17 @@ test('StopTraining ends it at a step boundary, outcome and state still come', as
   const { engine, sessionId } = await ready();
   const stream = engine.client.train(segment(sessionId, 0, 20_000));
   let stopping: Promise<unknown> | undefined;
-  const { steps, outcome, end, state } = trained(await all(stream, () => {
-    stopping ??= Promise.all([
-      expect(initialise(engine, sessionId)).rejects.toEqual(refused('ENGINE_BUSY')),
-      call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, { sessionId, finishSegment: false }),
-    ]);
-  }));
+  const { steps, outcome, end, state } = trained(
+    await all(stream, () => {
+      stopping ??= Promise.all([
+        expect(initialise(engine, sessionId)).rejects.toEqual(refused('ENGINE_BUSY')),
+        call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, {
+          sessionId,
+          finishSegment: false,
+        }),
+      ]);
+    }),
+  );
   await stopping;
   expect(end.stopped).toBe(true);
   expect(Number(outcome.stepsDone)).toBe(steps.length);
@@ -428,7 +586,11 @@ test('StopTraining ends it at a step boundary, outcome and state still come', as
 
   // A new session replaces one that trains.
   let next: Promise<engineV1.OpenSessionResponse> | undefined;
-  const replaced = trained(await all(engine.client.train(segment(sessionId, 0, 20_000)), () => { next ??= openSession(engine); }));
+  const replaced = trained(
+    await all(engine.client.train(segment(sessionId, 0, 20_000)), () => {
+      next ??= openSession(engine);
+    }),
+  );
   expect(replaced.end.stopped).toBe(true);
   expect((await next!).sessionId).not.toBe(sessionId);
 });
@@ -472,7 +634,9 @@ describe('the end', () => {
   test('a mistake on the command line is told and ends with 2', async () => {
     const child = spawn(process.execPath, [entry, '--listen', 'nonsense'], { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => { said += text; });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
     expect(await new Promise((resolve) => child.on('close', resolve))).toBe(2);
     expect(said).toContain('--listen nonsense');
   });

@@ -10,7 +10,10 @@ const MESSAGE_BYTES_MAX = 64 << 20; // chunks are 1 MiB; step lists of a segment
 const DRAIN_MS = 3_000; // for calls that are still being answered at the end
 
 export class EngineServer {
-  private readonly server = new Server({ 'grpc.max_receive_message_length': MESSAGE_BYTES_MAX, 'grpc.max_send_message_length': MESSAGE_BYTES_MAX });
+  private readonly server = new Server({
+    'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+    'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
+  });
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
   constructor(service: engineV1.EngineServiceServer) {

@@ -7,7 +7,14 @@ import { exactNumber } from './engine-errors.js';
 import { exportModel } from './export-model.js';
 import { bidirectional, clientStreaming, serverStreaming, unary, type FailureListener } from './handlers.js';
 import {
-  computeDtypeOf, memoryMessage, modelMessage, outcomeMessage, sessionOptions, stateMessage, stepMessage, trainingOptions,
+  computeDtypeOf,
+  memoryMessage,
+  modelMessage,
+  outcomeMessage,
+  sessionOptions,
+  stateMessage,
+  stepMessage,
+  trainingOptions,
 } from './messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
@@ -32,13 +39,18 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       return { model: modelMessage(await inspectModel(modelPath)) };
     }),
-    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => memoryMessage(await holder.plan(sessionOptions(options, threads)))),
+    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) =>
+      memoryMessage(await holder.plan(sessionOptions(options, threads))),
+    ),
     openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
       await holder.close(sessionId);
       return {};
     }),
-    loadTrainingTokens: clientStreaming((requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>) => loadTokens(holder, requests), onFailure),
+    loadTrainingTokens: clientStreaming(
+      (requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>) => loadTokens(holder, requests),
+      onFailure,
+    ),
     initialiseState: unary(async ({ sessionId, seed }: engineV1.InitialiseStateRequest) => {
       const { session } = holder.require(sessionId);
       return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed))) };
@@ -66,44 +78,77 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
 function describe({ holder, version, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
   const engine = describeEngine();
   return Promise.resolve({
-    engineVersion: version, build: engine.build, backend: engine.backends[0] ?? '', device: engine.device, instructionSet: engine.instructionSet,
-    threads: threads || engine.threads, memoryAvailableBytes: BigInt(engine.memoryAvailableBytes), sessionId: holder.sessionId,
+    engineVersion: version,
+    build: engine.build,
+    backend: engine.backends[0] ?? '',
+    device: engine.device,
+    instructionSet: engine.instructionSet,
+    threads: threads || engine.threads,
+    memoryAvailableBytes: BigInt(engine.memoryAvailableBytes),
+    sessionId: holder.sessionId,
     residentBytes: BigInt(process.memoryUsage.rss()),
   });
 }
 
-async function openSession({ holder, threads }: EngineServiceParts, request: engineV1.OpenSessionRequest): Promise<engineV1.OpenSessionResponse> {
+async function openSession(
+  { holder, threads }: EngineServiceParts,
+  request: engineV1.OpenSessionRequest,
+): Promise<engineV1.OpenSessionResponse> {
   const options = sessionOptions(request.options, threads);
   const { id, session, memory } = await holder.open(options, request.owner, request.replace);
   return {
-    sessionId: id, model: modelMessage(session.model), numericsFingerprint: session.numericsFingerprint, memory: memoryMessage(memory),
+    sessionId: id,
+    model: modelMessage(session.model),
+    numericsFingerprint: session.numericsFingerprint,
+    memory: memoryMessage(memory),
     teachersKept: session.teachersKept,
   };
 }
 
-async function loadTokens(holder: SessionHolder, requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>): Promise<engineV1.LoadTrainingTokensResponse> {
-  const { first, bytes } = await receive(requests, (message) => message.chunk, (message) => {
-    holder.require(message.sessionId);
-    return exactNumber(message.tokenCount, 'token_count') * 4;
-  });
+async function loadTokens(
+  holder: SessionHolder,
+  requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
+): Promise<engineV1.LoadTrainingTokensResponse> {
+  const { first, bytes } = await receive(
+    requests,
+    (message) => message.chunk,
+    (message) => {
+      holder.require(message.sessionId);
+      return exactNumber(message.tokenCount, 'token_count') * 4;
+    },
+  );
   const { session } = holder.require(first.sessionId);
   const ids = tokensOf(bytes, 'chunk');
   const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(ids));
   return { tokenCount: BigInt(ids.length), rowCount: BigInt(rows) };
 }
 
-async function importState(holder: SessionHolder, requests: AsyncIterable<engineV1.ImportStateRequest>): Promise<engineV1.ImportStateResponse> {
-  const { first, bytes } = await receive(requests, (message) => message.chunk, (message) => void holder.require(message.sessionId));
+async function importState(
+  holder: SessionHolder,
+  requests: AsyncIterable<engineV1.ImportStateRequest>,
+): Promise<engineV1.ImportStateResponse> {
+  const { first, bytes } = await receive(
+    requests,
+    (message) => message.chunk,
+    (message) => void holder.require(message.sessionId),
+  );
   const { session } = holder.require(first.sessionId);
   return { state: stateMessage(await holder.exclusive('ImportState', () => session.importState(bytes))) };
 }
 
-async function loadTeacher(holder: SessionHolder, requests: AsyncIterable<engineV1.LoadTeacherRequest>): Promise<engineV1.LoadTeacherResponse> {
-  const { first, bytes } = await receive(requests, (message) => message.chunk, (message) => {
-    if (message.digest === '') throw invalidField('FIELD_REQUIRED', 'digest', 'is empty: it is the name of the teacher');
-    holder.require(message.sessionId);
-    return undefined;
-  });
+async function loadTeacher(
+  holder: SessionHolder,
+  requests: AsyncIterable<engineV1.LoadTeacherRequest>,
+): Promise<engineV1.LoadTeacherResponse> {
+  const { first, bytes } = await receive(
+    requests,
+    (message) => message.chunk,
+    (message) => {
+      if (message.digest === '') throw invalidField('FIELD_REQUIRED', 'digest', 'is empty: it is the name of the teacher');
+      holder.require(message.sessionId);
+      return undefined;
+    },
+  );
   const { session } = holder.require(first.sessionId);
   return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes)) };
 }
@@ -121,15 +166,22 @@ interface Training {
 }
 
 async function* trainSegments(
-  holder: SessionHolder, training: Training, request: engineV1.TrainRequest, signal: AbortSignal,
+  holder: SessionHolder,
+  training: Training,
+  request: engineV1.TrainRequest,
+  signal: AbortSignal,
 ): AsyncGenerator<engineV1.TrainResponse> {
   const { session } = holder.require(request.sessionId);
   const options = trainingOptions(request);
   const progress = new Batches<Progress>(request.reportIntervalMs);
-  const running = holder.exclusive(TRAINING, (stop, mayGoOn) =>
-    // Nobody waits for bytes that have to be sent: the next segment but one would.
-    train(session, options, AbortSignal.any([signal, stop]), mayGoOn, (items) => progress.push(items, options.stateFile === '' && 'segment' in items[0]!)),
-  ).finally(() => progress.end());
+  const running = holder
+    .exclusive(TRAINING, (stop, mayGoOn) =>
+      // Nobody waits for bytes that have to be sent: the next segment but one would.
+      train(session, options, AbortSignal.any([signal, stop]), mayGoOn, (items) =>
+        progress.push(items, options.stateFile === '' && 'segment' in items[0]!),
+      ),
+    )
+    .finally(() => progress.end());
   running.catch(() => undefined); // awaited below, after the last report
   training.progress = progress;
   const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined };
@@ -138,7 +190,8 @@ async function* trainSegments(
     const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
     yield { ...nothing, steps, segments: segments.map(outcomeMessage) };
     for (const { result, stateFile, letGo } of segments) {
-      if (stateFile === '' && result.stateBytes !== null) for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
+      if (stateFile === '' && result.stateBytes !== null)
+        for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
       letGo();
     }
   }
@@ -151,28 +204,45 @@ async function located(segment: EndedSegment): Promise<LocatedSegment> {
 }
 
 async function* evaluate(
-  { holder, threads }: EngineServiceParts, requests: AsyncIterable<engineV1.EvaluateRequest>, signal: AbortSignal,
+  { holder, threads }: EngineServiceParts,
+  requests: AsyncIterable<engineV1.EvaluateRequest>,
+  signal: AbortSignal,
 ): AsyncGenerator<engineV1.EvaluateResponse> {
-  const { first, bytes } = await receive(withoutDigest(requests), (message) => message.tokens, (message) => {
-    if (message.modelPath === '') holder.require(message.sessionId);
-    return undefined;
-  });
+  const { first, bytes } = await receive(
+    withoutDigest(requests),
+    (message) => message.tokens,
+    (message) => {
+      if (message.modelPath === '') holder.require(message.sessionId);
+      return undefined;
+    },
+  );
   const started = performance.now();
   const options = {
-    ids: tokensOf(bytes, 'tokens'), window: first.window || 256, computeDtype: computeDtypeOf(first.computeDtype, 'f32'), threads, intact: first.intact,
+    ids: tokensOf(bytes, 'tokens'),
+    window: first.window || 256,
+    computeDtype: computeDtypeOf(first.computeDtype, 'f32'),
+    threads,
+    intact: first.intact,
   };
   const shares = new Batches<number>();
-  const running = holder.exclusive<EvaluationResult>('Evaluate', (stop) => {
-    const job = { signal: AbortSignal.any([signal, stop]), onReports: (batch: number[]) => shares.push(batch) };
-    return first.modelPath === '' ? holder.require(first.sessionId).session.evaluate(options, job) : evaluateModel(first.modelPath, options, job);
-  }).finally(() => shares.end());
+  const running = holder
+    .exclusive<EvaluationResult>('Evaluate', (stop) => {
+      const job = { signal: AbortSignal.any([signal, stop]), onReports: (batch: number[]) => shares.push(batch) };
+      return first.modelPath === ''
+        ? holder.require(first.sessionId).session.evaluate(options, job)
+        : evaluateModel(first.modelPath, options, job);
+    })
+    .finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
   const result = await running;
-  if (!Number.isFinite(result.negativeLogLikelihood)) throw new EspalierError('ENGINE_FAILED', 'the model gives values that are not finite on these tokens');
+  if (!Number.isFinite(result.negativeLogLikelihood))
+    throw new EspalierError('ENGINE_FAILED', 'the model gives values that are not finite on these tokens');
   yield { doneShare: 1, outcome: { ...result, predictions: BigInt(result.predictions), seconds: (performance.now() - started) / 1000 } };
 }
 
-async function* withoutDigest(requests: AsyncIterable<engineV1.EvaluateRequest>): AsyncGenerator<engineV1.EvaluateRequest & { digest: string }> {
+async function* withoutDigest(
+  requests: AsyncIterable<engineV1.EvaluateRequest>,
+): AsyncGenerator<engineV1.EvaluateRequest & { digest: string }> {
   for await (const request of requests) yield { ...request, digest: '' };
 }

@@ -10,7 +10,10 @@ import type { SessionHolder } from './session-holder.js';
 const none = { fileName: '', fileBytes: 0n, chunk: Buffer.alloc(0), outcome: undefined };
 
 export async function* exportModel(
-  holder: SessionHolder, scratch: Scratch, request: engineV1.ExportModelRequest, signal: AbortSignal,
+  holder: SessionHolder,
+  scratch: Scratch,
+  request: engineV1.ExportModelRequest,
+  signal: AbortSignal,
 ): AsyncGenerator<engineV1.ExportModelResponse> {
   const { session } = holder.require(request.sessionId);
   const form = exportForm(request.form);
@@ -18,7 +21,8 @@ export async function* exportModel(
   const outFolder = scratch.newPath();
   try {
     const exported = await holder.exclusive('ExportModel', (stop) =>
-      session.exportModel({ form, dtype, outFolder, modelCard: request.modelCard }, { signal: AbortSignal.any([signal, stop]) }));
+      session.exportModel({ form, dtype, outFolder, modelCard: request.modelCard }, { signal: AbortSignal.any([signal, stop]) }),
+    );
     for (const file of exported.files) {
       yield { ...none, fileName: file.name, fileBytes: BigInt(file.sizeBytes) };
       for await (const chunk of chunksOfFile(join(outFolder, file.name))) yield { ...none, chunk };

@@ -1,8 +1,13 @@
 // Handlers for calls that send a stream, as async functions over its messages; the other two kinds come from the protocol
 // library. In all four, errors of the engine are put into the words of the protocol.
 import type {
-  handleBidiStreamingCall, handleClientStreamingCall, handleServerStreamingCall, handleUnaryCall, sendUnaryData,
-  ServerDuplexStream, ServerReadableStream,
+  handleBidiStreamingCall,
+  handleClientStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  sendUnaryData,
+  ServerDuplexStream,
+  ServerReadableStream,
 } from '@grpc/grpc-js';
 import { serverStreaming as plainServerStreaming, toServiceError, unary as plainUnary } from '#protocol';
 import { toProtocolError } from './engine-errors.js';
@@ -27,18 +32,23 @@ export function serverStreaming<Request, Response>(
 }
 
 export function clientStreaming<Request, Response>(
-  handler: (requests: AsyncIterable<Request>) => Promise<Response>, onFailure: FailureListener,
+  handler: (requests: AsyncIterable<Request>) => Promise<Response>,
+  onFailure: FailureListener,
 ): handleClientStreamingCall<Request, Response> {
   return (call: ServerReadableStream<Request, Response>, callback: sendUnaryData<Response>) => {
-    handler(messagesOf(call)).then((response) => callback(null, response), (error: unknown) => {
-      onFailure(call.getPath(), error);
-      callback(toServiceError(toProtocolError(error)));
-    });
+    handler(messagesOf(call)).then(
+      (response) => callback(null, response),
+      (error: unknown) => {
+        onFailure(call.getPath(), error);
+        callback(toServiceError(toProtocolError(error)));
+      },
+    );
   };
 }
 
 export function bidirectional<Request, Response>(
-  handler: (requests: AsyncIterable<Request>, signal: AbortSignal) => AsyncIterable<Response>, onFailure: FailureListener,
+  handler: (requests: AsyncIterable<Request>, signal: AbortSignal) => AsyncIterable<Response>,
+  onFailure: FailureListener,
 ): handleBidiStreamingCall<Request, Response> {
   return (call: ServerDuplexStream<Request, Response>) => {
     const abort = new AbortController();
@@ -57,7 +67,9 @@ export function bidirectional<Request, Response>(
 }
 
 /** A client that goes away in the middle ends the loop with an error. Leaving the loop early leaves the call alive, so that it can still be answered. */
-async function* messagesOf<Request>(call: ServerReadableStream<Request, unknown> | ServerDuplexStream<Request, unknown>): AsyncGenerator<Request> {
+async function* messagesOf<Request>(
+  call: ServerReadableStream<Request, unknown> | ServerDuplexStream<Request, unknown>,
+): AsyncGenerator<Request> {
   yield* call.iterator({ destroyOnReturn: false }) as AsyncIterable<Request>;
 }
 

@@ -36,7 +36,17 @@ async function main(): Promise<void> {
     scratch.clear();
   });
   const address = await server.listen(args.listen);
-  log.info({ address, version, build: engine.build, device: engine.device, instructionSet: engine.instructionSet, threads: args.threads || engine.threads }, 'listening');
+  log.info(
+    {
+      address,
+      version,
+      build: engine.build,
+      device: engine.device,
+      instructionSet: engine.instructionSet,
+      threads: args.threads || engine.threads,
+    },
+    'listening',
+  );
 }
 
 function parsedArguments(): EngineArguments {
@@ -58,10 +68,13 @@ function endOn({ exitWithStdin }: EngineArguments, stop: () => Promise<void>): v
     log.info({ reason }, 'ending');
     // exit() would wait for the step that hangs
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), END_MS).unref();
-    stop().then(() => process.exit(0), (error: unknown) => {
-      log.error({ err: error }, 'the end went wrong');
-      process.exit(1);
-    });
+    stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, 'the end went wrong');
+        process.exit(1);
+      },
+    );
   };
   process.on('SIGTERM', () => end('SIGTERM'));
   process.on('SIGINT', () => end('SIGINT'));

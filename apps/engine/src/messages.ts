@@ -2,8 +2,15 @@
 import { isAbsolute } from 'node:path';
 import { engineV1, invalidField } from '#protocol';
 import type {
-  ComputeDtype, ExportedModel, ExportOptions, LayerWidth, ModelDescription, Projection, SessionOptions,
-  StateSummary, StepReport,
+  ComputeDtype,
+  ExportedModel,
+  ExportOptions,
+  LayerWidth,
+  ModelDescription,
+  Projection,
+  SessionOptions,
+  StateSummary,
+  StepReport,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
 import type { ProcessMemoryPlan } from './session-holder.js';
@@ -14,10 +21,14 @@ const widthsOf = (layers: readonly LayerWidth[]): engineV1.LayerWidth[] =>
 
 export function computeDtypeOf(value: engineV1.ComputeDtype, unspecified: ComputeDtype): ComputeDtype {
   switch (value) {
-    case engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED: return unspecified;
-    case engineV1.ComputeDtype.COMPUTE_DTYPE_F32: return 'f32';
-    case engineV1.ComputeDtype.COMPUTE_DTYPE_BF16: return 'bf16';
-    case engineV1.ComputeDtype.UNRECOGNIZED: throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', 'must be F32 or BF16');
+    case engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED:
+      return unspecified;
+    case engineV1.ComputeDtype.COMPUTE_DTYPE_F32:
+      return 'f32';
+    case engineV1.ComputeDtype.COMPUTE_DTYPE_BF16:
+      return 'bf16';
+    case engineV1.ComputeDtype.UNRECOGNIZED:
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', 'must be F32 or BF16');
   }
 }
 
@@ -25,9 +36,14 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
   if (options === undefined) throw invalidField('FIELD_REQUIRED', 'options', 'is missing');
   if (options.modelPath === '') throw invalidField('FIELD_REQUIRED', 'options.model_path', 'is empty: a model folder is required');
   return {
-    modelFolder: options.modelPath, weightsDigest: options.weightsDigest || undefined, computeDtype: computeDtypeOf(options.computeDtype, 'bf16'),
-    batchSize: options.batchSize, sequenceLength: options.sequenceLength, threads: options.threads || engineThreads,
-    exactSparse: !options.dense, checkpointActivations: options.checkpointActivations,
+    modelFolder: options.modelPath,
+    weightsDigest: options.weightsDigest || undefined,
+    computeDtype: computeDtypeOf(options.computeDtype, 'bf16'),
+    batchSize: options.batchSize,
+    sequenceLength: options.sequenceLength,
+    threads: options.threads || engineThreads,
+    exactSparse: !options.dense,
+    checkpointActivations: options.checkpointActivations,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),
     lora: options.lora === undefined ? {} : { ...options.lora, targets: options.lora.targets as Projection[] },
   };
@@ -36,20 +52,36 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
 export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions {
   if (request.losses === undefined) throw invalidField('FIELD_REQUIRED', 'losses', 'is missing');
   const { layerWeight, klWeight, lmWeight, temperature } = request.losses;
-  if (request.stateFile !== '' && !isAbsolute(request.stateFile)) throw invalidField('FIELD_OUT_OF_RANGE', 'state_file', `is "${request.stateFile}": it must be an absolute path`);
+  if (request.stateFile !== '' && !isAbsolute(request.stateFile))
+    throw invalidField('FIELD_OUT_OF_RANGE', 'state_file', `is "${request.stateFile}": it must be an absolute path`);
   const { loraLearningRate, scheduledSparsity } = request;
   if (scheduledSparsity.length !== loraLearningRate.length) {
-    throw invalidField('INVALID_ARGUMENT', 'scheduled_sparsity', `has ${scheduledSparsity.length} values, lora_learning_rate has ${loraLearningRate.length}: one a step is allowed`);
+    throw invalidField(
+      'INVALID_ARGUMENT',
+      'scheduled_sparsity',
+      `has ${scheduledSparsity.length} values, lora_learning_rate has ${loraLearningRate.length}: one a step is allowed`,
+    );
   }
   return {
     steps: {
-      firstStep: exactNumber(request.firstStep, 'first_step'), seed: request.seed, losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
-      maskLearningRate: request.maskLearningRate, lambdaLearningRate: request.lambdaLearningRate, gradientClipNorm: request.gradientClipNorm,
-      trainMasks: !request.freezeMasks, returnState: request.returnStates, loraLearningRate, scheduledSparsity,
+      firstStep: exactNumber(request.firstStep, 'first_step'),
+      seed: request.seed,
+      losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
+      maskLearningRate: request.maskLearningRate,
+      lambdaLearningRate: request.lambdaLearningRate,
+      gradientClipNorm: request.gradientClipNorm,
+      trainMasks: !request.freezeMasks,
+      returnState: request.returnStates,
+      loraLearningRate,
+      scheduledSparsity,
     },
-    segmentSteps: request.segmentSteps || Infinity, maxSegments: request.maxSegments || Infinity, marks: request.marks.map(mark), stateFile: request.stateFile,
+    segmentSteps: request.segmentSteps || Infinity,
+    maxSegments: request.maxSegments || Infinity,
+    marks: request.marks.map(mark),
+    stateFile: request.stateFile,
     teachers: request.teachers.map(({ firstStep, digest }, index) => ({
-      firstStep: exactNumber(firstStep, `teachers[${index}].first_step`), digest: teacherDigest(digest, `teachers[${index}].digest`),
+      firstStep: exactNumber(firstStep, `teachers[${index}].first_step`),
+      digest: teacherDigest(digest, `teachers[${index}].digest`),
     })),
   };
 }
@@ -57,23 +89,34 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
 function mark({ expectedSparsity, teacherDigest: digest }: engineV1.Mark, index: number, marks: engineV1.Mark[]): Mark {
   const before = marks[index - 1];
   if (before !== undefined && expectedSparsity <= before.expectedSparsity) {
-    throw invalidField('FIELD_OUT_OF_RANGE', `marks[${index}].expected_sparsity`, `is ${expectedSparsity}: it must be above that of the mark before, ${before.expectedSparsity}`);
+    throw invalidField(
+      'FIELD_OUT_OF_RANGE',
+      `marks[${index}].expected_sparsity`,
+      `is ${expectedSparsity}: it must be above that of the mark before, ${before.expectedSparsity}`,
+    );
   }
-  return { expectedSparsity, teacher: digest === undefined ? undefined : { digest: teacherDigest(digest, `marks[${index}].teacher_digest`) } };
+  return {
+    expectedSparsity,
+    teacher: digest === undefined ? undefined : { digest: teacherDigest(digest, `marks[${index}].teacher_digest`) },
+  };
 }
 
 /** undefined: the intact model. */
 function teacherDigest(digest: string, field: string): string | undefined {
-  if (digest !== '' && !/^[0-9a-f]{64}$/.test(digest)) throw invalidField('FIELD_OUT_OF_RANGE', field, 'must be 64 hexadecimal digits, or empty for the intact model');
+  if (digest !== '' && !/^[0-9a-f]{64}$/.test(digest))
+    throw invalidField('FIELD_OUT_OF_RANGE', field, 'must be 64 hexadecimal digits, or empty for the intact model');
   return digest || undefined;
 }
 
 export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {
   switch (form) {
-    case engineV1.ExportForm.EXPORT_FORM_MASKED: return 'masked';
-    case engineV1.ExportForm.EXPORT_FORM_COMPACTED: return 'compacted';
+    case engineV1.ExportForm.EXPORT_FORM_MASKED:
+      return 'masked';
+    case engineV1.ExportForm.EXPORT_FORM_COMPACTED:
+      return 'compacted';
     case engineV1.ExportForm.EXPORT_FORM_UNSPECIFIED:
-    case engineV1.ExportForm.UNRECOGNIZED: throw invalidField('FIELD_UNKNOWN_VALUE', 'form', 'must be MASKED or COMPACTED');
+    case engineV1.ExportForm.UNRECOGNIZED:
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'form', 'must be MASKED or COMPACTED');
   }
 }
 
@@ -85,46 +128,80 @@ export function exportDtype(dtype: string): ExportOptions['dtype'] {
 
 export function modelMessage(model: ModelDescription): engineV1.ModelDescription {
   return {
-    architecture: model.architecture, hiddenSize: BigInt(model.hiddenSize), layerCount: BigInt(model.layerCount), headCount: BigInt(model.headCount),
-    kvHeadCount: BigInt(model.kvHeadCount), headDim: BigInt(model.headDim), intermediateSize: BigInt(model.intermediateSize),
-    vocabSize: BigInt(model.vocabSize), maxPositions: BigInt(model.maxPositions), parameterCount: BigInt(model.parameterCount),
-    prunableParameterCount: BigInt(model.prunableParameterCount), weightBytes: BigInt(model.weightBytes), weightsDigest: model.weightsDigest,
-    tiedEmbeddings: model.tiedEmbeddings, dtype: model.dtype, layers: widthsOf(model.layers), bosTokenId: BigInt(model.bosTokenId),
+    architecture: model.architecture,
+    hiddenSize: BigInt(model.hiddenSize),
+    layerCount: BigInt(model.layerCount),
+    headCount: BigInt(model.headCount),
+    kvHeadCount: BigInt(model.kvHeadCount),
+    headDim: BigInt(model.headDim),
+    intermediateSize: BigInt(model.intermediateSize),
+    vocabSize: BigInt(model.vocabSize),
+    maxPositions: BigInt(model.maxPositions),
+    parameterCount: BigInt(model.parameterCount),
+    prunableParameterCount: BigInt(model.prunableParameterCount),
+    weightBytes: BigInt(model.weightBytes),
+    weightsDigest: model.weightsDigest,
+    tiedEmbeddings: model.tiedEmbeddings,
+    dtype: model.dtype,
+    layers: widthsOf(model.layers),
+    bosTokenId: BigInt(model.bosTokenId),
   };
 }
 
 export function memoryMessage(plan: ProcessMemoryPlan): engineV1.PlanMemoryResponse {
   return {
-    weightsBytes: BigInt(plan.weightsBytes), loraBytes: BigInt(plan.loraBytes), optimizerBytes: BigInt(plan.optimizerBytes),
-    activationsBytes: BigInt(plan.activationsBytes), teachersBytes: BigInt(plan.teachersBytes), scratchBytes: BigInt(plan.scratchBytes),
-    totalBytes: BigInt(plan.totalBytes), availableBytes: BigInt(plan.availableBytes), processBytes: BigInt(plan.processBytes),
+    weightsBytes: BigInt(plan.weightsBytes),
+    loraBytes: BigInt(plan.loraBytes),
+    optimizerBytes: BigInt(plan.optimizerBytes),
+    activationsBytes: BigInt(plan.activationsBytes),
+    teachersBytes: BigInt(plan.teachersBytes),
+    scratchBytes: BigInt(plan.scratchBytes),
+    totalBytes: BigInt(plan.totalBytes),
+    availableBytes: BigInt(plan.availableBytes),
+    processBytes: BigInt(plan.processBytes),
   };
 }
 
 export function stateMessage(state: StateSummary): engineV1.StateSummary {
   return {
-    step: BigInt(state.step), digest: state.digest, expectedSparsity: state.expectedSparsity, hardSparsity: state.hardSparsity,
-    open: widthsOf(state.open.map((layer) => ({ ...layer, kvHeads: 0 }))), hiddenOpen: BigInt(state.hiddenOpen), masksDigest: state.masksDigest,
+    step: BigInt(state.step),
+    digest: state.digest,
+    expectedSparsity: state.expectedSparsity,
+    hardSparsity: state.hardSparsity,
+    open: widthsOf(state.open.map((layer) => ({ ...layer, kvHeads: 0 }))),
+    hiddenOpen: BigInt(state.hiddenOpen),
+    masksDigest: state.masksDigest,
   };
 }
 
 export function stepMessage(report: StepReport): engineV1.StepReport {
   return {
-    ...report, step: BigInt(report.step), openHeads: BigInt(report.openHeads), openUnits: BigInt(report.openUnits), openHidden: BigInt(report.openHidden),
-    layerLoss: report.layerLoss ?? undefined, klLoss: report.klLoss ?? undefined, lmLoss: report.lmLoss ?? undefined,
+    ...report,
+    step: BigInt(report.step),
+    openHeads: BigInt(report.openHeads),
+    openUnits: BigInt(report.openUnits),
+    openHidden: BigInt(report.openHidden),
+    layerLoss: report.layerLoss ?? undefined,
+    klLoss: report.klLoss ?? undefined,
+    lmLoss: report.lmLoss ?? undefined,
   };
 }
 
 export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment): engineV1.SegmentOutcome {
   return {
-    state: stateMessage(result.state), stepsDone: BigInt(result.stepsDone), seconds: result.seconds,
-    stateBytes: BigInt(stateSize), stateFile,
+    state: stateMessage(result.state),
+    stepsDone: BigInt(result.stepsDone),
+    seconds: result.seconds,
+    stateBytes: BigInt(stateSize),
+    stateFile,
   };
 }
 
 export function exportedMessage(exported: ExportedModel): engineV1.ExportedModel {
   return {
-    parameterCount: BigInt(exported.parameterCount), totalBytes: BigInt(exported.totalBytes), layers: widthsOf(exported.layers),
+    parameterCount: BigInt(exported.parameterCount),
+    totalBytes: BigInt(exported.totalBytes),
+    layers: widthsOf(exported.layers),
     hiddenSize: BigInt(exported.hiddenSize),
   };
 }

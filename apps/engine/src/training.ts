@@ -1,7 +1,15 @@
 // A training call: segment after segment on the session, with no pause for the client between them. While one trains, the
 // state of the one before is written to its file, or sent.
 import { rm, writeFile } from 'node:fs/promises';
-import { releaseBytes, type JobOptions, type SegmentOptions, type SegmentResult, type Session, type StepReport, type TeacherStretch } from '#native-engine';
+import {
+  releaseBytes,
+  type JobOptions,
+  type SegmentOptions,
+  type SegmentResult,
+  type Session,
+  type StepReport,
+  type TeacherStretch,
+} from '#native-engine';
 
 export interface TrainingOptions {
   /** Of all steps; without what belongs to one segment. */
@@ -41,7 +49,11 @@ export interface TrainingEnd {
 
 /** @param mayGoOn asked after each segment */
 export async function train(
-  session: Pick<Session, 'train'>, options: TrainingOptions, signal: AbortSignal, mayGoOn: () => boolean, onProgress: (progress: Progress[]) => void,
+  session: Pick<Session, 'train'>,
+  options: TrainingOptions,
+  signal: AbortSignal,
+  mayGoOn: () => boolean,
+  onProgress: (progress: Progress[]) => void,
 ): Promise<TrainingEnd> {
   const { steps, segmentSteps, maxSegments } = options;
   const endStep = steps.firstStep + steps.loraLearningRate.length;
@@ -51,11 +63,17 @@ export async function train(
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
     const next = Math.min(endStep, firstStep + segmentSteps);
-    const result = await session.train({
-      ...steps, firstStep, loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
-      scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
-      stopAtExpectedSparsity: marks[0]?.expectedSparsity, teachers: within(teachers, firstStep, next),
-    }, job);
+    const result = await session.train(
+      {
+        ...steps,
+        firstStep,
+        loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
+        scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
+        stopAtExpectedSparsity: marks[0]?.expectedSparsity,
+        teachers: within(teachers, firstStep, next),
+      },
+      job,
+    );
     await Promise.race([before, aborted]); // the bytes of two states are in memory at most
     if (result.stepsDone > 0) {
       const { ended, gone } = handOut(result, options.stateFile);
@@ -67,7 +85,13 @@ export async function train(
     marks = marks.slice(reached.length);
     const last = reached.at(-1);
     if (last !== undefined) teachers = last.teacher === undefined ? [] : [{ firstStep, digest: last.teacher.digest }];
-    const goesOn = !result.stopped && firstStep < endStep && segments < maxSegments && (last === undefined || last.teacher !== undefined) && !signal.aborted && mayGoOn();
+    const goesOn =
+      !result.stopped &&
+      firstStep < endStep &&
+      segments < maxSegments &&
+      (last === undefined || last.teacher !== undefined) &&
+      !signal.aborted &&
+      mayGoOn();
     if (!goesOn) return { stopped: result.stopped || signal.aborted, teachers: result.teachers };
   }
 }
@@ -75,19 +99,28 @@ export async function train(
 /** Those who instruct any of these steps, the first from the first of them on. */
 function within(teachers: TeacherStretch[], firstStep: number, endStep: number): TeacherStretch[] {
   const at = teachers.findLast((one) => one.firstStep <= firstStep);
-  return [...(at === undefined ? [] : [{ ...at, firstStep }]), ...teachers.filter((one) => one.firstStep > firstStep && one.firstStep < endStep)];
+  return [
+    ...(at === undefined ? [] : [{ ...at, firstStep }]),
+    ...teachers.filter((one) => one.firstStep > firstStep && one.firstStep < endStep),
+  ];
 }
 
 function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegment; gone: Promise<void> } {
   const bytes = result.stateBytes;
-  if (bytes === null) return { ended: { result, stateSize: 0, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+  if (bytes === null)
+    return { ended: { result, stateSize: 0, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
   const stateSize = bytes.byteLength;
   let letGo = (): void => undefined;
-  const sent = new Promise<void>((resolve) => { letGo = resolve; });
+  const sent = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
   if (stateFile === '') return { ended: { result, stateSize, stateFile: Promise.resolve(''), letGo }, gone: sent };
   const path = `${stateFile}-${result.state.step}`;
   const written = isWritten(path, bytes).then((done) => (done ? path : ''));
-  return { ended: { result, stateSize, stateFile: written, letGo }, gone: written.then((file) => (file === '' ? sent : releaseBytes(bytes))) };
+  return {
+    ended: { result, stateSize, stateFile: written, letGo },
+    gone: written.then((file) => (file === '' ? sent : releaseBytes(bytes))),
+  };
 }
 
 /** A file that can't be written is no failure of the segment: its state is sent then. */

@@ -8,7 +8,10 @@ import { ARTIFACT_STORE } from './tokens.js';
 
 @Injectable()
 export class ArtifactGrpc {
-  constructor(@Inject(RunViews) private readonly views: RunViews, @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore) {}
+  constructor(
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
 
   handlers(): v1.ArtifactServiceServer {
     const { views, artifacts } = this;

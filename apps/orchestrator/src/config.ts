@@ -26,22 +26,45 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
   const program = new Command('orchestrator')
     .description('Serves espalier.v1 and drives the runs.')
     .addOption(new Option('--data-folder <folder>', 'events, artifacts and views').default('./.espalier').env('ESPALIER_DATA_FOLDER'))
-    .addOption(new Option('--artifacts <folder>', 'states, tokens and exports, in a folder that orchestrators on one event store share (default: in the data folder)')
-      .env('ESPALIER_ARTIFACTS'))
+    .addOption(
+      new Option(
+        '--artifacts <folder>',
+        'states, tokens and exports, in a folder that orchestrators on one event store share (default: in the data folder)',
+      ).env('ESPALIER_ARTIFACTS'),
+    )
     .addOption(new Option('--listen <host:port>', 'where to serve').default('127.0.0.1:7433').env('ESPALIER_LISTEN').argParser(hostPort))
-    .addOption(new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'))
+    .addOption(
+      new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'),
+    )
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
-    .addOption(new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often').default(5000)
-      .env('ESPALIER_RECORD_INTERVAL_MS').argParser(milliseconds))
-    .addOption(new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator takes over the runs').default(15)
-      .env('ESPALIER_LEASE_SECONDS').argParser(positive))
-    .addOption(new Option('--log-level <level>').default('info').env('ESPALIER_LOG_LEVEL').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']));
+    .addOption(
+      new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often')
+        .default(5000)
+        .env('ESPALIER_RECORD_INTERVAL_MS')
+        .argParser(milliseconds),
+    )
+    .addOption(
+      new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator takes over the runs')
+        .default(15)
+        .env('ESPALIER_LEASE_SECONDS')
+        .argParser(positive),
+    )
+    .addOption(
+      new Option('--log-level <level>')
+        .default('info')
+        .env('ESPALIER_LOG_LEVEL')
+        .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+    );
   const { artifacts, ...options } = program.parse(argv).opts<OrchestratorConfig & { artifacts?: string }>();
   const dataFolder = resolve(options.dataFolder);
   return {
-    ...options, dataFolder, artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'), sharesArtifacts: Boolean(artifacts),
-    eventStore: options.eventStore || undefined, engine: options.engine || undefined,
+    ...options,
+    dataFolder,
+    artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'),
+    sharesArtifacts: Boolean(artifacts),
+    eventStore: options.eventStore || undefined,
+    engine: options.engine || undefined,
   };
 }
 

@@ -10,7 +10,11 @@ const ANNOUNCEMENT = 'espalier.json';
 const ID_FILE = 'orchestrator.id';
 
 export class DataFolder {
-  private constructor(readonly path: string, /** Stays the same across restarts. */ readonly id: string, private readonly lock: Database.Database) {}
+  private constructor(
+    readonly path: string,
+    /** Stays the same across restarts. */ readonly id: string,
+    private readonly lock: Database.Database,
+  ) {}
 
   /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE */
   static open(path: string): DataFolder {
@@ -24,9 +28,14 @@ export class DataFolder {
       return folder;
     } catch (error) {
       if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) {
-        throw new EspalierError('DATA_FOLDER_IN_USE', `another orchestrator works with ${path}${holder(path)}: stop it, or use another --data-folder`);
+        throw new EspalierError(
+          'DATA_FOLDER_IN_USE',
+          `another orchestrator works with ${path}${holder(path)}: stop it, or use another --data-folder`,
+        );
       }
-      throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${path} can't be used: ${(error as Error).message}`, { cause: error });
+      throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${path} can't be used: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
 

@@ -88,10 +88,15 @@ export class DriverLease {
 
   standby(): EspalierError {
     const { newest } = this;
-    const who = newest === null ? 'another orchestrator' : `process ${newest.pid} on ${newest.host}${newest.listen === '' ? '' : `, which serves ${newest.listen}`}`;
-    return new EspalierError('ORCHESTRATOR_STANDBY',
+    const who =
+      newest === null
+        ? 'another orchestrator'
+        : `process ${newest.pid} on ${newest.host}${newest.listen === '' ? '' : `, which serves ${newest.listen}`}`;
+    return new EspalierError(
+      'ORCHESTRATOR_STANDBY',
       `this orchestrator stands by: the runs of its event store are driven by ${who}; ask there, or wait until it has ended`,
-      { metadata: newest === null ? {} : { driver: newest.listen, host: newest.host, pid: String(newest.pid) } });
+      { metadata: newest === null ? {} : { driver: newest.listen, host: newest.host, pid: String(newest.pid) } },
+    );
   }
 
   /** Lets another take over at once. */
@@ -118,7 +123,9 @@ export class DriverLease {
   private async keep(): Promise<void> {
     const { leaseMs, log } = this.options;
     while (!this.stopping.signal.aborted) {
-      const woken = new Promise<void>((resolve) => { this.wake = resolve; });
+      const woken = new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
       await Promise.race([woken, sleep(leaseMs / RENEWALS_A_LEASE, undefined, { signal: this.stopping.signal }).catch(() => undefined)]);
       if (this.stopping.signal.aborted) return;
       try {
@@ -176,8 +183,20 @@ export class DriverLease {
 
   private async append(type: LeaseEventType, after: bigint | null): Promise<void> {
     const { store, folderId, ownsStore } = this.options;
-    const holder: Holder = { instance: this.instance, folderId, host: hostname(), pid: process.pid, listen: this.listen, leaseMs: this.ownLeaseMs, ownsStore };
-    const { revision } = await store.append(DRIVER_STREAM, [{ id: randomUUID(), type, data: Buffer.from(JSON.stringify(holder)) }], after ?? 'no_stream');
+    const holder: Holder = {
+      instance: this.instance,
+      folderId,
+      host: hostname(),
+      pid: process.pid,
+      listen: this.listen,
+      leaseMs: this.ownLeaseMs,
+      ownsStore,
+    };
+    const { revision } = await store.append(
+      DRIVER_STREAM,
+      [{ id: randomUUID(), type, data: Buffer.from(JSON.stringify(holder)) }],
+      after ?? 'no_stream',
+    );
     this.newest = { ...holder, type, revision, seenAtMs: performance.now() };
     if (type === 'DrivingTaken') await store.keepNewest(DRIVER_STREAM, KEPT_EVENTS).catch(() => undefined); // only saves space
   }
@@ -202,7 +221,17 @@ export class DriverLease {
 /** What nobody can read holds nothing for ever: it counts as a lease of the longest kind from when it was seen. */
 function parsed(event: StoredEvent | EventCorruptError): Newest {
   const seen = { revision: event.revision, seenAtMs: performance.now() };
-  const unknown: Newest = { type: 'DrivingTaken', instance: '', folderId: '', host: 'unknown', pid: 0, listen: '', leaseMs: 60_000, ownsStore: false, ...seen };
+  const unknown: Newest = {
+    type: 'DrivingTaken',
+    instance: '',
+    folderId: '',
+    host: 'unknown',
+    pid: 0,
+    listen: '',
+    leaseMs: 60_000,
+    ownsStore: false,
+    ...seen,
+  };
   if (event instanceof EventCorruptError) return unknown;
   try {
     const holder = JSON.parse(Buffer.from(event.data).toString('utf8')) as Partial<Holder>;

@@ -21,7 +21,9 @@ export class EventStoreHost {
   private reachable = true;
 
   private constructor(
-    readonly store: EventStore, private embedded: EmbeddedEventStore | null, private readonly start: () => Promise<EmbeddedEventStore>,
+    readonly store: EventStore,
+    private embedded: EmbeddedEventStore | null,
+    private readonly start: () => Promise<EmbeddedEventStore>,
     private readonly log: Logger,
   ) {}
 
@@ -58,11 +60,14 @@ export class EventStoreHost {
       if (this.stopping) return;
       const alive = this.embedded === null || isAlive(this.embedded.pid);
       if (alive && check % CHECKS_A_PING !== 0) continue;
-      const answered = alive && await this.answers();
+      const answered = alive && (await this.answers());
       this.tell(answered);
       silent = answered ? 0 : silent + 1;
       if (this.embedded === null || (alive && silent < SILENT_CHECKS_MAX)) continue;
-      this.log.error({ pid: this.embedded.pid }, alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew');
+      this.log.error(
+        { pid: this.embedded.pid },
+        alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew',
+      );
       if (alive) kill(this.embedded.pid);
       try {
         this.embedded = await this.start();
@@ -82,7 +87,13 @@ export class EventStoreHost {
 
   private async answers(): Promise<boolean> {
     if (performance.now() - (this.store.appendedAtMs ?? -Infinity) < CHECKS_A_PING * CHECK_INTERVAL_MS) return true;
-    return Promise.race([this.store.ping().then(() => true, () => false), sleep(PING_TIMEOUT_MS, false, { ref: false })]);
+    return Promise.race([
+      this.store.ping().then(
+        () => true,
+        () => false,
+      ),
+      sleep(PING_TIMEOUT_MS, false, { ref: false }),
+    ]);
   }
 }
 
@@ -118,9 +129,11 @@ function kill(pid: number): void {
 /** Chosen once, so that a restarted store is found where the old one was. */
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
-    const probe = createServer().once('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
+    const probe = createServer()
+      .once('error', reject)
+      .listen(0, '127.0.0.1', () => {
+        const { port } = probe.address() as AddressInfo;
+        probe.close(() => resolve(port));
+      });
   });
 }

@@ -23,11 +23,16 @@ const GRACE_MS = 2_000;
 @Injectable()
 export class GrpcServer {
   private readonly server = new Server({ 'grpc.max_receive_message_length': 16 << 20, 'grpc.keepalive_permit_without_calls': 1 });
-  private readonly health = new HealthImplementation({ '': 'SERVING', ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)) });
+  private readonly health = new HealthImplementation({
+    '': 'SERVING',
+    ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)),
+  });
 
   constructor(
-    @Inject(RunGrpc) runs: RunGrpc, @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
-    @Inject(HistoryGrpc) history: HistoryGrpc, @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
+    @Inject(RunGrpc) runs: RunGrpc,
+    @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
+    @Inject(HistoryGrpc) history: HistoryGrpc,
+    @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
     @Inject(LOGGER) log: Logger,
   ) {
     onHandlerError((method, error) => {

@@ -18,7 +18,9 @@ export class HistoryGrpc {
   private readonly context: VerifyContext;
 
   constructor(
-    @Inject(RunViews) views: RunViews, @Inject(EVENT_STORE) store: EventStore, @Inject(ARTIFACT_STORE) artifacts: ArtifactStore,
+    @Inject(RunViews) views: RunViews,
+    @Inject(EVENT_STORE) store: EventStore,
+    @Inject(ARTIFACT_STORE) artifacts: ArtifactStore,
     @Inject(BORROW_ENGINE) borrowEngine: BorrowEngine,
   ) {
     this.context = { views, store, artifacts, borrowEngine };
@@ -41,5 +43,6 @@ export class HistoryGrpc {
 
 async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {
   const { run, extras } = await views.summary(runId);
-  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format)) yield { chunk: Buffer.from(chunk) };
+  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format))
+    yield { chunk: Buffer.from(chunk) };
 }

@@ -31,10 +31,16 @@ async function main(): Promise<void> {
   const artifacts = await openArtifactStore({ folder: config.artifactFolder });
   if (config.sharesArtifacts) await patiently(() => claimArtifacts(config.artifactFolder, eventStore.store), { patienceMs: Infinity });
   const lease = new DriverLease({
-    store: eventStore.store, folderId: folder.id, leaseMs: config.leaseSeconds * 1_000, log, ownsStore: config.eventStore === undefined,
+    store: eventStore.store,
+    folderId: folder.id,
+    leaseMs: config.leaseSeconds * 1_000,
+    log,
+    ownsStore: config.eventStore === undefined,
   });
-  const app = await NestFactory.createApplicationContext(
-    AppModule.of({ config, store: eventStore.store, artifacts, lease, log }), { logger: ['error', 'warn'], abortOnError: false });
+  const app = await NestFactory.createApplicationContext(AppModule.of({ config, store: eventStore.store, artifacts, lease, log }), {
+    logger: ['error', 'warn'],
+    abortOnError: false,
+  });
   await app.init();
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
@@ -61,10 +67,14 @@ async function main(): Promise<void> {
     process.exit(0);
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => void stop(signal).catch((error: unknown) => {
-      log.error({ err: error }, 'the stop went wrong');
-      process.exit(1);
-    }));
+    process.on(
+      signal,
+      () =>
+        void stop(signal).catch((error: unknown) => {
+          log.error({ err: error }, 'the stop went wrong');
+          process.exit(1);
+        }),
+    );
   }
   // A defect in one call must not end the runs of all.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));

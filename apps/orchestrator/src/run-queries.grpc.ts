@@ -12,7 +12,10 @@ type RunQueries = Pick<v1.RunServiceServer, 'getRun' | 'listRuns' | 'watchRun' |
 
 @Injectable()
 export class RunQueriesGrpc {
-  constructor(@Inject(RunViews) private readonly views: RunViews, @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore) {}
+  constructor(
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
 
   handlers(): RunQueries {
     const { views, artifacts } = this;

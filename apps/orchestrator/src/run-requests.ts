@@ -18,7 +18,11 @@ export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'
   const settings = collect(violations, () => requestedSettings(request.settings)) ?? {};
   if (violations.length > 0) throw invalidRequest(violations);
   return {
-    requestId: request.requestId || randomUUID(), name: request.name, modelPath: request.modelPath, data: dataSource(request.data!), settings,
+    requestId: request.requestId || randomUUID(),
+    name: request.name,
+    modelPath: request.modelPath,
+    data: dataSource(request.data!),
+    settings,
   };
 }
 
@@ -38,11 +42,15 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   }
   const { data, ...rest } = request.overrides ?? v1.ForkOverrides.fromPartial({});
   const changed = collect(violations, () => requestedSettings({ ...v1.RunSettings.fromPartial({}), ...rest }, 'overrides'));
-  if (data !== undefined && data.trainPath === '') violations.push(missing('overrides.data.train_path', 'a file or folder of training text'));
+  if (data !== undefined && data.trainPath === '')
+    violations.push(missing('overrides.data.train_path', 'a file or folder of training text'));
   if (violations.length > 0) throw invalidRequest(violations);
   const overrides = Object.fromEntries(Object.entries(changed ?? {}).filter(([, value]) => value !== undefined)) as Partial<RunSettings>;
   return {
-    requestId: request.requestId || randomUUID(), name: request.name, from: from!, overrides,
+    requestId: request.requestId || randomUUID(),
+    name: request.name,
+    from: from!,
+    overrides,
     data: data === undefined ? null : dataSource(data),
   };
 }
@@ -58,7 +66,8 @@ export function startingPoint(from: From): StartingPoint {
       if (from.value === 0) throw invalidField('FIELD_OUT_OF_RANGE', 'teacher_mark', 'marks count from 1');
       return { kind: 'mark', mark: from.value };
     case 'stateDigest':
-      if (!/^[0-9a-f]{64}$/.test(from.value)) throw invalidField('FIELD_OUT_OF_RANGE', 'state_digest', 'must be a SHA-256 in lower-case hex');
+      if (!/^[0-9a-f]{64}$/.test(from.value))
+        throw invalidField('FIELD_OUT_OF_RANGE', 'state_digest', 'must be a SHA-256 in lower-case hex');
       return { kind: 'digest', stateDigest: from.value };
   }
 }
@@ -70,7 +79,8 @@ function requestedSettings(message: v1.RunSettings | undefined, path = 'settings
   return {
     ...numbers,
     ...(preset === '' ? {} : { preset }),
-    recipe: named(recipes, recipe, `${path}.recipe`), schedule: named(schedules, schedule, `${path}.schedule`),
+    recipe: named(recipes, recipe, `${path}.recipe`),
+    schedule: named(schedules, schedule, `${path}.schedule`),
     computeDtype: named(dtypes, computeDtype, `${path}.compute_dtype`),
     seed: seed?.toString(),
     ...(loraTargets.length === 0 ? {} : { loraTargets }),
@@ -80,14 +90,20 @@ function requestedSettings(message: v1.RunSettings | undefined, path = 'settings
 }
 
 const recipes: Record<number, Recipe | undefined> = {
-  [v1.Recipe.RECIPE_UNSPECIFIED]: undefined, [v1.Recipe.RECIPE_NUTEPRUNE]: 'nuteprune', [v1.Recipe.RECIPE_DISTILL]: 'distill', [v1.Recipe.RECIPE_LM]: 'lm',
+  [v1.Recipe.RECIPE_UNSPECIFIED]: undefined,
+  [v1.Recipe.RECIPE_NUTEPRUNE]: 'nuteprune',
+  [v1.Recipe.RECIPE_DISTILL]: 'distill',
+  [v1.Recipe.RECIPE_LM]: 'lm',
 };
 const schedules: Record<number, ScheduleShape | undefined> = {
-  [v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED]: undefined, [v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR]: 'linear',
+  [v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED]: undefined,
+  [v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR]: 'linear',
   [v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC]: 'cubic',
 };
 const dtypes: Record<number, RunSettings['computeDtype'] | undefined> = {
-  [v1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED]: undefined, [v1.ComputeDtype.COMPUTE_DTYPE_F32]: 'f32', [v1.ComputeDtype.COMPUTE_DTYPE_BF16]: 'bf16',
+  [v1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED]: undefined,
+  [v1.ComputeDtype.COMPUTE_DTYPE_F32]: 'f32',
+  [v1.ComputeDtype.COMPUTE_DTYPE_BF16]: 'bf16',
 };
 
 function named<T>(names: Record<number, T | undefined>, value: number, field: string): T | undefined {
@@ -100,8 +116,10 @@ function dataSource({ trainPath, validationPath }: v1.DataSource): DataSource {
 }
 
 function namesViolations({ requestId, name }: { requestId: string; name: string }): FieldViolation[] {
-  const tooLong = (field: string, text: string, max: number): FieldViolation[] => text.length <= max ? []
-    : [{ field, description: `must have at most ${max} characters, has ${text.length}`, code: 'FIELD_OUT_OF_RANGE' }];
+  const tooLong = (field: string, text: string, max: number): FieldViolation[] =>
+    text.length <= max
+      ? []
+      : [{ field, description: `must have at most ${max} characters, has ${text.length}`, code: 'FIELD_OUT_OF_RANGE' }];
   return [...tooLong('request_id', requestId, REQUEST_ID_MAX), ...tooLong('name', name, NAME_MAX)];
 }
 
@@ -111,8 +129,9 @@ function missing(field: string, what: string): FieldViolation {
 
 /** Fields of the message that differ from an empty one, by their names in the protocol. */
 function fieldsSet(message: v1.RunSettings | undefined): string[] {
-  return message === undefined ? [] : Object.keys(v1.RunSettings.toJSON(message) as object)
-    .map((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+  return message === undefined
+    ? []
+    : Object.keys(v1.RunSettings.toJSON(message) as object).map((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
 }
 
 /** Adds the violations of an invalid part to the others. */

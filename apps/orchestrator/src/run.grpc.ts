@@ -11,7 +11,10 @@ import { forkRequest, launchRequest, planRequest, startingPoint } from './run-re
 import { evaluationMessage, exportMessage, settingsMessage } from './run-views/run-message.js';
 import { RunViews } from './run-views/run-views.js';
 
-type RunCommands = Pick<v1.RunServiceServer, 'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'>;
+type RunCommands = Pick<
+  v1.RunServiceServer,
+  'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'
+>;
 
 @Injectable()
 export class RunGrpc {
@@ -26,7 +29,9 @@ export class RunGrpc {
   handlers(): RunCommands {
     const { commands, views, services, lease } = this;
     // An orchestrator that stands by answers questions only.
-    const command = <Request, Response>(handle: (request: Request, signal: AbortSignal) => Promise<Response>): handleUnaryCall<Request, Response> =>
+    const command = <Request, Response>(
+      handle: (request: Request, signal: AbortSignal) => Promise<Response>,
+    ): handleUnaryCall<Request, Response> =>
       unary(async (request: Request, signal) => {
         lease.requireHeld();
         return handle(request, signal);
@@ -34,7 +39,8 @@ export class RunGrpc {
     return {
       planRun: unary((request: v1.PlanRunRequest) => this.plan(request)),
       launchRun: command(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
-        this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal)))),
+        this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal))),
+      ),
       forkRun: command(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
         const fork = forkRequest(request);
         const parentRunId = await views.wholeRunId(request.parentRunId, 'parent_run_id');
@@ -45,9 +51,11 @@ export class RunGrpc {
         return this.changed(await commands.execute(new ResumeRun(await views.wholeRunId(runId), start, acceptOtherNumerics)));
       }),
       pauseRun: command(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
-        this.changed(await commands.execute(new PauseRun(await views.wholeRunId(runId))))),
+        this.changed(await commands.execute(new PauseRun(await views.wholeRunId(runId)))),
+      ),
       cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
-        this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason)))),
+        this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason))),
+      ),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
     };
@@ -57,8 +65,10 @@ export class RunGrpc {
     const { modelPath, settings: requested } = planRequest(request);
     const { model, settings, memory } = await this.sources.plan(modelPath, requested);
     return {
-      settings: settingsMessage(settings), parameterCount: BigInt(model.parameterCount),
-      prunableParameterCount: BigInt(model.prunableParameterCount), memory,
+      settings: settingsMessage(settings),
+      parameterCount: BigInt(model.parameterCount),
+      prunableParameterCount: BigInt(model.prunableParameterCount),
+      memory,
     };
   }
 
@@ -67,10 +77,14 @@ export class RunGrpc {
   }
 
   private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean }> {
-    return { ...await this.changed(changed), alreadyLaunched: changed.alreadyDone };
+    return { ...(await this.changed(changed)), alreadyLaunched: changed.alreadyDone };
   }
 
-  private async *evaluate(request: v1.EvaluateRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.EvaluateRunResponse> {
+  private async *evaluate(
+    request: v1.EvaluateRunRequest,
+    services: RunServices,
+    signal: AbortSignal,
+  ): AsyncGenerator<v1.EvaluateRunResponse> {
     this.lease.requireHeld();
     for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result) : undefined };
@@ -86,5 +100,8 @@ export class RunGrpc {
 }
 
 function progress(news: Progress<unknown>): { doneShare: number; waitingFor: string } {
-  return { doneShare: 'doneShare' in news ? news.doneShare : 'result' in news ? 1 : 0, waitingFor: 'waitingFor' in news ? news.waitingFor : '' };
+  return {
+    doneShare: 'doneShare' in news ? news.doneShare : 'result' in news ? 1 : 0,
+    waitingFor: 'waitingFor' in news ? news.waitingFor : '',
+  };
 }

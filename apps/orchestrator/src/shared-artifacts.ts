@@ -23,8 +23,10 @@ export async function claimArtifacts(folder: string, store: EventStore): Promise
     await rm(draft, { force: true });
   }
   if ((await readFile(file, 'utf8')).trim() === name) return;
-  throw new EspalierError('ARTIFACTS_OF_ANOTHER_STORE',
-    `the artifact folder ${folder} serves another event store, whose artifacts would be thrown away: use a folder for each event store`);
+  throw new EspalierError(
+    'ARTIFACTS_OF_ANOTHER_STORE',
+    `the artifact folder ${folder} serves another event store, whose artifacts would be thrown away: use a folder for each event store`,
+  );
 }
 
 /** The id of its only event; a backup that is restored keeps it. */

@@ -89,7 +89,11 @@ describe('a run that is disturbed', () => {
     expect((await server.completed(runId)).stateDigest).toBe(expected.stateDigest);
     const events = await server.events(runId);
     expect(recordProblems(events, seen)).toEqual([]);
-    expect(teachersOfSegments(events).slice(teachersOfSegments(seen).length).some((count) => count > 2)).toBe(true);
+    expect(
+      teachersOfSegments(events)
+        .slice(teachersOfSegments(seen).length)
+        .some((count) => count > 2),
+    ).toBe(true);
   });
 
   it('survives the death of the event store', async () => {
@@ -120,9 +124,7 @@ describe('a run that is disturbed', () => {
     const tear = (digest: string): void => truncateSync(`${objects()}/${digest.slice(0, 2)}/${digest}`, 1000);
 
     /** Pauses the run at some step, so that the last state stays the last, and lets it go on after the damage. */
-    async function survivesDamage(
-      damage: (run: PruningRunState) => void, at: (run: v1.Run) => boolean = () => true,
-    ): Promise<v1.Run> {
+    async function survivesDamage(damage: (run: PruningRunState) => void, at: (run: v1.Run) => boolean = () => true): Promise<v1.Run> {
       return survives(async (runId) => {
         await server.until(runId, at);
         await unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId }, cb));
@@ -141,10 +143,13 @@ describe('a run that is disturbed', () => {
     });
 
     it('survives torn teachers, which are trained again when they are needed', async () => {
-      const run = await survivesDamage(({ teachers, current }) => {
-        expect(teachers.length).toBeGreaterThan(4);
-        for (const { stateDigest } of teachers.map(({ state }) => state)) if (stateDigest !== current!.stateDigest) tear(stateDigest);
-      }, ({ teacherCount }) => teacherCount > 4);
+      const run = await survivesDamage(
+        ({ teachers, current }) => {
+          expect(teachers.length).toBeGreaterThan(4);
+          for (const { stateDigest } of teachers.map(({ state }) => state)) if (stateDigest !== current!.stateDigest) tear(stateDigest);
+        },
+        ({ teacherCount }) => teacherCount > 4,
+      );
       const steps = rewindsOf(await server.events(run.runId));
       expect(steps).toEqual([0]); // nothing whole was before them
     });
@@ -179,7 +184,9 @@ describe('a run that is disturbed', () => {
     expect(failed.failure?.code).toBe('NUMERICS_CHANGED');
     await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: true }, cb));
     const run = await server.completed(runId);
-    const attached = (await server.events(runId)).filter((event) => event.type === 'EngineAttached').map((event) => JSON.parse(event.dataJson) as { numericsChangedFrom: string | null });
+    const attached = (await server.events(runId))
+      .filter((event) => event.type === 'EngineAttached')
+      .map((event) => JSON.parse(event.dataJson) as { numericsChangedFrom: string | null });
     expect(attached.map((one) => one.numericsChangedFrom !== null)).toEqual([false, true]);
     expect(run.numericsFingerprint).not.toBe(failed.numericsFingerprint);
     await server.stop();
@@ -189,7 +196,9 @@ describe('a run that is disturbed', () => {
 
   it('refuses a second orchestrator on the same data folder', async () => {
     const second = new TestServer(server.dataFolder);
-    const naming = new RegExp(`another orchestrator works with ${server.dataFolder} \\(process ${server.pid}, serving ${server.listenAddress}\\).*DATA_FOLDER_IN_USE`);
+    const naming = new RegExp(
+      `another orchestrator works with ${server.dataFolder} \\(process ${server.pid}, serving ${server.listenAddress}\\).*DATA_FOLDER_IN_USE`,
+    );
     await expect(second.start()).rejects.toThrow(naming);
   });
 });

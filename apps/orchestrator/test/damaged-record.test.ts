@@ -61,8 +61,12 @@ describe('a run with a damaged event', () => {
 
   async function isSetAside(runId: string, revision: bigint): Promise<void> {
     const run = await server.until(runId, ({ status }) => status === RUN_STATUS_DAMAGED);
-    expect(run.damage).toEqual([{ revision, metrics: false, problem: expect.stringContaining(`event ${revision} of stream 'pruningRun-${runId}'`) as string }]);
-    const { runs } = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({ statuses: [RUN_STATUS_DAMAGED] }), done));
+    expect(run.damage).toEqual([
+      { revision, metrics: false, problem: expect.stringContaining(`event ${revision} of stream 'pruningRun-${runId}'`) as string },
+    ]);
+    const { runs } = await unary<v1.ListRunsResponse>((done) =>
+      server.runs.listRuns(v1.ListRunsRequest.fromPartial({ statuses: [RUN_STATUS_DAMAGED] }), done),
+    );
     expect(runs.map((one) => one.runId)).toContain(runId);
     const events = await server.events(runId);
     expect(events.filter(({ damaged }) => damaged)).toMatchObject([{ revision, type: '' }]);
@@ -72,11 +76,21 @@ describe('a run with a damaged event', () => {
       unary<v1.PauseRunResponse>((done) => server.runs.pauseRun({ runId }, done)),
       unary<v1.CancelRunResponse>((done) => server.runs.cancelRun({ runId, reason: '' }, done)),
       unary<v1.ResumeRunResponse>((done) => server.runs.resumeRun(v1.ResumeRunRequest.fromPartial({ runId }), done)),
-      unary<v1.ForkRunResponse>((done) => server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId: runId, from: { $case: 'lastState', value: true } }), done)),
+      unary<v1.ForkRunResponse>((done) =>
+        server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId: runId, from: { $case: 'lastState', value: true } }), done),
+      ),
       collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId }))),
       collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId }))),
     ];
-    for (const one of refused) expect(codeOf(await one.then(() => 'done', (error: unknown) => error))).toBe('RUN_DAMAGED');
+    for (const one of refused)
+      expect(
+        codeOf(
+          await one.then(
+            () => 'done',
+            (error: unknown) => error,
+          ),
+        ),
+      ).toBe('RUN_DAMAGED');
     expect(await server.events(runId)).toEqual(events);
     expect((await collect(server.runs.watchRun(v1.WatchRunRequest.fromPartial({ runId })))).at(-1)!.run!.status).toBe(RUN_STATUS_DAMAGED);
   }

@@ -26,8 +26,8 @@ describe('a run', () => {
   const resume = (runId: string, from?: v1.ResumeRunRequest['from']) =>
     unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from, acceptOtherNumerics: false }, cb));
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
-  const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL) => unary<v1.PlanRunResponse>((cb) =>
-    server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings) }, cb));
+  const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL) =>
+    unary<v1.PlanRunResponse>((cb) => server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings) }, cb));
   const fork = (request: Partial<v1.ForkRunRequest>) =>
     unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));
 
@@ -58,7 +58,9 @@ describe('a run', () => {
   it('is forked from a teacher and ends where its parent did; the parent is untouched', async () => {
     const before = await server.events(done.runId);
     const { run } = await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' });
-    expect((await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' })).alreadyLaunched).toBe(true);
+    expect((await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' })).alreadyLaunched).toBe(
+      true,
+    );
     const child = await server.completed(run!.runId);
     expect(child.stateDigest).toBe(done.stateDigest);
     expect(child.parentRunId).toBe(done.runId);
@@ -82,7 +84,10 @@ describe('a run', () => {
     expect(child.step).toBe(140n);
     const settings = v1.RunSettings.fromPartial({ loraRank: 4, batchSize: 16 });
     await expect(fork({ parentRunId: done.runId, from, settings })).rejects.toMatchObject({
-      violations: [{ field: 'settings.batch_size', code: 'FORK_FIELD_FIXED' }, { field: 'settings.lora_rank', code: 'FORK_FIELD_FIXED' }],
+      violations: [
+        { field: 'settings.batch_size', code: 'FORK_FIELD_FIXED' },
+        { field: 'settings.lora_rank', code: 'FORK_FIELD_FIXED' },
+      ],
     });
     expect(await refused(fork({ parentRunId: done.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps left
     expect(await refused(fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 99 } }))).toBe('TEACHER_NOT_FOUND');
@@ -111,15 +116,21 @@ describe('a run', () => {
   it('throws away states that nothing needs', async () => {
     const { readdirSync, readFileSync } = await import('node:fs');
     const folder = `${server.dataFolder}/artifacts/objects`;
-    const storedStates = (): string[] => readdirSync(folder).flatMap((shard) => readdirSync(`${folder}/${shard}`).map((name) => `${folder}/${shard}/${name}`))
-      .filter((path) => readFileSync(path).subarray(0, 65_536).includes('lora_A'));
+    const storedStates = (): string[] =>
+      readdirSync(folder)
+        .flatMap((shard) => readdirSync(`${folder}/${shard}`).map((name) => `${folder}/${shard}/${name}`))
+        .filter((path) => readFileSync(path).subarray(0, 65_536).includes('lora_A'));
     const recorded = new Set<string>();
     const runs = await unary<v1.ListRunsResponse>((cb) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), cb));
     for (const run of runs.runs) {
-      for (const event of await server.events(run.runId)) for (const [digest] of event.dataJson.matchAll(/(?<="stateDigest":")[0-9a-f]{64}/g)) recorded.add(digest);
+      for (const event of await server.events(run.runId))
+        for (const [digest] of event.dataJson.matchAll(/(?<="stateDigest":")[0-9a-f]{64}/g)) recorded.add(digest);
     }
     // The last segment of a cancelled run may still be on its way in, and out again.
-    const unrecorded = (): string[] => storedStates().map((path) => path.slice(-64)).filter((digest) => !recorded.has(digest));
+    const unrecorded = (): string[] =>
+      storedStates()
+        .map((path) => path.slice(-64))
+        .filter((digest) => !recorded.has(digest));
     for (const until = Date.now() + 10_000; unrecorded().length > 0 && Date.now() < until;) await sleep(50);
     expect(unrecorded()).toEqual([]);
     expect(storedStates().length).toBeLessThan(recorded.size * 0.8);
@@ -128,29 +139,51 @@ describe('a run', () => {
 
   it('names every bad field of a launch, and whatever is wrong with model and data', async () => {
     await expect(server.launch({ targetSparsity: 0.99, batchSize: 0 }, { name: 'x'.repeat(201), modelPath: '' })).rejects.toMatchObject({
-      violations: expect.arrayContaining([expect.objectContaining({ field: 'model_path' }), expect.objectContaining({ field: 'name' })]) as unknown,
+      violations: expect.arrayContaining([
+        expect.objectContaining({ field: 'model_path' }),
+        expect.objectContaining({ field: 'name' }),
+      ]) as unknown,
     });
     await expect(server.launch({ targetSparsity: 0.99, batchSize: 0 })).rejects.toMatchObject({
       violations: [{ field: 'settings.target_sparsity' }, { field: 'settings.batch_size' }],
     });
-    await expect(server.launch({ sequenceLength: 513 })).rejects.toMatchObject({ code: 'SEQUENCE_TOO_LONG', field: 'settings.sequence_length' });
+    await expect(server.launch({ sequenceLength: 513 })).rejects.toMatchObject({
+      code: 'SEQUENCE_TOO_LONG',
+      field: 'settings.sequence_length',
+    });
     const { mkdtempSync, writeFileSync } = await import('node:fs');
     const empty = `${mkdtempSync(`${server.dataFolder}/data-`)}/empty.jsonl`;
     writeFileSync(empty, '');
-    await expect(server.launch({}, { data: { trainPath: empty, validationPath: '' } })).rejects.toMatchObject({ code: 'DATA_EMPTY', field: 'data.train_path' });
+    await expect(server.launch({}, { data: { trainPath: empty, validationPath: '' } })).rejects.toMatchObject({
+      code: 'DATA_EMPTY',
+      field: 'data.train_path',
+    });
     await expect(server.launch({}, { modelPath: '/nowhere' })).rejects.toMatchObject({ field: 'model_path' });
   });
 
   it('tells before a launch what the run would be and take, and refuses what would not fit', async () => {
     const small = await plan({ batchSize: 3 });
     expect(small.settings).toMatchObject({ batchSize: 3, totalSteps: 1400, warmupSteps: 420, loraRank: 8 });
-    const { weightsBytes, loraBytes, optimizerBytes, activationsBytes, teachersBytes, scratchBytes, processBytes, totalBytes, availableBytes } = small.memory!;
+    const {
+      weightsBytes,
+      loraBytes,
+      optimizerBytes,
+      activationsBytes,
+      teachersBytes,
+      scratchBytes,
+      processBytes,
+      totalBytes,
+      availableBytes,
+    } = small.memory!;
     expect(totalBytes).toBe(weightsBytes + loraBytes + optimizerBytes + activationsBytes + teachersBytes + scratchBytes + processBytes);
     expect(totalBytes).toBeLessThan(availableBytes);
     const large = { batchSize: 4096, sequenceLength: 512, loraRank: 1024 };
     const { memory } = await plan(large);
     expect(memory!.totalBytes).toBeGreaterThan(memory!.availableBytes);
-    await expect(server.launch(large, { requestId: 'large' })).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', field: 'settings.batch_size' });
+    await expect(server.launch(large, { requestId: 'large' })).rejects.toMatchObject({
+      code: 'OUT_OF_MEMORY',
+      field: 'settings.batch_size',
+    });
     expect(await refused(server.run(runIdOf('large')))).toBe('RUN_NOT_FOUND');
     expect(await refused(plan({}, ''))).toBe('FIELD_REQUIRED');
     expect(await refused(plan({ batchSize: 0 }))).toBe('FIELD_OUT_OF_RANGE');
@@ -164,8 +197,9 @@ describe('a run', () => {
 
   it('is served with health checks and reflection', async () => {
     await checkHealth(server.runs.getChannel() as Parameters<typeof checkHealth>[0], 5_000);
-    expect(await reflectedServices(server.runs.getChannel() as Channel)).toEqual(expect.arrayContaining(
-      ['espalier.v1.RunService', 'espalier.v1.HistoryService', 'espalier.v1.ArtifactService']));
+    expect(await reflectedServices(server.runs.getChannel() as Channel)).toEqual(
+      expect.arrayContaining(['espalier.v1.RunService', 'espalier.v1.HistoryService', 'espalier.v1.ArtifactService']),
+    );
   });
 
   it('has views that equal a rebuild', async () => {

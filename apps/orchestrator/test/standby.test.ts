@@ -33,7 +33,11 @@ describe('two orchestrators on one event store', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const refusal = (call: Promise<unknown>): Promise<unknown> => call.then(() => 'done', (error: unknown) => error);
+  const refusal = (call: Promise<unknown>): Promise<unknown> =>
+    call.then(
+      () => 'done',
+      (error: unknown) => error,
+    );
 
   /** A standby refuses to pause a run before it looks at which. */
   async function drives(server: TestServer): Promise<boolean> {
@@ -113,11 +117,18 @@ describe('two orchestrators on one event store with one artifact folder', () => 
   const artifacts = join(folder, 'artifacts');
   let eventStore: EmbeddedEventStore;
   let servers: TestServer[];
-  const states = (): string[] => readdirSync(join(artifacts, 'objects'), { recursive: true }).map(String).filter((name) => /[0-9a-f]{64}$/.test(name));
+  const states = (): string[] =>
+    readdirSync(join(artifacts, 'objects'), { recursive: true })
+      .map(String)
+      .filter((name) => /[0-9a-f]{64}$/.test(name));
 
   beforeAll(async () => {
     eventStore = await startEmbeddedEventStore({ folder: join(folder, 'store') });
-    const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS), ESPALIER_ARTIFACTS: artifacts };
+    const env = {
+      ESPALIER_EVENT_STORE: eventStore.connectionString,
+      ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS),
+      ESPALIER_ARTIFACTS: artifacts,
+    };
     servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
     for (const server of servers) await server.start();
   });
@@ -130,7 +141,9 @@ describe('two orchestrators on one event store with one artifact folder', () => 
   const started = (events: v1.HistoryEvent[]): number[] =>
     events.filter(({ type }) => type === 'AttemptStarted').map(({ dataJson }) => (JSON.parse(dataJson) as { fromStep: number }).fromStep);
   const fork = (server: TestServer, parentRunId: string): Promise<v1.ForkRunResponse> =>
-    unary<v1.ForkRunResponse>((done) => server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId, from: { $case: 'teacherMark', value: 5 } }), done));
+    unary<v1.ForkRunResponse>((done) =>
+      server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId, from: { $case: 'teacherMark', value: 5 } }), done),
+    );
 
   it('go on from the last recorded state when the driver dies, forks too', async () => {
     const [driver, standby] = servers as [TestServer, TestServer];
@@ -196,7 +209,10 @@ describe('an orchestrator on the embedded event store of another', () => {
     guest = TestServer.inNewFolder({ ESPALIER_EVENT_STORE: owner.storeAddress, ESPALIER_LEASE_SECONDS: '1' });
     await guest.start();
     await new Promise((resolve) => setTimeout(resolve, 3_000)); // lets its own kind of lease run out
-    const refused = await guest.launch(RUN).then(() => null, (error: unknown) => error as EspalierError);
+    const refused = await guest.launch(RUN).then(
+      () => null,
+      (error: unknown) => error as EspalierError,
+    );
     expect(codeOf(refused)).toBe('ORCHESTRATOR_STANDBY');
     expect(refused!.message).toContain(owner.listenAddress);
     const run = await owner.completed((await owner.launch(RUN)).runId);
@@ -220,7 +236,9 @@ describe('an orchestrator on the embedded event store of another', () => {
 describe('the lease of the driver', () => {
   const folder = mkdtempSync(join(tmpdir(), 'espalier-lease-'));
   let eventStore: EmbeddedEventStore;
-  beforeAll(async () => { eventStore = await startEmbeddedEventStore({ folder }); });
+  beforeAll(async () => {
+    eventStore = await startEmbeddedEventStore({ folder });
+  });
   afterAll(async () => {
     await eventStore.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -229,10 +247,13 @@ describe('the lease of the driver', () => {
   it('is had by exactly one of many that ask at the same moment, and by the next when it is given back', async () => {
     const stores = Array.from({ length: 6 }, () => connectEventStore(eventStore));
     const quiet = { info: () => undefined, warn: () => undefined } as never;
-    const leases = stores.map((store, index) => new DriverLease({ store, folderId: `folder ${index}`, leaseMs: 900, log: quiet, ownsStore: false }));
+    const leases = stores.map(
+      (store, index) => new DriverLease({ store, folderId: `folder ${index}`, leaseMs: 900, log: quiet, ownsStore: false }),
+    );
     await Promise.all(leases.map((lease) => lease.start()));
     for (let left = leases.slice(); left.length > 0;) {
-      for (const until = Date.now() + 10_000; !left.some(({ held }) => held) && Date.now() < until;) await new Promise((resolve) => setTimeout(resolve, 20));
+      for (const until = Date.now() + 10_000; !left.some(({ held }) => held) && Date.now() < until;)
+        await new Promise((resolve) => setTimeout(resolve, 20));
       const holders = left.filter(({ held }) => held);
       expect(holders).toHaveLength(1);
       await holders[0]!.stop();
@@ -244,7 +265,9 @@ describe('the lease of the driver', () => {
   it('passes at once to the owner of the store, whoever owned it before it was copied', async () => {
     const stores = Array.from({ length: 3 }, () => connectEventStore(eventStore));
     const quiet = { info: () => undefined, warn: () => undefined } as never;
-    const leases = stores.map((store, index) => new DriverLease({ store, folderId: `owner ${index}`, leaseMs: 60_000, log: quiet, ownsStore: index < 2 }));
+    const leases = stores.map(
+      (store, index) => new DriverLease({ store, folderId: `owner ${index}`, leaseMs: 60_000, log: quiet, ownsStore: index < 2 }),
+    );
     for (const lease of leases) await lease.start();
     expect(leases[1]!.held).toBe(true);
     expect(leases[2]!.held).toBe(false);

@@ -10,7 +10,8 @@ function factsOf(events: v1.HistoryEvent[]): string[] {
   return events.flatMap(({ type, dataJson }) => {
     if (!['SparsityAdvanced', 'MasksUpdated', 'TeacherSnapshotted', 'TeacherAssigned', 'TargetSparsityReached'].includes(type)) return [];
     const kept = JSON.parse(dataJson, (key, value: unknown) =>
-      (['attempt', 'at', 'chain', 'metricsRevision', 'metricsDigest', 'trainingSeconds'].includes(key) ? undefined : value)) as unknown;
+      ['attempt', 'at', 'chain', 'metricsRevision', 'metricsDigest', 'trainingSeconds'].includes(key) ? undefined : value,
+    ) as unknown;
     return [`${type} ${JSON.stringify(kept)}`];
   });
 }
@@ -58,9 +59,18 @@ describe('segments that wait to be recorded', () => {
     const segmentSteps = 3;
     const { runId } = await late.launch({ totalSteps: 120, warmupSteps: 100, segmentSteps, teacherGapMarks: 20 });
     await late.completed(runId);
-    const facts = (await late.events(runId)).map(({ type, dataJson }) => ({ type, data: JSON.parse(dataJson) as { firstStep: number; step: number; state: { step: number } } }));
-    const early = new Set(facts.flatMap(({ type, data }) => (type === 'TeacherSnapshotted' ? [data.state.step] : type === 'TargetSparsityReached' ? [data.step] : [])));
-    const segments = facts.filter(({ type }) => type === 'MasksUpdated').map(({ data: { firstStep, state } }) => [firstStep, state.step] as const);
+    const facts = (await late.events(runId)).map(({ type, dataJson }) => ({
+      type,
+      data: JSON.parse(dataJson) as { firstStep: number; step: number; state: { step: number } },
+    }));
+    const early = new Set(
+      facts.flatMap(({ type, data }) =>
+        type === 'TeacherSnapshotted' ? [data.state.step] : type === 'TargetSparsityReached' ? [data.step] : [],
+      ),
+    );
+    const segments = facts
+      .filter(({ type }) => type === 'MasksUpdated')
+      .map(({ data: { firstStep, state } }) => [firstStep, state.step] as const);
     expect(early.size).toBeGreaterThan(5);
     expect(segments.filter(([from, to]) => to - from !== segmentSteps && !early.has(to) && to !== 120)).toEqual([]);
   });
@@ -96,7 +106,9 @@ describe('segments that wait to be recorded', () => {
     await late.completed(runId);
     const facts = factsOf(await late.events(runId));
     expect(facts.at(-1)).toBe(expected.at(-1));
-    expect(facts.filter((one) => one.startsWith('TeacherSnapshotted'))).toEqual(expected.filter((one) => one.startsWith('TeacherSnapshotted')));
+    expect(facts.filter((one) => one.startsWith('TeacherSnapshotted'))).toEqual(
+      expected.filter((one) => one.startsWith('TeacherSnapshotted')),
+    );
     expect(step).toBeLessThan(600n);
   });
 

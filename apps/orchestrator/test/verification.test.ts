@@ -26,7 +26,10 @@ beforeAll(async () => {
   await server.start();
   run = await server.completed((await server.launch({})).runId);
   artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
-  artifactClient = new v1.ArtifactServiceClient(server.history.getChannel().getTarget().replace('dns:', ''), ChannelCredentials.createInsecure());
+  artifactClient = new v1.ArtifactServiceClient(
+    server.history.getChannel().getTarget().replace('dns:', ''),
+    ChannelCredentials.createInsecure(),
+  );
 });
 afterAll(async () => {
   artifactClient.close();
@@ -41,7 +44,13 @@ const failures = (verdicts: v1.VerifyRunResponse[]): v1.VerifyRunResponse[] => v
 test('the whole record holds, and executing it again reaches every recorded state bit for bit', async () => {
   const verdicts = await verify({ replay: true });
   expect(failures(verdicts)).toEqual([]);
-  expect(verdicts.at(-1)?.summary).toMatchObject({ ok: true, replayedSteps: run.step, numericsFingerprint: run.numericsFingerprint, problems: [], maxAbsDifference: 0 });
+  expect(verdicts.at(-1)?.summary).toMatchObject({
+    ok: true,
+    replayedSteps: run.step,
+    numericsFingerprint: run.numericsFingerprint,
+    problems: [],
+    maxAbsDifference: 0,
+  });
   const shares = verdicts.map(({ doneShare }) => doneShare);
   expect(shares).toEqual([...shares].sort((left, right) => left - right));
 });
@@ -92,23 +101,42 @@ describe('what is narrowed down when a segment comes out differently', () => {
     segments = planner.segments;
     for await (const { digest } of artifacts.list()) kept.add(digest);
     engine = await engineLender({ dataFolder: folder })(1, AbortSignal.timeout(30_000));
-    const file = Buffer.concat((await collect(server.history.exportMetrics({ runId: run.runId, format: 'jsonl' }))).map(({ chunk }) => chunk));
+    const file = Buffer.concat(
+      (await collect(server.history.exportMetrics({ runId: run.runId, format: 'jsonl' }))).map(({ chunk }) => chunk),
+    );
     const camel = (name: string): string => name.replace(/_./g, (pair) => pair[1]!.toUpperCase());
-    recorded = file.toString().trimEnd().split('\n').map((line) => Object.fromEntries(
-      Object.entries(JSON.parse(line) as Record<string, unknown>).map(([name, value]) => [camel(name), value])) as unknown as StepMeasurement);
+    recorded = file
+      .toString()
+      .trimEnd()
+      .split('\n')
+      .map(
+        (line) =>
+          Object.fromEntries(
+            Object.entries(JSON.parse(line) as Record<string, unknown>).map(([name, value]) => [camel(name), value]),
+          ) as unknown as StepMeasurement,
+      );
   });
   afterAll(() => engine.release());
 
   async function replay(changed: ReplaySegment | ReplaySegment[], tolerance: number | null = null): Promise<SegmentVerdict[]> {
     const all: SegmentVerdict[] = [];
     const verdicts = replaySegments({
-      client: engine.client, artifacts, model: planner.run!.model, data: planner.run!.data, segments: [changed].flat(), tolerance, signal: AbortSignal.timeout(30_000),
+      client: engine.client,
+      artifacts,
+      model: planner.run!.model,
+      data: planner.run!.data,
+      segments: [changed].flat(),
+      tolerance,
+      signal: AbortSignal.timeout(30_000),
       recordedSteps: ({ firstStep, endStep }) => recorded.filter(({ step }) => step >= firstStep && step < endStep),
     });
     for await (const verdict of verdicts) all.push(verdict);
     return all;
   }
-  const longSegment = (): ReplaySegment => segments.filter(({ endDigest, startDigest }) => [endDigest, startDigest ?? ''].every((digest) => digest === '' || kept.has(digest))).reduce((longest, one) => (one.endStep - one.firstStep > longest.endStep - longest.firstStep ? one : longest));
+  const longSegment = (): ReplaySegment =>
+    segments
+      .filter(({ endDigest, startDigest }) => [endDigest, startDigest ?? ''].every((digest) => digest === '' || kept.has(digest)))
+      .reduce((longest, one) => (one.endStep - one.firstStep > longest.endStep - longest.firstStep ? one : longest));
 
   test('the first divergent step is the one that was meddled with, and the tensors are measured', async () => {
     const segment = longSegment();
@@ -124,18 +152,26 @@ describe('what is narrowed down when a segment comes out differently', () => {
   test('another teacher than the recorded one is found at the first step that it instructs within a segment', async () => {
     const at = segments.findIndex(({ stretches }) => stretches.length > 1);
     const segment = segments[at]!;
-    const leading = segments.slice(segments.slice(0, at + 1).findLastIndex(({ startDigest }) => kept.has(startDigest!)), at);
+    const leading = segments.slice(
+      segments.slice(0, at + 1).findLastIndex(({ startDigest }) => kept.has(startDigest!)),
+      at,
+    );
     const [before, meddled, ...rest] = segment.stretches;
     expect((await replay([...leading, segment])).at(-1)).toMatchObject({ segment, ok: true });
-    const verdicts = await replay([...leading, { ...segment, stretches: [before!, { ...meddled!, teacher: { kind: 'intact' } }, ...rest] }]);
+    const verdicts = await replay([
+      ...leading,
+      { ...segment, stretches: [before!, { ...meddled!, teacher: { kind: 'intact' } }, ...rest] },
+    ]);
     expect(verdicts.at(-1)).toMatchObject({ ok: false, stepDifference: { step: meddled!.firstStep } });
   });
 
   test('the metrics of every step name the teacher that is recorded as its instructor', () => {
-    const marks = segments.flatMap(({ firstStep, endStep, stretches }) => Array.from({ length: endStep - firstStep }, (_, index) => {
-      const teacher = stretches.findLast((one) => one.firstStep <= firstStep + index)!.teacher;
-      return teacher.kind === 'snapshot' ? teacher.mark : null;
-    }));
+    const marks = segments.flatMap(({ firstStep, endStep, stretches }) =>
+      Array.from({ length: endStep - firstStep }, (_, index) => {
+        const teacher = stretches.findLast((one) => one.firstStep <= firstStep + index)!.teacher;
+        return teacher.kind === 'snapshot' ? teacher.mark : null;
+      }),
+    );
     expect(recorded.map(({ teacherMark }) => teacherMark)).toEqual(marks);
     expect(new Set(marks).size).toBeGreaterThan(10);
   });
@@ -159,13 +195,22 @@ test('the heads and units that a state keeps are those that the engine counted',
 });
 
 test('family and differences of a fork', async () => {
-  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from: { $case: 'teacherMark', value: 5 }, overrides: { seed: 99n, totalSteps: 60 } });
+  const request = v1.ForkRunRequest.fromPartial({
+    parentRunId: run.runId,
+    from: { $case: 'teacherMark', value: 5 },
+    overrides: { seed: 99n, totalSteps: 60 },
+  });
   const { run: started } = await unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(request, cb));
   const child = await server.completed(started!.runId);
   const lineage = await unary<v1.GetLineageResponse>((cb) => server.runs.getLineage({ runId: child.runId }, cb));
   expect(lineage.ancestors).toEqual([run.runId]);
-  expect(lineage.tree.map(({ runId, depth }) => [runId, depth])).toEqual([[run.runId, 0], [child.runId, 1]]);
-  const difference = await unary<v1.CompareRunsResponse>((cb) => server.runs.compareRuns({ leftRunId: run.runId, rightRunId: child.runId }, cb));
+  expect(lineage.tree.map(({ runId, depth }) => [runId, depth])).toEqual([
+    [run.runId, 0],
+    [child.runId, 1],
+  ]);
+  const difference = await unary<v1.CompareRunsResponse>((cb) =>
+    server.runs.compareRuns({ leftRunId: run.runId, rightRunId: child.runId }, cb),
+  );
   expect(difference.settings.map(({ field }) => field)).toEqual(expect.arrayContaining(['settings.seed', 'settings.total_steps']));
   expect(difference).toMatchObject({ commonAncestorRunId: run.runId, commonStep: child.forkedAtStep });
   for (const { layer, headsOnlyLeft, headsOnlyRight, unitsOnlyLeft, unitsOnlyRight } of difference.layers) {
@@ -173,9 +218,15 @@ test('family and differences of a fork', async () => {
     expect(headsOnlyLeft.length - headsOnlyRight.length).toBe(left.headsOpen - right.headsOpen);
     expect(unitsOnlyLeft.length - unitsOnlyRight.length).toBe(left.unitsOpen - right.unitsOpen);
   }
-  expect(failures(await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: child.runId, replay: true }))))).toEqual([]);
-  const teachers = await unary<v1.ListTeachersResponse>((cb) => artifactClient.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true }, cb));
-  expect(teachers.teachers.filter(({ inherited }) => inherited).map(({ mark, runId }) => [mark, runId])).toEqual([1, 2, 3, 4, 5].map((mark) => [mark, run.runId]));
+  expect(failures(await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: child.runId, replay: true }))))).toEqual(
+    [],
+  );
+  const teachers = await unary<v1.ListTeachersResponse>((cb) =>
+    artifactClient.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true }, cb),
+  );
+  expect(teachers.teachers.filter(({ inherited }) => inherited).map(({ mark, runId }) => [mark, runId])).toEqual(
+    [1, 2, 3, 4, 5].map((mark) => [mark, run.runId]),
+  );
 });
 
 test('artifacts: what one is, and its bytes from an offset', async () => {
@@ -187,7 +238,8 @@ test('artifacts: what one is, and its bytes from an offset', async () => {
     expect(messages[0]?.totalBytes).toBe(stat.bytes);
     expect(Buffer.compare(Buffer.concat(messages.map(({ chunk }) => chunk)), whole.subarray(Number(offset)))).toBe(0);
   }
-  const refused = async (digest: string, offset: bigint): Promise<string> => collect(artifactClient.downloadArtifact({ digest, offset })).then(() => 'sent', codeOf);
+  const refused = async (digest: string, offset: bigint): Promise<string> =>
+    collect(artifactClient.downloadArtifact({ digest, offset })).then(() => 'sent', codeOf);
   expect(await refused('a'.repeat(64), 0n)).toBe('ARTIFACT_NOT_FOUND');
   expect(await refused('../etc/passwd', 0n)).toBe('ARTIFACT_DIGEST_INVALID');
   expect(await refused(run.stateDigest, stat.bytes + 1n)).toBe('FIELD_OUT_OF_RANGE');

@@ -14,13 +14,20 @@ const GROWTH_MAX_MB = 150;
 it('200 watchers, one of them slow, get every step of a run once and in order; the server holds nothing back for them', async () => {
   const server = TestServer.inNewFolder();
   await server.start();
-  const clients = Array.from({ length: CONNECTIONS }, () => new v1.RunServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }));
+  const clients = Array.from(
+    { length: CONNECTIONS },
+    () => new v1.RunServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }),
+  );
   try {
     const { runId } = await server.launch({ totalSteps: STEPS, warmupSteps: STEPS / 2 });
     const before = residentMb(server.pid);
     let peak = before;
-    const timer = setInterval(() => { peak = Math.max(peak, residentMb(server.pid)); }, 100);
-    const watching = Array.from({ length: WATCHERS }, (_, index) => stepsSeen(clients[index % CONNECTIONS]!, runId, index === 0 ? SLOW_PAUSE_MS : 0));
+    const timer = setInterval(() => {
+      peak = Math.max(peak, residentMb(server.pid));
+    }, 100);
+    const watching = Array.from({ length: WATCHERS }, (_, index) =>
+      stepsSeen(clients[index % CONNECTIONS]!, runId, index === 0 ? SLOW_PAUSE_MS : 0),
+    );
     const seen = await Promise.all(watching);
     clearInterval(timer);
     const all = Array.from({ length: STEPS }, (_, step) => step);

@@ -39,6 +39,10 @@ export function toArtifactError(error: unknown, action: string, digest: string |
       return new ArtifactStoreError('ARTIFACT_CORRUPT', `the disk can't ${action} ${subject}`, digest, error);
     default:
       return new ArtifactStoreError(
-        'ARTIFACT_STORE_UNAVAILABLE', `could not ${action} ${subject}: ${(error as Error).message}`, digest, error);
+        'ARTIFACT_STORE_UNAVAILABLE',
+        `could not ${action} ${subject}: ${(error as Error).message}`,
+        digest,
+        error,
+      );
   }
 }

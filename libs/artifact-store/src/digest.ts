@@ -14,5 +14,8 @@ export function isDigest(text: string): boolean {
 export function requireDigest(text: string): string {
   if (isDigest(text)) return text;
   throw new ArtifactStoreError(
-    'ARTIFACT_DIGEST_INVALID', `not a digest: ${JSON.stringify(text)} (64 lower-case hex digits are allowed)`, null);
+    'ARTIFACT_DIGEST_INVALID',
+    `not a digest: ${JSON.stringify(text)} (64 lower-case hex digits are allowed)`,
+    null,
+  );
 }

@@ -10,7 +10,9 @@ import { decodeExportManifest, encodeExportManifest } from './export-manifest.js
 let folder: string;
 let store: ArtifactStore;
 const text = (value: string) => Buffer.from(value, 'utf8');
-async function* pieces(...values: Uint8Array[]) { yield* values; }
+async function* pieces(...values: Uint8Array[]) {
+  yield* values;
+}
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'artifact-store-'));
@@ -83,7 +85,10 @@ test('what is missing says so', async () => {
 test('another digest than announced, and a source that fails, leave nothing behind', async () => {
   const announced = digestOf(text('right'));
   await expect(store.put(text('wrong'), { expectedDigest: announced })).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' });
-  async function* failing() { yield text('half'); throw new Error('the source broke'); }
+  async function* failing() {
+    yield text('half');
+    throw new Error('the source broke');
+  }
   await expect(store.put(failing())).rejects.toThrow('the source broke');
   expect(await readdir(join(folder, 'incoming'))).toEqual([]);
   const listed = [];
@@ -132,8 +137,12 @@ test('what a crash left half written goes at the next start, once it is old', as
 });
 
 test.each([
-  ['ENOSPC', 'ARTIFACT_STORE_FULL'], ['EDQUOT', 'ARTIFACT_STORE_FULL'], ['EROFS', 'ARTIFACT_STORE_READ_ONLY'],
-  ['EACCES', 'ARTIFACT_STORE_READ_ONLY'], ['ENOENT', 'ARTIFACT_MISSING'], ['EIO', 'ARTIFACT_CORRUPT'],
+  ['ENOSPC', 'ARTIFACT_STORE_FULL'],
+  ['EDQUOT', 'ARTIFACT_STORE_FULL'],
+  ['EROFS', 'ARTIFACT_STORE_READ_ONLY'],
+  ['EACCES', 'ARTIFACT_STORE_READ_ONLY'],
+  ['ENOENT', 'ARTIFACT_MISSING'],
+  ['EIO', 'ARTIFACT_CORRUPT'],
   ['EMFILE', 'ARTIFACT_STORE_UNAVAILABLE'],
 ])('%s becomes %s', (errno, code) => {
   expect(toArtifactError(Object.assign(new Error(errno), { code: errno }), 'write', null).code).toBe(code);

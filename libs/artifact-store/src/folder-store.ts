@@ -21,7 +21,10 @@ export async function openFolderStore(folder: string): Promise<ArtifactStore> {
     await removeStaleIncoming(join(root, 'incoming'));
   } catch (error) {
     // Reading must work from a folder that can't be written; a write will say so itself.
-    const readable = await stat(join(root, 'objects')).then((found) => found.isDirectory(), () => false);
+    const readable = await stat(join(root, 'objects')).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
     if (!readable) throw toArtifactError(error, 'open', null);
   }
   return new FolderStore(root);
@@ -57,8 +60,10 @@ class FolderStore implements ArtifactStore {
       const result = await writeDurably(incoming, bytes instanceof Uint8Array ? slices(bytes) : bytes);
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
         throw new ArtifactStoreError(
-          'ARTIFACT_CORRUPT', `the bytes have digest ${result.digest}, not the announced ${options.expectedDigest}`,
-          options.expectedDigest);
+          'ARTIFACT_CORRUPT',
+          `the bytes have digest ${result.digest}, not the announced ${options.expectedDigest}`,
+          options.expectedDigest,
+        );
       }
       await this.publish(incoming, result.digest);
       return result;
@@ -72,11 +77,15 @@ class FolderStore implements ArtifactStore {
   private async publish(incoming: string, digest: string): Promise<void> {
     const path = this.pathOf(digest);
     const shard = dirname(path);
-    const isNew = await rename(incoming, path).then(() => false, (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-      return true;
-    });
-    if (isNew) { // each of the 256 once
+    const isNew = await rename(incoming, path).then(
+      () => false,
+      (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+        return true;
+      },
+    );
+    if (isNew) {
+      // each of the 256 once
       await mkdir(shard, { recursive: true });
       await rename(incoming, path);
     }

@@ -3,7 +3,13 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import {
-  decodeEventLine, MANIFEST_DIGEST_ENTRY, MANIFEST_ENTRY, RECORD_ENTRY, SIGNATURE_ENTRY, type BundleManifest, type BundleSignature,
+  decodeEventLine,
+  MANIFEST_DIGEST_ENTRY,
+  MANIFEST_ENTRY,
+  RECORD_ENTRY,
+  SIGNATURE_ENTRY,
+  type BundleManifest,
+  type BundleSignature,
 } from './bundle-format.js';
 import { signatureHolds } from './bundle-signature.js';
 import { HistoryChecker, type CheckName, type Instruction, type Problem } from './history-checker.js';
@@ -65,9 +71,14 @@ class BundleChecker {
     }
     for (const checker of this.histories.values()) this.problems.push(...checker.problems);
     return {
-      ok: this.problems.length === 0, problems: this.problems, manifest, runs: this.runReports(), artifacts: this.artifacts,
+      ok: this.problems.length === 0,
+      problems: this.problems,
+      manifest,
+      runs: this.runReports(),
+      artifacts: this.artifacts,
       instructions: (manifest === null ? undefined : this.histories.get(manifest.runId))?.instructions ?? [],
-      signature: signed, publicKey: this.signature?.publicKey ?? '',
+      signature: signed,
+      publicKey: this.signature?.publicKey ?? '',
     };
   }
 
@@ -76,9 +87,15 @@ class BundleChecker {
     if (folder === 'artifacts') return this.takeArtifact(entry, owner);
     const content = await collect(entry.content);
     switch (entry.name) {
-      case MANIFEST_ENTRY: this.manifestBytes = content; return;
-      case MANIFEST_DIGEST_ENTRY: this.manifestDigest = content.toString('latin1'); return;
-      case SIGNATURE_ENTRY: this.takeSignature(content); return;
+      case MANIFEST_ENTRY:
+        this.manifestBytes = content;
+        return;
+      case MANIFEST_DIGEST_ENTRY:
+        this.manifestDigest = content.toString('latin1');
+        return;
+      case SIGNATURE_ENTRY:
+        this.takeSignature(content);
+        return;
       default:
     }
     this.found.push({ name: entry.name, bytes: content.byteLength, digest: sha256Hex(content) });
@@ -138,10 +155,12 @@ class BundleChecker {
       return null;
     }
     const digest = sha256Hex(this.manifestBytes);
-    if (this.manifestDigest !== `${digest}\n`) this.report('file', MANIFEST_ENTRY, `its digest is ${digest}, ${MANIFEST_DIGEST_ENTRY} says ${this.manifestDigest.trim()}`);
+    if (this.manifestDigest !== `${digest}\n`)
+      this.report('file', MANIFEST_ENTRY, `its digest is ${digest}, ${MANIFEST_DIGEST_ENTRY} says ${this.manifestDigest.trim()}`);
     try {
       const manifest = JSON.parse(this.manifestBytes.toString('utf8')) as BundleManifest;
-      if (manifest.espalierAudit !== 1) this.report('file', MANIFEST_ENTRY, `bundle version ${String(manifest.espalierAudit)} (1 is known)`);
+      if (manifest.espalierAudit !== 1)
+        this.report('file', MANIFEST_ENTRY, `bundle version ${String(manifest.espalierAudit)} (1 is known)`);
       return Array.isArray(manifest.entries) && Array.isArray(manifest.runs) ? manifest : null;
     } catch {
       return null; // its digest does not fit either, which is reported
@@ -153,7 +172,8 @@ class BundleChecker {
     for (const { name, bytes, digest } of this.found) {
       const entry = named.get(name);
       if (entry === undefined) this.report('file', `entry ${name}`, 'the manifest does not name it');
-      else if (entry.digest !== digest || entry.bytes !== bytes) this.report('file', `entry ${name}`, `its digest is ${digest}, the manifest says ${entry.digest}`);
+      else if (entry.digest !== digest || entry.bytes !== bytes)
+        this.report('file', `entry ${name}`, `its digest is ${digest}, the manifest says ${entry.digest}`);
       named.delete(name);
     }
     for (const name of named.keys()) this.report('file', `entry ${name}`, 'missing, though the manifest names it');
@@ -165,9 +185,15 @@ class BundleChecker {
         this.report('chain', `run ${runId}`, `its chain ends in ${history.chain}, the manifest says ${chain}`);
       }
       const measured = this.metricsOf(runId).events;
-      if (measured !== metricsEvents) this.report('metrics', `metrics of run ${runId}`, `${measured} events are here, the manifest says ${metricsEvents}`);
+      if (measured !== metricsEvents)
+        this.report('metrics', `metrics of run ${runId}`, `${measured} events are here, the manifest says ${metricsEvents}`);
     }
-    this.problems.push(...lineageProblems(manifest.runs.map(({ runId }) => runId), this.histories));
+    this.problems.push(
+      ...lineageProblems(
+        manifest.runs.map(({ runId }) => runId),
+        this.histories,
+      ),
+    );
   }
 
   private checkSignature(): BundleReport['signature'] {
@@ -187,7 +213,11 @@ class BundleChecker {
 
   private runReports(): BundleReport['runs'] {
     return [...this.histories].map(([runId, history]) => ({
-      runId, events: history.events, metricsEvents: this.metrics.get(runId)?.events ?? 0, steps: history.step, rewinds: history.rewinds,
+      runId,
+      events: history.events,
+      metricsEvents: this.metrics.get(runId)?.events ?? 0,
+      steps: history.step,
+      rewinds: history.rewinds,
       unknownEvents: [...history.unknownTypes.values()].reduce((sum, count) => sum + count, 0),
     }));
   }

@@ -62,7 +62,13 @@ export function encodeEventLine(event: RawEvent): string {
 /** @throws SyntaxError */
 export function decodeEventLine(line: string): RawEvent {
   const { revision, id, type, data, dataBase64 } = JSON.parse(line) as Record<string, unknown>;
-  if (typeof revision !== 'number' || !Number.isSafeInteger(revision) || typeof id !== 'string' || typeof type !== 'string') throw new SyntaxError('not an event');
+  if (typeof revision !== 'number' || !Number.isSafeInteger(revision) || typeof id !== 'string' || typeof type !== 'string')
+    throw new SyntaxError('not an event');
   if (typeof data !== 'string' && typeof dataBase64 !== 'string') throw new SyntaxError('an event without data');
-  return { revision: BigInt(revision), id, type, data: typeof data === 'string' ? Buffer.from(data, 'utf8') : Buffer.from(String(dataBase64), 'base64') };
+  return {
+    revision: BigInt(revision),
+    id,
+    type,
+    data: typeof data === 'string' ? Buffer.from(data, 'utf8') : Buffer.from(String(dataBase64), 'base64'),
+  };
 }

@@ -2,7 +2,14 @@
 import { createHash } from 'node:crypto';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import {
-  artifactEntry, encodeEventLine, eventsEntry, EVENTS_PER_ENTRY, MANIFEST_DIGEST_ENTRY, MANIFEST_ENTRY, metricsEntry, RECORD_ENTRY,
+  artifactEntry,
+  encodeEventLine,
+  eventsEntry,
+  EVENTS_PER_ENTRY,
+  MANIFEST_DIGEST_ENTRY,
+  MANIFEST_ENTRY,
+  metricsEntry,
+  RECORD_ENTRY,
   type BundleManifest,
 } from './bundle-format.js';
 import type { RawEvent } from './history-checker.js';

@@ -11,27 +11,68 @@ const text = z.string();
 const maybe = z.number().nullable();
 
 const settings = z.strictObject({
-  preset: text, recipe: z.enum(['nuteprune', 'distill', 'lm']), targetSparsity: ratio, totalSteps: count, warmupSteps: count,
-  schedule: z.enum(['linear', 'cubic']), seed: z.string().regex(/^\d{1,20}$/), batchSize: count, sequenceLength: count,
-  loraLearningRate: z.number(), maskLearningRate: z.number(), lambdaLearningRate: z.number(), gradientClipNorm: z.number(),
-  layerLossWeight: z.number(), klLossWeight: z.number(), temperature: z.number(), loraRank: count, loraAlpha: z.number(),
-  loraTargets: z.array(text), snapshotInterval: z.number(), teacherGapMarks: count, segmentSteps: count,
-  computeDtype: z.enum(['f32', 'bf16']), denseSteps: z.boolean(), checkpointActivations: z.boolean(), evaluationWindow: count,
+  preset: text,
+  recipe: z.enum(['nuteprune', 'distill', 'lm']),
+  targetSparsity: ratio,
+  totalSteps: count,
+  warmupSteps: count,
+  schedule: z.enum(['linear', 'cubic']),
+  seed: z.string().regex(/^\d{1,20}$/),
+  batchSize: count,
+  sequenceLength: count,
+  loraLearningRate: z.number(),
+  maskLearningRate: z.number(),
+  lambdaLearningRate: z.number(),
+  gradientClipNorm: z.number(),
+  layerLossWeight: z.number(),
+  klLossWeight: z.number(),
+  temperature: z.number(),
+  loraRank: count,
+  loraAlpha: z.number(),
+  loraTargets: z.array(text),
+  snapshotInterval: z.number(),
+  teacherGapMarks: count,
+  segmentSteps: count,
+  computeDtype: z.enum(['f32', 'bf16']),
+  denseSteps: z.boolean(),
+  checkpointActivations: z.boolean(),
+  evaluationWindow: count,
 });
 const model = z.strictObject({
-  path: text, weightsDigest: digest, architecture: text, parameterCount: count, prunableParameterCount: count, weightBytes: count,
-  hiddenSize: count, layers: z.array(z.strictObject({ heads: count, units: count })), vocabularySize: count, maxPositions: count,
+  path: text,
+  weightsDigest: digest,
+  architecture: text,
+  parameterCount: count,
+  prunableParameterCount: count,
+  weightBytes: count,
+  hiddenSize: count,
+  layers: z.array(z.strictObject({ heads: count, units: count })),
+  vocabularySize: count,
+  maxPositions: count,
 });
 const data = z.strictObject({
-  trainPath: text, trainDigest: digest, trainTokens: count, validationPath: text.nullable(), validationDigest: digest.nullable(),
-  validationTokens: count, tokenizerDigest: digest,
+  trainPath: text,
+  trainDigest: digest,
+  trainTokens: count,
+  validationPath: text.nullable(),
+  validationDigest: digest.nullable(),
+  validationTokens: count,
+  tokenizerDigest: digest,
 });
 const state = z.strictObject({
-  step: count, stateDigest: digest, stateBytes: count, masksDigest: digest, expectedSparsity: z.number(), hardSparsity: z.number(),
-  headsOpen: z.array(count), unitsOpen: z.array(count), hiddenOpen: count,
+  step: count,
+  stateDigest: digest,
+  stateBytes: count,
+  masksDigest: digest,
+  expectedSparsity: z.number(),
+  hardSparsity: z.number(),
+  headsOpen: z.array(count),
+  unitsOpen: z.array(count),
+  hiddenOpen: count,
 });
 const teacher = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('intact') }), z.strictObject({ kind: z.literal('none') }),
+  z.strictObject({ kind: z.literal('intact') }),
+  z.strictObject({ kind: z.literal('none') }),
   z.strictObject({ kind: z.literal('snapshot'), mark: count, stateDigest: digest }),
 ]);
 const launch = { runId, name: text, requestId: text, requestDigest: text, model, data, settings };
@@ -39,70 +80,137 @@ const launch = { runId, name: text, requestId: text, requestDigest: text, model,
 const facts = {
   RunLaunched: { ...launch },
   RunForked: {
-    ...launch, parentRunId: runId, parentRevision: count, from: state, teacherMark: count.nullable(),
+    ...launch,
+    parentRunId: runId,
+    parentRevision: count,
+    from: state,
+    teacherMark: count.nullable(),
     overrides: settings.partial().extend({ data: data.optional() }),
     inheritedTeachers: z.array(z.strictObject({ mark: count, threshold: z.number(), state, ownerRunId: runId })),
     targetReachedStep: count.nullable(),
   },
   AttemptStarted: { attempt: count, fromStep: count, stateDigest: digest.nullable() },
   EngineAttached: {
-    attempt: count, engineVersion: text, engineBuild: text, backend: text, device: text, threads: count, numericsFingerprint: text,
-    numericsChangedFrom: text.nullable(), resumedFromStep: count, resumedFromStateDigest: digest, leaseMs: count,
+    attempt: count,
+    engineVersion: text,
+    engineBuild: text,
+    backend: text,
+    device: text,
+    threads: count,
+    numericsFingerprint: text,
+    numericsChangedFrom: text.nullable(),
+    resumedFromStep: count,
+    resumedFromStateDigest: digest,
+    leaseMs: count,
   },
   TeacherAssigned: {
-    fromStep: count, teacher, reason: z.enum(['run_start', 'capacity_gap', 'post_target_phase', 'recipe', 'rewound']), explanation: text,
+    fromStep: count,
+    teacher,
+    reason: z.enum(['run_start', 'capacity_gap', 'post_target_phase', 'recipe', 'rewound']),
+    explanation: text,
   },
   SparsityAdvanced: { attempt: count, step: count, scheduledSparsity: z.number(), expectedSparsity: z.number(), hardSparsity: z.number() },
   MasksUpdated: {
-    attempt: count, firstStep: count, state,
+    attempt: count,
+    firstStep: count,
+    state,
     loss: z.strictObject({ mean: maybe, last: maybe, layerMean: maybe, klMean: maybe, lmMean: maybe }),
-    trainingSeconds: z.number(), tokens: count, metricsRevision: count, metricsDigest: digest,
+    trainingSeconds: z.number(),
+    tokens: count,
+    metricsRevision: count,
+    metricsDigest: digest,
   },
   TeacherSnapshotted: { attempt: count, mark: count, threshold: z.number(), state },
   TargetSparsityReached: { step: count, expectedSparsity: z.number(), targetSparsity: z.number(), remainingSteps: count },
   StepsSkipped: { attempt: count, steps: z.array(count), cause: z.literal('non_finite') },
   EngineLost: {
-    attempt: count, cause: z.enum(['engine', 'orchestrator']), code: text, message: text, lastStep: count, restartDelayMs: z.number().nonnegative(),
+    attempt: count,
+    cause: z.enum(['engine', 'orchestrator']),
+    code: text,
+    message: text,
+    lastStep: count,
+    restartDelayMs: z.number().nonnegative(),
   },
   RunPauseRequested: { step: count },
   RunPaused: { step: count, by: z.enum(['request', 'shutdown']) },
   RunResumed: { fromStep: count, stateDigest: digest.nullable(), acceptOtherNumerics: z.boolean() },
   RunRewound: {
-    toStep: count, state: state.nullable(), teacherMark: count.nullable(), abandonedFromRevision: count, acceptOtherNumerics: z.boolean(),
+    toStep: count,
+    state: state.nullable(),
+    teacherMark: count.nullable(),
+    abandonedFromRevision: count,
+    acceptOtherNumerics: z.boolean(),
     targetReachedStep: count.nullable(),
   },
   RunCompleted: {
-    step: count, stateDigest: digest, hardSparsity: z.number(), trainingSeconds: z.number(),
+    step: count,
+    stateDigest: digest,
+    hardSparsity: z.number(),
+    trainingSeconds: z.number(),
     evaluationError: z.strictObject({ code: text, message: text }).nullable(),
   },
   RunFailed: { step: count, code: text, message: text, field: text },
   RunCancelled: { step: count, reason: text },
   EvaluationRecorded: {
-    subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64})$/), step: count, stateDigest: digest.nullable(), teacherMark: count.nullable(),
-    window: count, perplexity: z.number(), negativeLogLikelihood: z.number(), predictions: count, dataDigest: text,
+    subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64})$/),
+    step: count,
+    stateDigest: digest.nullable(),
+    teacherMark: count.nullable(),
+    window: count,
+    perplexity: z.number(),
+    negativeLogLikelihood: z.number(),
+    predictions: count,
+    dataDigest: text,
   },
   ModelExported: {
-    exportDigest: digest, form: z.enum(['masked', 'compacted']), dtype: text, step: count, stateDigest: digest, teacherMark: count.nullable(),
-    parameterCount: count, bytes: count, files: z.array(z.strictObject({ name: text, bytes: count, digest })),
+    exportDigest: digest,
+    form: z.enum(['masked', 'compacted']),
+    dtype: text,
+    step: count,
+    stateDigest: digest,
+    teacherMark: count.nullable(),
+    parameterCount: count,
+    bytes: count,
+    files: z.array(z.strictObject({ name: text, bytes: count, digest })),
   },
 };
 
 const envelope = { v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), chain: digest };
 type FactName = keyof typeof facts;
 export const eventSchemas = Object.fromEntries(
-  Object.entries(facts).map(([type, shape]) => [type, z.strictObject({ ...envelope, ...shape })])) as unknown as {
+  Object.entries(facts).map(([type, shape]) => [type, z.strictObject({ ...envelope, ...shape })]),
+) as unknown as {
   [T in FactName]: z.ZodType<z.infer<z.ZodObject<(typeof facts)[T]>> & { v: 1 | typeof NEWEST_VERSION; at: string; chain: string }>;
 };
 export type CheckedEvent<T extends FactName> = z.infer<(typeof eventSchemas)[T]>;
 export type KnownType = FactName;
 
 export const stepsMeasuredSchema = z.strictObject({
-  v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), attempt: count, branch: count,
-  steps: z.array(z.strictObject({
-    step: count, loss: maybe, layerLoss: maybe, klLoss: maybe, lmLoss: maybe, lagrangian: maybe, scheduledSparsity: z.number(),
-    expectedSparsity: z.number(), gradientNorm: maybe, lambda1: z.number(), lambda2: z.number(), seconds: z.number(),
-    skipped: z.boolean(), openHeads: count, openUnits: count, openHidden: count, teacherMark: count.nullable(),
-  })),
+  v: z.literal([1, NEWEST_VERSION]),
+  at: z.iso.datetime({ precision: 3 }),
+  attempt: count,
+  branch: count,
+  steps: z.array(
+    z.strictObject({
+      step: count,
+      loss: maybe,
+      layerLoss: maybe,
+      klLoss: maybe,
+      lmLoss: maybe,
+      lagrangian: maybe,
+      scheduledSparsity: z.number(),
+      expectedSparsity: z.number(),
+      gradientNorm: maybe,
+      lambda1: z.number(),
+      lambda2: z.number(),
+      seconds: z.number(),
+      skipped: z.boolean(),
+      openHeads: count,
+      openUnits: count,
+      openHidden: count,
+      teacherMark: count.nullable(),
+    }),
+  ),
 });
 
 export function isKnownType(type: string): type is KnownType {
@@ -113,7 +221,10 @@ export function isKnownType(type: string): type is KnownType {
 export function schemaProblem(schema: z.ZodType, value: unknown): string | null {
   const result = schema.safeParse(value);
   if (result.success) return null;
-  return result.error.issues.slice(0, 3).map((issue) => `${issue.path.join('.') || 'event'}: ${issue.message}`).join('; ');
+  return result.error.issues
+    .slice(0, 3)
+    .map((issue) => `${issue.path.join('.') || 'event'}: ${issue.message}`)
+    .join('; ');
 }
 
 /** Whether an event has all the fields that its type must have; further ones don't matter here. */

@@ -13,7 +13,8 @@ export interface RawEvent {
   /** No writer of Espalier's stores any; a bundle holds none. */
   metadata?: Uint8Array;
 }
-export type CheckName = 'store' | 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
+export type CheckName =
+  'store' | 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
 export interface Problem {
   check: CheckName;
   /** What is wrong: "run abcd revision 7", "artifact 12ab...", "entry events/...". */
@@ -101,7 +102,11 @@ export class HistoryChecker {
     this.events = Number(revision) + 1;
     if (revision === expected) return;
     const missing = revision > expected;
-    this.report('contiguity', subject, missing ? `revision ${expected} was expected: ${revision - expected} missing` : `revision ${expected} was expected`);
+    this.report(
+      'contiguity',
+      subject,
+      missing ? `revision ${expected} was expected: ${revision - expected} missing` : `revision ${expected} was expected`,
+    );
     this.chainBefore = [];
   }
 
@@ -115,7 +120,12 @@ export class HistoryChecker {
 
   /** An end that was cut off leaves no gap: whoever has seen a later revision can tell. */
   endsBefore(seenRevision: number): void {
-    if (seenRevision >= this.events) this.report('contiguity', `run ${this.runId} revision ${this.events}`, `missing: the run was seen at revision ${seenRevision} before`);
+    if (seenRevision >= this.events)
+      this.report(
+        'contiguity',
+        `run ${this.runId} revision ${this.events}`,
+        `missing: the run was seen at revision ${seenRevision} before`,
+      );
   }
 
   private parse(event: RawEvent, subject: string): Record<string, unknown> | null {
@@ -144,9 +154,10 @@ export class HistoryChecker {
     const recorded = fields['chain'];
     const possible = this.chainBefore.map((before) => chainAfter(before, event, fields));
     const fits = possible.length === 0 ? typeof recorded === 'string' : possible.includes(String(recorded));
-    if (!fits) this.report('chain', subject, `${event.type}: its chain is ${String(recorded)}, its content gives ${possible[0] ?? 'another'}`);
+    if (!fits)
+      this.report('chain', subject, `${event.type}: its chain is ${String(recorded)}, its content gives ${possible[0] ?? 'another'}`);
     if (hasMetadata(event)) this.report('chain', subject, `${event.type}: ${METADATA_FOUND}`);
-    this.chain = typeof recorded === 'string' ? recorded : possible[0] ?? this.chain;
+    this.chain = typeof recorded === 'string' ? recorded : (possible[0] ?? this.chain);
     this.chainBefore = fits ? [this.chain] : [...new Set([this.chain, ...possible])];
   }
 
@@ -163,7 +174,8 @@ export class HistoryChecker {
         break;
       case 'TeacherSnapshotted': {
         const { state } = fields as CheckedEvent<'TeacherSnapshotted'>;
-        if (!this.unsure && !this.states.has(state.stateDigest)) this.report('steps', subject, `the teacher's state ${state.stateDigest} was not recorded before`);
+        if (!this.unsure && !this.states.has(state.stateDigest))
+          this.report('steps', subject, `the teacher's state ${state.stateDigest} was not recorded before`);
         break;
       }
       case 'RunRewound':
@@ -174,7 +186,8 @@ export class HistoryChecker {
         break;
       case 'RunCompleted': {
         const { step } = fields as CheckedEvent<'RunCompleted'>;
-        if (!this.stepUnsure && step !== this.step) this.report('steps', subject, `completed at step ${step}, but ${this.step} steps are recorded`);
+        if (!this.stepUnsure && step !== this.step)
+          this.report('steps', subject, `completed at step ${step}, but ${this.step} steps are recorded`);
         break;
       }
       case 'ModelExported': {
@@ -197,8 +210,13 @@ export class HistoryChecker {
     for (const { state } of fields.inheritedTeachers) this.states.set(state.stateDigest, 0);
   }
 
-  private takeSegment({ firstStep, state, metricsRevision, metricsDigest }: CheckedEvent<'MasksUpdated'>, revision: number, subject: string): void {
-    if (!this.stepUnsure && firstStep !== this.step) this.report('steps', subject, `the segment starts at step ${firstStep}, the one before ended at ${this.step}`);
+  private takeSegment(
+    { firstStep, state, metricsRevision, metricsDigest }: CheckedEvent<'MasksUpdated'>,
+    revision: number,
+    subject: string,
+  ): void {
+    if (!this.stepUnsure && firstStep !== this.step)
+      this.report('steps', subject, `the segment starts at step ${firstStep}, the one before ended at ${this.step}`);
     if (state.step <= firstStep) this.report('steps', subject, `the segment from ${firstStep} ends at ${state.step}`);
     this.step = state.step;
     this.stepUnsure = false;
@@ -210,8 +228,10 @@ export class HistoryChecker {
     if (!this.unsure && state !== null && !this.states.has(state.stateDigest)) {
       this.report('steps', subject, `the state ${state.stateDigest} that it goes back to was not recorded before`);
     }
-    if (state === null && this.fork !== null) this.report('steps', subject, 'it goes back to the fresh state of the seed, which a fork does not have');
-    if ((state?.step ?? 0) !== toStep || abandonedFromRevision >= revision) this.report('steps', subject, 'it does not go back to an earlier point');
+    if (state === null && this.fork !== null)
+      this.report('steps', subject, 'it goes back to the fresh state of the seed, which a fork does not have');
+    if ((state?.step ?? 0) !== toStep || abandonedFromRevision >= revision)
+      this.report('steps', subject, 'it does not go back to an earlier point');
     this.step = toStep;
     this.stepUnsure = false;
     this.abandoned += 1;
@@ -219,7 +239,12 @@ export class HistoryChecker {
   }
 
   private takeInstruction({ fromStep, teacher, reason, explanation }: CheckedEvent<'TeacherAssigned'>): void {
-    const name = teacher.kind === 'snapshot' ? `teacher ${teacher.mark} (${teacher.stateDigest})` : teacher.kind === 'intact' ? 'intact model' : 'no teacher';
+    const name =
+      teacher.kind === 'snapshot'
+        ? `teacher ${teacher.mark} (${teacher.stateDigest})`
+        : teacher.kind === 'intact'
+          ? 'intact model'
+          : 'no teacher';
     this.instructions.push({ fromStep, teacher: name, reason, explanation });
   }
 

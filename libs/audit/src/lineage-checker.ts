@@ -3,7 +3,9 @@ import type { HistoryChecker, Problem } from './history-checker.js';
 /** `line`: a run, then its ancestors, nearest first. Each fork must start from a state that its parent recorded before. */
 export function lineageProblems(line: readonly string[], histories: ReadonlyMap<string, HistoryChecker>): Problem[] {
   const problems: Problem[] = [];
-  const report = (runId: string, detail: string): void => { problems.push({ check: 'lineage', subject: `run ${runId} revision 0`, detail }); };
+  const report = (runId: string, detail: string): void => {
+    problems.push({ check: 'lineage', subject: `run ${runId} revision 0`, detail });
+  };
   line.forEach((runId, index) => {
     const history = histories.get(runId);
     const fork = history?.fork ?? null;

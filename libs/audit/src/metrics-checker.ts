@@ -17,7 +17,10 @@ export class MetricsChecker {
   unnamed = 0;
   private readonly named = new Map<number, NamedBatch>();
 
-  constructor(private readonly runId: string, batches: readonly NamedBatch[]) {
+  constructor(
+    private readonly runId: string,
+    batches: readonly NamedBatch[],
+  ) {
     for (const batch of batches) this.named.set(batch.metricsRevision, batch);
   }
 
@@ -31,7 +34,8 @@ export class MetricsChecker {
     this.named.delete(revision);
     const digest = sha256Hex(event.data);
     const vouched = batch === undefined || digest === batch.metricsDigest;
-    if (!vouched) this.report(subject, `its bytes have digest ${digest}, revision ${batch.revision} of the run recorded ${batch.metricsDigest}`);
+    if (!vouched)
+      this.report(subject, `its bytes have digest ${digest}, revision ${batch.revision} of the run recorded ${batch.metricsDigest}`);
     if (hasMetadata(event)) this.report(subject, METADATA_FOUND);
     if (vouched) this.checkContent(event, batch, subject);
   }
@@ -48,7 +52,8 @@ export class MetricsChecker {
       if (batch !== undefined) this.report(subject, `its type is ${event.type}, revision ${batch.revision} of the run recorded steps`);
       return;
     }
-    if (Buffer.compare(Buffer.from(canonicalJson(value), 'utf8'), event.data) !== 0) this.report(subject, 'the bytes are not canonical JSON');
+    if (Buffer.compare(Buffer.from(canonicalJson(value), 'utf8'), event.data) !== 0)
+      this.report(subject, 'the bytes are not canonical JSON');
     const unfit = schemaProblem(stepsMeasuredSchema, value);
     if (unfit !== null) {
       this.report(subject, unfit);
@@ -78,7 +83,10 @@ export class MetricsChecker {
 
   finish(): void {
     for (const batch of this.named.values()) {
-      this.report(`metrics of run ${this.runId} revision ${batch.metricsRevision}`, `missing, though revision ${batch.revision} of the run names it`);
+      this.report(
+        `metrics of run ${this.runId} revision ${batch.metricsRevision}`,
+        `missing, though revision ${batch.revision} of the run names it`,
+      );
     }
   }
 

@@ -19,11 +19,7 @@ export class WrongExpectedRevisionError extends EventStoreError {
     readonly actual: bigint | 'no_stream',
     options?: { cause?: unknown },
   ) {
-    super(
-      'WRONG_EXPECTED_REVISION',
-      `Stream "${stream}" was expected at revision ${expected} but is at ${actual}`,
-      options,
-    );
+    super('WRONG_EXPECTED_REVISION', `Stream "${stream}" was expected at revision ${expected} but is at ${actual}`, options);
   }
 }
 

@@ -63,11 +63,7 @@ export interface EventStore {
    * Appends all events or none.
    * @throws WrongExpectedRevisionError, EventStoreUnavailableError (outcome unknown), EventStoreError
    */
-  append(
-    stream: string,
-    events: NewEvent[],
-    expected: ExpectedRevision,
-  ): Promise<{ revision: bigint; position?: Position }>;
+  append(stream: string, events: NewEvent[], expected: ExpectedRevision): Promise<{ revision: bigint; position?: Position }>;
   /**
    * A stream that does not exist yields nothing. @throws EventCorruptError after everything before the damaged event;
    * `readPastDamage` goes on behind it

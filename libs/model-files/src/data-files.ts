@@ -73,7 +73,8 @@ async function statOrThrow(path: string): Promise<BigIntStats> {
 export function fileError(error: unknown, path: string): unknown {
   if (error instanceof ModelFilesError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT' || code === 'ENOTDIR') return new ModelFilesError('DATA_NOT_FOUND', `there is no file or folder ${path}`, { file: path });
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return new ModelFilesError('DATA_NOT_FOUND', `there is no file or folder ${path}`, { file: path });
   if (code === undefined || !/^E[A-Z]+$/.test(code)) return error;
   return new ModelFilesError('DATA_UNREADABLE', `can't read ${path}: ${message}`, { file: path });
 }
@@ -98,7 +99,9 @@ export async function requireUnchanged(files: DataFile[]): Promise<void> {
   for (const file of files) {
     const now = await statOrThrow(file.path);
     if (Number(now.size) !== file.bytes || now.mtimeNs !== file.modifiedNs) {
-      throw new ModelFilesError('DATA_CHANGED', `${file.path} was changed while it was read; try again once it is complete`, { file: file.path });
+      throw new ModelFilesError('DATA_CHANGED', `${file.path} was changed while it was read; try again once it is complete`, {
+        file: file.path,
+      });
     }
   }
 }

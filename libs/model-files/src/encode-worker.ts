@@ -35,11 +35,19 @@ function encodeAll(tokenizer: Tokenizer, documents: SourceDocument[], vocabulary
   return ids.slice(0, count);
 }
 
-function mismatch({ file, line }: SourceDocument, id: number | undefined, token: string | undefined, vocabularySize: number): ModelFilesError {
+function mismatch(
+  { file, line }: SourceDocument,
+  id: number | undefined,
+  token: string | undefined,
+  vocabularySize: number,
+): ModelFilesError {
   const given = id === undefined ? `has no id for ${JSON.stringify(token)}` : `gives id ${id} (${JSON.stringify(token)})`;
-  return new ModelFilesError('TOKENIZER_MISMATCH',
-    `the tokenizer ${given} in ${file}, line ${line}; the model's vocab_size is ${vocabularySize}, so ids from 0 to ${vocabularySize - 1} are allowed: `
-    + 'tokenizer.json belongs to another model', { field: 'model_path', file, line });
+  return new ModelFilesError(
+    'TOKENIZER_MISMATCH',
+    `the tokenizer ${given} in ${file}, line ${line}; the model's vocab_size is ${vocabularySize}, so ids from 0 to ${vocabularySize - 1} are allowed: ` +
+      'tokenizer.json belongs to another model',
+    { field: 'model_path', file, line },
+  );
 }
 
 const port = parentPort!;

@@ -20,9 +20,10 @@ export interface TokenizerFiles {
 export async function readTokenizerFiles(modelPath: string): Promise<TokenizerFiles> {
   const path = join(modelPath, 'tokenizer.json');
   const json = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    const hint = error.code === 'ENOENT' || error.code === 'ENOTDIR'
-      ? `there is no ${path}; a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)`
-      : `can't read ${path}: ${error.message}`;
+    const hint =
+      error.code === 'ENOENT' || error.code === 'ENOTDIR'
+        ? `there is no ${path}; a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)`
+        : `can't read ${path}: ${error.message}`;
     throw new ModelFilesError('TOKENIZER_NOT_FOUND', hint, { field: 'model_path', file: path });
   });
   const config = await readFile(join(modelPath, 'tokenizer_config.json')).catch(() => Buffer.from('{}'));
@@ -57,8 +58,13 @@ const huggingFace = library as unknown as {
   SequencePreTokenizer: Class<{ tokenizers: unknown[] }>;
   ByteLevelPreTokenizer: Class<ByteLevel>;
 };
-interface LibraryTokenizer extends Tokenizer { model: unknown; pre_tokenizer: unknown }
-interface BytePairModel { cache: { get(word: string): string[] | undefined; put(word: string, tokens: string[]): void; clear(): void } }
+interface LibraryTokenizer extends Tokenizer {
+  model: unknown;
+  pre_tokenizer: unknown;
+}
+interface BytePairModel {
+  cache: { get(word: string): string[] | undefined; put(word: string, tokens: string[]): void; clear(): void };
+}
 interface ByteLevel {
   add_prefix_space: boolean;
   use_regex: boolean;

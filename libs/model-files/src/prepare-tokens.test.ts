@@ -44,16 +44,36 @@ const idsOf = async ({ digest, tokenCount }: PreparedTokens) => {
 const expected = (...texts: string[]) => texts.flatMap((text) => original.encode(text).ids);
 const jsonl = (...texts: string[]) => texts.map((text) => `${JSON.stringify({ text })}\n`).join('');
 const parquet = (texts: (string | null)[], options: object = {}) =>
-  Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'id', data: texts.map((_, index) => index), type: 'INT32' }, { name: 'text', data: texts, type: 'STRING' }], ...options }));
+  Buffer.from(
+    parquetWriteBuffer({
+      columnData: [
+        { name: 'id', data: texts.map((_, index) => index), type: 'INT32' },
+        { name: 'text', data: texts, type: 'STRING' },
+      ],
+      ...options,
+    }),
+  );
 const failure = async (promise: Promise<unknown>): Promise<ModelFilesError> => {
-  const error = await promise.then(() => null, (reason: unknown) => reason);
+  const error = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
   expect(error).toBeInstanceOf(ModelFilesError);
   return error as ModelFilesError;
 };
 
 const STRANGE = [
-  'Grüße, 世界! 🌍🏽 e\u0301 \u200d', '  two  spaces\t\ttabs\n\n\nlines \r\n', "it's we've I'll 'S", '<s> </s> <unk> <s>x', ' \u00a0\u2003',
-  'ab\u0000\u0007\uffff', '1234567890,.-_!?', 'Ａｂｃ ﬁ ǅ', '\ud800 lone', 'x'.repeat(5000), `${' '.repeat(300)}end `,
+  'Grüße, 世界! 🌍🏽 e\u0301 \u200d',
+  '  two  spaces\t\ttabs\n\n\nlines \r\n',
+  "it's we've I'll 'S",
+  '<s> </s> <unk> <s>x',
+  ' \u00a0\u2003',
+  'ab\u0000\u0007\uffff',
+  '1234567890,.-_!?',
+  'Ａｂｃ ﬁ ǅ',
+  '\ud800 lone',
+  'x'.repeat(5000),
+  `${' '.repeat(300)}end `,
 ];
 
 describe('the bundled corpus', () => {
@@ -141,7 +161,9 @@ describe('what is remembered', () => {
   test('the content counts, not the name; another content or tokenizer is tokenized anew', async () => {
     const first = await prepare(await file('a.jsonl', jsonl('same words')));
     let tokenized = 0;
-    const onProgress = () => { tokenized++; };
+    const onProgress = () => {
+      tokenized++;
+    };
     expect(await prepare(await file('renamed.ndjson', jsonl('same words')), { onProgress })).toEqual(first);
     expect(tokenized).toBe(0);
     await appendFile(join(folder, 'data', 'a.jsonl'), jsonl('more'));
@@ -176,21 +198,60 @@ describe('bad data is named by code, file and line', () => {
   const cases: [string, string, () => string | Uint8Array, string, number | undefined, RegExp][] = [
     ['invalid JSON', 'a.jsonl', () => `${jsonl('one')}\n{"text": "tw\n`, 'DATA_MALFORMED', 3, /no valid JSON/],
     ['no object', 'a.jsonl', () => `${jsonl('one')}["text"]\n`, 'DATA_MALFORMED', 2, /not a JSON object/],
-    ['no text', 'a.jsonl', () => `${jsonl('one')}{"content":"x","id":1}`, 'DATA_MALFORMED', 2, /"text" is missing \(there are: content, id\)/],
+    [
+      'no text',
+      'a.jsonl',
+      () => `${jsonl('one')}{"content":"x","id":1}`,
+      'DATA_MALFORMED',
+      2,
+      /"text" is missing \(there are: content, id\)/,
+    ],
     ['text is a number', 'a.jsonl', () => '{"text":7}', 'DATA_MALFORMED', 1, /is a number; a string is allowed/],
     ['text is null', 'a.jsonl', () => '{"text":null}', 'DATA_MALFORMED', 1, /is null/],
-    ['not UTF-8', 'a.jsonl', () => Buffer.concat([Buffer.from(jsonl('one')), Buffer.from([0x7b, 0xff, 0xfe])]), 'DATA_MALFORMED', 2, /UTF-8/],
+    [
+      'not UTF-8',
+      'a.jsonl',
+      () => Buffer.concat([Buffer.from(jsonl('one')), Buffer.from([0x7b, 0xff, 0xfe])]),
+      'DATA_MALFORMED',
+      2,
+      /UTF-8/,
+    ],
     ['text not UTF-8', 'a.txt', () => Buffer.from([0x61, 0xc3, 0x28]), 'DATA_MALFORMED', 1, /UTF-8/],
     ['no gzip', 'a.jsonl.gz', () => jsonl('one'), 'DATA_MALFORMED', undefined, /gzip/],
     ['cut gzip', 'a.txt.gz', () => gzipSync('word '.repeat(9999)).subarray(0, 40), 'DATA_MALFORMED', undefined, /gzip/],
-    ['flipped gzip', 'a.txt.gz', () => { const bytes = gzipSync('a word, words '.repeat(99)); bytes[bytes.length - 6]! ^= 1; return bytes; }, 'DATA_MALFORMED', undefined, /gzip/],
+    [
+      'flipped gzip',
+      'a.txt.gz',
+      () => {
+        const bytes = gzipSync('a word, words '.repeat(99));
+        bytes[bytes.length - 6]! ^= 1;
+        return bytes;
+      },
+      'DATA_MALFORMED',
+      undefined,
+      /gzip/,
+    ],
     ['no Parquet', 'a.parquet', () => jsonl('one').repeat(9), 'DATA_MALFORMED', undefined, /Parquet/],
     ['cut Parquet', 'a.parquet', () => parquet(['one', 'two']).subarray(0, -30), 'DATA_MALFORMED', undefined, /Parquet/],
     ['damaged pages', 'a.parquet', () => parquet(STRANGE.slice(0, 8)).fill(0xee, 60, 200), 'DATA_MALFORMED', undefined, /Parquet/],
     ['empty Parquet file', 'a.parquet', () => '', 'DATA_MALFORMED', undefined, /Parquet/],
-    ['no text column', 'a.parquet', () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'content', data: ['x'], type: 'STRING' }] })), 'DATA_MALFORMED', undefined, /no column "text" \(there are: content\)/],
+    [
+      'no text column',
+      'a.parquet',
+      () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'content', data: ['x'], type: 'STRING' }] })),
+      'DATA_MALFORMED',
+      undefined,
+      /no column "text" \(there are: content\)/,
+    ],
     ['null in Parquet', 'a.parquet', () => parquet(['one', null]), 'DATA_MALFORMED', 2, /null/],
-    ['numbers in Parquet', 'a.parquet', () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data: [5], type: 'INT32' }] })), 'DATA_MALFORMED', 1, /a number/],
+    [
+      'numbers in Parquet',
+      'a.parquet',
+      () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data: [5], type: 'INT32' }] })),
+      'DATA_MALFORMED',
+      1,
+      /a number/,
+    ],
     ['empty JSONL', 'a.jsonl', () => '\n \r\n', 'DATA_EMPTY', undefined, /at least one document/],
     ['empty documents', 'a.jsonl', () => jsonl('', ''), 'DATA_EMPTY', undefined, /holds no text/],
     ['empty text', 'a.txt', () => '', 'DATA_EMPTY', undefined, /holds no text/],
@@ -214,7 +275,10 @@ describe('bad data is named by code, file and line', () => {
   test('nothing there, a folder without data, no permission', async () => {
     expect((await failure(prepare(join(folder, 'nowhere.jsonl')))).code).toBe('DATA_NOT_FOUND');
     await file('README.md', 'x');
-    expect(await failure(prepare(join(folder, 'data')))).toMatchObject({ code: 'DATA_UNSUPPORTED', message: expect.stringMatching(/holds no data file/) });
+    expect(await failure(prepare(join(folder, 'data')))).toMatchObject({
+      code: 'DATA_UNSUPPORTED',
+      message: expect.stringMatching(/holds no data file/),
+    });
     const locked = await file('a.jsonl', jsonl('x'));
     await chmod(locked, 0);
     if (process.getuid?.() !== 0) expect((await failure(prepare(locked))).code).toBe('DATA_UNREADABLE'); // root may read all

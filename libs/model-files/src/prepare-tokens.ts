@@ -80,7 +80,12 @@ async function tokenize(options: PrepareTokensOptions, files: DataFile[], tokeni
   }
 }
 
-async function* tokenBytes(worker: Worker, options: PrepareTokensOptions, files: DataFile[], totals: { tokenCount: number; largestId: number }) {
+async function* tokenBytes(
+  worker: Worker,
+  options: PrepareTokensOptions,
+  files: DataFile[],
+  totals: { tokenCount: number; largestId: number },
+) {
   const bytesTotal = files.reduce((sum, file) => sum + file.bytes, 0);
   let documents = 0;
   for await (const message of workerMessages(worker, options.signal)) {
@@ -88,13 +93,20 @@ async function* tokenBytes(worker: Worker, options: PrepareTokensOptions, files:
     if (message.kind === 'done') break;
     countTokens(message.bytes, totals);
     documents += message.documents;
-    options.onProgress?.({ bytesDone: Math.min(Math.round(message.bytesRead), bytesTotal), bytesTotal, documents, tokens: totals.tokenCount });
+    options.onProgress?.({
+      bytesDone: Math.min(Math.round(message.bytesRead), bytesTotal),
+      bytesTotal,
+      documents,
+      tokens: totals.tokenCount,
+    });
     yield message.bytes;
     worker.postMessage('taken');
   }
   // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
   if (totals.tokenCount === 0) {
-    throw new ModelFilesError('DATA_EMPTY', `${options.dataPath} holds no text; at least one document that is not empty is needed`, { file: options.dataPath });
+    throw new ModelFilesError('DATA_EMPTY', `${options.dataPath} holds no text; at least one document that is not empty is needed`, {
+      file: options.dataPath,
+    });
   }
   await requireUnchanged(files);
 }

@@ -31,8 +31,10 @@ async function* readJsonLines(file: DataFile, onBytes: BytesRead): AsyncGenerato
       throw malformed(file.path, line, 'not a JSON object; {"text": "..."} is allowed');
     }
     const { text } = value as { text?: unknown };
-    if (text === undefined) throw malformed(file.path, line, `the field "text" is missing (there are: ${Object.keys(value).join(', ') || 'none'})`);
-    if (typeof text !== 'string') throw malformed(file.path, line, `"text" is ${text === null ? 'null' : `a ${typeof text}`}; a string is allowed`);
+    if (text === undefined)
+      throw malformed(file.path, line, `the field "text" is missing (there are: ${Object.keys(value).join(', ') || 'none'})`);
+    if (typeof text !== 'string')
+      throw malformed(file.path, line, `"text" is ${text === null ? 'null' : `a ${typeof text}`}; a string is allowed`);
     yield { text, file: file.path, line };
   }
 }
@@ -60,7 +62,11 @@ function toText(parts: Buffer[], file: string, line: number): string {
   return decodeUtf8(Buffer.concat(parts), file, line).replaceAll('\r\n', '\n');
 }
 
-interface Line { bytes: Buffer; line: number; /** by a line end, not by the file's end or the limit */ ended: boolean }
+interface Line {
+  bytes: Buffer;
+  line: number;
+  /** by a line end, not by the file's end or the limit */ ended: boolean;
+}
 
 /** Lines without their ends. A longer one than `cutBytes` is cut there, between two characters; without it, refused. */
 async function* readLines(file: DataFile, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {

@@ -4,7 +4,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
+import {
+  asyncBufferFromFile,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+  type AsyncBuffer,
+  type FileMetaData,
+} from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { fileError, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
@@ -39,7 +46,8 @@ async function* readRows(path: string, name: string, countedBytes: number, onByt
       const end = Math.min(row + ROWS_AT_ONCE, groupEnd);
       for (const value of await readTexts(buffer, metadata, row, end, name)) {
         row++;
-        if (typeof value !== 'string') throw malformed(name, row, `"text" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
+        if (typeof value !== 'string')
+          throw malformed(name, row, `"text" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
         yield { text: value, file: name, line: row };
       }
     }

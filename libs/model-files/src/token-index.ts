@@ -27,7 +27,9 @@ export function indexFolderOf(store: ArtifactStore): string | undefined {
 
 export function tokenIndexKey(key: TokenIndexKey): string {
   const files = key.files.map(({ format, gzip, digest }) => [format, gzip, digest]);
-  return createHash('sha256').update(JSON.stringify([TOKENS_VERSION, key.tokenizerDigest, key.configDigest, files])).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify([TOKENS_VERSION, key.tokenizerDigest, key.configDigest, files]))
+    .digest('hex');
 }
 
 export async function readTokenIndex(folder: string, key: string, store: ArtifactStore): Promise<TokenIndexEntry | null> {

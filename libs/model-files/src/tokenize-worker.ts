@@ -12,9 +12,7 @@ export interface TokenizeWorkerData extends EncodeWorkerData {
   files: DataFile[];
 }
 export type TokenizeMessage =
-  | { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number }
-  | { kind: 'done' }
-  | { kind: 'failed'; error: ErrorMessage };
+  { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number } | { kind: 'done' } | { kind: 'failed'; error: ErrorMessage };
 
 const BATCH_CHARACTERS = 1 << 18;
 const CHUNKS_AHEAD = 8;
@@ -24,12 +22,16 @@ const { files, ...encoderData } = workerData as TokenizeWorkerData;
 
 let chunksUnread = 0;
 let wakeUp: (() => void) | undefined;
-port.on('message', () => { // the reader has taken one chunk
+port.on('message', () => {
+  // the reader has taken one chunk
   chunksUnread--;
   wakeUp?.();
 });
 
-interface Batch { ids: Promise<Uint32Array<ArrayBuffer>>; documents: number }
+interface Batch {
+  ids: Promise<Uint32Array<ArrayBuffer>>;
+  documents: number;
+}
 
 async function tokenize(): Promise<void> {
   const pool = new EncoderPool(encoderData);
@@ -49,7 +51,9 @@ async function tokenize(): Promise<void> {
       characters = 0;
       if (inFlight.length >= pool.depth) await sendOldest();
     };
-    for await (const document of readDocuments(files, (bytes) => { bytesRead += bytes; })) {
+    for await (const document of readDocuments(files, (bytes) => {
+      bytesRead += bytes;
+    })) {
       if (document.text === '') continue; // nothing but a start token would be left of it
       documents.push(document);
       characters += document.text.length;
@@ -63,7 +67,10 @@ async function tokenize(): Promise<void> {
 }
 
 async function send(bytes: Uint8Array<ArrayBuffer>, documents: number, bytesRead: number): Promise<void> {
-  while (chunksUnread >= CHUNKS_AHEAD) await new Promise<void>((resolve) => { wakeUp = resolve; });
+  while (chunksUnread >= CHUNKS_AHEAD)
+    await new Promise<void>((resolve) => {
+      wakeUp = resolve;
+    });
   chunksUnread++;
   post({ kind: 'tokens', bytes, documents, bytesRead }, [bytes.buffer]);
 }

@@ -20,7 +20,11 @@ export class EspalierError extends Error {
   readonly violations: FieldViolation[];
   readonly metadata: Record<string, string>;
 
-  constructor(readonly code: string, message: string, details: ErrorDetails = {}) {
+  constructor(
+    readonly code: string,
+    message: string,
+    details: ErrorDetails = {},
+  ) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = new.target.name;
     this.violations = details.violations ?? [];

@@ -1,8 +1,6 @@
 // Wraps plain async functions as grpc-js handlers: errors mapped, cancellation passed on, streams written no faster than
 // the client reads (an async generator is asked for its next message only when the last one has left).
-import type {
-  handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerUnaryCall, ServerWritableStream,
-} from '@grpc/grpc-js';
+import type { handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { toServiceError } from './service-error.js';
 
 /** Told about every failed call, for logs. */

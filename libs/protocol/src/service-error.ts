@@ -15,7 +15,10 @@ const BAD_REQUEST_URL = 'type.googleapis.com/google.rpc.BadRequest';
 export function toServiceError(error: unknown): ServiceError {
   const known = toEspalierError(error);
   const details = [
-    { typeUrl: ERROR_INFO_URL, value: Buffer.from(ErrorInfo.encode({ reason: known.code, domain: DOMAIN, metadata: known.metadata }).finish()) },
+    {
+      typeUrl: ERROR_INFO_URL,
+      value: Buffer.from(ErrorInfo.encode({ reason: known.code, domain: DOMAIN, metadata: known.metadata }).finish()),
+    },
   ];
   if (known.violations.length > 0) {
     const fieldViolations = known.violations.map((one) => ({ field: one.field, description: one.description, reason: one.code }));

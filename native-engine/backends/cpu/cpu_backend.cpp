@@ -15,7 +15,11 @@ uint64_t whole_pages(uint64_t bytes) { return (bytes + kLargePage - 1) / kLargeP
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, const Kernels& kernels)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), k_(kernels), own_products_(!MatmulCache::has_tiles()), barriers_(threads_), scratch_(kSlotCount) {
+    : threads_(threads > 0 ? threads : omp_get_num_procs()),
+      k_(kernels),
+      own_products_(!MatmulCache::has_tiles()),
+      barriers_(threads_),
+      scratch_(kSlotCount) {
   attach_thread();
 }
 
@@ -28,11 +32,14 @@ void CpuBackend::attach_thread() {
 #pragma omp single
   there = omp_get_num_threads();
   if (there < threads_)
-    throw Error(ErrorCode::kInvalidArgument, "threads", "must be at most " + std::to_string(there) + ", which is what OMP_THREAD_LIMIT allows this process, not " + std::to_string(threads_));
+    throw Error(ErrorCode::kInvalidArgument, "threads",
+                "must be at most " + std::to_string(there) + ", which is what OMP_THREAD_LIMIT allows this process, not " +
+                    std::to_string(threads_));
 }
 
 std::string CpuBackend::fingerprint() const {
-  return std::string("cpu ") + k_.name + " threads " + std::to_string(threads_) + (own_products_ ? " own products, onednn " : " onednn ") + MatmulCache::version();
+  return std::string("cpu ") + k_.name + " threads " + std::to_string(threads_) + (own_products_ ? " own products, onednn " : " onednn ") +
+         MatmulCache::version();
 }
 
 void* CpuBackend::allocate(uint64_t bytes) {
@@ -54,7 +61,9 @@ uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, const ScratchShape
   const int64_t token_parts = std::min<int64_t>(threads_, kMostTokenParts);
   const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + threads_ * 2 * n + token_parts * (hidden + 2 * units))) * 4;
   if (own_products_ && shape.dtype == DType::kBF16)
-    return attention + narrow + threads * std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16, 0), k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0));
+    return attention + narrow +
+           threads *
+               std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16, 0), k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0));
   const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
   const int64_t widest = std::max({hidden, units, config.vocab_size}) * std::max(hidden, units);
   const uint64_t selected = std::min(kSelectedBytes, static_cast<uint64_t>(widest * dtype_bytes(shape.dtype)));

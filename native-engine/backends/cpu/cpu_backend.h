@@ -41,7 +41,21 @@ class CpuBackend final : public Backend {
   void adamw(const AdamW& op) override;
 
  private:
-  enum Slot { kParts, kSums, kRows, kFactor, kHeadDot, kAttention, kLoraWords, kLoraProduct, kLoraPack, kPanel, kSelected, kProductSums, kSlotCount };
+  enum Slot {
+    kParts,
+    kSums,
+    kRows,
+    kFactor,
+    kHeadDot,
+    kAttention,
+    kLoraWords,
+    kLoraProduct,
+    kLoraPack,
+    kPanel,
+    kSelected,
+    kProductSums,
+    kSlotCount
+  };
   static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
   static constexpr int64_t kLeastRows = 128;  // of a product for each thread, as far as columns are left whole
   // LoRA's gradients: sums over the tokens in this many parts at most, each of so many tokens at least.

@@ -36,11 +36,12 @@ struct Kernels {
   int64_t (*pair_size)(DType);
   // LoRA in four passes: a factor as words (of the summed dimension [begin, end)), x or dy times it (tokens [begin, end)); such a
   // product as words along the tokens, and its product with the other one of dy and x (columns [begin, end)).
-  void (*pack_factor)(DType, const Selection&, bool transposed, int64_t rank, int64_t begin, int64_t end, uint32_t* words, int64_t words_stride);
+  void (*pack_factor)(DType, const Selection&, bool transposed, int64_t rank, int64_t begin, int64_t end, uint32_t* words,
+                      int64_t words_stride);
   void (*narrow_product)(Tensor x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end, Tensor out);
   void (*transpose_narrow)(Tensor narrow, uint32_t* out_words, int64_t out_stride);
-  void (*outer_product)(Tensor x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end,
-                        float* out, int64_t out_stride, uint32_t* scratch);
+  void (*outer_product)(Tensor x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end, float* out,
+                        int64_t out_stride, uint32_t* scratch);
   void (*adamw)(const AdamW&, int64_t begin, int64_t end);
   double (*square_sum)(const float* data, int64_t begin, int64_t end);
   // c (+)= sums * column_scale, rows [begin, end).

@@ -30,7 +30,8 @@ void scatter_b(const LoraGradient& op, const LoraOutput& o, const float* db, int
 void CpuBackend::lora_narrow(const LoraNarrow& op) {
   // One x with several factors is read once: the factors' words stand side by side.
   bool shared = true;
-  for (int i = 1; i < op.count; i++) shared = shared && op.terms[i].a.data == op.terms[0].a.data && op.terms[i].a.cols == op.terms[0].a.cols;
+  for (int i = 1; i < op.count; i++)
+    shared = shared && op.terms[i].a.data == op.terms[0].a.data && op.terms[i].a.cols == op.terms[0].a.cols;
   const int groups = shared ? 1 : op.count, each = shared ? op.count : 1;
   const int64_t pair = k_.pair_size(op.out.dtype), part_width = narrow_width(op.rank), columns = each * part_width;
   // Half a vector will do for eight columns, where words are pairs.
@@ -44,7 +45,8 @@ void CpuBackend::lora_narrow(const LoraNarrow& op) {
   parallel_all(threads_, [&](int part) {
     for (int i = 0; i < op.count; i++) {
       const Range r = part_of(op.terms[i].a.cols, threads_, part, kLine);
-      k_.pack_factor(op.out.dtype, op.terms[i].b, op.transposed, op.rank, r.begin, r.end, shared ? words[0] + i * part_width : words[i], width);
+      k_.pack_factor(op.out.dtype, op.terms[i].b, op.transposed, op.rank, r.begin, r.end, shared ? words[0] + i * part_width : words[i],
+                     width);
     }
   });
   parallel_parts(threads_, op.out.rows, 64, [&](int, Range r) {
@@ -60,7 +62,8 @@ void CpuBackend::lora_gradient(const LoraGradient& op) {
   std::array<int64_t, 4> begin_of{dy_rank * in};  // of each dB^T, after dA
   for (int i = 0; i < op.count; i++) begin_of[i + 1] = begin_of[i] + op.rank * op.outputs[i].dy.cols;
   const int64_t size = (begin_of[op.count] + kLine - 1) / kLine * kLine;
-  const int64_t token_parts = std::clamp<int64_t>(rows / kLeastTokens, 1, std::min<int64_t>(threads_, kMostTokenParts)), column_parts = threads_ / token_parts;
+  const int64_t token_parts = std::clamp<int64_t>(rows / kLeastTokens, 1, std::min<int64_t>(threads_, kMostTokenParts)),
+                column_parts = threads_ / token_parts;
   uint32_t* words = scratch<uint32_t>(kLoraWords, threads_ * 2 * narrow * stride);
   uint32_t* packs = scratch<uint32_t>(kLoraPack, threads_ * 64 * 64);
   float* sums = scratch<float>(kLoraProduct, token_parts * size);

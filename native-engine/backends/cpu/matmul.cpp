@@ -20,9 +20,7 @@ struct Product {
   std::unordered_map<int, dnnl::memory> arguments;
 };
 
-dnnl::memory::data_type dnnl_type(DType t) {
-  return t == DType::kF32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
-}
+dnnl::memory::data_type dnnl_type(DType t) { return t == DType::kF32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16; }
 
 }  // namespace
 
@@ -63,8 +61,7 @@ void MatmulCache::run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accu
   const Key key{a.rows, c.cols, a.cols, a.stride, b.stride, c.stride, flags};
   try {
     auto found = impl_->products.find(key);
-    if (found == impl_->products.end())
-      found = impl_->products.emplace(key, impl_->make(c, a, b, b_transposed, accumulate)).first;
+    if (found == impl_->products.end()) found = impl_->products.emplace(key, impl_->make(c, a, b, b_transposed, accumulate)).first;
     Product& p = found->second;
     p.a.set_data_handle(a.data);
     p.b.set_data_handle(b.data);
@@ -76,7 +73,9 @@ void MatmulCache::run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accu
   }
 }
 
-bool MatmulCache::has_tiles() { return static_cast<int>(dnnl::get_effective_cpu_isa()) >= static_cast<int>(dnnl::cpu_isa::avx512_core_amx); }
+bool MatmulCache::has_tiles() {
+  return static_cast<int>(dnnl::get_effective_cpu_isa()) >= static_cast<int>(dnnl::cpu_isa::avx512_core_amx);
+}
 
 std::string MatmulCache::version() {
   const dnnl_version_t* v = dnnl_version();

@@ -61,7 +61,8 @@ void CpuBackend::multiply_by_library(const Product& op) {
   if (!in_place) sums = {scratch<float>(kProductSums, op.c.rows * op.c.cols), DType::kF32, op.c.rows, op.c.cols, op.c.cols};
   for (int t = 0; t < op.count; t++) add_term(op.terms[t], op.transposed, sums, t > 0 || (in_place && op.accumulate));
   if (!in_place)
-    parallel_parts(threads_, op.c.rows, 1, [&](int, Range r) { k_.finish_product(op.c, sums, op.column_scale, op.accumulate, r.begin, r.end); });
+    parallel_parts(threads_, op.c.rows, 1,
+                   [&](int, Range r) { k_.finish_product(op.c, sums, op.column_scale, op.accumulate, r.begin, r.end); });
 }
 
 // A selection that does not lie as the product wants it is copied, some of its rows at a time.
@@ -70,7 +71,8 @@ void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums,
   if (stored_as_is(s, term.a.dtype))
     return products_.run(sums, term.a, {const_cast<void*>(s.stored.data), s.stored.dtype, s.rows, s.cols, s.cols}, transposed, accumulate);
   const int64_t row_bytes = s.cols * dtype_bytes(term.a.dtype);
-  const int64_t fitting = static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine, at_once = std::min(s.rows, std::max(fitting, kLine));
+  const int64_t fitting = static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine,
+                at_once = std::min(s.rows, std::max(fitting, kLine));
   char* copy = scratch<char>(kSelected, at_once * row_bytes);
   float* rows = scratch<float>(kRows, threads_ * padded_width(s.cols));
   for (int64_t first = 0; first < s.rows; first += at_once) {
@@ -79,8 +81,10 @@ void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums,
     parallel_parts(threads_, count, 1, [&](int part, Range r) {
       k_.select_rows(s, selected.row_range(r.begin, r.end - r.begin), first + r.begin, first + r.end, rows + part * padded_width(s.cols));
     });
-    if (transposed) products_.run(sums.columns(first, count), term.a, selected, true, accumulate);
-    else products_.run(sums, term.a.columns(first, count), selected, false, accumulate || first > 0);
+    if (transposed)
+      products_.run(sums.columns(first, count), term.a, selected, true, accumulate);
+    else
+      products_.run(sums, term.a.columns(first, count), selected, false, accumulate || first > 0);
   }
 }
 
@@ -106,21 +110,26 @@ void CpuBackend::attention_operands(const AttentionOperands& op) {
       whole.c = {op.space.data, DType::kF32, rows, parts[p].width, parts[p].width};
       multiply_by_library(whole);
       const Tensor sums = whole.c.columns(0, parts[p].heads * s.head_dim);
-      parallel_parts(threads_, rows, 1, [&](int, Range r) { k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), parts[p].column, r.begin, r.end); });
+      parallel_parts(threads_, rows, 1, [&](int, Range r) {
+        k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), parts[p].column, r.begin, r.end);
+      });
     }
     return;
   }
   const int64_t block = kBlockRows * padded_width(std::max(s.query_width, s.kv_width));
   float* blocks = scratch<float>(kRows, threads_ * block);
-  parallel_grid(rows, panel_words(op.products[0], s.head_dim), [&](Range own, int64_t part, int64_t part_count, uint32_t* panels, Team& team) {
-    // Heads [heads.begin, heads.end) of the list of query, key and value heads.
-    const Range heads = part_of(all, part_count, part);
-    float* own_block = blocks + (part + part_count * team.index) * block;
-    for (int64_t p = 0, before = 0; p < 3; before += parts[p++].heads) {
-      const int64_t first = std::max<int64_t>(heads.begin - before, 0) * s.head_dim, last = std::min(heads.end - before, parts[p].heads) * s.head_dim;
-      if (first < last) k_.project_heads(op, op.products[p], first, last, parts[p].column + first, own.begin, own.end, panels, team, own_block);
-    }
-  });
+  parallel_grid(
+      rows, panel_words(op.products[0], s.head_dim), [&](Range own, int64_t part, int64_t part_count, uint32_t* panels, Team& team) {
+        // Heads [heads.begin, heads.end) of the list of query, key and value heads.
+        const Range heads = part_of(all, part_count, part);
+        float* own_block = blocks + (part + part_count * team.index) * block;
+        for (int64_t p = 0, before = 0; p < 3; before += parts[p++].heads) {
+          const int64_t first = std::max<int64_t>(heads.begin - before, 0) * s.head_dim,
+                        last = std::min(heads.end - before, parts[p].heads) * s.head_dim;
+          if (first < last)
+            k_.project_heads(op, op.products[p], first, last, parts[p].column + first, own.begin, own.end, panels, team, own_block);
+        }
+      });
 }
 
 }  // namespace espalier::cpu

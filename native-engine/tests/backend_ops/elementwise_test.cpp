@@ -9,7 +9,8 @@ INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), cas
 constexpr int64_t kRows = 37, kOpen = 43, kWidth = 48, kHidden = 61;  // 43 open of 61 hidden units, padded to 48
 
 TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
-  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(1, 3.0f)), out(type(), kRows, kWidth), dx(DType::kF32, kRows, kWidth, kOpen, Random(2));
+  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(1, 3.0f)), out(type(), kRows, kWidth),
+      dx(DType::kF32, kRows, kWidth, kOpen, Random(2));
   Buffer dout(DType::kF32, kRows, kWidth, kOpen, Random(3)), dxc(type(), kRows, kWidth), diff(type(), kRows, kWidth, kOpen, Random(4));
   const Buffer before = dx;
   std::vector<float> weight = random_floats(kWidth, 5), rstd(kRows), dot(kWidth, 0.5f);
@@ -86,15 +87,18 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   // Values far out on both sides too: silu must not overflow.
   Random values(6, 8.0f);
-  Buffer gate_up(type(), kRows, 2 * kWidth, 2 * kWidth, [&](int64_t i, int64_t j) { return i == 0 ? (j % 2 ? 200.0f : -200.0f) : values(); });
-  Buffer out(type(), kRows, kWidth), dout(type(), kRows, kWidth, kOpen, Random(7)), dgate_up(type(), kRows, 2 * kWidth), again(type(), kRows, kWidth);
+  Buffer gate_up(type(), kRows, 2 * kWidth, 2 * kWidth,
+                 [&](int64_t i, int64_t j) { return i == 0 ? (j % 2 ? 200.0f : -200.0f) : values(); });
+  Buffer out(type(), kRows, kWidth), dout(type(), kRows, kWidth, kOpen, Random(7)), dgate_up(type(), kRows, 2 * kWidth),
+      again(type(), kRows, kWidth);
   std::vector<float> dot(kWidth);
   backend.swiglu({gate_up.tensor, out.tensor});
   const std::vector<float> scale = random_floats(kWidth, 18);
   backend.swiglu_backward({gate_up.tensor, dout.tensor, dgate_up.tensor, again.tensor, dot.data(), scale.data()});
   Buffer gate_up_in_place = gate_up, out_in_place = dout;
   for (Buffer* b : {&gate_up_in_place, &out_in_place}) b->tensor.data = b->data();
-  backend.swiglu_backward({gate_up_in_place.tensor, out_in_place.tensor, gate_up_in_place.tensor, out_in_place.tensor, dot.data(), scale.data()});
+  backend.swiglu_backward(
+      {gate_up_in_place.tensor, out_in_place.tensor, gate_up_in_place.tensor, out_in_place.tensor, dot.data(), scale.data()});
   ErrorSum forward, gate_error, up_error, dots;
   std::vector<double> expected_dot(kWidth, 0.0);
   for (int64_t n = 0; n < kRows; n++)
@@ -120,7 +124,8 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
 
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
   constexpr int64_t kTeacherWidth = 32;
-  Buffer student(DType::kF32, kRows, kWidth, kOpen, Random(8)), teacher(DType::kF32, kRows, kTeacherWidth, kTeacherWidth, Random(9)), diff(type(), kRows, kWidth);
+  Buffer student(DType::kF32, kRows, kWidth, kOpen, Random(8)), teacher(DType::kF32, kRows, kTeacherWidth, kTeacherWidth, Random(9)),
+      diff(type(), kRows, kWidth);
   std::vector<int32_t> match(kWidth, -1);
   for (int32_t j = 0; j < 30; j++) match[j + j / 3] = j;
   std::vector<float> scale = random_floats(kWidth, 10), dot(kWidth);
@@ -191,7 +196,8 @@ TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {
   const std::vector<float> apart{1e-4f, 1e-3f, 1e-2f, 1.0f, 5.0f};
   Random changes(18);
   Buffer teacher(DType::kF32, 5, kVocab, kVocab, Random(17, 6.0f));
-  Buffer student(DType::kF32, 5, kVocab, kVocab, [&](int64_t n, int64_t j) { return teacher.get(n, j) + (n < 4 || j % 100 == 7 ? apart[n] * changes() : 0.0f); });
+  Buffer student(DType::kF32, 5, kVocab, kVocab,
+                 [&](int64_t n, int64_t j) { return teacher.get(n, j) + (n < 4 || j % 100 == 7 ? apart[n] * changes() : 0.0f); });
   std::vector<double> kl(5);
   TokenLoss op;
   op.student = student.tensor;
@@ -236,7 +242,8 @@ TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   backend.adamw(op);
   ErrorSum error;
   for (int64_t i = 0; i < kSize; i++) {
-    const double gi = 0.5 * g[i], mi = 0.9f * static_cast<double>(m0[i]) + (1 - 0.9f) * gi, vi = 0.999f * static_cast<double>(v0[i]) + (1 - 0.999f) * gi * gi;
+    const double gi = 0.5 * g[i], mi = 0.9f * static_cast<double>(m0[i]) + (1 - 0.9f) * gi,
+                 vi = 0.999f * static_cast<double>(v0[i]) + (1 - 0.999f) * gi * gi;
     error.add(p[i], std::clamp(p0[i] - 0.1f * (mi / 0.19f) / (std::sqrt(vi / 0.002f) + 1e-8), -0.9, 0.9));
   }
   EXPECT_LT(error.relative(), 2e-6);

@@ -21,7 +21,8 @@ struct Stored {
   std::vector<double> values;
   WeightView view;
 
-  Stored(DType type, int64_t rows, int64_t cols, uint32_t seed, float scale = 1.0f) : bytes(rows * cols * dtype_bytes(type) + 1), values(rows * cols) {
+  Stored(DType type, int64_t rows, int64_t cols, uint32_t seed, float scale = 1.0f)
+      : bytes(rows * cols * dtype_bytes(type) + 1), values(rows * cols) {
     Random random(seed, scale);
     for (size_t i = 0; i < values.size(); i++) {
       encode(random(), type, bytes.data() + 1 + i * dtype_bytes(type));
@@ -52,7 +53,8 @@ TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
     for (const bool transposed : {true, false}) {
       const Stored w(stored, transposed ? kOutFull : kInFull, transposed ? kInFull : kOutFull, 5);
       const Stored factor(DType::kF32, transposed ? kOutFull : kRank, transposed ? kRank : kOutFull, 6, 1e-3f);
-      Buffer x(type(), kM, kIn, kIn, Random(7)), narrow(type(), kM, kNarrow, kRank, Random(8)), c(DType::kF32, kM, kOut, kOut, Random(9)), plain(type(), kM, kOut);
+      Buffer x(type(), kM, kIn, kIn, Random(7)), narrow(type(), kM, kNarrow, kRank, Random(8)), c(DType::kF32, kM, kOut, kOut, Random(9)),
+          plain(type(), kM, kOut);
       const Buffer before = c;
       Product op;
       op.transposed = transposed;
@@ -89,7 +91,8 @@ TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
 TEST_P(MatrixOps, ASmallTermIsNotLostInALargeOne) {
   constexpr int64_t kM = 9, kOut = 32, kIn = 64, kRank = 8;
   const Stored w(DType::kBF16, kOut, kIn, 10), factor(DType::kF32, kOut, kRank, 11, 1e-6f);
-  Buffer x(type(), kM, kIn, kIn, Random(12)), narrow(type(), kM, kRank, kRank, Random(13)), with(DType::kF32, kM, kOut), without(DType::kF32, kM, kOut);
+  Buffer x(type(), kM, kIn, kIn, Random(12)), narrow(type(), kM, kRank, kRank, Random(13)), with(DType::kF32, kM, kOut),
+      without(DType::kF32, kM, kOut);
   Product op;
   op.transposed = true;
   op.c = without.tensor;
@@ -146,7 +149,9 @@ void check_product(cpu::CpuBackend& backend, DType type, const ProductSize& z, d
 // Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns, and
 // rows enough for threads that share panels.
 TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
-  for (const ProductSize z : {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130}, ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130}, ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
+  for (const ProductSize z : {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130},
+                              ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130},
+                              ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
     check_product(backend, type(), z, tolerance());
   cpu::CpuBackend two_by_two(4, *GetParam().kernels);  // four threads, each two of which share panels
   check_product(two_by_two, type(), {300, 203, 130}, tolerance());
@@ -198,7 +203,8 @@ TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
 TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
   constexpr int64_t kInFull = 53, kOutFull = 35;
   const auto cols = every_third_closed(kInFull, 48), rows = every_third_closed(kOutFull, 32);
-  for (const auto& [rank, kRows] : std::vector<std::pair<int64_t, int64_t>>{{3, 133}, {8, 133}, {16, 133}, {20, 133}, {3, 611}, {8, 1023}}) {
+  for (const auto& [rank, kRows] :
+       std::vector<std::pair<int64_t, int64_t>>{{3, 133}, {8, 133}, {16, 133}, {20, 133}, {3, 611}, {8, 1023}}) {
     const int64_t stride = narrow_width(rank);
     const auto padded = [&](Random random) {
       return Buffer(type(), kRows, 3 * stride, 3 * stride, [&](int64_t, int64_t j) { return j % stride < rank ? random() : 0.0f; });
@@ -246,7 +252,8 @@ struct AttentionSize {
 // Attention of one row in double: probabilities [heads][query][key] and rotated, biased q, k, v.
 void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& z, double tolerance) {
   const int64_t n = z.batch * z.tokens, qw = padded_width(z.heads * z.dim), kw = padded_width(z.kv_heads * z.dim), half = z.dim / 2;
-  Buffer qkv(type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), space(DType::kF32, n, qw + 2 * kw), operands(type, n, qw + 2 * kw), out(type, n, qw), dout(type, n, qw, z.heads * z.dim, Random(31)), dqkv(type, n, qw + 2 * kw);
+  Buffer qkv(type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), space(DType::kF32, n, qw + 2 * kw), operands(type, n, qw + 2 * kw),
+      out(type, n, qw), dout(type, n, qw, z.heads * z.dim, Random(31)), dqkv(type, n, qw + 2 * kw);
   std::vector<float> lse(z.heads * n), bias = random_floats(qw + 2 * kw, 32), cos(z.tokens * half), sin(z.tokens * half);
   for (int64_t t = 0; t < z.tokens; t++)
     for (int64_t j = 0; j < half; j++) {
@@ -257,7 +264,8 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
   std::vector<int32_t> kv_of_head;
   for (int64_t h = 0; h < z.heads; h++) kv_of_head.push_back(static_cast<int32_t>(h * z.kv_heads / z.heads));
   std::vector<double> head_dot(z.heads);
-  const AttentionShape shape{z.batch, z.tokens, z.heads, z.kv_heads, z.dim, qw, kw, z.window, kv_of_head.data(), cos.data(), sin.data(), z.bias ? bias.data() : nullptr};
+  const AttentionShape shape{z.batch, z.tokens, z.heads,           z.kv_heads, z.dim,      qw,
+                             kw,      z.window, kv_of_head.data(), cos.data(), sin.data(), z.bias ? bias.data() : nullptr};
   // The three products leave qkv as it is.
   std::vector<float> one((qw + 2 * kw) * (qw + 2 * kw), 0.0f);
   for (int64_t i = 0; i < qw + 2 * kw; i++) one[i * (qw + 2 * kw) + i] = 1;
@@ -267,7 +275,8 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
   const std::vector<int32_t>* lists[3] = {&of_query, &of_key, &of_value};
   for (int p = 0; p < 3; p++) {
     prepare.products[p].transposed = true;
-    prepare.products[p].add(qkv.tensor, {{one.data(), DType::kF32, qw + 2 * kw, qw + 2 * kw}, p == 0 ? qw : kw, qw + 2 * kw, lists[p]->data(), nullptr});
+    prepare.products[p].add(
+        qkv.tensor, {{one.data(), DType::kF32, qw + 2 * kw, qw + 2 * kw}, p == 0 ? qw : kw, qw + 2 * kw, lists[p]->data(), nullptr});
   }
   backend.attention_operands(prepare);
   const std::vector<float> scale(qw, 0.75f);

@@ -85,7 +85,8 @@ TEST_P(MovementOps, LossGradientJoinsTheStream) {
 
 // The last norm of a step: nothing to add to, so what dx held before must not matter.
 TEST_P(MovementOps, NormGradientThatStartsAStream) {
-  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(9, 3.0f)), dout(DType::kF32, kRows, kWidth, kOpen, Random(10)), out(type(), kRows, kWidth);
+  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(9, 3.0f)), dout(DType::kF32, kRows, kWidth, kOpen, Random(10)),
+      out(type(), kRows, kWidth);
   Buffer dx(DType::kF32, kRows, kWidth), rounded(type(), kRows, kWidth);  // dx is NaN
   std::vector<float> rstd(kRows), dot(kWidth, 0.0f), weight = random_floats(kWidth, 11);
   backend.rmsnorm({x.tensor, out.tensor, rstd.data(), weight.data(), kFull, 1e-5f});
@@ -113,7 +114,8 @@ TEST_P(MovementOps, NormGradientThatStartsAStream) {
 // A query that sees one key has probability 1 whatever its score: no gradient may reach queries and keys.
 TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
   constexpr int64_t kDim = 96, kTokens = 45;
-  Buffer operands(type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(type(), kTokens, kDim), dout(type(), kTokens, kDim, kDim, Random(13)), dqkv(type(), kTokens, 3 * kDim);
+  Buffer operands(type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(type(), kTokens, kDim),
+      dout(type(), kTokens, kDim, kDim, Random(13)), dqkv(type(), kTokens, 3 * kDim);
   const std::vector<float> cos(kTokens * kDim / 2, 0.6f), sin(kTokens * kDim / 2, 0.8f);
   const int32_t kv_of_head[1] = {0};
   std::vector<float> lse(kTokens);

@@ -40,8 +40,10 @@ class Buffer {
   double get(int64_t i, int64_t j) const {
     const char* at = bytes_.data() + (i * stride_ + j) * dtype_bytes(tensor.dtype);
     uint32_t u = 0;
-    if (tensor.dtype == DType::kF32) std::memcpy(&u, at, 4);
-    else std::memcpy(reinterpret_cast<char*>(&u) + 2, at, 2);
+    if (tensor.dtype == DType::kF32)
+      std::memcpy(&u, at, 4);
+    else
+      std::memcpy(reinterpret_cast<char*>(&u) + 2, at, 2);
     float v;
     std::memcpy(&v, &u, 4);
     return v;

@@ -52,7 +52,8 @@ struct Student {
 
 std::vector<uint32_t> some_ids(const ModelConfig& config, size_t count) {
   std::vector<uint32_t> ids;
-  for (size_t i = 0; i < count; ++i) ids.push_back(static_cast<uint32_t>((i * i * 31 + 7 * i + 1) % static_cast<size_t>(config.vocab_size)));
+  for (size_t i = 0; i < count; ++i)
+    ids.push_back(static_cast<uint32_t>((i * i * 31 + 7 * i + 1) % static_cast<size_t>(config.vocab_size)));
   return ids;
 }
 
@@ -82,16 +83,28 @@ void expect_same_likelihood(const Student& student, ExportForm form, const std::
 }
 
 std::shared_ptr<const ModelWeights> small_qwen() {
-  const json config = {{"architectures", {"Qwen2ForCausalLM"}}, {"hidden_size", 48},  {"num_hidden_layers", 2},
-                       {"num_attention_heads", 6},              {"num_key_value_heads", 3}, {"intermediate_size", 40},
-                       {"vocab_size", 64},                      {"head_dim", 6},      {"tie_word_embeddings", true}};
+  const json config = {{"architectures", {"Qwen2ForCausalLM"}},
+                       {"hidden_size", 48},
+                       {"num_hidden_layers", 2},
+                       {"num_attention_heads", 6},
+                       {"num_key_value_heads", 3},
+                       {"intermediate_size", 40},
+                       {"vocab_size", 64},
+                       {"head_dim", 6},
+                       {"tie_word_embeddings", true}};
   return random_model(parse_model_config(config.dump()), DType::kF32, 3);
 }
 
 std::shared_ptr<const ModelWeights> small_mistral() {
-  const json config = {{"architectures", {"MistralForCausalLM"}}, {"hidden_size", 32}, {"num_hidden_layers", 3},
-                       {"num_attention_heads", 4},                {"num_key_value_heads", 4}, {"intermediate_size", 40},
-                       {"vocab_size", 64},                        {"sliding_window", 5}, {"rope_scaling", {{"type", "linear"}, {"factor", 2}}}};
+  const json config = {{"architectures", {"MistralForCausalLM"}},
+                       {"hidden_size", 32},
+                       {"num_hidden_layers", 3},
+                       {"num_attention_heads", 4},
+                       {"num_key_value_heads", 4},
+                       {"intermediate_size", 40},
+                       {"vocab_size", 64},
+                       {"sliding_window", 5},
+                       {"rope_scaling", {{"type", "linear"}, {"factor", 2}}}};
   return random_model(parse_model_config(config.dump()), DType::kBF16, 4);
 }
 
@@ -110,9 +123,9 @@ TEST(Export, CompactedGivesTheStudentsLikelihood) {
 TEST(Export, LayersWithoutHeadsOrUnits) {
   Student student(load_model(test::tiny_model()), 7);
   const ModelConfig& c = student.model->config();
-  std::fill_n(student.masks.head.begin(), c.head_count, 0.0f);                                              // layer 0: no attention
-  std::fill_n(student.masks.intermediate.begin() + c.intermediate_size, c.intermediate_size, 0.0f);         // layer 1: no MLP
-  std::fill_n(student.masks.head.begin() + 2 * c.head_count, c.head_count, 0.0f);                           // layer 2: neither
+  std::fill_n(student.masks.head.begin(), c.head_count, 0.0f);                                       // layer 0: no attention
+  std::fill_n(student.masks.intermediate.begin() + c.intermediate_size, c.intermediate_size, 0.0f);  // layer 1: no MLP
+  std::fill_n(student.masks.head.begin() + 2 * c.head_count, c.head_count, 0.0f);                    // layer 2: neither
   std::fill_n(student.masks.intermediate.begin() + 2 * c.intermediate_size, c.intermediate_size, 0.0f);
   expect_same_likelihood(student, ExportForm::kMasked, test::tiny_model());
   expect_same_likelihood(student, ExportForm::kCompacted, test::tiny_model());
@@ -188,7 +201,8 @@ TEST(Export, UniformWidthsStayAPlainLlama) {
   Student student(load_model(test::factbook_model()), 10);
   const ModelConfig& c = student.model->config();
   for (int64_t l = 0; l < c.layer_count; ++l) {
-    for (int64_t h = 0; h < c.head_count; ++h) student.masks.head[static_cast<size_t>(l * c.head_count + h)] = (h + l) % 2 == 0 ? 0.7f : 0.0f;
+    for (int64_t h = 0; h < c.head_count; ++h)
+      student.masks.head[static_cast<size_t>(l * c.head_count + h)] = (h + l) % 2 == 0 ? 0.7f : 0.0f;
     for (int64_t i = 0; i < c.intermediate_size; ++i) {
       student.masks.intermediate[static_cast<size_t>(l * c.intermediate_size + i)] = (i * 7 + l) % 4 == 0 ? 0.9f : 0.0f;
     }
@@ -220,7 +234,8 @@ TEST(Export, FilesOfTheFolder) {
   request.model_card = "# Card\nfrom run 7\n";
   request.shard_bytes_max = 200'000;
   std::vector<double> progress;
-  const ExportResult result = export_model(*student.model, &student.state, student.masks, request, [&](double share) { progress.push_back(share); }, kNotCancelled);
+  const ExportResult result =
+      export_model(*student.model, &student.state, student.masks, request, [&](double share) { progress.push_back(share); }, kNotCancelled);
   EXPECT_FALSE(progress.empty());
   EXPECT_EQ(test::read_file(folder / "out/README.md"), request.model_card);
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {

@@ -11,10 +11,18 @@ using nlohmann::json;
 using test::expect_error;
 
 json llama() {
-  return {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"},       {"hidden_act", "silu"},
-          {"hidden_size", 64},                     {"num_hidden_layers", 2},      {"num_attention_heads", 8},
-          {"num_key_value_heads", 2},              {"intermediate_size", 160},    {"vocab_size", 100},
-          {"max_position_embeddings", 512},        {"rms_norm_eps", 1e-5},        {"rope_theta", 500000}};
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"hidden_act", "silu"},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 8},
+          {"num_key_value_heads", 2},
+          {"intermediate_size", 160},
+          {"vocab_size", 100},
+          {"max_position_embeddings", 512},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 500000}};
 }
 
 json with(json base, const json& changes) {
@@ -84,9 +92,8 @@ TEST(ModelConfig, SlidingWindows) {
   EXPECT_EQ(parse(with(qwen, {{"use_sliding_window", true}, {"max_window_layers", 0}})).sliding_window, 32);
   expect_error(ErrorCode::kModelUnsupported, "config.max_window_layers", "only a part of the layers",
                [&] { parse(with(qwen, {{"use_sliding_window", true}, {"max_window_layers", 1}})); });
-  expect_error(ErrorCode::kModelUnsupported, "config.layer_types", "mixes", [&] {
-    parse(with(qwen, {{"use_sliding_window", true}, {"layer_types", {"full_attention", "sliding_attention"}}}));
-  });
+  expect_error(ErrorCode::kModelUnsupported, "config.layer_types", "mixes",
+               [&] { parse(with(qwen, {{"use_sliding_window", true}, {"layer_types", {"full_attention", "sliding_attention"}}})); });
 }
 
 TEST(ModelConfig, RefusesByNameWhatItCannotRun) {

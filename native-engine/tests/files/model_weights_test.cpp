@@ -25,7 +25,8 @@ struct Content {
 
   explicit Content(const std::string& path) {
     const std::string bytes = test::read_file(path);
-    const Safetensors file = parse_safetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, ErrorCode::kModelCorrupt, path);
+    const Safetensors file =
+        parse_safetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, ErrorCode::kModelCorrupt, path);
     for (const auto& [name, view] : file.tensors) {
       tensors[name] = {{name, view.type, view.shape}, std::string(view.bytes.begin(), view.bytes.end())};
     }
@@ -104,7 +105,8 @@ TEST_F(TinyCopy, WrongTensors) {
   content.tensors[up].first = {up, TensorType::kI16, {160, 64}};
   expect_after_write(ErrorCode::kModelUnsupported, up, "supported are F32, F16, BF16");
   content.tensors[up] = original;
-  content.tensors["model.layers.0.self_attn.o_proj.bias"] = {{"model.layers.0.self_attn.o_proj.bias", TensorType::kF32, {64}}, std::string(256, '\0')};
+  content.tensors["model.layers.0.self_attn.o_proj.bias"] = {{"model.layers.0.self_attn.o_proj.bias", TensorType::kF32, {64}},
+                                                             std::string(256, '\0')};
   expect_after_write(ErrorCode::kModelUnsupported, "o_proj.bias", "no place in this architecture");
 }
 

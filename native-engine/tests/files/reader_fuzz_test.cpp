@@ -18,19 +18,32 @@ std::string mutate(std::string bytes, size_t focus, std::mt19937_64& random) {
     const size_t at = below(std::min(bytes.size(), below(4) == 0 ? bytes.size() : focus));
     if (bytes.empty()) break;
     switch (below(8)) {
-      case 0: bytes[at] = static_cast<char>(random()); break;
-      case 1: bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8))); break;
-      case 2: bytes.resize(at); break;
-      case 3: bytes.erase(at, 1 + below(16)); break;
-      case 4: bytes.insert(at, bytes.substr(below(bytes.size()), 1 + below(40))); break;
-      case 5: bytes.insert(at, std::string(1 + below(30), "0123456789-eE.{}[]\",:"[below(21)])); break;
+      case 0:
+        bytes[at] = static_cast<char>(random());
+        break;
+      case 1:
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
+        break;
+      case 2:
+        bytes.resize(at);
+        break;
+      case 3:
+        bytes.erase(at, 1 + below(16));
+        break;
+      case 4:
+        bytes.insert(at, bytes.substr(below(bytes.size()), 1 + below(40)));
+        break;
+      case 5:
+        bytes.insert(at, std::string(1 + below(30), "0123456789-eE.{}[]\",:"[below(21)]));
+        break;
       case 6: {
         const size_t digit = bytes.find_first_of("0123456789", at);
         if (digit != std::string::npos) bytes[digit] = static_cast<char>('0' + below(10));
         break;
       }
       default: {
-        static const char* const kTokens[] = {"18446744073709551616", "-1", "9223372036854775807", "1e308", "null", "true", "[]", "{}", "\"\\u0000\"", "4294967296"};
+        static const char* const kTokens[] = {
+            "18446744073709551616", "-1", "9223372036854775807", "1e308", "null", "true", "[]", "{}", "\"\\u0000\"", "4294967296"};
         const size_t digit = bytes.find_first_of("0123456789", at);
         if (digit != std::string::npos) bytes.replace(digit, 1 + below(3), kTokens[below(10)]);
       }
@@ -75,12 +88,14 @@ size_t header_bytes(const std::string& file) {
 
 TEST(ReaderFuzz, Safetensors) {
   // A small file, so that thousands of cases take a moment; sums over all bytes make sure that every view is in range.
-  std::vector<TensorSpec> specs = {{"model.norm.weight", TensorType::kBF16, {16}}, {"a", TensorType::kF32, {3, 5}}, {"b", TensorType::kI64, {2, 1, 2}}};
+  std::vector<TensorSpec> specs = {
+      {"model.norm.weight", TensorType::kBF16, {16}}, {"a", TensorType::kF32, {3, 5}}, {"b", TensorType::kI64, {2, 1, 2}}};
   const std::string header = safetensors_header(specs, {{"format", "pt"}});
   const std::string valid = header + std::string(32 + 60 + 32, 'x');
   uint64_t sum = 0;
   fuzz(valid, header.size(), 6000, 1, [&](const std::string& damaged) {
-    const Safetensors file = parse_safetensors({reinterpret_cast<const uint8_t*>(damaged.data()), damaged.size()}, ErrorCode::kModelCorrupt, "f");
+    const Safetensors file =
+        parse_safetensors({reinterpret_cast<const uint8_t*>(damaged.data()), damaged.size()}, ErrorCode::kModelCorrupt, "f");
     for (const auto& [name, tensor] : file.tensors) {
       for (const uint8_t byte : tensor.bytes) sum += byte;
     }
@@ -114,10 +129,12 @@ TEST(ReaderFuzz, Index) {
   const std::string bytes = test::read_file(test::tiny_model() + "/model.safetensors");
   test::write_file(folder / "part-1.safetensors", bytes);
   std::string map;
-  for (const auto& [name, tensor] : parse_safetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, ErrorCode::kModelCorrupt, "f").tensors) {
+  for (const auto& [name, tensor] :
+       parse_safetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, ErrorCode::kModelCorrupt, "f").tensors) {
     map += (map.empty() ? "\"" : ",\"") + name + "\":\"part-1.safetensors\"";
   }
-  const std::string valid = "{\"metadata\":{\"total_size\":508800,\"note\":\"" + std::string(1000, '.') + "\"},\"weight_map\":{" + map + "}}";
+  const std::string valid =
+      "{\"metadata\":{\"total_size\":508800,\"note\":\"" + std::string(1000, '.') + "\"},\"weight_map\":{" + map + "}}";
   fuzz(valid, valid.size(), 400, 4, [&](const std::string& damaged) {
     test::write_file(folder / "model.safetensors.index.json", damaged);
     load_model(folder.path().string());

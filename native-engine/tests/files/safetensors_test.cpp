@@ -24,7 +24,8 @@ void expect_corrupt(const std::string& bytes, const std::string& field, const st
 }
 
 TEST(Safetensors, WritesWhatItReads) {
-  const std::vector<TensorSpec> specs = {{"b \"quoted\" \u00e9", TensorType::kF32, {2, 3}}, {"a", TensorType::kI64, {}}, {"z", TensorType::kBF16, {0, 5}}};
+  const std::vector<TensorSpec> specs = {
+      {"b \"quoted\" \u00e9", TensorType::kF32, {2, 3}}, {"a", TensorType::kI64, {}}, {"z", TensorType::kBF16, {0, 5}}};
   std::string bytes = safetensors_header(specs, {{"format", "pt"}});
   EXPECT_EQ(bytes.size() % 8, 0u);
   for (int i = 0; i < 32; ++i) bytes += static_cast<char>(i);
@@ -79,9 +80,9 @@ TEST(Safetensors, EachFieldOfATensor) {
 
 TEST(Safetensors, TensorsNeitherOverlapNorLeaveGaps) {
   const auto two = [](const std::string& first, const std::string& second) {
-    return file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + first + R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" +
-                       second + "}}",
-                   "01234567");
+    return file_of(
+        R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + first + R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + second + "}}",
+        "01234567");
   };
   EXPECT_EQ(parse(two("[4,8]", "[0,4]")).tensors.at("a").bytes[0], '4');
   expect_corrupt(two("[0,4]", "[3,7]"), "f.safetensors:b", "neither overlap");

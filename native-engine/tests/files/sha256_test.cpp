@@ -10,9 +10,7 @@
 namespace espalier {
 namespace {
 
-std::string hex_of(const std::string& text) {
-  return sha256_hex({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-}
+std::string hex_of(const std::string& text) { return sha256_hex({reinterpret_cast<const uint8_t*>(text.data()), text.size()}); }
 
 // The examples of FIPS 180-4.
 TEST(Sha256, KnownDigests) {

@@ -111,7 +111,8 @@ TEST_F(StateFile, RefusesAnotherLoraOrModel) {
   other.targets[kO] = true;
   refused(other, "lora.targets", "lacks self_attn.o_proj");
   const ModelConfig fact = parse_model_config(test::read_file(test::factbook_model() + "/config.json"));
-  expect_error(ErrorCode::kStateCorrupt, "state:", "the model and the LoRA ask for", [&] { TrainState::deserialize(bytes_of(bytes), fact, lora); });
+  expect_error(ErrorCode::kStateCorrupt, "state:", "the model and the LoRA ask for",
+               [&] { TrainState::deserialize(bytes_of(bytes), fact, lora); });
 }
 
 TEST_F(StateFile, RefusesDamage) {

@@ -69,10 +69,13 @@ TEST_F(Determinism, ReportsAndStops) {
   std::vector<StepReport> reports;
   std::atomic<bool> cancel{false};
   SegmentPlan plan = segment(0, 6);
-  const int64_t done = trainer->run_segment(plan, [&](const StepReport& r) {
-    reports.push_back(r);
-    if (r.step == 2) cancel = true;
-  }, cancel);
+  const int64_t done = trainer->run_segment(
+      plan,
+      [&](const StepReport& r) {
+        reports.push_back(r);
+        if (r.step == 2) cancel = true;
+      },
+      cancel);
   EXPECT_EQ(done, 3);
   ASSERT_EQ(reports.size(), 3u);
   EXPECT_EQ(reports[2].step, 2);
@@ -105,7 +108,13 @@ TEST_F(Determinism, LanguageModelRecipeNeedsNoTeacher) {
   plan.losses = {0.0, 0.0, 1.0, 2.0 / 3.0};
   std::vector<double> losses;
   const std::atomic<bool> cancel{false};
-  trainer->run_segment(plan, [&](const StepReport& r) { losses.push_back(r.lm_loss); EXPECT_TRUE(std::isnan(r.layer_loss)); }, cancel);
+  trainer->run_segment(
+      plan,
+      [&](const StepReport& r) {
+        losses.push_back(r.lm_loss);
+        EXPECT_TRUE(std::isnan(r.layer_loss));
+      },
+      cancel);
   ASSERT_EQ(losses.size(), 12u);
   for (double l : losses) EXPECT_NEAR(l, std::log(2048.0), 2.5);
 }

@@ -60,11 +60,13 @@ StepProbe step_of(const SparseCase& p, bool exact_sparse) {
   StepProbe probe;
   const auto tokens = random_tokens(c.vocab_size, 2 * 37);
   probe.input_ids.assign(tokens->ids.begin(), tokens->ids.end());
-  probe.student = {half_closed(c.layer_count * c.head_count, 1), half_closed(c.layer_count * c.intermediate_size, 2), half_closed(c.hidden_size, 3)};
+  probe.student = {half_closed(c.layer_count * c.head_count, 1), half_closed(c.layer_count * c.intermediate_size, 2),
+                   half_closed(c.hidden_size, 3)};
   for (int64_t l = 0; l < c.layer_count; l++) probe.student.head[l * c.head_count] = 0.4f;
   if (p.closed_attention >= 0) std::fill_n(probe.student.head.begin() + p.closed_attention * c.head_count, c.head_count, 0.0f);
   if (p.closed_mlp >= 0) std::fill_n(probe.student.intermediate.begin() + p.closed_mlp * c.intermediate_size, c.intermediate_size, 0.0f);
-  probe.teacher = {half_closed(c.layer_count * c.head_count, 4), half_closed(c.layer_count * c.intermediate_size, 5), half_closed(c.hidden_size, 6)};
+  probe.teacher = {half_closed(c.layer_count * c.head_count, 4), half_closed(c.layer_count * c.intermediate_size, 5),
+                   half_closed(c.hidden_size, 6)};
   trainer->probe(probe, LossWeights{});
   return probe;
 }
@@ -94,11 +96,12 @@ TEST(Probe, RefusesTokensOutsideTheVocabulary) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ExactSparseShapes,
-                         testing::Values(SparseCase{"dim32", 32, 4, 4, 0, false, -1, -1}, SparseCase{"dim64_groups", 64, 4, 2, 0, false, 1, -1},
-                                         SparseCase{"dim80_one_kv_head", 80, 3, 1, 0, false, -1, 0}, SparseCase{"dim96", 96, 2, 2, 0, false, 0, -1},
-                                         SparseCase{"dim96_layer_closed", 96, 4, 2, 0, false, 2, 2}, SparseCase{"dim128_bias", 128, 4, 2, 0, true, 1, 1},
-                                         SparseCase{"dim256_window", 256, 2, 1, 9, false, -1, -1}, SparseCase{"dim22_window_closed", 22, 6, 3, 33, false, 0, 1}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    All, ExactSparseShapes,
+    testing::Values(SparseCase{"dim32", 32, 4, 4, 0, false, -1, -1}, SparseCase{"dim64_groups", 64, 4, 2, 0, false, 1, -1},
+                    SparseCase{"dim80_one_kv_head", 80, 3, 1, 0, false, -1, 0}, SparseCase{"dim96", 96, 2, 2, 0, false, 0, -1},
+                    SparseCase{"dim96_layer_closed", 96, 4, 2, 0, false, 2, 2}, SparseCase{"dim128_bias", 128, 4, 2, 0, true, 1, 1},
+                    SparseCase{"dim256_window", 256, 2, 1, 9, false, -1, -1}, SparseCase{"dim22_window_closed", 22, 6, 3, 33, false, 0, 1}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace espalier::test

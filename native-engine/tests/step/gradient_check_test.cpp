@@ -50,7 +50,8 @@ class Gradients : public testing::TestWithParam<LossCase> {
       for (int64_t i = 0; i < n; i++) v[i] = std::clamp(static_cast<float>(1.5 * random_uniform(8, 0, s, i) - 0.25), 0.0f, 1.0f);
       return v;
     };
-    return {soft(c.layer_count * c.head_count, stream), soft(c.layer_count * c.intermediate_size, stream + 1), soft(c.hidden_size, stream + 2)};
+    return {soft(c.layer_count * c.head_count, stream), soft(c.layer_count * c.intermediate_size, stream + 1),
+            soft(c.hidden_size, stream + 2)};
   }
 
   double layer_loss(const std::vector<Rows>& layers) const {
@@ -130,7 +131,8 @@ TEST_P(Gradients, OfEveryKindOfMask) {
 
 INSTANTIATE_TEST_SUITE_P(Of, Gradients,
                          testing::Values(LossCase{"layer", {1.0, 0.0, 0.0, kTemperature}}, LossCase{"kl", {0.0, 1.0, 0.0, kTemperature}},
-                                         LossCase{"lm", {0.0, 0.0, 1.0, kTemperature}}, LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}}),
+                                         LossCase{"lm", {0.0, 0.0, 1.0, kTemperature}},
+                                         LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace espalier::test

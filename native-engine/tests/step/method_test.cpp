@@ -98,7 +98,8 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
   const auto model = load_model(tiny_model());
   TrainerOptions options;
   options.memory_limit_bytes = 1 << 20;
-  expect_error(ErrorCode::kOutOfMemory, "memory_limit_bytes", "checkpoint_activations", [&] { Trainer::create(model, LoraSpec{}, options); });
+  expect_error(ErrorCode::kOutOfMemory, "memory_limit_bytes", "checkpoint_activations",
+               [&] { Trainer::create(model, LoraSpec{}, options); });
   options = TrainerOptions{};
   const MemoryPlan all = plan_memory(model->config(), model->bytes(), LoraSpec{}, options);
   options.checkpoint_activations = true;
@@ -106,7 +107,8 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
   EXPECT_LT(checkpointed.activations, all.activations);
   EXPECT_EQ(all.total, all.weights + all.lora + all.optimizer + all.activations + all.teachers + all.scratch);
   options.sequence_length = 100000;
-  expect_error(ErrorCode::kInvalidArgument, "sequence_length", "max_position_embeddings", [&] { Trainer::create(model, LoraSpec{}, options); });
+  expect_error(ErrorCode::kInvalidArgument, "sequence_length", "max_position_embeddings",
+               [&] { Trainer::create(model, LoraSpec{}, options); });
 }
 
 // What malloc has handed out; 0 throughout where a sanitizer takes its place.
@@ -132,8 +134,10 @@ TEST(Evaluation, AgreesWithAPlainForwardPass) {
   const EvaluationResult r = evaluate(model, nullptr, tokens->ids, 20, ComputeDType::kF32, 2, nullptr, cancel);
   EXPECT_EQ(r.predictions, 38);
   EXPECT_NEAR(r.perplexity, std::exp(r.negative_log_likelihood), 1e-9 * r.perplexity);
-  expect_error(ErrorCode::kInvalidArgument, "window", "between 2", [&] { evaluate(model, nullptr, tokens->ids, 1, ComputeDType::kF32, 2, nullptr, cancel); });
-  expect_error(ErrorCode::kInvalidArgument, "data", "fewer than one window", [&] { evaluate(model, nullptr, tokens->ids, 64, ComputeDType::kF32, 2, nullptr, cancel); });
+  expect_error(ErrorCode::kInvalidArgument, "window", "between 2",
+               [&] { evaluate(model, nullptr, tokens->ids, 1, ComputeDType::kF32, 2, nullptr, cancel); });
+  expect_error(ErrorCode::kInvalidArgument, "data", "fewer than one window",
+               [&] { evaluate(model, nullptr, tokens->ids, 64, ComputeDType::kF32, 2, nullptr, cancel); });
 }
 
 }  // namespace espalier::test

@@ -67,7 +67,9 @@ class VectorFile {
     std::memcpy(v.data(), t.bytes.data(), t.bytes.size());
     return v;
   }
-  Masks masks(const std::string& prefix) const { return {floats(prefix + ".head"), floats(prefix + ".intermediate"), floats(prefix + ".hidden")}; }
+  Masks masks(const std::string& prefix) const {
+    return {floats(prefix + ".head"), floats(prefix + ".intermediate"), floats(prefix + ".hidden")};
+  }
 
  private:
   std::string bytes_;

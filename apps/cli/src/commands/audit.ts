@@ -19,36 +19,62 @@ interface ExportOptions {
 }
 
 export function registerAudit(program: Command): void {
-  const audit = program.command('audit').summary('one file that proves a run offline').description('Audit bundles: one file that proves a run offline, on any machine.');
-  const exporting = audit.command('export').argument('<run>', 'its id or the first characters of it')
+  const audit = program
+    .command('audit')
+    .summary('one file that proves a run offline')
+    .description('Audit bundles: one file that proves a run offline, on any machine.');
+  const exporting = audit
+    .command('export')
+    .argument('<run>', 'its id or the first characters of it')
     .summary('write the bundle of a run')
     .description('Writes events, digests, environment, recipe and data digests into one file.')
     .requiredOption('-o, --out <file>', 'where to write it', absolutePath)
     .option('--snapshots', 'with the state of every teacher')
     .option('--sign <key>', 'sign it: a PEM file with an ed25519 private key (openssl genpkey -algorithm ed25519)')
     .option('--force', 'replace the file if it is there');
-  examples(exporting, ['espalier audit export k3f9 --out k3f9.audit.tar'], ['espalier audit export k3f9 --sign lab-key.pem --out k3f9.audit.tar']);
+  examples(
+    exporting,
+    ['espalier audit export k3f9 --out k3f9.audit.tar'],
+    ['espalier audit export k3f9 --sign lab-key.pem --out k3f9.audit.tar'],
+  );
   action<ExportOptions>(exporting, async ({ connection, output, signal }, [runId], options) => {
     const key = options.sign === undefined ? undefined : await readPrivateKey(options.sign);
-    if (!options.force && await exists(options.out)) {
-      throw new CliError('FILE_EXISTS', `${options.out} exists already`, { field: '--out', exitCode: ExitCode.notAllowed, hint: 'another name, or --force to replace it' });
+    if (!options.force && (await exists(options.out))) {
+      throw new CliError('FILE_EXISTS', `${options.out} exists already`, {
+        field: '--out',
+        exitCode: ExitCode.notAllowed,
+        hint: 'another name, or --force to replace it',
+      });
     }
-    const responses = connection.stream(connection.history, connection.history.exportAudit, { runId: runId!, includeSnapshots: options.snapshots ?? false }, signal);
-    const chunks = (async function* () { for await (const { chunk } of responses) yield chunk; })();
+    const responses = connection.stream(
+      connection.history,
+      connection.history.exportAudit,
+      { runId: runId!, includeSnapshots: options.snapshots ?? false },
+      signal,
+    );
+    const chunks = (async function* () {
+      for await (const { chunk } of responses) yield chunk;
+    })();
     const written = await writeFileWhole(options.out, chunks, async (incoming) => {
       if (key !== undefined) await (await import('#audit')).signAuditBundle(incoming, key);
     });
-    output.result({ file: options.out, bytes: written, signed: key !== undefined }, () => output.line(`${options.out}, ${bytes(written)}; check it with: espalier audit check ${options.out}`));
+    output.result({ file: options.out, bytes: written, signed: key !== undefined }, () =>
+      output.line(`${options.out}, ${bytes(written)}; check it with: espalier audit check ${options.out}`),
+    );
   });
 
-  const check = audit.command('check').argument('<file>', 'a bundle')
+  const check = audit
+    .command('check')
+    .argument('<file>', 'a bundle')
     .summary('verify a bundle; needs no server')
     .description('Recomputes everything that the bundle says from its bytes: needs no server, store or network.')
     .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
   action<{ publicKey?: string }>(check, async (context, [file], { publicKey }) => {
-    if (!existsSync(file!)) throw new CliError('FILE_NOT_FOUND', `there is no file ${file}`, { field: 'file', exitCode: ExitCode.notFound });
-    if (!statSync(file!).isFile()) throw new CliError('FILE_UNUSABLE', `${file} is no file; a bundle is allowed`, { field: 'file', exitCode: ExitCode.usage });
+    if (!existsSync(file!))
+      throw new CliError('FILE_NOT_FOUND', `there is no file ${file}`, { field: 'file', exitCode: ExitCode.notFound });
+    if (!statSync(file!).isFile())
+      throw new CliError('FILE_UNUSABLE', `${file} is no file; a bundle is allowed`, { field: 'file', exitCode: ExitCode.usage });
     const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
     const key = publicKey === undefined ? {} : { publicKey: readKey(publicKey, publicKeyHex) };
     const report = await checkAuditBundle(file!, key);
@@ -60,7 +86,10 @@ export function registerAudit(program: Command): void {
 /** Before anything is written: a bundle with a bad key would have to be thrown away. */
 async function readPrivateKey(path: string): Promise<string> {
   const pem = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new CliError('FILE_NOT_FOUND', `can't read ${path}: ${(error as Error).message}`, { field: '--sign', exitCode: ExitCode.notFound });
+    throw new CliError('FILE_NOT_FOUND', `can't read ${path}: ${(error as Error).message}`, {
+      field: '--sign',
+      exitCode: ExitCode.notFound,
+    });
   });
   try {
     if (createPrivateKey(pem).asymmetricKeyType === 'ed25519') return pem;
@@ -79,9 +108,19 @@ function readKey(given: string, publicKeyHex: (text: string) => string): string 
 }
 
 function printBundle({ output }: Context, report: BundleReport): void {
-  for (const run of report.runs) output.line(`run ${run.runId}: ${count(run.events)} events, ${count(run.metricsEvents)} batches of metrics, ${count(run.steps)} steps`);
-  for (const { fromStep, teacher, explanation } of report.instructions) output.line(`  from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
-  for (const problem of report.problems) output.line(`${output.style('red', 'wrong')}  ${problem.check}  ${problem.subject}: ${problem.detail}`);
-  const signature = report.signature === 'valid' ? `signed by ${report.publicKey}` : report.signature === 'none' ? 'not signed' : 'with an invalid signature';
-  output.line(`${report.ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(report.problems.length))}, ${signature}`);
+  for (const run of report.runs)
+    output.line(`run ${run.runId}: ${count(run.events)} events, ${count(run.metricsEvents)} batches of metrics, ${count(run.steps)} steps`);
+  for (const { fromStep, teacher, explanation } of report.instructions)
+    output.line(`  from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
+  for (const problem of report.problems)
+    output.line(`${output.style('red', 'wrong')}  ${problem.check}  ${problem.subject}: ${problem.detail}`);
+  const signature =
+    report.signature === 'valid'
+      ? `signed by ${report.publicKey}`
+      : report.signature === 'none'
+        ? 'not signed'
+        : 'with an invalid signature';
+  output.line(
+    `${report.ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(report.problems.length))}, ${signature}`,
+  );
 }

@@ -24,7 +24,10 @@ export function action<Options = object>(command: Command, act: Action<Options>)
   }
   return command.action(async (...parameters: unknown[]) => {
     const invoked = parameters.at(-1) as Command;
-    const names = parameters.slice(0, -2).flat().filter((name) => name !== undefined) as string[];
+    const names = parameters
+      .slice(0, -2)
+      .flat()
+      .filter((name) => name !== undefined) as string[];
     const options = givenOptions(invoked) as Options & GlobalOptions;
     const context = new Context(options);
     context.stopOnInterrupt();

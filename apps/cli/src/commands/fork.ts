@@ -36,10 +36,14 @@ export function startingPoint({ fromTeacher, last, fromState }: StartingPoint): 
 }
 
 export function registerFork(program: Command): void {
-  const fork = program.command('fork').argument('<run>', 'the parent: its id or the first characters of it')
+  const fork = program
+    .command('fork')
+    .argument('<run>', 'the parent: its id or the first characters of it')
     .summary('start a new run from a teacher of another')
-    .description('Starts a new run from exactly the state of one of a run\'s teachers, or its last state. The parent is left as it is, and the '
-      + 'shared past is stored once. What keeps the state meaningful may be changed from here on; the model and the shape of LoRA may not.')
+    .description(
+      "Starts a new run from exactly the state of one of a run's teachers, or its last state. The parent is left as it is, and the " +
+        'shared past is stored once. What keeps the state meaningful may be changed from here on; the model and the shape of LoRA may not.',
+    )
     .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
     .option('--last', 'from the last recorded state')
     .option('--from-state <digest>', 'from the teacher with this state digest, abandoned branches included')
@@ -49,21 +53,31 @@ export function registerFork(program: Command): void {
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   addModelOptions(addScheduleOptions(fork));
-  examples(fork,
+  examples(
+    fork,
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
-    ['espalier fork k3f9 --last --recipe distill --watch']);
+    ['espalier fork k3f9 --last --recipe distill --watch'],
+  );
   action<ForkOptions>(fork, async (context, [parentRunId], options) => {
     const { connection, output } = context;
     const from = startingPoint(options);
     if (from === undefined) {
-      throw new CliError('OPTION_REQUIRED', 'say where to start: --from-teacher N, --from-state DIGEST or --last',
-        { exitCode: ExitCode.usage, hint: `the teachers: espalier teachers ${parentRunId}` });
+      throw new CliError('OPTION_REQUIRED', 'say where to start: --from-teacher N, --from-state DIGEST or --last', {
+        exitCode: ExitCode.usage,
+        hint: `the teachers: espalier teachers ${parentRunId}`,
+      });
     }
-    const data = options.data === undefined && options.validation === undefined
-      ? undefined : { trainPath: options.data ?? '', validationPath: options.validation ?? '' };
+    const data =
+      options.data === undefined && options.validation === undefined
+        ? undefined
+        : { trainPath: options.data ?? '', validationPath: options.validation ?? '' };
     const request = v1.ForkRunRequest.fromPartial({
-      requestId: options.requestId ?? randomUUID(), name: options.name ?? '', parentRunId: parentRunId!, from,
-      overrides: toOverrides(options, data), settings: fixedSettings(options),
+      requestId: options.requestId ?? randomUUID(),
+      name: options.name ?? '',
+      parentRunId: parentRunId!,
+      from,
+      overrides: toOverrides(options, data),
+      settings: fixedSettings(options),
     });
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) {

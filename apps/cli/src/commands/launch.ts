@@ -21,27 +21,39 @@ interface LaunchOptions extends SettingsFlags {
 export const LAUNCH_TIMEOUT_MS = 600_000;
 
 export function registerLaunch(program: Command): void {
-  const launch = program.command('launch')
+  const launch = program
+    .command('launch')
     .summary('start pruning a model')
-    .description('Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while it is taught by the '
-      + 'model it was. What is not given takes the value of the preset.')
+    .description(
+      'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while it is taught by the ' +
+        'model it was. What is not given takes the value of the preset.',
+    )
     .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json', absolutePath)
-    .requiredOption('--data <path>', 'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them', absolutePath)
+    .requiredOption(
+      '--data <path>',
+      'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them',
+      absolutePath,
+    )
     .option('--validation <path>', 'text to evaluate on', absolutePath)
     .option('--name <name>', 'for people')
     .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)')
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   addModelOptions(addScheduleOptions(launch));
-  examples(launch,
+  examples(
+    launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
     ['espalier launch --model models/llama --data train/ --validation valid.jsonl --recipe distill', 'one intact teacher'],
-    ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"']);
+    ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
+  );
   action<LaunchOptions>(launch, async (context, _, options) => {
     const { connection, output } = context;
     const request = v1.LaunchRunRequest.fromPartial({
-      requestId: options.requestId ?? randomUUID(), name: options.name ?? '', modelPath: options.model,
-      data: { trainPath: options.data, validationPath: options.validation ?? '' }, settings: toSettings(options),
+      requestId: options.requestId ?? randomUUID(),
+      name: options.name ?? '',
+      modelPath: options.model,
+      data: { trainPath: options.data, validationPath: options.validation ?? '' },
+      settings: toSettings(options),
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) output.result(response.run, () => printLaunched(context, response.run!, response.alreadyLaunched));
@@ -52,7 +64,12 @@ export function registerLaunch(program: Command): void {
 
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
   const { settings } = run;
-  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${settings.totalSteps} steps`;
-  output.line(`${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`);
+  const what =
+    settings === undefined
+      ? ''
+      : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${settings.totalSteps} steps`;
+  output.line(
+    `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
+  );
   output.line(`watch it with: espalier watch ${run.runId}`);
 }

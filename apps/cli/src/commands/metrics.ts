@@ -19,7 +19,9 @@ interface MetricsOptions {
 const TABLE_POINTS = 40;
 
 export function registerMetrics(program: Command): void {
-  const metrics = program.command('metrics').argument('<run>', 'its id or the first characters of it')
+  const metrics = program
+    .command('metrics')
+    .argument('<run>', 'its id or the first characters of it')
     .summary('losses, sparsity and teachers by step; as a table or a file')
     .description('Shows the metrics of a run. Long runs are thinned out with their extremes kept; --export gives every step.')
     .option('--from-step <n>', 'first step', bigNumber)
@@ -28,13 +30,21 @@ export function registerMetrics(program: Command): void {
     .option('--abandoned', 'also steps on branches that the run was rewound from')
     .option('--export <format>', 'every step as csv, jsonl or parquet')
     .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath);
-  examples(metrics, ['espalier metrics k3f9'], ['espalier metrics k3f9 --export csv > k3f9.csv'], ['espalier metrics k3f9 --export parquet --out k3f9.parquet']);
+  examples(
+    metrics,
+    ['espalier metrics k3f9'],
+    ['espalier metrics k3f9 --export csv > k3f9.csv'],
+    ['espalier metrics k3f9 --export parquet --out k3f9.parquet'],
+  );
   action<MetricsOptions>(metrics, async (context, [runId], options) => {
     checkExportOptions(options);
     if (options.export !== undefined) return exportMetrics(context, runId!, options.export, options.out);
     const { connection, output } = context;
     const response = await connection.call(connection.history, connection.history.queryMetrics, {
-      runId: runId!, fromStep: options.fromStep, toStep: options.toStep, includeAbandoned: options.abandoned ?? false,
+      runId: runId!,
+      fromStep: options.fromStep,
+      toStep: options.toStep,
+      includeAbandoned: options.abandoned ?? false,
       maxPoints: options.points ?? (output.json ? 0 : TABLE_POINTS),
     });
     output.result(response, () => printMetrics(context, response));
@@ -45,12 +55,22 @@ export function registerMetrics(program: Command): void {
 /** An export is every step, so what chooses steps has no place beside it. */
 function checkExportOptions(options: MetricsOptions): void {
   if (options.export === undefined) {
-    if (options.out !== undefined) throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl or parquet', { field: '--out', exitCode: ExitCode.usage });
+    if (options.out !== undefined)
+      throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl or parquet', { field: '--out', exitCode: ExitCode.usage });
     return;
   }
-  const chosen = { '--from-step': options.fromStep, '--to-step': options.toStep, '--points': options.points, '--abandoned': options.abandoned };
+  const chosen = {
+    '--from-step': options.fromStep,
+    '--to-step': options.toStep,
+    '--points': options.points,
+    '--abandoned': options.abandoned,
+  };
   for (const [field, value] of Object.entries(chosen)) {
-    if (value !== undefined) throw new CliError('OPTIONS_CONFLICT', `--export gives every step: ${field} is not allowed with it`, { field, exitCode: ExitCode.usage });
+    if (value !== undefined)
+      throw new CliError('OPTIONS_CONFLICT', `--export gives every step: ${field} is not allowed with it`, {
+        field,
+        exitCode: ExitCode.usage,
+      });
   }
 }
 
@@ -61,20 +81,43 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
   }
   const losses = (['layerLoss', 'klLoss', 'lmLoss'] as const).filter((name) => response.steps.some((step) => step[name] !== undefined));
   const titles = { layerLoss: 'LAYER', klLoss: 'KL', lmLoss: 'LM' };
-  output.table(['STEP', 'LOSS', ...losses.map((name) => titles[name]), 'LAGRANGIAN', 'SCHEDULED', 'EXPECTED', 'GRADIENT', 'TEACHER', 'SECONDS', ''],
+  output.table(
+    ['STEP', 'LOSS', ...losses.map((name) => titles[name]), 'LAGRANGIAN', 'SCHEDULED', 'EXPECTED', 'GRADIENT', 'TEACHER', 'SECONDS', ''],
     response.steps.map((step) => [
-      String(step.step), decimal(step.loss), ...losses.map((name) => decimal(step[name])), decimal(step.lagrangian), percent(step.scheduledSparsity, 2),
-      percent(step.expectedSparsity, 2), decimal(step.gradientNorm), teacherWord(step.teacher), decimal(step.seconds, 3), step.skipped ? 'skipped' : '',
-    ]), Array.from({ length: losses.length + 6 }, (_, index) => index));
-  if (response.downsampled) output.line(output.style('dim', `${response.steps.length} of ${count(response.totalSteps)} steps; all of them with --export csv`));
+      String(step.step),
+      decimal(step.loss),
+      ...losses.map((name) => decimal(step[name])),
+      decimal(step.lagrangian),
+      percent(step.scheduledSparsity, 2),
+      percent(step.expectedSparsity, 2),
+      decimal(step.gradientNorm),
+      teacherWord(step.teacher),
+      decimal(step.seconds, 3),
+      step.skipped ? 'skipped' : '',
+    ]),
+    Array.from({ length: losses.length + 6 }, (_, index) => index),
+  );
+  if (response.downsampled)
+    output.line(output.style('dim', `${response.steps.length} of ${count(response.totalSteps)} steps; all of them with --export csv`));
 }
 
-async function exportMetrics({ connection, output, signal }: Context, runId: string, format: string, out: string | undefined): Promise<undefined> {
+async function exportMetrics(
+  { connection, output, signal }: Context,
+  runId: string,
+  format: string,
+  out: string | undefined,
+): Promise<undefined> {
   if (!['csv', 'jsonl', 'parquet'].includes(format)) {
-    throw new CliError('OPTION_INVALID', `${JSON.stringify(format)} is no format; csv, jsonl and parquet are allowed`, { field: '--export', exitCode: ExitCode.usage });
+    throw new CliError('OPTION_INVALID', `${JSON.stringify(format)} is no format; csv, jsonl and parquet are allowed`, {
+      field: '--export',
+      exitCode: ExitCode.usage,
+    });
   }
   if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
-    throw new CliError('OPTION_REQUIRED', 'parquet is not for the terminal: name a file with --out', { field: '--out', exitCode: ExitCode.usage });
+    throw new CliError('OPTION_REQUIRED', 'parquet is not for the terminal: name a file with --out', {
+      field: '--out',
+      exitCode: ExitCode.usage,
+    });
   }
   const responses = connection.stream(connection.history, connection.history.exportMetrics, { runId, format }, signal);
   if (out === undefined) {
@@ -83,6 +126,11 @@ async function exportMetrics({ connection, output, signal }: Context, runId: str
     }
     return;
   }
-  const written = await writeFileWhole(out, (async function* () { for await (const { chunk } of responses) yield chunk; })());
+  const written = await writeFileWhole(
+    out,
+    (async function* () {
+      for await (const { chunk } of responses) yield chunk;
+    })(),
+  );
   output.result({ file: out, bytes: written, format }, () => output.line(`${out}, ${bytes(written)}`));
 }

@@ -10,19 +10,29 @@ import { LAUNCH_TIMEOUT_MS } from './launch.js';
 import { printSettings } from './show.js';
 
 export function registerPlan(program: Command): void {
-  const plan = program.command('plan')
+  const plan = program
+    .command('plan')
     .summary('what a launch would be and take')
-    .description('Checks a model and settings as a launch would, and shows the settings in full and the memory that the run would take, without launching '
-      + 'anything. Exit code 1 when it would not fit.')
+    .description(
+      'Checks a model and settings as a launch would, and shows the settings in full and the memory that the run would take, without launching ' +
+        'anything. Exit code 1 when it would not fit.',
+    )
     .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors', absolutePath)
     .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)');
   addModelOptions(addScheduleOptions(plan));
-  examples(plan,
+  examples(
+    plan,
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],
-    ['espalier plan --model models/llama --preset paper --checkpoint-activations --json']);
+    ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
+  );
   action<SettingsFlags & { model: string }>(plan, async (context, _, options) => {
     const { connection, output } = context;
-    const response = await connection.call(connection.runs, connection.runs.planRun, { modelPath: options.model, settings: toSettings(options) }, LAUNCH_TIMEOUT_MS);
+    const response = await connection.call(
+      connection.runs,
+      connection.runs.planRun,
+      { modelPath: options.model, settings: toSettings(options) },
+      LAUNCH_TIMEOUT_MS,
+    );
     output.result(response, () => printPlan(context, response));
     const { totalBytes, availableBytes } = response.memory!;
     return totalBytes <= availableBytes ? ExitCode.ok : ExitCode.failed;
@@ -37,9 +47,15 @@ function printPlan(context: Context, { settings, parameterCount, prunableParamet
   output.line();
   output.line(output.style('bold', 'Memory'));
   output.pairs([
-    ['weights', bytes(m.weightsBytes)], ['LoRA and masks', bytes(m.loraBytes)], ['optimizer', bytes(m.optimizerBytes)],
-    ['activations', bytes(m.activationsBytes)], ['teachers', bytes(m.teachersBytes)], ['scratch', bytes(m.scratchBytes)], ['process', bytes(m.processBytes)],
+    ['weights', bytes(m.weightsBytes)],
+    ['LoRA and masks', bytes(m.loraBytes)],
+    ['optimizer', bytes(m.optimizerBytes)],
+    ['activations', bytes(m.activationsBytes)],
+    ['teachers', bytes(m.teachersBytes)],
+    ['scratch', bytes(m.scratchBytes)],
+    ['process', bytes(m.processBytes)],
     ['in all', `${bytes(m.totalBytes)} of ${bytes(m.availableBytes)}`],
   ]);
-  if (m.totalBytes > m.availableBytes) output.line(output.style('red', 'it does not fit: a smaller batch or sequence, or --checkpoint-activations, takes less'));
+  if (m.totalBytes > m.availableBytes)
+    output.line(output.style('red', 'it does not fit: a smaller batch or sequence, or --checkpoint-activations, takes less'));
 }

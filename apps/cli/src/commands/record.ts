@@ -18,10 +18,14 @@ export function registerRecord(program: Command): void {
 }
 
 function registerTeachers(program: Command): void {
-  const teachers = program.command('teachers').argument(...RUN_ARGUMENT)
+  const teachers = program
+    .command('teachers')
+    .argument(...RUN_ARGUMENT)
     .summary('the snapshots that a run can be resumed, rewound or forked from')
-    .description('Lists the teachers of a run. Each is a complete state: resume --from-teacher rewinds the run to it, fork --from-teacher starts '
-      + 'a new run from it, export --teacher makes a model of it.')
+    .description(
+      'Lists the teachers of a run. Each is a complete state: resume --from-teacher rewinds the run to it, fork --from-teacher starts ' +
+        'a new run from it, export --teacher makes a model of it.',
+    )
     .option('--abandoned', 'also those on branches that the run was rewound from')
     .option('--inherited', "also those of the run's ancestors, up to the fork");
   examples(teachers, ['espalier teachers k3f9'], ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7']);
@@ -30,10 +34,20 @@ function registerTeachers(program: Command): void {
     const response = await connection.call(connection.artifacts, connection.artifacts.listTeachers, request);
     output.result(response, () => {
       if (response.teachers.length === 0) output.line('no teachers yet: the first one is made at the first snapshot mark');
-      output.table(['TEACHER', 'STEP', 'EXPECTED', 'HARD', 'STATE', 'SIZE', 'SNAPSHOTTED', ''], response.teachers.map((teacher) => [
-        `#${teacher.mark}`, String(teacher.step), percent(teacher.expectedSparsity, 2), percent(teacher.hardSparsity, 2), shortDigest(teacher.stateDigest),
-        bytes(teacher.bytes), when(teacher.snapshottedAt), [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : ''].filter(Boolean).join(', '),
-      ]), [0, 1, 2, 3, 5]);
+      output.table(
+        ['TEACHER', 'STEP', 'EXPECTED', 'HARD', 'STATE', 'SIZE', 'SNAPSHOTTED', ''],
+        response.teachers.map((teacher) => [
+          `#${teacher.mark}`,
+          String(teacher.step),
+          percent(teacher.expectedSparsity, 2),
+          percent(teacher.hardSparsity, 2),
+          shortDigest(teacher.stateDigest),
+          bytes(teacher.bytes),
+          when(teacher.snapshottedAt),
+          [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : ''].filter(Boolean).join(', '),
+        ]),
+        [0, 1, 2, 3, 5],
+      );
     });
   });
 }
@@ -50,7 +64,9 @@ interface HistoryOptions {
 const LARGEST_PAGE = 1000;
 
 function registerHistory(program: Command): void {
-  const history = program.command('history').argument('[run]', 'its id or the first characters of it; without it, all runs with --follow')
+  const history = program
+    .command('history')
+    .argument('[run]', 'its id or the first characters of it; without it, all runs with --follow')
     .summary('every recorded fact of a run')
     .description('Prints the events of a run as they are stored: one line each, with --data the stored JSON too.')
     .option('--from <revision>', 'start at this revision', bigNumber)
@@ -60,7 +76,12 @@ function registerHistory(program: Command): void {
     .option('--inherited', "the ancestors' events up to the fork first")
     .option('--data', 'with the stored data')
     .option('-f, --follow', 'stay and print new ones; survives a restart of the server');
-  examples(history, ['espalier history k3f9'], ['espalier history k3f9 --types TeacherAssigned --data'], ['espalier history --follow --json', 'of all runs']);
+  examples(
+    history,
+    ['espalier history k3f9'],
+    ['espalier history k3f9 --types TeacherAssigned --data'],
+    ['espalier history --follow --json', 'of all runs'],
+  );
   action<HistoryOptions>(history, async (context, [runId], options) => {
     checkHistoryOptions(runId, options);
     if (options.follow) return followHistory(context, runId ?? '', options);
@@ -75,12 +96,18 @@ function registerHistory(program: Command): void {
 }
 
 function checkHistoryOptions(runId: string | undefined, { follow, from, backwards, inherited }: HistoryOptions): void {
-  const usage = (code: string, field: string, message: string): CliError => new CliError(code, message, { field, exitCode: ExitCode.usage });
+  const usage = (code: string, field: string, message: string): CliError =>
+    new CliError(code, message, { field, exitCode: ExitCode.usage });
   if (runId === undefined && !follow) throw usage('OPTION_REQUIRED', 'run', 'name a run, or follow all of them with --follow');
   if (runId === undefined && from !== undefined) throw usage('OPTIONS_CONFLICT', '--from', '--from is a revision of one run: name the run');
   if (!follow) return;
   if (backwards) throw usage('OPTIONS_CONFLICT', '--backwards', '--backwards and --follow exclude each other');
-  if (inherited) throw usage('OPTIONS_CONFLICT', '--inherited', '--inherited and --follow exclude each other: the past of the ancestors does not change');
+  if (inherited)
+    throw usage(
+      'OPTIONS_CONFLICT',
+      '--inherited',
+      '--inherited and --follow exclude each other: the past of the ancestors does not change',
+    );
 }
 
 async function* readHistory({ connection }: Context, runId: string, options: HistoryOptions): AsyncGenerator<v1.HistoryEvent> {
@@ -88,8 +115,12 @@ async function* readHistory({ connection }: Context, runId: string, options: His
   let left = options.limit === 0 ? Infinity : options.limit;
   do {
     const response = await connection.call(connection.history, connection.history.readHistory, {
-      runId, fromRevision, pageSize: Math.min(left, LARGEST_PAGE), backwards: options.backwards ?? false,
-      types: options.types ?? [], includeInherited: options.inherited ?? false,
+      runId,
+      fromRevision,
+      pageSize: Math.min(left, LARGEST_PAGE),
+      backwards: options.backwards ?? false,
+      types: options.types ?? [],
+      includeInherited: options.inherited ?? false,
     });
     yield* response.events.slice(0, left);
     left -= response.events.length;
@@ -104,8 +135,15 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
   let afterPosition = '';
   let left = options.limit === 0 ? Infinity : options.limit;
   const items = lastingStream({
-    findServer: () => context.findServer(), signal,
-    open: (connection) => connection.stream(connection.history, connection.history.watchHistory, { runId, afterRevision, afterPosition, types: options.types ?? [] }, signal),
+    findServer: () => context.findServer(),
+    signal,
+    open: (connection) =>
+      connection.stream(
+        connection.history,
+        connection.history.watchHistory,
+        { runId, afterRevision, afterPosition, types: options.types ?? [] },
+        signal,
+      ),
   });
   for await (const item of items) {
     if (item.kind !== 'message') {
@@ -124,15 +162,21 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
 function printEvent({ output }: Context, event: v1.HistoryEvent, options: HistoryOptions, withRun = false): void {
   const mark = [event.abandoned ? '(abandoned)' : '', event.knownType || event.damaged ? '' : '(unknown type)'].filter(Boolean).join(' ');
   const words = [
-    ...(withRun || options.inherited ? [event.runId] : []), String(event.revision).padStart(6), output.style('dim', when(event.recordedAt)),
-    event.damaged ? output.style('red', 'damaged'.padEnd(22)) : output.style('bold', event.type.padEnd(22)), event.summary, output.style('yellow', mark),
+    ...(withRun || options.inherited ? [event.runId] : []),
+    String(event.revision).padStart(6),
+    output.style('dim', when(event.recordedAt)),
+    event.damaged ? output.style('red', 'damaged'.padEnd(22)) : output.style('bold', event.type.padEnd(22)),
+    event.summary,
+    output.style('yellow', mark),
   ];
   output.line(words.join('  ').trimEnd());
   if (options.data && !event.damaged) output.line(`        ${event.dataJson}`);
 }
 
 function registerLineage(program: Command): void {
-  const lineage = program.command('lineage').argument(...RUN_ARGUMENT)
+  const lineage = program
+    .command('lineage')
+    .argument(...RUN_ARGUMENT)
     .summary('where a run comes from and what was forked from it')
     .description('Shows the family of a run: its ancestors and all forks, as a tree.');
   examples(lineage, ['espalier lineage k3f9']);
@@ -144,21 +188,30 @@ function registerLineage(program: Command): void {
         const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
         const self = node.runId.startsWith(runId!) ? output.style('bold', node.runId) : node.runId;
         const branch = node.depth === 0 ? '' : `${'   '.repeat(node.depth - 1)}${output.terminal.unicode ? '└─ ' : '`- '}`;
-        output.line(`${branch}${self}  ${node.name === '' ? '' : `${node.name}  `}${origin}`
-          + `${statusWord(node.status)}, ${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`);
+        output.line(
+          `${branch}${self}  ${node.name === '' ? '' : `${node.name}  `}${origin}` +
+            `${statusWord(node.status)}, ${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`,
+        );
       }
     });
   });
 }
 
 function registerViews(program: Command): void {
-  const views = program.command('views').summary('the read models behind the lists').description('The read models behind lists and queries.');
-  const rebuild = views.command('rebuild')
+  const views = program
+    .command('views')
+    .summary('the read models behind the lists')
+    .description('The read models behind lists and queries.');
+  const rebuild = views
+    .command('rebuild')
     .summary('make them anew from the events')
-    .description('Makes the read models anew from the recorded events. Nothing is lost by it: events are the record, views are only derived.');
+    .description(
+      'Makes the read models anew from the recorded events. Nothing is lost by it: events are the record, views are only derived.',
+    );
   action(rebuild, async ({ connection, output, signal }) => {
     let eventsDone = 0n;
-    for await (const progress of connection.stream(connection.history, connection.history.rebuildViews, {}, signal)) eventsDone = progress.eventsDone;
+    for await (const progress of connection.stream(connection.history, connection.history.rebuildViews, {}, signal))
+      eventsDone = progress.eventsDone;
     output.result({ eventsDone }, () => output.line(`rebuilt from ${count(eventsDone)} events`));
   });
 }

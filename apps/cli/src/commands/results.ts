@@ -24,7 +24,9 @@ export function registerResults(program: Command): void {
 }
 
 function registerEvaluate(program: Command): void {
-  const evaluate = program.command('eval').argument(...RUN_ARGUMENT)
+  const evaluate = program
+    .command('eval')
+    .argument(...RUN_ARGUMENT)
     .summary('perplexity of a run, one of its teachers, an export, or the intact model')
     .description('Evaluates the last state of a run on its validation text, with deterministic masks; recorded in its history.')
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
@@ -36,14 +38,25 @@ function registerEvaluate(program: Command): void {
   action<EvaluateOptions>(evaluate, async ({ connection, output, signal }, [runId], options) => {
     const line = new ShareLine(output, 'evaluating');
     try {
-      const evaluation = await evaluateRun(connection, {
-        runId: runId!, teacherMark: options.teacher, intact: options.intact ?? false, exportDigest: options.export ?? '',
-        dataPath: options.data ?? '', window: options.window ?? 0,
-      }, (share, waitingFor) => line.update(share, waitingFor), signal);
+      const evaluation = await evaluateRun(
+        connection,
+        {
+          runId: runId!,
+          teacherMark: options.teacher,
+          intact: options.intact ?? false,
+          exportDigest: options.export ?? '',
+          dataPath: options.data ?? '',
+          window: options.window ?? 0,
+        },
+        (share, waitingFor) => line.update(share, waitingFor),
+        signal,
+      );
       line.end();
       output.result(evaluation, () => {
-        output.line(`perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest)}, step ${evaluation.step}, `
-          + `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`);
+        output.line(
+          `perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest)}, step ${evaluation.step}, ` +
+            `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`,
+        );
       });
     } finally {
       line.end();
@@ -60,32 +73,55 @@ interface ExportOptions {
 }
 
 function registerExport(program: Command): void {
-  const exporting = program.command('export').argument(...RUN_ARGUMENT)
+  const exporting = program
+    .command('export')
+    .argument(...RUN_ARGUMENT)
     .summary('write the pruned model as a Hugging Face folder')
-    .description('Makes a model folder of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its '
-      + 'digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned; "masked" keeps the shapes of the '
-      + 'original, so that any LLaMA loader runs it.')
+    .description(
+      'Makes a model folder of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
+        'digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned; "masked" keeps the shapes of the ' +
+        'original, so that any LLaMA loader runs it.',
+    )
     .requiredOption('-o, --out <folder>', 'where to write it', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--form <form>', 'compacted or masked', 'compacted')
     .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)', '')
     .option('--force', 'replace the folder if it is there');
-  examples(exporting, ['espalier export k3f9 --out pruned/'], ['espalier export k3f9 --teacher 20 --form masked --dtype f16 --out pruned-20/']);
+  examples(
+    exporting,
+    ['espalier export k3f9 --out pruned/'],
+    ['espalier export k3f9 --teacher 20 --form masked --dtype f16 --out pruned-20/'],
+  );
   action<ExportOptions>(exporting, async (context, [runId], options) => {
     const { connection, output, signal } = context;
     await requireFreeFolder(options.out, options.force === true);
     const line = new ShareLine(output, 'exporting');
     try {
-      const exported = await exportRun(connection, { runId: runId!, teacherMark: options.teacher, form: options.form, dtype: options.dtype },
-        (share, waitingFor) => line.update(share / 2, waitingFor), signal);
+      const exported = await exportRun(
+        connection,
+        { runId: runId!, teacherMark: options.teacher, form: options.form, dtype: options.dtype },
+        (share, waitingFor) => line.update(share / 2, waitingFor),
+        signal,
+      );
       const written = await downloadExport(connection, {
-        digest: exported.digest, folder: options.out, force: options.force === true, signal, onProgress: (share) => line.update(0.5 + share / 2),
-        findServer: () => context.findServer(), onNews: (news) => line.note(connectionWords(news)),
+        digest: exported.digest,
+        folder: options.out,
+        force: options.force === true,
+        signal,
+        onProgress: (share) => line.update(0.5 + share / 2),
+        findServer: () => context.findServer(),
+        onNews: (news) => line.note(connectionWords(news)),
       });
       line.end();
       output.result({ ...exported, folder: written.folder, files: written.files }, () => {
-        output.line(`${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}${exported.dtype === '' ? '' : `, ${exported.dtype}`}, step ${exported.step}`);
-        output.table(['FILE', 'SIZE', 'SHA-256'], written.files.map((file) => [file.name, bytes(file.bytes), file.digest]), [1]);
+        output.line(
+          `${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}${exported.dtype === '' ? '' : `, ${exported.dtype}`}, step ${exported.step}`,
+        );
+        output.table(
+          ['FILE', 'SIZE', 'SHA-256'],
+          written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),
+          [1],
+        );
       });
     } finally {
       line.end();

@@ -19,18 +19,29 @@ interface RunsOptions {
 const LARGEST_PAGE = 500;
 
 export function registerRuns(program: Command): void {
-  const runs = program.command('runs').alias('ls')
+  const runs = program
+    .command('runs')
+    .alias('ls')
     .summary('list the runs')
     .description('Lists the runs, newest first.')
     .option('--status <names>', `only these: ${Object.keys(STATUSES).join(', ')}`, choices(STATUSES))
     .option('--name <part>', 'whose name contains this')
     .option('--model <part>', 'whose model path contains this')
     .option('--parent <run>', 'forks of this run')
-    .option('--order <order>', '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"', 'launched_at desc')
+    .option(
+      '--order <order>',
+      '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"',
+      'launched_at desc',
+    )
     .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 50)
     .option('--all', 'all of them')
     .option('--page-token <token>', 'go on after an earlier page (next_page_token of --json)');
-  examples(runs, ['espalier runs --status training,paused'], ['espalier runs --order perplexity --limit 10'], ['espalier runs --json --all']);
+  examples(
+    runs,
+    ['espalier runs --status training,paused'],
+    ['espalier runs --order perplexity --limit 10'],
+    ['espalier runs --json --all'],
+  );
   action<RunsOptions>(runs, async (context, _, options) => {
     const list = await listRuns(context, options);
     context.output.result(list, () => printRuns(context, list));
@@ -43,10 +54,19 @@ async function listRuns({ connection }: Context, options: RunsOptions): Promise<
   let pageToken = options.pageToken ?? '';
   let total = 0;
   do {
-    const response = await connection.call(connection.runs, connection.runs.listRuns, v1.ListRunsRequest.fromPartial({
-      pageSize: Math.min(limit - found.length, LARGEST_PAGE), pageToken, statuses: options.status ?? [], nameContains: options.name ?? '',
-      modelContains: options.model ?? '', parentRunId: options.parent ?? '', orderBy: options.order,
-    }));
+    const response = await connection.call(
+      connection.runs,
+      connection.runs.listRuns,
+      v1.ListRunsRequest.fromPartial({
+        pageSize: Math.min(limit - found.length, LARGEST_PAGE),
+        pageToken,
+        statuses: options.status ?? [],
+        nameContains: options.name ?? '',
+        modelContains: options.model ?? '',
+        parentRunId: options.parent ?? '',
+        orderBy: options.order,
+      }),
+    );
     found.push(...response.runs);
     total = response.total;
     pageToken = response.nextPageToken;
@@ -68,10 +88,21 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
     output.line(total === 0 ? 'no runs; start one with: espalier launch --help' : 'no runs match');
     return;
   }
-  output.table(['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'], runs.map((run) => [
-    run.runId, run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-', output.style(statusStyle(run.status), statusText(run)),
-    `${run.step}/${run.settings?.totalSteps ?? '-'}`, percent(run.hardSparsity || run.expectedSparsity), percent(run.settings?.targetSparsity ?? Number.NaN, 0),
-    decimal(bestPerplexity(run), 3), String(run.teacherCount), run.settings === undefined ? '-' : recipeWord(run.settings.recipe), when(run.launchedAt),
-  ]), [3, 4, 5, 6, 7]);
+  output.table(
+    ['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'],
+    runs.map((run) => [
+      run.runId,
+      run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-',
+      output.style(statusStyle(run.status), statusText(run)),
+      `${run.step}/${run.settings?.totalSteps ?? '-'}`,
+      percent(run.hardSparsity || run.expectedSparsity),
+      percent(run.settings?.targetSparsity ?? Number.NaN, 0),
+      decimal(bestPerplexity(run), 3),
+      String(run.teacherCount),
+      run.settings === undefined ? '-' : recipeWord(run.settings.recipe),
+      when(run.launchedAt),
+    ]),
+    [3, 4, 5, 6, 7],
+  );
   if (runs.length < total) output.line(output.style('dim', `${count(runs.length)} of ${count(total)}; more with --limit N or --all`));
 }

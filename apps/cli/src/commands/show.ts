@@ -1,13 +1,28 @@
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
-import { bar, bytes, count, decimal, duration, percent, recipeWord, shortCount, shortDigest, statusWord, teacherWord, when } from '../output/format.js';
+import {
+  bar,
+  bytes,
+  count,
+  decimal,
+  duration,
+  percent,
+  recipeWord,
+  shortCount,
+  shortDigest,
+  statusWord,
+  teacherWord,
+  when,
+} from '../output/format.js';
 import { etaSeconds, statusStyle } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { action, examples } from './command.js';
 
 export function registerShow(program: Command): void {
-  const show = program.command('show').argument('<run>', 'its id or the first characters of it')
+  const show = program
+    .command('show')
+    .argument('<run>', 'its id or the first characters of it')
     .summary('everything about one run')
     .description('Shows a run: how far it is, what is left of each layer, evaluations, exports, and its settings.');
   examples(show, ['espalier show k3f9'], ['espalier show k3f9 --json']);
@@ -19,7 +34,9 @@ export function registerShow(program: Command): void {
 
 function printRun(context: Context, run: v1.Run): void {
   const { output } = context;
-  output.line(`${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${run.name}`}  ${output.style(statusStyle(run.status), statusWord(run.status))}`);
+  output.line(
+    `${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${run.name}`}  ${output.style(statusStyle(run.status), statusWord(run.status))}`,
+  );
   output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
   printSettings(context, run.settings);
   printLayers(context, run);
@@ -29,12 +46,24 @@ function printRun(context: Context, run: v1.Run): void {
 function progressPairs(run: v1.Run): [string, string | undefined][] {
   const eta = etaSeconds({ run, latest: undefined });
   return [
-    ...run.damage.map(({ problem, metrics }): [string, string] => ['damage', metrics ? `${problem}: these steps' metrics are lost` : problem]),
-    ['recorded', run.status === v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(run.recordedStatus)}, as far as events can be read` : undefined],
+    ...run.damage.map(({ problem, metrics }): [string, string] => [
+      'damage',
+      metrics ? `${problem}: these steps' metrics are lost` : problem,
+    ]),
+    [
+      'recorded',
+      run.status === v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(run.recordedStatus)}, as far as events can be read` : undefined,
+    ],
     ['cause', run.failure === undefined || run.failure.code === '' ? undefined : `${run.failure.code}: ${run.failure.message}`],
-    ['step', `${run.step} of ${run.settings?.totalSteps ?? '-'}${!hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : ''}`],
-    ['sparsity', `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, `
-      + `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`],
+    [
+      'step',
+      `${run.step} of ${run.settings?.totalSteps ?? '-'}${!hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : ''}`,
+    ],
+    [
+      'sparsity',
+      `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
+        `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
+    ],
     ['target', run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`],
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
     ['loss', run.lastStep === undefined ? undefined : decimal(run.lastStep.loss)],
@@ -46,8 +75,16 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
 function originPairs(run: v1.Run): [string, string | undefined][] {
   return [
     ['model', run.modelPath],
-    ['parameters', run.parameterCount > 0n ? `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable` : undefined],
-    ['data', run.data === undefined ? undefined : `${run.data.trainPath}${run.data.validationPath === '' ? '' : `, validation ${run.data.validationPath}`}`],
+    [
+      'parameters',
+      run.parameterCount > 0n ? `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable` : undefined,
+    ],
+    [
+      'data',
+      run.data === undefined
+        ? undefined
+        : `${run.data.trainPath}${run.data.validationPath === '' ? '' : `, validation ${run.data.validationPath}`}`,
+    ],
     ['forked from', run.parentRunId === '' ? undefined : `${run.parentRunId} at step ${run.forkedAtStep}`],
     ['rewinds', run.rewinds > 0 ? String(run.rewinds) : undefined],
   ];
@@ -72,7 +109,10 @@ export function printSettings({ output }: Context, s: v1.RunSettings | undefined
     ['steps', `${s.totalSteps}, warm-up ${s.warmupSteps}, segments of ${s.segmentSteps}`],
     ['batch', `${s.batchSize} sequences of ${s.sequenceLength} tokens`],
     ['LoRA', `rank ${s.loraRank}, alpha ${s.loraAlpha} on ${s.loraTargets.join(', ')}`],
-    ['learning rates', `LoRA ${s.loraLearningRate}, masks ${s.maskLearningRate}, lambdas ${s.lambdaLearningRate}; gradient norm at most ${s.gradientClipNorm}`],
+    [
+      'learning rates',
+      `LoRA ${s.loraLearningRate}, masks ${s.maskLearningRate}, lambdas ${s.lambdaLearningRate}; gradient norm at most ${s.gradientClipNorm}`,
+    ],
     ['losses', `layer ${s.layerLossWeight}, kl ${s.klLossWeight}, temperature ${decimal(s.temperature)}`],
     ['teachers', `every ${percent(s.snapshotInterval ?? 0)}, ${s.teacherGapMarks} marks back`],
   ]);
@@ -82,24 +122,50 @@ function printLayers({ output }: Context, run: v1.Run): void {
   if (run.layers.length === 0) return;
   output.line();
   const drawn = (open: number, all: number) => bar(all === 0 ? 0 : open / all, 12, output.terminal.unicode);
-  output.table(['LAYER', 'HEADS', '', 'UNITS', ''], run.layers.map((layer, index) => [
-    String(index), `${layer.headsOpen}/${layer.heads}`, drawn(layer.headsOpen, layer.heads), `${layer.unitsOpen}/${layer.units}`, drawn(layer.unitsOpen, layer.units),
-  ]), [0, 1, 3]);
+  output.table(
+    ['LAYER', 'HEADS', '', 'UNITS', ''],
+    run.layers.map((layer, index) => [
+      String(index),
+      `${layer.headsOpen}/${layer.heads}`,
+      drawn(layer.headsOpen, layer.heads),
+      `${layer.unitsOpen}/${layer.units}`,
+      drawn(layer.unitsOpen, layer.units),
+    ]),
+    [0, 1, 3],
+  );
   output.line(`hidden ${run.hiddenOpen}/${run.hiddenSize}`);
 }
 
 function printResults({ output }: Context, run: v1.Run): void {
   if (run.evaluations.length > 0) {
     output.line();
-    output.table(['EVALUATED', 'PERPLEXITY', 'NLL', 'PREDICTIONS', 'STEP', 'AT'], run.evaluations.map((evaluation) => [
-      evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest), decimal(evaluation.perplexity), decimal(evaluation.negativeLogLikelihood),
-      count(evaluation.predictions), String(evaluation.step), when(evaluation.evaluatedAt),
-    ]), [1, 2, 3, 4]);
+    output.table(
+      ['EVALUATED', 'PERPLEXITY', 'NLL', 'PREDICTIONS', 'STEP', 'AT'],
+      run.evaluations.map((evaluation) => [
+        evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest),
+        decimal(evaluation.perplexity),
+        decimal(evaluation.negativeLogLikelihood),
+        count(evaluation.predictions),
+        String(evaluation.step),
+        when(evaluation.evaluatedAt),
+      ]),
+      [1, 2, 3, 4],
+    );
   }
   if (run.exports.length > 0) {
     output.line();
-    output.table(['EXPORT', 'FORM', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'AT'], run.exports.map((one) => [
-      shortDigest(one.digest), one.form, one.dtype || 'as source', count(one.parameterCount), bytes(one.bytes), String(one.step), when(one.exportedAt),
-    ]), [3, 4, 5]);
+    output.table(
+      ['EXPORT', 'FORM', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'AT'],
+      run.exports.map((one) => [
+        shortDigest(one.digest),
+        one.form,
+        one.dtype || 'as source',
+        count(one.parameterCount),
+        bytes(one.bytes),
+        String(one.step),
+        when(one.exportedAt),
+      ]),
+      [3, 4, 5],
+    );
   }
 }

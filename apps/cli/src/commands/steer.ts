@@ -23,10 +23,14 @@ export function registerSteering(program: Command): void {
 }
 
 function registerWatch(program: Command): void {
-  const watch = program.command('watch').argument(...RUN_ARGUMENT)
+  const watch = program
+    .command('watch')
+    .argument(...RUN_ARGUMENT)
     .summary('show the progress of a run')
-    .description('Shows a run until it has ended: a live line on a terminal, plain lines otherwise, one JSON object a line with --json. '
-      + 'Survives a restart of the server. Ctrl-C stops the watching, not the run.')
+    .description(
+      'Shows a run until it has ended: a live line on a terminal, plain lines otherwise, one JSON object a line with --json. ' +
+        'Survives a restart of the server. Ctrl-C stops the watching, not the run.',
+    )
     .option('--after-revision <n>', 'only what has happened since that revision', bigNumber)
     .option('--follow', 'stay when the run has ended');
   examples(watch, ['espalier watch k3f9'], ['espalier watch k3f9 --json | jq .run.expected_sparsity']);
@@ -34,7 +38,9 @@ function registerWatch(program: Command): void {
 }
 
 function registerPause(program: Command): void {
-  const pause = program.command('pause').argument(...RUN_ARGUMENT)
+  const pause = program
+    .command('pause')
+    .argument(...RUN_ARGUMENT)
     .summary('stop a run at the next step')
     .description('Stops a run at the next step; its state is recorded, and `resume` goes on from exactly there.');
   pause.option('--no-wait', 'do not wait until it stands still');
@@ -55,7 +61,12 @@ function registerPause(program: Command): void {
 /** The run once it is paused, or has ended before that. */
 async function standingStill(context: Context, run: v1.Run): Promise<v1.Run> {
   let now = run;
-  const updates = followRun({ runId: run.runId, findServer: () => context.findServer(), signal: context.signal, giveUpAfterMs: STEER_TIMEOUT_MS });
+  const updates = followRun({
+    runId: run.runId,
+    findServer: () => context.findServer(),
+    signal: context.signal,
+    giveUpAfterMs: STEER_TIMEOUT_MS,
+  });
   if (now.status === v1.RunStatus.RUN_STATUS_PAUSED) return now;
   for await (const item of updates) {
     if (item.kind !== 'update' || item.update.run === undefined) continue;
@@ -66,13 +77,20 @@ async function standingStill(context: Context, run: v1.Run): Promise<v1.Run> {
 }
 
 function registerResume(program: Command): void {
-  const resume = program.command('resume').argument(...RUN_ARGUMENT)
+  const resume = program
+    .command('resume')
+    .argument(...RUN_ARGUMENT)
     .summary('go on with a paused or failed run, or rewind it to a teacher')
-    .description('Goes on from the last recorded state. With --from-teacher the run is rewound: the steps after that teacher become an '
-      + 'abandoned branch, which stays readable, and the run goes on from the teacher.')
+    .description(
+      'Goes on from the last recorded state. With --from-teacher the run is rewound: the steps after that teacher become an ' +
+        'abandoned branch, which stays readable, and the run goes on from the teacher.',
+    )
     .option('--from-teacher <mark>', 'rewind to this teacher, see: espalier teachers RUN', wholeNumber)
     .option('--from-state <digest>', 'rewind to the teacher with this state digest')
-    .option('--accept-other-numerics', 'go on although the engine computes other bits than before (another build, device or thread count); recorded')
+    .option(
+      '--accept-other-numerics',
+      'go on although the engine computes other bits than before (another build, device or thread count); recorded',
+    )
     .option('-w, --watch', 'stay and show the progress');
   examples(resume, ['espalier resume k3f9 --watch'], ['espalier resume k3f9 --from-teacher 20', 'rewind to 20% sparsity']);
   action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean }>(resume, async (context, [runId], options) => {
@@ -88,7 +106,9 @@ function registerResume(program: Command): void {
 }
 
 function registerCancel(program: Command): void {
-  const cancel = program.command('cancel').argument(...RUN_ARGUMENT)
+  const cancel = program
+    .command('cancel')
+    .argument(...RUN_ARGUMENT)
     .summary('end a run for good')
     .description('Ends a run for good. Its history and teachers stay; it can still be forked.')
     .option('--reason <text>', 'kept in the history', '');

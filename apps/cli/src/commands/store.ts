@@ -12,21 +12,33 @@ const eventStore = () => import('#event-store');
 const storeFolderOf = (dataFolder: string) => join(dataFolder, 'event-store');
 
 export function registerStore(program: Command): void {
-  const store = program.command('store').summary('back up, restore and inspect the embedded event store')
+  const store = program
+    .command('store')
+    .summary('back up, restore and inspect the embedded event store')
     .description('The embedded event store of the data folder. Works on its files: needs no server, and disturbs none.');
 
-  const backup = store.command('backup').argument('<file>', 'where to write it', absolutePath)
+  const backup = store
+    .command('backup')
+    .argument('<file>', 'where to write it', absolutePath)
     .summary('copy the store into one file while it is in use')
-    .description('Copies the store into one file, complete as of one moment, while its server goes on. The copy is read back and checked before it '
-      + 'gets its name. Artifacts (snapshots, exports) are plain files in the data folder and are copied by any tool.')
+    .description(
+      'Copies the store into one file, complete as of one moment, while its server goes on. The copy is read back and checked before it ' +
+        'gets its name. Artifacts (snapshots, exports) are plain files in the data folder and are copied by any tool.',
+    )
     .option('--overwrite', 'replace the file if it is there');
   examples(backup, ['espalier store backup backups/monday.db']);
   action<{ overwrite?: boolean }>(backup, async ({ dataFolder, output }, [file], options) => {
-    const report = await (await eventStore()).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
-    output.result(report, () => output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`));
+    const report = await (
+      await eventStore()
+    ).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
+    output.result(report, () =>
+      output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
+    );
   });
 
-  const restore = store.command('restore').argument('<file>', 'a backup', absolutePath)
+  const restore = store
+    .command('restore')
+    .argument('<file>', 'a backup', absolutePath)
     .summary('put a backup in the place of the store')
     .description('Puts a backup in the place of the store. The server must be stopped; the store that was there is kept beside it.')
     .option('--overwrite', 'replace the store that is there');
@@ -34,9 +46,16 @@ export function registerStore(program: Command): void {
   action<{ overwrite?: boolean }>(restore, async ({ dataFolder, output }, [file], options) => {
     const running = runningServer(dataFolder);
     if (running !== null) {
-      throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, { exitCode: ExitCode.notAllowed, hint: 'stop it with: espalier down' });
+      throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, {
+        exitCode: ExitCode.notAllowed,
+        hint: 'stop it with: espalier down',
+      });
     }
-    const report = (await eventStore()).restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
+    const report = (await eventStore()).restoreEmbeddedEventStore({
+      folder: storeFolderOf(dataFolder),
+      file: file!,
+      overwrite: options.overwrite ?? false,
+    });
     output.result(report, () => {
       output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
       if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
@@ -44,7 +63,10 @@ export function registerStore(program: Command): void {
     });
   });
 
-  const stats = store.command('stats').summary('size and contents').description('Size and contents of the store; with --check every event is read and checked.')
+  const stats = store
+    .command('stats')
+    .summary('size and contents')
+    .description('Size and contents of the store; with --check every event is read and checked.')
     .option('--check', 'read every event and check its checksum');
   examples(stats, ['espalier store stats --check']);
   action<{ check?: boolean }>(stats, async ({ dataFolder, output }, _, options) => {
@@ -54,10 +76,25 @@ export function registerStore(program: Command): void {
     const check = options.check ? verifyEmbeddedEventStore({ folder }) : undefined;
     output.result({ ...facts, check }, () => {
       output.pairs([
-        ['folder', facts.folder], ['in use', facts.isOpen ? 'yes' : 'no'], ['events', count(facts.events)], ['streams', count(facts.streams)],
-        ['size', `${bytes(facts.databaseBytes)}, log ${bytes(facts.walBytes)}`], ['last event', facts.lastEventAt ?? '-'], ['made', facts.createdAt],
-        ['schema', String(facts.schemaVersion)], ['id', facts.storeId],
-        ['checked', check === undefined ? undefined : check.problems.length === 0 ? 'every event is whole' : check.problems.length === 1 ? '1 problem' : `${check.problems.length} problems`],
+        ['folder', facts.folder],
+        ['in use', facts.isOpen ? 'yes' : 'no'],
+        ['events', count(facts.events)],
+        ['streams', count(facts.streams)],
+        ['size', `${bytes(facts.databaseBytes)}, log ${bytes(facts.walBytes)}`],
+        ['last event', facts.lastEventAt ?? '-'],
+        ['made', facts.createdAt],
+        ['schema', String(facts.schemaVersion)],
+        ['id', facts.storeId],
+        [
+          'checked',
+          check === undefined
+            ? undefined
+            : check.problems.length === 0
+              ? 'every event is whole'
+              : check.problems.length === 1
+                ? '1 problem'
+                : `${check.problems.length} problems`,
+        ],
       ]);
       for (const problem of check?.problems ?? []) output.line(`${output.style('red', problem.code)}  ${problem.message}`);
     });

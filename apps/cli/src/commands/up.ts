@@ -13,38 +13,53 @@ interface UpOptions {
 }
 
 export function registerUp(program: Command): void {
-  const up = program.command('up')
+  const up = program
+    .command('up')
     .summary('start the server: orchestrator, event store and engine')
-    .description('Starts the server on its data folder: the orchestrator with its embedded event store, artifact folder and engine. '
-      + 'Runs that were under way go on by themselves. In front it ends with Ctrl-C; its runs go on at the next start.')
+    .description(
+      'Starts the server on its data folder: the orchestrator with its embedded event store, artifact folder and engine. ' +
+        'Runs that were under way go on by themselves. In front it ends with Ctrl-C; its runs go on at the next start.',
+    )
     .option('-d, --detach', 'leave it running in the background')
     .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)')
     .option('--event-store <url>', 'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113')
-    .option('--artifacts <folder>', 'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)')
+    .option(
+      '--artifacts <folder>',
+      'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
+    )
     .option('--engine <address>', 'an engine that runs already, instead of one of its own')
     .option('--threads <n>', 'that the engine may use (default: all cores)')
     .option('--log-level <level>', 'trace, debug, info, warn or error');
-  examples(up,
+  examples(
+    up,
     ['espalier up', 'in front, log on the terminal'],
     ['espalier up --detach', 'in the background; ends with: espalier down'],
-    ['espalier --data-folder /var/espalier up --listen 0.0.0.0:7433']);
+    ['espalier --data-folder /var/espalier up --listen 0.0.0.0:7433'],
+  );
   action<UpOptions>(up, async ({ dataFolder, output }, _, options) => {
     const stack = { ...options, dataFolder };
     if (!options.detach) return runInForeground(stack);
     const running = await startStack(stack);
     output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
-      output.line(`${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`);
+      output.line(
+        `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
+      );
     });
   });
 
-  const down = program.command('down')
+  const down = program
+    .command('down')
     .summary('stop the server of this data folder')
     .description('Asks the server to stop and waits for it. Its runs stop at the next step, keep everything, and go on at the next start.');
   examples(down, ['espalier down']);
   action(down, async ({ dataFolder, output }) => {
     const stopped = await stopStack(dataFolder);
     output.result({ stopped: stopped !== null, pid: stopped?.pid ?? null }, () => {
-      output.line(stopped === null ? `no server runs on ${dataFolder}` : `stopped (process ${stopped.pid}); its log stays in ${logFileOf(dataFolder)}`);
+      output.line(
+        stopped === null
+          ? `no server runs on ${dataFolder}`
+          : `stopped (process ${stopped.pid}); its log stays in ${logFileOf(dataFolder)}`,
+      );
     });
   });
 }

@@ -17,13 +17,22 @@ interface VerifyOptions {
 }
 
 export function registerVerify(program: Command): void {
-  const verify = program.command('verify').argument(...RUN_ARGUMENT)
+  const verify = program
+    .command('verify')
+    .argument(...RUN_ARGUMENT)
     .summary('prove that the record of a run is whole and true')
-    .description('Checks that no event is missing or altered (digest chain) and that every artifact is there with the bytes of its digest. With '
-      + '--replay the recorded steps are computed again and the states compared bit by bit; a difference is narrowed to step and tensor.')
+    .description(
+      'Checks that no event is missing or altered (digest chain) and that every artifact is there with the bytes of its digest. With ' +
+        '--replay the recorded steps are computed again and the states compared bit by bit; a difference is narrowed to step and tensor.',
+    )
     .option('--replay [from..to]', 'compute again and compare; only these steps when given', (text: string) => stepRange(text))
     .option('--tolerance <difference>', 'with --replay on an engine of other numerics: the relative difference to accept', number);
-  examples(verify, ['espalier verify k3f9'], ['espalier verify k3f9 --replay 100..200'], ['espalier verify k3f9 --replay --tolerance 1e-3', 'on another machine']);
+  examples(
+    verify,
+    ['espalier verify k3f9'],
+    ['espalier verify k3f9 --replay 100..200'],
+    ['espalier verify k3f9 --replay --tolerance 1e-3', 'on another machine'],
+  );
   action<VerifyOptions>(verify, verifyRun);
 }
 
@@ -33,7 +42,11 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
   }
   const range = typeof options.replay === 'object' ? options.replay : {};
   const request: v1.VerifyRunRequest = {
-    runId: runId!, replay: options.replay !== undefined, fromStep: range.from, toStep: range.to, tolerance: options.tolerance,
+    runId: runId!,
+    replay: options.replay !== undefined,
+    fromStep: range.from,
+    toStep: range.to,
+    tolerance: options.tolerance,
   };
   const line = new ShareLine(output, 'verifying');
   const checks = new Map<string, { good: number; bad: number }>();
@@ -58,13 +71,19 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
 
 function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<string, { good: number; bad: number }>): void {
   for (const [check, { good, bad }] of checks) {
-    output.line(`${bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong')}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`);
+    output.line(
+      `${bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong')}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`,
+    );
   }
   if (summary.firstDivergentStep !== undefined) {
-    output.line(`first difference at step ${summary.firstDivergentStep}${summary.firstDivergentTensor === '' ? '' : ` in ${summary.firstDivergentTensor}`}: `
-      + `at most ${decimal(summary.maxAbsDifference)} absolute, ${decimal(summary.maxRelDifference)} relative`);
+    output.line(
+      `first difference at step ${summary.firstDivergentStep}${summary.firstDivergentTensor === '' ? '' : ` in ${summary.firstDivergentTensor}`}: ` +
+        `at most ${decimal(summary.maxAbsDifference)} absolute, ${decimal(summary.maxRelDifference)} relative`,
+    );
   }
   const replayed = summary.replayedSteps > 0n ? `, ${count(summary.replayedSteps)} steps computed again` : '';
-  output.line(`${summary.ok ? output.style('green', 'the record is whole and true') : output.style('red', problemsFound(summary.problems.length))}: `
-    + `${count(summary.events)} events, ${count(summary.artifacts)} artifacts${replayed}`);
+  output.line(
+    `${summary.ok ? output.style('green', 'the record is whole and true') : output.style('red', problemsFound(summary.problems.length))}: ` +
+      `${count(summary.events)} events, ${count(summary.artifacts)} artifacts${replayed}`,
+  );
 }

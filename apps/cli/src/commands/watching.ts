@@ -14,7 +14,8 @@ export interface WatchOptions {
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
   const renderer = new RunRenderer(context.output);
   try {
-    for await (const item of followRun({ ...options, runId, findServer: () => context.findServer(), signal: context.signal })) renderer.show(item);
+    for await (const item of followRun({ ...options, runId, findServer: () => context.findServer(), signal: context.signal }))
+      renderer.show(item);
   } catch (error) {
     renderer.clear();
     if (context.signal.aborted && !context.output.json) {

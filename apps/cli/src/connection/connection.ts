@@ -1,6 +1,12 @@
 // The three services of a server as promises and async iterables; errors keep their stable code.
 import {
-  credentials, Metadata, type CallOptions, type ChannelOptions, type ClientReadableStream, type ClientUnaryCall, type ServiceError,
+  credentials,
+  Metadata,
+  type CallOptions,
+  type ChannelOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  type ServiceError,
 } from '@grpc/grpc-js';
 import { fromServiceError, isServiceError, v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -16,10 +22,16 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 };
 
 type UnaryMethod<Request, Response> = (
-  request: Request, metadata: Metadata, options: Partial<CallOptions>,
-  callback: (error: ServiceError | null, response: Response) => void) => ClientUnaryCall;
+  request: Request,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: Response) => void,
+) => ClientUnaryCall;
 type StreamingMethod<Request, Response> = (
-  request: Request, metadata?: Metadata, options?: Partial<CallOptions>) => ClientReadableStream<Response>;
+  request: Request,
+  metadata?: Metadata,
+  options?: Partial<CallOptions>,
+) => ClientReadableStream<Response>;
 
 export class Connection {
   readonly runs: v1.RunServiceClient;
@@ -39,8 +51,10 @@ export class Connection {
 
   /** One answer, or the error of it. */
   call<Client extends object, Request, Response>(
-    client: Client, method: (this: Client, ...parameters: Parameters<UnaryMethod<Request, Response>>) => ClientUnaryCall,
-    request: Request, timeoutMs = CALL_TIMEOUT_MS,
+    client: Client,
+    method: (this: Client, ...parameters: Parameters<UnaryMethod<Request, Response>>) => ClientUnaryCall,
+    request: Request,
+    timeoutMs = CALL_TIMEOUT_MS,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
       method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
@@ -52,8 +66,10 @@ export class Connection {
 
   /** Messages as they come; leaving the loop cancels the call. */
   async *stream<Client extends object, Request, Response>(
-    client: Client, method: (this: Client, ...parameters: Parameters<StreamingMethod<Request, Response>>) => ClientReadableStream<Response>,
-    request: Request, signal?: AbortSignal,
+    client: Client,
+    method: (this: Client, ...parameters: Parameters<StreamingMethod<Request, Response>>) => ClientReadableStream<Response>,
+    request: Request,
+    signal?: AbortSignal,
   ): AsyncGenerator<Response> {
     signal?.throwIfAborted();
     const call = method.call(client, request);
@@ -82,7 +98,8 @@ export class Connection {
 
 function unavailable({ address, source }: ServerAddress, cause: unknown): CliError {
   return new CliError('SERVER_UNAVAILABLE', `no server answers at ${address} (from ${source})`, {
-    exitCode: ExitCode.unavailable, cause,
+    exitCode: ExitCode.unavailable,
+    cause,
     hint: 'start one with: espalier up --detach    (or name another with --server HOST:PORT)',
   });
 }

@@ -5,9 +5,7 @@ import { statusOf, toEspalierError } from '#protocol';
 import { Connection } from './connection.js';
 import type { ServerAddress } from './server-address.js';
 
-export type ConnectionNews =
-  | { kind: 'disconnected'; reason: Error }
-  | { kind: 'reconnected' };
+export type ConnectionNews = { kind: 'disconnected'; reason: Error } | { kind: 'reconnected' };
 export type Lasting<Message> = { kind: 'message'; message: Message } | ConnectionNews;
 
 export interface LastingOptions<Message> {

@@ -47,8 +47,10 @@ export function findServer(options: { server?: string | undefined; dataFolder?: 
 function checked(address: string, source: string): string {
   const port = /^(?:[\w.-]+|\[[\da-fA-F:]+\]):(\d{1,5})$/.exec(address)?.[1];
   if (address.startsWith('unix:') || (port !== undefined && Number(port) >= 1 && Number(port) <= 65_535)) return address;
-  throw new CliError('SERVER_ADDRESS_INVALID', `${JSON.stringify(address)} is no server address; HOST:PORT and unix:PATH are allowed`,
-    { field: source, exitCode: ExitCode.usage });
+  throw new CliError('SERVER_ADDRESS_INVALID', `${JSON.stringify(address)} is no server address; HOST:PORT and unix:PATH are allowed`, {
+    field: source,
+    exitCode: ExitCode.usage,
+  });
 }
 
 /** Signal 0 asks only whether the process is there. */

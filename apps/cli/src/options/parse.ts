@@ -30,7 +30,10 @@ export function ratio(text: string): number {
 }
 
 export function list(text: string): string[] {
-  return text.split(',').map((item) => item.trim()).filter((item) => item !== '');
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
 }
 
 /** A list that leaves nothing out by being empty. */
@@ -47,28 +50,40 @@ export function absolutePath(path: string): string {
 
 export function stepRange(text: string): { from?: bigint; to?: bigint } {
   const match = /^(\d*)(\.\.|-|:)(\d*)$/.exec(text);
-  if (match === null || (match[1] === '' && match[3] === '')) throw new InvalidArgumentError('FROM..TO is allowed, e.g. 100..200, 100.. or ..200.');
+  if (match === null || (match[1] === '' && match[3] === ''))
+    throw new InvalidArgumentError('FROM..TO is allowed, e.g. 100..200, 100.. or ..200.');
   const range = {
     ...(match[1] === '' ? {} : { from: BigInt(match[1]!) }),
     ...(match[3] === '' ? {} : { to: BigInt(match[3]!) }),
   };
-  if (range.from !== undefined && range.to !== undefined && range.from > range.to) throw new InvalidArgumentError('FROM must not be above TO.');
+  if (range.from !== undefined && range.to !== undefined && range.from > range.to)
+    throw new InvalidArgumentError('FROM must not be above TO.');
   return range;
 }
 
 export const RECIPES: Record<string, v1.Recipe> = {
-  nuteprune: v1.Recipe.RECIPE_NUTEPRUNE, distill: v1.Recipe.RECIPE_DISTILL, lm: v1.Recipe.RECIPE_LM,
+  nuteprune: v1.Recipe.RECIPE_NUTEPRUNE,
+  distill: v1.Recipe.RECIPE_DISTILL,
+  lm: v1.Recipe.RECIPE_LM,
 };
 export const SCHEDULES: Record<string, v1.ScheduleShape> = {
-  linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR, cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC,
+  linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR,
+  cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC,
 };
 export const DTYPES: Record<string, v1.ComputeDtype> = {
-  f32: v1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16,
+  f32: v1.ComputeDtype.COMPUTE_DTYPE_F32,
+  bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16,
 };
 export const STATUSES: Record<string, v1.RunStatus> = {
-  queued: v1.RunStatus.RUN_STATUS_QUEUED, preparing: v1.RunStatus.RUN_STATUS_PREPARING, training: v1.RunStatus.RUN_STATUS_TRAINING,
-  paused: v1.RunStatus.RUN_STATUS_PAUSED, recovering: v1.RunStatus.RUN_STATUS_RECOVERING, completed: v1.RunStatus.RUN_STATUS_COMPLETED,
-  failed: v1.RunStatus.RUN_STATUS_FAILED, cancelled: v1.RunStatus.RUN_STATUS_CANCELLED, damaged: v1.RunStatus.RUN_STATUS_DAMAGED,
+  queued: v1.RunStatus.RUN_STATUS_QUEUED,
+  preparing: v1.RunStatus.RUN_STATUS_PREPARING,
+  training: v1.RunStatus.RUN_STATUS_TRAINING,
+  paused: v1.RunStatus.RUN_STATUS_PAUSED,
+  recovering: v1.RunStatus.RUN_STATUS_RECOVERING,
+  completed: v1.RunStatus.RUN_STATUS_COMPLETED,
+  failed: v1.RunStatus.RUN_STATUS_FAILED,
+  cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
+  damaged: v1.RunStatus.RUN_STATUS_DAMAGED,
 };
 
 export function choice<T>(choices: Record<string, T>): (text: string) => T {

@@ -36,7 +36,11 @@ export interface SettingsFlags {
 /** Both launch and fork may set these. */
 export function addScheduleOptions(command: Command): Command {
   return command
-    .addOption(new Option('--recipe <name>', 'nuteprune (numerous teachers), distill (one intact teacher), lm (language-model loss only)').argParser(choice(RECIPES)))
+    .addOption(
+      new Option('--recipe <name>', 'nuteprune (numerous teachers), distill (one intact teacher), lm (language-model loss only)').argParser(
+        choice(RECIPES),
+      ),
+    )
     .option('--target-sparsity <share>', 'share of the prunable parameters to remove, 0 to 0.95 (or 50%)', ratio)
     .option('--steps <n>', 'steps in all', wholeNumber)
     .option('--warmup-steps <n>', 'steps over which the scheduled sparsity rises to the target', wholeNumber)
@@ -70,31 +74,72 @@ export function addModelOptions(command: Command): Command {
 
 export function toSettings(flags: SettingsFlags): v1.RunSettings {
   return v1.RunSettings.fromPartial({
-    preset: flags.preset ?? '', recipe: flags.recipe ?? v1.Recipe.RECIPE_UNSPECIFIED, targetSparsity: flags.targetSparsity,
-    totalSteps: flags.steps, warmupSteps: flags.warmupSteps, schedule: flags.schedule ?? v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED,
-    seed: flags.seed, batchSize: flags.batchSize, sequenceLength: flags.sequenceLength, loraLearningRate: flags.loraLr,
-    maskLearningRate: flags.maskLr, lambdaLearningRate: flags.lambdaLr, gradientClipNorm: flags.clipNorm,
-    layerLossWeight: flags.layerLossWeight, klLossWeight: flags.klLossWeight, temperature: flags.temperature,
-    loraRank: flags.loraRank, loraAlpha: flags.loraAlpha, loraTargets: flags.loraTargets ?? [], snapshotInterval: flags.snapshotInterval,
-    teacherGapMarks: flags.teacherGap, segmentSteps: flags.segmentSteps, computeDtype: flags.dtype ?? v1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED,
-    denseSteps: flags.dense ?? false, checkpointActivations: flags.checkpointActivations ?? false, evaluationWindow: flags.evaluationWindow,
+    preset: flags.preset ?? '',
+    recipe: flags.recipe ?? v1.Recipe.RECIPE_UNSPECIFIED,
+    targetSparsity: flags.targetSparsity,
+    totalSteps: flags.steps,
+    warmupSteps: flags.warmupSteps,
+    schedule: flags.schedule ?? v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED,
+    seed: flags.seed,
+    batchSize: flags.batchSize,
+    sequenceLength: flags.sequenceLength,
+    loraLearningRate: flags.loraLr,
+    maskLearningRate: flags.maskLr,
+    lambdaLearningRate: flags.lambdaLr,
+    gradientClipNorm: flags.clipNorm,
+    layerLossWeight: flags.layerLossWeight,
+    klLossWeight: flags.klLossWeight,
+    temperature: flags.temperature,
+    loraRank: flags.loraRank,
+    loraAlpha: flags.loraAlpha,
+    loraTargets: flags.loraTargets ?? [],
+    snapshotInterval: flags.snapshotInterval,
+    teacherGapMarks: flags.teacherGap,
+    segmentSteps: flags.segmentSteps,
+    computeDtype: flags.dtype ?? v1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED,
+    denseSteps: flags.dense ?? false,
+    checkpointActivations: flags.checkpointActivations ?? false,
+    evaluationWindow: flags.evaluationWindow,
   });
 }
 
 export function toOverrides(flags: SettingsFlags, data: v1.DataSource | undefined): v1.ForkOverrides {
   return v1.ForkOverrides.fromPartial({
-    targetSparsity: flags.targetSparsity, totalSteps: flags.steps, warmupSteps: flags.warmupSteps,
-    schedule: flags.schedule ?? v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED, recipe: flags.recipe ?? v1.Recipe.RECIPE_UNSPECIFIED,
-    loraLearningRate: flags.loraLr, maskLearningRate: flags.maskLr, lambdaLearningRate: flags.lambdaLr, gradientClipNorm: flags.clipNorm,
-    layerLossWeight: flags.layerLossWeight, klLossWeight: flags.klLossWeight, temperature: flags.temperature,
-    snapshotInterval: flags.snapshotInterval, teacherGapMarks: flags.teacherGap, seed: flags.seed, segmentSteps: flags.segmentSteps, data,
+    targetSparsity: flags.targetSparsity,
+    totalSteps: flags.steps,
+    warmupSteps: flags.warmupSteps,
+    schedule: flags.schedule ?? v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED,
+    recipe: flags.recipe ?? v1.Recipe.RECIPE_UNSPECIFIED,
+    loraLearningRate: flags.loraLr,
+    maskLearningRate: flags.maskLr,
+    lambdaLearningRate: flags.lambdaLr,
+    gradientClipNorm: flags.clipNorm,
+    layerLossWeight: flags.layerLossWeight,
+    klLossWeight: flags.klLossWeight,
+    temperature: flags.temperature,
+    snapshotInterval: flags.snapshotInterval,
+    teacherGapMarks: flags.teacherGap,
+    seed: flags.seed,
+    segmentSteps: flags.segmentSteps,
+    data,
   });
 }
 
 /** What a fork can't change, if any was named: for the server to refuse. */
 export function fixedSettings(flags: SettingsFlags): v1.RunSettings | undefined {
   const fixed: SettingsFlags = {
-    ...pick(flags, ['preset', 'batchSize', 'sequenceLength', 'loraRank', 'loraAlpha', 'loraTargets', 'dtype', 'dense', 'checkpointActivations', 'evaluationWindow']),
+    ...pick(flags, [
+      'preset',
+      'batchSize',
+      'sequenceLength',
+      'loraRank',
+      'loraAlpha',
+      'loraTargets',
+      'dtype',
+      'dense',
+      'checkpointActivations',
+      'evaluationWindow',
+    ]),
   };
   return Object.keys(fixed).length === 0 ? undefined : toSettings(fixed);
 }

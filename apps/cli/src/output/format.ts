@@ -7,7 +7,11 @@ export function count(value: number | bigint): string {
 
 export function shortCount(value: number | bigint): string {
   const number = Number(value);
-  for (const [limit, unit] of [[1e9, 'B'], [1e6, 'M'], [1e3, 'k']] as const) {
+  for (const [limit, unit] of [
+    [1e9, 'B'],
+    [1e6, 'M'],
+    [1e3, 'k'],
+  ] as const) {
     if (Math.abs(number) >= limit) return `${(number / limit).toFixed(number / limit < 10 ? 2 : 1)} ${unit}`;
   }
   return number % 1 === 0 ? String(number) : number.toFixed(1);
@@ -15,7 +19,12 @@ export function shortCount(value: number | bigint): string {
 
 export function bytes(value: number | bigint): string {
   const number = Number(value);
-  for (const [limit, unit] of [[2 ** 40, 'TiB'], [2 ** 30, 'GiB'], [2 ** 20, 'MiB'], [2 ** 10, 'KiB']] as const) {
+  for (const [limit, unit] of [
+    [2 ** 40, 'TiB'],
+    [2 ** 30, 'GiB'],
+    [2 ** 20, 'MiB'],
+    [2 ** 10, 'KiB'],
+  ] as const) {
     if (number >= limit) return `${(number / limit).toFixed(number / limit < 10 ? 2 : 1)} ${unit}`;
   }
   return `${number} B`;

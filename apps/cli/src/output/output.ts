@@ -12,7 +12,11 @@ export class Output {
   readonly json: boolean;
   readonly terminal: Terminal;
 
-  constructor(options: OutputOptions, terminal: Terminal = describeTerminal(), private readonly stdout: NodeJS.WritableStream = process.stdout) {
+  constructor(
+    options: OutputOptions,
+    terminal: Terminal = describeTerminal(),
+    private readonly stdout: NodeJS.WritableStream = process.stdout,
+  ) {
     this.json = options.json;
     this.terminal = { ...terminal, colour: terminal.colour && options.colour, isLive: terminal.isLive && !options.json };
   }
@@ -63,6 +67,19 @@ export class Output {
 
 // Columns without lines: quick to read, easy to cut apart with other tools.
 const PLAIN_RULES = {
-  top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '',
-  left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '',
+  top: '',
+  'top-mid': '',
+  'top-left': '',
+  'top-right': '',
+  bottom: '',
+  'bottom-mid': '',
+  'bottom-left': '',
+  'bottom-right': '',
+  left: '',
+  'left-mid': '',
+  mid: '',
+  'mid-mid': '',
+  right: '',
+  'right-mid': '',
+  middle: '',
 };

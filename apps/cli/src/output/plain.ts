@@ -12,13 +12,15 @@ const ENUMS: Record<string, (value: never) => string> = {
 
 export function toPlain(value: unknown, key = ''): unknown {
   if (value === undefined || value === null) return null;
-  if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) && value >= BigInt(Number.MIN_SAFE_INTEGER) ? Number(value) : String(value);
+  if (typeof value === 'bigint')
+    return value <= BigInt(Number.MAX_SAFE_INTEGER) && value >= BigInt(Number.MIN_SAFE_INTEGER) ? Number(value) : String(value);
   if (typeof value === 'number') return Object.hasOwn(ENUMS, key) ? ENUMS[key]!(value as never) : Number.isFinite(value) ? value : null;
   if (value instanceof Date) return value.toISOString();
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
   if (Array.isArray(value)) return value.map((item) => toPlain(item));
   if (typeof value !== 'object') return value;
-  if ('$case' in value) { // one of several: only the one that is set
+  if ('$case' in value) {
+    // one of several: only the one that is set
     const { $case: name, value: inner } = value as { $case: string; value: unknown };
     return { [snakeCase(name)]: toPlain(inner, name) };
   }

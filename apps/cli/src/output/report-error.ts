@@ -8,12 +8,13 @@ export function reportError(error: unknown, json: boolean, terminal: Terminal, s
   const exitCode = exitCodeOf(error);
   if (error instanceof Interrupted || (error instanceof CommanderError && !json)) return exitCode; // commander has printed its own
   if (error instanceof CommanderError && exitCode === 0) return exitCode;
-  const known = error instanceof CommanderError
-    ? new CliError('USAGE', error.message.replace(/^error: /, '')) : toEspalierError(error);
+  const known = error instanceof CommanderError ? new CliError('USAGE', error.message.replace(/^error: /, '')) : toEspalierError(error);
   const hint = known instanceof CliError ? known.hint : undefined;
   if (json) {
     const fields = known.violations.map(({ field, description, code }) => ({ field, description, code }));
-    stderr.write(`${JSON.stringify({ error: { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null }, exit_code: exitCode })}\n`);
+    stderr.write(
+      `${JSON.stringify({ error: { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null }, exit_code: exitCode })}\n`,
+    );
     return exitCode;
   }
   const heading = styled(terminal, 'red', 'error');

@@ -30,8 +30,13 @@ export async function* followRun(options: FollowOptions): AsyncGenerator<RunUpda
   let nextStep = 0n;
   const items = lastingStream({
     ...options,
-    open: (connection) => connection.stream(connection.runs, connection.runs.watchRun,
-      { runId: options.runId, afterRevision, follow: options.follow ?? false }, options.signal),
+    open: (connection) =>
+      connection.stream(
+        connection.runs,
+        connection.runs.watchRun,
+        { runId: options.runId, afterRevision, follow: options.follow ?? false },
+        options.signal,
+      ),
     isOver: () => hasEnded(last),
   });
   for await (const item of items) {

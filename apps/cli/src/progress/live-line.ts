@@ -8,7 +8,8 @@ export class LiveLine {
   private drawnAt = 0;
 
   constructor(
-    private readonly terminal: Terminal, private readonly stdout: NodeJS.WritableStream = process.stdout,
+    private readonly terminal: Terminal,
+    private readonly stdout: NodeJS.WritableStream = process.stdout,
     private readonly stderr: NodeJS.WritableStream = process.stderr,
   ) {}
 

@@ -43,7 +43,11 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
 }
 
 function losses(metrics: v1.StepMetrics): Part[] {
-  const single: [string, number | undefined][] = [['layer', metrics.layerLoss], ['kl', metrics.klLoss], ['lm', metrics.lmLoss]];
+  const single: [string, number | undefined][] = [
+    ['layer', metrics.layerLoss],
+    ['kl', metrics.klLoss],
+    ['lm', metrics.lmLoss],
+  ];
   const detail = single.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${decimal(value, 3)}`]));
   return [
     { text: `loss ${decimal(metrics.loss, 3)}`, expendable: 2 },

@@ -53,14 +53,18 @@ export class RunRenderer {
   private showChanges(before: v1.Run, now: v1.Run): void {
     const say = (text: string) => this.live.print(text);
     if (now.status !== before.status) {
-      if (now.status === v1.RunStatus.RUN_STATUS_RECOVERING) say(this.output.style('yellow', `recovering: ${now.failure?.message ?? 'the engine is gone'}`));
+      if (now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
+        say(this.output.style('yellow', `recovering: ${now.failure?.message ?? 'the engine is gone'}`));
       if (now.status === v1.RunStatus.RUN_STATUS_PAUSED) say(`paused at step ${now.step}; go on with: espalier resume ${now.runId}`);
     }
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
-      say(`target of ${percent(now.settings?.targetSparsity ?? 0, 0)} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`);
+      say(
+        `target of ${percent(now.settings?.targetSparsity ?? 0, 0)} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`,
+      );
     }
-    if (now.skippedSteps > before.skippedSteps) say(this.output.style('yellow', `${now.skippedSteps} steps skipped so far (values not finite)`));
+    if (now.skippedSteps > before.skippedSteps)
+      say(this.output.style('yellow', `${now.skippedSteps} steps skipped so far (values not finite)`));
     if (now.rewinds > before.rewinds) say(`rewound to step ${now.step}`);
     for (const evaluation of now.evaluations.slice(before.evaluations.length)) {
       say(`perplexity ${decimal(evaluation.perplexity)} (${evaluation.subject}, step ${evaluation.step})`);
@@ -71,11 +75,13 @@ export class RunRenderer {
   end(): void {
     if (this.progress === null || this.output.json) return;
     const { run } = this.progress;
-    const words = `${statusWord(run.status)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, `
-      + `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
+    const words =
+      `${statusWord(run.status)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, ` +
+      `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
-    if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED) this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);
+    if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED)
+      this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);
   }
 
   /** Removes the live line, e.g. before an error is printed. */

@@ -6,7 +6,10 @@ import { LiveLine } from './live-line.js';
 export class ShareLine {
   private readonly live: LiveLine;
 
-  constructor(private readonly output: Output, private readonly what: string) {
+  constructor(
+    private readonly output: Output,
+    private readonly what: string,
+  ) {
     this.live = new LiveLine(output.terminal);
   }
 

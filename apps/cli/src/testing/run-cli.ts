@@ -9,10 +9,14 @@ export interface CliResult {
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 
 /** Runs the command as a user's shell would; standard output is no terminal. */
-export function runCli(args: string[], options: { env?: Record<string, string>; cwd?: string; onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void } = {}): Promise<CliResult> {
+export function runCli(
+  args: string[],
+  options: { env?: Record<string, string>; cwd?: string; onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void } = {},
+): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], {
-      cwd: options.cwd ?? process.cwd(), stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: options.cwd ?? process.cwd(),
+      stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
     });
     let stdout = '';
@@ -21,7 +25,9 @@ export function runCli(args: string[], options: { env?: Record<string, string>; 
       stdout += chunk.toString();
       options.onOutput?.(stdout, (signal) => child.kill(signal));
     });
-    child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString(); });
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
     child.once('error', reject);
     child.once('close', (exitCode) => resolve({ exitCode, stdout, stderr }));
   });

@@ -32,10 +32,23 @@ export interface Answers {
   downloadArtifact?: Streaming<v1.DownloadArtifactRequest, v1.DownloadArtifactResponse>;
 }
 
-const STREAMING = new Set(['watchRun', 'evaluateRun', 'exportRun', 'exportMetrics', 'verifyRun', 'rebuildViews', 'downloadArtifact', 'watchHistory', 'exportAudit']);
+const STREAMING = new Set([
+  'watchRun',
+  'evaluateRun',
+  'exportRun',
+  'exportMetrics',
+  'verifyRun',
+  'rebuildViews',
+  'downloadArtifact',
+  'watchHistory',
+  'exportAudit',
+]);
 
 export class TestServer {
-  private constructor(private readonly server: Server, readonly address: string) {}
+  private constructor(
+    private readonly server: Server,
+    readonly address: string,
+  ) {}
 
   static async start(answers: Answers, address = '127.0.0.1:0'): Promise<TestServer> {
     const server = new Server();
@@ -72,45 +85,95 @@ export function refusal(code: string, message: string, field?: string): Espalier
 
 export function testRun(part: Partial<v1.Run> = {}): v1.Run {
   const settings = v1.RunSettings.fromPartial({
-    preset: 'short', recipe: v1.Recipe.RECIPE_NUTEPRUNE, targetSparsity: 0.5, totalSteps: 100, warmupSteps: 30, seed: 42n, batchSize: 8,
-    sequenceLength: 128, loraRank: 8, loraTargets: ['q_proj'],
+    preset: 'short',
+    recipe: v1.Recipe.RECIPE_NUTEPRUNE,
+    targetSparsity: 0.5,
+    totalSteps: 100,
+    warmupSteps: 30,
+    seed: 42n,
+    batchSize: 8,
+    sequenceLength: 128,
+    loraRank: 8,
+    loraTargets: ['q_proj'],
   });
   return {
     ...v1.Run.fromPartial({
-      runId: 'abcdefghij23', name: 'a name', status: v1.RunStatus.RUN_STATUS_TRAINING, modelPath: '/models/llama', step: 40n, scheduledSparsity: 0.5,
-      expectedSparsity: 0.412, hardSparsity: 0.409, teacherCount: 41, teacher: { teacher: { $case: 'mark', value: 31 } }, targetReachedStep: -1n,
-      layers: [{ headsOpen: 2, heads: 6, unitsOpen: 100, units: 512 }], hiddenOpen: 190, hiddenSize: 192, parameterCount: 3_400_000n,
-      tokensPerSecond: 7000, etaSeconds: 60, attempt: 1, revision: 9n, stateDigest: 'ab'.repeat(32),
+      runId: 'abcdefghij23',
+      name: 'a name',
+      status: v1.RunStatus.RUN_STATUS_TRAINING,
+      modelPath: '/models/llama',
+      step: 40n,
+      scheduledSparsity: 0.5,
+      expectedSparsity: 0.412,
+      hardSparsity: 0.409,
+      teacherCount: 41,
+      teacher: { teacher: { $case: 'mark', value: 31 } },
+      targetReachedStep: -1n,
+      layers: [{ headsOpen: 2, heads: 6, unitsOpen: 100, units: 512 }],
+      hiddenOpen: 190,
+      hiddenSize: 192,
+      parameterCount: 3_400_000n,
+      tokensPerSecond: 7000,
+      etaSeconds: 60,
+      attempt: 1,
+      revision: 9n,
+      stateDigest: 'ab'.repeat(32),
     }),
-    settings, launchedAt: new Date('2026-01-02T03:04:05Z'), ...part,
+    settings,
+    launchedAt: new Date('2026-01-02T03:04:05Z'),
+    ...part,
   };
 }
 
 export function testSteps(from: number, to: number): v1.StepMetrics[] {
-  return Array.from({ length: to - from }, (_, index) => v1.StepMetrics.fromPartial({
-    step: BigInt(from + index), loss: 1.25, layerLoss: 1.1, klLoss: 0.15, scheduledSparsity: 0.5, expectedSparsity: 0.4, teacher: { teacher: { $case: 'intact', value: true } },
-  }));
+  return Array.from({ length: to - from }, (_, index) =>
+    v1.StepMetrics.fromPartial({
+      step: BigInt(from + index),
+      loss: 1.25,
+      layerLoss: 1.1,
+      klLoss: 0.15,
+      scheduledSparsity: 0.5,
+      expectedSparsity: 0.4,
+      teacher: { teacher: { $case: 'intact', value: true } },
+    }),
+  );
 }
 
 /** A model of two files as an export. */
-export function testExport(): { digest: string; answers: Required<Pick<Answers, 'exportRun' | 'statArtifact' | 'downloadArtifact'>>; contents: Map<string, Buffer> } {
-  const contents = new Map([['config.json', Buffer.from('{"a":1}')], ['model.safetensors', Buffer.alloc(3_000_000, 5)]]);
+export function testExport(): {
+  digest: string;
+  answers: Required<Pick<Answers, 'exportRun' | 'statArtifact' | 'downloadArtifact'>>;
+  contents: Map<string, Buffer>;
+} {
+  const contents = new Map([
+    ['config.json', Buffer.from('{"a":1}')],
+    ['model.safetensors', Buffer.alloc(3_000_000, 5)],
+  ]);
   const digestOf = (content: Buffer) => createHash('sha256').update(content).digest('hex');
   const files = [...contents].map(([name, content]) => ({ name, bytes: BigInt(content.length), digest: digestOf(content) }));
   const digest = 'cd'.repeat(32);
   return {
-    digest, contents,
+    digest,
+    contents,
     answers: {
       async *exportRun() {
         yield v1.ExportRunResponse.fromPartial({ doneShare: 0.5 });
-        yield v1.ExportRunResponse.fromPartial({ doneShare: 1, export: { digest, form: 'compacted', dtype: 'bf16', parameterCount: 1_700_000n, bytes: 3_000_007n, step: 100n } });
+        yield v1.ExportRunResponse.fromPartial({
+          doneShare: 1,
+          export: { digest, form: 'compacted', dtype: 'bf16', parameterCount: 1_700_000n, bytes: 3_000_007n, step: 100n },
+        });
       },
       statArtifact: () => v1.StatArtifactResponse.fromPartial({ bytes: 100n, files }),
       async *downloadArtifact({ digest: wanted, offset: from }) {
-        const content = [...contents.values()].find((one) => digestOf(one) === wanted) ?? [...contents.values()][files.findIndex((file) => file.digest === wanted)];
+        const content =
+          [...contents.values()].find((one) => digestOf(one) === wanted) ??
+          [...contents.values()][files.findIndex((file) => file.digest === wanted)];
         if (content === undefined) throw refusal('ARTIFACT_NOT_FOUND', `no artifact ${wanted}`);
         for (let offset = Number(from); offset < content.length; offset += 1 << 20) {
-          yield v1.DownloadArtifactResponse.fromPartial({ totalBytes: BigInt(content.length), chunk: content.subarray(offset, offset + (1 << 20)) });
+          yield v1.DownloadArtifactResponse.fromPartial({
+            totalBytes: BigInt(content.length),
+            chunk: content.subarray(offset, offset + (1 << 20)),
+          });
         }
       },
     },

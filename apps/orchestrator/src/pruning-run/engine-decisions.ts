@@ -26,12 +26,19 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
   const { numericsFingerprint } = change.engine;
   const changedFrom = run.numericsFingerprint !== null && run.numericsFingerprint !== numericsFingerprint ? run.numericsFingerprint : null;
   if (changedFrom !== null && !run.acceptOtherNumerics) {
-    throw new RunError('NUMERICS_CHANGED',
-      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: resume it with `
-      + 'accept_other_numerics to go on, no longer bitwise the same', run, 'accept_other_numerics');
+    throw new RunError(
+      'NUMERICS_CHANGED',
+      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: resume it with ` +
+        'accept_other_numerics to go on, no longer bitwise the same',
+      run,
+      'accept_other_numerics',
+    );
   }
   const data = {
-    attempt: change.attempt, ...change.engine, numericsChangedFrom: changedFrom, resumedFromStep: stepOf(run),
+    attempt: change.attempt,
+    ...change.engine,
+    numericsChangedFrom: changedFrom,
+    resumedFromStep: stepOf(run),
     resumedFromStateDigest: change.stateDigest,
   };
   return [{ type: 'EngineAttached', at, data }, ...reassigned(run, at)];
@@ -46,14 +53,14 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
     throw new RunError('ATTEMPT_STALE', `a segment of steps ${firstStep} to ${reached.step} does not follow step ${stepOf(run)}`, run);
   }
   const { expectedSparsity, hardSparsity, step } = reached;
-  const facts: NewFact[] = [
-    { type: 'SparsityAdvanced', at, data: { attempt, step, scheduledSparsity, expectedSparsity, hardSparsity } },
-  ];
+  const facts: NewFact[] = [{ type: 'SparsityAdvanced', at, data: { attempt, step, scheduledSparsity, expectedSparsity, hardSparsity } }];
   if (change.skippedSteps.length > 0) {
     facts.push({ type: 'StepsSkipped', at, data: { attempt, steps: change.skippedSteps, cause: 'non_finite' } });
   }
   const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...data } = change;
-  const within = stretchesOf(run, firstStep, step).slice(1).map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, ...assignment }));
+  const within = stretchesOf(run, firstStep, step)
+    .slice(1)
+    .map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, ...assignment }));
   facts.push(...within.map((one) => ({ type: 'TeacherAssigned', at, data: one }) as const), { type: 'MasksUpdated', at, data });
   return [...facts, ...boundaryFacts({ ...run, assignment: within.at(-1) ?? run.assignment }, attempt, reached, at)];
 }
@@ -75,7 +82,10 @@ function boundaryFacts(run: PruningRunState, attempt: number, state: StateFact, 
   return [...facts, ...reassigned({ ...run, teachers, targetReachedStep, current: state }, at)];
 }
 
-function reassigned(run: Pick<PruningRunState, 'assignment' | 'branch' | 'current'> & Parameters<typeof teacherAt>[0], at: string): NewFact[] {
+function reassigned(
+  run: Pick<PruningRunState, 'assignment' | 'branch' | 'current'> & Parameters<typeof teacherAt>[0],
+  at: string,
+): NewFact[] {
   const fromStep = stepOf(run);
   const { teacher, reason, explanation } = teacherAt(run, fromStep);
   if (run.assignment !== null && sameTeacher(run.assignment.teacher, teacher)) return [];

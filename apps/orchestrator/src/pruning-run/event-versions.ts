@@ -14,10 +14,26 @@ const upcasters: Upcasters = {};
 
 /** A record, so that the compiler asks for every type. */
 const knownTypes: Record<PruningRunEventType, true> = {
-  RunLaunched: true, RunForked: true, AttemptStarted: true, EngineAttached: true, TeacherAssigned: true,
-  SparsityAdvanced: true, MasksUpdated: true, TeacherSnapshotted: true, TargetSparsityReached: true, StepsSkipped: true,
-  EngineLost: true, RunPauseRequested: true, RunPaused: true, RunResumed: true, RunRewound: true, RunCompleted: true,
-  RunFailed: true, RunCancelled: true, EvaluationRecorded: true, ModelExported: true,
+  RunLaunched: true,
+  RunForked: true,
+  AttemptStarted: true,
+  EngineAttached: true,
+  TeacherAssigned: true,
+  SparsityAdvanced: true,
+  MasksUpdated: true,
+  TeacherSnapshotted: true,
+  TargetSparsityReached: true,
+  StepsSkipped: true,
+  EngineLost: true,
+  RunPauseRequested: true,
+  RunPaused: true,
+  RunResumed: true,
+  RunRewound: true,
+  RunCompleted: true,
+  RunFailed: true,
+  RunCancelled: true,
+  EvaluationRecorded: true,
+  ModelExported: true,
 };
 
 export const knownTypeNames = Object.keys(knownTypes);

@@ -38,8 +38,11 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const { stateDigest } = startOf(change);
     await this.keeper.pin(stateDigest);
     try {
-      if (await this.artifacts.stat(stateDigest) === null) {
-        throw new EspalierError('STATE_NOT_FOUND', `state ${stateDigest} of run ${parentRunId} is no longer stored: the run went on; try again`);
+      if ((await this.artifacts.stat(stateDigest)) === null) {
+        throw new EspalierError(
+          'STATE_NOT_FOUND',
+          `state ${stateDigest} of run ${parentRunId} is no longer stored: the run went on; try again`,
+        );
       }
       const { run, facts } = await this.runs.change(runId, change);
       const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
@@ -51,11 +54,20 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     }
   }
 
-  private async otherData(source: ForkRun['request']['data'], parent: PruningRunState, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity | null> {
+  private async otherData(
+    source: ForkRun['request']['data'],
+    parent: PruningRunState,
+    settings: RunSettings,
+    signal: AbortSignal,
+  ): Promise<DataIdentity | null> {
     if (source === null) return null;
     const data = await this.sources.prepareData(source, parent.model, settings, signal);
     if (data.tokenizerDigest !== parent.data.tokenizerDigest) {
-      throw invalidField('TOKENIZER_MISMATCH', 'overrides.data', `the model's tokenizer has changed since run ${parent.runId} was launched`);
+      throw invalidField(
+        'TOKENIZER_MISMATCH',
+        'overrides.data',
+        `the model's tokenizer has changed since run ${parent.runId} was launched`,
+      );
     }
     return data;
   }

@@ -10,10 +10,13 @@ const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruni
 const files = readdirSync(folder).filter((name) => name.endsWith('.jsonl'));
 
 function stored(file: string): { id: string; type: string; data: Uint8Array }[] {
-  return readFileSync(folder + file, 'utf8').trim().split('\n').map((line) => {
-    const { id = '', type, data } = JSON.parse(line) as { id?: string; type: string; data: string };
-    return { id, type, data: Buffer.from(data) };
-  });
+  return readFileSync(folder + file, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const { id = '', type, data } = JSON.parse(line) as { id?: string; type: string; data: string };
+      return { id, type, data: Buffer.from(data) };
+    });
 }
 
 /** What each history came to when it was recorded. */

@@ -37,7 +37,11 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
 
 export function alreadyLaunched(run: PruningRunState, requestDigest: string): Changed {
   if (run.requestDigest !== requestDigest) {
-    throw invalidField('REQUEST_ID_REUSED', 'request_id', `"${run.requestId}" launched run ${run.runId} with another request: use another id`);
+    throw invalidField(
+      'REQUEST_ID_REUSED',
+      'request_id',
+      `"${run.requestId}" launched run ${run.runId} with another request: use another id`,
+    );
   }
   return { runId: run.runId, revision: run.revision, alreadyDone: true };
 }

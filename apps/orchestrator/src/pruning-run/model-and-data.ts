@@ -46,37 +46,69 @@ export class ModelAndData {
 
   /** Tokenizes what has not been tokenized before. */
   async prepareData(source: DataSource, model: ModelIdentity, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity> {
-    const prepare = (path: string, dataField: string) => prepareTokens({
-      modelPath: model.path, dataPath: path, dataField, vocabularySize: model.vocabularySize, store: this.artifacts, signal,
-    });
+    const prepare = (path: string, dataField: string) =>
+      prepareTokens({
+        modelPath: model.path,
+        dataPath: path,
+        dataField,
+        vocabularySize: model.vocabularySize,
+        store: this.artifacts,
+        signal,
+      });
     const trainPath = resolve(source.trainPath);
     const train = await prepare(trainPath, 'data.train_path');
     const needed = settings.batchSize * settings.sequenceLength;
     requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
     const validationPath = source.validationPath === '' ? null : resolve(source.validationPath);
     const validation = validationPath === null ? null : await prepare(validationPath, 'data.validation_path');
-    if (validation !== null) requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
+    if (validation !== null)
+      requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
     return {
-      trainPath, trainDigest: train.digest, trainTokens: train.tokenCount, validationPath,
-      validationDigest: validation?.digest ?? null, validationTokens: validation?.tokenCount ?? 0, tokenizerDigest: train.tokenizerDigest,
+      trainPath,
+      trainDigest: train.digest,
+      trainTokens: train.tokenCount,
+      validationPath,
+      validationDigest: validation?.digest ?? null,
+      validationTokens: validation?.tokenCount ?? 0,
+      tokenizerDigest: train.tokenizerDigest,
     };
   }
 
   /** The same artifact again, from the text it was made of. @throws `damage`, with what keeps it from being mended */
-  async remakeTokens({ runId, model, data }: PruningRunState, part: 'train' | 'validation', damage: EspalierError, signal: AbortSignal): Promise<void> {
+  async remakeTokens(
+    { runId, model, data }: PruningRunState,
+    part: 'train' | 'validation',
+    damage: EspalierError,
+    signal: AbortSignal,
+  ): Promise<void> {
     const [path, digest] = part === 'train' ? [data.trainPath, data.trainDigest] : [data.validationPath!, data.validationDigest!];
     const lost = (why: string): EspalierError =>
-      new EspalierError(damage.code, `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${path}: ${why}`);
+      new EspalierError(
+        damage.code,
+        `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${path}: ${why}`,
+      );
     await this.artifacts.delete(digest); // so that the remembered one is not taken for whole
-    const made = await prepareTokens({ modelPath: model.path, dataPath: path, vocabularySize: model.vocabularySize, store: this.artifacts, signal })
-      .catch((error: unknown) => { throw lost(toEspalierError(error).message); });
+    const made = await prepareTokens({
+      modelPath: model.path,
+      dataPath: path,
+      vocabularySize: model.vocabularySize,
+      store: this.artifacts,
+      signal,
+    }).catch((error: unknown) => {
+      throw lost(toEspalierError(error).message);
+    });
     if (made.digest !== digest) throw lost(`it gives tokens ${made.digest} now, not ${digest}`);
   }
 
   /** Tokens of other data, for one evaluation. */
   async prepareEvaluationData(path: string, model: ModelIdentity, window: number, signal: AbortSignal): Promise<string> {
     const { digest, tokenCount } = await prepareTokens({
-      modelPath: model.path, dataPath: resolve(path), dataField: 'data_path', vocabularySize: model.vocabularySize, store: this.artifacts, signal,
+      modelPath: model.path,
+      dataPath: resolve(path),
+      dataField: 'data_path',
+      vocabularySize: model.vocabularySize,
+      store: this.artifacts,
+      signal,
     });
     requireTokens(tokenCount, window, 'data_path', 'a window');
     return digest;
@@ -88,9 +120,12 @@ export function requireMemory({ settings, memory: { totalBytes, availableBytes, 
   if (totalBytes <= availableBytes) return;
   const { batchSize, sequenceLength, checkpointActivations } = settings;
   const less = `a smaller batch_size or sequence_length${checkpointActivations ? '' : ', or checkpoint_activations,'} needs less`;
-  const description = `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), `
-    + `the engine's machine has ${availableBytes}; ${less}`;
-  throw new EspalierError('OUT_OF_MEMORY', description, { violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }] });
+  const description =
+    `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), ` +
+    `the engine's machine has ${availableBytes}; ${less}`;
+  throw new EspalierError('OUT_OF_MEMORY', description, {
+    violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
+  });
 }
 
 function requireTokens(count: number, needed: number, field: string, what: string): void {
@@ -99,9 +134,15 @@ function requireTokens(count: number, needed: number, field: string, what: strin
 
 function modelIdentity(path: string, model: engineV1.ModelDescription): ModelIdentity {
   return {
-    path, weightsDigest: model.weightsDigest, architecture: model.architecture, parameterCount: Number(model.parameterCount),
-    prunableParameterCount: Number(model.prunableParameterCount), weightBytes: Number(model.weightBytes),
-    hiddenSize: Number(model.hiddenSize), vocabularySize: Number(model.vocabSize), maxPositions: Number(model.maxPositions),
+    path,
+    weightsDigest: model.weightsDigest,
+    architecture: model.architecture,
+    parameterCount: Number(model.parameterCount),
+    prunableParameterCount: Number(model.prunableParameterCount),
+    weightBytes: Number(model.weightBytes),
+    hiddenSize: Number(model.hiddenSize),
+    vocabularySize: Number(model.vocabSize),
+    maxPositions: Number(model.maxPositions),
     layers: model.layers.map((layer) => ({ heads: Number(layer.heads), units: Number(layer.intermediate) })),
   };
 }

@@ -3,7 +3,10 @@ import { ownEvents } from './own-events.js';
 import { CHAIN_START, encodeFacts } from './stored-event.js';
 import { launched } from './testing.js';
 
-const { stored: [sent], events: [event] } = encodeFacts([launched()], CHAIN_START, () => randomUUID());
+const {
+  stored: [sent],
+  events: [event],
+} = encodeFacts([launched()], CHAIN_START, () => randomUUID());
 
 test('an event is known again by its id, type and bytes, all of them', () => {
   expect(ownEvents.find(sent!)).toBeNull();

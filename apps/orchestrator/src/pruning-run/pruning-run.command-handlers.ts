@@ -7,7 +7,7 @@ import type { RunChange } from './run-change.js';
 import { RunRepository } from './run-repository.js';
 
 async function changed(runs: RunRepository, runId: string, change: RunChange): Promise<Changed> {
-  if (await runs.find(runId) === null) throw runNotFound(runId);
+  if ((await runs.find(runId)) === null) throw runNotFound(runId);
   const { run, facts } = await runs.change(runId, change);
   return { runId, revision: run.revision, alreadyDone: facts.length === 0 };
 }

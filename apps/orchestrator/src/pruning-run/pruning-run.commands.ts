@@ -14,23 +14,42 @@ export interface Changed {
 }
 
 export class LaunchRun extends Command<Changed> {
-  constructor(readonly request: {
-    requestId: string; name: string; modelPath: string; data: DataSource; settings: RequestedSettings;
-  }, readonly signal: AbortSignal) {
+  constructor(
+    readonly request: {
+      requestId: string;
+      name: string;
+      modelPath: string;
+      data: DataSource;
+      settings: RequestedSettings;
+    },
+    readonly signal: AbortSignal,
+  ) {
     super();
   }
 }
 
 export class ForkRun extends Command<Changed> {
-  constructor(readonly request: {
-    requestId: string; name: string; parentRunId: string; from: StartingPoint; overrides: Partial<RunSettings>; data: DataSource | null;
-  }, readonly signal: AbortSignal) {
+  constructor(
+    readonly request: {
+      requestId: string;
+      name: string;
+      parentRunId: string;
+      from: StartingPoint;
+      overrides: Partial<RunSettings>;
+      data: DataSource | null;
+    },
+    readonly signal: AbortSignal,
+  ) {
     super();
   }
 }
 
 export class ResumeRun extends Command<Changed> {
-  constructor(readonly runId: string, readonly from: StartingPoint, readonly acceptOtherNumerics: boolean) {
+  constructor(
+    readonly runId: string,
+    readonly from: StartingPoint,
+    readonly acceptOtherNumerics: boolean,
+  ) {
     super();
   }
 }
@@ -42,7 +61,10 @@ export class PauseRun extends Command<Changed> {
 }
 
 export class CancelRun extends Command<Changed> {
-  constructor(readonly runId: string, readonly reason: string) {
+  constructor(
+    readonly runId: string,
+    readonly reason: string,
+  ) {
     super();
   }
 }

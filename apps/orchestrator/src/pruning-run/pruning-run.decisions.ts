@@ -59,8 +59,13 @@ export function resume(state: PruningRunState | null, change: Resume, at: string
 
 /** Recorded once for the same subject, state, data and window. */
 export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
-  const known = existing(state).evaluations.some((one) => one.subject === data.subject && one.stateDigest === data.stateDigest
-    && one.dataDigest === data.dataDigest && one.window === data.window);
+  const known = existing(state).evaluations.some(
+    (one) =>
+      one.subject === data.subject &&
+      one.stateDigest === data.stateDigest &&
+      one.dataDigest === data.dataDigest &&
+      one.window === data.window,
+  );
   return known ? [] : [{ type: 'EvaluationRecorded', at, data }];
 }
 

@@ -62,10 +62,7 @@ export interface DataIdentity {
   tokenizerDigest: string;
 }
 
-export type TeacherChoice =
-  | { kind: 'intact' }
-  | { kind: 'snapshot'; mark: number; stateDigest: string }
-  | { kind: 'none' }; // recipe lm
+export type TeacherChoice = { kind: 'intact' } | { kind: 'snapshot'; mark: number; stateDigest: string } | { kind: 'none' }; // recipe lm
 
 /**
  * run_start: the first teacher. capacity_gap: a new snapshot moved the teacher on. post_target_phase: the target is reached,
@@ -103,14 +100,26 @@ export interface SegmentLoss {
 
 interface Facts {
   RunLaunched: {
-    runId: string; name: string; requestId: string; requestDigest: string;
-    model: ModelIdentity; data: DataIdentity; settings: RunSettings;
+    runId: string;
+    name: string;
+    requestId: string;
+    requestDigest: string;
+    model: ModelIdentity;
+    data: DataIdentity;
+    settings: RunSettings;
   };
   RunForked: {
-    runId: string; name: string; requestId: string; requestDigest: string;
-    model: ModelIdentity; data: DataIdentity; settings: RunSettings; // as they are from here on
-    parentRunId: string; parentRevision: number; // the parent's last event that the fork knows
-    from: StateFact; teacherMark: number | null; // null: forked from a last state
+    runId: string;
+    name: string;
+    requestId: string;
+    requestDigest: string;
+    model: ModelIdentity;
+    data: DataIdentity;
+    settings: RunSettings; // as they are from here on
+    parentRunId: string;
+    parentRevision: number; // the parent's last event that the fork knows
+    from: StateFact;
+    teacherMark: number | null; // null: forked from a last state
     overrides: Partial<RunSettings> & { data?: DataIdentity };
     inheritedTeachers: InheritedTeacher[]; // those on the branch up to `from`, weakest pruned first
     targetReachedStep: number | null; // of the target as it is from here on
@@ -119,9 +128,16 @@ interface Facts {
   AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // null: fresh state
   /** The attempt's engine holds model, data and state; training starts. */
   EngineAttached: {
-    attempt: number; engineVersion: string; engineBuild: string; backend: string; device: string;
-    threads: number; numericsFingerprint: string; numericsChangedFrom: string | null;
-    resumedFromStep: number; resumedFromStateDigest: string; // of the fresh state, where it is one
+    attempt: number;
+    engineVersion: string;
+    engineBuild: string;
+    backend: string;
+    device: string;
+    threads: number;
+    numericsFingerprint: string;
+    numericsChangedFrom: string | null;
+    resumedFromStep: number;
+    resumedFromStateDigest: string; // of the fresh state, where it is one
     leaseMs: number; // the engine is taken for dead when nothing is heard of it for so long
   };
   /** Which teacher instructs from `fromStep` on, and why. One that took over within a segment comes before its MasksUpdated. */
@@ -129,16 +145,24 @@ interface Facts {
   SparsityAdvanced: { attempt: number; step: number; scheduledSparsity: number; expectedSparsity: number; hardSparsity: number };
   /** The state after steps [firstStep, state.step): durable before this event. */
   MasksUpdated: {
-    attempt: number; firstStep: number; state: StateFact; loss: SegmentLoss;
-    trainingSeconds: number; tokens: number;
-    metricsRevision: number; metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
+    attempt: number;
+    firstStep: number;
+    state: StateFact;
+    loss: SegmentLoss;
+    trainingSeconds: number;
+    tokens: number;
+    metricsRevision: number;
+    metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
   };
   TeacherSnapshotted: { attempt: number; mark: number; threshold: number; state: StateFact };
   TargetSparsityReached: { step: number; expectedSparsity: number; targetSparsity: number; remainingSteps: number };
   StepsSkipped: { attempt: number; steps: number[]; cause: 'non_finite' };
   /** The attempt is over without a result: its engine died, hung or failed, or the orchestrator died with it. */
   EngineLost: {
-    attempt: number; cause: 'engine' | 'orchestrator'; code: string; message: string;
+    attempt: number;
+    cause: 'engine' | 'orchestrator';
+    code: string;
+    message: string;
     lastStep: number; // recorded; later steps of the attempt are trained again
     restartDelayMs: number;
   };
@@ -148,24 +172,43 @@ interface Facts {
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
   /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
   RunRewound: {
-    toStep: number; state: StateFact | null; // null: the fresh state of the seed
+    toStep: number;
+    state: StateFact | null; // null: the fresh state of the seed
     teacherMark: number | null; // null: by the run itself, because the artifact of a later state is damaged
-    abandonedFromRevision: number; acceptOtherNumerics: boolean;
+    abandonedFromRevision: number;
+    acceptOtherNumerics: boolean;
     targetReachedStep: number | null;
   };
   RunCompleted: {
-    step: number; stateDigest: string; hardSparsity: number; trainingSeconds: number;
+    step: number;
+    stateDigest: string;
+    hardSparsity: number;
+    trainingSeconds: number;
     evaluationError: { code: string; message: string } | null; // why the evaluation at the end is missing
   };
   RunFailed: { step: number; code: string; message: string; field: string };
   RunCancelled: { step: number; reason: string };
   EvaluationRecorded: {
-    subject: 'intact' | 'masked' | `export:${string}`; step: number; stateDigest: string | null; teacherMark: number | null;
-    window: number; perplexity: number; negativeLogLikelihood: number; predictions: number; dataDigest: string;
+    subject: 'intact' | 'masked' | `export:${string}`;
+    step: number;
+    stateDigest: string | null;
+    teacherMark: number | null;
+    window: number;
+    perplexity: number;
+    negativeLogLikelihood: number;
+    predictions: number;
+    dataDigest: string;
   };
   ModelExported: {
-    exportDigest: string; form: 'masked' | 'compacted'; dtype: string; step: number; stateDigest: string; teacherMark: number | null;
-    parameterCount: number; bytes: number; files: { name: string; bytes: number; digest: string }[];
+    exportDigest: string;
+    form: 'masked' | 'compacted';
+    dtype: string;
+    step: number;
+    stateDigest: string;
+    teacherMark: number | null;
+    parameterCount: number;
+    bytes: number;
+    files: { name: string; bytes: number; digest: string }[];
   };
 }
 
@@ -204,8 +247,19 @@ export interface StepsMeasured {
 export interface StepMeasurement {
   step: number; // number of this step, from 0
   loss: number | null; // null: not finite (the step was skipped)
-  layerLoss: number | null; klLoss: number | null; lmLoss: number | null; lagrangian: number | null;
-  scheduledSparsity: number; expectedSparsity: number; gradientNorm: number | null; lambda1: number; lambda2: number;
-  seconds: number; skipped: boolean; openHeads: number; openUnits: number; openHidden: number;
+  layerLoss: number | null;
+  klLoss: number | null;
+  lmLoss: number | null;
+  lagrangian: number | null;
+  scheduledSparsity: number;
+  expectedSparsity: number;
+  gradientNorm: number | null;
+  lambda1: number;
+  lambda2: number;
+  seconds: number;
+  skipped: boolean;
+  openHeads: number;
+  openUnits: number;
+  openHidden: number;
   teacherMark: number | null; // null: intact or none
 }

@@ -7,14 +7,48 @@ type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T
 export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): PruningRunState {
   const { runId, name, requestId, requestDigest, model, data: source, settings } = data;
   return {
-    runId, name, requestId, requestDigest, model, data: source, settings, origin: null,
-    status: 'queued', failure: null, pauseRequested: false, pausedBy: null,
-    current: null, previous: null, teachers: [], abandonedTeachers: [], assignment: null,
-    targetReachedStep: null, targetReachedAt: null, scheduledSparsity: 0, branch: 0, branches: [],
-    attempt: 0, attemptOpen: false, restarts: 0, attemptsWithoutProgress: 0, restartNotBefore: null, segmentRevision: 0, engine: null,
-    numericsFingerprint: null, acceptOtherNumerics: false,
-    skippedSteps: 0, skippedInARow: 0, trainingSeconds: 0, lastSegment: null, evaluations: [], exports: [],
-    launchedAt: at, updatedAt: at, endedAt: null, revision: 0, chain,
+    runId,
+    name,
+    requestId,
+    requestDigest,
+    model,
+    data: source,
+    settings,
+    origin: null,
+    status: 'queued',
+    failure: null,
+    pauseRequested: false,
+    pausedBy: null,
+    current: null,
+    previous: null,
+    teachers: [],
+    abandonedTeachers: [],
+    assignment: null,
+    targetReachedStep: null,
+    targetReachedAt: null,
+    scheduledSparsity: 0,
+    branch: 0,
+    branches: [],
+    attempt: 0,
+    attemptOpen: false,
+    restarts: 0,
+    attemptsWithoutProgress: 0,
+    restartNotBefore: null,
+    segmentRevision: 0,
+    engine: null,
+    numericsFingerprint: null,
+    acceptOtherNumerics: false,
+    skippedSteps: 0,
+    skippedInARow: 0,
+    trainingSeconds: 0,
+    lastSegment: null,
+    evaluations: [],
+    exports: [],
+    launchedAt: at,
+    updatedAt: at,
+    endedAt: null,
+    revision: 0,
+    chain,
   };
 }
 
@@ -25,7 +59,8 @@ export function runForked(event: EventOf<'RunForked'>): PruningRunState {
     origin: { parentRunId, parentRevision, from, teacherMark },
     current: from,
     teachers: inheritedTeachers.map((one) => inherited(one, event.at)),
-    targetReachedStep, targetReachedAt: targetReachedStep === null ? null : event.at,
+    targetReachedStep,
+    targetReachedAt: targetReachedStep === null ? null : event.at,
   };
 }
 
@@ -40,7 +75,12 @@ export function attemptStarted(state: PruningRunState, { data }: EventOf<'Attemp
 
 export function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {
   return {
-    ...state, status: 'training', failure: null, engine: data, numericsFingerprint: data.numericsFingerprint, acceptOtherNumerics: false,
+    ...state,
+    status: 'training',
+    failure: null,
+    engine: data,
+    numericsFingerprint: data.numericsFingerprint,
+    acceptOtherNumerics: false,
   };
 }
 
@@ -51,7 +91,10 @@ export function sparsityAdvanced(state: PruningRunState, { data }: EventOf<'Spar
 export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
   const steps = data.state.step - data.firstStep;
   return {
-    ...state, current: data.state, previous: state.current, attemptsWithoutProgress: 0,
+    ...state,
+    current: data.state,
+    previous: state.current,
+    attemptsWithoutProgress: 0,
     trainingSeconds: state.trainingSeconds + data.trainingSeconds,
     lastSegment: { steps, tokens: data.tokens, seconds: data.trainingSeconds },
     skippedInARow: data.loss.mean === null ? state.skippedInARow : 0,
@@ -61,28 +104,46 @@ export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpd
 export function teacherSnapshotted(state: PruningRunState, { data, at }: EventOf<'TeacherSnapshotted'>): PruningRunState {
   const { mark, threshold } = data;
   const teacher: Teacher = {
-    mark, threshold, state: data.state, revision: state.revision + 1, ownerRunId: state.runId, branch: state.branch, at,
+    mark,
+    threshold,
+    state: data.state,
+    revision: state.revision + 1,
+    ownerRunId: state.runId,
+    branch: state.branch,
+    at,
   };
   return { ...state, teachers: [...state.teachers, teacher] };
 }
 
 export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSkipped'>): PruningRunState {
   return {
-    ...state, skippedSteps: state.skippedSteps + data.steps.length, skippedInARow: state.skippedInARow + data.steps.length,
+    ...state,
+    skippedSteps: state.skippedSteps + data.steps.length,
+    skippedInARow: state.skippedInARow + data.steps.length,
   };
 }
 
 export function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>): PruningRunState {
   const { code, message, cause } = data;
   return {
-    ...state, status: 'recovering', attemptOpen: false, restarts: state.restarts + 1, failure: { code, message, field: '' },
+    ...state,
+    status: 'recovering',
+    attemptOpen: false,
+    restarts: state.restarts + 1,
+    failure: { code, message, field: '' },
     attemptsWithoutProgress: state.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0),
     restartNotBefore: data.restartDelayMs === 0 ? null : new Date(Date.parse(at) + data.restartDelayMs).toISOString(),
   };
 }
 
 export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>): PruningRunState {
-  return { ...state, status: 'paused', pausedBy: data.by, pauseRequested: data.by === 'shutdown' && state.pauseRequested, attemptOpen: false };
+  return {
+    ...state,
+    status: 'paused',
+    pausedBy: data.by,
+    pauseRequested: data.by === 'shutdown' && state.pauseRequested,
+    attemptOpen: false,
+  };
 }
 
 export function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed'>): PruningRunState {
@@ -94,10 +155,18 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
   const kept = state.teachers.filter((teacher) => teacher.state.step <= data.toStep);
   const abandoned = state.teachers.slice(kept.length);
   return {
-    ...afresh(state), status: state.attemptOpen ? state.status : 'queued', acceptOtherNumerics: data.acceptOtherNumerics,
-    current: data.state, previous: null, teachers: kept, abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
-    assignment: null, branch: state.branch + 1, branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],
-    targetReachedStep: data.targetReachedStep, targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
+    ...afresh(state),
+    status: state.attemptOpen ? state.status : 'queued',
+    acceptOtherNumerics: data.acceptOtherNumerics,
+    current: data.state,
+    previous: null,
+    teachers: kept,
+    abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
+    assignment: null,
+    branch: state.branch + 1,
+    branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],
+    targetReachedStep: data.targetReachedStep,
+    targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
     lastSegment: null,
     pauseRequested: data.teacherMark === null && state.pauseRequested, // nobody took it back
   };
@@ -105,12 +174,22 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
 
 function afresh(state: PruningRunState): PruningRunState {
   return {
-    ...state, failure: null, pauseRequested: false, pausedBy: null, endedAt: null, attemptsWithoutProgress: 0, restartNotBefore: null, skippedInARow: 0,
+    ...state,
+    failure: null,
+    pauseRequested: false,
+    pausedBy: null,
+    endedAt: null,
+    attemptsWithoutProgress: 0,
+    restartNotBefore: null,
+    skippedInARow: 0,
   };
 }
 
 export function ended(
-  state: PruningRunState, { at }: PruningRunEvent, status: RunStatus, failure: PruningRunState['failure'],
+  state: PruningRunState,
+  { at }: PruningRunEvent,
+  status: RunStatus,
+  failure: PruningRunState['failure'],
 ): PruningRunState {
   const { code, message, field } = failure ?? { code: '', message: '', field: '' };
   return { ...state, status, failure: failure && { code, message, field }, attemptOpen: false, pauseRequested: false, endedAt: at };

@@ -1,11 +1,16 @@
 // What the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
 import type {
-  DataIdentity, ModelIdentity, PruningRunEventData, RunSettings, StateFact, TeacherChoice, TeacherReason,
+  DataIdentity,
+  ModelIdentity,
+  PruningRunEventData,
+  RunSettings,
+  StateFact,
+  TeacherChoice,
+  TeacherReason,
 } from './pruning-run.events.js';
 import type { TeacherSnapshot } from './teacher-policy.js';
 
-export type RunStatus =
-  'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled';
+export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled';
 
 export interface Teacher extends TeacherSnapshot {
   state: StateFact;
@@ -108,16 +113,24 @@ export function teachersUpTo(run: PruningRunState, teacher: Teacher): Teacher[] 
 /** States that some event of the run still needs as artifacts: its teachers, its origin and its last two states. */
 export function neededStates(run: PruningRunState): Set<string> {
   const states = [
-    ...run.teachers.map((one) => one.state), ...run.abandonedTeachers.map((one) => one.state),
-    run.origin?.from, run.current, run.previous,
+    ...run.teachers.map((one) => one.state),
+    ...run.abandonedTeachers.map((one) => one.state),
+    run.origin?.from,
+    run.current,
+    run.previous,
   ];
   return new Set(states.flatMap((state) => (state ? [state.stateDigest] : [])));
 }
 
 /** Whether an event between the two can have changed what is needed: most don't, and looking at every teacher takes time. */
 export function needsTheSame(before: PruningRunState, after: PruningRunState): boolean {
-  return before.current === after.current && before.previous === after.previous && before.teachers === after.teachers
-    && before.abandonedTeachers === after.abandonedTeachers && before.exports === after.exports;
+  return (
+    before.current === after.current &&
+    before.previous === after.previous &&
+    before.teachers === after.teachers &&
+    before.abandonedTeachers === after.abandonedTeachers &&
+    before.exports === after.exports
+  );
 }
 
 /** All artifacts of the kinds that are ever thrown away and that the run needs: states, and the files of its exports. */

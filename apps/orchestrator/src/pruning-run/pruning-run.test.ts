@@ -21,8 +21,18 @@ describe('a run from launch to completion', () => {
   it('records each mark that a step crosses, the target, and the next teacher', () => {
     const story = new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 2 })).start();
     expect(typesOf(story.when(segment(0, stateAt(4, 0.031))))).toEqual([
-      'SparsityAdvanced', 'MasksUpdated', 'TeacherSnapshotted', 'TeacherSnapshotted', 'TeacherSnapshotted', 'TeacherAssigned']);
-    expect(story.state.teachers.map((one) => [one.mark, one.threshold, one.state.step])).toEqual([[1, 0.01, 4], [2, 0.02, 4], [3, 0.03, 4]]);
+      'SparsityAdvanced',
+      'MasksUpdated',
+      'TeacherSnapshotted',
+      'TeacherSnapshotted',
+      'TeacherSnapshotted',
+      'TeacherAssigned',
+    ]);
+    expect(story.state.teachers.map((one) => [one.mark, one.threshold, one.state.step])).toEqual([
+      [1, 0.01, 4],
+      [2, 0.02, 4],
+      [3, 0.03, 4],
+    ]);
     expect(story.state.assignment?.teacher).toMatchObject({ kind: 'snapshot', mark: 2 });
     const facts = story.when(segment(4, stateAt(9, 0.06)));
     expect(typesOf(facts)).toContain('TargetSparsityReached');
@@ -62,24 +72,44 @@ describe('segments', () => {
     new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 1, segmentSteps })).start().train(stateAt(10, 0.06));
   const marksOf = (stretches: { firstStep: number; teacher: TeacherChoice }[]): unknown[] =>
     stretches.map(({ firstStep, teacher }) => [firstStep, teacher.kind === 'snapshot' ? teacher.mark : teacher.kind]);
-  const assignedBy = (facts: NewFact[]): unknown[] => facts.flatMap((one) => (one.type === 'TeacherAssigned' ? marksOf([{ ...one.data, firstStep: one.data.fromStep }]) : []));
+  const assignedBy = (facts: NewFact[]): unknown[] =>
+    facts.flatMap((one) => (one.type === 'TeacherAssigned' ? marksOf([{ ...one.data, firstStep: one.data.fromStep }]) : []));
 
   it('run across the changes of teachers after the target', () => {
     const { state } = afterTarget(60);
     expect(planSegment(state)).toMatchObject({ firstStep: 10, endStep: 70, stopAtExpectedSparsity: null });
-    expect(marksOf(planSegment(state).stretches)).toEqual([[10, 4], [29, 3], [47, 2], [65, 1]]);
+    expect(marksOf(planSegment(state).stretches)).toEqual([
+      [10, 4],
+      [29, 3],
+      [47, 2],
+      [65, 1],
+    ]);
   });
   it('end where one more snapshot is needed than the engine can hold', () => {
     const { state } = afterTarget(60);
     expect(planSegment(state, 2)).toMatchObject({ firstStep: 10, endStep: 47 });
-    expect(marksOf(planSegment(state, 2).stretches)).toEqual([[10, 4], [29, 3]]);
+    expect(marksOf(planSegment(state, 2).stretches)).toEqual([
+      [10, 4],
+      [29, 3],
+    ]);
     expect(planSegment(state, 2).loraLearningRates).toEqual(planSegment(state).loraLearningRates.slice(0, 37));
   });
   it('record each teacher that took over within them before their state, and the next one after it', () => {
     const story = afterTarget(60);
     const facts = story.when(segment(10, stateAt(65, 0.06), 1, [12]));
-    expect(typesOf(facts)).toEqual(['SparsityAdvanced', 'StepsSkipped', 'TeacherAssigned', 'TeacherAssigned', 'MasksUpdated', 'TeacherAssigned']);
-    expect(assignedBy(facts)).toEqual([[29, 3], [47, 2], [65, 1]]);
+    expect(typesOf(facts)).toEqual([
+      'SparsityAdvanced',
+      'StepsSkipped',
+      'TeacherAssigned',
+      'TeacherAssigned',
+      'MasksUpdated',
+      'TeacherAssigned',
+    ]);
+    expect(assignedBy(facts)).toEqual([
+      [29, 3],
+      [47, 2],
+      [65, 1],
+    ]);
     expect(story.state.assignment).toMatchObject({ fromStep: 65, reason: 'post_target_phase' });
   });
   it('assign the same teachers from the same steps wherever a run is cut', () => {
@@ -90,19 +120,39 @@ describe('segments', () => {
       return assignedBy(story.facts.slice(before));
     };
     const whole = cutAt(100);
-    expect(whole).toEqual([[29, 3], [47, 2], [65, 1], [83, 'intact']]);
-    for (const cuts of [[11, 100], [28, 29, 30, 100], [46, 100], [29, 47, 65, 83, 100], [99, 100]]) expect(cutAt(...cuts)).toEqual(whole);
+    expect(whole).toEqual([
+      [29, 3],
+      [47, 2],
+      [65, 1],
+      [83, 'intact'],
+    ]);
+    for (const cuts of [
+      [11, 100],
+      [28, 29, 30, 100],
+      [46, 100],
+      [29, 47, 65, 83, 100],
+      [99, 100],
+    ])
+      expect(cutAt(...cuts)).toEqual(whole);
   });
   it('that stop early assign nobody who has not instructed yet; a lost attempt takes up where they stopped', () => {
     const story = afterTarget(100);
     expect(assignedBy(story.when(segment(10, stateAt(40, 0.06))))).toEqual([[29, 3]]);
     story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
     story.start(2);
-    expect(marksOf(planSegment(story.state).stretches)).toEqual([[40, 3], [47, 2], [65, 1], [83, 'intact']]);
+    expect(marksOf(planSegment(story.state).stretches)).toEqual([
+      [40, 3],
+      [47, 2],
+      [65, 1],
+      [83, 'intact'],
+    ]);
   });
   it('learn from the text alone under recipe lm', () => {
     const plan = planSegment(new Story(launched({ recipe: 'lm' })).state);
-    expect(plan).toMatchObject({ stretches: [{ firstStep: 0, teacher: { kind: 'none' } }], losses: { layerWeight: 0, klWeight: 0, lmWeight: 1 } });
+    expect(plan).toMatchObject({
+      stretches: [{ firstStep: 0, teacher: { kind: 'none' } }],
+      losses: { layerWeight: 0, klWeight: 0, lmWeight: 1 },
+    });
   });
 });
 
@@ -177,23 +227,39 @@ describe('a damaged state', () => {
     expect(rewind(fallen)).toMatchObject({ toStep: 10, teacherMark: null, abandonedFromRevision: first });
     story.when({ kind: 'attachEngine', attempt: 2, engine, stateDigest: stateAt(10, 0).stateDigest });
     story.train(stateAt(20, 0.012));
-    expect(story.state).toMatchObject({ status: 'training', current: { step: 20 }, teachers: [{ mark: 1 }], abandonedTeachers: [{ mark: 1 }] });
+    expect(story.state).toMatchObject({
+      status: 'training',
+      current: { step: 20 },
+      teachers: [{ mark: 1 }],
+      abandonedTeachers: [{ mark: 1 }],
+    });
   });
   it('of a teacher is left for a teacher before it; who instructs now is said at once, and a requested pause stays', () => {
-    const story = new Story(launched({ teacherGapMarks: 2 })).start()
-      .train(stateAt(10, 0.012), stateAt(20, 0.022), stateAt(30, 0.032));
+    const story = new Story(launched({ teacherGapMarks: 2 })).start().train(stateAt(10, 0.012), stateAt(20, 0.022), stateAt(30, 0.032));
     expect(story.state.assignment?.teacher).toMatchObject({ kind: 'snapshot', mark: 2 });
     story.when({ kind: 'requestPause' });
     expect(statesToFallBackTo(story.state).map(({ step }) => step)).toEqual([30, 20, 20, 10]);
     const fallen = story.when({ kind: 'fallBack', attempt: 1, stateDigest: stateAt(10, 0.012).stateDigest });
     expect(typesOf(fallen)).toEqual(['RunRewound', 'TeacherAssigned']);
     expect(fallen[1]).toMatchObject({ data: { fromStep: 10, teacher: { kind: 'intact' }, reason: 'rewound' } });
-    expect(story.state).toMatchObject({ pauseRequested: true, attemptOpen: true, teachers: [{ mark: 1 }], abandonedTeachers: [{ mark: 2 }, { mark: 3 }] });
+    expect(story.state).toMatchObject({
+      pauseRequested: true,
+      attemptOpen: true,
+      teachers: [{ mark: 1 }],
+      abandonedTeachers: [{ mark: 2 }, { mark: 3 }],
+    });
   });
   it('with nothing whole before it sends the run to its start', () => {
     const story = new Story(launched()).start().train(stateAt(10, 0.012), stateAt(20, 0.022));
     const fallen = story.when({ kind: 'fallBack', attempt: 1, stateDigest: null });
-    expect(rewind(fallen)).toEqual({ toStep: 0, state: null, teacherMark: null, abandonedFromRevision: 1, acceptOtherNumerics: false, targetReachedStep: null });
+    expect(rewind(fallen)).toEqual({
+      toStep: 0,
+      state: null,
+      teacherMark: null,
+      abandonedFromRevision: 1,
+      acceptOtherNumerics: false,
+      targetReachedStep: null,
+    });
     expect(story.state).toMatchObject({ current: null, previous: null, teachers: [], branch: 1 });
     expect(story.when({ kind: 'fallBack', attempt: 1, stateDigest: null })).toEqual([]);
     story.train(stateAt(10, 0.012));
@@ -203,7 +269,15 @@ describe('a damaged state', () => {
     const parent = new Story(launched()).start().train(stateAt(10, 0.012), stateAt(20, 0.022));
     const story = new Story();
     story.when({
-      kind: 'fork', runId: 'child', name: '', requestId: 'q', requestDigest: 'q', parent: parent.state, from: { kind: 'mark', mark: 2 }, overrides: {}, data: null,
+      kind: 'fork',
+      runId: 'child',
+      name: '',
+      requestId: 'q',
+      requestDigest: 'q',
+      parent: parent.state,
+      from: { kind: 'mark', mark: 2 },
+      overrides: {},
+      data: null,
     });
     story.start();
     story.train(stateAt(30, 0.025), stateAt(40, 0.027));
@@ -232,8 +306,10 @@ describe('pause, resume, cancel', () => {
   it('keep a requested pause through the loss of the engine', () => {
     const story = new Story(launched()).start();
     story.when({ kind: 'requestPause' });
-    expect(typesOf(story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' })))
-      .toEqual(['EngineLost', 'RunPaused']);
+    expect(typesOf(story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' }))).toEqual([
+      'EngineLost',
+      'RunPaused',
+    ]);
   });
   it('go on by itself after a shutdown', () => {
     const story = new Story(launched()).start();
@@ -259,19 +335,31 @@ describe('pause, resume, cancel', () => {
 });
 
 describe('rewinding and forking', () => {
-  const trained = (): Story => new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 2 })).start()
-    .train(stateAt(4, 0.011), stateAt(8, 0.022), stateAt(12, 0.051), stateAt(20, 0.06));
+  const trained = (): Story =>
+    new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 2 }))
+      .start()
+      .train(stateAt(4, 0.011), stateAt(8, 0.022), stateAt(12, 0.051), stateAt(20, 0.06));
 
   it('takes up the state of a teacher and marks what followed as abandoned', () => {
     const story = trained();
-    expect(() => story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false })).toThrow(refusal('RUN_STILL_ACTIVE'));
+    expect(() => story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false })).toThrow(
+      refusal('RUN_STILL_ACTIVE'),
+    );
     story.when({ kind: 'cancel', reason: '' });
     const [rewound] = story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
     const snapshotted = story.facts.findIndex((one) => one.type === 'TeacherSnapshotted' && one.data.mark === 1);
-    expect(rewound).toMatchObject({ type: 'RunRewound', data: { toStep: 4, teacherMark: 1, abandonedFromRevision: snapshotted + 1, targetReachedStep: null } });
+    expect(rewound).toMatchObject({
+      type: 'RunRewound',
+      data: { toStep: 4, teacherMark: 1, abandonedFromRevision: snapshotted + 1, targetReachedStep: null },
+    });
     const { teachers, abandonedTeachers, current, branch, status } = story.state;
-    expect({ marks: teachers.map((one) => one.mark), left: abandonedTeachers.length, step: current?.step, branch, status })
-      .toEqual({ marks: [1], left: 3, step: 4, branch: 1, status: 'queued' });
+    expect({ marks: teachers.map((one) => one.mark), left: abandonedTeachers.length, step: current?.step, branch, status }).toEqual({
+      marks: [1],
+      left: 3,
+      step: 4,
+      branch: 1,
+      status: 'queued',
+    });
     story.start(2);
     expect(story.state.assignment).toMatchObject({ reason: 'rewound', fromStep: 4 });
   });
@@ -286,7 +374,17 @@ describe('rewinding and forking', () => {
   it('forks from a teacher with the teachers before it, the parent untouched', () => {
     const parent = trained().state;
     const child = new Story();
-    child.when({ kind: 'fork', runId: 'child', name: '', requestId: 'q', requestDigest: 'q', parent, from: { kind: 'mark', mark: 2 }, overrides: { targetSparsity: 0.3 }, data: null });
+    child.when({
+      kind: 'fork',
+      runId: 'child',
+      name: '',
+      requestId: 'q',
+      requestDigest: 'q',
+      parent,
+      from: { kind: 'mark', mark: 2 },
+      overrides: { targetSparsity: 0.3 },
+      data: null,
+    });
     expect(child.state).toMatchObject({ current: { step: 8 }, targetReachedStep: null, settings: { targetSparsity: 0.3 } });
     expect(child.state.teachers.map((one) => one.mark)).toEqual([1, 2]);
     child.start();
@@ -297,21 +395,43 @@ describe('rewinding and forking', () => {
     const parent = trained().state;
     const settingsWith = (overrides: Partial<RunSettings>): RunSettings => {
       const child = new Story();
-      child.when({ kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, from: { kind: 'mark', mark: 1 }, overrides, data: null });
+      child.when({
+        kind: 'fork',
+        runId: 'c',
+        name: '',
+        requestId: 'q',
+        requestDigest: 'q',
+        parent,
+        from: { kind: 'mark', mark: 1 },
+        overrides,
+        data: null,
+      });
       return child.state.settings;
     };
     const { warmupSteps, totalSteps } = parent.settings;
     const fewer = warmupSteps - 1;
-    expect(settingsWith({ totalSteps: fewer }).warmupSteps).toBe(Math.floor(fewer * warmupSteps / totalSteps));
+    expect(settingsWith({ totalSteps: fewer }).warmupSteps).toBe(Math.floor((fewer * warmupSteps) / totalSteps));
     expect(settingsWith({ totalSteps: totalSteps + 10 }).warmupSteps).toBe(warmupSteps);
-    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(expect.objectContaining({ field: 'overrides.warmup_steps' }) as unknown as Error);
+    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(
+      expect.objectContaining({ field: 'overrides.warmup_steps' }) as unknown as Error,
+    );
   });
 
   it('carries the reached target into a fork from the last state while that stays true', () => {
     const parent = trained().state;
     const at = (targetSparsity: number): number | null => {
       const child = new Story();
-      child.when({ kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, from: { kind: 'last' }, overrides: { targetSparsity }, data: null });
+      child.when({
+        kind: 'fork',
+        runId: 'c',
+        name: '',
+        requestId: 'q',
+        requestDigest: 'q',
+        parent,
+        from: { kind: 'last' },
+        overrides: { targetSparsity },
+        data: null,
+      });
       return child.state.targetReachedStep;
     };
     expect([0.05, 0.04, 0.2].map(at)).toEqual([12, 20, null]);
@@ -327,15 +447,18 @@ describe('rewinding and forking', () => {
     expect(teachersUpTo(story.state, story.state.teachers[1]!).map((one) => one.state.step)).toEqual([4, 7]);
     story.when({ kind: 'cancel', reason: '' });
     const { stateDigest } = abandoned.state;
-    expect(() => story.when({ kind: 'resume', from: { kind: 'digest', stateDigest }, acceptOtherNumerics: false })).toThrow(refusal('TEACHER_ABANDONED'));
+    expect(() => story.when({ kind: 'resume', from: { kind: 'digest', stateDigest }, acceptOtherNumerics: false })).toThrow(
+      refusal('TEACHER_ABANDONED'),
+    );
   });
 
   it('refuses unknown teachers and overrides without meaning, naming the field', () => {
     const parent = trained().state;
     const fork = { kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, data: null } as const;
     expect(() => new Story().when({ ...fork, from: { kind: 'mark', mark: 77 }, overrides: {} })).toThrow(refusal('TEACHER_NOT_FOUND'));
-    expect(() => new Story().when({ ...fork, from: { kind: 'last' }, overrides: { totalSteps: 20, warmupSteps: 0 } }))
-      .toThrow(expect.objectContaining({ field: 'overrides.total_steps' }) as unknown as Error);
+    expect(() => new Story().when({ ...fork, from: { kind: 'last' }, overrides: { totalSteps: 20, warmupSteps: 0 } })).toThrow(
+      expect.objectContaining({ field: 'overrides.total_steps' }) as unknown as Error,
+    );
   });
 });
 

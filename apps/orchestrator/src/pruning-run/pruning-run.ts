@@ -27,24 +27,42 @@ type LaterEvent = Exclude<PruningRunEvent, { type: 'RunLaunched' | 'RunForked' }
 
 function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
   switch (event.type) {
-    case 'AttemptStarted': return on.attemptStarted(state, event);
-    case 'EngineAttached': return on.engineAttached(state, event);
-    case 'TeacherAssigned': return { ...state, assignment: event.data };
-    case 'SparsityAdvanced': return on.sparsityAdvanced(state, event);
-    case 'MasksUpdated': return on.masksUpdated(state, event);
-    case 'TeacherSnapshotted': return on.teacherSnapshotted(state, event);
-    case 'TargetSparsityReached': return { ...state, targetReachedStep: event.data.step, targetReachedAt: event.at };
-    case 'StepsSkipped': return on.stepsSkipped(state, event);
-    case 'EngineLost': return on.engineLost(state, event);
-    case 'RunPauseRequested': return { ...state, pauseRequested: true };
-    case 'RunPaused': return on.runPaused(state, event);
-    case 'RunResumed': return on.runResumed(state, event);
-    case 'RunRewound': return on.runRewound(state, event);
-    case 'RunCompleted': return on.ended(state, event, 'completed', null);
-    case 'RunFailed': return on.ended(state, event, 'failed', event.data);
-    case 'RunCancelled': return on.ended(state, event, 'cancelled', state.failure);
-    case 'EvaluationRecorded': return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at }] };
-    case 'ModelExported': return { ...state, exports: [...state.exports, { ...event.data, at: event.at }] };
+    case 'AttemptStarted':
+      return on.attemptStarted(state, event);
+    case 'EngineAttached':
+      return on.engineAttached(state, event);
+    case 'TeacherAssigned':
+      return { ...state, assignment: event.data };
+    case 'SparsityAdvanced':
+      return on.sparsityAdvanced(state, event);
+    case 'MasksUpdated':
+      return on.masksUpdated(state, event);
+    case 'TeacherSnapshotted':
+      return on.teacherSnapshotted(state, event);
+    case 'TargetSparsityReached':
+      return { ...state, targetReachedStep: event.data.step, targetReachedAt: event.at };
+    case 'StepsSkipped':
+      return on.stepsSkipped(state, event);
+    case 'EngineLost':
+      return on.engineLost(state, event);
+    case 'RunPauseRequested':
+      return { ...state, pauseRequested: true };
+    case 'RunPaused':
+      return on.runPaused(state, event);
+    case 'RunResumed':
+      return on.runResumed(state, event);
+    case 'RunRewound':
+      return on.runRewound(state, event);
+    case 'RunCompleted':
+      return on.ended(state, event, 'completed', null);
+    case 'RunFailed':
+      return on.ended(state, event, 'failed', event.data);
+    case 'RunCancelled':
+      return on.ended(state, event, 'cancelled', state.failure);
+    case 'EvaluationRecorded':
+      return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at }] };
+    case 'ModelExported':
+      return { ...state, exports: [...state.exports, { ...event.data, at: event.at }] };
   }
 }
 
@@ -60,20 +78,35 @@ export function fold(events: Iterable<RecordedEvent>): PruningRunState | null {
  */
 export function decide(state: PruningRunState | null, change: RunChange, at: string): NewFact[] {
   switch (change.kind) {
-    case 'launch': return whether.launch(state, change, at);
-    case 'fork': return whether.fork(state, change, at);
-    case 'startAttempt': return whether.startAttempt(state, change, at);
-    case 'attachEngine': return whether.attachEngine(state, change, at);
-    case 'recordSegment': return whether.recordSegment(state, change, at);
-    case 'fallBack': return whether.fallBack(state, change, at);
-    case 'recordEngineLoss': return whether.recordEngineLoss(state, change, at);
-    case 'requestPause': return whether.requestPause(state, at);
-    case 'confirmPause': return whether.confirmPause(state, change, at);
-    case 'resume': return whether.resume(state, change, at);
-    case 'complete': return whether.complete(state, change, at);
-    case 'fail': return whether.fail(state, change, at);
-    case 'cancel': return whether.cancel(state, change, at);
-    case 'recordEvaluation': return whether.recordEvaluation(state, change, at);
-    case 'recordExport': return whether.recordExport(state, change, at);
+    case 'launch':
+      return whether.launch(state, change, at);
+    case 'fork':
+      return whether.fork(state, change, at);
+    case 'startAttempt':
+      return whether.startAttempt(state, change, at);
+    case 'attachEngine':
+      return whether.attachEngine(state, change, at);
+    case 'recordSegment':
+      return whether.recordSegment(state, change, at);
+    case 'fallBack':
+      return whether.fallBack(state, change, at);
+    case 'recordEngineLoss':
+      return whether.recordEngineLoss(state, change, at);
+    case 'requestPause':
+      return whether.requestPause(state, at);
+    case 'confirmPause':
+      return whether.confirmPause(state, change, at);
+    case 'resume':
+      return whether.resume(state, change, at);
+    case 'complete':
+      return whether.complete(state, change, at);
+    case 'fail':
+      return whether.fail(state, change, at);
+    case 'cancel':
+      return whether.cancel(state, change, at);
+    case 'recordEvaluation':
+      return whether.recordEvaluation(state, change, at);
+    case 'recordExport':
+      return whether.recordExport(state, change, at);
   }
 }

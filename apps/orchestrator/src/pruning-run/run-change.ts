@@ -16,12 +16,17 @@ export interface Fork {
   overrides: Partial<RunSettings>;
   data: DataIdentity | null; // null: the parent's
 }
-export interface StartAttempt { kind: 'startAttempt'; attempt: number }
+export interface StartAttempt {
+  kind: 'startAttempt';
+  attempt: number;
+}
 export interface AttachEngine {
   kind: 'attachEngine';
   attempt: number;
-  engine: Pick<PruningRunEventData<'EngineAttached'>,
-    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs'>;
+  engine: Pick<
+    PruningRunEventData<'EngineAttached'>,
+    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs'
+  >;
   stateDigest: string;
 }
 export interface RecordSegment {
@@ -38,20 +43,63 @@ export interface RecordSegment {
   metricsDigest: string;
 }
 export interface RecordEngineLoss {
-  kind: 'recordEngineLoss'; attempt: number; cause: 'engine' | 'orchestrator'; code: string; message: string;
+  kind: 'recordEngineLoss';
+  attempt: number;
+  cause: 'engine' | 'orchestrator';
+  code: string;
+  message: string;
 }
 /** The last state's artifact is damaged: an earlier one is taken up, and the steps after it are trained again. */
 /** A state is damaged: back to an earlier one; null: to the fresh state of the seed. */
-export interface FallBack { kind: 'fallBack'; attempt: number; stateDigest: string | null }
-export interface RequestPause { kind: 'requestPause' }
-export interface ConfirmPause { kind: 'confirmPause'; by: 'request' | 'shutdown' }
-export interface Resume { kind: 'resume'; from: StartingPoint; acceptOtherNumerics: boolean }
-export interface Complete { kind: 'complete'; attempt: number; evaluationError: { code: string; message: string } | null }
-export interface Fail { kind: 'fail'; attempt: number; code: string; message: string; field: string }
-export interface Cancel { kind: 'cancel'; reason: string }
+export interface FallBack {
+  kind: 'fallBack';
+  attempt: number;
+  stateDigest: string | null;
+}
+export interface RequestPause {
+  kind: 'requestPause';
+}
+export interface ConfirmPause {
+  kind: 'confirmPause';
+  by: 'request' | 'shutdown';
+}
+export interface Resume {
+  kind: 'resume';
+  from: StartingPoint;
+  acceptOtherNumerics: boolean;
+}
+export interface Complete {
+  kind: 'complete';
+  attempt: number;
+  evaluationError: { code: string; message: string } | null;
+}
+export interface Fail {
+  kind: 'fail';
+  attempt: number;
+  code: string;
+  message: string;
+  field: string;
+}
+export interface Cancel {
+  kind: 'cancel';
+  reason: string;
+}
 export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventData<'EvaluationRecorded'>;
 export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
 
 export type RunChange =
-  | Launch | Fork | StartAttempt | AttachEngine | RecordSegment | FallBack | RecordEngineLoss | RequestPause | ConfirmPause | Resume
-  | Complete | Fail | Cancel | RecordEvaluation | RecordExport;
+  | Launch
+  | Fork
+  | StartAttempt
+  | AttachEngine
+  | RecordSegment
+  | FallBack
+  | RecordEngineLoss
+  | RequestPause
+  | ConfirmPause
+  | Resume
+  | Complete
+  | Fail
+  | Cancel
+  | RecordEvaluation
+  | RecordExport;

@@ -2,7 +2,14 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EventCorruptError, EventStoreUnavailableError, WrongExpectedRevisionError, type EventStore, type ExpectedRevision, type NewEvent } from '#event-store';
+import {
+  EventCorruptError,
+  EventStoreUnavailableError,
+  WrongExpectedRevisionError,
+  type EventStore,
+  type ExpectedRevision,
+  type NewEvent,
+} from '#event-store';
 import { EspalierError } from '#protocol';
 import { EVENT_STORE } from '../tokens.js';
 import { eventId } from './event-ids.js';
@@ -78,12 +85,20 @@ export class RunRepository {
    * Adds the facts of a change and returns the run as it then is. Another writer in between makes it decide again.
    * @throws EspalierError when the run refuses; EventStoreUnavailableError when the store stays away (outcome unknown)
    */
-  change(runId: string, change: RunChange, options: ChangeOptions & { key?: string } = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
+  change(
+    runId: string,
+    change: RunChange,
+    options: ChangeOptions & { key?: string } = {},
+  ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     return this.changeInTurn(runId, [{ key: options.key ?? randomUUID(), change }], options);
   }
 
   /** Several changes, each of what the ones before made of the run; all of them or none. */
-  async changeInTurn(runId: string, changes: KeyedChange[], options: ChangeOptions = {}): Promise<{ run: PruningRunState; facts: NewFact[] }> {
+  async changeInTurn(
+    runId: string,
+    changes: KeyedChange[],
+    options: ChangeOptions = {},
+  ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     return this.inTurn(runId, async () => {
       // What this process wrote last is nearly always the truth; the expected revision finds out when it is not.
       let state = this.cache.get(runId) ?? null;
@@ -124,7 +139,10 @@ export class RunRepository {
 
   /** null: another writer was quicker. */
   private async tryAppend(
-    runId: string, state: PruningRunState | null, { facts, ids }: Decided, options: ChangeOptions,
+    runId: string,
+    state: PruningRunState | null,
+    { facts, ids }: Decided,
+    options: ChangeOptions,
   ): Promise<PruningRunState | null> {
     const { stored, events } = encodeFacts(facts, state?.chain ?? CHAIN_START, (index) => ids[index]!);
     stored.forEach((one, index) => ownEvents.remember(one, events[index]!));
@@ -167,7 +185,10 @@ export class RunRepository {
 
 /** The run as it will be with these facts, but for its digest chain. */
 export function expected(before: PruningRunState | null, facts: NewFact[]): PruningRunState | null {
-  return facts.reduce<PruningRunState | null>((state, fact) => evolve(state, { ...fact, v: CURRENT_VERSION, chain: '' } as PruningRunEvent), before);
+  return facts.reduce<PruningRunState | null>(
+    (state, fact) => evolve(state, { ...fact, v: CURRENT_VERSION, chain: '' } as PruningRunEvent),
+    before,
+  );
 }
 
 /** What passes when somebody frees disk space or the store is started anew. */

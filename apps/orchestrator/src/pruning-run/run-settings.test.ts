@@ -4,20 +4,46 @@ import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
 describe('settings', () => {
   it('take the preset where nothing is said', () => {
     expect(resolveSettings({})).toMatchObject({
-      preset: 'short', totalSteps: 1400, warmupSteps: 420, batchSize: 8, sequenceLength: 128, loraRank: 8, loraAlpha: 8,
-      loraLearningRate: 1e-3, maskLearningRate: 0.1, lambdaLearningRate: 1, targetSparsity: 0.5, recipe: 'nuteprune',
+      preset: 'short',
+      totalSteps: 1400,
+      warmupSteps: 420,
+      batchSize: 8,
+      sequenceLength: 128,
+      loraRank: 8,
+      loraAlpha: 8,
+      loraLearningRate: 1e-3,
+      maskLearningRate: 0.1,
+      lambdaLearningRate: 1,
+      targetSparsity: 0.5,
+      recipe: 'nuteprune',
     });
-    expect(resolveSettings({ preset: 'paper' })).toMatchObject({ batchSize: 16, sequenceLength: 512, warmupSteps: 1250, lambdaLearningRate: 0.1 });
+    expect(resolveSettings({ preset: 'paper' })).toMatchObject({
+      batchSize: 16,
+      sequenceLength: 512,
+      warmupSteps: 1250,
+      lambdaLearningRate: 0.1,
+    });
     expect(resolveSettings({ preset: 'paper', targetSparsity: 0.2 }).warmupSteps).toBe(5000);
     expect(resolveSettings({ totalSteps: 100, targetSparsity: undefined }).warmupSteps).toBe(30);
   });
   it('name every bad field and what is allowed', () => {
     const violations = settingsViolations(
-      resolveSettings({ targetSparsity: 0.96, batchSize: 0, loraTargets: ['q_proj', 'x'], seed: '-1', sequenceLength: 600, preset: 'huge' }),
-      { maxPositions: 512 });
+      resolveSettings({
+        targetSparsity: 0.96,
+        batchSize: 0,
+        loraTargets: ['q_proj', 'x'],
+        seed: '-1',
+        sequenceLength: 600,
+        preset: 'huge',
+      }),
+      { maxPositions: 512 },
+    );
     expect(violations.map((one) => [one.field, one.code])).toEqual([
-      ['settings.target_sparsity', 'FIELD_OUT_OF_RANGE'], ['settings.batch_size', 'FIELD_OUT_OF_RANGE'],
-      ['settings.preset', 'FIELD_UNKNOWN_VALUE'], ['settings.lora_targets', 'FIELD_UNKNOWN_VALUE'], ['settings.seed', 'FIELD_UNKNOWN_VALUE'],
+      ['settings.target_sparsity', 'FIELD_OUT_OF_RANGE'],
+      ['settings.batch_size', 'FIELD_OUT_OF_RANGE'],
+      ['settings.preset', 'FIELD_UNKNOWN_VALUE'],
+      ['settings.lora_targets', 'FIELD_UNKNOWN_VALUE'],
+      ['settings.seed', 'FIELD_UNKNOWN_VALUE'],
       ['settings.sequence_length', 'SEQUENCE_TOO_LONG'],
     ]);
     expect(violations[0]!.description).toContain('[0, 0.95]');

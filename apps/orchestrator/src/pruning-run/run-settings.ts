@@ -15,18 +15,36 @@ interface Preset {
 }
 
 const method = {
-  recipe: 'nuteprune', schedule: 'linear', seed: '42', targetSparsity: 0.5,
-  loraLearningRate: 1e-3, maskLearningRate: 0.1, gradientClipNorm: 1,
-  layerLossWeight: 0.9, klLossWeight: 0.1, temperature: 2 / 3,
-  loraRank: 8, loraAlpha: 8, snapshotInterval: 0.01, teacherGapMarks: 10,
-  computeDtype: 'bf16', denseSteps: false, checkpointActivations: false, evaluationWindow: 256,
+  recipe: 'nuteprune',
+  schedule: 'linear',
+  seed: '42',
+  targetSparsity: 0.5,
+  loraLearningRate: 1e-3,
+  maskLearningRate: 0.1,
+  gradientClipNorm: 1,
+  layerLossWeight: 0.9,
+  klLossWeight: 0.1,
+  temperature: 2 / 3,
+  loraRank: 8,
+  loraAlpha: 8,
+  snapshotInterval: 0.01,
+  teacherGapMarks: 10,
+  computeDtype: 'bf16',
+  denseSteps: false,
+  checkpointActivations: false,
+  evaluationWindow: 256,
 } as const;
 
 export const presets: Record<string, Preset> = {
   /** Minutes on a small model. Lambdas learn ten times faster than published: so short a run would stop near 40%. */
   short: {
     defaults: {
-      ...method, totalSteps: 1400, batchSize: 8, sequenceLength: 128, lambdaLearningRate: 1, loraTargets: LORA_TARGETS,
+      ...method,
+      totalSteps: 1400,
+      batchSize: 8,
+      sequenceLength: 128,
+      lambdaLearningRate: 1,
+      loraTargets: LORA_TARGETS,
       segmentSteps: 50,
     },
     warmupShare: () => 0.3,
@@ -34,8 +52,13 @@ export const presets: Record<string, Preset> = {
   /** The published scale: 7 epochs of 1,250 steps; warm-up over 1 of them, or 4 for a low target. */
   paper: {
     defaults: {
-      ...method, totalSteps: 8750, batchSize: 16, sequenceLength: 512, lambdaLearningRate: 0.1,
-      loraTargets: ['q_proj', 'v_proj'], segmentSteps: 100,
+      ...method,
+      totalSteps: 8750,
+      batchSize: 16,
+      sequenceLength: 512,
+      lambdaLearningRate: 0.1,
+      loraTargets: ['q_proj', 'v_proj'],
+      segmentSteps: 100,
     },
     warmupShare: (targetSparsity) => (targetSparsity < 0.35 ? 4 / 7 : 1 / 7),
   },
@@ -95,16 +118,17 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
     { field: 'segment_steps', value: s.segmentSteps, whole: true, min: 1, max: 100_000 },
     { field: 'evaluation_window', value: s.evaluationWindow, whole: true, min: 2, max: 131_072 },
   ];
-  return [
-    ...rules.flatMap(violationOf), ...choiceViolations(s),
-    ...(limits === undefined ? [] : positionViolations(s, limits)),
-  ];
+  return [...rules.flatMap(violationOf), ...choiceViolations(s), ...(limits === undefined ? [] : positionViolations(s, limits))];
 }
 
 function violationOf(rule: Rule): FieldViolation[] {
   const { value, whole, min, above, max } = rule;
-  const fits = Number.isFinite(value) && (!whole || Number.isInteger(value)) && (min === undefined || value >= min)
-    && (above === undefined || value > above) && (max === undefined || value <= max);
+  const fits =
+    Number.isFinite(value) &&
+    (!whole || Number.isInteger(value)) &&
+    (min === undefined || value >= min) &&
+    (above === undefined || value > above) &&
+    (max === undefined || value <= max);
   if (fits) return [];
   const low = above === undefined ? `[${min}` : `(${above}`;
   const allowed = `must be ${whole ? 'a whole number ' : ''}in ${low}, ${max}]${rule.why ? ` (at most ${rule.why})` : ''}, is ${value}`;
@@ -129,9 +153,15 @@ function choiceViolations(s: RunSettings): FieldViolation[] {
 }
 
 function positionViolations(s: RunSettings, { maxPositions }: ModelLimits): FieldViolation[] {
-  const fields: [string, number][] = [['sequence_length', s.sequenceLength], ['evaluation_window', s.evaluationWindow]];
-  return fields.filter(([, tokens]) => tokens > maxPositions).map(([field, tokens]) => ({
-    field: `settings.${field}`, description: `must be at most the model's ${maxPositions} positions, is ${tokens}`,
-    code: 'SEQUENCE_TOO_LONG',
-  }));
+  const fields: [string, number][] = [
+    ['sequence_length', s.sequenceLength],
+    ['evaluation_window', s.evaluationWindow],
+  ];
+  return fields
+    .filter(([, tokens]) => tokens > maxPositions)
+    .map(([field, tokens]) => ({
+      field: `settings.${field}`,
+      description: `must be at most the model's ${maxPositions} positions, is ${tokens}`,
+      code: 'SEQUENCE_TOO_LONG',
+    }));
 }

@@ -37,7 +37,8 @@ export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPla
   const stretches = all.slice(0, Math.max(1, teachersKept)); // after the target every change brings a snapshot that was not there, or the intact model
   const endStep = all[stretches.length]?.firstStep ?? furthestStep;
   return {
-    firstStep, endStep,
+    firstStep,
+    endStep,
     stopAtExpectedSparsity: run.targetReachedStep === null ? (nextMark(run)?.threshold ?? settings.targetSparsity) : null,
     stretches,
     losses: lossesOf(settings),

@@ -21,7 +21,14 @@ export function loraLearningRate(settings: Pick<RunSettings, 'loraLearningRate' 
 }
 
 /** What the steps [firstStep, endStep) aim at, one value a step. */
-export function stepTargets(settings: Parameters<typeof loraLearningRate>[0] & Schedule, firstStep: number, endStep: number): { loraLearningRates: number[]; scheduledSparsities: number[] } {
+export function stepTargets(
+  settings: Parameters<typeof loraLearningRate>[0] & Schedule,
+  firstStep: number,
+  endStep: number,
+): { loraLearningRates: number[]; scheduledSparsities: number[] } {
   const steps = Array.from({ length: endStep - firstStep }, (_, index) => firstStep + index);
-  return { loraLearningRates: steps.map((step) => loraLearningRate(settings, step)), scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)) };
+  return {
+    loraLearningRates: steps.map((step) => loraLearningRate(settings, step)),
+    scheduledSparsities: steps.map((step) => scheduledSparsity(settings, step)),
+  };
 }

@@ -8,11 +8,20 @@ import { settingsViolations } from './run-settings.js';
 
 type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
 
-export function rewound(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>, acceptOtherNumerics: boolean, at: string): NewFact {
+export function rewound(
+  run: PruningRunState,
+  from: Exclude<StartingPoint, { kind: 'last' }>,
+  acceptOtherNumerics: boolean,
+  at: string,
+): NewFact {
   const teacher = findTeacher(run, from);
   if (!run.teachers.includes(teacher)) {
-    throw new RunError('TEACHER_ABANDONED',
-      `the teacher at step ${teacher.state.step} is on a branch that run ${run.runId} was rewound from: fork from it instead`, run, 'state_digest');
+    throw new RunError(
+      'TEACHER_ABANDONED',
+      `the teacher at step ${teacher.state.step} is on a branch that run ${run.runId} was rewound from: fork from it instead`,
+      run,
+      'state_digest',
+    );
   }
   return rewoundTo(run, teacher.state, teacher.mark, acceptOtherNumerics, at);
 }
@@ -20,9 +29,7 @@ export function rewound(run: PruningRunState, from: Exclude<StartingPoint, { kin
 /** What a run can go on from by itself, the latest first: never from before a fork began, where its settings did not hold. */
 export function statesToFallBackTo(run: PruningRunState): StateFact[] {
   const own = run.teachers.filter((one) => one.ownerRunId === run.runId).map((one) => one.state);
-  return [run.previous, ...own, run.origin?.from ?? null]
-    .filter((state) => state !== null)
-    .sort((left, right) => right.step - left.step);
+  return [run.previous, ...own, run.origin?.from ?? null].filter((state) => state !== null).sort((left, right) => right.step - left.step);
 }
 
 /** @param stateDigest null: the fresh state of the seed */
@@ -34,7 +41,13 @@ export function fallenBack(run: PruningRunState, stateDigest: string | null, at:
   return rewoundTo(run, state, null, run.acceptOtherNumerics, at);
 }
 
-function rewoundTo(run: PruningRunState, state: StateFact | null, teacherMark: number | null, acceptOtherNumerics: boolean, at: string): Rewound {
+function rewoundTo(
+  run: PruningRunState,
+  state: StateFact | null,
+  teacherMark: number | null,
+  acceptOtherNumerics: boolean,
+  at: string,
+): Rewound {
   const toStep = state?.step ?? 0;
   // Several marks can share one state: all of them stay.
   const kept = run.teachers.filter((one) => one.state.step <= toStep);
@@ -51,15 +64,28 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
   refuseMeaningless(settings, parent, from);
   const data = change.data ?? parent.data;
-  return [{
-    type: 'RunForked', at,
-    data: {
-      runId, name, requestId, requestDigest, model: parent.model, data, settings, parentRunId: parent.runId,
-      parentRevision: parent.revision, from, teacherMark, inheritedTeachers,
-      overrides: change.data === null ? overrides : { ...overrides, data: change.data },
-      targetReachedStep: targetReachedBy(parent, settings, from),
+  return [
+    {
+      type: 'RunForked',
+      at,
+      data: {
+        runId,
+        name,
+        requestId,
+        requestDigest,
+        model: parent.model,
+        data,
+        settings,
+        parentRunId: parent.runId,
+        parentRevision: parent.revision,
+        from,
+        teacherMark,
+        inheritedTeachers,
+        overrides: change.data === null ? overrides : { ...overrides, data: change.data },
+        targetReachedStep: targetReachedBy(parent, settings, from),
+      },
     },
-  }];
+  ];
 }
 
 /** Fewer steps than the parent warms up for, and no word about the warm-up: it keeps its share of the steps. */
@@ -80,7 +106,12 @@ interface ForkPoint {
 function forkPoint(parent: PruningRunState, from: StartingPoint): ForkPoint {
   if (from.kind === 'last') {
     if (parent.current === null) {
-      throw new RunError('RUN_NOT_STARTED', `run ${parent.runId} has no recorded state yet: launch another run instead`, parent, 'parent_run_id');
+      throw new RunError(
+        'RUN_NOT_STARTED',
+        `run ${parent.runId} has no recorded state yet: launch another run instead`,
+        parent,
+        'parent_run_id',
+      );
     }
     return { from: parent.current, teacherMark: null, inheritedTeachers: parent.teachers.map(inherit) };
   }
@@ -93,15 +124,20 @@ function inherit({ mark, threshold, state, ownerRunId }: Teacher): InheritedTeac
 }
 
 function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>): Teacher {
-  const found = from.kind === 'mark'
-    ? run.teachers.find((one) => one.mark === from.mark)
-    : [...run.teachers, ...run.abandonedTeachers].find((one) => one.state.stateDigest === from.stateDigest);
+  const found =
+    from.kind === 'mark'
+      ? run.teachers.find((one) => one.mark === from.mark)
+      : [...run.teachers, ...run.abandonedTeachers].find((one) => one.state.stateDigest === from.stateDigest);
   if (found !== undefined) return found;
   const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
   const marks = run.teachers.map((one) => one.mark);
   const known = marks.length === 0 ? 'it has no teachers yet' : `its teachers are ${marks[0]} to ${marks[marks.length - 1]}`;
-  throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run,
-    from.kind === 'mark' ? 'teacher_mark' : 'state_digest');
+  throw new RunError(
+    'TEACHER_NOT_FOUND',
+    `run ${run.runId} has no ${wanted}: ${known}`,
+    run,
+    from.kind === 'mark' ? 'teacher_mark' : 'state_digest',
+  );
 }
 
 /** The step at which the fork's own target was reached, as far as its past tells. */
@@ -112,11 +148,14 @@ function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: S
 }
 
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
-  const violations: FieldViolation[] = settingsViolations(settings, parent.model)
-    .map((one) => ({ ...one, field: one.field.replace(/^settings\./, 'overrides.') }));
+  const violations: FieldViolation[] = settingsViolations(settings, parent.model).map((one) => ({
+    ...one,
+    field: one.field.replace(/^settings\./, 'overrides.'),
+  }));
   if (settings.totalSteps <= from.step) {
     violations.push({
-      field: 'overrides.total_steps', code: 'FIELD_OUT_OF_RANGE',
+      field: 'overrides.total_steps',
+      code: 'FIELD_OUT_OF_RANGE',
       description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}`,
     });
   }

@@ -44,12 +44,18 @@ describe('the digest chain', () => {
 
 describe('old and unknown events', () => {
   it('are brought to the current version step by step', () => {
-    const table = { RunCancelled: { 1: (f: Record<string, unknown>) => ({ ...f, reason: f['why'] }), 2: (f: Record<string, unknown>) => ({ ...f, n: 3 }) } };
+    const table = {
+      RunCancelled: {
+        1: (f: Record<string, unknown>) => ({ ...f, reason: f['why'] }),
+        2: (f: Record<string, unknown>) => ({ ...f, n: 3 }),
+      },
+    };
     expect(upcast('RunCancelled', 1, { why: 'x' }, table, 3)).toEqual({ why: 'x', reason: 'x', n: 3 });
     expect(upcast('RunCancelled', 2, { reason: 'y' }, table, 3)).toEqual({ reason: 'y', n: 3 });
   });
   it('are kept when nobody here knows them, a later version of a known type too', () => {
-    const read = (type: string, v: number): unknown => decodeStored({ type, data: Buffer.from(canonicalJson({ v, at: 't', chain: 'c', x: 1 })) });
+    const read = (type: string, v: number): unknown =>
+      decodeStored({ type, data: Buffer.from(canonicalJson({ v, at: 't', chain: 'c', x: 1 })) });
     expect(read('RunBlessed', 1)).toEqual({ type: 'Unknown', storedType: 'RunBlessed', v: 1, at: 't', chain: 'c', data: { x: 1 } });
     expect(read('RunCancelled', 99)).toMatchObject({ type: 'Unknown', storedType: 'RunCancelled', data: { x: 1 } });
   });

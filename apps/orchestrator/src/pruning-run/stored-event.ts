@@ -39,8 +39,11 @@ function aroundChain(fields: Record<string, unknown>): [string, string] {
 }
 
 /** Links facts to the chain and gives each the id at its position of `ids`. */
-export function encodeFacts(facts: NewFact[], previousChain: string, idOf: (index: number, fact: NewFact) => string)
-  : { stored: NewEvent[]; events: PruningRunEvent[] } {
+export function encodeFacts(
+  facts: NewFact[],
+  previousChain: string,
+  idOf: (index: number, fact: NewFact) => string,
+): { stored: NewEvent[]; events: PruningRunEvent[] } {
   const stored: NewEvent[] = [];
   const events: PruningRunEvent[] = [];
   let chain = previousChain;

@@ -1,10 +1,12 @@
 import { nextMark, marksReached, nextTeacherChange, teacherAt, type PolicyInput, type TeacherSnapshot } from './teacher-policy.js';
 
 const settings = { recipe: 'nuteprune', targetSparsity: 0.5, totalSteps: 1400, snapshotInterval: 0.01, teacherGapMarks: 10 } as const;
-const snapshots = (count: number): TeacherSnapshot[] => Array.from({ length: count }, (_, index) => ({
-  mark: index + 1, threshold: Math.round((index + 1) * 1e7) / 1e9,
-  state: { step: 8 * (index + 1), stateDigest: `state ${index + 1}`, expectedSparsity: (index + 1) / 100 },
-}));
+const snapshots = (count: number): TeacherSnapshot[] =>
+  Array.from({ length: count }, (_, index) => ({
+    mark: index + 1,
+    threshold: Math.round((index + 1) * 1e7) / 1e9,
+    state: { step: 8 * (index + 1), stateDigest: `state ${index + 1}`, expectedSparsity: (index + 1) / 100 },
+  }));
 const before = (count: number): PolicyInput => ({ settings, teachers: snapshots(count), targetReachedStep: null });
 const markAt = (input: PolicyInput, step: number): number | string => {
   const { teacher } = teacherAt(input, step);

@@ -60,7 +60,8 @@ function teacherAfterTarget({ settings, teachers }: PolicyInput, reachedStep: nu
     return { teacher: { kind: 'intact' }, reason: 'post_target_phase', explanation: `${when}: the intact model instructs to the end` };
   }
   return {
-    teacher: choose(teacher), reason: 'post_target_phase',
+    teacher: choose(teacher),
+    reason: 'post_target_phase',
     explanation: `${when}: phase ${phase} of ${teachers.length} is mark ${teacher.mark}, ${describe(teacher)}`,
   };
 }
@@ -119,8 +120,10 @@ function thresholdAfter(threshold: number, interval: number): number {
 }
 
 export function sameTeacher(left: TeacherChoice, right: TeacherChoice): boolean {
-  return left.kind === right.kind
-    && (left.kind !== 'snapshot' || right.kind !== 'snapshot' || (left.mark === right.mark && left.stateDigest === right.stateDigest));
+  return (
+    left.kind === right.kind &&
+    (left.kind !== 'snapshot' || right.kind !== 'snapshot' || (left.mark === right.mark && left.stateDigest === right.stateDigest))
+  );
 }
 
 function choose({ mark, state }: TeacherSnapshot): TeacherChoice {

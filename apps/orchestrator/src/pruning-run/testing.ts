@@ -9,19 +9,42 @@ export const AT = '2026-01-02T03:04:05.678Z';
 const digest = (text: string): string => Buffer.from(text.padEnd(32, '.')).toString('hex').slice(0, 64);
 
 export const model: ModelIdentity = {
-  path: '/models/tiny', weightsDigest: digest('weights'), architecture: 'LlamaForCausalLM', parameterCount: 254_400,
-  prunableParameterCount: 120_000, weightBytes: 508_800, hiddenSize: 64,
-  layers: [{ heads: 8, units: 160 }, { heads: 8, units: 160 }, { heads: 8, units: 160 }], vocabularySize: 2048, maxPositions: 512,
+  path: '/models/tiny',
+  weightsDigest: digest('weights'),
+  architecture: 'LlamaForCausalLM',
+  parameterCount: 254_400,
+  prunableParameterCount: 120_000,
+  weightBytes: 508_800,
+  hiddenSize: 64,
+  layers: [
+    { heads: 8, units: 160 },
+    { heads: 8, units: 160 },
+    { heads: 8, units: 160 },
+  ],
+  vocabularySize: 2048,
+  maxPositions: 512,
 };
 export const data: DataIdentity = {
-  trainPath: '/data/train.jsonl', trainDigest: digest('train'), trainTokens: 100_000, validationPath: '/data/validation.jsonl',
-  validationDigest: digest('validation'), validationTokens: 10_000, tokenizerDigest: digest('tokenizer'),
+  trainPath: '/data/train.jsonl',
+  trainDigest: digest('train'),
+  trainTokens: 100_000,
+  validationPath: '/data/validation.jsonl',
+  validationDigest: digest('validation'),
+  validationTokens: 10_000,
+  tokenizerDigest: digest('tokenizer'),
 };
 
 export function stateAt(step: number, expectedSparsity: number, branch = ''): StateFact {
   return {
-    step, stateDigest: digest(`state ${step}${branch}`), stateBytes: 1000, masksDigest: digest(`masks ${step}`), expectedSparsity,
-    hardSparsity: expectedSparsity, headsOpen: [8, 8, 8], unitsOpen: [160, 160, 160], hiddenOpen: 64,
+    step,
+    stateDigest: digest(`state ${step}${branch}`),
+    stateBytes: 1000,
+    masksDigest: digest(`masks ${step}`),
+    expectedSparsity,
+    hardSparsity: expectedSparsity,
+    headsOpen: [8, 8, 8],
+    unitsOpen: [160, 160, 160],
+    hiddenOpen: 64,
   };
 }
 
@@ -35,14 +58,29 @@ export function fact<T extends PruningRunEventType>(type: T, content: Extract<Ne
 }
 
 export const engine = {
-  engineVersion: '1', engineBuild: 'test', backend: 'cpu', device: 'processor', threads: 2, numericsFingerprint: 'f1', leaseMs: 10_000,
+  engineVersion: '1',
+  engineBuild: 'test',
+  backend: 'cpu',
+  device: 'processor',
+  threads: 2,
+  numericsFingerprint: 'f1',
+  leaseMs: 10_000,
 };
 
 export function segment(firstStep: number, state: StateFact, attempt = 1, skippedSteps: number[] = []): RecordSegment {
   const mean = skippedSteps.length === state.step - firstStep ? null : 1;
   return {
-    kind: 'recordSegment', attempt, firstStep, state, scheduledSparsity: 0.1, skippedSteps, trainingSeconds: 1, tokens: 100,
-    loss: { mean, last: mean, layerMean: mean, klMean: mean, lmMean: null }, metricsRevision: 0, metricsDigest: digest('metrics'),
+    kind: 'recordSegment',
+    attempt,
+    firstStep,
+    state,
+    scheduledSparsity: 0.1,
+    skippedSteps,
+    trainingSeconds: 1,
+    tokens: 100,
+    loss: { mean, last: mean, layerMean: mean, klMean: mean, lmMean: null },
+    metricsRevision: 0,
+    metricsDigest: digest('metrics'),
   };
 }
 

@@ -38,7 +38,13 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
   const { firstStep, losses } = first;
   const endStep = Math.max(first.endStep, lastEnd(run, firstStep, engine.teachersKept));
   return {
-    firstStep, endStep, segmentSteps, maxSegments: SEGMENTS_AHEAD, losses, marks: marksAhead(run, first.stretches[0]!.teacher, engine), stretches: stretchesOf(run, firstStep, endStep),
+    firstStep,
+    endStep,
+    segmentSteps,
+    maxSegments: SEGMENTS_AHEAD,
+    losses,
+    marks: marksAhead(run, first.stretches[0]!.teacher, engine),
+    stretches: stretchesOf(run, firstStep, endStep),
     ...stepTargets(run.settings, firstStep, endStep),
   };
 }

@@ -9,7 +9,10 @@ import type { EspalierError } from '#protocol';
 
 /** @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then */
 export async function attachEngine(
-  parts: AttemptParts, bench: EngineWorkbench, run: PruningRunState, attempt: number,
+  parts: AttemptParts,
+  bench: EngineWorkbench,
+  run: PruningRunState,
+  attempt: number,
   fallBack: (step: number, damage: EspalierError) => Promise<PruningRunState>,
 ): Promise<AttachEngine> {
   const { numericsFingerprint } = await bench.bringModel(run, parts.threads);
@@ -24,10 +27,17 @@ export async function attachEngine(
     stateDigest = await bench.bringState(earlier, earlier.current);
   }
   return {
-    kind: 'attachEngine', attempt, stateDigest,
+    kind: 'attachEngine',
+    attempt,
+    stateDigest,
     engine: {
-      engineVersion: about.engineVersion, engineBuild: about.build, backend: about.backend, device: about.device, threads: about.threads,
-      numericsFingerprint, leaseMs: ENGINE_LEASE_MS,
+      engineVersion: about.engineVersion,
+      engineBuild: about.build,
+      backend: about.backend,
+      device: about.device,
+      threads: about.threads,
+      numericsFingerprint,
+      leaseMs: ENGINE_LEASE_MS,
     },
   };
 }

@@ -18,27 +18,35 @@ export function damageOrThrow(error: unknown): EspalierError {
 
 /** Digest of the latest whole state before `step`; null: the fresh state of the seed. @throws the damage, when there is none */
 export async function wholeStateBefore(
-  artifacts: ArtifactStore, run: PruningRunState, step: number, damage: EspalierError,
+  artifacts: ArtifactStore,
+  run: PruningRunState,
+  step: number,
+  damage: EspalierError,
 ): Promise<string | null> {
   for (const { stateDigest } of statesToFallBackTo(run).filter((state) => state.step < step)) {
-    if (await artifacts.verify(stateDigest) === 'ok') return stateDigest;
+    if ((await artifacts.verify(stateDigest)) === 'ok') return stateDigest;
   }
   if (run.origin === null) return null;
-  throw new EspalierError(damage.code,
-    `a state of run ${run.runId} is damaged, and no earlier one of this fork is whole: ${damage.message}; `
-    + `fork run ${run.origin.parentRunId} again`);
+  throw new EspalierError(
+    damage.code,
+    `a state of run ${run.runId} is damaged, and no earlier one of this fork is whole: ${damage.message}; ` +
+      `fork run ${run.origin.parentRunId} again`,
+  );
 }
 
 /** Does `use`; when that meets damage, makes the tokens again and does it once more. */
 export async function withTokens<T>(
-  { artifacts, modelAndData, log, shutdown }: AttemptParts, run: PruningRunState, part: 'train' | 'validation', use: () => Promise<T>,
+  { artifacts, modelAndData, log, shutdown }: AttemptParts,
+  run: PruningRunState,
+  part: 'train' | 'validation',
+  use: () => Promise<T>,
 ): Promise<T> {
   try {
     return await use();
   } catch (error) {
     const damage = damageOrThrow(error);
     const digest = part === 'train' ? run.data.trainDigest : run.data.validationDigest!;
-    if (await artifacts.verify(digest) === 'ok') throw error; // something else is damaged
+    if ((await artifacts.verify(digest)) === 'ok') throw error; // something else is damaged
     log.error({ runId: run.runId, code: damage.code, digest }, `the ${part} tokens are damaged; making them again from their text`);
     await modelAndData.remakeTokens(run, part, damage, shutdown);
     return await use();

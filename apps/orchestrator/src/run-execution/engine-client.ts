@@ -1,5 +1,13 @@
 // One engine process over espalier.engine.v1, as promises; bytes in and out as plain arrays.
-import { ChannelCredentials, Metadata, type CallOptions, type ClientReadableStream, type ClientUnaryCall, type ClientWritableStream, type ServiceError } from '@grpc/grpc-js';
+import {
+  ChannelCredentials,
+  Metadata,
+  type CallOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  type ClientWritableStream,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
 import { checkHealth } from './engine-health.js';
 import { engineError } from './engine-errors.js';
@@ -15,9 +23,7 @@ export interface EndedSegment {
 
 /** What a training call tells, in the order of the steps. */
 export type TrainingProgress =
-  | { kind: 'steps'; steps: engineV1.StepReport[] }
-  | { kind: 'segment'; segment: EndedSegment }
-  | { kind: 'end'; end: engineV1.TrainingEnd };
+  { kind: 'steps'; steps: engineV1.StepReport[] } | { kind: 'segment'; segment: EndedSegment } | { kind: 'end'; end: engineV1.TrainingEnd };
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient {
@@ -25,9 +31,11 @@ export class EngineClient {
 
   constructor(readonly address: string) {
     this.client = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
-      'grpc.max_receive_message_length': 64 * MIB, 'grpc.max_send_message_length': 64 * MIB,
+      'grpc.max_receive_message_length': 64 * MIB,
+      'grpc.max_send_message_length': 64 * MIB,
       'grpc-node.flow_control_window': 8 * MIB, // states go at once, without a message back for each 64 KiB
-      'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1000,
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1000,
     });
   }
 
@@ -57,8 +65,9 @@ export class EngineClient {
   }
 
   async loadTrainingTokens(sessionId: string, digest: string, tokenCount: number, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    await this.upload<engineV1.LoadTrainingTokensRequest, unknown>(this.client.loadTrainingTokens, bytes, (chunk, first) => first
-      ? { sessionId, digest, tokenCount: BigInt(tokenCount), chunk } : { sessionId: '', digest: '', tokenCount: 0n, chunk });
+    await this.upload<engineV1.LoadTrainingTokensRequest, unknown>(this.client.loadTrainingTokens, bytes, (chunk, first) =>
+      first ? { sessionId, digest, tokenCount: BigInt(tokenCount), chunk } : { sessionId: '', digest: '', tokenCount: 0n, chunk },
+    );
   }
 
   async initialiseState(sessionId: string, seed: bigint): Promise<engineV1.StateSummary> {
@@ -67,15 +76,21 @@ export class EngineClient {
   }
 
   async importState(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<engineV1.StateSummary> {
-    const { state } = await this.upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(this.client.importState, bytes, (chunk, first) => first
-      ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk });
+    const { state } = await this.upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(
+      this.client.importState,
+      bytes,
+      (chunk, first) => (first ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk }),
+    );
     return required(state, 'ImportStateResponse.state');
   }
 
   /** Returns the digests of the teachers that the engine holds now. */
   async loadTeacher(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<string[]> {
-    const { teacherDigests } = await this.upload<engineV1.LoadTeacherRequest, engineV1.LoadTeacherResponse>(this.client.loadTeacher, bytes, (chunk, first) => first
-      ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk });
+    const { teacherDigests } = await this.upload<engineV1.LoadTeacherRequest, engineV1.LoadTeacherResponse>(
+      this.client.loadTeacher,
+      bytes,
+      (chunk, first) => (first ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk }),
+    );
     return teacherDigests;
   }
 
@@ -98,7 +113,10 @@ export class EngineClient {
   }
 
   /** Steps that are one segment. */
-  async trainSegment(request: engineV1.TrainRequest, signal: AbortSignal): Promise<EndedSegment & { steps: engineV1.StepReport[]; teacherDigests: string[] }> {
+  async trainSegment(
+    request: engineV1.TrainRequest,
+    signal: AbortSignal,
+  ): Promise<EndedSegment & { steps: engineV1.StepReport[]; teacherDigests: string[] }> {
     const steps: engineV1.StepReport[] = [];
     let segment: EndedSegment | undefined;
     let teacherDigests: string[] = [];
@@ -119,15 +137,19 @@ export class EngineClient {
   }
 
   async evaluate(
-    request: Omit<engineV1.EvaluateRequest, 'tokens'>, tokens: AsyncIterable<Uint8Array>, onProgress: (doneShare: number) => void,
+    request: Omit<engineV1.EvaluateRequest, 'tokens'>,
+    tokens: AsyncIterable<Uint8Array>,
+    onProgress: (doneShare: number) => void,
     signal: AbortSignal,
   ): Promise<engineV1.EvaluationOutcome> {
     const call = this.client.evaluate();
     const sending = send(call, tokens, (chunk, first) => ({
-      ...(first ? request : { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: 0 }), tokens: Buffer.from(chunk),
+      ...(first ? request : { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: 0 }),
+      tokens: Buffer.from(chunk),
     }));
     let sendingError: unknown;
-    sending.catch((error: unknown) => { // e.g. a damaged artifact: the engine waits for tokens that never come
+    sending.catch((error: unknown) => {
+      // e.g. a damaged artifact: the engine waits for tokens that never come
       sendingError = error;
       call.cancel();
     });
@@ -152,8 +174,14 @@ export class EngineClient {
   }
 
   private unary<Request, Response>(
-    method: (request: Request, metadata: Metadata, options: Partial<CallOptions>, callback: (error: ServiceError | null, response: Response) => void) => ClientUnaryCall,
-    request: Request, timeoutMs: number,
+    method: (
+      request: Request,
+      metadata: Metadata,
+      options: Partial<CallOptions>,
+      callback: (error: ServiceError | null, response: Response) => void,
+    ) => ClientUnaryCall,
+    request: Request,
+    timeoutMs: number,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
       method.call(this.client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
@@ -165,7 +193,8 @@ export class EngineClient {
 
   private async upload<Request, Response>(
     method: (callback: (error: ServiceError | null, response: Response) => void) => ClientWritableStream<Request>,
-    bytes: AsyncIterable<Uint8Array>, message: (chunk: Buffer, first: boolean) => Request,
+    bytes: AsyncIterable<Uint8Array>,
+    message: (chunk: Buffer, first: boolean) => Request,
   ): Promise<Response> {
     let call: ClientWritableStream<Request> | undefined;
     const answer = new Promise<Response>((resolve, reject) => {
@@ -202,12 +231,15 @@ export class EngineClient {
   }
 }
 
-async function stateOf(messages: AsyncIterator<engineV1.TrainResponse>, { stateFile, stateBytes }: engineV1.SegmentOutcome): Promise<EndedSegment['state']> {
+async function stateOf(
+  messages: AsyncIterator<engineV1.TrainResponse>,
+  { stateFile, stateBytes }: engineV1.SegmentOutcome,
+): Promise<EndedSegment['state']> {
   if (stateFile !== '') return { file: stateFile };
   if (stateBytes === 0n) return null;
   const bytes = Buffer.allocUnsafe(Number(stateBytes));
   for (let used = 0; used < bytes.length;) {
-    const { value } = await messages.next() as IteratorResult<engineV1.TrainResponse, undefined>;
+    const { value } = (await messages.next()) as IteratorResult<engineV1.TrainResponse, undefined>;
     const chunk = value?.stateChunk ?? Buffer.alloc(0);
     if (chunk.length === 0 || used + chunk.length > bytes.length) {
       throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes and sent ${used + chunk.length}`);
@@ -220,11 +252,14 @@ async function stateOf(messages: AsyncIterator<engineV1.TrainResponse>, { stateF
 
 /** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */
 async function send<Request>(
-  call: Pick<ClientWritableStream<Request>, 'write' | 'end' | 'once' | 'off'>, bytes: AsyncIterable<Uint8Array>,
+  call: Pick<ClientWritableStream<Request>, 'write' | 'end' | 'once' | 'off'>,
+  bytes: AsyncIterable<Uint8Array>,
   message: (chunk: Buffer, first: boolean) => Request,
 ): Promise<void> {
   let ended = false;
-  const end = (): void => { ended = true; };
+  const end = (): void => {
+    ended = true;
+  };
   call.once('status', end);
   let first = true;
   for await (const piece of bytes) {

@@ -5,8 +5,18 @@ import { EspalierError, fromServiceError } from '#protocol';
 /** Failures of the connection or the process, not of what was asked. */
 const lossStatuses = new Set(['UNAVAILABLE', 'CANCELLED', 'DEADLINE_EXCEEDED', 'UNKNOWN', 'ABORTED', 'INTERNAL']);
 const transientCodes = new Set([
-  'ENGINE_LOST', 'ENGINE_HUNG', 'ENGINE_FAILED', 'ENGINE_UNAVAILABLE', 'ENGINE_BUSY', 'SESSION_NOT_FOUND', 'INTERNAL',
-  'EVENT_STORE_UNAVAILABLE', 'EVENT_STORE_FAILED', 'WRONG_EXPECTED_REVISION', 'CONFLICTING_CHANGES', 'ARTIFACT_STORE_UNAVAILABLE',
+  'ENGINE_LOST',
+  'ENGINE_HUNG',
+  'ENGINE_FAILED',
+  'ENGINE_UNAVAILABLE',
+  'ENGINE_BUSY',
+  'SESSION_NOT_FOUND',
+  'INTERNAL',
+  'EVENT_STORE_UNAVAILABLE',
+  'EVENT_STORE_FAILED',
+  'WRONG_EXPECTED_REVISION',
+  'CONFLICTING_CHANGES',
+  'ARTIFACT_STORE_UNAVAILABLE',
 ]);
 
 export function engineError(error: ServiceError): EspalierError {

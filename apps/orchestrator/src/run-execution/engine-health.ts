@@ -3,7 +3,11 @@ import { service as healthService } from 'grpc-health-check';
 import { engineError } from './engine-errors.js';
 
 interface HealthClient {
-  check(request: { service: string }, options: { deadline: number }, callback: (error: ServiceError | null, response?: { status: string }) => void): void;
+  check(
+    request: { service: string },
+    options: { deadline: number },
+    callback: (error: ServiceError | null, response?: { status: string }) => void,
+  ): void;
 }
 
 type Channel = NonNullable<ClientOptions['channelOverride']>;

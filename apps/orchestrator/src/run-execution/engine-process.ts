@@ -27,7 +27,10 @@ export class EngineProcess {
   /** Resolves with the reason when the process is gone. */
   readonly gone: Promise<string>;
 
-  private constructor(private readonly child: SpawnedProcess, socket: string) {
+  private constructor(
+    private readonly child: SpawnedProcess,
+    socket: string,
+  ) {
     this.client = new EngineClient(`unix:${socket}`);
     this.gone = child.gone;
     void this.gone.then(() => rmSync(socket, { force: true }));
@@ -48,10 +51,14 @@ export class EngineProcess {
         // Of a stack trace the line that names the error is worth repeating.
         if (!/Error:/.test(last)) last = messageOf(line);
       }
-    }).catch((error: Error) => { throw new EspalierError('ENGINE_UNAVAILABLE', error.message); });
+    }).catch((error: Error) => {
+      throw new EspalierError('ENGINE_UNAVAILABLE', error.message);
+    });
     const engine = new EngineProcess(child, socket);
     let ended: string | null = null;
-    void engine.gone.then((reason) => { ended = reason; });
+    void engine.gone.then((reason) => {
+      ended = reason;
+    });
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {
       if (signal.aborted) break;
       if (ended !== null) throw new EspalierError('ENGINE_UNAVAILABLE', `the engine ended while starting (${ended})${last && `: ${last}`}`);
@@ -64,7 +71,10 @@ export class EngineProcess {
     }
     engine.kill();
     signal.throwIfAborted();
-    throw new EspalierError('ENGINE_UNAVAILABLE', `the engine did not answer within ${START_TIMEOUT_MS / 1000} s of its start${last && `: ${last}`}`);
+    throw new EspalierError(
+      'ENGINE_UNAVAILABLE',
+      `the engine did not answer within ${START_TIMEOUT_MS / 1000} s of its start${last && `: ${last}`}`,
+    );
   }
 
   kill(): void {

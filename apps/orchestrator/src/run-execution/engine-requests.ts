@@ -6,10 +6,18 @@ import type { TrainingPlan } from '../pruning-run/training-plan.js';
 
 const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
-export function sessionOptions({ settings, model }: { settings: RunSettings; model: ModelIdentity }, threads: number): engineV1.SessionOptions {
+export function sessionOptions(
+  { settings, model }: { settings: RunSettings; model: ModelIdentity },
+  threads: number,
+): engineV1.SessionOptions {
   return {
-    modelPath: model.path, weightsDigest: model.weightsDigest, computeDtype: computeDtypes[settings.computeDtype],
-    batchSize: settings.batchSize, sequenceLength: settings.sequenceLength, threads, dense: settings.denseSteps,
+    modelPath: model.path,
+    weightsDigest: model.weightsDigest,
+    computeDtype: computeDtypes[settings.computeDtype],
+    batchSize: settings.batchSize,
+    sequenceLength: settings.sequenceLength,
+    threads,
+    dense: settings.denseSteps,
     checkpointActivations: settings.checkpointActivations,
     lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
     memoryLimitBytes: 0n,
@@ -29,17 +37,33 @@ export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
  * @param reportIntervalMs of no matter to a client that waits for the end
  */
 export function trainRequest(
-  sessionId: string, settings: RunSettings, steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'maxSegments' | 'marks'>>, states: 'return' | 'leave' | { file: string },
+  sessionId: string,
+  settings: RunSettings,
+  steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'maxSegments' | 'marks'>>,
+  states: 'return' | 'leave' | { file: string },
   reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
 ): engineV1.TrainRequest {
   return {
-    sessionId, firstStep: BigInt(steps.firstStep), seed: BigInt(settings.seed), losses: steps.losses,
-    maskLearningRate: settings.maskLearningRate, lambdaLearningRate: settings.lambdaLearningRate,
-    gradientClipNorm: settings.gradientClipNorm, freezeMasks: false,
-    loraLearningRate: steps.loraLearningRates, scheduledSparsity: steps.scheduledSparsities, segmentSteps: steps.segmentSteps ?? 0, maxSegments: steps.maxSegments ?? 0,
-    marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({ expectedSparsity, teacherDigest: teacher === null ? undefined : digestOf(teacher) })),
+    sessionId,
+    firstStep: BigInt(steps.firstStep),
+    seed: BigInt(settings.seed),
+    losses: steps.losses,
+    maskLearningRate: settings.maskLearningRate,
+    lambdaLearningRate: settings.lambdaLearningRate,
+    gradientClipNorm: settings.gradientClipNorm,
+    freezeMasks: false,
+    loraLearningRate: steps.loraLearningRates,
+    scheduledSparsity: steps.scheduledSparsities,
+    segmentSteps: steps.segmentSteps ?? 0,
+    maxSegments: steps.maxSegments ?? 0,
+    marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({
+      expectedSparsity,
+      teacherDigest: teacher === null ? undefined : digestOf(teacher),
+    })),
     teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
-    returnStates: states !== 'leave', stateFile: typeof states === 'string' ? '' : states.file, reportIntervalMs,
+    returnStates: states !== 'leave',
+    stateFile: typeof states === 'string' ? '' : states.file,
+    reportIntervalMs,
   };
 }
 

@@ -72,7 +72,8 @@ export class EngineSupervisor {
 
   private async start(): Promise<LiveEngine> {
     const { address, log } = this.options;
-    if (this.failures > 0) await sleep(Math.min(FIRST_DELAY_MS * 2 ** (this.failures - 1), LONGEST_DELAY_MS), undefined, { signal: this.stopping.signal });
+    if (this.failures > 0)
+      await sleep(Math.min(FIRST_DELAY_MS * 2 ** (this.failures - 1), LONGEST_DELAY_MS), undefined, { signal: this.stopping.signal });
     this.failures += 1; // until it has lived through its first health checks
     const lost = new AbortController();
     if (address !== undefined) {
@@ -84,9 +85,14 @@ export class EngineSupervisor {
       void this.watch(remote);
       return remote;
     }
-    const child = await EngineProcess.start({
-      folder: this.options.folder, threads: this.options.threads, onOutput: (line) => log.info({ engine: line }, 'engine'),
-    }, this.stopping.signal);
+    const child = await EngineProcess.start(
+      {
+        folder: this.options.folder,
+        threads: this.options.threads,
+        onOutput: (line) => log.info({ engine: line }, 'engine'),
+      },
+      this.stopping.signal,
+    );
     this.process = child;
     const engine = this.live(child.client, lost, child.pid, () => child.kill());
     log.info({ pid: child.pid }, 'engine started');
@@ -103,7 +109,16 @@ export class EngineSupervisor {
       lost.abort(reason);
       end();
     };
-    const engine: LiveEngine = { client, lost: lost.signal, pid, giveUp, heardAtMs: -Infinity, alive: () => { engine.heardAtMs = performance.now(); } };
+    const engine: LiveEngine = {
+      client,
+      lost: lost.signal,
+      pid,
+      giveUp,
+      heardAtMs: -Infinity,
+      alive: () => {
+        engine.heardAtMs = performance.now();
+      },
+    };
     return engine;
   }
 
@@ -118,7 +133,8 @@ export class EngineSupervisor {
         this.heartbeat();
       } catch {
         misses += 1;
-        if (misses >= MISSES_MAX) engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks in a row`));
+        if (misses >= MISSES_MAX)
+          engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks in a row`));
       }
       await sleep(misses === 0 ? HEALTH_INTERVAL_MS : INTERVAL_AFTER_MISS_MS, undefined, { ref: false });
     }

@@ -23,7 +23,10 @@ interface Held {
 export class EngineWorkbench {
   private held: Held | null = null;
 
-  constructor(readonly engine: LiveEngine, private readonly artifacts: ArtifactStore) {}
+  constructor(
+    readonly engine: LiveEngine,
+    private readonly artifacts: ArtifactStore,
+  ) {}
 
   get sessionId(): string {
     return this.session.session.sessionId;
@@ -95,8 +98,9 @@ export class EngineWorkbench {
   async bringTeacher(teacher: TeacherChoice): Promise<void> {
     const { session } = this;
     if (teacher.kind !== 'snapshot' || this.holdsTeacher(teacher)) return;
-    session.teachers = new Set(await this.engine.client.loadTeacher(
-      this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)));
+    session.teachers = new Set(
+      await this.engine.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)),
+    );
   }
 
   async *train(run: PruningRunState, plan: TrainingPlan, reportIntervalMs: number, signal: AbortSignal): AsyncGenerator<TrainingProgress> {

@@ -28,37 +28,58 @@ export interface EvaluationRequest {
 }
 
 export async function evaluate(
-  bench: EngineWorkbench, artifacts: ArtifactStore, request: EvaluationRequest, onProgress: (doneShare: number) => void, signal: AbortSignal,
+  bench: EngineWorkbench,
+  artifacts: ArtifactStore,
+  request: EvaluationRequest,
+  onProgress: (doneShare: number) => void,
+  signal: AbortSignal,
 ): Promise<RecordEvaluation> {
   const { run, subject, window, dataDigest } = request;
   const tokens = artifacts.open(dataDigest);
   const common = { window, computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32 };
   if (subject.kind === 'export') {
     const outcome = await withExportFolder(artifacts, subject.exportDigest, (modelPath) =>
-      bench.engine.client.evaluate({ ...common, sessionId: '', modelPath, intact: false }, tokens, onProgress, signal));
+      bench.engine.client.evaluate({ ...common, sessionId: '', modelPath, intact: false }, tokens, onProgress, signal),
+    );
     return recorded(request, `export:${subject.exportDigest}`, subject.step, subject.stateDigest, subject.teacherMark, outcome);
   }
   await bench.bringModel(run, request.threads);
   const intact = subject.kind === 'intact';
   if (subject.kind === 'masked') await bench.bringState(run, subject.state);
   const outcome = await bench.engine.client.evaluate(
-    { ...common, sessionId: bench.sessionId, modelPath: '', intact }, tokens, onProgress, signal);
+    { ...common, sessionId: bench.sessionId, modelPath: '', intact },
+    tokens,
+    onProgress,
+    signal,
+  );
   return subject.kind === 'masked'
     ? recorded(request, 'masked', subject.state.step, subject.state.stateDigest, subject.teacherMark, outcome)
     : recorded(request, 'intact', 0, null, null, outcome);
 }
 
 function recorded(
-  { window, dataDigest }: EvaluationRequest, subject: RecordEvaluation['subject'], step: number, stateDigest: string | null,
-  teacherMark: number | null, outcome: engineV1.EvaluationOutcome,
+  { window, dataDigest }: EvaluationRequest,
+  subject: RecordEvaluation['subject'],
+  step: number,
+  stateDigest: string | null,
+  teacherMark: number | null,
+  outcome: engineV1.EvaluationOutcome,
 ): RecordEvaluation {
   const { perplexity, negativeLogLikelihood } = outcome;
   if (!Number.isFinite(perplexity) || !Number.isFinite(negativeLogLikelihood)) {
     throw new EspalierError('EVALUATION_NOT_FINITE', `the negative log-likelihood is ${negativeLogLikelihood}: the model is broken`);
   }
   return {
-    kind: 'recordEvaluation', subject, step, stateDigest, teacherMark, window, perplexity, negativeLogLikelihood,
-    predictions: Number(outcome.predictions), dataDigest,
+    kind: 'recordEvaluation',
+    subject,
+    step,
+    stateDigest,
+    teacherMark,
+    window,
+    perplexity,
+    negativeLogLikelihood,
+    predictions: Number(outcome.predictions),
+    dataDigest,
   };
 }
 

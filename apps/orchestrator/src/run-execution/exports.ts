@@ -20,23 +20,42 @@ const forms = { masked: engineV1.ExportForm.EXPORT_FORM_MASKED, compacted: engin
 
 /** The pinned artifacts are released by the caller, once the event that names them is recorded. */
 export async function exportModel(
-  bench: EngineWorkbench, artifacts: ArtifactStore, keeper: StateKeeper, request: ExportRequest, pinned: string[], signal: AbortSignal,
+  bench: EngineWorkbench,
+  artifacts: ArtifactStore,
+  keeper: StateKeeper,
+  request: ExportRequest,
+  pinned: string[],
+  signal: AbortSignal,
 ): Promise<RecordExport> {
   const { run, state, form, teacherMark } = request;
   const { model } = await bench.bringModel(run, request.threads);
   await bench.bringState(run, state);
-  const messages = bench.engine.client.exportModel({ sessionId: bench.sessionId, form: forms[form], dtype: request.dtype, modelCard: modelCard(request) }, signal);
+  const messages = bench.engine.client.exportModel(
+    { sessionId: bench.sessionId, form: forms[form], dtype: request.dtype, modelCard: modelCard(request) },
+    signal,
+  );
   const { files, outcome } = await storeFiles(artifacts, keeper, messages[Symbol.asyncIterator](), pinned);
   const manifest = await artifacts.put(encodeExportManifest(files));
   return {
-    kind: 'recordExport', exportDigest: manifest.digest, form, dtype: request.dtype || model!.dtype, step: state.step, stateDigest: state.stateDigest, teacherMark,
-    parameterCount: Number(outcome.parameterCount), bytes: files.reduce((sum, file) => sum + file.bytes, 0), files,
+    kind: 'recordExport',
+    exportDigest: manifest.digest,
+    form,
+    dtype: request.dtype || model!.dtype,
+    step: state.step,
+    stateDigest: state.stateDigest,
+    teacherMark,
+    parameterCount: Number(outcome.parameterCount),
+    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+    files,
   };
 }
 
 /** The engine sends one file after the other in one stream; a name starts the next. */
 async function storeFiles(
-  artifacts: ArtifactStore, keeper: StateKeeper, messages: AsyncIterator<engineV1.ExportModelResponse>, pinned: string[],
+  artifacts: ArtifactStore,
+  keeper: StateKeeper,
+  messages: AsyncIterator<engineV1.ExportModelResponse>,
+  pinned: string[],
 ): Promise<{ files: ExportManifestFile[]; outcome: engineV1.ExportedModel }> {
   const files: ExportManifestFile[] = [];
   let outcome: engineV1.ExportedModel | undefined;
@@ -66,10 +85,13 @@ async function storeFiles(
 function modelCard({ run, state, form }: ExportRequest): string {
   const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
   return [
-    `# ${run.name || run.runId}`, '',
-    `Pruned by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`, '',
+    `# ${run.name || run.runId}`,
+    '',
+    `Pruned by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`,
+    '',
     `- run ${run.runId}, step ${state.step}, state ${state.stateDigest}`,
     `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, reached ${percent(state.hardSparsity)} of the prunable parameters`,
-    `- form ${form}: ${form === 'masked' ? 'masks folded in and LoRA merged, shapes as in the source' : 'closed heads, units and hidden units removed'}`, '',
+    `- form ${form}: ${form === 'masked' ? 'masks folded in and LoRA merged, shapes as in the source' : 'closed heads, units and hidden units removed'}`,
+    '',
   ].join('\n');
 }

@@ -35,7 +35,9 @@ describe('segments on their way into the record', () => {
     const { queue, writes, endOne } = queueOf(0);
     await queue.add(segment(0));
     let added = false;
-    const second = queue.add(segment(1)).then(() => { added = true; });
+    const second = queue.add(segment(1)).then(() => {
+      added = true;
+    });
     await sleep(20);
     expect(added).toBe(false);
     endOne();

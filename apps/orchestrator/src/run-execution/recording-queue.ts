@@ -9,7 +9,10 @@ export class RecordingQueue {
   private lastWriteAtMs = -Infinity;
 
   /** @param intervalMs between the starts of two writes, unless somebody waits for the record */
-  constructor(private readonly write: (segments: TrainedSegment[]) => Promise<void>, private readonly intervalMs: number) {}
+  constructor(
+    private readonly write: (segments: TrainedSegment[]) => Promise<void>,
+    private readonly intervalMs: number,
+  ) {}
 
   /** Waits for a write that is under way, so that what is not recorded stays little. @throws what that write threw */
   async add(segment: TrainedSegment): Promise<void> {
@@ -34,7 +37,9 @@ export class RecordingQueue {
     const segments = this.waiting;
     this.waiting = [];
     this.lastWriteAtMs = performance.now();
-    const writing = this.write(segments).then(() => { this.writing = null; });
+    const writing = this.write(segments).then(() => {
+      this.writing = null;
+    });
     writing.catch(() => undefined); // heard of by whoever comes next: nothing can be recorded after it
     this.writing = writing;
   }

@@ -32,12 +32,17 @@ export class RunAttempt {
   /** Aborted when the attempt may no longer speak for the run. */
   private readonly dismissed = new AbortController();
 
-  constructor(private readonly parts: AttemptParts, run: PruningRunState) {
+  constructor(
+    private readonly parts: AttemptParts,
+    run: PruningRunState,
+  ) {
     this.runId = run.runId;
     this.number = run.attempt + 1;
     this.run = this.ahead = run;
     this.recordings = new RecordingQueue(
-      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.dismissed.signal)), parts.recordIntervalMs);
+      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.dismissed.signal)),
+      parts.recordIntervalMs,
+    );
   }
 
   async execute(): Promise<void> {
@@ -99,7 +104,8 @@ export class RunAttempt {
     if (!(await this.bringState(bench, run))) return;
     const plan = planTraining(run, bench);
     if (!(await this.bringTeachers(bench, run, plan))) return;
-    this.stopTraining = (finishSegment = false) => void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
+    this.stopTraining = (finishSegment = false) =>
+      void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
     const stopPacing = this.parts.live.onWatched(() => {
       bench.engine.client.setReportInterval(bench.sessionId, this.reportIntervalMs()).catch(() => undefined);
     });
@@ -117,7 +123,12 @@ export class RunAttempt {
   private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<void> {
     let planned = this.nextSegment(bench);
     let steps: StepMeasurement[] = [];
-    for await (const progress of bench.train(this.run, plan, this.reportIntervalMs(), AbortSignal.any([bench.engine.lost, this.dismissed.signal]))) {
+    for await (const progress of bench.train(
+      this.run,
+      plan,
+      this.reportIntervalMs(),
+      AbortSignal.any([bench.engine.lost, this.dismissed.signal]),
+    )) {
       watchdog.alive();
       if (progress.kind === 'steps') {
         const measured = progress.steps.map((one) => stepMeasurement(one, planned));
@@ -185,7 +196,10 @@ export class RunAttempt {
   private async fallBack(step: number, damage: EspalierError): Promise<PruningRunState> {
     await this.settle();
     const stateDigest = await wholeStateBefore(this.parts.artifacts, this.run, step, damage);
-    this.parts.log.error({ runId: this.runId, code: damage.code, step, stateDigest }, `a state is damaged, going on from before it: ${damage.message}`);
+    this.parts.log.error(
+      { runId: this.runId, code: damage.code, step, stateDigest },
+      `a state is damaged, going on from before it: ${damage.message}`,
+    );
     await this.change({ kind: 'fallBack', attempt: this.number, stateDigest });
     return this.run;
   }
@@ -199,13 +213,21 @@ export class RunAttempt {
   private async evaluateAtEnd(bench: EngineWorkbench, subject: 'intact' | 'masked'): Promise<void> {
     const { run, parts } = this;
     parts.jobs.busyWith = `the evaluation at the end of run ${this.runId}`;
-    const what = subject === 'intact' ? { kind: subject } as const : { kind: subject, state: run.current!, teacherMark: null } as const;
-    const request = { run, subject: what, window: run.settings.evaluationWindow, dataDigest: run.data.validationDigest!, threads: parts.threads };
+    const what = subject === 'intact' ? ({ kind: subject } as const) : ({ kind: subject, state: run.current!, teacherMark: null } as const);
+    const request = {
+      run,
+      subject: what,
+      window: run.settings.evaluationWindow,
+      dataDigest: run.data.validationDigest!,
+      threads: parts.threads,
+    };
     try {
       const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal, parts.shutdown]);
       await bench.bringModel(run, parts.threads);
       if (subject === 'masked' && !(await this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current)))) return;
-      await this.change(await withTokens(parts, run, 'validation', () => evaluate(bench, parts.artifacts, request, () => undefined, signal)));
+      await this.change(
+        await withTokens(parts, run, 'validation', () => evaluate(bench, parts.artifacts, request, () => undefined, signal)),
+      );
     } catch (error) {
       const known = toEspalierError(error);
       if (parts.shutdown.aborted || this.dismissed.signal.aborted || isTransient(known)) throw error;
@@ -236,7 +258,11 @@ export class RunAttempt {
     if (run.runId !== this.runId || run.revision <= this.run.revision) return;
     const mine = !isFinished(run) && (run.attempt < this.number || (run.attempt === this.number && run.attemptOpen));
     this.run = run;
-    this.ahead = { ...this.ahead, pauseRequested: run.pauseRequested, ...(mine ? {} : { status: run.status, attempt: run.attempt, attemptOpen: run.attemptOpen }) };
+    this.ahead = {
+      ...this.ahead,
+      pauseRequested: run.pauseRequested,
+      ...(mine ? {} : { status: run.status, attempt: run.attempt, attemptOpen: run.attemptOpen }),
+    };
     if (!mine) this.dismissed.abort(new EspalierError('ATTEMPT_STALE', `run ${this.runId} is ${run.status} now`));
     else if (this.wantsStop()) this.stopTraining();
   }
@@ -261,9 +287,11 @@ export class RunAttempt {
     try {
       if (parts.shutdown.aborted) return await this.change({ kind: 'confirmPause', by: 'shutdown' });
       const { code, message, field } = known;
-      await this.change(isTransient(known)
-        ? { kind: 'recordEngineLoss', attempt: this.number, cause: 'engine', code, message }
-        : { kind: 'fail', attempt: this.number, code, message, field });
+      await this.change(
+        isTransient(known)
+          ? { kind: 'recordEngineLoss', attempt: this.number, cause: 'engine', code, message }
+          : { kind: 'fail', attempt: this.number, code, message, field },
+      );
     } catch (failure) {
       if (!(failure instanceof EspalierError && failure.code === 'ATTEMPT_STALE')) throw failure;
     }

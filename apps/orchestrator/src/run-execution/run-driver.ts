@@ -76,7 +76,9 @@ export class RunDriver {
   private async drive(): Promise<void> {
     let drives = this.lease.held;
     while (!this.shutdown.signal.aborted) {
-      const woken = new Promise<void>((resolve) => { this.wake = resolve; });
+      const woken = new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
       if (this.lease.held && !drives) await this.takeOver();
       drives = this.lease.held;
       if (!drives) {
@@ -96,7 +98,8 @@ export class RunDriver {
     this.wake();
     if (this.lease.held) return;
     this.jobs.refuseAll(this.lease.standby());
-    for (const run of this.feed.unfinished()) if (run.attemptOpen && run.runId !== this.current?.runId) this.live.heard(run.runId, run.attempt);
+    for (const run of this.feed.unfinished())
+      if (run.attemptOpen && run.runId !== this.current?.runId) this.live.heard(run.runId, run.attempt);
   }
 
   private async try(run: PruningRunState): Promise<void> {
@@ -119,7 +122,8 @@ export class RunDriver {
   private current: PruningRunState | null = null;
 
   private beat(): void {
-    if (this.current !== null && this.live.heardAt(this.current.runId) !== null) this.live.heard(this.current.runId, this.current.attempt + 1);
+    if (this.current !== null && this.live.heardAt(this.current.runId) !== null)
+      this.live.heard(this.current.runId, this.current.attempt + 1);
   }
 
   private async runJobs(): Promise<void> {
@@ -138,8 +142,18 @@ export class RunDriver {
 
   private parts(): AttemptParts {
     return {
-      runs: this.runs, feed: this.feed, artifacts: this.artifacts, modelAndData: this.modelAndData, recorder: this.recorder,
-      live: this.live, jobs: this.jobs, log: this.log, instance: this.instance, threads: this.config.threads, recordIntervalMs: this.config.recordIntervalMs, shutdown: this.shutdown.signal,
+      runs: this.runs,
+      feed: this.feed,
+      artifacts: this.artifacts,
+      modelAndData: this.modelAndData,
+      recorder: this.recorder,
+      live: this.live,
+      jobs: this.jobs,
+      log: this.log,
+      instance: this.instance,
+      threads: this.config.threads,
+      recordIntervalMs: this.config.recordIntervalMs,
+      shutdown: this.shutdown.signal,
       workbench: () => this.workbench(),
     };
   }

@@ -55,7 +55,10 @@ test('a feed that goes on from the views reads no older event, and knows what on
   ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
   const recorder = new Recorder()
     .record(ENDED, ended.facts)
-    .record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts)
+    .record(
+      OPEN,
+      new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts,
+    )
     .record(WAITING, new Story(launched({ totalSteps: 50 }, WAITING)).facts);
   const told = await append(recorder);
   const views = await viewsOf('kept-');
@@ -63,7 +66,14 @@ test('a feed that goes on from the views reads no older event, and knows what on
   for (const runId of [OPEN, ENDED, WAITING]) await views.getRun(runId);
 
   const asked: unknown[] = [];
-  const watched: EventStore = Object.create(store, { subscribeAll: { value: (options: { after: unknown }) => { asked.push(options.after); return store.subscribeAll(options as never); } } }) as EventStore;
+  const watched: EventStore = Object.create(store, {
+    subscribeAll: {
+      value: (options: { after: unknown }) => {
+        asked.push(options.after);
+        return store.subscribeAll(options as never);
+      },
+    },
+  }) as EventStore;
   const goingOn = await feedOn(views, watched);
   const { position } = await views.unfinished();
   expect(asked).toEqual([position]);
@@ -73,31 +83,54 @@ test('a feed that goes on from the views reads no older event, and knows what on
 
   const digests = [...states, stateAt(11, 0.013), stateAt(21, 0.024)].map((state) => state.stateDigest);
   const known = (feed: RunFeed): unknown => ({
-    open: feed.unfinished().map(({ runId, status, revision, chain, current, attempt }) => ({ runId, status, revision, chain, current, attempt })).sort((a, b) => a.runId.localeCompare(b.runId)),
+    open: feed
+      .unfinished()
+      .map(({ runId, status, revision, chain, current, attempt }) => ({ runId, status, revision, chain, current, attempt }))
+      .sort((a, b) => a.runId.localeCompare(b.runId)),
     needed: digests.filter((digest) => feed.isNeeded(digest)),
   });
   expect(known(goingOn)).toEqual(known(reading));
-  expect(goingOn.unfinished().map(({ runId }) => runId).sort()).toEqual([OPEN, WAITING]);
+  expect(
+    goingOn
+      .unfinished()
+      .map(({ runId }) => runId)
+      .sort(),
+  ).toEqual([OPEN, WAITING]);
   expect(goingOn.isNeeded(stateDigest)).toBe(true);
   expect(goingOn.isNeeded('0'.repeat(64))).toBe(false);
   await goingOn.seen(ENDED, ended.facts.length - 1); // of a run that says nothing any more
 
   // The ended run speaks again; what the rewind leaves behind is needed by its abandoned teachers only.
   const teacher = ended.state.teachers[0]!;
-  recorder.record(ENDED, [fact('RunRewound', {
-    toStep: teacher.state.step, state: teacher.state, teacherMark: teacher.mark, abandonedFromRevision: teacher.revision! + 1, acceptOtherNumerics: false, targetReachedStep: null,
-  })]);
+  recorder.record(ENDED, [
+    fact('RunRewound', {
+      toStep: teacher.state.step,
+      state: teacher.state,
+      teacherMark: teacher.mark,
+      abandonedFromRevision: teacher.revision! + 1,
+      acceptOtherNumerics: false,
+      targetReachedStep: null,
+    }),
+  ]);
   const dropped: string[][] = [[], []];
   [goingOn, reading].forEach((feed, index) => feed.onChange((_run, digestsDropped) => dropped[index]!.push(...digestsDropped)));
   await append(recorder, told);
   for (const feed of [goingOn, reading]) await feed.seen(ENDED, ended.facts.length);
   expect(known(goingOn)).toEqual(known(reading));
-  expect(goingOn.unfinished().map(({ runId }) => runId).sort()).toEqual([OPEN, ENDED, WAITING]);
+  expect(
+    goingOn
+      .unfinished()
+      .map(({ runId }) => runId)
+      .sort(),
+  ).toEqual([OPEN, ENDED, WAITING]);
   expect(dropped[1]!.filter((digest) => !dropped[0]!.includes(digest) && goingOn.isNeeded(digest))).toEqual([]);
 });
 
 test('views of a store that was put back to an earlier time, or of another store, are made anew', async () => {
-  const recorder = new Recorder().record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts);
+  const recorder = new Recorder().record(
+    OPEN,
+    new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts,
+  );
   await append(recorder);
   const viewsFolder = await mkdtemp(join(folder, 'views-'));
   const open = (from: EventStore): RunViews => new RunViews({ store: from, folder: viewsFolder, live: noLiveSteps });
@@ -108,7 +141,10 @@ test('views of a store that was put back to an earlier time, or of another store
 
   const other = await startEmbeddedEventStore({ folder: join(folder, 'other-store') });
   const otherStore = connectEventStore(other);
-  closing.push(() => other.stop(), () => otherStore.close());
+  closing.push(
+    () => other.stop(),
+    () => otherStore.close(),
+  );
   for (const { stream, id, type, data } of recorder.events.slice(0, 4)) await otherStore.append(stream, [{ id, type, data }], 'any');
   const restored = open(otherStore);
   closing.push(() => restored.stop());

@@ -91,7 +91,8 @@ export class RunFeed {
   /** Resolves when the feed has come as far as this revision of the run. */
   seen(runId: string, revision: number): Promise<void> {
     return new Promise((resolve) => {
-      if ((this.open.get(runId) ?? this.closed.get(runId) ?? this.views.peek(runId)?.run ?? { revision: -1 }).revision >= revision) return resolve();
+      if ((this.open.get(runId) ?? this.closed.get(runId) ?? this.views.peek(runId)?.run ?? { revision: -1 }).revision >= revision)
+        return resolve();
       const stop = this.onChange((run) => {
         if (run.runId !== runId || run.revision < revision) return;
         stop();
@@ -146,7 +147,10 @@ export class RunFeed {
       this.closed.delete(runId);
       this.open.set(runId, run);
     }
-    this.tell(run, [...neededBefore].filter((digest) => !needs.has(digest)));
+    this.tell(
+      run,
+      [...neededBefore].filter((digest) => !needs.has(digest)),
+    );
   }
 
   /** Nothing more is done for a run whose record is damaged; what it needs is kept. */

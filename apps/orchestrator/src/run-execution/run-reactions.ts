@@ -34,16 +34,26 @@ export function nextAction(run: PruningRunState, attempt: number, shuttingDown: 
   return { kind: 'complete' };
 }
 
-function isEvaluated(run: PruningRunState, subject: PruningRunEventData<'EvaluationRecorded'>['subject'], stateDigest: string | null): boolean {
-  return run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest
-    && one.dataDigest === run.data.validationDigest && one.window === run.settings.evaluationWindow);
+function isEvaluated(
+  run: PruningRunState,
+  subject: PruningRunEventData<'EvaluationRecorded'>['subject'],
+  stateDigest: string | null,
+): boolean {
+  return run.evaluations.some(
+    (one) =>
+      one.subject === subject &&
+      one.stateDigest === stateDigest &&
+      one.dataDigest === run.data.validationDigest &&
+      one.window === run.settings.evaluationWindow,
+  );
 }
 
 /** One engine: runs take turns in the order of their launch. A run that waits for its restart keeps its turn. */
 export function nextInTurn(runs: Iterable<PruningRunState>): PruningRunState | null {
   let first: PruningRunState | null = null;
   for (const run of runs) {
-    if (first === null || run.launchedAt < first.launchedAt || (run.launchedAt === first.launchedAt && run.runId < first.runId)) first = run;
+    if (first === null || run.launchedAt < first.launchedAt || (run.launchedAt === first.launchedAt && run.runId < first.runId))
+      first = run;
   }
   return first;
 }

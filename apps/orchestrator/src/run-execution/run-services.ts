@@ -38,15 +38,28 @@ export class RunServices {
       throw invalidField('FIELD_OUT_OF_RANGE', 'window', `must be from 2 to the model's ${run.model.maxPositions} positions, is ${window}`);
     }
     const subject = subjectOf(run, request);
-    const dataDigest = request.dataPath === '' ? run.data.validationDigest
-      : await this.sources.prepareEvaluationData(request.dataPath, run.model, window, signal);
+    const dataDigest =
+      request.dataPath === ''
+        ? run.data.validationDigest
+        : await this.sources.prepareEvaluationData(request.dataPath, run.model, window, signal);
     if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
     const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
     yield* this.work(pinned, signal, async (bench, onProgress, both) => {
-      const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest, threads: this.config.threads }, onProgress, both);
+      const evaluated = await evaluate(
+        bench,
+        this.artifacts,
+        { run, subject, window, dataDigest, threads: this.config.threads },
+        onProgress,
+        both,
+      );
       const after = (await this.runs.change(runId, evaluated)).run;
-      return after.evaluations.findLast((one) => one.subject === evaluated.subject && one.stateDigest === evaluated.stateDigest
-        && one.dataDigest === dataDigest && one.window === window)!;
+      return after.evaluations.findLast(
+        (one) =>
+          one.subject === evaluated.subject &&
+          one.stateDigest === evaluated.stateDigest &&
+          one.dataDigest === dataDigest &&
+          one.window === window,
+      )!;
     });
   }
 
@@ -72,8 +85,13 @@ export class RunServices {
 
   /** Says what the engine is waited for, then how far it is, then the result. What is pinned stays until the end. */
   private async *work<T>(
-    pinned: string[], signal: AbortSignal,
-    work: (bench: Parameters<Parameters<EngineJobs['submit']>[0]>[0], onProgress: (doneShare: number) => void, signal: AbortSignal) => Promise<T>,
+    pinned: string[],
+    signal: AbortSignal,
+    work: (
+      bench: Parameters<Parameters<EngineJobs['submit']>[0]>[0],
+      onProgress: (doneShare: number) => void,
+      signal: AbortSignal,
+    ) => Promise<T>,
   ): AsyncGenerator<Progress<T>> {
     for (const digest of [...pinned]) await this.keeper.pin(digest);
     let doneShare = 0;
@@ -83,13 +101,30 @@ export class RunServices {
     const result = this.jobs.submit((bench, both) => {
       started = true;
       wake();
-      return work(bench, (share) => { doneShare = share; wake(); }, both);
+      return work(
+        bench,
+        (share) => {
+          doneShare = share;
+          wake();
+        },
+        both,
+      );
     }, signal);
-    const ended = result.then(() => undefined, () => undefined).then(() => { settled = true; wake(); });
+    const ended = result
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        settled = true;
+        wake();
+      });
     try {
       let told: string | number = '';
       while (!settled) {
-        const woken = new Promise<void>((resolve) => { wake = resolve; });
+        const woken = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
         const news = started ? doneShare : this.jobs.busyWith;
         if (news !== told && news !== '') yield typeof news === 'number' ? { doneShare: news } : { waitingFor: news };
         told = news;
@@ -107,7 +142,13 @@ const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5
 function stateOf(run: PruningRunState, mark: number | undefined): { state: StateFact; mark: number | null } {
   if (mark !== undefined) {
     const teacher = run.teachers.find((one) => one.mark === mark);
-    if (teacher === undefined) throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no teacher ${mark}: it has ${run.teachers.length}`, run, 'teacher_mark');
+    if (teacher === undefined)
+      throw new RunError(
+        'TEACHER_NOT_FOUND',
+        `run ${run.runId} has no teacher ${mark}: it has ${run.teachers.length}`,
+        run,
+        'teacher_mark',
+      );
     return { state: teacher.state, mark };
   }
   if (run.current === null) throw new RunError('RUN_NOT_STARTED', `run ${run.runId} has no recorded state yet`, run, 'run_id');
@@ -122,7 +163,13 @@ function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: 
     const known = run.exports.find((one) => one.exportDigest === exportDigest);
     if (known === undefined) {
       throw new EspalierError('EXPORT_NOT_FOUND', `run ${run.runId} has no export ${exportDigest}`, {
-        violations: [{ field: 'export_digest', description: `one of ${run.exports.map((one) => one.exportDigest).join(', ') || 'none so far'}`, code: 'EXPORT_NOT_FOUND' }],
+        violations: [
+          {
+            field: 'export_digest',
+            description: `one of ${run.exports.map((one) => one.exportDigest).join(', ') || 'none so far'}`,
+            code: 'EXPORT_NOT_FOUND',
+          },
+        ],
       });
     }
     const { step, stateDigest, teacherMark: mark } = known;

@@ -10,11 +10,23 @@ export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan):
   const step = Number(report.step);
   const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= step)?.teacher;
   return {
-    step, loss: finite(report.loss), layerLoss: finite(report.layerLoss), klLoss: finite(report.klLoss),
-    lmLoss: finite(report.lmLoss), lagrangian: finite(report.lagrangian), scheduledSparsity: report.scheduledSparsity,
-    expectedSparsity: report.expectedSparsity, gradientNorm: finite(report.gradientNorm), lambda1: report.lambda1, lambda2: report.lambda2,
-    seconds: report.seconds, skipped: report.skipped, openHeads: Number(report.openHeads), openUnits: Number(report.openUnits),
-    openHidden: Number(report.openHidden), teacherMark: teacher?.kind === 'snapshot' ? teacher.mark : null,
+    step,
+    loss: finite(report.loss),
+    layerLoss: finite(report.layerLoss),
+    klLoss: finite(report.klLoss),
+    lmLoss: finite(report.lmLoss),
+    lagrangian: finite(report.lagrangian),
+    scheduledSparsity: report.scheduledSparsity,
+    expectedSparsity: report.expectedSparsity,
+    gradientNorm: finite(report.gradientNorm),
+    lambda1: report.lambda1,
+    lambda2: report.lambda2,
+    seconds: report.seconds,
+    skipped: report.skipped,
+    openHeads: Number(report.openHeads),
+    openUnits: Number(report.openUnits),
+    openHidden: Number(report.openHidden),
+    teacherMark: teacher?.kind === 'snapshot' ? teacher.mark : null,
   };
 }
 
@@ -24,7 +36,11 @@ function finite(value: number | undefined): number | null {
 }
 
 export function trainedSegment(
-  run: PruningRunState, attempt: number, plan: SegmentPlan, steps: StepMeasurement[], { outcome, state }: EndedSegment,
+  run: PruningRunState,
+  attempt: number,
+  plan: SegmentPlan,
+  steps: StepMeasurement[],
+  { outcome, state }: EndedSegment,
 ): TrainedSegment {
   const stepsDone = Number(outcome.stepsDone);
   const fact = stateFact(outcome, plan.firstStep + stepsDone);
@@ -34,12 +50,18 @@ export function trainedSegment(
   if (state === null) throw new EspalierError('ENGINE_FAILED', `the engine sent no state at step ${fact.step}`);
   const { batchSize, sequenceLength } = run.settings;
   return {
-    state, steps,
+    state,
+    steps,
     report: {
-      kind: 'recordSegment', attempt, firstStep: plan.firstStep, state: fact,
+      kind: 'recordSegment',
+      attempt,
+      firstStep: plan.firstStep,
+      state: fact,
       scheduledSparsity: steps[steps.length - 1]!.scheduledSparsity,
-      loss: segmentLoss(steps), skippedSteps: steps.filter((one) => one.skipped).map((one) => one.step),
-      trainingSeconds: outcome.seconds, tokens: stepsDone * batchSize * sequenceLength,
+      loss: segmentLoss(steps),
+      skippedSteps: steps.filter((one) => one.skipped).map((one) => one.step),
+      trainingSeconds: outcome.seconds,
+      tokens: stepsDone * batchSize * sequenceLength,
     },
   };
 }
@@ -49,9 +71,14 @@ function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number)
     throw new EspalierError('ENGINE_FAILED', `the engine's state is at step ${state?.step}, expected was ${step}`);
   }
   return {
-    step, stateDigest: state.digest, stateBytes: Number(stateBytes), masksDigest: state.masksDigest,
-    expectedSparsity: state.expectedSparsity, hardSparsity: state.hardSparsity,
-    headsOpen: state.open.map((layer) => Number(layer.heads)), unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
+    step,
+    stateDigest: state.digest,
+    stateBytes: Number(stateBytes),
+    masksDigest: state.masksDigest,
+    expectedSparsity: state.expectedSparsity,
+    hardSparsity: state.hardSparsity,
+    headsOpen: state.open.map((layer) => Number(layer.heads)),
+    unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
     hiddenOpen: Number(state.hiddenOpen),
   };
 }
@@ -59,8 +86,10 @@ function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number)
 function segmentLoss(steps: StepMeasurement[]): SegmentLoss {
   const trained = steps.filter((one) => !one.skipped);
   return {
-    mean: mean(trained.map((one) => one.loss)), last: trained[trained.length - 1]?.loss ?? null,
-    layerMean: mean(trained.map((one) => one.layerLoss)), klMean: mean(trained.map((one) => one.klLoss)),
+    mean: mean(trained.map((one) => one.loss)),
+    last: trained[trained.length - 1]?.loss ?? null,
+    layerMean: mean(trained.map((one) => one.layerLoss)),
+    klMean: mean(trained.map((one) => one.klLoss)),
     lmMean: mean(trained.map((one) => one.lmLoss)),
   };
 }

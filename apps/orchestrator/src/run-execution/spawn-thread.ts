@@ -46,14 +46,23 @@ export function giveWayToEngines(): void {
 
 /** Rejects when it could not be started. */
 export function spawnProcess(file: string, args: string[], onOutput: (text: string) => void): Promise<SpawnedProcess> {
-  const id = requests += 1;
+  const id = (requests += 1);
   return new Promise((resolve, reject) => {
     let ended = false;
     let end: (reason: string) => void;
-    const gone = new Promise<string>((done) => { end = done; });
+    const gone = new Promise<string>((done) => {
+      end = done;
+    });
     listeners.set(id, (message) => {
       const { pid } = message;
-      if (pid !== undefined) resolve({ pid, gone, kill: (signal) => { if (!ended) killQuietly(pid, signal); } });
+      if (pid !== undefined)
+        resolve({
+          pid,
+          gone,
+          kill: (signal) => {
+            if (!ended) killQuietly(pid, signal);
+          },
+        });
       if (message.output !== undefined) onOutput(message.output);
       if (message.gone === undefined) return;
       ended = true;

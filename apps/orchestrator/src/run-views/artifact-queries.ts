@@ -5,22 +5,38 @@ import { dateOf, exportMessage } from './run-message.js';
 import type { RunViews } from './run-views.js';
 
 interface TeacherRow {
-  mark: number; step: number; ownerRunId: string; expectedSparsity: number; hardSparsity: number; stateDigest: string; bytes: number;
-  at: string; abandoned: number; inherited: number;
+  mark: number;
+  step: number;
+  ownerRunId: string;
+  expectedSparsity: number;
+  hardSparsity: number;
+  stateDigest: string;
+  bytes: number;
+  at: string;
+  abandoned: number;
+  inherited: number;
 }
 
 /** In the order of their steps; abandoned ones of the same step before the one that took their place. */
 export async function listTeachers(views: RunViews, request: v1.ListTeachersRequest): Promise<v1.ListTeachersResponse> {
   const runId = await views.runId(request.runId);
-  const rows = views.database.prepare(`
+  const rows = views.database
+    .prepare(
+      `
     SELECT mark, step, owner_run_id AS ownerRunId, expected_sparsity AS expectedSparsity, hard_sparsity AS hardSparsity,
       state_digest AS stateDigest, bytes, at, abandoned, inherited
-    FROM teachers WHERE run_id = ? AND (abandoned = 0 OR ?) AND (inherited = 0 OR ?) ORDER BY step, mark, revision`)
+    FROM teachers WHERE run_id = ? AND (abandoned = 0 OR ?) AND (inherited = 0 OR ?) ORDER BY step, mark, revision`,
+    )
     .all(runId, Number(request.includeAbandoned), Number(request.includeInherited)) as TeacherRow[];
   return {
     teachers: rows.map(({ ownerRunId, step, bytes, at, abandoned, inherited, ...rest }) => ({
-      ...rest, runId: ownerRunId, step: BigInt(step), bytes: BigInt(bytes), snapshottedAt: dateOf(at),
-      abandoned: abandoned === 1, inherited: inherited === 1,
+      ...rest,
+      runId: ownerRunId,
+      step: BigInt(step),
+      bytes: BigInt(bytes),
+      snapshottedAt: dateOf(at),
+      abandoned: abandoned === 1,
+      inherited: inherited === 1,
     })),
   };
 }
@@ -35,13 +51,17 @@ export async function statArtifact(store: ArtifactStore, { digest }: v1.StatArti
   if (found === null) throw artifactNotFound(digest);
   const files = found.mediaType === MEDIA_TYPE_EXPORT_MANIFEST ? decodeExportManifest(await store.get(digest)) : [];
   return {
-    bytes: BigInt(found.bytes), mediaType: found.mediaType,
+    bytes: BigInt(found.bytes),
+    mediaType: found.mediaType,
     files: files.map((file) => ({ ...file, bytes: BigInt(file.bytes) })),
   };
 }
 
 /** Read as the client takes it; from offset 0 the digest is checked, and a download that ends well is whole. */
-export async function* downloadArtifact(store: ArtifactStore, { digest, offset }: v1.DownloadArtifactRequest): AsyncGenerator<v1.DownloadArtifactResponse> {
+export async function* downloadArtifact(
+  store: ArtifactStore,
+  { digest, offset }: v1.DownloadArtifactRequest,
+): AsyncGenerator<v1.DownloadArtifactResponse> {
   const found = await store.stat(requireDigest(digest));
   if (found === null) throw artifactNotFound(digest);
   if (offset > BigInt(found.bytes)) throw invalidField('FIELD_OUT_OF_RANGE', 'offset', `0 to ${found.bytes} is allowed`);
@@ -60,6 +80,7 @@ function requireDigest(digest: string): string {
 
 function artifactNotFound(digest: string): EspalierError {
   return new EspalierError('ARTIFACT_NOT_FOUND', `there is no artifact ${digest}`, {
-    violations: [{ field: 'digest', description: 'is not in the artifact store', code: 'ARTIFACT_NOT_FOUND' }], metadata: { digest },
+    violations: [{ field: 'digest', description: 'is not in the artifact store', code: 'ARTIFACT_NOT_FOUND' }],
+    metadata: { digest },
   });
 }

@@ -7,7 +7,11 @@ import { openUnits, type OpenUnits } from './open-units.js';
 import type { RunSummary } from './run-detail.js';
 import type { RunViews } from './run-views.js';
 
-export async function compareRuns(views: RunViews, artifacts: ArtifactStore, request: v1.CompareRunsRequest): Promise<v1.CompareRunsResponse> {
+export async function compareRuns(
+  views: RunViews,
+  artifacts: ArtifactStore,
+  request: v1.CompareRunsRequest,
+): Promise<v1.CompareRunsResponse> {
   const leftId = await views.runId(request.leftRunId, 'left_run_id');
   const rightId = await views.runId(request.rightRunId, 'right_run_id');
   const left = views.peek(leftId)!;
@@ -17,7 +21,8 @@ export async function compareRuns(views: RunViews, artifacts: ArtifactStore, req
     settings: differences(askedOf(left), askedOf(right)),
     metrics: differences(outcomeOf(views, left), outcomeOf(views, right)),
     layers: layerDifferences(left, right, await openUnitsOf(artifacts, left), await openUnitsOf(artifacts, right)),
-    commonAncestorRunId: common?.runId ?? '', commonStep: BigInt(common?.step ?? 0),
+    commonAncestorRunId: common?.runId ?? '',
+    commonStep: BigInt(common?.step ?? 0),
   };
 }
 
@@ -25,22 +30,37 @@ function askedOf({ run }: RunSummary): Record<string, unknown> {
   const { path, weightsDigest } = run.model;
   const { trainPath, trainDigest, validationPath, validationDigest, tokenizerDigest } = run.data;
   return {
-    ...prefixed('settings', run.settings), ...prefixed('model', { path, weightsDigest }),
+    ...prefixed('settings', run.settings),
+    ...prefixed('model', { path, weightsDigest }),
     ...prefixed('data', { trainPath, trainDigest, validationPath, validationDigest, tokenizerDigest }),
   };
 }
 
 function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown> {
   const run = views.message(summary);
-  const evaluations = Object.fromEntries(run.evaluations.map((one) => [
-    `perplexity_${one.subject.startsWith('export:') ? 'exported' : one.subject}`, one.perplexity]));
+  const evaluations = Object.fromEntries(
+    run.evaluations.map((one) => [`perplexity_${one.subject.startsWith('export:') ? 'exported' : one.subject}`, one.perplexity]),
+  );
   const { lastStep } = run;
   return {
-    step: run.step, scheduled_sparsity: run.scheduledSparsity, expected_sparsity: run.expectedSparsity, hard_sparsity: run.hardSparsity,
-    teacher_count: run.teacherCount, target_reached_step: run.targetReachedStep, hidden_open: run.hiddenOpen, skipped_steps: run.skippedSteps,
-    restarts: run.restarts, training_seconds: run.trainingSeconds, tokens_per_second: run.tokensPerSecond, state_digest: run.stateDigest,
-    loss: lastStep?.loss, layer_loss: lastStep?.layerLoss, kl_loss: lastStep?.klLoss, lm_loss: lastStep?.lmLoss,
-    numerics_fingerprint: run.numericsFingerprint, ...evaluations,
+    step: run.step,
+    scheduled_sparsity: run.scheduledSparsity,
+    expected_sparsity: run.expectedSparsity,
+    hard_sparsity: run.hardSparsity,
+    teacher_count: run.teacherCount,
+    target_reached_step: run.targetReachedStep,
+    hidden_open: run.hiddenOpen,
+    skipped_steps: run.skippedSteps,
+    restarts: run.restarts,
+    training_seconds: run.trainingSeconds,
+    tokens_per_second: run.tokensPerSecond,
+    state_digest: run.stateDigest,
+    loss: lastStep?.loss,
+    layer_loss: lastStep?.layerLoss,
+    kl_loss: lastStep?.klLoss,
+    lm_loss: lastStep?.lmLoss,
+    numerics_fingerprint: run.numericsFingerprint,
+    ...evaluations,
   };
 }
 
@@ -65,7 +85,8 @@ function textOf(value: unknown): string {
 async function openUnitsOf(artifacts: ArtifactStore, { run }: RunSummary): Promise<OpenUnits | null> {
   if (run.current === null) {
     return {
-      heads: run.model.layers.map(({ heads }) => new Set(Array(heads).keys())), units: run.model.layers.map(({ units }) => new Set(Array(units).keys())),
+      heads: run.model.layers.map(({ heads }) => new Set(Array(heads).keys())),
+      units: run.model.layers.map(({ units }) => new Set(Array(units).keys())),
       hidden: new Set(Array(run.model.hiddenSize).keys()),
     };
   }
@@ -74,14 +95,24 @@ async function openUnitsOf(artifacts: ArtifactStore, { run }: RunSummary): Promi
 }
 
 /** One entry a layer, so that sparsities can be read side by side; without lists where a state is gone. */
-function layerDifferences(left: RunSummary, right: RunSummary, leftOpen: OpenUnits | null, rightOpen: OpenUnits | null): v1.LayerDifference[] {
+function layerDifferences(
+  left: RunSummary,
+  right: RunSummary,
+  leftOpen: OpenUnits | null,
+  rightOpen: OpenUnits | null,
+): v1.LayerDifference[] {
   const count = Math.max(left.run.model.layers.length, right.run.model.layers.length);
   return Array.from({ length: count }, (_, layer) => {
     const heads = only(leftOpen?.heads[layer], rightOpen?.heads[layer]);
     const units = only(leftOpen?.units[layer], rightOpen?.units[layer]);
     return {
-      layer, headsOnlyLeft: heads.left, headsOnlyRight: heads.right, unitsOnlyLeft: units.left, unitsOnlyRight: units.right,
-      sparsityLeft: layerSparsity(left, layer), sparsityRight: layerSparsity(right, layer),
+      layer,
+      headsOnlyLeft: heads.left,
+      headsOnlyRight: heads.right,
+      unitsOnlyLeft: units.left,
+      unitsOnlyRight: units.right,
+      sparsityLeft: layerSparsity(left, layer),
+      sparsityRight: layerSparsity(right, layer),
     };
   });
 }

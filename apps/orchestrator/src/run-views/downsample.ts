@@ -5,15 +5,18 @@ import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from './metrics-codec.js';
 const LOSS = METRIC_COLUMNS.indexOf('loss');
 const SKIPPED = METRIC_COLUMNS.indexOf('skipped');
 /** In the order in which they get a place when there are few. */
-const EXTREME_COLUMNS = (['loss', 'gradientNorm', 'klLoss', 'layerLoss', 'lmLoss', 'expectedSparsity', 'lagrangian', 'lambda1', 'lambda2', 'seconds'] as const)
-  .map((name) => METRIC_COLUMNS.indexOf(name));
+const EXTREME_COLUMNS = (
+  ['loss', 'gradientNorm', 'klLoss', 'layerLoss', 'lmLoss', 'expectedSparsity', 'lagrangian', 'lambda1', 'lambda2', 'seconds'] as const
+).map((name) => METRIC_COLUMNS.indexOf(name));
 
 /** Indices of the rows to show, rising; all of them when there are no more than `maxPoints` (at least 2). */
 export function downsample(rows: Float64Array, maxPoints: number): number[] {
   const count = rowCount(rows);
   if (count <= maxPoints) return Array.from({ length: count }, (_, index) => index);
   const chosen = new Set<number>([0, count - 1]);
-  const choose = (index: number): void => { if (index >= 0 && chosen.size < maxPoints) chosen.add(index); };
+  const choose = (index: number): void => {
+    if (index >= 0 && chosen.size < maxPoints) chosen.add(index);
+  };
   for (const column of EXTREME_COLUMNS) {
     const { lowest, highest } = extremes(rows, column, 0, count);
     choose(highest);
@@ -23,7 +26,12 @@ export function downsample(rows: Float64Array, maxPoints: number): number[] {
 
   const stretches = Math.floor((maxPoints - chosen.size) / 2);
   for (let stretch = 0; stretch < stretches; stretch += 1) {
-    const { lowest, highest } = extremes(rows, LOSS, Math.floor((stretch * count) / stretches), Math.floor(((stretch + 1) * count) / stretches));
+    const { lowest, highest } = extremes(
+      rows,
+      LOSS,
+      Math.floor((stretch * count) / stretches),
+      Math.floor(((stretch + 1) * count) / stretches),
+    );
     choose(highest);
     choose(lowest);
   }

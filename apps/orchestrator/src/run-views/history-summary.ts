@@ -22,7 +22,8 @@ function teacherText(teacher: TeacherChoice): string {
 
 function lineOf(event: RecordedEvent): string {
   switch (event.type) {
-    case 'Unknown': return `event of a type this release does not know: ${event.storedType}`;
+    case 'Unknown':
+      return `event of a type this release does not know: ${event.storedType}`;
     case 'RunLaunched': {
       const { model, settings } = event.data;
       return `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} in ${settings.totalSteps} steps, recipe ${settings.recipe}`;
@@ -31,13 +32,15 @@ function lineOf(event: RecordedEvent): string {
       const { parentRunId, teacherMark, from } = event.data;
       return `forked from ${parentRunId}, ${teacherMark === null ? 'last state' : `teacher ${teacherMark}`}, at ${state(from)}`;
     }
-    case 'AttemptStarted': return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
+    case 'AttemptStarted':
+      return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
     case 'EngineAttached': {
       const { attempt, backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
       const changed = numericsChangedFrom === null ? '' : `, changed from ${short(numericsChangedFrom)}`;
       return `attempt ${attempt}: engine ${backend} on ${device}, ${threads} threads, numerics ${short(numericsFingerprint)}${changed}`;
     }
-    case 'TeacherAssigned': return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;
+    case 'TeacherAssigned':
+      return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;
     case 'SparsityAdvanced': {
       const { step, scheduledSparsity, expectedSparsity } = event.data;
       return `step ${step}: scheduled sparsity ${percent(scheduledSparsity)}, expected ${percent(expectedSparsity)}`;
@@ -46,36 +49,61 @@ function lineOf(event: RecordedEvent): string {
       const { firstStep, state: after, loss, trainingSeconds } = event.data;
       return `steps ${firstStep} to ${after.step - 1} done in ${trainingSeconds.toFixed(1)} s, mean loss ${number(loss.mean)}: ${state(after)}`;
     }
-    case 'TeacherSnapshotted': return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
-    case 'TargetSparsityReached': return `target ${percent(event.data.targetSparsity)} reached at step ${event.data.step}, ${event.data.remainingSteps} steps remain`;
-    default: return lineOfOutcome(event);
+    case 'TeacherSnapshotted':
+      return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
+    case 'TargetSparsityReached':
+      return `target ${percent(event.data.targetSparsity)} reached at step ${event.data.step}, ${event.data.remainingSteps} steps remain`;
+    default:
+      return lineOfOutcome(event);
   }
 }
 
-type Outcome = Exclude<RecordedEvent, { type: 'Unknown' | 'RunLaunched' | 'RunForked' | 'AttemptStarted' | 'EngineAttached'
-  | 'TeacherAssigned' | 'SparsityAdvanced' | 'MasksUpdated' | 'TeacherSnapshotted' | 'TargetSparsityReached' }>;
+type Outcome = Exclude<
+  RecordedEvent,
+  {
+    type:
+      | 'Unknown'
+      | 'RunLaunched'
+      | 'RunForked'
+      | 'AttemptStarted'
+      | 'EngineAttached'
+      | 'TeacherAssigned'
+      | 'SparsityAdvanced'
+      | 'MasksUpdated'
+      | 'TeacherSnapshotted'
+      | 'TargetSparsityReached';
+  }
+>;
 
 function lineOfOutcome(event: Outcome): string {
   switch (event.type) {
-    case 'StepsSkipped': return `steps skipped, loss or gradient not finite: ${event.data.steps.join(', ')}`;
+    case 'StepsSkipped':
+      return `steps skipped, loss or gradient not finite: ${event.data.steps.join(', ')}`;
     case 'EngineLost': {
       const { attempt, cause, code, message, restartDelayMs } = event.data;
       return `attempt ${attempt} lost its ${cause}: ${code}, ${message}; next try in ${restartDelayMs} ms`;
     }
-    case 'RunPauseRequested': return `pause requested at step ${event.data.step}`;
-    case 'RunPaused': return `paused at step ${event.data.step} (${event.data.by})`;
-    case 'RunResumed': return `resumed from step ${event.data.fromStep}`;
+    case 'RunPauseRequested':
+      return `pause requested at step ${event.data.step}`;
+    case 'RunPaused':
+      return `paused at step ${event.data.step} (${event.data.by})`;
+    case 'RunResumed':
+      return `resumed from step ${event.data.fromStep}`;
     case 'RunRewound': {
       const { toStep, teacherMark, abandonedFromRevision } = event.data;
       return `rewound to ${teacherMark !== null ? `teacher ${teacherMark}` : toStep === 0 ? 'the start' : 'an earlier state'} at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`;
     }
-    case 'RunCompleted': return `completed at step ${event.data.step}: sparsity by hard masks ${percent(event.data.hardSparsity)}, state ${short(event.data.stateDigest)}`;
-    case 'RunFailed': return `failed at step ${event.data.step}: ${event.data.code}, ${event.data.message}`;
-    case 'RunCancelled': return `cancelled at step ${event.data.step}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
+    case 'RunCompleted':
+      return `completed at step ${event.data.step}: sparsity by hard masks ${percent(event.data.hardSparsity)}, state ${short(event.data.stateDigest)}`;
+    case 'RunFailed':
+      return `failed at step ${event.data.step}: ${event.data.code}, ${event.data.message}`;
+    case 'RunCancelled':
+      return `cancelled at step ${event.data.step}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'EvaluationRecorded': {
       const { subject, step, perplexity, predictions, window } = event.data;
       return `perplexity of ${subject} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window})`;
     }
-    case 'ModelExported': return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
+    case 'ModelExported':
+      return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
   }
 }

@@ -1,5 +1,13 @@
 // ReadHistory and WatchHistory: the record as it is stored, from the event store itself and not from a view of it.
-import { endOf, EventCorruptError, readPastDamage, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
+import {
+  endOf,
+  EventCorruptError,
+  readPastDamage,
+  type EventStore,
+  type Position,
+  type StoredEvent,
+  type Subscription,
+} from '#event-store';
 import { invalidField, v1 } from '#protocol';
 import { knownTypeNames } from '../pruning-run/event-versions.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
@@ -16,7 +24,10 @@ const LARGEST_PAGE_SIZE = 1000;
 function historyItem(item: StoredEvent | EventCorruptError, rewinds: readonly Rewind[]): v1.HistoryEvent {
   if (!(item instanceof EventCorruptError)) return historyEvent(item, rewinds);
   return v1.HistoryEvent.fromPartial({
-    runId: runIdOf(item), revision: item.revision, summary: item.message, damaged: true,
+    runId: runIdOf(item),
+    revision: item.revision,
+    summary: item.message,
+    damaged: true,
     abandoned: isAbandoned(rewinds, Number(item.revision)),
   });
 }
@@ -25,10 +36,17 @@ export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v
   const event = readable(stored);
   const recordedAt = new Date(event.at);
   return {
-    runId: runIdOf(stored), revision: stored.revision, eventId: stored.id, type: stored.type,
-    schemaVersion: event.v, recordedAt: Number.isNaN(recordedAt.getTime()) ? stored.createdAt : recordedAt,
-    dataJson: Buffer.from(stored.data).toString('utf8'), summary: summarize(event), knownType: event.type !== 'Unknown',
-    abandoned: isAbandoned(rewinds, Number(stored.revision)), damaged: false,
+    runId: runIdOf(stored),
+    revision: stored.revision,
+    eventId: stored.id,
+    type: stored.type,
+    schemaVersion: event.v,
+    recordedAt: Number.isNaN(recordedAt.getTime()) ? stored.createdAt : recordedAt,
+    dataJson: Buffer.from(stored.data).toString('utf8'),
+    summary: summarize(event),
+    knownType: event.type !== 'Unknown',
+    abandoned: isAbandoned(rewinds, Number(stored.revision)),
+    damaged: false,
   };
 }
 
@@ -57,9 +75,14 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   if (pageSize > LARGEST_PAGE_SIZE) throw invalidField('FIELD_OUT_OF_RANGE', 'page_size', `1 to ${LARGEST_PAGE_SIZE} is allowed`);
   const runId = await views.runId(request.runId);
   const stretches = await stretchesOf(views, store, runId, request.includeInherited);
-  const types = checkedTypes(views, stretches.map((stretch) => stretch.runId), request.types);
+  const types = checkedTypes(
+    views,
+    stretches.map((stretch) => stretch.runId),
+    request.types,
+  );
   const length = stretches.reduce((sum, stretch) => sum + stretch.length, 0n);
-  if (request.fromRevision !== undefined && request.fromRevision > length) { // at the end itself there may soon be more
+  if (request.fromRevision !== undefined && request.fromRevision > length) {
+    // at the end itself there may soon be more
     throw invalidField('REVISION_NOT_FOUND', 'from_revision', `0 to ${length - 1n} is allowed, is ${request.fromRevision}`);
   }
   const events: v1.HistoryEvent[] = [];
@@ -76,7 +99,8 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
 function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<string> {
   for (const type of asked) {
     const known = knownTypeNames.includes(type) || runIds.some((runId) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
-    if (!known) throw invalidField('FIELD_UNKNOWN_VALUE', 'types', `"${type}" is no type of event; allowed are ${knownTypeNames.join(', ')}`);
+    if (!known)
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'types', `"${type}" is no type of event; allowed are ${knownTypeNames.join(', ')}`);
   }
   return new Set(asked);
 }
@@ -105,29 +129,42 @@ async function lastRevision(store: EventStore, runId: string): Promise<bigint> {
   return -1n;
 }
 
-async function* walk(store: EventStore, stretches: Stretch[], { fromRevision, backwards }: v1.ReadHistoryRequest): AsyncIterable<{ item: StoredEvent | EventCorruptError; at: bigint }> {
+async function* walk(
+  store: EventStore,
+  stretches: Stretch[],
+  { fromRevision, backwards }: v1.ReadHistoryRequest,
+): AsyncIterable<{ item: StoredEvent | EventCorruptError; at: bigint }> {
   const ordered = backwards ? [...stretches].reverse() : stretches;
   for (const { runId, offset, length } of ordered) {
     const first = 0n;
     const last = length - 1n;
     const asked = fromRevision === undefined ? (backwards ? last : first) : fromRevision - offset;
     if (backwards ? asked < first : asked > last) continue;
-    const from = backwards ? (asked > last ? last : asked) : (asked < first ? first : asked);
+    const from = backwards ? (asked > last ? last : asked) : asked < first ? first : asked;
     const maxCount = Number(backwards ? from + 1n : last - from + 1n);
-    const direction = backwards ? 'backwards' as const : 'forwards' as const;
-    for await (const item of readPastDamage(store, runStream(runId), { from, direction, maxCount })) yield { item, at: item.revision + offset };
+    const direction = backwards ? ('backwards' as const) : ('forwards' as const);
+    for await (const item of readPastDamage(store, runStream(runId), { from, direction, maxCount }))
+      yield { item, at: item.revision + offset };
   }
 }
 
 /** One run's events from the start (or a revision) on, then as they come; without a run, all runs' from now (or a position) on. */
-export async function* watchHistory(views: RunViews, store: EventStore, request: v1.WatchHistoryRequest, signal: AbortSignal): AsyncGenerator<v1.WatchHistoryResponse> {
+export async function* watchHistory(
+  views: RunViews,
+  store: EventStore,
+  request: v1.WatchHistoryRequest,
+  signal: AbortSignal,
+): AsyncGenerator<v1.WatchHistoryResponse> {
   const runId = request.runId === '' ? null : await views.runId(request.runId);
   const types = checkedTypes(views, runId === null ? [] : [runId], request.types);
   let position = runId === null ? await startPosition(store, request) : null;
-  const subscription = runId !== null
-    ? await subscribeToRun(store, runId, request)
-    : store.subscribeAll({ after: position!, streamPrefixes: [RUN_STREAM_PREFIX] });
-  const close = (): void => { void subscription.close(); };
+  const subscription =
+    runId !== null
+      ? await subscribeToRun(store, runId, request)
+      : store.subscribeAll({ after: position!, streamPrefixes: [RUN_STREAM_PREFIX] });
+  const close = (): void => {
+    void subscription.close();
+  };
   signal.addEventListener('abort', close);
   let caughtUp = false;
   try {
@@ -137,7 +174,8 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
         const told = item.kind === 'event' ? item.event : item.error;
         const owner = runIdOf(told);
         if (position !== null) ({ position } = told);
-        if (isAsked(told, types)) yield { event: historyItem(told, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
+        if (isAsked(told, types))
+          yield { event: historyItem(told, views.peek(owner)?.extras.rewinds ?? []), caughtUp: false, position: positionText(position) };
       } else if (item.kind === 'caughtUp' && !caughtUp) {
         caughtUp = true;
         yield { event: undefined, caughtUp: true, position: positionText(position) };
@@ -149,20 +187,30 @@ export async function* watchHistory(views: RunViews, store: EventStore, request:
   }
 }
 
-async function subscribeToRun(store: EventStore, runId: string, { afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Subscription> {
+async function subscribeToRun(
+  store: EventStore,
+  runId: string,
+  { afterRevision, afterPosition }: v1.WatchHistoryRequest,
+): Promise<Subscription> {
   if (afterPosition !== '') throw invalidField('REQUEST_INVALID', 'after_position', 'is allowed without run_id only; use after_revision');
   const last = await lastRevision(store, runId);
   if (afterRevision !== undefined && afterRevision > last) {
-    throw invalidField('REVISION_NOT_FOUND', 'after_revision', `0 to ${last} is allowed: run ${runId} has no revision ${afterRevision} yet`);
+    throw invalidField(
+      'REVISION_NOT_FOUND',
+      'after_revision',
+      `0 to ${last} is allowed: run ${runId} has no revision ${afterRevision} yet`,
+    );
   }
   return store.subscribe(runStream(runId), { after: afterRevision ?? 'start' });
 }
 
 async function startPosition(store: EventStore, { afterRevision, afterPosition }: v1.WatchHistoryRequest): Promise<Position> {
-  if (afterRevision !== undefined) throw invalidField('REQUEST_INVALID', 'after_revision', 'is allowed with run_id only; use after_position');
+  if (afterRevision !== undefined)
+    throw invalidField('REQUEST_INVALID', 'after_revision', 'is allowed with run_id only; use after_position');
   const [, commit, prepare] = /^(\d{1,19})-(\d{1,19})$/.exec(afterPosition) ?? [];
   if (commit !== undefined && prepare !== undefined) return { commit: BigInt(commit), prepare: BigInt(prepare) };
-  if (afterPosition !== '') throw invalidField('FIELD_OUT_OF_RANGE', 'after_position', 'a position that an earlier message named is allowed');
+  if (afterPosition !== '')
+    throw invalidField('FIELD_OUT_OF_RANGE', 'after_position', 'a position that an earlier message named is allowed');
   return (await endOf(store)) ?? { commit: 0n, prepare: 0n };
 }
 

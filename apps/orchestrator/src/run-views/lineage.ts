@@ -9,23 +9,30 @@ interface FamilyRow {
 
 /** Nearest first. A parent that is not in this store ends the line. */
 export function ancestorsOf(views: RunViews, runId: string): string[] {
-  const rows = views.database.prepare(`
+  const rows = views.database
+    .prepare(
+      `
     WITH RECURSIVE line(run_id, depth) AS (
       SELECT parent_run_id, 1 FROM runs WHERE run_id = ? AND parent_run_id IS NOT NULL
       UNION ALL
       SELECT runs.parent_run_id, depth + 1 FROM line JOIN runs ON runs.run_id = line.run_id
       WHERE runs.parent_run_id IS NOT NULL AND depth < 10000)
-    SELECT line.run_id AS runId FROM line JOIN runs ON runs.run_id = line.run_id ORDER BY depth`).all(runId) as { runId: string }[];
+    SELECT line.run_id AS runId FROM line JOIN runs ON runs.run_id = line.run_id ORDER BY depth`,
+    )
+    .all(runId) as { runId: string }[];
   return rows.map((row) => row.runId);
 }
 
 export function lineageOf(views: RunViews, runId: string): v1.GetLineageResponse {
   const ancestors = ancestorsOf(views, runId);
-  const rows = views.database.prepare(`
+  const rows = views.database
+    .prepare(
+      `
     WITH RECURSIVE family(run_id) AS (
       SELECT ? UNION SELECT runs.run_id FROM family JOIN runs ON runs.parent_run_id = family.run_id)
     SELECT runs.run_id AS runId, runs.parent_run_id AS parentRunId
-    FROM family JOIN runs ON runs.run_id = family.run_id ORDER BY launched_at_ms, runs.run_id`)
+    FROM family JOIN runs ON runs.run_id = family.run_id ORDER BY launched_at_ms, runs.run_id`,
+    )
     .all(ancestors.at(-1) ?? runId) as FamilyRow[];
   return { ancestors, tree: depthFirst(views, rows, ancestors.at(-1) ?? runId) };
 }
@@ -42,8 +49,14 @@ function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.Lineag
     const { runId, depth } = next;
     const run = views.message(views.peek(runId)!);
     nodes.push({
-      runId, depth, name: run.name, parentRunId: run.parentRunId, forkedAtStep: run.forkedAtStep, status: run.status,
-      targetSparsity: run.settings?.targetSparsity ?? 0, hardSparsity: run.hardSparsity,
+      runId,
+      depth,
+      name: run.name,
+      parentRunId: run.parentRunId,
+      forkedAtStep: run.forkedAtStep,
+      status: run.status,
+      targetSparsity: run.settings?.targetSparsity ?? 0,
+      hardSparsity: run.hardSparsity,
     });
     for (const child of [...(children.get(runId) ?? [])].reverse()) stack.push({ runId: child, depth: depth + 1 });
   }

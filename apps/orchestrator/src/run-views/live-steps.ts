@@ -16,5 +16,9 @@ export interface LiveSteps {
 
 /** For processes that drive no engine: nothing is ever heard. */
 export const noLiveSteps: LiveSteps = {
-  heardAt: () => null, since: () => [], onReport: () => () => undefined, watch: () => () => undefined, heardRuns: () => [],
+  heardAt: () => null,
+  since: () => [],
+  onReport: () => () => undefined,
+  watch: () => () => undefined,
+  heardRuns: () => [],
 };

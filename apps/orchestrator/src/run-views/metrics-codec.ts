@@ -3,8 +3,23 @@ import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 
 /** Column order of a row; null is stored as NaN, a flag as 0 or 1. */
 export const METRIC_COLUMNS = [
-  'step', 'loss', 'layerLoss', 'klLoss', 'lmLoss', 'lagrangian', 'scheduledSparsity', 'expectedSparsity', 'gradientNorm',
-  'lambda1', 'lambda2', 'seconds', 'skipped', 'openHeads', 'openUnits', 'openHidden', 'teacherMark',
+  'step',
+  'loss',
+  'layerLoss',
+  'klLoss',
+  'lmLoss',
+  'lagrangian',
+  'scheduledSparsity',
+  'expectedSparsity',
+  'gradientNorm',
+  'lambda1',
+  'lambda2',
+  'seconds',
+  'skipped',
+  'openHeads',
+  'openUnits',
+  'openHidden',
+  'teacherMark',
 ] as const satisfies readonly (keyof StepMeasurement)[];
 export const ROW_DOUBLES = METRIC_COLUMNS.length;
 
@@ -31,9 +46,22 @@ export function stepAt(rows: Float64Array, index: number): StepMeasurement {
   const value = (column: number): number => rows[at + column]!;
   const nullable = (column: number): number | null => (Number.isNaN(rows[at + column]!) ? null : rows[at + column]!);
   return {
-    step: value(0), loss: nullable(1), layerLoss: nullable(2), klLoss: nullable(3), lmLoss: nullable(4), lagrangian: nullable(5),
-    scheduledSparsity: value(6), expectedSparsity: value(7), gradientNorm: nullable(8), lambda1: value(9), lambda2: value(10),
-    seconds: value(11), skipped: value(12) === 1, openHeads: value(13), openUnits: value(14), openHidden: value(15),
+    step: value(0),
+    loss: nullable(1),
+    layerLoss: nullable(2),
+    klLoss: nullable(3),
+    lmLoss: nullable(4),
+    lagrangian: nullable(5),
+    scheduledSparsity: value(6),
+    expectedSparsity: value(7),
+    gradientNorm: nullable(8),
+    lambda1: value(9),
+    lambda2: value(10),
+    seconds: value(11),
+    skipped: value(12) === 1,
+    openHeads: value(13),
+    openUnits: value(14),
+    openHidden: value(15),
     teacherMark: nullable(16),
   };
 }

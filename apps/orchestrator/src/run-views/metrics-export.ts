@@ -11,10 +11,16 @@ const FORMATS = ['csv', 'jsonl', 'parquet'] as const;
 
 type Kind = 'integer' | 'number' | 'flag';
 const KINDS: Partial<Record<(typeof METRIC_COLUMNS)[number], Kind>> = {
-  step: 'integer', skipped: 'flag', openHeads: 'integer', openUnits: 'integer', openHidden: 'integer', teacherMark: 'integer',
+  step: 'integer',
+  skipped: 'flag',
+  openHeads: 'integer',
+  openUnits: 'integer',
+  openHidden: 'integer',
+  teacherMark: 'integer',
 };
 const COLUMNS = METRIC_COLUMNS.map((name) => ({
-  name: name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), kind: KINDS[name] ?? ('number' as Kind),
+  name: name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+  kind: KINDS[name] ?? ('number' as Kind),
 }));
 const LEAD = ['branch', 'attempt', 'abandoned'] as const;
 
@@ -26,7 +32,12 @@ interface ExportRow {
   values: (number | boolean | null)[];
 }
 
-export async function* exportMetrics(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[], format: string): AsyncGenerator<Uint8Array> {
+export async function* exportMetrics(
+  database: ViewsDatabase,
+  runId: string,
+  rewinds: readonly Rewind[],
+  format: string,
+): AsyncGenerator<Uint8Array> {
   switch (format) {
     case 'csv':
       yield* joined(csvLines(exportRows(database, runId, rewinds)));
@@ -58,7 +69,8 @@ function* exportRows(database: ViewsDatabase, runId: string, rewinds: readonly R
 
 function* csvLines(rows: Iterable<ExportRow>): Iterable<string> {
   yield `${[...LEAD, ...COLUMNS.map(({ name }) => name)].join(',')}\n`;
-  for (const { branch, attempt, abandoned, values } of rows) yield `${[branch, attempt, abandoned, ...values.map((value) => value ?? '')].join(',')}\n`;
+  for (const { branch, attempt, abandoned, values } of rows)
+    yield `${[branch, attempt, abandoned, ...values.map((value) => value ?? '')].join(',')}\n`;
 }
 
 function* jsonLines(rows: Iterable<ExportRow>): Iterable<string> {
@@ -79,19 +91,34 @@ function* joined(lines: Iterable<string>): Iterable<Uint8Array> {
 }
 
 function* parquetChunks(rows: ExportRow[]): Iterable<Uint8Array> {
-  const file = new Uint8Array(parquetWriteBuffer({
-    columnData: [
-      { name: 'branch', type: 'INT32', data: rows.map(({ branch }) => branch) },
-      { name: 'attempt', type: 'INT32', data: rows.map(({ attempt }) => attempt) },
-      { name: 'abandoned', type: 'BOOLEAN', data: rows.map(({ abandoned }) => abandoned) },
-      ...COLUMNS.map(({ name, kind }, column) => parquetColumn(name, kind, rows.map(({ values }) => values[column]!))),
-    ],
-  }));
+  const file = new Uint8Array(
+    parquetWriteBuffer({
+      columnData: [
+        { name: 'branch', type: 'INT32', data: rows.map(({ branch }) => branch) },
+        { name: 'attempt', type: 'INT32', data: rows.map(({ attempt }) => attempt) },
+        { name: 'abandoned', type: 'BOOLEAN', data: rows.map(({ abandoned }) => abandoned) },
+        ...COLUMNS.map(({ name, kind }, column) =>
+          parquetColumn(
+            name,
+            kind,
+            rows.map(({ values }) => values[column]!),
+          ),
+        ),
+      ],
+    }),
+  );
   for (let start = 0; start < file.byteLength; start += CHUNK_BYTES) yield file.subarray(start, start + CHUNK_BYTES);
 }
 
-function parquetColumn(name: string, kind: Kind, data: (number | boolean | null)[]): {
-  name: string; type: 'INT64' | 'DOUBLE' | 'BOOLEAN'; nullable: boolean; data: unknown[];
+function parquetColumn(
+  name: string,
+  kind: Kind,
+  data: (number | boolean | null)[],
+): {
+  name: string;
+  type: 'INT64' | 'DOUBLE' | 'BOOLEAN';
+  nullable: boolean;
+  data: unknown[];
 } {
   if (kind === 'flag') return { name, type: 'BOOLEAN', nullable: false, data };
   if (kind === 'number') return { name, type: 'DOUBLE', nullable: true, data };

@@ -31,7 +31,8 @@ export function* readSegments(database: ViewsDatabase, runId: string, range: Ste
   const from = range.fromStep ?? 0;
   const to = range.toStep ?? Number.MAX_SAFE_INTEGER;
   const query = database.prepare(
-    `SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? AND s.end_step > ? AND s.first_step <= ? ORDER BY s.revision LIMIT 64`);
+    `SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? AND s.end_step > ? AND s.first_step <= ? ORDER BY s.revision LIMIT 64`,
+  );
   for (let after = -1; ;) {
     const records = query.all(runId, after, from, to) as SegmentRecord[];
     for (const record of records) yield decoded(record);
@@ -42,7 +43,8 @@ export function* readSegments(database: ViewsDatabase, runId: string, range: Ste
 
 /** The next segments recorded after a revision; for readers that come back. */
 export function segmentsAfter(database: ViewsDatabase, runId: string, revision: number, limit: number): SegmentRows[] {
-  const records = database.prepare(`SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ?`)
+  const records = database
+    .prepare(`SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ?`)
     .all(runId, revision, limit) as SegmentRecord[];
   return records.map(decoded);
 }
@@ -52,9 +54,13 @@ function decoded({ blob, ...segment }: SegmentRecord): SegmentRows {
 }
 
 /** How many steps were done at a revision, and on which branch; null before the first segment. */
-export function progressAt(database: ViewsDatabase, runId: string, revision: number): { step: number; branch: number; revision: number } | null {
-  const row = database.prepare(
-    'SELECT end_step AS step, branch, revision FROM segments WHERE run_id = ? AND revision <= ? ORDER BY revision DESC LIMIT 1')
+export function progressAt(
+  database: ViewsDatabase,
+  runId: string,
+  revision: number,
+): { step: number; branch: number; revision: number } | null {
+  const row = database
+    .prepare('SELECT end_step AS step, branch, revision FROM segments WHERE run_id = ? AND revision <= ? ORDER BY revision DESC LIMIT 1')
     .get(runId, revision) as { step: number; branch: number; revision: number } | undefined;
   return row ?? null;
 }
@@ -65,7 +71,10 @@ export function readRows(database: ViewsDatabase, runId: string, rewinds: readon
   const from = range.fromStep ?? 0;
   const to = range.toStep ?? Number.MAX_SAFE_INTEGER;
   for (const { branch, rows } of readSegments(database, runId, range)) {
-    const kept = selectRows(rows, (step) => step >= from && step <= to && (range.includeAbandoned === true || isActiveStep(rewinds, branch, step)));
+    const kept = selectRows(
+      rows,
+      (step) => step >= from && step <= to && (range.includeAbandoned === true || isActiveStep(rewinds, branch, step)),
+    );
     if (kept.length > 0) blocks.push(kept);
   }
   const all = new Float64Array(blocks.reduce((sum, block) => sum + block.length, 0));

@@ -15,13 +15,19 @@ export interface OpenUnits {
 }
 
 export function openUnits(state: Map<string, StateTensor>): OpenUnits {
-  return { heads: openByLayer(state.get('mask.head')), units: openByLayer(state.get('mask.intermediate')), hidden: openByLayer(state.get('mask.hidden'))[0] ?? new Set() };
+  return {
+    heads: openByLayer(state.get('mask.head')),
+    units: openByLayer(state.get('mask.intermediate')),
+    hidden: openByLayer(state.get('mask.hidden'))[0] ?? new Set(),
+  };
 }
 
 function openByLayer(tensor: StateTensor | undefined): Set<number>[] {
   if (tensor === undefined) return [];
   const width = tensor.shape.at(-1)!;
-  return Array.from({ length: tensor.values.length / width }, (_, layer) => openOf(tensor.values.subarray(layer * width, (layer + 1) * width)));
+  return Array.from({ length: tensor.values.length / width }, (_, layer) =>
+    openOf(tensor.values.subarray(layer * width, (layer + 1) * width)),
+  );
 }
 
 /** The round(n - sum of probabilities) smallest log-alphas are closed; of equal ones the first. */

@@ -19,7 +19,8 @@ export function decodePageToken(token: string, shape: unknown): PageKey {
   } catch {
     parts = null;
   }
-  if (!Array.isArray(parts) || parts.length !== 3) throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');
+  if (!Array.isArray(parts) || parts.length !== 3)
+    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');
   const [value, runId, digest] = parts as unknown[];
   if ((typeof value !== 'string' && typeof value !== 'number') || typeof runId !== 'string') {
     throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');

@@ -37,7 +37,9 @@ export class ProjectionRunner {
   private caughtUpWaiters: (() => void)[] = [];
 
   constructor(
-    private readonly store: EventStore, database: ViewsDatabase, private readonly listener: ProjectionListener,
+    private readonly store: EventStore,
+    database: ViewsDatabase,
+    private readonly listener: ProjectionListener,
   ) {
     this.projection = new RunProjection(database);
     const { position, events } = readPosition(database);
@@ -62,7 +64,9 @@ export class ProjectionRunner {
     let timer: NodeJS.Timeout | undefined;
     await Promise.race([
       new Promise<void>((resolve) => this.caughtUpWaiters.push(resolve)),
-      new Promise<void>((resolve) => { timer = setTimeout(resolve, atMostMs); }),
+      new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, atMostMs);
+      }),
     ]);
     clearTimeout(timer);
     return this.caughtUp;

@@ -27,7 +27,8 @@ export async function queryMetrics(views: RunViews, request: v1.QueryMetricsRequ
   const { recipe } = summary.run.settings;
   return {
     steps: downsample(rows, maxPoints).map((index) => stepMessage(stepAt(rows, index), recipe)),
-    totalSteps: BigInt(total), downsampled: total > maxPoints,
+    totalSteps: BigInt(total),
+    downsampled: total > maxPoints,
   };
 }
 

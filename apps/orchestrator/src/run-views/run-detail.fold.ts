@@ -26,10 +26,26 @@ function detailOf(run: PruningRunState): RunDetail {
 /** Of a run whose first event can't be read: what is known is its id and what later events say. */
 export function detailWithoutStart(runId: string): RunDetail {
   const model = {
-    path: '', weightsDigest: '', architecture: '', parameterCount: 0, prunableParameterCount: 0, weightBytes: 0, hiddenSize: 0, layers: [],
-    vocabularySize: 0, maxPositions: 0,
+    path: '',
+    weightsDigest: '',
+    architecture: '',
+    parameterCount: 0,
+    prunableParameterCount: 0,
+    weightBytes: 0,
+    hiddenSize: 0,
+    layers: [],
+    vocabularySize: 0,
+    maxPositions: 0,
   };
-  const data = { trainPath: '', trainDigest: '', trainTokens: 0, validationPath: null, validationDigest: null, validationTokens: 0, tokenizerDigest: '' };
+  const data = {
+    trainPath: '',
+    trainDigest: '',
+    trainTokens: 0,
+    validationPath: null,
+    validationDigest: null,
+    validationTokens: 0,
+    tokenizerDigest: '',
+  };
   const launch = { runId, name: '', requestId: '', requestDigest: '', model, data, settings: resolveSettings({}) };
   return detailOf({ ...evolve(null, { type: 'RunLaunched', at: '', v: CURRENT_VERSION, chain: '', data: launch })!, revision: -1 });
 }

@@ -8,7 +8,11 @@ const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;
 
 const ORDER_COLUMNS = {
-  launched_at: 'launched_at_ms', updated_at: 'updated_at_ms', name: 'name', perplexity: 'perplexity', sparsity: 'hard_sparsity',
+  launched_at: 'launched_at_ms',
+  updated_at: 'updated_at_ms',
+  name: 'name',
+  perplexity: 'perplexity',
+  sparsity: 'hard_sparsity',
 } as const;
 
 export interface RunList {
@@ -32,13 +36,16 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
     Object.assign(values, { pageValue: key.value, pageRunId: key.runId });
   }
   const direction = order.descending ? 'DESC' : 'ASC';
-  const rows = database.prepare(`
+  const rows = database
+    .prepare(
+      `
     SELECT runs.run_id AS runId, ${order.column} AS value, summary
     FROM (SELECT run_id, ${order.column} FROM runs WHERE ${page}
           ORDER BY ${order.column} ${direction}, run_id ${direction} LIMIT @limit) AS runs
     JOIN run_details ON run_details.run_id = runs.run_id
     ORDER BY ${order.column} ${direction}, runs.run_id ${direction}`,
-  ).all({ ...values, limit: pageSize + 1 }) as { runId: string; value: string | number; summary: string }[];
+    )
+    .all({ ...values, limit: pageSize + 1 }) as { runId: string; value: string | number; summary: string }[];
   const shown = rows.slice(0, pageSize);
   return {
     runs: shown.map(({ summary }) => JSON.parse(summary) as RunSummary),
@@ -56,7 +63,11 @@ function pageSizeOf(asked: number): number {
 function orderOf(orderBy: string): { column: string; descending: boolean } {
   const [field = '', direction = 'asc', ...rest] = (orderBy.trim() === '' ? 'launched_at desc' : orderBy.trim()).split(/\s+/);
   if (!Object.hasOwn(ORDER_COLUMNS, field) || !['asc', 'desc'].includes(direction) || rest.length > 0) {
-    throw invalidField('FIELD_UNKNOWN_VALUE', 'order_by', `one of ${Object.keys(ORDER_COLUMNS).join(', ')} is allowed, with " desc" to turn it round`);
+    throw invalidField(
+      'FIELD_UNKNOWN_VALUE',
+      'order_by',
+      `one of ${Object.keys(ORDER_COLUMNS).join(', ')} is allowed, with " desc" to turn it round`,
+    );
   }
   return { column: ORDER_COLUMNS[field as keyof typeof ORDER_COLUMNS], descending: direction === 'desc' };
 }
@@ -67,7 +78,11 @@ const SHOWN_STATUS = `CASE
   WHEN status = 'paused' AND paused_by = 'shutdown' THEN 'queued'
   ELSE status END`;
 
-function filterOf(request: v1.ListRunsRequest, heard: readonly string[], nowMs: number): { where: string; values: Record<string, unknown> } {
+function filterOf(
+  request: v1.ListRunsRequest,
+  heard: readonly string[],
+  nowMs: number,
+): { where: string; values: Record<string, unknown> } {
   const clauses: string[] = ['1'];
   const values: Record<string, unknown> = {};
   if (request.statuses.length > 0) {

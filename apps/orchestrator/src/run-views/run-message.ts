@@ -11,36 +11,62 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
   const { current, engine, origin } = run;
   const lease = leaseUntilMs(run, heardAtMs);
   return {
-    runId: run.runId, name: run.name, status: isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs), failure: run.failure ?? undefined,
-    modelPath: run.model.path, weightsDigest: run.model.weightsDigest,
+    runId: run.runId,
+    name: run.name,
+    status: isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs),
+    failure: run.failure ?? undefined,
+    modelPath: run.model.path,
+    weightsDigest: run.model.weightsDigest,
     data: { trainPath: run.data.trainPath, validationPath: run.data.validationPath ?? '' },
     settings: startIsLost(extras) ? undefined : settingsMessage(run.settings),
-    step: BigInt(current?.step ?? 0), scheduledSparsity: run.scheduledSparsity,
-    expectedSparsity: current?.expectedSparsity ?? 0, hardSparsity: current?.hardSparsity ?? 0,
-    teacher: run.assignment === null ? undefined : teacherRef(run.assignment.teacher), teacherCount,
+    step: BigInt(current?.step ?? 0),
+    scheduledSparsity: run.scheduledSparsity,
+    expectedSparsity: current?.expectedSparsity ?? 0,
+    hardSparsity: current?.hardSparsity ?? 0,
+    teacher: run.assignment === null ? undefined : teacherRef(run.assignment.teacher),
+    teacherCount,
     stateDigest: current?.stateDigest ?? '',
-    layers: layersMessage(summary, current), hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
-    hiddenSize: run.model.hiddenSize, parameterCount: BigInt(run.model.parameterCount),
+    layers: layersMessage(summary, current),
+    hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
+    hiddenSize: run.model.hiddenSize,
+    parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
-    evaluations: run.evaluations.map(evaluationMessage), exports: run.exports.map(exportMessage),
-    parentRunId: origin?.parentRunId ?? '', forkedAtStep: BigInt(origin?.from.step ?? 0),
+    evaluations: run.evaluations.map(evaluationMessage),
+    exports: run.exports.map(exportMessage),
+    parentRunId: origin?.parentRunId ?? '',
+    forkedAtStep: BigInt(origin?.from.step ?? 0),
     forkedFromStateDigest: origin?.from.stateDigest ?? '',
-    attempt: run.attempt, restarts: run.restarts,
-    engine: engine === null ? '' : `${engine.backend} ${engine.device} (${engine.threads} threads), ${engine.engineVersion} ${engine.engineBuild}`,
+    attempt: run.attempt,
+    restarts: run.restarts,
+    engine:
+      engine === null
+        ? ''
+        : `${engine.backend} ${engine.device} (${engine.threads} threads), ${engine.engineVersion} ${engine.engineBuild}`,
     numericsFingerprint: run.numericsFingerprint ?? '',
-    launchedAt: dateOf(run.launchedAt), updatedAt: dateOf(run.updatedAt), endedAt: dateOf(run.endedAt),
-    trainingSeconds: run.trainingSeconds, ...speedOf(summary, live), skippedSteps: run.skippedSteps,
+    launchedAt: dateOf(run.launchedAt),
+    updatedAt: dateOf(run.updatedAt),
+    endedAt: dateOf(run.endedAt),
+    trainingSeconds: run.trainingSeconds,
+    ...speedOf(summary, live),
+    skippedSteps: run.skippedSteps,
     lastStep: extras.lastStep === null ? undefined : stepMessage(extras.lastStep, run.settings.recipe),
-    revision: BigInt(run.revision), digestChain: run.chain, rewinds: extras.rewinds.length,
-    targetReachedAt: dateOf(run.targetReachedAt), targetReachedStep: BigInt(run.targetReachedStep ?? -1),
+    revision: BigInt(run.revision),
+    digestChain: run.chain,
+    rewinds: extras.rewinds.length,
+    targetReachedAt: dateOf(run.targetReachedAt),
+    targetReachedStep: BigInt(run.targetReachedStep ?? -1),
     engineLeaseUntil: lease === null ? undefined : new Date(lease),
-    damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })), recordedStatus: STATUS_NUMBERS[run.status],
+    damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })),
+    recordedStatus: STATUS_NUMBERS[run.status],
   };
 }
 
 function layersMessage({ run }: RunSummary, current: StateFact | null): v1.LayerShape[] {
   return run.model.layers.map(({ heads, units }, layer) => ({
-    heads, units, headsOpen: current?.headsOpen[layer] ?? heads, unitsOpen: current?.unitsOpen[layer] ?? units,
+    heads,
+    units,
+    headsOpen: current?.headsOpen[layer] ?? heads,
+    unitsOpen: current?.unitsOpen[layer] ?? units,
   }));
 }
 
@@ -68,7 +94,8 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
 export function settingsMessage(settings: RunSettings): v1.RunSettings {
   const { recipe, schedule, computeDtype, seed, ...rest } = settings;
   return {
-    ...rest, seed: BigInt(seed),
+    ...rest,
+    seed: BigInt(seed),
     recipe: { nuteprune: v1.Recipe.RECIPE_NUTEPRUNE, distill: v1.Recipe.RECIPE_DISTILL, lm: v1.Recipe.RECIPE_LM }[recipe],
     schedule: { linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR, cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC }[schedule],
     computeDtype: { f32: v1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16 }[computeDtype],
@@ -83,26 +110,51 @@ export function teacherRef(choice: TeacherChoice): v1.TeacherRef {
 /** A loss that was not finite is NaN on the wire, with `skipped` set. */
 export function stepMessage(step: StepMeasurement, recipe: RunSettings['recipe']): v1.StepMetrics {
   return {
-    step: BigInt(step.step), loss: step.loss ?? NaN, layerLoss: step.layerLoss ?? undefined, klLoss: step.klLoss ?? undefined,
-    lmLoss: step.lmLoss ?? undefined, lagrangian: step.lagrangian ?? NaN, scheduledSparsity: step.scheduledSparsity,
-    expectedSparsity: step.expectedSparsity, gradientNorm: step.gradientNorm ?? NaN, lambda1: step.lambda1, lambda2: step.lambda2,
-    seconds: step.seconds, skipped: step.skipped,
-    teacher: step.teacherMark !== null
-      ? { teacher: { $case: 'mark', value: step.teacherMark } }
-      : { teacher: recipe === 'lm' ? { $case: 'none', value: true } : { $case: 'intact', value: true } },
+    step: BigInt(step.step),
+    loss: step.loss ?? NaN,
+    layerLoss: step.layerLoss ?? undefined,
+    klLoss: step.klLoss ?? undefined,
+    lmLoss: step.lmLoss ?? undefined,
+    lagrangian: step.lagrangian ?? NaN,
+    scheduledSparsity: step.scheduledSparsity,
+    expectedSparsity: step.expectedSparsity,
+    gradientNorm: step.gradientNorm ?? NaN,
+    lambda1: step.lambda1,
+    lambda2: step.lambda2,
+    seconds: step.seconds,
+    skipped: step.skipped,
+    teacher:
+      step.teacherMark !== null
+        ? { teacher: { $case: 'mark', value: step.teacherMark } }
+        : { teacher: recipe === 'lm' ? { $case: 'none', value: true } : { $case: 'intact', value: true } },
   };
 }
 
 export function evaluationMessage(fact: RunSummary['run']['evaluations'][number]): v1.Evaluation {
   const { subject, perplexity, negativeLogLikelihood, step, window, at } = fact;
-  return { subject, perplexity, negativeLogLikelihood, predictions: BigInt(fact.predictions), step: BigInt(step), window, evaluatedAt: dateOf(at) };
+  return {
+    subject,
+    perplexity,
+    negativeLogLikelihood,
+    predictions: BigInt(fact.predictions),
+    step: BigInt(step),
+    window,
+    evaluatedAt: dateOf(at),
+  };
 }
 
 export function exportMessage(fact: RunSummary['run']['exports'][number]): v1.ModelExport {
   const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at } = fact;
   return {
-    digest: exportDigest, form, dtype, parameterCount: BigInt(parameterCount), bytes: BigInt(bytes), step: BigInt(step), stateDigest,
-    files: files.map(({ name }) => name), exportedAt: dateOf(at),
+    digest: exportDigest,
+    form,
+    dtype,
+    parameterCount: BigInt(parameterCount),
+    bytes: BigInt(bytes),
+    step: BigInt(step),
+    stateDigest,
+    files: files.map(({ name }) => name),
+    exportedAt: dateOf(at),
   };
 }
 

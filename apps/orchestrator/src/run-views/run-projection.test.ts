@@ -15,7 +15,9 @@ const RUN = 'aaaabbbbcccc';
 const nowMs = Date.parse(AT);
 let database: ViewsDatabase;
 let close: () => void;
-beforeEach(() => { ({ database, close } = withDatabase()); });
+beforeEach(() => {
+  ({ database, close } = withDatabase());
+});
 afterEach(() => close());
 
 function project(recorder: Recorder, batch = 7): void {
@@ -26,20 +28,29 @@ function project(recorder: Recorder, batch = 7): void {
   }
 }
 function summary(runId = RUN): RunSummary {
-  return JSON.parse((database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string }).summary) as RunSummary;
+  return JSON.parse(
+    (database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string }).summary,
+  ) as RunSummary;
 }
 const shown = (now = nowMs, heard: number | null = null): v1.Run => runMessage(summary(), heard, now);
 
 function trained(): Story {
-  return new Story(launched({ totalSteps: 100, segmentSteps: 10, targetSparsity: 0.5 })).start().train(
-    stateAt(10, 0.004), stateAt(20, 0.012), stateAt(30, 0.023), stateAt(40, 0.031));
+  return new Story(launched({ totalSteps: 100, segmentSteps: 10, targetSparsity: 0.5 }))
+    .start()
+    .train(stateAt(10, 0.004), stateAt(20, 0.012), stateAt(30, 0.023), stateAt(40, 0.031));
 }
 const request = (partial: Partial<v1.ListRunsRequest> = {}): v1.ListRunsRequest => v1.ListRunsRequest.fromPartial(partial);
 
 test('speed and remaining time come from the steps that the engine reports until a segment is recorded', () => {
   project(new Recorder().record(RUN, new Story(launched({ totalSteps: 100, segmentSteps: 10 })).start().facts));
   const { batchSize, sequenceLength } = summary().run.settings;
-  const at = (steps: number): v1.Run => runMessage(summary(), nowMs, nowMs, Array.from({ length: steps }, (_, step) => ({ ...stepMeasured(step), seconds: 0.5 })));
+  const at = (steps: number): v1.Run =>
+    runMessage(
+      summary(),
+      nowMs,
+      nowMs,
+      Array.from({ length: steps }, (_, step) => ({ ...stepMeasured(step), seconds: 0.5 })),
+    );
   expect(at(0)).toMatchObject({ tokensPerSecond: 0, etaSeconds: 0 });
   expect(at(4)).toMatchObject({ tokensPerSecond: 2 * batchSize * sequenceLength, etaSeconds: 50 });
   // From then on the recorded segments say it.
@@ -51,8 +62,17 @@ test('a training run: progress, teachers, last step, speed, chain', () => {
   project(new Recorder().record(RUN, trained().facts));
   const run = shown();
   expect(run).toMatchObject({
-    runId: RUN, status: v1.RunStatus.RUN_STATUS_TRAINING, step: 40n, expectedSparsity: 0.031, teacherCount: 3, attempt: 1, tokensPerSecond: 100,
-    lastStep: { step: 39n }, revision: BigInt(trained().facts.length - 1), rewinds: 0, targetReachedStep: -1n,
+    runId: RUN,
+    status: v1.RunStatus.RUN_STATUS_TRAINING,
+    step: 40n,
+    expectedSparsity: 0.031,
+    teacherCount: 3,
+    attempt: 1,
+    tokensPerSecond: 100,
+    lastStep: { step: 39n },
+    revision: BigInt(trained().facts.length - 1),
+    rewinds: 0,
+    targetReachedStep: -1n,
   });
   expect(run.etaSeconds).toBeCloseTo(6, 6);
   expect(run.digestChain).toMatch(/^[0-9a-f]{64}$/);
@@ -73,9 +93,12 @@ test('status is never a lie: an expired lease shows RECOVERING unless the engine
 describe('damaged events', () => {
   const facts = trained().facts;
   const events = (): StoredEvent[] => new Recorder().record(RUN, facts).events;
-  const damagedAt = ({ stream, revision, position }: StoredEvent): EventCorruptError => new EventCorruptError(stream, revision, position, `event ${revision} is spoiled`);
+  const damagedAt = ({ stream, revision, position }: StoredEvent): EventCorruptError =>
+    new EventCorruptError(stream, revision, position, `event ${revision} is spoiled`);
   function projectWith(isSpoiled: (event: StoredEvent) => boolean, isGone: (event: StoredEvent) => boolean = () => false): v1.Run {
-    const items = events().filter((event) => !isGone(event)).map((event) => (isSpoiled(event) ? damagedAt(event) : event));
+    const items = events()
+      .filter((event) => !isGone(event))
+      .map((event) => (isSpoiled(event) ? damagedAt(event) : event));
     const projection = new RunProjection(database);
     for (const item of [...items, ...items]) projection.apply([item], item.position); // each told twice, as after a crash
     return shown();
@@ -86,34 +109,60 @@ describe('damaged events', () => {
     const victim = facts.findIndex(({ type }) => type === 'SparsityAdvanced');
     const run = projectWith((event) => ofRun(event) && Number(event.revision) === victim);
     expect(run).toMatchObject({
-      status: v1.RunStatus.RUN_STATUS_DAMAGED, recordedStatus: v1.RunStatus.RUN_STATUS_TRAINING, step: 40n, teacherCount: 3, revision: BigInt(facts.length - 1),
-      damage: [{ revision: BigInt(victim), metrics: false, problem: `event ${victim} is spoiled` }], etaSeconds: 0,
+      status: v1.RunStatus.RUN_STATUS_DAMAGED,
+      recordedStatus: v1.RunStatus.RUN_STATUS_TRAINING,
+      step: 40n,
+      teacherCount: 3,
+      revision: BigInt(facts.length - 1),
+      damage: [{ revision: BigInt(victim), metrics: false, problem: `event ${victim} is spoiled` }],
+      etaSeconds: 0,
     });
     expect(listRuns(database, request({ statuses: [v1.RunStatus.RUN_STATUS_DAMAGED] }), [], nowMs).total).toBe(1);
     expect(listRuns(database, request({ statuses: [v1.RunStatus.RUN_STATUS_TRAINING] }), [], nowMs).total).toBe(0);
   });
 
-  test('of the run\'s start: it is shown without what only that said', () => {
+  test("of the run's start: it is shown without what only that said", () => {
     const run = projectWith((event) => ofRun(event) && event.revision === 0n);
-    expect(run).toMatchObject({ runId: RUN, status: v1.RunStatus.RUN_STATUS_DAMAGED, settings: undefined, name: '', step: 40n, launchedAt: undefined });
+    expect(run).toMatchObject({
+      runId: RUN,
+      status: v1.RunStatus.RUN_STATUS_DAMAGED,
+      settings: undefined,
+      name: '',
+      step: 40n,
+      launchedAt: undefined,
+    });
     expect(resolveRunId(database, RUN.slice(0, 4), 'run_id')).toBe(RUN);
   });
 
   test('one that is missing is damage too, at the start as well', () => {
-    expect(projectWith(() => false, (event) => ofRun(event) && event.revision === 5n).damage).toEqual([{ revision: 5n, metrics: false, problem: 'event 5 is missing' }]);
+    expect(
+      projectWith(
+        () => false,
+        (event) => ofRun(event) && event.revision === 5n,
+      ).damage,
+    ).toEqual([{ revision: 5n, metrics: false, problem: 'event 5 is missing' }]);
     database.exec('DELETE FROM runs; DELETE FROM run_details');
-    expect(projectWith(() => false, (event) => ofRun(event) && event.revision < 2n).damage.map(({ revision }) => revision)).toEqual([0n, 1n]);
+    expect(
+      projectWith(
+        () => false,
+        (event) => ofRun(event) && event.revision < 2n,
+      ).damage.map(({ revision }) => revision),
+    ).toEqual([0n, 1n]);
   });
 
   test('of the metrics leave the run as it is, but for those steps', () => {
     const run = projectWith((event) => !ofRun(event) && event.revision === 1n);
-    expect(run).toMatchObject({ status: v1.RunStatus.RUN_STATUS_TRAINING, damage: [{ revision: 1n, metrics: true, problem: 'event 1 is spoiled' }] });
+    expect(run).toMatchObject({
+      status: v1.RunStatus.RUN_STATUS_TRAINING,
+      damage: [{ revision: 1n, metrics: true, problem: 'event 1 is spoiled' }],
+    });
     expect(database.prepare('SELECT revision FROM metrics ORDER BY revision').pluck().all()).toEqual([0, 2, 3]);
   });
 });
 
 test('unknown types, other versions, broken bytes and facts without their fields break nothing', () => {
-  const recorder = new Recorder().record(RUN, trained().facts)
+  const recorder = new Recorder()
+    .record(RUN, trained().facts)
     .raw(RUN, 'SomethingNew', Buffer.from('{"v":9,"at":"x","chain":""}'))
     .raw(RUN, 'RunPaused', Buffer.from('no json'))
     .raw(RUN, 'MasksUpdated', Buffer.from('{"v":1}'));
@@ -125,13 +174,16 @@ test('unknown types, other versions, broken bytes and facts without their fields
 });
 
 test('building anew gives the rows of building step by step, however it is cut', () => {
-  const recorder = new Recorder().record(RUN, trained().facts).record('bbbbccccdddd', new Story(launched({}, 'bbbbccccdddd')).start().train(stateAt(10, 0.02)).facts);
+  const recorder = new Recorder()
+    .record(RUN, trained().facts)
+    .record('bbbbccccdddd', new Story(launched({}, 'bbbbccccdddd')).start().train(stateAt(10, 0.02)).facts);
   project(recorder, 1);
   const oneByOne = contentOf(database);
   for (const batch of [3, 1000]) {
     const other = withDatabase();
     const projection = new RunProjection(other.database);
-    for (let at = 0; at < recorder.events.length; at += batch) projection.apply(recorder.events.slice(at, at + batch), recorder.events[at]!.position);
+    for (let at = 0; at < recorder.events.length; at += batch)
+      projection.apply(recorder.events.slice(at, at + batch), recorder.events[at]!.position);
     expect(contentOf(other.database)).toEqual(oneByOne);
     other.close();
   }
@@ -149,16 +201,27 @@ test('a rewind: later teachers are abandoned, steps of the old branch leave the 
   const story = trained();
   const state = stateAt(20, 0.012);
   const rewind: NewFact = fact('RunRewound', {
-    toStep: 20, state, teacherMark: 1, abandonedFromRevision: 8, acceptOtherNumerics: false, targetReachedStep: null });
+    toStep: 20,
+    state,
+    teacherMark: 1,
+    abandonedFromRevision: 8,
+    acceptOtherNumerics: false,
+    targetReachedStep: null,
+  });
   story.facts.push(fact('RunPaused', { step: 40, by: 'request' }), rewind);
   story.start(2).train(stateAt(30, 0.02, 'again'));
   project(new Recorder().record(RUN, story.facts));
   const rows = database.prepare('SELECT mark, step, abandoned FROM teachers ORDER BY step, revision').all();
   expect(rows).toEqual([
-    { mark: 1, step: 20, abandoned: 0 }, { mark: 2, step: 30, abandoned: 1 }, { mark: 2, step: 30, abandoned: 0 }, { mark: 3, step: 40, abandoned: 1 }]);
+    { mark: 1, step: 20, abandoned: 0 },
+    { mark: 2, step: 30, abandoned: 1 },
+    { mark: 2, step: 30, abandoned: 0 },
+    { mark: 3, step: 40, abandoned: 1 },
+  ]);
   const { extras } = summary();
   expect(extras.rewinds).toHaveLength(1);
-  const steps = (includeAbandoned: boolean) => stepsOf(readRows(database, RUN, extras.rewinds, { includeAbandoned })).map(({ step }) => step);
+  const steps = (includeAbandoned: boolean) =>
+    stepsOf(readRows(database, RUN, extras.rewinds, { includeAbandoned })).map(({ step }) => step);
   expect(steps(false)).toEqual(Array.from({ length: 30 }, (_, step) => step));
   expect(steps(true)).toHaveLength(50);
   expect(shown()).toMatchObject({ step: 30n, rewinds: 1, teacherCount: 2 });
@@ -169,9 +232,17 @@ describe('ListRuns', () => {
   function launchMany(count: number, from = 0): Recorder {
     const recorder = new Recorder();
     for (let index = from; index < from + count; index += 1) {
-      const runId = `run${Number(index).toString(32).padStart(4, 'a').replace(/[0189]/g, 'z')}${'abcdefghij'[index % 10]}${'abcdefghij'[Math.floor(index / 10) % 10]}${'abcdefghij'[Math.floor(index / 100) % 10]}xx`;
+      const runId = `run${Number(index)
+        .toString(32)
+        .padStart(4, 'a')
+        .replace(
+          /[0189]/g,
+          'z',
+        )}${'abcdefghij'[index % 10]}${'abcdefghij'[Math.floor(index / 10) % 10]}${'abcdefghij'[Math.floor(index / 100) % 10]}xx`;
       const one = launched({}, runId);
-      recorder.record(runId, [{ ...one, at: new Date(base + index * 1000).toISOString(), data: { ...one.data, name: `run ${index}` } } as NewFact]);
+      recorder.record(runId, [
+        { ...one, at: new Date(base + index * 1000).toISOString(), data: { ...one.data, name: `run ${index}` } } as NewFact,
+      ]);
     }
     return recorder;
   }

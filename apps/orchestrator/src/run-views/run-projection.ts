@@ -110,19 +110,47 @@ export class RunProjection {
     switch (event.type) {
       case 'RunForked':
         for (const { mark, state, ownerRunId } of event.data.inheritedTeachers) {
-          this.statements.addTeacher.run(runId, revision, mark, state.step, ownerRunId, state.expectedSparsity,
-            state.hardSparsity, state.stateDigest, state.stateBytes, event.at, 1);
+          this.statements.addTeacher.run(
+            runId,
+            revision,
+            mark,
+            state.step,
+            ownerRunId,
+            state.expectedSparsity,
+            state.hardSparsity,
+            state.stateDigest,
+            state.stateBytes,
+            event.at,
+            1,
+          );
         }
         break;
       case 'TeacherSnapshotted': {
         const { mark, state } = event.data;
-        this.statements.addTeacher.run(runId, revision, mark, state.step, runId, state.expectedSparsity,
-          state.hardSparsity, state.stateDigest, state.stateBytes, event.at, 0);
+        this.statements.addTeacher.run(
+          runId,
+          revision,
+          mark,
+          state.step,
+          runId,
+          state.expectedSparsity,
+          state.hardSparsity,
+          state.stateDigest,
+          state.stateBytes,
+          event.at,
+          0,
+        );
         break;
       }
       case 'MasksUpdated':
-        this.statements.addSegment.run(runId, revision, detail.extras.rewinds.length, event.data.firstStep, event.data.state.step,
-          event.data.metricsRevision);
+        this.statements.addSegment.run(
+          runId,
+          revision,
+          detail.extras.rewinds.length,
+          event.data.firstStep,
+          event.data.state.step,
+          event.data.metricsRevision,
+        );
         break;
       case 'RunRewound':
         this.statements.abandonTeachers.run(runId, event.data.toStep);
@@ -165,9 +193,21 @@ export class RunProjection {
     const updatedAtMs = Date.parse(run.updatedAt) || 0;
     const leaseMs = run.status === 'training' ? (run.engine?.leaseMs ?? null) : null;
     this.statements.saveRun.run(
-      runId, run.name, isDamaged(detail.extras) ? 'damaged' : run.status, run.pausedBy, run.model.path, run.origin?.parentRunId ?? null, firstStepOf(run),
-      Date.parse(run.launchedAt) || 0, updatedAtMs, leaseMs === null ? null : updatedAtMs + leaseMs,
-      masked?.perplexity ?? NO_PERPLEXITY, run.current?.hardSparsity ?? 0, run.settings.targetSparsity, run.revision);
+      runId,
+      run.name,
+      isDamaged(detail.extras) ? 'damaged' : run.status,
+      run.pausedBy,
+      run.model.path,
+      run.origin?.parentRunId ?? null,
+      firstStepOf(run),
+      Date.parse(run.launchedAt) || 0,
+      updatedAtMs,
+      leaseMs === null ? null : updatedAtMs + leaseMs,
+      masked?.perplexity ?? NO_PERPLEXITY,
+      run.current?.hardSparsity ?? 0,
+      run.settings.targetSparsity,
+      run.revision,
+    );
     this.needed.save(detail);
     this.statements.saveDetail.run(runId, JSON.stringify(detail), JSON.stringify(summaryOf(detail)));
   }

@@ -19,19 +19,30 @@ interface ViewsConfig {
 @Module({
   providers: [
     {
-      provide: RunViews, inject: [EVENT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS, LOGGER],
+      provide: RunViews,
+      inject: [EVENT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS, LOGGER],
       useFactory: (store: EventStore, config: ViewsConfig, live: LiveSteps, log: Logger): RunViews => {
         const views = new RunViews({
-          store, folder: config.dataFolder, live, onError: (error) => log.error(error, 'the views could not be written; trying again'),
-          onDamage: ({ stream, revision, message }) => log.error({ stream, revision: Number(revision) }, `an event can't be read and is passed over: ${message}`),
+          store,
+          folder: config.dataFolder,
+          live,
+          onError: (error) => log.error(error, 'the views could not be written; trying again'),
+          onDamage: ({ stream, revision, message }) =>
+            log.error({ stream, revision: Number(revision) }, `an event can't be read and is passed over: ${message}`),
         });
         views.start();
         return views;
       },
     },
-    { provide: BORROW_ENGINE, inject: [ORCHESTRATOR_CONFIG, LOGGER],
-      useFactory: (config: ViewsConfig, log: Logger) => engineLender({ ...config, onOutput: (line) => log.info({ line }, 'verification engine') }) },
-    RunQueriesGrpc, HistoryGrpc, ArtifactGrpc,
+    {
+      provide: BORROW_ENGINE,
+      inject: [ORCHESTRATOR_CONFIG, LOGGER],
+      useFactory: (config: ViewsConfig, log: Logger) =>
+        engineLender({ ...config, onOutput: (line) => log.info({ line }, 'verification engine') }),
+    },
+    RunQueriesGrpc,
+    HistoryGrpc,
+    ArtifactGrpc,
   ],
   exports: [RunViews, RunQueriesGrpc, HistoryGrpc, ArtifactGrpc],
 })

@@ -20,7 +20,10 @@ let store: EventStore;
 let views: RunViews;
 let live: LiveProgress;
 let ids = 0;
-const newId = (): string => `run${String(ids += 1).replace(/\d/g, (digit) => 'abcdefghij'[Number(digit)]!).padStart(9, 'z')}`;
+const newId = (): string =>
+  `run${String((ids += 1))
+    .replace(/\d/g, (digit) => 'abcdefghij'[Number(digit)]!)
+    .padStart(9, 'z')}`;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'views-'));
@@ -107,7 +110,11 @@ test('live steps come at once, and not again when they are recorded', async () =
   await append(recorder);
   const watching = collect(watch(runId), (message) => message.run?.step === 10n);
   await new Promise((resolve) => setTimeout(resolve, 300));
-  live.report(runId, 1, range(0, 7).map((step): StepMeasurement => stepMeasured(step)));
+  live.report(
+    runId,
+    1,
+    range(0, 7).map((step): StepMeasurement => stepMeasured(step)),
+  );
   await new Promise((resolve) => setTimeout(resolve, 500));
   const from = told.facts.length;
   told.train(stateAt(10, 0.01));
@@ -127,7 +134,11 @@ test('live steps wait for those before them that are recorded but not in the vie
   await views.getRun(runId, { atRevision: told.facts.length - 1 });
   const watching = collect(watch(runId), ({ steps }) => steps.some(({ step }) => step === 14n));
   await new Promise((resolve) => setTimeout(resolve, 300));
-  live.report(runId, 1, range(10, 15).map((step): StepMeasurement => stepMeasured(step)));
+  live.report(
+    runId,
+    1,
+    range(10, 15).map((step): StepMeasurement => stepMeasured(step)),
+  );
   await new Promise((resolve) => setTimeout(resolve, 500));
   const from = told.facts.length;
   told.train(stateAt(10, 0.01));
@@ -141,7 +152,9 @@ test('an engine that falls silent shows within its lease, without any event', as
   const runId = newId();
   const told = story(runId).start();
   const now = new Date().toISOString();
-  const facts = told.facts.map((one) => (one.type === 'EngineAttached' ? { ...one, at: now, data: { ...one.data, leaseMs: 300 } } : { ...one, at: now }));
+  const facts = told.facts.map((one) =>
+    one.type === 'EngineAttached' ? { ...one, at: now, data: { ...one.data, leaseMs: 300 } } : { ...one, at: now },
+  );
   await append(new Recorder().record(runId, facts));
   await views.getRun(runId, { atRevision: facts.length - 1 });
   const messages = await collect(watch(runId), (message) => message.run?.status === v1.RunStatus.RUN_STATUS_RECOVERING);
@@ -155,7 +168,9 @@ test('200 watchers, one of them slow: every step once and in order for each, not
   await append(recorder);
   let slowMessages = 0;
   let over!: () => void;
-  const allAppended = new Promise<void>((resolve) => { over = resolve; });
+  const allAppended = new Promise<void>((resolve) => {
+    over = resolve;
+  });
   const watchers = Array.from({ length: 200 }, async (_, index) => {
     const steps: number[] = [];
     for await (const message of watch(runId)) {
@@ -202,11 +217,29 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
   const parentId = newId();
   const parent = story(parentId).start().train(stateAt(10, 0.012), stateAt(20, 0.021));
   const parentFacts = parent.facts.length;
-  parent.facts.push(fact('RunPaused', { step: 20, by: 'request' }), fact('RunRewound', {
-    toStep: 10, state: stateAt(10, 0.012), teacherMark: 1, abandonedFromRevision: parentFacts - 3, acceptOtherNumerics: false, targetReachedStep: null }));
+  parent.facts.push(
+    fact('RunPaused', { step: 20, by: 'request' }),
+    fact('RunRewound', {
+      toStep: 10,
+      state: stateAt(10, 0.012),
+      teacherMark: 1,
+      abandonedFromRevision: parentFacts - 3,
+      acceptOtherNumerics: false,
+      targetReachedStep: null,
+    }),
+  );
   const recorder = new Recorder().record(parentId, parent.facts).raw(parentId, 'MoodRecorded', Buffer.from('{"v":3}'));
   const childId = newId();
-  const forkData = { ...launched({}, childId).data, parentRunId: parentId, parentRevision: 4, from: stateAt(10, 0.012), teacherMark: 1, overrides: {}, inheritedTeachers: [], targetReachedStep: null };
+  const forkData = {
+    ...launched({}, childId).data,
+    parentRunId: parentId,
+    parentRevision: 4,
+    from: stateAt(10, 0.012),
+    teacherMark: 1,
+    overrides: {},
+    inheritedTeachers: [],
+    targetReachedStep: null,
+  };
   await append(recorder.record(childId, [fact('RunForked', forkData as never)]));
   const read = (more: Partial<v1.ReadHistoryRequest>): Promise<v1.ReadHistoryResponse> =>
     readHistory(views, store, v1.ReadHistoryRequest.fromPartial({ runId: parentId, pageSize: 4, ...more }));
@@ -219,7 +252,9 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
     next = page.nextRevision;
   }
   expect(forwards.map(({ revision }) => Number(revision))).toEqual(range(0, parent.facts.length + 1));
-  expect(forwards.filter(({ abandoned }) => abandoned).map(({ revision }) => Number(revision))).toEqual(range(parentFacts - 3, parentFacts + 1));
+  expect(forwards.filter(({ abandoned }) => abandoned).map(({ revision }) => Number(revision))).toEqual(
+    range(parentFacts - 3, parentFacts + 1),
+  );
   expect(forwards.at(-1)).toMatchObject({ type: 'MoodRecorded', knownType: false });
   const backwards = await read({ backwards: true, pageSize: 1000 });
   expect(backwards.events.map(({ revision }) => revision)).toEqual(forwards.map(({ revision }) => revision).reverse());
@@ -227,24 +262,36 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
   expect((await read({ types: ['MoodRecorded'] })).events).toHaveLength(1);
   await expect(read({ types: ['MoodRecorded', 'Nonsense'] })).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE', field: 'types' });
   expect((await read({ fromRevision: BigInt(parent.facts.length + 1) })).events).toEqual([]);
-  await expect(read({ fromRevision: BigInt(parent.facts.length + 2) })).rejects.toMatchObject({ code: 'REVISION_NOT_FOUND', field: 'from_revision' });
+  await expect(read({ fromRevision: BigInt(parent.facts.length + 2) })).rejects.toMatchObject({
+    code: 'REVISION_NOT_FOUND',
+    field: 'from_revision',
+  });
   await expect(read({ runId: 'qqqqqq' })).rejects.toMatchObject({ code: 'RUN_NOT_FOUND', field: 'run_id' });
   const inherited = await read({ runId: childId, includeInherited: true, pageSize: 1000 });
-  expect(inherited.events.map(({ runId, revision }) => [runId, Number(revision)])).toEqual([...range(0, 5).map((at) => [parentId, at]), [childId, 0]]);
+  expect(inherited.events.map(({ runId, revision }) => [runId, Number(revision)])).toEqual([
+    ...range(0, 5).map((at) => [parentId, at]),
+    [childId, 0],
+  ]);
   const second = await read({ runId: childId, includeInherited: true, pageSize: 2, fromRevision: 4n });
   expect(second).toMatchObject({ events: [{ runId: parentId }, { runId: childId }], nextRevision: undefined });
 
-  const watched = await collect(watchHistory(views, store, v1.WatchHistoryRequest.fromPartial({ runId: parentId }), signal()), ({ caughtUp }) => caughtUp);
+  const watched = await collect(
+    watchHistory(views, store, v1.WatchHistoryRequest.fromPartial({ runId: parentId }), signal()),
+    ({ caughtUp }) => caughtUp,
+  );
   expect(watched).toHaveLength(parent.facts.length + 2);
   const typed = (runId: string, types: string[]) =>
     collect(watchHistory(views, store, v1.WatchHistoryRequest.fromPartial({ runId, types }), signal()), ({ caughtUp }) => caughtUp);
   expect((await typed(parentId, ['RunLaunched'])).map(({ event }) => event?.type)).toEqual(['RunLaunched', undefined]);
-  for (const runId of [parentId, '']) await expect(typed(runId, ['RunLaunched', 'Nonsense'])).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE', field: 'types' });
+  for (const runId of [parentId, ''])
+    await expect(typed(runId, ['RunLaunched', 'Nonsense'])).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE', field: 'types' });
 });
 
 test('metrics: sampled with extremes kept, and whole as CSV, JSON lines and Parquet', async () => {
   const runId = newId();
-  const told = new Story(launched({ totalSteps: 2000, segmentSteps: 200 }, runId)).start().train(...range(1, 11).map((index) => stateAt(index * 200, index / 1000)));
+  const told = new Story(launched({ totalSteps: 2000, segmentSteps: 200 }, runId))
+    .start()
+    .train(...range(1, 11).map((index) => stateAt(index * 200, index / 1000)));
   await append(new Recorder().record(runId, told.facts));
   await views.getRun(runId, { atRevision: told.facts.length - 1 });
   const sampled = await queryMetrics(views, v1.QueryMetricsRequest.fromPartial({ runId, maxPoints: 50 }));
@@ -252,16 +299,26 @@ test('metrics: sampled with extremes kept, and whole as CSV, JSON lines and Parq
   expect(sampled.steps.length).toBeLessThanOrEqual(50);
   expect(sampled.steps[0]?.step).toBe(0n);
   expect(sampled.steps.at(-1)?.step).toBe(1999n);
-  expect((await queryMetrics(views, v1.QueryMetricsRequest.fromPartial({ runId, fromStep: 100n, toStep: 109n }))).steps.map(({ step }) => Number(step))).toEqual(range(100, 110));
+  expect(
+    (await queryMetrics(views, v1.QueryMetricsRequest.fromPartial({ runId, fromStep: 100n, toStep: 109n }))).steps.map(({ step }) =>
+      Number(step),
+    ),
+  ).toEqual(range(100, 110));
   const file = async (format: string): Promise<Buffer> => Buffer.concat(await collect(exportMetrics(views.database, runId, [], format)));
   const csv = (await file('csv')).toString().trimEnd().split('\n');
   expect(csv).toHaveLength(2001);
   expect(csv[0]).toContain('branch,attempt,abandoned,step,loss');
-  const lines = (await file('jsonl')).toString().trimEnd().split('\n').map((line) => JSON.parse(line) as { step: number; loss: number });
+  const lines = (await file('jsonl'))
+    .toString()
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { step: number; loss: number });
   expect(lines.map(({ step }) => step)).toEqual(range(0, 2000));
   const { parquetReadObjects } = await import('hyparquet');
   const parquet = await file('parquet');
-  const rows = await parquetReadObjects({ file: parquet.buffer.slice(parquet.byteOffset, parquet.byteOffset + parquet.byteLength) as ArrayBuffer });
+  const rows = await parquetReadObjects({
+    file: parquet.buffer.slice(parquet.byteOffset, parquet.byteOffset + parquet.byteLength) as ArrayBuffer,
+  });
   expect(rows.map((row) => [Number(row['step']), row['loss'], row['lm_loss']])).toEqual(lines.map(({ step, loss }) => [step, loss, null]));
   await expect(file('xlsx')).rejects.toThrow('csv, jsonl, parquet');
 });
@@ -272,6 +329,10 @@ test('the views say what the aggregate says', async () => {
   const recorder = new Recorder().record(runId, told.facts);
   await append(recorder);
   const run = await views.getRun(runId, { atRevision: told.facts.length - 1 });
-  expect(run).toMatchObject({ step: BigInt(told.state.current!.step), teacherCount: told.state.teachers.length, stateDigest: told.state.current!.stateDigest });
+  expect(run).toMatchObject({
+    step: BigInt(told.state.current!.step),
+    teacherCount: told.state.teachers.length,
+    stateDigest: told.state.current!.stateDigest,
+  });
   expect(views.detail(runId)!.run.teachers).toEqual(told.state.teachers);
 });

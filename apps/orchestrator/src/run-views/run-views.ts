@@ -116,7 +116,13 @@ export class RunViews {
   /** The run's id. @throws EspalierError RUN_DAMAGED: what is left of its record is no ground to decide on */
   async wholeRunId(text: string, field = 'run_id'): Promise<string> {
     const runId = await this.runId(text, field);
-    if (this.isDamaged(runId)) throw runDamaged(runId, this.peek(runId)!.extras.damage.filter(({ metrics }) => !metrics).map(({ problem }) => problem));
+    if (this.isDamaged(runId))
+      throw runDamaged(
+        runId,
+        this.peek(runId)!
+          .extras.damage.filter(({ metrics }) => !metrics)
+          .map(({ problem }) => problem),
+      );
     return runId;
   }
 
@@ -163,8 +169,13 @@ export class RunViews {
   /** The runs that have not ended, after the events up to a position; whoever goes on from there misses nothing. */
   async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
     await this.started;
-    const details = this.database.prepare<[], string>(`
-      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled', 'damaged')`).pluck().all();
+    const details = this.database
+      .prepare<[], string>(
+        `
+      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled', 'damaged')`,
+      )
+      .pluck()
+      .all();
     return { position: readPosition(this.database).position, runs: details.map((detail) => (JSON.parse(detail) as RunDetail).run) };
   }
 

@@ -13,8 +13,23 @@ import { openViewsDatabase, type ViewsDatabase } from './views-database.js';
 
 export function stepMeasured(step: number, loss = 1 / (step + 1)): StepMeasurement {
   return {
-    step, loss, layerLoss: loss / 2, klLoss: loss / 2, lmLoss: null, lagrangian: 0, scheduledSparsity: step / 1000, expectedSparsity: step / 1000,
-    gradientNorm: 1, lambda1: 0, lambda2: 0, seconds: 0.1, skipped: false, openHeads: 24, openUnits: 480, openHidden: 64, teacherMark: null,
+    step,
+    loss,
+    layerLoss: loss / 2,
+    klLoss: loss / 2,
+    lmLoss: null,
+    lagrangian: 0,
+    scheduledSparsity: step / 1000,
+    expectedSparsity: step / 1000,
+    gradientNorm: 1,
+    lambda1: 0,
+    lambda2: 0,
+    seconds: 0.1,
+    skipped: false,
+    openHeads: 24,
+    openUnits: 480,
+    openHidden: 64,
+    teacherMark: null,
   };
 }
 
@@ -45,10 +60,17 @@ export class Recorder {
     return this;
   }
 
-  private measure(runId: string, fact: PruningRunEventData<'MasksUpdated'>, head: { metricsRevision: number; branch: number }): PruningRunEventData<'MasksUpdated'> {
+  private measure(
+    runId: string,
+    fact: PruningRunEventData<'MasksUpdated'>,
+    head: { metricsRevision: number; branch: number },
+  ): PruningRunEventData<'MasksUpdated'> {
     const steps = Array.from({ length: fact.state.step - fact.firstStep }, (_, index) => stepMeasured(fact.firstStep + index));
     const id = eventId(runId, 'metrics', head.branch, fact.attempt, fact.firstStep);
-    const batch = encodeStepsMeasured({ v: CURRENT_VERSION, at: '2026-01-02T03:04:05.678Z', attempt: fact.attempt, branch: head.branch, steps }, id);
+    const batch = encodeStepsMeasured(
+      { v: CURRENT_VERSION, at: '2026-01-02T03:04:05.678Z', attempt: fact.attempt, branch: head.branch, steps },
+      id,
+    );
     head.metricsRevision += 1;
     this.push(METRICS_STREAM_PREFIX + runId, head.metricsRevision, batch);
     return { ...fact, metricsRevision: head.metricsRevision, metricsDigest: sha256Hex(batch.data) };
@@ -57,7 +79,14 @@ export class Recorder {
   private push(stream: string, revision: number, { id, type, data }: NewEvent): void {
     const at = BigInt(this.events.length + 1) * 100n;
     this.events.push({
-      id, stream, revision: BigInt(revision), type, data, metadata: new Uint8Array(), position: { commit: at, prepare: at }, createdAt: new Date(0),
+      id,
+      stream,
+      revision: BigInt(revision),
+      type,
+      data,
+      metadata: new Uint8Array(),
+      position: { commit: at, prepare: at },
+      createdAt: new Date(0),
     });
   }
 }
@@ -65,7 +94,13 @@ export class Recorder {
 export function withDatabase(): { database: ViewsDatabase; close(): void } {
   const folder = mkdtempSync(join(tmpdir(), 'views-'));
   const database = openViewsDatabase(join(folder, 'views.sqlite'));
-  return { database, close: () => { database.close(); rmSync(folder, { recursive: true, force: true }); } };
+  return {
+    database,
+    close: () => {
+      database.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
 }
 
 /** All rows of all tables but the position: what two ways of building must agree on. */

@@ -91,18 +91,23 @@ function isDamage(error: unknown): boolean {
 }
 
 export function readPosition(database: ViewsDatabase): { position: Position | null; events: number } {
-  const row = database.prepare('SELECT position_commit AS c, position_prepare AS p, events FROM projection').get() as
-    { c: string | null; p: string | null; events: number };
+  const row = database.prepare('SELECT position_commit AS c, position_prepare AS p, events FROM projection').get() as {
+    c: string | null;
+    p: string | null;
+    events: number;
+  };
   return { position: row.c === null || row.p === null ? null : { commit: BigInt(row.c), prepare: BigInt(row.p) }, events: row.events };
 }
 
 /** Whether the store holds the last event that was projected: not so after a restore, or when it is another store. */
 export async function isOfStore(database: ViewsDatabase, store: EventStore): Promise<boolean> {
-  const { stream, revision, id } = database.prepare('SELECT last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection').get() as
-    { stream: string | null; revision: number; id: string };
+  const { stream, revision, id } = database
+    .prepare('SELECT last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection')
+    .get() as { stream: string | null; revision: number; id: string };
   if (stream === null) return true;
   try {
-    for await (const event of store.read(stream, { from: BigInt(revision), maxCount: 1 })) return event.revision === BigInt(revision) && event.id === id;
+    for await (const event of store.read(stream, { from: BigInt(revision), maxCount: 1 }))
+      return event.revision === BigInt(revision) && event.id === id;
   } catch (error) {
     if (!(error instanceof EventCorruptError)) throw error;
   }

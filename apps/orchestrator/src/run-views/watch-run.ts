@@ -39,7 +39,12 @@ export async function* watchRun(views: RunViews, request: v1.WatchRunRequest, si
   }
 }
 
-async function* watched(views: RunViews, runId: string, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
+async function* watched(
+  views: RunViews,
+  runId: string,
+  request: v1.WatchRunRequest,
+  signal: AbortSignal,
+): AsyncGenerator<v1.WatchRunResponse> {
   const cursor = await startCursor(views, runId, request.afterRevision);
   let lastLiveMs = 0;
   while (!signal.aborted) {
@@ -71,22 +76,36 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
   const now = views.peek(runId)!;
   if (afterRevision === undefined) {
     // From now on: the run as it is, and the steps that follow.
-    return { segmentRevision: now.run.revision, branch: now.extras.rewinds.length, nextStep: now.run.current?.step ?? 0, revision: -1, status: null };
+    return {
+      segmentRevision: now.run.revision,
+      branch: now.extras.rewinds.length,
+      nextStep: now.run.current?.step ?? 0,
+      revision: -1,
+      status: null,
+    };
   }
   const revision = Number(afterRevision);
-  if (revision > now.run.revision) await views.reach(runId, revision).catch(() => { throw unknownRevision(runId, revision); });
+  if (revision > now.run.revision)
+    await views.reach(runId, revision).catch(() => {
+      throw unknownRevision(runId, revision);
+    });
   const { extras, run } = views.peek(runId)!;
   const progress = progressAt(views.database, runId, revision);
   const rewind = extras.rewinds.findLast((one) => one.revision <= revision && one.revision > (progress?.revision ?? -1));
   return {
-    segmentRevision: revision, branch: extras.rewinds.filter((one) => one.revision <= revision).length,
-    nextStep: rewind?.toStep ?? progress?.step ?? firstStepOf(run), revision, status: null,
+    segmentRevision: revision,
+    branch: extras.rewinds.filter((one) => one.revision <= revision).length,
+    nextStep: rewind?.toStep ?? progress?.step ?? firstStepOf(run),
+    revision,
+    status: null,
   };
 }
 
 function unknownRevision(runId: string, revision: number): EspalierError {
   return new EspalierError('REVISION_NOT_FOUND', `run ${runId} has no revision ${revision}`, {
-    violations: [{ field: 'after_revision', description: 'a revision that an earlier message named is allowed', code: 'REVISION_NOT_FOUND' }],
+    violations: [
+      { field: 'after_revision', description: 'a revision that an earlier message named is allowed', code: 'REVISION_NOT_FOUND' },
+    ],
   });
 }
 

@@ -14,7 +14,11 @@ import type { VerifyContext } from './verify-context.js';
 
 const MAX_CHUNK_BYTES = 1 << 20;
 
-export async function* exportAudit({ views, store, artifacts }: VerifyContext, request: v1.ExportAuditRequest, signal: AbortSignal): AsyncGenerator<v1.ExportAuditResponse> {
+export async function* exportAudit(
+  { views, store, artifacts }: VerifyContext,
+  request: v1.ExportAuditRequest,
+  signal: AbortSignal,
+): AsyncGenerator<v1.ExportAuditResponse> {
   const runId = await views.runId(request.runId);
   const tellers = await tellersOf(store, [runId, ...ancestorsOf(views, runId)], signal);
   const run = tellers[0]!.run;
@@ -53,7 +57,11 @@ class RunTeller {
   private lastRevision = -1;
   private lastMetrics = -1n;
 
-  constructor(private readonly store: EventStore, readonly runId: string, private readonly upTo: number | null) {
+  constructor(
+    private readonly store: EventStore,
+    readonly runId: string,
+    private readonly upTo: number | null,
+  ) {
     this.checker = new HistoryChecker(runId);
   }
 
@@ -74,12 +82,19 @@ class RunTeller {
       if (event !== null) this.planner.push(event, Number(stored.revision));
       if (event?.type === 'EngineAttached') {
         const { attempt, backend, device, threads, engineVersion, engineBuild, numericsFingerprint } = event.data;
-        this.engines.push({ attempt, engine: `${backend} ${device}, ${threads} threads, ${engineVersion} ${engineBuild}`, numericsFingerprint });
+        this.engines.push({
+          attempt,
+          engine: `${backend} ${device}, ${threads} threads, ${engineVersion} ${engineBuild}`,
+          numericsFingerprint,
+        });
       }
       this.lastRevision = Number(stored.revision);
     }
     if (this.planner.run === null) throw runNotFound(this.runId);
-    this.lastMetrics = this.checker.batches.reduce((last, { metricsRevision }) => (BigInt(metricsRevision) > last ? BigInt(metricsRevision) : last), -1n);
+    this.lastMetrics = this.checker.batches.reduce(
+      (last, { metricsRevision }) => (BigInt(metricsRevision) > last ? BigInt(metricsRevision) : last),
+      -1n,
+    );
   }
 
   async *events(): AsyncGenerator<RawEvent> {
@@ -110,17 +125,34 @@ function readable(stored: StoredEvent): RecordedEvent | null {
   }
 }
 
-function manifestOf(tellers: RunTeller[], createdAt: string, includesSnapshots: boolean, missingSnapshots: string[]): Omit<BundleManifest, 'entries'> {
+function manifestOf(
+  tellers: RunTeller[],
+  createdAt: string,
+  includesSnapshots: boolean,
+  missingSnapshots: string[],
+): Omit<BundleManifest, 'entries'> {
   const { run, checker } = tellers[0]!;
   return {
-    espalierAudit: 1, runId: run.runId, createdAt, createdBy: 'espalier', runs: tellers.map(({ bundleRun }) => bundleRun),
-    weightsDigest: run.model.weightsDigest, dataDigests: [...checker.dataDigests], recipe: run.settings,
-    engines: tellers.flatMap(({ engines }) => engines), stateDigest: run.current?.stateDigest ?? '', includesSnapshots, missingSnapshots,
+    espalierAudit: 1,
+    runId: run.runId,
+    createdAt,
+    createdBy: 'espalier',
+    runs: tellers.map(({ bundleRun }) => bundleRun),
+    weightsDigest: run.model.weightsDigest,
+    dataDigests: [...checker.dataDigests],
+    recipe: run.settings,
+    engines: tellers.flatMap(({ engines }) => engines),
+    stateDigest: run.current?.stateDigest ?? '',
+    includesSnapshots,
+    missingSnapshots,
   };
 }
 
 /** All that the run still needs, the exports' weights aside. */
-async function snapshotsOf(artifacts: ArtifactStore, run: PruningRunState): Promise<{ found: { digest: string; bytes: number }[]; missing: string[] }> {
+async function snapshotsOf(
+  artifacts: ArtifactStore,
+  run: PruningRunState,
+): Promise<{ found: { digest: string; bytes: number }[]; missing: string[] }> {
   const exported = new Set(run.exports.flatMap((one) => [one.exportDigest, ...one.files.map(({ digest }) => digest)]));
   const found: { digest: string; bytes: number }[] = [];
   const missing: string[] = [];
@@ -128,7 +160,10 @@ async function snapshotsOf(artifacts: ArtifactStore, run: PruningRunState): Prom
     const stat = await artifacts.stat(digest);
     if (stat === null) missing.push(digest);
     else if ((await artifacts.verify(digest)) === 'ok') found.push({ digest, bytes: stat.bytes });
-    else throw new EspalierError('ARTIFACT_CORRUPT', `artifact ${digest} is damaged: a bundle with it would prove nothing`, { metadata: { digest } });
+    else
+      throw new EspalierError('ARTIFACT_CORRUPT', `artifact ${digest} is damaged: a bundle with it would prove nothing`, {
+        metadata: { digest },
+      });
   }
   return { found, missing };
 }

@@ -27,7 +27,12 @@ async function storedState(step: number, expectedSparsity: number): Promise<Stat
 
 /** Reads recorded events as the event store would deliver them. */
 function storeOf(events: StoredEvent[]): EventStore {
-  return { read: (stream: string) => (async function* () { for (const event of events) if (event.stream === stream) yield event; })() } as unknown as EventStore;
+  return {
+    read: (stream: string) =>
+      (async function* () {
+        for (const event of events) if (event.stream === stream) yield event;
+      })(),
+  } as unknown as EventStore;
 }
 
 async function contextOf(): Promise<VerifyContext> {
@@ -35,20 +40,39 @@ async function contextOf(): Promise<VerifyContext> {
   const recorder = new Recorder().record(PARENT, story.facts);
   const parent = story.state;
   const child: NewFact = fact('RunForked', {
-    ...(launched({}, CHILD).data as Extract<NewFact, { type: 'RunLaunched' }>['data']), parentRunId: PARENT, parentRevision: parent.revision, from: parent.current!, teacherMark: 1,
-    overrides: {}, inheritedTeachers: [{ mark: 1, threshold: 0.01, state: parent.current!, ownerRunId: PARENT }], targetReachedStep: null,
+    ...(launched({}, CHILD).data as Extract<NewFact, { type: 'RunLaunched' }>['data']),
+    parentRunId: PARENT,
+    parentRevision: parent.revision,
+    from: parent.current!,
+    teacherMark: 1,
+    overrides: {},
+    inheritedTeachers: [{ mark: 1, threshold: 0.01, state: parent.current!, ownerRunId: PARENT }],
+    targetReachedStep: null,
   });
   recorder.record(CHILD, [child]);
-  const views = { runId: (text: string) => Promise.resolve(text), database: { prepare: () => ({ all: (runId: string) => (runId === CHILD ? [{ runId: PARENT }] : []) }) } };
+  const views = {
+    runId: (text: string) => Promise.resolve(text),
+    database: { prepare: () => ({ all: (runId: string) => (runId === CHILD ? [{ runId: PARENT }] : []) }) },
+  };
   return { views: views as never, store: storeOf(recorder.events), artifacts, borrowEngine: () => Promise.reject(new Error('not here')) };
 }
 
 async function bundleOf(context: VerifyContext, includeSnapshots = true): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const { chunk } of exportAudit(context, v1.ExportAuditRequest.fromPartial({ runId: CHILD, includeSnapshots }), new AbortController().signal)) chunks.push(chunk);
+  for await (const { chunk } of exportAudit(
+    context,
+    v1.ExportAuditRequest.fromPartial({ runId: CHILD, includeSnapshots }),
+    new AbortController().signal,
+  ))
+    chunks.push(chunk);
   return Buffer.concat(chunks);
 }
-const check = (bytes: Buffer): Promise<BundleReport> => checkAuditBundleBytes((async function* () { yield bytes; })());
+const check = (bytes: Buffer): Promise<BundleReport> =>
+  checkAuditBundleBytes(
+    (async function* () {
+      yield bytes;
+    })(),
+  );
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'bundle-'));
@@ -90,7 +114,9 @@ test('a flipped byte in an event names the run and the revision, one in a snapsh
   const at = whole.indexOf('TeacherAssigned');
   const explanation = whole.indexOf('fewer than', at);
   whole[explanation]! ^= 1;
-  expect((await check(whole)).problems).toContainEqual(expect.objectContaining({ check: 'chain', subject: expect.stringMatching(/^run aaaabbbbcccc revision \d+$/) as string }));
+  expect((await check(whole)).problems).toContainEqual(
+    expect.objectContaining({ check: 'chain', subject: expect.stringMatching(/^run aaaabbbbcccc revision \d+$/) as string }),
+  );
   whole[explanation]! ^= 1;
   whole[whole.indexOf('state after step 10')]! ^= 1;
   const digest = digestOf(Buffer.from('state after step 10'));
@@ -99,7 +125,8 @@ test('a flipped byte in an event names the run and the revision, one in a snapsh
 
 test('a bundle that is cut off anywhere, or goes on, is refused', async () => {
   const whole = await bundleOf(await contextOf());
-  for (const length of [0, 1, 511, 512, 5000, whole.byteLength - 1024, whole.byteLength - 1]) expect((await check(whole.subarray(0, length))).ok).toBe(false);
+  for (const length of [0, 1, 511, 512, 5000, whole.byteLength - 1024, whole.byteLength - 1])
+    expect((await check(whole.subarray(0, length))).ok).toBe(false);
   expect((await check(Buffer.concat([whole, Buffer.alloc(1)]))).ok).toBe(false);
 });
 

@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { openArtifactStore } from '#artifact-store';
-import { connectEventStore, startEmbeddedEventStore, verifyEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
+import {
+  connectEventStore,
+  startEmbeddedEventStore,
+  verifyEmbeddedEventStore,
+  type EmbeddedEventStore,
+  type EventStore,
+} from '#event-store';
 import { v1 } from '#protocol';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import { Recorder } from '../run-views/testing.js';
@@ -20,9 +26,18 @@ let store: EventStore;
 async function problems(): Promise<string[]> {
   const artifacts = await openArtifactStore({ folder: join(base, 'artifacts') });
   const views = { runId: (text: string) => Promise.resolve(text), peek: () => null, database: { prepare: () => ({ all: () => [] }) } };
-  const context: VerifyContext = { views: views as never, store, artifacts, borrowEngine: () => Promise.reject(new Error('no engine is needed here')) };
+  const context: VerifyContext = {
+    views: views as never,
+    store,
+    artifacts,
+    borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
+  };
   const found: string[] = [];
-  for await (const { ok, check, subject, detail } of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN }), new AbortController().signal)) {
+  for await (const { ok, check, subject, detail } of verifyRun(
+    context,
+    v1.VerifyRunRequest.fromPartial({ runId: RUN }),
+    new AbortController().signal,
+  )) {
     if (!ok && check !== 'summary' && check !== 'artifacts') found.push(`${subject}: ${detail}`);
   }
   return found;
@@ -45,20 +60,28 @@ afterAll(async () => {
 
 test('every damaged event of both streams is named, each once, and nothing else is', async () => {
   const database = new Database(join(folder, 'events.db'));
-  const rows = database.prepare('SELECT position, revision, name, data FROM events JOIN streams ON streams.id = stream_id WHERE name LIKE ? ORDER BY name, revision')
+  const rows = database
+    .prepare(
+      'SELECT position, revision, name, data FROM events JOIN streams ON streams.id = stream_id WHERE name LIKE ? ORDER BY name, revision',
+    )
     .all(`%${RUN}`) as { position: number; revision: number; name: string; data: Buffer }[];
   const spoil = database.prepare("UPDATE events SET data = CAST(data || 'x' AS BLOB) WHERE position = ?");
   const mend = database.prepare('UPDATE events SET data = ? WHERE position = ?');
   const ofRun = rows.filter(({ name }) => name.startsWith('pruningRun-'));
   const ofMetrics = rows.filter(({ name }) => name.startsWith('runMetrics-'));
   const choices = [
-    [ofRun[1]!, ofRun[2]!, ofRun[5]!, ofMetrics[0]!], [ofRun[0]!, ofRun.at(-1)!], [ofMetrics[0]!, ofMetrics[1]!],
-    ofRun.filter((_, index) => index % 2 === 1), rows,
+    [ofRun[1]!, ofRun[2]!, ofRun[5]!, ofMetrics[0]!],
+    [ofRun[0]!, ofRun.at(-1)!],
+    [ofMetrics[0]!, ofMetrics[1]!],
+    ofRun.filter((_, index) => index % 2 === 1),
+    rows,
   ];
   for (const victims of choices) {
     for (const { position } of victims) spoil.run(position);
     const subjects = (await problems()).map((problem) => problem.slice(0, problem.indexOf(':')));
-    expect(subjects.sort()).toEqual(victims.map(({ name, revision }) => `${name.startsWith('pruningRun-') ? '' : 'metrics of '}run ${RUN} revision ${revision}`).sort());
+    expect(subjects.sort()).toEqual(
+      victims.map(({ name, revision }) => `${name.startsWith('pruningRun-') ? '' : 'metrics of '}run ${RUN} revision ${revision}`).sort(),
+    );
     for (const { position, data } of victims) mend.run(data, position);
   }
   database.close();
@@ -67,19 +90,27 @@ test('every damaged event of both streams is named, each once, and nothing else 
 
 // One byte each, and always another than before.
 const columns = {
-  'event id': "event_id = CAST(substr(event_id, 1, 15) || iif(substr(event_id, 16) = x'00', x'01', x'00') AS BLOB)", type: "type = substr(type, 1, length(type) - 1) || 'X'", is_json: 'is_json = 1 - is_json',
-  created: 'created_us = created_us + iif((created_us >> 16) & 255 = 255, -65536, 65536)', data: "data = CAST(replace(CAST(data AS TEXT), '\"v\":2', '\"v\":3') AS BLOB)",
-  metadata: "metadata = CAST('x' AS BLOB)", position: 'position = position + 1',
+  'event id': "event_id = CAST(substr(event_id, 1, 15) || iif(substr(event_id, 16) = x'00', x'01', x'00') AS BLOB)",
+  type: "type = substr(type, 1, length(type) - 1) || 'X'",
+  is_json: 'is_json = 1 - is_json',
+  created: 'created_us = created_us + iif((created_us >> 16) & 255 = 255, -65536, 65536)',
+  data: 'data = CAST(replace(CAST(data AS TEXT), \'"v":2\', \'"v":3\') AS BLOB)',
+  metadata: "metadata = CAST('x' AS BLOB)",
+  position: 'position = position + 1',
 };
 
 test.each(Object.keys(columns))('a change of %s is named with its event and field', async (field) => {
   const database = new Database(join(folder, 'events.db'));
-  const rows = database.prepare('SELECT position, revision, name FROM events JOIN streams ON streams.id = stream_id WHERE name LIKE ?').all(`%${RUN}`) as Record<string, unknown>[];
+  const rows = database
+    .prepare('SELECT position, revision, name FROM events JOIN streams ON streams.id = stream_id WHERE name LIKE ?')
+    .all(`%${RUN}`) as Record<string, unknown>[];
   const victims = [rows[0]!, rows[Math.floor(rows.length / 2)]!, rows.at(-1)!];
   for (const { position, revision, name } of victims) {
     const whole = database.prepare('SELECT * FROM events WHERE position = ?').get(position) as Record<string, unknown>;
     database.prepare(`UPDATE events SET ${columns[field as keyof typeof columns]} WHERE position = ?`).run(position);
-    const subject = String(name).startsWith('pruningRun-') ? `run ${RUN} revision ${String(revision)}` : `metrics of run ${RUN} revision ${String(revision)}`;
+    const subject = String(name).startsWith('pruningRun-')
+      ? `run ${RUN} revision ${String(revision)}`
+      : `metrics of run ${RUN} revision ${String(revision)}`;
     const found = await problems();
     expect(found).toContainEqual(expect.stringContaining(subject));
     const named = field === 'metadata' ? /does not match its checksum/ : new RegExp(`does not match its checksum \\(${field}`);
@@ -87,7 +118,13 @@ test.each(Object.keys(columns))('a change of %s is named with its event and fiel
     const report = verifyEmbeddedEventStore({ folder }).problems;
     expect(report).toContainEqual(expect.objectContaining({ code: 'EVENT_CORRUPT', stream: name, revision }));
     database.prepare(`DELETE FROM events WHERE stream_id = ? AND revision = ?`).run(whole['stream_id'], revision);
-    database.prepare(`INSERT INTO events VALUES (${Object.keys(whole).map((key) => `@${key}`).join(', ')})`).run(whole);
+    database
+      .prepare(
+        `INSERT INTO events VALUES (${Object.keys(whole)
+          .map((key) => `@${key}`)
+          .join(', ')})`,
+      )
+      .run(whole);
   }
   database.close();
   expect(verifyEmbeddedEventStore({ folder }).problems).toEqual([]);

@@ -2,30 +2,59 @@
 import type { BundleManifest, Instruction } from '#audit';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 
-export function recordPage(run: PruningRunState, engines: BundleManifest['engines'], instructions: readonly Instruction[], createdAt: string): string {
+export function recordPage(
+  run: PruningRunState,
+  engines: BundleManifest['engines'],
+  instructions: readonly Instruction[],
+  createdAt: string,
+): string {
   const { model, data, settings, origin, current } = run;
   const last = current?.step ?? 0;
   return [
-    `# Record of run ${run.runId}, ${run.name}`, '',
-    `Written ${createdAt} from the events beside this page; where they differ, the events are right.`, '',
-    '## What was asked', '',
+    `# Record of run ${run.runId}, ${run.name}`,
+    '',
+    `Written ${createdAt} from the events beside this page; where they differ, the events are right.`,
+    '',
+    '## What was asked',
+    '',
     `- Model: ${model.path}, ${model.architecture}, ${model.parameterCount} parameters, weights SHA-256 ${model.weightsDigest}`,
     `- Training data: ${data.trainPath}, ${data.trainTokens} tokens, SHA-256 of the tokens ${data.trainDigest}, of the tokenizer ${data.tokenizerDigest}`,
-    ...(data.validationPath === null ? [] : [`- Validation data: ${data.validationPath}, ${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`]),
-    ...(origin === null ? [] : [`- Forked from run ${origin.parentRunId}, revision ${origin.parentRevision}, at step ${origin.from.step}, state ${origin.from.stateDigest}`]),
-    ...Object.entries(settings).map(([name, value]) => `- ${name}: ${String(value)}`), '',
-    '## Engines', '',
-    ...engines.map(({ attempt, engine, numericsFingerprint }) => `- attempt ${attempt}: ${engine}, numerics ${numericsFingerprint}`), '',
-    '## Who instructed, step by step', '',
-    '| steps | teacher | reason | explanation |', '|---|---|---|---|',
+    ...(data.validationPath === null
+      ? []
+      : [`- Validation data: ${data.validationPath}, ${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`]),
+    ...(origin === null
+      ? []
+      : [
+          `- Forked from run ${origin.parentRunId}, revision ${origin.parentRevision}, at step ${origin.from.step}, state ${origin.from.stateDigest}`,
+        ]),
+    ...Object.entries(settings).map(([name, value]) => `- ${name}: ${String(value)}`),
+    '',
+    '## Engines',
+    '',
+    ...engines.map(({ attempt, engine, numericsFingerprint }) => `- attempt ${attempt}: ${engine}, numerics ${numericsFingerprint}`),
+    '',
+    '## Who instructed, step by step',
+    '',
+    '| steps | teacher | reason | explanation |',
+    '|---|---|---|---|',
     ...instructions.map(({ fromStep, teacher, reason, explanation }, index) => {
       const end = instructions[index + 1]?.fromStep ?? last;
       return `| ${fromStep} to ${Math.max(fromStep, end - 1)} | ${teacher} | ${reason} | ${explanation.replaceAll('|', '/')} |`;
-    }), '',
-    '## What came out', '',
+    }),
+    '',
+    '## What came out',
+    '',
     `- Status: ${run.status}${run.failure === null ? '' : ` (${run.failure.code}: ${run.failure.message})`}, ${last} steps, ${run.branch} rewinds, ${run.restarts} restarts, ${run.skippedSteps} skipped steps`,
-    ...(current === null ? [] : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),
-    ...run.evaluations.map(({ subject, step, perplexity, predictions }) => `- Perplexity of ${subject} at step ${step}: ${perplexity} over ${predictions} predictions`),
-    ...run.exports.map(({ form, dtype, exportDigest, parameterCount }) => `- Exported ${form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`), '',
+    ...(current === null
+      ? []
+      : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),
+    ...run.evaluations.map(
+      ({ subject, step, perplexity, predictions }) =>
+        `- Perplexity of ${subject} at step ${step}: ${perplexity} over ${predictions} predictions`,
+    ),
+    ...run.exports.map(
+      ({ form, dtype, exportDigest, parameterCount }) => `- Exported ${form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,
+    ),
+    '',
   ].join('\n');
 }

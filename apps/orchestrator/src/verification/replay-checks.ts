@@ -9,7 +9,12 @@ import type { Say, VerifyContext } from './verify-context.js';
 const DONE_BEFORE = 0.2;
 
 export async function* replayChecks(
-  context: VerifyContext, planner: ReplayPlanner, request: v1.VerifyRunRequest, summary: v1.VerifySummary, say: Say, signal: AbortSignal,
+  context: VerifyContext,
+  planner: ReplayPlanner,
+  request: v1.VerifyRunRequest,
+  summary: v1.VerifySummary,
+  say: Say,
+  signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const run = planner.run;
   const segments = await chosenSegments(context.artifacts, planner, request);
@@ -21,14 +26,27 @@ export async function* replayChecks(
   let done = 0;
   try {
     const verdicts = replaySegments({
-      client: engine.client, artifacts: context.artifacts, model: run.model, data: run.data, segments, tolerance: request.tolerance ?? null, signal,
-      recordedSteps: ({ revision }) => segmentsAfter(context.views.database, run.runId, revision - 1, 1).flatMap(({ rows }) => stepsOf(rows)),
+      client: engine.client,
+      artifacts: context.artifacts,
+      model: run.model,
+      data: run.data,
+      segments,
+      tolerance: request.tolerance ?? null,
+      signal,
+      recordedSteps: ({ revision }) =>
+        segmentsAfter(context.views.database, run.runId, revision - 1, 1).flatMap(({ rows }) => stepsOf(rows)),
     });
     for await (const verdict of verdicts) {
       done += 1;
       note(summary, verdict);
       const { firstStep, endStep } = verdict.segment;
-      yield say('replay', `steps ${firstStep} to ${endStep - 1}`, verdict.ok, verdict.detail, DONE_BEFORE + ((1 - DONE_BEFORE) * done) / segments.length);
+      yield say(
+        'replay',
+        `steps ${firstStep} to ${endStep - 1}`,
+        verdict.ok,
+        verdict.detail,
+        DONE_BEFORE + ((1 - DONE_BEFORE) * done) / segments.length,
+      );
     }
   } finally {
     await engine.release();

@@ -19,7 +19,18 @@ const story = (): Story => new Story(launched({ targetSparsity: 0.05, teacherGap
 
 test('a segment has the teacher who instructed when it began, then those who took over within it', () => {
   expect(ofStory(story().train(stateAt(10, 0.06), stateAt(29, 0.06), stateAt(50, 0.06), stateAt(100, 0.06))).map(taught)).toEqual([
-    [[0, 'intact']], [[10, 4]], [[29, 3], [47, 2]], [[50, 2], [65, 1], [83, 'intact']]]);
+    [[0, 'intact']],
+    [[10, 4]],
+    [
+      [29, 3],
+      [47, 2],
+    ],
+    [
+      [50, 2],
+      [65, 1],
+      [83, 'intact'],
+    ],
+  ]);
 });
 
 test('who instructed on an abandoned branch is forgotten', () => {
@@ -31,12 +42,18 @@ test('who instructed on an abandoned branch is forgotten', () => {
   expect(ofStory(one).map(taught)).toEqual([[[0, 'intact']], [[3, 1]], [[8, 1]]]);
 });
 
-test.each([['v1-launched.jsonl', false], ['v2-launched.jsonl', true]])('%s is read as it was recorded: segments with several teachers %s', (file, several) => {
+test.each([
+  ['v1-launched.jsonl', false],
+  ['v2-launched.jsonl', true],
+])('%s is read as it was recorded: segments with several teachers %s', (file, several) => {
   const path = fileURLToPath(new URL(`../../../../../apps/orchestrator/src/pruning-run/histories/${file}`, import.meta.url));
-  const events = readFileSync(path, 'utf8').trim().split('\n').map((line) => {
-    const { type, data } = JSON.parse(line) as { type: string; data: string };
-    return decodeStored({ type, data: Buffer.from(data) });
-  });
+  const events = readFileSync(path, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const { type, data } = JSON.parse(line) as { type: string; data: string };
+      return decodeStored({ type, data: Buffer.from(data) });
+    });
   const segments = planned(events);
   expect(segments.length).toBeGreaterThan(5);
   expect(segments.filter(({ stretches }) => stretches.length === 0)).toEqual([]);
@@ -47,7 +64,11 @@ test.each([['v1-launched.jsonl', false], ['v2-launched.jsonl', true]])('%s is re
 test('its parts are one after the other, each with one teacher and its own steps', () => {
   const whole = ofStory(story().train(stateAt(10, 0.06), stateAt(50, 0.06)))[1]!;
   const parts = partsOf(whole);
-  expect(parts.map(({ firstStep, stretches, isLast }) => [firstStep, stretches.length, isLast])).toEqual([[10, 1, false], [29, 1, false], [47, 1, true]]);
+  expect(parts.map(({ firstStep, stretches, isLast }) => [firstStep, stretches.length, isLast])).toEqual([
+    [10, 1, false],
+    [29, 1, false],
+    [47, 1, true],
+  ]);
   expect(parts.flatMap(({ loraLearningRates }) => loraLearningRates)).toEqual(whole.loraLearningRates);
   expect(parts.flatMap(({ scheduledSparsities }) => scheduledSparsities)).toEqual(whole.scheduledSparsities);
 });

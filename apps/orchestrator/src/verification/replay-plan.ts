@@ -50,14 +50,25 @@ export class ReplayPlanner {
 }
 
 function segmentOf(
-  run: PruningRunState, recorded: TeacherStretch[], event: RecordedEvent & { type: 'MasksUpdated' }, revision: number,
+  run: PruningRunState,
+  recorded: TeacherStretch[],
+  event: RecordedEvent & { type: 'MasksUpdated' },
+  revision: number,
 ): ReplaySegment {
   const { firstStep, state, metricsRevision } = event.data;
   return {
-    revision, firstStep, endStep: state.step, startDigest: run.current?.stateDigest ?? null, endDigest: state.stateDigest,
-    stretches: stretchesFrom(firstStep, recorded), losses: lossesOf(run.settings),
+    revision,
+    firstStep,
+    endStep: state.step,
+    startDigest: run.current?.stateDigest ?? null,
+    endDigest: state.stateDigest,
+    stretches: stretchesFrom(firstStep, recorded),
+    losses: lossesOf(run.settings),
     ...stepTargets(run.settings, firstStep, state.step),
-    settings: run.settings, numericsFingerprint: run.engine!.numericsFingerprint, threads: run.engine!.threads, metricsRevision,
+    settings: run.settings,
+    numericsFingerprint: run.engine!.numericsFingerprint,
+    threads: run.engine!.threads,
+    metricsRevision,
   };
 }
 
@@ -67,8 +78,10 @@ export function stretchesFrom(firstStep: number, recorded: TeacherStretch[]): Te
   return [{ firstStep, teacher: at?.teacher ?? { kind: 'intact' } }, ...recorded.filter((one) => one.firstStep > firstStep)];
 }
 
-type SegmentPart = Pick<ReplaySegment, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'>
-  & { stretches: [TeacherStretch]; isLast: boolean };
+type SegmentPart = Pick<ReplaySegment, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'> & {
+  stretches: [TeacherStretch];
+  isLast: boolean;
+};
 
 /** The segment cut where its teacher changes: where steps are cut does not change their result. */
 export function partsOf({ firstStep, endStep, stretches, losses, loraLearningRates, scheduledSparsities }: ReplaySegment): SegmentPart[] {
@@ -76,8 +89,12 @@ export function partsOf({ firstStep, endStep, stretches, losses, loraLearningRat
     const next = stretches[index + 1]?.firstStep ?? endStep;
     const steps = [stretch.firstStep - firstStep, next - firstStep] as const;
     return {
-      firstStep: stretch.firstStep, losses, loraLearningRates: loraLearningRates.slice(...steps), scheduledSparsities: scheduledSparsities.slice(...steps),
-      stretches: [stretch], isLast: next === endStep,
+      firstStep: stretch.firstStep,
+      losses,
+      loraLearningRates: loraLearningRates.slice(...steps),
+      scheduledSparsities: scheduledSparsities.slice(...steps),
+      stretches: [stretch],
+      isLast: next === endStep,
     };
   });
 }

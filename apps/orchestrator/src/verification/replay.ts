@@ -62,7 +62,8 @@ function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
   const groups: ReplaySegment[][] = [];
   for (const segment of segments) {
     const before = groups.at(-1)?.at(-1);
-    if (before !== undefined && before.numericsFingerprint === segment.numericsFingerprint && before.threads === segment.threads) groups.at(-1)!.push(segment);
+    if (before !== undefined && before.numericsFingerprint === segment.numericsFingerprint && before.threads === segment.threads)
+      groups.at(-1)!.push(segment);
     else groups.push([segment]);
   }
   return groups;
@@ -73,14 +74,22 @@ interface HeldState {
   bytes: Uint8Array;
 }
 
-async function openSession({ client, model, tolerance, data, artifacts }: ReplayInput, segment: ReplaySegment): Promise<engineV1.OpenSessionResponse> {
+async function openSession(
+  { client, model, tolerance, data, artifacts }: ReplayInput,
+  segment: ReplaySegment,
+): Promise<engineV1.OpenSessionResponse> {
   const { settings } = segment;
   const session = await client.openSession(sessionOptions({ settings, model }, segment.threads), 'verification');
   if (session.numericsFingerprint !== segment.numericsFingerprint && tolerance === null) {
     await client.closeSession(session.sessionId).catch(() => undefined);
-    throw new EspalierError('NUMERICS_CHANGED', `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics `
-      + `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: bits can't be compared. Pass a tolerance to compare values instead.`, {
-      violations: [{ field: 'tolerance', description: 'needed on an engine with other numerics', code: 'NUMERICS_CHANGED' }] });
+    throw new EspalierError(
+      'NUMERICS_CHANGED',
+      `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics ` +
+        `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: bits can't be compared. Pass a tolerance to compare values instead.`,
+      {
+        violations: [{ field: 'tolerance', description: 'needed on an engine with other numerics', code: 'NUMERICS_CHANGED' }],
+      },
+    );
   }
   await client.loadTrainingTokens(session.sessionId, data.trainDigest, data.trainTokens, artifacts.open(data.trainDigest));
   return session;
@@ -95,7 +104,9 @@ class Replay {
   private teachers = new Set<string>();
 
   constructor(
-    private readonly input: ReplayInput, private readonly sessionId: string, private readonly fingerprint: string,
+    private readonly input: ReplayInput,
+    private readonly sessionId: string,
+    private readonly fingerprint: string,
     private readonly carried: HeldState | null,
   ) {}
 
@@ -128,7 +139,13 @@ class Replay {
     if (this.held === null) {
       const { carried } = this;
       if (carried === null) throw new EspalierError('ARTIFACT_MISSING', `the state at step ${firstStep} is not in the artifact store`);
-      await client.importState(this.sessionId, carried.digest, (async function* () { yield carried.bytes; })());
+      await client.importState(
+        this.sessionId,
+        carried.digest,
+        (async function* () {
+          yield carried.bytes;
+        })(),
+      );
       this.held = carried.digest;
       if (carried.digest === startDigest) return 'went on';
     }
@@ -145,7 +162,10 @@ class Replay {
       if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
         await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
       }
-      const trained = await client.trainSegment(trainRequest(this.sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'), signal);
+      const trained = await client.trainSegment(
+        trainRequest(this.sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'),
+        signal,
+      );
       reports.push(...trained.steps);
       this.teachers = new Set(trained.teacherDigests);
       result = trained;
@@ -154,19 +174,33 @@ class Replay {
   }
 
   /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */
-  private async narrow(verdict: Omit<SegmentVerdict, 'ok' | 'detail'>, steps: StepMeasurement[], outcome: Outcome, start: string): Promise<SegmentVerdict> {
+  private async narrow(
+    verdict: Omit<SegmentVerdict, 'ok' | 'detail'>,
+    steps: StepMeasurement[],
+    outcome: Outcome,
+    start: string,
+  ): Promise<SegmentVerdict> {
     const { segment } = verdict;
     const stepDifference = firstDifference(steps, outcome.reports);
     const repeated = await this.again(segment);
-    const repeatable = repeated === null ? '' : repeated === outcome.outcome.state!.digest
-      ? '; a second repetition gave the same as the first, so the engine is repeatable and the record differs'
-      : '; a second repetition gave yet another state, so this engine is not repeatable';
+    const repeatable =
+      repeated === null
+        ? ''
+        : repeated === outcome.outcome.state!.digest
+          ? '; a second repetition gave the same as the first, so the engine is repeatable and the record differs'
+          : '; a second repetition gave yet another state, so this engine is not repeatable';
     const tensorDifferences = await this.compareStates(segment, outcome.state);
-    const where = stepDifference === null
-      ? `every recorded measurement of steps ${segment.firstStep} to ${segment.endStep - 1} is met exactly, only the final state differs`
-      : `step ${stepDifference.step} is the first that differs: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
-    return { ...verdict, ok: false, stepDifference, tensorDifferences,
-      detail: `${start}, state ${outcome.outcome.state!.digest} instead of ${segment.endDigest}: ${where}${repeatable}${tensorText(tensorDifferences)}` };
+    const where =
+      stepDifference === null
+        ? `every recorded measurement of steps ${segment.firstStep} to ${segment.endStep - 1} is met exactly, only the final state differs`
+        : `step ${stepDifference.step} is the first that differs: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
+    return {
+      ...verdict,
+      ok: false,
+      stepDifference,
+      tensorDifferences,
+      detail: `${start}, state ${outcome.outcome.state!.digest} instead of ${segment.endDigest}: ${where}${repeatable}${tensorText(tensorDifferences)}`,
+    };
   }
 
   private async again(segment: ReplaySegment): Promise<string | null> {
@@ -179,14 +213,27 @@ class Replay {
     return (await this.execute(segment)).outcome.state!.digest;
   }
 
-  private async compareWithin(verdict: Omit<SegmentVerdict, 'ok' | 'detail'>, steps: StepMeasurement[], outcome: Outcome, tolerance: number, start: string): Promise<SegmentVerdict> {
+  private async compareWithin(
+    verdict: Omit<SegmentVerdict, 'ok' | 'detail'>,
+    steps: StepMeasurement[],
+    outcome: Outcome,
+    tolerance: number,
+    start: string,
+  ): Promise<SegmentVerdict> {
     const { segment } = verdict;
     const stepDifference = firstDifference(steps, outcome.reports, tolerance);
     const tensorDifferences = await this.compareStates(segment, outcome.state);
-    const what = stepDifference === null ? `all measurements of ${steps.length} steps are within ${tolerance}`
-      : `step ${stepDifference.step}: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
-    return { ...verdict, ok: stepDifference === null, stepDifference, tensorDifferences,
-      detail: `${start}, on other numerics (${this.fingerprint} instead of ${segment.numericsFingerprint}): ${what}${tensorText(tensorDifferences)}` };
+    const what =
+      stepDifference === null
+        ? `all measurements of ${steps.length} steps are within ${tolerance}`
+        : `step ${stepDifference.step}: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
+    return {
+      ...verdict,
+      ok: stepDifference === null,
+      stepDifference,
+      tensorDifferences,
+      detail: `${start}, on other numerics (${this.fingerprint} instead of ${segment.numericsFingerprint}): ${what}${tensorText(tensorDifferences)}`,
+    };
   }
 
   private async compareStates({ endDigest }: ReplaySegment, computed: Uint8Array): Promise<TensorDifference[]> {

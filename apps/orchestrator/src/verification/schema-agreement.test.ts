@@ -8,7 +8,8 @@ type Envelope = { v: 1 | 2; at: string; chain: string };
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 /** A subject like export:<digest> is checked by its pattern; its type there is string. */
 type Written<T extends PruningRunEventType> = T extends 'EvaluationRecorded'
-  ? Omit<PruningRunEventData<'EvaluationRecorded'>, 'subject'> & { subject: string } : PruningRunEventData<T>;
+  ? Omit<PruningRunEventData<'EvaluationRecorded'>, 'subject'> & { subject: string }
+  : PruningRunEventData<T>;
 type Agreement = { [T in PruningRunEventType]: Same<CheckedEvent<T>, Written<T> & Envelope> };
 type Disagreeing = { [T in PruningRunEventType]: Agreement[T] extends true ? never : T }[PruningRunEventType];
 const agreed: [Disagreeing] extends [never] ? true : Disagreeing = true;
@@ -27,5 +28,7 @@ test.each([1, CURRENT_VERSION])('a fact as written in version %s fits, one with 
   expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope }).success).toBe(true);
   expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, more: 1 }).success).toBe(false);
   expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, model: { ...model, path: undefined } }).success).toBe(false);
-  expect(eventSchemas.RunPaused.safeParse({ ...fact('RunPaused', { step: 1, by: 'request' }).data, ...envelope, by: 'nobody' }).success).toBe(false);
+  expect(
+    eventSchemas.RunPaused.safeParse({ ...fact('RunPaused', { step: 1, by: 'request' }).data, ...envelope, by: 'nobody' }).success,
+  ).toBe(false);
 });

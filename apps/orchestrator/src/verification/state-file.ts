@@ -35,10 +35,14 @@ export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
 
 function valuesOf(name: string, dtype: string, buffer: ArrayBuffer): Float32Array | Float64Array {
   switch (dtype) {
-    case 'F32': return new Float32Array(buffer);
-    case 'F64': return new Float64Array(buffer);
-    case 'I64': return Float64Array.from(new BigInt64Array(buffer), Number);
-    default: throw corrupt(`${name} has type ${dtype}`);
+    case 'F32':
+      return new Float32Array(buffer);
+    case 'F64':
+      return new Float64Array(buffer);
+    case 'I64':
+      return Float64Array.from(new BigInt64Array(buffer), Number);
+    default:
+      throw corrupt(`${name} has type ${dtype}`);
   }
 }
 

@@ -10,10 +10,25 @@ export interface StepDifference {
 }
 
 /** All but the time it took. */
-const QUANTITIES = ['loss', 'layerLoss', 'klLoss', 'lmLoss', 'gradientNorm', 'lagrangian', 'scheduledSparsity', 'expectedSparsity', 'lambda1', 'lambda2'] as const;
+const QUANTITIES = [
+  'loss',
+  'layerLoss',
+  'klLoss',
+  'lmLoss',
+  'gradientNorm',
+  'lagrangian',
+  'scheduledSparsity',
+  'expectedSparsity',
+  'lambda1',
+  'lambda2',
+] as const;
 const COUNTS = ['openHeads', 'openUnits', 'openHidden'] as const;
 
-export function firstDifference(recorded: readonly StepMeasurement[], computed: readonly engineV1.StepReport[], tolerance = 0): StepDifference | null {
+export function firstDifference(
+  recorded: readonly StepMeasurement[],
+  computed: readonly engineV1.StepReport[],
+  tolerance = 0,
+): StepDifference | null {
   const byStep = new Map(computed.map((report) => [Number(report.step), report]));
   for (const measured of recorded) {
     const report = byStep.get(measured.step);
@@ -27,7 +42,8 @@ export function firstDifference(recorded: readonly StepMeasurement[], computed: 
       const difference = compare(measured[quantity], Number(report[quantity]), 0);
       if (difference !== null) return { step: measured.step, quantity, ...difference };
     }
-    if (measured.skipped !== report.skipped) return { step: measured.step, quantity: 'skipped', recorded: Number(measured.skipped), computed: Number(report.skipped) };
+    if (measured.skipped !== report.skipped)
+      return { step: measured.step, quantity: 'skipped', recorded: Number(measured.skipped), computed: Number(report.skipped) };
   }
   return null;
 }

@@ -11,11 +11,18 @@ export interface BorrowedEngine {
 export type BorrowEngine = (threads: number, signal: AbortSignal) => Promise<BorrowedEngine>;
 
 /** Starts an engine process of its own, or uses the remote one while nobody trains on it. */
-export function engineLender(options: { engine?: string | undefined; dataFolder: string; onOutput?: (line: string) => void }): BorrowEngine {
+export function engineLender(options: {
+  engine?: string | undefined;
+  dataFolder: string;
+  onOutput?: (line: string) => void;
+}): BorrowEngine {
   const { engine: address, dataFolder } = options;
   return async (threads, signal) => {
     if (address === undefined || address === '') {
-      const engine = await EngineProcess.start({ folder: join(dataFolder, 'engine'), threads, onOutput: options.onOutput ?? (() => undefined) }, signal);
+      const engine = await EngineProcess.start(
+        { folder: join(dataFolder, 'engine'), threads, onOutput: options.onOutput ?? (() => undefined) },
+        signal,
+      );
       return { client: engine.client, release: () => engine.stop() };
     }
     const client = new EngineClient(address);

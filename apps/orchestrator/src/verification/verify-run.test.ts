@@ -30,48 +30,83 @@ beforeEach(async () => {
   artifacts = await openArtifactStore({ folder });
   const tokens = await put('tokens');
   const launch = launched({ totalSteps: 20, segmentSteps: 10 }, RUN);
-  const start = { ...launch, data: { ...launch.data, data: { ...dataIdentity, trainDigest: tokens, validationDigest: tokens } } } as NewFact;
+  const start = {
+    ...launch,
+    data: { ...launch.data, data: { ...dataIdentity, trainDigest: tokens, validationDigest: tokens } },
+  } as NewFact;
   const story = new Story(start).start().train(await storedState(10, 0.012), await storedState(20, 0.02));
   const files = [{ name: 'config.json', bytes: 6, digest: tokens }];
   const manifest = (await artifacts.put(encodeExportManifest(files))).digest;
   const state = story.state.current!;
-  story.facts.push(fact('ModelExported', {
-    exportDigest: manifest, form: 'masked', dtype: 'bf16', step: 20, stateDigest: state.stateDigest, teacherMark: null, parameterCount: 1, bytes: 6, files }));
+  story.facts.push(
+    fact('ModelExported', {
+      exportDigest: manifest,
+      form: 'masked',
+      dtype: 'bf16',
+      step: 20,
+      stateDigest: state.stateDigest,
+      teacherMark: null,
+      parameterCount: 1,
+      bytes: 6,
+      files,
+    }),
+  );
   events = new Recorder().record(RUN, story.facts).events;
   digests = { state: state.stateDigest, manifest, tokens };
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function verify(history: StoredEvent[] = events, request: Partial<v1.VerifyRunRequest> = {}): Promise<v1.VerifyRunResponse[]> {
-  const store = { read: (stream: string) => (async function* () { for (const event of history) if (event.stream === stream) yield event; })() } as unknown as EventStore;
+  const store = {
+    read: (stream: string) =>
+      (async function* () {
+        for (const event of history) if (event.stream === stream) yield event;
+      })(),
+  } as unknown as EventStore;
   const views = { runId: (text: string) => Promise.resolve(text), peek: () => seen, database: { prepare: () => ({ all: () => [] }) } };
-  const context: VerifyContext = { views: views as never, store, artifacts, borrowEngine: () => Promise.reject(new Error('no engine is needed here')) };
+  const context: VerifyContext = {
+    views: views as never,
+    store,
+    artifacts,
+    borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
+  };
   const verdicts: v1.VerifyRunResponse[] = [];
-  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal)) verdicts.push(verdict);
+  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal))
+    verdicts.push(verdict);
   return verdicts;
 }
-const problems = (verdicts: v1.VerifyRunResponse[]): v1.VerifyRunResponse[] => verdicts.filter(({ ok, check }) => !ok && check !== 'summary');
+const problems = (verdicts: v1.VerifyRunResponse[]): v1.VerifyRunResponse[] =>
+  verdicts.filter(({ ok, check }) => !ok && check !== 'summary');
 
 test('a whole history passes every check', async () => {
   const verdicts = await verify();
   expect(problems(verdicts)).toEqual([]);
-  expect(verdicts.map(({ check }) => check)).toEqual(expect.arrayContaining(['contiguity', 'schema', 'chain', 'steps', 'metrics', 'artifacts', 'lineage']));
-  expect(verdicts.at(-1)).toMatchObject({ doneShare: 1, summary: { ok: true, events: BigInt(events.length), artifacts: 4n, problems: [] } });
+  expect(verdicts.map(({ check }) => check)).toEqual(
+    expect.arrayContaining(['contiguity', 'schema', 'chain', 'steps', 'metrics', 'artifacts', 'lineage']),
+  );
+  expect(verdicts.at(-1)).toMatchObject({
+    doneShare: 1,
+    summary: { ok: true, events: BigInt(events.length), artifacts: 4n, problems: [] },
+  });
 });
 
 // Every nineteenth byte; all of them with ESPALIER_EXHAUSTIVE=1.
 test('a flipped byte of any event, its id, type and metadata included, is found and named', async () => {
   for (const [index, event] of events.entries()) {
-    const where = event.stream === `pruningRun-${RUN}` ? `run ${RUN} revision ${event.revision}` : `metrics of run ${RUN} revision ${event.revision}`;
+    const where =
+      event.stream === `pruningRun-${RUN}` ? `run ${RUN} revision ${event.revision}` : `metrics of run ${RUN} revision ${event.revision}`;
     const step = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 19 : 1;
     for (let at = index % step; at < event.data.byteLength; at += step) {
       const data = Buffer.from(event.data);
       data[at]! ^= 1;
       const found = problems(await verify([...events.slice(0, index), { ...event, data }, ...events.slice(index + 1)]));
-      if (!found.some(({ subject }) => subject === where)) throw new Error(`byte ${at} of ${where} (${event.type}): ${JSON.stringify(found)}`);
+      if (!found.some(({ subject }) => subject === where))
+        throw new Error(`byte ${at} of ${where} (${event.type}): ${JSON.stringify(found)}`);
     }
     const changed: Partial<StoredEvent>[] = [
-      { type: `${event.type.slice(0, -1)}x` }, { id: event.id.replace(/.$/, (last) => (last === '0' ? '1' : '0')) }, { metadata: Buffer.from('{}') },
+      { type: `${event.type.slice(0, -1)}x` },
+      { id: event.id.replace(/.$/, (last) => (last === '0' ? '1' : '0')) },
+      { metadata: Buffer.from('{}') },
     ];
     for (const change of changed) {
       const found = problems(await verify([...events.slice(0, index), { ...event, ...change }, ...events.slice(index + 1)]));
@@ -84,15 +119,21 @@ test('a flipped byte of any event, its id, type and metadata included, is found 
 test('each of several damaged events is named once, wherever the damage is, and nothing else is', async () => {
   const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
   const damages: Record<string, (text: string) => string> = {
-    'a field': (text) => text.replace(/"at":"2/, '"at":"3'), 'the chain': (text) => text.replace(/"chain":"./, (found) => `${found.slice(0, -1)}${found.endsWith('0') ? '1' : '0'}`),
-    'the form': (text) => text.replace('{', '{ '), 'the end': (text) => text.slice(0, -1),
+    'a field': (text) => text.replace(/"at":"2/, '"at":"3'),
+    'the chain': (text) => text.replace(/"chain":"./, (found) => `${found.slice(0, -1)}${found.endsWith('0') ? '1' : '0'}`),
+    'the form': (text) => text.replace('{', '{ '),
+    'the end': (text) => text.slice(0, -1),
   };
   for (const damage of Object.values(damages)) {
     for (const places of [[0, 4], [2, 3], [1, run.length - 1], run.map((_, index) => index)]) {
       const victims = places.map((place) => run[place]!);
-      const history = events.map((event) => (victims.includes(event) ? { ...event, data: Buffer.from(damage(Buffer.from(event.data).toString())) } : event));
+      const history = events.map((event) =>
+        victims.includes(event) ? { ...event, data: Buffer.from(damage(Buffer.from(event.data).toString())) } : event,
+      );
       const verdicts = await verify(history);
-      const named = problems(verdicts).filter(({ check }) => check !== 'artifacts').map(({ subject }) => subject);
+      const named = problems(verdicts)
+        .filter(({ check }) => check !== 'artifacts')
+        .map(({ subject }) => subject);
       expect(named).toEqual(victims.map(({ revision }) => `run ${RUN} revision ${revision}`));
       expect(verdicts.at(-1)!.detail).toBe(`${victims.length} problem${victims.length === 1 ? '' : 's'}`);
     }
@@ -104,9 +145,15 @@ test('a missing event, an added one, and two that changed places are found', asy
   for (const at of [1, 3, run.length - 2]) {
     expect(problems(await verify(events.filter((event) => event !== run[at]))).length).toBeGreaterThan(0);
     const twice = [...run.slice(0, at), run[at]!, ...run.slice(at)].map((event, revision) => ({ ...event, revision: BigInt(revision) }));
-    expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...twice])).length).toBeGreaterThan(0);
-    const swapped = run.map((event, index) => (index === at ? run[at + 1]! : index === at + 1 ? run[at]! : event)).map((event, revision) => ({ ...event, revision: BigInt(revision) }));
-    expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...swapped])).length).toBeGreaterThan(0);
+    expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...twice])).length).toBeGreaterThan(
+      0,
+    );
+    const swapped = run
+      .map((event, index) => (index === at ? run[at + 1]! : index === at + 1 ? run[at]! : event))
+      .map((event, revision) => ({ ...event, revision: BigInt(revision) }));
+    expect(problems(await verify([...events.filter(({ stream }) => stream.startsWith('runMetrics-')), ...swapped])).length).toBeGreaterThan(
+      0,
+    );
   }
 });
 
@@ -130,7 +177,13 @@ test('a damaged or missing artifact is named by its digest', async () => {
       expect(problems(await verify()).map(({ subject }) => subject)).toContain(`artifact ${digest}`);
     }
     await rm(path);
-    expect(problems(await verify())).toContainEqual(expect.objectContaining({ check: 'artifacts', subject: `artifact ${digest}`, detail: expect.stringContaining('not in the store') as string }));
+    expect(problems(await verify())).toContainEqual(
+      expect.objectContaining({
+        check: 'artifacts',
+        subject: `artifact ${digest}`,
+        detail: expect.stringContaining('not in the store') as string,
+      }),
+    );
     await writeFile(path, whole);
   }
 });

@@ -11,13 +11,21 @@ import { replayChecks } from './replay-checks.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';
 
-export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRequest, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
+export async function* verifyRun(
+  context: VerifyContext,
+  request: v1.VerifyRunRequest,
+  signal: AbortSignal,
+): AsyncGenerator<v1.VerifyRunResponse> {
   const { views, store } = context;
   checkReplayFields(request);
   const runId = await views.runId(request.runId);
   const steps = views.peek(runId)?.run.current?.step;
   if (request.fromStep !== undefined && steps !== undefined && request.fromStep >= steps) {
-    throw invalidField('FIELD_OUT_OF_RANGE', 'from_step', `0 to ${steps - 1} is allowed, is ${request.fromStep}: run ${runId} has ${steps} recorded steps`);
+    throw invalidField(
+      'FIELD_OUT_OF_RANGE',
+      'from_step',
+      `0 to ${steps - 1} is allowed, is ${request.fromStep}: run ${runId} has ${steps} recorded steps`,
+    );
   }
   const summary: v1.VerifySummary = v1.VerifySummary.fromPartial({ ok: true });
   const say = (check: string, subject: string, ok: boolean, detail: string, doneShare: number): v1.VerifyRunResponse => {
@@ -40,19 +48,47 @@ export async function* verifyRun(context: VerifyContext, request: v1.VerifyRunRe
     if (index === 0) summary.events += BigInt(history.events);
     yield* historyVerdicts(owner, history, say, eventsShare / 2);
   }
-  yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), `${line.length - 1} forks back to the launch`, say, eventsShare / 2);
+  yield* problemVerdicts(
+    'lineage',
+    `run ${runId}`,
+    lineageProblems(line, histories),
+    `${line.length - 1} forks back to the launch`,
+    say,
+    eventsShare / 2,
+  );
   const metrics = await checkMetrics(store, runId, histories.get(runId)!, signal);
   summary.events += BigInt(metrics.events);
-  yield* problemVerdicts('metrics', `metrics of run ${runId}`, metrics.problems,
-    `${metrics.events} batches as recorded${metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : ''}`, say, eventsShare);
+  yield* problemVerdicts(
+    'metrics',
+    `metrics of run ${runId}`,
+    metrics.problems,
+    `${metrics.events} batches as recorded${metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : ''}`,
+    say,
+    eventsShare,
+  );
 
   const artifactsShare = request.replay ? 0.1 : 0.5;
-  for await (const verdict of artifactVerdicts(context.artifacts, histories.get(runId)!, planner, say, eventsShare, artifactsShare, signal)) {
+  for await (const verdict of artifactVerdicts(
+    context.artifacts,
+    histories.get(runId)!,
+    planner,
+    say,
+    eventsShare,
+    artifactsShare,
+    signal,
+  )) {
     summary.artifacts += 1n;
     yield verdict;
   }
   if (request.replay) yield* replayChecks(context, planner, request, summary, say, signal);
-  yield { check: 'summary', subject: `run ${runId}`, ok: summary.ok, detail: summary.ok ? 'everything is as recorded' : summary.problems.length === 1 ? '1 problem' : `${summary.problems.length} problems`, doneShare: 1, summary };
+  yield {
+    check: 'summary',
+    subject: `run ${runId}`,
+    ok: summary.ok,
+    detail: summary.ok ? 'everything is as recorded' : summary.problems.length === 1 ? '1 problem' : `${summary.problems.length} problems`,
+    doneShare: 1,
+    summary,
+  };
 }
 
 function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRunRequest): void {
@@ -63,7 +99,10 @@ function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRun
   if (tolerance !== undefined && !(tolerance >= 0 && tolerance <= 1)) {
     throw invalidField('FIELD_OUT_OF_RANGE', 'tolerance', `a relative difference from 0 to 1 is allowed, is ${tolerance}`);
   }
-  for (const [field, step] of [['from_step', fromStep], ['to_step', toStep]] as const) {
+  for (const [field, step] of [
+    ['from_step', fromStep],
+    ['to_step', toStep],
+  ] as const) {
     if (step !== undefined && step < 0n) throw invalidField('FIELD_OUT_OF_RANGE', field, `a step from 0 on is allowed, is ${step}`);
   }
 }
@@ -93,16 +132,34 @@ const HISTORY_CHECKS = ['store', 'contiguity', 'schema', 'chain', 'steps', 'line
 function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, share: number): Iterable<v1.VerifyRunResponse> {
   const unknown = [...history.unknownTypes].map(([type, count]) => `${count} ${type}`).join(', ');
   const good: Record<(typeof HISTORY_CHECKS)[number], string> = {
-    store: 'every event as the store took it', contiguity: `${history.events} events, none missing`,
-    schema: unknown === '' ? 'every event has the fields of its type' : `every known event has the fields of its type; not known: ${unknown}`,
-    chain: `ends in ${history.chain}`, steps: `${history.step} steps, each segment where the one before ended`, lineage: 'the events belong to this run',
+    store: 'every event as the store took it',
+    contiguity: `${history.events} events, none missing`,
+    schema:
+      unknown === '' ? 'every event has the fields of its type' : `every known event has the fields of its type; not known: ${unknown}`,
+    chain: `ends in ${history.chain}`,
+    steps: `${history.step} steps, each segment where the one before ended`,
+    lineage: 'the events belong to this run',
   };
   for (const check of HISTORY_CHECKS) {
-    yield* problemVerdicts(check, `run ${runId}`, history.problems.filter((problem) => problem.check === check), good[check], say, share);
+    yield* problemVerdicts(
+      check,
+      `run ${runId}`,
+      history.problems.filter((problem) => problem.check === check),
+      good[check],
+      say,
+      share,
+    );
   }
 }
 
-function* problemVerdicts(check: string, subject: string, problems: Problem[], good: string, say: Say, share: number): Iterable<v1.VerifyRunResponse> {
+function* problemVerdicts(
+  check: string,
+  subject: string,
+  problems: Problem[],
+  good: string,
+  say: Say,
+  share: number,
+): Iterable<v1.VerifyRunResponse> {
   if (problems.length === 0) yield say(check, subject, true, good, share);
   for (const problem of problems) yield say(problem.check, problem.subject, false, problem.detail, share);
 }
@@ -119,7 +176,13 @@ async function checkMetrics(store: EventStore, runId: string, history: HistoryCh
 
 /** Every artifact that the run names. States between teachers may have been cleared away; the others must be there. */
 async function* artifactVerdicts(
-  artifacts: ArtifactStore, history: HistoryChecker, planner: ReplayPlanner, say: Say, from: number, share: number, signal: AbortSignal,
+  artifacts: ArtifactStore,
+  history: HistoryChecker,
+  planner: ReplayPlanner,
+  say: Say,
+  from: number,
+  share: number,
+  signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const needed = planner.run === null ? new Set<string>() : neededArtifacts(planner.run);
   const names = new Map<string, string>();
@@ -138,7 +201,13 @@ async function* artifactVerdicts(
     const condition = await artifacts.verify(digest);
     if (condition === 'missing' && what === 'state' && !needed.has(digest)) continue;
     if (condition !== 'ok') {
-      yield say('artifacts', subject, false, `${what}: ${condition === 'missing' ? 'not in the store' : 'its bytes have another digest'}`, at);
+      yield say(
+        'artifacts',
+        subject,
+        false,
+        `${what}: ${condition === 'missing' ? 'not in the store' : 'its bytes have another digest'}`,
+        at,
+      );
     } else if (what === 'export' && !(await manifestFits(artifacts, digest, history))) {
       yield say('artifacts', subject, false, 'its manifest names other files than the event', at);
     } else {
@@ -148,7 +217,11 @@ async function* artifactVerdicts(
 }
 
 async function manifestFits(artifacts: ArtifactStore, digest: string, history: HistoryChecker): Promise<boolean> {
-  const list = (files: { name: string; digest: string }[]): string => files.map((file) => `${file.name} ${file.digest}`).sort().join('\n');
+  const list = (files: { name: string; digest: string }[]): string =>
+    files
+      .map((file) => `${file.name} ${file.digest}`)
+      .sort()
+      .join('\n');
   const recorded = history.exports.find((one) => one.digest === digest)!;
   try {
     return list(decodeExportManifest(await artifacts.get(digest))) === list(recorded.files);

@@ -26,7 +26,7 @@ export const disturbances: Disturbance[] = [
       await server.kill();
     },
   },
-  { name: 'stopped in good order', apply: async (server) => void await server.stop() },
+  { name: 'stopped in good order', apply: async (server) => void (await server.stop()) },
   { name: 'orchestrator asleep', apply: (server, random) => asleep(server, 'orchestrator', random) },
   { name: 'engine asleep', apply: (server, random) => asleep(server, 'engine', random) },
   { name: 'event store asleep', apply: (server, random) => asleep(server, 'store', random) },
@@ -40,14 +40,21 @@ export const disturbances: Disturbance[] = [
     },
   },
   { name: 'killed while it exports', apply: killWhileExporting },
-  { name: 'last state torn', apply: (server, _random, runId) => killAndDamage(server, runId, ({ current }) => tear(server, current?.stateDigest)) },
+  {
+    name: 'last state torn',
+    apply: (server, _random, runId) => killAndDamage(server, runId, ({ current }) => tear(server, current?.stateDigest)),
+  },
   {
     name: 'a teacher torn',
-    apply: (server, random, runId) => killAndDamage(server, runId, ({ teachers }) => {
-      if (teachers.length > 0) tear(server, random.pick(teachers).state.stateDigest);
-    }),
+    apply: (server, random, runId) =>
+      killAndDamage(server, runId, ({ teachers }) => {
+        if (teachers.length > 0) tear(server, random.pick(teachers).state.stateDigest);
+      }),
   },
-  { name: 'all artifacts gone', apply: (server, _random, runId) => killAndDamage(server, runId, () => rmSync(objectsOf(server), { recursive: true, force: true })) },
+  {
+    name: 'all artifacts gone',
+    apply: (server, _random, runId) => killAndDamage(server, runId, () => rmSync(objectsOf(server), { recursive: true, force: true })),
+  },
 ];
 
 async function asleep(server: TestServer, part: 'engine' | 'store' | 'orchestrator', random: Random): Promise<void> {

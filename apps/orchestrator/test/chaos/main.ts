@@ -11,7 +11,11 @@ import { disturbances, type Disturbance } from './disturbances.js';
 import { Random } from './random.js';
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '100' }, seed: { type: 'string', default: String(Date.now() % 1e6) }, factbook: { type: 'boolean', default: false } },
+  options: {
+    rounds: { type: 'string', default: '100' },
+    seed: { type: 'string', default: String(Date.now() % 1e6) },
+    factbook: { type: 'boolean', default: false },
+  },
 });
 const rounds = Number(values.rounds);
 const random = new Random(Number(values.seed));

@@ -13,7 +13,8 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
   seenBefore.forEach((before, index) => {
     const now = events[index];
     if (now === undefined) problems.push(`event ${index} (${before.type}) was lost`);
-    else if (now.eventId !== before.eventId || now.dataJson !== before.dataJson) problems.push(`event ${index} (${before.type}) has changed`);
+    else if (now.eventId !== before.eventId || now.dataJson !== before.dataJson)
+      problems.push(`event ${index} (${before.type}) has changed`);
   });
   const ids = new Set<string>();
   let chain = CHAIN_START;
@@ -37,11 +38,13 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
     if (decoded.type === 'TeacherAssigned') {
       const before = instructions.at(-1);
       const moved = before === undefined || (!sameTeacher(before.teacher, decoded.data.teacher) && before.fromStep < decoded.data.fromStep);
-      if (!moved) problems.push(`event ${index}: a teacher is assigned from step ${decoded.data.fromStep} on who was, or before the one before`);
+      if (!moved)
+        problems.push(`event ${index}: a teacher is assigned from step ${decoded.data.fromStep} on who was, or before the one before`);
       instructions.push(decoded.data);
     }
     if (decoded.type === 'MasksUpdated') {
-      if (decoded.data.firstStep !== step) problems.push(`event ${index}: a segment starts at step ${decoded.data.firstStep}, the one before ended at ${step}`);
+      if (decoded.data.firstStep !== step)
+        problems.push(`event ${index}: a segment starts at step ${decoded.data.firstStep}, the one before ended at ${step}`);
       step = decoded.data.state.step;
       problems.push(...instructionProblems(run!, instructions, decoded.data).map((problem) => `event ${index}: ${problem}`));
     }
@@ -56,15 +59,19 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
 
 /** Who is recorded for each step of the segment that follows `run`, against who should instruct it. */
 function instructionProblems(
-  run: PruningRunState, instructions: PruningRunEventData<'TeacherAssigned'>[], { firstStep, state }: PruningRunEventData<'MasksUpdated'>,
+  run: PruningRunState,
+  instructions: PruningRunEventData<'TeacherAssigned'>[],
+  { firstStep, state }: PruningRunEventData<'MasksUpdated'>,
 ): string[] {
   const problems: string[] = [];
   for (let step = firstStep; step < state.step; step += 1) {
     const recorded = instructions.findLast(({ fromStep }) => fromStep <= step)?.teacher;
     const due = teacherAt(run, step).teacher;
-    if (recorded === undefined || !sameTeacher(recorded, due)) problems.push(`step ${step} was due to ${JSON.stringify(due)}, recorded is ${JSON.stringify(recorded)}`);
+    if (recorded === undefined || !sameTeacher(recorded, due))
+      problems.push(`step ${step} was due to ${JSON.stringify(due)}, recorded is ${JSON.stringify(recorded)}`);
   }
-  if (instructions.some(({ fromStep }) => fromStep >= state.step)) problems.push('a teacher is assigned from a step on that is not recorded yet');
+  if (instructions.some(({ fromStep }) => fromStep >= state.step))
+    problems.push('a teacher is assigned from a step on that is not recorded yet');
   return problems;
 }
 
@@ -75,7 +82,10 @@ export function foldHistory(events: v1.HistoryEvent[]): PruningRunState {
 /** The parts of a Run that must be the same however the views came about. */
 export function comparable(run: v1.Run): Record<string, unknown> {
   const { engineLeaseUntil: _, etaSeconds: _e, tokensPerSecond: _t, ...rest } = run;
-  return JSON.parse(JSON.stringify(rest, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))) as Record<string, unknown>;
+  return JSON.parse(JSON.stringify(rest, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))) as Record<
+    string,
+    unknown
+  >;
 }
 
 /** What the record says must be computed again. */

@@ -33,7 +33,10 @@ export class TestServer {
   /** Of the engine; another number gives other numerics. Taken at the next start. */
   threads = 1;
 
-  constructor(readonly dataFolder: string, private readonly env: Record<string, string> = {}) {}
+  constructor(
+    readonly dataFolder: string,
+    private readonly env: Record<string, string> = {},
+  ) {}
 
   static inNewFolder(env: Record<string, string> = {}): TestServer {
     return new TestServer(mkdtempSync(join(tmpdir(), 'espalier-test-')), env);
@@ -41,10 +44,15 @@ export class TestServer {
 
   async start(): Promise<void> {
     const log = openSync(join(this.dataFolder, 'server.log'), 'a');
-    const child = spawn(process.execPath, ['--no-memory-reducer', MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', String(this.threads)], {
-      // Runs are a hundred times shorter here than real ones: some of their segments are recorded together, some alone.
-      stdio: ['ignore', 'pipe', log], env: { ...process.env, ESPALIER_RECORD_INTERVAL_MS: '20', ...this.env },
-    });
+    const child = spawn(
+      process.execPath,
+      ['--no-memory-reducer', MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', String(this.threads)],
+      {
+        // Runs are a hundred times shorter here than real ones: some of their segments are recorded together, some alone.
+        stdio: ['ignore', 'pipe', log],
+        env: { ...process.env, ESPALIER_RECORD_INTERVAL_MS: '20', ...this.env },
+      },
+    );
     closeSync(log);
     this.child = child;
     const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
@@ -144,7 +152,10 @@ export class TestServer {
 
   launch(settings: Partial<v1.RunSettings>, more: Partial<v1.LaunchRunRequest> = {}): Promise<v1.Run> {
     const request = v1.LaunchRunRequest.fromPartial({
-      modelPath: TINY_MODEL, data: { trainPath: CORPUS, validationPath: CORPUS }, settings: { ...TINY_RUN, ...settings }, ...more,
+      modelPath: TINY_MODEL,
+      data: { trainPath: CORPUS, validationPath: CORPUS },
+      settings: { ...TINY_RUN, ...settings },
+      ...more,
     });
     return unary<v1.LaunchRunResponse>((done) => this.runs.launchRun(request, done)).then(({ run }) => run!);
   }
@@ -159,15 +170,23 @@ export class TestServer {
       last = await this.run(runId);
       if (wanted(last)) return last;
     }
-    throw new Error(`run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`);
+    throw new Error(
+      `run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`,
+    );
   }
 
   /** A whole run takes as long as it takes: the limit is for one that never ends. */
   completed(runId: string, withinMs = 240_000, everyMs?: number): Promise<v1.Run> {
-    return this.until(runId, (run) => {
-      if (run.status === v1.RunStatus.RUN_STATUS_FAILED) throw new Error(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
-      return run.status === v1.RunStatus.RUN_STATUS_COMPLETED;
-    }, withinMs, everyMs);
+    return this.until(
+      runId,
+      (run) => {
+        if (run.status === v1.RunStatus.RUN_STATUS_FAILED)
+          throw new Error(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
+        return run.status === v1.RunStatus.RUN_STATUS_COMPLETED;
+      },
+      withinMs,
+      everyMs,
+    );
   }
 
   async events(runId: string): Promise<v1.HistoryEvent[]> {
@@ -184,7 +203,13 @@ export class TestServer {
 
 /** Small enough for a second or two; every kind of boundary occurs. */
 export const TINY_RUN: Partial<v1.RunSettings> = {
-  targetSparsity: 0.2, totalSteps: 120, batchSize: 2, sequenceLength: 32, segmentSteps: 10, teacherGapMarks: 3, evaluationWindow: 64,
+  targetSparsity: 0.2,
+  totalSteps: 120,
+  batchSize: 2,
+  sequenceLength: 32,
+  segmentSteps: 10,
+  teacherGapMarks: 3,
+  evaluationWindow: 64,
 };
 
 /** The same file for all suites, put in its place whole: they run side by side. */
@@ -196,7 +221,9 @@ function smallCorpus(source: string): string {
   return path;
 }
 
-export async function unary<Response>(call: (done: (error: ServiceError | null, response: Response) => void) => unknown): Promise<Response> {
+export async function unary<Response>(
+  call: (done: (error: ServiceError | null, response: Response) => void) => unknown,
+): Promise<Response> {
   return new Promise((resolve, reject) => {
     call((error, response) => {
       if (error) reject(fromServiceError(error));
@@ -218,16 +245,18 @@ export async function collect<Message>(call: ClientReadableStream<Message>): Pro
 export const codeOf = (error: unknown): string => (error instanceof EspalierError ? error.code : String(error));
 
 function childrenOf(parent: number): { pid: number; command: string }[] {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((name) => {
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
-      const [state, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      if (Number(ppid) !== parent || state === 'Z') return [];
-      return [{ pid: Number(name), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') }];
-    } catch {
-      return []; // gone meanwhile
-    }
-  });
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+        const [state, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        if (Number(ppid) !== parent || state === 'Z') return [];
+        return [{ pid: Number(name), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') }];
+      } catch {
+        return []; // gone meanwhile
+      }
+    });
 }
 
 function isAlive(pid: number): boolean {

@@ -25,7 +25,8 @@ try {
   const launched = await livedThrough();
   const forked = await forkedAndCancelled(launched);
   const failed = await failedOnOtherNumerics();
-  for (const [name, runId] of Object.entries({ launched, forked, failed })) write(`v${CURRENT_VERSION}-${name}.jsonl`, await server.events(runId));
+  for (const [name, runId] of Object.entries({ launched, forked, failed }))
+    write(`v${CURRENT_VERSION}-${name}.jsonl`, await server.events(runId));
 } finally {
   await server.dispose();
 }
@@ -52,7 +53,10 @@ async function livedThrough(): Promise<string> {
 
 async function forkedAndCancelled(parentRunId: string): Promise<string> {
   const request = v1.ForkRunRequest.fromPartial({
-    parentRunId, name: 'recorded fork', from: { $case: 'teacherMark', value: 3 }, overrides: { targetSparsity: 0.3, totalSteps: 400 },
+    parentRunId,
+    name: 'recorded fork',
+    from: { $case: 'teacherMark', value: 3 },
+    overrides: { targetSparsity: 0.3, totalSteps: 400 },
   });
   const { run } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   await server.until(run!.runId, ({ step, forkedAtStep }) => step > forkedAtStep);
@@ -83,9 +87,15 @@ async function resume(runId: string, from: v1.ResumeRunRequest['from']): Promise
 function write(name: string, events: v1.HistoryEvent[]): void {
   const problems = recordProblems(events);
   if (problems.length > 0) throw new Error(`${name} is no true record: ${problems.join('; ')}`);
-  if (existsSync(folder + name) && !values.replace) throw new Error(`${name} is there already, and what was recorded stays; --replace where it was not released`);
-  writeFileSync(folder + name, events.map(({ eventId, type, dataJson }) => `${JSON.stringify({ id: eventId, type, data: dataJson })}\n`).join(''));
+  if (existsSync(folder + name) && !values.replace)
+    throw new Error(`${name} is there already, and what was recorded stays; --replace where it was not released`);
+  writeFileSync(
+    folder + name,
+    events.map(({ eventId, type, dataJson }) => `${JSON.stringify({ id: eventId, type, data: dataJson })}\n`).join(''),
+  );
   const { status, branch, attempt, restarts, revision } = foldHistory(events);
-  console.log(`  '${name}': { status: '${status}', branch: ${branch}, attempt: ${attempt}, restarts: ${restarts}, revision: ${revision} },`);
+  console.log(
+    `  '${name}': { status: '${status}', branch: ${branch}, attempt: ${attempt}, restarts: ${restarts}, revision: ${revision} },`,
+  );
   console.log(`    ${[...new Set(events.map(({ type }) => type))].join(' ')}`);
 }

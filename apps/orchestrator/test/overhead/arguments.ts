@@ -24,7 +24,10 @@ export interface OverheadArguments {
 
 /** What to say instead of measuring; exit code 0 for --help, 2 for a mistake. */
 export class UsageError extends Error {
-  constructor(message: string, readonly exitCode: 0 | 2) {
+  constructor(
+    message: string,
+    readonly exitCode: 0 | 2,
+  ) {
     super(message);
   }
 }
@@ -40,18 +43,29 @@ export function parseArguments(args: string[]): OverheadArguments {
     return value;
   };
   return {
-    runs: number('runs', 1, 1000), steps: number('steps', 10, 10_000), threads: number('threads', 1, 1024), turnMs: number('turn-ms', 500, 60_000),
-    plan: values.plan, out: values.out,
+    runs: number('runs', 1, 1000),
+    steps: number('steps', 10, 10_000),
+    threads: number('threads', 1, 1024),
+    turnMs: number('turn-ms', 500, 60_000),
+    plan: values.plan,
+    out: values.out,
   };
 }
 
 function parsed(args: string[]) {
   try {
     return parseArgs({
-      args, strict: true, allowPositionals: false,
+      args,
+      strict: true,
+      allowPositionals: false,
       options: {
-        runs: { type: 'string', default: '1' }, steps: { type: 'string', default: '1400' }, threads: { type: 'string', default: '2' },
-        'turn-ms': { type: 'string', default: '3000' }, plan: { type: 'string' }, out: { type: 'string' }, help: { type: 'boolean', short: 'h' },
+        runs: { type: 'string', default: '1' },
+        steps: { type: 'string', default: '1400' },
+        threads: { type: 'string', default: '2' },
+        'turn-ms': { type: 'string', default: '3000' },
+        plan: { type: 'string' },
+        out: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
       },
     }).values;
   } catch (error) {

@@ -16,7 +16,11 @@ export class BareEngine {
   private readonly teachers = new Set<string>();
   private readonly signal = new AbortController().signal;
 
-  constructor(private readonly client: EngineClient, private readonly artifacts: ArtifactStore, private readonly recorded: RecordedRun) {}
+  constructor(
+    private readonly client: EngineClient,
+    private readonly artifacts: ArtifactStore,
+    private readonly recorded: RecordedRun,
+  ) {}
 
   async open(threads: number): Promise<void> {
     const { run } = this.recorded;
@@ -40,7 +44,10 @@ export class BareEngine {
   }
 
   private async train(atMost: number): Promise<number> {
-    const { run: { settings }, stretches: recorded } = this.recorded;
+    const {
+      run: { settings },
+      stretches: recorded,
+    } = this.recorded;
     const firstStep = this.stepSeconds.length;
     const endStep = Math.min(firstStep + atMost, settings.totalSteps);
     const stretches = stretchesFrom(firstStep, recorded).filter((one) => one.firstStep < endStep);

@@ -18,7 +18,8 @@ function madeRun({ steps, pauseS, stopsAt }: { steps: number; pauseS: number; st
   return { run: 'r', startMs: START_MS, endMs, stops, stepSeconds, bareSeconds: Array.from({ length: steps }, () => 0.04) };
 }
 
-const sumOf = (turns: Turn[], field: 'runSeconds' | 'runStepSeconds' | 'bareSeconds'): number => turns.reduce((sum, turn) => sum + turn[field], 0);
+const sumOf = (turns: Turn[], field: 'runSeconds' | 'runStepSeconds' | 'bareSeconds'): number =>
+  turns.reduce((sum, turn) => sum + turn[field], 0);
 
 describe('the turns of a run that was stopped', () => {
   it('hold all of its time and each of its steps once, without the stops', () => {
@@ -61,7 +62,15 @@ describe('the figures of many turns', () => {
   function madeTurns(count: number, overhead: number, noise: number): Turn[] {
     return Array.from({ length: count }, (_, index) => {
       const runSeconds = 3 * (1 + overhead + (index % 2 === 0 ? noise : -noise));
-      return { run: `run ${index % 3}`, firstStep: 0, endStep: 60, runSeconds, runStepSeconds: runSeconds - 0.03, bareSeconds: 3, processorMs: index === 0 ? null : { store: 30 } };
+      return {
+        run: `run ${index % 3}`,
+        firstStep: 0,
+        endStep: 60,
+        runSeconds,
+        runStepSeconds: runSeconds - 0.03,
+        bareSeconds: 3,
+        processorMs: index === 0 ? null : { store: 30 },
+      };
     });
   }
 
@@ -75,7 +84,12 @@ describe('the figures of many turns', () => {
   });
   it('weigh turns by their length', () => {
     const [long, short] = madeTurns(2, 0, 0);
-    expect(figuresOf([{ ...long!, runSeconds: 9.9, bareSeconds: 9 }, { ...short!, runSeconds: 1, bareSeconds: 1 }]).overhead.all).toBeCloseTo(0.09);
+    expect(
+      figuresOf([
+        { ...long!, runSeconds: 9.9, bareSeconds: 9 },
+        { ...short!, runSeconds: 1, bareSeconds: 1 },
+      ]).overhead.all,
+    ).toBeCloseTo(0.09);
   });
   it('tell what holds for most turns where a few were much slower', () => {
     const turns = madeTurns(60, 0.02, 0).map((turn, index) => (index % 10 === 0 ? { ...turn, runSeconds: turn.runSeconds * 1.4 } : turn));

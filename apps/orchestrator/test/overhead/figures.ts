@@ -89,17 +89,30 @@ export function turnsOf({ run, startMs, endMs, stops: all, stepSeconds, bareSeco
   return cuts.slice(1).map((to, index) => {
     const from = cuts[index]!;
     return {
-      run, firstStep: from.step, endStep: to.step, runSeconds: (to.ranMs - from.ranMs) / 1000, runStepSeconds: to.ownSteps - from.ownSteps,
-      bareSeconds: within(bareSeconds, from.step, to.step), processorMs: difference(from.processorMs, to.processorMs),
+      run,
+      firstStep: from.step,
+      endStep: to.step,
+      runSeconds: (to.ranMs - from.ranMs) / 1000,
+      runStepSeconds: to.ownSteps - from.ownSteps,
+      bareSeconds: within(bareSeconds, from.step, to.step),
+      processorMs: difference(from.processorMs, to.processorMs),
     };
   });
 }
 
 /** The stops within the run, each with how long the run had run until then. */
-function ranUntil(stops: Stop[], startMs: number, endMs: number): { ranMs: number; seconds: number; processorMs: Record<string, number> }[] {
-  return stops.filter(({ fromMs }) => fromMs > startMs && fromMs < endMs).map(({ fromMs, toMs, processorMs }) => ({
-    ranMs: fromMs - startMs - pausedMs(stops, startMs, fromMs), seconds: (toMs - fromMs) / 1000, processorMs,
-  }));
+function ranUntil(
+  stops: Stop[],
+  startMs: number,
+  endMs: number,
+): { ranMs: number; seconds: number; processorMs: Record<string, number> }[] {
+  return stops
+    .filter(({ fromMs }) => fromMs > startMs && fromMs < endMs)
+    .map(({ fromMs, toMs, processorMs }) => ({
+      ranMs: fromMs - startMs - pausedMs(stops, startMs, fromMs),
+      seconds: (toMs - fromMs) / 1000,
+      processorMs,
+    }));
 }
 
 function pausedMs(stops: Stop[], fromMs: number, toMs: number): number {
@@ -122,10 +135,16 @@ export function figuresOf(turns: Turn[]): Figures {
   const countedMs = sum(counted.map(({ runSeconds }) => runSeconds)) * 1000;
   const names = Object.keys(counted[0]?.processorMs ?? {});
   return {
-    runs: new Set(turns.map(({ run }) => run)).size, turns: turns.length, run_seconds: round(seconds), bare_seconds: round(bare),
-    overhead: estimate(turns, overheadOf), overhead_middle: estimate(turns, middleOverheadOf),
+    runs: new Set(turns.map(({ run }) => run)).size,
+    turns: turns.length,
+    run_seconds: round(seconds),
+    bare_seconds: round(bare),
+    overhead: estimate(turns, overheadOf),
+    overhead_middle: estimate(turns, middleOverheadOf),
     between_steps: round((seconds - sum(turns.map(({ runStepSeconds }) => runStepSeconds))) / bare),
-    processor: Object.fromEntries(names.map((name) => [name, round(sum(counted.map(({ processorMs }) => processorMs![name]!)) / countedMs)])),
+    processor: Object.fromEntries(
+      names.map((name) => [name, round(sum(counted.map(({ processorMs }) => processorMs![name]!)) / countedMs)]),
+    ),
   };
 }
 

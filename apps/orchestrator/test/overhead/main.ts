@@ -49,7 +49,10 @@ async function measure(options: OverheadArguments): Promise<void> {
 }
 
 function turnsIn(file: string): Turn[] {
-  return readFileSync(file, 'utf8').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Turn);
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Turn);
 }
 
 async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: RecordedRun, folder: string): Promise<Turn[]> {
@@ -83,7 +86,10 @@ async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: R
     await server.completed(runId, 600_000, 500);
     const { stateDigest, ...record } = await watched.record();
     if (stateDigest !== bare.stateDigest) {
-      throw new UsageError('the bare engine ended in another state than the run: the run in --plan is of another engine or number of threads', 2);
+      throw new UsageError(
+        'the bare engine ended in another state than the run: the run in --plan is of another engine or number of threads',
+        2,
+      );
     }
     return turnsOf({ ...record, bareSeconds: bare.stepSeconds });
   } finally {

@@ -16,7 +16,10 @@ export interface RecordedRun {
 /** The bundled model, without an evaluation at the end. */
 export async function launch(server: TestServer, totalSteps: number): Promise<string> {
   const settings = v1.RunSettings.fromPartial({ preset: 'short', totalSteps });
-  const { runId } = await server.launch({}, { modelPath: FACTBOOK_MODEL, data: { trainPath: TRAINING_DATA, validationPath: '' }, settings });
+  const { runId } = await server.launch(
+    {},
+    { modelPath: FACTBOOK_MODEL, data: { trainPath: TRAINING_DATA, validationPath: '' }, settings },
+  );
   return runId;
 }
 
@@ -28,7 +31,7 @@ export async function recordedRun(folder: string, threads: number, totalSteps: n
   try {
     const { runs } = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
     const there = runs.find(({ settings }) => settings?.totalSteps === totalSteps);
-    const runId = there?.runId ?? await launch(server, totalSteps);
+    const runId = there?.runId ?? (await launch(server, totalSteps));
     await server.completed(runId, 1_800_000, 1_000);
     return { ...planOf(await server.events(runId)), artifacts: await openArtifactStore({ folder: join(folder, 'artifacts') }) };
   } finally {

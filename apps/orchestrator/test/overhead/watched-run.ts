@@ -12,7 +12,10 @@ export class WatchedRun {
   private readonly stops: Stop[] = [];
   private stopped: number[] = [];
 
-  constructor(private readonly server: TestServer, private readonly runId: string) {}
+  constructor(
+    private readonly server: TestServer,
+    private readonly runId: string,
+  ) {}
 
   stop(): void {
     if (this.stopped.length > 0) return;
@@ -36,8 +39,12 @@ export class WatchedRun {
     const { steps } = await unary<v1.QueryMetricsResponse>((done) => this.server.history.queryMetrics(request, done));
     const { stateDigest } = await this.server.run(this.runId);
     return {
-      run: this.runId, startMs: atOf('EngineAttached'), endMs: atOf('RunCompleted'), stops: this.stops,
-      stepSeconds: steps.map(({ seconds }) => seconds), stateDigest,
+      run: this.runId,
+      startMs: atOf('EngineAttached'),
+      endMs: atOf('RunCompleted'),
+      stops: this.stops,
+      stepSeconds: steps.map(({ seconds }) => seconds),
+      stateDigest,
     };
   }
 
@@ -48,7 +55,8 @@ export class WatchedRun {
       return pid === null ? 0 : processorMs(path(pid));
     };
     return {
-      orchestrator: of('orchestrator', (pid) => `/proc/${pid}/stat`), event_store: of('store', (pid) => `/proc/${pid}/stat`),
+      orchestrator: of('orchestrator', (pid) => `/proc/${pid}/stat`),
+      event_store: of('store', (pid) => `/proc/${pid}/stat`),
       engine_loop: of('engine', (pid) => `/proc/${pid}/task/${pid}/stat`),
     };
   }

@@ -95,7 +95,7 @@ async function liveDelivery(store: EventStore): Promise<void> {
 
 async function catchUp(store: EventStore, total: number): Promise<void> {
   const prefix = `bench-catchup-${randomUUID()}`;
-  for (let done = 0; done < total; ) {
+  for (let done = 0; done < total;) {
     const count = Math.min(2000, total - done);
     await store.append(`${prefix}-${done % 7}`, newEvents(count), 'any');
     done += count;

@@ -46,7 +46,8 @@ export function translateError(error: unknown, appended?: { stream: string; expe
   }
   const found = CODE_IN_TEXT.exec(text);
   if (found) return new EventStoreError(found[1]!, text.slice(found.index + found[0].length), { cause: error });
-  if (error instanceof Error && isCommandError(error)) return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
+  if (error instanceof Error && isCommandError(error))
+    return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
   // A connection lost in the middle of a call can surface as an error of the transport.
   return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
 }

@@ -42,7 +42,11 @@ export class KurrentEventStore implements EventStore {
     try {
       this.client = KurrentDBClient.connectionString(connectionString);
     } catch (error) {
-      throw new EventStoreError('EVENT_STORE_ADDRESS_INVALID', `this is no connection string of an event store: ${(error as Error).message}`, { cause: error });
+      throw new EventStoreError(
+        'EVENT_STORE_ADDRESS_INVALID',
+        `this is no connection string of an event store: ${(error as Error).message}`,
+        { cause: error },
+      );
     }
     this.login = loginOf(connectionString);
   }
@@ -91,7 +95,9 @@ export class KurrentEventStore implements EventStore {
       const next = direction === 'forwards' && single ? justBehind(last ?? START) : last;
       const fromPosition: Position | 'start' | 'end' = next ?? (direction === 'forwards' ? 'start' : 'end');
       let left = most;
-      for await (const event of stored(client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...login }))) {
+      for await (const event of stored(
+        client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...login }),
+      )) {
         if (known && event.position.commit <= known.commit) continue;
         last = event.position;
         yield event;
@@ -127,13 +133,14 @@ export class KurrentEventStore implements EventStore {
         (fromPosition, onCheckpoint) => {
           const filter = streamPrefixes && {
             ...prefixFilter(streamPrefixes),
-            checkpointReached: async (feed: AllStreamSubscription, position: Position) =>
-              onCheckpoint(feed as unknown as Feed, position),
+            checkpointReached: async (feed: AllStreamSubscription, position: Position) => onCheckpoint(feed as unknown as Feed, position),
           };
           return this.client.subscribeToAll({ fromPosition, ...(filter ? { filter } : {}) }) as unknown as Feed;
         },
         async () => (after === 'end' ? await this.lastPosition() : after === 'start' ? START : after),
-        (item) => (item.kind === 'event' ? item.event : item.kind === 'damaged' ? item.error : item.kind === 'checkpoint' ? item : undefined)?.position,
+        (item) =>
+          (item.kind === 'event' ? item.event : item.kind === 'damaged' ? item.error : item.kind === 'checkpoint' ? item : undefined)
+            ?.position,
       ),
     );
   }
@@ -202,10 +209,7 @@ async function* stored(events: AsyncIterable<ResolvedEvent>): AsyncGenerator<Sto
 async function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new EventStoreUnavailableError(`the event store did not answer within ${timeoutMs} ms`)),
-      timeoutMs,
-    );
+    timer = setTimeout(() => reject(new EventStoreUnavailableError(`the event store did not answer within ${timeoutMs} ms`)), timeoutMs);
   });
   try {
     return await Promise.race([work, timeout]);

@@ -3,7 +3,9 @@ import { connectEventStore, WrongExpectedRevisionError, type EventStore, type Su
 import { collect, newEvents, startTarget, take, uniqueName, type Target } from './target.js';
 
 test('what is no connection string is refused by name', () => {
-  expect(() => connectEventStore({ connectionString: 'bogus://x' })).toThrow(expect.objectContaining({ code: 'EVENT_STORE_ADDRESS_INVALID' }) as Error);
+  expect(() => connectEventStore({ connectionString: 'bogus://x' })).toThrow(
+    expect.objectContaining({ code: 'EVENT_STORE_ADDRESS_INVALID' }) as Error,
+  );
 });
 
 describe('event store', () => {

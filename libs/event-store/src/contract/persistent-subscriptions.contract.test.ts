@@ -98,8 +98,7 @@ describe('persistent subscriptions', () => {
     const { stream, name } = await group({}, 6);
     const subscription = client.subscribeToPersistentSubscriptionToStream(stream, name);
     const replayed: number[] = [];
-    const parkedCount = async () =>
-      Number((await client.getPersistentSubscriptionToStreamInfo(stream, name)).stats.parkedMessageCount);
+    const parkedCount = async () => Number((await client.getPersistentSubscriptionToStreamInfo(stream, name)).stats.parkedMessageCount);
     let parking = true;
     subscription.on('data', (resolved) => {
       if (parking) return void subscription.nack(PARK, 'test', resolved);
@@ -243,8 +242,6 @@ describe('persistent subscriptions', () => {
       PersistentSubscriptionExistsError,
     );
     await client.deletePersistentSubscriptionToStream(stream, name);
-    await expect(client.deletePersistentSubscriptionToStream(stream, name)).rejects.toBeInstanceOf(
-      PersistentSubscriptionDoesNotExistError,
-    );
+    await expect(client.deletePersistentSubscriptionToStream(stream, name)).rejects.toBeInstanceOf(PersistentSubscriptionDoesNotExistError);
   });
 });

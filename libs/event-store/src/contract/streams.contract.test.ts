@@ -27,8 +27,7 @@ describe('streams protocol', () => {
   });
   afterAll(async () => target.stop());
 
-  const revisionsOf = async (stream: string) =>
-    (await collect(client.readStream(stream))).map(({ event }) => Number(event!.revision));
+  const revisionsOf = async (stream: string) => (await collect(client.readStream(stream))).map(({ event }) => Number(event!.revision));
 
   describe('deletion', () => {
     test('a stream with neither events nor metadata can not be deleted, but tombstoned', async () => {
@@ -65,16 +64,12 @@ describe('streams protocol', () => {
     test('a tombstone is for good', async () => {
       const stream = uniqueName('tombstone');
       await client.appendToStream(stream, events(2));
-      await expect(client.tombstoneStream(stream, { expectedRevision: 'no_stream' })).rejects.toBeInstanceOf(
-        WrongExpectedVersionError,
-      );
+      await expect(client.tombstoneStream(stream, { expectedRevision: 'no_stream' })).rejects.toBeInstanceOf(WrongExpectedVersionError);
       await client.tombstoneStream(stream, { expectedRevision: 1n });
       await expect(collect(client.readStream(stream))).rejects.toMatchObject({ type: 'stream-deleted' });
       await expect(client.appendToStream(stream, events(1))).rejects.toBeInstanceOf(StreamDeletedError);
       await expect(client.tombstoneStream(stream)).rejects.toBeInstanceOf(StreamDeletedError);
-      await expect(client.appendRecords([{ streamName: stream, record: events(1)[0]! }])).rejects.toBeInstanceOf(
-        StreamTombstonedError,
-      );
+      await expect(client.appendRecords([{ streamName: stream, record: events(1)[0]! }])).rejects.toBeInstanceOf(StreamTombstonedError);
     });
 
     test('a stream that never was can be tombstoned', async () => {
@@ -169,7 +164,10 @@ describe('streams protocol', () => {
       });
       let received = 0;
       await new Promise((resolve, reject) => {
-        subscription.on('data', () => (received += 1)).on('caughtUp', resolve).on('error', reject);
+        subscription
+          .on('data', () => (received += 1))
+          .on('caughtUp', resolve)
+          .on('error', reject);
       });
       await subscription.unsubscribe();
       expect(received).toBe(200);
@@ -202,9 +200,7 @@ describe('streams protocol', () => {
 
     test('an append past its deadline writes nothing', async () => {
       const stream = uniqueName('deadline');
-      await expect(client.appendToStream(stream, events(20_000), { deadline: 1 })).rejects.toBeInstanceOf(
-        DeadlineExceededError,
-      );
+      await expect(client.appendToStream(stream, events(20_000), { deadline: 1 })).rejects.toBeInstanceOf(DeadlineExceededError);
       await expect(collect(client.readStream(stream))).rejects.toBeInstanceOf(StreamNotFoundError);
     });
 

@@ -1,5 +1,16 @@
 import { spawn } from 'node:child_process';
-import { appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -174,7 +185,9 @@ describe('embedded event store when things go wrong', () => {
     const residentMb = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))![1]) / 1024;
     const before = residentMb();
     let peak = before;
-    const timer = setInterval(() => { peak = Math.max(peak, residentMb()); }, 20);
+    const timer = setInterval(() => {
+      peak = Math.max(peak, residentMb());
+    }, 20);
     const reading = subscriptions.map(async (one) => {
       for (let revision = 1n; revision <= events; revision += 1n) expect((await one.next()).value.event.revision).toBe(revision);
     });

@@ -73,14 +73,10 @@ describe('maintenance of the embedded event store', () => {
   test('refuses a damaged backup and leaves the store as it is', async () => {
     flipByteOf(backup, 3);
     const target = join(base, 'never');
-    expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(
-      expect.objectContaining({ code: 'BACKUP_DAMAGED' }),
-    );
+    expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(expect.objectContaining({ code: 'BACKUP_DAMAGED' }));
     expect(() => embeddedEventStoreStats({ folder: target })).toThrow(expect.objectContaining({ code: 'STORE_NOT_FOUND' }));
     writeFileSync(backup, 'this is no database, but it is long enough to look at: '.repeat(40));
-    expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(
-      expect.objectContaining({ code: 'STORE_CORRUPT' }),
-    );
+    expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(expect.objectContaining({ code: 'STORE_CORRUPT' }));
   });
 });
 

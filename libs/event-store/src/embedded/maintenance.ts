@@ -40,11 +40,7 @@ const ALL_PAGES = 2 ** 30;
  * of one moment, is read back and checked in full, and only then gets its name.
  * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
  */
-export async function backupEmbeddedEventStore(options: {
-  folder: string;
-  file: string;
-  overwrite?: boolean;
-}): Promise<BackupReport> {
+export async function backupEmbeddedEventStore(options: { folder: string; file: string; overwrite?: boolean }): Promise<BackupReport> {
   const file = resolve(options.file);
   if (existsSync(file) && !options.overwrite) {
     throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists; choose another name or allow overwriting`);

@@ -6,8 +6,15 @@ import Database from 'better-sqlite3';
 import { KurrentDBClient, persistentSubscriptionToStreamSettingsFromDefaults } from '@kurrent/kurrentdb-client';
 import { newEvents } from '../contract/target.js';
 import {
-  connectEventStore, endOf, EventCorruptError, readPastDamage, startEmbeddedEventStore,
-  type EmbeddedEventStore, type EventStore, type StoredEvent, type SubscriptionItem,
+  connectEventStore,
+  endOf,
+  EventCorruptError,
+  readPastDamage,
+  startEmbeddedEventStore,
+  type EmbeddedEventStore,
+  type EventStore,
+  type StoredEvent,
+  type SubscriptionItem,
 } from '../index.js';
 
 const COUNT = 300;
@@ -41,21 +48,27 @@ function spoil(stream: string, revision: number, change = "data = CAST(replace(C
   expect(database.prepare(`UPDATE events SET ${change} WHERE ${where}`).run(stream, revision).changes).toBe(1);
 }
 
-const told = (item: StoredEvent | EventCorruptError): string => `${item instanceof EventCorruptError ? 'damaged ' : ''}${item.stream} ${item.revision}`;
+const told = (item: StoredEvent | EventCorruptError): string =>
+  `${item instanceof EventCorruptError ? 'damaged ' : ''}${item.stream} ${item.revision}`;
 async function all(items: AsyncIterable<StoredEvent | EventCorruptError>): Promise<string[]> {
   const found: string[] = [];
   for await (const item of items) found.push(told(item));
   return found;
 }
-const revisions = (...damaged: number[]): string[] => Array.from({ length: COUNT }, (_, at) => `${damaged.includes(at) ? 'damaged ' : ''}run-a ${at}`);
+const revisions = (...damaged: number[]): string[] =>
+  Array.from({ length: COUNT }, (_, at) => `${damaged.includes(at) ? 'damaged ' : ''}run-a ${at}`);
 
 test('a read brings everything before a damaged event, whatever its place, and then names it', async () => {
   for (const revision of [0, 1, 49, 137, COUNT - 1]) {
     spoil('run-a', revision);
     const found: string[] = [];
-    const read = (async () => { for await (const event of store.read('run-a')) found.push(told(event)); })();
+    const read = (async () => {
+      for await (const event of store.read('run-a')) found.push(told(event));
+    })();
     await expect(read).rejects.toMatchObject({ code: 'EVENT_CORRUPT', stream: 'run-a', revision: BigInt(revision) });
-    await expect(read).rejects.toThrow(new RegExp(`^event ${revision} of stream 'run-a' at position \\d+ does not match its checksum \\(data, byte 6\\)`));
+    await expect(read).rejects.toThrow(
+      new RegExp(`^event ${revision} of stream 'run-a' at position \\d+ does not match its checksum \\(data, byte 6\\)`),
+    );
     expect(found).toEqual(revisions().slice(0, revision));
     spoil('run-a', revision, "data = CAST(replace(CAST(data AS TEXT), 'indey', 'index') AS BLOB)");
   }
@@ -68,7 +81,10 @@ test('reading past damage gives all the others, forwards, backwards, from anywhe
   expect(await all(readPastDamage(store, 'run-a'))).toEqual(expected);
   expect(await all(readPastDamage(store, 'run-a', { direction: 'backwards' }))).toEqual([...expected].reverse());
   expect(await all(readPastDamage(store, 'run-a', { from: 130n, maxCount: 20 }))).toEqual(expected.slice(130, 150));
-  expect(await all(readPastDamage(store, 'run-a', { from: 4n, maxCount: 2, direction: 'backwards' }))).toEqual(['damaged run-a 4', 'damaged run-a 3']);
+  expect(await all(readPastDamage(store, 'run-a', { from: 4n, maxCount: 2, direction: 'backwards' }))).toEqual([
+    'damaged run-a 4',
+    'damaged run-a 3',
+  ]);
   expect(await all(readPastDamage(store, 'nothing'))).toEqual([]);
 });
 
@@ -90,7 +106,9 @@ test('subscriptions tell of damaged events in their places and go on', async () 
   expect(await until(store.subscribe('run-a', { after: 'start' }), 'caught up')).toEqual([...expected, 'caught up']);
   const both = await until(store.subscribeAll({ after: 'start', streamPrefixes: ['run-'] }), 'caught up');
   expect(both.filter((text) => text.includes('run-a'))).toEqual(expected);
-  expect(both.filter((text) => text.includes('run-b')).map((text) => text.replace('damaged ', ''))).toEqual(Array.from({ length: 42 }, (_, at) => `run-b ${at}`));
+  expect(both.filter((text) => text.includes('run-b')).map((text) => text.replace('damaged ', ''))).toEqual(
+    Array.from({ length: 42 }, (_, at) => `run-b ${at}`),
+  );
   expect(both).toContain('damaged run-b 20');
 
   // The end is known though the last event is damaged.
@@ -103,7 +121,10 @@ test('subscriptions tell of damaged events in their places and go on', async () 
 
 test('who goes on after a damaged event in all streams does not meet it again, and the end is known', async () => {
   spoil('run-b', 10);
-  const corrupt = await all(store.readAll()).then(() => undefined, (error: unknown) => error as EventCorruptError);
+  const corrupt = await all(store.readAll()).then(
+    () => undefined,
+    (error: unknown) => error as EventCorruptError,
+  );
   expect(corrupt).toMatchObject({ stream: 'run-b', revision: 10n });
   const after = await all(store.readAll({ after: corrupt!.position, streamPrefixes: ['run-'] }));
   expect(after[0]).toBe('run-b 11');
@@ -117,7 +138,11 @@ test('a persistent subscription passes over damaged events', async () => {
   [0, 5, 6, COUNT - 2].forEach((revision) => spoil('run-a', revision));
   const client = KurrentDBClient.connectionString(server.connectionString);
   try {
-    await client.createPersistentSubscriptionToStream('run-a', 'group', persistentSubscriptionToStreamSettingsFromDefaults({ startFrom: 'start' }));
+    await client.createPersistentSubscriptionToStream(
+      'run-a',
+      'group',
+      persistentSubscriptionToStreamSettingsFromDefaults({ startFrom: 'start' }),
+    );
     const subscription = client.subscribeToPersistentSubscriptionToStream('run-a', 'group');
     const found: number[] = [];
     for await (const resolved of subscription) {
@@ -132,8 +157,17 @@ test('a persistent subscription passes over damaged events', async () => {
   }
 });
 
-test.each(["event_id = CAST(substr(event_id, 1, 15) || x'ff' AS BLOB)", "type = substr(type, 1, 5) || 'x'", 'created_us = created_us + 65536', "data = 'text'", 'data = 7',
-  'position = position + 1', 'checksum = checksum - 1', "revision = 7000", 'revision = 100.5'])('damage of %s hides no other event', async (change) => {
+test.each([
+  "event_id = CAST(substr(event_id, 1, 15) || x'ff' AS BLOB)",
+  "type = substr(type, 1, 5) || 'x'",
+  'created_us = created_us + 65536',
+  "data = 'text'",
+  'data = 7',
+  'position = position + 1',
+  'checksum = checksum - 1',
+  'revision = 7000',
+  'revision = 100.5',
+])('damage of %s hides no other event', async (change) => {
   spoil('run-a', 100, change);
   const found = await all(readPastDamage(store, 'run-a'));
   expect(found.filter((text) => !text.startsWith('damaged'))).toEqual(revisions().filter((_, at) => at !== 100));

@@ -68,9 +68,7 @@ function passwordsOf({ users }: EmbeddedEventStoreOptions): Record<string, strin
 }
 
 function connectionString(options: EmbeddedEventStoreOptions, host: string, port: number): string {
-  const query = options.tls
-    ? `tls=true${options.tls.caFile ? `&tlsCAFile=${encodeURIComponent(options.tls.caFile)}` : ''}`
-    : 'tls=false';
+  const query = options.tls ? `tls=true${options.tls.caFile ? `&tlsCAFile=${encodeURIComponent(options.tls.caFile)}` : ''}` : 'tls=false';
   const login = options.tls ? `admin:${encodeURIComponent(options.users?.admin ?? 'changeit')}@` : '';
   return `kurrentdb://${login}${host}:${port}?${query}&discoveryInterval=10`;
 }
@@ -89,14 +87,9 @@ function ready(child: ChildProcess): Promise<Announcement> {
       child.kill('SIGKILL');
       reject(new EmbeddedStoreError(code, message));
     };
-    const timer = setTimeout(
-      () => fail('STORE_FAILED', `the event store did not start within ${START_TIMEOUT_MS} ms`),
-      START_TIMEOUT_MS,
-    );
+    const timer = setTimeout(() => fail('STORE_FAILED', `the event store did not start within ${START_TIMEOUT_MS} ms`), START_TIMEOUT_MS);
     child.once('error', (error) => fail('STORE_FAILED', `the event store could not be started: ${error.message}`));
-    child.once('exit', (code, signal) =>
-      fail('STORE_FAILED', `the event store ended while starting (${signal ?? `exit code ${code}`})`),
-    );
+    child.once('exit', (code, signal) => fail('STORE_FAILED', `the event store ended while starting (${signal ?? `exit code ${code}`})`));
     createInterface({ input: child.stdout! }).once('line', (line) => {
       const announcement = JSON.parse(line) as Announcement;
       if (!announcement.ready) return fail(announcement.code, announcement.message);

@@ -53,9 +53,7 @@ describe('embedded event store with TLS and users', () => {
     await expect(collect(client.subscribeToStream('run-1'))).rejects.toBeInstanceOf(AccessDeniedError);
     await expect(client.deleteStream('run-1')).rejects.toBeInstanceOf(AccessDeniedError);
     await expect(client.listAllPersistentSubscriptions()).rejects.toBeInstanceOf(AccessDeniedError);
-    await expect(client.appendRecords([{ streamName: 'run-2', record: events(1)[0]! }])).rejects.toBeInstanceOf(
-      AccessDeniedError,
-    );
+    await expect(client.appendRecords([{ streamName: 'run-2', record: events(1)[0]! }])).rejects.toBeInstanceOf(AccessDeniedError);
     const store = connectEventStore({ connectionString: server.connectionString, username: 'admin', password: 'wrong' });
     await expect(store.append('run-2', newEvents(1), 'any')).rejects.toMatchObject({ code: 'EVENT_STORE_ACCESS_DENIED' });
     await store.close();

@@ -73,11 +73,7 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
 }
 
 /** @returns the append when `request` completes it */
-function collect(
-  open: Map<string, OpenAppend>,
-  request: streamsPb.BatchAppendReq,
-  maxBytes: number,
-): OpenAppend | undefined {
+function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendReq, maxBytes: number): OpenAppend | undefined {
   const correlationId = request.getCorrelationId() ?? new sharedPb.UUID();
   const key = Buffer.from(correlationId.serializeBinary()).toString('latin1');
   const append: OpenAppend = open.get(key) ?? {

@@ -37,7 +37,7 @@ const encoded = new WeakMap<EventRecord, Buffer>();
 /** Once for all subscribers that were given the same record. */
 export function encodeShared(record: EventRecord): Buffer {
   let bytes = encoded.get(record);
-  if (bytes === undefined) encoded.set(record, bytes = encodeReadEvent({ event: record }, false));
+  if (bytes === undefined) encoded.set(record, (bytes = encodeReadEvent({ event: record }, false)));
   return bytes;
 }
 
@@ -58,13 +58,13 @@ function addRecorded(add: (part: Buffer) => void, tag: number, record: EventReco
   ]);
   const metadata = record.metadata.length > 0 ? lengthPrefix(0x3a, record.metadata.length) : undefined;
   const data = record.data.length > 0 ? lengthPrefix(0x42, record.data.length) : undefined;
-  const size =
-    head.length +
-    (metadata ? metadata.length + record.metadata.length : 0) +
-    (data ? data.length + record.data.length : 0);
+  const size = head.length + (metadata ? metadata.length + record.metadata.length : 0) + (data ? data.length + record.data.length : 0);
   add(lengthPrefix(tag, size));
   add(head);
-  for (const [prefix, bytes] of [[metadata, record.metadata], [data, record.data]] as const) {
+  for (const [prefix, bytes] of [
+    [metadata, record.metadata],
+    [data, record.data],
+  ] as const) {
     if (!prefix) continue;
     add(prefix);
     add(bytes);

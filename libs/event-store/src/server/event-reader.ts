@@ -60,9 +60,7 @@ export class EventReader {
     const scan = (where: string) =>
       database.prepare<unknown[], [number, number, string]>(`SELECT position, stream_id, type FROM events WHERE ${where}`).raw();
     this.forwards = prepare(`stream_id = ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision LIMIT ?`);
-    this.backwards = prepare(
-      `stream_id = ? AND revision <= ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision DESC LIMIT ?`,
-    );
+    this.backwards = prepare(`stream_id = ? AND revision <= ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision DESC LIMIT ?`);
     this.allForwards = prepare('position >= ? ORDER BY position LIMIT ?');
     this.allBackwards = prepare('position < ? ORDER BY position DESC LIMIT ?');
     this.scanForwards = scan('position >= ? ORDER BY position LIMIT ?');
@@ -75,7 +73,9 @@ export class EventReader {
   /** Told of each call that goes on reading, since they share the memory; @returns what to call at its end */
   enter(): () => void {
     this.calls += 1;
-    return () => { this.calls -= 1; };
+    return () => {
+      this.calls -= 1;
+    };
   }
 
   private get chunkBytes(): number {
@@ -105,7 +105,10 @@ export class EventReader {
     const { records, damaged } = this.check(takeChunk(rows, this.chunkBytes));
     const last = damaged?.place ?? records.at(-1);
     const chunk = { records: records.filter(({ createdUs }) => createdUs >= oldestUs), damaged, next: last ? last.revision + step : -1 };
-    if (this.latest === undefined) setImmediate(() => { this.latest = undefined; });
+    if (this.latest === undefined)
+      setImmediate(() => {
+        this.latest = undefined;
+      });
     this.latest = { key, chunk };
     return chunk;
   }

@@ -31,10 +31,7 @@ export function checksumOf(streamName: string, event: Omit<EventRecord, 'stream'
   // zlib starts anew when it is given an empty buffer without memory behind it, which SQLite returns for no bytes.
   if (event.metadata.length > 0) sum = crc32(event.metadata, sum);
   sum = crc32(event.eventId, sum);
-  return crc32(
-    `${streamName}\n${event.type}\n${event.position} ${event.revision} ${event.isJson ? 1 : 0} ${event.createdUs}`,
-    sum,
-  );
+  return crc32(`${streamName}\n${event.type}\n${event.position} ${event.revision} ${event.isJson ? 1 : 0} ${event.createdUs}`, sum);
 }
 
 export function uuidToBytes(uuid: string): Buffer | undefined {

@@ -10,8 +10,7 @@ const PERSISTENT_FEATURES = ['stream', 'all'];
 
 export function featuresHandlers() {
   const response = supportedMethods();
-  const getSupportedMethods: handleUnaryCall<sharedPb.Empty, featuresPb.SupportedMethods> = (_call, callback) =>
-    callback(null, response);
+  const getSupportedMethods: handleUnaryCall<sharedPb.Empty, featuresPb.SupportedMethods> = (_call, callback) => callback(null, response);
   return { getSupportedMethods };
 }
 

@@ -58,12 +58,7 @@ const CODE_OF_FAILURE: Partial<Record<StoreErrorCode, status>> = {
   STORE_DISK_FULL: status.RESOURCE_EXHAUSTED,
 };
 
-export function reply(
-  code: status,
-  message: string,
-  exception?: string,
-  trailers: Record<string, string> = {},
-): StatusReply {
+export function reply(code: status, message: string, exception?: string, trailers: Record<string, string> = {}): StatusReply {
   const metadata = new Metadata();
   if (exception) metadata.set('exception', exception);
   for (const [name, value] of Object.entries(trailers)) metadata.set(name, asciiOf(value));

@@ -13,9 +13,7 @@ export class WrongExpectedVersion extends Refusal {
     /** -1 when there is no stream. */
     readonly actual: number,
   ) {
-    super(
-      `Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${expected}, Actual version: ${actual}`,
-    );
+    super(`Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${expected}, Actual version: ${actual}`);
   }
 }
 

@@ -26,9 +26,7 @@ export class StreamHeads {
   private readonly markTombstoned;
 
   constructor(database: Database.Database) {
-    this.selectByName = database.prepare<[string], { id: number; tombstoned: number }>(
-      'SELECT id, tombstoned FROM streams WHERE name = ?',
-    );
+    this.selectByName = database.prepare<[string], { id: number; tombstoned: number }>('SELECT id, tombstoned FROM streams WHERE name = ?');
     this.selectName = database.prepare<[number], string>('SELECT name FROM streams WHERE id = ?').pluck();
     this.selectLast = database
       .prepare<[number], number>(

@@ -129,7 +129,7 @@ function writeRecords(
 function runChecks(log: EventLog, checks: streams2Pb.ConsistencyCheck[]): void {
   const violations = checks.flatMap((check, checkIndex) => {
     const state = check.getStreamState();
-    if (!state) throw new InvalidArgument('checks: only checks of a stream\'s state are known');
+    if (!state) throw new InvalidArgument("checks: only checks of a stream's state are known");
     const stream = state.getStream() ?? '';
     const expected = expectedOf(state.getExpectedState());
     if (log.rules.matches(stream, expected)) return [];

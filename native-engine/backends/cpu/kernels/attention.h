@@ -22,12 +22,12 @@ struct Carver {
 template <class Words>
 struct AttentionScratch {
   int64_t tokens, padded_tokens, dim, padded_dim, dim_words, key_words, block_words;
-  uint32_t *key_t, *value, *value_t, *key, *rows;   // packed keys and values; rows: [padded_tokens, dim_words] for transposing
-  float *row0, *row1;                               // two unpacked rows of a head
+  uint32_t *key_t, *value, *value_t, *key, *rows;     // packed keys and values; rows: [padded_tokens, dim_words] for transposing
+  float *row0, *row1;                                 // two unpacked rows of a head
   uint32_t *query, *dout, *query_pairs, *dout_pairs;  // one block
-  float *scores, *dprob, *block_out;                // [kBlock, padded_tokens] twice, [kBlock, padded_dim]
+  float *scores, *dprob, *block_out;                  // [kBlock, padded_tokens] twice, [kBlock, padded_dim]
   uint32_t *prob_words, *pairs, *prob_t, *dscore_t;
-  float *dkey, *dvalue, *query_rows, *dout_rows;    // [padded_tokens, padded_dim] sums; unpacked rows of a block
+  float *dkey, *dvalue, *query_rows, *dout_rows;  // [padded_tokens, padded_dim] sums; unpacked rows of a block
 
   AttentionScratch(Carver& c, int64_t t, int64_t d) {
     constexpr int p = Words::kPair;
@@ -237,8 +237,8 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
     if (op.lse) op.lse[head * op.operands.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
   }
   const int64_t words = keys / Words::kPair;
-  tile_product<Words>(count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim,
-                      w.padded_dim, w.block_out, w.padded_dim, false);
+  tile_product<Words>(count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim, w.padded_dim,
+                      w.block_out, w.padded_dim, false);
   for (int64_t i = 0; i < count; i++) {
     T* out = row_ptr<T>(op.out, batch_row * s.tokens + first + i) + head * w.dim;
     const float* sums = w.block_out + i * w.padded_dim;

@@ -27,8 +27,8 @@ static void pack_block_pairs(float* rows, int64_t count, AttentionScratch<Words>
 // Probabilities over the scores and their gradients over dprob, rows beyond `count` zero. Returns the sum over the queries of
 // dout . out, taken as sum_j p_j dprob_j: with the rounded output the gradients of a query's scores would not add up to 0.
 template <class Words>
-static double score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
-                              KeyRange range, AttentionScratch<Words>& w) {
+static double score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count, KeyRange range,
+                              AttentionScratch<Words>& w) {
   const int64_t keys = range.end - range.begin;
   const float* lse = op.lse + head * op.operands.rows + batch_row * op.shape.tokens + first;
   double total = 0;

@@ -40,7 +40,8 @@ static void project_heads(const AttentionOperands& op, const Product& product, i
   });
 }
 #else
-static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, Team&, float*) {}
+static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, Team&, float*) {
+}
 #endif
 
 }  // namespace espalier::cpu::ESPALIER_ISA

@@ -20,9 +20,32 @@ namespace espalier::cpu {
 const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
   using namespace ESPALIER_ISA;
   static const Kernels table = {
-      ESPALIER_TEXT(ESPALIER_ISA), select_rows, embed, rmsnorm, rmsnorm_backward, attention_scratch_bytes, attention_operands,
-      attention, attention_backward, swiglu, swiglu_backward, layer_loss, token_loss, add_loss_gradient, pair_size, pack_factor,
-      narrow_product, transpose_narrow, outer_product, adamw, square_sum, finish_product, product_fits, product_panel_bytes, product, project_heads,
+      ESPALIER_TEXT(ESPALIER_ISA),
+      select_rows,
+      embed,
+      rmsnorm,
+      rmsnorm_backward,
+      attention_scratch_bytes,
+      attention_operands,
+      attention,
+      attention_backward,
+      swiglu,
+      swiglu_backward,
+      layer_loss,
+      token_loss,
+      add_loss_gradient,
+      pair_size,
+      pack_factor,
+      narrow_product,
+      transpose_narrow,
+      outer_product,
+      adamw,
+      square_sum,
+      finish_product,
+      product_fits,
+      product_panel_bytes,
+      product,
+      project_heads,
   };
   return table;
 }

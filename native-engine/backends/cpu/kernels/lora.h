@@ -63,7 +63,8 @@ static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64
 // out = x . factor for the tokens [begin, end), a chunk of kTokenChunk at most. words: of as many columns as out, padded to a vector
 // or half of one.
 template <class T>
-static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end, const Tensor& out) {
+static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end,
+                         const Tensor& out) {
   using Words = typename WordsOf<T>::type;
   const int64_t count = end - begin, words = x.cols / Words::kPair;
   alignas(64) float product[kTokenChunk * 16];
@@ -82,15 +83,18 @@ static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t 
       for (int64_t j = 0; j < x.cols; j += kColumnChunk) {
         const int64_t width = x.cols - j < kColumnChunk ? x.cols - j : kColumnChunk;
         for (int64_t n = 0; n < count; n++)
-          for (int64_t c = 0; c < width; c += W) F32Words::store_row(widened + n * kColumnChunk + c, load(row_ptr<T>(x, begin + n) + j + c));
+          for (int64_t c = 0; c < width; c += W)
+            F32Words::store_row(widened + n * kColumnChunk + c, load(row_ptr<T>(x, begin + n) + j + c));
         tile_product<Words>(count, 16, width, widened, kColumnChunk, factor_words + j * words_stride + k, words_stride, product, 16, j > 0);
       }
     }
     for (int64_t n = 0; n < count; n++)
       for (int64_t c = 0; c < 16 && k + c < out.cols; c += W) {
         T* to = row_ptr<T>(out, begin + n) + k + c;
-        if (out.cols - k - c >= W) store(to, load(product + n * 16 + c));
-        else store_part(to, load(product + n * 16 + c), out.cols - k - c);
+        if (out.cols - k - c >= W)
+          store(to, load(product + n * 16 + c));
+        else
+          store_part(to, load(product + n * 16 + c), out.cols - k - c);
       }
   }
 }
@@ -125,8 +129,8 @@ static void transpose_narrow(Tensor narrow, uint32_t* out_words, int64_t out_str
 }
 
 template <class T>
-static void outer_columns(const Tensor& x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin,
-                          int64_t width, float* out, int64_t out_stride, uint32_t* packed) {
+static void outer_columns(const Tensor& x, const uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t width,
+                          float* out, int64_t out_stride, uint32_t* packed) {
   for (int64_t n0 = 0; n0 < x.rows; n0 += kTokenChunk) {
     const int64_t n1 = n0 + kTokenChunk < x.rows ? n0 + kTokenChunk : x.rows;
     for (int64_t n = n0; n < n1; n++)
@@ -167,8 +171,8 @@ static void outer_tile(const bf16* x, int64_t stride, int64_t rows, bool half, c
   }
 }
 
-static void outer_pairs(const Tensor& x, const uint32_t* narrow, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end, float* out,
-                        int64_t out_stride) {
+static void outer_pairs(const Tensor& x, const uint32_t* narrow, int64_t narrow_stride, int64_t rank, int64_t begin, int64_t end,
+                        float* out, int64_t out_stride) {
   for (int64_t n = 0; n < x.rows; n += kTokenChunk)
     for (int64_t j = begin; j < end; j += 32) {
       int64_t k = 0;
@@ -191,8 +195,8 @@ static void outer_product(Tensor x, const uint32_t* narrow_words, int64_t narrow
 #endif
   with_compute_type(x.dtype, [&](auto t) {
     for (int64_t j = begin; j < end; j += kColumnChunk)
-      outer_columns<decltype(t)>(x, narrow_words, narrow_stride, rank, j, j + kColumnChunk < end ? kColumnChunk : end - j, out,
-                                 out_stride, scratch);
+      outer_columns<decltype(t)>(x, narrow_words, narrow_stride, rank, j, j + kColumnChunk < end ? kColumnChunk : end - j, out, out_stride,
+                                 scratch);
   });
 }
 

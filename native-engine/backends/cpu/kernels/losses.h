@@ -64,8 +64,7 @@ static Softmax softmax_of(const float* x, int64_t count, float scale) {
 // gradient_scale * (q - p) goes to dlogits. With v = log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), as p and q both add up
 // to 1: no term is negative, so that a small sum is not what large ones leave over, nor the rounding of the logarithms' difference.
 template <class T>
-static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale,
-                          T* dlogits) {
+static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale, T* dlogits) {
   const float scale = kLog2e / temperature;
   const Softmax ps = softmax_of(teacher, count, scale), qs = softmax_of(student, count, scale);
   const float p_share = 1.0f / ps.sum, q_share = 1.0f / qs.sum;
@@ -126,7 +125,8 @@ static void token_loss(const TokenLoss& op, int64_t row) {
     if (op.teacher)
       op.kl_rows[row] = distill_row<T>(student, row_ptr<float>(op.teacher, row), count, op.temperature, op.kl_gradient_scale, dlogits);
     if (op.targets)
-      op.lm_rows[row] = language_model_row<T>(student, count, op.targets[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
+      op.lm_rows[row] =
+          language_model_row<T>(student, count, op.targets[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
     if (dlogits)
       for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
   });

@@ -14,8 +14,8 @@ struct ColumnRun {
   int64_t first = 0, count = 0;
   const int32_t* cols = nullptr;  // nullptr: the columns themselves
   bool near = false;
-  int64_t base = 0;               // of the 64 values
-  __m512i at{};                   // within them
+  int64_t base = 0;  // of the 64 values
+  __m512i at{};      // within them
   __mmask16 open = 0;
 };
 
@@ -50,7 +50,8 @@ struct SelectionReader {
   __m256i values(const char* row, const ColumnRun& run) const {
     if (!row) return _mm256_setzero_si256();
     if (run.near) {
-      const __m512i picked = _mm512_permutex2var_epi16(_mm512_loadu_si512(row + run.base * 2), run.at, _mm512_loadu_si512(row + run.base * 2 + 64));
+      const __m512i picked =
+          _mm512_permutex2var_epi16(_mm512_loadu_si512(row + run.base * 2), run.at, _mm512_loadu_si512(row + run.base * 2 + 64));
       return _mm256_maskz_mov_epi16(run.open, _mm512_castsi512_si256(picked));
     }
     if (run.cols) return picked(row, run);
@@ -88,8 +89,10 @@ struct SelectionReader {
 // A line of a panel. What other cores will read goes past the caches: those that have read what was here before need not be asked.
 template <bool kShared>
 static inline void put_line(uint32_t* to, __m512i v) {
-  if constexpr (kShared) _mm512_stream_si512(reinterpret_cast<__m512i*>(to), v);
-  else _mm512_store_si512(to, v);
+  if constexpr (kShared)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), v);
+  else
+    _mm512_store_si512(to, v);
 }
 
 // One vector of a panel [words, width] from the selection's rows [first, first + count), 16 at most, which hold the summed dimension,
@@ -105,12 +108,14 @@ static void pack_vector_transposed(const Selection& s, int64_t first, int64_t co
     const int64_t left = words - w, at = from + 2 * w;
     alignas(64) uint32_t block[16 * 16], turned[16 * 16];
     if (plain && at + 32 <= s.stored.cols && left >= 16) {
-      for (int64_t i = 0; i < 16; i++) _mm512_store_si512(block + i * 16, rows[i] ? _mm512_loadu_si512(rows[i] + at * 2) : _mm512_setzero_si512());
+      for (int64_t i = 0; i < 16; i++)
+        _mm512_store_si512(block + i * 16, rows[i] ? _mm512_loadu_si512(rows[i] + at * 2) : _mm512_setzero_si512());
     } else {
       const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
       for (int64_t i = 0; i < 16; i++) {
         _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(rows[i], low));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8), high.count > 0 ? reader.values(rows[i], high) : _mm256_setzero_si256());
+        _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8),
+                           high.count > 0 ? reader.values(rows[i], high) : _mm256_setzero_si256());
       }
     }
     transpose_block(block, 16, turned, 16);
@@ -121,7 +126,8 @@ static void pack_vector_transposed(const Selection& s, int64_t first, int64_t co
 // The same where the selection's rows [from, from + 2 * words) are the summed dimension: two consecutive rows interleaved, of the
 // columns [first, first + count).
 template <bool kShared>
-static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors, uint32_t* panel) {
+static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors,
+                            uint32_t* panel) {
   const SelectionReader reader{s};
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
   ColumnRun runs[4];
@@ -131,7 +137,8 @@ static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, in
     const auto plain_values = [&](const char* row, int64_t v) { return load_raw<__m256i>(row + (first + v * 16) * 2); };
     for (int64_t v = 0; v < vectors; v++) {
       const bool whole = plain && even && odd;
-      const vu pair = whole ? interleave(plain_values(even, v), plain_values(odd, v)) : interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
+      const vu pair = whole ? interleave(plain_values(even, v), plain_values(odd, v))
+                            : interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
       put_line<kShared>(panel + (w * vectors + v) * 16, (__m512i)pair);
     }
   }

@@ -39,7 +39,7 @@ struct Span {
 struct PanelGroup {
   std::array<Span, 6> spans;
   int span_count = 0;
-  int64_t words = 0;            // of all spans
+  int64_t words = 0;  // of all spans
   const uint32_t* panels = nullptr;
   int64_t columns = 0, vectors = 0, count = 0;
 
@@ -106,21 +106,27 @@ static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t ro
 // kBlockRows rows at most pass by all panels of a group while they are near. c: the group's first column. first: the panels come from
 // far, so each is fetched while the one before is in use.
 template <class C>
-static void product_block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate, bool first) {
+static void product_block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate,
+                          bool first) {
   for (int64_t i = 0; i < g.count; i++) {
     const int64_t begin = g.first_vector(i), vectors = g.panel_vectors(i);
     const uint32_t *panel = g.panels + begin * g.words * 16, *next = first && i + 1 < g.count ? panel + vectors * g.words * 16 : nullptr;
     const __mmask16 last = first_lanes(g.columns - (begin + vectors - 1) * 16);
     const auto pass = [&](auto width) {
       const auto rows_pass = [&](auto fetch) {
-        product_panel<width.value, fetch.value>(g, panel, row, rows, c + begin * 16, ldc, scale ? scale + begin * 16 : nullptr, accumulate, last, next);
+        product_panel<width.value, fetch.value>(g, panel, row, rows, c + begin * 16, ldc, scale ? scale + begin * 16 : nullptr, accumulate,
+                                                last, next);
       };
       next ? rows_pass(std::true_type{}) : rows_pass(std::false_type{});
     };
-    if (vectors == 4) pass(std::integral_constant<int, 4>{});
-    else if (vectors == 3) pass(std::integral_constant<int, 3>{});
-    else if (vectors == 2) pass(std::integral_constant<int, 2>{});
-    else pass(std::integral_constant<int, 1>{});
+    if (vectors == 4)
+      pass(std::integral_constant<int, 4>{});
+    else if (vectors == 3)
+      pass(std::integral_constant<int, 3>{});
+    else if (vectors == 2)
+      pass(std::integral_constant<int, 2>{});
+    else
+      pass(std::integral_constant<int, 1>{});
   }
 }
 
@@ -147,10 +153,12 @@ static PanelGroup pack_share(const Product& op, int64_t first_row, int64_t begin
     const int64_t words = term.a.cols / 2, first = from > passed ? from - passed : 0, last = to - passed < words ? to - passed : words;
     passed += words;
     if (first >= last) continue;
-    g.spans[g.span_count++] = {reinterpret_cast<const uint32_t*>(row_ptr<bf16>(term.a, first_row)) + first, term.a.stride / 2, last - first};
+    g.spans[g.span_count++] = {reinterpret_cast<const uint32_t*>(row_ptr<bf16>(term.a, first_row)) + first, term.a.stride / 2,
+                               last - first};
     const int64_t own = share(last - first, team.index), own_end = share(last - first, team.index + 1);
     for (int64_t i = 0; i < g.count; i++) {
-      const int64_t at = g.first_vector(i), vectors = g.panel_vectors(i), count = g.columns - at * 16 < vectors * 16 ? g.columns - at * 16 : vectors * 16;
+      const int64_t at = g.first_vector(i), vectors = g.panel_vectors(i),
+                    count = g.columns - at * 16 < vectors * 16 ? g.columns - at * 16 : vectors * 16;
       uint32_t* panel = panels + (at * (to - from) + g.words * vectors) * 16;
       if (!op.transposed) {
         pack_panel_rows<kShared>(term.b, begin + at * 16, count, 2 * (first + own), own_end - own, vectors, panel + own * vectors * 16);
@@ -158,7 +166,8 @@ static PanelGroup pack_share(const Product& op, int64_t first_row, int64_t begin
       }
       for (int64_t v = 0; v < vectors; v++)
         if (at + v >= share(g.vectors, team.index) && at + v < share(g.vectors, team.index + 1))
-          pack_vector_transposed<kShared>(term.b, begin + (at + v) * 16, count - v * 16, 2 * first, last - first, vectors * 16, panel + v * 16);
+          pack_vector_transposed<kShared>(term.b, begin + (at + v) * 16, count - v * 16, 2 * first, last - first, vectors * 16,
+                                          panel + v * 16);
     }
     g.words += last - first;
   }

@@ -73,7 +73,8 @@ static void rmsnorm_backward(const RmsNormBackward& op, int64_t begin, int64_t e
     rmsnorm_backward_of<bf16, bf16>(op, begin, end, mask_dot_part);
 }
 
-static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin, int64_t end) {
+static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin,
+                              int64_t end) {
   with_compute_type(dx_compute.dtype, [&](auto t) {
     using T = decltype(t);
     for (int64_t n = begin; n < end; n++) {

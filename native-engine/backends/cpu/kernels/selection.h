@@ -43,8 +43,7 @@ static inline void read_row_of(const char* row, const int32_t* cols, int64_t cou
   }
 #if defined(__AVX512F__)
   if constexpr (kType == DType::kF16)
-    for (; j + W <= count; j += W)
-      store(out + j, (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + j * 2))));
+    for (; j + W <= count; j += W) store(out + j, (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + j * 2))));
 #endif
   for (; j < count; j++) out[j] = read_weight(row, kType, j);
 }

@@ -42,7 +42,7 @@ struct WordsOf<bf16> {
 #if defined(__AVX512BF16__)
 // Words of 16 values each of two rows, as they are.
 static inline vu interleave(__m256i first, __m256i second) {
-  alignas(64) static constexpr uint16_t kOrder[32] = {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+  alignas(64) static constexpr uint16_t kOrder[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
   return (vu)_mm512_permutex2var_epi16(_mm512_castsi256_si512(first), _mm512_load_si512(kOrder), _mm512_castsi256_si512(second));
 }
@@ -52,7 +52,7 @@ static inline vu interleave(__m256i first, __m256i second) {
 static inline vu pair_words(vf a, vf b) {
 #if defined(__AVX512BF16__)
   const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);  // 16 of a, then 16 of b
-  alignas(64) static constexpr uint16_t kInterleave[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+  alignas(64) static constexpr uint16_t kInterleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                            8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return (vu)_mm512_permutexvar_epi16(_mm512_load_si512(kInterleave), both);
 #else
@@ -61,8 +61,8 @@ static inline vu pair_words(vf a, vf b) {
 }
 
 template <class Words, int kRows, int kVectors>
-static inline __attribute__((always_inline)) void tile(int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c,
-                        int64_t ldc, bool accumulate) {
+static inline __attribute__((always_inline)) void tile(int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb,
+                                                       float* c, int64_t ldc, bool accumulate) {
   vf acc[kRows][kVectors];
   for (int i = 0; i < kRows; i++)
     for (int v = 0; v < kVectors; v++) acc[i][v] = accumulate ? load(c + i * ldc + v * W) : vf{};
@@ -77,8 +77,8 @@ static inline __attribute__((always_inline)) void tile(int64_t words, const uint
 }
 
 template <class Words, int kVectors>
-static void tile_column(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c,
-                        int64_t ldc, bool accumulate) {
+static void tile_column(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c, int64_t ldc,
+                        bool accumulate) {
   constexpr int kRows = W < 16 ? 4 : kVectors == 4 ? 4 : 8;
   int64_t i = 0;
   for (; i + kRows <= m; i += kRows) tile<Words, kRows, kVectors>(words, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
@@ -89,8 +89,8 @@ static void tile_column(int64_t m, int64_t words, const uint32_t* a, int64_t lda
 
 // c [m, n] (+)= a [m, words] b [words, n]; n is a multiple of W.
 template <class Words>
-static void tile_product(int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb,
-                         float* c, int64_t ldc, bool accumulate) {
+static void tile_product(int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c,
+                         int64_t ldc, bool accumulate) {
   int64_t j = 0;
   if constexpr (W == 16)
     for (; j + 4 * W <= n; j += 4 * W) tile_column<Words, 4>(m, words, a, lda, b + j, ldb, c + j, ldc, accumulate);

@@ -7,16 +7,16 @@ namespace espalier {
 
 // Codes are part of the public contract: they survive addon -> engine process -> orchestrator -> client.
 enum class ErrorCode {
-  kInvalidArgument,       // INVALID_ARGUMENT         a request field has a value outside what is allowed
-  kModelNotFound,         // MODEL_NOT_FOUND          folder or file is missing
-  kModelCorrupt,          // MODEL_CORRUPT            truncated or malformed file, missing tensor, wrong shape or dtype
-  kModelUnsupported,      // MODEL_UNSUPPORTED        an architecture, activation, rope type ... that the engine cannot run
-  kStateCorrupt,          // STATE_CORRUPT            state bytes that do not parse or do not match the model and LoRA
-  kOutOfMemory,           // OUT_OF_MEMORY            the planned bytes exceed the limit
-  kCancelled,             // CANCELLED                stopped at a step boundary on request
-  kIo,                    // IO_ERROR                 the operating system refused a read or a write
-  kNotSupported,          // NOT_SUPPORTED            a backend or dtype that this build or device lacks
-  kInternal,              // INTERNAL                 a broken invariant of ours
+  kInvalidArgument,   // INVALID_ARGUMENT         a request field has a value outside what is allowed
+  kModelNotFound,     // MODEL_NOT_FOUND          folder or file is missing
+  kModelCorrupt,      // MODEL_CORRUPT            truncated or malformed file, missing tensor, wrong shape or dtype
+  kModelUnsupported,  // MODEL_UNSUPPORTED        an architecture, activation, rope type ... that the engine cannot run
+  kStateCorrupt,      // STATE_CORRUPT            state bytes that do not parse or do not match the model and LoRA
+  kOutOfMemory,       // OUT_OF_MEMORY            the planned bytes exceed the limit
+  kCancelled,         // CANCELLED                stopped at a step boundary on request
+  kIo,                // IO_ERROR                 the operating system refused a read or a write
+  kNotSupported,      // NOT_SUPPORTED            a backend or dtype that this build or device lacks
+  kInternal,          // INTERNAL                 a broken invariant of ours
 };
 
 const char* error_code_name(ErrorCode code);

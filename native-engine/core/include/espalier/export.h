@@ -21,9 +21,9 @@ enum class ExportDType { kAsSource, kF32, kBF16, kF16 };
 struct ExportRequest {
   ExportForm form = ExportForm::kMasked;
   ExportDType dtype = ExportDType::kAsSource;
-  std::string source_folder;  // where config.json, tokenizer and licence files come from; empty: there are none to copy
-  std::string out_folder;     // must not exist, or be empty; appears whole or not at all
-  std::string model_card;     // README.md, with the provenance; empty: a plain one
+  std::string source_folder;                 // where config.json, tokenizer and licence files come from; empty: there are none to copy
+  std::string out_folder;                    // must not exist, or be empty; appears whole or not at all
+  std::string model_card;                    // README.md, with the provenance; empty: a plain one
   uint64_t shard_bytes_max = 5'000'000'000;  // beyond it, tensors are spread over several files with an index
 };
 

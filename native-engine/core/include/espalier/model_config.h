@@ -12,30 +12,30 @@ enum class RopeType { kDefault, kLinear, kLlama3 };
 struct RopeScaling {
   RopeType type = RopeType::kDefault;
   double factor = 1.0;
-  double low_freq_factor = 1.0;         // llama3 only
-  double high_freq_factor = 4.0;        // llama3 only
-  int64_t original_max_positions = 0;   // llama3 only
+  double low_freq_factor = 1.0;        // llama3 only
+  double high_freq_factor = 4.0;       // llama3 only
+  int64_t original_max_positions = 0;  // llama3 only
 };
 
 // Per-layer widths: all layers alike in a dense model, different ones in a compacted export.
 struct LayerShape {
-  int64_t heads = 0;         // query heads H_l (0: the layer has no attention)
-  int64_t kv_heads = 0;      // key/value heads G_l
-  int64_t intermediate = 0;  // MLP width I_l (0: the layer has no MLP)
+  int64_t heads = 0;                      // query heads H_l (0: the layer has no attention)
+  int64_t kv_heads = 0;                   // key/value heads G_l
+  int64_t intermediate = 0;               // MLP width I_l (0: the layer has no MLP)
   std::vector<int32_t> kv_head_of_query;  // [H_l], which of the G_l key/value heads query head h reads
 };
 
 struct ModelConfig {
-  std::string architecture;      // "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"
-  int64_t hidden_size = 0;       // D
-  int64_t layer_count = 0;       // L
-  int64_t head_count = 0;        // H of the dense model
-  int64_t kv_head_count = 0;     // G of the dense model
-  int64_t head_dim = 0;          // d
-  int64_t intermediate_size = 0; // I of the dense model
-  int64_t vocab_size = 0;        // V
+  std::string architecture;       // "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"
+  int64_t hidden_size = 0;        // D
+  int64_t layer_count = 0;        // L
+  int64_t head_count = 0;         // H of the dense model
+  int64_t kv_head_count = 0;      // G of the dense model
+  int64_t head_dim = 0;           // d
+  int64_t intermediate_size = 0;  // I of the dense model
+  int64_t vocab_size = 0;         // V
   int64_t max_positions = 0;
-  int64_t sliding_window = 0;    // 0: full causal attention
+  int64_t sliding_window = 0;  // 0: full causal attention
   double rms_norm_eps = 0;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;

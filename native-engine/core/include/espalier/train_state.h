@@ -12,7 +12,7 @@ namespace espalier {
 
 struct LoraSpec {
   int64_t rank = 8;
-  double alpha = 8.0;                                    // the product B*A is scaled by alpha / rank
+  double alpha = 8.0;  // the product B*A is scaled by alpha / rank
   std::array<bool, kProjectionCount> targets{true, true, true, true, true, true, true};
   double scale() const { return alpha / static_cast<double>(rank); }
 };
@@ -23,9 +23,9 @@ struct LoraSpec {
 class TrainState {
  public:
   struct Entry {
-    std::string name;            // "model.layers.0.self_attn.q_proj.lora_A", "mask.head", ...
+    std::string name;  // "model.layers.0.self_attn.q_proj.lora_A", "mask.head", ...
     std::vector<int64_t> shape;
-    int64_t offset = 0;          // in floats
+    int64_t offset = 0;  // in floats
     int64_t size = 0;
   };
 
@@ -39,7 +39,7 @@ class TrainState {
   const Entry* find(const std::string& name) const;
   const Entry* lora_a(int64_t layer, Projection p) const;  // nullptr when p is not a target
   const Entry* lora_b(int64_t layer, Projection p) const;
-  int64_t lora_size() const { return lora_size_; }         // floats; masks follow
+  int64_t lora_size() const { return lora_size_; }  // floats; masks follow
   int64_t size() const { return static_cast<int64_t>(params_.size()); }
 
   std::span<float> params() { return params_; }
@@ -51,8 +51,8 @@ class TrainState {
   std::span<const float> view(const Entry& e) const { return std::span<const float>(params_).subspan(e.offset, e.size); }
   std::span<float> view(const Entry& e) { return std::span<float>(params_).subspan(e.offset, e.size); }
 
-  int64_t step = 0;                         // steps done
-  std::array<double, 2> lambda{};           // Lagrange multipliers
+  int64_t step = 0;                // steps done
+  std::array<double, 2> lambda{};  // Lagrange multipliers
   std::array<double, 2> lambda_m{}, lambda_v{};
 
   // The state as one safetensors file with a canonical header (entries sorted by name, no timestamps): equal states give

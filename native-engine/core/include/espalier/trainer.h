@@ -18,10 +18,10 @@ enum class ComputeDType { kF32, kBF16 };
 
 struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
-  int64_t batch_size = 8;        // B
-  int64_t sequence_length = 128; // T
-  int threads = 0;               // 0: all cores the process may use
-  bool exact_sparse = true;      // closed heads and units take no part in a step
+  int64_t batch_size = 8;         // B
+  int64_t sequence_length = 128;  // T
+  int threads = 0;                // 0: all cores the process may use
+  bool exact_sparse = true;       // closed heads and units take no part in a step
   bool checkpoint_activations = false;
   uint64_t memory_limit_bytes = 0;  // 0: what the machine has free
   std::string backend = "cpu";
@@ -30,7 +30,7 @@ struct TrainerOptions {
 struct LossWeights {
   double layer = 0.9;
   double kl = 0.1;
-  double lm = 0.0;              // next-token cross-entropy, mean over the predictions
+  double lm = 0.0;  // next-token cross-entropy, mean over the predictions
   double temperature = 2.0 / 3.0;
 };
 
@@ -42,14 +42,14 @@ struct SegmentPlan {
   double lambda_learning_rate = 1.0;
   double gradient_clip_norm = 1.0;
   bool train_masks = true;
-  std::vector<double> lora_learning_rate;   // one for each step of the segment
-  std::vector<double> scheduled_sparsity;   // one for each step; same length
+  std::vector<double> lora_learning_rate;  // one for each step of the segment
+  std::vector<double> scheduled_sparsity;  // one for each step; same length
   // The segment ends early after the first step whose expected sparsity (after the update) reaches this value.
   std::optional<double> stop_at_expected_sparsity;
 };
 
 struct StepReport {
-  int64_t step = 0;              // number of this step, from 0
+  int64_t step = 0;                                                           // number of this step, from 0
   double loss = 0, layer_loss = 0, kl_loss = 0, lm_loss = 0, lagrangian = 0;  // NaN where a loss has no part
   double scheduled_sparsity = 0;
   double expected_sparsity = 0;  // of the log-alphas after the update
@@ -57,14 +57,14 @@ struct StepReport {
   double lambda1 = 0, lambda2 = 0;
   double seconds = 0;
   int64_t open_heads = 0, open_units = 0, open_hidden = 0;  // gates of this step's sample that are not exactly 0
-  bool skipped = false;          // loss or gradient was not finite: state unchanged but for the step number
+  bool skipped = false;                                     // loss or gradient was not finite: state unchanged but for the step number
 };
 
 struct HardSparsity {
-  double sparsity = 0;                        // share of the prunable parameters gone, by the deterministic masks
+  double sparsity = 0;  // share of the prunable parameters gone, by the deterministic masks
   double expected_sparsity = 0;
-  std::vector<int32_t> heads_open;            // [L]
-  std::vector<int32_t> units_open;            // [L]
+  std::vector<int32_t> heads_open;  // [L]
+  std::vector<int32_t> units_open;  // [L]
   int32_t hidden_open = 0;
 };
 
@@ -77,7 +77,7 @@ struct Masks {
 Masks deterministic_masks(const ModelConfig& config, const TrainState& state);
 HardSparsity hard_sparsity(const ModelConfig& config, const TrainState& state);
 
-struct MemoryPlan {   // bytes
+struct MemoryPlan {  // bytes
   uint64_t weights = 0, lora = 0, optimizer = 0, activations = 0, teachers = 0, scratch = 0, total = 0;
   uint64_t available = 0;
 };
@@ -100,19 +100,18 @@ std::vector<int64_t> batch_rows(uint64_t seed, int64_t step, int64_t batch_size,
 
 // Explicit inputs and results of one step without sampling or update, for reference vectors (f32 masters in, f32 out).
 struct StepProbe {
-  std::vector<int64_t> input_ids;   // [B, T]
+  std::vector<int64_t> input_ids;  // [B, T]
   Masks student, teacher;
   Masks log_alpha;
   // results
   double loss = 0, layer_loss = 0, kl_loss = 0;
   Masks grad_z, grad_log_alpha;
-  std::vector<float> grad_lora;     // layout of TrainState::params(), LoRA part
+  std::vector<float> grad_lora;  // layout of TrainState::params(), LoRA part
 };
 
 class Trainer {
  public:
-  static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora,
-                                         const TrainerOptions& options);
+  static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
   virtual ~Trainer() = default;
 
   virtual TrainState& state() = 0;
@@ -134,9 +133,9 @@ class Trainer {
 
 // Perplexity of a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over
 // non-overlapping windows, each by itself from position 0, in f32 arithmetic (or bf16 products when asked).
-EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state,
-                          std::span<const uint32_t> ids, int64_t window, ComputeDType dtype, int threads,
-                          const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel);
+EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
+                          int64_t window, ComputeDType dtype, int threads, const std::function<void(double done_share)>& on_progress,
+                          const std::atomic<bool>& cancel);
 
 // Digest of the sources that the engine was built from, compiler and its options; no paths, no time.
 std::string engine_build();

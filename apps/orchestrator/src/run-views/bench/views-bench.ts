@@ -24,18 +24,37 @@ const asked = process.argv.slice(2);
 const wants = (name: string): boolean => asked.length === 0 || asked.includes(name);
 const seconds = (since: number): number => (performance.now() - since) / 1000;
 const print = (name: string, figures: Record<string, number | string>): void => console.log(name.padEnd(10), JSON.stringify(figures));
-const runIdOf = (index: number): string => index.toString(26).padStart(5, '0').replace(/[0-9a-p]/g, (digit) => 'abcdefghijklmnopqrstuvwxyz'[parseInt(digit, 26)]!).padStart(12, 'r');
+const runIdOf = (index: number): string =>
+  index
+    .toString(26)
+    .padStart(5, '0')
+    .replace(/[0-9a-p]/g, (digit) => 'abcdefghijklmnopqrstuvwxyz'[parseInt(digit, 26)]!)
+    .padStart(12, 'r');
 
 /** A run of so many events: each segment is its metrics batch, SparsityAdvanced and MasksUpdated, a teacher now and then. */
 function longRun(runId: string, segments: number, stepsEach: number, ends = false): StoredEvent[] {
   const facts: NewFact[] = [...new Story(launched({ totalSteps: segments * stepsEach + 1 }, runId)).start().facts];
   for (let index = 0; index < segments; index += 1) {
     const state = stateAt((index + 1) * stepsEach, Math.min(0.5, index / segments));
-    facts.push(fact('SparsityAdvanced', { attempt: 1, step: state.step, scheduledSparsity: 0.1, expectedSparsity: 0.1, hardSparsity: 0.1 }));
-    facts.push(fact('MasksUpdated', {
-      attempt: 1, firstStep: index * stepsEach, state, loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null }, trainingSeconds: 1, tokens: 1000,
-      metricsRevision: 0, metricsDigest: '0'.repeat(64) }));
-    if (index % Math.ceil(segments / 50) === 0) facts.push(fact('TeacherSnapshotted', { attempt: 1, mark: Math.floor(index / Math.ceil(segments / 50)) + 1, threshold: 0.01, state }));
+    facts.push(
+      fact('SparsityAdvanced', { attempt: 1, step: state.step, scheduledSparsity: 0.1, expectedSparsity: 0.1, hardSparsity: 0.1 }),
+    );
+    facts.push(
+      fact('MasksUpdated', {
+        attempt: 1,
+        firstStep: index * stepsEach,
+        state,
+        loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null },
+        trainingSeconds: 1,
+        tokens: 1000,
+        metricsRevision: 0,
+        metricsDigest: '0'.repeat(64),
+      }),
+    );
+    if (index % Math.ceil(segments / 50) === 0)
+      facts.push(
+        fact('TeacherSnapshotted', { attempt: 1, mark: Math.floor(index / Math.ceil(segments / 50)) + 1, threshold: 0.01, state }),
+      );
   }
   if (ends) {
     const { step, stateDigest, hardSparsity } = stateAt(segments * stepsEach, 0.5);
@@ -45,7 +64,9 @@ function longRun(runId: string, segments: number, stepsEach: number, ends = fals
 }
 
 function fold(): void {
-  const events = longRun('aaaabbbbcccc', 50_000, 1).filter(({ stream }) => stream.startsWith('pruningRun-')).slice(0, 100_000);
+  const events = longRun('aaaabbbbcccc', 50_000, 1)
+    .filter(({ stream }) => stream.startsWith('pruningRun-'))
+    .slice(0, 100_000);
   let started = performance.now();
   let state: PruningRunState | null = null;
   for (const event of events) state = evolve(state, decodeStored(event));
@@ -71,7 +92,12 @@ function catchUp(total: number): void {
     spent += seconds(started);
     done += events.length;
   }
-  print('catchup', { events: done, seconds: spent, events_per_second: Math.round(done / spent), file_mb: Math.round(statSync(database.name).size / 1e6) });
+  print('catchup', {
+    events: done,
+    seconds: spent,
+    events_per_second: Math.round(done / spent),
+    file_mb: Math.round(statSync(database.name).size / 1e6),
+  });
   close();
 }
 
@@ -83,7 +109,11 @@ async function fill(store: EventStore, total: number): Promise<number> {
     for (const prefix of ['runMetrics-', 'pruningRun-']) {
       const mine = events.filter(({ stream }) => stream.startsWith(prefix));
       for (let at = 0; at < mine.length; at += 500) {
-        await store.append(mine[0]!.stream, mine.slice(at, at + 500).map(({ id, type, data }) => ({ id, type, data })), 'any');
+        await store.append(
+          mine[0]!.stream,
+          mine.slice(at, at + 500).map(({ id, type, data }) => ({ id, type, data })),
+          'any',
+        );
       }
     }
     appended += events.length;
@@ -99,10 +129,18 @@ async function throughStore(total: number): Promise<void> {
   await fill(store, total);
   const { database, close } = withDatabase();
   const started = performance.now();
-  const runner = new ProjectionRunner(store, database, { changed: () => undefined, failed: (error) => console.error(error), damaged: (error) => console.error(error) });
+  const runner = new ProjectionRunner(store, database, {
+    changed: () => undefined,
+    failed: (error) => console.error(error),
+    damaged: (error) => console.error(error),
+  });
   runner.start();
   await runner.whenCaughtUp(55_000);
-  print('store', { events: runner.eventsDone, seconds: seconds(started), events_per_second: Math.round(runner.eventsDone / seconds(started)) });
+  print('store', {
+    events: runner.eventsDone,
+    seconds: seconds(started),
+    events_per_second: Math.round(runner.eventsDone / seconds(started)),
+  });
   await runner.stop();
   close();
   await store.close();
@@ -118,7 +156,12 @@ function list(count: number): void {
     for (let index = from; index < from + 500; index += 1) {
       const at = new Date(Date.UTC(2026, 0, 1) + index * 60_000).toISOString();
       const facts = new Story(launched({}, runIdOf(index))).start().train(stateAt(10, (index % 500) / 1000)).facts;
-      recorder.record(runIdOf(index), facts.map((one) => ({ ...one, at, data: { ...one.data, ...(one.type === 'RunLaunched' ? { name: `run ${index}` } : {}) } }) as NewFact));
+      recorder.record(
+        runIdOf(index),
+        facts.map(
+          (one) => ({ ...one, at, data: { ...one.data, ...(one.type === 'RunLaunched' ? { name: `run ${index}` } : {}) } }) as NewFact,
+        ),
+      );
     }
     projection.apply(recorder.events, recorder.events.at(-1)!.position);
   }
@@ -134,7 +177,8 @@ function list(count: number): void {
     return { p50_ms: times[25]!, p95_ms: times[47]!, total };
   };
   let deep = '';
-  for (let page = 0; page < 15; page += 1) deep = listRuns(database, v1.ListRunsRequest.fromPartial({ pageSize: 500, pageToken: deep }), [], Date.now()).nextPageToken;
+  for (let page = 0; page < 15; page += 1)
+    deep = listRuns(database, v1.ListRunsRequest.fromPartial({ pageSize: 500, pageToken: deep }), [], Date.now()).nextPageToken;
   print('list', { runs: count });
   print('  newest', query({}));
   print('  deep', query({ pageSize: 500, pageToken: deep }));
@@ -155,13 +199,18 @@ async function start(total: number): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < 4; round += 1) {
     const started = performance.now();
-    const child = spawn(process.execPath, [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--log-level', 'error'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--log-level', 'error'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     const lines = createInterface({ input: child.stdout });
-    const [line] = await once(lines, 'line') as [string];
+    const [line] = (await once(lines, 'line')) as [string];
     times.push(seconds(started));
     if (round === 0) {
       const client = new v1.RunServiceClient((JSON.parse(line) as { listen: string }).listen, ChannelCredentials.createInsecure());
-      for (let caughtUp = false; !caughtUp;) caughtUp = await new Promise<boolean>((resolve) => client.listRuns(v1.ListRunsRequest.fromPartial({}), (error) => resolve(error === null)));
+      for (let caughtUp = false; !caughtUp;)
+        caughtUp = await new Promise<boolean>((resolve) =>
+          client.listRuns(v1.ListRunsRequest.fromPartial({}), (error) => resolve(error === null)),
+        );
       print('  views', { seconds_until_they_answer: seconds(started) });
       client.close();
     }

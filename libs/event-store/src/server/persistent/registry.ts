@@ -108,10 +108,7 @@ export class PersistentSubscriptions {
           .prepare('UPDATE persistent_subscriptions SET checkpoint = ? WHERE source = ? AND group_name = ?')
           .run(sequence, source, name);
       });
-    this.groups.set(
-      keyOf(source, name),
-      new PersistentGroup(this.store, source, name, definition, checkpoint, save),
-    );
+    this.groups.set(keyOf(source, name), new PersistentGroup(this.store, source, name, definition, checkpoint, save));
   }
 
   private firstToDeliver(source: string, { startFrom }: GroupSettings): number {
