@@ -171,13 +171,12 @@ async function measure(context: Context, runId: string): Promise<Measured> {
   };
   // A run with validation text is evaluated when it completes; what is recorded needs no second time.
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  const recorded = (subject: string) =>
-    run!.evaluations.findLast((one) => one.subject === subject && (subject === 'intact' || one.step === run!.step));
+  const headline = run!.evaluations.find((one) => one.headline);
+  const onTheSame = ({ dataDigest, window }: v1.Evaluation) => dataDigest === headline?.dataDigest && window === headline.window;
   const intact =
-    recorded('intact') ??
+    run!.evaluations.findLast((one) => one.subject === 'intact' && onTheSame(one)) ??
     (await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal)));
-  const masked =
-    recorded('masked') ?? (await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal)));
+  const masked = headline ?? (await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal)));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
   const exportFolder = join(context.dataFolder, 'exports', runId);
   const written = await step('writing the model', (report) =>

@@ -87,7 +87,7 @@ export class RunGrpc {
   ): AsyncGenerator<v1.EvaluateRunResponse> {
     this.lease.requireHeld();
     for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), signal)) {
-      yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result) : undefined };
+      yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
     }
   }
 

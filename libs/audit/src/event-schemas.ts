@@ -161,6 +161,7 @@ const facts = {
     negativeLogLikelihood: z.number(),
     predictions: count,
     dataDigest: text,
+    dataPath: text.optional(),
   },
   ModelExported: {
     exportDigest: digest,

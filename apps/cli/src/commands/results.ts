@@ -4,7 +4,8 @@ import { connectionWords } from '../connection/lasting-stream.js';
 import { downloadExport, requireFreeFolder } from '../download-export.js';
 import { evaluateRun, exportRun } from '../operations.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
-import { bytes, count, decimal, shortDigest } from '../output/format.js';
+import { subjectWords } from '../output/evaluation-words.js';
+import { bytes, count, decimal } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
 
@@ -54,7 +55,7 @@ function registerEvaluate(program: Command): void {
       line.end();
       output.result(evaluation, () => {
         output.line(
-          `perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest)}, step ${evaluation.step}, ` +
+          `perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${subjectWords(evaluation)}, step ${evaluation.step}, ` +
             `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`,
         );
       });

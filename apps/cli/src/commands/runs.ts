@@ -74,8 +74,9 @@ async function listRuns({ connection }: Context, options: RunsOptions): Promise<
   return { runs: found, nextPageToken: pageToken, total };
 }
 
-export function bestPerplexity(run: v1.Run): number | undefined {
-  return run.evaluations.filter((evaluation) => evaluation.subject === 'masked').at(-1)?.perplexity;
+/** The server says which evaluation speaks for the run. */
+function headlinePerplexity(run: v1.Run): number | undefined {
+  return run.evaluations.find(({ headline }) => headline)?.perplexity;
 }
 
 /** Lost metrics don't change what a run does, but its record is not whole. */
@@ -97,7 +98,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
       `${run.step}/${run.settings?.totalSteps ?? '-'}`,
       percent(run.hardSparsity || run.expectedSparsity),
       percent(run.settings?.targetSparsity ?? Number.NaN, 0),
-      decimal(bestPerplexity(run), 3),
+      decimal(headlinePerplexity(run), 3),
       String(run.teacherCount),
       run.settings === undefined ? '-' : recipeWord(run.settings.recipe),
       when(run.launchedAt),

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
@@ -15,6 +16,7 @@ import {
   teacherWord,
   when,
 } from '../output/format.js';
+import { subjectWords } from '../output/evaluation-words.js';
 import { etaSeconds, statusStyle } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { action, examples } from './command.js';
@@ -140,22 +142,25 @@ function printResults({ output }: Context, run: v1.Run): void {
   if (run.evaluations.length > 0) {
     output.line();
     output.table(
-      ['EVALUATED', 'PERPLEXITY', 'NLL', 'PREDICTIONS', 'STEP', 'AT'],
+      ['EVALUATED', 'PERPLEXITY', 'NLL', 'STEP', 'WINDOW', 'PREDICTIONS', 'TEXT', 'NOTE', 'AT'],
       run.evaluations.map((evaluation) => [
-        evaluation.subject.replace(/[0-9a-f]{64}/, shortDigest),
+        subjectWords(evaluation),
         decimal(evaluation.perplexity),
         decimal(evaluation.negativeLogLikelihood),
-        count(evaluation.predictions),
         String(evaluation.step),
+        String(evaluation.window),
+        count(evaluation.predictions),
+        textWords(evaluation, run),
+        evaluation.headline ? output.style('green', "the run's own") : abandonedWords(evaluation),
         when(evaluation.evaluatedAt),
       ]),
-      [1, 2, 3, 4],
+      [1, 2, 3, 4, 5],
     );
   }
   if (run.exports.length > 0) {
     output.line();
     output.table(
-      ['EXPORT', 'FORM', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'AT'],
+      ['EXPORT', 'FORM', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'NOTE', 'AT'],
       run.exports.map((one) => [
         shortDigest(one.digest),
         one.form,
@@ -163,9 +168,18 @@ function printResults({ output }: Context, run: v1.Run): void {
         count(one.parameterCount),
         bytes(one.bytes),
         String(one.step),
+        abandonedWords(one),
         when(one.exportedAt),
       ]),
       [3, 4, 5],
     );
   }
 }
+
+/** The run's own validation text, or what else it was evaluated on. */
+function textWords({ dataPath, dataDigest }: v1.Evaluation, run: v1.Run): string {
+  if (dataPath === '') return shortDigest(dataDigest);
+  return dataPath === run.data?.validationPath ? 'validation' : `${basename(dataPath)} (${shortDigest(dataDigest)})`;
+}
+
+const abandonedWords = ({ abandoned }: { abandoned: boolean }): string => (abandoned ? 'abandoned branch' : '');

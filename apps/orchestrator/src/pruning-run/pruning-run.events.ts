@@ -198,6 +198,7 @@ interface Facts {
     negativeLogLikelihood: number;
     predictions: number;
     dataDigest: string;
+    dataPath?: string; // of other text than the run's own
   };
   ModelExported: {
     exportDigest: string;

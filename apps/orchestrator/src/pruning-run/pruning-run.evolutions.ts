@@ -169,7 +169,14 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
     lastSegment: null,
     pauseRequested: data.teacherMark === null && state.pauseRequested, // nobody took it back
+    evaluations: state.evaluations.map((one) => abandonedAfter(data.toStep, one)),
+    exports: state.exports.map((one) => abandonedAfter(data.toStep, one)),
   };
+}
+
+/** Evaluations and exports of states after `step` are of the abandoned branch. The intact model's are of step 0. */
+function abandonedAfter<T extends { step: number; abandoned: boolean }>(step: number, one: T): T {
+  return one.step > step ? { ...one, abandoned: true } : one;
 }
 
 function afresh(state: PruningRunState): PruningRunState {

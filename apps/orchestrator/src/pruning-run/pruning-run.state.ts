@@ -22,6 +22,10 @@ export interface Teacher extends TeacherSnapshot {
   at: string;
 }
 
+/** An evaluation, and whether its state lies on a branch that the run was rewound from. */
+export type RecordedEvaluation = PruningRunEventData<'EvaluationRecorded'> & { at: string; abandoned: boolean };
+export type RecordedExport = PruningRunEventData<'ModelExported'> & { at: string; abandoned: boolean };
+
 export interface RunOrigin {
   parentRunId: string;
   parentRevision: number;
@@ -74,8 +78,8 @@ export interface PruningRunState {
   skippedInARow: number;
   trainingSeconds: number;
   lastSegment: { steps: number; tokens: number; seconds: number } | null;
-  evaluations: (PruningRunEventData<'EvaluationRecorded'> & { at: string })[];
-  exports: (PruningRunEventData<'ModelExported'> & { at: string })[];
+  evaluations: RecordedEvaluation[];
+  exports: RecordedExport[];
 
   launchedAt: string;
   updatedAt: string;

@@ -60,9 +60,9 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
     case 'RunCancelled':
       return on.ended(state, event, 'cancelled', state.failure);
     case 'EvaluationRecorded':
-      return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at }] };
+      return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at, abandoned: false }] };
     case 'ModelExported':
-      return { ...state, exports: [...state.exports, { ...event.data, at: event.at }] };
+      return { ...state, exports: [...state.exports, { ...event.data, at: event.at, abandoned: false }] };
   }
 }
 

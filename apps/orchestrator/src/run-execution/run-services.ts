@@ -1,12 +1,13 @@
 // Evaluations and exports that clients ask for: chosen, done by the engine when it is free, recorded.
 import { Inject, Injectable } from '@nestjs/common';
+import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { ModelAndData } from '../pruning-run/model-and-data.js';
 import { RunError } from '../pruning-run/pruning-run.errors.js';
 import type { StateFact } from '../pruning-run/pruning-run.events.js';
-import type { PruningRunState } from '../pruning-run/pruning-run.js';
+import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { EngineJobs } from './engine-jobs.js';
@@ -16,8 +17,10 @@ import { RunFeed } from './run-feed.js';
 import { StateKeeper } from './state-keeper.js';
 
 export type Progress<T> = { doneShare: number } | { waitingFor: string } | { result: T };
-type Evaluated = PruningRunState['evaluations'][number];
-type Exported = PruningRunState['exports'][number];
+export interface Evaluated {
+  run: PruningRunState;
+  evaluation: RecordedEvaluation;
+}
 
 @Injectable()
 export class RunServices {
@@ -52,18 +55,20 @@ export class RunServices {
         onProgress,
         both,
       );
-      const after = (await this.runs.change(runId, evaluated)).run;
-      return after.evaluations.findLast(
+      const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
+      const after = (await this.runs.change(runId, { ...evaluated, ...dataPath })).run;
+      const evaluation = after.evaluations.findLast(
         (one) =>
           one.subject === evaluated.subject &&
           one.stateDigest === evaluated.stateDigest &&
           one.dataDigest === dataDigest &&
           one.window === window,
       )!;
+      return { run: after, evaluation };
     });
   }
 
-  async *exportRun(request: v1.ExportRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<Exported>> {
+  async *exportRun(request: v1.ExportRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<RecordedExport>> {
     const form = request.form === '' ? 'compacted' : request.form;
     if (form !== 'compacted' && form !== 'masked') {
       throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be "compacted" or "masked", is "${form}"`);

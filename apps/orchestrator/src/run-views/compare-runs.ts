@@ -1,6 +1,7 @@
 // CompareRuns: where two runs differ in what they were asked, what came out, and which heads and units they kept.
 import type { ArtifactStore } from '#artifact-store';
 import type { v1 } from '#protocol';
+import { comparableOf } from '../pruning-run/headline.js';
 import { readStateFile } from '../verification/state-file.js';
 import { commonAncestor } from './lineage.js';
 import { openUnits, type OpenUnits } from './open-units.js';
@@ -38,9 +39,7 @@ function askedOf({ run }: RunSummary): Record<string, unknown> {
 
 function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown> {
   const run = views.message(summary);
-  const evaluations = Object.fromEntries(
-    run.evaluations.map((one) => [`perplexity_${one.subject.startsWith('export:') ? 'exported' : one.subject}`, one.perplexity]),
-  );
+  const { intact, masked, exported } = comparableOf(summary.run);
   const { lastStep } = run;
   return {
     step: run.step,
@@ -60,7 +59,9 @@ function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown
     kl_loss: lastStep?.klLoss,
     lm_loss: lastStep?.lmLoss,
     numerics_fingerprint: run.numericsFingerprint,
-    ...evaluations,
+    perplexity_intact: intact?.perplexity,
+    perplexity_masked: masked?.perplexity,
+    perplexity_exported: exported?.perplexity,
   };
 }
 

@@ -100,8 +100,9 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunCancelled':
       return `cancelled at step ${event.data.step}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'EvaluationRecorded': {
-      const { subject, step, perplexity, predictions, window } = event.data;
-      return `perplexity of ${subject} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window})`;
+      const { subject, step, perplexity, predictions, window, teacherMark, dataDigest, dataPath } = event.data;
+      const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
+      return `perplexity of ${what} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`;
     }
     case 'ModelExported':
       return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;

@@ -1,7 +1,8 @@
 // RunSummary to the public protocol's Run.
 import { v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
-import { isFinished } from '../pruning-run/pruning-run.js';
+import { headlineOf } from '../pruning-run/headline.js';
+import { isFinished, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
 import { isDamaged, startIsLost, type RunSummary } from './run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 
@@ -31,7 +32,7 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
     hiddenSize: run.model.hiddenSize,
     parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
-    evaluations: run.evaluations.map(evaluationMessage),
+    evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),
     exports: run.exports.map(exportMessage),
     parentRunId: origin?.parentRunId ?? '',
     forkedAtStep: BigInt(origin?.from.step ?? 0),
@@ -130,8 +131,12 @@ export function stepMessage(step: StepMeasurement, recipe: RunSettings['recipe']
   };
 }
 
-export function evaluationMessage(fact: RunSummary['run']['evaluations'][number]): v1.Evaluation {
-  const { subject, perplexity, negativeLogLikelihood, step, window, at } = fact;
+export function evaluationMessage(
+  run: Pick<RunSummary['run'], 'current' | 'data' | 'settings' | 'evaluations'>,
+  fact: RecordedEvaluation,
+): v1.Evaluation {
+  const { subject, perplexity, negativeLogLikelihood, step, window, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
+  const ownData = dataDigest === run.data.validationDigest;
   return {
     subject,
     perplexity,
@@ -140,11 +145,18 @@ export function evaluationMessage(fact: RunSummary['run']['evaluations'][number]
     step: BigInt(step),
     window,
     evaluatedAt: dateOf(at),
+    teacherMark: teacherMark ?? undefined,
+    stateDigest: stateDigest ?? '',
+    dataDigest,
+    dataPath: (ownData ? run.data.validationPath : dataPath) ?? '',
+    headline: fact === headlineOf(run),
+    // A run that was rewound can come to the same state again.
+    abandoned: fact.abandoned && stateDigest !== run.current?.stateDigest,
   };
 }
 
-export function exportMessage(fact: RunSummary['run']['exports'][number]): v1.ModelExport {
-  const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at } = fact;
+export function exportMessage(fact: RecordedExport): v1.ModelExport {
+  const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at, abandoned } = fact;
   return {
     digest: exportDigest,
     form,
@@ -155,6 +167,7 @@ export function exportMessage(fact: RunSummary['run']['exports'][number]): v1.Mo
     stateDigest,
     files: files.map(({ name }) => name),
     exportedAt: dateOf(at),
+    abandoned,
   };
 }
 

@@ -4,6 +4,7 @@ import { hasItsFields } from '#audit';
 import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
 import { ownEvents, ownMeasurements } from '../pruning-run/own-events.js';
 import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
+import { headlineOf } from '../pruning-run/headline.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
@@ -189,7 +190,6 @@ export class RunProjection {
 
   private save(runId: string, detail: RunDetail): void {
     const { run } = detail;
-    const masked = run.evaluations.findLast((one) => one.subject === 'masked' && one.teacherMark === null);
     const updatedAtMs = Date.parse(run.updatedAt) || 0;
     const leaseMs = run.status === 'training' ? (run.engine?.leaseMs ?? null) : null;
     this.statements.saveRun.run(
@@ -203,7 +203,7 @@ export class RunProjection {
       Date.parse(run.launchedAt) || 0,
       updatedAtMs,
       leaseMs === null ? null : updatedAtMs + leaseMs,
-      masked?.perplexity ?? NO_PERPLEXITY,
+      headlineOf(run)?.perplexity ?? NO_PERPLEXITY,
       run.current?.hardSparsity ?? 0,
       run.settings.targetSparsity,
       run.revision,

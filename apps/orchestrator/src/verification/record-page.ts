@@ -49,8 +49,8 @@ export function recordPage(
       ? []
       : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),
     ...run.evaluations.map(
-      ({ subject, step, perplexity, predictions }) =>
-        `- Perplexity of ${subject} at step ${step}: ${perplexity} over ${predictions} predictions`,
+      ({ subject, step, perplexity, predictions, window, dataDigest, abandoned }) =>
+        `- Perplexity of ${subject} at step ${step}${abandoned ? ' of an abandoned branch' : ''}: ${perplexity} over ${predictions} predictions, windows of ${window}, tokens ${dataDigest}`,
     ),
     ...run.exports.map(
       ({ form, dtype, exportDigest, parameterCount }) => `- Exported ${form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,

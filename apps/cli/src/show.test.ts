@@ -1,0 +1,36 @@
+// What `show`, `runs` and `plan` print, against a server of the public protocol.
+import { v1 } from '#protocol';
+import { runCli } from './testing/run-cli.js';
+import { testRun, TestServer, type Answers } from './testing/test-server.js';
+
+let server: TestServer | undefined;
+afterEach(() => server?.stop());
+async function espalier(answers: Answers, ...args: string[]): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+  server = await TestServer.start(answers);
+  return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: '200' } });
+}
+const evaluation = (part: Partial<v1.Evaluation>): v1.Evaluation =>
+  v1.Evaluation.fromPartial({ subject: 'masked', perplexity: 7, step: 40n, window: 256, dataDigest: 'aa'.repeat(32), ...part });
+
+test('show tells evaluations apart by what they were made of; runs shows the headline only', async () => {
+  const run = testRun({
+    data: { trainPath: '/train.jsonl', validationPath: '/validation.jsonl' },
+    evaluations: [
+      evaluation({ dataPath: '/validation.jsonl', headline: true }),
+      evaluation({ perplexity: 1.5, window: 8, dataPath: '/validation.jsonl' }),
+      evaluation({ perplexity: 2.5, dataDigest: 'bb'.repeat(32), dataPath: '/texts/easy.jsonl' }),
+      evaluation({ perplexity: 3.5, teacherMark: 12, step: 20n, dataPath: '/validation.jsonl' }),
+      evaluation({ perplexity: 4.5, step: 60n, dataPath: '/validation.jsonl', abandoned: true }),
+    ],
+  });
+  const answers: Answers = { getRun: () => ({ run }), listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) };
+  const shown = (await espalier(answers, 'show', 'abcd')).stdout;
+  const row = (perplexity: string): string => shown.split('\n').find((line) => line.includes(perplexity)) ?? '';
+  expect(row('7.0000')).toMatch(/^masked .* 256 .* validation .*the run's own/);
+  expect(row('1.5000')).toMatch(/ 8 .* validation /);
+  expect(row('2.5000')).toMatch(/ easy\.jsonl \(bbbbbbbbbbbb\)/);
+  expect(row('3.5000')).toMatch(/^masked, teacher #12 /);
+  expect(row('4.5000')).toMatch(/abandoned branch/);
+  server?.stop();
+  expect((await espalier(answers, 'runs')).stdout).toMatch(/ 7\.000 /);
+});

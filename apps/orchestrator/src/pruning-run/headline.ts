@@ -1,0 +1,37 @@
+// Which evaluation speaks for a run. Anybody may evaluate anything (a teacher, other text, other windows), so a run's
+// perplexity in lists and comparisons is chosen by one rule; pure.
+import type { RecordedEvaluation, PruningRunState } from './pruning-run.state.js';
+
+type Measured = Pick<PruningRunState, 'current' | 'data' | 'settings' | 'evaluations'>;
+
+/** On the run's own validation text, over windows of its own length: only such perplexities can be compared. */
+function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, evaluation: RecordedEvaluation): boolean {
+  return (
+    data.validationDigest !== null && evaluation.dataDigest === data.validationDigest && evaluation.window === settings.evaluationWindow
+  );
+}
+
+/** The run's perplexity: its masked model in the last recorded state. A teacher counts where it is that state. */
+export function isHeadline(run: Measured, evaluation: RecordedEvaluation): boolean {
+  return evaluation.subject === 'masked' && evaluation.stateDigest === (run.current?.stateDigest ?? null) && isComparable(run, evaluation);
+}
+
+export function headlineOf(run: Measured): RecordedEvaluation | null {
+  return run.evaluations.findLast((one) => isHeadline(run, one)) ?? null;
+}
+
+/** What two runs are compared by: the headline, the intact model, and an export of the last recorded state. */
+export function comparableOf(run: Measured): {
+  intact: RecordedEvaluation | null;
+  masked: RecordedEvaluation | null;
+  exported: RecordedEvaluation | null;
+} {
+  const last = (fits: (evaluation: RecordedEvaluation) => boolean): RecordedEvaluation | null =>
+    run.evaluations.findLast((one) => isComparable(run, one) && fits(one)) ?? null;
+  const isOfLastState = (one: RecordedEvaluation): boolean => run.current !== null && one.stateDigest === run.current.stateDigest;
+  return {
+    intact: last((one) => one.subject === 'intact'),
+    masked: headlineOf(run),
+    exported: last((one) => one.subject.startsWith('export:') && isOfLastState(one)),
+  };
+}
