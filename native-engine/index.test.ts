@@ -1,7 +1,7 @@
 // The addon with the real engine and the tiny model.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,6 +87,21 @@ test('inspects a model and plans its memory', async () => {
   expect(large.activationsBytes).toBeGreaterThan(small.activationsBytes);
   const { weightsBytes, loraBytes, optimizerBytes, activationsBytes, teachersBytes, scratchBytes } = small;
   expect(small.totalBytes).toBe(weightsBytes + loraBytes + optimizerBytes + activationsBytes + teachersBytes + scratchBytes);
+});
+
+test('a model with weights that are not finite is refused by the name of the tensor', async () => {
+  const broken = join(folder, 'not-finite');
+  cpSync(tinyModel, broken, { recursive: true });
+  const path = join(broken, 'model.safetensors');
+  const bytes = readFileSync(path);
+  const headerBytes = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerBytes)) as Record<string, { data_offsets: [number, number] }>;
+  const name = 'model.layers.1.mlp.up_proj.weight';
+  bytes.writeUInt16LE(0x7fc0, 8 + headerBytes + header[name]!.data_offsets[0]);
+  writeFileSync(path, bytes);
+  const refused = { code: 'WEIGHT_NOT_FINITE', field: 'model', message: expect.stringContaining(`tensor ${name} holds NaN`) as string };
+  await expect(inspectModel(broken)).rejects.toMatchObject(refused);
+  await expect(Session.open({ modelFolder: broken })).rejects.toMatchObject(refused);
 });
 
 test('errors keep their code and name the field', async () => {

@@ -12,6 +12,8 @@ const char* error_code_name(ErrorCode code) {
       return "MODEL_CORRUPT";
     case ErrorCode::kModelUnsupported:
       return "MODEL_UNSUPPORTED";
+    case ErrorCode::kWeightNotFinite:
+      return "WEIGHT_NOT_FINITE";
     case ErrorCode::kStateCorrupt:
       return "STATE_CORRUPT";
     case ErrorCode::kOutOfMemory:

@@ -1,6 +1,12 @@
 #include "weights_digest.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "espalier/error.h"
 #include "json_reader.h"
+#include "number_formats.h"
 #include "sha256.h"
 #include "tensor_names.h"
 
@@ -17,6 +23,39 @@ std::string canonical_config(const ModelConfig& c) {
                     c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
                     c.qkv_bias,     layers};
   return all.dump();
+}
+
+constexpr uint64_t kBlockBytes = 64 << 10;  // stays in the cache between the check and the digest
+
+// An exponent of all ones is NaN or an infinity. Without branches, so that the compiler makes vectors of it.
+template <class Bits>
+bool all_finite(const uint8_t* bytes, uint64_t count, Bits exponent) {
+  unsigned found = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, bytes + i * sizeof(Bits), sizeof(Bits));
+    found |= static_cast<unsigned>((bits & exponent) == exponent);
+  }
+  return found == 0;
+}
+
+bool all_finite(const uint8_t* bytes, uint64_t count, DType dtype) {
+  if (dtype == DType::kF32) return all_finite<uint32_t>(bytes, count, 0x7f800000u);
+  return all_finite<uint16_t>(bytes, count, dtype == DType::kF16 ? 0x7c00 : 0x7f80);
+}
+
+[[noreturn]] void refuse_not_finite(const std::string& name, const WeightView& view) {
+  const int64_t count = view.rows * view.cols;
+  int64_t at = 0;
+  while (at < count && std::isfinite(decode(view.data, view.dtype, at))) ++at;
+  const std::string place = view.rows == 1 ? std::to_string(at) : std::to_string(at / view.cols) + ", " + std::to_string(at % view.cols);
+  const float value = decode(view.data, view.dtype, at);
+  throw Error(ErrorCode::kWeightNotFinite, "model",
+              "tensor " + name + " holds " +
+                  (std::isnan(value) ? "NaN"
+                   : value > 0       ? "infinity"
+                                     : "-infinity") +
+                  " at [" + place + "]; every weight must be a finite number");
 }
 
 }  // namespace
@@ -59,7 +98,13 @@ std::string weights_digest(const ModelWeights& model) {
     const std::string label =
         "\n" + name + " " + dtype_name(view.dtype) + " " + std::to_string(view.rows) + "x" + std::to_string(view.cols) + "\n";
     hash.update(label.data(), label.size());
-    hash.update(view.data, static_cast<size_t>(view.rows) * static_cast<size_t>(view.cols) * element_bytes(view.dtype));
+    const auto* bytes = static_cast<const uint8_t*>(view.data);
+    const uint64_t total = static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols) * element_bytes(view.dtype);
+    for (uint64_t done = 0; done < total; done += kBlockBytes) {
+      const uint64_t size = std::min(kBlockBytes, total - done);
+      if (!all_finite(bytes + done, size / element_bytes(view.dtype), view.dtype)) refuse_not_finite(name, view);
+      hash.update(bytes + done, size);
+    }
   });
   return hash.finish_hex();
 }

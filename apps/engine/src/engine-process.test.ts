@@ -1,7 +1,7 @@
 // The real engine process over its socket, with the tiny model.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -488,6 +488,16 @@ describe('one engine', () => {
     const exported = await outcomeOf({ modelPath: out });
     expect(Math.abs(exported.negativeLogLikelihood - masked.negativeLogLikelihood)).toBeLessThan(1e-5);
     expect(readdirSync(join(folder, 'scratch')).flatMap((name) => readdirSync(join(folder, 'scratch', name)))).toEqual([]);
+  });
+
+  test('an evaluation without a finite value is no result', async () => {
+    const broken = join(folder, 'not-finite');
+    cpSync(tinyModel, broken, { recursive: true });
+    const path = join(broken, 'model.safetensors');
+    const bytes = readFileSync(path);
+    bytes.writeUInt16LE(0x7fc0, bytes.byteLength - 2); // NaN
+    writeFileSync(path, bytes);
+    await expect(evaluate(engine, { modelPath: broken })).rejects.toMatchObject({ code: 'EVALUATION_NOT_FINITE' });
   });
 
   test('refuses what it cannot do, naming the field, and goes on', async () => {

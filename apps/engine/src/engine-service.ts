@@ -237,7 +237,7 @@ async function* evaluate(
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
   const result = await running;
   if (!Number.isFinite(result.negativeLogLikelihood))
-    throw new EspalierError('ENGINE_FAILED', 'the model gives values that are not finite on these tokens');
+    throw new EspalierError('EVALUATION_NOT_FINITE', 'the model gives values that are not finite on these tokens');
   yield { doneShare: 1, outcome: { ...result, predictions: BigInt(result.predictions), seconds: (performance.now() - started) / 1000 } };
 }
 

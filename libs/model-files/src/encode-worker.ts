@@ -27,9 +27,10 @@ function encodeAll(tokenizer: Tokenizer, documents: SourceDocument[], vocabulary
     }
     for (let index = 0; index < encoding.ids.length; index++) {
       const id = encoding.ids[index];
-      // Also catches the undefined that the library gives for a character without a token.
-      if (!(id! < vocabularySize)) throw mismatch(document, id, encoding.tokens[index], vocabularySize);
-      ids[count++] = id!;
+      // undefined: the library's answer to a character without a token.
+      if (id === undefined || !Number.isInteger(id) || id < 0 || id >= vocabularySize)
+        throw mismatch(document, id, encoding.tokens[index], vocabularySize);
+      ids[count++] = id;
     }
   }
   return ids.slice(0, count);

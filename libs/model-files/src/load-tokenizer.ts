@@ -41,12 +41,29 @@ function sha256(bytes: Buffer): string {
 
 export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'configJson'>): Tokenizer {
   try {
-    const tokenizer = new huggingFace.Tokenizer(JSON.parse(files.tokenizerJson), JSON.parse(files.configJson));
+    const description = JSON.parse(files.tokenizerJson) as TokenizerDescription;
+    requireTokenIds(description);
+    const tokenizer = new huggingFace.Tokenizer(description, JSON.parse(files.configJson));
     rememberMerges(tokenizer.model);
     rememberByteLevels(tokenizer.pre_tokenizer);
     return tokenizer;
   } catch (error) {
     throw new ModelFilesError('TOKENIZER_INVALID', `tokenizer.json can't be used: ${(error as Error).message}`, { field: 'model_path' });
+  }
+}
+
+interface TokenizerDescription {
+  model?: { vocab?: unknown };
+  added_tokens?: { content?: unknown; id?: unknown }[];
+}
+
+/** The library takes ids as they are. One beyond the model's vocabulary may stand here (padding, say), as long as no text gives it. */
+function requireTokenIds({ model, added_tokens: added }: TokenizerDescription): void {
+  const vocabulary = model?.vocab;
+  const byName = typeof vocabulary === 'object' && vocabulary !== null && !Array.isArray(vocabulary) ? Object.entries(vocabulary) : [];
+  for (const [token, id] of [...byName, ...(added ?? []).map(({ content, id }) => [content, id] as const)]) {
+    if (typeof id === 'number' && Number.isInteger(id) && id >= 0) continue;
+    throw new Error(`token ${JSON.stringify(token)} has id ${JSON.stringify(id)}; whole numbers from 0 on are allowed`);
   }
 }
 

@@ -293,6 +293,37 @@ describe('tokenizers', () => {
     expect(error.message).toMatch(/gives id \d+ \(".+"\).*vocab_size is 300, so ids from 0 to 299 are allowed/);
   });
 
+  test('ids that no model can have are refused, whether a text gives them or not', async () => {
+    const path = await file('a.jsonl', jsonl('x'));
+    const json = JSON.parse(await readFile(join(MODEL, 'tokenizer.json'), 'utf8')) as {
+      model: { vocab: Record<string, unknown> };
+      added_tokens: { content: string; id: number }[];
+    };
+    const withId = async (change: (tokenizer: typeof json) => void) => {
+      const changed = structuredClone(json);
+      change(changed);
+      await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(changed));
+      return prepare(path, { modelPath: folder });
+    };
+    for (const [id, text] of [
+      [-5, '-5'],
+      [1.5, '1.5'],
+      ['7', '"7"'],
+      [null, 'null'],
+    ] as const) {
+      const error = await failure(withId(({ model }) => (model.vocab['country'] = id)));
+      expect(error).toMatchObject({ code: 'TOKENIZER_INVALID', field: 'model_path' });
+      expect(error.message).toContain(`token "country" has id ${text}; whole numbers from 0 on are allowed`);
+    }
+    const added = await failure(withId(({ added_tokens: tokens }) => (tokens[0]!.id = -1)));
+    expect(added.message).toContain('token "<unk>" has id -1');
+    // Padding beyond the vocabulary is common and harmless.
+    await withId(({ added_tokens: tokens }) => tokens.push({ ...tokens[0]!, content: '<pad>', id: VOCABULARY_SIZE }));
+    const used = await failure(withId(({ model }) => (model.vocab['x'] = VOCABULARY_SIZE)));
+    expect(used).toMatchObject({ code: 'TOKENIZER_MISMATCH', field: 'model_path' });
+    expect(used.message).toContain('gives id 2048 ("x")');
+  });
+
   test('a folder without tokenizer.json, and one that is damaged', async () => {
     const path = await file('a.jsonl', jsonl('x'));
     expect(await failure(prepare(path, { modelPath: folder }))).toMatchObject({ code: 'TOKENIZER_NOT_FOUND', field: 'model_path' });

@@ -46,6 +46,7 @@ export const errorStatuses = {
   WEIGHTS_TRUNCATED: status.DATA_LOSS,
   WEIGHTS_CORRUPT: status.DATA_LOSS,
   WEIGHTS_SHAPE_MISMATCH: invalid,
+  WEIGHT_NOT_FINITE: invalid, // NaN or an infinity in a tensor of the model
   TOKENIZER_NOT_FOUND: status.NOT_FOUND,
   TOKENIZER_INVALID: invalid,
   TOKENIZER_MISMATCH: invalid,
@@ -91,7 +92,8 @@ export const errorStatuses = {
   ARTIFACT_DIGEST_INVALID: invalid,
   VIEW_LAGGING: status.UNAVAILABLE,
   // how a run can end, or be interrupted
-  TRAINING_DIVERGED: precondition,
+  TRAINING_DIVERGED: precondition, // of runs recorded before STEPS_SKIPPED
+  STEPS_SKIPPED: precondition, // most steps were not finite: nothing was learned from them
   EVALUATION_NOT_FINITE: status.DATA_LOSS,
   ORCHESTRATOR_RESTARTED: status.UNAVAILABLE,
   ATTEMPT_UNRECORDED: status.UNAVAILABLE,

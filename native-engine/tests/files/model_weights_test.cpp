@@ -87,6 +87,43 @@ TEST_F(TinyCopy, DigestSeesEveryWeightAndTheConfig) {
   EXPECT_NE(load_model(path())->digest(), original);
 }
 
+// Every tensor that the model reads, each kind of value and each format.
+TEST_F(TinyCopy, WeightsThatAreNotFiniteAreRefusedByTheTensorsName) {
+  const auto expect_refused = [&](const std::string& name, const std::string& text) {
+    content.write(folder / "model.safetensors");
+    expect_error(ErrorCode::kWeightNotFinite, "model", "tensor " + name + " holds " + text, [&] { load_model(path())->digest(); });
+  };
+  for (auto& [name, tensor] : content.tensors) {
+    const std::string whole = tensor.second;
+    tensor.second.replace(whole.size() - 2, 2, "\xc0\x7f");  // the last value, bf16
+    expect_refused(name, "NaN at [");
+    tensor.second = whole;
+  }
+  const std::string down = "model.layers.2.mlp.down_proj.weight";
+  auto& tensor = content.tensors.at(down);
+  const auto original = tensor;
+  const auto bytes_of = [](uint32_t bits, size_t size) { return std::string(reinterpret_cast<const char*>(&bits), size); };
+  struct Value {
+    TensorType type;
+    uint32_t bits;
+    const char* text;
+  };
+  for (const auto& [type, bits, text] : {Value{TensorType::kBF16, 0x7f80, "infinity"}, Value{TensorType::kBF16, 0xff80, "-infinity"},
+                                         Value{TensorType::kF16, 0x7c00, "infinity"}, Value{TensorType::kF16, 0xfe00, "NaN"},
+                                         Value{TensorType::kF32, 0x7fc00000, "NaN"}, Value{TensorType::kF32, 0xff800000, "-infinity"}}) {
+    const size_t size = type == TensorType::kF32 ? 4 : 2;
+    tensor.first.type = type;
+    tensor.second = std::string(64 * 160 * size, '\0');
+    // The greatest finite value beside it is none of them.
+    tensor.second.replace(0, size, bytes_of(type == TensorType::kF32 ? 0x7f7fffff : type == TensorType::kF16 ? 0x7bff : 0x7f7f, size));
+    content.write(folder / "model.safetensors");
+    EXPECT_EQ(load_model(path())->digest().size(), 64u);
+    tensor.second.replace((3 * 160 + 7) * size, size, bytes_of(bits, size));
+    expect_refused(down, std::string(text) + " at [3, 7]");
+  }
+  tensor = original;
+}
+
 TEST_F(TinyCopy, MissingFiles) {
   expect_load_error(path() + "/nothing", ErrorCode::kModelNotFound, "model", "no folder");
   expect_load_error(path(), ErrorCode::kModelNotFound, "model", "no model.safetensors");
@@ -131,6 +168,11 @@ TEST_F(TinyCopy, ShardsWithAnIndex) {
   const auto write_index = [&](const json& index) { test::write_file(folder / "model.safetensors.index.json", index.dump()); };
   write_index({{"metadata", {{"total_size", 1}}}, {"weight_map", map}});
   EXPECT_EQ(load_model(path())->digest(), load_model(test::tiny_model())->digest());
+
+  Content broken = second;
+  broken.tensors.at("model.layers.1.mlp.up_proj.weight").second.replace(100, 2, "\xc0\x7f");
+  broken.write(folder / "model-00002-of-00002.safetensors");
+  expect_error(ErrorCode::kWeightNotFinite, "model", "model.layers.1.mlp.up_proj.weight", [&] { load_model(path())->digest(); });
 
   json changed = map;
   changed["model.norm.weight"] = "model-00001-of-00002.safetensors";

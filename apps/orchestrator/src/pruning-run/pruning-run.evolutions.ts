@@ -1,7 +1,11 @@
 // How each event changes the state; called by evolve's switch.
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from './pruning-run.events.js';
-import type { PruningRunState, RunStatus, Teacher } from './pruning-run.state.js';
+import { stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
 
+/** The last segment is remembered whole, and with what came before it at least so many steps. */
+const SKIPS_REMEMBERED_STEPS = 100;
+
+type Skips = PruningRunState['latestSkips'];
 type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
 
 export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): PruningRunState {
@@ -39,7 +43,7 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     numericsFingerprint: null,
     acceptOtherNumerics: false,
     skippedSteps: 0,
-    skippedInARow: 0,
+    latestSkips: noSkipsSince(0),
     trainingSeconds: 0,
     lastSegment: null,
     evaluations: [],
@@ -52,12 +56,19 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
   };
 }
 
+const noSkipsSince = (fromStep: number): Skips => ({ fromStep, steps: [] });
+
+function forgetSkipsBefore({ fromStep, steps }: Skips, step: number): Skips {
+  return step <= fromStep ? { fromStep, steps } : { fromStep: step, steps: steps.filter((one) => one >= step) };
+}
+
 export function runForked(event: EventOf<'RunForked'>): PruningRunState {
   const { parentRunId, parentRevision, from, teacherMark, inheritedTeachers, targetReachedStep } = event.data;
   return {
     ...runLaunched({ ...event, type: 'RunLaunched' }),
     origin: { parentRunId, parentRevision, from, teacherMark },
     current: from,
+    latestSkips: noSkipsSince(from.step),
     teachers: inheritedTeachers.map((one) => inherited(one, event.at)),
     targetReachedStep,
     targetReachedAt: targetReachedStep === null ? null : event.at,
@@ -97,7 +108,7 @@ export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpd
     attemptsWithoutProgress: 0,
     trainingSeconds: state.trainingSeconds + data.trainingSeconds,
     lastSegment: { steps, tokens: data.tokens, seconds: data.trainingSeconds },
-    skippedInARow: data.loss.mean === null ? state.skippedInARow : 0,
+    latestSkips: forgetSkipsBefore(state.latestSkips, Math.min(data.firstStep, data.state.step - SKIPS_REMEMBERED_STEPS)),
   };
 }
 
@@ -119,7 +130,7 @@ export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSki
   return {
     ...state,
     skippedSteps: state.skippedSteps + data.steps.length,
-    skippedInARow: state.skippedInARow + data.steps.length,
+    latestSkips: { ...state.latestSkips, steps: [...state.latestSkips.steps, ...data.steps] },
   };
 }
 
@@ -160,6 +171,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     acceptOtherNumerics: data.acceptOtherNumerics,
     current: data.state,
     previous: null,
+    latestSkips: noSkipsSince(data.toStep),
     teachers: kept,
     abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
     assignment: null,
@@ -188,7 +200,7 @@ function afresh(state: PruningRunState): PruningRunState {
     endedAt: null,
     attemptsWithoutProgress: 0,
     restartNotBefore: null,
-    skippedInARow: 0,
+    latestSkips: noSkipsSince(stepOf(state)),
   };
 }
 

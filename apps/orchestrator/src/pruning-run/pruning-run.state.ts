@@ -75,7 +75,8 @@ export interface PruningRunState {
   acceptOtherNumerics: boolean;
 
   skippedSteps: number;
-  skippedInARow: number;
+  /** The steps skipped since fromStep: the launch, the last rewind or resume, or SKIPS_REMEMBERED_STEPS before the last segment's end. */
+  latestSkips: { fromStep: number; steps: number[] };
   trainingSeconds: number;
   lastSegment: { steps: number; tokens: number; seconds: number } | null;
   evaluations: RecordedEvaluation[];

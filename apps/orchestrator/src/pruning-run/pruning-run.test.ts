@@ -53,7 +53,7 @@ describe('a run from launch to completion', () => {
     const facts = story.when(segment(0, stateAt(3, 0), 1, [1]));
     expect(facts[1]).toEqual(fact('StepsSkipped', { attempt: 1, steps: [1], cause: 'non_finite' }));
     story.when(segment(3, stateAt(5, 0), 1, [3, 4]));
-    expect(story.state).toMatchObject({ skippedSteps: 3, skippedInARow: 2 });
+    expect(story.state).toMatchObject({ skippedSteps: 3, latestSkips: { fromStep: 0, steps: [1, 3, 4] } });
   });
 });
 

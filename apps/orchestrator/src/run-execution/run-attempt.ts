@@ -95,7 +95,7 @@ export class RunAttempt {
   }
 
   private next(): ReturnType<typeof nextAction> {
-    return nextAction(this.ahead, this.number, this.parts.shutdown.aborted, this.evaluationError !== null);
+    return nextAction(this.ahead, this.number, this.parts.shutdown.aborted, this.evaluationError);
   }
 
   private async train(bench: EngineWorkbench): Promise<void> {

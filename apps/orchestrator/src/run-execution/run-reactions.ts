@@ -2,8 +2,8 @@
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
 import type { PruningRunEventData } from '../pruning-run/pruning-run.events.js';
 
-/** Non-finite steps in a row after which training is not going to recover. */
-export const SKIPPED_IN_A_ROW_MAX = 100;
+/** So many steps are looked at before a run is given up for those it skipped; at its end there may be fewer. */
+export const SKIPS_JUDGED_FROM_STEPS = 20;
 
 export type RunAction =
   | { kind: 'leave' } // ended, or another attempt took over
@@ -16,22 +16,38 @@ export type RunAction =
 /**
  * @param attempt the attempt that asks: a run that has moved on to another is left alone
  * @param shuttingDown stop at this boundary; the run goes on by itself at the next start
- * @param evaluationFailed the evaluation at the end can't be made; complete without it
+ * @param evaluationError the evaluation at the end can't be made: the run completes without it, unless its model is at fault
  */
-export function nextAction(run: PruningRunState, attempt: number, shuttingDown: boolean, evaluationFailed = false): RunAction {
+export function nextAction(
+  run: PruningRunState,
+  attempt: number,
+  shuttingDown: boolean,
+  evaluationError: { code: string; message: string } | null = null,
+): RunAction {
   if (isFinished(run) || !run.attemptOpen || run.attempt !== attempt) return { kind: 'leave' };
   if (run.pauseRequested) return { kind: 'pause', by: 'request' };
   if (shuttingDown) return { kind: 'pause', by: 'shutdown' };
-  if (run.skippedInARow >= SKIPPED_IN_A_ROW_MAX) {
-    const message = `${run.skippedInARow} steps in a row were not finite: lower the learning rates, or rewind to a teacher`;
-    return { kind: 'giveUp', code: 'TRAINING_DIVERGED', message, field: 'settings.lora_learning_rate' };
-  }
+  const skipped = mostlySkipped(run);
+  if (skipped !== null) return { kind: 'giveUp', ...skipped };
   if (stepOf(run) < run.settings.totalSteps) return { kind: 'train' };
-  if (run.data.validationDigest !== null && !evaluationFailed) {
+  if (evaluationError?.code === 'EVALUATION_NOT_FINITE') return { kind: 'giveUp', ...evaluationError, field: '' };
+  if (run.data.validationDigest !== null && evaluationError === null) {
     if (!isEvaluated(run, 'intact', null)) return { kind: 'evaluate', subject: 'intact' };
     if (!isEvaluated(run, 'masked', run.current!.stateDigest)) return { kind: 'evaluate', subject: 'masked' };
   }
   return { kind: 'complete' };
+}
+
+/** A skipped step teaches nothing: a run that is mostly made of them must not end as if it had been trained. */
+function mostlySkipped(run: PruningRunState): { code: string; message: string; field: string } | null {
+  const { fromStep, steps } = run.latestSkips;
+  const judged = stepOf(run) - fromStep;
+  const enough = stepOf(run) < run.settings.totalSteps ? SKIPS_JUDGED_FROM_STEPS : 1;
+  if (judged < enough || steps.length * 2 <= judged) return null;
+  const message =
+    `${steps.length} of the last ${judged} steps were skipped, since their loss or a gradient was not finite: ` +
+    'lower the learning rates, or rewind to a teacher';
+  return { code: 'STEPS_SKIPPED', message, field: 'settings.lora_learning_rate' };
 }
 
 function isEvaluated(

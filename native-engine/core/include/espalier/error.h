@@ -11,6 +11,7 @@ enum class ErrorCode {
   kModelNotFound,     // MODEL_NOT_FOUND          folder or file is missing
   kModelCorrupt,      // MODEL_CORRUPT            truncated or malformed file, missing tensor, wrong shape or dtype
   kModelUnsupported,  // MODEL_UNSUPPORTED        an architecture, activation, rope type ... that the engine cannot run
+  kWeightNotFinite,   // WEIGHT_NOT_FINITE        a tensor of the model holds NaN or an infinity
   kStateCorrupt,      // STATE_CORRUPT            state bytes that do not parse or do not match the model and LoRA
   kOutOfMemory,       // OUT_OF_MEMORY            the planned bytes exceed the limit
   kCancelled,         // CANCELLED                stopped at a step boundary on request

@@ -42,7 +42,9 @@ class ModelWeights {
   virtual WeightView final_norm() const = 0;  // [1, D]
   virtual WeightView lm_head() const = 0;     // [V, D]; the embedding when tied
   virtual uint64_t bytes() const = 0;
-  virtual std::string digest() const = 0;  // SHA-256 (hex) over config and all tensors, in canonical order; computed once
+  // SHA-256 (hex) over config and all tensors, in canonical order; computed once. The same pass checks every value:
+  // throws Error(kWeightNotFinite, "model", ...), which names the tensor.
+  virtual std::string digest() const = 0;
 };
 
 // Reads config.json, and model.safetensors or model.safetensors.index.json with its shards; F32, F16, BF16.
