@@ -7,6 +7,7 @@
 
 #include "export_config.h"
 #include "export_plan.h"
+#include "export_readme.h"
 #include "export_tensors.h"
 #include "folder_writer.h"
 #include "json_reader.h"
@@ -129,14 +130,6 @@ std::string index_json(const std::vector<Shard>& shards, uint64_t weight_bytes) 
   return nlohmann::ordered_json{{"metadata", {{"total_size", weight_bytes}}}, {"weight_map", map}}.dump(2) + "\n";
 }
 
-std::string plain_model_card(const ExportPlan& plan) {
-  std::string text = "---\ntags: [pruned, espalier]\n---\n# Pruned model\n\nWritten by Espalier. ";
-  text += plan.compacted ? "Closed attention heads, MLP units and hidden units are removed; the widths of each layer stand in the\n"
-                           "`espalier` object of config.json, which loaders of uniform models do not know.\n"
-                         : "All shapes are those of the dense model; masks are folded into the weights and LoRA is merged.\n";
-  return text;
-}
-
 std::string config_json(const ModelWeights& model, const ExportPlan& plan, const ExportRequest& request) {
   std::string source;
   if (!request.source_folder.empty()) {
@@ -177,7 +170,7 @@ ExportResult export_model(const ModelWeights& model, const TrainState* state, co
   WeightsWriter writer(folder, weight_bytes, on_progress, cancel);
   for (const Shard& shard : shards) writer.write_shard(shard);
   if (shards.size() > 1) folder.add_file("model.safetensors.index.json", index_json(shards, weight_bytes));
-  folder.add_file("README.md", request.model_card.empty() ? plain_model_card(plan) : request.model_card);
+  folder.add_file("README.md", export_readme(request.model_card, plan));
   folder.publish();
 
   result.files = folder.files();

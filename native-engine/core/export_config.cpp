@@ -71,7 +71,8 @@ bool is_uniform(const std::vector<LayerShape>& layers) {
   });
 }
 
-void set_compacted(OrderedJson& config, const ModelConfig& source, const ModelConfig& pruned) {
+void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportPlan& plan) {
+  const ModelConfig& pruned = plan.config;
   OrderedJson layers = OrderedJson::array();
   for (const LayerShape& l : pruned.layers) {
     layers.push_back({{"num_attention_heads", l.heads},
@@ -86,7 +87,7 @@ void set_compacted(OrderedJson& config, const ModelConfig& source, const ModelCo
   config["hidden_size"] = pruned.hidden_size;
   config["head_dim"] = pruned.head_dim;
   config["rms_norm_eps"] = pruned.rms_norm_eps;
-  if (is_uniform(pruned.layers)) {
+  if (keeps_architecture(plan)) {
     config["num_attention_heads"] = pruned.layers.front().heads;
     config["num_key_value_heads"] = pruned.layers.front().kv_heads;
     config["intermediate_size"] = pruned.layers.front().intermediate;
@@ -105,6 +106,8 @@ void set_compacted(OrderedJson& config, const ModelConfig& source, const ModelCo
 
 }  // namespace
 
+bool keeps_architecture(const ExportPlan& plan) { return !plan.compacted || is_uniform(plan.config.layers); }
+
 std::string export_config_json(const std::string& source_json, const ModelConfig& source, const ExportPlan& plan, ExportDType dtype) {
   OrderedJson config;
   if (source_json.empty()) {
@@ -117,7 +120,7 @@ std::string export_config_json(const std::string& source_json, const ModelConfig
   set_dtype(config, dtype);
   config["tie_word_embeddings"] = plan.config.tied_embeddings;
   // A source that is compacted already keeps its own espalier object, with the sizes of the first dense model.
-  if (plan.compacted && !(config.contains("espalier") && !has_dense_layers(source))) set_compacted(config, source, plan.config);
+  if (plan.compacted && !(config.contains("espalier") && !has_dense_layers(source))) set_compacted(config, source, plan);
   return config.dump(2) + "\n";
 }
 

@@ -83,8 +83,9 @@ ExportPlan plan_export(const ModelConfig& source, const Masks& masks, ExportForm
   plan.masks.intermediate = full_mask(masks.intermediate, source.layer_count * source.intermediate_size, "intermediate");
   plan.masks.hidden = full_mask(masks.hidden, source.hidden_size, "hidden");
   plan.hidden = all_of(source.hidden_size);
-  plan.hidden_folded = !all_one(plan.masks.hidden);
-  if (plan.hidden_folded) plan.config.tied_embeddings = false;
+  if (source.tied_embeddings && !all_one(plan.masks.hidden)) {
+    for (const float z : plan.masks.hidden) plan.final_norm_factor.push_back(z == 0.0f ? 1.0f : 1.0f / z);
+  }
   plan.layers.assign(static_cast<size_t>(source.layer_count),
                      {all_of(source.head_count), all_of(source.kv_head_count), all_of(source.intermediate_size)});
   if (!plan.compacted) return plan;

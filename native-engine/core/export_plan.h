@@ -19,8 +19,10 @@ struct ExportPlan {
   std::vector<int64_t> hidden;    // kept hidden units, ascending
   std::vector<KeptLayer> layers;  // [L]
   double norm_scale = 1.0;        // sqrt(D / D'): RMSNorm divides by fewer units, the closed ones were zeros
-  bool hidden_folded = false;     // a hidden mask differs from 1: lm_head can no longer be the embedding
-  ModelConfig config;             // of the exported model
+  // For each hidden unit of a tied model with a hidden mask; empty: 1. The mask scales the embedding's columns, which lm_head reads
+  // too, so the last norm takes it back: lm_head sees (E z)(h / z). A closed unit's h is 0, whatever the factor.
+  std::vector<float> final_norm_factor;
+  ModelConfig config;  // of the exported model
 };
 
 // Throws Error(kInvalidArgument, "masks...") on sizes that do not fit, or on masks outside [0, 1].

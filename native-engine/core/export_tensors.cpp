@@ -1,11 +1,15 @@
 #include "export_tensors.h"
 
+#include <algorithm>
+
 #include "espalier/error.h"
 #include "number_formats.h"
 #include "tensor_names.h"
 
 namespace espalier {
 namespace {
+
+constexpr float kF16Limit = 65504.0f;
 
 std::vector<int64_t> first_only() { return {0}; }
 
@@ -46,7 +50,7 @@ class Builder {
     ExportTensor& embedding = add(kEmbeddingName, model_.embedding(), all_rows(model_.embedding()), plan_.hidden);
     embedding.col_factor = plan_.masks.hidden;
     for (int64_t l = 0; l < source_.layer_count; ++l) add_layer(l);
-    add_norm(kFinalNormName, model_.final_norm());
+    add_norm(kFinalNormName, model_.final_norm(), plan_.final_norm_factor);
     // The head reads the residual stream behind the last norm, where no mask stands any more.
     if (!plan_.config.tied_embeddings) add(kLmHeadName, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
     return std::move(out_);
@@ -72,12 +76,15 @@ class Builder {
     return t;
   }
 
-  void add_norm(const std::string& name, const WeightView& base) {
+  void add_norm(const std::string& name, const WeightView& base, const std::vector<float>& unit_factor = {}) {
     ExportTensor& t = add(name, base, first_only(), plan_.hidden);
     t.vector = true;
     t.factor = plan_.norm_scale;
+    t.col_factor = unit_factor;
+    // Loaders make one dtype of all tensors. What is beyond it would become infinity, and belongs to a unit that is all but closed.
+    if (t.dtype == DType::kF16 && !unit_factor.empty()) t.limit = kF16Limit;
     // A rescaled norm would lose bits that the original had; in f32 it costs next to nothing.
-    if (plan_.norm_scale != 1.0) t.dtype = DType::kF32;
+    if (plan_.norm_scale != 1.0 || !unit_factor.empty()) t.dtype = DType::kF32;
   }
 
   void add_projection(int64_t l, Projection p, const std::vector<int64_t>& rows, const std::vector<int64_t>& cols,
@@ -157,7 +164,7 @@ void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::spa
   for (size_t i = 0; i < cols.size(); ++i) {
     const auto col = static_cast<size_t>(cols[i]);
     const double scale = col_factor.empty() ? row_scale : row_scale * static_cast<double>(col_factor[col]);
-    out[i] = static_cast<float>(static_cast<double>(scratch[col]) * scale);
+    out[i] = std::clamp(static_cast<float>(static_cast<double>(scratch[col]) * scale), -limit, limit);
   }
 }
 

@@ -1,6 +1,7 @@
 // The tensors of an exported model: their shapes up front, their values row by row on demand.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,11 +19,12 @@ struct ExportTensor {
   DType dtype = DType::kBF16;  // stored
   bool vector = false;         // one dimension: [cols]
   WeightView base;
-  std::vector<int64_t> rows, cols;        // of the base, in output order
-  std::vector<float> row_factor;          // for each base row; empty: 1
-  std::vector<float> col_factor;          // for each base column; empty: 1
-  double factor = 1.0;                    // on all
-  std::span<const float> lora_a, lora_b;  // [r, base cols], [base rows, r]; empty: none
+  std::vector<int64_t> rows, cols;                       // of the base, in output order
+  std::vector<float> row_factor;                         // for each base row; empty: 1
+  std::vector<float> col_factor;                         // for each base column; empty: 1
+  double factor = 1.0;                                   // on all
+  float limit = std::numeric_limits<float>::infinity();  // greater values are cut to it
+  std::span<const float> lora_a, lora_b;                 // [r, base cols], [base rows, r]; empty: none
   int64_t lora_rank = 0;
   float lora_scale = 0;
 

@@ -14,6 +14,7 @@
 #include "safetensors.h"
 #include "sha256.h"
 #include "test_files.h"
+#include "weights_digest.h"
 
 namespace espalier {
 namespace {
@@ -120,6 +121,54 @@ TEST(Export, CompactedGivesTheStudentsLikelihood) {
   expect_same_likelihood({small_mistral(), 6}, ExportForm::kCompacted, "");
 }
 
+// The hidden mask scales the embedding, and lm_head is the embedding: the last norm takes it back.
+TEST(Export, TiedStaysTied) {
+  for (const auto& model : {load_model(test::tiny_model()), small_qwen()}) {
+    Student student(model, 16);
+    student.masks.hidden[1] = 1e-6f;
+    const auto ids = some_ids(model->config(), 30);
+    const test::Rows masked = ReferenceForward(*model, &student.state, student.masks).logits(ids);
+    for (const ExportForm form : {ExportForm::kMasked, ExportForm::kCompacted}) {
+      const TempFolder folder;
+      ExportRequest request;
+      request.form = form;
+      request.dtype = ExportDType::kF32;
+      request.out_folder = (folder / "out").string();
+      const ExportResult result = export_student(student, request);
+      EXPECT_TRUE(result.config.tied_embeddings);
+      EXPECT_TRUE(json::parse(test::read_file(folder / "out/config.json"))["tie_word_embeddings"]);
+      const std::string file = test::read_file(folder / "out/model.safetensors");
+      const auto tensors =
+          parse_safetensors({reinterpret_cast<const uint8_t*>(file.data()), file.size()}, ErrorCode::kModelCorrupt, "out").tensors;
+      EXPECT_FALSE(tensors.contains("lm_head.weight"));
+      if (form == ExportForm::kMasked) {
+        EXPECT_EQ(result.parameter_count * 4, weights_bytes(*model) * (model->embedding().dtype == DType::kF32 ? 1 : 2));
+      }
+      const test::Rows exported = ReferenceForward(*load_model(request.out_folder), nullptr, {}).logits(ids);
+      for (size_t t = 0; t < ids.size(); ++t) {
+        for (size_t v = 0; v < masked[t].size(); ++v) ASSERT_NEAR(masked[t][v], exported[t][v], 1e-5) << "token " << t;
+      }
+    }
+  }
+}
+
+// Loaders cast all tensors to the dtype of config.json: a norm beyond it would become infinity there.
+TEST(Export, TiedInF16HasNoNormThatItsLoaderCannotHold) {
+  const TempFolder folder;
+  Student student(load_model(test::tiny_model()), 17);
+  student.masks.hidden[1] = 1e-7f;
+  ExportRequest request;
+  request.dtype = ExportDType::kF16;
+  request.out_folder = (folder / "out").string();
+  export_student(student, request);
+  const auto loaded = load_model(request.out_folder);
+  EXPECT_EQ(loaded->final_norm().dtype, DType::kF32);
+  EXPECT_EQ(std::fabs(decode(loaded->final_norm().data, DType::kF32, 1)), 65504.0f);
+  const auto ids = some_ids(student.model->config(), 40);
+  EXPECT_NEAR(ReferenceForward(*student.model, &student.state, student.masks).negative_log_likelihood(ids),
+              ReferenceForward(*loaded, nullptr, {}).negative_log_likelihood(ids), 2e-3);
+}
+
 TEST(Export, LayersWithoutHeadsOrUnits) {
   Student student(load_model(test::tiny_model()), 7);
   const ModelConfig& c = student.model->config();
@@ -178,12 +227,13 @@ TEST(Export, CompactedWidthsAndConfig) {
   EXPECT_EQ(p.hidden_size, open);
   EXPECT_NEAR(p.rms_norm_eps, c.rms_norm_eps * 64.0 / static_cast<double>(open), 1e-18);
   EXPECT_EQ(p.head_count, c.head_count);
-  EXPECT_FALSE(p.tied_embeddings);
+  EXPECT_TRUE(p.tied_embeddings);
   EXPECT_EQ(result.config.hidden_size, open);
   const json config = json::parse(test::read_file(folder / "out/config.json"));
   EXPECT_EQ(config["architectures"][0], "EspalierCompactedForCausalLM");  // stock loaders refuse it by name
   EXPECT_FALSE(config.contains("num_attention_heads"));
-  EXPECT_LT(result.parameter_count, 254400u + 2048u * 64u);  // of the dense model with a head of its own
+  EXPECT_LT(result.parameter_count, 254400u);
+  EXPECT_NE(test::read_file(folder / "out/README.md").find("Only Espalier loads it."), std::string::npos);
 
   // Exported once more, without masks, it stays what it is.
   ExportRequest again = request;
@@ -213,6 +263,7 @@ TEST(Export, UniformWidthsStayAPlainLlama) {
   request.source_folder = test::factbook_model();
   request.out_folder = (folder / "out").string();
   export_student(student, request);
+  EXPECT_NE(test::read_file(folder / "out/README.md").find("an ordinary Hugging Face folder of a `LlamaForCausalLM`"), std::string::npos);
   json config = json::parse(test::read_file(folder / "out/config.json"));
   EXPECT_EQ(config["architectures"][0], "LlamaForCausalLM");
   EXPECT_EQ(config["num_attention_heads"], 3);
@@ -237,7 +288,7 @@ TEST(Export, FilesOfTheFolder) {
   const ExportResult result =
       export_model(*student.model, &student.state, student.masks, request, [&](double share) { progress.push_back(share); }, kNotCancelled);
   EXPECT_FALSE(progress.empty());
-  EXPECT_EQ(test::read_file(folder / "out/README.md"), request.model_card);
+  EXPECT_EQ(test::read_file(folder / "out/README.md").find(request.model_card + "\n## What loads this folder\n"), 0u);
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
     EXPECT_EQ(test::read_file(folder / ("out/" + std::string(name))), test::read_file(test::tiny_model() + "/" + name));
   }

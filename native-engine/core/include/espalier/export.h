@@ -23,7 +23,7 @@ struct ExportRequest {
   ExportDType dtype = ExportDType::kAsSource;
   std::string source_folder;                 // where config.json, tokenizer and licence files come from; empty: there are none to copy
   std::string out_folder;                    // must not exist, or be empty; appears whole or not at all
-  std::string model_card;                    // README.md, with the provenance; empty: a plain one
+  std::string model_card;                    // of README.md, with the provenance; empty: a plain one. What loads the folder is added
   uint64_t shard_bytes_max = 5'000'000'000;  // beyond it, tensors are spread over several files with an index
 };
 
