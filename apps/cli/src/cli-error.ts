@@ -62,6 +62,7 @@ const STORE_EXIT_CODES: Record<string, number> = {
   STORE_EXISTS: ExitCode.notAllowed,
   STORE_LOCKED: ExitCode.notAllowed,
   BACKUP_FILE_EXISTS: ExitCode.notAllowed,
+  BACKUP_FILE_FOREIGN: ExitCode.notAllowed,
 };
 
 export class Interrupted extends Error {}

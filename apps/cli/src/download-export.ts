@@ -1,24 +1,24 @@
 // An exported model from the server's artifact store into a folder: every file checked against its digest, and the folder
 // appears under its name only when all are there and on the disk.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { mkdir, open, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { syncPath } from '#artifact-store';
+import { makeFolder } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
 import type { Connection } from './connection/connection.js';
 import { lastingStream, type ConnectionNews } from './connection/lasting-stream.js';
 import type { ServerAddress } from './connection/server-address.js';
-import { exists, fileError } from './files.js';
+import { moveIntoPlace, writeMarker, type ExportPlace } from './export-folder.js';
+import { fileError } from './files.js';
 
 /** How long a download waits for a server that has gone. */
 const SERVER_AWAY_MS = 120_000;
 
 export interface DownloadOptions {
   digest: string;
-  folder: string;
-  /** Replace a folder that is there. */
-  force?: boolean;
+  place: ExportPlace;
   signal?: AbortSignal;
   onProgress?: (doneShare: number) => void;
   /** Asked anew when the connection breaks: a restarted server may listen elsewhere. */
@@ -31,20 +31,8 @@ export interface DownloadedExport {
   files: { name: string; bytes: number; digest: string }[];
 }
 
-export async function requireFreeFolder(folder: string, force: boolean): Promise<void> {
-  if (force || !(await exists(folder))) return;
-  const names = await readdir(folder).catch(() => ['a file']);
-  if (names.length === 0) return;
-  throw new CliError('FOLDER_EXISTS', `${folder} exists already`, {
-    field: '--out',
-    exitCode: ExitCode.notAllowed,
-    hint: 'another folder, or --force to replace it',
-  });
-}
-
 export async function downloadExport(connection: Connection, options: DownloadOptions): Promise<DownloadedExport> {
-  const folder = resolve(options.folder);
-  await requireFreeFolder(folder, options.force === true);
+  const { folder } = options.place;
   const { files } = await connection.call(connection.artifacts, connection.artifacts.statArtifact, { digest: options.digest });
   if (files.length === 0) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} is no exported model`, { exitCode: ExitCode.notFound });
   const listed = files.map((file) => ({ name: checkedName(file.name), bytes: Number(file.bytes), digest: file.digest }));
@@ -52,15 +40,22 @@ export async function downloadExport(connection: Connection, options: DownloadOp
   const incoming = join(dirname(folder), `.${basename(folder)}.${randomUUID().slice(0, 8)}.incoming`);
   let done = 0;
   try {
-    await mkdir(incoming, { recursive: true });
+    makeFolder(dirname(folder));
+    await mkdir(incoming);
+  } catch (error) {
+    throw fileError(error, folder);
+  }
+  try {
     for (const file of listed) {
       await downloadFile(file, join(incoming, file.name), options, (bytes) => {
         done += bytes;
         options.onProgress?.(total === 0 ? 1 : done / total);
       });
     }
+    await writeMarker(incoming, listed);
     await syncPath(incoming);
-    await moveIntoPlace(incoming, folder);
+    options.signal?.throwIfAborted();
+    await moveIntoPlace(incoming, options.place);
   } catch (error) {
     await rm(incoming, { recursive: true, force: true });
     throw fileError(error, folder);
@@ -86,7 +81,7 @@ async function downloadFile(
   options: DownloadOptions,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   const hash = createHash('sha256');
   const target = await open(path, 'wx');
   let received = 0;
@@ -128,13 +123,4 @@ async function downloadFile(
       { exitCode: ExitCode.failed },
     );
   }
-}
-
-async function moveIntoPlace(incoming: string, folder: string): Promise<void> {
-  const replaced = `${incoming}.replaced`;
-  const hadOne = await exists(folder);
-  if (hadOne) await rename(folder, replaced);
-  await rename(incoming, folder);
-  await syncPath(dirname(folder));
-  if (hadOne) await rm(replaced, { recursive: true, force: true });
 }

@@ -1,7 +1,8 @@
 // Results that become files: whole under their name or not there at all.
 import { randomUUID } from 'node:crypto';
-import { open, rename, rm, mkdir, stat } from 'node:fs/promises';
+import { lstat, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { makeFolder } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 
 /** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
@@ -15,7 +16,7 @@ export async function writeFileWhole(
   const source = chunks[Symbol.asyncIterator]();
   let next = await source.next();
   try {
-    await mkdir(dirname(target), { recursive: true });
+    makeFolder(dirname(target));
     const file = await open(incoming, 'wx');
     try {
       for (; next.done !== true; next = await source.next()) {
@@ -36,11 +37,37 @@ export async function writeFileWhole(
   }
 }
 
-export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+export interface FilePlace {
+  option: string;
+  force: boolean;
+  /** What a file there must be to be replaced, e.g. "an audit bundle". */
+  what: string;
+  /** Tells from its first bytes whether an earlier result of ours lies there. */
+  isOurs: (head: Buffer, file: FileHandle) => boolean | Promise<boolean>;
+}
+const HEAD_BYTES = 4096;
+
+/** @throws CliError FILE_EXISTS, FILE_FOREIGN: a result takes the place of an earlier one only, whoever asks */
+export async function requireFilePlace(path: string, { option, force, what, isOurs }: FilePlace): Promise<void> {
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw fileError(error, path);
+  });
+  if (found === undefined) return;
+  const details = { field: option, exitCode: ExitCode.notAllowed };
+  const foreign = (why: string): CliError =>
+    new CliError('FILE_FOREIGN', `${path} is not replaced: ${why}`, { ...details, hint: 'name a file that does not exist yet' });
+  if (!found.isFile())
+    throw foreign(found.isSymbolicLink() ? 'it is a symbolic link' : found.isDirectory() ? 'it is a folder' : 'it is no plain file');
+  if (!force) throw new CliError('FILE_EXISTS', `${path} exists already`, { ...details, hint: 'another name, or --force to replace it' });
+  if (found.size === 0) return;
+  const file = await open(path, 'r').catch((error: unknown) => Promise.reject(fileError(error, path)));
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    if (!(await isOurs(buffer.subarray(0, bytesRead), file))) throw foreign(`it is not ${what}`);
+  } finally {
+    await file.close();
+  }
 }
 
 /** Errors of the disk get a stable code; others pass through. */

@@ -1,6 +1,6 @@
 // The whole path once, on the bundled model: start, launch, look on, evaluate, export, show what has come of it.
 import { randomUUID } from 'node:crypto';
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,8 @@ import type { Connection } from './connection/connection.js';
 import { DEFAULT_SERVER } from './connection/server-address.js';
 import type { Context } from './context.js';
 import { downloadExport } from './download-export.js';
-import { fileError } from './files.js';
+import { findExportPlace } from './export-folder.js';
+import { requireFilePlace, writeFileWhole } from './files.js';
 import { evaluateRun, exportRun } from './operations.js';
 import { percent } from './output/format.js';
 import { followRun } from './progress/follow-run.js';
@@ -71,6 +72,9 @@ const LOST_SERVER_MS = 120_000;
 
 export async function runQuickstart(context: Context, options: QuickstartOptions): Promise<QuickstartOutcome> {
   const startedAt = Date.now();
+  const { json } = options;
+  if (json !== undefined)
+    await requireFilePlace(json, { option: '--json', force: true, what: 'the result of a quickstart', isOurs: isResult });
   const stack = await start(context, options);
   try {
     const launched = await launch(context.connection, options);
@@ -80,7 +84,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     await followToCompletion(context, launched.runId);
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);
-    if (options.json !== undefined) await writeResult(options.json, outcome.result);
+    if (json !== undefined) await writeResult(json, outcome.result);
     printQuickstart(context, outcome, stack);
     return outcome;
   } finally {
@@ -179,10 +183,11 @@ async function measure(context: Context, runId: string): Promise<Measured> {
   const masked = headline ?? (await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal)));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
   const exportFolder = join(context.dataFolder, 'exports', runId);
+  const place = await findExportPlace(exportFolder, false);
   const written = await step('writing the model', (report) =>
     downloadExport(connection, {
       digest: modelExport.digest,
-      folder: exportFolder,
+      place,
       signal,
       onProgress: report,
       findServer: () => context.findServer(),
@@ -231,7 +236,22 @@ async function weightBytes(folder: string): Promise<number> {
 }
 
 async function writeResult(file: string, result: QuickstartResult): Promise<void> {
-  await writeFile(file, `${JSON.stringify(result, null, 2)}\n`).catch((error: unknown) => {
-    throw fileError(error, file);
-  });
+  await writeFileWhole(
+    file,
+    (async function* () {
+      yield Buffer.from(`${JSON.stringify(result, null, 2)}\n`);
+    })(),
+  );
+}
+
+/** What every release has written. */
+const RESULT_FIELDS = ['steps', 'target_sparsity', 'perplexity_exported', 'state_digest'] as const satisfies (keyof QuickstartResult)[];
+
+function isResult(head: Buffer): boolean {
+  try {
+    const value = JSON.parse(head.toString('utf8')) as object;
+    return RESULT_FIELDS.every((field) => Object.hasOwn(value, field));
+  } catch {
+    return false; // a result is shorter than the head of a file
+  }
 }

@@ -1,9 +1,10 @@
 // Starts and stops the server of a data folder. It is a process of its own, so a run goes on when the command has ended.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, fstatSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
 
@@ -87,10 +88,18 @@ export async function startStack(options: StackOptions): Promise<RunningStack> {
 }
 
 function makeDataFolder(folder: string): void {
+  let foreign: string | undefined;
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
+    foreign = foreignInDataFolder(folder);
   } catch (error) {
     throw new CliError('DATA_FOLDER_UNUSABLE', `can't make the data folder ${folder}: ${(error as Error).message}`, {
+      field: '--data-folder',
+      exitCode: ExitCode.usage,
+    });
+  }
+  if (foreign !== undefined) {
+    throw new CliError('DATA_FOLDER_FOREIGN', foreignDataFolderText(folder, foreign), {
       field: '--data-folder',
       exitCode: ExitCode.usage,
     });

@@ -1,8 +1,9 @@
 // A folder for exports on their way to the client. It carries the process's id, so that the remains of a killed engine are
 // found and cleared by the next one.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeFolder } from '#files';
 
 const PREFIX = 'espalier-engine-';
 
@@ -12,7 +13,7 @@ export class Scratch {
 
   constructor(root: string | undefined) {
     this.root = root ?? tmpdir();
-    mkdirSync(this.root, { recursive: true });
+    makeFolder(this.root);
     for (const name of readdirSync(this.root)) {
       const pid = Number(/^espalier-engine-(\d+)-/.exec(name)?.[1] ?? 0);
       if (pid > 0 && !isAlive(pid)) rmSync(join(this.root, name), { recursive: true, force: true });

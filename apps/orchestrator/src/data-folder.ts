@@ -1,13 +1,13 @@
 // One orchestrator per data folder. The lock is SQLite's: the operating system drops it when the process dies, however it
 // dies, so nothing stale is ever left behind.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
 import { EspalierError } from '#protocol';
 
 const ANNOUNCEMENT = 'espalier.json';
-const ID_FILE = 'orchestrator.id';
 
 export class DataFolder {
   private constructor(
@@ -16,10 +16,12 @@ export class DataFolder {
     private readonly lock: Database.Database,
   ) {}
 
-  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE */
+  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_FOREIGN */
   static open(path: string): DataFolder {
     try {
-      mkdirSync(path, { recursive: true });
+      makeFolder(path);
+      const foreign = foreignInDataFolder(path);
+      if (foreign !== undefined) throw new EspalierError('DATA_FOLDER_FOREIGN', foreignDataFolderText(path, foreign));
       const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
       lock.pragma('locking_mode = EXCLUSIVE');
       lock.exec('BEGIN IMMEDIATE');
@@ -27,6 +29,7 @@ export class DataFolder {
       folder.write({ pid: process.pid }); // who has the folder, while there is no address to tell yet
       return folder;
     } catch (error) {
+      if (error instanceof EspalierError) throw error;
       if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) {
         throw new EspalierError(
           'DATA_FOLDER_IN_USE',
@@ -64,7 +67,7 @@ function holder(path: string): string {
 }
 
 function idOf(path: string): string {
-  const file = join(path, ID_FILE);
+  const file = join(path, DATA_FOLDER_ID);
   try {
     const known = readFileSync(file, 'utf8').trim();
     if (known !== '') return known;

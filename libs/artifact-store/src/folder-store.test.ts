@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -128,12 +129,12 @@ test('manifest: round trip, order does not matter, bad names are refused', () =>
 });
 
 test('what a crash left half written goes at the next start, once it is old', async () => {
-  await writeFile(join(folder, 'incoming', 'old'), 'half');
-  await utimes(join(folder, 'incoming', 'old'), 0, 0);
-  await writeFile(join(folder, 'incoming', 'young'), 'half');
+  const [old, young] = [randomUUID(), randomUUID()];
+  for (const name of [old, young, 'thesis.txt']) await writeFile(join(folder, 'incoming', name), 'half');
+  for (const name of [old, 'thesis.txt']) await utimes(join(folder, 'incoming', name), 0, 0);
   await openArtifactStore({ folder });
-  expect(await readdir(join(folder, 'incoming'))).toEqual(['young']);
-  expect((await readFile(join(folder, 'incoming', 'young'))).toString()).toBe('half');
+  expect((await readdir(join(folder, 'incoming'))).sort()).toEqual([young, 'thesis.txt'].sort()); // not ours: left alone
+  expect((await readFile(join(folder, 'incoming', young))).toString()).toBe('half');
 });
 
 test.each([

@@ -1,8 +1,9 @@
 // Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first. A file gets its name only after its bytes are on
 // the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
 import { createHash, randomUUID } from 'node:crypto';
-import { open, mkdir, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { makeFolder } from '#files';
 import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
 import { ArtifactStoreError, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
@@ -11,12 +12,14 @@ import { syncPath } from './sync-path.js';
 
 const CHUNK_BYTES = 1 << 20;
 const STALE_INCOMING_MS = 3_600_000;
+/** A random UUID. */
+const INCOMING_NAME = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   const root = resolve(folder);
   try {
-    await mkdir(join(root, 'objects'), { recursive: true });
-    await mkdir(join(root, 'incoming'), { recursive: true });
+    makeFolder(join(root, 'objects'));
+    makeFolder(join(root, 'incoming'));
     await syncPath(root);
     await removeStaleIncoming(join(root, 'incoming'));
   } catch (error) {
@@ -86,7 +89,7 @@ class FolderStore implements ArtifactStore {
     );
     if (isNew) {
       // each of the 256 once
-      await mkdir(shard, { recursive: true });
+      makeFolder(shard);
       await rename(incoming, path);
     }
     await syncPath(shard);
@@ -206,9 +209,10 @@ function writeError(error: unknown, digest: string | null): unknown {
   return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', 'the folder of the artifact store is gone', digest, error);
 }
 
-/** What a crash left behind; files of a writer that is still at work are young. */
+/** What a crash left behind; files of a writer that is still at work are young, and other names are not ours. */
 async function removeStaleIncoming(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
+    if (!INCOMING_NAME.test(name)) continue;
     const path = join(folder, name);
     const found = await stat(path).catch(() => null);
     if (found !== null && Date.now() - found.mtimeMs > STALE_INCOMING_MS) await rm(path, { force: true });

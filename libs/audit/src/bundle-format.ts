@@ -1,6 +1,7 @@
 // An audit bundle is a tar file: events and metrics of the run and its ancestors as stored, optionally snapshots, a page
 // for people, and last the manifest, which names every entry before it by digest, and what proves the manifest.
 import type { RawEvent } from './history-checker.js';
+import { TAR_BLOCK, tarHeader } from './tar.js';
 
 export const BUNDLE_VERSION = 1;
 export const RECORD_ENTRY = 'record.md';
@@ -12,6 +13,15 @@ export const EVENTS_PER_ENTRY = 1000;
 export const eventsEntry = (runId: string, index: number): string => `events/${runId}/${String(index).padStart(6, '0')}.jsonl`;
 export const metricsEntry = (runId: string, index: number): string => `metrics/${runId}/${String(index).padStart(6, '0')}.jsonl`;
 export const artifactEntry = (digest: string): string => `artifacts/${digest}`;
+
+/** Whether a file begins as every bundle does: with the first events of a run, under a header that only we write so. */
+export function isAuditBundle(head: Uint8Array): boolean {
+  const text = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, TAR_BLOCK)).toString('latin1');
+  const name = /^events\/[a-z0-9]+\/000000\.jsonl(?=\0)/.exec(text)?.[0];
+  const bytes = parseInt(text.slice(124, 135), 8);
+  if (name === undefined || text.length < TAR_BLOCK || !(bytes >= 0)) return false;
+  return Buffer.compare(tarHeader(name, bytes), Buffer.from(text, 'latin1')) === 0;
+}
 
 export interface BundleRun {
   runId: string;

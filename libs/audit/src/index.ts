@@ -7,3 +7,4 @@ export * from './bundle-format.js';
 export * from './bundle-signature.js';
 export * from './bundle-writer.js';
 export * from './bundle-checker.js';
+export { tarHeader } from './tar.js';

@@ -1,10 +1,10 @@
 // The little of tar that a bundle needs: plain files with fixed owner, mode and time, so that equal contents give equal
 // bytes, and so that a reader can demand exactly these bytes. Any tar program unpacks a bundle.
-const BLOCK = 512;
+export const TAR_BLOCK = 512;
 
 export function tarHeader(name: string, bytes: number): Buffer {
   if (Buffer.byteLength(name) > 99) throw new RangeError(`the entry name is too long: ${name}`);
-  const header = Buffer.alloc(BLOCK);
+  const header = Buffer.alloc(TAR_BLOCK);
   header.write(name, 0, 'utf8');
   header.write('0000644\0', 100, 'latin1');
   header.write('0000000\0', 108, 'latin1');
@@ -26,7 +26,7 @@ function sizeField(bytes: number): string {
 }
 
 export function tarPadding(bytes: number): Buffer {
-  return Buffer.alloc((BLOCK - (bytes % BLOCK)) % BLOCK);
+  return Buffer.alloc((TAR_BLOCK - (bytes % TAR_BLOCK)) % TAR_BLOCK);
 }
 
 export function* tarEntry(name: string, content: Uint8Array): Iterable<Uint8Array> {
@@ -35,7 +35,7 @@ export function* tarEntry(name: string, content: Uint8Array): Iterable<Uint8Arra
   yield tarPadding(content.byteLength);
 }
 
-export const TAR_END = Buffer.alloc(2 * BLOCK);
+export const TAR_END = Buffer.alloc(2 * TAR_BLOCK);
 
 export class TarDamage extends Error {}
 
@@ -50,7 +50,7 @@ export interface TarEntry {
 export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
   const reader = new ByteReader(source);
   for (let last = 'the beginning'; ;) {
-    const header = await reader.take(BLOCK, `the header after ${last}`);
+    const header = await reader.take(TAR_BLOCK, `the header after ${last}`);
     if (header.every((byte) => byte === 0)) break;
     const end = header.indexOf(0);
     const name = header.subarray(0, Math.min(end < 0 ? 99 : end, 99)).toString('utf8');
@@ -64,7 +64,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
     if (padding.some((byte) => byte !== 0)) throw new TarDamage(`the padding of ${name} is damaged`);
     last = name;
   }
-  const rest = await reader.take(BLOCK, 'the end');
+  const rest = await reader.take(TAR_BLOCK, 'the end');
   if (rest.some((byte) => byte !== 0)) throw new TarDamage('the end is damaged');
   if (!(await reader.atEnd())) throw new TarDamage('there are bytes after the end');
 }

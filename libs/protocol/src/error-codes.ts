@@ -100,6 +100,7 @@ export const errorStatuses = {
   // starting
   DATA_FOLDER_IN_USE: precondition,
   DATA_FOLDER_UNUSABLE: precondition,
+  DATA_FOLDER_FOREIGN: invalid, // it holds what no server of ours put there
   ARTIFACTS_OF_ANOTHER_STORE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,
   // of several orchestrators on one event store this one does not drive the runs

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { BundleReport } from '#audit';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { exists, writeFileWhole } from '../files.js';
+import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
 import { bytes, count, problemsFound, shortDigest } from '../output/format.js';
 import { action, examples } from './command.js';
@@ -31,7 +31,7 @@ export function registerAudit(program: Command): void {
     .requiredOption('-o, --out <file>', 'where to write it', absolutePath)
     .option('--snapshots', 'with the state of every teacher')
     .option('--sign <key>', 'sign it: a PEM file with an ed25519 private key (openssl genpkey -algorithm ed25519)')
-    .option('--force', 'replace the file if it is there');
+    .option('--force', 'replace an earlier bundle of that name');
   examples(
     exporting,
     ['espalier audit export k3f9 --out k3f9.audit.tar'],
@@ -39,13 +39,8 @@ export function registerAudit(program: Command): void {
   );
   action<ExportOptions>(exporting, async ({ connection, output, signal }, [runId], options) => {
     const key = options.sign === undefined ? undefined : await readPrivateKey(options.sign);
-    if (!options.force && (await exists(options.out))) {
-      throw new CliError('FILE_EXISTS', `${options.out} exists already`, {
-        field: '--out',
-        exitCode: ExitCode.notAllowed,
-        hint: 'another name, or --force to replace it',
-      });
-    }
+    const { isAuditBundle } = await import('#audit'); // loaded when needed
+    await requireFilePlace(options.out, { option: '--out', force: options.force === true, what: 'an audit bundle', isOurs: isAuditBundle });
     const responses = connection.stream(
       connection.history,
       connection.history.exportAudit,

@@ -1,8 +1,9 @@
+import type { FileHandle } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { writeFileWhole } from '../files.js';
+import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath, bigNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count, decimal, percent, teacherWord } from '../output/format.js';
 import { action, examples } from './command.js';
@@ -14,9 +15,12 @@ interface MetricsOptions {
   abandoned?: boolean;
   export?: string;
   out?: string;
+  force?: boolean;
 }
 /** A table that fits a screen. */
 const TABLE_POINTS = 40;
+/** Where Parquet names its columns. */
+const FOOTER_BYTES = 65_536;
 
 export function registerMetrics(program: Command): void {
   const metrics = program
@@ -29,7 +33,8 @@ export function registerMetrics(program: Command): void {
     .option('--points <n>', 'how many steps to show, 2 to 10,000', wholeNumber)
     .option('--abandoned', 'also steps on branches that the run was rewound from')
     .option('--export <format>', 'every step as csv, jsonl or parquet')
-    .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath);
+    .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath)
+    .option('--force', 'with --out: replace earlier metrics of that name');
   examples(
     metrics,
     ['espalier metrics k3f9'],
@@ -38,7 +43,7 @@ export function registerMetrics(program: Command): void {
   );
   action<MetricsOptions>(metrics, async (context, [runId], options) => {
     checkExportOptions(options);
-    if (options.export !== undefined) return exportMetrics(context, runId!, options.export, options.out);
+    if (options.export !== undefined) return exportMetrics(context, runId!, options.export, options);
     const { connection, output } = context;
     const response = await connection.call(connection.history, connection.history.queryMetrics, {
       runId: runId!,
@@ -101,11 +106,22 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
     output.line(output.style('dim', `${response.steps.length} of ${count(response.totalSteps)} steps; all of them with --export csv`));
 }
 
+/** Whether it begins, or as Parquet ends, as every export does. */
+async function isMetricsFile(head: Buffer, file: FileHandle): Promise<boolean> {
+  const text = head.toString('latin1');
+  if (text.startsWith('branch,attempt,abandoned,step,') || /^\{"branch":\d+,"attempt":\d+,"abandoned":/.test(text)) return true;
+  if (!text.startsWith('PAR1')) return false;
+  const { size } = await file.stat();
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(FOOTER_BYTES), 0, FOOTER_BYTES, Math.max(size - FOOTER_BYTES, 0));
+  const footer = buffer.subarray(0, bytesRead).toString('latin1');
+  return footer.endsWith('PAR1') && ['branch', 'attempt', 'abandoned', 'expected_sparsity'].every((name) => footer.includes(name));
+}
+
 async function exportMetrics(
   { connection, output, signal }: Context,
   runId: string,
   format: string,
-  out: string | undefined,
+  { out, force }: MetricsOptions,
 ): Promise<undefined> {
   if (!['csv', 'jsonl', 'parquet'].includes(format)) {
     throw new CliError('OPTION_INVALID', `${JSON.stringify(format)} is no format; csv, jsonl and parquet are allowed`, {
@@ -119,6 +135,8 @@ async function exportMetrics(
       exitCode: ExitCode.usage,
     });
   }
+  if (out !== undefined)
+    await requireFilePlace(out, { option: '--out', force: force === true, what: 'a file of metrics', isOurs: isMetricsFile });
   const responses = connection.stream(connection.history, connection.history.exportMetrics, { runId, format }, signal);
   if (out === undefined) {
     for await (const { chunk } of responses) {

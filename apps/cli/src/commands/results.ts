@@ -1,7 +1,8 @@
 // eval and export: what a run has come to.
 import type { Command } from 'commander';
 import { connectionWords } from '../connection/lasting-stream.js';
-import { downloadExport, requireFreeFolder } from '../download-export.js';
+import { downloadExport } from '../download-export.js';
+import { findExportPlace } from '../export-folder.js';
 import { evaluateRun, exportRun } from '../operations.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
 import { subjectWords } from '../output/evaluation-words.js';
@@ -87,7 +88,7 @@ function registerExport(program: Command): void {
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--form <form>', 'compacted or masked', 'compacted')
     .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)', '')
-    .option('--force', 'replace the folder if it is there');
+    .option('--force', 'replace an earlier export there; any other folder is left alone');
   examples(
     exporting,
     ['espalier export k3f9 --out pruned/'],
@@ -95,7 +96,7 @@ function registerExport(program: Command): void {
   );
   action<ExportOptions>(exporting, async (context, [runId], options) => {
     const { connection, output, signal } = context;
-    await requireFreeFolder(options.out, options.force === true);
+    const place = await findExportPlace(options.out, options.force === true, signal);
     const line = new ShareLine(output, 'exporting');
     try {
       const exported = await exportRun(
@@ -106,8 +107,7 @@ function registerExport(program: Command): void {
       );
       const written = await downloadExport(connection, {
         digest: exported.digest,
-        folder: options.out,
-        force: options.force === true,
+        place,
         signal,
         onProgress: (share) => line.update(0.5 + share / 2),
         findServer: () => context.findServer(),

@@ -25,7 +25,7 @@ export function registerStore(program: Command): void {
       'Copies the store into one file, complete as of one moment, while its server goes on. The copy is read back and checked before it ' +
         'gets its name. Artifacts (snapshots, exports) are plain files in the data folder and are copied by any tool.',
     )
-    .option('--overwrite', 'replace the file if it is there');
+    .option('--overwrite', 'replace an earlier backup of that name');
   examples(backup, ['espalier store backup backups/monday.db']);
   action<{ overwrite?: boolean }>(backup, async ({ dataFolder, output }, [file], options) => {
     const report = await (

@@ -45,6 +45,7 @@ export function names(text: string): string[] {
 
 /** Relative paths are of this working folder; the server has another one. */
 export function absolutePath(path: string): string {
+  if (path === '') throw new InvalidArgumentError('A path is needed.');
   return resolve(path);
 }
 

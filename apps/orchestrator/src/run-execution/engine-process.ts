@@ -1,9 +1,10 @@
 // One engine process as our child: started on a socket of its own, watched, ended.
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { makeFolder } from '#files';
 import { EspalierError } from '#protocol';
 import { EngineClient } from './engine-client.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
@@ -97,7 +98,7 @@ function socketPath(folder: string): string {
   const name = `engine-${process.pid}-${sockets}.sock`;
   const inFolder = join(folder, name);
   if (inFolder.length <= SOCKET_PATH_MAX) {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     rmSync(inFolder, { force: true });
     return inFolder;
   }

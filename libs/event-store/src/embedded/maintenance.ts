@@ -1,6 +1,21 @@
-import { constants, closeSync, copyFileSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  constants,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
+import { makeFolder } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 import { createFolder, DATABASE_FILE, FolderLock, openFileForReading, openForReading } from '../server/database.js';
 import { toStoreError } from '../server/store-error.js';
@@ -38,14 +53,13 @@ const ALL_PAGES = 2 ** 30;
 /**
  * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy is complete as
  * of one moment, is read back and checked in full, and only then gets its name.
- * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
+ * With `overwrite` it replaces an earlier backup, and nothing else.
+ * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_FOREIGN, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
  */
 export async function backupEmbeddedEventStore(options: { folder: string; file: string; overwrite?: boolean }): Promise<BackupReport> {
   const file = resolve(options.file);
-  if (existsSync(file) && !options.overwrite) {
-    throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists; choose another name or allow overwriting`);
-  }
-  const partial = `${file}.partial`;
+  requirePlace(file, options.overwrite === true);
+  const partial = `${file}.${randomUUID().slice(0, 8)}.partial`;
   makePlace(partial, file);
   try {
     await copyDatabase(options.folder, partial);
@@ -166,11 +180,39 @@ async function copyDatabase(folder: string, to: string): Promise<void> {
   copy.close();
 }
 
+function requirePlace(file: string, overwrite: boolean): void {
+  const found = entryAt(file);
+  if (found === undefined) return;
+  if (!overwrite) throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists; choose another name or allow overwriting`);
+  if (!found.isFile() || !isStoreFile(file))
+    throw new EmbeddedStoreError('BACKUP_FILE_FOREIGN', `"${file}" is no backup of an event store, so it is not replaced`);
+}
+
+function entryAt(file: string): Stats | undefined {
+  try {
+    return lstatSync(file, { throwIfNoEntry: false });
+  } catch {
+    return undefined; // in a place where no file can be, which the making of it tells
+  }
+}
+
+function isStoreFile(file: string): boolean {
+  try {
+    const database = openFileForReading(file);
+    try {
+      return database.prepare("SELECT 1 FROM store_info WHERE key = 'store_id'").get() !== undefined;
+    } finally {
+      database.close();
+    }
+  } catch {
+    return false; // no database, another program's, or one that is too damaged to tell
+  }
+}
+
 /** SQLite says little about a place where nothing can be written: it is tried beforehand. */
 function makePlace(partial: string, file: string): void {
   try {
-    mkdirSync(dirname(file), { recursive: true });
-    rmSync(partial, { force: true });
+    makeFolder(dirname(file));
     closeSync(openSync(partial, 'wx'));
   } catch (error) {
     throw new EmbeddedStoreError('BACKUP_FILE_UNUSABLE', `"${file}" can't be written: ${(error as Error).message}`, { cause: error });

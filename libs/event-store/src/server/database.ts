@@ -1,7 +1,8 @@
 import Database from 'better-sqlite3';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '#files';
 import { StoreError, toStoreError } from './store-error.js';
 
 export const DATABASE_FILE = 'events.db';
@@ -68,7 +69,7 @@ export class FolderLock {
 
 export function createFolder(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
   } catch (error) {
     const named = toStoreError(error);
     if (named.code !== 'STORE_FAILED') throw named;

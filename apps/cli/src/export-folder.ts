@@ -1,0 +1,163 @@
+// An exported model's folder at the place that a user names. Only an export of ours that nobody has touched is ever replaced:
+// the marker in it names its files by digest, and each is looked at. Nothing is removed but the files that the marker names.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
+import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
+import { CliError, ExitCode } from './cli-error.js';
+import { fileError } from './files.js';
+
+export const EXPORT_MARKER = 'espalier-export.json';
+/** Far above the manifest of a model in hundreds of files. */
+const MARKER_MAX_BYTES = 1 << 20;
+
+/** What a new export may take the place of. */
+export interface ExportPlace {
+  folder: string;
+  /** The files of the export that lies there, and how they looked when their bytes were checked. */
+  old: { files: ExportManifestFile[]; looks: string } | undefined;
+}
+
+/** @throws CliError FOLDER_EXISTS, FOLDER_FOREIGN */
+export async function findExportPlace(path: string, force: boolean, signal?: AbortSignal): Promise<ExportPlace> {
+  const folder = resolve(path);
+  const found = await lstat(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw fileError(error, folder);
+  });
+  if (found === undefined) return { folder, old: undefined };
+  if (found.isSymbolicLink()) throw foreign(folder, 'it is a symbolic link');
+  if (!found.isDirectory()) throw foreign(folder, 'it is a file');
+  if (`${process.cwd()}${sep}`.startsWith(folder === sep ? sep : `${folder}${sep}`)) throw foreign(folder, 'you are in it');
+  const names = await readdir(folder).catch((error: unknown) => Promise.reject(fileError(error, folder)));
+  if (names.length === 0) return { folder, old: undefined };
+  if (!force) {
+    throw new CliError('FOLDER_EXISTS', `${folder} exists already`, {
+      field: '--out',
+      exitCode: ExitCode.notAllowed,
+      hint: 'another folder, or --force to replace an earlier export there',
+    });
+  }
+  const looks = await looksOf(folder);
+  const files = await filesOfExport(folder);
+  for (const { name, digest } of files) {
+    if ((await digestOfFile(join(folder, name), signal)) !== digest) throw foreign(folder, `${name} has been changed`);
+  }
+  return { folder, old: { files, looks } };
+}
+
+/** The marker's files, if the folder holds these files and no others. */
+async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
+  const marker = join(folder, EXPORT_MARKER);
+  let files: ExportManifestFile[];
+  try {
+    const { size } = await stat(marker);
+    if (size > MARKER_MAX_BYTES) throw new Error('too large');
+    files = decodeExportManifest(await readFile(marker));
+  } catch {
+    throw foreign(folder, `it has no ${EXPORT_MARKER} of an export`);
+  }
+  const bytesOf = new Map(files.map(({ name, bytes }) => [name, bytes]));
+  bytesOf.delete(EXPORT_MARKER);
+  for (const entry of await entriesOf(folder)) {
+    if (entry.isFolder && files.some(({ name }) => name.startsWith(`${entry.name}/`))) continue;
+    if (entry.name === EXPORT_MARKER && entry.isFile) continue;
+    if (!entry.isFile || !bytesOf.has(entry.name)) throw foreign(folder, `it holds ${JSON.stringify(entry.name)}`);
+    if (entry.size !== bytesOf.get(entry.name)) throw foreign(folder, `${entry.name} has been changed`);
+    bytesOf.delete(entry.name);
+  }
+  const [missing] = bytesOf.keys();
+  if (missing !== undefined) throw foreign(folder, `${missing} is missing`);
+  return files;
+}
+
+interface Entry {
+  /** Within the folder, with slashes. */
+  name: string;
+  isFile: boolean;
+  isFolder: boolean;
+  size: number;
+  mtimeMs: number;
+}
+
+async function entriesOf(folder: string, below = ''): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (const own of (await readdir(join(folder, below))).sort()) {
+    const name = below === '' ? own : `${below}/${own}`;
+    const { size, mtimeMs, ...kind } = await lstat(join(folder, name)).then((found) => ({
+      isFile: found.isFile(),
+      isFolder: found.isDirectory(),
+      size: found.size,
+      mtimeMs: found.mtimeMs,
+    }));
+    entries.push({ name, size, mtimeMs, ...kind });
+    if (kind.isFolder) entries.push(...(await entriesOf(folder, name)));
+  }
+  return entries;
+}
+
+async function looksOf(folder: string): Promise<string> {
+  return JSON.stringify(await entriesOf(folder));
+}
+
+async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
+    signal?.throwIfAborted();
+    hash.update(chunk as Buffer);
+  }
+  return hash.digest('hex');
+}
+
+export async function writeMarker(folder: string, files: ExportManifestFile[]): Promise<void> {
+  const file = await open(join(folder, EXPORT_MARKER), 'wx');
+  try {
+    await file.writeFile(encodeExportManifest(files));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** The old export stays until the new one has its name; whatever was put there since we looked is not lost. */
+export async function moveIntoPlace(incoming: string, { folder, old }: ExportPlace): Promise<void> {
+  if (old === undefined) {
+    await rename(incoming, folder); // fails if the folder is not empty any more
+    await syncPath(dirname(folder));
+    return;
+  }
+  if ((await looksOf(folder)) !== old.looks) throw foreign(folder, 'it has been changed since the export began');
+  const replaced = join(dirname(folder), `${basename(incoming)}.replaced`);
+  await rename(folder, replaced);
+  try {
+    await rename(incoming, folder);
+  } catch (error) {
+    await rename(replaced, folder);
+    throw error;
+  }
+  await syncPath(dirname(folder));
+  await removeExport(replaced, old.files);
+}
+
+async function removeExport(folder: string, files: ExportManifestFile[]): Promise<void> {
+  try {
+    for (const { name } of files) await unlink(join(folder, name));
+    await unlink(join(folder, EXPORT_MARKER)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error; // the manifest named it itself
+    });
+    const folders = (await entriesOf(folder)).filter(({ isFolder }) => isFolder).map(({ name }) => name);
+    for (const name of folders.reverse()) await rmdir(join(folder, name));
+    await rmdir(folder);
+  } catch (error) {
+    throw fileError(error, `the new export is in its place, but the old one could not be removed from ${folder}`);
+  }
+}
+
+function foreign(folder: string, why: string): CliError {
+  return new CliError('FOLDER_FOREIGN', `${folder} is not replaced, since it is no export as Espalier wrote it: ${why}`, {
+    field: '--out',
+    exitCode: ExitCode.notAllowed,
+    hint: 'name a folder that does not exist yet',
+  });
+}

@@ -1,0 +1,163 @@
+// What a command writes takes the place of nothing but an earlier result of its own kind.
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { eventsEntry, tarHeader } from '#audit';
+import { v1 } from '#protocol';
+import { runCli, type CliResult } from './testing/run-cli.js';
+import { testExport, TestServer } from './testing/test-server.js';
+
+let folder: string;
+let server: TestServer;
+const bundle = () => Buffer.concat([tarHeader(eventsEntry('abcdefghij23', 0), 3), Buffer.from('{}\n')]);
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'overwriting-'));
+  server = await TestServer.start({
+    ...testExport().answers,
+    async *exportMetrics({ format }) {
+      yield v1.ExportMetricsResponse.fromPartial({
+        chunk: Buffer.from(format === 'csv' ? 'branch,attempt,abandoned,step,loss\n' : '{"branch":0,"attempt":1,"abandoned":false}\n'),
+      });
+    },
+    async *exportAudit() {
+      yield v1.ExportAuditResponse.fromPartial({ chunk: bundle() });
+    },
+  });
+});
+afterEach(async () => {
+  server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+const espalier = (...args: string[]): Promise<CliResult> => runCli(args, { env: { ESPALIER_SERVER: server.address }, cwd: folder });
+
+describe('export --force', () => {
+  const exportTo = (out: string) => espalier('export', 'abcd', '--out', out, '--force');
+  const refused = async (out: string, why: RegExp): Promise<void> => {
+    const result = await exportTo(out);
+    expect(result).toMatchObject({ exitCode: 5, stdout: '' });
+    expect(result.stderr).toMatch(/FOLDER_FOREIGN/);
+    expect(result.stderr).toMatch(why);
+  };
+
+  test('replaces an export of ours, and leaves nothing beside it', async () => {
+    expect((await exportTo('model')).exitCode).toBe(0);
+    expect((await exportTo('model/')).exitCode).toBe(0);
+    expect(await readdir(folder)).toEqual(['model']);
+    expect((await readdir(join(folder, 'model'))).sort()).toEqual(['config.json', 'espalier-export.json', 'model.safetensors']);
+  });
+
+  test('leaves a folder of the user alone', async () => {
+    await mkdir(join(folder, 'work'));
+    await writeFile(join(folder, 'work/corpus.txt'), 'the work of months');
+    await refused('work', /it has no espalier-export\.json/);
+    expect(await readFile(join(folder, 'work/corpus.txt'), 'utf8')).toBe('the work of months');
+    await writeFile(join(folder, 'file'), 'x');
+    await refused('file', /it is a file/);
+    await refused('.', /you are in it/);
+    await refused('..', /you are in it/);
+    await refused('/', /you are in it/);
+  });
+
+  test('leaves an export alone that is not as we wrote it', async () => {
+    await exportTo('model');
+    await writeFile(join(folder, 'model/notes.md'), 'mine');
+    await refused('model', /it holds "notes\.md"/);
+    await rm(join(folder, 'model/notes.md'));
+    await mkdir(join(folder, 'model/adapter'));
+    await refused('model', /it holds "adapter"/);
+    await rm(join(folder, 'model/adapter'), { recursive: true });
+    await writeFile(join(folder, 'model/config.json'), '{"a":2}');
+    await refused('model', /config\.json has been changed/);
+    await rm(join(folder, 'model/config.json'));
+    await refused('model', /config\.json is missing/);
+    await symlink('../elsewhere.json', join(folder, 'model/config.json'));
+    await refused('model', /it holds "config\.json"/);
+    expect((await readdir(folder)).sort()).toEqual(['model']);
+  });
+
+  test('follows no link', async () => {
+    await exportTo('model');
+    await symlink('model', join(folder, 'link'));
+    for (const out of ['link', 'link/']) await refused(out, /it is a symbolic link/);
+    expect((await lstat(join(folder, 'link'))).isSymbolicLink()).toBe(true);
+    await symlink('nowhere', join(folder, 'dangling'));
+    await refused('dangling', /it is a symbolic link/);
+  });
+
+  test('fills an empty folder; --out without a name is refused', async () => {
+    await mkdir(join(folder, 'empty'));
+    expect((await espalier('export', 'abcd', '--out', 'empty')).exitCode).toBe(0);
+    expect((await espalier('export', 'abcd', '--out', '')).exitCode).toBe(2);
+  });
+
+  test('the old export stays when the new one does not arrive', async () => {
+    await exportTo('model');
+    const { answers } = testExport();
+    const broken = await TestServer.start({
+      ...answers,
+      async *downloadArtifact(request, signal) {
+        for await (const response of answers.downloadArtifact(request, signal))
+          yield { ...response, chunk: Buffer.from(response.chunk.map((byte) => byte ^ 1)) };
+      },
+    });
+    try {
+      expect((await runCli(['export', 'abcd', '--out', 'model', '--force', '--server', broken.address], { cwd: folder })).exitCode).toBe(1);
+    } finally {
+      broken.stop();
+    }
+    expect(await readdir(folder)).toEqual(['model']);
+    expect(await readFile(join(folder, 'model/config.json'), 'utf8')).toBe('{"a":1}');
+  });
+});
+
+describe.each([
+  ['metrics', ['metrics', 'abcd', '--export', 'csv', '--out', 'result'], 'it is not a file of metrics'],
+  ['jsonl', ['metrics', 'abcd', '--export', 'jsonl', '--out', 'result'], 'it is not a file of metrics'],
+  ['audit export', ['audit', 'export', 'abcd', '--out', 'result'], 'it is not an audit bundle'],
+])('%s', (_, command, why) => {
+  test('replaces its own kind with --force only, and nothing else ever', async () => {
+    expect((await espalier(...command)).exitCode).toBe(0);
+    const again = await espalier(...command);
+    expect(again.exitCode).toBe(5);
+    expect(again.stderr).toMatch(/FILE_EXISTS[^]*--force/);
+    expect((await espalier(...command, '--force')).exitCode).toBe(0);
+    await writeFile(join(folder, 'result'), 'the work of months');
+    const foreign = await espalier(...command, '--force');
+    expect(foreign.exitCode).toBe(5);
+    expect(foreign.stderr).toContain(why);
+    expect(await readFile(join(folder, 'result'), 'utf8')).toBe('the work of months');
+    await rm(join(folder, 'result'));
+    await symlink('/dev/null', join(folder, 'result'));
+    expect((await espalier(...command, '--force')).stderr).toMatch(/FILE_FOREIGN[^]*symbolic link/);
+  });
+});
+
+test('store backup replaces a backup only', async () => {
+  await writeFile(join(folder, 'thesis.db'), 'the work of months');
+  const refused = await espalier('store', 'backup', 'thesis.db', '--overwrite', '--data-folder', 'data');
+  expect(refused.exitCode).toBe(5);
+  expect(refused.stderr).toMatch(/BACKUP_FILE_FOREIGN/);
+  expect(await readFile(join(folder, 'thesis.db'), 'utf8')).toBe('the work of months');
+});
+
+test('quickstart --json: another file is left alone, and told before anything starts', async () => {
+  await writeFile(join(folder, 'package.json'), '{"name":"mine"}');
+  const refused = await espalier('quickstart', '--json', 'package.json', '--data-folder', 'data');
+  expect(refused.exitCode).toBe(5);
+  expect(refused.stderr).toMatch(/FILE_FOREIGN[^]*result of a quickstart/);
+  expect(await readdir(folder)).toEqual(['package.json']);
+});
+
+test('up: a folder of the user is no data folder', async () => {
+  await writeFile(join(folder, 'corpus.txt'), 'x');
+  const refused = await espalier('up', '--detach', '--data-folder', '.', '--listen', '127.0.0.1:0');
+  expect(refused.exitCode).toBe(2);
+  expect(refused.stderr).toMatch(/DATA_FOLDER_FOREIGN[^]*"corpus\.txt"/);
+  expect(await readdir(folder)).toEqual(['corpus.txt']);
+});
+
+test('where nothing can be written it is said at once', async () => {
+  for (const out of ['/proc/foo', '/dev/null/foo', '/proc/foo/bar'])
+    expect((await espalier('export', 'abcd', '--out', out)).stderr).toMatch(/FILE_UNUSABLE/);
+  expect((await espalier('up', '--detach', '--data-folder', '/proc/x')).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
+});

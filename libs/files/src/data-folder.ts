@@ -1,0 +1,27 @@
+// A server's data folder holds nothing but what the server put there: it replaces and removes files in it by their names.
+import { readdirSync } from 'node:fs';
+
+/** Written first, so that every folder that a server has worked with has it. */
+export const DATA_FOLDER_ID = 'orchestrator.id';
+
+/** What may lie there before that: a start cut short, a restored store, copied artifacts, the root of a file system. */
+const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log|event-store|artifacts|lost\+found)$/;
+
+/** The name of something there that no server of ours put there; none in a folder that is new, empty or ours. */
+export function foreignInDataFolder(path: string): string | undefined {
+  const names = namesIn(path);
+  return names.includes(DATA_FOLDER_ID) ? undefined : names.find((name) => !BEGINNINGS.test(name));
+}
+
+export function foreignDataFolderText(path: string, name: string): string {
+  return `${path} is no data folder of Espalier: it holds ${JSON.stringify(name)}; a new or empty folder is allowed`;
+}
+
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
