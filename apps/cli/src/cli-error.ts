@@ -15,8 +15,9 @@ export const ExitCode = {
   unavailable: 4,
   /** Not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
   notAllowed: 5,
-  /** Stopped by Ctrl-C. */
+  /** Stopped by Ctrl-C, or by SIGTERM: 128 and the signal's number, as shells say it. */
   interrupted: 130,
+  terminated: 143,
 } as const;
 
 export const EXIT_CODES_HELP = `Exit codes:
@@ -26,7 +27,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   3  the run, teacher, file or digest that it names is not there
   4  no server answers
   5  not possible in the present state (finished run, request id taken, ...)
-  130  stopped by Ctrl-C`;
+  130, 143  stopped by Ctrl-C, or by SIGTERM`;
 
 export interface CliErrorDetails {
   field?: string;
@@ -65,10 +66,19 @@ const STORE_EXIT_CODES: Record<string, number> = {
   BACKUP_FILE_FOREIGN: ExitCode.notAllowed,
 };
 
-export class Interrupted extends Error {}
+/** The command was told to stop. */
+export class Interrupted extends Error {
+  constructor(readonly signal: 'SIGINT' | 'SIGTERM') {
+    super(`stopped by ${signal}`);
+  }
+
+  get exitCode(): number {
+    return this.signal === 'SIGINT' ? ExitCode.interrupted : ExitCode.terminated;
+  }
+}
 
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof Interrupted) return ExitCode.interrupted;
+  if (error instanceof Interrupted) return error.exitCode;
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
   if (error instanceof CliError && error.exitCode !== undefined) return error.exitCode;
   const known = toEspalierError(error);

@@ -4,6 +4,8 @@ import { dataFolderOf, findServer, type ServerAddress } from './connection/serve
 import { Interrupted } from './cli-error.js';
 import { Output } from './output/output.js';
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
 /** The options that stand for every command. */
 export interface GlobalOptions {
   server?: string;
@@ -14,10 +16,11 @@ export interface GlobalOptions {
 
 export class Context {
   readonly output: Output;
-  /** Aborted by Ctrl-C. */
+  /** Aborted by Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
   private readonly interrupt = new AbortController();
   private opened: Connection | null = null;
+  private tidyUpMs = 2_000;
 
   constructor(private readonly options: GlobalOptions) {
     this.output = new Output({ json: options.json === true, colour: options.color !== false });
@@ -33,14 +36,34 @@ export class Context {
   }
 
   get connection(): Connection {
-    this.opened ??= new Connection(this.findServer());
+    this.opened ??= new Connection(this.findServer(), this.signal);
     return this.opened;
   }
 
-  /** From here on Ctrl-C ends what the command waits for; a second one ends the process. */
+  /**
+   * From here on Ctrl-C or SIGTERM ends the command: what it waits for is given up, and the process ends soon, whatever it
+   * is at; a second one ends it at once.
+   */
   stopOnInterrupt(): void {
-    process.once('SIGINT', () => this.interrupt.abort(new Interrupted('stopped by Ctrl-C')));
-    process.once('SIGTERM', () => this.interrupt.abort(new Interrupted('stopped')));
+    for (const signal of SIGNALS) process.on(signal, this.stop);
+  }
+
+  private readonly stop = (signal: 'SIGINT' | 'SIGTERM'): void => {
+    const reason = new Interrupted(signal);
+    this.interrupt.abort(reason);
+    // By the signal itself, which ends a process even where one of its threads hangs in the file system.
+    setTimeout(() => process.kill(process.pid, signal), this.tidyUpMs).unref();
+    this.endAtOnceOnInterrupt();
+  };
+
+  /** How long the command may take to put things in order once it is told to stop. */
+  allowToTidyUp(milliseconds: number): void {
+    this.tidyUpMs = milliseconds;
+  }
+
+  /** Before work that keeps the process from hearing anything: a signal then ends it as it ends any other program. */
+  endAtOnceOnInterrupt(): void {
+    for (const signal of SIGNALS) process.off(signal, this.stop);
   }
 
   close(): void {

@@ -19,7 +19,7 @@ import { followRun } from './progress/follow-run.js';
 import { RunRenderer } from './progress/run-renderer.js';
 import { ShareLine } from './progress/share-line.js';
 import { printQuickstart } from './quickstart-report.js';
-import { startStack, stopStack, type RunningStack } from './stack.js';
+import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack } from './stack.js';
 
 export interface QuickstartOptions {
   targetSparsity?: number;
@@ -75,6 +75,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
   const { json } = options;
   if (json !== undefined)
     await requireFilePlace(json, { option: '--json', force: true, what: 'the result of a quickstart', isOurs: isResult });
+  context.allowToTidyUp(STOP_TIMEOUT_MS);
   const stack = await start(context, options);
   try {
     const launched = await launch(context.connection, options);
@@ -88,17 +89,18 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     printQuickstart(context, outcome, stack);
     return outcome;
   } finally {
-    if (options.stop === true && !stack.wasRunning) {
+    // Told to stop, it leaves nothing running that it started.
+    if ((options.stop === true || context.signal.aborted) && !stack.wasRunning) {
       await stopStack(context.dataFolder);
       context.output.line('the server is stopped; start it again with: npx espalier up --detach');
     }
   }
 }
 
-async function start({ dataFolder, output }: Context, options: QuickstartOptions): Promise<RunningStack> {
+async function start({ dataFolder, output, signal }: Context, options: QuickstartOptions): Promise<RunningStack> {
   // Another data folder's server may have the usual port; ours is found through its data folder on any.
   const listen = (await isFree(DEFAULT_SERVER)) ? undefined : '127.0.0.1:0';
-  const stack = await startStack({ dataFolder, threads: options.threads, listen });
+  const stack = await startStack({ dataFolder, threads: options.threads, listen }, signal);
   output.line(`${stack.wasRunning ? 'server already running' : 'server started'} at ${stack.listen}, data in ${dataFolder}`);
   return stack;
 }
@@ -142,7 +144,8 @@ async function followToCompletion(context: Context, runId: string): Promise<void
     for await (const item of items) renderer.show(item);
   } catch (error) {
     renderer.clear();
-    if (context.signal.aborted) context.output.line(`stopped looking on; the run goes on. See: npx espalier watch ${runId}`);
+    if (context.signal.aborted)
+      context.output.line(`no longer watching; while the server runs, the run goes on: npx espalier watch ${runId}`);
     throw error;
   }
   renderer.end();

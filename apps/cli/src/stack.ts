@@ -26,7 +26,8 @@ export interface RunningStack extends ServerFile {
 }
 
 const START_TIMEOUT_MS = 90_000;
-const STOP_TIMEOUT_MS = 60_000;
+/** A server gives itself 30 seconds. */
+export const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 const LOG_TAIL_BYTES = 4_000;
 
@@ -72,8 +73,8 @@ function isOurServer(pid: number): boolean {
   }
 }
 
-/** Starts a server in the background unless one runs; returns once it accepts calls. */
-export async function startStack(options: StackOptions): Promise<RunningStack> {
+/** Starts a server in the background unless one runs; returns once it accepts calls. A start that is given up leaves none. */
+export async function startStack(options: StackOptions, signal: AbortSignal): Promise<RunningStack> {
   const logFile = logFileOf(options.dataFolder);
   const running = runningServer(options.dataFolder);
   if (running !== null) return { ...running, logFile, wasRunning: true };
@@ -83,8 +84,13 @@ export async function startStack(options: StackOptions): Promise<RunningStack> {
   const child = spawn(process.execPath, serverArguments(options), { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
   child.unref();
-  const started = await waitForServer(child, options.dataFolder, () => tail(logFile, logStart));
-  return { ...started, logFile, wasRunning: false };
+  try {
+    const started = await waitForServer(child, options.dataFolder, () => tail(logFile, logStart), signal);
+    return { ...started, logFile, wasRunning: false };
+  } catch (error) {
+    child.kill('SIGTERM');
+    throw error;
+  }
 }
 
 function makeDataFolder(folder: string): void {
@@ -106,7 +112,7 @@ function makeDataFolder(folder: string): void {
   }
 }
 
-async function waitForServer(child: ChildProcess, dataFolder: string, readLog: () => string): Promise<ServerFile> {
+async function waitForServer(child: ChildProcess, dataFolder: string, readLog: () => string, signal: AbortSignal): Promise<ServerFile> {
   let ended: string | null = null;
   child.once('exit', (code, signal) => {
     ended = signal ?? `exit code ${code}`;
@@ -120,9 +126,8 @@ async function waitForServer(child: ChildProcess, dataFolder: string, readLog: (
     const file = readServerFile(dataFolder);
     if (file !== null && file.pid === child.pid) return file;
     if (ended !== null) throw startFailure(`the server ended at once (${ended})`, readLog());
-    await sleep(POLL_MS);
+    await sleep(POLL_MS, undefined, { signal });
   }
-  child.kill('SIGTERM');
   throw startFailure(`the server was not ready within ${START_TIMEOUT_MS / 1000} s`, readLog());
 }
 
@@ -146,8 +151,8 @@ function tail(path: string, from: number): string {
   }
 }
 
-/** Runs the server in front until it ends; Ctrl-C reaches it directly. Gives its exit code. */
-export async function runInForeground(options: StackOptions): Promise<number> {
+/** Runs the server in front until it ends, or until it has stopped in order since we are told to. Gives its exit code. */
+export async function runInForeground(options: StackOptions, signal: AbortSignal): Promise<number> {
   const running = runningServer(options.dataFolder);
   if (running !== null) {
     throw new CliError(
@@ -158,24 +163,16 @@ export async function runInForeground(options: StackOptions): Promise<number> {
   }
   makeDataFolder(options.dataFolder);
   const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
-  // The terminal sends Ctrl-C to both of us: the server stops in order, and we wait for it.
-  const forward = (signal: NodeJS.Signals) => () => {
-    if (signal === 'SIGTERM') child.kill('SIGTERM');
-  };
-  const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => [signal, forward(signal)] as const);
-  for (const [signal, listener] of listeners) process.on(signal, listener);
-  try {
-    return await new Promise<number>((resolve, reject) => {
-      child.once('error', reject);
-      child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' || signal === 'SIGTERM' ? 0 : ExitCode.failed)));
-    });
-  } finally {
-    for (const [signal, listener] of listeners) process.off(signal, listener);
-  }
+  // The terminal sends Ctrl-C to both of us, a program to one: a server that is told twice stops once.
+  signal.addEventListener('abort', () => child.kill('SIGTERM'));
+  return new Promise<number>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, by) => resolve(code ?? (by === 'SIGINT' || by === 'SIGTERM' ? 0 : ExitCode.failed)));
+  });
 }
 
-/** Asks the server to stop in order and waits for it; false when none runs. */
-export async function stopStack(dataFolder: string, timeoutMs = STOP_TIMEOUT_MS): Promise<ServerFile | null> {
+/** Asks the server to stop in order and waits for it; null when none runs. */
+export async function stopStack(dataFolder: string, signal?: AbortSignal, timeoutMs = STOP_TIMEOUT_MS): Promise<ServerFile | null> {
   const running = runningServer(dataFolder);
   if (running === null) return null;
   process.kill(running.pid, 'SIGTERM');
@@ -187,7 +184,7 @@ export async function stopStack(dataFolder: string, timeoutMs = STOP_TIMEOUT_MS)
         hint: `nothing is lost by ending it hard: kill -9 ${running.pid}`,
       });
     }
-    await sleep(POLL_MS);
+    await sleep(POLL_MS, undefined, signal === undefined ? {} : { signal });
   }
   return running;
 }

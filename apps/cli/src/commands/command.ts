@@ -33,6 +33,9 @@ export function action<Options = object>(command: Command, act: Action<Options>)
     context.stopOnInterrupt();
     try {
       outcome.exitCode = (await act(context, names, options)) ?? 0;
+    } catch (error) {
+      context.signal.throwIfAborted(); // whatever came of being told to stop
+      throw error;
     } finally {
       context.close();
     }

@@ -27,7 +27,9 @@ export function registerStore(program: Command): void {
     )
     .option('--overwrite', 'replace an earlier backup of that name');
   examples(backup, ['espalier store backup backups/monday.db']);
-  action<{ overwrite?: boolean }>(backup, async ({ dataFolder, output }, [file], options) => {
+  action<{ overwrite?: boolean }>(backup, async (context, [file], options) => {
+    const { dataFolder, output } = context;
+    context.endAtOnceOnInterrupt(); // SQLite copies and checks in one go; what is half done has no name yet
     const report = await (
       await eventStore()
     ).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
@@ -43,7 +45,9 @@ export function registerStore(program: Command): void {
     .description('Puts a backup in the place of the store. The server must be stopped; the store that was there is kept beside it.')
     .option('--overwrite', 'replace the store that is there');
   examples(restore, ['espalier down'], ['espalier store restore backups/monday.db --overwrite']);
-  action<{ overwrite?: boolean }>(restore, async ({ dataFolder, output }, [file], options) => {
+  action<{ overwrite?: boolean }>(restore, async (context, [file], options) => {
+    const { dataFolder, output } = context;
+    context.endAtOnceOnInterrupt(); // as above
     const running = runningServer(dataFolder);
     if (running !== null) {
       throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, {
@@ -69,7 +73,9 @@ export function registerStore(program: Command): void {
     .description('Size and contents of the store; with --check every event is read and checked.')
     .option('--check', 'read every event and check its checksum');
   examples(stats, ['espalier store stats --check']);
-  action<{ check?: boolean }>(stats, async ({ dataFolder, output }, _, options) => {
+  action<{ check?: boolean }>(stats, async (context, _, options) => {
+    const { dataFolder, output } = context;
+    context.endAtOnceOnInterrupt();
     const folder = storeFolderOf(dataFolder);
     const { embeddedEventStoreStats, verifyEmbeddedEventStore } = await eventStore();
     const facts = embeddedEventStoreStats({ folder });

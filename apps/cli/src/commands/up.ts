@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { logFileOf, runInForeground, startStack, stopStack } from '../stack.js';
+import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
 
 interface UpOptions {
@@ -36,10 +36,14 @@ export function registerUp(program: Command): void {
     ['espalier up --detach', 'in the background; ends with: espalier down'],
     ['espalier --data-folder /var/espalier up --listen 0.0.0.0:7433'],
   );
-  action<UpOptions>(up, async ({ dataFolder, output }, _, options) => {
+  action<UpOptions>(up, async (context, _, options) => {
+    const { dataFolder, output, signal } = context;
     const stack = { ...options, dataFolder };
-    if (!options.detach) return runInForeground(stack);
-    const running = await startStack(stack);
+    if (!options.detach) {
+      context.allowToTidyUp(STOP_TIMEOUT_MS);
+      return runInForeground(stack, signal);
+    }
+    const running = await startStack(stack, signal);
     output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
       output.line(
         `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
@@ -52,8 +56,8 @@ export function registerUp(program: Command): void {
     .summary('stop the server of this data folder')
     .description('Asks the server to stop and waits for it. Its runs stop at the next step, keep everything, and go on at the next start.');
   examples(down, ['espalier down']);
-  action(down, async ({ dataFolder, output }) => {
-    const stopped = await stopStack(dataFolder);
+  action(down, async ({ dataFolder, output, signal }) => {
+    const stopped = await stopStack(dataFolder, signal);
     output.result({ stopped: stopped !== null, pid: stopped?.pid ?? null }, () => {
       output.line(
         stopped === null

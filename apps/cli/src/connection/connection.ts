@@ -38,7 +38,11 @@ export class Connection {
   readonly history: v1.HistoryServiceClient;
   readonly artifacts: v1.ArtifactServiceClient;
 
-  constructor(readonly server: ServerAddress) {
+  /** Every call ends when the signal says so. */
+  constructor(
+    readonly server: ServerAddress,
+    private readonly signal?: AbortSignal,
+  ) {
     const secret = credentials.createInsecure();
     this.runs = new v1.RunServiceClient(server.address, secret, CHANNEL_OPTIONS);
     this.history = new v1.HistoryServiceClient(server.address, secret, CHANNEL_OPTIONS);
@@ -57,10 +61,14 @@ export class Connection {
     timeoutMs = CALL_TIMEOUT_MS,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
-      method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+      this.signal?.throwIfAborted();
+      const call = method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+        this.signal?.removeEventListener('abort', cancel);
         if (error === null) resolve(response);
-        else reject(this.mapped(error));
+        else reject(this.signal?.aborted === true ? (this.signal.reason as Error) : this.mapped(error));
       });
+      const cancel = () => call.cancel();
+      this.signal?.addEventListener('abort', cancel);
     });
   }
 
@@ -69,7 +77,7 @@ export class Connection {
     client: Client,
     method: (this: Client, ...parameters: Parameters<StreamingMethod<Request, Response>>) => ClientReadableStream<Response>,
     request: Request,
-    signal?: AbortSignal,
+    signal = this.signal,
   ): AsyncGenerator<Response> {
     signal?.throwIfAborted();
     const call = method.call(client, request);

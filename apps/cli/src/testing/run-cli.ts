@@ -11,7 +11,13 @@ const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 /** Runs the command as a user's shell would; standard output is no terminal. */
 export function runCli(
   args: string[],
-  options: { env?: Record<string, string>; cwd?: string; onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void } = {},
+  options: {
+    env?: Record<string, string>;
+    cwd?: string;
+    onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;
+    /** Sends the signal when it comes. */
+    stop?: Promise<NodeJS.Signals>;
+  } = {},
 ): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], {
@@ -28,6 +34,7 @@ export function runCli(
     child.stderr.on('data', (chunk: Buffer) => {
       stderr += chunk.toString();
     });
+    void options.stop?.then((signal) => child.kill(signal));
     child.once('error', reject);
     child.once('close', (exitCode) => resolve({ exitCode, stdout, stderr }));
   });
