@@ -21,7 +21,7 @@ const debianPackages = {
   'pkg-config': 'pkg-config',
   'libdnnl-dev': 'libdnnl-dev',
   'nlohmann-json3-dev': 'nlohmann-json3-dev',
-  ...(withTests ? { 'libgtest-dev': 'libgtest-dev' } : {}),
+  ...(withTests ? { 'libgtest-dev': 'libgtest-dev', 'python3-grpcio': 'python3-grpcio' } : {}),
 };
 
 main();
@@ -31,9 +31,13 @@ function main() {
   step('system packages', installSystemPackages);
   const lock = digestOf(['package-lock.json']);
   stamped('npm packages', 'npm', lock, () => run('npm', ['ci', '--no-audit', '--no-fund']));
-  stamped('protocol code', 'protocol', digestOf(['proto', 'buf.gen.yaml', 'package-lock.json']), generateProtocol, [
-    join(root, 'libs/protocol/src/generated'),
-  ]);
+  stamped(
+    'protocol code',
+    'protocol',
+    digestOf(['proto', 'buf.gen.yaml', 'scripts/protoc-gen-descriptor-set.mjs', 'package-lock.json']),
+    generateProtocol,
+    [join(root, 'libs/protocol/src/generated')],
+  );
   stamped('native engine', withTests ? 'native-tests' : 'native', digestOf(['native-engine', 'package-lock.json']), buildNative, [
     join(root, 'native-engine/build/espalier_native.node'),
   ]);
@@ -77,6 +81,8 @@ function isInstalled(name) {
   // Not Debian, or installed by hand: look for what the package brings.
   const tools = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config' };
   if (tools[name]) return spawnSync('sh', ['-c', `command -v ${tools[name]}`], { stdio: 'ignore' }).status === 0;
+  if (name === 'python3-grpcio')
+    return spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf'], { stdio: 'ignore' }).status === 0;
   const headers = { 'libdnnl-dev': 'dnnl.hpp', 'nlohmann-json3-dev': 'nlohmann/json.hpp', 'libgtest-dev': 'gtest/gtest.h' };
   return ['/usr/include', '/usr/local/include'].some((folder) => existsSync(join(folder, headers[name])));
 }

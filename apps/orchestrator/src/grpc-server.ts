@@ -1,28 +1,26 @@
 // The public gRPC server. Plain grpc-js under Nest's providers: Nest's own transport buffers a stream without limit when a
 // client reads slowly, and its handlers would lose the generated types.
 import { Inject, Injectable } from '@nestjs/common';
-import { fileURLToPath } from 'node:url';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
-import { ReflectionService } from '@grpc/reflection';
+import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import { EspalierError, onHandlerError, statusOf, toEspalierError, v1 } from '#protocol';
-import { status } from '@grpc/grpc-js';
+import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
 import { LOGGER } from './tokens.js';
 
-const PROTO_FOLDER = fileURLToPath(new URL('../../../../proto', import.meta.url));
-const PUBLIC_PROTOS = ['run_service', 'history_service', 'artifact_service'].map((name) => `espalier/v1/${name}.proto`);
 const SERVICES = ['RunService', 'HistoryService', 'ArtifactService'].map((name) => `espalier.v1.${name}`);
 const GRACE_MS = 2_000;
 
 @Injectable()
 export class GrpcServer {
-  private readonly server = new Server({ 'grpc.max_receive_message_length': 16 << 20, 'grpc.keepalive_permit_without_calls': 1 });
+  private readonly server = new Server({
+    'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
+    'grpc.keepalive_permit_without_calls': 1,
+    interceptors: [requestChecks],
+  });
   private readonly health = new HealthImplementation({
     '': 'SERVING',
     ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)),
@@ -44,7 +42,7 @@ export class GrpcServer {
     this.server.addService(v1.HistoryServiceService, history.handlers());
     this.server.addService(v1.ArtifactServiceService, artifacts.handlers());
     this.health.addToServer(this.server as never);
-    new ReflectionService(loadSync(PUBLIC_PROTOS, { includeDirs: [PROTO_FOLDER] })).addToServer(this.server);
+    addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }
 
   /** Returns host:port as bound. @throws EspalierError LISTEN_FAILED */

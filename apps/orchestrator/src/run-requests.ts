@@ -1,4 +1,5 @@
-// The public messages of RunService turned into what commands take; everything that is wrong with the form is named here.
+// The public messages of RunService turned into what commands take; what is wrong with their form is named here, but for what
+// holds for every request (request-checks.ts of the protocol).
 import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, v1, type FieldViolation } from '#protocol';
 import type { DataSource } from './pruning-run/model-and-data.js';
@@ -7,45 +8,40 @@ import type { Recipe, RunSettings, ScheduleShape } from './pruning-run/pruning-r
 import type { StartingPoint } from './pruning-run/run-change.js';
 import type { RequestedSettings } from './pruning-run/run-settings.js';
 
-const REQUEST_ID_MAX = 128;
-const NAME_MAX = 200;
 const MODEL_FOLDER = 'the folder of a Hugging Face model';
 
 export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'] {
-  const violations = namesViolations(request);
+  const violations: FieldViolation[] = [];
   if (request.modelPath === '') violations.push(missing('model_path', MODEL_FOLDER));
   if (!request.data?.trainPath) violations.push(missing('data.train_path', 'a file or folder of training text'));
-  const settings = collect(violations, () => requestedSettings(request.settings)) ?? {};
   if (violations.length > 0) throw invalidRequest(violations);
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
     modelPath: request.modelPath,
     data: dataSource(request.data!),
-    settings,
+    settings: requestedSettings(request.settings),
   };
 }
 
 export function planRequest({ modelPath, settings: message }: v1.PlanRunRequest): { modelPath: string; settings: RequestedSettings } {
-  const violations = modelPath === '' ? [missing('model_path', MODEL_FOLDER)] : [];
-  const settings = collect(violations, () => requestedSettings(message)) ?? {};
-  if (violations.length > 0) throw invalidRequest(violations);
-  return { modelPath, settings };
+  if (modelPath === '') throw invalidRequest([missing('model_path', MODEL_FOLDER)]);
+  return { modelPath, settings: requestedSettings(message) };
 }
 
 export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request'], 'parentRunId'> {
-  const violations = namesViolations(request);
+  const violations: FieldViolation[] = [];
   const from = collect(violations, () => startingPoint(request.from));
   for (const field of fieldsSet(request.settings)) {
     const description = 'cannot be changed by a fork: it would give the state another meaning; launch a run instead, or see overrides';
     violations.push({ field: `settings.${field}`, description, code: 'FORK_FIELD_FIXED' });
   }
   const { data, ...rest } = request.overrides ?? v1.ForkOverrides.fromPartial({});
-  const changed = collect(violations, () => requestedSettings({ ...v1.RunSettings.fromPartial({}), ...rest }, 'overrides'));
+  const changed = requestedSettings({ ...v1.RunSettings.fromPartial({}), ...rest });
   if (data !== undefined && data.trainPath === '')
     violations.push(missing('overrides.data.train_path', 'a file or folder of training text'));
   if (violations.length > 0) throw invalidRequest(violations);
-  const overrides = Object.fromEntries(Object.entries(changed ?? {}).filter(([, value]) => value !== undefined)) as Partial<RunSettings>;
+  const overrides = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined)) as Partial<RunSettings>;
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
@@ -73,15 +69,15 @@ export function startingPoint(from: From): StartingPoint {
 }
 
 /** What a request leaves out stays undefined. */
-function requestedSettings(message: v1.RunSettings | undefined, path = 'settings'): RequestedSettings {
+function requestedSettings(message: v1.RunSettings | undefined): RequestedSettings {
   if (message === undefined) return {};
   const { preset, recipe, schedule, seed, loraTargets, computeDtype, denseSteps, checkpointActivations, ...numbers } = message;
   return {
     ...numbers,
     ...(preset === '' ? {} : { preset }),
-    recipe: named(recipes, recipe, `${path}.recipe`),
-    schedule: named(schedules, schedule, `${path}.schedule`),
-    computeDtype: named(dtypes, computeDtype, `${path}.compute_dtype`),
+    recipe: recipes[recipe],
+    schedule: schedules[schedule],
+    computeDtype: dtypes[computeDtype],
     seed: seed?.toString(),
     ...(loraTargets.length === 0 ? {} : { loraTargets }),
     ...(denseSteps ? { denseSteps } : {}),
@@ -106,21 +102,8 @@ const dtypes: Record<number, RunSettings['computeDtype'] | undefined> = {
   [v1.ComputeDtype.COMPUTE_DTYPE_BF16]: 'bf16',
 };
 
-function named<T>(names: Record<number, T | undefined>, value: number, field: string): T | undefined {
-  if (!Object.hasOwn(names, value)) throw invalidField('FIELD_UNKNOWN_VALUE', field, `${value} is not one of its values`);
-  return names[value];
-}
-
 function dataSource({ trainPath, validationPath }: v1.DataSource): DataSource {
   return { trainPath, validationPath };
-}
-
-function namesViolations({ requestId, name }: { requestId: string; name: string }): FieldViolation[] {
-  const tooLong = (field: string, text: string, max: number): FieldViolation[] =>
-    text.length <= max
-      ? []
-      : [{ field, description: `must have at most ${max} characters, has ${text.length}`, code: 'FIELD_OUT_OF_RANGE' }];
-  return [...tooLong('request_id', requestId, REQUEST_ID_MAX), ...tooLong('name', name, NAME_MAX)];
 }
 
 function missing(field: string, what: string): FieldViolation {

@@ -10,6 +10,11 @@ export function onHandlerError(listener: ErrorListener): void {
   errorListener = listener;
 }
 
+/** For what fails before a handler is asked. */
+export function reportFailure(method: string, error: unknown): void {
+  errorListener(method, error);
+}
+
 export function unary<Request, Response>(
   handler: (request: Request, signal: AbortSignal) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
@@ -40,7 +45,7 @@ async function pump<Request, Response>(
   try {
     for await (const message of handler(call.request, signal)) {
       if (signal.aborted) return;
-      if (!call.write(message)) await drained(call, signal);
+      await sent(call, message, signal);
     }
     call.end();
   } catch (error) {
@@ -57,15 +62,22 @@ function signalOf(call: { cancelled: boolean; on(event: 'cancelled', listener: (
   return controller.signal;
 }
 
-function drained(call: NodeJS.EventEmitter, signal: AbortSignal): Promise<void> {
+/**
+ * Resolves when the message has left, or the call has ended. Waiting for each one bounds what a call holds to a single message:
+ * the stream's own limit would let a client that reads nothing pile up sixteen, whatever their size.
+ */
+export function sent<Message>(
+  call: { write(message: Message, done: () => void): unknown },
+  message: Message,
+  signal: AbortSignal,
+): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      call.off('drain', done);
       signal.removeEventListener('abort', done);
       resolve();
     };
-    call.on('drain', done);
     signal.addEventListener('abort', done);
     if (signal.aborted) done();
+    else call.write(message, done);
   });
 }

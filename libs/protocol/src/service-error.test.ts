@@ -46,4 +46,23 @@ describe('errors on the wire', () => {
     expect(statusOf('SOMETHING_NEW')).toBe(status.INTERNAL);
     expect(fromServiceError(toServiceError(new EspalierError('SOMETHING_NEW', 'x'))).code).toBe('SOMETHING_NEW');
   });
+
+  it.each([
+    ['a long text', new EspalierError('INTERNAL', 'x'.repeat(1_000_000))],
+    ['a text that must be escaped', new EspalierError('INTERNAL', '\u{1f600}'.repeat(5_000))],
+    ['half a character', new EspalierError('INTERNAL', 'a\ud83d')],
+    ['a text that is cut within a character', new EspalierError('INTERNAL', `${'x'.repeat(999)}\u{1f600}`.repeat(2))],
+    [
+      'many long violations',
+      invalidRequest(Array.from({ length: 500 }, (_, n) => ({ field: `f${n}`, description: 'd'.repeat(5_000), code: 'FIELD_REQUIRED' }))),
+    ],
+    ['long facts', new EspalierError('RUN_NOT_FOUND', 'no run', { metadata: { run_id: 'y'.repeat(100_000) } })],
+  ])('keeps %s within the trailers that clients take', (_, error) => {
+    const onWire = toServiceError(error);
+    const [details] = onWire.metadata.get('grpc-status-details-bin') as [Buffer];
+    expect(encodeURI(onWire.details).length + details.toString('base64').length).toBeLessThan(7_500);
+    const received = fromServiceError(onWire);
+    expect(received.code).toBe(error.code);
+    if (error.violations.length > 0) expect(received.violations[0]).toMatchObject({ field: 'f0', code: 'FIELD_REQUIRED' });
+  });
 });

@@ -11,23 +11,47 @@ const DOMAIN = 'espalier';
 const ERROR_INFO_URL = 'type.googleapis.com/google.rpc.ErrorInfo';
 const BAD_REQUEST_URL = 'type.googleapis.com/google.rpc.BadRequest';
 
+/**
+ * Clients take trailers of 8 KiB in all and reset the stream beyond that. The message travels in them twice: once with up to
+ * three characters a byte, once with the details in base64.
+ */
+const DETAILS_BYTES_MAX = 3_400;
+const MESSAGE_CHARACTERS_MAX = 2_400;
+const MOST_VIOLATIONS = 20;
+
 /** For a server's callback or stream. Errors without a stable code become INTERNAL: their text may hold anything. */
 export function toServiceError(error: unknown): ServiceError {
   const known = toEspalierError(error);
+  const code = known.violations.length > 0 && !isErrorCode(known.code) ? status.INVALID_ARGUMENT : statusOf(known.code);
+  let longest = 1_000;
+  let details = detailsOf(known, code, longest, MOST_VIOLATIONS);
+  for (; details.length > DETAILS_BYTES_MAX; longest /= 2) details = detailsOf(known, code, longest, Math.ceil(longest / 50));
+  let message = cut(known.message, longest);
+  for (; encodeURI(message).length > MESSAGE_CHARACTERS_MAX; longest /= 2) message = cut(known.message, longest);
+  const metadata = new Metadata();
+  metadata.set(DETAILS_KEY, details);
+  return Object.assign(new Error(message), { name: 'ServiceError', code, details: message, metadata });
+}
+
+function detailsOf(known: EspalierError, code: status, longest: number, most: number): Buffer {
+  const facts = Object.entries(known.metadata).slice(0, most);
+  const metadata = Object.fromEntries(facts.map(([name, value]) => [name, cut(value, longest)]));
   const details = [
-    {
-      typeUrl: ERROR_INFO_URL,
-      value: Buffer.from(ErrorInfo.encode({ reason: known.code, domain: DOMAIN, metadata: known.metadata }).finish()),
-    },
+    { typeUrl: ERROR_INFO_URL, value: Buffer.from(ErrorInfo.encode({ reason: known.code, domain: DOMAIN, metadata }).finish()) },
   ];
   if (known.violations.length > 0) {
-    const fieldViolations = known.violations.map((one) => ({ field: one.field, description: one.description, reason: one.code }));
+    const fieldViolations = known.violations
+      .slice(0, most)
+      .map((one) => ({ field: cut(one.field, longest), description: cut(one.description, longest), reason: one.code }));
     details.push({ typeUrl: BAD_REQUEST_URL, value: Buffer.from(BadRequest.encode({ fieldViolations }).finish()) });
   }
-  const code = known.violations.length > 0 && !isErrorCode(known.code) ? status.INVALID_ARGUMENT : statusOf(known.code);
-  const metadata = new Metadata();
-  metadata.set(DETAILS_KEY, Buffer.from(Status.encode({ code, message: known.message, details }).finish()));
-  return Object.assign(new Error(known.message), { name: 'ServiceError', code, details: known.message, metadata });
+  return Buffer.from(Status.encode({ code, message: cut(known.message, longest), details }).finish());
+}
+
+/** With half a character at the end, the text could not be encoded. */
+function cut(text: string, longest: number): string {
+  if (text.length <= longest) return text.toWellFormed();
+  return `${text.slice(0, longest)} ... (${text.length} characters)`.toWellFormed();
 }
 
 /** Any error with its stable code: ours, that of a library with a `code`, or INTERNAL. */

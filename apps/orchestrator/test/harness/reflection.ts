@@ -1,22 +1,14 @@
 // What a tool like grpcurl sees: the services that the server says it has.
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { makeClientConstructor, type Channel, type ClientOptions, type ClientDuplexStream, type ServiceDefinition } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
-
-interface Answer {
-  listServicesResponse?: { service: { name: string }[] };
-}
+import type { Channel, ClientOptions } from '@grpc/grpc-js';
+import { reflectionV1 } from '#protocol';
 
 export async function reflectedServices(channel: Channel): Promise<string[]> {
-  const folder = join(dirname(createRequire(import.meta.url).resolve('@grpc/reflection')), '..', 'proto');
-  const definition = loadSync('grpc/reflection/v1/reflection.proto', { includeDirs: [folder] })['grpc.reflection.v1.ServerReflection'];
   const channelOverride = channel as NonNullable<ClientOptions['channelOverride']>;
-  const client = new (makeClientConstructor(definition as ServiceDefinition, 'ServerReflection'))('unused', null as never, {
-    channelOverride,
-  });
-  const call = (client as unknown as { serverReflectionInfo(): ClientDuplexStream<object, Answer> }).serverReflectionInfo();
-  call.end({ listServices: '' });
-  for await (const answer of call as AsyncIterable<Answer>) return (answer.listServicesResponse?.service ?? []).map(({ name }) => name);
+  const client = new reflectionV1.ServerReflectionClient('unused', null as never, { channelOverride });
+  const call = client.serverReflectionInfo();
+  call.write(reflectionV1.ServerReflectionRequest.fromPartial({ messageRequest: { $case: 'listServices', value: '' } }));
+  call.end();
+  for await (const { messageResponse: answer } of call as AsyncIterable<reflectionV1.ServerReflectionResponse>)
+    if (answer?.$case === 'listServicesResponse') return answer.value.service.map(({ name }) => name);
   return [];
 }

@@ -26,6 +26,7 @@ export class TestServer {
   private child: ChildProcess | null = null;
   private client: v1.RunServiceClient | null = null;
   private historyClient: v1.HistoryServiceClient | null = null;
+  private artifactClient: v1.ArtifactServiceClient | null = null;
   private address = '';
   /** What is killed with an orchestrator and must be gone before the next one starts. */
   private orphans: number[] = [];
@@ -63,6 +64,7 @@ export class TestServer {
     this.address = (JSON.parse(line) as { listen: string }).listen;
     this.client = new v1.RunServiceClient(this.address, ChannelCredentials.createInsecure());
     this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure());
+    this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure());
   }
 
   get listenAddress(): string {
@@ -140,6 +142,7 @@ export class TestServer {
   private closeClients(): void {
     this.client?.close();
     this.historyClient?.close();
+    this.artifactClient?.close();
   }
 
   get runs(): v1.RunServiceClient {
@@ -148,6 +151,10 @@ export class TestServer {
 
   get history(): v1.HistoryServiceClient {
     return this.historyClient!;
+  }
+
+  get artifacts(): v1.ArtifactServiceClient {
+    return this.artifactClient!;
   }
 
   launch(settings: Partial<v1.RunSettings>, more: Partial<v1.LaunchRunRequest> = {}): Promise<v1.Run> {

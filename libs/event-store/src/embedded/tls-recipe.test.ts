@@ -1,0 +1,38 @@
+// The README's recipe for a server of its own with TLS, as it is written there.
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { collect, newEvents } from '../contract/target.js';
+import { connectEventStore } from '../index.js';
+
+const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
+const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
+
+(hasOpenssl ? describe : describe.skip)('the recipe for TLS', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'event-store-recipe-'));
+  let server: ChildProcess | undefined;
+
+  afterAll(() => {
+    server?.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('makes a certificate with which the official client writes and reads', async () => {
+    const readme = readFileSync(join(ROOT, 'libs/event-store/README.md'), 'utf8');
+    const [, openssl, start, address] = /## Alone\n\s*(openssl [^]*?)\n\s*node (\S[^\n]*)\n\s*# (\S+)/.exec(readme)!;
+    execFileSync('sh', ['-c', openssl!], { cwd: folder, stdio: 'ignore' });
+    const words = start!.replace('DIR', 'store').replace('--port 2113', '--port 0').split(' ');
+    server = spawn(process.execPath, [join(ROOT, words[0]!), ...words.slice(1)], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
+    const [line] = (await once(createInterface({ input: server.stdout! }), 'line')) as [string];
+    const { port } = JSON.parse(line) as { port: number };
+    const connectionString = address!.replace(':2113', `:${port}`).replace('node.crt', encodeURIComponent(join(folder, 'node.crt')));
+    const store = connectEventStore({ connectionString });
+    await store.append('run-1', newEvents(2), 'no_stream');
+    expect(await collect(store.read('run-1'))).toHaveLength(2);
+    await store.close();
+  });
+});

@@ -1,0 +1,62 @@
+import { fileRegistry, v1, violationsOf } from './index.js';
+
+const messageType = (name: string) => fileRegistry().getMessage(`espalier.v1.${name}`)!;
+const codes = (name: string, message: object) => violationsOf(messageType(name), message).map(({ field, code }) => `${field} ${code}`);
+
+describe('what holds for every request', () => {
+  it('numbers are finite, wherever they stand', () => {
+    const request = v1.ForkRunRequest.fromPartial({
+      overrides: { temperature: Infinity, targetSparsity: Number.NaN },
+      settings: { loraAlpha: -Infinity },
+    });
+    expect(codes('ForkRunRequest', request)).toEqual([
+      'overrides.target_sparsity FIELD_OUT_OF_RANGE',
+      'overrides.temperature FIELD_OUT_OF_RANGE',
+      'settings.lora_alpha FIELD_OUT_OF_RANGE',
+    ]);
+  });
+
+  it('enums are known, in lists too', () => {
+    const request = v1.ListRunsRequest.fromPartial({ statuses: [1, -1, 77 as v1.RunStatus] });
+    expect(codes('ListRunsRequest', request)).toEqual(['statuses[1] FIELD_UNKNOWN_VALUE', 'statuses[2] FIELD_UNKNOWN_VALUE']);
+  });
+
+  it('whole numbers are exact, but for a seed, which is only bits', () => {
+    const { settings } = v1.LaunchRunRequest.fromPartial({ settings: { seed: 2n ** 64n - 1n } });
+    expect(codes('RunSettings', settings!)).toEqual([]);
+    expect(codes('QueryMetricsRequest', v1.QueryMetricsRequest.fromPartial({ fromStep: -(2n ** 63n), toStep: 2n ** 53n }))).toEqual([
+      'from_step FIELD_OUT_OF_RANGE',
+      'to_step FIELD_OUT_OF_RANGE',
+    ]);
+  });
+
+  it('no string or list is longer than its kind may be, and none holds a NUL', () => {
+    const request = v1.LaunchRunRequest.fromPartial({
+      requestId: 'r'.repeat(129),
+      name: 'n'.repeat(200),
+      modelPath: '/'.repeat(4097),
+      data: { trainPath: 'a\0b' },
+      settings: { loraTargets: new Array(65).fill('q_proj') as string[] },
+    });
+    expect(codes('LaunchRunRequest', request)).toEqual([
+      'request_id FIELD_OUT_OF_RANGE',
+      'model_path FIELD_OUT_OF_RANGE',
+      'data.train_path FIELD_OUT_OF_RANGE',
+      'settings.lora_targets FIELD_OUT_OF_RANGE',
+    ]);
+  });
+
+  it('a choice is checked where it was made', () => {
+    const from = { $case: 'stateDigest', value: 'x'.repeat(65) } as const;
+    expect(codes('ResumeRunRequest', v1.ResumeRunRequest.fromPartial({ from }))).toEqual(['state_digest FIELD_OUT_OF_RANGE']);
+  });
+
+  it('finds every field of every request under the name that the generated code has for it', () => {
+    for (const service of ['RunService', 'HistoryService', 'ArtifactService'])
+      for (const { input } of fileRegistry().getService(`espalier.v1.${service}`)!.methods) {
+        const made = (v1 as unknown as Record<string, { fromPartial(partial: object): object }>)[input.name]!.fromPartial({});
+        const expected = new Set(input.fields.map((field) => field.oneof?.localName ?? field.localName));
+        expect([input.name, Object.keys(made).sort()]).toEqual([input.name, [...expected].sort()]);
+      }
+  });
+});

@@ -1,0 +1,124 @@
+// What holds for every request, whatever its method: numbers are finite, enums known, and no field is longer than its kind may
+// be. It is checked once, by the descriptors, before a handler sees the message.
+import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
+import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { methodAt } from './descriptors.js';
+import { invalidRequest, type FieldViolation } from './espalier-error.js';
+import { reportFailure } from './handlers.js';
+import { toServiceError } from './service-error.js';
+
+/** A request has short fields only: nobody needs to send more. */
+export const REQUEST_BYTES_MAX = 1 << 20;
+
+/** Characters of strings, and items of lists, by the names of their fields, which mean the same in all methods. */
+const LONGEST: Record<string, number> = {
+  request_id: 128,
+  name: 200,
+  name_contains: 200,
+  reason: 1_000,
+  run_id: 64,
+  parent_run_id: 64,
+  left_run_id: 64,
+  right_run_id: 64,
+  digest: 64,
+  state_digest: 64,
+  export_digest: 64,
+  preset: 64,
+  form: 64,
+  dtype: 64,
+  format: 64,
+  order_by: 64,
+  after_position: 128,
+  lora_targets: 64,
+  types: 64,
+  statuses: 64,
+};
+/** Paths, page tokens, parts of paths. */
+const LONGEST_OTHERWISE = 4_096;
+/** Whole numbers beyond it are no longer exact as steps, offsets and revisions; a seed is only bits. */
+const LARGEST_EXACT = BigInt(Number.MAX_SAFE_INTEGER);
+const ANY_64_BITS = new Set(['seed']);
+const MOST_VIOLATIONS = 10;
+
+type Message = Record<string, unknown>;
+
+/** Everything that is wrong with the form of a message, by the names of the protocol: "settings.target_sparsity". */
+export function violationsOf(type: DescMessage, message: object): FieldViolation[] {
+  const violations: FieldViolation[] = [];
+  checkMessage(type, message as Message, '', violations);
+  return violations.slice(0, MOST_VIOLATIONS);
+}
+
+/** Refuses a request before its handler; what is wrong is named field by field. */
+export const requestChecks: ServerInterceptor = (method, call) => {
+  const input = methodAt(method.path)?.input;
+  return new ServerInterceptingCall(call, {
+    start: (next) =>
+      next({
+        onReceiveMessage: (message: object, pass) => {
+          const violations = input === undefined ? [] : violationsOf(input, message);
+          if (violations.length === 0) return pass(message);
+          const error = invalidRequest(violations);
+          reportFailure(method.path, error);
+          call.sendStatus(toServiceError(error));
+        },
+      }),
+  });
+};
+
+function checkMessage(type: DescMessage, message: Message, prefix: string, violations: FieldViolation[]): void {
+  for (const field of type.fields) {
+    const value = valueOf(field, message);
+    if (value === undefined || violations.length >= MOST_VIOLATIONS) continue;
+    const path = prefix + field.name;
+    if (field.fieldKind === 'list' || field.fieldKind === 'map') {
+      const items = field.fieldKind === 'list' ? (value as unknown[]) : Object.values(value as object);
+      const most = longest(field);
+      if (items.length > most) violations.push(outOfRange(path, `must have at most ${most} items, has ${items.length}`));
+      else items.forEach((item, index) => checkValue(field, item, `${path}[${index}]`, violations));
+    } else checkValue(field, value, path, violations);
+  }
+}
+
+/** Messages are those of ts-proto: a choice is { $case, value } under its own name. */
+function valueOf(field: DescField, message: Message): unknown {
+  if (field.oneof === undefined) return message[field.localName];
+  const choice = message[field.oneof.localName] as { $case: string; value: unknown } | undefined;
+  return choice?.$case === field.localName ? choice.value : undefined;
+}
+
+function checkValue(field: DescField, value: unknown, path: string, violations: FieldViolation[]): void {
+  if (field.message !== undefined) {
+    if (!(value instanceof Date)) checkMessage(field.message, value as Message, `${path}.`, violations);
+  } else if (field.enum !== undefined) {
+    const { values } = field.enum;
+    if (values.some(({ number }) => number === value)) return;
+    const description = `${String(value)} is not one of its values: ${values.map(({ name, number }) => `${number} (${name})`).join(', ')}`;
+    violations.push({ field: path, description, code: 'FIELD_UNKNOWN_VALUE' });
+  } else {
+    const problem = scalarProblem(field, value);
+    if (problem !== undefined) violations.push(outOfRange(path, problem));
+  }
+}
+
+function scalarProblem(field: DescField, value: unknown): string | undefined {
+  if (typeof value === 'number' && (field.scalar === ScalarType.DOUBLE || field.scalar === ScalarType.FLOAT))
+    return Number.isFinite(value) ? undefined : `must be a finite number, is ${value}`;
+  if (typeof value === 'bigint') {
+    if (ANY_64_BITS.has(field.name) || (value <= LARGEST_EXACT && value >= -LARGEST_EXACT)) return undefined;
+    return `must be at most ${LARGEST_EXACT} in size, is ${value}`;
+  }
+  const most = longest(field);
+  if (typeof value === 'string' && value.length > most) return `must have at most ${most} characters, has ${value.length}`;
+  if (typeof value === 'string' && value.includes('\0')) return 'must not contain the character U+0000';
+  if (value instanceof Uint8Array && value.length > most) return `must have at most ${most} bytes, has ${value.length}`;
+  return undefined;
+}
+
+function longest({ name }: DescField): number {
+  return LONGEST[name] ?? LONGEST_OTHERWISE;
+}
+
+function outOfRange(field: string, description: string): FieldViolation {
+  return { field, description, code: 'FIELD_OUT_OF_RANGE' };
+}
