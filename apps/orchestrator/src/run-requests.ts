@@ -8,13 +8,7 @@ import type { Recipe, RunSettings, ScheduleShape } from './pruning-run/pruning-r
 import type { StartingPoint } from './pruning-run/run-change.js';
 import type { RequestedSettings } from './pruning-run/run-settings.js';
 
-const MODEL_FOLDER = 'the folder of a Hugging Face model';
-
 export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'] {
-  const violations: FieldViolation[] = [];
-  if (request.modelPath === '') violations.push(missing('model_path', MODEL_FOLDER));
-  if (!request.data?.trainPath) violations.push(missing('data.train_path', 'a file or folder of training text'));
-  if (violations.length > 0) throw invalidRequest(violations);
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
@@ -25,7 +19,6 @@ export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'
 }
 
 export function planRequest({ modelPath, settings: message }: v1.PlanRunRequest): { modelPath: string; settings: RequestedSettings } {
-  if (modelPath === '') throw invalidRequest([missing('model_path', MODEL_FOLDER)]);
   return { modelPath, settings: requestedSettings(message) };
 }
 
@@ -38,8 +31,6 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   }
   const { data, ...rest } = request.overrides ?? v1.ForkOverrides.fromPartial({});
   const changed = requestedSettings({ ...v1.RunSettings.fromPartial({}), ...rest });
-  if (data !== undefined && data.trainPath === '')
-    violations.push(missing('overrides.data.train_path', 'a file or folder of training text'));
   if (violations.length > 0) throw invalidRequest(violations);
   const overrides = Object.fromEntries(Object.entries(changed).filter(([, value]) => value !== undefined)) as Partial<RunSettings>;
   return {
@@ -104,10 +95,6 @@ const dtypes: Record<number, RunSettings['computeDtype'] | undefined> = {
 
 function dataSource({ trainPath, validationPath }: v1.DataSource): DataSource {
   return { trainPath, validationPath };
-}
-
-function missing(field: string, what: string): FieldViolation {
-  return { field, description: `is needed: ${what}`, code: 'FIELD_REQUIRED' };
 }
 
 /** Fields of the message that differ from an empty one, by their names in the protocol. */

@@ -30,6 +30,18 @@ describe('what holds for every request', () => {
     ]);
   });
 
+  it('what is needed is there, in a message that is left out too', () => {
+    expect(codes('LaunchRunRequest', v1.LaunchRunRequest.fromPartial({ name: 'n'.repeat(201) }))).toEqual([
+      'name FIELD_OUT_OF_RANGE',
+      'model_path FIELD_REQUIRED',
+      'data.train_path FIELD_REQUIRED',
+    ]);
+    expect(codes('ForkRunRequest', v1.ForkRunRequest.fromPartial({ overrides: {} }))).toEqual([]);
+    expect(codes('ForkRunRequest', v1.ForkRunRequest.fromPartial({ overrides: { data: {} } }))).toEqual([
+      'overrides.data.train_path FIELD_REQUIRED',
+    ]);
+  });
+
   it('no string or list is longer than its kind may be, and none holds a NUL', () => {
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: 'r'.repeat(129),

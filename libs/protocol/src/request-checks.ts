@@ -1,5 +1,5 @@
-// What holds for every request, whatever its method: numbers are finite, enums known, and no field is longer than its kind may
-// be. It is checked once, by the descriptors, before a handler sees the message.
+// What holds for every request, whatever its method: what is needed is there, numbers are finite, enums known, and no field is
+// longer than its kind may be. It is checked once, by the descriptors, before a handler sees the message.
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
@@ -40,6 +40,14 @@ const LARGEST_EXACT = BigInt(Number.MAX_SAFE_INTEGER);
 const ANY_64_BITS = new Set(['seed']);
 const MOST_VIOLATIONS = 10;
 
+/** Fields without which a message says nothing, and what belongs there. */
+const NEEDED: Record<string, string> = {
+  'LaunchRunRequest.model_path': 'the folder of a Hugging Face model',
+  'LaunchRunRequest.data': 'training text',
+  'PlanRunRequest.model_path': 'the folder of a Hugging Face model',
+  'DataSource.train_path': 'a file or folder of training text',
+};
+
 type Message = Record<string, unknown>;
 
 /** Everything that is wrong with the form of a message, by the names of the protocol: "settings.target_sparsity". */
@@ -68,9 +76,12 @@ export const requestChecks: ServerInterceptor = (method, call) => {
 
 function checkMessage(type: DescMessage, message: Message, prefix: string, violations: FieldViolation[]): void {
   for (const field of type.fields) {
-    const value = valueOf(field, message);
+    const needed = NEEDED[`${type.name}.${field.name}`];
+    // A message that is left out lacks what an empty one lacks.
+    const value = valueOf(field, message) ?? (needed !== undefined && field.message !== undefined ? {} : undefined);
     if (value === undefined || violations.length >= MOST_VIOLATIONS) continue;
     const path = prefix + field.name;
+    if (needed !== undefined && value === '') violations.push({ field: path, description: `is needed: ${needed}`, code: 'FIELD_REQUIRED' });
     if (field.fieldKind === 'list' || field.fieldKind === 'map') {
       const items = field.fieldKind === 'list' ? (value as unknown[]) : Object.values(value as object);
       const most = longest(field);
@@ -82,7 +93,7 @@ function checkMessage(type: DescMessage, message: Message, prefix: string, viola
 
 /** Messages are those of ts-proto: a choice is { $case, value } under its own name. */
 function valueOf(field: DescField, message: Message): unknown {
-  if (field.oneof === undefined) return message[field.localName];
+  if (field.oneof === undefined) return message[field.localName] ?? (field.scalar === ScalarType.STRING ? '' : undefined);
   const choice = message[field.oneof.localName] as { $case: string; value: unknown } | undefined;
   return choice?.$case === field.localName ? choice.value : undefined;
 }
