@@ -143,7 +143,7 @@ describe('plan', () => {
     const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4');
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
     expect(result.stdout).toMatch(/3,443,136 parameters/);
-    expect(result.stdout).toMatch(/4 sequences of 64 tokens/);
+    expect(result.stdout).toMatch(/^batch_size +4\nsequence_length +64$/m);
     expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);
     expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }) }]);
   });

@@ -1,4 +1,5 @@
 // What `show`, `runs` and `plan` print, against a server of the public protocol.
+import { readFileSync } from 'node:fs';
 import { v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';
 import { testRun, TestServer, type Answers } from './testing/test-server.js';
@@ -8,6 +9,11 @@ afterEach(() => server?.stop());
 async function espalier(answers: Answers, ...args: string[]): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
   server = await TestServer.start(answers);
   return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: '200' } });
+}
+/** By the protocol file itself, so that no setting can be forgotten here either. */
+function settingNames(): string[] {
+  const message = /message RunSettings \{([^}]*)\}/.exec(readFileSync('proto/espalier/v1/common.proto', 'utf8'))![1]!;
+  return [...message.matchAll(/^ +(?:optional |repeated )?\w+ (\w+) = \d+/gm)].map(([, name]) => name!);
 }
 const evaluation = (part: Partial<v1.Evaluation>): v1.Evaluation =>
   v1.Evaluation.fromPartial({ subject: 'masked', perplexity: 7, step: 40n, window: 256, dataDigest: 'aa'.repeat(32), ...part });
@@ -33,4 +39,23 @@ test('show tells evaluations apart by what they were made of; runs shows the hea
   expect(row('4.5000')).toMatch(/abandoned branch/);
   server?.stop();
   expect((await espalier(answers, 'runs')).stdout).toMatch(/ 7\.000 /);
+});
+
+test('show and plan print every setting that the protocol has', async () => {
+  const run = testRun();
+  const answers: Answers = {
+    getRun: () => ({ run }),
+    planRun: () => v1.PlanRunResponse.fromPartial({ settings: run.settings, memory: {} }),
+  };
+  expect(settingNames().length).toBeGreaterThan(20);
+  for (const args of [
+    ['show', 'abcd'],
+    ['plan', '--model', '/model'],
+  ]) {
+    const { stdout } = await espalier(answers, ...args);
+    server?.stop();
+    for (const name of settingNames()) expect(stdout).toMatch(new RegExp(`^${name} `, 'm'));
+    expect(stdout).toMatch(/^lora_targets +q_proj$/m);
+    expect(stdout).toMatch(/^recipe +nuteprune$/m);
+  }
 });

@@ -5,9 +5,9 @@ import type { Context } from '../context.js';
 import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } from '../options/settings-options.js';
 import { absolutePath } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
+import { printSettings } from '../output/settings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
-import { printSettings } from './show.js';
 
 export function registerPlan(program: Command): void {
   const plan = program

@@ -9,7 +9,6 @@ import {
   decimal,
   duration,
   percent,
-  recipeWord,
   shortCount,
   shortDigest,
   statusWord,
@@ -19,6 +18,7 @@ import {
 import { subjectWords } from '../output/evaluation-words.js';
 import { etaSeconds, statusStyle } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
+import { printSettings } from '../output/settings.js';
 import { action, examples } from './command.js';
 
 export function registerShow(program: Command): void {
@@ -100,24 +100,6 @@ function enginePairs(run: v1.Run): [string, string | undefined][] {
     ['state', shortDigest(run.stateDigest)],
     ['launched', `${when(run.launchedAt)}${run.endedAt === undefined ? '' : `, ended ${when(run.endedAt)}`}`],
   ];
-}
-
-export function printSettings({ output }: Context, s: v1.RunSettings | undefined): void {
-  if (s === undefined) return;
-  output.line();
-  output.line(output.style('bold', 'Settings'));
-  output.pairs([
-    ['recipe', `${recipeWord(s.recipe)} (preset ${s.preset}), seed ${s.seed ?? '-'}`],
-    ['steps', `${s.totalSteps}, warm-up ${s.warmupSteps}, segments of ${s.segmentSteps}`],
-    ['batch', `${s.batchSize} sequences of ${s.sequenceLength} tokens`],
-    ['LoRA', `rank ${s.loraRank}, alpha ${s.loraAlpha} on ${s.loraTargets.join(', ')}`],
-    [
-      'learning rates',
-      `LoRA ${s.loraLearningRate}, masks ${s.maskLearningRate}, lambdas ${s.lambdaLearningRate}; gradient norm at most ${s.gradientClipNorm}`,
-    ],
-    ['losses', `layer ${s.layerLossWeight}, kl ${s.klLossWeight}, temperature ${decimal(s.temperature)}`],
-    ['teachers', `every ${percent(s.snapshotInterval ?? 0)}, ${s.teacherGapMarks} marks back`],
-  ]);
 }
 
 function printLayers({ output }: Context, run: v1.Run): void {

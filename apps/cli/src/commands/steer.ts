@@ -80,10 +80,11 @@ function registerResume(program: Command): void {
   const resume = program
     .command('resume')
     .argument(...RUN_ARGUMENT)
-    .summary('go on with a paused or failed run, or rewind it to a teacher')
+    .summary('go on with a paused or failed run, or rewind an ended one to a teacher')
     .description(
-      'Goes on from the last recorded state. With --from-teacher the run is rewound: the steps after that teacher become an ' +
-        'abandoned branch, which stays readable, and the run goes on from the teacher.',
+      'Goes on from the last recorded state of a paused or failed run. With --from-teacher a run that is paused or has ended ' +
+        '(completed, failed, cancelled) is rewound: the steps after that teacher become an abandoned branch, which stays readable, and ' +
+        'the run goes on from the teacher.',
     )
     .option('--from-teacher <mark>', 'rewind to this teacher, see: espalier teachers RUN', wholeNumber)
     .option('--from-state <digest>', 'rewind to the teacher with this state digest')
@@ -109,12 +110,19 @@ function registerCancel(program: Command): void {
   const cancel = program
     .command('cancel')
     .argument(...RUN_ARGUMENT)
-    .summary('end a run for good')
-    .description('Ends a run for good. Its history and teachers stay; it can still be forked.')
+    .summary('end a run before its last step')
+    .description(
+      'Ends a run: it does not go on by itself, and `resume` alone does not take it up either. Its history and teachers stay: ' +
+        '`resume --from-teacher` rewinds it to one of them and goes on from there, `fork` starts another run from one. To stop a run ' +
+        'for a while, pause it.',
+    )
     .option('--reason <text>', 'kept in the history', '');
   examples(cancel, ['espalier cancel k3f9 --reason "wrong corpus"']);
   action<{ reason: string }>(cancel, async ({ connection, output }, [runId], { reason }) => {
     const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId!, reason }, STEER_TIMEOUT_MS);
-    output.result(run, () => output.line(`${runId} is ${statusWord(run!.status)} at step ${run!.step}`));
+    output.result(run, () => {
+      const next = run!.teacherCount > 0 ? `; rewind it with: espalier resume ${runId} --from-teacher N` : '';
+      output.line(`${runId} is ${statusWord(run!.status)} at step ${run!.step}${next}`);
+    });
   });
 }

@@ -3,8 +3,10 @@
 import { v1 } from '#protocol';
 import { enumWord } from './format.js';
 
+const status = (value: v1.RunStatus): string => enumWord(v1.runStatusToJSON(value), 'RUN_STATUS_');
 const ENUMS: Record<string, (value: never) => string> = {
-  status: (value: v1.RunStatus) => enumWord(v1.runStatusToJSON(value), 'RUN_STATUS_'),
+  status,
+  recordedStatus: status,
   recipe: (value: v1.Recipe) => enumWord(v1.recipeToJSON(value), 'RECIPE_'),
   schedule: (value: v1.ScheduleShape) => enumWord(v1.scheduleShapeToJSON(value), 'SCHEDULE_SHAPE_'),
   computeDtype: (value: v1.ComputeDtype) => enumWord(v1.computeDtypeToJSON(value), 'COMPUTE_DTYPE_'),

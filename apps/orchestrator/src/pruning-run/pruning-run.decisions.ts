@@ -49,12 +49,18 @@ export function resume(state: PruningRunState | null, change: Resume, at: string
     return [rewound(run, change.from, acceptOtherNumerics, at)];
   }
   if (run.status === 'completed' || run.status === 'cancelled') {
-    throw runFinished(run, run.teachers.length > 0 ? ': rewind it to a teacher, or fork it' : ': fork it, or launch another');
+    throw runFinished(run, whatCanFollow(run));
   }
   const waiting = run.status === 'paused' || run.status === 'failed' || run.pauseRequested;
   if (!waiting) throw runStillActive(run, ': it goes on by itself');
   const data = { fromStep: stepOf(run), stateDigest: run.current?.stateDigest ?? null, acceptOtherNumerics };
   return [{ type: 'RunResumed', at, data }];
+}
+
+/** What is left to do with a run that does not go on from its last state. */
+function whatCanFollow({ teachers, current }: PruningRunState): string {
+  if (teachers.length > 0) return ' and does not go on from its last state: rewind it to a teacher, or fork it';
+  return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';
 }
 
 /** Recorded once for the same subject, state, data and window. */

@@ -187,6 +187,7 @@ interface Facts {
     evaluationError: { code: string; message: string } | null; // why the evaluation at the end is missing
   };
   RunFailed: { step: number; code: string; message: string; field: string };
+  /** The run does not go on by itself. A RunRewound can take it up again from a teacher. */
   RunCancelled: { step: number; reason: string };
   EvaluationRecorded: {
     subject: 'intact' | 'masked' | `export:${string}`;

@@ -332,6 +332,20 @@ describe('pause, resume, cancel', () => {
     expect(story.when({ kind: 'cancel', reason: 'enough' })).toEqual([]);
     expect(() => story.when(segment(0, stateAt(10, 0)))).toThrow(refusal('ATTEMPT_STALE'));
   });
+  it('say what can follow a cancelled run: a rewind where it has teachers, else a fork, else another launch', () => {
+    const resume = { kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false } as const;
+    const cancelled = (...states: ReturnType<typeof stateAt>[]): Story => {
+      const story = new Story(launched({ targetSparsity: 0.05 })).start().train(...states);
+      story.when({ kind: 'cancel', reason: '' });
+      return story;
+    };
+    expect(() => cancelled().when(resume)).toThrow(/launch another/);
+    expect(() => cancelled(stateAt(4, 0)).when(resume)).toThrow(/fork it/);
+    const story = cancelled(stateAt(4, 0.011));
+    expect(() => story.when(resume)).toThrow(/rewind it to a teacher, or fork it/);
+    expect(typesOf(story.when({ ...resume, from: { kind: 'mark', mark: 1 } }))).toEqual(['RunRewound']);
+    expect(isRunnable(story.state)).toBe(true);
+  });
 });
 
 describe('rewinding and forking', () => {
