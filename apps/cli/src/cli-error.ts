@@ -15,6 +15,8 @@ export const ExitCode = {
   unavailable: 4,
   /** Not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
   notAllowed: 5,
+  /** A run completed, but more than one point away from its target sparsity. */
+  targetMissed: 6,
   /** Stopped by Ctrl-C, or by SIGTERM: 128 and the signal's number, as shells say it. */
   interrupted: 130,
   terminated: 143,
@@ -27,6 +29,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   3  the run, teacher, file or digest that it names is not there
   4  no server answers
   5  not possible in the present state (finished run, request id taken, ...)
+  6  the watched run completed more than one point away from its target sparsity
   130, 143  stopped by Ctrl-C, or by SIGTERM`;
 
 export interface CliErrorDetails {

@@ -36,7 +36,7 @@ describe('launch and fork', () => {
     const server = await serve({
       launchRun: (request) => {
         requests.push(request);
-        return { run: testRun(), alreadyLaunched: false };
+        return { run: testRun(), alreadyLaunched: false, warnings: [] };
       },
     });
     const result = await espalier(
@@ -93,7 +93,7 @@ describe('launch and fork', () => {
     const server = await serve({
       launchRun: (request) => {
         ids.push(request.requestId);
-        return { run: testRun(), alreadyLaunched: false };
+        return { run: testRun(), alreadyLaunched: false, warnings: [] };
       },
     });
     for (let time = 0; time < 2; time++) await espalier(server, 'launch', '--model', 'm', '--data', 'd');
@@ -105,7 +105,7 @@ describe('launch and fork', () => {
     const server = await serve({
       forkRun: (request) => {
         requests.push(request);
-        return { run: testRun({ parentRunId: 'parent', forkedAtStep: 20n }), alreadyLaunched: false };
+        return { run: testRun({ parentRunId: 'parent', forkedAtStep: 20n }), alreadyLaunched: false, warnings: [] };
       },
     });
     const result = await espalier(server, 'fork', 'parent', '--from-teacher', '20', '--target-sparsity', '0.3', '--batch-size', '4');

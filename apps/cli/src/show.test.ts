@@ -59,3 +59,47 @@ test('show and plan print every setting that the protocol has', async () => {
     expect(stdout).toMatch(/^recipe +nuteprune$/m);
   }
 });
+
+test('a target that was missed is said wherever the run is shown, and is the exit code of watching', async () => {
+  const run = testRun({
+    status: v1.RunStatus.RUN_STATUS_COMPLETED,
+    step: 100n,
+    expectedSparsity: 0.33,
+    targetMissed: true,
+  });
+  const answers: Answers = {
+    getRun: () => ({ run }),
+    listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }),
+    async *watchRun() {
+      yield v1.WatchRunResponse.fromPartial({ run });
+    },
+  };
+  const outputs = [];
+  for (const args of [['show', 'abcd'], ['runs'], ['watch', 'abcd']]) {
+    outputs.push(await espalier(answers, ...args));
+    server?.stop();
+  }
+  expect(outputs.map(({ exitCode }) => exitCode)).toEqual([0, 0, 6]);
+  for (const { stdout } of outputs) expect(stdout).toMatch(/completed, target missed/);
+  expect(outputs[0]!.stdout).toMatch(/^target +missed: ended at 33\.0% of 50\.0%/m);
+  expect(outputs[2]!.stdout).toMatch(/the target was missed: expected sparsity 33\.0% instead of 50\.0%/);
+});
+
+test('a target out of reach is said before and at the launch, beside the result', async () => {
+  const warnings = [{ code: 'TARGET_OUT_OF_REACH', field: 'settings.mask_learning_rate', message: 'the masks can reach at most 5%' }];
+  const answers: Answers = {
+    planRun: () => v1.PlanRunResponse.fromPartial({ settings: {}, memory: {}, warnings }),
+    launchRun: () => ({ run: testRun(), alreadyLaunched: false, warnings }),
+    forkRun: () => ({ run: testRun(), alreadyLaunched: false, warnings }),
+  };
+  for (const args of [
+    ['plan', '--model', '/model'],
+    ['launch', '--model', '/model', '--data', '/train.jsonl', '--json'],
+    ['fork', 'abcd', '--last'],
+  ]) {
+    const { exitCode, stderr, stdout } = await espalier(answers, ...args);
+    server?.stop();
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: 'warning: the masks can reach at most 5%\n' });
+    if (args.includes('--json')) expect(JSON.parse(stdout)).toMatchObject({ run_id: 'abcdefghij23' });
+  }
+});

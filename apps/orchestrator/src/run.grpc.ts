@@ -6,6 +6,7 @@ import { serverStreaming, unary, v1 } from '#protocol';
 import { DriverLease } from './driver-lease.js';
 import { ModelAndData } from './pruning-run/model-and-data.js';
 import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from './pruning-run/pruning-run.commands.js';
+import { targetWarnings } from './pruning-run/target-sparsity.js';
 import { RunServices, type Progress } from './run-execution/run-services.js';
 import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, settingsMessage } from './run-views/run-message.js';
@@ -69,6 +70,7 @@ export class RunGrpc {
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       memory,
+      warnings: targetWarnings(settings),
     };
   }
 
@@ -76,8 +78,10 @@ export class RunGrpc {
     return { run: await this.views.getRun(runId, { atRevision: revision }) };
   }
 
-  private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean }> {
-    return { ...(await this.changed(changed)), alreadyLaunched: changed.alreadyDone };
+  private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean; warnings: v1.PlanWarning[] }> {
+    const summary = await this.views.summary(changed.runId, { atRevision: changed.revision });
+    const { settings, origin } = summary.run;
+    return { run: this.views.message(summary), alreadyLaunched: changed.alreadyDone, warnings: targetWarnings(settings, origin?.from) };
   }
 
   private async *evaluate(

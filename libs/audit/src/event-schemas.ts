@@ -146,6 +146,8 @@ const facts = {
     step: count,
     stateDigest: digest,
     hardSparsity: z.number(),
+    expectedSparsity: z.number().optional(),
+    targetSparsity: z.number().optional(),
     trainingSeconds: z.number(),
     evaluationError: z.strictObject({ code: text, message: text }).nullable(),
   },

@@ -4,6 +4,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
 import { addModelOptions, addScheduleOptions, fixedSettings, toOverrides, type SettingsFlags } from '../options/settings-options.js';
+import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
 import { watchToEnd } from './watching.js';
@@ -86,6 +87,7 @@ export function registerFork(program: Command): void {
         output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
       });
     }
+    printWarnings(output, response.warnings);
     return options.watch ? watchToEnd(context, response.run!.runId) : 0;
   });
 }

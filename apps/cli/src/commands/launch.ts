@@ -5,6 +5,7 @@ import type { Context } from '../context.js';
 import { absolutePath } from '../options/parse.js';
 import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } from '../options/settings-options.js';
 import { percent, recipeWord } from '../output/format.js';
+import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { watchToEnd } from './watching.js';
 
@@ -57,6 +58,7 @@ export function registerLaunch(program: Command): void {
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) output.result(response.run, () => printLaunched(context, response.run!, response.alreadyLaunched));
+    printWarnings(output, response.warnings);
     if (options.watch) return watchToEnd(context, response.run!.runId);
     return 0;
   });

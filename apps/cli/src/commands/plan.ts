@@ -6,6 +6,7 @@ import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } f
 import { absolutePath } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
+import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
 
@@ -15,7 +16,7 @@ export function registerPlan(program: Command): void {
     .summary('what a launch would be and take')
     .description(
       'Checks a model and settings as a launch would, and shows the settings in full and the memory that the run would take, without launching ' +
-        'anything. Exit code 1 when it would not fit.',
+        'anything; warns when the target sparsity is out of reach. Exit code 1 when it would not fit.',
     )
     .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors', absolutePath)
     .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)');
@@ -34,6 +35,7 @@ export function registerPlan(program: Command): void {
       LAUNCH_TIMEOUT_MS,
     );
     output.result(response, () => printPlan(context, response));
+    printWarnings(output, response.warnings);
     const { totalBytes, availableBytes } = response.memory!;
     return totalBytes <= availableBytes ? ExitCode.ok : ExitCode.failed;
   });

@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { choices, STATUSES, wholeNumber } from '../options/parse.js';
-import { count, decimal, percent, recipeWord, statusWord, when } from '../output/format.js';
-import { statusStyle } from '../progress/run-line.js';
+import { count, decimal, percent, recipeWord, when } from '../output/format.js';
+import { statusStyle, statusText } from '../output/run-status.js';
 import { action, examples } from './command.js';
 
 interface RunsOptions {
@@ -79,11 +79,6 @@ function headlinePerplexity(run: v1.Run): number | undefined {
   return run.evaluations.find(({ headline }) => headline)?.perplexity;
 }
 
-/** Lost metrics don't change what a run does, but its record is not whole. */
-function statusText({ status, damage }: v1.Run): string {
-  return damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(status)}, metrics damaged` : statusWord(status);
-}
-
 function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): void {
   if (runs.length === 0) {
     output.line(total === 0 ? 'no runs; start one with: espalier launch --help' : 'no runs match');
@@ -94,7 +89,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
     runs.map((run) => [
       run.runId,
       run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-',
-      output.style(statusStyle(run.status), statusText(run)),
+      output.style(statusStyle(run), statusText(run)),
       `${run.step}/${run.settings?.totalSteps ?? '-'}`,
       percent(run.hardSparsity || run.expectedSparsity),
       percent(run.settings?.targetSparsity ?? Number.NaN, 0),

@@ -2,21 +2,10 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
-import {
-  bar,
-  bytes,
-  count,
-  decimal,
-  duration,
-  percent,
-  shortCount,
-  shortDigest,
-  statusWord,
-  teacherWord,
-  when,
-} from '../output/format.js';
+import { bar, bytes, count, decimal, duration, percent, shortCount, shortDigest, statusWord, teacherWord, when } from '../output/format.js';
 import { subjectWords } from '../output/evaluation-words.js';
-import { etaSeconds, statusStyle } from '../progress/run-line.js';
+import { statusStyle, statusText } from '../output/run-status.js';
+import { etaSeconds } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { printSettings } from '../output/settings.js';
 import { action, examples } from './command.js';
@@ -37,7 +26,7 @@ export function registerShow(program: Command): void {
 function printRun(context: Context, run: v1.Run): void {
   const { output } = context;
   output.line(
-    `${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${run.name}`}  ${output.style(statusStyle(run.status), statusWord(run.status))}`,
+    `${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${run.name}`}  ${output.style(statusStyle(run), statusText(run))}`,
   );
   output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
   printSettings(context, run.settings);
@@ -66,12 +55,18 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
         `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
     ],
-    ['target', run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`],
+    ['target', targetWords(run)],
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
     ['loss', run.lastStep === undefined ? undefined : decimal(run.lastStep.loss)],
     ['training', `${duration(run.trainingSeconds)}${run.tokensPerSecond > 0 ? `, ${shortCount(run.tokensPerSecond)} tokens/s` : ''}`],
     ['skipped', run.skippedSteps > 0 ? `${run.skippedSteps} steps, values not finite` : undefined],
   ];
+}
+
+function targetWords(run: v1.Run): string | undefined {
+  const first = run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`;
+  if (!run.targetMissed) return first;
+  return `missed: ended at ${percent(run.expectedSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}${first === undefined ? '' : `, though ${first}`}`;
 }
 
 function originPairs(run: v1.Run): [string, string | undefined][] {

@@ -10,7 +10,7 @@ export interface WatchOptions {
   giveUpAfterMs?: number;
 }
 
-/** Shows a run until it has ended; 1 when it failed or was cancelled. Ctrl-C leaves the run alone. */
+/** Shows a run until it has ended; 1 when it failed or was cancelled, 6 when it missed its target. Ctrl-C leaves the run alone. */
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
   const renderer = new RunRenderer(context.output);
   try {
@@ -24,5 +24,6 @@ export async function watchToEnd(context: Context, runId: string, options: Watch
     throw error;
   }
   renderer.end();
-  return renderer.run?.status === v1.RunStatus.RUN_STATUS_COMPLETED ? ExitCode.ok : ExitCode.failed;
+  if (renderer.run?.status !== v1.RunStatus.RUN_STATUS_COMPLETED) return ExitCode.failed;
+  return renderer.run.targetMissed ? ExitCode.targetMissed : ExitCode.ok;
 }

@@ -1,6 +1,7 @@
 // One line that says how a run is going; the least important parts go first when the terminal is narrow.
 import { v1 } from '#protocol';
-import { bar, decimal, duration, percent, shortCount, statusWord, teacherWord } from '../output/format.js';
+import { bar, decimal, duration, percent, shortCount, teacherWord } from '../output/format.js';
+import { statusStyle, statusText } from '../output/run-status.js';
 import { styled, type Style, type Terminal } from '../output/terminal.js';
 
 /** What the line shows: the recorded run, with the steps that the engine has reported since. */
@@ -28,7 +29,7 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   const expected = latest?.expectedSparsity ?? run.expectedSparsity;
   const scheduled = latest?.scheduledSparsity ?? run.scheduledSparsity;
   const shown: Part[] = [
-    { text: statusWord(run.status), style: statusStyle(run.status), expendable: 0 },
+    { text: statusText(run), style: statusStyle(run), expendable: 0 },
     { text: `${step}/${total}`, style: 'bold', expendable: 0 },
     { text: bar(total === 0 ? 0 : step / total, 16, terminal.unicode), style: 'cyan', expendable: 3 },
   ];
@@ -61,22 +62,6 @@ export function etaSeconds(progress: RunProgress): number {
   const left = (run.settings?.totalSteps ?? 0) - stepOf(progress);
   const leftThen = (run.settings?.totalSteps ?? 0) - Number(run.step);
   return run.etaSeconds > 0 && leftThen > 0 ? (run.etaSeconds * left) / leftThen : Number.NaN;
-}
-
-export function statusStyle(status: v1.RunStatus): Style {
-  switch (status) {
-    case v1.RunStatus.RUN_STATUS_COMPLETED:
-      return 'green';
-    case v1.RunStatus.RUN_STATUS_FAILED:
-    case v1.RunStatus.RUN_STATUS_DAMAGED:
-      return 'red';
-    case v1.RunStatus.RUN_STATUS_RECOVERING:
-    case v1.RunStatus.RUN_STATUS_PAUSED:
-    case v1.RunStatus.RUN_STATUS_CANCELLED:
-      return 'yellow';
-    default:
-      return 'cyan';
-  }
 }
 
 export function runLine(progress: RunProgress, terminal: Terminal, columns = Infinity): string {

@@ -1,7 +1,8 @@
 // Shows a followed run: a live line on a terminal, else a plain line now and then; what happens to the run in both.
 import { v1 } from '#protocol';
-import { decimal, duration, percent, statusWord, teacherWord } from '../output/format.js';
+import { decimal, duration, percent, teacherWord } from '../output/format.js';
 import { subjectWords } from '../output/evaluation-words.js';
+import { statusText } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
@@ -77,9 +78,13 @@ export class RunRenderer {
     if (this.progress === null || this.output.json) return;
     const { run } = this.progress;
     const words =
-      `${statusWord(run.status)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, ` +
+      `${statusText(run)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, ` +
       `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
+    if (run.targetMissed) {
+      const reached = `${percent(run.expectedSparsity)} instead of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
+      this.live.print(this.output.style('yellow', `the target was missed: expected sparsity ${reached}`));
+    }
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
     if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED)
       this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);

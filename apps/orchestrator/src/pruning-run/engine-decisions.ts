@@ -121,8 +121,10 @@ export function complete(state: PruningRunState | null, change: Complete, at: st
   if (current === null || current.step < run.settings.totalSteps) {
     throw new RunError('INTERNAL', `run ${run.runId} has steps left to train`, run);
   }
-  const { step, stateDigest, hardSparsity } = current;
-  const data = { step, stateDigest, hardSparsity, trainingSeconds: run.trainingSeconds, evaluationError: change.evaluationError };
+  const { step, stateDigest, expectedSparsity, hardSparsity } = current;
+  const { targetSparsity } = run.settings;
+  const { evaluationError } = change;
+  const data = { step, stateDigest, expectedSparsity, hardSparsity, targetSparsity, trainingSeconds: run.trainingSeconds, evaluationError };
   return [{ type: 'RunCompleted', at, data }];
 }
 

@@ -183,6 +183,9 @@ interface Facts {
     step: number;
     stateDigest: string;
     hardSparsity: number;
+    /** What was reached and what was asked for; events of earlier releases don't say it. */
+    expectedSparsity?: number;
+    targetSparsity?: number;
     trainingSeconds: number;
     evaluationError: { code: string; message: string } | null; // why the evaluation at the end is missing
   };

@@ -1,5 +1,6 @@
 // One line for people about each event.
 import type { RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/pruning-run.events.js';
+import { isOffTarget } from '../pruning-run/target-sparsity.js';
 
 export function summarize(event: RecordedEvent): string {
   try {
@@ -93,8 +94,12 @@ function lineOfOutcome(event: Outcome): string {
       const { toStep, teacherMark, abandonedFromRevision } = event.data;
       return `rewound to ${teacherMark !== null ? `teacher ${teacherMark}` : toStep === 0 ? 'the start' : 'an earlier state'} at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`;
     }
-    case 'RunCompleted':
-      return `completed at step ${event.data.step}: sparsity by hard masks ${percent(event.data.hardSparsity)}, state ${short(event.data.stateDigest)}`;
+    case 'RunCompleted': {
+      const { step, hardSparsity, expectedSparsity, targetSparsity, stateDigest } = event.data;
+      const missed = expectedSparsity !== undefined && targetSparsity !== undefined && isOffTarget(expectedSparsity, targetSparsity);
+      const target = missed ? `; the target of ${percent(targetSparsity)} was missed, expected sparsity ${percent(expectedSparsity)}` : '';
+      return `completed at step ${step}: sparsity by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}${target}`;
+    }
     case 'RunFailed':
       return `failed at step ${event.data.step}: ${event.data.code}, ${event.data.message}`;
     case 'RunCancelled':

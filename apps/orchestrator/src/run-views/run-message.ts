@@ -3,6 +3,7 @@ import { v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import { headlineOf } from '../pruning-run/headline.js';
 import { isFinished, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
+import { hasMissedTarget } from '../pruning-run/target-sparsity.js';
 import { isDamaged, startIsLost, type RunSummary } from './run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 
@@ -59,6 +60,7 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
     engineLeaseUntil: lease === null ? undefined : new Date(lease),
     damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })),
     recordedStatus: STATUS_NUMBERS[run.status],
+    targetMissed: hasMissedTarget(run),
   };
 }
 

@@ -1,0 +1,29 @@
+// The status of a run in words, with what must not be overlooked beside it.
+import { v1 } from '#protocol';
+import { statusWord } from './format.js';
+import type { Style } from './terminal.js';
+
+/** Lost metrics don't change what a run does, but its record is not whole. A missed target does not make a run fail. */
+export function statusText({ status, damage, targetMissed }: v1.Run): string {
+  const notes = [
+    ...(targetMissed ? ['target missed'] : []),
+    ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
+  ];
+  return [statusWord(status), ...notes].join(', ');
+}
+
+export function statusStyle({ status, targetMissed }: v1.Run): Style {
+  switch (status) {
+    case v1.RunStatus.RUN_STATUS_COMPLETED:
+      return targetMissed ? 'yellow' : 'green';
+    case v1.RunStatus.RUN_STATUS_FAILED:
+    case v1.RunStatus.RUN_STATUS_DAMAGED:
+      return 'red';
+    case v1.RunStatus.RUN_STATUS_RECOVERING:
+    case v1.RunStatus.RUN_STATUS_PAUSED:
+    case v1.RunStatus.RUN_STATUS_CANCELLED:
+      return 'yellow';
+    default:
+      return 'cyan';
+  }
+}
