@@ -17,7 +17,7 @@ const clangFormat = ['clang-format-19', 'clang-format'].find((name) =>
 );
 
 const results = [
-  run('node_modules/.bin/prettier', [write ? '--write' : '--check', '--log-level', 'warn', '--ignore-unknown', ...scripts]),
+  run('node_modules/.bin/prettier', [write ? '--write' : '--check', '--cache', '--log-level', 'warn', '--ignore-unknown', ...scripts]),
   run('node_modules/.bin/buf', write ? ['format', '-w'] : ['format', '-d', '--exit-code']),
   clangFormat
     ? run(clangFormat, [...(write ? ['-i'] : ['--dry-run', '-Werror']), ...cpp])
