@@ -28,7 +28,8 @@ A first session:
   $ espalier eval RUN; espalier export RUN --out pruned/       perplexity; the smaller model
   $ espalier verify RUN --replay 100..150                      prove the record, computing steps again
 
-RUN is the id of a run or its first characters (at least 4).
+RUN is the id of a run, its first 4 or more characters, or its name where no other run has it. A digest may be cut to its
+first 4 or more digits.
 `;
 
 /** With `quietErrors` commander prints none itself: main.ts reports them as JSON. */

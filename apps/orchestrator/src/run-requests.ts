@@ -6,6 +6,7 @@ import type { DataSource } from './pruning-run/model-and-data.js';
 import type { ForkRun, LaunchRun } from './pruning-run/pruning-run.commands.js';
 import type { Recipe, RunSettings, ScheduleShape } from './pruning-run/pruning-run.events.js';
 import type { StartingPoint } from './pruning-run/run-change.js';
+import { requireDigestPrefix } from './pruning-run/short-digests.js';
 import type { RequestedSettings } from './pruning-run/run-settings.js';
 
 export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'] {
@@ -53,9 +54,7 @@ export function startingPoint(from: From): StartingPoint {
       if (from.value === 0) throw invalidField('FIELD_OUT_OF_RANGE', 'teacher_mark', 'marks count from 1');
       return { kind: 'mark', mark: from.value };
     case 'stateDigest':
-      if (!/^[0-9a-f]{64}$/.test(from.value))
-        throw invalidField('FIELD_OUT_OF_RANGE', 'state_digest', 'must be a SHA-256 in lower-case hex');
-      return { kind: 'digest', stateDigest: from.value };
+      return { kind: 'digest', stateDigest: requireDigestPrefix(from.value, 'state_digest') };
   }
 }
 

@@ -36,6 +36,8 @@ export interface ArtifactStore {
   /** True when there was something to delete. */
   delete(digest: string): Promise<boolean>;
   list(): AsyncIterable<ArtifactEntry>;
+  /** @param prefix at least two hex digits */
+  digestsStartingWith(prefix: string): Promise<string[]>;
   /** Where the bytes lie; folder store only. */
   pathOf?(digest: string): string;
   /** A new path for somebody else to write a file to that is then taken over by `adopt`; folder store only. */

@@ -128,6 +128,13 @@ test('manifest: round trip, order does not matter, bad names are refused', () =>
   }
 });
 
+test('artifacts are found by the beginning of their digest', async () => {
+  const { digest } = await store.put(text('found by its beginning'));
+  expect(await store.digestsStartingWith(digest.slice(0, 4))).toEqual([digest]);
+  expect(await store.digestsStartingWith(`${digest.slice(0, 4)}${digest[4] === '0' ? '1' : '0'}`)).toEqual([]);
+  expect(await store.digestsStartingWith(digestOf(text('no such')).slice(0, 8))).toEqual([]);
+});
+
 test('what a crash left half written goes at the next start, once it is old', async () => {
   const [old, young] = [randomUUID(), randomUUID()];
   for (const name of [old, young, 'thesis.txt']) await writeFile(join(folder, 'incoming', name), 'half');

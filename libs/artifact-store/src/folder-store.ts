@@ -165,6 +165,16 @@ class FolderStore implements ArtifactStore {
     }
   }
 
+  async digestsStartingWith(prefix: string): Promise<string[]> {
+    try {
+      const names = await readdir(join(this.root, 'objects', prefix.slice(0, 2)));
+      return names.filter((name) => isDigest(name) && name.startsWith(prefix));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw toArtifactError(error, 'read', null);
+    }
+  }
+
   async *list(): AsyncIterable<ArtifactEntry> {
     const objects = join(this.root, 'objects');
     for (const shard of (await readdir(objects)).sort()) {

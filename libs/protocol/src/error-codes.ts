@@ -15,6 +15,7 @@ export const errorStatuses = {
   SEQUENCE_TOO_LONG: invalid,
   PAGE_TOKEN_INVALID: invalid,
   RUN_ID_AMBIGUOUS: invalid,
+  DIGEST_AMBIGUOUS: invalid,
   FORK_FIELD_FIXED: invalid,
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names

@@ -9,7 +9,7 @@ import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
 import { bytes, count, problemsFound, shortDigest } from '../output/format.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface ExportOptions {
   out: string;
@@ -25,7 +25,7 @@ export function registerAudit(program: Command): void {
     .description('Audit bundles: one file that proves a run offline, on any machine.');
   const exporting = audit
     .command('export')
-    .argument('<run>', 'its id or the first characters of it')
+    .argument(...RUN_ARGUMENT)
     .summary('write the bundle of a run')
     .description('Writes events, digests, environment, recipe and data digests into one file.')
     .requiredOption('-o, --out <file>', 'where to write it', absolutePath)

@@ -4,6 +4,8 @@ import { Context, type GlobalOptions } from '../context.js';
 
 export type Action<Options> = (context: Context, names: string[], options: Options) => Promise<number | void>;
 
+export const RUN_ARGUMENT = ['<run>', 'its id, the first 4 or more characters of it, or its name'] as const;
+
 /** The exit code of the command that ran; main.ts reads it. */
 export const outcome = { exitCode: 0 };
 

@@ -39,7 +39,7 @@ export function startingPoint({ fromTeacher, last, fromState }: StartingPoint): 
 export function registerFork(program: Command): void {
   const fork = program
     .command('fork')
-    .argument('<run>', 'the parent: its id or the first characters of it')
+    .argument('<run>', 'the parent: its id, the first 4 or more characters of it, or its name')
     .summary('start a new run from a teacher of another')
     .description(
       "Starts a new run from exactly the state of one of a run's teachers, or its last state. The parent is left as it is, and the " +
@@ -47,7 +47,7 @@ export function registerFork(program: Command): void {
     )
     .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
     .option('--last', 'from the last recorded state')
-    .option('--from-state <digest>', 'from the teacher with this state digest, abandoned branches included')
+    .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
     .option('--name <name>', 'for people')
     .option('--data <path>', 'other text to train on', absolutePath)
     .option('--validation <path>', 'other text to evaluate on', absolutePath)

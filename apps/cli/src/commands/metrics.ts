@@ -6,7 +6,7 @@ import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath, bigNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count, decimal, percent, teacherWord } from '../output/format.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface MetricsOptions {
   fromStep?: bigint;
@@ -25,7 +25,7 @@ const FOOTER_BYTES = 65_536;
 export function registerMetrics(program: Command): void {
   const metrics = program
     .command('metrics')
-    .argument('<run>', 'its id or the first characters of it')
+    .argument(...RUN_ARGUMENT)
     .summary('losses, sparsity and teachers by step; as a table or a file')
     .description('Shows the metrics of a run. Long runs are thinned out with their extremes kept; --export gives every step.')
     .option('--from-step <n>', 'first step', bigNumber)

@@ -6,9 +6,8 @@ import { connectionWords, lastingStream } from '../connection/lasting-stream.js'
 import type { Context } from '../context.js';
 import { bigNumber, names, wholeNumber } from '../options/parse.js';
 import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 
-const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
 
 export function registerRecord(program: Command): void {
   registerTeachers(program);
@@ -66,7 +65,7 @@ const LARGEST_PAGE = 1000;
 function registerHistory(program: Command): void {
   const history = program
     .command('history')
-    .argument('[run]', 'its id or the first characters of it; without it, all runs with --follow')
+    .argument('[run]', 'its id, the first 4 or more characters of it, or its name; without it, all runs with --follow')
     .summary('every recorded fact of a run')
     .description('Prints the events of a run as they are stored: one line each, with --data the stored JSON too.')
     .option('--from <revision>', 'start at this revision', bigNumber)
@@ -186,7 +185,7 @@ function registerLineage(program: Command): void {
     output.result(response, () => {
       for (const node of response.tree) {
         const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
-        const self = node.runId.startsWith(runId!) ? output.style('bold', node.runId) : node.runId;
+        const self = node.runId === response.runId ? output.style('bold', node.runId) : node.runId;
         const branch = node.depth === 0 ? '' : `${'   '.repeat(node.depth - 1)}${output.terminal.unicode ? '└─ ' : '`- '}`;
         output.line(
           `${branch}${self}  ${node.name === '' ? '' : `${node.name}  `}${origin}` +

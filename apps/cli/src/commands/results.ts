@@ -8,9 +8,8 @@ import { absolutePath, wholeNumber } from '../options/parse.js';
 import { subjectWords } from '../output/evaluation-words.js';
 import { bytes, count, decimal } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 
-const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
 
 interface EvaluateOptions {
   teacher?: number;
@@ -33,7 +32,7 @@ function registerEvaluate(program: Command): void {
     .description('Evaluates the last state of a run on its validation text, with deterministic masks; recorded in its history.')
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
     .option('--intact', 'the model before pruning instead')
-    .option('--export <digest>', 'an exported model of the run instead')
+    .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
     .option('--data <path>', 'on other text', absolutePath)
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', wholeNumber);
   examples(evaluate, ['espalier eval k3f9'], ['espalier eval k3f9 --intact'], ['espalier eval k3f9 --teacher 30 --data other.jsonl']);

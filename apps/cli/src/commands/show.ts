@@ -8,12 +8,12 @@ import { statusStyle, statusText } from '../output/run-status.js';
 import { etaSeconds } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { printSettings } from '../output/settings.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 
 export function registerShow(program: Command): void {
   const show = program
     .command('show')
-    .argument('<run>', 'its id or the first characters of it')
+    .argument(...RUN_ARGUMENT)
     .summary('everything about one run')
     .description('Shows a run: how far it is, what is left of each layer, evaluations, exports, and its settings.');
   examples(show, ['espalier show k3f9'], ['espalier show k3f9 --json']);

@@ -6,12 +6,11 @@ import type { Context } from '../context.js';
 import { followRun, hasEnded } from '../progress/follow-run.js';
 import { bigNumber, wholeNumber } from '../options/parse.js';
 import { statusWord } from '../output/format.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 import { startingPoint, type StartingPoint } from './fork.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
 import { watchToEnd } from './watching.js';
 
-const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
 /** Pausing waits for the end of a step and for the state to be on the disk. */
 const STEER_TIMEOUT_MS = 180_000;
 
@@ -51,8 +50,8 @@ function registerPause(program: Command): void {
     const run = wait ? await standingStill(context, response.run!) : response.run!;
     const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED;
     output.result(run, () => {
-      const next = isPaused ? `; go on with: espalier resume ${runId}` : hasEnded(run) ? '' : '; it pauses after this step';
-      output.line(`${runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
+      const next = isPaused ? `; go on with: espalier resume ${run.runId}` : hasEnded(run) ? '' : '; it pauses after this step';
+      output.line(`${run.runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
     });
     return isPaused || !wait ? ExitCode.ok : ExitCode.notAllowed; // it ended before it could be paused
   });
@@ -87,7 +86,7 @@ function registerResume(program: Command): void {
         'the run goes on from the teacher.',
     )
     .option('--from-teacher <mark>', 'rewind to this teacher, see: espalier teachers RUN', wholeNumber)
-    .option('--from-state <digest>', 'rewind to the teacher with this state digest')
+    .option('--from-state <digest>', 'rewind to the teacher with this state digest (4 or more digits of it)')
     .option(
       '--accept-other-numerics',
       'go on although the engine computes other bits than before (another build, device or thread count); recorded',
@@ -100,7 +99,7 @@ function registerResume(program: Command): void {
     const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
     const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) {
-      output.result(run, () => output.line(`${runId} goes on from step ${run!.step} (${statusWord(run!.status)})`));
+      output.result(run, () => output.line(`${run!.runId} goes on from step ${run!.step} (${statusWord(run!.status)})`));
     }
     return options.watch ? watchToEnd(context, run!.runId) : 0;
   });
@@ -121,8 +120,8 @@ function registerCancel(program: Command): void {
   action<{ reason: string }>(cancel, async ({ connection, output }, [runId], { reason }) => {
     const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId!, reason }, STEER_TIMEOUT_MS);
     output.result(run, () => {
-      const next = run!.teacherCount > 0 ? `; rewind it with: espalier resume ${runId} --from-teacher N` : '';
-      output.line(`${runId} is ${statusWord(run!.status)} at step ${run!.step}${next}`);
+      const next = run!.teacherCount > 0 ? `; rewind it with: espalier resume ${run!.runId} --from-teacher N` : '';
+      output.line(`${run!.runId} is ${statusWord(run!.status)} at step ${run!.step}${next}`);
     });
   });
 }

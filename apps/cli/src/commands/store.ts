@@ -16,7 +16,12 @@ export function registerStore(program: Command): void {
     .command('store')
     .summary('back up, restore and inspect the embedded event store')
     .description('The embedded event store of the data folder. Works on its files: needs no server, and disturbs none.');
+  registerBackup(store);
+  registerRestore(store);
+  registerStats(store);
+}
 
+function registerBackup(store: Command): void {
   const backup = store
     .command('backup')
     .argument('<file>', 'where to write it', absolutePath)
@@ -37,7 +42,9 @@ export function registerStore(program: Command): void {
       output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
     );
   });
+}
 
+function registerRestore(store: Command): void {
   const restore = store
     .command('restore')
     .argument('<file>', 'a backup', absolutePath)
@@ -66,7 +73,9 @@ export function registerStore(program: Command): void {
       output.line('at the next start the views are made to agree; or now with: espalier views rebuild');
     });
   });
+}
 
+function registerStats(store: Command): void {
   const stats = store
     .command('stats')
     .summary('size and contents')

@@ -7,9 +7,8 @@ import type { Output } from '../output/output.js';
 import { number, stepRange } from '../options/parse.js';
 import { count, decimal, problemsFound } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
-import { action, examples } from './command.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
 
-const RUN_ARGUMENT = ['<run>', 'its id or the first characters of it'] as const;
 
 interface VerifyOptions {
   replay?: true | { from?: bigint; to?: bigint };

@@ -5,6 +5,7 @@ import { RunError } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
 import { settingsViolations } from './run-settings.js';
+import { digestStartingWith } from './short-digests.js';
 
 type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
 
@@ -124,10 +125,7 @@ function inherit({ mark, threshold, state, ownerRunId }: Teacher): InheritedTeac
 }
 
 function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>): Teacher {
-  const found =
-    from.kind === 'mark'
-      ? run.teachers.find((one) => one.mark === from.mark)
-      : [...run.teachers, ...run.abandonedTeachers].find((one) => one.state.stateDigest === from.stateDigest);
+  const found = from.kind === 'mark' ? run.teachers.find((one) => one.mark === from.mark) : teacherOfState(run, from.stateDigest);
   if (found !== undefined) return found;
   const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
   const marks = run.teachers.map((one) => one.mark);
@@ -138,6 +136,17 @@ function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 
     run,
     from.kind === 'mark' ? 'teacher_mark' : 'state_digest',
   );
+}
+
+/** By the digest of its state or the beginning of it, abandoned branches included. */
+function teacherOfState(run: PruningRunState, prefix: string): Teacher | undefined {
+  const teachers = [...run.teachers, ...run.abandonedTeachers];
+  const digest = digestStartingWith(
+    prefix,
+    teachers.map((one) => one.state.stateDigest),
+    'state_digest',
+  );
+  return teachers.find((one) => one.state.stateDigest === digest);
 }
 
 /** The step at which the fork's own target was reached, as far as its past tells. */

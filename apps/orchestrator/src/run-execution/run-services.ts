@@ -8,6 +8,7 @@ import { ModelAndData } from '../pruning-run/model-and-data.js';
 import { RunError } from '../pruning-run/pruning-run.errors.js';
 import type { StateFact } from '../pruning-run/pruning-run.events.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/pruning-run.js';
+import { digestStartingWith, requireDigestPrefix } from '../pruning-run/short-digests.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { EngineJobs } from './engine-jobs.js';
@@ -165,7 +166,12 @@ function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: 
   if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');
   if (intact) return { kind: 'intact' };
   if (exportDigest !== '') {
-    const known = run.exports.find((one) => one.exportDigest === exportDigest);
+    const digest = digestStartingWith(
+      requireDigestPrefix(exportDigest, 'export_digest'),
+      run.exports.map((one) => one.exportDigest),
+      'export_digest',
+    );
+    const known = run.exports.find((one) => one.exportDigest === digest);
     if (known === undefined) {
       throw new EspalierError('EXPORT_NOT_FOUND', `run ${run.runId} has no export ${exportDigest}`, {
         violations: [
@@ -178,7 +184,7 @@ function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: 
       });
     }
     const { step, stateDigest, teacherMark: mark } = known;
-    return { kind: 'export', exportDigest, step, stateDigest, teacherMark: mark };
+    return { kind: 'export', exportDigest: known.exportDigest, step, stateDigest, teacherMark: mark };
   }
   const { state, mark } = stateOf(run, teacherMark);
   return { kind: 'masked', state, teacherMark: mark };

@@ -1,6 +1,7 @@
 // ArtifactService: teachers and exports from the views, bytes from the artifact store.
 import { decodeExportManifest, isDigest, MEDIA_TYPE_EXPORT_MANIFEST, type ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
+import { digestStartingWith, SHORTEST_PREFIX } from '../pruning-run/short-digests.js';
 import { dateOf, exportMessage } from './run-message.js';
 import type { RunViews } from './run-views.js';
 
@@ -46,8 +47,9 @@ export async function listExports(views: RunViews, request: v1.ListExportsReques
   return { exports: run.exports.map(exportMessage) };
 }
 
-export async function statArtifact(store: ArtifactStore, { digest }: v1.StatArtifactRequest): Promise<v1.StatArtifactResponse> {
-  const found = await store.stat(requireDigest(digest));
+export async function statArtifact(store: ArtifactStore, request: v1.StatArtifactRequest): Promise<v1.StatArtifactResponse> {
+  const digest = await wholeDigest(store, request.digest);
+  const found = await store.stat(digest);
   if (found === null) throw artifactNotFound(digest);
   const files = found.mediaType === MEDIA_TYPE_EXPORT_MANIFEST ? decodeExportManifest(await store.get(digest)) : [];
   return {
@@ -60,9 +62,10 @@ export async function statArtifact(store: ArtifactStore, { digest }: v1.StatArti
 /** Read as the client takes it; from offset 0 the digest is checked, and a download that ends well is whole. */
 export async function* downloadArtifact(
   store: ArtifactStore,
-  { digest, offset }: v1.DownloadArtifactRequest,
+  { digest: named, offset }: v1.DownloadArtifactRequest,
 ): AsyncGenerator<v1.DownloadArtifactResponse> {
-  const found = await store.stat(requireDigest(digest));
+  const digest = await wholeDigest(store, named);
+  const found = await store.stat(digest);
   if (found === null) throw artifactNotFound(digest);
   if (offset > BigInt(found.bytes)) throw invalidField('FIELD_OUT_OF_RANGE', 'offset', `0 to ${found.bytes} is allowed`);
   let totalBytes = BigInt(found.bytes);
@@ -73,9 +76,16 @@ export async function* downloadArtifact(
   if (totalBytes !== 0n || found.bytes === 0) yield { totalBytes, chunk: Buffer.alloc(0) };
 }
 
-function requireDigest(digest: string): string {
-  if (isDigest(digest)) return digest;
-  throw invalidField('ARTIFACT_DIGEST_INVALID', 'digest', 'a SHA-256 in 64 lower-case hex digits is needed');
+/** Of an artifact by its digest or the beginning of it. */
+async function wholeDigest(store: ArtifactStore, text: string): Promise<string> {
+  if (isDigest(text)) return text;
+  if (!/^[0-9a-f]{4,64}$/.test(text)) {
+    const allowed = `a SHA-256 in lower-case hex, or its first ${SHORTEST_PREFIX} or more digits, is needed`;
+    throw invalidField('ARTIFACT_DIGEST_INVALID', 'digest', allowed);
+  }
+  const found = digestStartingWith(text, await store.digestsStartingWith(text), 'digest');
+  if (found === undefined) throw artifactNotFound(text);
+  return found;
 }
 
 function artifactNotFound(digest: string): EspalierError {

@@ -34,7 +34,7 @@ export function lineageOf(views: RunViews, runId: string): v1.GetLineageResponse
     FROM family JOIN runs ON runs.run_id = family.run_id ORDER BY launched_at_ms, runs.run_id`,
     )
     .all(ancestors.at(-1) ?? runId) as FamilyRow[];
-  return { ancestors, tree: depthFirst(views, rows, ancestors.at(-1) ?? runId) };
+  return { runId, ancestors, tree: depthFirst(views, rows, ancestors.at(-1) ?? runId) };
 }
 
 /** Without recursion: a line of forks may be long. */

@@ -1,31 +1,45 @@
 import { EspalierError, invalidField } from '#protocol';
 import { runNotFound } from '../pruning-run/pruning-run.errors.js';
+import { SHORTEST_PREFIX } from '../pruning-run/short-digests.js';
 import type { ViewsDatabase } from './views-database.js';
 
-const SHORTEST_PREFIX = 4;
+const SHOWN = 5;
 
-/** A run id, or the beginning of exactly one. */
+interface Named {
+  runId: string;
+  name: string;
+}
+
+/** A run by its id, by its name where no other run has it, or by the beginning of its id where no other begins so; in this order. */
 export function resolveRunId(database: ViewsDatabase, text: string, field: string): string {
-  if (text === '') throw invalidField('FIELD_REQUIRED', field, 'a run id, or the first 4 or more characters of one, is needed');
-  const exact = database.prepare('SELECT run_id AS runId FROM runs WHERE run_id = ?').get(text) as { runId: string } | undefined;
+  if (text === '')
+    throw invalidField(
+      'FIELD_REQUIRED',
+      field,
+      `a run is needed: its id, the first ${SHORTEST_PREFIX} or more characters of it, or its name`,
+    );
+  const select = (condition: string, ...values: string[]): Named[] =>
+    database.prepare(`SELECT run_id AS runId, name FROM runs WHERE ${condition} LIMIT ${SHOWN + 1}`).all(...values) as Named[];
+  const [exact] = select('run_id = ?', text);
   if (exact !== undefined) return exact.runId;
+  const named = select('name = ? ORDER BY launched_at_ms DESC', text);
+  if (named.length > 1) throw ambiguous(field, `several runs have the name ${JSON.stringify(text)}`, named);
+  if (named.length === 1) return named[0]!.runId;
   if (text.length < SHORTEST_PREFIX) {
-    throw invalidField('FIELD_OUT_OF_RANGE', field, `at least ${SHORTEST_PREFIX} characters of a run id are needed`);
+    if (/^[a-z2-7]+$/.test(text))
+      throw invalidField('FIELD_OUT_OF_RANGE', field, `at least ${SHORTEST_PREFIX} characters of a run id are needed`);
+    throw runNotFound(text, field);
   }
-  const found = database
-    .prepare('SELECT run_id AS runId FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id LIMIT 6')
-    .all(text, text + '\u{10ffff}') as { runId: string }[];
-  if (found.length === 1) return found[0]!.runId;
-  if (found.length === 0) throw runNotFound(text, field);
-  const shown = found
-    .slice(0, 5)
-    .map(({ runId }) => runId)
-    .join(', ');
-  throw new EspalierError(
-    'RUN_ID_AMBIGUOUS',
-    `${field}: ${text} is the beginning of several run ids: ${shown}${found.length > 5 ? ', ...' : ''}`,
-    {
-      violations: [{ field, description: 'more characters are needed', code: 'RUN_ID_AMBIGUOUS' }],
-    },
-  );
+  const begun = select('run_id >= ? AND run_id < ? ORDER BY run_id', text, text + '\u{10ffff}');
+  if (begun.length > 1) throw ambiguous(field, `${text} is the beginning of several run ids`, begun);
+  if (begun.length === 0) throw runNotFound(text, field);
+  return begun[0]!.runId;
+}
+
+function ambiguous(field: string, what: string, found: Named[]): EspalierError {
+  const shown = found.slice(0, SHOWN).map(({ runId, name }) => (name === '' ? runId : `${runId} (${name})`));
+  const all = `${shown.join(', ')}${found.length > SHOWN ? ', ...' : ''}`;
+  return new EspalierError('RUN_ID_AMBIGUOUS', `${field}: ${what}: ${all}`, {
+    violations: [{ field, description: `${what}: ${all}`, code: 'RUN_ID_AMBIGUOUS' }],
+  });
 }

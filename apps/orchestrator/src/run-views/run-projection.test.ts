@@ -296,6 +296,23 @@ test('run ids: exact, prefix, ambiguous, unknown, too short', () => {
   expect(resolve('')).toThrow('run_id');
 });
 
+test('run names: the id goes before the name, the name before the beginning of an id; a name of several is told', () => {
+  const recorder = new Recorder();
+  const named = { aaaabbbbcccc: 'first', bbbbccccdddd: 'aaaa', ccccddddeeee: 'twice', ddddeeeeffff: 'twice', eeeeffffgggg: 'aaaabbbbcccc' };
+  for (const [runId, name] of Object.entries(named)) {
+    const one = launched({}, runId);
+    recorder.record(runId, [{ ...one, data: { ...one.data, name } } as NewFact]);
+  }
+  project(recorder);
+  const resolve = (text: string) => () => resolveRunId(database, text, 'run_id');
+  expect(resolve('first')()).toBe('aaaabbbbcccc');
+  expect(resolve('aaaabbbbcccc')()).toBe('aaaabbbbcccc');
+  expect(resolve('aaaa')()).toBe('bbbbccccdddd');
+  expect(resolve('aaaab')()).toBe('aaaabbbbcccc');
+  expect(resolve('twice')).toThrow(/several runs have the name "twice": (ccccddddeeee|ddddeeeeffff) \(twice\), /);
+  expect(resolve('No such run')).toThrow(expect.objectContaining({ code: 'RUN_NOT_FOUND' }));
+});
+
 test('another schema version, or a damaged file, is replaced by an empty one', () => {
   const file = database.name;
   project(new Recorder().record(RUN, trained().facts));
