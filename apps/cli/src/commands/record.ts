@@ -8,7 +8,6 @@ import { bigNumber, names, wholeNumber } from '../options/parse.js';
 import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
-
 export function registerRecord(program: Command): void {
   registerTeachers(program);
   registerHistory(program);

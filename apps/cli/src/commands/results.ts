@@ -10,7 +10,6 @@ import { bytes, count, decimal } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
-
 interface EvaluateOptions {
   teacher?: number;
   intact?: boolean;

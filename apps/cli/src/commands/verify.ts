@@ -9,7 +9,6 @@ import { count, decimal, problemsFound } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
-
 interface VerifyOptions {
   replay?: true | { from?: bigint; to?: bigint };
   tolerance?: number;
