@@ -14,6 +14,10 @@ const char* error_code_name(ErrorCode code) {
       return "MODEL_UNSUPPORTED";
     case ErrorCode::kWeightNotFinite:
       return "WEIGHT_NOT_FINITE";
+    case ErrorCode::kFileNotRegular:
+      return "FILE_NOT_REGULAR";
+    case ErrorCode::kFileTooLarge:
+      return "FILE_TOO_LARGE";
     case ErrorCode::kStateCorrupt:
       return "STATE_CORRUPT";
     case ErrorCode::kOutOfMemory:

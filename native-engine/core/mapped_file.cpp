@@ -11,10 +11,15 @@
 
 namespace espalier {
 
+namespace {
+constexpr const char* kNotRegular = " is a FIFO, a device, a socket or a folder; a regular file, or a link to one, is allowed";
+}
+
 MappedFile::MappedFile(const std::string& path, ErrorCode not_found, const std::string& field) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not block
   if (fd < 0) {
     const int error = errno;
+    if (error == ENXIO) throw Error(ErrorCode::kFileNotRegular, field, path + kNotRegular);  // a socket
     const bool missing = error == ENOENT || error == ENOTDIR;
     throw Error(missing ? not_found : ErrorCode::kIo, field, "cannot open " + path + ": " + std::strerror(error));
   }
@@ -22,7 +27,7 @@ MappedFile::MappedFile(const std::string& path, ErrorCode not_found, const std::
   const bool usable = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   if (!usable) {
     ::close(fd);
-    throw Error(ErrorCode::kIo, field, path + " is not a regular file");
+    throw Error(ErrorCode::kFileNotRegular, field, path + kNotRegular);
   }
   size_bytes_ = static_cast<size_t>(info.st_size);
   if (size_bytes_ > 0) {  // an empty mapping is not allowed
@@ -46,7 +51,7 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
 std::string read_text_file(const std::string& path, size_t limit_bytes, ErrorCode not_found, const std::string& field) {
   const MappedFile file(path, not_found, field);
   if (file.bytes().size() > limit_bytes) {
-    throw Error(ErrorCode::kModelCorrupt, field,
+    throw Error(ErrorCode::kFileTooLarge, field,
                 path + " has " + std::to_string(file.bytes().size()) + " bytes; at most " + std::to_string(limit_bytes) + " are allowed");
   }
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};

@@ -12,7 +12,8 @@ namespace espalier {
 
 class MappedFile {
  public:
-  // Throws Error(not_found, field) when there is no such file, Error(kIo, field) when it cannot be read.
+  // Never blocks, whatever the path leads to. Throws Error(not_found, field) when there is no such file,
+  // Error(kFileNotRegular, field) when it is none, Error(kIo, field) when it cannot be read.
   MappedFile(const std::string& path, ErrorCode not_found, const std::string& field);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -28,7 +29,7 @@ class MappedFile {
 };
 
 // The whole of a small text file; `limit_bytes` guards against a mistaken path. Throws like MappedFile, and
-// Error(kModelCorrupt) beyond the limit.
+// Error(kFileTooLarge) beyond the limit.
 std::string read_text_file(const std::string& path, size_t limit_bytes, ErrorCode not_found, const std::string& field);
 
 }  // namespace espalier

@@ -25,9 +25,10 @@ constexpr size_t kIndexBytesMax = 64 << 20;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
+// A link to a file that is not there counts: opening it then says so.
 bool exists(const std::string& path) {
   struct stat info{};
-  return ::stat(path.c_str(), &info) == 0;
+  return ::lstat(path.c_str(), &info) == 0;
 }
 
 // All tensors of a folder, by name, and the mappings that hold them.

@@ -1,4 +1,5 @@
 // The command as a process against a server of the public protocol.
+import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -640,7 +641,17 @@ describe('results', () => {
 
 test('audit check and down need no server', async () => {
   expect((await runCli(['audit', 'check', join(folder, 'none.tar')])).exitCode).toBe(3);
-  expect((await runCli(['audit', 'check', folder])).stderr).toMatch(/FILE_UNUSABLE/);
+  expect((await runCli(['audit', 'check', folder])).stderr).toMatch(/FILE_NOT_REGULAR/);
+  execFileSync('mkfifo', [join(folder, 'fifo.tar')]); // opened for reading, it would block for ever
+  expect(await runCli(['audit', 'check', join(folder, 'fifo.tar')])).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringMatching(/a FIFO/),
+  });
+  const key = ['--public-key', '/dev/zero'];
+  expect(await runCli(['audit', 'check', join(folder, 'none.tar'), ...key])).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringMatching(/FILE_NOT_REGULAR/),
+  });
   await writeFile(join(folder, 'bad.tar'), 'no bundle at all');
   expect((await runCli(['audit', 'check', join(folder, 'bad.tar')])).exitCode).toBe(1);
   const down = await runCli(['down', '--data-folder', folder]);

@@ -1,10 +1,10 @@
 // An exported model's folder at the place that a user names. Only an export of ours that nobody has touched is ever replaced:
 // the marker in it names its files by digest, and each is looked at. Nothing is removed but the files that the marker names.
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from 'node:fs/promises';
+import { lstat, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
+import { readUserFile, userFileChunks } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { fileError } from './files.js';
 
@@ -52,9 +52,7 @@ async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
   const marker = join(folder, EXPORT_MARKER);
   let files: ExportManifestFile[];
   try {
-    const { size } = await stat(marker);
-    if (size > MARKER_MAX_BYTES) throw new Error('too large');
-    files = decodeExportManifest(await readFile(marker));
+    files = decodeExportManifest(await readUserFile(marker, MARKER_MAX_BYTES));
   } catch {
     throw foreign(folder, `it has no ${EXPORT_MARKER} of an export`);
   }
@@ -103,10 +101,7 @@ async function looksOf(folder: string): Promise<string> {
 
 async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
-    signal?.throwIfAborted();
-    hash.update(chunk as Buffer);
-  }
+  for await (const chunk of userFileChunks(path, signal)) hash.update(chunk);
   return hash.digest('hex');
 }
 

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { lstat, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { makeFolder } from '#files';
+import { makeFolder, openUserFile, UserFileError } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 
 /** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
@@ -61,13 +61,22 @@ export async function requireFilePlace(path: string, { option, force, what, isOu
     throw foreign(found.isSymbolicLink() ? 'it is a symbolic link' : found.isDirectory() ? 'it is a folder' : 'it is no plain file');
   if (!force) throw new CliError('FILE_EXISTS', `${path} exists already`, { ...details, hint: 'another name, or --force to replace it' });
   if (found.size === 0) return;
-  const file = await open(path, 'r').catch((error: unknown) => Promise.reject(fileError(error, path)));
+  const file = await openUserFile(path).catch((error: unknown) => Promise.reject(fileError(error, path)));
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
     if (!(await isOurs(buffer.subarray(0, bytesRead), file))) throw foreign(`it is not ${what}`);
   } finally {
     await file.close();
   }
+}
+
+/** Reading a file that an option or argument names: what is wrong with the file is said as that option's. */
+export async function namedFile<T>(field: string, reading: Promise<T>): Promise<T> {
+  return reading.catch((error: unknown) => {
+    if (!(error instanceof UserFileError)) throw error;
+    const exitCode = error.code === 'FILE_NOT_FOUND' ? ExitCode.notFound : ExitCode.usage;
+    throw new CliError(error.code, error.message, { field, exitCode });
+  });
 }
 
 /** Errors of the disk get a stable code; others pass through. */

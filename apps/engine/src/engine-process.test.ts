@@ -1,5 +1,5 @@
 // The real engine process over its socket, with the tiny model.
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -505,6 +505,9 @@ describe('one engine', () => {
     const inspect = (modelPath: string): Promise<unknown> =>
       call(client, client.inspectModel as Method<engineV1.InspectModelRequest, unknown>, { modelPath });
     await expect(inspect('')).rejects.toEqual(refused('FIELD_REQUIRED', 'model_path'));
+    execFileSync('mkfifo', [join(folder, 'config.json')]);
+    await expect(inspect(folder)).rejects.toEqual(refused('FILE_NOT_REGULAR', 'config.json'));
+    rmSync(join(folder, 'config.json'));
     await expect(inspect(join(folder, 'nothing'))).rejects.toEqual(refused('MODEL_NOT_FOUND', 'model_path'));
     await expect(openSession(engine, { batchSize: 0 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'batch_size'));
     await expect(openSession(engine, { sequenceLength: 100_000 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'sequence_length'));

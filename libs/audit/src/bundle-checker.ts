@@ -1,6 +1,6 @@
 // Checks a bundle by itself: no server, no store, no network. Everything that the bundle says is recomputed from its bytes.
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { userFileChunks } from '#files';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import {
   decodeEventLine,
@@ -33,10 +33,15 @@ export interface BundleReport {
 export interface CheckOptions {
   /** Refuse a bundle that is not signed with this key (64 hex digits). */
   publicKey?: string;
+  signal?: AbortSignal;
 }
 
+/** Events and metrics are read whole, part by part; a bundle of ours has parts of a few megabytes. */
+const ENTRY_BYTES_MAX = 256 << 20;
+
+/** @throws UserFileError when the file can't be read */
 export async function checkAuditBundle(file: string, options: CheckOptions = {}): Promise<BundleReport> {
-  return new BundleChecker(options).check(createReadStream(file, { highWaterMark: 1 << 18 }));
+  return new BundleChecker(options).check(userFileChunks(file, options.signal));
 }
 
 export async function checkAuditBundleBytes(source: AsyncIterable<Uint8Array>, options: CheckOptions = {}): Promise<BundleReport> {
@@ -85,6 +90,8 @@ class BundleChecker {
   private async take(entry: TarEntry): Promise<void> {
     const [folder, owner = ''] = entry.name.split('/');
     if (folder === 'artifacts') return this.takeArtifact(entry, owner);
+    if (entry.bytes > ENTRY_BYTES_MAX)
+      throw new TarDamage(`entry ${entry.name} has ${entry.bytes} bytes; at most ${ENTRY_BYTES_MAX} are allowed`);
     const content = await collect(entry.content);
     switch (entry.name) {
       case MANIFEST_ENTRY:

@@ -1,7 +1,7 @@
 // Ed25519 over the manifest's bytes. The key stays where it is: PEM files as openssl and ssh tools make them.
 import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { userFileChunks } from '#files';
 import { MANIFEST_ENTRY, SIGNATURE_ENTRY, type BundleSignature } from './bundle-format.js';
 import { canonicalJson } from './canonical-json.js';
 import { readTar, TAR_END, tarEntry } from './tar.js';
@@ -17,7 +17,7 @@ export function signManifest(manifest: Uint8Array, privateKeyPem: string): Bundl
 /** Adds the signature to a finished, unsigned bundle. */
 export async function signAuditBundle(file: string, privateKeyPem: string): Promise<BundleSignature> {
   let manifest: Buffer | null = null;
-  for await (const { name, content } of readTar(createReadStream(file))) {
+  for await (const { name, content } of readTar(userFileChunks(file))) {
     if (name === SIGNATURE_ENTRY) throw new TypeError('the bundle is signed already');
     const chunks: Uint8Array[] = [];
     for await (const chunk of content) if (name === MANIFEST_ENTRY) chunks.push(chunk);

@@ -1,8 +1,9 @@
 // Which files a data path stands for, in which order, and what they contain, told by content digest.
 import { createHash } from 'node:crypto';
-import { createReadStream, type BigIntStats } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { opendir, stat, type FileHandle } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { kindOf, openUserFile, userFileChunks, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 export type DataFormat = 'jsonl' | 'text' | 'parquet';
@@ -23,39 +24,67 @@ export function formatOf(path: string): { format: DataFormat; gzip: boolean } | 
   return format === undefined ? null : { format, gzip: match![2] !== undefined };
 }
 
+/** A folder of more is taken for a mistaken path. */
+const FOLDER_ENTRIES_MAX = 100_000;
+
 /** One file, or all files of a known format below a folder, sorted by their path inside it (by code unit). */
-export async function listDataFiles(dataPath: string): Promise<DataFile[]> {
+export async function listDataFiles(dataPath: string, signal?: AbortSignal): Promise<DataFile[]> {
   const found = await statOrThrow(dataPath);
-  if (found.isFile()) {
+  if (!found.isDirectory()) {
+    requireRegular(dataPath, found);
     const known = formatOf(dataPath);
     if (known === null) throw unknownFormat(`${dataPath} has no known format`, dataPath);
     return [describe(dataPath, known, found)];
   }
-  if (!found.isDirectory()) throw unknownFormat(`${dataPath} is neither a file nor a folder`, dataPath);
 
-  const names = (await readFolder(dataPath)).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  const names = (await namesBelow(dataPath, signal)).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
   const files: DataFile[] = [];
   for (const name of names) {
     const known = formatOf(name);
     if (known === null) continue; // a README or a checksum beside the data
     const path = join(dataPath, name);
     const entry = await statOrThrow(path);
-    if (entry.isFile()) files.push(describe(path, known, entry));
+    if (entry.isDirectory()) continue; // a link to one
+    requireRegular(path, entry);
+    files.push(describe(path, known, entry));
   }
   if (files.length === 0) throw unknownFormat(`the folder ${dataPath} holds no data file`, dataPath);
   return files;
 }
 
-async function readFolder(folder: string): Promise<string[]> {
-  try {
-    const entries = await readdir(folder, { withFileTypes: true, recursive: true });
-    return entries
-      .filter((entry) => entry.isFile() || entry.isSymbolicLink())
-      .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
-      .filter((name) => !name.split('/').some((part) => part.startsWith('.')));
-  } catch (error) {
-    throw fileError(error, folder);
+/** Of all that is no folder, relative to the folder; hidden ones are left out. */
+async function namesBelow(folder: string, signal?: AbortSignal): Promise<string[]> {
+  const names: string[] = [];
+  const folders = [folder];
+  let entries = 0;
+  for (let current = folders.pop(); current !== undefined; current = folders.pop()) {
+    try {
+      for await (const entry of await opendir(current)) {
+        signal?.throwIfAborted();
+        if (entry.name.startsWith('.')) continue;
+        entries += 1;
+        if (entries > FOLDER_ENTRIES_MAX) {
+          throw new ModelFilesError('DATA_TOO_LARGE', `the folder ${folder} holds more than ${FOLDER_ENTRIES_MAX} files and folders`, {
+            file: folder,
+          });
+        }
+        const path = join(current, entry.name);
+        if (entry.isDirectory()) folders.push(path);
+        else names.push(relative(folder, path));
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw fileError(error, current);
+    }
   }
+  return names;
+}
+
+function requireRegular(path: string, found: BigIntStats): void {
+  if (found.isFile()) return;
+  throw new ModelFilesError('FILE_NOT_REGULAR', `${path} is ${kindOf(found)}; a regular file, a folder, or a link to one is allowed`, {
+    file: path,
+  });
 }
 
 function describe(path: string, known: { format: DataFormat; gzip: boolean }, found: BigIntStats): DataFile {
@@ -70,8 +99,21 @@ async function statOrThrow(path: string): Promise<BigIntStats> {
   }
 }
 
+export async function openDataFile(path: string): Promise<FileHandle> {
+  try {
+    return await openUserFile(path);
+  } catch (error) {
+    throw fileError(error, path);
+  }
+}
+
 export function fileError(error: unknown, path: string): unknown {
   if (error instanceof ModelFilesError) return error;
+  if (error instanceof UserFileError) {
+    const codes = { FILE_NOT_FOUND: 'DATA_NOT_FOUND', FILE_UNUSABLE: 'DATA_UNREADABLE' } as const;
+    const code = error.code === 'FILE_NOT_FOUND' || error.code === 'FILE_UNUSABLE' ? codes[error.code] : error.code;
+    return new ModelFilesError(code, error.message, { file: path });
+  }
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return new ModelFilesError('DATA_NOT_FOUND', `there is no file or folder ${path}`, { file: path });
@@ -86,7 +128,7 @@ function unknownFormat(what: string, file: string): ModelFilesError {
 export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, signal })) hash.update(chunk as Buffer);
+    for await (const chunk of userFileChunks(path, signal)) hash.update(chunk);
   } catch (error) {
     signal?.throwIfAborted();
     throw fileError(error, path);

@@ -1,5 +1,6 @@
 // Thread entry: texts in, token ids out.
 import { parentPort, workerData } from 'node:worker_threads';
+import { EncodeProgress, IDLE, LOADING } from './thread-progress.js';
 import { loadTokenizer, type Tokenizer } from './load-tokenizer.js';
 import { ModelFilesError, toErrorMessage, type ErrorMessage } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
@@ -15,10 +16,11 @@ export interface EncodeRequest {
 }
 export type EncodeResponse = { batch: number; ids: Uint32Array<ArrayBuffer> } | { batch: number; error: ErrorMessage };
 
-function encodeAll(tokenizer: Tokenizer, documents: SourceDocument[], vocabularySize: number): Uint32Array<ArrayBuffer> {
+function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vocabularySize: number): Uint32Array<ArrayBuffer> {
   let ids = new Uint32Array(1 << 16);
   let count = 0;
-  for (const document of documents) {
+  for (const [index, document] of documents.entries()) {
+    progress.at(batch, index);
     const encoding = tokenizer.encode(document.text);
     if (count + encoding.ids.length > ids.length) {
       const grown = new Uint32Array(Math.max(ids.length * 2, count + encoding.ids.length));
@@ -52,15 +54,19 @@ function mismatch(
 }
 
 const port = parentPort!;
-const data = workerData as EncodeWorkerData;
+const data = workerData as EncodeWorkerData & { progress: SharedArrayBuffer };
+const progress = new EncodeProgress(data.progress);
 let tokenizer: Tokenizer | undefined;
-port.on('message', ({ batch, documents }: EncodeRequest) => {
+port.on('message', (request: EncodeRequest) => {
+  const { batch } = request;
   let response: EncodeResponse;
+  progress.at(batch, LOADING);
   try {
     tokenizer ??= loadTokenizer(data);
-    response = { batch, ids: encodeAll(tokenizer, documents, data.vocabularySize) };
+    response = { batch, ids: encodeAll(tokenizer, request, data.vocabularySize) };
   } catch (error) {
     response = { batch, error: toErrorMessage(error) };
   }
+  progress.at(IDLE, LOADING);
   port.postMessage(response, 'ids' in response ? [response.ids.buffer] : []);
 });

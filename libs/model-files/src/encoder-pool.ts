@@ -1,57 +1,113 @@
 // Several encode threads behind one function; answers may come out of order, promises sort that out.
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { EncodeProgress, IDLE, LOADING } from './thread-progress.js';
 import type { EncodeResponse, EncodeWorkerData } from './encode-worker.js';
-import { fromErrorMessage } from './model-files.errors.js';
+import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 
 /** Each thread holds the tokenizer's tables once more, so more threads than this cost memory for little. */
 const MOST_THREADS = 4;
+/** A busy machine needs a few seconds for a large tokenizer. */
+const LOADING_LIMIT_MS = 60_000;
+/** A tenth of what the slowest tokenizer was seen to encode on a busy machine. */
+const CHARACTERS_PER_MS = 20;
+const CHECK_INTERVAL_MS = 250;
 
 interface Waiting {
+  documents: SourceDocument[];
   resolve(ids: Uint32Array<ArrayBuffer>): void;
   reject(error: unknown): void;
 }
+interface Thread {
+  worker: Worker;
+  progress: EncodeProgress;
+  /** What it was at when it was last looked at, and since when. */
+  seen: { batch: number; document: number; sinceMs: number };
+}
+
+export interface EncoderPoolOptions extends EncodeWorkerData {
+  /** How long a document may take, beside what its length takes. */
+  documentTimeLimitMs: number;
+}
 
 export class EncoderPool {
-  private readonly workers: Worker[];
+  private readonly threads: Thread[];
   private readonly waiting = new Map<number, Waiting>();
   private nextBatch = 0;
+  private readonly watching: NodeJS.Timeout;
+  private failed: Error | null = null;
   /** Batches that keep every thread busy while the next ones are read. */
   readonly depth: number;
 
-  constructor(data: EncodeWorkerData) {
+  constructor(private readonly options: EncoderPoolOptions) {
     const threads = Math.min(Math.max(availableParallelism(), 1), MOST_THREADS);
     this.depth = threads * 2;
-    this.workers = Array.from({ length: threads }, () => this.start(data));
+    this.threads = Array.from({ length: threads }, () => this.start());
+    this.watching = setInterval(() => this.threads.forEach((thread) => this.watch(thread)), CHECK_INTERVAL_MS);
   }
 
-  private start(data: EncodeWorkerData): Worker {
-    const worker = new Worker(new URL('./encode-worker.js', import.meta.url), { workerData: data });
+  private start(): Thread {
+    const progress = new EncodeProgress();
+    progress.at(IDLE, LOADING);
+    const worker = new Worker(new URL('./encode-worker.js', import.meta.url), {
+      workerData: { ...this.options, progress: progress.shared },
+    });
     worker.on('message', (response: EncodeResponse) => {
       const waiting = this.waiting.get(response.batch);
       this.waiting.delete(response.batch);
       if ('ids' in response) waiting?.resolve(response.ids);
       else waiting?.reject(fromErrorMessage(response.error));
     });
-    worker.on('error', (error) => this.failAll(error));
-    return worker;
+    worker.on('error', (error: NodeJS.ErrnoException) => this.fail(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? tooLarge(error) : error));
+    return { worker, progress, seen: { ...progress.now, sinceMs: 0 } };
   }
 
-  private failAll(error: unknown): void {
-    for (const waiting of this.waiting.values()) waiting.reject(error);
+  /** A pattern of the tokenizer that runs for ever on some text would keep its thread for ever. */
+  private watch(thread: Thread): void {
+    const now = thread.progress.now;
+    if (now.batch !== thread.seen.batch || now.document !== thread.seen.document) thread.seen = { ...now, sinceMs: performance.now() };
+    const document = this.waiting.get(now.batch)?.documents[now.document];
+    if (now.batch === IDLE || (now.document !== LOADING && document === undefined)) return;
+    const limitMs = document === undefined ? LOADING_LIMIT_MS : this.options.documentTimeLimitMs + document.text.length / CHARACTERS_PER_MS;
+    if (performance.now() - thread.seen.sinceMs < limitMs) return;
+    this.fail(timeout(document, limitMs));
+  }
+
+  private fail(error: Error): void {
+    this.failed ??= error;
+    for (const waiting of this.waiting.values()) waiting.reject(this.failed);
     this.waiting.clear();
   }
 
   encode(documents: SourceDocument[]): Promise<Uint32Array<ArrayBuffer>> {
+    if (this.failed !== null) return Promise.reject(this.failed);
     const batch = this.nextBatch++;
-    const answer = new Promise<Uint32Array<ArrayBuffer>>((resolve, reject) => this.waiting.set(batch, { resolve, reject }));
+    const answer = new Promise<Uint32Array<ArrayBuffer>>((resolve, reject) => this.waiting.set(batch, { documents, resolve, reject }));
     answer.catch(() => undefined); // awaited later, in order
-    this.workers[batch % this.workers.length]!.postMessage({ batch, documents });
+    this.threads[batch % this.threads.length]!.worker.postMessage({ batch, documents });
     return answer;
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.workers.map((worker) => worker.terminate()));
+    clearInterval(this.watching);
+    await Promise.all(this.threads.map(({ worker }) => worker.terminate()));
   }
+}
+
+function timeout(document: SourceDocument | undefined, limitMs: number): ModelFilesError {
+  const seconds = `${Math.round(limitMs / 1000)} s`;
+  if (document === undefined)
+    return new ModelFilesError('TOKENIZER_TIMEOUT', `tokenizer.json could not be loaded within ${seconds}`, { field: 'model_path' });
+  const { file, line, text } = document;
+  return new ModelFilesError(
+    'TOKENIZER_TIMEOUT',
+    `the tokenizer was given up after ${seconds} on ${file}, line ${line} (${text.length} characters): ` +
+      'a pattern of tokenizer.json may run for ever on such text',
+    { field: 'model_path', file, line },
+  );
+}
+
+function tooLarge(error: Error): ModelFilesError {
+  return new ModelFilesError('TOKENIZER_INVALID', `tokenizer.json can't be used: ${error.message}`, { field: 'model_path' });
 }

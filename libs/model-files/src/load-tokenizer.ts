@@ -1,8 +1,8 @@
 // A model's own tokenizer, made quicker without a change to the ids that it gives.
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
+import { readUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 export interface Tokenizer {
@@ -17,22 +17,37 @@ export interface TokenizerFiles {
   configDigest: string;
 }
 
-export async function readTokenizerFiles(modelPath: string): Promise<TokenizerFiles> {
-  const path = join(modelPath, 'tokenizer.json');
-  const json = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    const hint =
-      error.code === 'ENOENT' || error.code === 'ENOTDIR'
-        ? `there is no ${path}; a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)`
-        : `can't read ${path}: ${error.message}`;
-    throw new ModelFilesError('TOKENIZER_NOT_FOUND', hint, { field: 'model_path', file: path });
-  });
-  const config = await readFile(join(modelPath, 'tokenizer_config.json')).catch(() => Buffer.from('{}'));
+/** The largest in use have about 40 MB. */
+const TOKENIZER_BYTES_MAX = 128 << 20;
+const CONFIG_BYTES_MAX = 16 << 20;
+
+export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal): Promise<TokenizerFiles> {
+  const json = await readPart(modelPath, 'tokenizer.json', TOKENIZER_BYTES_MAX, signal);
+  if (json === null) {
+    const path = join(modelPath, 'tokenizer.json');
+    const hint = 'a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)';
+    throw new ModelFilesError('TOKENIZER_NOT_FOUND', `there is no ${path}; ${hint}`, { field: 'model_path', file: path });
+  }
+  const config = (await readPart(modelPath, 'tokenizer_config.json', CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
   return {
     tokenizerJson: json.toString('utf8'),
     configJson: config.toString('utf8'),
     tokenizerDigest: sha256(json),
     configDigest: sha256(config),
   };
+}
+
+/** null: there is none. */
+async function readPart(modelPath: string, name: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer | null> {
+  const file = join(modelPath, name);
+  try {
+    return await readUserFile(file, limitBytes, signal);
+  } catch (error) {
+    if (!(error instanceof UserFileError)) throw error;
+    if (error.code === 'FILE_NOT_FOUND') return null;
+    const code = error.code === 'FILE_UNUSABLE' ? 'TOKENIZER_NOT_FOUND' : error.code;
+    throw new ModelFilesError(code, error.message, { field: 'model_path', file });
+  }
 }
 
 function sha256(bytes: Buffer): string {

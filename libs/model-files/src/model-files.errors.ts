@@ -6,9 +6,13 @@ export type ModelFilesErrorCode =
   | 'DATA_MALFORMED'
   | 'DATA_EMPTY'
   | 'DATA_CHANGED'
+  | 'DATA_TOO_LARGE'
+  | 'FILE_NOT_REGULAR'
+  | 'FILE_TOO_LARGE'
   | 'TOKENIZER_NOT_FOUND'
   | 'TOKENIZER_INVALID'
-  | 'TOKENIZER_MISMATCH';
+  | 'TOKENIZER_MISMATCH'
+  | 'TOKENIZER_TIMEOUT';
 
 export interface ErrorPlace {
   /** The request field that named the file, e.g. "data.train_path". */

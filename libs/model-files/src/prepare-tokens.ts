@@ -5,9 +5,13 @@ import { Worker } from 'node:worker_threads';
 import type { ArtifactStore } from '#artifact-store';
 import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { readTokenizerFiles, type TokenizerFiles } from './load-tokenizer.js';
-import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
+import { ALIVE_INTERVAL_MS } from './thread-progress.js';
+import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
 import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
 import type { TokenizeMessage, TokenizeWorkerData } from './tokenize-worker.js';
+
+/** Real documents take milliseconds. */
+const DOCUMENT_TIME_LIMIT_MS = 10_000;
 
 export interface TokenizingProgress {
   bytesDone: number;
@@ -28,6 +32,8 @@ export interface PrepareTokensOptions {
   /** The request field that `dataPath` came from, for errors. */
   dataField?: string;
   onProgress?: (progress: TokenizingProgress) => void;
+  /** How long the tokenizer may take for a document, beside what its length takes. */
+  documentTimeLimitMs?: number;
   signal?: AbortSignal;
 }
 export interface PreparedTokens {
@@ -50,9 +56,9 @@ export async function prepareTokens(options: PrepareTokensOptions): Promise<Prep
 
 async function prepare(options: PrepareTokensOptions): Promise<PreparedTokens> {
   const { signal, store, vocabularySize } = options;
-  const tokenizer = await readTokenizerFiles(options.modelPath);
+  const tokenizer = await readTokenizerFiles(options.modelPath, signal);
   const { tokenizerDigest, configDigest } = tokenizer;
-  const files = await listDataFiles(options.dataPath);
+  const files = await listDataFiles(options.dataPath, signal);
   const keyed = [];
   for (const { path, format, gzip } of files) keyed.push({ format, gzip, digest: await digestOfFile(path, signal) });
   const key = tokenIndexKey({ tokenizerDigest, configDigest, files: keyed });
@@ -69,12 +75,16 @@ async function prepare(options: PrepareTokensOptions): Promise<PreparedTokens> {
 
 async function tokenize(options: PrepareTokensOptions, files: DataFile[], tokenizer: TokenizerFiles): Promise<TokenIndexEntry> {
   const { tokenizerJson, configJson } = tokenizer;
-  const workerData: TokenizeWorkerData = { files, tokenizerJson, configJson, vocabularySize: options.vocabularySize };
+  const { vocabularySize, documentTimeLimitMs = DOCUMENT_TIME_LIMIT_MS } = options;
+  const workerData: TokenizeWorkerData = { files, tokenizerJson, configJson, vocabularySize, documentTimeLimitMs };
   const worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData });
   const totals = { tokenCount: 0, largestId: -1 };
   try {
     const stored = await options.store.put(tokenBytes(worker, options, files, totals), { mediaType: 'application/octet-stream' });
     return { digest: stored.digest, ...totals };
+  } catch (error) {
+    if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(files); // the better reason
+    throw error;
   } finally {
     await worker.terminate();
   }
@@ -88,9 +98,10 @@ async function* tokenBytes(
 ) {
   const bytesTotal = files.reduce((sum, file) => sum + file.bytes, 0);
   let documents = 0;
-  for await (const message of workerMessages(worker, options.signal)) {
+  for await (const message of workerMessages(worker, options)) {
     if (message.kind === 'failed') throw fromErrorMessage(message.error);
     if (message.kind === 'done') break;
+    if (message.kind === 'alive') continue;
     countTokens(message.bytes, totals);
     documents += message.documents;
     options.onProgress?.({
@@ -111,14 +122,33 @@ async function* tokenBytes(
   await requireUnchanged(files);
 }
 
-async function* workerMessages(worker: Worker, signal: AbortSignal | undefined): AsyncGenerator<TokenizeMessage> {
+/** Of the thread that reads, not of the ones that encode: they have their own. Counted in signs of life that it owes. */
+const SILENCE_LIMIT = 60_000 / ALIVE_INTERVAL_MS;
+
+async function* workerMessages(worker: Worker, { dataPath, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {
   signal?.throwIfAborted();
+  const unusable = (code: ModelFilesErrorCode, what: string): ModelFilesError =>
+    new ModelFilesError(code, `${dataPath} ${what}`, { file: dataPath });
+  const hung = new AbortController();
+  let owed = 0;
+  const watching = setInterval(() => {
+    owed += 1;
+    if (owed > SILENCE_LIMIT) hung.abort(unusable('DATA_MALFORMED', 'has a place at which reading it does not end'));
+  }, ALIVE_INTERVAL_MS);
+  worker.on('message', () => {
+    owed = 0;
+  });
+  const either = AbortSignal.any([hung.signal, ...(signal === undefined ? [] : [signal])]);
   try {
     // `close` ends the loop when the thread dies without a word; its `error` event is thrown by `on`.
-    for await (const [message] of on(worker, 'message', { signal, close: ['exit'] } as object)) yield message as TokenizeMessage;
+    for await (const [message] of on(worker, 'message', { signal: either, close: ['exit'] } as object)) yield message as TokenizeMessage;
   } catch (error) {
-    signal?.throwIfAborted();
+    either.throwIfAborted();
+    if ((error as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY')
+      throw unusable('DATA_TOO_LARGE', 'needs more memory to be read than there is');
     throw error;
+  } finally {
+    clearInterval(watching);
   }
   throw new Error('the tokenizing thread ended without an answer');
 }

@@ -1,8 +1,10 @@
 // The bytes of a data file, unpacked where it is gzipped.
-import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { userFileChunks } from '#files';
 import { fileError, type DataFile } from './data-files.js';
 import { malformed } from './model-files.errors.js';
+import type { UnpackBudget } from './unpack-budget.js';
 
 export interface SourceDocument {
   text: string;
@@ -13,18 +15,33 @@ export interface SourceDocument {
 /** Called with the bytes read from the disk since the last call. */
 export type BytesRead = (bytes: number) => void;
 
-export async function* readBytes(file: DataFile, onBytes: BytesRead): AsyncGenerator<Buffer> {
-  const raw = createReadStream(file.path, { highWaterMark: 1 << 18 });
-  raw.on('data', (chunk) => onBytes(chunk.length));
+export async function* readBytes(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<Buffer> {
+  const raw = Readable.from(
+    counted(file.path, (bytes) => {
+      onBytes(bytes);
+      if (file.gzip) budget.read(bytes);
+    }),
+    { highWaterMark: 1 },
+  );
   const source = file.gzip ? raw.pipe(createGunzip()) : raw;
   if (source !== raw) raw.on('error', (error) => source.destroy(error));
   try {
-    for await (const chunk of source) yield chunk as Buffer;
+    for await (const chunk of source) {
+      if (file.gzip) budget.unpack((chunk as Buffer).byteLength, file.path);
+      yield chunk as Buffer;
+    }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code?.startsWith('Z_')) throw malformed(file.path, undefined, `damaged or incomplete gzip (${message})`);
     throw fileError(error, file.path);
   } finally {
     raw.destroy();
+  }
+}
+
+async function* counted(path: string, onBytes: BytesRead): AsyncGenerator<Buffer> {
+  for await (const chunk of userFileChunks(path)) {
+    onBytes(chunk.byteLength);
+    yield chunk;
   }
 }

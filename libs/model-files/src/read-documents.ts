@@ -1,8 +1,9 @@
-// Data files as a stream of documents; memory holds one document or one Parquet row group, whatever the corpus measures.
+// Data files as a stream of documents; memory holds one document or one Parquet page, whatever the corpus measures.
 import type { DataFile } from './data-files.js';
 import { malformed } from './model-files.errors.js';
 import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
 import { readParquet } from './read-parquet.js';
+import { UnpackBudget } from './unpack-budget.js';
 
 const LINE_LIMIT_BYTES = 256 << 20;
 /** A longer plain text is divided, at the first line end after this much; each part is a document of its own. */
@@ -10,15 +11,23 @@ export const TEXT_DOCUMENT_BYTES = 1 << 20;
 const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
 
 export async function* readDocuments(files: DataFile[], onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+  await requireUnpackable(files);
+  const budget = new UnpackBudget();
   for (const file of files) {
-    if (file.format === 'parquet') yield* readParquet(file, onBytes);
-    else if (file.format === 'jsonl') yield* readJsonLines(file, onBytes);
-    else yield* readText(file, onBytes);
+    if (file.format === 'parquet') yield* readParquet(file, budget, onBytes);
+    else if (file.format === 'jsonl') yield* readJsonLines(file, budget, onBytes);
+    else yield* readText(file, budget, onBytes);
   }
 }
 
-async function* readJsonLines(file: DataFile, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
-  for await (const { bytes, line } of readLines(file, onBytes)) {
+/** Unpacking costs a hundredth of what tokenizing does: so one that unpacks to too much is refused at once. */
+async function requireUnpackable(files: DataFile[]): Promise<void> {
+  const budget = new UnpackBudget();
+  for (const file of files.filter(({ gzip }) => gzip)) for await (const _ of readBytes(file, budget, () => undefined));
+}
+
+async function* readJsonLines(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+  for await (const { bytes, line } of readLines(file, budget, onBytes)) {
     const source = decodeUtf8(bytes, file.path, line);
     if (source.trim() === '') continue;
     let value: unknown;
@@ -39,11 +48,11 @@ async function* readJsonLines(file: DataFile, onBytes: BytesRead): AsyncGenerato
   }
 }
 
-async function* readText(file: DataFile, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+async function* readText(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
   let parts: Buffer[] = [];
   let bytes = 0;
   let start = 1;
-  for await (const { bytes: lineBytes, line, ended } of readLines(file, onBytes, TEXT_DOCUMENT_LIMIT_BYTES)) {
+  for await (const { bytes: lineBytes, line, ended } of readLines(file, budget, onBytes, TEXT_DOCUMENT_LIMIT_BYTES)) {
     parts.push(lineBytes);
     if (ended) parts.push(NEWLINE);
     bytes += lineBytes.byteLength + (ended ? 1 : 0);
@@ -69,7 +78,7 @@ interface Line {
 }
 
 /** Lines without their ends. A longer one than `cutBytes` is cut there, between two characters; without it, refused. */
-async function* readLines(file: DataFile, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {
+async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {
   let rest: Buffer[] = [];
   let restBytes = 0;
   let line = 1;
@@ -82,7 +91,7 @@ async function* readLines(file: DataFile, onBytes: BytesRead, cutBytes?: number)
     isFirst = false;
     return whole;
   };
-  for await (const chunk of readBytes(file, onBytes)) {
+  for await (const chunk of readBytes(file, budget, onBytes)) {
     let from = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
       yield { bytes: take(chunk.subarray(from, end)), line: line++, ended: true };

@@ -1,77 +1,100 @@
-// The `text` column of a Parquet file, one row group at a time.
-import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+// The `text` column of a Parquet file, page by page.
+import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import {
-  asyncBufferFromFile,
-  parquetMetadataAsync,
-  parquetReadObjects,
-  parquetSchema,
-  type AsyncBuffer,
-  type FileMetaData,
-} from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
-import { fileError, type DataFile } from './data-files.js';
+import { parquetMetadataAsync, parquetSchema, type FileMetaData } from 'hyparquet';
+import { fileError, openDataFile, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
+import { readColumnPages, readSlice, type ByteSource } from './parquet-pages.js';
 import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
+import type { UnpackBudget } from './unpack-budget.js';
 
-/** Rows asked for at once: enough to be quick, few enough that the strings of one request stay small. */
-const ROWS_AT_ONCE = 1000;
+const FOOTER_BYTES_MAX = 256 << 20;
 
-export async function* readParquet(file: DataFile, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+export async function* readParquet(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
   if (!file.gzip) {
-    yield* readRows(file.path, file.path, file.bytes, onBytes);
+    const handle = await openDataFile(file.path);
+    try {
+      budget.read(file.bytes);
+      yield* readRows({ file: handle, bytes: (await handle.stat()).size }, file, file.bytes, budget, onBytes);
+    } finally {
+      await handle.close();
+    }
     return;
   }
-  // Parquet is read from its end, a gzip stream is not: it is unpacked beside the temporary files first.
+  // Parquet is read from its end, a gzip stream is not: it is unpacked into a temporary file first.
+  const unpacked = await namelessFile();
+  try {
+    let bytes = 0;
+    for await (const chunk of readBytes(file, budget, onBytes)) {
+      for (let written = 0; written < chunk.byteLength;) {
+        written += (await unpacked.write(chunk, written, chunk.byteLength - written, bytes + written)).bytesWritten;
+      }
+      bytes += chunk.byteLength;
+    }
+    yield* readRows({ file: unpacked, bytes }, file, 0, budget, onBytes);
+  } finally {
+    await unpacked.close();
+  }
+}
+
+/** Gone with its handle, also when the thread ends in the middle. */
+async function namelessFile(): Promise<FileHandle> {
   const folder = await mkdtemp(join(tmpdir(), 'espalier-parquet-'));
   try {
-    const unpacked = join(folder, 'data.parquet');
-    await pipeline(readBytes(file, onBytes), createWriteStream(unpacked));
-    yield* readRows(unpacked, file.path, 0, onBytes);
+    return await open(join(folder, 'data.parquet'), 'wx+', 0o600);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function* readRows(path: string, name: string, countedBytes: number, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
-  const { buffer, metadata } = await openParquet(path, name);
+async function* readRows(
+  source: ByteSource,
+  { path: name }: DataFile,
+  countedBytes: number,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+): AsyncGenerator<SourceDocument> {
+  const metadata = await openParquet(source, name);
   const rowsTotal = Number(metadata.num_rows);
   let row = 0;
-  for (const group of metadata.row_groups) {
-    const groupEnd = row + Number(group.num_rows);
-    while (row < groupEnd) {
-      const end = Math.min(row + ROWS_AT_ONCE, groupEnd);
-      for (const value of await readTexts(buffer, metadata, row, end, name)) {
-        row++;
-        if (typeof value !== 'string')
-          throw malformed(name, row, `"text" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
-        yield { text: value, file: name, line: row };
+  for (let group = 0; group < metadata.row_groups.length; group += 1) {
+    try {
+      for await (const values of readColumnPages(source, metadata, group, 'text', budget, name)) {
+        budget.unpack(textLength(values), name); // a value of a dictionary comes as often as its number does
+        for (const value of values as Iterable<unknown>) {
+          row += 1;
+          if (typeof value !== 'string')
+            throw malformed(name, row, `"text" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
+          yield { text: value, file: name, line: row };
+        }
+        onBytes(countedBytes * (values.length / Math.max(rowsTotal, 1)));
       }
+    } catch (error) {
+      throw parquetError(error, name);
     }
-    onBytes(countedBytes * (Number(group.num_rows) / Math.max(rowsTotal, 1)));
   }
+  if (row !== rowsTotal) throw malformed(name, undefined, `damaged Parquet (it says that it has ${rowsTotal} rows, and has ${row})`);
 }
 
-async function openParquet(path: string, name: string): Promise<{ buffer: AsyncBuffer; metadata: FileMetaData }> {
+function textLength(values: ArrayLike<unknown>): number {
+  let length = 0;
+  for (let index = 0; index < values.length; index += 1) length += (values[index] as string | null)?.length ?? 0;
+  return length;
+}
+
+async function openParquet(source: ByteSource, name: string): Promise<FileMetaData> {
   try {
-    const buffer = await asyncBufferFromFile(path);
-    const metadata = await parquetMetadataAsync(buffer);
+    const footer = new DataView((await readSlice(source, Math.max(source.bytes - 8, 0), source.bytes)).buffer);
+    if (footer.byteLength === 8 && footer.getUint32(0, true) > FOOTER_BYTES_MAX)
+      throw new Error(`its footer says that it has ${footer.getUint32(0, true)} bytes; at most ${FOOTER_BYTES_MAX} are allowed`);
+    const metadata = await parquetMetadataAsync({
+      byteLength: source.bytes,
+      slice: async (start, end) => (await readSlice(source, start, end ?? source.bytes)).buffer,
+    });
     const columns = parquetSchema(metadata).children.map((column) => column.element.name);
     if (!columns.includes('text')) throw malformed(name, undefined, `no column "text" (there are: ${columns.join(', ') || 'none'})`);
-    return { buffer, metadata };
-  } catch (error) {
-    throw parquetError(error, name);
-  }
-}
-
-async function readTexts(file: AsyncBuffer, metadata: FileMetaData, rowStart: number, rowEnd: number, name: string): Promise<unknown[]> {
-  try {
-    const rows = await parquetReadObjects({ file, metadata, columns: ['text'], rowStart, rowEnd, compressors });
-    if (rows.length !== rowEnd - rowStart) throw new Error(`rows ${rowStart + 1} to ${rowEnd} are incomplete`);
-    return rows.map((row) => (row as { text?: unknown }).text);
+    return metadata;
   } catch (error) {
     throw parquetError(error, name);
   }

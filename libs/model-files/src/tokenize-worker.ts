@@ -2,17 +2,20 @@
 // reader. All of this is off the main thread because unpacking a Parquet row group can take seconds.
 import { parentPort, workerData } from 'node:worker_threads';
 import type { DataFile } from './data-files.js';
-import type { EncodeWorkerData } from './encode-worker.js';
-import { EncoderPool } from './encoder-pool.js';
+import { ALIVE_INTERVAL_MS } from './thread-progress.js';
+import { EncoderPool, type EncoderPoolOptions } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 import { readDocuments } from './read-documents.js';
 
-export interface TokenizeWorkerData extends EncodeWorkerData {
+export interface TokenizeWorkerData extends EncoderPoolOptions {
   files: DataFile[];
 }
 export type TokenizeMessage =
-  { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number } | { kind: 'done' } | { kind: 'failed'; error: ErrorMessage };
+  | { kind: 'alive' }
+  | { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number }
+  | { kind: 'done' }
+  | { kind: 'failed'; error: ErrorMessage };
 
 const BATCH_CHARACTERS = 1 << 18;
 const CHUNKS_AHEAD = 8;
@@ -86,10 +89,13 @@ function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(ids.buffer);
 }
 
+/** A file may be made so that reading it never ends: then this thread says nothing any more. */
+const alive = setInterval(() => post({ kind: 'alive' }), ALIVE_INTERVAL_MS);
 try {
   await tokenize();
   post({ kind: 'done' });
 } catch (error) {
   post({ kind: 'failed', error: toErrorMessage(error) });
 }
+clearInterval(alive);
 port.close();

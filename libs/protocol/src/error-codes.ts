@@ -58,6 +58,10 @@ export const errorStatuses = {
   DATA_UNSUPPORTED: invalid,
   DATA_UNREADABLE: precondition,
   DATA_CHANGED: precondition, // while it was read
+  DATA_TOO_LARGE: invalid, // unpacked, or in files
+  TOKENIZER_TIMEOUT: invalid, // it hangs on a document
+  FILE_NOT_REGULAR: invalid, // a FIFO, a device, a folder where a file is needed
+  FILE_TOO_LARGE: invalid,
   // engine
   ENGINE_UNAVAILABLE: status.UNAVAILABLE,
   ENGINE_LOST: status.UNAVAILABLE,

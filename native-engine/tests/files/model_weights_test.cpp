@@ -1,5 +1,7 @@
 #include "espalier/model_weights.h"
 
+#include <sys/stat.h>
+
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -56,6 +58,29 @@ class TinyCopy : public ::testing::Test {
   TempFolder folder;
   Content content;
 };
+
+// A FIFO without a writer would block whoever opens it plainly, and a device never ends.
+TEST_F(TinyCopy, FilesThatAreNone) {
+  const std::string weights = (folder / "model.safetensors").string(), config = (folder / "config.json").string();
+  ASSERT_EQ(::mkfifo(weights.c_str(), 0600), 0);
+  expect_load_error(path(), ErrorCode::kFileNotRegular, "model.safetensors", "is a FIFO");
+  std::filesystem::remove(weights);
+  std::filesystem::create_symlink("/dev/zero", weights);
+  expect_load_error(path(), ErrorCode::kFileNotRegular, "model.safetensors", "is allowed");
+  std::filesystem::remove(weights);
+  std::filesystem::create_symlink("nowhere", weights);
+  expect_load_error(path(), ErrorCode::kModelNotFound, "model.safetensors", "cannot open");
+  std::filesystem::remove(weights);
+  ASSERT_EQ(::mkfifo((folder / "model.safetensors.index.json").string().c_str(), 0600), 0);
+  expect_load_error(path(), ErrorCode::kFileNotRegular, "model.safetensors.index.json", "is a FIFO");
+  std::filesystem::remove(config);
+  ASSERT_EQ(::mkfifo(config.c_str(), 0600), 0);
+  expect_load_error(path(), ErrorCode::kFileNotRegular, "config.json", "is a FIFO");
+  std::filesystem::remove(config);
+  test::write_file(config, "{}");
+  std::filesystem::resize_file(config, uint64_t{1} << 40);  // sparse
+  expect_load_error(path(), ErrorCode::kFileTooLarge, "config.json", "are allowed");
+}
 
 TEST(LoadModel, TheModelsOfTheRepository) {
   const auto fact = load_model(test::factbook_model());

@@ -1,12 +1,12 @@
 // One file that proves a run offline: written by the server, signed and checked here.
 import { createPrivateKey } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { BundleReport } from '#audit';
-import { CliError, ExitCode, invalidOption } from '../cli-error.js';
+import { readUserFile } from '#files';
+import { ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { requireFilePlace, writeFileWhole } from '../files.js';
+import { namedFile, requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
 import { bytes, count, problemsFound, shortDigest } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -66,26 +66,19 @@ export function registerAudit(program: Command): void {
     .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
   action<{ publicKey?: string }>(check, async (context, [file], { publicKey }) => {
-    if (!existsSync(file!))
-      throw new CliError('FILE_NOT_FOUND', `there is no file ${file}`, { field: 'file', exitCode: ExitCode.notFound });
-    if (!statSync(file!).isFile())
-      throw new CliError('FILE_UNUSABLE', `${file} is no file; a bundle is allowed`, { field: 'file', exitCode: ExitCode.usage });
     const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
-    const key = publicKey === undefined ? {} : { publicKey: readKey(publicKey, publicKeyHex) };
-    const report = await checkAuditBundle(file!, key);
+    const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
+    const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
     context.output.result(report, () => printBundle(context, report));
     return report.ok ? ExitCode.ok : ExitCode.failed;
   });
 }
 
+const KEY_BYTES_MAX = 64 << 10;
+
 /** Before anything is written: a bundle with a bad key would have to be thrown away. */
 async function readPrivateKey(path: string): Promise<string> {
-  const pem = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new CliError('FILE_NOT_FOUND', `can't read ${path}: ${(error as Error).message}`, {
-      field: '--sign',
-      exitCode: ExitCode.notFound,
-    });
-  });
+  const pem = (await namedFile('--sign', readUserFile(path, KEY_BYTES_MAX))).toString('utf8');
   try {
     if (createPrivateKey(pem).asymmetricKeyType === 'ed25519') return pem;
   } catch {
@@ -94,9 +87,10 @@ async function readPrivateKey(path: string): Promise<string> {
   throw invalidOption('--sign', path, 'a PEM file with an ed25519 private key is allowed');
 }
 
-function readKey(given: string, publicKeyHex: (text: string) => string): string {
+async function readKey(given: string, publicKeyHex: (text: string) => string): Promise<string> {
+  const key = existsSync(given) ? (await namedFile('--public-key', readUserFile(given, KEY_BYTES_MAX))).toString('utf8') : given;
   try {
-    return publicKeyHex(existsSync(given) ? readFileSync(given, 'utf8') : given);
+    return publicKeyHex(key);
   } catch {
     throw invalidOption('--public-key', given, 'a PEM file with an ed25519 public key, or its 64 hex digits are allowed');
   }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,6 +40,11 @@ describe('maintenance of the embedded event store', () => {
     await writer;
     await expect(backupEmbeddedEventStore({ folder, file: backup })).rejects.toMatchObject({ code: 'BACKUP_FILE_EXISTS' });
     expect(() => restoreEmbeddedEventStore({ file: backup, folder })).toThrow(expect.objectContaining({ code: 'STORE_EXISTS' }));
+    const fifo = `${backup}.fifo`;
+    execFileSync('mkfifo', [fifo]); // SQLite would wait for a writer
+    expect(() => restoreEmbeddedEventStore({ file: fifo, folder, overwrite: true })).toThrow(
+      expect.objectContaining({ code: 'BACKUP_FILE_UNUSABLE' }),
+    );
     expect(() => restoreEmbeddedEventStore({ file: backup, folder, overwrite: true })).toThrow(
       expect.objectContaining({ code: 'STORE_LOCKED' }),
     );

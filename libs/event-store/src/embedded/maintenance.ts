@@ -233,6 +233,9 @@ function checkBackup(file: string, damaged = `"${basename(file)}" is damaged`): 
 }
 
 function openBackup(file: string): Database.Database {
+  // SQLite would wait for ever at a FIFO.
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() === false)
+    throw new EmbeddedStoreError('BACKUP_FILE_UNUSABLE', `"${file}" is no regular file, so it can't be used as a backup`);
   try {
     return openFileForReading(file);
   } catch (error) {

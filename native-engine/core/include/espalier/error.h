@@ -12,6 +12,8 @@ enum class ErrorCode {
   kModelCorrupt,      // MODEL_CORRUPT            truncated or malformed file, missing tensor, wrong shape or dtype
   kModelUnsupported,  // MODEL_UNSUPPORTED        an architecture, activation, rope type ... that the engine cannot run
   kWeightNotFinite,   // WEIGHT_NOT_FINITE        a tensor of the model holds NaN or an infinity
+  kFileNotRegular,    // FILE_NOT_REGULAR         a FIFO, a device, a folder where a file is needed
+  kFileTooLarge,      // FILE_TOO_LARGE           a file that is read whole is beyond its limit
   kStateCorrupt,      // STATE_CORRUPT            state bytes that do not parse or do not match the model and LoRA
   kOutOfMemory,       // OUT_OF_MEMORY            the planned bytes exceed the limit
   kCancelled,         // CANCELLED                stopped at a step boundary on request

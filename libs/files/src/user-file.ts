@@ -1,0 +1,110 @@
+// Opens files that a user names. Such a path may lead to anything: a FIFO would block the reader for ever, /dev/zero never
+// ends, a folder has no bytes. So the open itself never blocks, and what was opened must be a regular file. Links are
+// followed: Hugging Face's cache consists of them.
+import type { Stats } from 'node:fs';
+import { constants, lstat, open, type FileHandle } from 'node:fs/promises';
+
+export type UserFileErrorCode = 'FILE_NOT_FOUND' | 'FILE_UNUSABLE' | 'FILE_NOT_REGULAR' | 'FILE_TOO_LARGE';
+
+export class UserFileError extends Error {
+  constructor(
+    /** FILE_UNUSABLE: the operating system refuses it, for instance for want of permission. */
+    readonly code: UserFileErrorCode,
+    message: string,
+    readonly path: string,
+  ) {
+    super(message);
+    this.name = new.target.name;
+  }
+}
+
+/** @throws UserFileError */
+export async function openUserFile(path: string): Promise<FileHandle> {
+  let file: FileHandle;
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw await openError(error as NodeJS.ErrnoException, path);
+  }
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw notRegular(path, kindOf(found));
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** The whole of a file that has at most `limitBytes`. @throws UserFileError, or the signal's reason */
+export async function readUserFile(path: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const tooLarge = (has: string): UserFileError =>
+    new UserFileError('FILE_TOO_LARGE', `${path} has ${has}; at most ${limitBytes} bytes are allowed`, path);
+  const file = await openUserFile(path);
+  try {
+    const { size } = await file.stat();
+    if (size > limitBytes) throw tooLarge(`${size} bytes`);
+    for await (const chunk of chunksOf(file, path, signal)) {
+      bytes += chunk.byteLength;
+      if (bytes > limitBytes) throw tooLarge(`more than ${limitBytes} bytes by now`); // it grows
+      chunks.push(chunk);
+    }
+  } finally {
+    await file.close();
+  }
+  return Buffer.concat(chunks, bytes);
+}
+
+/** The bytes of a file, piece by piece. @throws UserFileError, or the signal's reason */
+export async function* userFileChunks(path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
+  const file = await openUserFile(path);
+  try {
+    yield* chunksOf(file, path, signal);
+  } finally {
+    await file.close();
+  }
+}
+
+const CHUNK_BYTES = 1 << 18;
+
+async function* chunksOf(file: FileHandle, path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
+  for (;;) {
+    signal?.throwIfAborted();
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES)).catch((error: NodeJS.ErrnoException) => {
+      throw new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${error.message}`, path);
+    });
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
+async function openError(error: NodeJS.ErrnoException, path: string): Promise<UserFileError> {
+  switch (error.code) {
+    case 'ENOENT':
+    case 'ENOTDIR': {
+      const isLink = await lstat(path).then(
+        (found) => found.isSymbolicLink(),
+        () => false,
+      );
+      const what = isLink ? `${path} is a link to a file that is not there` : `there is no file ${path}`;
+      return new UserFileError('FILE_NOT_FOUND', what, path);
+    }
+    case 'ENXIO': // what opening a socket, or a device without a driver, gives
+      return notRegular(path, 'a socket or a device');
+    default:
+      return new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${error.message}`, path);
+  }
+}
+
+function notRegular(path: string, kind: string): UserFileError {
+  return new UserFileError('FILE_NOT_REGULAR', `${path} is ${kind}; a regular file, or a link to one, is allowed`, path);
+}
+
+/** In words; of what is no regular file. */
+export function kindOf(found: Pick<Stats, 'isDirectory' | 'isFIFO' | 'isSocket'>): string {
+  if (found.isDirectory()) return 'a folder';
+  if (found.isFIFO()) return 'a FIFO';
+  return found.isSocket() ? 'a socket' : 'a device';
+}

@@ -1,0 +1,154 @@
+// The pages of one column of a Parquet file, one after the other: memory holds one page, whatever a row group measures. All
+// sizes and counts in a file may be wrong, so each is compared with the limits and with what is left before anything is
+// allocated for it.
+import type { FileHandle } from 'node:fs/promises';
+import { parquetSchema, type FileMetaData } from 'hyparquet';
+import { compressors as allCompressors, decompressZstd } from 'hyparquet-compressors';
+import { parquetHeader, readPage } from 'hyparquet/src/column.js';
+import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
+import { decompressPage } from 'hyparquet/src/datapage.js';
+import { deltaBinaryUnpack } from 'hyparquet/src/delta.js';
+import { getMaxDefinitionLevel, getTreePath, isFlatColumn } from 'hyparquet/src/schema.js';
+import { readVarInt } from 'hyparquet/src/thrift.js';
+import type { UnpackBudget } from './unpack-budget.js';
+
+export interface ByteSource {
+  file: FileHandle;
+  bytes: number;
+}
+
+/** Writers make pages of about a megabyte; one value may take a whole page. */
+const PAGE_BYTES_MAX = 256 << 20;
+const PAGE_VALUES_MAX = 1 << 24;
+/** A header holds the smallest and the largest value of its page, so that it has no size of its own. */
+const HEADER_BYTES = [1 << 14, 1 << 20, 1 << 26];
+
+/** Bound to the size that the page says it has: the library's own would unpack whatever a Zstandard frame holds. */
+const compressors: typeof allCompressors = {
+  ...allCompressors,
+  ZSTD: (input, length) => decompressZstd(input, new Uint8Array(length)),
+};
+
+type PageHeader = ReturnType<typeof parquetHeader>;
+type ColumnDecoder = Parameters<typeof readPage>[2];
+type Values = NonNullable<ReturnType<typeof readPage>['data']>;
+
+export async function readSlice({ file, bytes }: ByteSource, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+  if (!(start >= 0 && start <= end && end <= bytes)) throw new Error(`bytes ${start} to ${end} are asked for, there are ${bytes}`);
+  const slice = new Uint8Array(end - start);
+  for (let read = 0; read < slice.byteLength;) {
+    const { bytesRead } = await file.read(slice, read, slice.byteLength - read, start + read);
+    if (bytesRead === 0) throw new Error(`the file ends at byte ${start + read}`);
+    read += bytesRead;
+  }
+  return slice;
+}
+
+/** @param group index of the row group @throws Error with what is wrong with the file, or what the budget throws */
+export async function* readColumnPages(
+  source: ByteSource,
+  metadata: FileMetaData,
+  group: number,
+  column: string,
+  budget: Pick<UnpackBudget, 'unpack'>,
+  name: string,
+): AsyncGenerator<Values> {
+  const rowGroup = metadata.row_groups[group]!;
+  const chunk = rowGroup.columns.find(({ meta_data: data }) => data?.path_in_schema[0] === column)?.meta_data;
+  if (chunk === undefined) throw new Error(`row group ${group} lacks the column ${column}`);
+  const schemaPath = getTreePath(parquetSchema(metadata), chunk.path_in_schema);
+  if (!isFlatColumn(schemaPath)) throw new Error(`the column ${column} is nested; a column of strings is allowed`);
+  const element = schemaPath[1]!.element;
+  const decoder: ColumnDecoder = {
+    pathInSchema: chunk.path_in_schema,
+    element,
+    schemaPath,
+    ...chunk,
+    parsers: DEFAULT_PARSERS,
+    compressors,
+  };
+
+  const first = chunk.dictionary_page_offset || chunk.data_page_offset;
+  let offset = Number(first < chunk.data_page_offset ? first : chunk.data_page_offset);
+  const end = offset + Number(chunk.total_compressed_size);
+  let rowsLeft = Number(rowGroup.num_rows);
+  let dictionary: Values | undefined;
+  while (rowsLeft > 0) {
+    const { header, bytes } = await readHeader(source, offset, end);
+    offset += bytes;
+    checkSizes(header, end - offset);
+    const count = checkValues(header, rowsLeft);
+    budget.unpack(header.uncompressed_page_size, name);
+    const page = await readSlice(source, offset, offset + header.compressed_page_size);
+    offset += header.compressed_page_size;
+    const longest = deltaTextBytes(page, header, decoder);
+    if (longest > 0) budget.unpack(longest, name);
+    const { data } = readPage(readerOf(page), header, decoder, dictionary, undefined, 0);
+    if (header.type === 'DICTIONARY_PAGE') {
+      dictionary = data && convert(data, decoder);
+      continue;
+    }
+    if (data?.length !== count) throw new Error(`a page of ${count} values holds ${data?.length ?? 0}`);
+    yield data;
+    rowsLeft -= count;
+  }
+}
+
+function readerOf(bytes: Uint8Array): { view: DataView; offset: number } {
+  return { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };
+}
+
+async function readHeader(source: ByteSource, offset: number, end: number): Promise<{ header: PageHeader; bytes: number }> {
+  for (const size of HEADER_BYTES) {
+    const reader = readerOf(await readSlice(source, offset, Math.min(offset + size, end)));
+    try {
+      return { header: parquetHeader(reader), bytes: reader.offset };
+    } catch (error) {
+      if (offset + size >= end || size === HEADER_BYTES.at(-1)) throw error; // it was whole
+    }
+  }
+  throw new Error('unreachable');
+}
+
+function within(value: unknown, max: number, what: string): number {
+  if (typeof value === 'number' && value >= 0 && value <= max) return value;
+  throw new Error(`a page says that it has ${String(value)} ${what}; at most ${max} can be`);
+}
+
+function checkSizes(header: PageHeader, bytesLeft: number): void {
+  within(header.compressed_page_size, Math.min(bytesLeft, PAGE_BYTES_MAX), 'packed bytes');
+  within(header.uncompressed_page_size, PAGE_BYTES_MAX, 'bytes');
+  const v2 = header.data_page_header_v2;
+  if (v2 === undefined) return;
+  const levels = [v2.repetition_levels_byte_length, v2.definition_levels_byte_length];
+  levels.forEach((bytes) => within(bytes, header.compressed_page_size, 'bytes of levels'));
+  within(levels[0]! + levels[1]!, Math.min(header.compressed_page_size, header.uncompressed_page_size), 'bytes of levels');
+}
+
+/** Of a data page: how many values it has, which are as many rows, as the column is flat. */
+function checkValues(header: PageHeader, rowsLeft: number): number {
+  const v2 = header.data_page_header_v2;
+  const dictionary = header.type === 'DICTIONARY_PAGE';
+  const count = (dictionary ? header.dictionary_page_header : (header.data_page_header ?? v2))?.num_values;
+  if (v2 !== undefined) within(v2.num_nulls, v2.num_values, 'nulls');
+  return within(count, Math.min(PAGE_VALUES_MAX, dictionary ? Infinity : rowsLeft), 'values');
+}
+
+/** This encoding repeats the beginning of the value before without a byte of its own: how many bytes that comes to. */
+function deltaTextBytes(page: Uint8Array, header: PageHeader, { schemaPath, codec, ...decoder }: ColumnDecoder): number {
+  const v2 = header.data_page_header_v2;
+  const data = v2 ?? header.data_page_header;
+  if (data?.encoding !== 'DELTA_BYTE_ARRAY') return 0;
+  const levels = v2 === undefined ? 0 : v2.repetition_levels_byte_length + v2.definition_levels_byte_length;
+  const packed = page.subarray(levels);
+  const plain =
+    v2?.is_compressed === false ? packed : decompressPage(packed, header.uncompressed_page_size - levels, codec, decoder.compressors);
+  const reader = readerOf(plain);
+  if (v2 === undefined && getMaxDefinitionLevel(schemaPath) > 0) reader.offset = 4 + reader.view.getUint32(0, true);
+  const start = reader.offset;
+  for (let part = 0; part < 2; part += 1) readVarInt(reader); // block size, miniblocks in a block
+  const prefixes = new Int32Array(within(readVarInt(reader), data.num_values, 'values'));
+  reader.offset = start;
+  deltaBinaryUnpack(reader, prefixes.length, prefixes);
+  return prefixes.reduce((sum, bytes) => sum + Math.max(bytes, 0), 0);
+}

@@ -1,0 +1,24 @@
+// What an encoding thread is at, in memory that it shares: a thread that hangs in a pattern sends no messages.
+export const IDLE = -1;
+export const LOADING = -1;
+
+export class EncodeProgress {
+  private readonly cells: Int32Array;
+
+  constructor(readonly shared = new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT)) {
+    this.cells = new Int32Array(shared);
+  }
+
+  /** @param batch number of the batch, or IDLE @param document index in it, or LOADING: the tokenizer itself */
+  at(batch: number, document: number): void {
+    Atomics.store(this.cells, 1, document);
+    Atomics.store(this.cells, 0, batch);
+  }
+
+  get now(): { batch: number; document: number } {
+    return { batch: Atomics.load(this.cells, 0), document: Atomics.load(this.cells, 1) };
+  }
+}
+
+/** How often the reading thread says that it is alive. */
+export const ALIVE_INTERVAL_MS = 1_000;
