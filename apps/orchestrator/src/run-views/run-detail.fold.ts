@@ -20,7 +20,7 @@ export function startDetail(event: RecordedEvent): RunDetail | null {
 }
 
 function detailOf(run: PruningRunState): RunDetail {
-  return { run, extras: { recent: [], lastStep: null, lastMeasured: null, rewinds: [], unknownEvents: {}, damage: [] } };
+  return { run, extras: { recent: [], lastStep: null, unnamed: [], rewinds: [], unknownEvents: {}, damage: [] } };
 }
 
 /** Of a run whose first event can't be read: what is known is its id and what later events say. */
@@ -81,14 +81,17 @@ export function countUnknown(detail: RunDetail, type: string): void {
 }
 
 function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): void {
-  if (event.type === 'EngineAttached') {
+  if (event.type === 'AttemptStarted') {
+    extras.unnamed = []; // of an attempt that was given up
+  } else if (event.type === 'EngineAttached') {
     extras.recent = []; // another engine, another speed
   } else if (event.type === 'MasksUpdated') {
     const { trainingSeconds, tokens, state, firstStep, metricsRevision } = event.data;
     extras.recent.push({ seconds: trainingSeconds, tokens, steps: state.step - firstStep });
     if (extras.recent.length > RECENT_SEGMENTS) extras.recent.shift();
-    if (extras.lastMeasured?.metricsRevision === metricsRevision) extras.lastStep = extras.lastMeasured.step;
-    extras.lastMeasured = null;
+    const measured = extras.unnamed.find((one) => one.metricsRevision === metricsRevision);
+    if (measured !== undefined) extras.lastStep = measured.step;
+    extras.unnamed = extras.unnamed.filter((one) => one.metricsRevision > metricsRevision);
   } else if (event.type === 'RunRewound') {
     const { toStep, abandonedFromRevision } = event.data;
     extras.rewinds.push({ toStep, abandonedFromRevision, revision });
@@ -99,5 +102,5 @@ function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): 
 /** A batch of the metrics stream; it counts once a MasksUpdated names it. */
 export function foldMeasured(detail: RunDetail, measured: StepsMeasured, metricsRevision: number): void {
   const step = measured.steps.at(-1);
-  if (step !== undefined) detail.extras.lastMeasured = { metricsRevision, step };
+  if (step !== undefined) detail.extras.unnamed.push({ metricsRevision, step });
 }

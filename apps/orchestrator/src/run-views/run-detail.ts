@@ -14,8 +14,8 @@ export interface RunExtras {
   /** Of the last segments, for speed and remaining time. */
   recent: { seconds: number; tokens: number; steps: number }[];
   lastStep: StepMeasurement | null;
-  /** The last step of the newest metrics batch, until a MasksUpdated names that batch. */
-  lastMeasured: { metricsRevision: number; step: StepMeasurement } | null;
+  /** The last step of each metrics batch that no MasksUpdated has named yet: several segments are recorded at once. */
+  unnamed: { metricsRevision: number; step: StepMeasurement }[];
   rewinds: Rewind[];
   /** Events that this release does not know or could not read, by stored type. */
   unknownEvents: Record<string, number>;

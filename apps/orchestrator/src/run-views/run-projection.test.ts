@@ -79,6 +79,22 @@ test('a training run: progress, teachers, last step, speed, chain', () => {
   expect(run.settings?.segmentSteps).toBe(10);
 });
 
+test('the last step is that of the last recorded segment, however many were recorded together, also after a rewind', () => {
+  const story = trained();
+  const told = new Recorder().record(RUN, story.facts).events;
+  const isMetrics = ({ stream }: StoredEvent): boolean => stream.startsWith('runMetrics-');
+  const projection = new RunProjection(database);
+  // As segments that are recorded together come: all their metrics, then all their facts.
+  const events = [...told.filter(isMetrics), ...told.filter((event) => !isMetrics(event))];
+  const start = events.filter((event) => !isMetrics(event)).slice(0, 4); // launched, attempt, engine, teacher
+  for (const event of [...start, ...events.filter((one) => !start.includes(one))]) projection.apply([event], event.position);
+  expect(shown().lastStep).toMatchObject({ step: 39n, loss: stepMeasured(39).loss });
+  story.facts.push(fact('RunPaused', { step: 40, by: 'request' }));
+  story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+  project(new Recorder().record(RUN, story.facts));
+  expect(shown()).toMatchObject({ step: 20n, lastStep: { step: 19n } });
+});
+
 test('status is never a lie: an expired lease shows RECOVERING unless the engine is heard', () => {
   project(new Recorder().record(RUN, trained().facts));
   const later = nowMs + 10_001;

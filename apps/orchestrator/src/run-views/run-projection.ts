@@ -5,10 +5,11 @@ import { EventCorruptError, type Position, type StoredEvent } from '#event-store
 import { ownEvents, ownMeasurements } from '../pruning-run/own-events.js';
 import { decodeStepsMeasured, decodeStored, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
 import { headlineOf } from '../pruning-run/headline.js';
-import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
+import type { RecordedEvent, StepMeasurement } from '../pruning-run/pruning-run.events.js';
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
+import { readRows, stepsOf } from './metrics-reader.js';
 import { NeededArtifacts } from './needed-artifacts.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
 import { NO_PERPLEXITY, type ViewsDatabase } from './views-database.js';
@@ -155,9 +156,15 @@ export class RunProjection {
         break;
       case 'RunRewound':
         this.statements.abandonTeachers.run(runId, event.data.toStep);
+        detail.extras.lastStep ??= this.stepBefore(runId, detail, event.data.toStep);
         break;
       default:
     }
+  }
+
+  /** The recorded step that a rewound run goes on after; null: it goes on from its start, or another run trained that step. */
+  private stepBefore(runId: string, { extras }: RunDetail, toStep: number): StepMeasurement | null {
+    return stepsOf(readRows(this.database, runId, extras.rewinds, { fromStep: toStep - 1, toStep: toStep - 1 })).at(-1) ?? null;
   }
 
   private applyMetrics(runId: string, stored: StoredEvent): void {
