@@ -112,6 +112,7 @@ export interface SegmentOptions {
   loraLearningRate: readonly number[] | Float64Array; // one a step
   scheduledSparsity: readonly number[] | Float64Array; // one a step
   stopAtExpectedSparsity?: number | undefined; // a state that reaches it is kept as a teacher
+  secondsAtMost?: number | undefined; // no step is begun that would end later; the first always is
   teachers?: readonly TeacherStretch[] | undefined; // in order, the first from firstStep on; none: the intact model throughout
   returnState: boolean;
 }

@@ -60,6 +60,11 @@ SegmentPlan read_segment_plan(const JsObject& options) {
     options.fail("scheduledSparsity", "as long as loraLearningRate: one value for each step");
   }
   out.stop_at_expected_sparsity = options.optional_number("stopAtExpectedSparsity");
+  if (const auto seconds = options.optional_number("secondsAtMost")) {
+    if (*seconds <= 0) options.fail("secondsAtMost", "above 0");
+    out.end_by = std::chrono::steady_clock::now() +
+                 std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(*seconds));
+  }
   return out;
 }
 

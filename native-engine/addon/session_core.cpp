@@ -187,8 +187,10 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;
   bool reached = false;
+  double step_seconds = 0;
   const auto note = [&](const StepReport& report) {
     reached = plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity;
+    step_seconds = report.seconds;
     on_step(report);
   };
   size_t next = 0;
@@ -198,7 +200,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     const int64_t end = next < teachers.size() ? teachers[next].first_step - first_step : steps;
     const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
     out.steps_done += done;
-    if (reached || out.steps_done < end) break;
+    if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
   } while (next < teachers.size());
   out.cancelled = cancel.load() && !reached && out.steps_done < steps;
   if (return_state) {

@@ -153,6 +153,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
     const StepReport report = one_step(plan, done++);
     if (on_step) on_step(report);
     if (plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity) break;
+    if (!plan.has_time_for_another(report.seconds)) break;
   }
   return done;
 }

@@ -171,6 +171,7 @@ const segment = (
   loraLearningRate: Array(stepCount).fill(1e-3) as number[],
   scheduledSparsity: Array(stepCount).fill(0.3) as number[],
   segmentSteps: 0,
+  segmentSeconds: 0,
   maxSegments: 0,
   marks: [],
   teachers: [],
@@ -356,6 +357,27 @@ describe('one engine', () => {
       return from + size;
     }, 0);
     expect(sizes).toHaveLength(3);
+  });
+
+  test('a segment lasts no longer than it may, whatever a step takes, and the states are those of an uncut training', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    const train = async (segmentSeconds: number): Promise<engineV1.SegmentOutcome[]> => {
+      await initialise(engine, sessionId);
+      return (await all(engine.client.train(segment(sessionId, 0, 200, { segmentSeconds, returnStates: false })))).flatMap(
+        ({ segments }) => segments,
+      );
+    };
+    const [whole] = await train(0);
+    const stepSeconds = whole!.seconds / 200;
+    const limited = await train(20 * stepSeconds);
+    expect(limited.reduce((sum, { stepsDone }) => sum + Number(stepsDone), 0)).toBe(200);
+    expect(limited.length).toBeGreaterThan(4);
+    expect(limited.at(-1)!.state!.digest).toBe(whole!.state!.digest);
+    // Not even time for one step: one all the same.
+    const shortest = await train(1e-9);
+    expect(shortest.map(({ stepsDone }) => Number(stepsDone))).toEqual(Array(200).fill(1));
+    expect(shortest.at(-1)!.state!.digest).toBe(whole!.state!.digest);
   });
 
   test('a segment ends at the next mark, its state is a teacher, and the one named for the mark takes over', async () => {

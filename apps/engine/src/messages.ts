@@ -76,6 +76,7 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
       scheduledSparsity,
     },
     segmentSteps: request.segmentSteps || Infinity,
+    segmentSeconds: request.segmentSeconds || undefined,
     maxSegments: request.maxSegments || Infinity,
     marks: request.marks.map(mark),
     stateFile: request.stateFile,

@@ -13,8 +13,10 @@ import {
 
 export interface TrainingOptions {
   /** Of all steps; without what belongs to one segment. */
-  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'teachers'> & { loraLearningRate: number[]; scheduledSparsity: number[] };
+  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers'> & { loraLearningRate: number[]; scheduledSparsity: number[] };
   segmentSteps: number;
+  /** What a segment takes at most: a slow model's ends with fewer steps. */
+  segmentSeconds: number | undefined;
   maxSegments: number;
   /** In rising order; teacher undefined: the call ends there. */
   marks: Mark[];
@@ -55,7 +57,7 @@ export async function train(
   mayGoOn: () => boolean,
   onProgress: (progress: Progress[]) => void,
 ): Promise<TrainingEnd> {
-  const { steps, segmentSteps, maxSegments } = options;
+  const { steps, segmentSteps, segmentSeconds, maxSegments } = options;
   const endStep = steps.firstStep + steps.loraLearningRate.length;
   const job: JobOptions<StepReport> = { signal, onReports: (reports) => onProgress(reports.map((step) => ({ step }))) };
   let { marks, teachers } = options;
@@ -70,6 +72,7 @@ export async function train(
         loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
         scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
         stopAtExpectedSparsity: marks[0]?.expectedSparsity,
+        secondsAtMost: segmentSeconds,
         teachers: within(teachers, firstStep, next),
       },
       job,

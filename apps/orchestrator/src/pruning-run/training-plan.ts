@@ -1,5 +1,5 @@
 // What the engine is asked to do next, in one go: several segments, as far as is known who instructs. Each ends where
-// planSegment says, so that a run is cut alike whatever is asked for at once.
+// planSegment says, so that a run is cut alike whatever is asked for at once, or before, where a slow model takes too long.
 import type { TeacherChoice } from './pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
 import { stepTargets } from './sparsity-schedule.js';
@@ -7,6 +7,12 @@ import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from './teache
 
 /** What an engine trains ahead of the record at most. */
 const SEGMENTS_AHEAD = 16;
+
+/**
+ * What a segment takes at most, and so what a crash costs a slow model. Where the time runs out is no fact of the run; like a
+ * pause it only adds a cut, and where a run is cut changes no bit of its states.
+ */
+const SEGMENT_SECONDS = 15;
 
 /** What the engine holds of snapshots. */
 export interface TeachersHeld {
@@ -25,6 +31,7 @@ export interface PlannedMark {
 
 export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'> {
   segmentSteps: number;
+  segmentSeconds: number;
   /** The call ends with the last of them: a mark may have put them off the beat, so that endStep lies within one more. */
   maxSegments: number;
   /** Until a mark is reached; never empty. */
@@ -41,6 +48,7 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
     firstStep,
     endStep,
     segmentSteps,
+    segmentSeconds: SEGMENT_SECONDS,
     maxSegments: SEGMENTS_AHEAD,
     losses,
     marks: marksAhead(run, first.stretches[0]!.teacher, engine),

@@ -39,7 +39,7 @@ export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
 export function trainRequest(
   sessionId: string,
   settings: RunSettings,
-  steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'maxSegments' | 'marks'>>,
+  steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'segmentSeconds' | 'maxSegments' | 'marks'>>,
   states: 'return' | 'leave' | { file: string },
   reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
 ): engineV1.TrainRequest {
@@ -55,6 +55,7 @@ export function trainRequest(
     loraLearningRate: steps.loraLearningRates,
     scheduledSparsity: steps.scheduledSparsities,
     segmentSteps: steps.segmentSteps ?? 0,
+    segmentSeconds: steps.segmentSeconds ?? 0,
     maxSegments: steps.maxSegments ?? 0,
     marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({
       expectedSparsity,

@@ -1,6 +1,7 @@
 // One training session on one backend: the algorithm of a NutePrune step, its evaluation and its memory plan.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -46,6 +47,12 @@ struct SegmentPlan {
   std::vector<double> scheduled_sparsity;  // one for each step; same length
   // The segment ends early after the first step whose expected sparsity (after the update) reaches this value.
   std::optional<double> stop_at_expected_sparsity;
+  // Nor is a step begun that would end after this time, if it took as long as the one before it. The first step always is.
+  std::optional<std::chrono::steady_clock::time_point> end_by;
+
+  bool has_time_for_another(double step_seconds) const {
+    return !end_by || std::chrono::steady_clock::now() + std::chrono::duration<double>(step_seconds) <= *end_by;
+  }
 };
 
 struct StepReport {
