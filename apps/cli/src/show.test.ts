@@ -103,3 +103,29 @@ test('a target out of reach is said before and at the launch, beside the result'
     if (args.includes('--json')) expect(JSON.parse(stdout)).toMatchObject({ run_id: 'abcdefghij23' });
   }
 });
+
+test('runs and show tell the step that is done beside the one that is recorded', async () => {
+  const liveMetrics = v1.StepMetrics.fromPartial({ step: 53n, loss: 3.25 });
+  const run = testRun({ step: 50n, liveStep: 54n, liveMetrics, lastStep: v1.StepMetrics.fromPartial({ step: 49n, loss: 4.5 }) });
+  const answers: Answers = { getRun: () => ({ run }), listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) };
+  const shown = (await espalier(answers, 'show', 'abcd')).stdout;
+  expect(shown).toMatch(/step +50 of 100 recorded, 54 done/);
+  expect(shown).toMatch(/loss +4\.5000, 3\.2500 at step 54/);
+  server?.stop();
+  expect((await espalier(answers, 'runs')).stdout).toMatch(/ 50\/100, now 54 /);
+});
+
+test('a run that waits says for what, and what goes on with it', async () => {
+  const waitingFor = v1.Wait.fromPartial({
+    code: 'NUMERICS_CHANGED',
+    message: 'this engine has others',
+    command: 'espalier resume abcdefghij23 --accept-other-numerics',
+  });
+  const run = testRun({ status: v1.RunStatus.RUN_STATUS_PAUSED, waitingFor });
+  const answers: Answers = { getRun: () => ({ run }), listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) };
+  expect((await espalier(answers, 'show', 'abcd')).stdout).toContain(
+    'NUMERICS_CHANGED: this engine has others; go on with: espalier resume abcdefghij23 --accept-other-numerics',
+  );
+  server?.stop();
+  expect((await espalier(answers, 'runs')).stdout).toContain('paused, NUMERICS_CHANGED');
+});

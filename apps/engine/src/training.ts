@@ -13,7 +13,10 @@ import {
 
 export interface TrainingOptions {
   /** Of all steps; without what belongs to one segment. */
-  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers'> & { loraLearningRate: number[]; scheduledSparsity: number[] };
+  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers'> & {
+    loraLearningRate: number[];
+    scheduledSparsity: number[];
+  };
   segmentSteps: number;
   /** What a segment takes at most: a slow model's ends with fewer steps. */
   segmentSeconds: number | undefined;

@@ -1,9 +1,9 @@
 // Death at chosen moments; the long random test is chaos/. Takes about half a minute: each case trains a small run.
-import { appendFileSync, copyFileSync, rmSync, truncateSync } from 'node:fs';
+import { appendFileSync, copyFileSync, cpSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/pruning-run.js';
-import { CORPUS, TestServer, unary } from './harness/server.js';
+import { CORPUS, TestServer, TINY_MODEL, unary } from './harness/server.js';
 import { foldHistory, recordProblems, replayPlan } from './harness/record-checks.js';
 
 const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
@@ -169,26 +169,52 @@ describe('a run that is disturbed', () => {
       appendFileSync(text, '{"text": "something else"}\n');
       rmSync(`${objects()}/${trainDigest.slice(0, 2)}/${trainDigest}`);
       await server.start();
-      const failed = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
-      expect(failed.failure).toMatchObject({ code: 'ARTIFACT_MISSING', message: expect.stringContaining(text) as string });
+      const waiting = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_PAUSED);
+      expect(waiting.waitingFor).toMatchObject({
+        code: 'ARTIFACT_MISSING',
+        message: expect.stringContaining(text) as string,
+        command: `espalier resume ${runId}`,
+      });
+      copyFileSync(CORPUS, text); // as it was
+      await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, cb));
+      await server.completed(runId);
     });
   });
 
-  it('is refused an engine with other numerics, unless they are accepted', async () => {
+  it('waits, paused, when its model is gone, and goes on when it is back', async () => {
+    const modelPath = `${server.dataFolder}/model`;
+    cpSync(TINY_MODEL, modelPath, { recursive: true });
+    const { runId } = await server.launch({}, { modelPath });
+    await server.until(runId, (run) => run.step >= 20n);
+    await server.kill();
+    renameSync(modelPath, `${modelPath}.gone`);
+    await server.start();
+    const waiting = await server.until(runId, (run) => run.status === v1.RunStatus.RUN_STATUS_PAUSED);
+    expect(waiting.waitingFor).toMatchObject({ code: 'MODEL_NOT_FOUND', command: `espalier resume ${runId}` });
+    renameSync(`${modelPath}.gone`, modelPath);
+    await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, cb));
+    const { waitingFor } = await server.completed(runId);
+    expect(waitingFor).toBeUndefined();
+  });
+
+  it('waits, paused, at an engine with other numerics, until they are accepted', async () => {
     const { runId } = await server.launch({});
     await server.until(runId, (run) => run.step >= 20n);
     await server.stop();
     server.threads = 2;
     await server.start();
-    const failed = await server.until(runId, (run) => run.status === v1.RunStatus.RUN_STATUS_FAILED);
-    expect(failed.failure?.code).toBe('NUMERICS_CHANGED');
+    const waiting = await server.until(runId, (run) => run.status === v1.RunStatus.RUN_STATUS_PAUSED);
+    expect(waiting.waitingFor).toMatchObject({
+      code: 'NUMERICS_CHANGED',
+      command: `espalier resume ${runId} --accept-other-numerics`,
+    });
     await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: true }, cb));
     const run = await server.completed(runId);
     const attached = (await server.events(runId))
       .filter((event) => event.type === 'EngineAttached')
       .map((event) => JSON.parse(event.dataJson) as { numericsChangedFrom: string | null });
     expect(attached.map((one) => one.numericsChangedFrom !== null)).toEqual([false, true]);
-    expect(run.numericsFingerprint).not.toBe(failed.numericsFingerprint);
+    expect(run.numericsFingerprint).not.toBe(waiting.numericsFingerprint);
     await server.stop();
     server.threads = 1;
     await server.start();

@@ -132,7 +132,11 @@ const facts = {
     restartDelayMs: z.number().nonnegative(),
   },
   RunPauseRequested: { step: count },
-  RunPaused: { step: count, by: z.enum(['request', 'shutdown']) },
+  RunPaused: {
+    step: count,
+    by: z.enum(['request', 'shutdown', 'obstacle']),
+    cause: z.strictObject({ code: text, message: text, field: text }).optional(),
+  },
   RunResumed: { fromStep: count, stateDigest: digest.nullable(), acceptOtherNumerics: z.boolean() },
   RunRewound: {
     toStep: count,

@@ -90,7 +90,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
       run.runId,
       run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-',
       output.style(statusStyle(run), statusText(run)),
-      `${run.step}/${run.settings?.totalSteps ?? '-'}`,
+      `${run.step}/${run.settings?.totalSteps ?? '-'}${run.liveStep > run.step ? `, now ${run.liveStep}` : ''}`,
       percent(run.hardSparsity || run.expectedSparsity),
       percent(run.settings?.targetSparsity ?? Number.NaN, 0),
       decimal(headlinePerplexity(run), 3),

@@ -5,7 +5,7 @@ import type { Context } from '../context.js';
 import { bar, bytes, count, decimal, duration, percent, shortCount, shortDigest, statusWord, teacherWord, when } from '../output/format.js';
 import { subjectWords } from '../output/evaluation-words.js';
 import { statusStyle, statusText } from '../output/run-status.js';
-import { etaSeconds } from '../progress/run-line.js';
+import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { printSettings } from '../output/settings.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -35,7 +35,7 @@ function printRun(context: Context, run: v1.Run): void {
 }
 
 function progressPairs(run: v1.Run): [string, string | undefined][] {
-  const eta = etaSeconds({ run, latest: undefined });
+  const eta = etaSeconds({ run, latest: run.liveMetrics });
   return [
     ...run.damage.map(({ problem, metrics }): [string, string] => [
       'damage',
@@ -45,10 +45,16 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       'recorded',
       run.status === v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(run.recordedStatus)}, as far as events can be read` : undefined,
     ],
-    ['cause', run.failure === undefined || run.failure.code === '' ? undefined : `${run.failure.code}: ${run.failure.message}`],
+    ['waits for', run.waitingFor === undefined ? undefined : waitWords(run.waitingFor)],
+    [
+      'cause',
+      run.waitingFor !== undefined || run.failure === undefined || run.failure.code === ''
+        ? undefined
+        : `${run.failure.code}: ${run.failure.message}`,
+    ],
     [
       'step',
-      `${run.step} of ${run.settings?.totalSteps ?? '-'}${!hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : ''}`,
+      `${run.step} of ${run.settings?.totalSteps ?? '-'}${run.liveStep > run.step ? ` recorded, ${run.liveStep} done` : ''}${!hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : ''}`,
     ],
     [
       'sparsity',
@@ -57,7 +63,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
     ],
     ['target', targetWords(run)],
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
-    ['loss', run.lastStep === undefined ? undefined : decimal(run.lastStep.loss)],
+    ['loss', lossWords(run)],
     ['training', `${duration(run.trainingSeconds)}${run.tokensPerSecond > 0 ? `, ${shortCount(run.tokensPerSecond)} tokens/s` : ''}`],
     ['skipped', run.skippedSteps > 0 ? `${run.skippedSteps} steps, values not finite` : undefined],
   ];
@@ -67,6 +73,14 @@ function targetWords(run: v1.Run): string | undefined {
   const first = run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`;
   if (!run.targetMissed) return first;
   return `missed: ended at ${percent(run.expectedSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}${first === undefined ? '' : `, though ${first}`}`;
+}
+
+/** Of the last recorded step, and of the last that is done. */
+function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
+  const recorded = lastStep === undefined ? [] : [decimal(lastStep.loss)];
+  const live = liveMetrics === undefined ? [] : [`${decimal(liveMetrics.loss)} at step ${liveMetrics.step + 1n}`];
+  const words = [...recorded, ...live];
+  return words.length === 0 ? undefined : words.join(', ');
 }
 
 function originPairs(run: v1.Run): [string, string | undefined][] {

@@ -3,9 +3,10 @@ import { v1 } from '#protocol';
 import { statusWord } from './format.js';
 import type { Style } from './terminal.js';
 
-/** Lost metrics don't change what a run does, but its record is not whole. A missed target does not make a run fail. */
-export function statusText({ status, damage, targetMissed }: v1.Run): string {
+/** What a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed target does not make a run fail. */
+export function statusText({ status, damage, targetMissed, waitingFor }: v1.Run): string {
   const notes = [
+    ...(waitingFor === undefined ? [] : [waitingFor.code]),
     ...(targetMissed ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
   ];

@@ -14,6 +14,14 @@ export function stepOf({ run, latest }: RunProgress): number {
   return Math.max(Number(run.step), latest === undefined ? 0 : Number(latest.step) + 1);
 }
 
+export function waitWords(wait: v1.Wait): string {
+  return `${wait.code}: ${wait.message}; ${waitAdvice(wait)}`;
+}
+
+export function waitAdvice({ command }: v1.Wait): string {
+  return command === '' ? 'it goes on by itself' : `go on with: ${command}`;
+}
+
 interface Part {
   text: string;
   style?: Style;

@@ -7,7 +7,7 @@ import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
 import { LiveLine } from './live-line.js';
-import { runLine, stepOf, type RunProgress } from './run-line.js';
+import { runLine, stepOf, waitAdvice, type RunProgress } from './run-line.js';
 
 const PLAIN_LINE_MS = 10_000;
 /** Without a terminal a line is also due after this share of the run, so that short runs leave a trace. */
@@ -57,8 +57,13 @@ export class RunRenderer {
     if (now.status !== before.status) {
       if (now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
         say(this.output.style('yellow', `recovering: ${now.failure?.message ?? 'the engine is gone'}`));
-      if (now.status === v1.RunStatus.RUN_STATUS_PAUSED) say(`paused at step ${now.step}; go on with: espalier resume ${now.runId}`);
+      if (now.status === v1.RunStatus.RUN_STATUS_PAUSED && now.waitingFor === undefined)
+        say(`paused at step ${now.step}; go on with: espalier resume ${now.runId}`);
     }
+    if (now.waitingFor !== undefined && now.waitingFor.code !== before.waitingFor?.code)
+      say(this.output.style('yellow', `${statusText(now)} at step ${now.step}: ${now.waitingFor.message}; ${waitAdvice(now.waitingFor)}`));
+    if (now.waitingFor === undefined && before.waitingFor !== undefined && before.waitingFor.command === '')
+      say(`goes on: no longer waits for ${before.waitingFor.code}`);
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
       say(

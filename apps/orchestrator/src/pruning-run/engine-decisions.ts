@@ -2,6 +2,7 @@
 import type { NewFact, StateFact } from './pruning-run.events.js';
 import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
 import { isFinished, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
+import { isMendable, type Obstacle } from './obstacles.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.js';
 import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';
@@ -28,8 +29,8 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
   if (changedFrom !== null && !run.acceptOtherNumerics) {
     throw new RunError(
       'NUMERICS_CHANGED',
-      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: resume it with ` +
-        'accept_other_numerics to go on, no longer bitwise the same',
+      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: with accept_other_numerics ` +
+        'it goes on, no longer bitwise the same',
       run,
       'accept_other_numerics',
     );
@@ -112,7 +113,7 @@ export function recordEngineLoss(state: PruningRunState | null, change: RecordEn
     return run.pauseRequested ? [lost, { type: 'RunPaused', at, data: { step, by: 'request' } }] : [lost];
   }
   const why = `${fruitless} attempts in a row ended without progress, the last one so: ${message}`;
-  return [lost, { type: 'RunFailed', at, data: { step, code, message: why, field: '' } }];
+  return [lost, givenUp(run, { code, message: why, field: '' }, at)];
 }
 
 export function complete(state: PruningRunState | null, change: Complete, at: string): NewFact[] {
@@ -132,5 +133,12 @@ export function fail(state: PruningRunState | null, change: Fail, at: string): N
   const run = attempted(state, change.attempt);
   if (isFinished(run)) return [];
   const { code, message, field } = change;
-  return [{ type: 'RunFailed', at, data: { step: stepOf(run), code, message, field } }];
+  return [givenUp(run, { code, message, field }, at)];
+}
+
+/** The run waits for somebody to mend what keeps it from going on; it fails where nobody can. */
+function givenUp(run: PruningRunState, cause: Obstacle, at: string): NewFact {
+  const step = stepOf(run);
+  if (isMendable(cause)) return { type: 'RunPaused', at, data: { step, by: 'obstacle', cause } };
+  return { type: 'RunFailed', at, data: { step, ...cause } };
 }

@@ -22,7 +22,7 @@ export function launch(state: PruningRunState | null, { kind: _, ...data }: Laun
 export function requestPause(state: PruningRunState | null, at: string): NewFact[] {
   const run = existing(state);
   if (isFinished(run)) throw runFinished(run, ': there is nothing to pause');
-  if (run.pausedBy === 'request' || run.pauseRequested) return [];
+  if (run.pausedBy === 'request' || run.pausedBy === 'obstacle' || run.pauseRequested) return [];
   const step = stepOf(run);
   if (run.attemptOpen) return [{ type: 'RunPauseRequested', at, data: { step } }];
   return [{ type: 'RunPaused', at, data: { step, by: 'request' } }];

@@ -5,6 +5,8 @@
 // in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never go into
 // events.
 
+import type { Obstacle } from './obstacles.js';
+
 export type Recipe = 'nuteprune' | 'distill' | 'lm';
 export type ScheduleShape = 'linear' | 'cubic';
 export type ComputeDtype = 'f32' | 'bf16';
@@ -168,7 +170,8 @@ interface Facts {
   };
   /** Someone wants the run to pause; it does at the next step boundary. */
   RunPauseRequested: { step: number };
-  RunPaused: { step: number; by: 'request' | 'shutdown' }; // after a shutdown the run goes on by itself
+  /** After a shutdown the run goes on by itself; at an obstacle it waits until somebody has mended it and resumes the run. */
+  RunPaused: { step: number; by: 'request' | 'shutdown' | 'obstacle'; cause?: Obstacle | undefined }; // with an obstacle only
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
   /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
   RunRewound: {

@@ -152,6 +152,7 @@ export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>
     ...state,
     status: 'paused',
     pausedBy: data.by,
+    failure: data.cause ?? state.failure,
     pauseRequested: data.by === 'shutdown' && state.pauseRequested,
     attemptOpen: false,
   };

@@ -46,7 +46,7 @@ export interface PruningRunState {
   status: RunStatus;
   failure: { code: string; message: string; field: string } | null; // of the last attempt, or of the run
   pauseRequested: boolean;
-  pausedBy: 'request' | 'shutdown' | null;
+  pausedBy: 'request' | 'shutdown' | 'obstacle' | null;
 
   /** The last recorded state; null: none yet. */
   current: StateFact | null;

@@ -170,7 +170,7 @@ describe('attempts', () => {
     expect(story.when(segment(0, stateAt(10, 0)))).toEqual([]);
     expect(() => story.when(segment(12, stateAt(20, 0)))).toThrow(refusal('ATTEMPT_STALE'));
   });
-  it('fail the run with the cause after a limit without progress; progress sets the count back', () => {
+  it('pause the run with the cause after a limit without progress; progress sets the count back', () => {
     const story = new Story(launched());
     let attempt = 0;
     const lose = (): string[] => {
@@ -182,9 +182,20 @@ describe('attempts', () => {
     story.start(++attempt).train(stateAt(10, 0));
     story.when({ kind: 'recordEngineLoss', attempt, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
     for (let count = 0; count < 6; count += 1) expect(lose()).toEqual(['EngineLost']);
-    expect(lose()).toEqual(['EngineLost', 'RunFailed']);
-    expect(story.state).toMatchObject({ status: 'failed', failure: { code: 'ENGINE_LOST' } });
+    expect(lose()).toEqual(['EngineLost', 'RunPaused']);
+    expect(story.state).toMatchObject({ status: 'paused', pausedBy: 'obstacle', failure: { code: 'ENGINE_LOST' }, attemptOpen: false });
     expect(story.state.failure!.message).toContain('killed by SIGSEGV');
+    expect(isRunnable(story.state)).toBe(false);
+    story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false });
+    expect(lose()).toEqual(['EngineLost']); // it has all its tries again
+  });
+  it('fail the run where nobody can mend the cause, and wait for somebody where one can', () => {
+    const outcome = (code: string): string[] =>
+      typesOf(new Story(launched()).start().when({ kind: 'fail', attempt: 1, code, message: 'x', field: '' }));
+    for (const code of ['NUMERICS_CHANGED', 'MODEL_CHANGED', 'OUT_OF_MEMORY', 'ARTIFACT_MISSING', 'ENGINE_UNAVAILABLE'])
+      expect([code, ...outcome(code)]).toEqual([code, 'RunPaused']);
+    for (const code of ['TRAINING_DIVERGED', 'ENGINE_FAILED', 'INTERNAL', 'INVALID_ARGUMENT'])
+      expect([code, ...outcome(code)]).toEqual([code, 'RunFailed']);
   });
   it('wait longer each time', () => {
     const story = new Story(launched());
@@ -209,6 +220,7 @@ describe('attempts', () => {
     story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
     expect(() => story.start(2, 'f2')).toThrow(refusal('NUMERICS_CHANGED'));
     story.when({ kind: 'fail', attempt: 2, code: 'NUMERICS_CHANGED', message: 'x', field: '' });
+    expect(story.when({ kind: 'requestPause' })).toEqual([]); // it stands still already
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: true });
     story.start(3, 'f2');
     expect(story.state.engine).toMatchObject({ numericsFingerprint: 'f2', numericsChangedFrom: 'f1' });

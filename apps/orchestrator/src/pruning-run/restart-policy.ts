@@ -2,7 +2,7 @@
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 
-/** Attempts that end without a recorded step before the run is given up. */
+/** Attempts that end without a recorded step before the run no longer tries by itself. */
 export const ATTEMPTS_WITHOUT_PROGRESS_MAX = 8;
 
 export function restartDelayMs(attemptsWithoutProgress: number): number {

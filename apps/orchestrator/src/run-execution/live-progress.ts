@@ -1,7 +1,9 @@
 // What is known of runs that train right now but is not recorded yet: reported steps and signs of life. Lost with the
 // process, and no harm done: the steps are recorded with their segment.
 import { Injectable } from '@nestjs/common';
+import { toEspalierError } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
+import type { LiveWait } from '../run-views/live-steps.js';
 
 interface LiveRun {
   attempt: number;
@@ -11,15 +13,34 @@ interface LiveRun {
 
 const VIEWS_CATCH_UP_MS = 2_000;
 
+const ALL = '';
+
 type Listener = (runId: string) => void;
 
 @Injectable()
 export class LiveProgress {
   private readonly runs = new Map<string, LiveRun>();
+  private readonly waiting = new Map<string, LiveWait>();
   private readonly listeners = new Set<Listener>();
   /** So many look on, by run. */
   private readonly watchers = new Map<string, number>();
   private readonly watchListeners = new Set<() => void>();
+
+  /** Its work can't go on, and is tried again; everybody's, where no run is named. */
+  waits(error: unknown, runId = ALL): void {
+    const { code, message } = toEspalierError(error);
+    const before = this.waiting.get(runId);
+    this.waiting.set(runId, { code, message, sinceMs: before?.sinceMs ?? Date.now() });
+    if (before?.code !== code) this.tell(runId);
+  }
+
+  goesOn(runId = ALL): void {
+    if (this.waiting.delete(runId)) this.tell(runId);
+  }
+
+  waitOf(runId: string): LiveWait | null {
+    return this.waiting.get(runId) ?? this.waiting.get(ALL) ?? null;
+  }
 
   /** A sign of life of the run's engine. */
   heard(runId: string, attempt: number): void {
@@ -45,6 +66,7 @@ export class LiveProgress {
     const live = this.runs.get(runId);
     if (live === undefined) return;
     live.steps = [];
+    this.waiting.delete(runId);
     this.tell(runId);
     // Not at once: views that have not read the event of its end yet would take the engine for dead.
     setTimeout(() => {

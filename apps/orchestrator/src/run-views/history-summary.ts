@@ -87,7 +87,7 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunPauseRequested':
       return `pause requested at step ${event.data.step}`;
     case 'RunPaused':
-      return `paused at step ${event.data.step} (${event.data.by})`;
+      return `paused at step ${event.data.step} (${event.data.by})${event.data.cause === undefined ? '' : `: ${event.data.cause.code}, ${event.data.cause.message}`}`;
     case 'RunResumed':
       return `resumed from step ${event.data.fromStep}`;
     case 'RunRewound': {

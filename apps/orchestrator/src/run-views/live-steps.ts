@@ -1,6 +1,13 @@
 // What WatchRun and the shown status need of the steps that engines have reported but that are not recorded yet.
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
 
+/** What a run, or everything, waits for at the moment; it goes on by itself. */
+export interface LiveWait {
+  code: string;
+  message: string;
+  sinceMs: number;
+}
+
 export interface LiveSteps {
   /** When something was last heard of the run's engine, in ms of the epoch; null: nothing is heard here. */
   heardAt(runId: string): number | null;
@@ -12,6 +19,8 @@ export interface LiveSteps {
   watch(runId: string): () => void;
   /** Runs that something was heard of. */
   heardRuns(): string[];
+  /** null: nothing is waited for. */
+  waitOf(runId: string): LiveWait | null;
 }
 
 /** For processes that drive no engine: nothing is ever heard. */
@@ -21,4 +30,5 @@ export const noLiveSteps: LiveSteps = {
   onReport: () => () => undefined,
   watch: () => () => undefined,
   heardRuns: () => [],
+  waitOf: () => null,
 };

@@ -2,13 +2,24 @@
 import { v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import { headlineOf } from '../pruning-run/headline.js';
+import { commandToGoOn } from '../pruning-run/obstacles.js';
 import { isFinished, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
 import { hasMissedTarget } from '../pruning-run/target-sparsity.js';
+import type { LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 
-/** @param live steps that the engine has reported since the last recorded one */
-export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs: number, live: readonly StepMeasurement[] = []): v1.Run {
+/**
+ * @param live steps that the engine has reported since the last recorded one
+ * @param wait what is waited for now, if anything
+ */
+export function runMessage(
+  summary: RunSummary,
+  heardAtMs: number | null,
+  nowMs: number,
+  live: readonly StepMeasurement[] = [],
+  wait: LiveWait | null = null,
+): v1.Run {
   const { run, extras, teacherCount } = summary;
   const { current, engine, origin } = run;
   const lease = leaseUntilMs(run, heardAtMs);
@@ -61,7 +72,19 @@ export function runMessage(summary: RunSummary, heardAtMs: number | null, nowMs:
     damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })),
     recordedStatus: STATUS_NUMBERS[run.status],
     targetMissed: hasMissedTarget(run),
+    liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
+    liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings.recipe),
+    waitingFor: waitMessage(run, wait),
   };
+}
+
+function waitMessage(run: RunSummary['run'], wait: LiveWait | null): v1.Wait | undefined {
+  if (run.pausedBy === 'obstacle' && run.status === 'paused' && run.failure !== null) {
+    const { code, message } = run.failure;
+    return { code, message, command: commandToGoOn(run.runId, run.failure), since: dateOf(run.updatedAt) };
+  }
+  if (wait === null || isFinished(run) || (run.status === 'paused' && run.pausedBy !== 'shutdown')) return undefined;
+  return { code: wait.code, message: wait.message, command: '', since: new Date(wait.sinceMs) };
 }
 
 function layersMessage({ run }: RunSummary, current: StateFact | null): v1.LayerShape[] {

@@ -58,7 +58,7 @@ export class RunViews {
 
   start(): void {
     this.started = this.begin();
-    this.stopReports = this.live.onReport((runId) => this.changes.notify([runId]));
+    this.stopReports = this.live.onReport((runId) => (runId === '' ? this.changes.notifyAll() : this.changes.notify([runId])));
   }
 
   private async begin(): Promise<void> {
@@ -144,7 +144,8 @@ export class RunViews {
 
   message(summary: RunSummary): v1.Run {
     const { run } = summary;
-    return runMessage(summary, this.live.heardAt(run.runId), this.now(), this.live.since(run.runId, run.current?.step ?? 0));
+    const { live } = this;
+    return runMessage(summary, live.heardAt(run.runId), this.now(), live.since(run.runId, run.current?.step ?? 0), live.waitOf(run.runId));
   }
 
   async summary(runId: string, options: { atRevision?: number | bigint } = {}): Promise<RunSummary> {

@@ -27,6 +27,8 @@ interface Cursor {
   /** Of the last message. */
   revision: number;
   status: v1.RunStatus | null;
+  /** Code of what the run waited for then; '': nothing. */
+  waitedFor: string;
 }
 
 export async function* watchRun(views: RunViews, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
@@ -82,6 +84,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
       nextStep: now.run.current?.step ?? 0,
       revision: -1,
       status: null,
+      waitedFor: '',
     };
   }
   const revision = Number(afterRevision);
@@ -98,6 +101,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
     nextStep: rewind?.toStep ?? progress?.step ?? firstStepOf(run),
     revision,
     status: null,
+    waitedFor: '',
   };
 }
 
@@ -117,7 +121,9 @@ function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRu
   const { steps, revision } = recordedSteps(views, runId, cursor, summary.run.revision);
   const upToDate = revision === summary.run.revision;
   const live = upToDate ? liveSteps(views, summary, cursor, steps.at(-1)) : [];
-  const changed = revision > cursor.revision || (cursor.status !== null && cursor.status !== run.status);
+  const changed =
+    revision > cursor.revision ||
+    (cursor.status !== null && (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '')));
   if (!changed && steps.length === 0 && live.length === 0) return null;
   const { recipe } = summary.run.settings;
   return { run, steps: [...steps, ...live].map((step) => stepMessage(step, recipe)), revision: BigInt(revision), live: live.length > 0 };
@@ -154,6 +160,7 @@ function liveSteps(views: RunViews, { run, extras }: RunSummary, cursor: Cursor,
 function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
   cursor.revision = Number(message.revision);
   cursor.status = message.run!.status;
+  cursor.waitedFor = message.run!.waitingFor?.code ?? '';
   const last = message.steps.at(-1);
   if (last !== undefined) cursor.nextStep = Math.max(cursor.nextStep, Number(last.step) + 1);
 }

@@ -81,7 +81,7 @@ export function foldHistory(events: v1.HistoryEvent[]): PruningRunState {
 
 /** The parts of a Run that must be the same however the views came about. */
 export function comparable(run: v1.Run): Record<string, unknown> {
-  const { engineLeaseUntil: _, etaSeconds: _e, tokensPerSecond: _t, ...rest } = run;
+  const { engineLeaseUntil: _, etaSeconds: _e, tokensPerSecond: _t, liveStep: _s, liveMetrics: _m, waitingFor: _w, ...rest } = run;
   return JSON.parse(JSON.stringify(rest, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))) as Record<
     string,
     unknown

@@ -14,7 +14,7 @@ import { collect, TestServer, TINY_MODEL, unary } from '../harness/server.js';
 
 const { values } = parseArgs({ options: { replace: { type: 'boolean', default: false } } });
 const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/histories/', import.meta.url));
-const { RUN_STATUS_PAUSED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED } = v1.RunStatus;
+const { RUN_STATUS_PAUSED, RUN_STATUS_CANCELLED } = v1.RunStatus;
 const server = TestServer.inNewFolder();
 /** A copy, so that the record names no folder of this machine's user. */
 const modelPath = join(server.dataFolder, 'model');
@@ -24,8 +24,8 @@ try {
   await server.start();
   const launched = await livedThrough();
   const forked = await forkedAndCancelled(launched);
-  const failed = await failedOnOtherNumerics();
-  for (const [name, runId] of Object.entries({ launched, forked, failed }))
+  const waiting = await waitingForOtherNumerics();
+  for (const [name, runId] of Object.entries({ launched, forked, waiting }))
     write(`v${CURRENT_VERSION}-${name}.jsonl`, await server.events(runId));
 } finally {
   await server.dispose();
@@ -65,13 +65,13 @@ async function forkedAndCancelled(parentRunId: string): Promise<string> {
   return run!.runId;
 }
 
-async function failedOnOtherNumerics(): Promise<string> {
-  const { runId } = await server.launch({}, { name: 'recorded failure', modelPath });
+async function waitingForOtherNumerics(): Promise<string> {
+  const { runId } = await server.launch({}, { name: 'recorded obstacle', modelPath });
   await server.until(runId, ({ step }) => step >= 20n);
   await server.stop();
   server.threads = 2;
   await server.start();
-  await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
+  await server.until(runId, ({ status }) => status === RUN_STATUS_PAUSED);
   return runId;
 }
 
