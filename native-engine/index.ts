@@ -32,6 +32,7 @@ export type {
   Projection,
   SegmentOptions,
   SegmentResult,
+  SparsityControl,
   StateSummary,
   StepReport,
   TeacherStretch,

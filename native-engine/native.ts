@@ -1,6 +1,8 @@
 // The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
 
 export type ComputeDtype = 'f32' | 'bf16';
+/** What holds the expected sparsity to the scheduled one. */
+export type SparsityControl = 'multipliers' | 'tracking';
 export type Projection = 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj' | 'gate_proj' | 'up_proj' | 'down_proj';
 
 export interface NativeDescription {
@@ -107,6 +109,7 @@ export interface SegmentOptions {
   losses: { layer: number; kl: number; lm: number; temperature: number };
   maskLearningRate: number;
   lambdaLearningRate: number;
+  sparsityControl?: SparsityControl | undefined; // multipliers when absent
   gradientClipNorm: number;
   trainMasks: boolean;
   loraLearningRate: readonly number[] | Float64Array; // one a step

@@ -14,6 +14,14 @@ ComputeDType read_compute_dtype(const JsObject& options) {
   options.fail("computeDtype", "\"f32\" or \"bf16\"");
 }
 
+// Absent: as published.
+SparsityControl read_sparsity_control(const JsObject& options) {
+  const std::string name = options.has("sparsityControl") ? options.string("sparsityControl") : "multipliers";
+  if (name == "multipliers") return SparsityControl::kMultipliers;
+  if (name == "tracking") return SparsityControl::kTracking;
+  options.fail("sparsityControl", "\"multipliers\" or \"tracking\"");
+}
+
 }  // namespace
 
 LoraSpec read_lora(const JsObject& lora) {
@@ -52,6 +60,7 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   if (out.losses.temperature <= 0) losses.fail("temperature", "above 0");
   out.mask_learning_rate = options.number("maskLearningRate");
   out.lambda_learning_rate = options.number("lambdaLearningRate");
+  out.sparsity_control = read_sparsity_control(options);
   out.gradient_clip_norm = options.number("gradientClipNorm");
   out.train_masks = options.boolean("trainMasks");
   out.lora_learning_rate = options.numbers("loraLearningRate");

@@ -5,6 +5,7 @@
 #include "hard_concrete.h"
 #include "masks.h"
 #include "sparsity.h"
+#include "tracking.h"
 
 namespace espalier {
 
@@ -60,17 +61,42 @@ void update_lambdas(TrainState& state, double excess, double learning_rate) {
   }
 }
 
+Masks zeros_like(const Masks& m) {
+  return {std::vector<float>(m.head.size()), std::vector<float>(m.intermediate.size()), std::vector<float>(m.hidden.size())};
+}
+
+// The state's; found where there is none yet, as in a fresh state, or where multipliers drove it the other way.
+double price_of(const ModelConfig& config, const TrainState& state, const Masks& loss_gradient) {
+  if (state.lambda[0] < 0) return state.lambda[0];
+  Masks sparsity_gradient = zeros_like(loss_gradient);
+  add_sparsity_gradient(config, state, 1.0, sparsity_gradient);
+  return starting_price(loss_gradient, sparsity_gradient);
+}
+
+void update_tracked(Backend& backend, const ModelConfig& config, TrainState& state, const Masks& gradient, double price,
+                    const UpdateInput& in) {
+  const std::span<float> after = state.params().subspan(state.lora_size());
+  std::vector<float> before(after.begin(), after.end());
+  for (float& a : before) a = static_cast<float>(std::clamp<double>(a, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha));
+  update_log_alphas(backend, state, gradient, in.plan.mask_learning_rate);
+  const double tilt = tilt_moves(config, before, after, in.plan.scheduled_sparsity[in.index]);
+  state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
+}
+
 }  // namespace
 
 UpdateResult apply_update(Backend& backend, const ModelConfig& config, TrainState& state, const UpdateInput& in) {
   UpdateResult r;
   Masks mask_gradient;
-  double excess = 0;
+  const bool tracked = in.plan.sparsity_control == SparsityControl::kTracking;
+  double excess = 0, price = 0;
   if (in.plan.train_masks) {
-    excess = expected_sparsity(config, state) - in.plan.scheduled_sparsity[in.index];
-    r.lagrangian = state.lambda[0] * excess + state.lambda[1] * excess * excess;
     mask_gradient = log_alpha_gradient(in.z, in.step.grad_z);
-    add_sparsity_gradient(config, state, state.lambda[0] + 2.0 * state.lambda[1] * excess, mask_gradient);
+    excess = expected_sparsity(config, state) - in.plan.scheduled_sparsity[in.index];
+    price = tracked ? price_of(config, state, mask_gradient) : state.lambda[0];
+    const double curvature = tracked ? 0.0 : state.lambda[1];
+    r.lagrangian = price * excess + curvature * excess * excess;
+    add_sparsity_gradient(config, state, price + 2.0 * curvature * excess, mask_gradient);
   }
   r.gradient_norm = std::sqrt(backend.square_sum(in.lora_gradient, state.lora_size()));
   r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm) || !all_finite(mask_gradient.head) ||
@@ -80,7 +106,9 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, TrainStat
   const double clip = in.plan.gradient_clip_norm;
   if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
   backend.adamw(lora);
-  if (in.plan.train_masks) {
+  if (in.plan.train_masks && tracked) {
+    update_tracked(backend, config, state, mask_gradient, price, in);
+  } else if (in.plan.train_masks) {
     update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
     update_lambdas(state, excess, in.plan.lambda_learning_rate);
   }

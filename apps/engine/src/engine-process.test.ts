@@ -177,6 +177,7 @@ const segment = (
   teachers: [],
   returnStates: true,
   stateFile: '',
+  sparsityControl: engineV1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED,
   reportIntervalMs: 200,
   ...changes,
 });

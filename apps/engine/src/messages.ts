@@ -9,6 +9,7 @@ import type {
   ModelDescription,
   Projection,
   SessionOptions,
+  SparsityControl,
   StateSummary,
   StepReport,
 } from '#native-engine';
@@ -29,6 +30,18 @@ export function computeDtypeOf(value: engineV1.ComputeDtype, unspecified: Comput
       return 'bf16';
     case engineV1.ComputeDtype.UNRECOGNIZED:
       throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', 'must be F32 or BF16');
+  }
+}
+
+function sparsityControlOf(value: engineV1.SparsityControl): SparsityControl {
+  switch (value) {
+    case engineV1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED:
+    case engineV1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS:
+      return 'multipliers';
+    case engineV1.SparsityControl.SPARSITY_CONTROL_TRACKING:
+      return 'tracking';
+    case engineV1.SparsityControl.UNRECOGNIZED:
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'sparsity_control', 'must be MULTIPLIERS or TRACKING');
   }
 }
 
@@ -69,6 +82,7 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
       losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
       maskLearningRate: request.maskLearningRate,
       lambdaLearningRate: request.lambdaLearningRate,
+      sparsityControl: sparsityControlOf(request.sparsityControl),
       gradientClipNorm: request.gradientClipNorm,
       trainMasks: !request.freezeMasks,
       returnState: request.returnStates,

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, v1, type FieldViolation } from '#protocol';
 import type { DataSource } from './pruning-run/model-and-data.js';
 import type { ForkRun, LaunchRun } from './pruning-run/pruning-run.commands.js';
-import type { Recipe, RunSettings, ScheduleShape } from './pruning-run/pruning-run.events.js';
+import type { Recipe, RunSettings, ScheduleShape, SparsityControl } from './pruning-run/pruning-run.events.js';
 import type { StartingPoint } from './pruning-run/run-change.js';
 import { requireDigestPrefix } from './pruning-run/short-digests.js';
 import type { RequestedSettings } from './pruning-run/run-settings.js';
@@ -61,12 +61,14 @@ export function startingPoint(from: From): StartingPoint {
 /** What a request leaves out stays undefined. */
 function requestedSettings(message: v1.RunSettings | undefined): RequestedSettings {
   if (message === undefined) return {};
-  const { preset, recipe, schedule, seed, loraTargets, computeDtype, denseSteps, checkpointActivations, ...numbers } = message;
+  const { preset, recipe, schedule, sparsityControl, seed, loraTargets, computeDtype, denseSteps, checkpointActivations, ...numbers } =
+    message;
   return {
     ...numbers,
     ...(preset === '' ? {} : { preset }),
     recipe: recipes[recipe],
     schedule: schedules[schedule],
+    sparsityControl: controls[sparsityControl],
     computeDtype: dtypes[computeDtype],
     seed: seed?.toString(),
     ...(loraTargets.length === 0 ? {} : { loraTargets }),
@@ -85,6 +87,11 @@ const schedules: Record<number, ScheduleShape | undefined> = {
   [v1.ScheduleShape.SCHEDULE_SHAPE_UNSPECIFIED]: undefined,
   [v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR]: 'linear',
   [v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC]: 'cubic',
+};
+const controls: Record<number, SparsityControl | undefined> = {
+  [v1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED]: undefined,
+  [v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS]: 'multipliers',
+  [v1.SparsityControl.SPARSITY_CONTROL_TRACKING]: 'tracking',
 };
 const dtypes: Record<number, RunSettings['computeDtype'] | undefined> = {
   [v1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED]: undefined,

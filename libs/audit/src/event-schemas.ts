@@ -37,6 +37,7 @@ const settings = z.strictObject({
   denseSteps: z.boolean(),
   checkpointActivations: z.boolean(),
   evaluationWindow: count,
+  sparsityControl: z.enum(['multipliers', 'tracking']).optional(),
 });
 const model = z.strictObject({
   path: text,

@@ -71,6 +71,10 @@ export const SCHEDULES: Record<string, v1.ScheduleShape> = {
   linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR,
   cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC,
 };
+export const SPARSITY_CONTROLS: Record<string, v1.SparsityControl> = {
+  multipliers: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
+  tracking: v1.SparsityControl.SPARSITY_CONTROL_TRACKING,
+};
 export const DTYPES: Record<string, v1.ComputeDtype> = {
   f32: v1.ComputeDtype.COMPUTE_DTYPE_F32,
   bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16,

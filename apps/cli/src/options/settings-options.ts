@@ -2,7 +2,7 @@
 // the server all the same, which refuses them with the reason.
 import { Option, type Command } from 'commander';
 import { v1 } from '#protocol';
-import { choice, bigNumber, DTYPES, list, number, ratio, RECIPES, SCHEDULES, wholeNumber } from './parse.js';
+import { choice, bigNumber, DTYPES, list, number, ratio, RECIPES, SCHEDULES, SPARSITY_CONTROLS, wholeNumber } from './parse.js';
 
 export interface SettingsFlags {
   preset?: string;
@@ -15,6 +15,7 @@ export interface SettingsFlags {
   loraLr?: number;
   maskLr?: number;
   lambdaLr?: number;
+  sparsityControl?: v1.SparsityControl;
   clipNorm?: number;
   layerLossWeight?: number;
   klLossWeight?: number;
@@ -48,7 +49,13 @@ export function addScheduleOptions(command: Command): Command {
     .option('--seed <n>', 'of the random numbers and the data order', bigNumber)
     .option('--lora-lr <rate>', 'learning rate of LoRA; falls linearly to 0', number)
     .option('--mask-lr <rate>', 'learning rate of the masks', number)
-    .option('--lambda-lr <rate>', 'learning rate of the Lagrangian multipliers', number)
+    .option('--lambda-lr <rate>', 'learning rate of the Lagrangian multipliers, or of the price that tracking adapts', number)
+    .addOption(
+      new Option(
+        '--sparsity-control <rule>',
+        'tracking (each step ends at its scheduled sparsity) or multipliers (as published; slow in short runs)',
+      ).argParser(choice(SPARSITY_CONTROLS)),
+    )
     .option('--clip-norm <norm>', "largest norm of LoRA's gradient", number)
     .option('--layer-loss-weight <w>', 'weight of the layer outputs in the distillation loss', number)
     .option('--kl-loss-weight <w>', 'weight of the predictions in the distillation loss', number)
@@ -86,6 +93,7 @@ export function toSettings(flags: SettingsFlags): v1.RunSettings {
     loraLearningRate: flags.loraLr,
     maskLearningRate: flags.maskLr,
     lambdaLearningRate: flags.lambdaLr,
+    sparsityControl: flags.sparsityControl ?? v1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED,
     gradientClipNorm: flags.clipNorm,
     layerLossWeight: flags.layerLossWeight,
     klLossWeight: flags.klLossWeight,
@@ -113,6 +121,7 @@ export function toOverrides(flags: SettingsFlags, data: v1.DataSource | undefine
     loraLearningRate: flags.loraLr,
     maskLearningRate: flags.maskLr,
     lambdaLearningRate: flags.lambdaLr,
+    sparsityControl: flags.sparsityControl ?? v1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED,
     gradientClipNorm: flags.clipNorm,
     layerLossWeight: flags.layerLossWeight,
     klLossWeight: flags.klLossWeight,

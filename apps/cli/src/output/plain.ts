@@ -9,6 +9,7 @@ const ENUMS: Record<string, (value: never) => string> = {
   recordedStatus: status,
   recipe: (value: v1.Recipe) => enumWord(v1.recipeToJSON(value), 'RECIPE_'),
   schedule: (value: v1.ScheduleShape) => enumWord(v1.scheduleShapeToJSON(value), 'SCHEDULE_SHAPE_'),
+  sparsityControl: (value: v1.SparsityControl) => enumWord(v1.sparsityControlToJSON(value), 'SPARSITY_CONTROL_'),
   computeDtype: (value: v1.ComputeDtype) => enumWord(v1.computeDtypeToJSON(value), 'COMPUTE_DTYPE_'),
 };
 

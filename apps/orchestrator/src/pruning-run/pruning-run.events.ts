@@ -9,6 +9,7 @@ import type { Obstacle } from './obstacles.js';
 
 export type Recipe = 'nuteprune' | 'distill' | 'lm';
 export type ScheduleShape = 'linear' | 'cubic';
+export type SparsityControl = 'multipliers' | 'tracking';
 export type ComputeDtype = 'f32' | 'bf16';
 
 /** Complete settings of a run: with model and data they determine every bit of the result. */
@@ -39,6 +40,7 @@ export interface RunSettings {
   denseSteps: boolean;
   checkpointActivations: boolean;
   evaluationWindow: number;
+  sparsityControl?: SparsityControl; // absent in events of earlier releases: multipliers
 }
 
 export interface ModelIdentity {

@@ -13,7 +13,8 @@ describe('settings', () => {
       loraAlpha: 8,
       loraLearningRate: 1e-3,
       maskLearningRate: 0.1,
-      lambdaLearningRate: 1,
+      lambdaLearningRate: 0.02,
+      sparsityControl: 'tracking',
       targetSparsity: 0.5,
       recipe: 'nuteprune',
     });
@@ -22,6 +23,8 @@ describe('settings', () => {
       sequenceLength: 512,
       warmupSteps: 1250,
       lambdaLearningRate: 0.1,
+      maskLearningRate: 0.1,
+      sparsityControl: 'multipliers',
     });
     expect(resolveSettings({ preset: 'paper', targetSparsity: 0.2 }).warmupSteps).toBe(5000);
     expect(resolveSettings({ totalSteps: 100, targetSparsity: undefined }).warmupSteps).toBe(30);
@@ -49,6 +52,14 @@ describe('settings', () => {
     expect(violations[0]!.description).toContain('[0, 0.95]');
     expect(settingsViolations(resolveSettings({ targetSparsity: 0 }))).toEqual([]);
     expect(settingsViolations(resolveSettings({ targetSparsity: Number.NaN }))).toHaveLength(1);
+  });
+  it('take the rates of the rule that holds the sparsity, and faster masks for fewer steps', () => {
+    const { maskLearningRate, lambdaLearningRate } = resolveSettings({ sparsityControl: 'multipliers', totalSteps: 150 });
+    expect([maskLearningRate, lambdaLearningRate]).toEqual([0.1, 1]);
+    expect(resolveSettings({ preset: 'paper', sparsityControl: 'tracking' })).toMatchObject({ maskLearningRate: 0.1, lambdaLearningRate: 0.02 });
+    expect([150, 350, 1400, 5000].map((totalSteps) => resolveSettings({ totalSteps }).maskLearningRate)).toEqual([0.3055, 0.2, 0.1, 0.1]);
+    expect(resolveSettings({ totalSteps: 0 }).maskLearningRate).toBeLessThan(10); // refused for its steps, not for this
+    expect(resolveSettings({ maskLearningRate: 0.3, lambdaLearningRate: 0.5 })).toMatchObject({ maskLearningRate: 0.3, lambdaLearningRate: 0.5 });
   });
   it('hold equal sets of projections in one order', () => {
     expect(resolveSettings({ loraTargets: ['v_proj', 'q_proj'] }).loraTargets).toEqual(['q_proj', 'v_proj']);

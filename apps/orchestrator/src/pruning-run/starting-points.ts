@@ -4,7 +4,7 @@ import type { InheritedTeacher, NewFact, RunSettings, StateFact } from './prunin
 import { RunError } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
-import { settingsViolations } from './run-settings.js';
+import { lambdaLearningRateOf, settingsViolations } from './run-settings.js';
 import { digestStartingWith } from './short-digests.js';
 
 type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
@@ -89,11 +89,18 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
   ];
 }
 
-/** Fewer steps than the parent warms up for, and no word about the warm-up: it keeps its share of the steps. */
+/**
+ * Fewer steps than the parent warms up for, and no word about the warm-up: it keeps its share of the steps. Another rule that holds
+ * the sparsity, and no word about its rate: it takes the rule's own.
+ */
 export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>): RunSettings {
   const settings = { ...parent, ...overrides };
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
     settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
+  }
+  const { sparsityControl } = overrides;
+  if (sparsityControl !== undefined && sparsityControl !== (parent.sparsityControl ?? 'multipliers')) {
+    settings.lambdaLearningRate = overrides.lambdaLearningRate ?? lambdaLearningRateOf(sparsityControl, parent.preset);
   }
   return settings;
 }

@@ -30,14 +30,17 @@ function logAlphaAt(sparsity: number): number {
   return Math.min(Math.max(Math.log(open / (1 - open + 1e-12)) - OPEN_OFFSET, LOG_ALPHA_MIN), LOG_ALPHA_MAX);
 }
 
+/** As in the engine (tracking.h): what tracking lengthens moves by at most. */
+const TRACKING_SPEED_UP = Math.exp(2);
+
 /** How far the expected sparsity can get in so many steps: Adam moves a log-alpha by about the learning rate a step at most. */
 export function reachableSparsity(
-  { maskLearningRate }: Pick<RunSettings, 'maskLearningRate'>,
+  { maskLearningRate, sparsityControl }: Pick<RunSettings, 'maskLearningRate' | 'sparsityControl'>,
   steps: number,
   fromSparsity = 0,
 ): { least: number; most: number } {
   const start = logAlphaAt(fromSparsity);
-  const moved = maskLearningRate * steps;
+  const moved = maskLearningRate * steps * (sparsityControl === 'tracking' ? TRACKING_SPEED_UP : 1);
   return { least: sparsityAt(Math.min(start + moved, LOG_ALPHA_MAX)), most: sparsityAt(Math.max(start - moved, LOG_ALPHA_MIN)) };
 }
 
@@ -48,7 +51,10 @@ export interface SettingsWarning {
   message: string;
 }
 
-type TargetSettings = Pick<RunSettings, 'targetSparsity' | 'totalSteps' | 'warmupSteps' | 'schedule' | 'maskLearningRate'>;
+type TargetSettings = Pick<
+  RunSettings,
+  'targetSparsity' | 'totalSteps' | 'warmupSteps' | 'schedule' | 'maskLearningRate' | 'sparsityControl'
+>;
 
 /**
  * What keeps a run from its target, known before it starts. It is said only where it is sure: a run without a warning may

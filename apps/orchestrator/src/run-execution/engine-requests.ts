@@ -24,6 +24,11 @@ export function sessionOptions(
   };
 }
 
+const sparsityControls = {
+  multipliers: engineV1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
+  tracking: engineV1.SparsityControl.SPARSITY_CONTROL_TRACKING,
+};
+
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
 /** Somebody looks on: often enough for the eye. */
@@ -50,6 +55,7 @@ export function trainRequest(
     losses: steps.losses,
     maskLearningRate: settings.maskLearningRate,
     lambdaLearningRate: settings.lambdaLearningRate,
+    sparsityControl: sparsityControls[settings.sparsityControl ?? 'multipliers'],
     gradientClipNorm: settings.gradientClipNorm,
     freezeMasks: false,
     loraLearningRate: steps.loraLearningRates,

@@ -118,12 +118,16 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
 }
 
 export function settingsMessage(settings: RunSettings): v1.RunSettings {
-  const { recipe, schedule, computeDtype, seed, ...rest } = settings;
+  const { recipe, schedule, computeDtype, seed, sparsityControl = 'multipliers', ...rest } = settings;
   return {
     ...rest,
     seed: BigInt(seed),
     recipe: { nuteprune: v1.Recipe.RECIPE_NUTEPRUNE, distill: v1.Recipe.RECIPE_DISTILL, lm: v1.Recipe.RECIPE_LM }[recipe],
     schedule: { linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR, cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC }[schedule],
+    sparsityControl: {
+      multipliers: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
+      tracking: v1.SparsityControl.SPARSITY_CONTROL_TRACKING,
+    }[sparsityControl],
     computeDtype: { f32: v1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16 }[computeDtype],
   };
 }

@@ -35,12 +35,17 @@ struct LossWeights {
   double temperature = 2.0 / 3.0;
 };
 
+// What holds the expected sparsity to the scheduled one: Lagrange multipliers that learn, as published, or the tracker, after
+// which every step ends at its scheduled sparsity (core/tracking.h).
+enum class SparsityControl { kMultipliers, kTracking };
+
 // What stays the same over the steps of one segment.
 struct SegmentPlan {
   uint64_t seed = 0;
   LossWeights losses;
   double mask_learning_rate = 0.1;
   double lambda_learning_rate = 1.0;
+  SparsityControl sparsity_control = SparsityControl::kMultipliers;
   double gradient_clip_norm = 1.0;
   bool train_masks = true;
   std::vector<double> lora_learning_rate;  // one for each step of the segment

@@ -1,0 +1,26 @@
+// Sparsity that keeps to its schedule from step to step, however short the run. AdamW moves every log-alpha by the loss and by
+// the price of what it stands for. Then all moves that close are lengthened by one factor and those that open shortened by it (or the
+// other way round), so that the expected sparsity becomes the scheduled one; the price follows that factor, until AdamW's own
+// moves hold the sparsity. So nothing winds up, and which masks close is the loss's and the price's choice. docs/design/sparsity.md
+#pragma once
+#include <span>
+
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+// The tilt is the logarithm of that factor, in [-kTiltLimit, kTiltLimit]. No move becomes longer than e^kSpeedUp times itself: a
+// schedule that asks for more is followed at that speed. Towards the limit the moves the wrong way all but stop.
+inline constexpr double kTiltLimit = 12.0, kSpeedUp = 2.0;
+
+// Log-alphas in the state's order (head, intermediate, hidden), before and after AdamW's moves. Tilts the moves so that the expected
+// sparsity becomes the wanted one, or as near as the limit lets it come, and returns the tilt. In double; each of a
+// few iterations is one pass over the log-alphas.
+double tilt_moves(const ModelConfig& config, std::span<const float> before, std::span<float> after, double wanted);
+
+// The price is the first multiplier: negative, as more sparsity is asked for. This is where it starts, from the size of the two
+// gradients that it weighs against each other: too small rather than too large, for it grows quickly.
+double starting_price(const Masks& loss_gradient, const Masks& sparsity_gradient);
+double next_price(double price, double tilt, double rate);
+
+}  // namespace espalier

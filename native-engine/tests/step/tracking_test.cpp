@@ -1,0 +1,139 @@
+// Sparsity control by tracking: against its definition, and what it makes of whole runs on a small model.
+#include "tracking.h"
+
+#include "hard_concrete.h"
+#include "masks.h"
+#include "sparsity.h"
+#include "step/step_helpers.h"
+
+namespace espalier::test {
+
+class Tracking : public testing::Test {
+ protected:
+  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+  const ModelConfig& config = model->config();
+  TrainState state{config, LoraSpec{}};
+  std::span<float> masks() { return state.params().subspan(state.lora_size()); }
+
+  // Moves of a quarter up and down, as AdamW might make them, on loosened masks.
+  std::vector<float> move() {
+    state.initialise(4);
+    loosen_masks(state);
+    std::vector<float> before(masks().begin(), masks().end());
+    for (size_t i = 0; i < before.size(); i++)
+      masks()[i] += static_cast<float>(0.5 * random_uniform(8, 0, 1, static_cast<int64_t>(i)) - 0.25);
+    return before;
+  }
+
+  std::unique_ptr<Trainer> session() const {
+    TrainerOptions options;
+    options.batch_size = 1;
+    options.sequence_length = 16;
+    options.threads = 1;
+    auto trainer = Trainer::create(model, LoraSpec{}, options);
+    trainer->state().initialise(11);
+    trainer->set_data(random_tokens(config.vocab_size, 16 * 31));
+    return trainer;
+  }
+
+  static SegmentPlan tracked(int64_t first, int64_t count, double target, int64_t warm_up) {
+    SegmentPlan plan = segment(first, count);
+    plan.sparsity_control = SparsityControl::kTracking;
+    plan.mask_learning_rate = 0.4;
+    plan.lambda_learning_rate = 0.02;
+    for (int64_t i = 0; i < count; i++)
+      plan.scheduled_sparsity[i] = target * std::min(1.0, static_cast<double>(first + i) / static_cast<double>(warm_up));
+    return plan;
+  }
+};
+
+TEST_F(Tracking, LengthensWhatClosesAndShortensWhatOpensByOneFactor) {
+  for (const double change : {0.05, -0.05}) {
+    const std::vector<float> before = move(), moved(masks().begin(), masks().end());
+    const double wanted = expected_sparsity(config, state) + change;
+    const double tilt = tilt_moves(config, before, masks(), wanted);
+    EXPECT_EQ(tilt > 0, change > 0);
+    EXPECT_LT(std::abs(tilt), kTiltLimit);
+    EXPECT_GE(expected_sparsity(config, state), wanted) << "a target must count as reached";
+    EXPECT_NEAR(expected_sparsity(config, state), wanted, 2e-6);
+    for (size_t i = 0; i < before.size(); i++) {
+      const double whole = static_cast<double>(moved[i]) - before[i];
+      const double expected = before[i] + whole * std::exp(std::min(whole < 0 ? tilt : -tilt, kSpeedUp));
+      EXPECT_FLOAT_EQ(masks()[i], std::clamp(expected, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha)) << i;
+    }
+  }
+}
+
+TEST_F(Tracking, ComesAsNearAsTheLimitLetsIt) {
+  for (const double wanted : {0.95, 0.0}) {
+    const std::vector<float> before = move();
+    const double reached = expected_sparsity(config, state);
+    EXPECT_EQ(tilt_moves(config, before, masks(), wanted), wanted > reached ? kTiltLimit : -kTiltLimit);
+    EXPECT_EQ(expected_sparsity(config, state) > reached, wanted > reached);
+  }
+}
+
+TEST_F(Tracking, LeavesMasksThatNothingMoves) {
+  move();
+  const std::vector<float> before(masks().begin(), masks().end());
+  tilt_moves(config, before, masks(), 0.9);
+  EXPECT_TRUE(std::equal(before.begin(), before.end(), masks().begin()));
+}
+
+TEST_F(Tracking, ThePriceFollowsTheTilt) {
+  const Masks loss{{3.0f, 0.0f}, {4.0f}, {0.0f}}, sparsity{{0.0f, -0.5f}, {0.0f}, {0.0f}};
+  EXPECT_DOUBLE_EQ(starting_price(loss, sparsity), -0.1);
+  EXPECT_EQ(starting_price(loss, {{0.0f, 0.0f}, {0.0f}, {0.0f}}), 0.0);
+  EXPECT_DOUBLE_EQ(next_price(-2.0, 0.0, 0.1), -2.0);
+  EXPECT_DOUBLE_EQ(next_price(-2.0, 1.0, 0.1), -2.0 * std::exp(0.1)) << "too open: dearer";
+  EXPECT_DOUBLE_EQ(next_price(-2.0, -1.0, 0.1), -2.0 * std::exp(-0.1)) << "too sparse: cheaper";
+  EXPECT_DOUBLE_EQ(next_price(-2.0, 7.0, 0.1), -2.0 * std::exp(0.2)) << "no faster than moves grow";
+  EXPECT_DOUBLE_EQ(next_price(-2.0, kTiltLimit, 0.1), -2.0 * std::exp(1.0)) << "far too cheap: catches up";
+}
+
+TEST_F(Tracking, KeepsToTheScheduleFromStepToStep) {
+  for (const double target : {0.1, 0.3, 0.5, 0.8}) {
+    const auto trainer = session();
+    double furthest = 0;
+    const std::atomic<bool> cancel{false};
+    trainer->run_segment(
+        tracked(0, 100, target, 30),
+        [&](const StepReport& r) {
+          EXPECT_LT(r.expected_sparsity, target + 0.005) << "no swing beyond the target, step " << r.step;
+          if (r.step >= 40) furthest = std::max(furthest, std::abs(r.expected_sparsity - r.scheduled_sparsity));
+        },
+        cancel);
+    EXPECT_LT(furthest, 1e-3) << target;
+    EXPECT_GE(hard_sparsity(config, trainer->state()).expected_sparsity, target);
+  }
+}
+
+TEST_F(Tracking, TakesUpAStateOfTheMultipliersAndAnotherTarget) {
+  const auto trainer = session();
+  loosen_masks(trainer->state());
+  trainer->state().lambda = {3.0, 40.0};  // as after an overshoot
+  for (const double target : {0.6, 0.2, 0.5}) {
+    run(*trainer, tracked(trainer->state().step, 100, target, 1));
+    EXPECT_NEAR(expected_sparsity(config, trainer->state()), target, 1e-3);
+    EXPECT_LT(trainer->state().lambda[0], 0.0);
+    EXPECT_EQ(trainer->state().lambda[1], 40.0) << "no part of it";
+  }
+}
+
+TEST_F(Tracking, SegmentsMayBeCutAnywhere) {
+  const auto whole = session(), cut = session();
+  run(*whole, tracked(0, 20, 0.5, 10));
+  run(*cut, tracked(0, 7, 0.5, 10));
+  run(*cut, tracked(7, 13, 0.5, 10));
+  EXPECT_EQ(whole->state().digest(), cut->state().digest());
+}
+
+TEST_F(Tracking, ASkippedStepLeavesThePrice) {
+  const auto trainer = session();
+  trainer->state().params()[0] = std::numeric_limits<float>::quiet_NaN();
+  run(*trainer, tracked(0, 1, 0.5, 10));
+  EXPECT_EQ(trainer->state().lambda[0], 0.0);
+  EXPECT_EQ(trainer->state().step, 1);
+}
+
+}  // namespace espalier::test
