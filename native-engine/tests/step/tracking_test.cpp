@@ -48,7 +48,7 @@ class Tracking : public testing::Test {
 };
 
 TEST_F(Tracking, LengthensWhatClosesAndShortensWhatOpensByOneFactor) {
-  for (const double change : {0.05, -0.05}) {
+  for (const double change : {0.02, -0.02}) {
     const std::vector<float> before = move(), moved(masks().begin(), masks().end());
     const double wanted = expected_sparsity(config, state) + change;
     const double tilt = tilt_moves(config, before, masks(), wanted);
