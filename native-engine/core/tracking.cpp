@@ -40,13 +40,14 @@ Tilted tilted_sparsity(const ModelConfig& config, std::span<const float> before,
     double open = 0, slope = 0;
   };
   const Factors factors(tilt);
-  const bool closing_grows = tilt < kSpeedUp, opening_shrinks = tilt > -kSpeedUp;
+  const bool closing_grows = tilt<kSpeedUp, opening_shrinks = tilt> - kSpeedUp;
   const auto sum = [&](size_t begin, size_t end) {
     Sum s;
     for (size_t i = begin; i < end; i++) {
       const double move = factors.tilted(before[i], after[i]), a = before[i] + move;
       s.open += hard_concrete::open_probability(clamped(a));
-      if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks)) s.slope += std::abs(move) * hard_concrete::open_probability_derivative(a);
+      if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks))
+        s.slope += std::abs(move) * hard_concrete::open_probability_derivative(a);
     }
     return s;
   };

@@ -56,10 +56,16 @@ describe('settings', () => {
   it('take the rates of the rule that holds the sparsity, and faster masks for fewer steps', () => {
     const { maskLearningRate, lambdaLearningRate } = resolveSettings({ sparsityControl: 'multipliers', totalSteps: 150 });
     expect([maskLearningRate, lambdaLearningRate]).toEqual([0.1, 1]);
-    expect(resolveSettings({ preset: 'paper', sparsityControl: 'tracking' })).toMatchObject({ maskLearningRate: 0.1, lambdaLearningRate: 0.02 });
+    expect(resolveSettings({ preset: 'paper', sparsityControl: 'tracking' })).toMatchObject({
+      maskLearningRate: 0.1,
+      lambdaLearningRate: 0.02,
+    });
     expect([150, 350, 1400, 5000].map((totalSteps) => resolveSettings({ totalSteps }).maskLearningRate)).toEqual([0.3055, 0.2, 0.1, 0.1]);
     expect(resolveSettings({ totalSteps: 0 }).maskLearningRate).toBeLessThan(10); // refused for its steps, not for this
-    expect(resolveSettings({ maskLearningRate: 0.3, lambdaLearningRate: 0.5 })).toMatchObject({ maskLearningRate: 0.3, lambdaLearningRate: 0.5 });
+    expect(resolveSettings({ maskLearningRate: 0.3, lambdaLearningRate: 0.5 })).toMatchObject({
+      maskLearningRate: 0.3,
+      lambdaLearningRate: 0.5,
+    });
   });
   it('hold equal sets of projections in one order', () => {
     expect(resolveSettings({ loraTargets: ['v_proj', 'q_proj'] }).loraTargets).toEqual(['q_proj', 'v_proj']);
