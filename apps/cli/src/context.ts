@@ -23,6 +23,7 @@ export class Context {
   private tidyUpMs = 2_000;
 
   constructor(private readonly options: GlobalOptions) {
+    Connection.forPeople = options.json !== true;
     this.output = new Output({ json: options.json === true, colour: options.color !== false });
     this.signal = this.interrupt.signal;
   }

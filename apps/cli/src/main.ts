@@ -20,5 +20,6 @@ try {
   process.exitCode = outcome.exitCode;
 } catch (error) {
   const terminal = describeTerminal(process.stderr);
-  process.exitCode = reportError(error, json, { ...terminal, colour: terminal.colour && !given.includes('--no-color') });
+  const colour = terminal.colour && !given.includes('--no-color');
+  process.exitCode = reportError(error, { json, terminal: { ...terminal, colour }, command: outcome.command });
 }

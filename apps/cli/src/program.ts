@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { visibleLines } from '#protocol';
 import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
@@ -36,7 +37,8 @@ first 4 or more digits.
 export function buildProgram(quietErrors = false): Command {
   const program = new Command('espalier');
   for (const option of globalOptions()) program.addOption(option);
-  if (quietErrors) program.configureOutput({ writeErr: () => undefined });
+  // What is wrong with a command line repeats it.
+  program.configureOutput({ writeErr: (text) => (quietErrors ? undefined : process.stderr.write(visibleLines(text))) });
   program
     .description(
       'Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.',

@@ -9,3 +9,4 @@ export * from './handlers.js';
 export * from './reflection.js';
 export * from './request-checks.js';
 export * from './service-error.js';
+export * from './visible-text.js';

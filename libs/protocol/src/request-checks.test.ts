@@ -58,6 +58,22 @@ describe('what holds for every request', () => {
     ]);
   });
 
+  it('what people read holds no character that acts upon a terminal, or hides', () => {
+    const request = v1.LaunchRunRequest.fromPartial({
+      name: 'a\u001b[2J',
+      requestId: 'b\u202e',
+      modelPath: '/m\u001b',
+      data: { trainPath: '/d' },
+    });
+    expect(violationsOf(messageType('LaunchRunRequest'), request)).toMatchObject([
+      { field: 'request_id', code: 'FIELD_OUT_OF_RANGE' },
+      { field: 'name', description: 'must not contain control, formatting or invisible characters, has \\u{1b}' },
+    ]);
+    expect(codes('CancelRunRequest', v1.CancelRunRequest.fromPartial({ runId: 'abcd', reason: 'wrong\ncorpus' }))).toEqual([
+      'reason FIELD_OUT_OF_RANGE',
+    ]);
+  });
+
   it('a choice is checked where it was made', () => {
     const from = { $case: 'stateDigest', value: 'x'.repeat(65) } as const;
     expect(codes('ResumeRunRequest', v1.ResumeRunRequest.fromPartial({ from }))).toEqual(['state_digest FIELD_OUT_OF_RANGE']);

@@ -6,6 +6,7 @@ import { methodAt } from './descriptors.js';
 import { invalidRequest, type FieldViolation } from './espalier-error.js';
 import { reportFailure } from './handlers.js';
 import { toServiceError } from './service-error.js';
+import { hiddenCharacter } from './visible-text.js';
 
 /** A request has short fields only: nobody needs to send more. */
 export const REQUEST_BYTES_MAX = 1 << 20;
@@ -39,6 +40,9 @@ const LONGEST_OTHERWISE = 4_096;
 const LARGEST_EXACT = BigInt(Number.MAX_SAFE_INTEGER);
 const ANY_64_BITS = new Set(['seed']);
 const MOST_VIOLATIONS = 10;
+
+/** Texts that people read: nothing in them may act upon a terminal, or hide. */
+const READABLE = new Set(['request_id', 'name', 'reason']);
 
 /** Fields without which a message says nothing, and what belongs there. */
 const NEEDED: Record<string, string> = {
@@ -122,6 +126,10 @@ function scalarProblem(field: DescField, value: unknown): string | undefined {
   const most = longest(field);
   if (typeof value === 'string' && value.length > most) return `must have at most ${most} characters, has ${value.length}`;
   if (typeof value === 'string' && value.includes('\0')) return 'must not contain the character U+0000';
+  if (typeof value === 'string' && READABLE.has(field.name)) {
+    const hidden = hiddenCharacter(value);
+    if (hidden !== undefined) return `must not contain control, formatting or invisible characters, has ${hidden}`;
+  }
   if (value instanceof Uint8Array && value.length > most) return `must have at most ${most} bytes, has ${value.length}`;
   return undefined;
 }

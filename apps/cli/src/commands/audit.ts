@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { BundleReport } from '#audit';
 import { readUserFile } from '#files';
+import { visibleMessage } from '#protocol';
 import { ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { namedFile, requireFilePlace, writeFileWhole } from '../files.js';
@@ -69,7 +70,7 @@ export function registerAudit(program: Command): void {
     const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
     const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
     const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
-    context.output.result(report, () => printBundle(context, report));
+    context.output.result(report, () => printBundle(context, visibleMessage(report)));
     return report.ok ? ExitCode.ok : ExitCode.failed;
   });
 }

@@ -6,8 +6,8 @@ export type Action<Options> = (context: Context, names: string[], options: Optio
 
 export const RUN_ARGUMENT = ['<run>', 'its id, the first 4 or more characters of it, or its name'] as const;
 
-/** The exit code of the command that ran; main.ts reads it. */
-export const outcome = { exitCode: 0 };
+/** The command that ran and its exit code; main.ts reads them. */
+export const outcome: { exitCode: number; command: Command | undefined } = { exitCode: 0, command: undefined };
 
 /** The options that stand before or after any command. */
 export function globalOptions(): Option[] {
@@ -26,6 +26,7 @@ export function action<Options = object>(command: Command, act: Action<Options>)
   }
   return command.action(async (...parameters: unknown[]) => {
     const invoked = parameters.at(-1) as Command;
+    outcome.command = invoked;
     const names = parameters
       .slice(0, -2)
       .flat()

@@ -39,6 +39,8 @@ function printDiff({ output }: Context, diff: v1.CompareRunsResponse, left: stri
     output.table(
       [title, left, right],
       differences.map((one) => [one.field, short(one.left), short(one.right)]),
+      [],
+      { [left]: 'wrap', [right]: 'wrap' },
     );
     output.line();
   }
@@ -71,6 +73,12 @@ function printDiff({ output }: Context, diff: v1.CompareRunsResponse, left: stri
       units(layer.unitsOnlyRight),
     ]),
     [0, 1, 2],
+    {
+      [`HEADS ONLY ${left}`]: 'wrap',
+      [`HEADS ONLY ${right}`]: 'wrap',
+      [`UNITS ONLY ${left}`]: 'wrap',
+      [`UNITS ONLY ${right}`]: 'wrap',
+    },
   );
   if (!changed.some(named)) output.line('which heads and units differ is not known: the last state of one of the runs is not kept');
 }

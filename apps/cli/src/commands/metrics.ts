@@ -5,7 +5,7 @@ import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath, bigNumber, wholeNumber } from '../options/parse.js';
-import { bytes, count, decimal, percent, teacherWord } from '../output/format.js';
+import { bytes, count, decimal, learningLoss, percent, teacherWord } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface MetricsOptions {
@@ -90,7 +90,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
     ['STEP', 'LOSS', ...losses.map((name) => titles[name]), 'LAGRANGIAN', 'SCHEDULED', 'EXPECTED', 'GRADIENT', 'TEACHER', 'SECONDS', ''],
     response.steps.map((step) => [
       String(step.step),
-      decimal(step.loss),
+      decimal(learningLoss(step)),
       ...losses.map((name) => decimal(step[name])),
       decimal(step.lagrangian),
       percent(step.scheduledSparsity, 2),
@@ -101,6 +101,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
       step.skipped ? 'skipped' : '',
     ]),
     Array.from({ length: losses.length + 6 }, (_, index) => index),
+    { SECONDS: 7, GRADIENT: 6, LAGRANGIAN: 5, LM: 4, KL: 3, LAYER: 2, SCHEDULED: 1 },
   );
   if (response.downsampled)
     output.line(output.style('dim', `${response.steps.length} of ${count(response.totalSteps)} steps; all of them with --export csv`));

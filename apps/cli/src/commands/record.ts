@@ -6,6 +6,8 @@ import { connectionWords, lastingStream } from '../connection/lasting-stream.js'
 import type { Context } from '../context.js';
 import { bigNumber, names, wholeNumber } from '../options/parse.js';
 import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
+import { widthOf } from '../output/text-width.js';
+import { printable } from '../output/terminal.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 export function registerRecord(program: Command): void {
@@ -45,6 +47,7 @@ function registerTeachers(program: Command): void {
           [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : ''].filter(Boolean).join(', '),
         ]),
         [0, 1, 2, 3, 5],
+        { SNAPSHOTTED: 3, SIZE: 2, HARD: 1, '': 'wrap' },
       );
     });
   });
@@ -60,6 +63,9 @@ interface HistoryOptions {
   data?: boolean;
 }
 const LARGEST_PAGE = 1000;
+const TYPE_WIDTH = 22;
+const DATA_INDENT = 8;
+const SUMMARY_MIN = 40;
 
 function registerHistory(program: Command): void {
   const history = program
@@ -145,7 +151,7 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
   });
   for await (const item of items) {
     if (item.kind !== 'message') {
-      process.stderr.write(`${connectionWords(item)}\n`);
+      process.stderr.write(`${printable(connectionWords(item))}\n`);
       continue;
     }
     const { event, position } = item.message;
@@ -159,16 +165,22 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
 
 function printEvent({ output }: Context, event: v1.HistoryEvent, options: HistoryOptions, withRun = false): void {
   const mark = [event.abandoned ? '(abandoned)' : '', event.knownType || event.damaged ? '' : '(unknown type)'].filter(Boolean).join(' ');
-  const words = [
+  const type = event.damaged ? 'damaged' : event.type;
+  const lead = [
     ...(withRun || options.inherited ? [event.runId] : []),
     String(event.revision).padStart(6),
     output.style('dim', when(event.recordedAt)),
-    event.damaged ? output.style('red', 'damaged'.padEnd(22)) : output.style('bold', event.type.padEnd(22)),
-    event.summary,
-    output.style('yellow', mark),
-  ];
-  output.line(words.join('  ').trimEnd());
-  if (options.data && !event.damaged) output.line(`        ${event.dataJson}`);
+    output.style(event.damaged ? 'red' : 'bold', type.padEnd(TYPE_WIDTH)),
+  ].join('  ');
+  const words = `${event.summary}${mark === '' ? '' : `  ${output.style('yellow', mark)}`}`;
+  // On a narrow screen what the event says has lines of its own.
+  const width = widthOf(lead) + 2;
+  if (output.terminal.columns - width >= SUMMARY_MIN) output.indented(`${lead}  `, width, words);
+  else {
+    output.line(lead.trimEnd());
+    output.indented(' '.repeat(DATA_INDENT), DATA_INDENT, words);
+  }
+  if (options.data && !event.damaged) output.line(`${' '.repeat(DATA_INDENT)}${event.dataJson}`);
 }
 
 function registerLineage(program: Command): void {
@@ -186,10 +198,8 @@ function registerLineage(program: Command): void {
         const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
         const self = node.runId === response.runId ? output.style('bold', node.runId) : node.runId;
         const branch = node.depth === 0 ? '' : `${'   '.repeat(node.depth - 1)}${output.terminal.unicode ? '└─ ' : '`- '}`;
-        output.line(
-          `${branch}${self}  ${node.name === '' ? '' : `${node.name}  `}${origin}` +
-            `${statusWord(node.status)}, ${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`,
-        );
+        const words = `${node.name === '' ? '' : `${node.name}  `}${origin}${statusWord(node.status)}, ${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`;
+        output.indented(`${branch}${self}  `, widthOf(branch) + node.runId.length + 2, words);
       }
     });
   });

@@ -113,13 +113,16 @@ function registerExport(program: Command): void {
       });
       line.end();
       output.result({ ...exported, folder: written.folder, files: written.files }, () => {
-        output.line(
+        output.indented(
+          '',
+          0,
           `${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}${exported.dtype === '' ? '' : `, ${exported.dtype}`}, step ${exported.step}`,
         );
         output.table(
           ['FILE', 'SIZE', 'SHA-256'],
           written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),
           [1],
+          { FILE: 'cut', 'SHA-256': 'cut' },
         );
       });
     } finally {

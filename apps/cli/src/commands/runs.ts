@@ -4,6 +4,7 @@ import type { Context } from '../context.js';
 import { choices, STATUSES, wholeNumber } from '../options/parse.js';
 import { count, decimal, percent, recipeWord, when } from '../output/format.js';
 import { statusStyle, statusText } from '../output/run-status.js';
+import { cutTo } from '../output/text-width.js';
 import { action, examples } from './command.js';
 
 interface RunsOptions {
@@ -17,6 +18,7 @@ interface RunsOptions {
   pageToken?: string;
 }
 const LARGEST_PAGE = 500;
+const NAME_MAX = 60;
 
 export function registerRuns(program: Command): void {
   const runs = program
@@ -88,7 +90,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
     ['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'],
     runs.map((run) => [
       run.runId,
-      run.name.length > 28 ? `${run.name.slice(0, 27)}…` : run.name || '-',
+      cutTo(run.name || '-', NAME_MAX),
       output.style(statusStyle(run), statusText(run)),
       `${run.step}/${run.settings?.totalSteps ?? '-'}${run.liveStep > run.step ? `, now ${run.liveStep}` : ''}`,
       percent(run.hardSparsity || run.expectedSparsity),
@@ -99,6 +101,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): v
       when(run.launchedAt),
     ]),
     [3, 4, 5, 6, 7],
+    { NAME: 'cut', LAUNCHED: 5, RECIPE: 4, TEACHERS: 3, TARGET: 2, PERPLEXITY: 1 },
   );
   if (runs.length < total) output.line(output.style('dim', `${count(runs.length)} of ${count(total)}; more with --limit N or --all`));
 }

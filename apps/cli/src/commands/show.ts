@@ -2,12 +2,26 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
-import { bar, bytes, count, decimal, duration, percent, shortCount, shortDigest, statusWord, teacherWord, when } from '../output/format.js';
+import {
+  bar,
+  bytes,
+  count,
+  decimal,
+  duration,
+  learningLoss,
+  percent,
+  shortCount,
+  shortDigest,
+  statusWord,
+  teacherWord,
+  when,
+} from '../output/format.js';
 import { subjectWords } from '../output/evaluation-words.js';
 import { statusStyle, statusText } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { printSettings } from '../output/settings.js';
+import { cutTo } from '../output/text-width.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 export function registerShow(program: Command): void {
@@ -25,8 +39,9 @@ export function registerShow(program: Command): void {
 
 function printRun(context: Context, run: v1.Run): void {
   const { output } = context;
+  const room = Math.max(output.terminal.columns - run.runId.length - statusText(run).length - 4, 8);
   output.line(
-    `${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${run.name}`}  ${output.style(statusStyle(run), statusText(run))}`,
+    `${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${cutTo(run.name, room)}`}  ${output.style(statusStyle(run), statusText(run))}`,
   );
   output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
   printSettings(context, run.settings);
@@ -77,8 +92,8 @@ function targetWords(run: v1.Run): string | undefined {
 
 /** Of the last recorded step, and of the last that is done. */
 function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
-  const recorded = lastStep === undefined ? [] : [decimal(lastStep.loss)];
-  const live = liveMetrics === undefined ? [] : [`${decimal(liveMetrics.loss)} at step ${liveMetrics.step + 1n}`];
+  const recorded = lastStep === undefined ? [] : [decimal(learningLoss(lastStep))];
+  const live = liveMetrics === undefined ? [] : [`${decimal(learningLoss(liveMetrics))} at step ${liveMetrics.step + 1n}`];
   const words = [...recorded, ...live];
   return words.length === 0 ? undefined : words.join(', ');
 }
@@ -146,6 +161,7 @@ function printResults({ output }: Context, run: v1.Run): void {
         when(evaluation.evaluatedAt),
       ]),
       [1, 2, 3, 4, 5],
+      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 5, PREDICTIONS: 4, NLL: 3, WINDOW: 2 },
     );
   }
   if (run.exports.length > 0) {
@@ -163,6 +179,7 @@ function printResults({ output }: Context, run: v1.Run): void {
         when(one.exportedAt),
       ]),
       [3, 4, 5],
+      { AT: 4, DTYPE: 3, PARAMETERS: 2, NOTE: 'wrap' },
     );
   }
 }

@@ -8,7 +8,7 @@ import {
   type ClientUnaryCall,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { fromServiceError, isServiceError, v1 } from '#protocol';
+import { fromServiceError, isServiceError, v1, visibleMessage } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 
@@ -34,6 +34,8 @@ type StreamingMethod<Request, Response> = (
 ) => ClientReadableStream<Response>;
 
 export class Connection {
+  /** Whether people read what servers say: then nothing in it acts upon their terminal. Programs get it as it is. */
+  static forPeople = true;
   readonly runs: v1.RunServiceClient;
   readonly history: v1.HistoryServiceClient;
   readonly artifacts: v1.ArtifactServiceClient;
@@ -64,7 +66,7 @@ export class Connection {
       this.signal?.throwIfAborted();
       const call = method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
         this.signal?.removeEventListener('abort', cancel);
-        if (error === null) resolve(response);
+        if (error === null) resolve(shown(response));
         else reject(this.signal?.aborted === true ? (this.signal.reason as Error) : this.mapped(error));
       });
       const cancel = () => call.cancel();
@@ -84,7 +86,7 @@ export class Connection {
     const cancel = () => call.cancel();
     signal?.addEventListener('abort', cancel);
     try {
-      for await (const message of call) yield message as Response;
+      for await (const message of call) yield shown(message as Response);
     } catch (error) {
       signal?.throwIfAborted();
       throw this.mapped(error);
@@ -102,6 +104,10 @@ export class Connection {
     if (known.code !== 'UNIMPLEMENTED') return known;
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
   }
+}
+
+function shown<Message>(message: Message): Message {
+  return Connection.forPeople ? visibleMessage(message) : message;
 }
 
 function unavailable({ address, source }: ServerAddress, cause: unknown): CliError {

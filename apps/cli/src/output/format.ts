@@ -40,6 +40,14 @@ export function decimal(value: number | null | undefined, digits = 4): string {
   return size !== 0 && (size >= 1e6 || size < 1e-3) ? value.toExponential(2) : value.toFixed(digits);
 }
 
+/**
+ * What is learnt by: the total without the Lagrangian term, which holds the sparsity at its schedule and is negative while the
+ * student is behind.
+ */
+export function learningLoss({ loss, lagrangian }: Pick<v1.StepMetrics, 'loss' | 'lagrangian'>): number {
+  return loss - lagrangian;
+}
+
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds < 0) return '-';
   if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)}s`;

@@ -1,32 +1,53 @@
-import { CommanderError } from 'commander';
-import { toEspalierError } from '#protocol';
+import { CommanderError, type Command } from 'commander';
+import { toEspalierError, visibleJson, visibleLines, type EspalierError } from '#protocol';
 import { CliError, exitCodeOf, Interrupted } from '../cli-error.js';
+import { flagOf, inFlags } from '../options/flag-names.js';
 import { styled, type Terminal } from './terminal.js';
 
+export interface ErrorReport {
+  json: boolean;
+  terminal: Terminal;
+  /** Whose options the fields of a request are named by. */
+  command: Command | undefined;
+  stderr?: NodeJS.WritableStream;
+}
+
 /** Writes the error to standard error (one JSON object with --json) and gives the exit code. */
-export function reportError(error: unknown, json: boolean, terminal: Terminal, stderr: NodeJS.WritableStream = process.stderr): number {
+export function reportError(error: unknown, { json, terminal, command, stderr = process.stderr }: ErrorReport): number {
   const exitCode = exitCodeOf(error);
   if (error instanceof Interrupted || (error instanceof CommanderError && !json)) return exitCode; // commander has printed its own
   if (error instanceof CommanderError && exitCode === 0) return exitCode;
   const known = error instanceof CommanderError ? new CliError('USAGE', error.message.replace(/^error: /, '')) : toEspalierError(error);
   const hint = known instanceof CliError ? known.hint : undefined;
   if (json) {
-    const fields = known.violations.map(({ field, description, code }) => ({ field, description, code }));
-    stderr.write(
-      `${JSON.stringify({ error: { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null }, exit_code: exitCode })}\n`,
-    );
+    const option = (field: string) => (field.startsWith('-') ? field : command === undefined ? undefined : flagOf(field, command)) ?? null;
+    const fields = known.violations.map(({ field, description, code }) => ({ field, option: option(field), description, code }));
+    const told = { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null };
+    stderr.write(`${visibleJson(JSON.stringify({ error: told, exit_code: exitCode }))}\n`);
     return exitCode;
   }
   const heading = styled(terminal, 'red', 'error');
-  if (known.violations.length > 1) {
-    stderr.write(`${heading} ${known.code}: ${known.violations.length} fields are not valid\n`);
-    for (const { field, description } of known.violations) stderr.write(`  ${field}: ${description}\n`);
-  } else {
-    stderr.write(`${heading} ${known.code}: ${known.message}\n`);
-    const field = known.violations[0]?.field ?? '';
-    if (!known.message.includes(field)) stderr.write(`  field: ${field}\n`);
-  }
-  if (hint !== undefined) stderr.write(`  ${hint}\n`);
-  if (known.code === 'INTERNAL' && process.env['ESPALIER_DEBUG'] && error instanceof Error) stderr.write(`${error.stack ?? ''}\n`);
+  const [first, ...others] = linesOf(known, command);
+  stderr.write(`${heading} ${visibleLines(`${known.code}: ${[first, ...others].join('\n')}`)}\n`);
+  if (hint !== undefined) stderr.write(`  ${visibleLines(hint)}\n`);
+  if (known.code === 'INTERNAL' && process.env['ESPALIER_DEBUG'] && error instanceof Error)
+    stderr.write(`${visibleLines(error.stack ?? '')}\n`);
   return exitCode;
+}
+
+function linesOf({ message, violations }: EspalierError, command: Command | undefined): string[] {
+  const fields = violations.map(({ field }) => field);
+  const flag = (field: string) => (command === undefined ? undefined : flagOf(field, command)) ?? field;
+  const told = (text: string) => (command === undefined ? text : inFlags(text, fields, command));
+  if (violations.length > 1) {
+    return [
+      `${violations.length} values are not valid`,
+      ...violations.map(({ field, description }) => `  ${flag(field)}: ${told(description)}`),
+    ];
+  }
+  const [field] = fields;
+  const words = told(message);
+  const name = field === undefined ? '' : flag(field);
+  // Which option it is about, if it does not say so; which run, say, is clear.
+  return [name.startsWith('--') && !words.includes(name) ? `${name}: ${words}` : words];
 }

@@ -1,4 +1,6 @@
 // What the terminal can do. Colour only where a person looks at it and has not asked for none (https://no-color.org).
+import { visibleLines } from '#protocol';
+
 export interface Terminal {
   /** True when a person looks at standard output: a live line makes sense. */
   isLive: boolean;
@@ -13,13 +15,26 @@ export function describeTerminal(stream: NodeJS.WriteStream = process.stdout, en
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return {
     isLive: isTerminal,
-    columns: stream.columns || Number(env['COLUMNS']) || 100,
+    // What is not for a screen is not fitted to one.
+    columns: stream.columns || Number(env['COLUMNS']) || (isTerminal ? 80 : Infinity),
     colour: isTerminal && !env['NO_COLOR'],
     unicode: !isTerminal || /utf-?8/i.test(locale) || locale === '',
   };
 }
 
+/**
+ * The last net for what is printed: of all that a terminal acts upon only our own styles and line breaks pass. Messages of
+ * servers are made visible where they come in, line breaks included; this catches paths, options and whatever else is echoed.
+ */
+export function printable(text: string): string {
+  return text
+    .split(OWN_STYLES)
+    .map((part, index) => (index % 2 === 1 ? part : visibleLines(part)))
+    .join('');
+}
+
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
+const OWN_STYLES = /(\u001b\[(?:[012]|3[1236])m)/;
 export type Style = keyof typeof CODES;
 
 export function styled(terminal: Pick<Terminal, 'colour'>, style: Style, text: string): string {

@@ -1,5 +1,5 @@
 // One line of the terminal that is rewritten in place; everything else is printed above it.
-import type { Terminal } from '../output/terminal.js';
+import { printable, type Terminal } from '../output/terminal.js';
 
 const REDRAW_MS = 80;
 
@@ -15,7 +15,7 @@ export class LiveLine {
 
   update(line: string): void {
     if (!this.terminal.isLive || Date.now() - this.drawnAt < REDRAW_MS) return;
-    this.draw(line);
+    this.draw(printable(line));
   }
 
   private draw(line: string): void {
@@ -25,7 +25,8 @@ export class LiveLine {
   }
 
   /** A line that stays. */
-  print(line: string): void {
+  print(text: string): void {
+    const line = printable(text);
     if (this.shown === '') {
       this.stdout.write(`${line}\n`);
       return;
@@ -36,7 +37,7 @@ export class LiveLine {
   /** A line about the command itself, on standard error. */
   note(line: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
-    this.stderr.write(`${line}\n`);
+    this.stderr.write(`${printable(line)}\n`);
     if (this.shown !== '') this.stdout.write(this.shown);
   }
 
@@ -44,6 +45,6 @@ export class LiveLine {
   end(lastLine?: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
     this.shown = '';
-    if (lastLine !== undefined) this.stdout.write(`${lastLine}\n`);
+    if (lastLine !== undefined) this.stdout.write(`${printable(lastLine)}\n`);
   }
 }

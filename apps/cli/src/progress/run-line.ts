@@ -1,6 +1,6 @@
 // One line that says how a run is going; the least important parts go first when the terminal is narrow.
 import { v1 } from '#protocol';
-import { bar, decimal, duration, percent, shortCount, teacherWord } from '../output/format.js';
+import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord } from '../output/format.js';
 import { statusStyle, statusText } from '../output/run-status.js';
 import { styled, type Style, type Terminal } from '../output/terminal.js';
 
@@ -59,8 +59,9 @@ function losses(metrics: v1.StepMetrics): Part[] {
   ];
   const detail = single.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${decimal(value, 3)}`]));
   return [
-    { text: `loss ${decimal(metrics.loss, 3)}`, expendable: 2 },
+    { text: `loss ${decimal(learningLoss(metrics), 3)}`, expendable: 2 },
     ...(detail.length > 1 ? [{ text: `(${detail.join(', ')})`, expendable: 5 }] : []),
+    { text: `Lagrangian ${decimal(metrics.lagrangian, 3)}`, expendable: 7 },
   ];
 }
 

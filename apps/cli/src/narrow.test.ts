@@ -1,0 +1,168 @@
+// What commands print fits the terminal, and holds nothing that acts upon it.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import stringWidth from 'string-width';
+import { v1 } from '#protocol';
+import { runCli, type CliResult } from './testing/run-cli.js';
+import { refusal, testExport, testRun, testSteps, TestServer, type Answers } from './testing/test-server.js';
+
+let folder: string;
+let servers: TestServer[] = [];
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'narrow-'));
+});
+afterEach(async () => {
+  for (const server of servers) server.stop();
+  servers = [];
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function espalier(answers: Answers, columns: number, ...args: string[]): Promise<CliResult> {
+  const server = await TestServer.start(answers);
+  servers.push(server);
+  return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: String(columns) }, cwd: folder });
+}
+
+const NAME = '長い名前の実行 👩‍🔬 with a long name that goes on and on, as names do when people sweep over settings';
+function answersWith(name: string): Answers {
+  const run = testRun({
+    name,
+    modelPath: `/models/${'deep/'.repeat(3)}llama`,
+    evaluations: [
+      v1.Evaluation.fromPartial({
+        subject: 'masked',
+        perplexity: 6.8281,
+        negativeLogLikelihood: 1.92,
+        predictions: 104_805n,
+        step: 100n,
+        window: 256,
+      }),
+      v1.Evaluation.fromPartial({
+        subject: `export:${'ab'.repeat(32)}`,
+        perplexity: 6.8281,
+        predictions: 104_805n,
+        step: 100n,
+        window: 256,
+      }),
+    ],
+    exports: [
+      v1.ModelExport.fromPartial({ digest: 'cd'.repeat(32), form: 'compacted', dtype: 'bf16', parameterCount: 1_700_000n, step: 100n }),
+    ],
+  });
+  const events = ['RunLaunched', 'TeacherSnapshotted'].map((type, index) =>
+    v1.HistoryEvent.fromPartial({
+      runId: run.runId,
+      revision: BigInt(index),
+      type,
+      knownType: true,
+      summary: `${name}: teacher 31 at step 1234 with 41.20% expected and 40.90% hard sparsity, state abababababab`,
+      recordedAt: new Date(0),
+    }),
+  );
+  const teacher = v1.Teacher.fromPartial({ runId: run.runId, mark: 31, step: 1234n, expectedSparsity: 0.412, hardSparsity: 0.409 });
+  return {
+    ...testExport().answers,
+    getRun: () => ({ run }),
+    listRuns: () => ({ runs: [run, run], nextPageToken: '', total: 2 }),
+    readHistory: () => ({ events, nextRevision: undefined }),
+    queryMetrics: () => ({ steps: testSteps(0, 3), totalSteps: 3n, downsampled: false }),
+    listTeachers: () => ({ teachers: [{ ...teacher, stateDigest: 'ef'.repeat(32), bytes: 2_000_000n, abandoned: true, inherited: true }] }),
+    getLineage: () =>
+      v1.GetLineageResponse.fromPartial({
+        tree: [
+          { runId: run.runId, name, depth: 0 },
+          { runId: 'bbbbbbbbbbbb', name, depth: 1 },
+        ],
+      }),
+    compareRuns: () =>
+      v1.CompareRunsResponse.fromPartial({
+        settings: [{ field: 'lora_targets', left: name, right: 'q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' }],
+        layers: [{ layer: 2, headsOnlyLeft: [1, 4], unitsOnlyRight: Array.from({ length: 40 }, (_, index) => index) }],
+      }),
+  };
+}
+
+const TABLES: string[][] = [
+  ['runs'],
+  ['show', 'abcd'],
+  ['history', 'abcd'],
+  ['teachers', 'abcd'],
+  ['metrics', 'abcd'],
+  ['lineage', 'abcd'],
+  ['diff', 'abcd', 'wxyz', '--units'],
+  ['export', 'abcd', '--out', 'm'],
+];
+
+describe.each([60, 80, 120, 200])('%i columns', (columns) => {
+  test.each(TABLES)('%s', async (...args) => {
+    const { stdout, exitCode } = await espalier(answersWith(NAME), columns, ...args);
+    expect(exitCode).toBe(0);
+    expect(stdout.split('\n').filter((line) => stringWidth(line) > columns)).toEqual([]);
+    expect(stdout.trim()).not.toBe('');
+  });
+});
+
+test('what is not for a screen is not fitted to one', async () => {
+  const server = await TestServer.start(answersWith(NAME));
+  servers.push(server);
+  const { stdout } = await runCli(['history', 'abcd'], { env: { ESPALIER_SERVER: server.address } });
+  expect(stdout.trim().split('\n')).toHaveLength(2);
+});
+
+const HOSTILE = '\u001b]0;owned\u0007\u001b[2J\nerror \u202egnp\u200b\u009b31m';
+
+describe('text from outside', () => {
+  const acting = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]/;
+  test.each(TABLES.slice(0, 6))('%s shows what it would hide', async (...args) => {
+    const { stdout } = await espalier(answersWith(HOSTILE), 200, ...args);
+    expect(stdout).not.toMatch(acting);
+  });
+
+  test('runs: visible for people, exact and escaped for programs', async () => {
+    const { stdout } = await espalier(answersWith(HOSTILE), 200, 'runs');
+    expect(stdout).toContain('\\u{1b}]0;owned\\u{7}\\u{1b}[2J\\nerror \\u{202e}gnp\\u{200b}\\u{9b}31m'.slice(0, 40));
+    const json = await espalier(answersWith(HOSTILE), 200, 'runs', '--json');
+    expect(json.stdout).not.toMatch(acting);
+    expect((JSON.parse(json.stdout) as { runs: { name: string }[] }).runs[0]!.name).toBe(HOSTILE);
+  });
+
+  test('errors of the server, of the disk, and of the command line', async () => {
+    const refusing: Answers = {
+      getRun: () => {
+        throw refusal('RUN_NOT_FOUND', `there is no run ${HOSTILE}`, 'run_id');
+      },
+    };
+    const told = await espalier(refusing, 80, 'show', 'abcd');
+    expect(told.stderr).toMatch(/^error RUN_NOT_FOUND: there is no run \\u\{1b\}/);
+    await writeFile(join(folder, 'bad\u001b[2J'), 'x');
+    for (const args of [
+      ['show', 'abcd'],
+      ['audit', 'check', 'none\u001b[2J'],
+      ['audit', 'check', 'bad\u001b[2J'],
+      ['runs', '--order\u001b[2J'],
+      ['sh\u001b[2Jw'],
+      ['up', '--detach', '--data-folder', '/dev/null/\u001b[2J'],
+    ]) {
+      const { stdout, stderr } = await espalier(refusing, 80, ...args);
+      expect(stdout + stderr).not.toMatch(acting);
+    }
+    expect((await espalier(refusing, 80, 'show', 'abcd', '--json')).stderr).not.toMatch(acting);
+  });
+
+  test('a watched run', async () => {
+    const run = testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure: { code: 'ENGINE_LOST', message: HOSTILE, field: '' } });
+    const { stdout, stderr } = await espalier(
+      {
+        async *watchRun() {
+          yield v1.WatchRunResponse.fromPartial({ run, revision: 9n });
+        },
+      },
+      80,
+      'watch',
+      'abcd',
+    );
+    expect(stdout + stderr).not.toMatch(acting);
+    expect(stdout).toContain('\\u{1b}]0;owned');
+  });
+});

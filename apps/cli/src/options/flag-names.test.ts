@@ -1,0 +1,42 @@
+import { buildProgram } from '../program.js';
+import { flagOf, inFlags } from './flag-names.js';
+
+const command = (name: string) => buildProgram().commands.find((one) => one.name() === name)!;
+
+test.each([
+  ['launch', 'settings.total_steps', '--steps'],
+  ['fork', 'overrides.total_steps', '--steps'],
+  ['launch', 'settings.lora_targets[2]', '--lora-targets'],
+  ['launch', 'settings.batch_size', '--batch-size'],
+  ['launch', 'settings.lambda_learning_rate', '--lambda-lr'],
+  ['launch', 'data.train_path', '--data'],
+  ['fork', 'overrides.data.validation_path', '--validation'],
+  ['fork', 'teacher_mark', '--from-teacher'],
+  ['export', 'teacher_mark', '--teacher'],
+  ['fork', 'parent_run_id', 'RUN'],
+  ['runs', 'parent_run_id', '--parent'],
+  ['verify', 'from_step', '--replay'],
+  ['metrics', 'from_step', '--from-step'],
+  ['diff', 'left_run_id', 'LEFT'],
+  ['show', 'run_id', 'RUN'],
+  ['eval', 'window', '--window'],
+])('%s: %s is %s', (name, field, flag) => expect(flagOf(field, command(name))).toBe(flag));
+
+test('every setting of launch has its option', async () => {
+  const { v1 } = await import('#protocol');
+  for (const name of Object.keys(v1.RunSettings.fromPartial({}))) {
+    const field = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    expect([field, flagOf(`settings.${field}`, command('launch'))]).toEqual([field, expect.stringMatching(/^--/)]);
+  }
+});
+
+test('texts speak of options; values, paths and other words stay', () => {
+  const told = (text: string, ...fields: string[]) => inFlags(text, fields, command('launch'));
+  expect(told('settings.warmup_steps: must be in [0, 100] (at most total_steps), is 200', 'settings.warmup_steps')).toBe(
+    '--warmup-steps: must be in [0, 100] (at most --steps), is 200',
+  );
+  expect(told('seed: must be a whole number; see data.train_path', 'seed')).toBe('--seed: must be a whole number; see --data');
+  expect(told('/home/model_path/x is no folder, "batch_size" neither, nor q_proj')).toBe(
+    '/home/model_path/x is no folder, "batch_size" neither, nor q_proj',
+  );
+});

@@ -1,0 +1,68 @@
+// What the protocol calls a field is an option or an argument of the command line; its errors are told in those words.
+import type { Command } from 'commander';
+
+/** Where the option has another name than the field; of several the first that the command has. */
+const OTHER_NAMES: Record<string, string[]> = {
+  total_steps: ['--steps'],
+  lora_learning_rate: ['--lora-lr'],
+  mask_learning_rate: ['--mask-lr'],
+  lambda_learning_rate: ['--lambda-lr'],
+  gradient_clip_norm: ['--clip-norm'],
+  teacher_gap_marks: ['--teacher-gap'],
+  compute_dtype: ['--dtype'],
+  dense_steps: ['--dense'],
+  model_path: ['--model'],
+  train_path: ['--data'],
+  validation_path: ['--validation'],
+  data_path: ['--data'],
+  teacher_mark: ['--from-teacher', '--teacher'],
+  state_digest: ['--from-state'],
+  export_digest: ['--export'],
+  last_state: ['--last'],
+  from_step: ['--from-step', '--replay'],
+  to_step: ['--to-step', '--replay'],
+  from_revision: ['--from'],
+  page_size: ['--limit'],
+  max_points: ['--points'],
+  order_by: ['--order'],
+  statuses: ['--status'],
+  name_contains: ['--name'],
+  model_contains: ['--model'],
+  format: ['--export'],
+  include_abandoned: ['--abandoned'],
+  include_inherited: ['--inherited'],
+  include_snapshots: ['--snapshots'],
+  run_id: ['RUN'],
+  parent_run_id: ['--parent', 'RUN'],
+  left_run_id: ['LEFT'],
+  right_run_id: ['RIGHT'],
+};
+
+/** The option or argument of the command for a field like "settings.total_steps"; undefined where it has none. */
+export function flagOf(field: string, command: Command): string | undefined {
+  const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
+  if (last === undefined) return undefined;
+  const candidates = [...(Object.hasOwn(OTHER_NAMES, last) ? OTHER_NAMES[last]! : []), `--${last.replaceAll('_', '-')}`];
+  return candidates.find((name) => hasName(command, name));
+}
+
+function hasName(command: Command, name: string): boolean {
+  if (name.startsWith('--')) return command.options.some(({ long }) => long === name);
+  return command.registeredArguments.some((argument) => argument.name().toUpperCase() === name);
+}
+
+/** A text of the server with its fields by the names of the command's options. */
+export function inFlags(text: string, fields: string[], command: Command): string {
+  let told = text;
+  for (const field of fields) {
+    const flag = flagOf(field, command);
+    if (flag !== undefined) told = told.replaceAll(`${field}: `, `${flag}: `);
+  }
+  // Other fields that the text speaks of have an underscore or a path, which tells them from words; values stand in quotes.
+  return told.replace(
+    /(?<![\w"'/.-])(?:(?:settings|overrides|data)\.)+[a-z_]+\b(?![./"'-])|(?<![\w"'/.-])[a-z]+(?:_[a-z]+)+\b(?![./"'-])/g,
+    (name) => {
+      return flagOf(name, command) ?? name;
+    },
+  );
+}

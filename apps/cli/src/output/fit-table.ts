@@ -1,0 +1,61 @@
+// A table in the width of the terminal: long texts become shorter, then the least important columns are left out.
+import { cutTo, widthOf, wrapTo } from './text-width.js';
+
+/** How a column may give way: text that is cut or wrapped, or a column that is left out, the highest number first. */
+export type Fit = Record<string, 'cut' | 'wrap' | number>;
+
+const GAP = 2;
+/** A flexible column keeps at least this before others are left out for it. */
+const FLEXIBLE_MIN = 14;
+const FLEXIBLE_LAST_RESORT = 4;
+
+export interface FittedTable {
+  head: string[];
+  rows: string[][];
+  /** Which of the columns given these are. */
+  columns: number[];
+}
+
+export function fitTable(head: string[], rows: string[][], fit: Fit, available: number): FittedTable {
+  const cells = head.map((_, column) => Math.max(...rows.map((row) => widthOf(row[column] ?? ''))));
+  const natural = head.map((title, column) => Math.max(cells[column]!, widthOf(title)));
+  const rank = (column: number) => (typeof fit[head[column]!] === 'number' ? (fit[head[column]!] as number) : 0);
+  const least = (column: number, min: number) => {
+    const title = Math.max(...head[column]!.split(' ').map(widthOf)); // a title gives way between its words
+    const own = typeof fit[head[column]!] === 'string' ? Math.min(cells[column]!, min) : cells[column]!;
+    return Math.max(own, title);
+  };
+  const total = (columns: number[], min: number) => columns.reduce((sum, column) => sum + least(column, min) + GAP, -GAP);
+
+  let columns = head.map((_, column) => column).filter((column) => cells[column]! > 0);
+  while (total(columns, FLEXIBLE_MIN) > available) {
+    const most = Math.max(0, ...columns.map(rank));
+    if (most === 0) break;
+    columns = columns.filter((column) => rank(column) !== most);
+  }
+  const min = total(columns, FLEXIBLE_MIN) > available ? FLEXIBLE_LAST_RESORT : FLEXIBLE_MIN;
+  const widths = new Map(columns.map((column) => [column, least(column, min)]));
+  widen(widths, natural, available - total(columns, min));
+  const fitted = (row: string[]) =>
+    columns.map((column) => {
+      const text = row[column] ?? '';
+      const width = widths.get(column)!;
+      if (widthOf(text) <= width) return text;
+      return fit[head[column]!] === 'cut' && row !== head ? cutTo(text, width) : wrapTo(text, width).join('\n');
+    });
+  return { head: fitted(head), rows: rows.map(fitted), columns };
+}
+
+/** What is left goes to the columns that gave way, in turns. */
+function widen(widths: Map<number, number>, natural: number[], spare: number): void {
+  let left = spare;
+  for (let grown = true; left > 0 && grown;) {
+    grown = false;
+    for (const [column, width] of widths) {
+      if (left <= 0 || width >= natural[column]!) continue;
+      widths.set(column, width + 1);
+      left -= 1;
+      grown = true;
+    }
+  }
+}
