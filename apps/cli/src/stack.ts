@@ -1,6 +1,6 @@
 // Starts and stops the server of a data folder. It is a process of its own, so a run goes on when the command has ended.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -29,6 +29,8 @@ const START_TIMEOUT_MS = 90_000;
 /** A server gives itself 30 seconds. */
 export const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
+/** Less than that is none: the event store could not even open its files. */
+const ROOM_BYTES = 1 << 20;
 const LOG_TAIL_BYTES = 4_000;
 
 export function logFileOf(dataFolder: string): string {
@@ -110,6 +112,12 @@ function makeDataFolder(folder: string): void {
       exitCode: ExitCode.usage,
     });
   }
+  const { bavail, bfree, bsize } = statfsSync(folder);
+  if ((process.geteuid?.() === 0 ? bfree : bavail) * bsize >= ROOM_BYTES) return;
+  throw new CliError('STORAGE_FULL', `no room is left for the data folder ${folder}`, {
+    exitCode: ExitCode.notAllowed,
+    hint: 'free some, then start the server again: its runs go on by themselves',
+  });
 }
 
 async function waitForServer(child: ChildProcess, dataFolder: string, readLog: () => string, signal: AbortSignal): Promise<ServerFile> {

@@ -1,7 +1,7 @@
 // The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
-import { pino } from 'pino';
+import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
 import { describeEngine } from '#native-engine';
 import { parseArguments, UsageError, type EngineArguments } from './arguments.js';
@@ -17,7 +17,8 @@ setFlagsFromString('--interrupt-budget=2000000');
 
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
-const log = pino({ base: { process: 'engine', pid: process.pid } }, pino.destination({ fd: 2, sync: true }));
+outlivePipes();
+const log = openLog({ base: { process: 'engine', pid: process.pid } });
 
 async function main(): Promise<void> {
   const args = parsedArguments();

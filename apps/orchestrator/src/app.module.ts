@@ -23,6 +23,7 @@ import { SegmentRecorder } from './run-execution/segment-recorder.js';
 import { StateKeeper } from './run-execution/state-keeper.js';
 import { RunViewsModule } from './run-views/run-views.module.js';
 import { RunGrpc } from './run.grpc.js';
+import { StorageWatch } from './storage-watch.js';
 import { ARTIFACT_STORE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
 
 export interface Surroundings {
@@ -77,6 +78,7 @@ export class AppModule {
         RunServices,
         RunGrpc,
         GrpcServer,
+        StorageWatch,
       ],
     };
   }

@@ -48,7 +48,13 @@ export class DataFolder {
   }
 
   private write(announcement: object): void {
-    writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify(announcement)}\n`);
+    try {
+      writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify(announcement)}\n`);
+    } catch (error) {
+      throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${this.path} can't be written: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
   }
 
   close(): void {

@@ -7,7 +7,14 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { EventCorruptError, readPastDamage, WrongExpectedRevisionError, type EventStore, type StoredEvent } from '#event-store';
+import {
+  EventCorruptError,
+  EventStoreUnavailableError,
+  readPastDamage,
+  WrongExpectedRevisionError,
+  type EventStore,
+  type StoredEvent,
+} from '#event-store';
 import { EspalierError } from '#protocol';
 
 export const DRIVER_STREAM = 'espalierDriver';
@@ -69,7 +76,7 @@ export class DriverLease {
     this.listeners.add(listener);
   }
 
-  /** Returns when it is known who drives; a store that does not answer is waited for. */
+  /** Returns when it is known who drives; a store that does not answer is waited for, one that can't write now is asked again later. */
   async start(): Promise<void> {
     await this.patientLook();
     this.running = this.keep();
@@ -115,6 +122,7 @@ export class DriverLease {
         return await this.look();
       } catch (error) {
         this.options.log.warn({ err: error }, 'waiting for the event store to learn who drives the runs');
+        if (!(error instanceof EventStoreUnavailableError)) return; // it can be read: questions are answered meanwhile
         await sleep(wait, undefined, { signal: this.stopping.signal }).catch(() => undefined);
       }
     }

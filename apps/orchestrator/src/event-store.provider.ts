@@ -19,6 +19,8 @@ export class EventStoreHost {
   /** Told when the store stops answering, and when it answers again. */
   onReachable: (reachable: boolean) => void = () => undefined;
   private reachable = true;
+  /** Looks in a row that had no answer. */
+  private silent = 0;
 
   private constructor(
     readonly store: EventStore,
@@ -54,28 +56,35 @@ export class EventStoreHost {
   }
 
   private async watch(): Promise<void> {
-    let silent = 0;
     for (let check = 1; !this.stopping; check += 1) {
       await sleep(CHECK_INTERVAL_MS, undefined, { ref: false });
       if (this.stopping) return;
-      const alive = this.embedded === null || isAlive(this.embedded.pid);
-      if (alive && check % CHECKS_A_PING !== 0) continue;
-      const answered = alive && (await this.answers());
-      this.tell(answered);
-      silent = answered ? 0 : silent + 1;
-      if (this.embedded === null || (alive && silent < SILENT_CHECKS_MAX)) continue;
-      this.log.error(
-        { pid: this.embedded.pid },
-        alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew',
-      );
-      if (alive) kill(this.embedded.pid);
       try {
-        this.embedded = await this.start();
-        silent = 0;
-        this.tell(true);
+        await this.look(check);
       } catch (error) {
-        this.log.error({ err: error }, 'the event store could not be started; trying again');
+        this.log.error({ err: error }, 'the event store could not be looked after; trying again');
       }
+    }
+  }
+
+  private async look(check: number): Promise<void> {
+    const alive = this.embedded === null || isAlive(this.embedded.pid);
+    if (alive && check % CHECKS_A_PING !== 0) return;
+    const answered = alive && (await this.answers());
+    this.tell(answered);
+    this.silent = answered ? 0 : this.silent + 1;
+    if (this.embedded === null || (alive && this.silent < SILENT_CHECKS_MAX)) return;
+    this.log.error(
+      { pid: this.embedded.pid },
+      alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew',
+    );
+    if (alive) kill(this.embedded.pid);
+    try {
+      this.embedded = await this.start();
+      this.silent = 0;
+      this.tell(true);
+    } catch (error) {
+      this.log.error({ err: error }, 'the event store could not be started; trying again');
     }
   }
 

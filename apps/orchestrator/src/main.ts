@@ -2,8 +2,8 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { setFlagsFromString } from 'node:v8';
-import pino from 'pino';
 import { openArtifactStore } from '#artifact-store';
+import { openLog, outlivePipes } from '#log';
 import { toEspalierError } from '#protocol';
 import { AppModule } from './app.module.js';
 import { parseConfig } from './config.js';
@@ -15,6 +15,7 @@ import { RunDriver } from './run-execution/run-driver.js';
 import { patiently } from './pruning-run/run-repository.js';
 import { giveWayToEngines } from './run-execution/spawn-thread.js';
 import { claimArtifacts } from './shared-artifacts.js';
+import { StorageWatch } from './storage-watch.js';
 
 // Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
 // takes for the rest is never earned back.
@@ -24,11 +25,12 @@ const STOP_TIMEOUT_MS = 30_000;
 
 async function main(): Promise<void> {
   const config = parseConfig(process.argv);
-  const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: true }));
+  outlivePipes();
+  const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
   if (config.engine === undefined) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const eventStore = await EventStoreHost.open(config, log);
-  const artifacts = await openArtifactStore({ folder: config.artifactFolder });
+  const artifacts = await openArtifactStore({ folder: config.artifactFolder, isOurs: !config.sharesArtifacts });
   if (config.sharesArtifacts) await patiently(() => claimArtifacts(config.artifactFolder, eventStore.store), { patienceMs: Infinity });
   const lease = new DriverLease({
     store: eventStore.store,
@@ -45,7 +47,18 @@ async function main(): Promise<void> {
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
   await driver.start();
-  eventStore.onReachable = (reachable) => server.setServing(reachable);
+  const storage = app.get(StorageWatch);
+  let [reachable, canRecord] = [true, true];
+  const tellHealth = (): void => server.setServing(reachable && canRecord);
+  eventStore.onReachable = (is) => {
+    reachable = is;
+    tellHealth();
+  };
+  storage.onChange = (can) => {
+    canRecord = can;
+    tellHealth();
+  };
+  storage.start();
   const listen = await server.listen(config.listen);
   folder.announce(listen);
   lease.announce(listen);
@@ -58,6 +71,7 @@ async function main(): Promise<void> {
     // An event store that never answers must not make a stop endless: what is not recorded is trained again.
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
+    storage.stop();
     await driver.stop();
     await lease.stop();
     await server.close();
@@ -78,6 +92,18 @@ async function main(): Promise<void> {
   }
   // A defect in one call must not end the runs of all.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));
+  process.on('uncaughtException', (error) => {
+    if (!isOfDisk(error)) {
+      log.fatal({ err: error }, 'an error that nobody expected ends the orchestrator; its runs go on at its next start');
+      process.exit(1);
+    }
+    log.error({ err: error }, 'a disk or a pipe failed where nobody looked for it');
+  });
+}
+
+function isOfDisk(error: unknown): boolean {
+  const code = String((error as { code?: unknown }).code);
+  return ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EPIPE'].includes(code) || code.startsWith('SQLITE_FULL') || code.startsWith('SQLITE_IOERR');
 }
 
 main().catch((error: unknown) => {

@@ -11,6 +11,7 @@ import { RunServices, type Progress } from './run-execution/run-services.js';
 import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, settingsMessage } from './run-views/run-message.js';
 import { RunViews } from './run-views/run-views.js';
+import { StorageWatch } from './storage-watch.js';
 
 type RunCommands = Pick<
   v1.RunServiceServer,
@@ -25,15 +26,17 @@ export class RunGrpc {
     @Inject(RunServices) private readonly services: RunServices,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
   ) {}
 
   handlers(): RunCommands {
-    const { commands, views, services, lease } = this;
+    const { commands, views, services, lease, storage } = this;
     // An orchestrator that stands by answers questions only.
     const command = <Request, Response>(
       handle: (request: Request, signal: AbortSignal) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
       unary(async (request: Request, signal) => {
+        await storage.requireRoom();
         lease.requireHeld();
         return handle(request, signal);
       });
@@ -89,6 +92,7 @@ export class RunGrpc {
     services: RunServices,
     signal: AbortSignal,
   ): AsyncGenerator<v1.EvaluateRunResponse> {
+    await this.storage.requireRoom();
     this.lease.requireHeld();
     for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
@@ -96,6 +100,7 @@ export class RunGrpc {
   }
 
   private async *export(request: v1.ExportRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.ExportRunResponse> {
+    await this.storage.requireRoom();
     this.lease.requireHeld();
     for await (const news of services.exportRun(request, await this.views.wholeRunId(request.runId), signal)) {
       yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };

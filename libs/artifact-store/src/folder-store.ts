@@ -15,13 +15,13 @@ const STALE_INCOMING_MS = 3_600_000;
 /** A random UUID. */
 const INCOMING_NAME = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-export async function openFolderStore(folder: string): Promise<ArtifactStore> {
+export async function openFolderStore(folder: string, isOurs = false): Promise<ArtifactStore> {
   const root = resolve(folder);
   try {
     makeFolder(join(root, 'objects'));
     makeFolder(join(root, 'incoming'));
     await syncPath(root);
-    await removeStaleIncoming(join(root, 'incoming'));
+    await removeStaleIncoming(join(root, 'incoming'), isOurs ? 0 : STALE_INCOMING_MS);
   } catch (error) {
     // Reading must work from a folder that can't be written; a write will say so itself.
     const readable = await stat(join(root, 'objects')).then(
@@ -52,7 +52,7 @@ class FolderStore implements ArtifactStore {
       await syncPath(incomingPath);
       await this.publish(incomingPath, digest);
     } catch (error) {
-      throw writeError(error, digest);
+      throw this.writeError(error, digest);
     }
   }
 
@@ -72,8 +72,15 @@ class FolderStore implements ArtifactStore {
       return result;
     } catch (error) {
       await rm(incoming, { force: true }).catch(() => undefined);
-      throw writeError(error, options.expectedDigest ?? null);
+      throw this.writeError(error, options.expectedDigest ?? null);
     }
+  }
+
+  /** With the folder, so that whoever has to make room knows where. */
+  private writeError(error: unknown, digest: string | null): unknown {
+    const named = writeError(error, digest);
+    if (!(named instanceof ArtifactStoreError) || named.cause === undefined) return named;
+    return new ArtifactStoreError(named.code, `${named.message} (folder ${this.root})`, named.digest, named.cause);
   }
 
   /** Replaces what is there: equal bytes if it is whole, better ones if it is not. */
@@ -220,11 +227,11 @@ function writeError(error: unknown, digest: string | null): unknown {
 }
 
 /** What a crash left behind; files of a writer that is still at work are young, and other names are not ours. */
-async function removeStaleIncoming(folder: string): Promise<void> {
+async function removeStaleIncoming(folder: string, olderThanMs: number): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!INCOMING_NAME.test(name)) continue;
     const path = join(folder, name);
     const found = await stat(path).catch(() => null);
-    if (found !== null && Date.now() - found.mtimeMs > STALE_INCOMING_MS) await rm(path, { force: true });
+    if (found !== null && Date.now() - found.mtimeMs >= olderThanMs) await rm(path, { force: true });
   }
 }

@@ -97,6 +97,8 @@ function announce(line: object): void {
 }
 
 async function main(): Promise<void> {
+  // A log file without room, or a parent that reads no more, must not end the store.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const options = readOptions();
   if (!options) {
     process.stderr.write(USAGE);

@@ -95,6 +95,8 @@ export const errorStatuses = {
   ARTIFACT_STORE_READ_ONLY: precondition,
   ARTIFACT_STORE_UNAVAILABLE: status.UNAVAILABLE,
   ARTIFACT_DIGEST_INVALID: invalid,
+  STORAGE_FULL: status.RESOURCE_EXHAUSTED, // of the data folder: nothing can be recorded until there is room
+  STORAGE_UNUSABLE: status.UNAVAILABLE, // the data folder can't be written
   VIEW_LAGGING: status.UNAVAILABLE,
   // how a run can end, or be interrupted
   TRAINING_DIVERGED: precondition, // of runs recorded before STEPS_SKIPPED

@@ -25,6 +25,7 @@ const CACHED_RUNS = 64;
 const CONFLICTS_MAX = 20;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
+const PATIENCE_MS = 10_000;
 
 export interface ChangeOptions {
   /** How long an event store that does not answer is waited for; default 10 s. */
@@ -50,6 +51,8 @@ interface Decided {
 export class RunRepository {
   private readonly cache = new Map<string, PruningRunState>();
   private readonly turns = new Map<string, Promise<unknown>>();
+  /** What the change under way waits for, by run. */
+  private readonly heldUp = new Map<string, Error>();
   /** Told of an event that can't be read. */
   onDamage: (error: EventCorruptError) => void = () => undefined;
 
@@ -99,7 +102,7 @@ export class RunRepository {
     changes: KeyedChange[],
     options: ChangeOptions = {},
   ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
-    return this.inTurn(runId, async () => {
+    return this.inTurn(runId, options, async (options) => {
       // What this process wrote last is nearly always the truth; the expected revision finds out when it is not.
       let state = this.cache.get(runId) ?? null;
       let fresh = state === null;
@@ -163,16 +166,41 @@ export class RunRepository {
   }
 
   /** Changes of one run one after the other: they would only conflict. */
-  private async inTurn<T>(runId: string, work: () => Promise<T>): Promise<T> {
+  private async inTurn<T>(runId: string, options: ChangeOptions, work: (options: ChangeOptions) => Promise<T>): Promise<T> {
+    const { patienceMs = PATIENCE_MS, onWait } = options;
+    const holdUp = this.heldUp.get(runId);
+    if (holdUp !== undefined && patienceMs !== Infinity && !(holdUp instanceof EventStoreUnavailableError)) throw holdUp;
+    const noting = {
+      ...options,
+      onWait: (error: Error): void => {
+        this.heldUp.set(runId, error);
+        onWait?.(error);
+      },
+    };
     const before = this.turns.get(runId) ?? Promise.resolve();
-    const mine = before.then(work, work);
+    let givenUp = false;
+    const mine = before.then(async () => {
+      if (givenUp) throw this.tooLong(runId);
+      try {
+        return await work(noting);
+      } finally {
+        this.heldUp.delete(runId);
+      }
+    });
     const settled = mine.catch(() => undefined);
     this.turns.set(runId, settled);
     try {
+      // Whoever is before may have all the patience in the world.
+      givenUp = !(await within(before, patienceMs));
+      if (givenUp) throw this.tooLong(runId);
       return await mine;
     } finally {
-      if (this.turns.get(runId) === settled) this.turns.delete(runId);
+      if (this.turns.get(runId) === settled) void settled.then(() => this.turns.get(runId) === settled && this.turns.delete(runId));
     }
+  }
+
+  private tooLong(runId: string): Error {
+    return this.heldUp.get(runId) ?? new EventStoreUnavailableError(`run ${runId} is being changed, and the event store does not answer`);
   }
 
   private remember(state: PruningRunState): void {
@@ -191,6 +219,16 @@ export function expected(before: PruningRunState | null, facts: NewFact[]): Prun
   );
 }
 
+/** Whether the work settles in time. */
+async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
+  if (ms === Infinity) return work.then(() => true);
+  const late = new AbortController();
+  const timeout = sleep(ms, false, { signal: late.signal }).catch(() => false);
+  const inTime = await Promise.race([work.then(() => true), timeout]);
+  late.abort();
+  return inTime;
+}
+
 /** What passes when somebody frees disk space or the store is started anew. */
 const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 'STORE_STOPPING', 'STORE_FAILED']);
 
@@ -198,7 +236,7 @@ const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 
  * Repeats while the store does not answer; safe for appends since their ids stay the same. Endless patience also waits for
  * a store that can't write at the moment.
  */
-export async function patiently<T>(work: () => Promise<T>, { patienceMs = 10_000, signal, onWait }: ChangeOptions): Promise<T> {
+export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIENCE_MS, signal, onWait }: ChangeOptions): Promise<T> {
   const until = Date.now() + patienceMs;
   for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
     try {
@@ -208,7 +246,9 @@ export async function patiently<T>(work: () => Promise<T>, { patienceMs = 10_000
       const passes = error instanceof EventStoreUnavailableError || (patienceMs === Infinity && MENDABLE.has(String(code)));
       if (!passes || Date.now() + delayMs > until) throw error;
       onWait?.(error as Error);
-      await sleep(delayMs, undefined, signal ? { signal } : {});
+      await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => {
+        throw error; // told to wait no longer
+      });
     }
   }
 }

@@ -31,6 +31,8 @@ export class RunAttempt {
   private evaluationError: { code: string; message: string } | null = null;
   /** Aborted when the attempt may no longer speak for the run. */
   private readonly dismissed = new AbortController();
+  /** Aborted when somebody waits for the attempt to end: it then waits for room on a disk no longer. */
+  private readonly hurried = new AbortController();
 
   constructor(
     private readonly parts: AttemptParts,
@@ -40,7 +42,7 @@ export class RunAttempt {
     this.number = run.attempt + 1;
     this.run = this.ahead = run;
     this.recordings = new RecordingQueue(
-      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.dismissed.signal)),
+      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.patience)),
       parts.recordIntervalMs,
     );
   }
@@ -236,10 +238,19 @@ export class RunAttempt {
   }
 
   private async change(change: RunChange, key?: string): Promise<void> {
-    const onWait = (error: Error): void => this.parts.log.warn({ runId: this.runId, err: error }, 'waiting for the event store');
-    const options = { patienceMs: Infinity, signal: this.dismissed.signal, onWait, ...(key === undefined ? {} : { key }) };
-    this.advance((await this.parts.runs.change(this.runId, change, options)).run);
+    const { runs, live, log } = this.parts;
+    const onWait = (error: Error): void => {
+      live.waits(error, this.runId);
+      log.warn({ runId: this.runId, err: error }, 'waiting for the event store');
+    };
+    const options = { patienceMs: Infinity, signal: this.patience, onWait, ...(key === undefined ? {} : { key }) };
+    this.advance((await runs.change(this.runId, change, options)).run);
+    live.goesOn(this.runId);
     this.ahead = this.run;
+  }
+
+  private get patience(): AbortSignal {
+    return AbortSignal.any([this.dismissed.signal, this.hurried.signal]);
   }
 
   /** The feed may have been quicker. */
@@ -264,11 +275,12 @@ export class RunAttempt {
       ...(mine ? {} : { status: run.status, attempt: run.attempt, attemptOpen: run.attemptOpen }),
     };
     if (!mine) this.dismissed.abort(new EspalierError('ATTEMPT_STALE', `run ${this.runId} is ${run.status} now`));
-    else if (this.wantsStop()) this.stopTraining();
+    else if (this.wantsStop()) this.stop();
   }
 
-  /** Called at a shutdown: the engine ends at its next step boundary. */
+  /** At a pause or a shutdown: the engine ends at its next step boundary. */
   stop(): void {
+    this.hurried.abort();
     this.stopTraining();
   }
 
@@ -286,6 +298,7 @@ export class RunAttempt {
     parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');
     try {
       if (parts.shutdown.aborted) return await this.change({ kind: 'confirmPause', by: 'shutdown' });
+      if (this.run.pauseRequested) return await this.change({ kind: 'confirmPause', by: 'request' });
       const { code, message, field } = known;
       await this.change(
         isTransient(known)

@@ -22,6 +22,9 @@ import { nextInTurn } from './run-reactions.js';
 import { SegmentRecorder } from './segment-recorder.js';
 import { StateKeeper } from './state-keeper.js';
 
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 10_000;
+
 @Injectable()
 export class RunDriver {
   private readonly shutdown = new AbortController();
@@ -29,6 +32,8 @@ export class RunDriver {
   private bench: EngineWorkbench | null = null;
   private attempt: RunAttempt | null = null;
   private loop: Promise<void> = Promise.resolve();
+  /** It was ours when we last looked. */
+  private drives = false;
   private wake: () => void = () => undefined;
 
   constructor(
@@ -74,23 +79,35 @@ export class RunDriver {
   }
 
   private async drive(): Promise<void> {
-    let drives = this.lease.held;
-    while (!this.shutdown.signal.aborted) {
-      const woken = new Promise<void>((resolve) => {
-        this.wake = resolve;
-      });
-      if (this.lease.held && !drives) await this.takeOver();
-      drives = this.lease.held;
-      if (!drives) {
-        await woken;
-        continue;
+    this.drives = this.lease.held;
+    for (let retryMs = FIRST_RETRY_MS; !this.shutdown.signal.aborted;) {
+      try {
+        await this.driveOn();
+        if (retryMs > FIRST_RETRY_MS) this.live.goesOn();
+        retryMs = FIRST_RETRY_MS;
+      } catch (error) {
+        // Whatever it was: nobody else drives the runs.
+        this.log.error({ err: error }, 'the driver of the runs met an error and tries again');
+        this.live.waits(error);
+        await delay(retryMs, this.shutdown.signal);
+        retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS);
       }
-      const run = nextInTurn(this.feed.unfinished().filter((one) => isRunnable(one) && !this.feed.isDamaged(one.runId)));
-      const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
-      if (run !== null && waitMs <= 0) await this.try(run);
-      else if (this.jobs.pending) await this.runJobs();
-      else await Promise.race([woken, ...(run === null ? [] : [delay(waitMs, this.shutdown.signal)])]);
     }
+  }
+
+  /** One piece of work, or a wait for some. */
+  private async driveOn(): Promise<void> {
+    const woken = new Promise<void>((resolve) => {
+      this.wake = resolve;
+    });
+    if (this.lease.held && !this.drives) await this.takeOver();
+    this.drives = this.lease.held;
+    if (!this.drives) return woken;
+    const run = nextInTurn(this.feed.unfinished().filter((one) => isRunnable(one) && !this.feed.isDamaged(one.runId)));
+    const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
+    if (run !== null && waitMs <= 0) await this.try(run);
+    else if (this.jobs.pending) await this.runJobs();
+    else await Promise.race([woken, ...(run === null ? [] : [delay(waitMs, this.shutdown.signal)])]);
   }
 
   /** Another driver's renewal is a sign of life of the engines that it looks after. */
@@ -112,6 +129,7 @@ export class RunDriver {
       await this.attempt.execute();
     } catch (error) {
       this.log.error({ err: error, runId: run.runId }, 'an attempt could not be recorded');
+      this.live.waits(error, run.runId);
       await delay(1_000, this.shutdown.signal);
     } finally {
       this.attempt = null;

@@ -156,3 +156,35 @@ test('views of a store that was put back to an earlier time, or of another store
   await feed.seen(OPEN, recorder.events.filter(({ stream }) => stream.startsWith('pruningRun-')).length - 1);
   expect((await restored.getRun(OPEN, { atRevision: feed.unfinished()[0]!.revision })).step).toBe(21n);
 });
+
+test('a feed outlives errors of its subscription and of the store, and goes on from where it was', async () => {
+  const recorder = new Recorder().record(WAITING, new Story(launched({ totalSteps: 50 }, WAITING)).facts);
+  const told = await append(recorder);
+  const views = await viewsOf('outliving-');
+  views.start();
+  await views.getRun(WAITING);
+  let subscriptions = 0;
+  const failing: EventStore = Object.create(store, {
+    subscribeAll: {
+      value: (options: never) => {
+        subscriptions += 1;
+        if (subscriptions > 2) return store.subscribeAll(options);
+        if (subscriptions === 1) throw new Error('no connection');
+        const broken = Promise.reject(new Error('the disk of the store fails'));
+        broken.catch(() => undefined);
+        return { close: () => Promise.resolve(), [Symbol.asyncIterator]: () => ({ next: () => broken }) };
+      },
+    },
+  }) as EventStore;
+  const feed = await feedOn(views, failing);
+  expect(subscriptions).toBe(3);
+  recorder.record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).facts);
+  await append(recorder, told);
+  await feed.seen(OPEN, 0);
+  expect(
+    feed
+      .unfinished()
+      .map(({ runId }) => runId)
+      .sort(),
+  ).toEqual([OPEN, WAITING]);
+});

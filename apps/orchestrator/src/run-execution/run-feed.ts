@@ -2,14 +2,18 @@
 // there on, folded. (Where the views are empty, that is from the first event on.) The driver finds its work here, also that of
 // a former life, and the keeper of artifacts learns which states are still needed.
 import { Inject, Injectable } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { EventCorruptError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
+import { EventCorruptError, EventStoreError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
 import { evolve, isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { ownEvents } from '../pruning-run/own-events.js';
 import { decodeStored, RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../run-views/run-views.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
+
+const FIRST_RETRY_MS = 200;
+const LONGEST_RETRY_MS = 5_000;
 
 /** Told the run after each event, and the artifacts that it no longer needs. */
 type Listener = (run: PruningRunState, dropped: string[]) => void;
@@ -23,6 +27,8 @@ export class RunFeed {
   private readonly damaged = new Set<string>();
   private readonly listeners = new Set<Listener>();
   private subscription: Subscription | null = null;
+  private started = false;
+  private stopped = false;
   /** Of the last event that was taken. */
   private position: Position | null = null;
   private ready: Promise<void> = Promise.resolve();
@@ -36,7 +42,8 @@ export class RunFeed {
 
   /** Resolves when everything recorded so far is known. */
   async start(): Promise<void> {
-    if (this.subscription === null) {
+    if (!this.started) {
+      this.started = true;
       const { position, runs } = await this.views.unfinished();
       this.position = position;
       for (const run of runs) this.open.set(run.runId, run);
@@ -45,9 +52,7 @@ export class RunFeed {
         this.setAside(runIdOf(error));
         this.views.noteDamage(error);
       };
-      const subscription = this.store.subscribeAll({ after: position ?? 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
-      this.subscription = subscription;
-      this.ready = new Promise((resolve, reject) => void this.follow(subscription, resolve).catch(reject));
+      this.ready = new Promise((resolve) => void this.follow(resolve));
     }
     await this.ready;
   }
@@ -64,6 +69,7 @@ export class RunFeed {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true;
     await this.subscription?.close();
   }
 
@@ -107,19 +113,35 @@ export class RunFeed {
     return () => this.listeners.delete(listener);
   }
 
-  private async follow(subscription: Subscription, caughtUp: () => void): Promise<void> {
-    for await (const item of subscription) {
-      if (item.kind === 'caughtUp') caughtUp();
-      if (item.kind === 'damaged') this.setAside(runIdOf(item.error)); // the views tell of it
-      if (item.kind !== 'event') continue;
+  /** As long as we live: after any error from where it was. */
+  private async follow(caughtUp: () => void): Promise<void> {
+    for (let retryMs = FIRST_RETRY_MS; !this.stopped; retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS)) {
       try {
-        await this.take(item.event);
-        this.position = item.event.position;
+        this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes: [RUN_STREAM_PREFIX] });
+        for await (const item of this.subscription) {
+          if (item.kind === 'caughtUp') caughtUp();
+          if (item.kind === 'damaged') this.setAside(runIdOf(item.error)); // the views tell of it
+          if (item.kind === 'event') await this.takeOrPassOver(item.event);
+          retryMs = FIRST_RETRY_MS;
+        }
       } catch (error) {
-        // One unreadable event must not hold up the other runs; verification names it.
-        this.log.error({ err: error, stream: item.event.stream, revision: Number(item.event.revision) }, 'an event could not be read');
+        this.log.error({ err: error }, 'the runs could not be read on; trying again');
       }
+      await this.subscription?.close().catch(() => undefined);
+      if (!this.stopped) await sleep(retryMs, undefined, { ref: false });
     }
+  }
+
+  /** @throws what passes */
+  private async takeOrPassOver(event: StoredEvent): Promise<void> {
+    try {
+      await this.take(event);
+    } catch (error) {
+      if (passes(error)) throw error;
+      // One unreadable event must not hold up the other runs; verification names it.
+      this.log.error({ err: error, stream: event.stream, revision: Number(event.revision) }, 'an event could not be read');
+    }
+    this.position = event.position;
   }
 
   private async take(stored: StoredEvent): Promise<void> {
@@ -163,4 +185,10 @@ export class RunFeed {
   private tell(run: PruningRunState, dropped: string[]): void {
     for (const listener of [...this.listeners]) listener(run, dropped);
   }
+}
+
+/** A store or a disk is away; what an event holds does not change. */
+function passes(error: unknown): boolean {
+  if (error instanceof EventStoreError) return !(error instanceof EventCorruptError);
+  return String((error as { code?: unknown }).code).startsWith('SQLITE_');
 }

@@ -1,10 +1,13 @@
 // Makes trained segments recorded facts, in the one order that a crash can't spoil: the states' bytes are durable first, then
 // the per-step metrics, then the events that name both. A crash in between leaves bytes that nobody names.
 import { Inject, Injectable } from '@nestjs/common';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ArtifactStoreError, type ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
+import { EspalierError } from '#protocol';
 import { sha256Hex } from '../pruning-run/canonical-json.js';
 import { eventId } from '../pruning-run/event-ids.js';
 import { ownMeasurements } from '../pruning-run/own-events.js';
@@ -19,8 +22,9 @@ import type { EndedSegment } from './engine-client.js';
 import { LiveProgress } from './live-progress.js';
 import { StateKeeper } from './state-keeper.js';
 
-/** Waits between tries to store a state: a disk that fills up may be emptied. After the last one the run fails. */
-const STORE_RETRIES_MS = [500, 1_000, 2_000, 5_000, 10_000];
+/** Waits between tries to store a state: a disk that is full will be emptied. */
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 5_000;
 
 export interface TrainedSegment {
   /** Complete but for where its metrics will lie. */
@@ -42,19 +46,22 @@ export class SegmentRecorder {
 
   /**
    * One or more that follow one another; those before one whose state could not be stored are recorded all the same.
-   * Waits for an event store that is away as long as it takes. @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
+   * Waits for an event store that is away and for disks that are full as long as it takes.
+   * @param patience aborted when nobody wants to wait any longer
+   * @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
    */
-  async record(run: PruningRunState, segments: TrainedSegment[], signal: AbortSignal): Promise<PruningRunState> {
+  async record(run: PruningRunState, segments: TrainedSegment[], patience: AbortSignal): Promise<PruningRunState> {
     const digests = segments.map(({ report }) => report.state.stateDigest);
     for (const digest of digests) await this.keeper.pin(digest);
     let recorded: PruningRunState | null = null;
     try {
-      const stored = await Promise.allSettled(segments.map((segment) => this.storeState(segment, signal)));
+      const stored = await Promise.allSettled(segments.map((segment) => this.storeState(run.runId, segment, patience)));
       const failure = stored.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined;
       const whole = failure === undefined ? segments : segments.slice(0, stored.indexOf(failure));
-      const onWait = (error: Error): void => this.log.warn({ runId: run.runId, err: error }, 'waiting for the event store');
+      const onWait = (error: Error): void => this.waits(run.runId, error);
       if (whole.length > 0) {
-        recorded = await this.append(run, whole, { patienceMs: Infinity, signal, onWait });
+        recorded = await this.append(run, whole, { patienceMs: Infinity, signal: patience, onWait });
+        this.live.goesOn(run.runId);
         this.live.recorded(run.runId, whole.at(-1)!.report.state.step);
       }
       if (failure !== undefined) throw failure.reason;
@@ -84,18 +91,30 @@ export class SegmentRecorder {
     return (await this.runs.changeInTurn(runId, changes, patience)).run;
   }
 
-  private async storeState({ report, state }: TrainedSegment, signal: AbortSignal): Promise<void> {
-    for (let attempt = 0; ; attempt += 1) {
+  private waits(runId: string, error: Error): void {
+    this.live.waits(error, runId);
+    this.log.warn({ runId, err: error }, `what was trained can't be recorded yet: ${error.message}`);
+  }
+
+  private async storeState(runId: string, { report, state }: TrainedSegment, patience: AbortSignal): Promise<void> {
+    for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
       try {
         if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });
         else await this.artifacts.adopt!(state.file, report.state.stateDigest);
         return;
       } catch (error) {
-        const delayMs = STORE_RETRIES_MS[attempt];
-        if (!(error instanceof ArtifactStoreError) || error.code === 'ARTIFACT_CORRUPT' || delayMs === undefined) throw error;
-        this.log.warn({ code: error.code, delayMs }, `a state could not be stored: ${error.message}`);
-        await sleep(delayMs, undefined, { signal });
+        if (!(error instanceof ArtifactStoreError) || error.code === 'ARTIFACT_CORRUPT') throw error;
+        if (!(state instanceof Uint8Array) && isGone(state.file)) throw new EspalierError('ENGINE_LOST', `${state.file} is gone`);
+        this.waits(runId, error);
+        await sleep(delayMs, undefined, { signal: patience }).catch(() => {
+          throw error;
+        });
       }
     }
   }
+}
+
+/** For good: its folder is there. */
+function isGone(file: string): boolean {
+  return !existsSync(file) && existsSync(dirname(file));
 }

@@ -64,12 +64,17 @@ export class StateKeeper {
   }
 
   private async discard(digest: string): Promise<void> {
-    if (!this.lease.held || this.isKept(digest) || this.deletions.has(digest)) return;
-    const deletion = this.artifacts.delete(digest).catch((error: unknown) => {
+    try {
+      if (!this.lease.held || this.isKept(digest) || this.deletions.has(digest)) return;
+      const deletion = this.artifacts.delete(digest);
+      this.deletions.set(
+        digest,
+        deletion.catch(() => undefined),
+      );
+      await deletion.finally(() => this.deletions.delete(digest));
+    } catch (error) {
+      // It stays until the next start looks for what was left over.
       this.log.warn({ err: error, digest }, 'a state that is no longer needed could not be deleted');
-    });
-    this.deletions.set(digest, deletion);
-    await deletion;
-    this.deletions.delete(digest);
+    }
   }
 }

@@ -25,6 +25,8 @@ export class ProjectionRunner {
   eventsDone: number;
   /** Whether the file once held everything that the store held. */
   caughtUp = false;
+  /** What keeps the newest events out of the file; null: nothing does. */
+  lastFailure: unknown = null;
   private readonly projection: RunProjection;
   private position: Position | null;
   private subscription: Subscription | undefined;
@@ -89,9 +91,10 @@ export class ProjectionRunner {
       } catch (error) {
         this.failure = null;
         if (this.stopped) return;
+        this.lastFailure = error;
         // The alternative to trying for ever would be views that silently stand still.
         this.listener.failed(error);
-        await this.subscription?.close();
+        await this.subscription?.close().catch(() => undefined);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -155,6 +158,7 @@ export class ProjectionRunner {
     const events = this.batch;
     this.batch = [];
     const changed = this.projection.apply(events, last.position);
+    this.lastFailure = null;
     this.position = last.position;
     this.eventsDone += events.length;
     this.listener.changed(changed);

@@ -101,7 +101,11 @@ export class RunViews {
 
   /** Of an event that could not be read though the views have what it said. */
   noteDamage(error: EventCorruptError): void {
-    this.runner.note(error);
+    try {
+      this.runner.note(error);
+    } catch (failure) {
+      this.onError(failure); // told again when its event is met again
+    }
   }
 
   isDamaged(runId: string): boolean {
@@ -211,7 +215,7 @@ export class RunViews {
       const change = this.changes.next(runId, Math.max(1, deadline - Date.now()));
       const row = this.database.prepare('SELECT revision FROM runs WHERE run_id = ?').get(runId) as { revision: number } | undefined;
       if (row !== undefined && row.revision >= revision) return;
-      if (Date.now() >= deadline) throw lagging(`run ${runId} at revision ${revision}`);
+      if (Date.now() >= deadline) throw lagging(`run ${runId} at revision ${revision}`, this.runner.lastFailure);
       await change;
     }
   }
@@ -219,7 +223,7 @@ export class RunViews {
   /** The views never answer from a half-read history. */
   async ready(): Promise<void> {
     await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
-    if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`);
+    if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
   }
 
   private async knownToStore(runId: string): Promise<boolean> {
@@ -275,6 +279,7 @@ export class RunViews {
   }
 }
 
-function lagging(what: string): EspalierError {
-  return new EspalierError('VIEW_LAGGING', `the views are still catching up with the event store (${what}); try again in a moment`);
+function lagging(what: string, failure: unknown): EspalierError {
+  const why = failure === null ? '' : `; they can't be written: ${(failure as Error).message}`;
+  return new EspalierError('VIEW_LAGGING', `the views are still catching up with the event store (${what}${why}); try again in a moment`);
 }

@@ -1,7 +1,7 @@
 // The real processes under test: an orchestrator with its engine and event store as children, killed and started at will.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -222,8 +222,10 @@ export const TINY_RUN: Partial<v1.RunSettings> = {
 /** The same file for all suites, put in its place whole: they run side by side. */
 function smallCorpus(source: string): string {
   const path = join(ROOT, 'dist/small-corpus.jsonl');
+  const text = readFileSync(source, 'utf8').split('\n').slice(0, 40).join('\n');
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return path; // another suite's server may be reading it
   const own = `${path}.${process.pid}`;
-  writeFileSync(own, readFileSync(source, 'utf8').split('\n').slice(0, 40).join('\n'));
+  writeFileSync(own, text);
   renameSync(own, path);
   return path;
 }

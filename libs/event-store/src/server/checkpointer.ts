@@ -6,6 +6,7 @@ import { DATABASE_FILE } from './database.js';
 
 const PASSIVE_ABOVE_BYTES = 4 << 20;
 const RESTART_ABOVE_BYTES = 64 << 20;
+const RESTART_WORKER_MS = 5_000;
 /** Looking at the file after every commit would cost more than it tells. */
 const COMMITS_BETWEEN_LOOKS = 8;
 
@@ -16,7 +17,9 @@ const COMMITS_BETWEEN_LOOKS = 8;
  */
 export class Checkpointer {
   private readonly walFile: string;
-  private readonly worker: Worker;
+  private readonly file: string;
+  private worker: Worker;
+  private closed = false;
   private commits = 0;
   private busy = false;
 
@@ -24,13 +27,25 @@ export class Checkpointer {
     private readonly database: Database.Database,
     folder: string,
   ) {
-    const file = join(folder, DATABASE_FILE);
-    this.walFile = `${file}-wal`;
-    this.worker = new Worker(new URL('./checkpoint-worker.js', import.meta.url), { workerData: { file } });
-    this.worker.on('message', () => this.roundDone());
-    // A thread that failed only means that the log grows until the next start; appends go on.
-    this.worker.on('error', () => (this.busy = true));
-    this.worker.unref();
+    this.file = join(folder, DATABASE_FILE);
+    this.walFile = `${this.file}-wal`;
+    this.worker = this.startWorker();
+  }
+
+  private startWorker(): Worker {
+    const worker = new Worker(new URL('./checkpoint-worker.js', import.meta.url), { workerData: { file: this.file } });
+    worker.on('message', () => this.roundDone());
+    // Its disk was full, say: the log grows until the next one can work; appends go on.
+    worker.on('error', () => {
+      this.busy = true;
+      setTimeout(() => {
+        if (this.closed) return;
+        this.worker = this.startWorker();
+        this.busy = false;
+      }, RESTART_WORKER_MS).unref();
+    });
+    worker.unref();
+    return worker;
   }
 
   committed(): void {
@@ -41,6 +56,7 @@ export class Checkpointer {
   }
 
   async close(): Promise<void> {
+    this.closed = true;
     await this.worker.terminate();
     try {
       this.database.pragma('wal_checkpoint(TRUNCATE)');
@@ -64,6 +80,10 @@ export class Checkpointer {
   }
 
   private walBytes(): number {
-    return statSync(this.walFile, { throwIfNoEntry: false })?.size ?? 0;
+    try {
+      return statSync(this.walFile, { throwIfNoEntry: false })?.size ?? 0;
+    } catch {
+      return 0; // a disk that can't be read: nothing to do there now
+    }
   }
 }

@@ -19,13 +19,16 @@ export class CommitQueue {
   private pending: Pending[] = [];
   private scheduled = false;
   private closed = false;
+  /** A rollback did not come to its end: what is remembered of the log may be wrong. */
+  private mustReload = false;
   private readonly begin;
   private readonly commit;
 
   constructor(
     private readonly log: EventLog,
-    /** Called after each commit with the streams written. */
+    /** Called after each commit with the streams written; must not throw: the answers are given. */
     private readonly committed: (streams: ReadonlySet<string>) => void,
+    private readonly folder: string,
   ) {
     this.begin = log.database.prepare('BEGIN IMMEDIATE');
     this.commit = log.database.prepare('COMMIT');
@@ -58,6 +61,8 @@ export class CommitQueue {
   private commitNext(): void {
     const group = this.pending.splice(0, MAX_GROUP);
     if (group.length === 0) return;
+    const failure = this.mustReload ? this.rolledBack() : null;
+    if (failure !== null) return group.forEach((one) => one.reject(this.named(failure)));
     if (this.commitTogether(group)) return;
     // One write failed for a reason of the disk or the database. Each gets its own transaction, so that one too
     // large for what is left of the disk does not take the others down with it.
@@ -66,17 +71,16 @@ export class CommitQueue {
 
   /** @returns false when the transaction was rolled back and its members still wait for an answer */
   private commitTogether(group: Pending[]): boolean {
-    const { database } = this.log;
     const answers: (() => void)[] = [];
     try {
       this.begin.run();
       for (const one of group) answers.push(answerOf(one));
       this.commit.run();
     } catch (error) {
-      if (database.inTransaction) database.exec('ROLLBACK');
-      this.log.reload();
+      // A disk that can't be read either: the next write finds out.
+      const failure = this.rolledBack() ?? error;
       if (group.length > 1) return false;
-      group[0]!.reject(toStoreError(error));
+      group[0]!.reject(this.named(failure));
       return true;
     }
     const touched = new Set(this.log.touched);
@@ -84,6 +88,26 @@ export class CommitQueue {
     for (const answer of answers) answer();
     if (touched.size > 0) this.committed(touched);
     return true;
+  }
+
+  /** What keeps the log from being as it was before the transaction; null: it is. */
+  private rolledBack(): Error | null {
+    const { database } = this.log;
+    try {
+      if (database.inTransaction) database.exec('ROLLBACK');
+      this.log.reload();
+      this.mustReload = false;
+      return null;
+    } catch (error) {
+      this.mustReload = true;
+      return error as Error;
+    }
+  }
+
+  /** With the folder, so that whoever has to make room knows where. */
+  private named(error: unknown): StoreError {
+    const { code, message } = toStoreError(error);
+    return new StoreError(code, `${message} (folder ${this.folder})`, { cause: error });
   }
 }
 

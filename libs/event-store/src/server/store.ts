@@ -24,10 +24,11 @@ export class Store {
     this.log = new EventLog(database);
     this.reader = new EventReader(database, this.log.heads);
     this.checkpointer = new Checkpointer(database, folder);
-    this.queue = new CommitQueue(this.log, (streams) => {
+    const committed = (streams: ReadonlySet<string>): void => {
       this.wakeUps.committed(streams);
       this.checkpointer.committed();
-    });
+    };
+    this.queue = new CommitQueue(this.log, committed, folder);
   }
 
   static open(folder: string, maxDatabaseBytes?: number): Store {

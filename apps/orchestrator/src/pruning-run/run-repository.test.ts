@@ -1,0 +1,51 @@
+// A run's only writer, on a store that can't write for a while.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EventStoreError, type EventStore, type NewEvent } from '#event-store';
+import { RunRepository } from './run-repository.js';
+import { launched } from './testing.js';
+
+const RUN = 'aaaabbbbcccc';
+const launch = { kind: 'launch', ...(launched({}, RUN).data as object) } as never;
+
+/** Holds what was appended. */
+function storeOn(disk: { isFull: boolean }): { store: EventStore; appended: NewEvent[] } {
+  const appended: NewEvent[] = [];
+  const store = {
+    async *read() {
+      // nothing is there before the launch
+    },
+    append: (_stream: string, events: NewEvent[]) => {
+      if (disk.isFull) return Promise.reject(new EventStoreError('STORE_DISK_FULL', 'no space is left (folder /data/event-store)'));
+      appended.push(...events);
+      return Promise.resolve({ revision: BigInt(appended.length - 1) });
+    },
+  };
+  return { store: store as unknown as EventStore, appended };
+}
+
+test('a change that waits for room holds up nobody who will not wait; it is made once there is room', async () => {
+  const disk = { isFull: false };
+  const { store, appended } = storeOn(disk);
+  const runs = new RunRepository(store);
+  await runs.change(RUN, launch);
+  disk.isFull = true;
+  const waits: Error[] = [];
+  const patient = runs.change(RUN, { kind: 'startAttempt', attempt: 1 }, { patienceMs: Infinity, onWait: (error) => waits.push(error) });
+  while (waits.length === 0) await sleep(10);
+  const startedAt = Date.now();
+  await expect(runs.change(RUN, { kind: 'requestPause' })).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
+  expect(Date.now() - startedAt).toBeLessThan(2_000);
+  disk.isFull = false;
+  await patient;
+  await runs.change(RUN, { kind: 'requestPause' });
+  expect(appended.map(({ type }) => type)).toEqual(['RunLaunched', 'AttemptStarted', 'RunPauseRequested']);
+});
+
+test('whoever need not wait any longer hears what was waited for', async () => {
+  const disk = { isFull: true };
+  const runs = new RunRepository(storeOn(disk).store);
+  const enough = new AbortController();
+  const change = runs.change(RUN, launch, { patienceMs: Infinity, signal: enough.signal });
+  enough.abort();
+  await expect(change).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
+});

@@ -1,0 +1,164 @@
+// A disk that is full, and has room again after a while: nothing ends, everybody is told, and all goes on by itself.
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { makeClientConstructor, ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
+import { service as healthService } from 'grpc-health-check';
+import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { codeOf, TestServer, unary } from './harness/server.js';
+
+const SETTINGS = { totalSteps: 1_500, warmupSteps: 750, targetSparsity: 0.3 };
+/** A client is answered within this time, also by a machine that is busy with other work. */
+const PROMPTLY_MS = 8_000;
+
+/** A small file system of its own. null: this user may not mount one. */
+function smallDisk(mebibytes: number): string | null {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-disk-'));
+  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'tmpfs', folder]);
+  if (status === 0) return folder;
+  rmSync(folder, { recursive: true });
+  return null;
+}
+
+function unmount(folder: string): void {
+  spawnSync('umount', ['-l', folder]);
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Takes all that is left. */
+function fill(file: string): void {
+  const descriptor = openSync(file, 'a');
+  try {
+    for (const size of [1 << 20, 1 << 12, 1]) {
+      try {
+        for (;;) writeSync(descriptor, Buffer.alloc(size));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      }
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+const disk = smallDisk(100);
+if (disk === null) console.warn('skipped: a small file system can only be mounted by root');
+
+(disk === null ? describe.skip : describe)('a full disk', () => {
+  const foreign = join(disk!, 'foreign');
+  const dataFolder = join(disk!, 'data');
+  let server: TestServer;
+  let undisturbed: v1.Run;
+
+  beforeAll(async () => {
+    mkdirSync(dataFolder);
+    server = new TestServer(dataFolder);
+    await server.start();
+    undisturbed = await server.completed((await server.launch(SETTINGS)).runId);
+  });
+  afterEach(() => rmSync(foreign, { force: true }));
+  afterAll(async () => {
+    await server.dispose();
+    unmount(disk!);
+  });
+
+  async function launched(): Promise<string> {
+    const { runId } = await server.launch(SETTINGS);
+    await server.until(runId, ({ step }) => step >= 100n);
+    return runId;
+  }
+
+  const health = async (): Promise<string> => {
+    const Client = makeClientConstructor(healthService as never, 'Health');
+    const client = new Client(server.listenAddress, ChannelCredentials.createInsecure());
+    type Check = (request: { service: string }, done: (error: ServiceError | null, response: { status: string }) => void) => void;
+    const { status } = await unary<{ status: string }>((done) => (client['check'] as unknown as Check).call(client, { service: '' }, done));
+    client.close();
+    return status;
+  };
+  async function untilHealthIs(status: string): Promise<void> {
+    for (const until = Date.now() + 30_000; (await health()) !== status; await sleep(100))
+      if (Date.now() > until) throw new Error(`health is not ${status}`);
+  }
+
+  async function goesOnAsIfNothingHadBeen(runId: string, seen: v1.HistoryEvent[]): Promise<void> {
+    const { stateDigest, restarts, status } = await server.completed(runId);
+    expect({ stateDigest, restarts }).toEqual({ stateDigest: undisturbed.stateDigest, restarts: expect.any(Number) as number });
+    expect(status).toBe(v1.RunStatus.RUN_STATUS_COMPLETED);
+    expect(recordProblems(await server.events(runId), seen)).toEqual([]);
+    await untilHealthIs('SERVING');
+  }
+
+  it('makes runs wait and says so; commands are refused at once, and when there is room all goes on', async () => {
+    const runId = await launched();
+    fill(foreign);
+    const waiting = await server.until(runId, (run) => run.waitingFor !== undefined, 30_000);
+    expect(waiting.waitingFor).toMatchObject({ message: expect.stringContaining(dataFolder) as string, command: '' });
+    await untilHealthIs('NOT_SERVING');
+    const seen = await server.events(runId);
+    const refused = async (call: () => Promise<unknown>): Promise<void> => {
+      const startedAt = Date.now();
+      const error = await call().catch((one: unknown) => one);
+      expect(codeOf(error)).toBe('STORAGE_FULL');
+      expect((error as Error).message).toContain(dataFolder);
+      expect(Date.now() - startedAt).toBeLessThan(PROMPTLY_MS);
+    };
+    await refused(() => server.launch(SETTINGS));
+    await refused(() => unary<v1.PauseRunResponse>((done) => server.runs.pauseRun({ runId }, done)));
+    await refused(() => unary<v1.CancelRunResponse>((done) => server.runs.cancelRun({ runId, reason: '' }, done)));
+    await sleep(5_000); // long enough for every loop to have met it
+    rmSync(foreign);
+    await goesOnAsIfNothingHadBeen(runId, seen);
+    expect((await server.run(runId)).waitingFor).toBeUndefined();
+    expect(server.logTail()).toMatch(/log lines were lost|room again/);
+  });
+
+  it("also when the run's own states filled the disk of the artifacts: then it can be paused all the same", async () => {
+    const states = smallDisk(4)!;
+    const own = TestServer.inNewFolder({ ESPALIER_ARTIFACTS: states });
+    try {
+      await own.start();
+      const { runId } = await own.launch(SETTINGS);
+      const waiting = await own.until(runId, (run) => run.waitingFor !== undefined, 120_000);
+      expect(waiting.waitingFor).toMatchObject({ code: 'ARTIFACT_STORE_FULL', message: expect.stringContaining(states) as string });
+      await unary<v1.PauseRunResponse>((done) => own.runs.pauseRun({ runId }, done));
+      const paused = await own.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_PAUSED, PROMPTLY_MS);
+      expect(paused.waitingFor).toBeUndefined();
+      await unary<v1.ResumeRunResponse>((done) => own.runs.resumeRun({ runId, from: undefined, acceptOtherNumerics: false }, done));
+      await own.until(runId, (run) => run.waitingFor?.code === 'ARTIFACT_STORE_FULL', 30_000);
+      spawnSync('mount', ['-o', 'remount,size=64m', states]);
+      const { stateDigest, restarts } = await own.completed(runId);
+      expect({ stateDigest, restarts }).toEqual({ stateDigest: undisturbed.stateDigest, restarts: 0 });
+      expect(recordProblems(await own.events(runId))).toEqual([]);
+    } finally {
+      await own.dispose();
+      unmount(states);
+    }
+  });
+
+  it('and the death of engine and event store meanwhile', async () => {
+    const runId = await launched();
+    const seen = await server.events(runId);
+    fill(foreign);
+    await server.until(runId, (run) => run.waitingFor !== undefined, 30_000);
+    server.signal('engine', 'SIGKILL');
+    server.signal('store', 'SIGKILL');
+    await sleep(3_000);
+    rmSync(foreign);
+    await goesOnAsIfNothingHadBeen(runId, seen);
+  });
+
+  it('and the death of all processes: the next ones go on once there is room', async () => {
+    const runId = await launched();
+    const seen = await server.events(runId);
+    fill(foreign);
+    await server.until(runId, (run) => run.waitingFor !== undefined, 30_000);
+    await server.kill('engine', 'store');
+    rmSync(foreign);
+    await server.start();
+    await goesOnAsIfNothingHadBeen(runId, seen);
+  });
+});

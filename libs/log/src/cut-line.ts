@@ -1,0 +1,27 @@
+// A line of a log has a fixed length at most: what comes from outside (a name, an error text, a request) may be of any.
+export const LINE_CHARACTERS_MAX = 8_000;
+const TEXT_CHARACTERS_MAX = 1_000;
+
+/** A line of JSON stays one: its texts are cut, or, where there are too many of them, all but the message goes. */
+export function cutLine(line: string): string {
+  if (line.length <= LINE_CHARACTERS_MAX) return line;
+  const entry = parsed(line);
+  if (entry === null) return `${cutText(line.trimEnd(), LINE_CHARACTERS_MAX - 100)}\n`;
+  const cut = `${JSON.stringify(entry, (_key, value: unknown) => (typeof value === 'string' ? cutText(value, TEXT_CHARACTERS_MAX) : value))}\n`;
+  if (cut.length <= LINE_CHARACTERS_MAX) return cut;
+  const { level, time, pid, msg } = entry;
+  return `${JSON.stringify({ level, time, pid, msg: cutText(String(msg ?? ''), TEXT_CHARACTERS_MAX), charactersLeftOut: line.length })}\n`;
+}
+
+function cutText(text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`;
+}
+
+function parsed(line: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,49 @@
+// Where log lines go. A log must never end what it tells of: on a full disk, or when nobody reads any more, lines are dropped
+// and counted, and the number is told as soon as there is room again.
+import { writeSync } from 'node:fs';
+import { cutLine } from './cut-line.js';
+
+type WriteBytes = (bytes: Uint8Array) => number;
+
+export class LossyWriter {
+  private lost = 0;
+  private reason = '';
+  /** The last line got in only in part. */
+  private torn = false;
+
+  /** @param writeBytes returns how many went in; may throw */
+  constructor(private readonly writeBytes: WriteBytes) {}
+
+  static to(fd: number): LossyWriter {
+    return new LossyWriter((bytes) => writeSync(fd, bytes));
+  }
+
+  write(line: string): void {
+    if ((this.lost > 0 && !this.tellLoss()) || !this.put(cutLine(line))) this.lost += 1;
+  }
+
+  private tellLoss(): boolean {
+    const { lost, reason } = this;
+    const told = this.put(`${JSON.stringify({ level: 40, time: Date.now(), msg: `${lost} log lines were lost: ${reason}` })}\n`);
+    if (told) this.lost = 0;
+    return told;
+  }
+
+  private put(line: string): boolean {
+    const bytes = Buffer.from(this.torn ? `\n${line}` : line);
+    let done = 0;
+    try {
+      while (done < bytes.length) {
+        const written = this.writeBytes(bytes.subarray(done));
+        if (written === 0) throw new Error('nothing was written');
+        done += written;
+      }
+      this.torn = false;
+      return true;
+    } catch (error) {
+      if (done > 0) this.torn = done > 1 || !this.torn;
+      this.reason = (error as Error).message;
+      return false;
+    }
+  }
+}

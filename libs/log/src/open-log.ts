@@ -1,0 +1,13 @@
+import pino, { type Logger } from 'pino';
+import { LossyWriter } from './lossy-writer.js';
+
+export interface LogOptions {
+  level?: string;
+  /** Fields of every line. */
+  base: Record<string, unknown>;
+}
+
+/** JSON lines on standard error. Nothing that is logged, and nothing that happens to standard error, ever throws. */
+export function openLog({ level = 'info', base }: LogOptions): Logger {
+  return pino({ level, base }, LossyWriter.to(2));
+}
