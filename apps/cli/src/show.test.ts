@@ -129,3 +129,25 @@ test('a run that waits says for what, and what goes on with it', async () => {
   server?.stop();
   expect((await espalier(answers, 'runs')).stdout).toContain('paused, NUMERICS_CHANGED');
 });
+
+test('watching ends when a run waits for somebody, with what goes on with it; it stays where the run goes on by itself', async () => {
+  const waitingFor = v1.Wait.fromPartial({ code: 'STORAGE_FULL', message: 'no room is left' });
+  const told = [
+    testRun({ waitingFor }),
+    testRun({
+      status: v1.RunStatus.RUN_STATUS_PAUSED,
+      waitingFor: { ...waitingFor, code: 'X_Y', command: 'espalier resume abcdefghij23' },
+    }),
+    testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED }),
+  ];
+  const answers: Answers = {
+    async *watchRun() {
+      for (const run of told) yield v1.WatchRunResponse.fromPartial({ run });
+    },
+  };
+  const { exitCode, stdout } = await espalier(answers, 'watch', 'abcd');
+  expect(exitCode).toBe(1);
+  expect(stdout).toMatch(/training, STORAGE_FULL/);
+  expect(stdout).toMatch(/X_Y: no room is left; go on with: espalier resume abcdefghij23/);
+  expect(stdout).not.toMatch(/completed/);
+});

@@ -9,7 +9,7 @@ export interface FollowOptions {
   findServer: () => ServerAddress;
   runId: string;
   afterRevision?: bigint;
-  /** Stay after the run has ended. */
+  /** Stay after the run has ended, or waits for somebody. */
   follow?: boolean;
   /** How long to look for a server that has gone; without it, for ever. */
   giveUpAfterMs?: number;
@@ -21,6 +21,11 @@ const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATU
 /** Whether nothing more will happen to it by itself. */
 export function hasEnded(run: v1.Run | undefined): boolean {
   return run !== undefined && [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED].includes(run.status);
+}
+
+/** Whether it stands still until somebody has mended what it waits for. */
+export function waitsForSomebody(run: v1.Run | undefined): boolean {
+  return run?.waitingFor !== undefined && run.waitingFor.command !== '';
 }
 
 /** Every step once, also when a server that lost its unrecorded steps trains them again. */
@@ -52,5 +57,6 @@ export async function* followRun(options: FollowOptions): AsyncGenerator<RunUpda
     afterRevision = update.revision;
     last = update.run ?? last;
     yield { kind: 'update', update: { ...update, steps } };
+    if (waitsForSomebody(last) && !options.follow) return;
   }
 }

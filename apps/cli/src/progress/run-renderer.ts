@@ -7,7 +7,7 @@ import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
 import { LiveLine } from './live-line.js';
-import { runLine, stepOf, waitAdvice, type RunProgress } from './run-line.js';
+import { runLine, stepOf, waitAdvice, waitWords, type RunProgress } from './run-line.js';
 
 const PLAIN_LINE_MS = 10_000;
 /** Without a terminal a line is also due after this share of the run, so that short runs leave a trace. */
@@ -91,6 +91,7 @@ export class RunRenderer {
       this.live.print(this.output.style('yellow', `the target was missed: expected sparsity ${reached}`));
     }
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
+    if (run.waitingFor !== undefined) this.live.print(waitWords(run.waitingFor));
     if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED)
       this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);
   }

@@ -33,6 +33,7 @@ export class RunAttempt {
   private readonly dismissed = new AbortController();
   /** Aborted when somebody waits for the attempt to end: it then waits for room on a disk no longer. */
   private readonly hurried = new AbortController();
+  private readonly patience = AbortSignal.any([this.dismissed.signal, this.hurried.signal]);
 
   constructor(
     private readonly parts: AttemptParts,
@@ -247,10 +248,6 @@ export class RunAttempt {
     this.advance((await runs.change(this.runId, change, options)).run);
     live.goesOn(this.runId);
     this.ahead = this.run;
-  }
-
-  private get patience(): AbortSignal {
-    return AbortSignal.any([this.dismissed.signal, this.hurried.signal]);
   }
 
   /** The feed may have been quicker. */
