@@ -1,7 +1,8 @@
 import type { NewFact, RunSettings, TeacherChoice } from './pruning-run.events.js';
 import { evolve, fold, isRunnable, teachersUpTo } from './pruning-run.js';
+import { resolveSettings, type RequestedSettings } from './run-settings.js';
 import { planSegment } from './segment-plan.js';
-import { statesToFallBackTo } from './starting-points.js';
+import { settingsOfFork, statesToFallBackTo } from './starting-points.js';
 import { encodeFacts } from './stored-event.js';
 import { AT, engine, fact, launched, segment, stateAt, Story, typesOf } from './testing.js';
 
@@ -441,6 +442,17 @@ describe('rewinding and forking', () => {
     expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(
       expect.objectContaining({ field: 'overrides.warmup_steps' }) as unknown as Error,
     );
+  });
+
+  it('takes the rate of the rule that holds the sparsity where a fork changes the rule, and keeps both where it does not', () => {
+    const forkOf = (settings: RequestedSettings, overrides: Partial<RunSettings>): RunSettings =>
+      settingsOfFork(resolveSettings(settings), overrides);
+    const { sparsityControl: _, ...earlier } = resolveSettings({ sparsityControl: 'multipliers', lambdaLearningRate: 3 }); // not recorded then
+    expect(settingsOfFork(earlier, { targetSparsity: 0.3 })).toEqual({ ...earlier, targetSparsity: 0.3 });
+    expect(settingsOfFork(earlier, { sparsityControl: 'multipliers' }).lambdaLearningRate).toBe(3);
+    expect(settingsOfFork(earlier, { sparsityControl: 'tracking' })).toMatchObject({ lambdaLearningRate: 0.02, maskLearningRate: 0.1 });
+    expect(forkOf({}, { sparsityControl: 'multipliers' }).lambdaLearningRate).toBe(1);
+    expect(forkOf({}, { sparsityControl: 'multipliers', lambdaLearningRate: 2 }).lambdaLearningRate).toBe(2);
   });
 
   it('carries the reached target into a fork from the last state while that stays true', () => {
