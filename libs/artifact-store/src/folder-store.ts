@@ -192,7 +192,22 @@ class FolderStore implements ArtifactStore {
       }
     }
   }
+
+  async *strangers(): AsyncIterable<string> {
+    const objects = join(this.root, 'objects');
+    for (const shard of (await readdir(objects, { withFileTypes: true })).sort(byName)) {
+      if (!shard.isDirectory() || !/^[0-9a-f]{2}$/.test(shard.name)) {
+        yield join(objects, shard.name);
+        continue;
+      }
+      for (const file of (await readdir(join(objects, shard.name), { withFileTypes: true })).sort(byName)) {
+        if (!file.isFile() || !isDigest(file.name) || !file.name.startsWith(shard.name)) yield join(objects, shard.name, file.name);
+      }
+    }
+  }
 }
+
+const byName = (left: { name: string }, right: { name: string }): number => (left.name < right.name ? -1 : 1);
 
 async function writeDurably(path: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<PutResult> {
   const hash = createHash('sha256');
