@@ -4,6 +4,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { invalidField, serverStreaming, unary, type v1 } from '#protocol';
 import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './driver-lease.js';
+import { runNotFound } from './pruning-run/pruning-run.errors.js';
 import { Disposal, type Disposed } from './retention/disposal.js';
 import { diskUsage } from './retention/disk-usage.js';
 import { RunViews } from './run-views/run-views.js';
@@ -37,7 +38,8 @@ export class RetentionGrpc {
   private async delete({ runId, reason }: v1.DeleteRunRequest): Promise<v1.DeleteRunResponse> {
     this.lease.requireHeld();
     if (!RUN_ID.test(runId)) throw invalidField('FIELD_OUT_OF_RANGE', 'run_id', 'the whole id is needed: neither a name nor its beginning');
-    const { run, artifacts, freedBytes } = await this.disposal.deleteRun(await this.views.wholeRunId(runId), reason);
+    if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // it is somebody's name
+    const { run, artifacts, freedBytes } = await this.disposal.deleteRun(runId, reason);
     return { run: await this.message(run), discardedArtifacts: BigInt(artifacts.length), freedBytes: BigInt(freedBytes) };
   }
 

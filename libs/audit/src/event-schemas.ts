@@ -77,7 +77,13 @@ const teacher = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('snapshot'), mark: count, stateDigest: digest }),
 ]);
 const discarded = z.array(
-  z.strictObject({ kind: z.enum(['state', 'export', 'tokens']), digest, bytes: count.nullable(), step: count.nullable(), marks: z.array(count) }),
+  z.strictObject({
+    kind: z.enum(['state', 'export', 'tokens']),
+    digest,
+    bytes: count.nullable(),
+    step: count.nullable(),
+    marks: z.array(count),
+  }),
 );
 const launch = { runId, name: text, requestId: text, requestDigest: text, model, data, settings };
 

@@ -114,7 +114,9 @@ async function collectGarbage({ connection, output, signal }: Context, options: 
     line.end();
   }
   output.result({ dryRun: request.dryRun, artifacts, freedBytes: last.freedBytes }, () =>
-    output.line(`${request.dryRun ? 'would free' : 'freed'} ${bytes(last.freedBytes)} in ${count(last.artifacts)} artifacts that no run needs`),
+    output.line(
+      `${request.dryRun ? 'would free' : 'freed'} ${bytes(last.freedBytes)} in ${count(last.artifacts)} artifacts that no run needs`,
+    ),
   );
 }
 
@@ -165,7 +167,9 @@ function registerDelete(program: Command): void {
     }
     const response = await connection.call(connection.runs, connection.runs.deleteRun, { runId: runId!, reason }, ROOM_TIMEOUT_MS);
     output.result(response, () =>
-      output.line(`${runId} is deleted: ${bytes(response.freedBytes)} freed in ${count(response.discardedArtifacts)} artifacts; its history stays`),
+      output.line(
+        `${runId} is deleted: ${bytes(response.freedBytes)} freed in ${count(response.discardedArtifacts)} artifacts; its history stays`,
+      ),
     );
   });
 }

@@ -36,7 +36,9 @@ export function thinningViolations({ keepEvery, abandoned, exports }: Thinning):
   if (keepEvery !== null && !(Number.isInteger(keepEvery) && keepEvery >= 2))
     return [{ field: 'keep_every', description: `must be a whole number from 2 on, is ${keepEvery}`, code: 'FIELD_OUT_OF_RANGE' }];
   if (keepEvery === null && !abandoned && !exports)
-    return [{ field: 'keep_every', description: 'is needed, or abandoned or exports: else nothing is thrown away', code: 'FIELD_REQUIRED' }];
+    return [
+      { field: 'keep_every', description: 'is needed, or abandoned or exports: else nothing is thrown away', code: 'FIELD_REQUIRED' },
+    ];
   return [];
 }
 
@@ -126,7 +128,12 @@ export function afterDelete(
   };
 }
 
-const known = ({ kind, digest, marks, step }: DiscardedArtifact): Omit<KnownDiscard, 'reason' | 'revision'> => ({ kind, digest, marks, step });
+const known = ({ kind, digest, marks, step }: DiscardedArtifact): Omit<KnownDiscard, 'reason' | 'revision'> => ({
+  kind,
+  digest,
+  marks,
+  step,
+});
 
 // ---- what is said of them ----
 
@@ -135,7 +142,11 @@ export function findDiscard(run: Pick<PruningRunState, 'discarded'>, fits: (disc
 }
 
 /** Names the event, so that whoever misses the bytes finds out why they are gone. */
-export function artifactDiscarded(run: Pick<PruningRunState, 'runId'>, discard: Pick<KnownDiscard, 'kind' | 'digest' | 'reason' | 'revision'>, field = ''): RunError {
+export function artifactDiscarded(
+  run: Pick<PruningRunState, 'runId'>,
+  discard: Pick<KnownDiscard, 'kind' | 'digest' | 'reason' | 'revision'>,
+  field = '',
+): RunError {
   const { kind, digest, reason, revision } = discard;
   const why = reason === '' ? '' : ` (${reason})`;
   return new RunError(

@@ -142,12 +142,7 @@ function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 
   const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
   const marks = run.teachers.map((one) => one.mark);
   const known = marks.length === 0 ? 'it has no teachers yet' : `its teachers are ${marks[0]} to ${marks[marks.length - 1]}`;
-  throw new RunError(
-    'TEACHER_NOT_FOUND',
-    `run ${run.runId} has no ${wanted}: ${known}`,
-    run,
-    field,
-  );
+  throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run, field);
 }
 
 /** By the digest of its state or the beginning of it, abandoned branches included. */

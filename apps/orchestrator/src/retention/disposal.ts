@@ -89,7 +89,7 @@ export class Disposal {
     if (!this.feed.hasDamage()) return;
     throw new EspalierError(
       'RUN_DAMAGED',
-      "nothing is thrown away while the record of a run is damaged, since its lost events may name it: see `runs --status damaged`",
+      'nothing is thrown away while the record of a run is damaged, since its lost events may name it: see `runs --status damaged`',
     );
   }
 

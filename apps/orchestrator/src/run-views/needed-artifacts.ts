@@ -35,7 +35,9 @@ export interface DiscardRow {
 
 export function discardOf(database: ViewsDatabase, digest: string): DiscardRow | null {
   const row = database
-    .prepare('SELECT run_id AS runId, revision, kind, digest, reason FROM discarded_artifacts WHERE digest = ? ORDER BY revision DESC LIMIT 1')
+    .prepare(
+      'SELECT run_id AS runId, revision, kind, digest, reason FROM discarded_artifacts WHERE digest = ? ORDER BY revision DESC LIMIT 1',
+    )
     .get(digest);
   return (row as DiscardRow | undefined) ?? null;
 }

@@ -99,7 +99,8 @@ async function requireParts(
   const parts = new Map([[run.data.trainDigest, 'the tokens of the run are']]);
   for (const { stretches } of segments) {
     for (const { teacher, firstStep } of stretches) {
-      if (teacher.kind === 'snapshot') parts.set(teacher.stateDigest, `teacher ${teacher.mark}, which instructed from step ${firstStep} on, is`);
+      if (teacher.kind === 'snapshot')
+        parts.set(teacher.stateDigest, `teacher ${teacher.mark}, which instructed from step ${firstStep} on, is`);
     }
   }
   for (const [digest, what] of parts) {

@@ -45,7 +45,8 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
     const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
     const before = summary.problems.length;
     const done = STORE_SHARE + (RUNS_SHARE * (index + 1)) / runIds.length;
-    for await (const verdict of recordVerdicts(context, runId, record, say, done, signal)) yield { ...ofRun(runId, verdict), doneShare: done };
+    for await (const verdict of recordVerdicts(context, runId, record, say, done, signal))
+      yield { ...ofRun(runId, verdict), doneShare: done };
     summary.runs += 1n;
     if (summary.problems.length > before) summary.runsWithProblems += 1n;
     addNames(named, context, runId, record);
@@ -139,7 +140,14 @@ class StoreReader {
       problems += 1;
       yield say('store', `stream ${stream} revision ${item.revision}`, false, problem, STORE_SHARE / 2);
     }
-    if (problems === 0) yield say('store', 'the event store', true, `${this.events} events of ${this.heads.size} streams, each where it belongs`, STORE_SHARE);
+    if (problems === 0)
+      yield say(
+        'store',
+        'the event store',
+        true,
+        `${this.events} events of ${this.heads.size} streams, each where it belongs`,
+        STORE_SHARE,
+      );
   }
 
   /** Old events of a stream may have been cleared away, but none in its middle. */
