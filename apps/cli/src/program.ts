@@ -12,6 +12,7 @@ import { registerPlan } from './commands/plan.js';
 import { registerQuickstart } from './commands/quickstart.js';
 import { registerRecord } from './commands/record.js';
 import { registerResults } from './commands/results.js';
+import { registerRoom } from './commands/room.js';
 import { registerRuns } from './commands/runs.js';
 import { registerShow } from './commands/show.js';
 import { registerSteering } from './commands/steer.js';
@@ -69,6 +70,8 @@ export function buildProgram(quietErrors = false): Command {
   registerVerify(program);
   registerAudit(program);
   registerStore(program);
+  program.commandsGroup('Room:');
+  registerRoom(program);
   program.commandsGroup('To begin with:');
   registerQuickstart(program);
   return program;

@@ -209,6 +209,7 @@ async function collect({ connection }: Context, runId: string, measured: Measure
     runId,
     includeAbandoned: false,
     includeInherited: false,
+    includeDiscarded: false,
   });
   const settings = run!.settings!;
   const trainedTokens = Number(run!.step) * (settings.batchSize ?? 0) * (settings.sequenceLength ?? 0);

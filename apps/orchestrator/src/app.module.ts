@@ -13,6 +13,8 @@ import { LaunchRunHandler } from './pruning-run/launch-run.handler.js';
 import { ModelAndData } from './pruning-run/model-and-data.js';
 import { CancelRunHandler, PauseRunHandler, ResumeRunHandler } from './pruning-run/pruning-run.command-handlers.js';
 import { RunRepository } from './pruning-run/run-repository.js';
+import { RetentionGrpc } from './retention.grpc.js';
+import { Disposal } from './retention/disposal.js';
 import { EngineJobs } from './run-execution/engine-jobs.js';
 import { EngineSupervisor } from './run-execution/engine-supervisor.js';
 import { LiveProgress } from './run-execution/live-progress.js';
@@ -76,6 +78,8 @@ export class AppModule {
         EngineJobs,
         RunDriver,
         RunServices,
+        Disposal,
+        RetentionGrpc,
         RunGrpc,
         GrpcServer,
         StorageWatch,

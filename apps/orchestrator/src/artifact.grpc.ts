@@ -6,6 +6,8 @@ import { downloadArtifact, listExports, listTeachers, statArtifact } from './run
 import { RunViews } from './run-views/run-views.js';
 import { ARTIFACT_STORE } from './tokens.js';
 
+type ArtifactQueries = Pick<v1.ArtifactServiceServer, 'listTeachers' | 'listExports' | 'statArtifact' | 'downloadArtifact'>;
+
 @Injectable()
 export class ArtifactGrpc {
   constructor(
@@ -13,13 +15,13 @@ export class ArtifactGrpc {
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
   ) {}
 
-  handlers(): v1.ArtifactServiceServer {
+  handlers(): ArtifactQueries {
     const { views, artifacts } = this;
     return {
       listTeachers: unary((request: v1.ListTeachersRequest) => listTeachers(views, request)),
       listExports: unary((request: v1.ListExportsRequest) => listExports(views, request)),
-      statArtifact: unary((request: v1.StatArtifactRequest) => statArtifact(artifacts, request)),
-      downloadArtifact: serverStreaming((request: v1.DownloadArtifactRequest) => downloadArtifact(artifacts, request)),
+      statArtifact: unary((request: v1.StatArtifactRequest) => statArtifact(views, artifacts, request)),
+      downloadArtifact: serverStreaming((request: v1.DownloadArtifactRequest) => downloadArtifact(views, artifacts, request)),
     };
   }
 }

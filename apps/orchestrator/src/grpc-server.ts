@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
+import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
 import { LOGGER } from './tokens.js';
@@ -31,6 +32,7 @@ export class GrpcServer {
     @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
     @Inject(HistoryGrpc) history: HistoryGrpc,
     @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
+    @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(LOGGER) log: Logger,
   ) {
     onHandlerError((method, error) => {
@@ -38,9 +40,9 @@ export class GrpcServer {
       if (statusOf(code) === status.INTERNAL) log.error({ method, code, err: error }, message);
       else log.info({ method, code }, message);
     });
-    this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers() });
+    this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() });
     this.server.addService(v1.HistoryServiceService, history.handlers());
-    this.server.addService(v1.ArtifactServiceService, artifacts.handlers());
+    this.server.addService(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() });
     this.health.addToServer(this.server as never);
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }

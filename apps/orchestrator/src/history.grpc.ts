@@ -11,6 +11,7 @@ import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from './tokens.js';
 import { exportAudit } from './verification/audit-export.js';
 import type { VerifyContext } from './verification/verify-context.js';
 import type { BorrowEngine } from './verification/verification-engine.js';
+import { verifyAll } from './verification/verify-all.js';
 import { verifyRun } from './verification/verify-run.js';
 
 @Injectable()
@@ -35,6 +36,7 @@ export class HistoryGrpc {
       queryMetrics: unary((request: v1.QueryMetricsRequest) => queryMetrics(views, request)),
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
+      verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };

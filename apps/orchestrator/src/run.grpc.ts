@@ -3,15 +3,18 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
 import { serverStreaming, unary, v1 } from '#protocol';
+import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './driver-lease.js';
 import { ModelAndData } from './pruning-run/model-and-data.js';
 import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from './pruning-run/pruning-run.commands.js';
 import { targetWarnings } from './pruning-run/target-sparsity.js';
+import { diskPlan, diskWarnings } from './retention/disk-plan.js';
 import { RunServices, type Progress } from './run-execution/run-services.js';
 import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, settingsMessage } from './run-views/run-message.js';
 import { RunViews } from './run-views/run-views.js';
 import { StorageWatch } from './storage-watch.js';
+import { ORCHESTRATOR_CONFIG } from './tokens.js';
 
 type RunCommands = Pick<
   v1.RunServiceServer,
@@ -27,6 +30,7 @@ export class RunGrpc {
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
   handlers(): RunCommands {
@@ -68,12 +72,14 @@ export class RunGrpc {
   private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
     const { modelPath, settings: requested } = planRequest(request);
     const { model, settings, memory } = await this.sources.plan(modelPath, requested);
+    const disk = await diskPlan(settings, memory, this.config.artifactFolder);
     return {
       settings: settingsMessage(settings),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       memory,
-      warnings: targetWarnings(settings),
+      warnings: [...targetWarnings(settings), ...diskWarnings(disk)],
+      disk,
     };
   }
 

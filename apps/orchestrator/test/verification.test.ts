@@ -222,7 +222,7 @@ test('family and differences of a fork', async () => {
     [],
   );
   const teachers = await unary<v1.ListTeachersResponse>((cb) =>
-    artifactClient.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true }, cb),
+    artifactClient.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true, includeDiscarded: false }, cb),
   );
   expect(teachers.teachers.filter(({ inherited }) => inherited).map(({ mark, runId }) => [mark, runId])).toEqual(
     [1, 2, 3, 4, 5].map((mark) => [mark, run.runId]),

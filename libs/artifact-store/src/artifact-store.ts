@@ -38,6 +38,8 @@ export interface ArtifactStore {
   list(): AsyncIterable<ArtifactEntry>;
   /** @param prefix at least two hex digits */
   digestsStartingWith(prefix: string): Promise<string[]>;
+  /** Paths of what lies among the artifacts and is none; folder store only. */
+  strangers?(): AsyncIterable<string>;
   /** Where the bytes lie; folder store only. */
   pathOf?(digest: string): string;
   /** A new path for somebody else to write a file to that is then taken over by `adopt`; folder store only. */

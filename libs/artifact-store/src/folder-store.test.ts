@@ -155,3 +155,16 @@ test.each([
 ])('%s becomes %s', (errno, code) => {
   expect(toArtifactError(Object.assign(new Error(errno), { code: errno }), 'write', null).code).toBe(code);
 });
+
+test('what is no artifact is listed apart, and disturbs no list', async () => {
+  const { digest } = await store.put(text('mine'));
+  await writeFile(join(folder, 'objects', 'notes.txt'), 'yours');
+  await writeFile(join(folder, 'objects', digest.slice(0, 2), 'draft'), 'yours too');
+  const listed: string[] = [];
+  for await (const entry of store.list()) listed.push(entry.digest);
+  expect(listed).toEqual([digest]);
+  const strangers: string[] = [];
+  for await (const path of store.strangers!()) strangers.push(path);
+  const expected = [join(folder, 'objects', digest.slice(0, 2), 'draft'), join(folder, 'objects', 'notes.txt')];
+  expect(strangers.sort()).toEqual(expected.sort());
+});

@@ -1,6 +1,7 @@
 // Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first. A file gets its name only after its bytes are on
 // the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
 import { createHash, randomUUID } from 'node:crypto';
+import type { Dirent } from 'node:fs';
 import { open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { makeFolder } from '#files';
@@ -184,15 +185,31 @@ class FolderStore implements ArtifactStore {
 
   async *list(): AsyncIterable<ArtifactEntry> {
     const objects = join(this.root, 'objects');
-    for (const shard of (await readdir(objects)).sort()) {
+    for (const { name: shard } of (await readdir(objects, { withFileTypes: true })).filter(isShard).sort(byName)) {
       for (const name of (await readdir(join(objects, shard))).sort()) {
-        if (!isDigest(name)) continue;
+        if (!isDigest(name) || !name.startsWith(shard)) continue;
         const found = await stat(join(objects, shard, name)).catch(() => null); // deleted meanwhile
         if (found !== null) yield { digest: name, bytes: found.size, storedAt: found.mtime };
       }
     }
   }
+
+  async *strangers(): AsyncIterable<string> {
+    const objects = join(this.root, 'objects');
+    for (const shard of (await readdir(objects, { withFileTypes: true })).sort(byName)) {
+      if (!isShard(shard)) {
+        yield join(objects, shard.name);
+        continue;
+      }
+      for (const file of (await readdir(join(objects, shard.name), { withFileTypes: true })).sort(byName)) {
+        if (!file.isFile() || !isDigest(file.name) || !file.name.startsWith(shard.name)) yield join(objects, shard.name, file.name);
+      }
+    }
+  }
 }
+
+const isShard = (entry: Dirent): boolean => entry.isDirectory() && /^[0-9a-f]{2}$/.test(entry.name);
+const byName = (left: { name: string }, right: { name: string }): number => (left.name < right.name ? -1 : 1);
 
 async function writeDurably(path: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<PutResult> {
   const hash = createHash('sha256');

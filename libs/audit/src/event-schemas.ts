@@ -76,6 +76,15 @@ const teacher = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('none') }),
   z.strictObject({ kind: z.literal('snapshot'), mark: count, stateDigest: digest }),
 ]);
+const discarded = z.array(
+  z.strictObject({
+    kind: z.enum(['state', 'export', 'tokens']),
+    digest,
+    bytes: count.nullable(),
+    step: count.nullable(),
+    marks: z.array(count),
+  }),
+);
 const launch = { runId, name: text, requestId: text, requestDigest: text, model, data, settings };
 
 const facts = {
@@ -181,6 +190,8 @@ const facts = {
     bytes: count,
     files: z.array(z.strictObject({ name: text, bytes: count, digest })),
   },
+  ArtifactsDiscarded: { reason: text, keepEvery: count.nullable(), abandoned: z.boolean(), exports: z.boolean(), artifacts: discarded },
+  RunDeleted: { step: count, reason: text, artifacts: discarded },
 };
 
 const envelope = { v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), chain: digest };

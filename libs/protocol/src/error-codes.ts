@@ -29,6 +29,7 @@ export const errorStatuses = {
   RUN_FINISHED: precondition,
   RUN_NOT_STARTED: precondition,
   RUN_STILL_ACTIVE: precondition,
+  RUN_DELETED: precondition,
   RUN_NOT_PAUSABLE: precondition,
   NOTHING_TO_EVALUATE: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
@@ -91,6 +92,7 @@ export const errorStatuses = {
   ARTIFACT_MISSING: status.DATA_LOSS,
   ARTIFACT_CORRUPT: status.DATA_LOSS,
   ARTIFACT_NOT_FOUND: status.NOT_FOUND,
+  ARTIFACT_DISCARDED: status.NOT_FOUND, // somebody had it thrown away; the message names the event that says so
   ARTIFACT_STORE_FULL: status.RESOURCE_EXHAUSTED,
   ARTIFACT_STORE_READ_ONLY: precondition,
   ARTIFACT_STORE_UNAVAILABLE: status.UNAVAILABLE,

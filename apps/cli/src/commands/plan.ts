@@ -15,8 +15,8 @@ export function registerPlan(program: Command): void {
     .command('plan')
     .summary('what a launch would be and take')
     .description(
-      'Checks a model and settings as a launch would, and shows the settings in full and the memory that the run would take, without launching ' +
-        'anything; warns when the target sparsity is out of reach. Exit code 1 when it would not fit.',
+      'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take and the disk that its snapshots will, without ' +
+        'launching anything; warns when the target sparsity is out of reach. Exit code 1 when it would not fit.',
     )
     .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors', absolutePath)
     .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)');
@@ -41,7 +41,7 @@ export function registerPlan(program: Command): void {
   });
 }
 
-function printPlan(context: Context, { settings, parameterCount, prunableParameterCount, memory }: v1.PlanRunResponse): void {
+function printPlan(context: Context, { settings, parameterCount, prunableParameterCount, memory, disk }: v1.PlanRunResponse): void {
   const { output } = context;
   const m = memory!;
   output.line(`${count(parameterCount)} parameters, ${count(prunableParameterCount)} of them prunable`);
@@ -58,6 +58,14 @@ function printPlan(context: Context, { settings, parameterCount, prunableParamet
     ['process', bytes(m.processBytes)],
     ['in all', `${bytes(m.totalBytes)} of ${bytes(m.availableBytes)}`],
   ]);
+  if (disk !== undefined) {
+    output.line();
+    output.line(output.style('bold', 'Disk'));
+    output.pairs([
+      ['snapshots', `${disk.teachers} teachers of ${bytes(disk.stateBytes)}`],
+      ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
+    ]);
+  }
   if (m.totalBytes > m.availableBytes)
     output.line(output.style('red', 'it does not fit: a smaller batch or sequence, or --checkpoint-activations, takes less'));
 }

@@ -27,10 +27,16 @@ function registerTeachers(program: Command): void {
         'a new run from it, export --teacher makes a model of it.',
     )
     .option('--abandoned', 'also those on branches that the run was rewound from')
-    .option('--inherited', "also those of the run's ancestors, up to the fork");
+    .option('--inherited', "also those of the run's ancestors, up to the fork")
+    .option('--discarded', 'also those whose state was thrown away');
   examples(teachers, ['espalier teachers k3f9'], ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7']);
-  action<{ abandoned?: boolean; inherited?: boolean }>(teachers, async ({ connection, output }, [runId], options) => {
-    const request = { runId: runId!, includeAbandoned: options.abandoned ?? false, includeInherited: options.inherited ?? false };
+  action<{ abandoned?: boolean; inherited?: boolean; discarded?: boolean }>(teachers, async ({ connection, output }, [runId], options) => {
+    const request = {
+      runId: runId!,
+      includeAbandoned: options.abandoned ?? false,
+      includeInherited: options.inherited ?? false,
+      includeDiscarded: options.discarded ?? false,
+    };
     const response = await connection.call(connection.artifacts, connection.artifacts.listTeachers, request);
     output.result(response, () => {
       if (response.teachers.length === 0) output.line('no teachers yet: the first one is made at the first snapshot mark');
@@ -44,7 +50,9 @@ function registerTeachers(program: Command): void {
           shortDigest(teacher.stateDigest),
           bytes(teacher.bytes),
           when(teacher.snapshottedAt),
-          [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : ''].filter(Boolean).join(', '),
+          [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : '', teacher.discarded ? 'thrown away' : '']
+            .filter(Boolean)
+            .join(', '),
         ]),
         [0, 1, 2, 3, 5],
         { SNAPSHOTTED: 3, SIZE: 2, HARD: 1, '': 'wrap' },

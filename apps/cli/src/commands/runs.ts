@@ -15,6 +15,7 @@ interface RunsOptions {
   order: string;
   limit: number;
   all?: boolean;
+  deleted?: boolean;
   pageToken?: string;
 }
 const LARGEST_PAGE = 500;
@@ -37,6 +38,7 @@ export function registerRuns(program: Command): void {
     )
     .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 50)
     .option('--all', 'all of them')
+    .option('--deleted', 'also those that were deleted')
     .option('--page-token <token>', 'go on after an earlier page (next_page_token of --json)');
   examples(
     runs,
@@ -66,6 +68,7 @@ async function listRuns({ connection }: Context, options: RunsOptions): Promise<
         nameContains: options.name ?? '',
         modelContains: options.model ?? '',
         parentRunId: options.parent ?? '',
+        includeDeleted: options.deleted ?? false,
         orderBy: options.order,
       }),
     );

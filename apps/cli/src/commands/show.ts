@@ -60,6 +60,10 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       'recorded',
       run.status === v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(run.recordedStatus)}, as far as events can be read` : undefined,
     ],
+    [
+      'deleted',
+      run.deletedAt === undefined ? undefined : `${when(run.deletedAt)}${run.deletionReason === '' ? '' : `: ${run.deletionReason}`}`,
+    ],
     ['waits for', run.waitingFor === undefined ? undefined : waitWords(run.waitingFor)],
     [
       'cause',

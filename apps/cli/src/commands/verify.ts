@@ -7,9 +7,11 @@ import type { Output } from '../output/output.js';
 import { number, stepRange } from '../options/parse.js';
 import { count, decimal, problemsFound } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
+import { verifyAll } from './verify-all.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface VerifyOptions {
+  all?: boolean;
   replay?: true | { from?: bigint; to?: bigint };
   tolerance?: number;
 }
@@ -17,21 +19,31 @@ interface VerifyOptions {
 export function registerVerify(program: Command): void {
   const verify = program
     .command('verify')
-    .argument(...RUN_ARGUMENT)
+    .argument('[run]', RUN_ARGUMENT[1])
     .summary('prove that the record of a run is whole and true')
     .description(
       'Checks that no event is missing or altered (digest chain) and that every artifact is there with the bytes of its digest. With ' +
         '--replay the recorded steps are computed again and the states compared bit by bit; a difference is narrowed to step and tensor.',
     )
+    .option('--all', 'every run, every event of the store and every artifact instead of one run; files that no event names are listed')
     .option('--replay [from..to]', 'compute again and compare; only these steps when given', (text: string) => stepRange(text))
     .option('--tolerance <difference>', 'with --replay on an engine of other numerics: the relative difference to accept', number);
   examples(
     verify,
     ['espalier verify k3f9'],
+    ['espalier verify --all', 'the whole store'],
     ['espalier verify k3f9 --replay 100..200'],
     ['espalier verify k3f9 --replay --tolerance 1e-3', 'on another machine'],
   );
-  action<VerifyOptions>(verify, verifyRun);
+  action<VerifyOptions>(verify, (context, names, options) => {
+    if (options.all === true) {
+      if (names.length > 0 || options.replay !== undefined || options.tolerance !== undefined)
+        throw new CliError('OPTIONS_CONFLICT', '--all takes no run and no replay', { exitCode: ExitCode.usage });
+      return verifyAll(context);
+    }
+    if (names.length === 0) throw new CliError('OPTION_REQUIRED', 'name a run, or say --all', { exitCode: ExitCode.usage });
+    return verifyRun(context, names, options);
+  });
 }
 
 async function verifyRun({ connection, output, signal }: Context, [runId]: string[], options: VerifyOptions): Promise<number> {

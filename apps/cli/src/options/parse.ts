@@ -89,6 +89,7 @@ export const STATUSES: Record<string, v1.RunStatus> = {
   failed: v1.RunStatus.RUN_STATUS_FAILED,
   cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
   damaged: v1.RunStatus.RUN_STATUS_DAMAGED,
+  deleted: v1.RunStatus.RUN_STATUS_DELETED,
 };
 
 export function choice<T>(choices: Record<string, T>): (text: string) => T {

@@ -23,6 +23,7 @@ export function statusStyle({ status, targetMissed }: v1.Run): Style {
     case v1.RunStatus.RUN_STATUS_RECOVERING:
     case v1.RunStatus.RUN_STATUS_PAUSED:
     case v1.RunStatus.RUN_STATUS_CANCELLED:
+    case v1.RunStatus.RUN_STATUS_DELETED:
       return 'yellow';
     default:
       return 'cyan';

@@ -16,11 +16,12 @@ export interface FollowOptions {
   signal?: AbortSignal;
 }
 
-const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;
+const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED, RUN_STATUS_DELETED } = v1.RunStatus;
+const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED, RUN_STATUS_DELETED];
 
 /** Whether nothing more will happen to it by itself. */
 export function hasEnded(run: v1.Run | undefined): boolean {
-  return run !== undefined && [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED].includes(run.status);
+  return run !== undefined && ENDED.includes(run.status);
 }
 
 /** Whether it stands still until somebody has mended what it waits for. */

@@ -25,8 +25,13 @@ export interface Answers {
   queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
   exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
   verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;
+  verifyAll?: Streaming<v1.VerifyAllRequest, v1.VerifyAllResponse>;
   exportAudit?: Streaming<v1.ExportAuditRequest, v1.ExportAuditResponse>;
   rebuildViews?: Streaming<v1.RebuildViewsRequest, v1.RebuildViewsResponse>;
+  deleteRun?: Unary<v1.DeleteRunRequest, v1.DeleteRunResponse>;
+  discardArtifacts?: Unary<v1.DiscardArtifactsRequest, v1.DiscardArtifactsResponse>;
+  collectGarbage?: Streaming<v1.CollectGarbageRequest, v1.CollectGarbageResponse>;
+  getDiskUsage?: Unary<v1.GetDiskUsageRequest, v1.GetDiskUsageResponse>;
   listTeachers?: Unary<v1.ListTeachersRequest, v1.ListTeachersResponse>;
   statArtifact?: Unary<v1.StatArtifactRequest, v1.StatArtifactResponse>;
   downloadArtifact?: Streaming<v1.DownloadArtifactRequest, v1.DownloadArtifactResponse>;
@@ -42,6 +47,8 @@ const STREAMING = new Set([
   'downloadArtifact',
   'watchHistory',
   'exportAudit',
+  'verifyAll',
+  'collectGarbage',
 ]);
 
 export class TestServer {

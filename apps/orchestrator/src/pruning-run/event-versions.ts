@@ -34,6 +34,8 @@ const knownTypes: Record<PruningRunEventType, true> = {
   RunCancelled: true,
   EvaluationRecorded: true,
   ModelExported: true,
+  ArtifactsDiscarded: true,
+  RunDeleted: true,
 };
 
 export const knownTypeNames = Object.keys(knownTypes);

@@ -11,7 +11,7 @@ import { alreadyLaunched } from './launch-run.handler.js';
 import { ModelAndData } from './model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity, RunSettings } from './pruning-run.events.js';
-import { decide, fold, type PruningRunState } from './pruning-run.js';
+import { decide, fold, neededStates, type PruningRunState } from './pruning-run.js';
 import type { Fork } from './run-change.js';
 import { settingsOfFork } from './starting-points.js';
 import { RunRepository } from './run-repository.js';
@@ -35,9 +35,12 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const parent = await this.runs.load(parentRunId);
     const data = await this.otherData(request.data, parent, settingsOfFork(parent.settings, overrides), signal);
     const change: Fork = { kind: 'fork', runId, name, requestId, requestDigest, parent, from, overrides, data };
-    const { stateDigest } = startOf(change);
-    await this.keeper.pin(stateDigest);
+    const pinned = [...neededStates(childOf(change))];
+    for (const digest of pinned) await this.keeper.pin(digest);
     try {
+      // The parent may have been deleted or thinned before its states were pinned.
+      const child = childOf({ ...change, parent: await this.runs.load(parentRunId) });
+      const { stateDigest } = child.current!;
       if ((await this.artifacts.stat(stateDigest)) === null) {
         throw new EspalierError(
           'STATE_NOT_FOUND',
@@ -46,10 +49,10 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
       }
       const { run, facts } = await this.runs.change(runId, change);
       const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
-      this.keeper.releaseAfter(stateDigest, runId, run.revision);
+      for (const digest of pinned) this.keeper.releaseAfter(digest, runId, run.revision);
       return answer;
     } catch (error) {
-      this.keeper.release(stateDigest);
+      for (const digest of pinned) this.keeper.release(digest);
       throw error;
     }
   }
@@ -73,8 +76,8 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
   }
 }
 
-/** The state that the fork would start from; refuses what decide refuses. */
-function startOf(change: Fork): { stateDigest: string } {
+/** The fork as it would be; refuses what decide refuses. */
+function childOf(change: Fork): PruningRunState {
   const { events } = encodeFacts(decide(null, change, new Date().toISOString()), '', () => '');
-  return fold(events)!.current!;
+  return fold(events)!;
 }

@@ -1,7 +1,8 @@
 // What each change makes happen; called by decide's switch. The client's changes are here, the engine's and the
 // starting points of forks and rewinds in the files beside.
 import type { NewFact } from './pruning-run.events.js';
-import { runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
+import { findDiscard } from './discarding.js';
+import { runDeleted, runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
 import { isFinished, stepOf, type PruningRunState } from './pruning-run.state.js';
 import type { Cancel, ConfirmPause, Launch, RecordEvaluation, RecordExport, Resume } from './run-change.js';
 import { rewound } from './starting-points.js';
@@ -15,12 +16,19 @@ export function existing(state: PruningRunState | null): PruningRunState {
   return state;
 }
 
+/** The run, if it was not deleted. */
+function alive(state: PruningRunState | null): PruningRunState {
+  const run = existing(state);
+  if (run.status === 'deleted') throw runDeleted(run);
+  return run;
+}
+
 export function launch(state: PruningRunState | null, { kind: _, ...data }: Launch, at: string): NewFact[] {
   return state === null ? [{ type: 'RunLaunched', at, data }] : [];
 }
 
 export function requestPause(state: PruningRunState | null, at: string): NewFact[] {
-  const run = existing(state);
+  const run = alive(state);
   if (isFinished(run)) throw runFinished(run, ': there is nothing to pause');
   if (run.pausedBy === 'request' || run.pausedBy === 'obstacle' || run.pauseRequested) return [];
   const step = stepOf(run);
@@ -35,14 +43,14 @@ export function confirmPause(state: PruningRunState | null, { by }: ConfirmPause
 }
 
 export function cancel(state: PruningRunState | null, { reason }: Cancel, at: string): NewFact[] {
-  const run = existing(state);
+  const run = alive(state);
   if (run.status === 'cancelled') return [];
   if (isFinished(run)) throw runFinished(run, ': there is nothing to cancel');
   return [{ type: 'RunCancelled', at, data: { step: stepOf(run), reason } }];
 }
 
 export function resume(state: PruningRunState | null, change: Resume, at: string): NewFact[] {
-  const run = existing(state);
+  const run = alive(state);
   const { acceptOtherNumerics } = change;
   if (change.from.kind !== 'last') {
     if (!isFinished(run) && run.status !== 'paused') throw runStillActive(run, ': pause or cancel it before rewinding it');
@@ -65,7 +73,7 @@ function whatCanFollow({ teachers, current }: PruningRunState): string {
 
 /** Recorded once for the same subject, state, data and window. */
 export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
-  const known = existing(state).evaluations.some(
+  const known = alive(state).evaluations.some(
     (one) =>
       one.subject === data.subject &&
       one.stateDigest === data.stateDigest &&
@@ -76,6 +84,8 @@ export function recordEvaluation(state: PruningRunState | null, { kind: _, ...da
 }
 
 export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {
-  const known = existing(state).exports.some((one) => one.exportDigest === data.exportDigest && one.stateDigest === data.stateDigest);
-  return known ? [] : [{ type: 'ModelExported', at, data }];
+  const run = alive(state);
+  const isKnown = run.exports.some((one) => one.exportDigest === data.exportDigest && one.stateDigest === data.stateDigest);
+  // One that was thrown away and is made again is recorded again.
+  return isKnown && findDiscard(run, ({ digest }) => digest === data.exportDigest) === null ? [] : [{ type: 'ModelExported', at, data }];
 }

@@ -3,9 +3,15 @@ import { EspalierError, type ErrorCode } from '#protocol';
 import type { PruningRunState } from './pruning-run.state.js';
 
 export class RunError extends EspalierError {
-  constructor(code: ErrorCode, message: string, run: Pick<PruningRunState, 'runId'> | null, field = '') {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    run: Pick<PruningRunState, 'runId'> | null,
+    field = '',
+    metadata: Record<string, string> = {},
+  ) {
     super(code, message, {
-      metadata: run === null ? {} : { run_id: run.runId },
+      metadata: { ...(run === null ? {} : { run_id: run.runId }), ...metadata },
       violations: field === '' ? [] : [{ field, description: message, code }],
     });
   }
@@ -15,6 +21,8 @@ export const runNotFound = (runId: string, field = 'run_id'): RunError =>
   new RunError('RUN_NOT_FOUND', `there is no run ${runId}`, { runId }, field);
 export const runDamaged = (runId: string, problems: string[]): RunError =>
   new RunError('RUN_DAMAGED', `the record of run ${runId} is damaged, so it can't go on or be changed: ${problems.join('; ')}`, { runId });
+export const runDeleted = (run: Pick<PruningRunState, 'runId'>, field = 'run_id'): RunError =>
+  new RunError('RUN_DELETED', `run ${run.runId} was deleted: its history is all that is left of it`, run, field);
 export const runFinished = (run: PruningRunState, hint: string): RunError =>
   new RunError('RUN_FINISHED', `run ${run.runId} has ended (${run.status})${hint}`, run);
 export const runStillActive = (run: PruningRunState, hint: string): RunError =>

@@ -94,6 +94,15 @@ export interface InheritedTeacher {
   ownerRunId: string;
 }
 
+/** Bytes that somebody had thrown away. Exports are their manifest and their files. */
+export interface DiscardedArtifact {
+  kind: 'state' | 'export' | 'tokens';
+  digest: string;
+  bytes: number | null; // null: not known from the record
+  step: number | null; // of a state, or of the state that was exported
+  marks: number[]; // of the teachers that a state was
+}
+
 export interface SegmentLoss {
   mean: number | null; // null: every step of the segment was skipped
   last: number | null;
@@ -220,6 +229,16 @@ interface Facts {
     bytes: number;
     files: { name: string; bytes: number; digest: string }[];
   };
+  /** Recorded before the bytes go; a crash in between is made good at the next start. The teachers among them are none any more. */
+  ArtifactsDiscarded: {
+    reason: string;
+    keepEvery: number | null; // every n-th teacher was kept
+    abandoned: boolean; // teachers of abandoned branches too
+    exports: boolean;
+    artifacts: DiscardedArtifact[];
+  };
+  /** The last event of a run: its stream stays, all bytes that only it needed go. */
+  RunDeleted: { step: number; reason: string; artifacts: DiscardedArtifact[] };
 }
 
 export type PruningRunEventType = keyof Facts;

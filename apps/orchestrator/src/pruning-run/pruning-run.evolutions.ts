@@ -48,6 +48,8 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     lastSegment: null,
     evaluations: [],
     exports: [],
+    discarded: [],
+    deleted: null,
     launchedAt: at,
     updatedAt: at,
     endedAt: null,
@@ -185,6 +187,13 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     evaluations: state.evaluations.map((one) => abandonedAfter(data.toStep, one)),
     exports: state.exports.map((one) => abandonedAfter(data.toStep, one)),
   };
+}
+
+/** What was thrown away and is made again is there again. */
+export function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
+  const made = new Set([data.exportDigest, ...data.files.map(({ digest }) => digest)]);
+  const discarded = state.discarded.filter(({ digest }) => !made.has(digest));
+  return { ...state, discarded, exports: [...state.exports, { ...data, at, abandoned: false }] };
 }
 
 /** Evaluations and exports of states after `step` are of the abandoned branch. The intact model's are of step 0. */

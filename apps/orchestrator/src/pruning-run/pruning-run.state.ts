@@ -1,6 +1,7 @@
 // What the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
 import type {
   DataIdentity,
+  DiscardedArtifact,
   ModelIdentity,
   PruningRunEventData,
   RunSettings,
@@ -10,7 +11,7 @@ import type {
 } from './pruning-run.events.js';
 import type { TeacherSnapshot } from './teacher-policy.js';
 
-export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled';
+export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled' | 'deleted';
 
 export interface Teacher extends TeacherSnapshot {
   state: StateFact;
@@ -25,6 +26,16 @@ export interface Teacher extends TeacherSnapshot {
 /** An evaluation, and whether its state lies on a branch that the run was rewound from. */
 export type RecordedEvaluation = PruningRunEventData<'EvaluationRecorded'> & { at: string; abandoned: boolean };
 export type RecordedExport = PruningRunEventData<'ModelExported'> & { at: string; abandoned: boolean };
+
+/** An artifact that was thrown away, and the event that says so. */
+export interface KnownDiscard {
+  kind: DiscardedArtifact['kind'];
+  digest: string;
+  marks: number[];
+  step: number | null;
+  reason: string;
+  revision: number;
+}
 
 export interface RunOrigin {
   parentRunId: string;
@@ -81,6 +92,8 @@ export interface PruningRunState {
   lastSegment: { steps: number; tokens: number; seconds: number } | null;
   evaluations: RecordedEvaluation[];
   exports: RecordedExport[];
+  discarded: KnownDiscard[];
+  deleted: { at: string; reason: string } | null;
 
   launchedAt: string;
   updatedAt: string;
@@ -91,7 +104,7 @@ export interface PruningRunState {
 }
 
 export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean =>
-  status === 'completed' || status === 'failed' || status === 'cancelled';
+  status === 'completed' || status === 'failed' || status === 'cancelled' || status === 'deleted';
 
 /** The driver has work with it: now, or when its turn comes. A run paused by a shutdown goes on by itself. */
 export const isRunnable = (run: Pick<PruningRunState, 'status' | 'pausedBy'>): boolean =>
@@ -117,6 +130,7 @@ export function teachersUpTo(run: PruningRunState, teacher: Teacher): Teacher[] 
 
 /** States that some event of the run still needs as artifacts: its teachers, its origin and its last two states. */
 export function neededStates(run: PruningRunState): Set<string> {
+  if (run.status === 'deleted') return new Set();
   const states = [
     ...run.teachers.map((one) => one.state),
     ...run.abandonedTeachers.map((one) => one.state),
@@ -134,12 +148,25 @@ export function needsTheSame(before: PruningRunState, after: PruningRunState): b
     before.previous === after.previous &&
     before.teachers === after.teachers &&
     before.abandonedTeachers === after.abandonedTeachers &&
-    before.exports === after.exports
+    before.exports === after.exports &&
+    before.evaluations === after.evaluations &&
+    before.data === after.data &&
+    before.discarded === after.discarded &&
+    (before.status === 'deleted') === (after.status === 'deleted')
   );
 }
 
-/** All artifacts of the kinds that are ever thrown away and that the run needs: states, and the files of its exports. */
-export function neededArtifacts(run: PruningRunState): Set<string> {
-  const files = run.exports.flatMap((one) => [one.exportDigest, ...one.files.map((file) => file.digest)]);
-  return new Set([...neededStates(run), ...files]);
+/** All artifacts that the run needs: states, the files of its exports, and the tokens that it was trained and evaluated on. */
+export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArtifact['kind']> {
+  if (run.status === 'deleted') return new Map();
+  const gone = new Set(run.discarded.map(({ digest }) => digest));
+  const exports = run.exports.filter(({ exportDigest }) => !gone.has(exportDigest));
+  const files = exports.flatMap((one) => [one.exportDigest, ...one.files.map((file) => file.digest)]);
+  const { trainDigest, validationDigest } = run.data;
+  const tokens = [trainDigest, ...(validationDigest === null ? [] : [validationDigest]), ...run.evaluations.map((one) => one.dataDigest)];
+  return new Map([
+    ...tokens.map((digest) => [digest, 'tokens'] as const),
+    ...files.map((digest) => [digest, 'export'] as const),
+    ...[...neededStates(run)].map((digest) => [digest, 'state'] as const),
+  ]);
 }

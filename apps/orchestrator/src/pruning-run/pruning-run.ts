@@ -1,4 +1,5 @@
 // The aggregate of a run: evolve folds what happened, decide (pruning-run.decisions.ts) says what a change makes happen.
+import { afterDelete, afterDiscard, discard, remove } from './discarding.js';
 import type { NewFact, PruningRunEvent, RecordedEvent } from './pruning-run.events.js';
 import * as on from './pruning-run.evolutions.js';
 import type { PruningRunState } from './pruning-run.state.js';
@@ -61,8 +62,12 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
       return on.ended(state, event, 'cancelled', state.failure);
     case 'EvaluationRecorded':
       return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at, abandoned: false }] };
+    case 'ArtifactsDiscarded':
+      return afterDiscard(state, event.data, state.revision + 1);
+    case 'RunDeleted':
+      return afterDelete(state, event.data, event.at, state.revision + 1);
     case 'ModelExported':
-      return { ...state, exports: [...state.exports, { ...event.data, at: event.at, abandoned: false }] };
+      return on.modelExported(state, event);
   }
 }
 
@@ -108,5 +113,9 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
       return whether.recordEvaluation(state, change, at);
     case 'recordExport':
       return whether.recordExport(state, change, at);
+    case 'discard':
+      return discard(whether.existing(state), change, at);
+    case 'delete':
+      return remove(whether.existing(state), change, at);
   }
 }

@@ -84,6 +84,19 @@ export interface Cancel {
   kind: 'cancel';
   reason: string;
 }
+/** Digests that other runs need: they stay. */
+interface GivesRoom {
+  reason: string;
+  neededElsewhere: ReadonlySet<string>;
+}
+export interface Discard extends GivesRoom {
+  kind: 'discard';
+  /** Of the teachers all but every n-th (null: all stay); those of abandoned branches; exports. */
+  thinning: { keepEvery: number | null; abandoned: boolean; exports: boolean };
+}
+export interface Delete extends GivesRoom {
+  kind: 'delete';
+}
 export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventData<'EvaluationRecorded'>;
 export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
 
@@ -102,4 +115,6 @@ export type RunChange =
   | Fail
   | Cancel
   | RecordEvaluation
-  | RecordExport;
+  | RecordExport
+  | Discard
+  | Delete;

@@ -1,7 +1,8 @@
 // Where a rewind, a fall back or a fork starts: a recorded state of a run, with everything that was true at it.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { InheritedTeacher, NewFact, RunSettings, StateFact } from './pruning-run.events.js';
-import { RunError } from './pruning-run.errors.js';
+import { artifactDiscarded, findDiscard } from './discarding.js';
+import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
 import { lambdaLearningRateOf, settingsViolations } from './run-settings.js';
@@ -61,6 +62,7 @@ function rewoundTo(
 export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {
   if (state !== null) return [];
   const { runId, name, requestId, requestDigest, parent, overrides } = change;
+  if (parent.status === 'deleted') throw runDeleted(parent, 'parent_run_id');
   const settings = settingsOfFork(parent.settings, overrides);
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
   refuseMeaningless(settings, parent, from);
@@ -134,15 +136,13 @@ function inherit({ mark, threshold, state, ownerRunId }: Teacher): InheritedTeac
 function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>): Teacher {
   const found = from.kind === 'mark' ? run.teachers.find((one) => one.mark === from.mark) : teacherOfState(run, from.stateDigest);
   if (found !== undefined) return found;
+  const field = from.kind === 'mark' ? 'teacher_mark' : 'state_digest';
+  const gone = findDiscard(run, (one) => (from.kind === 'mark' ? one.marks.includes(from.mark) : one.digest === from.stateDigest));
+  if (gone !== null) throw artifactDiscarded(run, gone, field);
   const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
   const marks = run.teachers.map((one) => one.mark);
   const known = marks.length === 0 ? 'it has no teachers yet' : `its teachers are ${marks[0]} to ${marks[marks.length - 1]}`;
-  throw new RunError(
-    'TEACHER_NOT_FOUND',
-    `run ${run.runId} has no ${wanted}: ${known}`,
-    run,
-    from.kind === 'mark' ? 'teacher_mark' : 'state_digest',
-  );
+  throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run, field);
 }
 
 /** By the digest of its state or the beginning of it, abandoned branches included. */

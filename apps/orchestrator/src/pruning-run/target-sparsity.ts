@@ -45,7 +45,7 @@ export function reachableSparsity(
 }
 
 export interface SettingsWarning {
-  code: 'TARGET_OUT_OF_REACH';
+  code: 'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL';
   /** As in the request. */
   field: string;
   message: string;

@@ -41,12 +41,17 @@ export function teacherAt(input: PolicyInput, step: number): Assignment {
 
 function teacherBeforeTarget({ settings, teachers }: PolicyInput): Assignment {
   const gap = settings.teacherGapMarks;
-  const teacher = teachers[teachers.length - gap];
+  const taken = teachers.at(-1)?.mark ?? 0;
+  const teacher = teachers.findLast((one) => one.mark <= taken - gap + 1);
   if (teacher === undefined) {
     const explanation = `${teachers.length} snapshots exist, fewer than the gap of ${gap}: the intact model instructs`;
     return { teacher: { kind: 'intact' }, reason: teachers.length === 0 ? 'run_start' : 'capacity_gap', explanation };
   }
-  const explanation = `${teachers.length} snapshots exist: the one ${gap} back is mark ${teacher.mark}, ${describe(teacher)}`;
+  const exist =
+    taken === teachers.length
+      ? `${teachers.length} snapshots exist: the one ${gap} back`
+      : `${teachers.length} of ${taken} snapshots are kept: the last that is at least ${gap} back`;
+  const explanation = `${exist} is mark ${teacher.mark}, ${describe(teacher)}`;
   return { teacher: choose(teacher), reason: 'capacity_gap', explanation };
 }
 
@@ -100,6 +105,11 @@ export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput)
   const last = teachers[teachers.length - 1];
   const threshold = thresholdAfter(last?.threshold ?? 0, settings.snapshotInterval);
   return threshold < settings.targetSparsity ? { mark: (last?.mark ?? 0) + 1, threshold } : null;
+}
+
+/** How many snapshots a run takes on its way to the target. */
+export function teachersTaken(settings: PolicySettings): number {
+  return marksReached({ settings, teachers: [], targetReachedStep: null }, settings.targetSparsity).length;
 }
 
 /** Every snapshot that a state of this expected sparsity is due: one step may cross several. */

@@ -23,7 +23,7 @@ export class RunFeed {
   /** Runs that have not ended. */
   private readonly open = new Map<string, PruningRunState>();
   /** What runs that ended since our start need of the artifact store, and where their streams were; of others the views know. */
-  private readonly closed = new Map<string, { needs: Set<string>; revision: number }>();
+  private readonly closed = new Map<string, { needs: ReadonlySet<string>; revision: number }>();
   private readonly damaged = new Set<string>();
   private readonly listeners = new Set<Listener>();
   private subscription: Subscription | null = null;
@@ -86,12 +86,17 @@ export class RunFeed {
     return this.damaged.has(runId) || this.views.isDamaged(runId);
   }
 
-  /** Whether recorded events of any run need the artifact; while some can't be read, they may. */
-  isNeeded(digest: string): boolean {
-    if (this.damaged.size > 0 || this.views.hasDamage()) return true;
-    for (const run of this.open.values()) if (neededArtifacts(run).has(digest)) return true;
-    for (const { needs } of this.closed.values()) if (needs.has(digest)) return true;
-    return this.views.runsNeeding(digest).some((runId) => !this.open.has(runId) && !this.closed.has(runId));
+  /** While events of any run can't be read, they may name any artifact: nothing is thrown away. */
+  hasDamage(): boolean {
+    return this.damaged.size > 0 || this.views.hasDamage();
+  }
+
+  /** Whether recorded events of any run need the artifact; `besides`: of any other run than this one. */
+  isNeeded(digest: string, besides = ''): boolean {
+    if (this.hasDamage()) return true;
+    for (const run of this.open.values()) if (run.runId !== besides && neededArtifacts(run).has(digest)) return true;
+    for (const [runId, { needs }] of this.closed) if (runId !== besides && needs.has(digest)) return true;
+    return this.views.runsNeeding(digest).some((runId) => runId !== besides && !this.open.has(runId) && !this.closed.has(runId));
   }
 
   /** Resolves when the feed has come as far as this revision of the run. */
@@ -160,8 +165,8 @@ export class RunFeed {
       this.open.set(runId, run);
       return this.tell(run, []);
     }
-    const neededBefore = closed?.needs ?? (known === null ? this.views.neededBy(runId) : neededArtifacts(known));
-    const needs = neededArtifacts(run);
+    const neededBefore = closed?.needs ?? (known === null ? this.views.neededBy(runId) : neededArtifacts(known).keys());
+    const needs = new Set(neededArtifacts(run).keys());
     if (isFinished(run)) {
       this.open.delete(runId);
       this.closed.set(runId, { needs, revision: run.revision });

@@ -5,7 +5,8 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { ModelAndData } from '../pruning-run/model-and-data.js';
-import { RunError } from '../pruning-run/pruning-run.errors.js';
+import { artifactDiscarded, findDiscard } from '../pruning-run/discarding.js';
+import { RunError, runDeleted } from '../pruning-run/pruning-run.errors.js';
 import type { StateFact } from '../pruning-run/pruning-run.events.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/pruning-run.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/short-digests.js';
@@ -146,8 +147,11 @@ export class RunServices {
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 500).unref());
 
 function stateOf(run: PruningRunState, mark: number | undefined): { state: StateFact; mark: number | null } {
+  if (run.status === 'deleted') throw runDeleted(run);
   if (mark !== undefined) {
     const teacher = run.teachers.find((one) => one.mark === mark);
+    const gone = findDiscard(run, ({ marks }) => marks.includes(mark));
+    if (teacher === undefined && gone !== null) throw artifactDiscarded(run, gone, 'teacher_mark');
     if (teacher === undefined)
       throw new RunError(
         'TEACHER_NOT_FOUND',
@@ -163,6 +167,7 @@ function stateOf(run: PruningRunState, mark: number | undefined): { state: State
 
 function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: v1.EvaluateRunRequest): Subject {
   const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
+  if (run.status === 'deleted') throw runDeleted(run);
   if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');
   if (intact) return { kind: 'intact' };
   if (exportDigest !== '') {
@@ -183,6 +188,8 @@ function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: 
         ],
       });
     }
+    const gone = findDiscard(run, ({ digest }) => digest === exportDigest);
+    if (gone !== null) throw artifactDiscarded(run, gone, 'export_digest');
     const { step, stateDigest, teacherMark: mark } = known;
     return { kind: 'export', exportDigest: known.exportDigest, step, stateDigest, teacherMark: mark };
   }

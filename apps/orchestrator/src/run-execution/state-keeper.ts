@@ -1,10 +1,11 @@
-// Which states stay in the artifact store. A state that no recorded event needs any more is thrown away, unless somebody is
-// about to record an event that names it: equal states of different runs are one artifact. Only who drives the runs throws
+// Which artifacts stay in the artifact store. One that no recorded event needs any more is thrown away, unless somebody is about
+// to record an event that names it: equal states of different runs are one artifact. Only who drives the runs throws
 // away: the folder may be shared, and nobody else knows what is about to be recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
 import { DriverLease } from '../driver-lease.js';
+import { RunViews } from '../run-views/run-views.js';
 import { ARTIFACT_STORE, LOGGER } from '../tokens.js';
 import { RunFeed } from './run-feed.js';
 
@@ -16,6 +17,7 @@ export class StateKeeper {
   constructor(
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
@@ -27,14 +29,18 @@ export class StateKeeper {
     });
   }
 
-  /** Throws away what a crash left behind without an event. Before that, everything recorded must be known. */
+  /**
+   * Throws away what a crash left behind: states without an event, and what events say was thrown away. Before that, everything
+   * recorded must be known.
+   */
   async clearLeftOvers(): Promise<void> {
     try {
       await this.feed.settle();
+      await this.views.ready(); // they know what was thrown away
       for await (const { digest } of this.artifacts.list()) {
         if (this.isKept(digest)) continue;
         const stat = await this.artifacts.stat(digest);
-        if (stat?.mediaType === MEDIA_TYPE_SAFETENSORS) await this.discard(digest);
+        if (stat?.mediaType === MEDIA_TYPE_SAFETENSORS || this.views.discardOf(digest) !== null) await this.discard(digest);
       }
     } catch (error) {
       this.log.warn({ err: error }, 'left-over states could not be looked for');
@@ -59,13 +65,17 @@ export class StateKeeper {
     void this.feed.seen(runId, revision).then(() => this.release(digest));
   }
 
-  private isKept(digest: string): boolean {
+  /** Somebody is about to name it, or a recorded event needs it. */
+  isKept(digest: string): boolean {
     return this.pins.has(digest) || this.feed.isNeeded(digest);
   }
 
-  private async discard(digest: string): Promise<void> {
+  /** Unless it is kept. Returns when the bytes are gone. */
+  async discard(digest: string): Promise<void> {
     try {
-      if (!this.lease.held || this.isKept(digest) || this.deletions.has(digest)) return;
+      if (!this.lease.held || this.isKept(digest)) return;
+      const underWay = this.deletions.get(digest);
+      if (underWay !== undefined) return void (await underWay);
       const deletion = this.artifacts.delete(digest);
       this.deletions.set(
         digest,
@@ -74,7 +84,7 @@ export class StateKeeper {
       await deletion.finally(() => this.deletions.delete(digest));
     } catch (error) {
       // It stays until the next start looks for what was left over.
-      this.log.warn({ err: error, digest }, 'a state that is no longer needed could not be deleted');
+      this.log.warn({ err: error, digest }, 'an artifact that is no longer needed could not be deleted');
     }
   }
 }

@@ -1,5 +1,5 @@
 // One line for people about each event.
-import type { RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/pruning-run.events.js';
+import type { DiscardedArtifact, RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import { isOffTarget } from '../pruning-run/target-sparsity.js';
 
 export function summarize(event: RecordedEvent): string {
@@ -76,6 +76,11 @@ type Outcome = Exclude<
   }
 >;
 
+function discardWords(artifacts: DiscardedArtifact[]): string {
+  const bytes = artifacts.reduce((sum, one) => sum + (one.bytes ?? 0), 0);
+  return `${artifacts.length} artifacts (${(bytes / 2 ** 20).toFixed(1)} MiB)`;
+}
+
 function lineOfOutcome(event: Outcome): string {
   switch (event.type) {
     case 'StepsSkipped':
@@ -109,6 +114,13 @@ function lineOfOutcome(event: Outcome): string {
       const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
       return `perplexity of ${what} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`;
     }
+    case 'ArtifactsDiscarded': {
+      const { keepEvery, artifacts, reason } = event.data;
+      const kept = keepEvery === null ? '' : `, one teacher in ${keepEvery} kept`;
+      return `${discardWords(artifacts)} thrown away${kept}${reason === '' ? '' : `: ${reason}`}`;
+    }
+    case 'RunDeleted':
+      return `deleted, with ${discardWords(event.data.artifacts)}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'ModelExported':
       return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
   }

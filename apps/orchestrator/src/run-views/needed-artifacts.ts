@@ -1,5 +1,7 @@
-// Which artifacts each run needs, as rows: what may be thrown away can then be asked without having every run in memory.
+// Which artifacts each run needs, as rows: what may be thrown away can then be asked without having every run in memory. And
+// which were thrown away, by what event.
 import { neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/pruning-run.js';
+import type { DiscardedArtifact } from '../pruning-run/pruning-run.events.js';
 import type { RunDetail } from './run-detail.js';
 import type { ViewsDatabase } from './views-database.js';
 
@@ -13,14 +15,41 @@ export function runsNeeding(database: ViewsDatabase, digest: string): string[] {
   return database.prepare<[string], string>('SELECT run_id FROM needed_artifacts WHERE digest = ?').pluck().all(digest);
 }
 
+export interface NeededRow {
+  runId: string;
+  digest: string;
+  kind: DiscardedArtifact['kind'];
+}
+
+export function allNeeded(database: ViewsDatabase): NeededRow[] {
+  return database.prepare<[], NeededRow>('SELECT run_id AS runId, digest, kind FROM needed_artifacts').all();
+}
+
+export interface DiscardRow {
+  runId: string;
+  revision: number;
+  kind: DiscardedArtifact['kind'];
+  digest: string;
+  reason: string;
+}
+
+export function discardOf(database: ViewsDatabase, digest: string): DiscardRow | null {
+  const row = database
+    .prepare(
+      'SELECT run_id AS runId, revision, kind, digest, reason FROM discarded_artifacts WHERE digest = ? ORDER BY revision DESC LIMIT 1',
+    )
+    .get(digest);
+  return (row as DiscardRow | undefined) ?? null;
+}
+
 export class NeededArtifacts {
   private readonly add;
   private readonly remove;
   /** As the rows are. */
-  private readonly saved = new WeakMap<RunDetail, { run: PruningRunState; digests: Set<string> }>();
+  private readonly saved = new WeakMap<RunDetail, { run: PruningRunState; digests: ReadonlyMap<string, unknown> | ReadonlySet<string> }>();
 
   constructor(private readonly database: ViewsDatabase) {
-    this.add = database.prepare('INSERT OR IGNORE INTO needed_artifacts VALUES (?, ?)');
+    this.add = database.prepare('INSERT OR IGNORE INTO needed_artifacts VALUES (?, ?, ?)');
     this.remove = database.prepare('DELETE FROM needed_artifacts WHERE run_id = ? AND digest = ?');
   }
 
@@ -30,8 +59,8 @@ export class NeededArtifacts {
     if (before !== undefined && needsTheSame(before.run, run)) return;
     const digests = neededArtifacts(run);
     const known = before?.digests ?? new Set(neededBy(this.database, run.runId));
-    for (const digest of digests) if (!known.has(digest)) this.add.run(run.runId, digest);
-    for (const digest of known) if (!digests.has(digest)) this.remove.run(run.runId, digest);
+    for (const [digest, kind] of digests) if (!known.has(digest)) this.add.run(run.runId, digest, kind);
+    for (const digest of known.keys()) if (!digests.has(digest)) this.remove.run(run.runId, digest);
     this.saved.set(detail, { run, digests });
   }
 }

@@ -45,15 +45,15 @@ export interface RunDetail {
   extras: RunExtras;
 }
 
-/** What is read for lists and messages: all but the teachers, who have a table of their own. */
+/** What is read for lists and messages: all but the teachers and what was thrown away, which have tables of their own. */
 export interface RunSummary {
-  run: Omit<PruningRunState, 'teachers' | 'abandonedTeachers'>;
+  run: Omit<PruningRunState, 'teachers' | 'abandonedTeachers' | 'discarded'>;
   extras: RunExtras;
   teacherCount: number;
 }
 
 export function summaryOf({ run, extras }: RunDetail): RunSummary {
-  const { teachers, abandonedTeachers: _, ...rest } = run;
+  const { teachers, abandonedTeachers: _, discarded: _d, ...rest } = run;
   return { run: rest, extras, teacherCount: teachers.length };
 }
 

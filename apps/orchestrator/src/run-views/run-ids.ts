@@ -22,7 +22,7 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
     database.prepare(`SELECT run_id AS runId, name FROM runs WHERE ${condition} LIMIT ${SHOWN + 1}`).all(...values) as Named[];
   const [exact] = select('run_id = ?', text);
   if (exact !== undefined) return exact.runId;
-  const named = select('name = ? ORDER BY launched_at_ms DESC', text);
+  const named = select("name = ? AND status <> 'deleted' ORDER BY launched_at_ms DESC", text); // a deleted run's name is free again
   if (named.length > 1) throw ambiguous(field, `several runs have the name ${JSON.stringify(text)}`, named);
   if (named.length === 1) return named[0]!.runId;
   if (text.length < SHORTEST_PREFIX) {

@@ -26,7 +26,7 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
   const pageSize = pageSizeOf(request.pageSize);
   const order = orderOf(request.orderBy);
   const { where, values } = filterOf(request, heard, nowMs);
-  const shape = [order, request.statuses, request.nameContains, request.modelContains, request.parentRunId];
+  const shape = [order, request.statuses, request.nameContains, request.modelContains, request.parentRunId, request.includeDeleted];
   const total = (database.prepare(`SELECT count(*) AS n FROM runs WHERE ${where}`).get(values) as { n: number }).n;
 
   let page = where;
@@ -83,11 +83,13 @@ function filterOf(
   heard: readonly string[],
   nowMs: number,
 ): { where: string; values: Record<string, unknown> } {
-  const clauses: string[] = ['1'];
+  const { statuses } = request;
+  const showsDeleted = request.includeDeleted || statuses.includes(v1.RunStatus.RUN_STATUS_DELETED);
+  const clauses: string[] = [showsDeleted ? '1' : "status <> 'deleted'"];
   const values: Record<string, unknown> = {};
-  if (request.statuses.length > 0) {
+  if (statuses.length > 0) {
     clauses.push(`${SHOWN_STATUS} IN (SELECT value FROM json_each(@statuses))`);
-    values['statuses'] = JSON.stringify(request.statuses.map(statusName));
+    values['statuses'] = JSON.stringify(statuses.map(statusName));
     values['now'] = nowMs;
     values['heard'] = JSON.stringify(heard);
   }
@@ -109,7 +111,7 @@ function filterOf(
 function statusName(status: v1.RunStatus): string {
   const name = v1.RunStatus[status];
   if (name === undefined || status === v1.RunStatus.RUN_STATUS_UNSPECIFIED || status === v1.RunStatus.UNRECOGNIZED) {
-    throw invalidField('FIELD_UNKNOWN_VALUE', 'statuses', `RunStatus 1 to 9 is allowed, not ${status}`);
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'statuses', `RunStatus 1 to 10 is allowed, not ${status}`);
   }
   return name.replace('RUN_STATUS_', '').toLowerCase();
 }

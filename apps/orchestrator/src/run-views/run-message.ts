@@ -75,6 +75,8 @@ export function runMessage(
     liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
     liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings.recipe),
     waitingFor: waitMessage(run, wait),
+    deletedAt: dateOf(run.deleted?.at ?? null),
+    deletionReason: run.deleted?.reason ?? '',
   };
 }
 

@@ -158,6 +158,13 @@ export class RunProjection {
         this.statements.abandonTeachers.run(runId, event.data.toStep);
         detail.extras.lastStep ??= this.stepBefore(runId, detail, event.data.toStep);
         break;
+      case 'ArtifactsDiscarded':
+      case 'RunDeleted':
+        for (const { digest, kind } of event.data.artifacts) {
+          this.statements.addDiscarded.run(digest, runId, revision, kind, event.data.reason);
+          if (kind === 'state') this.statements.discardTeachers.run(runId, digest);
+        }
+        break;
       default:
     }
   }

@@ -28,4 +28,5 @@ export const STATUS_NUMBERS: Record<PruningRunState['status'], v1.RunStatus> = {
   completed: v1.RunStatus.RUN_STATUS_COMPLETED,
   failed: v1.RunStatus.RUN_STATUS_FAILED,
   cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
+  deleted: v1.RunStatus.RUN_STATUS_DELETED,
 };

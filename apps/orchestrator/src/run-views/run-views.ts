@@ -6,7 +6,7 @@ import { EspalierError, v1 } from '#protocol';
 import { runDamaged, runNotFound } from '../pruning-run/pruning-run.errors.js';
 import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import { runStream } from '../pruning-run/stored-event.js';
-import { neededBy, runsNeeding } from './needed-artifacts.js';
+import { discardOf, neededBy, runsNeeding, type DiscardRow } from './needed-artifacts.js';
 import { resolveRunId } from './run-ids.js';
 import type { LiveSteps } from './live-steps.js';
 import { ProjectionRunner } from './projection-runner.js';
@@ -177,7 +177,7 @@ export class RunViews {
     const details = this.database
       .prepare<[], string>(
         `
-      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled', 'damaged')`,
+      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled', 'deleted', 'damaged')`,
       )
       .pluck()
       .all();
@@ -191,6 +191,11 @@ export class RunViews {
 
   runsNeeding(digest: string): string[] {
     return runsNeeding(this.database, digest);
+  }
+
+  /** The last event of any run that says that the artifact was thrown away. */
+  discardOf(digest: string): DiscardRow | null {
+    return discardOf(this.database, digest);
   }
 
   async listRuns(request: v1.ListRunsRequest): Promise<v1.ListRunsResponse> {

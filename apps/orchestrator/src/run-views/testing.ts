@@ -105,6 +105,6 @@ export function withDatabase(): { database: ViewsDatabase; close(): void } {
 
 /** All rows of all tables but the position: what two ways of building must agree on. */
 export function contentOf(database: ViewsDatabase): Record<string, unknown[]> {
-  const tables = ['runs', 'run_details', 'teachers', 'segments', 'metrics', 'needed_artifacts'];
+  const tables = ['runs', 'run_details', 'teachers', 'segments', 'metrics', 'needed_artifacts', 'discarded_artifacts'];
   return Object.fromEntries(tables.map((table) => [table, database.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all()]));
 }

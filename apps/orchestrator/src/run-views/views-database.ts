@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { EventCorruptError, type EventStore, type Position } from '#event-store';
 
 /** Grows with every change of a table or of a fold: another number in the file means building it anew. */
-export const VIEWS_SCHEMA_VERSION = 5;
+export const VIEWS_SCHEMA_VERSION = 6;
 
 const TABLES = `
   CREATE TABLE runs (
@@ -24,7 +24,7 @@ const TABLES = `
   CREATE TABLE teachers (
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, mark INTEGER NOT NULL, step INTEGER NOT NULL, owner_run_id TEXT NOT NULL,
     expected_sparsity REAL NOT NULL, hard_sparsity REAL NOT NULL, state_digest TEXT NOT NULL, bytes INTEGER NOT NULL,
-    at TEXT NOT NULL, abandoned INTEGER NOT NULL, inherited INTEGER NOT NULL,
+    at TEXT NOT NULL, abandoned INTEGER NOT NULL, inherited INTEGER NOT NULL, discarded INTEGER NOT NULL,
     PRIMARY KEY (run_id, step, mark, revision)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE segments (
@@ -36,8 +36,12 @@ const TABLES = `
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, attempt INTEGER NOT NULL, branch INTEGER NOT NULL, rows BLOB NOT NULL,
     PRIMARY KEY (run_id, revision)
   ) STRICT;
-  CREATE TABLE needed_artifacts (run_id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (run_id, digest)) STRICT, WITHOUT ROWID;
+  CREATE TABLE needed_artifacts (run_id TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run_id, digest)) STRICT, WITHOUT ROWID;
   CREATE INDEX needed_by_digest ON needed_artifacts (digest);
+  CREATE TABLE discarded_artifacts (
+    digest TEXT NOT NULL, run_id TEXT NOT NULL, revision INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (digest, run_id, revision)
+  ) STRICT, WITHOUT ROWID;
   CREATE TABLE projection (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1), schema_version INTEGER NOT NULL,
     position_commit TEXT, position_prepare TEXT, events INTEGER NOT NULL,

@@ -5,7 +5,7 @@ import type { EventStore, StoredEvent } from '#event-store';
 import { EspalierError, type v1 } from '#protocol';
 import { runNotFound } from '../pruning-run/pruning-run.errors.js';
 import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
-import { neededArtifacts, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { neededStates, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
 import { ancestorsOf } from '../run-views/lineage.js';
 import { recordPage } from './record-page.js';
@@ -148,15 +148,14 @@ function manifestOf(
   };
 }
 
-/** All that the run still needs, the exports' weights aside. */
+/** All states that the run still needs. */
 async function snapshotsOf(
   artifacts: ArtifactStore,
   run: PruningRunState,
 ): Promise<{ found: { digest: string; bytes: number }[]; missing: string[] }> {
-  const exported = new Set(run.exports.flatMap((one) => [one.exportDigest, ...one.files.map(({ digest }) => digest)]));
   const found: { digest: string; bytes: number }[] = [];
   const missing: string[] = [];
-  for (const digest of [...neededArtifacts(run)].filter((one) => !exported.has(one)).sort()) {
+  for (const digest of [...neededStates(run)].sort()) {
     const stat = await artifacts.stat(digest);
     if (stat === null) missing.push(digest);
     else if ((await artifacts.verify(digest)) === 'ok') found.push({ digest, bytes: stat.bytes });

@@ -1,6 +1,7 @@
 // The replay part of VerifyRun: which segments, from which states, and what came out, as verdicts.
 import { invalidField, EspalierError, type v1 } from '#protocol';
-import type { ArtifactStore } from '#artifact-store';
+import { artifactDiscarded, findDiscard } from '../pruning-run/discarding.js';
+import type { PruningRunState } from '../pruning-run/pruning-run.js';
 import { segmentsAfter, stepsOf } from '../run-views/metrics-reader.js';
 import type { ReplayPlanner, ReplaySegment } from './replay-plan.js';
 import { replaySegments, type SegmentVerdict } from './replay.js';
@@ -17,7 +18,7 @@ export async function* replayChecks(
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const run = planner.run;
-  const segments = await chosenSegments(context.artifacts, planner, request);
+  const segments = await chosenSegments(context, planner, request);
   if (run === null || segments.length === 0) {
     yield say('replay', `run ${request.runId}`, true, 'no recorded steps to execute again', 1);
     return;
@@ -66,7 +67,11 @@ function note(summary: v1.VerifySummary, { segment, ok, stepDifference, tensorDi
 }
 
 /** The asked steps, from the nearest state before them that is still there. */
-async function chosenSegments(artifacts: ArtifactStore, planner: ReplayPlanner, request: v1.VerifyRunRequest): Promise<ReplaySegment[]> {
+async function chosenSegments(
+  { artifacts, views }: VerifyContext,
+  planner: ReplayPlanner,
+  request: v1.VerifyRunRequest,
+): Promise<ReplaySegment[]> {
   const from = Number(request.fromStep ?? 0n);
   const to = request.toStep === undefined ? Number.MAX_SAFE_INTEGER : Number(request.toStep);
   if (to < from) throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
@@ -76,7 +81,36 @@ async function chosenSegments(artifacts: ArtifactStore, planner: ReplayPlanner, 
   const end = planner.segments.indexOf(wanted.at(-1)!) + 1;
   for (let start = planner.segments.indexOf(first); start >= 0; start -= 1) {
     const { startDigest } = planner.segments[start]!;
-    if (startDigest === null || (await artifacts.stat(startDigest)) !== null) return planner.segments.slice(start, end);
+    if (startDigest !== null && (await artifacts.stat(startDigest)) === null) continue;
+    const segments = planner.segments.slice(start, end);
+    await requireParts({ artifacts, views }, planner.run!, segments);
+    return segments;
   }
-  throw new EspalierError('ARTIFACT_MISSING', `no state at or before step ${first.firstStep} is left in the artifact store to start from`);
+  const lost = `no state at or before step ${first.firstStep} is left in the artifact store to start from`;
+  throw goneError(views, planner.run!, first.startDigest ?? '', lost);
+}
+
+/** Tokens and teachers may have been thrown away: that is said before anything is computed. */
+async function requireParts(
+  { artifacts, views }: Pick<VerifyContext, 'artifacts' | 'views'>,
+  run: PruningRunState,
+  segments: ReplaySegment[],
+): Promise<void> {
+  const parts = new Map([[run.data.trainDigest, 'the tokens of the run are']]);
+  for (const { stretches } of segments) {
+    for (const { teacher, firstStep } of stretches) {
+      if (teacher.kind === 'snapshot')
+        parts.set(teacher.stateDigest, `teacher ${teacher.mark}, which instructed from step ${firstStep} on, is`);
+    }
+  }
+  for (const [digest, what] of parts) {
+    if ((await artifacts.stat(digest)) === null) throw goneError(views, run, digest, `${what} not in the artifact store`);
+  }
+}
+
+function goneError(views: VerifyContext['views'], run: PruningRunState, digest: string, otherwise: string): EspalierError {
+  const own = findDiscard(run, (one) => one.digest === digest);
+  if (own !== null) return artifactDiscarded(run, own);
+  const others = views.discardOf(digest);
+  return others === null ? new EspalierError('ARTIFACT_MISSING', otherwise) : artifactDiscarded(others, others);
 }

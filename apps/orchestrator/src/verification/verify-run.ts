@@ -4,7 +4,8 @@ import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { EventCorruptError, readPastDamage, type EventStore, type StoredEvent } from '#event-store';
 import { invalidField, v1 } from '#protocol';
-import { neededArtifacts } from '../pruning-run/pruning-run.js';
+import { findDiscard } from '../pruning-run/discarding.js';
+import { neededArtifacts, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
 import { ancestorsOf } from '../run-views/lineage.js';
 import { replayChecks } from './replay-checks.js';
@@ -16,7 +17,7 @@ export async function* verifyRun(
   request: v1.VerifyRunRequest,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
-  const { views, store } = context;
+  const { views } = context;
   checkReplayFields(request);
   const runId = await views.runId(request.runId);
   const steps = views.peek(runId)?.run.current?.step;
@@ -36,50 +37,15 @@ export async function* verifyRun(
     return { check, subject, ok, detail, doneShare, summary: undefined };
   };
   const eventsShare = request.replay ? 0.1 : 0.5;
-
-  const line = [runId, ...ancestorsOf(views, runId)];
-  const histories = new Map<string, HistoryChecker>();
-  const known = views.peek(runId)?.run.revision ?? -1;
-  const planner = new ReplayPlanner();
-  for (const [index, owner] of line.entries()) {
-    const history = await readHistory(store, owner, index === 0 ? planner : null, signal);
-    histories.set(owner, history);
-    if (index === 0) history.endsBefore(known);
-    if (index === 0) summary.events += BigInt(history.events);
-    yield* historyVerdicts(owner, history, say, eventsShare / 2);
-  }
-  yield* problemVerdicts(
-    'lineage',
-    `run ${runId}`,
-    lineageProblems(line, histories),
-    `${line.length - 1} forks back to the launch`,
-    say,
-    eventsShare / 2,
-  );
-  const metrics = await checkMetrics(store, runId, histories.get(runId)!, signal);
-  summary.events += BigInt(metrics.events);
-  yield* problemVerdicts(
-    'metrics',
-    `metrics of run ${runId}`,
-    metrics.problems,
-    `${metrics.events} batches as recorded${metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : ''}`,
-    say,
-    eventsShare,
-  );
-
+  const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
+  yield* recordVerdicts(context, runId, record, say, eventsShare, signal);
+  summary.events += BigInt(record.events);
   const artifactsShare = request.replay ? 0.1 : 0.5;
-  for await (const verdict of artifactVerdicts(
-    context.artifacts,
-    histories.get(runId)!,
-    planner,
-    say,
-    eventsShare,
-    artifactsShare,
-    signal,
-  )) {
+  for await (const verdict of artifactVerdicts(context.artifacts, record, say, eventsShare, artifactsShare, signal)) {
     summary.artifacts += 1n;
     yield verdict;
   }
+  const { planner } = record;
   if (request.replay) yield* replayChecks(context, planner, request, summary, say, signal);
   yield {
     check: 'summary',
@@ -89,6 +55,41 @@ export async function* verifyRun(
     doneShare: 1,
     summary,
   };
+}
+
+/** What was read of a run on the way. */
+export interface CheckedRecord {
+  planner: ReplayPlanner;
+  history: HistoryChecker;
+  /** Of the run's own streams. */
+  events: number;
+}
+
+/** The events of a run and its ancestors, and its metrics. */
+export async function* recordVerdicts(
+  { views, store }: Pick<VerifyContext, 'views' | 'store'>,
+  runId: string,
+  record: CheckedRecord,
+  say: Say,
+  share: number,
+  signal: AbortSignal,
+): AsyncGenerator<v1.VerifyRunResponse> {
+  const line = [runId, ...ancestorsOf(views, runId)];
+  const histories = new Map<string, HistoryChecker>();
+  for (const [index, owner] of line.entries()) {
+    const history = await readHistory(store, owner, index === 0 ? record.planner : null, signal);
+    histories.set(owner, history);
+    if (index === 0) history.endsBefore(views.peek(runId)?.run.revision ?? -1);
+    yield* historyVerdicts(owner, history, say, share / 2);
+  }
+  record.history = histories.get(runId)!;
+  const forks = `${line.length - 1} forks back to the launch`;
+  yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), forks, say, share / 2);
+  const metrics = await checkMetrics(store, runId, record.history, signal);
+  record.events = record.history.events + metrics.events;
+  const unnamed = metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : '';
+  const batches = `${metrics.events} batches as recorded${unnamed}`;
+  yield* problemVerdicts('metrics', `metrics of run ${runId}`, metrics.problems, batches, say, share);
 }
 
 function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRunRequest): void {
@@ -174,17 +175,8 @@ async function checkMetrics(store: EventStore, runId: string, history: HistoryCh
   return checker;
 }
 
-/** Every artifact that the run names. States between teachers may have been cleared away; the others must be there. */
-async function* artifactVerdicts(
-  artifacts: ArtifactStore,
-  history: HistoryChecker,
-  planner: ReplayPlanner,
-  say: Say,
-  from: number,
-  share: number,
-  signal: AbortSignal,
-): AsyncGenerator<v1.VerifyRunResponse> {
-  const needed = planner.run === null ? new Set<string>() : neededArtifacts(planner.run);
+/** Every artifact that the record names, and what it is. */
+export function artifactsNamed(history: HistoryChecker): Map<string, string> {
   const names = new Map<string, string>();
   for (const digest of history.states.keys()) names.set(digest, 'state');
   for (const digest of history.dataDigests) names.set(digest, 'tokens');
@@ -192,6 +184,32 @@ async function* artifactVerdicts(
     names.set(digest, 'export');
     for (const file of files) names.set(file.digest, `export file ${file.name}`);
   }
+  return names;
+}
+
+/**
+ * Why an artifact that is missing may be: words for the verdict, '' for a state between teachers, which is cleared away without
+ * a word; null: it must be there.
+ */
+export function excuseOf(run: PruningRunState | null, digest: string, what: string): string | null {
+  if (run === null) return what === 'state' ? '' : null;
+  if (neededArtifacts(run).has(digest)) return null;
+  const discard = findDiscard(run, (one) => one.digest === digest);
+  if (discard !== null) return `thrown away, as revision ${discard.revision} says`;
+  if (run.status === 'deleted') return 'gone, since the run was deleted';
+  return what === 'state' ? '' : null;
+}
+
+/** Every artifact that the run names. Those that it needs must be there. */
+async function* artifactVerdicts(
+  artifacts: ArtifactStore,
+  { history, planner }: CheckedRecord,
+  say: Say,
+  from: number,
+  share: number,
+  signal: AbortSignal,
+): AsyncGenerator<v1.VerifyRunResponse> {
+  const names = artifactsNamed(history);
   let done = 0;
   for (const [digest, what] of names) {
     signal.throwIfAborted();
@@ -199,8 +217,10 @@ async function* artifactVerdicts(
     const at = from + (share * done) / names.size;
     const subject = `artifact ${digest}`;
     const condition = await artifacts.verify(digest);
-    if (condition === 'missing' && what === 'state' && !needed.has(digest)) continue;
-    if (condition !== 'ok') {
+    const excuse = condition === 'missing' ? excuseOf(planner.run, digest, what) : null;
+    if (excuse !== null) {
+      if (excuse !== '') yield say('artifacts', subject, true, `${what}: ${excuse}`, at);
+    } else if (condition !== 'ok') {
       yield say(
         'artifacts',
         subject,
@@ -216,7 +236,7 @@ async function* artifactVerdicts(
   }
 }
 
-async function manifestFits(artifacts: ArtifactStore, digest: string, history: HistoryChecker): Promise<boolean> {
+export async function manifestFits(artifacts: ArtifactStore, digest: string, history: HistoryChecker): Promise<boolean> {
   const list = (files: { name: string; digest: string }[]): string =>
     files
       .map((file) => `${file.name} ${file.digest}`)

@@ -1,0 +1,185 @@
+// du, gc, delete: what the disk holds, and making room.
+import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
+import { wholeNumber } from '../options/parse.js';
+import { bytes, count, shortDigest, statusWord } from '../output/format.js';
+import { ShareLine } from '../progress/share-line.js';
+import { action, examples } from './command.js';
+
+/** Thousands of files may have to go. */
+const ROOM_TIMEOUT_MS = 600_000;
+
+export function registerRoom(program: Command): void {
+  registerUsage(program);
+  registerCollect(program);
+  registerDelete(program);
+}
+
+function registerUsage(program: Command): void {
+  const usage = program
+    .command('du')
+    .summary('what the disk holds, by run and by kind')
+    .description(
+      'Shows what the artifacts of each run take, what several runs share, and what deleting a run would free; the event store and the ' +
+        'views besides.',
+    );
+  examples(usage, ['espalier du'], ['espalier du --json | jq .runs[0]']);
+  action(usage, async ({ connection, output }) => {
+    const response = await connection.call(connection.artifacts, connection.artifacts.getDiskUsage, {}, ROOM_TIMEOUT_MS);
+    output.result(response, () => {
+      output.table(
+        ['RUN', 'NAME', 'STATUS', 'STATES', 'EXPORTS', 'TOKENS', 'SHARED', 'RECLAIMABLE'],
+        response.runs.map((run) => [
+          run.runId,
+          run.name || '-',
+          statusWord(run.status),
+          bytes(run.statesBytes),
+          bytes(run.exportsBytes),
+          bytes(run.tokensBytes),
+          bytes(run.sharedBytes),
+          bytes(run.reclaimableBytes),
+        ]),
+        [3, 4, 5, 6, 7],
+      );
+      if (response.runs.length > 0) output.line();
+      output.pairs([
+        ['states', bytes(response.statesBytes)],
+        ['exports', bytes(response.exportsBytes)],
+        ['tokens', bytes(response.tokensBytes)],
+        ['no run needs', `${bytes(response.unneededBytes)}${response.unneededBytes > 0n ? '; clear it away with: espalier gc' : ''}`],
+        ['artifacts in all', `${bytes(response.artifactsBytes)}, of which several runs share ${bytes(response.sharedBytes)}`],
+        ['event store', response.eventStoreBytes === undefined ? undefined : bytes(response.eventStoreBytes)],
+        ['views', bytes(response.viewsBytes)],
+        ['free', response.availableBytes === undefined ? undefined : bytes(response.availableBytes)],
+      ]);
+    });
+  });
+}
+
+interface CollectOptions {
+  keepEvery?: number;
+  abandoned?: boolean;
+  exports?: boolean;
+  reason: string;
+  minAge?: number;
+  dryRun?: boolean;
+  yes?: boolean;
+}
+
+function registerCollect(program: Command): void {
+  const collect = program
+    .command('gc')
+    .argument('[run]', 'thin this run out; without it: what no run needs')
+    .summary('make room: thin a run out, or clear away what no run needs')
+    .description(
+      'Without a run: throws away what no event needs, such as the left-overs of a crash. With a run that has ended or is paused: throws ' +
+        'away teachers or exports of it, as the options say, and records which and why. What stays in any case: the last state, where a ' +
+        'fork began, what remaining exports were made from, and all that other runs need. The history stays whole; steps that a lost ' +
+        'teacher instructed can no longer be replayed.',
+    )
+    .option('--keep-every <n>', 'of the teachers keep every n-th and the last', wholeNumber)
+    .option('--abandoned', 'the teachers of abandoned branches go')
+    .option('--exports', "the server's copies of the exports go")
+    .option('--reason <text>', 'kept in the history', '')
+    .option('--min-age <seconds>', 'without a run: what is younger stays, since a run may be about to name it (3600)', wholeNumber)
+    .option('--dry-run', 'only say what would go')
+    .option('-y, --yes', 'do not ask');
+  examples(
+    collect,
+    ['espalier gc --dry-run'],
+    ['espalier gc k3f9 --keep-every 5 --abandoned', 'teachers 5, 10, 15, ... and the last stay'],
+  );
+  action<CollectOptions>(collect, (context, [runId], options) =>
+    runId === undefined ? collectGarbage(context, options) : thinOut(context, runId, options),
+  );
+}
+
+async function collectGarbage({ connection, output, signal }: Context, options: CollectOptions): Promise<void> {
+  if (options.keepEvery !== undefined || options.abandoned === true || options.exports === true)
+    throw new CliError('OPTION_REQUIRED', '--keep-every, --abandoned and --exports are for a run: name it', { exitCode: ExitCode.usage });
+  const request = { dryRun: options.dryRun ?? false, minAgeSeconds: options.minAge };
+  const line = new ShareLine(output, 'looking');
+  const artifacts: v1.DiscardedArtifact[] = [];
+  let last = v1.CollectGarbageResponse.fromPartial({});
+  try {
+    for await (const response of connection.stream(connection.artifacts, connection.artifacts.collectGarbage, request, signal)) {
+      line.update(response.doneShare);
+      if (response.artifact !== undefined) artifacts.push(response.artifact);
+      last = response;
+    }
+  } finally {
+    line.end();
+  }
+  output.result({ dryRun: request.dryRun, artifacts, freedBytes: last.freedBytes }, () =>
+    output.line(
+      `${request.dryRun ? 'would free' : 'freed'} ${bytes(last.freedBytes)} in ${count(last.artifacts)} artifacts that no run needs`,
+    ),
+  );
+}
+
+async function thinOut({ connection, output }: Context, runId: string, options: CollectOptions): Promise<void> {
+  const { keepEvery, abandoned = false, exports = false, reason } = options;
+  const request = { runId, keepEvery, abandoned, exports, reason, dryRun: true };
+  const ask = (dryRun: boolean) =>
+    connection.call(connection.artifacts, connection.artifacts.discardArtifacts, { ...request, dryRun }, ROOM_TIMEOUT_MS);
+  const planned = await ask(true);
+  const what = whatGoes(planned);
+  const justLooking = options.dryRun === true || planned.artifacts.length === 0;
+  if (!justLooking && options.yes !== true) await confirm(`throw away ${what} of run ${runId}?`);
+  const result = justLooking ? planned : await ask(false);
+  output.result({ ...result, dryRun: justLooking }, () => {
+    if (options.dryRun === true) for (const one of planned.artifacts) output.line(artifactLine(one));
+    if (planned.artifacts.length === 0) output.line('there is nothing to throw away');
+    else output.line(justLooking ? `would throw away ${what}` : `threw away ${what}: ${bytes(result.freedBytes)} freed`);
+  });
+}
+
+function whatGoes({ artifacts, freedBytes }: v1.DiscardArtifactsResponse): string {
+  const teachers = artifacts.reduce((sum, { marks }) => sum + marks.length, 0);
+  return `${count(artifacts.length)} artifacts${teachers > 0 ? `, ${count(teachers)} teachers among them` : ''} (${bytes(freedBytes)})`;
+}
+
+function artifactLine({ kind, digest, marks, bytes: size }: v1.DiscardedArtifact): string {
+  return `${kind} ${shortDigest(digest)}${marks.length > 0 ? `, teacher ${marks.map((mark) => `#${mark}`).join(' ')}` : ''}, ${bytes(size)}`;
+}
+
+function registerDelete(program: Command): void {
+  const remove = program
+    .command('delete')
+    .argument('<run>', 'its whole id')
+    .summary('throw away everything of a run but its history')
+    .description(
+      'Throws away every artifact that only this run needs: states, exports, tokens. Its history stays and says so; forks of it keep what ' +
+        'they need. The run is no longer listed (runs --deleted shows it), and can be neither resumed nor forked. A run that is at work ' +
+        'must be paused or cancelled first.',
+    )
+    .option('--reason <text>', 'kept in the history', '')
+    .option('-y, --yes', 'do not ask');
+  examples(remove, ['espalier delete k3f9abcdefgh --reason "wrong corpus"']);
+  action<{ reason: string; yes?: boolean }>(remove, async ({ connection, output }, [runId], { reason, yes }) => {
+    if (yes !== true) {
+      const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId! });
+      const name = run!.name === '' ? '' : ` (${run!.name})`;
+      await confirm(`delete run ${run!.runId}${name}, ${statusWord(run!.status)} at step ${run!.step}? This can't be undone.`);
+    }
+    const response = await connection.call(connection.runs, connection.runs.deleteRun, { runId: runId!, reason }, ROOM_TIMEOUT_MS);
+    output.result(response, () =>
+      output.line(
+        `${runId} is deleted: ${bytes(response.freedBytes)} freed in ${count(response.discardedArtifacts)} artifacts; its history stays`,
+      ),
+    );
+  });
+}
+
+/** @throws CliError when the answer is no, or when there is nobody to ask */
+async function confirm(question: string): Promise<void> {
+  if (!process.stdin.isTTY) {
+    throw new CliError('CONFIRMATION_NEEDED', `${question} Nobody can be asked here`, { exitCode: ExitCode.usage, hint: 'say --yes' });
+  }
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await prompt.question(`${question} [y/N] `).finally(() => prompt.close());
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CliError('NOT_CONFIRMED', 'nothing was thrown away', { exitCode: ExitCode.failed });
+}

@@ -1,0 +1,98 @@
+// du, gc, delete and verify --all against a server of the public protocol.
+import { v1 } from '#protocol';
+import { runCli, type CliResult } from './testing/run-cli.js';
+import { testRun, TestServer, type Answers } from './testing/test-server.js';
+
+let server: TestServer | undefined;
+afterEach(() => server?.stop());
+async function espalier(answers: Answers, ...args: string[]): Promise<CliResult> {
+  server?.stop();
+  server = await TestServer.start(answers);
+  return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: '200' } });
+}
+
+test('delete asks, or is told --yes; where nobody can be asked it does nothing', async () => {
+  const deleted: v1.DeleteRunRequest[] = [];
+  const answers: Answers = {
+    getRun: () => ({ run: testRun() }),
+    deleteRun: (request) => {
+      deleted.push(request);
+      return { run: testRun(), discardedArtifacts: 12n, freedBytes: 3n << 20n };
+    },
+  };
+  const asked = await espalier(answers, 'delete', 'abcdefghij23');
+  expect(asked).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(asked.stderr).toMatch(/CONFIRMATION_NEEDED: delete run abcdefghij23 \(a name\), training at step 40\?/);
+  expect(deleted).toEqual([]);
+  const done = await espalier(answers, 'delete', 'abcdefghij23', '--yes', '--reason', 'old');
+  expect(done).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(done.stdout).toMatch(/abcdefghij23 is deleted: 3\.00 MiB freed in 12 artifacts; its history stays/);
+  expect(deleted).toEqual([{ runId: 'abcdefghij23', reason: 'old' }]);
+});
+
+test('gc of a run is looked at first, then done when confirmed', async () => {
+  const requests: v1.DiscardArtifactsRequest[] = [];
+  const answers: Answers = {
+    discardArtifacts: (request) => {
+      requests.push(request);
+      const artifacts = [{ kind: 'state', digest: 'ab'.repeat(32), bytes: 1n << 20n, marks: [3, 4] }];
+      return { run: testRun(), artifacts, freedBytes: 1n << 20n };
+    },
+  };
+  const dry = await espalier(answers, 'gc', 'abcd', '--keep-every', '5', '--dry-run');
+  expect(dry.stdout).toBe('state abababababab, teacher #3 #4, 1.00 MiB\nwould throw away 1 artifacts, 2 teachers among them (1.00 MiB)\n');
+  expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '5')).exitCode).toBe(2);
+  const done = await espalier(answers, 'gc', 'abcd', '--keep-every', '5', '--abandoned', '--yes');
+  expect(done.stdout).toMatch(/^threw away 1 artifacts, 2 teachers among them \(1\.00 MiB\): 1\.00 MiB freed/);
+  expect(requests.map(({ dryRun }) => dryRun)).toEqual([true, true, true, false]);
+  expect(requests.at(-1)).toMatchObject({ runId: 'abcd', keepEvery: 5, abandoned: true, exports: false });
+});
+
+test('gc without a run clears away what no run needs; options of a run are refused', async () => {
+  const answers: Answers = {
+    async *collectGarbage() {
+      const artifact = { kind: 'state', digest: 'ab'.repeat(32), bytes: 512n, marks: [] };
+      yield { doneShare: 0.5, artifact, artifacts: 1n, freedBytes: 512n };
+      yield { doneShare: 1, artifact: undefined, artifacts: 1n, freedBytes: 512n };
+    },
+  };
+  expect((await espalier(answers, 'gc')).stdout).toBe('freed 512 B in 1 artifacts that no run needs\n');
+  expect((await espalier(answers, 'gc', '--dry-run')).stdout).toBe('would free 512 B in 1 artifacts that no run needs\n');
+  expect((await espalier(answers, 'gc', '--exports')).exitCode).toBe(2);
+});
+
+test('du tells by run and by kind', async () => {
+  const runs = [v1.RunDiskUsage.fromPartial({ runId: 'abcdefghij23', name: 'n', status: 6, statesBytes: 2048n, reclaimableBytes: 1024n })];
+  const answers: Answers = {
+    getDiskUsage: () =>
+      v1.GetDiskUsageResponse.fromPartial({ runs, statesBytes: 2048n, unneededBytes: 10n, artifactsBytes: 2058n, eventStoreBytes: 7n }),
+  };
+  const { stdout } = await espalier(answers, 'du');
+  expect(stdout).toMatch(/^abcdefghij23 +n +completed +2\.00 KiB +0 B +0 B +0 B +1\.00 KiB$/m);
+  expect(stdout).toMatch(/^no run needs +10 B; clear it away with: espalier gc$/m);
+  expect(stdout).toMatch(/^event store +7 B$/m);
+  expect(JSON.parse((await espalier(answers, 'du', '--json')).stdout)).toMatchObject({ runs: [{ status: 'completed' }], views_bytes: 0 });
+});
+
+test('verify --all: problems are the exit code, unknown files are none', async () => {
+  const verdicts = (problems: string[]): Answers => ({
+    async *verifyAll() {
+      yield v1.VerifyAllResponse.fromPartial({ check: 'store', subject: 'the event store', ok: true, doneShare: 0.2 });
+      yield v1.VerifyAllResponse.fromPartial({ check: 'unknown', subject: '/objects/x', ok: true, detail: 'a file', doneShare: 1 });
+      for (const detail of problems)
+        yield v1.VerifyAllResponse.fromPartial({ check: 'artifacts', subject: 'artifact ab', ok: false, detail, doneShare: 1 });
+      const summary = { ok: problems.length === 0, events: 9n, runs: 2n, artifacts: 3n, unknown: ['/objects/x'], problems };
+      yield v1.VerifyAllResponse.fromPartial({ check: 'summary', doneShare: 1, summary });
+    },
+  });
+  const good = await espalier(verdicts([]), 'verify', '--all');
+  expect(good.exitCode).toBe(0);
+  expect(good.stdout).toMatch(/^unknown {2}\/objects\/x: a file$/m);
+  expect(good.stdout).toMatch(/^the store is whole and true: 9 events, 2 runs, 3 artifacts/m);
+  const bad = await espalier(verdicts(['gone']), 'verify', '--all');
+  expect(bad.exitCode).toBe(1);
+  expect(bad.stdout).toMatch(/^wrong {2}artifacts {2}artifact ab: gone$/m);
+  expect(JSON.parse((await espalier(verdicts(['gone']), 'verify', '--all', '--json')).stdout)).toMatchObject({ ok: false, runs: 2 });
+  expect((await espalier(verdicts([]), 'verify')).exitCode).toBe(2);
+  expect((await espalier(verdicts([]), 'verify', 'abcd', '--all')).exitCode).toBe(2);
+});

@@ -1,0 +1,130 @@
+// Making room: runs are deleted or thinned, and what no event needs is cleared away. The fact comes first, then the bytes go;
+// what a crash leaves between the two is finished at the next start (StateKeeper.clearLeftOvers). Only who drives the runs
+// throws anything away.
+import { Inject, Injectable } from '@nestjs/common';
+import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
+import { EspalierError } from '#protocol';
+import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/discarding.js';
+import { decide, type PruningRunState } from '../pruning-run/pruning-run.js';
+import type { DiscardedArtifact, NewFact } from '../pruning-run/pruning-run.events.js';
+import type { Delete, Discard } from '../pruning-run/run-change.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { RunFeed } from '../run-execution/run-feed.js';
+import { StateKeeper } from '../run-execution/state-keeper.js';
+import { RunViews } from '../run-views/run-views.js';
+import { ARTIFACT_STORE } from '../tokens.js';
+
+/** What is younger may be tokens or an export that a run is about to name. */
+const MIN_AGE_SECONDS = 3_600;
+
+export interface Disposed {
+  run: PruningRunState;
+  artifacts: { kind: string; digest: string; bytes: number; marks: number[] }[];
+  freedBytes: number;
+}
+
+export interface Garbage {
+  doneShare: number;
+  artifact: { kind: string; digest: string; bytes: number } | null;
+}
+
+@Injectable()
+export class Disposal {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
+
+  async deleteRun(runId: string, reason: string): Promise<Disposed> {
+    const run = await this.knownRun(runId);
+    return this.dispose(run, { kind: 'delete', reason, neededElsewhere: this.neededElsewhere(run) });
+  }
+
+  async discardArtifacts(runId: string, thinning: Thinning, reason: string, dryRun: boolean): Promise<Disposed> {
+    requireThinning(thinning);
+    const run = await this.knownRun(runId);
+    const change: Discard = { kind: 'discard', thinning, reason, neededElsewhere: this.neededElsewhere(run) };
+    if (!dryRun) return this.dispose(run, change);
+    const artifacts = await this.withSizes(artifactsIn(decide(run, change, new Date().toISOString())));
+    return { run, artifacts, freedBytes: artifacts.reduce((sum, { bytes }) => sum + bytes, 0) };
+  }
+
+  async *collectGarbage(dryRun: boolean, minAgeSeconds = MIN_AGE_SECONDS, signal?: AbortSignal): AsyncGenerator<Garbage> {
+    await this.knowAll();
+    const entries: ArtifactEntry[] = [];
+    for await (const entry of this.artifacts.list()) entries.push(entry);
+    const youngest = Date.now() - minAgeSeconds * 1_000;
+    for (const [index, { digest, bytes, storedAt }] of entries.entries()) {
+      signal?.throwIfAborted();
+      const doneShare = (index + 1) / entries.length;
+      if (storedAt.getTime() > youngest || this.keeper.isKept(digest)) {
+        yield { doneShare, artifact: null };
+        continue;
+      }
+      const kind = await this.kindOf(digest);
+      if (!dryRun) await this.keeper.discard(digest);
+      const isGone = dryRun || (await this.artifacts.stat(digest)) === null;
+      yield { doneShare, artifact: isGone ? { kind, digest, bytes } : null };
+    }
+  }
+
+  private async kindOf(digest: string): Promise<string> {
+    const discard = this.views.discardOf(digest);
+    if (discard !== null) return discard.kind;
+    const mediaType = (await this.artifacts.stat(digest))?.mediaType;
+    return mediaType === MEDIA_TYPE_SAFETENSORS ? 'state' : mediaType === MEDIA_TYPE_EXPORT_MANIFEST ? 'export' : 'other';
+  }
+
+  private async knownRun(runId: string): Promise<PruningRunState> {
+    await this.knowAll();
+    return this.runs.load(runId);
+  }
+
+  /** @throws RUN_DAMAGED: what lost events named is not known, so nothing is thrown away */
+  private async knowAll(): Promise<void> {
+    await this.feed.settle();
+    if (!this.feed.hasDamage()) return;
+    throw new EspalierError(
+      'RUN_DAMAGED',
+      'nothing is thrown away while the record of a run is damaged, since its lost events may name it: see `runs --status damaged`',
+    );
+  }
+
+  private neededElsewhere(run: PruningRunState): Set<string> {
+    return new Set(
+      artifactsOf(run)
+        .map(({ digest }) => digest)
+        .filter((digest) => this.feed.isNeeded(digest, run.runId)),
+    );
+  }
+
+  private async dispose(before: PruningRunState, change: Discard | Delete): Promise<Disposed> {
+    const { runId } = before;
+    const sizes = new Map((await this.withSizes(artifactsOf(before))).map(({ digest, bytes }) => [digest, bytes]));
+    const { run, facts } = await this.runs.change(runId, change);
+    await this.feed.seen(runId, run.revision); // from here on the run needs them no more
+    const artifacts = artifactsIn(facts).map((one) => ({ ...one, bytes: sizes.get(one.digest) ?? 0 }));
+    let freedBytes = 0;
+    for (const { digest, bytes } of artifacts) {
+      await this.keeper.discard(digest);
+      if ((await this.artifacts.stat(digest)) === null) freedBytes += bytes;
+    }
+    return { run, artifacts, freedBytes };
+  }
+
+  /** As they lie in the store. */
+  private async withSizes(artifacts: DiscardedArtifact[]): Promise<Disposed['artifacts']> {
+    const sized: Disposed['artifacts'] = [];
+    for (const { kind, digest, marks } of artifacts) {
+      sized.push({ kind, digest, marks, bytes: (await this.artifacts.stat(digest))?.bytes ?? 0 });
+    }
+    return sized;
+  }
+}
+
+function artifactsIn(facts: NewFact[]): DiscardedArtifact[] {
+  return facts.flatMap((fact) => (fact.type === 'RunDeleted' || fact.type === 'ArtifactsDiscarded' ? fact.data.artifacts : []));
+}

@@ -1,0 +1,176 @@
+// VerifyAll: every event of the store, the record of every run, and every artifact. What is found is reported as it is found.
+import { HistoryChecker } from '#audit';
+import type { ArtifactEntry } from '#artifact-store';
+import { EventCorruptError, type EventStore, type Position, type StoredEvent } from '#event-store';
+import { v1 } from '#protocol';
+import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
+import { ReplayPlanner } from './replay-plan.js';
+import type { Say, VerifyContext } from './verify-context.js';
+import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, type CheckedRecord } from './verify-run.js';
+
+const STORE_SHARE = 0.2;
+const RUNS_SHARE = 0.4;
+
+type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts'>;
+
+/** What the runs' records say of an artifact. */
+interface Named {
+  what: string;
+  runId: string;
+  /** Why it may be missing; null: some run needs it. */
+  excuse: string | null;
+  /** Its files are as recorded; of an export's manifest. */
+  fits: () => Promise<boolean>;
+}
+
+export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGenerator<v1.VerifyAllResponse> {
+  const summary = v1.VerifyAllSummary.fromPartial({ ok: true });
+  const say: Say = (check, subject, ok, detail, doneShare) => {
+    if (!ok) {
+      summary.ok = false;
+      summary.problems.push(`${check}: ${subject}: ${detail}`);
+    }
+    return { check, subject, ok, detail, doneShare, summary: undefined };
+  };
+  const ofRun = (runId: string, verdict: v1.VerifyRunResponse): v1.VerifyAllResponse => ({ ...verdict, runId, summary: undefined });
+
+  await context.views.ready();
+  const store = new StoreReader(context.store, signal);
+  for await (const verdict of store.verdicts(say)) yield ofRun('', verdict);
+  summary.events = BigInt(store.events);
+
+  const runIds = [...new Set([...store.runIds, ...knownRuns(context)])].sort();
+  const named = new Map<string, Named>();
+  for (const [index, runId] of runIds.entries()) {
+    const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
+    const before = summary.problems.length;
+    const done = STORE_SHARE + (RUNS_SHARE * (index + 1)) / runIds.length;
+    for await (const verdict of recordVerdicts(context, runId, record, say, done, signal))
+      yield { ...ofRun(runId, verdict), doneShare: done };
+    summary.runs += 1n;
+    if (summary.problems.length > before) summary.runsWithProblems += 1n;
+    addNames(named, context, runId, record);
+  }
+  for await (const verdict of artifactVerdicts(context, named, summary, say, signal)) yield ofRun('', verdict);
+  const problems = summary.problems.length;
+  const detail = summary.ok ? 'everything is as recorded' : problems === 1 ? '1 problem' : `${problems} problems`;
+  yield { runId: '', check: 'summary', subject: 'the store', ok: summary.ok, detail, doneShare: 1, summary };
+}
+
+function knownRuns({ views }: Context): string[] {
+  return views.database.prepare<[], string>('SELECT run_id FROM runs').pluck().all();
+}
+
+/** An artifact that any run needs must be there, whatever the others say of it. */
+function addNames(named: Map<string, Named>, { artifacts }: Context, runId: string, { history, planner }: CheckedRecord): void {
+  for (const [digest, what] of artifactsNamed(history)) {
+    const known = named.get(digest);
+    const excuse = excuseOf(planner.run, digest, what);
+    if (known !== undefined && (known.excuse === null || excuse !== null)) continue;
+    const fits = what === 'export' ? () => manifestFits(artifacts, digest, history) : () => Promise.resolve(true);
+    named.set(digest, { what, runId, excuse, fits });
+  }
+  for (const { dataDigest } of planner.run?.evaluations ?? []) {
+    if (!named.has(dataDigest)) named.set(dataDigest, { what: 'tokens', runId, excuse: '', fits: () => Promise.resolve(true) });
+  }
+}
+
+async function* artifactVerdicts(
+  { artifacts }: Context,
+  named: ReadonlyMap<string, Named>,
+  summary: v1.VerifyAllSummary,
+  say: Say,
+  signal: AbortSignal,
+): AsyncGenerator<v1.VerifyRunResponse> {
+  const entries: ArtifactEntry[] = [];
+  for await (const entry of artifacts.list()) entries.push(entry);
+  const totalBytes = entries.reduce((sum, { bytes }) => sum + bytes, 0);
+  const present = new Set<string>();
+  let bytesDone = 0;
+  for (const { digest, bytes } of entries) {
+    signal.throwIfAborted();
+    const condition = await artifacts.verify(digest);
+    bytesDone += bytes;
+    const at = STORE_SHARE + RUNS_SHARE + ((1 - STORE_SHARE - RUNS_SHARE) * bytesDone) / Math.max(totalBytes, 1);
+    if (condition === 'missing') continue; // thrown away meanwhile
+    present.add(digest);
+    summary.artifacts += 1n;
+    summary.artifactBytes += BigInt(bytes);
+    const known = named.get(digest);
+    const subject = `artifact ${digest}`;
+    if (condition === 'corrupt') yield say('artifacts', subject, false, `${known?.what ?? 'unknown'}: its bytes have another digest`, at);
+    else if (known !== undefined && !(await known.fits()))
+      yield say('artifacts', subject, false, 'its manifest names other files than the event', at);
+    else yield say('artifacts', subject, true, `${known?.what ?? 'unknown'}: whole`, at);
+    if (known !== undefined) continue;
+    summary.unknown.push(digest);
+    yield say('unknown', subject, true, `${bytes} bytes that no event names`, at);
+  }
+  for (const [digest, { what, runId, excuse }] of named) {
+    if (!present.has(digest) && excuse === null && (await artifacts.stat(digest)) === null)
+      yield say('artifacts', `artifact ${digest}`, false, `${what} of run ${runId}: not in the store`, 1);
+  }
+  for await (const path of artifacts.strangers?.() ?? []) {
+    summary.unknown.push(path);
+    yield say('unknown', path, true, 'a file that is no artifact', 1);
+  }
+}
+
+/** Reads every event of every stream in the order of the store. */
+class StoreReader {
+  events = 0;
+  readonly runIds = new Set<string>();
+  private readonly heads = new Map<string, bigint>();
+
+  constructor(
+    private readonly store: EventStore,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  async *verdicts(say: Say): AsyncGenerator<v1.VerifyRunResponse> {
+    let problems = 0;
+    for await (const item of this.items()) {
+      this.signal.throwIfAborted();
+      this.events += 1;
+      const stream = item.stream;
+      if (stream.startsWith(RUN_STREAM_PREFIX)) this.runIds.add(runIdOf(item));
+      const problem = item instanceof EventCorruptError ? item.message : this.misplaced(item);
+      this.heads.set(stream, item.revision);
+      if (problem === null) continue;
+      problems += 1;
+      yield say('store', `stream ${stream} revision ${item.revision}`, false, problem, STORE_SHARE / 2);
+    }
+    if (problems === 0)
+      yield say(
+        'store',
+        'the event store',
+        true,
+        `${this.events} events of ${this.heads.size} streams, each where it belongs`,
+        STORE_SHARE,
+      );
+  }
+
+  /** Old events of a stream may have been cleared away, but none in its middle. */
+  private misplaced({ stream, revision }: StoredEvent): string | null {
+    const head = this.heads.get(stream);
+    return head === undefined || revision === head + 1n ? null : `revision ${head + 1n} was expected`;
+  }
+
+  private async *items(): AsyncGenerator<StoredEvent | EventCorruptError> {
+    for (let after: Position | undefined; ;) {
+      let damage: EventCorruptError | undefined;
+      try {
+        for await (const event of this.store.readAll(after === undefined ? {} : { after })) {
+          after = event.position;
+          yield event;
+        }
+      } catch (error) {
+        if (!(error instanceof EventCorruptError)) throw error;
+        damage = error;
+      }
+      if (damage === undefined) return;
+      after = damage.position;
+      yield damage;
+    }
+  }
+}
