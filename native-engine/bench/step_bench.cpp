@@ -1,15 +1,17 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--threads N]
-//            [--seconds S] [--checkpoint] [--dense-products]
+//            [--lora-rank R] [--seconds S] [--checkpoint] [--dense-products]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
-// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. A list,
-// as in 0,0.5, takes steps of each in turn and prints a line for each: a machine whose speed drifts slows all alike, and "ratio" is
-// the median over the turns of a step's time by that of the first sparsity's.
+// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
+// is that of the student. Lists, as in 0,0.5 or 8,64, take steps of each pair of the two in turn and print a line for each: a machine
+// whose speed drifts slows all alike, and "ratio" is the median over the turns of a step's time by that of the first pair's.
+// "lora_gflop" is what LoRA's products take of a step, "added_s" the median over the turns of what a step takes beyond the first pair's.
 #include <omp.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -28,6 +30,9 @@ namespace {
 using namespace espalier;
 using Clock = std::chrono::steady_clock;
 
+// Of all threads, waiting ones that spin included: on a machine with other work what one thread's step takes.
+double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 struct Options {
@@ -35,22 +40,29 @@ struct Options {
   int64_t batch = 8, seq = 128;
   int threads = 0;
   std::vector<double> mask_sparsity = {0};
+  std::vector<int64_t> lora_rank = {8};
   double seconds = 12;
   bool checkpoint = false, dense_products = false;
 };
 
-std::vector<double> parse_sparsities(const std::string& list) {
-  std::vector<double> sparsities;
+// One or several numbers from `low` to `high`, with commas between.
+std::vector<double> parse_list(const std::string& name, const std::string& list, double low, double high) {
+  std::vector<double> numbers;
   std::istringstream in(list + ",");
   for (std::string item; std::getline(in, item, ',');) {
     size_t used = 0;
-    const double p = item.empty() ? -1 : std::stod(item, &used);
-    if (used != item.size() || !(p >= 0 && p <= 1))
-      throw Error(ErrorCode::kInvalidArgument, "--mask-sparsity", "must be one or several of [0, 1], with commas between");
-    sparsities.push_back(p);
+    const double number = item.empty() ? low - 1 : std::stod(item, &used);
+    if (used != item.size() || !(number >= low && number <= high)) {
+      std::ostringstream text;
+      text << "must be one or several numbers from " << low << " to " << high << ", with commas between";
+      throw Error(ErrorCode::kInvalidArgument, name, text.str());
+    }
+    numbers.push_back(number);
   }
-  return sparsities;
+  return numbers;
 }
+
+std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
 
 Options parse(int argc, char** argv) {
   Options o;
@@ -79,13 +91,15 @@ Options parse(int argc, char** argv) {
     else if (name == "--threads")
       o.threads = std::stoi(value);
     else if (name == "--mask-sparsity")
-      o.mask_sparsity = parse_sparsities(value);
+      o.mask_sparsity = parse_list(name, value, 0, 1);
+    else if (name == "--lora-rank")
+      o.lora_rank = whole(parse_list(name, value, 1, 4096));
     else if (name == "--seconds")
       o.seconds = std::stod(value);
     else
-      throw Error(
-          ErrorCode::kInvalidArgument, name,
-          "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --threads --seconds --checkpoint --dense-products");
+      throw Error(ErrorCode::kInvalidArgument, name,
+                  "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --threads --seconds --checkpoint "
+                  "--dense-products");
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
   return o;
@@ -184,13 +198,24 @@ Masks random_masks(const ModelConfig& c, double p, int64_t step) {
   return z;
 }
 
+LoraSpec lora_of(int64_t rank) {
+  LoraSpec lora;
+  lora.rank = rank;
+  return lora;
+}
+
+int64_t widest_rank(const Options& o) { return *std::max_element(o.lora_rank.begin(), o.lora_rank.end()); }
+
+// Forward x A and (x A) B; backward dy B and (dy B) A, dA and dB: six multiply-adds for each element of A and B and token.
+double lora_flops(const TrainState& state, int64_t tokens) { return 6.0 * static_cast<double>(state.lora_size() * tokens); }
+
 // Making random weights takes long: what does not fit is refused first. They can't be dropped and read again as those of a file
 // can, so what is free is what was free before them.
 std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions& options) {
   if (!o.model.empty()) return load_model(o.model);
   const ModelConfig config = shape_config(o.shape);
   const DType dtype = o.dtype == "f32" ? DType::kF32 : DType::kBF16;
-  const MemoryPlan plan = plan_memory(config, random_model_bytes(config, dtype), LoraSpec{}, options);
+  const MemoryPlan plan = plan_memory(config, random_model_bytes(config, dtype), lora_of(widest_rank(o)), options);
   if (plan.total > plan.available)
     throw Error(ErrorCode::kOutOfMemory, "memory",
                 "shape " + o.shape + " needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) +
@@ -209,21 +234,25 @@ void run(const Options& o) {
   options.checkpoint_activations = o.checkpoint;
   const std::shared_ptr<const ModelWeights> model = make_model(o, options);
   const ModelConfig& c = model->config();
-  const MemoryPlan plan = plan_memory(c, model->bytes(), LoraSpec{}, options);
-  TrainerImpl trainer(model, LoraSpec{}, options);
-  trainer.state().initialise(1);
+  const MemoryPlan plan = plan_memory(c, model->bytes(), lora_of(widest_rank(o)), options);
   std::vector<int32_t> ids(o.batch * o.seq);
   for (size_t i = 0; i < ids.size(); i++)
     ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
 
   struct Measured {
     double sparsity;
-    std::vector<double> times, ratios;  // ratios: to the first sparsity's step of the same turn
+    TrainerImpl* trainer;
+    std::vector<double> times, processor_times, ratios, added;  // beside the first one's step of the same turn
     std::vector<StepTimes> parts;
   };
   std::vector<Measured> measured;
   std::vector<double> round_trips;
-  for (const double p : o.mask_sparsity) measured.push_back({p, {}, {}, {}});
+  std::vector<std::unique_ptr<TrainerImpl>> trainers;
+  for (const int64_t rank : o.lora_rank) {
+    trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
+    trainers.back()->state().initialise(1);
+    for (const double p : o.mask_sparsity) measured.push_back({p, trainers.back().get(), {}, {}, {}, {}, {}});
+  }
   const auto begin = Clock::now();
   constexpr int64_t warm_up = 2;  // not counted: first touches of memory
   const double seconds = o.seconds * static_cast<double>(measured.size());
@@ -231,13 +260,16 @@ void run(const Options& o) {
     for (Measured& m : measured) {
       // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
       const Masks student = random_masks(c, m.sparsity, turn);
-      if (turn == 0 || measured.size() > 1) trainer.set_teacher_masks(random_masks(c, m.sparsity, -1));
+      if (turn == 0 || measured.size() > 1) m.trainer->set_teacher_masks(random_masks(c, m.sparsity, -1));
+      const double processor_start = processor_seconds();
       const auto start = Clock::now();
-      trainer.measured_step(student, LossWeights{}, ids);
+      m.trainer->measured_step(student, LossWeights{}, ids);
       if (turn < warm_up) continue;
       m.times.push_back(seconds_since(start));
+      m.processor_times.push_back(processor_seconds() - processor_start);
       m.ratios.push_back(m.times.back() / measured.front().times.back());
-      m.parts.push_back(trainer.last_times());
+      m.added.push_back(m.times.back() - measured.front().times.back());
+      m.parts.push_back(m.trainer->last_times());
       round_trips.push_back(thread_round_trip_ns(o.threads > 0 ? o.threads : omp_get_num_procs()));
     }
   const uint64_t peak_bytes = peak_resident_bytes();
@@ -254,15 +286,19 @@ void run(const Options& o) {
       return median(v);
     };
     std::printf(
-        "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"threads\":%d,\"steps\":%zu,"
-        "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%.4g,\"matmul_peak_flops_"
+        "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"lora_rank\":%lld,\"lora_gflop\":%.3f,"
+        "\"added_s\":%.6f,\"threads\":%d,\"steps\":%zu,"
+        "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"processor_s_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%."
+        "4g,\"matmul_peak_flops_"
         "per_s\":%.4g,"
         "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
         "6f},"
         "\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
         o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
-        o.dtype.c_str(), m.sparsity, o.threads, m.times.size(), s, *std::min_element(m.times.begin(), m.times.end()), median(m.ratios),
-        tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
+        o.dtype.c_str(), m.sparsity, static_cast<long long>(m.trainer->state().lora().rank),
+        lora_flops(m.trainer->state(), o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
+        *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
+        median(m.ratios), tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
         part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), median(round_trips),
         static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
   }

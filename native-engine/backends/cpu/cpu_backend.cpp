@@ -62,8 +62,8 @@ uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, const ScratchShape
   const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + threads_ * 2 * n + token_parts * (hidden + 2 * units))) * 4;
   if (own_products_ && shape.dtype == DType::kBF16)
     return attention + narrow +
-           threads *
-               std::max(k_.product_panel_bytes(hidden + lora, DType::kBF16, 0), k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0));
+           threads * std::max({k_.product_panel_bytes(hidden + lora, DType::kBF16, 0),
+                               k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0), k_.product_panel_bytes(n, DType::kF32, 0)});
   const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
   const int64_t widest = std::max({hidden, units, config.vocab_size}) * std::max(hidden, units);
   const uint64_t selected = std::min(kSelectedBytes, static_cast<uint64_t>(widest * dtype_bytes(shape.dtype)));

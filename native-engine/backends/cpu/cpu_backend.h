@@ -70,6 +70,7 @@ class CpuBackend final : public Backend {
     if (s.size() < bytes) s.resize(bytes);
     return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(s.data()) + 63) / 64 * 64);
   }
+  bool is_wide(int64_t rows, DType t) const;
   int64_t panel_words(const Product& op, int64_t whole) const;
   struct Grid {
     int64_t rows, columns;  // parts

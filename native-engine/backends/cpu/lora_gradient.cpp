@@ -9,25 +9,69 @@ namespace espalier::cpu {
 
 namespace {
 
-// da: [projections * narrow_width(rank), in] for the open columns [begin, end).
-void scatter_a(const LoraGradient& op, const float* da, int64_t begin, int64_t end) {
-  for (int i = 0; i < op.count; i++)
-    for (int64_t k = 0; k < op.rank; k++)
-      for (int64_t j = begin; j < end; j++)
-        if (const int64_t c = op.cols ? op.cols[j] : j < op.in_full ? j : -1; c >= 0)
-          op.outputs[i].da[k * op.in_full + c] = da[(i * narrow_width(op.rank) + k) * op.x.cols + j] * op.lora_scale;
+// So many rows of a result, and packing the other operand for the large products' kernel pays.
+constexpr int64_t kWideRows = 32;
+
+// row[j] of the first part becomes the sum over the parts, for j in [begin, end).
+void add_parts(float* row, int64_t parts, int64_t size, int64_t begin, int64_t end) {
+  for (int64_t p = 1; p < parts; p++)
+    for (int64_t j = begin; j < end; j++) row[j] += row[p * size + j];
 }
 
-// db: [rank, out], transposed, for the open rows [begin, end).
-void scatter_b(const LoraGradient& op, const LoraOutput& o, const float* db, int64_t begin, int64_t end) {
-  for (int64_t j = begin; j < end; j++)
-    if (const int64_t row = o.rows ? o.rows[j] : j; row >= 0)
-      for (int64_t k = 0; k < op.rank; k++) o.db[row * op.rank + k] = db[k * o.dy.cols + j] * op.lora_scale;
+// da: [projections * narrow_width(rank), in], one behind the other for each part of the tokens, `size` apart; columns [begin, end).
+void scatter_a(const LoraGradient& op, float* da, int64_t parts, int64_t size, int64_t begin, int64_t end) {
+  for (int i = 0; i < op.count; i++)
+    for (int64_t k = 0; k < op.rank; k++) {
+      float* row = da + (i * narrow_width(op.rank) + k) * op.x.cols;
+      add_parts(row, parts, size, begin, end);
+      float* to = op.outputs[i].da + k * op.in_full;
+      for (int64_t j = begin; j < end; j++)
+        if (const int64_t c = op.cols ? op.cols[j] : j < op.in_full ? j : -1; c >= 0) to[c] = row[j] * op.lora_scale;
+    }
+}
+
+// db: [rank, out], transposed, likewise. In blocks, since a column's values lie a power of two apart and would push each other out.
+void scatter_b(const LoraGradient& op, const LoraOutput& o, float* db, int64_t parts, int64_t size, int64_t begin, int64_t end) {
+  float block[kLine][kLine];
+  for (int64_t first = begin; first < end; first += kLine)
+    for (int64_t k = 0; k < op.rank; k += kLine) {
+      const int64_t columns = std::min(kLine, end - first), ranks = std::min(kLine, op.rank - k);
+      for (int64_t r = 0; r < ranks; r++) {
+        float* row = db + (k + r) * o.dy.cols;
+        add_parts(row, parts, size, first, first + columns);
+        for (int64_t j = 0; j < columns; j++) block[r][j] = row[first + j] * op.lora_scale;
+      }
+      for (int64_t j = 0; j < columns; j++)
+        if (const int64_t to = o.rows ? o.rows[first + j] : first + j; to >= 0)
+          for (int64_t r = 0; r < ranks; r++) o.db[to * op.rank + k + r] = block[r][j];
+    }
+}
+
+// narrow^T x as a large product: narrow's words along the tokens are its rows.
+Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, float* out, int64_t out_stride) {
+  Product op;
+  op.c = {out, DType::kF32, rank, x.cols, out_stride};
+  op.add({narrow_words, x.dtype, rank, (x.rows + 1) / 2 * 2, 2 * narrow_stride}, {{x.data, x.dtype, x.rows, x.stride}, x.rows, x.cols});
+  return op;
 }
 
 }  // namespace
 
+// Whether the large products' own kernel makes results of so many rows or columns best.
+bool CpuBackend::is_wide(int64_t rows, DType t) const { return own_products_ && rows >= kWideRows && k_.pair_size(t) == 2; }
+
 void CpuBackend::lora_narrow(const LoraNarrow& op) {
+  if (is_wide(op.rank, op.out.dtype)) {
+    const int64_t width = narrow_width(op.rank);
+    for (int i = 0; i < op.count; i++) {
+      Product product;
+      product.c = op.out.columns(i * width, width);
+      product.transposed = op.transposed;
+      product.add(op.terms[i].a, op.terms[i].b);
+      multiply(product);
+    }
+    return;
+  }
   // One x with several factors is read once: the factors' words stand side by side.
   bool shared = true;
   for (int i = 1; i < op.count; i++)
@@ -67,6 +111,8 @@ void CpuBackend::lora_gradient(const LoraGradient& op) {
   uint32_t* words = scratch<uint32_t>(kLoraWords, threads_ * 2 * narrow * stride);
   uint32_t* packs = scratch<uint32_t>(kLoraPack, threads_ * 64 * 64);
   float* sums = scratch<float>(kLoraProduct, token_parts * size);
+  const int64_t panel_words = static_cast<int64_t>(k_.product_panel_bytes((rows + 1) / 2 * 2, DType::kF32, 0) / sizeof(uint32_t));
+  uint32_t* panels = is_wide(dy_rank, op.x.dtype) ? scratch<uint32_t>(kPanel, threads_ * panel_words) : nullptr;
   parallel_all(threads_, [&](int part) {
     if (part >= token_parts * column_parts) return;
     const Range tokens = part_of(rows, token_parts, part / column_parts, kLine);
@@ -75,25 +121,23 @@ void CpuBackend::lora_gradient(const LoraGradient& op) {
     k_.transpose_narrow(own(op.x_narrow), x_words, stride);
     k_.transpose_narrow(own(op.dy_narrow), dy_words, stride);
     float* da = sums + part / column_parts * size;
-    const auto columns = [&](int64_t cols) { return part_of(cols, column_parts, part % column_parts, kLine); };
-    if (const Range r = columns(in); r.begin < r.end) k_.outer_product(own(op.x), dy_words, stride, dy_rank, r.begin, r.end, da, in, pack);
-    for (int i = 0; i < op.count; i++) {
-      const Tensor& dy = op.outputs[i].dy;
-      if (const Range r = columns(dy.cols); r.begin < r.end)
-        k_.outer_product(own(dy), x_words + i * part_width * stride, stride, op.rank, r.begin, r.end, da + begin_of[i], dy.cols, pack);
-    }
-  });
-  parallel_all(threads_, [&](int part) {
-    const Range all = part_of(size, threads_, part, kLine);
-    for (int64_t p = 1; p < token_parts; p++)
-      for (int64_t j = all.begin; j < all.end; j++) sums[j] += sums[p * size + j];
+    const auto outer = [&](const Tensor& x, uint32_t* narrow_words, int64_t rank, float* out) {
+      const Range r = part_of(x.cols, column_parts, part % column_parts, kLine);
+      if (r.begin >= r.end) return;
+      if (!is_wide(rank, x.dtype)) return k_.outer_product(x, narrow_words, stride, rank, r.begin, r.end, out, x.cols, pack);
+      const Product product = wide_outer_product(x, narrow_words, stride, rank, out, x.cols);
+      Team alone;
+      k_.product(product, product.c.columns(r.begin, r.end - r.begin), 0, r.begin, r.end, panels + part * panel_words, alone);
+    };
+    outer(own(op.x), dy_words, dy_rank, da);
+    for (int i = 0; i < op.count; i++) outer(own(op.outputs[i].dy), x_words + i * part_width * stride, op.rank, da + begin_of[i]);
   });
   parallel_all(threads_, [&](int part) {
     const Range r = part_of(in, threads_, part, kLine);
-    scatter_a(op, sums, r.begin, r.end);
+    scatter_a(op, sums, token_parts, size, r.begin, r.end);
     for (int i = 0; i < op.count; i++) {
       const Range c = part_of(op.outputs[i].dy.cols, threads_, part, kLine);
-      scatter_b(op, op.outputs[i], sums + begin_of[i], c.begin, c.end);
+      scatter_b(op, op.outputs[i], sums + begin_of[i], token_parts, size, c.begin, c.end);
     }
   });
 }

@@ -161,7 +161,7 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
 TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
   constexpr int64_t kRows = 133, kInFull = 53, kOutFull = 35, kIn = 48, kOut = 32;
   const auto cols = every_third_closed(kInFull, kIn), rows = every_third_closed(kOutFull, kOut);
-  for (const int64_t rank : {1, 3, 8, 20}) {
+  for (const int64_t rank : {1, 3, 8, 20, 31, 32, 37, 64, 101, 128}) {
     const int64_t stride = narrow_width(rank);
     Buffer x(type(), kRows, kIn, kIn, Random(14)), forward(type(), kRows, 3 * stride), backward(type(), kRows, 3 * stride);
     LoraNarrow forth{forward.tensor, rank, true, 3, {}}, back{backward.tensor, rank, false, 3, {}};
@@ -203,8 +203,23 @@ TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
 TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
   constexpr int64_t kInFull = 53, kOutFull = 35;
   const auto cols = every_third_closed(kInFull, 48), rows = every_third_closed(kOutFull, 32);
-  for (const auto& [rank, kRows] :
-       std::vector<std::pair<int64_t, int64_t>>{{3, 133}, {8, 133}, {16, 133}, {20, 133}, {3, 611}, {8, 1023}}) {
+  for (const auto& [rank, kRows] : std::vector<std::pair<int64_t, int64_t>>{{1, 133},
+                                                                            {3, 133},
+                                                                            {8, 133},
+                                                                            {11, 133},
+                                                                            {16, 133},
+                                                                            {20, 133},
+                                                                            {31, 133},
+                                                                            {32, 133},
+                                                                            {37, 133},
+                                                                            {64, 133},
+                                                                            {101, 133},
+                                                                            {128, 133},
+                                                                            {3, 611},
+                                                                            {8, 1023},
+                                                                            {33, 1023},
+                                                                            {64, 611},
+                                                                            {11, 769}}) {
     const int64_t stride = narrow_width(rank);
     const auto padded = [&](Random random) {
       return Buffer(type(), kRows, 3 * stride, 3 * stride, [&](int64_t, int64_t j) { return j % stride < rank ? random() : 0.0f; });

@@ -106,8 +106,34 @@ static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t words
   });
 }
 
+#if defined(__AVX512BF16__)
+// Of two rows and 16 columns, or as many as there are, at a time.
+static void transpose_pairs(const Tensor& narrow, uint32_t* out_words, int64_t out_stride) {
+  alignas(64) uint32_t pairs[16 * 16], turned[16 * 16];
+  for (int64_t first = 0; first < narrow.rows; first += 32)
+    for (int64_t k = 0; k < narrow.cols; k += 16) {
+      const int64_t columns = narrow.cols - k < 16 ? narrow.cols - k : 16;
+      const __mmask16 lanes = static_cast<__mmask16>((1u << columns) - 1);
+      const auto row = [&](int64_t n) {
+        return n < narrow.rows ? _mm256_maskz_loadu_epi16(lanes, row_ptr<bf16>(narrow, n) + k) : _mm256_setzero_si256();
+      };
+      for (int64_t w = 0; w < 16; w++) _mm512_store_si512(pairs + w * 16, (__m512i)interleave(row(first + 2 * w), row(first + 2 * w + 1)));
+      uint32_t* to = out_words + k * out_stride + first / 2;
+      if (columns == 16) {
+        transpose_block(pairs, 16, to, out_stride);
+        continue;
+      }
+      transpose_block(pairs, 16, turned, 16);
+      for (int64_t c = 0; c < columns; c++) std::memcpy(to + c * out_stride, turned + c * 16, 64);
+    }
+}
+#endif
+
 // Words of narrow [N, columns] along the tokens, transposed: [columns, out_stride].
 static void transpose_narrow(Tensor narrow, uint32_t* out_words, int64_t out_stride) {
+#if defined(__AVX512BF16__)
+  if (narrow.dtype == DType::kBF16) return transpose_pairs(narrow, out_words, out_stride);
+#endif
   with_compute_type(narrow.dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int kPair = WordsOf<T>::type::kPair;

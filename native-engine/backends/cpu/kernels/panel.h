@@ -132,6 +132,8 @@ static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, in
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
   ColumnRun runs[4];
   for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
+  // Rows lie too far apart for the processor to guess what comes next: the next panel's columns are fetched on the way.
+  const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * 2;
   for (int64_t w = 0; w < words; w++) {
     const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);
     const auto plain_values = [&](const char* row, int64_t v) { return load_raw<__m256i>(row + (first + v * 16) * 2); };
@@ -141,6 +143,11 @@ static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, in
                             : interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
       put_line<kShared>(panel + (w * vectors + v) * 16, (__m512i)pair);
     }
+    if (plain && even && odd)
+      for (int64_t line = 0; line < next_bytes; line += 64) {
+        _mm_prefetch(even + (first + vectors * 16) * 2 + line, _MM_HINT_T1);
+        _mm_prefetch(odd + (first + vectors * 16) * 2 + line, _MM_HINT_T1);
+      }
   }
 }
 
