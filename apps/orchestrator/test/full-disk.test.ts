@@ -48,8 +48,8 @@ const disk = smallDisk(100);
 if (disk === null) console.warn('skipped: a small file system can only be mounted by root');
 
 (disk === null ? describe.skip : describe)('a full disk', () => {
-  const foreign = join(disk!, 'foreign');
-  const dataFolder = join(disk!, 'data');
+  const foreign = join(disk ?? '', 'foreign');
+  const dataFolder = join(disk ?? '', 'data');
   let server: TestServer;
   let undisturbed: v1.Run;
 

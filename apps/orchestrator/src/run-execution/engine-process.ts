@@ -14,6 +14,8 @@ const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.u
 const NODE_OPTIONS = ['--initial-old-space-size=128', '--no-memory-reducer'];
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
+/** It becomes part of an error that is recorded. */
+const MESSAGE_CHARACTERS_MAX = 1_000;
 const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
 
 export interface EngineProcessOptions {
@@ -50,7 +52,7 @@ export class EngineProcess {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
         // Of a stack trace the line that names the error is worth repeating.
-        if (!/Error:/.test(last)) last = messageOf(line);
+        if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
     }).catch((error: Error) => {
       throw new EspalierError('ENGINE_UNAVAILABLE', error.message);
