@@ -85,6 +85,18 @@ export function fileError(error: unknown, path: string): unknown {
   if (code === undefined || syscall === undefined) return error;
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new CliError('DISK_FULL', `no space left to write ${path}`, { exitCode: ExitCode.failed, cause: error });
+  if (code === 'ENOTDIR') {
+    return new CliError('PATH_NOT_A_FOLDER', `${path}: what should be a folder in it is a file`, {
+      exitCode: ExitCode.usage,
+      cause: error,
+    });
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+    return new CliError(
+      'FILE_NOT_PERMITTED',
+      `${path}: this user may not ${code === 'EROFS' ? 'write there, nor may anyone' : 'do that'}`,
+      { exitCode: ExitCode.failed, cause: error },
+    );
   return new CliError('FILE_UNUSABLE', `${path}: ${message}`, {
     exitCode: code === 'ENOENT' ? ExitCode.notFound : ExitCode.failed,
     cause: error,

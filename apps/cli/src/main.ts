@@ -16,7 +16,9 @@ const given = process.argv.slice(2);
 const json = given.includes('--json') && !given.includes('quickstart');
 
 try {
-  await buildProgram(json).parseAsync(process.argv);
+  // Nothing asked for: what there is to ask for.
+  const isAlone = given.every((word) => word === '--json' || word === '--no-color');
+  await buildProgram(json).parseAsync(isAlone ? ['help', ...given] : given, { from: 'user' });
   process.exitCode = outcome.exitCode;
 } catch (error) {
   const terminal = describeTerminal(process.stderr);

@@ -157,7 +157,8 @@ test('up: a folder of the user is no data folder', async () => {
 });
 
 test('where nothing can be written it is said at once', async () => {
-  for (const out of ['/proc/foo', '/dev/null/foo', '/proc/foo/bar'])
+  expect((await espalier('export', 'abcd', '--out', '/dev/null/foo')).stderr).toMatch(/PATH_NOT_A_FOLDER/);
+  for (const out of ['/proc/foo', '/proc/foo/bar'])
     expect((await espalier('export', 'abcd', '--out', out)).stderr).toMatch(/FILE_UNUSABLE/);
   expect((await espalier('up', '--detach', '--data-folder', '/proc/x')).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

@@ -4,9 +4,12 @@ import { visibleLines } from '#protocol';
 import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
+import { registerCompletion } from './commands/completion.js';
 import { registerDiff } from './commands/diff.js';
 import { registerFork } from './commands/fork.js';
+import { registerHelp } from './commands/help.js';
 import { registerLaunch } from './commands/launch.js';
+import { registerLogs } from './commands/logs.js';
 import { registerMetrics } from './commands/metrics.js';
 import { registerPlan } from './commands/plan.js';
 import { registerQuickstart } from './commands/quickstart.js';
@@ -15,6 +18,7 @@ import { registerResults } from './commands/results.js';
 import { registerRoom } from './commands/room.js';
 import { registerRuns } from './commands/runs.js';
 import { registerShow } from './commands/show.js';
+import { registerStatus } from './commands/status.js';
 import { registerSteering } from './commands/steer.js';
 import { registerStore } from './commands/store.js';
 import { registerUp } from './commands/up.js';
@@ -54,6 +58,8 @@ export function buildProgram(quietErrors = false): Command {
     .enablePositionalOptions();
   program.commandsGroup('Server:');
   registerUp(program);
+  registerStatus(program);
+  registerLogs(program);
   program.commandsGroup('Runs:');
   registerPlan(program);
   registerLaunch(program);
@@ -74,6 +80,8 @@ export function buildProgram(quietErrors = false): Command {
   registerRoom(program);
   program.commandsGroup('To begin with:');
   registerQuickstart(program);
+  registerCompletion(program);
+  registerHelp(program);
   return program;
 }
 

@@ -1,5 +1,6 @@
 // The real server, started and stopped as a user does it.
 import { mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,7 +27,17 @@ test('up --detach is ready when it returns, is found through the data folder, an
   expect(wasRunning).toBe(false);
   expect(JSON.parse(await readFile(join(folder, 'espalier.json'), 'utf8'))).toMatchObject({ listen, pid });
   expect((await espalier('runs')).stdout).toMatch(/no runs/);
+  const status = await espalier('status', '--json');
+  expect(status.exitCode).toBe(0);
+  expect(JSON.parse(status.stdout)).toMatchObject({
+    server: { running: true, answers: true, listen, pid },
+    store: { open: true, problem: null },
+    runs: { total: 0, by_status: {} },
+  });
   expect(JSON.parse((await espalier('up', '--detach', '--json')).stdout)).toMatchObject({ pid, was_running: true });
+  const elsewhere = await espalier('up', '--detach', '--listen', '127.0.0.1:1');
+  expect(elsewhere.stdout).toMatch(/already running at/);
+  expect(elsewhere.stderr).toMatch(/--listen holds after `espalier down`/);
   const second = await espalier('up');
   expect(second.exitCode).toBe(5);
   expect(second.stderr).toMatch(/SERVER_ALREADY_RUNNING/);
@@ -39,6 +50,11 @@ test('up --detach is ready when it returns, is found through the data folder, an
 
   expect((await espalier('down')).exitCode).toBe(0);
   expect(isAlive(pid)).toBe(false);
+  expect(await espalier('status')).toMatchObject({
+    exitCode: 4,
+    stdout: expect.stringMatching(/server +not running[^]*event store +closed/),
+  });
+  expect((await espalier('logs', '--lines', '3')).stdout).toMatch(/info +orchestrator +stopping at the next step boundary/);
   expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stdout).toMatch(/what was there is in/);
 });
 
@@ -105,9 +121,21 @@ test('history --follow and watch outlive a server that is killed again and again
 
 test('a server that cannot start says why', async () => {
   await mkdir(join(folder, 'event-store'), { recursive: true });
-  const bad = await espalier('up', '--detach', '--listen', 'nonsense');
-  expect(bad.exitCode).not.toBe(0);
-  expect(bad.stderr).toMatch(/SERVER_START_FAILED[^]*nonsense/);
+  const nowhere = await espalier('up', '--detach', '--listen', 'nonsense:1');
+  expect(nowhere.exitCode).toBe(1);
+  expect(nowhere.stderr).toMatch(/SERVER_START_FAILED: nonsense:1 can't be served: .*LISTEN_FAILED/);
+  const taken = createServer();
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+  const { port } = taken.address() as AddressInfo;
+  expect((await espalier('up', '--detach', '--listen', `127.0.0.1:${port}`)).stderr).toMatch(/another program listens there/);
+  taken.close();
+  for (const bad of [
+    ['--listen', 'nonsense'],
+    ['--threads', '0'],
+    ['--log-level', 'loud'],
+    ['--listen', 'a:70000'],
+  ])
+    expect(await espalier('up', '--detach', ...bad)).toMatchObject({ exitCode: 2, stdout: '' });
   await writeFile(join(folder, 'file'), '');
   expect((await runCli(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

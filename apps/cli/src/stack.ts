@@ -140,6 +140,10 @@ async function waitForServer(child: ChildProcess, dataFolder: string, readLog: (
 }
 
 function startFailure(what: string, log: string): CliError {
+  // The server's own last words, where it could still say them.
+  const [, words, code] = /^espalier: (.*) \(([A-Z_]+)\)$/.exec(log.split('\n').at(-1) ?? '') ?? [];
+  if (words !== undefined && code !== 'INTERNAL')
+    return new CliError('SERVER_START_FAILED', `${words} (${code})`, { exitCode: ExitCode.failed });
   return new CliError('SERVER_START_FAILED', what, {
     exitCode: ExitCode.failed,
     hint: log === '' ? 'it wrote nothing to its log' : `its log says:\n${log}`,
@@ -183,7 +187,16 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
 export async function stopStack(dataFolder: string, signal?: AbortSignal, timeoutMs = STOP_TIMEOUT_MS): Promise<ServerFile | null> {
   const running = runningServer(dataFolder);
   if (running === null) return null;
-  process.kill(running.pid, 'SIGTERM');
+  try {
+    process.kill(running.pid, 'SIGTERM');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ESRCH') return running; // it has just ended
+    throw new CliError('SERVER_NOT_PERMITTED', `the server (process ${running.pid}) is another user's: this user may not stop it`, {
+      exitCode: ExitCode.failed,
+      cause: error,
+    });
+  }
   const until = Date.now() + timeoutMs;
   while (isAlive(running.pid)) {
     if (Date.now() > until) {

@@ -51,7 +51,7 @@ export class GrpcServer {
   listen(address: string): Promise<string> {
     return new Promise((resolve, reject) => {
       this.server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
-        if (error) reject(new EspalierError('LISTEN_FAILED', `${address} can't be served: ${error.message}`));
+        if (error) reject(new EspalierError('LISTEN_FAILED', `${address} can't be served: ${listenProblem(error)}`));
         else resolve(address.replace(/:\d+$/, `:${port}`));
       });
     });
@@ -70,4 +70,11 @@ export class GrpcServer {
     await graceful;
     clearTimeout(force);
   }
+}
+
+function listenProblem({ message }: Error): string {
+  if (message.includes('EADDRINUSE')) return 'another program listens there; name another port, or 0 for any free one';
+  if (message.includes('EACCES')) return 'this user may not listen there: ports below 1024 are for root';
+  if (/EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN|Name resolution/.test(message)) return 'this machine has no such address';
+  return message;
 }

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
-import { absolutePath } from '../options/parse.js';
+import { absolutePath, modelFolder } from '../options/parse.js';
+import { defaultsHelp } from '../options/default-settings.js';
 import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } from '../options/settings-options.js';
 import { percent, recipeWord } from '../output/format.js';
 import { printWarnings } from '../output/warnings.js';
@@ -29,7 +30,7 @@ export function registerLaunch(program: Command): void {
       'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while it is taught by the ' +
         'model it was. What is not given takes the value of the preset.',
     )
-    .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json', absolutePath)
+    .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json', modelFolder)
     .requiredOption(
       '--data <path>',
       'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them',
@@ -41,6 +42,7 @@ export function registerLaunch(program: Command): void {
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   addModelOptions(addScheduleOptions(launch));
+  launch.addHelpText('after', defaultsHelp());
   examples(
     launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],

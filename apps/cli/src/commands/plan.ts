@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
+import { defaultsHelp } from '../options/default-settings.js';
 import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } from '../options/settings-options.js';
-import { absolutePath } from '../options/parse.js';
+import { modelFolder } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
 import { printWarnings } from '../output/warnings.js';
@@ -18,9 +19,10 @@ export function registerPlan(program: Command): void {
       'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take and the disk that its snapshots will, without ' +
         'launching anything; warns when the target sparsity is out of reach. Exit code 1 when it would not fit.',
     )
-    .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors', absolutePath)
+    .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors', modelFolder)
     .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)');
   addModelOptions(addScheduleOptions(plan));
+  plan.addHelpText('after', defaultsHelp());
   examples(
     plan,
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { bigNumber, choice, absolutePath, ratio, RECIPES, wholeNumber } from '../options/parse.js';
+import { bigNumber, choice, absolutePath, ratio, RECIPES, threadCount, wholeNumber } from '../options/parse.js';
 import { runQuickstart, type QuickstartOptions } from '../quickstart.js';
 import { action, examples } from './command.js';
 
@@ -15,7 +15,7 @@ export function registerQuickstart(program: Command): void {
     .addOption(new Option('--recipe <name>', 'nuteprune (default), distill or lm').argParser(choice(RECIPES)))
     .option('--steps <n>', 'steps in all (default 1,400)', wholeNumber)
     .option('--seed <n>', 'of the random numbers and the data order', bigNumber)
-    .option('--threads <n>', 'that the engine may use (default: all cores)')
+    .option('--threads <n>', 'that the engine may use (default: all cores)', threadCount)
     .option('--json <file>', 'also write the result to this file', absolutePath)
     .option('--stop', 'stop the server at the end');
   examples(

@@ -4,7 +4,7 @@ import { connectionWords } from '../connection/lasting-stream.js';
 import { downloadExport } from '../download-export.js';
 import { findExportPlace } from '../export-folder.js';
 import { evaluateRun, exportRun } from '../operations.js';
-import { absolutePath, wholeNumber } from '../options/parse.js';
+import { absolutePath, wholeNumber, windowTokens } from '../options/parse.js';
 import { subjectWords } from '../output/evaluation-words.js';
 import { bytes, count, decimal } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
@@ -33,7 +33,7 @@ function registerEvaluate(program: Command): void {
     .option('--intact', 'the model before pruning instead')
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
     .option('--data <path>', 'on other text', absolutePath)
-    .option('--window <tokens>', 'length of the windows that perplexity is taken over', wholeNumber);
+    .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens);
   examples(evaluate, ['espalier eval k3f9'], ['espalier eval k3f9 --intact'], ['espalier eval k3f9 --teacher 30 --data other.jsonl']);
   action<EvaluateOptions>(evaluate, async ({ connection, output, signal }, [runId], options) => {
     const line = new ShareLine(output, 'evaluating');
@@ -76,15 +76,16 @@ function registerExport(program: Command): void {
   const exporting = program
     .command('export')
     .argument(...RUN_ARGUMENT)
-    .summary('write the pruned model as a Hugging Face folder')
+    .summary('write the pruned model as a folder')
     .description(
       'Makes a model folder of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
-        'digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned; "masked" keeps the shapes of the ' +
-        'original, so that any LLaMA loader runs it.',
+        'digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned and is the smaller model, which only ' +
+        'Espalier loads; "masked" is an ordinary Hugging Face folder of the source architecture in its full size, with what was pruned set ' +
+        'to zero: whatever loads the source loads it.',
     )
     .requiredOption('-o, --out <folder>', 'where to write it', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
-    .option('--form <form>', 'compacted or masked', 'compacted')
+    .option('--form <form>', 'compacted (loads only in Espalier) or masked (loads wherever the source does)', 'compacted')
     .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)', '')
     .option('--force', 'replace an earlier export there; any other folder is left alone');
   examples(

@@ -1,6 +1,9 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
+import { listenAddress, threadCount } from '../options/parse.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
 interface UpOptions {
   detach?: boolean;
@@ -21,15 +24,15 @@ export function registerUp(program: Command): void {
         'Runs that were under way go on by themselves. In front it ends with Ctrl-C; its runs go on at the next start.',
     )
     .option('-d, --detach', 'leave it running in the background')
-    .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)')
+    .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)', listenAddress)
     .option('--event-store <url>', 'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113')
     .option(
       '--artifacts <folder>',
       'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
     )
     .option('--engine <address>', 'an engine that runs already, instead of one of its own')
-    .option('--threads <n>', 'that the engine may use (default: all cores)')
-    .option('--log-level <level>', 'trace, debug, info, warn or error');
+    .option('--threads <n>', 'that the engine may use (default: all cores)', threadCount)
+    .addOption(new Option('--log-level <level>', 'trace, debug, info (default), warn or error').choices(LOG_LEVELS));
   examples(
     up,
     ['espalier up', 'in front, log on the terminal'],
@@ -44,6 +47,13 @@ export function registerUp(program: Command): void {
       return runInForeground(stack, signal);
     }
     const running = await startStack(stack, signal);
+    const unused = running.wasRunning
+      ? Object.keys(serverOptions(options)).filter((name) => name !== 'listen' || options.listen !== running.listen)
+      : [];
+    if (unused.length > 0) {
+      const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
+      process.stderr.write(`a server runs already, with its own options: ${names} holds after \`espalier down\` and another \`up\`\n`);
+    }
     output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
       output.line(
         `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
@@ -66,4 +76,10 @@ export function registerUp(program: Command): void {
       );
     });
   });
+}
+
+/** What was given for the server itself. */
+function serverOptions({ listen, eventStore, artifacts, engine, threads, logLevel }: UpOptions): Partial<UpOptions> {
+  const all = { listen, eventStore, artifacts, engine, threads, logLevel };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

@@ -1,5 +1,5 @@
 // Values of options: the form is checked here, the range by the server, which knows the model.
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { v1 } from '#protocol';
 
@@ -7,7 +7,8 @@ const UINT32_MAX = 4_294_967_295;
 
 export function wholeNumber(text: string): number {
   const value = Number(text.replaceAll('_', ''));
-  if (!/^[\d_]+$/.test(text) || value > UINT32_MAX) throw new InvalidArgumentError(`A whole number from 0 to ${UINT32_MAX} is allowed.`);
+  if (!/^\d[\d_]*(\.\d+)?(e\+?\d{1,3})?$/i.test(text) || !Number.isInteger(value) || value > UINT32_MAX)
+    throw new InvalidArgumentError(`A whole number from 0 to ${UINT32_MAX} is allowed.`);
   return value;
 }
 
@@ -20,6 +21,34 @@ export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('A number is allowed, e.g. 0.5 or 1e-3.');
   return value;
+}
+
+/** Windows hold a first token and one to predict. */
+export function windowTokens(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 2) throw new InvalidArgumentError('A whole number of 2 or more is allowed.');
+  return value;
+}
+
+/** Port 0 picks a free one. */
+export function listenAddress(text: string): string {
+  const port = Number(/^.+:(\d{1,5})$/.exec(text)?.[1] ?? Number.NaN);
+  if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('HOST:PORT is allowed, with a port from 0 to 65535.');
+  return text;
+}
+
+export function threadCount(text: string): string {
+  const value = wholeNumber(text);
+  if (value < 1 || value > 1024) throw new InvalidArgumentError('A whole number from 1 to 1024 is allowed.');
+  return String(value);
+}
+
+/** The folder of a model; one of its files means its folder. */
+export function modelFolder(text: string): string {
+  const path = absolutePath(text);
+  return /^(config|tokenizer|generation_config|model\.safetensors\.index)\.json$|\.safetensors$/.test(basename(path))
+    ? dirname(path)
+    : path;
 }
 
 /** A share as 0.5 or 50%. */

@@ -2,7 +2,19 @@
 // the server all the same, which refuses them with the reason.
 import { Option, type Command } from 'commander';
 import { v1 } from '#protocol';
-import { choice, bigNumber, DTYPES, list, number, ratio, RECIPES, SCHEDULES, SPARSITY_CONTROLS, wholeNumber } from './parse.js';
+import {
+  choice,
+  bigNumber,
+  DTYPES,
+  list,
+  number,
+  ratio,
+  RECIPES,
+  SCHEDULES,
+  SPARSITY_CONTROLS,
+  wholeNumber,
+  windowTokens,
+} from './parse.js';
 
 export interface SettingsFlags {
   preset?: string;
@@ -76,7 +88,7 @@ export function addModelOptions(command: Command): Command {
     .addOption(new Option('--dtype <type>', 'to compute in: bf16 or f32').argParser(choice(DTYPES)))
     .option('--dense', 'compute closed units too (for comparisons; the result is the same)')
     .option('--checkpoint-activations', 'less memory, more time')
-    .option('--evaluation-window <tokens>', 'length of the windows that perplexity is taken over', wholeNumber);
+    .option('--evaluation-window <tokens>', 'length of the windows that perplexity is taken over', windowTokens);
 }
 
 export function toSettings(flags: SettingsFlags): v1.RunSettings {

@@ -1,0 +1,33 @@
+import { execFileSync } from 'node:child_process';
+import { buildProgram } from '../program.js';
+import { runCli } from '../testing/run-cli.js';
+import { candidates } from './completion.js';
+
+const complete = (...words: string[]) => candidates(buildProgram(), words, async () => ['k3f9aaaabbbb', 'first try', 'k3x7aaaabbbb']);
+
+test('commands, of a command its own, and options', async () => {
+  expect(await complete('la')).toEqual(['launch']);
+  expect(await complete('')).toEqual(expect.arrayContaining(['up', 'status', 'logs', 'runs', 'help']));
+  expect(await complete('')).not.toContain('complete');
+  expect(await complete('store', '')).toEqual(['backup', 'restore', 'stats']);
+  expect(await complete('launch', '--ste')).toEqual(['--steps']);
+  expect(await complete('--data-folder', '/tmp/x', 'show', '--js')).toEqual(['--json']);
+});
+
+test('runs by id and name where a run is asked for; files elsewhere', async () => {
+  expect(await complete('show', 'k3')).toEqual(['k3f9aaaabbbb', 'k3x7aaaabbbb']);
+  expect(await complete('fork', '--from-teacher', '20', 'fi')).toEqual(['first try']);
+  expect(await complete('diff', 'k3f9', 'k3x')).toEqual(['k3x7aaaabbbb']);
+  expect(await complete('runs', '--parent', 'k3f')).toEqual(['k3f9aaaabbbb']);
+  expect(await complete('launch', '--model', '')).toEqual([]);
+  expect(await complete('show', 'k3f9', '')).toEqual([]);
+});
+
+test('the scripts are valid, and ask the command', async () => {
+  const bash = await runCli(['completion', 'bash']);
+  expect(bash.exitCode).toBe(0);
+  execFileSync('bash', ['-n'], { input: bash.stdout });
+  for (const shell of ['zsh', 'fish']) expect((await runCli(['completion', shell])).stdout).toContain('espalier complete --');
+  expect((await runCli(['completion', 'tcsh'])).exitCode).toBe(2);
+  expect((await runCli(['complete', '--', 'launch', '--ste'])).stdout).toBe('--steps\n');
+});

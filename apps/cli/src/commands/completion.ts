@@ -1,0 +1,110 @@
+// Completion of commands, options and runs on the shell's Tab: the shell asks `espalier complete` with the words so far.
+import type { Command, Option } from 'commander';
+import { v1 } from '#protocol';
+import { invalidOption } from '../cli-error.js';
+import { Connection } from '../connection/connection.js';
+import { findServer } from '../connection/server-address.js';
+import { action, examples } from './command.js';
+
+const SCRIPTS: Record<string, string> = {
+  bash: `_espalier() {
+  local line IFS=$'\\n'
+  COMPREPLY=()
+  for line in $(espalier complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null); do
+    COMPREPLY+=("$(printf '%q' "$line")")
+  done
+}
+complete -o default -F _espalier espalier`,
+  zsh: `#compdef espalier
+_espalier() {
+  local -a found
+  found=("\${(@f)$(espalier complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ -n "\${found[1]}" ]]; then compadd -a found; else _files; fi
+}
+compdef _espalier espalier`,
+  fish: `complete -c espalier -a '(espalier complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'`,
+};
+/** A Tab must not wait for a server that does not answer. */
+const RUNS_TIMEOUT_MS = 1_500;
+const MOST_RUNS = 100;
+const RUN_ARGUMENTS = ['run', 'left', 'right'];
+const RUN_OPTIONS = ['--parent'];
+
+export function registerCompletion(program: Command): void {
+  const completion = program
+    .command('completion')
+    .argument('<shell>', Object.keys(SCRIPTS).join(', '))
+    .summary('completion of commands, options and runs for your shell')
+    .description(
+      'Prints a script that lets the shell complete commands, options, and the ids and names of runs. `espalier` must be on the PATH.',
+    );
+  examples(
+    completion,
+    ['source <(espalier completion bash)', 'in ~/.bashrc'],
+    ['source <(espalier completion zsh)', 'in ~/.zshrc, after compinit'],
+    ['espalier completion fish > ~/.config/fish/completions/espalier.fish'],
+  );
+  action(completion, async ({ output }, [shell]) => {
+    const script = Object.hasOwn(SCRIPTS, shell!) ? SCRIPTS[shell!]! : undefined;
+    if (script === undefined) throw invalidOption('shell', shell!, `${Object.keys(SCRIPTS).join(', ')} are allowed`);
+    for (const line of script.split('\n')) output.line(line);
+  });
+
+  const complete = program.command('complete', { hidden: true }).argument('[words...]').allowUnknownOption();
+  action(complete, async ({ output }, words) => {
+    for (const candidate of await candidates(program, words, runsOf)) output.line(candidate);
+  });
+}
+
+/** What the last of the words may become. */
+export async function candidates(program: Command, words: string[], runs: (words: string[]) => Promise<string[]>): Promise<string[]> {
+  const last = words.at(-1) ?? '';
+  let command = program;
+  let option: Option | undefined; // one that waits for its value
+  let taken = 0;
+  for (const word of words.slice(0, -1)) {
+    if (option !== undefined) option = undefined;
+    else if (word.startsWith('-')) option = word.includes('=') ? undefined : takesValue(command, word);
+    else {
+      const next = taken === 0 ? command.commands.find((one) => one.name() === word || one.aliases().includes(word)) : undefined;
+      if (next === undefined) taken += 1;
+      else command = next;
+    }
+  }
+  const beginning = (all: string[]) => all.filter((one) => one.startsWith(last));
+  if (option !== undefined) return RUN_OPTIONS.includes(option.long ?? '') ? beginning(await runs(words)) : [];
+  if (last.startsWith('-')) return beginning([...new Set([...optionsOf(command), '--help'])]);
+  if (command.commands.length > 0) return beginning(command.commands.filter((one) => one.name() !== 'complete').map((one) => one.name()));
+  const argument = command.registeredArguments[taken]?.name() ?? '';
+  return RUN_ARGUMENTS.includes(argument) ? beginning(await runs(words)) : [];
+}
+
+function optionsOf(command: Command): string[] {
+  const own = command.options.flatMap(({ long }) => (long == null ? [] : [long]));
+  return command.parent === null ? own : [...own, ...optionsOf(command.parent).filter((name) => name !== '--version')];
+}
+
+function takesValue(command: Command, word: string): Option | undefined {
+  for (let one: Command | null = command; one !== null; one = one.parent) {
+    const found = one.options.find(({ long, short }) => long === word || short === word);
+    if (found !== undefined) return found.required || found.optional ? found : undefined;
+  }
+  return undefined;
+}
+
+/** Ids and names of the newest runs, of the server that the words name. */
+async function runsOf(words: string[]): Promise<string[]> {
+  const valueOf = (name: string) => (words.includes(name) ? words[words.indexOf(name) + 1] : undefined);
+  try {
+    const connection = new Connection(findServer({ server: valueOf('--server'), dataFolder: valueOf('--data-folder') }));
+    try {
+      const request = v1.ListRunsRequest.fromPartial({ pageSize: MOST_RUNS, orderBy: 'launched_at desc' });
+      const { runs } = await connection.call(connection.runs, connection.runs.listRuns, request, RUNS_TIMEOUT_MS);
+      return runs.flatMap(({ runId, name }) => (name === '' ? [runId] : [runId, name]));
+    } finally {
+      connection.close();
+    }
+  } catch {
+    return []; // nothing to offer; a Tab is no place for errors
+  }
+}

@@ -1,0 +1,167 @@
+// What the processes of a server have logged, as one stream in the order of time.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { visibleText } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
+import { choice, wholeNumber } from '../options/parse.js';
+import { when } from '../output/format.js';
+import type { Style } from '../output/terminal.js';
+import { logFileOf } from '../stack.js';
+import { action, examples } from './command.js';
+
+const SOURCES = { orchestrator: 'orchestrator', engine: 'engine', 'event-store': 'event-store' } as const;
+type Source = keyof typeof SOURCES;
+
+interface LogsOptions {
+  lines: number;
+  follow?: boolean;
+  source?: Source;
+}
+
+export interface LogLine {
+  time: number | undefined;
+  level: number;
+  source: Source;
+  /** What it says, for people. */
+  text: string;
+  /** As it was written: an object where it is JSON. */
+  logged: unknown;
+}
+
+const POLL_MS = 250;
+/** Logs may be long: only this much of their ends is read. */
+const TAIL_BYTES = 4 << 20;
+const LEVELS: Record<number, [string, Style]> = {
+  10: ['trace', 'dim'],
+  20: ['debug', 'dim'],
+  30: ['info', 'cyan'],
+  40: ['warn', 'yellow'],
+  50: ['error', 'red'],
+  60: ['fatal', 'red'],
+};
+
+export function registerLogs(program: Command): void {
+  const logs = program
+    .command('logs')
+    .summary('what the server has logged')
+    .description(
+      'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works while ' +
+        'nothing runs, too. A server in front (up without --detach) logs on its terminal instead.',
+    )
+    .option('-n, --lines <n>', 'how many of the last lines (0: none)', wholeNumber, 50)
+    .option('-f, --follow', 'stay and print new ones')
+    .option('--source <name>', 'orchestrator, engine or event-store only', choice<Source>(SOURCES));
+  examples(logs, ['espalier logs --follow'], ['espalier logs --lines 500 --source engine']);
+  action<LogsOptions>(logs, async (context, _, options) => {
+    const files = [new LogFile(logFileOf(context.dataFolder)), new LogFile(join(context.dataFolder, 'event-store.log'))];
+    if (!options.follow && files.every((file) => !file.isThere())) {
+      throw new CliError('LOG_NOT_FOUND', `there is no log in ${context.dataFolder}`, {
+        exitCode: ExitCode.notFound,
+        hint: 'a server that was started with `espalier up --detach` writes one; name its data folder with --data-folder',
+      });
+    }
+    const wanted = ({ source }: LogLine) => options.source === undefined || source === options.source;
+    const read = () =>
+      files.flatMap((file, index) => file.read().map((line) => logLine(line, index === 1 ? 'event-store' : 'orchestrator'))).filter(wanted);
+    const last = inOrder(read());
+    for (const line of options.lines === 0 ? [] : last.slice(-options.lines)) print(context, line);
+    while (options.follow) {
+      await sleep(POLL_MS, undefined, { signal: context.signal });
+      for (const line of inOrder(read())) print(context, line);
+    }
+  });
+}
+
+/** Lines without a time of their own (a stack trace, Node's own words) stay behind the one before them. */
+function inOrder(lines: LogLine[]): LogLine[] {
+  let time = 0;
+  const timed = lines.map((line) => ({ line, time: (time = line.time ?? time) }));
+  return timed.sort((left, right) => left.time - right.time).map(({ line }) => line);
+}
+
+/** A file that is read on from where it ended; it need not be there yet. */
+class LogFile {
+  private position: number | undefined;
+  private rest = '';
+
+  constructor(private readonly path: string) {}
+
+  isThere(): boolean {
+    return this.open((file) => fstatSync(file).size) !== undefined;
+  }
+
+  /** The whole lines since the last time. */
+  read(): string[] {
+    const text = this.open((file) => {
+      const { size } = fstatSync(file);
+      // The first time only its end; one that has become shorter was begun anew.
+      if (this.position === undefined) this.position = Math.max(size - TAIL_BYTES, 0);
+      else if (size < this.position) this.position = 0;
+      const buffer = Buffer.alloc(size - this.position);
+      this.position += readSync(file, buffer, 0, buffer.length, this.position);
+      return buffer.toString('utf8');
+    });
+    const lines = `${this.rest}${text ?? ''}`.split('\n');
+    this.rest = lines.pop()!;
+    return lines.filter((line) => line !== '');
+  }
+
+  private open<T>(use: (file: number) => T): T | undefined {
+    let file: number;
+    try {
+      file = openSync(this.path, 'r');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+    try {
+      return use(file);
+    } finally {
+      closeSync(file);
+    }
+  }
+}
+
+interface Logged {
+  time?: number;
+  level?: number;
+  msg?: string;
+  err?: { message?: string };
+  /** A line of the engine's. */
+  engine?: unknown;
+  code?: string;
+}
+
+/** A line of pino's; the orchestrator passes on what its engine logs as a line in a line. */
+export function logLine(text: string, source: Source): LogLine {
+  const logged = parsed(text);
+  if (logged === undefined) return { time: undefined, level: 30, source, text, logged: text };
+  const { time, level, msg, err, engine, code } = logged;
+  if (typeof engine === 'string' && msg === 'engine') {
+    const inner = logLine(engine, 'engine');
+    return { ...inner, time: inner.time ?? time };
+  }
+  const cause = err?.message !== undefined && !(msg ?? '').includes(err.message) ? err.message : '';
+  const words = [msg, cause].filter(Boolean).join(': ');
+  return { time, level: level ?? 30, source, text: code === undefined ? words : `${words} (${code})`, logged };
+}
+
+function parsed(text: string): Logged | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Logged) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function print({ output }: Context, { time, level, source, text, logged }: LogLine): void {
+  const [name, style] = LEVELS[level] ?? LEVELS[30]!;
+  output.item({ source, logged }, () => {
+    const at = time === undefined ? ' '.repeat(19) : when(new Date(time));
+    output.indented(`${output.style('dim', at)}  ${output.style(style, name.padEnd(5))}  ${source.padEnd(12)}  `, 42, visibleText(text));
+  });
+}

@@ -1,0 +1,175 @@
+// Server, store, engine, disk and runs at a glance; works when nothing runs.
+import { existsSync, readdirSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { toEspalierError, v1 } from '#protocol';
+import { ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
+import { bytes, count, percent, statusWord } from '../output/format.js';
+import { runningServer } from '../stack.js';
+import { action, examples } from './command.js';
+
+const ANSWER_TIMEOUT_MS = 5_000;
+const SHOWN_RUNS = 500;
+
+interface Status {
+  server: { running: boolean; answers: boolean; listen: string; pid: number | null; dataFolder: string; problem: string | null };
+  /** Null: no embedded store in this data folder. */
+  store: { open: boolean; events: number; streams: number; bytes: number; lastEventAt: string | null; problem: string | null } | null;
+  /** Null where it can't be told: no server of this data folder runs. */
+  engine: { running: boolean } | null;
+  disk: { freeBytes: number; totalBytes: number } | null;
+  /** Null when no server answers. */
+  runs: {
+    total: number;
+    byStatus: Record<string, number>;
+    active: { runId: string; name: string; status: string; step: number; totalSteps: number }[];
+  } | null;
+}
+
+export function registerStatus(program: Command): void {
+  const status = program
+    .command('status')
+    .summary('server, store, engine, disk and runs at a glance')
+    .description(
+      'Says whether the server runs and answers, and how its store, engine, disk and runs are; works when nothing runs. Exit code 0 when ' +
+        'the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs.',
+    );
+  examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
+  action(status, async (context) => {
+    const found = await statusOf(context);
+    context.output.result(found, () => printStatus(context, found));
+    if (!found.server.running && !found.server.answers) return ExitCode.unavailable;
+    const damaged = (found.runs?.byStatus['damaged'] ?? 0) > 0 || (found.store !== null && found.store.problem !== null);
+    return found.server.answers && !damaged ? ExitCode.ok : ExitCode.failed;
+  });
+}
+
+async function statusOf(context: Context): Promise<Status> {
+  const { dataFolder } = context;
+  const running = runningServer(dataFolder);
+  const { address } = context.findServer();
+  const { runs, problem } = await runsOf(context);
+  return {
+    server: { running: running !== null, answers: runs !== null, listen: address, pid: running?.pid ?? null, dataFolder, problem },
+    store: await storeOf(dataFolder),
+    engine: running === null ? null : { running: hasEngine(dataFolder, running.pid) },
+    disk: await diskOf(dataFolder),
+    runs,
+  };
+}
+
+async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; problem: string | null }> {
+  try {
+    const request = v1.ListRunsRequest.fromPartial({ pageSize: SHOWN_RUNS, orderBy: 'updated_at desc' });
+    const byStatus: Record<string, number> = {};
+    const active: NonNullable<Status['runs']>['active'] = [];
+    let total = 0;
+    do {
+      const page = await connection.call(connection.runs, connection.runs.listRuns, request, ANSWER_TIMEOUT_MS);
+      for (const run of page.runs) {
+        const status = statusWord(run.status);
+        byStatus[status] = (byStatus[status] ?? 0) + 1;
+        if (!ENDED.includes(run.status))
+          active.push({ runId: run.runId, name: run.name, status, step: Number(run.step), totalSteps: run.settings?.totalSteps ?? 0 });
+      }
+      total = page.total;
+      request.pageToken = page.nextPageToken;
+    } while (request.pageToken !== '');
+    return { runs: { total, byStatus, active }, problem: null };
+  } catch (error) {
+    const { code, message } = toEspalierError(error);
+    return { runs: null, problem: `${code}: ${message}` };
+  }
+}
+
+const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;
+const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED];
+
+async function storeOf(dataFolder: string): Promise<Status['store']> {
+  const folder = join(dataFolder, 'event-store');
+  if (!existsSync(folder)) return null;
+  const { embeddedEventStoreStats } = await import('#event-store'); // loaded when needed
+  try {
+    const { isOpen, events, streams, databaseBytes, walBytes, lastEventAt } = embeddedEventStoreStats({ folder });
+    return { open: isOpen, events, streams, bytes: databaseBytes + walBytes, lastEventAt: lastEventAt ?? null, problem: null };
+  } catch (error) {
+    const { code, message } = toEspalierError(error);
+    return { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null, problem: `${code}: ${message}` };
+  }
+}
+
+/** The orchestrator makes a socket for each engine that it starts, and removes it when the engine ends. */
+function hasEngine(dataFolder: string, pid: number): boolean {
+  const name = new RegExp(`(^|-)engine-${pid}-\\d+\\.sock$`);
+  return [join(dataFolder, 'engine'), tmpdir()].some((folder) => {
+    try {
+      return readdirSync(folder).some((entry) => name.test(entry));
+    } catch {
+      return false;
+    }
+  });
+}
+
+async function diskOf(dataFolder: string): Promise<Status['disk']> {
+  let folder = dataFolder;
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  try {
+    const { bavail, blocks, bsize } = await statfs(folder);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  } catch {
+    return null;
+  }
+}
+
+function printStatus({ output }: Context, { server, store, engine, disk, runs }: Status): void {
+  const good = (text: string) => output.style('green', text);
+  const bad = (text: string) => output.style('red', text);
+  const process = server.pid === null ? '' : `, process ${server.pid}`;
+  output.pairs([
+    [
+      'server',
+      server.answers
+        ? `${good('answers')} at ${server.listen}${process}`
+        : server.running
+          ? `${bad('does not answer')} at ${server.listen}${process}: ${server.problem}`
+          : 'not running; start it with: espalier up --detach',
+    ],
+    ['data folder', server.dataFolder],
+    [
+      'event store',
+      store === null
+        ? 'no embedded one here'
+        : store.problem !== null
+          ? bad(store.problem)
+          : `${store.open ? 'in use' : 'closed'}, ${count(store.events)} events in ${count(store.streams)} streams, ${bytes(store.bytes)}`,
+    ],
+    ['engine', engine === null ? undefined : engine.running ? good('runs') : 'not started: the next run, evaluation or export starts it'],
+    [
+      'disk',
+      disk === null
+        ? undefined
+        : `${bytes(disk.freeBytes)} free of ${bytes(disk.totalBytes)} (${percent(disk.freeBytes / disk.totalBytes, 0)})`,
+    ],
+    [
+      'runs',
+      runs === null
+        ? undefined
+        : runs.total === 0
+          ? 'none'
+          : Object.entries(runs.byStatus)
+              .map(([status, number]) => `${number} ${status}`)
+              .join(', '),
+    ],
+  ]);
+  if (runs === null || runs.active.length === 0) return;
+  output.line();
+  output.table(
+    ['RUN', 'NAME', 'STATUS', 'STEP'],
+    runs.active.map((run) => [run.runId, run.name, run.status, `${run.step}/${run.totalSteps}`]),
+    [3],
+    { NAME: 'cut' },
+  );
+}
