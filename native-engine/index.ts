@@ -118,8 +118,9 @@ export function releaseBytes(bytes: Uint8Array): void {
   mapped(() => addon().releaseBytes(bytes));
 }
 
-export function inspectModel(folder: string): Promise<ModelDescription> {
-  return withSession((session) => session.load({ folder }));
+/** @param readWeights else there is no digest, and what the weights hold is not checked: that takes no time */
+export function inspectModel(folder: string, readWeights = true): Promise<ModelDescription> {
+  return withSession((session) => session.load({ folder, readWeights }));
 }
 
 export function planMemory(options: SessionOptions): Promise<MemoryPlan> {
@@ -164,7 +165,7 @@ export class Session {
     const trainer = trainerOptions(options);
     const lora = loraOptions(options.lora);
     try {
-      const model = await native.load({ folder: options.modelFolder });
+      const model = await native.load({ folder: options.modelFolder, readWeights: true });
       if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
         throw new EngineError(
           'MODEL_CHANGED',

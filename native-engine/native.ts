@@ -161,7 +161,7 @@ export interface ExportedModel {
 
 /** Every promise rejects, and every method throws, errors with `code` and `field`. One job at a time: ENGINE_BUSY. */
 export interface NativeSession {
-  load(options: { folder: string }): Promise<ModelDescription>;
+  load(options: { folder: string; readWeights: boolean }): Promise<ModelDescription>;
   planMemory(options: TrainerOptions & { folder: string; lora: LoraOptions }): Promise<MemoryPlan>;
   open(options: TrainerOptions & { lora: LoraOptions }): Promise<number>; // after load; how many teachers stay in memory
   release(): Promise<void>;

@@ -49,8 +49,11 @@ Napi::Value Session::start(const Info& info, Job job) {
 
 Napi::Value Session::load(const Info& info) {
   return guarded(info.Env(), [&] {
-    const std::string folder = JsObject(info[0], "").string("folder");
-    return start(info, [core = core_, folder](JobContext&) { return value_of(describe_model(core->load(folder))); });
+    const JsObject options(info[0], "");
+    const std::string folder = options.string("folder");
+    const bool read_weights = options.boolean("readWeights");
+    return start(info,
+                 [core = core_, folder, read_weights](JobContext&) { return value_of(describe_model(core->load(folder), read_weights)); });
   });
 }
 

@@ -29,11 +29,11 @@ size_t teachers_kept(uint64_t teacher_bytes) {
 
 }  // namespace
 
-ModelDescription describe_model(const ModelWeights& model) {
+ModelDescription describe_model(const ModelWeights& model, bool read_weights) {
   ModelDescription out;
   out.config = model.config();
   out.weight_bytes = model.bytes();
-  out.digest = model.digest();
+  if (read_weights) out.digest = model.digest();
   out.dtype = dtype_name(model.embedding().dtype);
   for_each_tensor(model, [&](const std::string&, const WeightView& view) {
     out.parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);

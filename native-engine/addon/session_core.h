@@ -57,7 +57,8 @@ struct EvaluateOptions {
   std::string model_folder;  // another model than the session's; its own weights, no masks
 };
 
-ModelDescription describe_model(const ModelWeights& model);
+// Reading the weights takes as long as the disk does; without it, they have no digest and are not checked.
+ModelDescription describe_model(const ModelWeights& model, bool read_weights);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 
 class SessionCore {

@@ -525,6 +525,57 @@ describe('watch', () => {
   });
 });
 
+describe('a launch that is being prepared', () => {
+  const preparation = { doing: 'tokenizing the training text', doneShare: 0.4 };
+  const preparing = testRun({ status: v1.RunStatus.RUN_STATUS_PREPARING, preparation, step: 0n });
+  const launch = ['launch', '--model', 'm', '--data', 'd'];
+  const serveWith = (...then: v1.Run[]): Promise<TestServer> =>
+    serve({
+      launchRun: () => ({ run: preparing, alreadyLaunched: false, warnings: [] }),
+      async *watchRun(_, signal) {
+        for (const run of [preparing, ...then]) yield { run, steps: [], revision: 0n, live: false };
+        if (then.length === 0) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      },
+    });
+
+  test('gives its id at once, and returns when it is prepared', async () => {
+    const server = await serveWith(testRun({ status: v1.RunStatus.RUN_STATUS_QUEUED }));
+    const result = await espalier(server, ...launch);
+    expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(result.stdout).toMatch(/^launched abcdefghij23/);
+    const json = JSON.parse((await espalier(server, ...launch, '--json')).stdout) as { status: string };
+    expect(json.status).toMatch(/queued/i);
+  });
+
+  test('ends with what kept it from being prepared', async () => {
+    const failure = { code: 'DATA_MALFORMED', message: 'd, line 3: no valid JSON', field: 'data.train_path' };
+    const result = await espalier(await serveWith(testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure })), ...launch);
+    expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/DATA_MALFORMED: d, line 3/) });
+    expect(result.stdout).toMatch(/^launched abcdefghij23/);
+  });
+
+  test('goes on after Ctrl-C, which says how to end it', async () => {
+    const server = await serveWith();
+    let sent = false; // a second one would end it before its last words
+    const onOutput = (_: string, kill: (signal: NodeJS.Signals) => void): void => {
+      if (!sent) kill('SIGINT');
+      sent = true;
+    };
+    const result = await runCli(launch, { env: { ESPALIER_SERVER: server.address }, onOutput });
+    expect(result.exitCode).toBe(130);
+    expect(result.stdout).toMatch(/run abcdefghij23 goes on; cancel it with: espalier cancel abcdefghij23/);
+  });
+
+  test('is shown with its share', async () => {
+    const server = await serve({
+      listRuns: () => ({ runs: [preparing], nextPageToken: '', total: 1 }),
+      getRun: () => ({ run: preparing }),
+    });
+    expect((await espalier(server, 'runs')).stdout).toMatch(/preparing, 40%/);
+    expect((await espalier(server, 'show', 'abcd')).stdout).toMatch(/tokenizing the training text, 40\.0% of the text is done/);
+  });
+});
+
 describe('results', () => {
   test('export: every file arrives whole under its name', async () => {
     const { answers, contents } = testExport();

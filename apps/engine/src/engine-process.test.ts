@@ -265,7 +265,7 @@ describe('one engine', () => {
     const { model } = await call(
       engine.client,
       engine.client.inspectModel as Method<engineV1.InspectModelRequest, engineV1.InspectModelResponse>,
-      { modelPath: tinyModel },
+      { modelPath: tinyModel, skipWeights: false },
     );
     expect(model).toMatchObject({ architecture: 'LlamaForCausalLM', parameterCount: 254400n, dtype: 'bf16', bosTokenId: 1n });
     const plan = await call(engine.client, engine.client.planMemory as Method<engineV1.PlanMemoryRequest, engineV1.PlanMemoryResponse>, {
@@ -526,7 +526,7 @@ describe('one engine', () => {
   test('refuses what it cannot do, naming the field, and goes on', async () => {
     const { client } = engine;
     const inspect = (modelPath: string): Promise<unknown> =>
-      call(client, client.inspectModel as Method<engineV1.InspectModelRequest, unknown>, { modelPath });
+      call(client, client.inspectModel as Method<engineV1.InspectModelRequest, unknown>, { modelPath, skipWeights: false });
     await expect(inspect('')).rejects.toEqual(refused('FIELD_REQUIRED', 'model_path'));
     execFileSync('mkfifo', [join(folder, 'config.json')]);
     await expect(inspect(folder)).rejects.toEqual(refused('FILE_NOT_REGULAR', 'config.json'));

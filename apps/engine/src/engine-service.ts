@@ -35,9 +35,9 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
   const training: Training = { progress: null };
   return {
     describeEngine: unary(() => describe(parts)),
-    inspectModel: unary(async ({ modelPath }: engineV1.InspectModelRequest) => {
+    inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest) => {
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
-      return { model: modelMessage(await inspectModel(modelPath)) };
+      return { model: modelMessage(await inspectModel(modelPath, !skipWeights)) };
     }),
     planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) =>
       memoryMessage(await holder.plan(sessionOptions(options, threads))),

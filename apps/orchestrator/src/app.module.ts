@@ -20,6 +20,7 @@ import { EngineSupervisor } from './run-execution/engine-supervisor.js';
 import { LiveProgress } from './run-execution/live-progress.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { RunFeed } from './run-execution/run-feed.js';
+import { RunPreparation } from './run-execution/run-preparation.js';
 import { RunServices } from './run-execution/run-services.js';
 import { SegmentRecorder } from './run-execution/segment-recorder.js';
 import { StateKeeper } from './run-execution/state-keeper.js';
@@ -76,6 +77,7 @@ export class AppModule {
         StateKeeper,
         SegmentRecorder,
         EngineJobs,
+        RunPreparation,
         RunDriver,
         RunServices,
         Disposal,

@@ -154,10 +154,9 @@ describe('a run', () => {
     const { mkdtempSync, writeFileSync } = await import('node:fs');
     const empty = `${mkdtempSync(`${server.dataFolder}/data-`)}/empty.jsonl`;
     writeFileSync(empty, '');
-    await expect(server.launch({}, { data: { trainPath: empty, validationPath: '' } })).rejects.toMatchObject({
-      code: 'DATA_EMPTY',
-      field: 'data.train_path',
-    });
+    const { runId } = await server.launch({}, { data: { trainPath: empty, validationPath: '' } });
+    const failed = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
+    expect(failed.failure).toMatchObject({ code: 'DATA_EMPTY', field: 'data.train_path' });
     await expect(server.launch({}, { modelPath: '/nowhere' })).rejects.toMatchObject({ field: 'model_path' });
   });
 

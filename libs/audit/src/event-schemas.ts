@@ -85,7 +85,11 @@ const discarded = z.array(
     marks: z.array(count),
   }),
 );
-const launch = { runId, name: text, requestId: text, requestDigest: text, model, data, settings };
+// Empty until the run is prepared; runs of before were launched prepared.
+const unread = z.literal('').or(digest);
+const launchedModel = model.extend({ weightsDigest: unread });
+const launchedData = data.extend({ trainDigest: unread, tokenizerDigest: unread });
+const launch = { runId, name: text, requestId: text, requestDigest: text, model: launchedModel, data: launchedData, settings };
 
 const facts = {
   RunLaunched: { ...launch },
@@ -95,10 +99,11 @@ const facts = {
     parentRevision: count,
     from: state,
     teacherMark: count.nullable(),
-    overrides: settings.partial().extend({ data: data.optional() }),
+    overrides: settings.partial().extend({ data: launchedData.optional() }),
     inheritedTeachers: z.array(z.strictObject({ mark: count, threshold: z.number(), state, ownerRunId: runId })),
     targetReachedStep: count.nullable(),
   },
+  RunPrepared: { model, data },
   AttemptStarted: { attempt: count, fromStep: count, stateDigest: digest.nullable() },
   EngineAttached: {
     attempt: count,

@@ -184,6 +184,9 @@ export class HistoryChecker {
       case 'TeacherAssigned':
         this.takeInstruction(fields as CheckedEvent<'TeacherAssigned'>);
         break;
+      case 'RunPrepared':
+        this.takeData((fields as CheckedEvent<'RunPrepared'>).data);
+        break;
       case 'RunCompleted': {
         const { step } = fields as CheckedEvent<'RunCompleted'>;
         if (!this.stepUnsure && step !== this.step)
@@ -201,13 +204,17 @@ export class HistoryChecker {
 
   private takeStart(type: KnownType, fields: CheckedEvent<'RunForked'>, subject: string): void {
     if (fields.runId !== this.runId) this.report('lineage', subject, `it says that it belongs to run ${fields.runId}`);
-    this.dataDigests.add(fields.data.trainDigest);
-    if (fields.data.validationDigest !== null) this.dataDigests.add(fields.data.validationDigest);
+    if (fields.data.trainDigest !== '') this.takeData(fields.data);
     if (type === 'RunLaunched') return;
     this.fork = { parentRunId: fields.parentRunId, parentRevision: fields.parentRevision, stateDigest: fields.from.stateDigest };
     this.step = fields.from.step;
     this.states.set(fields.from.stateDigest, 0);
     for (const { state } of fields.inheritedTeachers) this.states.set(state.stateDigest, 0);
+  }
+
+  private takeData({ trainDigest, validationDigest }: CheckedEvent<'RunPrepared'>['data']): void {
+    this.dataDigests.add(trainDigest);
+    if (validationDigest !== null) this.dataDigests.add(validationDigest);
   }
 
   private takeSegment(

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
-import { readUserFile, UserFileError } from '#files';
+import { openUserFile, readUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 export interface Tokenizer {
@@ -21,13 +21,22 @@ export interface TokenizerFiles {
 const TOKENIZER_BYTES_MAX = 128 << 20;
 const CONFIG_BYTES_MAX = 16 << 20;
 
+/** Whether there is a file to read it from. */
+export async function requireTokenizer(modelPath: string): Promise<void> {
+  const path = join(modelPath, 'tokenizer.json');
+  const file = await ofModel(path, () => openUserFile(path));
+  if (file === null) throw noTokenizer(path);
+  await file.close();
+}
+
+function noTokenizer(file: string): ModelFilesError {
+  const hint = 'a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)';
+  return new ModelFilesError('TOKENIZER_NOT_FOUND', `there is no ${file}; ${hint}`, { field: 'model_path', file });
+}
+
 export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal): Promise<TokenizerFiles> {
   const json = await readPart(modelPath, 'tokenizer.json', TOKENIZER_BYTES_MAX, signal);
-  if (json === null) {
-    const path = join(modelPath, 'tokenizer.json');
-    const hint = 'a model folder needs the tokenizer.json of its tokenizer (a tokenizer.model alone has to be converted)';
-    throw new ModelFilesError('TOKENIZER_NOT_FOUND', `there is no ${path}; ${hint}`, { field: 'model_path', file: path });
-  }
+  if (json === null) throw noTokenizer(join(modelPath, 'tokenizer.json'));
   const config = (await readPart(modelPath, 'tokenizer_config.json', CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
   return {
     tokenizerJson: json.toString('utf8'),
@@ -40,8 +49,12 @@ export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal
 /** null: there is none. */
 async function readPart(modelPath: string, name: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer | null> {
   const file = join(modelPath, name);
+  return ofModel(file, () => readUserFile(file, limitBytes, signal));
+}
+
+async function ofModel<T>(file: string, read: () => Promise<T>): Promise<T | null> {
   try {
-    return await readUserFile(file, limitBytes, signal);
+    return await read();
   } catch (error) {
     if (!(error instanceof UserFileError)) throw error;
     if (error.code === 'FILE_NOT_FOUND') return null;

@@ -4,7 +4,7 @@ import { on } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { ArtifactStore } from '#artifact-store';
 import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
-import { readTokenizerFiles, type TokenizerFiles } from './load-tokenizer.js';
+import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './load-tokenizer.js';
 import { ALIVE_INTERVAL_MS } from './thread-progress.js';
 import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
 import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
@@ -44,12 +44,30 @@ export interface PreparedTokens {
   tokenizerDigest: string;
 }
 
+/** What costs nothing to find out about sources: whether they are there, and are files. Gives the bytes of the data. */
+export async function requireSources({
+  modelPath,
+  dataPath,
+  dataField,
+  signal,
+}: Pick<PrepareTokensOptions, 'modelPath' | 'dataPath' | 'dataField' | 'signal'>): Promise<number> {
+  return ofField(dataField, async () => {
+    await requireTokenizer(modelPath);
+    const files = await listDataFiles(dataPath, signal);
+    return files.reduce((sum, { bytes }) => sum + bytes, 0);
+  });
+}
+
 /** Rejects with ModelFilesError, with ArtifactStoreError, or with the signal's reason. */
 export async function prepareTokens(options: PrepareTokensOptions): Promise<PreparedTokens> {
+  return ofField(options.dataField, () => prepare(options));
+}
+
+async function ofField<T>(field: string | undefined, work: () => Promise<T>): Promise<T> {
   try {
-    return await prepare(options);
+    return await work();
   } catch (error) {
-    if (error instanceof ModelFilesError) error.field ??= options.dataField ?? 'data_path';
+    if (error instanceof ModelFilesError) error.field ??= field ?? 'data_path';
     throw error;
   }
 }

@@ -7,6 +7,7 @@ import { addModelOptions, addScheduleOptions, fixedSettings, toOverrides, type S
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
+import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
 export interface StartingPoint {
@@ -81,13 +82,14 @@ export function registerFork(program: Command): void {
       settings: fixedSettings(options),
     });
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
-    if (!options.watch || !output.json) {
-      output.result(response.run, () => {
-        printLaunched(context, response.run!, response.alreadyLaunched);
-        output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
-      });
+    if (!output.json) {
+      printLaunched(context, response.run!, response.alreadyLaunched);
+      output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
     }
     printWarnings(output, response.warnings);
-    return options.watch ? watchToEnd(context, response.run!.runId) : 0;
+    if (options.watch) return watchToEnd(context, response.run!.runId);
+    const run = await untilPrepared(context, response.run!);
+    if (output.json) output.result(run, () => undefined);
+    return 0;
   });
 }

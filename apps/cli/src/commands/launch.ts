@@ -8,6 +8,7 @@ import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } f
 import { percent, recipeWord } from '../output/format.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
+import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
 interface LaunchOptions extends SettingsFlags {
@@ -19,7 +20,7 @@ interface LaunchOptions extends SettingsFlags {
   watch?: boolean;
 }
 
-/** Checking the model and the data comes first: a large corpus takes a while. */
+/** The first call may have to start an engine, or to find a folder on a slow disk. */
 export const LAUNCH_TIMEOUT_MS = 600_000;
 
 export function registerLaunch(program: Command): void {
@@ -28,7 +29,8 @@ export function registerLaunch(program: Command): void {
     .summary('start pruning a model')
     .description(
       'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while it is taught by the ' +
-        'model it was. What is not given takes the value of the preset.',
+        'model it was. What is not given takes the value of the preset. The run is recorded at once, then its model is read and its text ' +
+        'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
     )
     .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json', modelFolder)
     .requiredOption(
@@ -59,9 +61,12 @@ export function registerLaunch(program: Command): void {
       settings: toSettings(options),
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
-    if (!options.watch || !output.json) output.result(response.run, () => printLaunched(context, response.run!, response.alreadyLaunched));
+    // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
+    if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
     printWarnings(output, response.warnings);
     if (options.watch) return watchToEnd(context, response.run!.runId);
+    const run = await untilPrepared(context, response.run!);
+    if (output.json) output.result(run, () => undefined);
     return 0;
   });
 }

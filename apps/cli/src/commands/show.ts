@@ -64,6 +64,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       'deleted',
       run.deletedAt === undefined ? undefined : `${when(run.deletedAt)}${run.deletionReason === '' ? '' : `: ${run.deletionReason}`}`,
     ],
+    ['preparing', run.preparation === undefined ? undefined : preparationWords(run.preparation)],
     ['waits for', run.waitingFor === undefined ? undefined : waitWords(run.waitingFor)],
     [
       'cause',
@@ -86,6 +87,10 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
     ['training', `${duration(run.trainingSeconds)}${run.tokensPerSecond > 0 ? `, ${shortCount(run.tokensPerSecond)} tokens/s` : ''}`],
     ['skipped', run.skippedSteps > 0 ? `${run.skippedSteps} steps, values not finite` : undefined],
   ];
+}
+
+function preparationWords({ doing, doneShare }: v1.Preparation): string {
+  return doing === '' ? 'when a server takes it up' : `${doing}${doneShare > 0 ? `, ${percent(doneShare)} of the text is done` : ''}`;
 }
 
 function targetWords(run: v1.Run): string | undefined {

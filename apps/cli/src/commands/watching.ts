@@ -19,7 +19,7 @@ export async function watchToEnd(context: Context, runId: string, options: Watch
   } catch (error) {
     renderer.clear();
     if (context.signal.aborted && !context.output.json) {
-      context.output.line(`no longer watching; the run goes on: espalier watch ${runId}`);
+      context.output.line(`no longer watching; the run goes on: espalier watch ${runId}, or end it: espalier cancel ${runId}`);
     }
     throw error;
   }

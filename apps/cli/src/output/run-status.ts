@@ -1,11 +1,12 @@
 // The status of a run in words, with what must not be overlooked beside it.
 import { v1 } from '#protocol';
-import { statusWord } from './format.js';
+import { percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
 
 /** What a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed target does not make a run fail. */
-export function statusText({ status, damage, targetMissed, waitingFor }: v1.Run): string {
+export function statusText({ status, damage, targetMissed, waitingFor, preparation }: v1.Run): string {
   const notes = [
+    ...(preparation === undefined || preparation.doneShare === 0 ? [] : [percent(preparation.doneShare, 0)]),
     ...(waitingFor === undefined ? [] : [waitingFor.code]),
     ...(targetMissed ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),

@@ -36,6 +36,7 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   const target = run.settings?.targetSparsity ?? 0;
   const expected = latest?.expectedSparsity ?? run.expectedSparsity;
   const scheduled = latest?.scheduledSparsity ?? run.scheduledSparsity;
+  if (run.preparation !== undefined) return preparationParts(run, run.preparation, terminal);
   const shown: Part[] = [
     { text: statusText(run), style: statusStyle(run), expendable: 0 },
     { text: `${step}/${total}`, style: 'bold', expendable: 0 },
@@ -49,6 +50,14 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   if (metrics !== undefined) shown.push(...losses(metrics));
   if (run.tokensPerSecond > 0) shown.push({ text: `${shortCount(run.tokensPerSecond)} tok/s`, expendable: 4 });
   return shown;
+}
+
+function preparationParts(run: v1.Run, { doing, doneShare }: v1.Preparation, terminal: Terminal): Part[] {
+  return [
+    { text: statusText(run), style: statusStyle(run), expendable: 0 },
+    { text: bar(doneShare, 16, terminal.unicode), style: 'cyan', expendable: 3 },
+    { text: doing, expendable: 1 },
+  ];
 }
 
 function losses(metrics: v1.StepMetrics): Part[] {

@@ -3,7 +3,7 @@
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from './pruning-run.events.js';
 import { RunError, runDeleted, runStillActive } from './pruning-run.errors.js';
-import { isFinished, isRunnable, type KnownDiscard, type PruningRunState } from './pruning-run.state.js';
+import { isFinished, isPrepared, isRunnable, type KnownDiscard, type PruningRunState } from './pruning-run.state.js';
 import type { Delete, Discard } from './run-change.js';
 
 export type Thinning = Discard['thinning'];
@@ -84,7 +84,7 @@ export function artifactsOf(run: PruningRunState): DiscardedArtifact[] {
   const addTokens = (digest: string | null, bytes: number | null): void => {
     if (digest !== null) add({ kind: 'tokens', digest, bytes, step: null, marks: [] });
   };
-  addTokens(data.trainDigest, data.trainTokens * BYTES_OF_TOKEN);
+  if (isPrepared(run)) addTokens(data.trainDigest, data.trainTokens * BYTES_OF_TOKEN);
   addTokens(data.validationDigest, data.validationTokens * BYTES_OF_TOKEN);
   for (const { dataDigest } of run.evaluations) addTokens(dataDigest, null);
   return [...found.values()];

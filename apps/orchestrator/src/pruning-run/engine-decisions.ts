@@ -1,7 +1,7 @@
 // What the engine's reports make happen. Every report names its attempt: one that was given up is refused.
 import type { NewFact, StateFact } from './pruning-run.events.js';
 import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
-import { isFinished, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
+import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
 import { isMendable, type Obstacle } from './obstacles.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.js';
 import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
@@ -18,7 +18,7 @@ function attempted(state: PruningRunState | null, attempt: number): PruningRunSt
 
 export function startAttempt(state: PruningRunState | null, { attempt }: StartAttempt, at: string): NewFact[] {
   if (state === null) throw runNotFound('with this id');
-  if (!isRunnable(state) || state.attemptOpen || attempt !== state.attempt + 1) throw attemptStale(state, attempt);
+  if (!isRunnable(state) || !isPrepared(state) || state.attemptOpen || attempt !== state.attempt + 1) throw attemptStale(state, attempt);
   return [{ type: 'AttemptStarted', at, data: { attempt, fromStep: stepOf(state), stateDigest: state.current?.stateDigest ?? null } }];
 }
 
@@ -137,7 +137,7 @@ export function fail(state: PruningRunState | null, change: Fail, at: string): N
 }
 
 /** The run waits for somebody to mend what keeps it from going on; it fails where nobody can. */
-function givenUp(run: PruningRunState, cause: Obstacle, at: string): NewFact {
+export function givenUp(run: PruningRunState, cause: Obstacle, at: string): NewFact {
   const step = stepOf(run);
   if (isMendable(cause)) return { type: 'RunPaused', at, data: { step, by: 'obstacle', cause } };
   return { type: 'RunFailed', at, data: { step, ...cause } };

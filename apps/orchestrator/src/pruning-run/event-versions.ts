@@ -16,6 +16,7 @@ const upcasters: Upcasters = {};
 const knownTypes: Record<PruningRunEventType, true> = {
   RunLaunched: true,
   RunForked: true,
+  RunPrepared: true,
   AttemptStarted: true,
   EngineAttached: true,
   TeacherAssigned: true,

@@ -2,7 +2,7 @@
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
-import { invalidField, EspalierError } from '#protocol';
+import { EspalierError } from '#protocol';
 import { StateKeeper } from '../run-execution/state-keeper.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
@@ -10,10 +10,9 @@ import { runIdOf } from './event-ids.js';
 import { alreadyLaunched } from './launch-run.handler.js';
 import { ModelAndData } from './model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
-import type { DataIdentity, RunSettings } from './pruning-run.events.js';
+import type { DataIdentity } from './pruning-run.events.js';
 import { decide, fold, neededStates, type PruningRunState } from './pruning-run.js';
 import type { Fork } from './run-change.js';
-import { settingsOfFork } from './starting-points.js';
 import { RunRepository } from './run-repository.js';
 import { encodeFacts } from './stored-event.js';
 
@@ -33,7 +32,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
     const parent = await this.runs.load(parentRunId);
-    const data = await this.otherData(request.data, parent, settingsOfFork(parent.settings, overrides), signal);
+    const data = await this.otherData(request.data, parent, signal);
     const change: Fork = { kind: 'fork', runId, name, requestId, requestDigest, parent, from, overrides, data };
     const pinned = [...neededStates(childOf(change))];
     for (const digest of pinned) await this.keeper.pin(digest);
@@ -47,6 +46,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
           `state ${stateDigest} of run ${parentRunId} is no longer stored: the run went on; try again`,
         );
       }
+      signal.throwIfAborted();
       const { run, facts } = await this.runs.change(runId, change);
       const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
       for (const digest of pinned) this.keeper.releaseAfter(digest, runId, run.revision);
@@ -57,22 +57,10 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     }
   }
 
-  private async otherData(
-    source: ForkRun['request']['data'],
-    parent: PruningRunState,
-    settings: RunSettings,
-    signal: AbortSignal,
-  ): Promise<DataIdentity | null> {
+  /** Named only: the fork prepares it, and must find the tokenizer of its parent. */
+  private async otherData(source: ForkRun['request']['data'], parent: PruningRunState, signal: AbortSignal): Promise<DataIdentity | null> {
     if (source === null) return null;
-    const data = await this.sources.prepareData(source, parent.model, settings, signal);
-    if (data.tokenizerDigest !== parent.data.tokenizerDigest) {
-      throw invalidField(
-        'TOKENIZER_MISMATCH',
-        'overrides.data',
-        `the model's tokenizer has changed since run ${parent.runId} was launched`,
-      );
-    }
-    return data;
+    return { ...(await this.sources.namedData(source, parent.model, signal)), tokenizerDigest: parent.data.tokenizerDigest };
   }
 }
 

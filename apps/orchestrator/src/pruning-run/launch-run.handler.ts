@@ -1,4 +1,4 @@
-// A run is accepted once all that can be wrong with it has been looked at. Its id follows from the request id, and its
+// A run is accepted once all has been looked at that can be wrong with it and costs nothing to find; it is prepared afterwards. Its id follows from the request id, and its
 // stream must not exist yet: that makes a repeated request find the run it launched, also after a crash.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
@@ -27,7 +27,8 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const plan = await this.sources.plan(modelPath, request.settings);
     requireMemory(plan);
     const { model, settings } = plan;
-    const data = await this.sources.prepareData(source, model, settings, signal);
+    const data = await this.sources.namedData(source, model, signal);
+    signal.throwIfAborted(); // a client that went away launches nothing
 
     const { run, facts } = await this.runs.change(runId, { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings });
     // No fact: the same request got there first, by another call.

@@ -2,12 +2,13 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { prepareTokens } from '#model-files';
+import { requireSources, prepareTokens } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { sessionOptions } from '../run-execution/engine-requests.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { EngineSupervisor } from '../run-execution/engine-supervisor.js';
+import { canonicalJson } from './canonical-json.js';
 import type { DataIdentity, ModelIdentity, RunSettings } from './pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
@@ -16,6 +17,18 @@ export interface RunPlan {
   model: ModelIdentity;
   settings: RunSettings; // complete
   memory: engineV1.PlanMemoryResponse;
+}
+
+/** What a run is made of, with its digests. */
+export interface Prepared {
+  model: ModelIdentity;
+  data: DataIdentity;
+}
+
+export interface PreparationProgress {
+  /** In words, e.g. "reading the model's weights". */
+  doing: string;
+  doneShare: number;
 }
 
 export interface DataSource {
@@ -31,36 +44,77 @@ export class ModelAndData {
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
-  /** What a request would make a run of. @throws EspalierError with all that is wrong with the settings, or with the engine's code */
+  /** What a request would make a run of, as far as it is known without reading the weights. @throws EspalierError with all that is wrong with the settings, or with the engine's code */
   async plan(modelPath: string, requested: RequestedSettings): Promise<RunPlan> {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);
     const { client } = await this.engines.acquire();
     const path = resolve(modelPath);
-    const model = modelIdentity(path, await client.inspectModel(path));
+    const model = modelIdentity(path, await client.inspectModel(path, { skipWeights: true }));
     const settings = resolveSettings(requested, model);
     const violations = settingsViolations(settings, model);
     if (violations.length > 0) throw invalidRequest(violations);
     return { model, settings, memory: await client.planMemory(sessionOptions({ settings, model }, this.config.threads)) };
   }
 
-  /** Tokenizes what has not been tokenized before. */
-  async prepareData(source: DataSource, model: ModelIdentity, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity> {
-    const prepare = (path: string, dataField: string) =>
-      prepareTokens({
-        modelPath: model.path,
-        dataPath: path,
-        dataField,
-        vocabularySize: model.vocabularySize,
-        store: this.artifacts,
-        signal,
-      });
+  /** The data as it is named; what costs nothing to find out about it is refused here. */
+  async namedData(source: DataSource, model: ModelIdentity, signal: AbortSignal): Promise<DataIdentity> {
     const trainPath = resolve(source.trainPath);
-    const train = await prepare(trainPath, 'data.train_path');
+    const validationPath = source.validationPath === '' ? null : resolve(source.validationPath);
+    const { path: modelPath } = model;
+    await requireSources({ modelPath, dataPath: trainPath, dataField: 'data.train_path', signal });
+    if (validationPath !== null) await requireSources({ modelPath, dataPath: validationPath, dataField: 'data.validation_path', signal });
+    return {
+      trainPath,
+      trainDigest: '',
+      trainTokens: 0,
+      validationPath,
+      validationDigest: null,
+      validationTokens: 0,
+      tokenizerDigest: '',
+    };
+  }
+
+  /** Reads what the run is made of: the model, unless a fork has it from its parent, and the text. */
+  async prepare(run: PruningRunState, onProgress: (progress: PreparationProgress) => void, signal: AbortSignal): Promise<Prepared> {
+    let { model } = run;
+    if (model.weightsDigest === '') {
+      onProgress({ doing: "reading the model's weights", doneShare: 0 });
+      const { client } = await this.engines.acquire();
+      model = modelIdentity(model.path, await client.inspectModel(model.path, { skipWeights: false, signal }));
+      requireSameShape(run.model, model);
+    }
+    const data = await this.prepareData(run, model, onProgress, signal);
+    const expected = run.data.tokenizerDigest;
+    if (expected !== '' && data.tokenizerDigest !== expected) {
+      const parent = run.origin?.parentRunId ?? '';
+      throw invalidField('TOKENIZER_MISMATCH', 'overrides.data', `the model's tokenizer has changed since run ${parent} was launched`);
+    }
+    return { model, data };
+  }
+
+  /** Tokenizes what has not been tokenized before. */
+  private async prepareData(
+    { data: { trainPath, validationPath }, settings }: PruningRunState,
+    model: ModelIdentity,
+    onProgress: (progress: PreparationProgress) => void,
+    signal: AbortSignal,
+  ): Promise<DataIdentity> {
+    const named = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
+    const bytesOf = (path: string | null, dataField: string): Promise<number> =>
+      path === null ? Promise.resolve(0) : requireSources({ modelPath: model.path, dataPath: path, dataField, signal });
+    const trainBytes = await bytesOf(trainPath, 'data.train_path');
+    const bytesTotal = Math.max(trainBytes + (await bytesOf(validationPath, 'data.validation_path')), 1);
+    const prepare = (dataPath: string, dataField: string, what: string, bytesBefore: number) => {
+      const tell = (bytesDone: number): void =>
+        onProgress({ doing: `tokenizing the ${what} text`, doneShare: (bytesBefore + bytesDone) / bytesTotal });
+      tell(0);
+      return prepareTokens({ ...named, dataPath, dataField, onProgress: ({ bytesDone }) => tell(bytesDone) });
+    };
+    const train = await prepare(trainPath, 'data.train_path', 'training', 0);
     const needed = settings.batchSize * settings.sequenceLength;
     requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
-    const validationPath = source.validationPath === '' ? null : resolve(source.validationPath);
-    const validation = validationPath === null ? null : await prepare(validationPath, 'data.validation_path');
+    const validation = validationPath === null ? null : await prepare(validationPath, 'data.validation_path', 'validation', trainBytes);
     if (validation !== null)
       requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
     return {
@@ -126,6 +180,12 @@ export function requireMemory({ settings, memory: { totalBytes, availableBytes, 
   throw new EspalierError('OUT_OF_MEMORY', description, {
     violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
   });
+}
+
+/** Of what the settings were checked with. */
+function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
+  if (canonicalJson({ ...launched, weightsDigest: '' }) === canonicalJson({ ...read, weightsDigest: '' })) return;
+  throw invalidField('MODEL_CHANGED', 'model_path', `the model in ${launched.path} has changed since the run was launched`);
 }
 
 function requireTokens(count: number, needed: number, field: string, what: string): void {

@@ -3,8 +3,9 @@
 import type { NewFact } from './pruning-run.events.js';
 import { findDiscard } from './discarding.js';
 import { runDeleted, runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
-import { isFinished, stepOf, type PruningRunState } from './pruning-run.state.js';
-import type { Cancel, ConfirmPause, Launch, RecordEvaluation, RecordExport, Resume } from './run-change.js';
+import { isFinished, isPrepared, stepOf, type PruningRunState } from './pruning-run.state.js';
+import type { Cancel, ConfirmPause, FailPreparation, Launch, Prepare, RecordEvaluation, RecordExport, Resume } from './run-change.js';
+import { givenUp } from './engine-decisions.js';
 import { rewound } from './starting-points.js';
 
 export * from './engine-decisions.js';
@@ -25,6 +26,22 @@ function alive(state: PruningRunState | null): PruningRunState {
 
 export function launch(state: PruningRunState | null, { kind: _, ...data }: Launch, at: string): NewFact[] {
   return state === null ? [{ type: 'RunLaunched', at, data }] : [];
+}
+
+/** Also of a run that was paused meanwhile: the work is done. */
+export function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, at: string): NewFact[] {
+  const run = existing(state);
+  if (isPrepared(run)) return []; // a retry
+  if (isFinished(run)) throw runFinished(run, ': there is nothing to prepare');
+  return [{ type: 'RunPrepared', at, data }];
+}
+
+export function failPreparation(state: PruningRunState | null, change: FailPreparation, at: string): NewFact[] {
+  const run = existing(state);
+  if (isFinished(run) || isPrepared(run) || run.status === 'paused') return []; // it is wanted no longer
+  const { code, message, field, passes } = change;
+  if (passes) return [givenUp(run, { code, message, field }, at)];
+  return [{ type: 'RunFailed', at, data: { step: stepOf(run), code, message, field } }];
 }
 
 export function requestPause(state: PruningRunState | null, at: string): NewFact[] {

@@ -45,7 +45,7 @@ export interface RunSettings {
 
 export interface ModelIdentity {
   path: string;
-  weightsDigest: string;
+  weightsDigest: string; // '' until the run is prepared
   architecture: string;
   parameterCount: number;
   prunableParameterCount: number;
@@ -58,7 +58,7 @@ export interface ModelIdentity {
 
 export interface DataIdentity {
   trainPath: string;
-  trainDigest: string; // of the token shard, an artifact
+  trainDigest: string; // of the token shard, an artifact; '' (and the other digests empty) until the run is prepared
   trainTokens: number;
   validationPath: string | null;
   validationDigest: string | null;
@@ -137,6 +137,8 @@ interface Facts {
     inheritedTeachers: InheritedTeacher[]; // those on the branch up to `from`, weakest pruned first
     targetReachedStep: number | null; // of the target as it is from here on
   };
+  /** Model and text were read: what they are is known from here on. Not in runs of before, which were launched prepared. */
+  RunPrepared: { model: ModelIdentity; data: DataIdentity };
   /** Claims the run: reports of earlier attempts are refused from here on. An engine is being prepared for it. */
   AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // null: fresh state
   /** The attempt's engine holds model, data and state; training starts. */

@@ -1,6 +1,6 @@
 // How each event changes the state; called by evolve's switch.
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from './pruning-run.events.js';
-import { stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
+import { idleStatus, stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
 
 /** The last segment is remembered whole, and with what came before it at least so many steps. */
 const SKIPS_REMEMBERED_STEPS = 100;
@@ -19,7 +19,7 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     data: source,
     settings,
     origin: null,
-    status: 'queued',
+    status: idleStatus({ data: source }),
     failure: null,
     pauseRequested: false,
     pausedBy: null,
@@ -79,6 +79,10 @@ export function runForked(event: EventOf<'RunForked'>): PruningRunState {
 
 function inherited(teacher: InheritedTeacher, at: string): Teacher {
   return { ...teacher, revision: null, branch: 0, at };
+}
+
+export function runPrepared(state: PruningRunState, { data: { model, data } }: EventOf<'RunPrepared'>): PruningRunState {
+  return { ...state, model, data, status: state.status === 'preparing' ? 'queued' : state.status };
 }
 
 export function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
@@ -161,7 +165,7 @@ export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>
 }
 
 export function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed'>): PruningRunState {
-  const status = state.attemptOpen ? state.status : 'queued';
+  const status = state.attemptOpen ? state.status : idleStatus(state);
   return { ...afresh(state), status, acceptOtherNumerics: data.acceptOtherNumerics };
 }
 
@@ -170,7 +174,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
   const abandoned = state.teachers.slice(kept.length);
   return {
     ...afresh(state),
-    status: state.attemptOpen ? state.status : 'queued',
+    status: state.attemptOpen ? state.status : idleStatus(state),
     acceptOtherNumerics: data.acceptOtherNumerics,
     current: data.state,
     previous: null,

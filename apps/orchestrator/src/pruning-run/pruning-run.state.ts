@@ -106,6 +106,12 @@ export interface PruningRunState {
 export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean =>
   status === 'completed' || status === 'failed' || status === 'cancelled' || status === 'deleted';
 
+/** Its model and text were read. A run that was launched before there was preparing is prepared from the start. */
+export const isPrepared = ({ data }: Pick<PruningRunState, 'data'>): boolean => data.trainDigest !== '';
+
+/** What it does while no engine works for it. */
+export const idleStatus = (run: Pick<PruningRunState, 'data'>): RunStatus => (isPrepared(run) ? 'queued' : 'preparing');
+
 /** The driver has work with it: now, or when its turn comes. A run paused by a shutdown goes on by itself. */
 export const isRunnable = (run: Pick<PruningRunState, 'status' | 'pausedBy'>): boolean =>
   !isFinished(run) && (run.status !== 'paused' || run.pausedBy === 'shutdown');
@@ -151,6 +157,7 @@ export function needsTheSame(before: PruningRunState, after: PruningRunState): b
     before.exports === after.exports &&
     before.evaluations === after.evaluations &&
     before.data === after.data &&
+    before.data === after.data &&
     before.discarded === after.discarded &&
     (before.status === 'deleted') === (after.status === 'deleted')
   );
@@ -163,7 +170,11 @@ export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArti
   const exports = run.exports.filter(({ exportDigest }) => !gone.has(exportDigest));
   const files = exports.flatMap((one) => [one.exportDigest, ...one.files.map((file) => file.digest)]);
   const { trainDigest, validationDigest } = run.data;
-  const tokens = [trainDigest, ...(validationDigest === null ? [] : [validationDigest]), ...run.evaluations.map((one) => one.dataDigest)];
+  const tokens = [
+    ...(isPrepared(run) ? [trainDigest] : []),
+    ...(validationDigest === null ? [] : [validationDigest]),
+    ...run.evaluations.map((one) => one.dataDigest),
+  ];
   return new Map([
     ...tokens.map((digest) => [digest, 'tokens'] as const),
     ...files.map((digest) => [digest, 'export'] as const),

@@ -28,6 +28,8 @@ type LaterEvent = Exclude<PruningRunEvent, { type: 'RunLaunched' | 'RunForked' }
 
 function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
   switch (event.type) {
+    case 'RunPrepared':
+      return on.runPrepared(state, event);
     case 'AttemptStarted':
       return on.attemptStarted(state, event);
     case 'EngineAttached':
@@ -87,6 +89,10 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
       return whether.launch(state, change, at);
     case 'fork':
       return whether.fork(state, change, at);
+    case 'prepare':
+      return whether.prepare(state, change, at);
+    case 'failPreparation':
+      return whether.failPreparation(state, change, at);
     case 'startAttempt':
       return whether.startAttempt(state, change, at);
     case 'attachEngine':

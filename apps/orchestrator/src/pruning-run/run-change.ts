@@ -16,6 +16,15 @@ export interface Fork {
   overrides: Partial<RunSettings>;
   data: DataIdentity | null; // null: the parent's
 }
+export type Prepare = { kind: 'prepare' } & PruningRunEventData<'RunPrepared'>;
+export interface FailPreparation {
+  kind: 'failPreparation';
+  code: string;
+  message: string;
+  field: string;
+  /** It was tried again and again; somebody may mend what keeps it from passing. */
+  passes: boolean;
+}
 export interface StartAttempt {
   kind: 'startAttempt';
   attempt: number;
@@ -103,6 +112,8 @@ export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'Model
 export type RunChange =
   | Launch
   | Fork
+  | Prepare
+  | FailPreparation
   | StartAttempt
   | AttachEngine
   | RecordSegment

@@ -14,6 +14,8 @@ import { engineError } from './engine-errors.js';
 
 type Client = engineV1.EngineServiceClient;
 const MIB = 1 << 20;
+/** Reading the weights takes as long as the disk does. */
+const INSPECTION_TIMEOUT_MS = 1_800_000;
 
 export interface EndedSegment {
   outcome: engineV1.SegmentOutcome;
@@ -47,8 +49,12 @@ export class EngineClient {
     return this.unary(this.client.describeEngine, {}, 10_000);
   }
 
-  async inspectModel(modelPath: string): Promise<engineV1.ModelDescription> {
-    const { model } = await this.unary(this.client.inspectModel, { modelPath }, 600_000);
+  /** @param skipWeights leaves out what takes time: their digest, and whether they are finite */
+  async inspectModel(
+    modelPath: string,
+    { skipWeights, signal }: { skipWeights: boolean; signal?: AbortSignal },
+  ): Promise<engineV1.ModelDescription> {
+    const { model } = await this.unary(this.client.inspectModel, { modelPath, skipWeights }, INSPECTION_TIMEOUT_MS, signal);
     return required(model, 'InspectModelResponse.model');
   }
 
@@ -182,12 +188,17 @@ export class EngineClient {
     ) => ClientUnaryCall,
     request: Request,
     timeoutMs: number,
+    signal?: AbortSignal,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
-      method.call(this.client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+      const call = method.call(this.client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+        signal?.removeEventListener('abort', cancel);
         if (error) reject(engineError(error));
         else resolve(response);
       });
+      const cancel = (): void => call.cancel();
+      signal?.addEventListener('abort', cancel);
+      if (signal?.aborted) cancel();
     });
   }
 

@@ -3,7 +3,7 @@
 import { Injectable } from '@nestjs/common';
 import { toEspalierError } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
-import type { LiveWait } from '../run-views/live-steps.js';
+import type { LivePreparation, LiveWait } from '../run-views/live-steps.js';
 
 interface LiveRun {
   attempt: number;
@@ -15,12 +15,15 @@ const VIEWS_CATCH_UP_MS = 2_000;
 
 const ALL = '';
 
+const PREPARATION_INTERVAL_MS = 250;
+
 type Listener = (runId: string) => void;
 
 @Injectable()
 export class LiveProgress {
   private readonly runs = new Map<string, LiveRun>();
   private readonly waiting = new Map<string, LiveWait>();
+  private readonly preparations = new Map<string, { progress: LivePreparation; toldAtMs: number }>();
   private readonly listeners = new Set<Listener>();
   /** So many look on, by run. */
   private readonly watchers = new Map<string, number>();
@@ -36,6 +39,27 @@ export class LiveProgress {
 
   goesOn(runId = ALL): void {
     if (this.waiting.delete(runId)) this.tell(runId);
+  }
+
+  /** Tells at most a few times a second: it is for eyes. */
+  prepares(runId: string, progress: LivePreparation): void {
+    const before = this.preparations.get(runId);
+    const now = Date.now();
+    const tells = before === undefined || before.progress.doing !== progress.doing || now - before.toldAtMs >= PREPARATION_INTERVAL_MS;
+    this.preparations.set(runId, { progress, toldAtMs: tells ? now : before.toldAtMs });
+    if (tells) this.tell(runId);
+  }
+
+  preparedOrStopped(runId: string): void {
+    const last = this.preparations.get(runId);
+    // Not at once: views that have not read the event of its end yet would show that nobody prepares it.
+    setTimeout(() => {
+      if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.tell(runId);
+    }, VIEWS_CATCH_UP_MS).unref();
+  }
+
+  preparationOf(runId: string): LivePreparation | null {
+    return this.preparations.get(runId)?.progress ?? null;
   }
 
   waitOf(runId: string): LiveWait | null {

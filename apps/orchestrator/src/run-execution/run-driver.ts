@@ -7,7 +7,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../driver-lease.js';
-import { isRunnable, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { isPrepared, isRunnable, type PruningRunState } from '../pruning-run/pruning-run.js';
 import { ModelAndData } from '../pruning-run/model-and-data.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -18,6 +18,7 @@ import { EngineWorkbench } from './engine-workbench.js';
 import { LiveProgress } from './live-progress.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from './run-feed.js';
+import { RunPreparation } from './run-preparation.js';
 import { nextInTurn } from './run-reactions.js';
 import { SegmentRecorder } from './segment-recorder.js';
 import { StateKeeper } from './state-keeper.js';
@@ -46,6 +47,7 @@ export class RunDriver {
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
     @Inject(LiveProgress) private readonly live: LiveProgress,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(RunPreparation) private readonly preparation: RunPreparation,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
     @Inject(LOGGER) private readonly log: Logger,
@@ -64,6 +66,7 @@ export class RunDriver {
       this.attempt?.makeRoom();
     });
     this.supervisor.onHeartbeat(() => this.beat());
+    this.preparation.start(this.shutdown.signal);
     this.loop = this.drive();
   }
 
@@ -73,6 +76,7 @@ export class RunDriver {
     this.attempt?.stop();
     this.wake();
     await this.loop;
+    await this.preparation.stopped();
     this.jobs.refuseAll(this.shutdown.signal.reason);
     await this.supervisor.stop();
     await this.feed.stop();
@@ -103,7 +107,7 @@ export class RunDriver {
     if (this.lease.held && !this.drives) await this.takeOver();
     this.drives = this.lease.held;
     if (!this.drives) return woken;
-    const run = nextInTurn(this.feed.unfinished().filter((one) => isRunnable(one) && !this.feed.isDamaged(one.runId)));
+    const run = nextInTurn(this.feed.unfinished().filter((one) => isRunnable(one) && isPrepared(one) && !this.feed.isDamaged(one.runId)));
     const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
     if (run !== null && waitMs <= 0) await this.try(run);
     else if (this.jobs.pending) await this.runJobs();
@@ -121,7 +125,7 @@ export class RunDriver {
 
   private async try(run: PruningRunState): Promise<void> {
     const known = await this.runs.load(run.runId).catch(() => run); // the feed may be behind
-    if (!isRunnable(known) || this.feed.isDamaged(run.runId)) return delay(20, this.shutdown.signal);
+    if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(run.runId)) return delay(20, this.shutdown.signal);
     try {
       if (known.attemptOpen) return await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
       this.attempt = new RunAttempt(this.parts(), known);

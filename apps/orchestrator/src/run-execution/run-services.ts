@@ -8,7 +8,7 @@ import { ModelAndData } from '../pruning-run/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/pruning-run.errors.js';
 import type { StateFact } from '../pruning-run/pruning-run.events.js';
-import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/pruning-run.js';
+import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/short-digests.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -38,6 +38,7 @@ export class RunServices {
 
   async *evaluateRun(request: v1.EvaluateRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<Evaluated>> {
     const run = await this.runs.load(runId);
+    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
     const window = request.window === 0 ? run.settings.evaluationWindow : request.window;
     if (window < 2 || window > run.model.maxPositions) {
       throw invalidField('FIELD_OUT_OF_RANGE', 'window', `must be from 2 to the model's ${run.model.maxPositions} positions, is ${window}`);

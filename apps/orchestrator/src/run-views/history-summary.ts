@@ -33,6 +33,10 @@ function lineOf(event: RecordedEvent): string {
       const { parentRunId, teacherMark, from } = event.data;
       return `forked from ${parentRunId}, ${teacherMark === null ? 'last state' : `teacher ${teacherMark}`}, at ${state(from)}`;
     }
+    case 'RunPrepared': {
+      const { model, data } = event.data;
+      return `prepared: model ${short(model.weightsDigest)}, ${data.trainTokens} tokens ${short(data.trainDigest)} to train on, ${data.validationTokens} to evaluate on`;
+    }
     case 'AttemptStarted':
       return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
     case 'EngineAttached': {
@@ -66,6 +70,7 @@ type Outcome = Exclude<
       | 'Unknown'
       | 'RunLaunched'
       | 'RunForked'
+      | 'RunPrepared'
       | 'AttemptStarted'
       | 'EngineAttached'
       | 'TeacherAssigned'

@@ -8,6 +8,12 @@ export interface LiveWait {
   sinceMs: number;
 }
 
+/** What is being done to prepare a run. */
+export interface LivePreparation {
+  doing: string;
+  doneShare: number;
+}
+
 export interface LiveSteps {
   /** When something was last heard of the run's engine, in ms of the epoch; null: nothing is heard here. */
   heardAt(runId: string): number | null;
@@ -19,6 +25,8 @@ export interface LiveSteps {
   watch(runId: string): () => void;
   /** Runs that something was heard of. */
   heardRuns(): string[];
+  /** null: it is not being prepared here. */
+  preparationOf(runId: string): LivePreparation | null;
   /** null: nothing is waited for. */
   waitOf(runId: string): LiveWait | null;
 }
@@ -30,5 +38,6 @@ export const noLiveSteps: LiveSteps = {
   onReport: () => () => undefined,
   watch: () => () => undefined,
   heardRuns: () => [],
+  preparationOf: () => null,
   waitOf: () => null,
 };

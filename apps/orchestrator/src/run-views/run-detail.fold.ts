@@ -47,7 +47,11 @@ export function detailWithoutStart(runId: string): RunDetail {
     tokenizerDigest: '',
   };
   const launch = { runId, name: '', requestId: '', requestDigest: '', model, data, settings: resolveSettings({}) };
-  return detailOf({ ...evolve(null, { type: 'RunLaunched', at: '', v: CURRENT_VERSION, chain: '', data: launch })!, revision: -1 });
+  return detailOf({
+    ...evolve(null, { type: 'RunLaunched', at: '', v: CURRENT_VERSION, chain: '', data: launch })!,
+    status: 'queued',
+    revision: -1,
+  });
 }
 
 /** An event that can't be read, or is not where it should be; told again, it is noted once. */

@@ -3,15 +3,16 @@ import { v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/pruning-run.events.js';
 import { headlineOf } from '../pruning-run/headline.js';
 import { commandToGoOn } from '../pruning-run/obstacles.js';
-import { isFinished, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
+import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
 import { hasMissedTarget } from '../pruning-run/target-sparsity.js';
-import type { LiveWait } from './live-steps.js';
+import type { LivePreparation, LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 
 /**
  * @param live steps that the engine has reported since the last recorded one
  * @param wait what is waited for now, if anything
+ * @param preparation what is being done for a run that is not prepared yet
  */
 export function runMessage(
   summary: RunSummary,
@@ -19,6 +20,7 @@ export function runMessage(
   nowMs: number,
   live: readonly StepMeasurement[] = [],
   wait: LiveWait | null = null,
+  preparation: LivePreparation | null = null,
 ): v1.Run {
   const { run, extras, teacherCount } = summary;
   const { current, engine, origin } = run;
@@ -77,6 +79,7 @@ export function runMessage(
     waitingFor: waitMessage(run, wait),
     deletedAt: dateOf(run.deleted?.at ?? null),
     deletionReason: run.deleted?.reason ?? '',
+    preparation: isPrepared(run) || run.status !== 'preparing' ? undefined : (preparation ?? { doing: '', doneShare: 0 }),
   };
 }
 

@@ -149,7 +149,14 @@ export class RunViews {
   message(summary: RunSummary): v1.Run {
     const { run } = summary;
     const { live } = this;
-    return runMessage(summary, live.heardAt(run.runId), this.now(), live.since(run.runId, run.current?.step ?? 0), live.waitOf(run.runId));
+    return runMessage(
+      summary,
+      live.heardAt(run.runId),
+      this.now(),
+      live.since(run.runId, run.current?.step ?? 0),
+      live.waitOf(run.runId),
+      live.preparationOf(run.runId),
+    );
   }
 
   async summary(runId: string, options: { atRevision?: number | bigint } = {}): Promise<RunSummary> {

@@ -29,6 +29,8 @@ interface Cursor {
   status: v1.RunStatus | null;
   /** Code of what the run waited for then; '': nothing. */
   waitedFor: string;
+  /** What was done then to prepare the run, and how far it was. */
+  preparation: string;
 }
 
 export async function* watchRun(views: RunViews, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
@@ -85,6 +87,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
       revision: -1,
       status: null,
       waitedFor: '',
+      preparation: '',
     };
   }
   const revision = Number(afterRevision);
@@ -102,6 +105,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
     revision,
     status: null,
     waitedFor: '',
+    preparation: '',
   };
 }
 
@@ -123,7 +127,8 @@ function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRu
   const live = upToDate ? liveSteps(views, summary, cursor, steps.at(-1)) : [];
   const changed =
     revision > cursor.revision ||
-    (cursor.status !== null && (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '')));
+    (cursor.status !== null &&
+      (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '') || cursor.preparation !== preparationText(run)));
   if (!changed && steps.length === 0 && live.length === 0) return null;
   const { recipe } = summary.run.settings;
   return { run, steps: [...steps, ...live].map((step) => stepMessage(step, recipe)), revision: BigInt(revision), live: live.length > 0 };
@@ -161,8 +166,13 @@ function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
   cursor.revision = Number(message.revision);
   cursor.status = message.run!.status;
   cursor.waitedFor = message.run!.waitingFor?.code ?? '';
+  cursor.preparation = preparationText(message.run!);
   const last = message.steps.at(-1);
   if (last !== undefined) cursor.nextStep = Math.max(cursor.nextStep, Number(last.step) + 1);
+}
+
+function preparationText({ preparation }: v1.Run): string {
+  return preparation === undefined ? '' : `${preparation.doneShare} ${preparation.doing}`;
 }
 
 function hasEnded(views: RunViews, runId: string): boolean {

@@ -1,0 +1,132 @@
+// Reads what launched runs are made of, so that the driver can train them: docs/design/preparing.md. Nothing is remembered here
+// that the event store does not know; a new process begins again, and finds what was tokenized before.
+import { Inject, Injectable } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { EspalierError, toEspalierError } from '#protocol';
+import { DriverLease } from '../driver-lease.js';
+import { ModelAndData } from '../pruning-run/model-and-data.js';
+import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/pruning-run.js';
+import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/restart-policy.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { LOGGER } from '../tokens.js';
+import { isTransient } from './engine-errors.js';
+import { LiveProgress } from './live-progress.js';
+import { RunFeed } from './run-feed.js';
+
+/** Each takes several cores for a while; a small corpus must not wait for a large one. */
+const AT_ONCE = 2;
+/** Of a run whose end of preparing could not be recorded. */
+const AFTER_FAILURE_MS = 1_000;
+/** What passes when somebody makes room. */
+const FULL_STORE = new Set(['ARTIFACT_STORE_FULL', 'ARTIFACT_STORE_READ_ONLY']);
+
+@Injectable()
+export class RunPreparation {
+  private readonly underWay = new Map<string, AbortController>();
+  private readonly ends = new Set<Promise<void>>();
+  private shutdown: AbortSignal = AbortSignal.abort();
+
+  constructor(
+    @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /** Call when what was recorded before is known. Until the signal, all else happens by itself. */
+  start(shutdown: AbortSignal): void {
+    this.shutdown = shutdown;
+    this.feed.onChange((run) => this.onChange(run));
+    this.lease.onChange(() => this.look());
+    shutdown.addEventListener('abort', () => this.stopAll(), { once: true });
+    this.look();
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async stopped(): Promise<void> {
+    await Promise.all(this.ends);
+  }
+
+  private onChange(run: PruningRunState): void {
+    if (!isWanted(run)) this.underWay.get(run.runId)?.abort(new EspalierError('CANCELLED', `run ${run.runId} is ${run.status} now`));
+    this.look();
+  }
+
+  private stopAll(): void {
+    for (const stop of this.underWay.values()) stop.abort(this.shutdown.reason);
+  }
+
+  /** Takes up what waits for its turn. */
+  private look(): void {
+    if (this.shutdown.aborted) return;
+    if (!this.lease.held) return this.stopAll();
+    const waiting = this.feed
+      .unfinished()
+      .filter((run) => isWanted(run) && !this.underWay.has(run.runId) && !this.feed.isDamaged(run.runId))
+      .sort((left, right) => (left.launchedAt < right.launchedAt ? -1 : 1));
+    for (const run of waiting) {
+      if (this.underWay.size >= AT_ONCE) {
+        this.live.prepares(run.runId, { doing: 'waiting for other runs to be prepared', doneShare: 0 });
+        continue;
+      }
+      const stop = new AbortController();
+      this.underWay.set(run.runId, stop);
+      const end = this.bring(run, stop.signal).finally(() => {
+        this.underWay.delete(run.runId);
+        this.ends.delete(end);
+        this.live.preparedOrStopped(run.runId);
+        this.look();
+      });
+      this.ends.add(end);
+    }
+  }
+
+  private async bring(run: PruningRunState, signal: AbortSignal): Promise<void> {
+    try {
+      for (let tries = 0; !(await this.try(run, tries, signal)); tries += 1) {
+        await sleep(restartDelayMs(tries), undefined, { signal });
+        this.live.goesOn(run.runId);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      this.log.error({ err: error, runId: run.runId }, 'the end of a preparation could not be recorded');
+      await sleep(AFTER_FAILURE_MS, undefined, { signal }).catch(() => undefined);
+    } finally {
+      this.live.goesOn(run.runId);
+    }
+  }
+
+  /** False: it is worth another try. */
+  private async try(run: PruningRunState, tries: number, signal: AbortSignal): Promise<boolean> {
+    const { runId } = run;
+    const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');
+    const endless = { patienceMs: Infinity, signal, onWait };
+    try {
+      const prepared = await this.sources.prepare(run, (progress) => this.live.prepares(runId, progress), signal);
+      signal.throwIfAborted();
+      const { run: after } = await this.runs.change(runId, { kind: 'prepare', ...prepared }, endless);
+      await this.feed.seen(runId, after.revision);
+      return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      const known = toEspalierError(error);
+      this.log.warn({ runId, tries, code: known.code, err: error }, 'a run could not be prepared');
+      const passes = isTransient(known) || FULL_STORE.has(known.code);
+      if (passes && (FULL_STORE.has(known.code) || tries + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX)) {
+        this.live.waits(known, runId);
+        return false;
+      }
+      const { code, message, field } = known;
+      const { run: after } = await this.runs.change(runId, { kind: 'failPreparation', code, message, field, passes }, endless);
+      await this.feed.seen(runId, after.revision);
+      return true;
+    }
+  }
+}
+
+function isWanted(run: PruningRunState): boolean {
+  return !isPrepared(run) && !isFinished(run) && run.status !== 'paused';
+}

@@ -1,0 +1,165 @@
+// A launch is recorded at once; the model is read and the text tokenized within the run.
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { codeOf, collect, CORPUS, TestServer, TINY_MODEL, TRAINING_DATA, unary } from './harness/server.js';
+
+const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_PAUSED } = v1.RunStatus;
+const SHORT = { totalSteps: 20, warmupSteps: 5 };
+const server = TestServer.inNewFolder();
+const folder = mkdtempSync(join(tmpdir(), 'espalier-preparing-'));
+let texts = 0;
+
+beforeAll(() => server.start());
+afterAll(async () => {
+  await server.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Takes some seconds to tokenize; each is another text, so that none was tokenized before. */
+function longText(): string {
+  const path = join(folder, `long-${(texts += 1)}.jsonl`);
+  const lines = readFileSync(TRAINING_DATA, 'utf8').split('\n').slice(0, 100);
+  writeFileSync(path, `${lines.join('\n')}\n{"text":"the ${texts}th"}\n`);
+  return path;
+}
+const launchLong = (text = longText()): Promise<v1.Run> => server.launch(SHORT, { data: { trainPath: text, validationPath: '' } });
+const typesOf = async (runId: string): Promise<string[]> => (await server.events(runId)).map(({ type }) => type);
+const cancel = (runId: string): Promise<unknown> => unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
+
+test('is recorded at once, seen to be prepared, and keeps nobody from training', async () => {
+  const launched = await launchLong();
+  expect(launched).toMatchObject({ status: RUN_STATUS_PREPARING, weightsDigest: '', settings: { totalSteps: 20 } });
+  expect(launched.parameterCount).toBeGreaterThan(0n);
+  const { runId } = launched;
+  const watched = collect(server.runs.watchRun({ runId, follow: false, afterRevision: undefined }));
+  const other = await server.launch(SHORT);
+  const shared = await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0);
+  expect(shared.preparation!.doing).toMatch(/tokenizing the training text/);
+
+  // Whatever is asked of a run that is not prepared is answered.
+  const { runs } = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
+  expect(runs.find((run) => run.runId === runId)!.preparation).toBeDefined();
+  const pair = { leftRunId: runId, rightRunId: other.runId };
+  await unary((done) => server.runs.compareRuns(pair, done));
+  await unary((done) => server.runs.getLineage({ runId }, done));
+  const audit = v1.ExportAuditRequest.fromPartial({ runId });
+  expect((await collect(server.history.exportAudit(audit))).length).toBeGreaterThan(0);
+  const evaluation = collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId, dataPath: CORPUS, intact: true })));
+  expect(codeOf(await evaluation.catch((error: unknown) => error))).toBe('RUN_NOT_STARTED');
+
+  await server.completed(other.runId);
+  const run = await server.completed(runId);
+  expect(run.weightsDigest).toMatch(/^[0-9a-f]{64}$/);
+  expect(run.preparation).toBeUndefined();
+  expect((await typesOf(runId)).slice(0, 3)).toEqual(['RunLaunched', 'RunPrepared', 'AttemptStarted']);
+  expect(recordProblems(await server.events(runId))).toEqual([]);
+  const shares = (await watched).flatMap(({ run: one }) => (one?.preparation === undefined ? [] : [one.preparation.doneShare]));
+  expect(shares.length).toBeGreaterThan(1);
+  expect(shares).toEqual([...shares].sort((left, right) => left - right));
+});
+
+test('survives the death of the orchestrator, and comes to the same', async () => {
+  const text = longText();
+  const { runId } = await launchLong(text);
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0);
+  await server.kill();
+  await server.start();
+  expect((await server.run(runId)).status).toBe(RUN_STATUS_PREPARING);
+  const run = await server.completed(runId);
+  expect((await server.completed((await launchLong(text)).runId)).stateDigest).toBe(run.stateDigest);
+});
+
+test('survives the death of all between the tokens and the event that names them', async () => {
+  const { runId } = await launchLong();
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0);
+  const index = join(server.dataFolder, 'artifacts/token-index');
+  const entries = (): number => readdirSync(index).filter((name) => name.endsWith('.json')).length;
+  const before = entries();
+  server.signal('store', 'SIGSTOP'); // nothing more is recorded
+  while (entries() === before) await sleep(50);
+  await server.kill('store');
+  await server.orphansGone();
+  await server.start();
+  expect((await server.events(runId)).map(({ type }) => type)[0]).toBe('RunLaunched');
+  await server.completed(runId);
+  expect((await typesOf(runId)).filter((type) => type === 'RunPrepared')).toHaveLength(1);
+});
+
+test('is cancelled and paused at once; a resumed one is prepared from there', async () => {
+  const { runId } = await launchLong();
+  await cancel(runId);
+  expect(await server.run(runId)).toMatchObject({ status: RUN_STATUS_CANCELLED, preparation: undefined });
+  const paused = await launchLong();
+  await unary((done) => server.runs.pauseRun({ runId: paused.runId }, done));
+  expect((await server.run(paused.runId)).status).toBe(RUN_STATUS_PAUSED);
+  await sleep(300);
+  expect(await typesOf(paused.runId)).toEqual(['RunLaunched', 'RunPaused']);
+  await unary((done) => server.runs.resumeRun(v1.ResumeRunRequest.fromPartial({ runId: paused.runId }), done));
+  expect((await server.run(paused.runId)).status).toBe(RUN_STATUS_PREPARING);
+  await server.completed(paused.runId);
+  expect(await typesOf(runId)).toEqual(['RunLaunched', 'RunCancelled']);
+});
+
+test('what is wrong with the text fails the run, with the code and the field of the launch', async () => {
+  const bad = join(folder, 'bad.jsonl');
+  writeFileSync(bad, '{"text":"fine"}\n{"text":7}\n');
+  const { runId } = await server.launch(SHORT, { data: { trainPath: bad, validationPath: '' } });
+  const run = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
+  expect(run.failure).toMatchObject({
+    code: 'DATA_MALFORMED',
+    field: 'data.train_path',
+    message: expect.stringContaining('line 2') as string,
+  });
+  const short = await server.launch({ ...SHORT, batchSize: 64 }, { data: { trainPath: CORPUS, validationPath: CORPUS } });
+  expect((await server.until(short.runId, ({ status }) => status !== RUN_STATUS_PREPARING)).failure?.code ?? '').toMatch(
+    /^(DATA_TOO_SHORT)?$/,
+  );
+  await cancel(short.runId).catch(() => undefined);
+});
+
+test('what costs nothing to find is refused before anything is recorded', async () => {
+  const fifo = join(folder, 'fifo.jsonl');
+  execFileSync('mkfifo', [fifo]);
+  const model = join(folder, 'model');
+  cpSync(TINY_MODEL, model, { recursive: true });
+  rmSync(join(model, 'tokenizer.json'));
+  execFileSync('mkfifo', [join(model, 'tokenizer.json')]);
+  const of = (more: object) => server.launch(SHORT, more).then(() => 'launched', codeOf);
+  expect(await of({ data: { trainPath: fifo, validationPath: '' } })).toBe('FILE_NOT_REGULAR');
+  expect(await of({ data: { trainPath: CORPUS, validationPath: join(folder, 'nothing.txt') } })).toBe('DATA_NOT_FOUND');
+  expect(await of({ modelPath: model })).toBe('FILE_NOT_REGULAR');
+  expect(await of({ modelPath: folder })).toBe('MODEL_NOT_FOUND');
+});
+
+test('a launch that is cancelled before it is recorded launches nothing', async () => {
+  const requestId = 'gone';
+  server.signal('engine', 'SIGSTOP'); // so that the model can't be looked at
+  const request = v1.LaunchRunRequest.fromPartial({ requestId, modelPath: TINY_MODEL, data: { trainPath: CORPUS }, settings: SHORT });
+  const call = server.runs.launchRun(request, () => undefined);
+  await sleep(500);
+  call.cancel();
+  await sleep(200);
+  server.signal('engine', 'SIGCONT');
+  await sleep(500);
+  const again = await unary<v1.LaunchRunResponse>((done) => server.runs.launchRun(request, done));
+  expect(again.alreadyLaunched).toBe(false);
+});
+
+test('a fork with other text prepares that text only', async () => {
+  const parent = await server.completed((await server.launch(SHORT)).runId);
+  const request = v1.ForkRunRequest.fromPartial({
+    parentRunId: parent.runId,
+    from: { $case: 'lastState', value: true },
+    overrides: { totalSteps: 30, data: { trainPath: longText(), validationPath: '' } },
+  });
+  const { run } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
+  expect(run).toMatchObject({ status: RUN_STATUS_PREPARING, weightsDigest: parent.weightsDigest });
+  const done = await server.completed(run!.runId);
+  expect(done.step).toBe(30n);
+  expect((await typesOf(run!.runId)).slice(0, 2)).toEqual(['RunForked', 'RunPrepared']);
+});
