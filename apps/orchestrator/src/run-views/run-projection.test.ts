@@ -95,6 +95,24 @@ test('the last step is that of the last recorded segment, however many were reco
   expect(shown()).toMatchObject({ step: 20n, lastStep: { step: 19n } });
 });
 
+test('what a run waits for: an obstacle with the command that goes on, or what passes by itself; live steps beside the recorded', () => {
+  const story = trained();
+  project(new Recorder().record(RUN, story.facts));
+  const wait = { code: 'STORAGE_FULL', message: 'no room is left', sinceMs: nowMs };
+  const live = [stepMeasured(40), stepMeasured(41)];
+  const waiting = runMessage(summary(), nowMs, nowMs, live, wait);
+  expect(waiting).toMatchObject({ step: 40n, liveStep: 42n, liveMetrics: { step: 41n, loss: stepMeasured(41).loss } });
+  expect(waiting.waitingFor).toEqual({ code: 'STORAGE_FULL', message: 'no room is left', command: '', since: new Date(nowMs) });
+  expect(shown()).toMatchObject({ liveStep: 40n, liveMetrics: undefined, waitingFor: undefined });
+  story.when({ kind: 'fail', attempt: 1, code: 'NUMERICS_CHANGED', message: 'others', field: '' });
+  project(new Recorder().record(RUN, story.facts));
+  expect(runMessage(summary(), null, nowMs, [], wait).waitingFor).toMatchObject({
+    code: 'NUMERICS_CHANGED',
+    message: 'others',
+    command: `espalier resume ${RUN} --accept-other-numerics`,
+  });
+});
+
 test('status is never a lie: an expired lease shows RECOVERING unless the engine is heard', () => {
   project(new Recorder().record(RUN, trained().facts));
   const later = nowMs + 10_001;
