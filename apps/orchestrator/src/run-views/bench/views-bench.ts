@@ -199,7 +199,7 @@ async function start(total: number): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < 4; round += 1) {
     const started = performance.now();
-    const child = spawn(process.execPath, [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--log-level', 'error'], {
+    const child = spawn(process.execPath, [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--open-loopback', '--log-level', 'error'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const lines = createInterface({ input: child.stdout });
