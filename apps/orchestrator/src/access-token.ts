@@ -36,9 +36,15 @@ function digest(token: string): Buffer {
 }
 
 function tokenNeeded(): EspalierError {
-  return new EspalierError('TOKEN_NEEDED', 'a call needs "authorization: Bearer TOKEN"; the token is in the file "token" of the data folder');
+  return new EspalierError(
+    'TOKEN_NEEDED',
+    'a call needs "authorization: Bearer TOKEN"; the token is in the file "token" of the data folder',
+  );
 }
 
 function tokenWrong(): EspalierError {
-  return new EspalierError('TOKEN_WRONG', 'this is not the token of this server; it has another at each start, in the file "token" of its data folder');
+  return new EspalierError(
+    'TOKEN_WRONG',
+    'this is not the token of this server; it has another at each start, in the file "token" of its data folder',
+  );
 }

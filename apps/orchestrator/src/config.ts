@@ -63,14 +63,12 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
       new Option(
         '--allow-insecure-remote',
         'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
-      )
-        .default(false)
-        .env('ESPALIER_ALLOW_INSECURE_REMOTE'),
+      ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
     )
     .addOption(
-      new Option('--open-loopback', 'ask for no token: every user of this machine may do everything')
-        .default(false)
-        .env('ESPALIER_OPEN_LOOPBACK'),
+      new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(
+        isOn('ESPALIER_OPEN_LOOPBACK'),
+      ),
     )
     .addOption(
       new Option('--log-level <level>')
@@ -89,6 +87,11 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     eventStore: options.eventStore || undefined,
     engine: options.engine || undefined,
   };
+}
+
+/** "true" or "1"; commander would take a "false" for a yes too. */
+function isOn(variable: string): boolean {
+  return ['true', '1'].includes(process.env[variable] ?? '');
 }
 
 /** @throws EspalierError ADDRESS_INSECURE */

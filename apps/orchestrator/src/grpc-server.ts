@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
 import { tokenCheck } from './access-token.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
+import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
@@ -36,7 +37,8 @@ export class GrpcServer {
     this.server = new Server({
       'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
       'grpc.keepalive_permit_without_calls': 1,
-      interceptors: [...(token === null ? [] : [tokenCheck(token)]), requestChecks],
+      'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
+      interceptors: [...(token === null ? [] : [tokenCheck(token)]), callLimits(), requestChecks],
     });
     onHandlerError((method, error) => {
       const { code, message } = toEspalierError(error);

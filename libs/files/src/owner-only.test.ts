@@ -7,7 +7,7 @@ const folder = mkdtempSync(join(tmpdir(), 'owner-only-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const modeOf = (name: string): string => (statSync(join(folder, name)).mode & 0o777).toString(8);
 
-test('what is made by the work is the owner\'s, what comes after follows the umask again', () => {
+test("what is made by the work is the owner's, what comes after follows the umask again", () => {
   const usual = process.umask(0);
   try {
     asOwnerOnly(() => {
@@ -21,7 +21,7 @@ test('what is made by the work is the owner\'s, what comes after follows the uma
   expect([modeOf('kept'), modeOf('kept/file'), modeOf('open')]).toEqual(['700', '600', '666']);
 });
 
-test('what others could read is the owner\'s again, but for what links lead to', () => {
+test("what others could read is the owner's again, but for what links lead to", () => {
   for (const name of ['loose', 'loose/below', 'elsewhere']) mkdirSync(join(folder, name));
   for (const name of ['loose/file', 'loose/below/file', 'elsewhere/file']) {
     writeFileSync(join(folder, name), '');

@@ -10,7 +10,8 @@ const canBeAnother = process.getuid?.() === 0;
 describe('whose a connection is', () => {
   const open: (Socket | Server)[] = [];
   afterEach(() => {
-    for (const one of open.splice(0)) if ('destroy' in one) one.destroy();
+    for (const one of open.splice(0))
+      if ('destroy' in one) one.destroy();
       else one.close();
   });
 
@@ -57,7 +58,13 @@ describe('a server for the same user', () => {
   let close: () => void;
 
   beforeAll(async () => {
-    const echo = { path: '/t/Echo', requestStream: false, responseStream: false, requestSerialize: Buffer.from, requestDeserialize: Buffer.from };
+    const echo = {
+      path: '/t/Echo',
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: Buffer.from,
+      requestDeserialize: Buffer.from,
+    };
     server.addService({ echo: { ...echo, responseSerialize: Buffer.from, responseDeserialize: Buffer.from } } as never, {
       echo: (call: { request: Buffer }, callback: (error: null, value: Buffer) => void) => callback(null, call.request),
     });
@@ -71,7 +78,9 @@ describe('a server for the same user', () => {
   it('answers its own user', async () => {
     const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
     const answer = await new Promise<Buffer>((resolve, reject) => {
-      client.makeUnaryRequest('/t/Echo', Buffer.from, Buffer.from, Buffer.from('hello'), (error, value) => (error ? reject(error) : resolve(value!)));
+      client.makeUnaryRequest('/t/Echo', Buffer.from, Buffer.from, Buffer.from('hello'), (error, value) =>
+        error ? reject(error) : resolve(value!),
+      );
     });
     expect(answer.toString()).toBe('hello');
     client.close();

@@ -15,9 +15,12 @@ describe('the token that is shown to a server', () => {
     delete process.env['ESPALIER_SERVER'];
   });
 
-  it.each([undefined, '127.0.0.1:7500', 'localhost:7500', '[::1]:7500'])('is that of the data folder for its own server, named %s', (server) => {
-    expect(findServer({ server, dataFolder }).token).toBe('secret');
-  });
+  it.each([undefined, '127.0.0.1:7500', 'localhost:7500', '[::1]:7500'])(
+    'is that of the data folder for its own server, named %s',
+    (server) => {
+      expect(findServer({ server, dataFolder }).token).toBe('secret');
+    },
+  );
 
   it.each(['127.0.0.1:7501', 'example.org:7500', 'unix:/tmp/socket'])('is not given to %s, another server', (server) => {
     expect(findServer({ server, dataFolder }).token).toBeNull();

@@ -14,7 +14,9 @@ describe('the secrets of a store', () => {
     const secrets = await storeSecrets(folder).finally(() => process.umask(usual));
     expect(await storeSecrets(folder)).toEqual(secrets);
     const place = join(folder, 'secrets');
-    expect([place, ...readdirSync(place).map((name) => join(place, name))].map((path) => statSync(path).mode & 0o077)).toEqual([0, 0, 0, 0, 0]);
+    expect([place, ...readdirSync(place).map((name) => join(place, name))].map((path) => statSync(path).mode & 0o077)).toEqual([
+      0, 0, 0, 0, 0,
+    ]);
     const server = await startEmbeddedEventStore({ folder, ...secrets });
     const store = connectEventStore(server);
     await store.append('run-1', newEvents(3), 'no_stream');
