@@ -50,7 +50,8 @@ def reflect(version, **question):
         request_serializer=Request.SerializeToString,
         response_deserializer=Response.FromString,
     )
-    return next(call(iter([Request(**question)])))
+    (answer,) = call(iter([Request(**question)]), timeout=60)  # the server ends the stream when nothing more is asked
+    return answer
 
 
 pool = descriptor_pool.DescriptorPool()
