@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { restrictToOwner } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
 import { LAUNCH_TIMEOUT_MS } from './commands/launch.js';
@@ -196,6 +197,7 @@ async function measure(context: Context, runId: string): Promise<Measured> {
       findServer: () => context.findServer(),
     }),
   );
+  restrictToOwner(join(context.dataFolder, 'exports')); // as all that lies in a data folder
   const exported = await step('evaluating the exported model', (report) =>
     evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal),
   );

@@ -4,7 +4,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync, sta
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
+import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
 
@@ -16,6 +16,8 @@ export interface StackOptions {
   artifacts?: string | undefined;
   engine?: string | undefined;
   threads?: string | undefined;
+  allowInsecureRemote?: boolean | undefined;
+  openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
 }
 
@@ -57,7 +59,13 @@ function serverArguments(options: StackOptions): string[] {
   const program = serverProgram();
   if (!existsSync(program))
     throw new CliError('NOT_BUILT', `${program} is missing; build first with: npm run build`, { exitCode: ExitCode.unavailable });
-  return [...NODE_OPTIONS, program, ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]))];
+  return [
+    ...NODE_OPTIONS,
+    program,
+    ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value])),
+    ...(options.allowInsecureRemote === true ? ['--allow-insecure-remote'] : []),
+    ...(options.openLoopback === true ? ['--open-loopback'] : []),
+  ];
 }
 
 /** The server that a data folder has now, if its process is there. */
@@ -81,7 +89,7 @@ export async function startStack(options: StackOptions, signal: AbortSignal): Pr
   const running = runningServer(options.dataFolder);
   if (running !== null) return { ...running, logFile, wasRunning: true };
   makeDataFolder(options.dataFolder);
-  const log = openSync(logFile, 'a');
+  const log = asOwnerOnly(() => openSync(logFile, 'a'));
   const logStart = fstatSync(log).size;
   const child = spawn(process.execPath, serverArguments(options), { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
@@ -98,7 +106,7 @@ export async function startStack(options: StackOptions, signal: AbortSignal): Pr
 function makeDataFolder(folder: string): void {
   let foreign: string | undefined;
   try {
-    makeFolder(folder);
+    asOwnerOnly(() => makeFolder(folder));
     foreign = foreignInDataFolder(folder);
   } catch (error) {
     throw new CliError('DATA_FOLDER_UNUSABLE', `can't make the data folder ${folder}: ${(error as Error).message}`, {

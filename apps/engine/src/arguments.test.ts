@@ -8,7 +8,7 @@ test('reads a full command line', () => {
     exitWithStdin: true,
   });
   expect(parseArguments(['--listen', '[::1]:0'])).toEqual({ listen: '[::1]:0', threads: 0, scratch: undefined, exitWithStdin: false });
-  expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-remote']).listen).toBe('0.0.0.0:50051');
+  expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).listen).toBe('0.0.0.0:50051');
 });
 
 test.each([
@@ -17,7 +17,7 @@ test.each([
   [['--listen', 'localhost:99999'], 'HOST:PORT'],
   [['--listen', 'unix:relative.sock'], 'absolute'],
   [['--listen', `unix:/${'x'.repeat(107)}`], '107 bytes'],
-  [['--listen', '0.0.0.0:0'], '--allow-remote'],
+  [['--listen', '0.0.0.0:0'], '--allow-insecure-remote'],
   [['--listen', '10.1.2.3:50051'], 'no login'],
   [['--listen', '127.0.0.1:0', '--threads', '-1'], '--threads'],
   [['--listen', '127.0.0.1:0', '--threads=x'], '--threads must be'],

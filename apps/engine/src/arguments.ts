@@ -1,7 +1,7 @@
 // The command line of the engine process.
-import { isIP } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { parseArgs } from 'node:util';
+import { isLoopbackAddress } from '#local-access';
 
 export const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
 
@@ -9,7 +9,7 @@ export const usage = `espalier engine: one process, one device, driven over espa
   --threads N           processor threads to use; default 0: all
   --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
   --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
-  --allow-remote        listen on an address other machines can reach; there is no encryption and no login
+  --allow-insecure-remote  listen on an address other machines can reach; there is no encryption and no login
   --help`;
 
 export interface EngineArguments {
@@ -36,7 +36,7 @@ export function parseArguments(args: string[]): EngineArguments {
   if (!Number.isInteger(threads) || threads < 0 || threads > 1024)
     throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);
   return {
-    listen: checkedAddress(values.listen, values['allow-remote'] ?? false),
+    listen: checkedAddress(values.listen, values['allow-insecure-remote'] ?? false),
     threads,
     scratch: values.scratch,
     exitWithStdin: values['exit-with-stdin'] ?? false,
@@ -54,7 +54,7 @@ function parsed(args: string[]) {
         threads: { type: 'string' },
         scratch: { type: 'string' },
         'exit-with-stdin': { type: 'boolean' },
-        'allow-remote': { type: 'boolean' },
+        'allow-insecure-remote': { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     }).values;
@@ -74,11 +74,9 @@ function checkedAddress(listen: string | undefined, allowRemote: boolean): strin
   }
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(listen);
   if (!match || Number(match[3]) > 65535) throw new UsageError(`--listen ${listen}: must be unix:/absolute/path or HOST:PORT`, 2);
-  const host = match[1] ?? match[2]!;
-  const loopback = host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.')) || host === '::1';
-  if (!loopback && !allowRemote) {
+  if (!isLoopbackAddress(listen) && !allowRemote) {
     throw new UsageError(
-      `--listen ${listen}: other machines can reach ${host}, and the engine has no login; use 127.0.0.1, or say --allow-remote`,
+      `--listen ${listen}: other machines can reach ${match[1] ?? match[2]}, and the engine has no login; use 127.0.0.1, or say --allow-insecure-remote`,
       2,
     );
   }

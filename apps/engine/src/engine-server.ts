@@ -3,6 +3,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
+import { isLoopbackAddress, listenForSameUser, type SameUserListener } from '#local-access';
 import { engineV1 } from '#protocol';
 
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
@@ -14,6 +15,7 @@ export class EngineServer {
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
   });
+  private listener: SameUserListener | undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
   constructor(service: engineV1.EngineServiceServer) {
@@ -25,6 +27,7 @@ export class EngineServer {
   async listen(address: string): Promise<string> {
     const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
     if (socket !== undefined) await removeDeadSocket(socket);
+    else if (isLoopbackAddress(address)) return this.listenForUser(address);
     const port = await new Promise<number>((resolve, reject) => {
       this.server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
     });
@@ -33,10 +36,18 @@ export class EngineServer {
     return address;
   }
 
+  /** Whoever reaches an engine can read any model folder of its user. */
+  private async listenForUser(address: string): Promise<string> {
+    const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
+    this.listener = await listenForSameUser(this.server, { host: host!.replace(/^\[|\]$/g, ''), port: Number(port) });
+    return `${host}:${this.listener.port}`;
+  }
+
   /** Says so to health checks at once; `finishWork` ends what runs; then calls get a moment to be answered. */
   async stop(finishWork: () => Promise<void>): Promise<void> {
     this.health.setStatus('', 'NOT_SERVING');
     this.health.setStatus(SERVICE_NAME, 'NOT_SERVING');
+    this.listener?.close();
     await finishWork();
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {

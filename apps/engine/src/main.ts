@@ -1,6 +1,7 @@
 // The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
 import { describeEngine } from '#native-engine';
@@ -21,6 +22,7 @@ outlivePipes();
 const log = openLog({ base: { process: 'engine', pid: process.pid } });
 
 async function main(): Promise<void> {
+  keepForOwner();
   const args = parsedArguments();
   const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string };
   const engine = describeEngine();

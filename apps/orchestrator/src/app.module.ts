@@ -27,13 +27,15 @@ import { StateKeeper } from './run-execution/state-keeper.js';
 import { RunViewsModule } from './run-views/run-views.module.js';
 import { RunGrpc } from './run.grpc.js';
 import { StorageWatch } from './storage-watch.js';
-import { ARTIFACT_STORE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
+import { ACCESS_TOKEN, ARTIFACT_STORE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
 
 export interface Surroundings {
   config: OrchestratorConfig;
   store: EventStore;
   artifacts: ArtifactStore;
   lease: DriverLease;
+  /** What clients must show; null: anybody on this machine may call. */
+  token: string | null;
   log: Logger;
 }
 
@@ -41,13 +43,14 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, artifacts, lease, log }: Surroundings): DynamicModule {
+  static of({ config, store, artifacts, lease, token, log }: Surroundings): DynamicModule {
     const providers = [
       { provide: ORCHESTRATOR_CONFIG, useValue: config },
       { provide: EVENT_STORE, useValue: store },
       { provide: ARTIFACT_STORE, useValue: artifacts },
       { provide: DriverLease, useValue: lease },
       { provide: LOGGER, useValue: log },
+      { provide: ACCESS_TOKEN, useValue: token },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
     ];

@@ -2,6 +2,8 @@
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
+import { isLoopbackAddress } from '#local-access';
+import { EspalierError } from '#protocol';
 
 export interface OrchestratorConfig {
   dataFolder: string;
@@ -19,6 +21,10 @@ export interface OrchestratorConfig {
   recordIntervalMs: number;
   /** How long an orchestrator that shares its event store may be silent before another takes over. */
   leaseSeconds: number;
+  /** Other machines may reach the server or the engine, unencrypted. */
+  allowInsecureRemote: boolean;
+  /** Whoever is on this machine may call, without a token. */
+  openLoopback: boolean;
   logLevel: string;
 }
 
@@ -34,7 +40,10 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     )
     .addOption(new Option('--listen <host:port>', 'where to serve').default('127.0.0.1:7433').env('ESPALIER_LISTEN').argParser(hostPort))
     .addOption(
-      new Option('--event-store <url>', 'connection string of a KurrentDB or EventStoreDB (default: embedded)').env('ESPALIER_EVENT_STORE'),
+      new Option(
+        '--event-store <url>',
+        "connection string of a KurrentDB or EventStoreDB, or the file event-store.url of another server's data folder (default: embedded)",
+      ).env('ESPALIER_EVENT_STORE'),
     )
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
@@ -51,6 +60,17 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         .argParser(positive),
     )
     .addOption(
+      new Option(
+        '--allow-insecure-remote',
+        'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
+      ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
+    )
+    .addOption(
+      new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(
+        isOn('ESPALIER_OPEN_LOOPBACK'),
+      ),
+    )
+    .addOption(
       new Option('--log-level <level>')
         .default('info')
         .env('ESPALIER_LOG_LEVEL')
@@ -58,6 +78,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     );
   const { artifacts, ...options } = program.parse(argv).opts<OrchestratorConfig & { artifacts?: string }>();
   const dataFolder = resolve(options.dataFolder);
+  requireSafeAddresses(options);
   return {
     ...options,
     dataFolder,
@@ -66,6 +87,24 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     eventStore: options.eventStore || undefined,
     engine: options.engine || undefined,
   };
+}
+
+/** "true" or "1"; commander would take a "false" for a yes too. */
+function isOn(variable: string): boolean {
+  return ['true', '1'].includes(process.env[variable] ?? '');
+}
+
+/** @throws EspalierError ADDRESS_INSECURE */
+function requireSafeAddresses({ listen, engine, allowInsecureRemote, openLoopback }: OrchestratorConfig): void {
+  const refuse = (option: string, address: string, why: string): never => {
+    throw new EspalierError('ADDRESS_INSECURE', `${option} ${address}: ${why}`, {
+      violations: [{ field: option, description: why, code: 'ADDRESS_INSECURE' }],
+    });
+  };
+  const remote = 'is beyond this machine, and nothing is encrypted; use 127.0.0.1, or say --allow-insecure-remote';
+  if (!isLoopbackAddress(listen) && !allowInsecureRemote) refuse('--listen', listen, remote);
+  if (!isLoopbackAddress(listen) && openLoopback) refuse('--listen', listen, 'with --open-loopback everybody there could do everything');
+  if (engine && !isLoopbackAddress(engine) && !allowInsecureRemote) refuse('--engine', engine, remote);
 }
 
 function hostPort(value: string): string {

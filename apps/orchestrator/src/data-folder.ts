@@ -1,10 +1,10 @@
 // One orchestrator per data folder. The lock is SQLite's: the operating system drops it when the process dies, however it
-// dies, so nothing stale is ever left behind.
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { randomUUID } from 'node:crypto';
+// dies, so nothing stale is ever left behind. The folder and all in it are for the server's user only.
+import { readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
+import { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, makeFolder, restrictToOwner, TOKEN_FILE } from '#files';
 import { EspalierError } from '#protocol';
 
 const ANNOUNCEMENT = 'espalier.json';
@@ -22,10 +22,12 @@ export class DataFolder {
       makeFolder(path);
       const foreign = foreignInDataFolder(path);
       if (foreign !== undefined) throw new EspalierError('DATA_FOLDER_FOREIGN', foreignDataFolderText(path, foreign));
+      restrictToOwner(realpathSync(path));
       const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
       lock.pragma('locking_mode = EXCLUSIVE');
       lock.exec('BEGIN IMMEDIATE');
       const folder = new DataFolder(path, idOf(path), lock);
+      rmSync(join(path, TOKEN_FILE), { force: true }); // of a server that was killed
       folder.write({ pid: process.pid }); // who has the folder, while there is no address to tell yet
       return folder;
     } catch (error) {
@@ -47,6 +49,18 @@ export class DataFolder {
     this.write({ listen, pid: process.pid });
   }
 
+  /**
+   * What clients must show from now on. It is another one at each start: whoever took the port of a server that is gone, and was
+   * shown its token, has nothing.
+   */
+  newToken(): string {
+    const token = randomBytes(32).toString('base64url');
+    const file = join(this.path, TOKEN_FILE);
+    writeFileSync(`${file}.new`, `${token}\n`);
+    renameSync(`${file}.new`, file);
+    return token;
+  }
+
   private write(announcement: object): void {
     try {
       writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify(announcement)}\n`);
@@ -58,7 +72,7 @@ export class DataFolder {
   }
 
   close(): void {
-    rmSync(join(this.path, ANNOUNCEMENT), { force: true });
+    for (const name of [ANNOUNCEMENT, TOKEN_FILE]) rmSync(join(this.path, name), { force: true });
     this.lock.close();
   }
 }

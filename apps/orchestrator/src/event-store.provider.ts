@@ -1,12 +1,17 @@
 // The event store that everything here uses: a given one by its connection string, or the embedded one as our child, which
-// is started anew on the same port when it dies or hangs; clients reconnect by themselves.
+// is started anew on the same port when it dies or hangs; clients reconnect by themselves. How to reach
+// the embedded one, password included, is told in a file that only its user can read: from there others of his stand by.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { connectEventStore, startEmbeddedEventStore, storeSecrets, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from './config.js';
 
+/** In the data folder: the connection string of its event store. */
+const ADDRESS_FILE = 'event-store.url';
 const CHECK_INTERVAL_MS = 500;
 /** Every so many looks whether it lives it must answer too. */
 const CHECKS_A_PING = 4;
@@ -31,15 +36,18 @@ export class EventStoreHost {
 
   static async open(config: OrchestratorConfig, log: Logger): Promise<EventStoreHost> {
     if (config.eventStore !== undefined) {
-      const store = connectEventStore({ connectionString: config.eventStore });
+      const store = connectEventStore({ connectionString: connectionStringOf(config.eventStore) });
       const host = new EventStoreHost(store, null, () => Promise.reject(new Error('not embedded')), log);
       void host.watch();
       return host;
     }
-    const port = await freePort();
-    const options = { folder: join(config.dataFolder, 'event-store'), port, logFile: join(config.dataFolder, 'event-store.log') };
+    const addressFile = join(config.dataFolder, ADDRESS_FILE);
+    const port = await portToUse(addressFile);
+    const folder = join(config.dataFolder, 'event-store');
+    const options = { folder, port, logFile: join(config.dataFolder, 'event-store.log'), ...(await storeSecrets(folder)) };
     const start = (): Promise<EmbeddedEventStore> => patientWithLock(() => startEmbeddedEventStore(options));
     const embedded = await start();
+    writeFileSync(addressFile, `${embedded.connectionString}\n`);
     const host = new EventStoreHost(connectEventStore({ connectionString: embedded.connectionString }), embedded, start, log);
     void host.watch();
     return host;
@@ -135,12 +143,30 @@ function kill(pid: number): void {
   }
 }
 
-/** Chosen once, so that a restarted store is found where the old one was. */
-function freePort(): Promise<number> {
+/** What was given: a connection string, or a file that holds one. */
+function connectionStringOf(given: string): string {
+  if (given.includes('://')) return given;
+  try {
+    return readFileSync(given, 'utf8').trim();
+  } catch (error) {
+    throw new EspalierError(
+      'EVENT_STORE_ADDRESS_INVALID',
+      `--event-store ${given} is no connection string (kurrentdb://HOST:PORT?...), and no file that holds one: ${(error as Error).message}`,
+    );
+  }
+}
+
+/** The port of the last time, so that a restarted store is found where the old one was; another where that is taken. */
+async function portToUse(addressFile: string): Promise<number> {
+  const last = existsSync(addressFile) ? /:(\d+)\?/.exec(readFileSync(addressFile, 'utf8'))?.[1] : undefined;
+  return freePort(Number(last ?? 0)).catch(() => freePort(0));
+}
+
+function freePort(wanted: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer()
       .once('error', reject)
-      .listen(0, '127.0.0.1', () => {
+      .listen(wanted, '127.0.0.1', () => {
         const { port } = probe.address() as AddressInfo;
         probe.close(() => resolve(port));
       });

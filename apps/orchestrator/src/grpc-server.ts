@@ -5,23 +5,21 @@ import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
+import { tokenCheck } from './access-token.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
+import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
-import { LOGGER } from './tokens.js';
+import { ACCESS_TOKEN, LOGGER } from './tokens.js';
 
 const SERVICES = ['RunService', 'HistoryService', 'ArtifactService'].map((name) => `espalier.v1.${name}`);
 const GRACE_MS = 2_000;
 
 @Injectable()
 export class GrpcServer {
-  private readonly server = new Server({
-    'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
-    'grpc.keepalive_permit_without_calls': 1,
-    interceptors: [requestChecks],
-  });
+  private readonly server: Server;
   private readonly health = new HealthImplementation({
     '': 'SERVING',
     ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)),
@@ -33,8 +31,15 @@ export class GrpcServer {
     @Inject(HistoryGrpc) history: HistoryGrpc,
     @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
+    @Inject(ACCESS_TOKEN) token: string | null,
     @Inject(LOGGER) log: Logger,
   ) {
+    this.server = new Server({
+      'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
+      interceptors: [...(token === null ? [] : [tokenCheck(token)]), callLimits(), requestChecks],
+    });
     onHandlerError((method, error) => {
       const { code, message } = toEspalierError(error);
       if (statusOf(code) === status.INTERNAL) log.error({ method, code, err: error }, message);

@@ -3,6 +3,7 @@ import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { setFlagsFromString } from 'node:v8';
 import { openArtifactStore } from '#artifact-store';
+import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { toEspalierError } from '#protocol';
 import { AppModule } from './app.module.js';
@@ -24,11 +25,13 @@ setFlagsFromString('--interrupt-budget=2000000');
 const STOP_TIMEOUT_MS = 30_000;
 
 async function main(): Promise<void> {
+  keepForOwner();
   const config = parseConfig(process.argv);
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
   if (config.engine === undefined) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
+  const token = config.openLoopback ? null : folder.newToken();
   const eventStore = await EventStoreHost.open(config, log);
   const artifacts = await openArtifactStore({ folder: config.artifactFolder, isOurs: !config.sharesArtifacts });
   if (config.sharesArtifacts) await patiently(() => claimArtifacts(config.artifactFolder, eventStore.store), { patienceMs: Infinity });
@@ -39,7 +42,7 @@ async function main(): Promise<void> {
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const app = await NestFactory.createApplicationContext(AppModule.of({ config, store: eventStore.store, artifacts, lease, log }), {
+  const app = await NestFactory.createApplicationContext(AppModule.of({ config, store: eventStore.store, artifacts, lease, token, log }), {
     logger: ['error', 'warn'],
     abortOnError: false,
   });

@@ -1,5 +1,5 @@
-"""A client that shares no code with Espalier and knows nothing but a server's address: what it says and understands comes
-from server reflection. Prints what it found as JSON.
+"""A client that shares no code with Espalier and knows nothing but a server's address and token: what it says and understands
+comes from server reflection. Prints what it found as JSON.
 
     /usr/bin/python3 foreign-client.py HOST:PORT [TOKEN]      (Debian: python3-grpcio)
 """
@@ -50,7 +50,8 @@ def reflect(version, **question):
         request_serializer=Request.SerializeToString,
         response_deserializer=Response.FromString,
     )
-    return next(call(iter([Request(**question)])))
+    (answer,) = call(iter([Request(**question)]), timeout=60)  # the server ends the stream when nothing more is asked
+    return answer
 
 
 pool = descriptor_pool.DescriptorPool()

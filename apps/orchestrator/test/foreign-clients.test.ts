@@ -45,7 +45,7 @@ describe('a client of another make that knows the address only', () => {
 
   beforeAll(async () => {
     const script = join(ROOT, 'apps/orchestrator/test/foreign-client.py');
-    const { stdout } = await promisify(execFile)('/usr/bin/python3', [script, server.listenAddress], { maxBuffer: 1 << 26 });
+    const { stdout } = await promisify(execFile)('/usr/bin/python3', [script, server.listenAddress, server.token!], { maxBuffer: 1 << 26 });
     report = JSON.parse(stdout) as typeof report;
   });
 

@@ -206,7 +206,7 @@ describe('an orchestrator on the embedded event store of another', () => {
 
   it('stands by, however long its owner has nothing to say', async () => {
     const undisturbed = (await owner.completed((await owner.launch(RUN)).runId)).stateDigest;
-    guest = TestServer.inNewFolder({ ESPALIER_EVENT_STORE: owner.storeAddress, ESPALIER_LEASE_SECONDS: '1' });
+    guest = TestServer.inNewFolder({ ESPALIER_EVENT_STORE: owner.storeAddressFile, ESPALIER_LEASE_SECONDS: '1' });
     await guest.start();
     await new Promise((resolve) => setTimeout(resolve, 3_000)); // lets its own kind of lease run out
     const refused = await guest.launch(RUN).then(

@@ -2,7 +2,6 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ChannelCredentials } from '@grpc/grpc-js';
 import { checkAuditBundle } from '#audit';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
@@ -19,20 +18,14 @@ const server = TestServer.inNewFolder();
 let run: v1.Run;
 let folder: string;
 let artifacts: ArtifactStore;
-let artifactClient: v1.ArtifactServiceClient;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'verification-'));
   await server.start();
   run = await server.completed((await server.launch({})).runId);
   artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
-  artifactClient = new v1.ArtifactServiceClient(
-    server.history.getChannel().getTarget().replace('dns:', ''),
-    ChannelCredentials.createInsecure(),
-  );
 });
 afterAll(async () => {
-  artifactClient.close();
   await server.dispose();
   await rm(folder, { recursive: true, force: true });
 });
@@ -222,7 +215,7 @@ test('family and differences of a fork', async () => {
     [],
   );
   const teachers = await unary<v1.ListTeachersResponse>((cb) =>
-    artifactClient.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true, includeDiscarded: false }, cb),
+    server.artifacts.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true, includeDiscarded: false }, cb),
   );
   expect(teachers.teachers.filter(({ inherited }) => inherited).map(({ mark, runId }) => [mark, runId])).toEqual(
     [1, 2, 3, 4, 5].map((mark) => [mark, run.runId]),
@@ -230,16 +223,16 @@ test('family and differences of a fork', async () => {
 });
 
 test('artifacts: what one is, and its bytes from an offset', async () => {
-  const stat = await unary<v1.StatArtifactResponse>((cb) => artifactClient.statArtifact({ digest: run.stateDigest }, cb));
+  const stat = await unary<v1.StatArtifactResponse>((cb) => server.artifacts.statArtifact({ digest: run.stateDigest }, cb));
   expect(stat.mediaType).toBe('application/x-safetensors');
   const whole = await readFile(artifacts.pathOf!(run.stateDigest));
   for (const offset of [0n, 1000n, stat.bytes]) {
-    const messages = await collect(artifactClient.downloadArtifact({ digest: run.stateDigest, offset }));
+    const messages = await collect(server.artifacts.downloadArtifact({ digest: run.stateDigest, offset }));
     expect(messages[0]?.totalBytes).toBe(stat.bytes);
     expect(Buffer.compare(Buffer.concat(messages.map(({ chunk }) => chunk)), whole.subarray(Number(offset)))).toBe(0);
   }
   const refused = async (digest: string, offset: bigint): Promise<string> =>
-    collect(artifactClient.downloadArtifact({ digest, offset })).then(() => 'sent', codeOf);
+    collect(server.artifacts.downloadArtifact({ digest, offset })).then(() => 'sent', codeOf);
   expect(await refused('a'.repeat(64), 0n)).toBe('ARTIFACT_NOT_FOUND');
   expect(await refused('../etc/passwd', 0n)).toBe('ARTIFACT_DIGEST_INVALID');
   expect(await refused(run.stateDigest, stat.bytes + 1n)).toBe('FIELD_OUT_OF_RANGE');

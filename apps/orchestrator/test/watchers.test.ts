@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { v1 } from '#protocol';
+import { bearerToken, v1 } from '#protocol';
 import { TestServer } from './harness/server.js';
 
 const WATCHERS = 200;
@@ -16,7 +16,11 @@ it('200 watchers, one of them slow, get every step of a run once and in order; t
   await server.start();
   const clients = Array.from(
     { length: CONNECTIONS },
-    () => new v1.RunServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }),
+    () =>
+      new v1.RunServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), {
+        ...bearerToken(server.token),
+        'grpc.use_local_subchannel_pool': 1,
+      }),
   );
   try {
     const { runId } = await server.launch({ totalSteps: STEPS, warmupSteps: STEPS / 2 });

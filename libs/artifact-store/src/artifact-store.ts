@@ -28,8 +28,8 @@ export interface ArtifactStore {
   put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options?: PutOptions): Promise<PutResult>;
   /** The whole artifact, checked against its digest. */
   get(digest: string): Promise<Uint8Array>;
-  /** Chunks of at most 1 MiB, read as they are consumed; from offset 0 the digest is checked at the end. */
-  open(digest: string, offset?: number): AsyncIterable<Uint8Array>;
+  /** Chunks of at most 1 MiB unless less is asked for, read as they are consumed; from offset 0 the digest is checked at the end. */
+  open(digest: string, offset?: number, chunkBytes?: number): AsyncIterable<Uint8Array>;
   stat(digest: string): Promise<ArtifactStat | null>;
   /** Reads everything. */
   verify(digest: string): Promise<ArtifactCondition>;

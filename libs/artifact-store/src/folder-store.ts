@@ -110,14 +110,14 @@ class FolderStore implements ArtifactStore {
     return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
   }
 
-  async *open(digest: string, offset = 0): AsyncIterable<Uint8Array> {
+  async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
     const path = this.pathOf(digest);
     const hash = offset === 0 ? createHash('sha256') : null;
     let file: FileHandle | undefined;
     try {
       file = await open(path, 'r');
       for (let position = offset; ;) {
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position);
+        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes, position);
         if (bytesRead === 0) break;
         position += bytesRead;
         const chunk = buffer.subarray(0, bytesRead);

@@ -11,6 +11,7 @@ export {
   WrongExpectedRevisionError,
 } from './event-store.errors.js';
 export { endOf, readPastDamage } from './past-damage.js';
+export { storeSecrets, type StoreSecrets } from './embedded/secrets.js';
 export { startEmbeddedEventStore, type EmbeddedEventStore, type EmbeddedEventStoreOptions } from './embedded/start.js';
 export {
   backupEmbeddedEventStore,

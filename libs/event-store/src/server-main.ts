@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
+import { keepForOwner } from '#files';
 import { startServer, type RunningServer, type ServerOptions } from './server/server.js';
 import { toStoreError } from './server/store-error.js';
 
@@ -17,7 +18,8 @@ const USAGE = `Usage: server-main --folder DIR [options]
   --host HOST                where to listen (127.0.0.1)
   --port PORT                2113; 0 picks a free one
   --advertise-host HOST      name that clients are told, when they discover a cluster (the host)
-  --tls-cert FILE            PEM certificate; with --tls-key turns TLS and users on: admin and ops, password "changeit"
+  --tls-cert FILE            PEM certificate; without it only processes of the same user are served; with --tls-key turns TLS
+                             and users on: admin and ops, password "changeit"
   --tls-key FILE             unless ESPALIER_EVENT_STORE_ADMIN_PASSWORD and ..._OPS_PASSWORD say otherwise
   --max-append-bytes N       largest append (67108864)
   --max-append-event-bytes N largest single event (16777216)
@@ -97,6 +99,7 @@ function announce(line: object): void {
 }
 
 async function main(): Promise<void> {
+  keepForOwner();
   // A log file without room, or a parent that reads no more, must not end the store.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const options = readOptions();

@@ -4,6 +4,9 @@ import { readdirSync } from 'node:fs';
 /** Written first, so that every folder that a server has worked with has it. */
 export const DATA_FOLDER_ID = 'orchestrator.id';
 
+/** In a data folder: what the clients of its server show; readable by the server's user only. */
+export const TOKEN_FILE = 'token';
+
 /** What may lie there before that: a start cut short, a restored store, copied artifacts, the root of a file system. */
 const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log|event-store|artifacts|lost\+found)$/;
 

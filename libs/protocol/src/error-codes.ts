@@ -112,8 +112,13 @@ export const errorStatuses = {
   DATA_FOLDER_FOREIGN: invalid, // it holds what no server of ours put there
   ARTIFACTS_OF_ANOTHER_STORE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,
+  ADDRESS_INSECURE: precondition, // others could reach it, and nothing asks who they are
   // of several orchestrators on one event store this one does not drive the runs
   ORCHESTRATOR_STANDBY: status.UNAVAILABLE,
+  // who calls
+  TOKEN_NEEDED: status.UNAUTHENTICATED,
+  TOKEN_WRONG: status.UNAUTHENTICATED,
+  TOO_MANY_CALLS: status.RESOURCE_EXHAUSTED, // at once, of this client or of all
   // the rest
   CANCELLED: status.CANCELLED,
   DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,

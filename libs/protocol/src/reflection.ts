@@ -32,7 +32,8 @@ function reflectionHandler(services: string[]): handleBidiStreamingCall<ServerRe
 async function answerAll(call: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>, services: string[]): Promise<void> {
   const cancelled = new AbortController();
   call.on('cancelled', () => cancelled.abort());
-  for await (const request of call as AsyncIterable<ServerReflectionRequest>) {
+  // Left as it is at its end: a call that is destroyed is never answered with a status, and the client waits for that.
+  for await (const request of call.iterator({ destroyOnReturn: false }) as AsyncIterable<ServerReflectionRequest>) {
     const answer = { validHost: request.host, originalRequest: request, messageResponse: answerTo(request, services) };
     await sent(call, answer, cancelled.signal);
   }

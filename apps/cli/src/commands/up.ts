@@ -12,6 +12,8 @@ interface UpOptions {
   artifacts?: string;
   engine?: string;
   threads?: string;
+  allowInsecureRemote?: boolean;
+  openLoopback?: boolean;
   logLevel?: string;
 }
 
@@ -25,19 +27,28 @@ export function registerUp(program: Command): void {
     )
     .option('-d, --detach', 'leave it running in the background')
     .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)', listenAddress)
-    .option('--event-store <url>', 'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113')
+    .option(
+      '--event-store <url>',
+      'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113, ' +
+        "or the file event-store.url of another server's data folder, to stand by for it",
+    )
     .option(
       '--artifacts <folder>',
       'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
     )
     .option('--engine <address>', 'an engine that runs already, instead of one of its own')
     .option('--threads <n>', 'that the engine may use (default: all cores)', threadCount)
+    .option(
+      '--allow-insecure-remote',
+      'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
+    )
+    .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'trace, debug, info (default), warn or error').choices(LOG_LEVELS));
   examples(
     up,
     ['espalier up', 'in front, log on the terminal'],
     ['espalier up --detach', 'in the background; ends with: espalier down'],
-    ['espalier --data-folder /var/espalier up --listen 0.0.0.0:7433'],
+    ['espalier --data-folder /var/espalier up --listen 127.0.0.1:7500'],
   );
   action<UpOptions>(up, async (context, _, options) => {
     const { dataFolder, output, signal } = context;

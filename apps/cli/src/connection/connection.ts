@@ -8,7 +8,7 @@ import {
   type ClientUnaryCall,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { fromServiceError, isServiceError, v1, visibleMessage } from '#protocol';
+import { bearerToken, fromServiceError, isServiceError, v1, visibleMessage } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 
@@ -46,9 +46,10 @@ export class Connection {
     private readonly signal?: AbortSignal,
   ) {
     const secret = credentials.createInsecure();
-    this.runs = new v1.RunServiceClient(server.address, secret, CHANNEL_OPTIONS);
-    this.history = new v1.HistoryServiceClient(server.address, secret, CHANNEL_OPTIONS);
-    this.artifacts = new v1.ArtifactServiceClient(server.address, secret, CHANNEL_OPTIONS);
+    const options = { ...CHANNEL_OPTIONS, ...bearerToken(server.token) };
+    this.runs = new v1.RunServiceClient(server.address, secret, options);
+    this.history = new v1.HistoryServiceClient(server.address, secret, options);
+    this.artifacts = new v1.ArtifactServiceClient(server.address, secret, options);
   }
 
   close(): void {
@@ -101,6 +102,7 @@ export class Connection {
     if (!isServiceError(error)) return error;
     const known = fromServiceError(error);
     if (known.code === 'UNAVAILABLE') return unavailable(this.server, error);
+    if (known.code === 'TOKEN_NEEDED' || known.code === 'TOKEN_WRONG') return tokenRefused(this.server, known.code, error);
     if (known.code !== 'UNIMPLEMENTED') return known;
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
   }
@@ -108,6 +110,14 @@ export class Connection {
 
 function shown<Message>(message: Message): Message {
   return Connection.forPeople ? visibleMessage(message) : message;
+}
+
+function tokenRefused({ address }: ServerAddress, code: string, cause: unknown): CliError {
+  return new CliError(code, `the server at ${address} ${code === 'TOKEN_WRONG' ? 'has another token' : 'asks for its token'}`, {
+    exitCode: ExitCode.notAllowed,
+    cause,
+    hint: 'name its data folder with --data-folder, where only its user can read the token, or set ESPALIER_TOKEN',
+  });
 }
 
 function unavailable({ address, source }: ServerAddress, cause: unknown): CliError {

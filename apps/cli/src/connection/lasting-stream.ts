@@ -44,7 +44,8 @@ export async function* lastingStream<Message>(options: LastingOptions<Message>):
       reason = new Error('the server ended the stream');
     } catch (error) {
       signal?.throwIfAborted();
-      if (!isTransient(error) || !seen) throw error;
+      const isNewToken = toEspalierError(error).code === 'TOKEN_WRONG' && options.findServer().token !== connection.server.token;
+      if (!(isTransient(error) || isNewToken) || !seen) throw error;
       reason = error as Error;
     } finally {
       connection.close();

@@ -1,6 +1,8 @@
-// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address.
+// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. And what is shown to it:
+// ESPALIER_TOKEN, or the data folder's token, but that only to the server of that data folder.
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { TOKEN_FILE } from '#files';
 import { CliError, ExitCode } from '../cli-error.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
@@ -14,6 +16,8 @@ export interface ServerAddress {
   address: string;
   /** Where the address comes from, for messages. */
   source: string;
+  /** Null: none is known for this server. */
+  token: string | null;
 }
 
 export function dataFolderOf(option: string | undefined): string {
@@ -35,13 +39,31 @@ export function readServerFile(dataFolder: string): ServerFile | null {
 }
 
 export function findServer(options: { server?: string | undefined; dataFolder?: string | undefined }): ServerAddress {
-  if (options.server !== undefined) return { address: checked(options.server, '--server'), source: '--server' };
-  const fromEnvironment = process.env['ESPALIER_SERVER'];
-  if (fromEnvironment) return { address: checked(fromEnvironment, 'ESPALIER_SERVER'), source: 'ESPALIER_SERVER' };
   const dataFolder = dataFolderOf(options.dataFolder);
   const file = readServerFile(dataFolder);
-  if (file !== null) return { address: file.listen, source: serverFilePath(dataFolder) };
-  return { address: DEFAULT_SERVER, source: `the default; there is no ${serverFilePath(dataFolder)}` };
+  const at = (address: string, source: string): ServerAddress => ({ address, source, token: tokenFor(address, dataFolder, file) });
+  if (options.server !== undefined) return at(checked(options.server, '--server'), '--server');
+  const fromEnvironment = process.env['ESPALIER_SERVER'];
+  if (fromEnvironment) return at(checked(fromEnvironment, 'ESPALIER_SERVER'), 'ESPALIER_SERVER');
+  if (file !== null) return at(file.listen, serverFilePath(dataFolder));
+  return at(DEFAULT_SERVER, `the default; there is no ${serverFilePath(dataFolder)}`);
+}
+
+function tokenFor(address: string, dataFolder: string, file: ServerFile | null): string | null {
+  const given = process.env['ESPALIER_TOKEN'];
+  if (given) return given;
+  if (file === null || !isSameServer(address, file.listen)) return null;
+  try {
+    return readFileSync(join(dataFolder, TOKEN_FILE), 'utf8').trim();
+  } catch {
+    return null; // it asks for none, or is another user's
+  }
+}
+
+/** All names of this machine's own addresses are one. */
+function isSameServer(one: string, other: string): boolean {
+  const plain = (address: string): string => address.replace(/^(localhost|0\.0\.0\.0|\[::1?\]):/, '127.0.0.1:');
+  return plain(one) === plain(other);
 }
 
 function checked(address: string, source: string): string {

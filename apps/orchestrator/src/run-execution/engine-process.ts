@@ -1,7 +1,7 @@
 // One engine process as our child: started on a socket of its own, watched, ended.
-import { rmSync } from 'node:fs';
+import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { makeFolder } from '#files';
@@ -36,7 +36,7 @@ export class EngineProcess {
   ) {
     this.client = new EngineClient(`unix:${socket}`);
     this.gone = child.gone;
-    void this.gone.then(() => rmSync(socket, { force: true }));
+    void this.gone.then(() => removeSocket(socket));
   }
 
   get pid(): number {
@@ -93,6 +93,11 @@ export class EngineProcess {
   }
 }
 
+function removeSocket(socket: string): void {
+  rmSync(socket, { force: true });
+  if (dirname(dirname(socket)) === tmpdir()) rmdirSync(dirname(socket));
+}
+
 let sockets = 0;
 /** Never used twice, so a left-over engine of a dead orchestrator can't be mistaken for ours. */
 function socketPath(folder: string): string {
@@ -104,9 +109,7 @@ function socketPath(folder: string): string {
     rmSync(inFolder, { force: true });
     return inFolder;
   }
-  const inTmp = join(tmpdir(), `espalier-${name}`);
-  rmSync(inTmp, { force: true });
-  return inTmp;
+  return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // a folder that others can't enter
 }
 
 /** The engine logs in JSON; what is said before its log is there, or by Node itself, is plain text. */

@@ -8,7 +8,8 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ChannelCredentials, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
-import { EspalierError, fromServiceError, v1 } from '#protocol';
+import { TOKEN_FILE } from '#files';
+import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
 
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const MAIN = join(ROOT, 'dist/apps/orchestrator/src/main.js');
@@ -62,9 +63,16 @@ export class TestServer {
     clearTimeout(timer);
     if (line === null) throw new Error(`the orchestrator ended while starting:\n${this.logTail()}`);
     this.address = (JSON.parse(line) as { listen: string }).listen;
-    this.client = new v1.RunServiceClient(this.address, ChannelCredentials.createInsecure());
-    this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure());
-    this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure());
+    const options = bearerToken(this.token);
+    this.client = new v1.RunServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+    this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+    this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+  }
+
+  /** What this server's clients must show; null: nothing. */
+  get token(): string | null {
+    const file = join(this.dataFolder, TOKEN_FILE);
+    return existsSync(file) ? readFileSync(file, 'utf8').trim() : null;
   }
 
   get listenAddress(): string {
@@ -82,10 +90,9 @@ export class TestServer {
     return childrenOf(this.pid).find(({ command }) => command.includes(program))?.pid ?? null;
   }
 
-  /** Where the embedded event store answers. */
-  get storeAddress(): string {
-    const command = childrenOf(this.pid).find((child) => child.command.includes('server-main.js'))!.command;
-    return `kurrentdb://127.0.0.1:${/--port (\d+)/.exec(command)![1]}?tls=false`;
+  /** Tells where the embedded event store answers. */
+  get storeAddressFile(): string {
+    return join(this.dataFolder, 'event-store.url');
   }
 
   signal(part: Part, name: NodeJS.Signals): boolean {

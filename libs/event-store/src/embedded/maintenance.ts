@@ -15,7 +15,7 @@ import {
 import { randomUUID } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
-import { makeFolder } from '#files';
+import { asOwnerOnly, makeFolder, restrictToOwner } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 import { createFolder, DATABASE_FILE, FolderLock, openFileForReading, openForReading } from '../server/database.js';
 import { toStoreError } from '../server/store-error.js';
@@ -79,11 +79,18 @@ export async function backupEmbeddedEventStore(options: { folder: string; file: 
  * Puts a backup in the place of a store that no server has open. An existing store is kept beside it.
  * @throws EmbeddedStoreError STORE_EXISTS, STORE_LOCKED, BACKUP_DAMAGED, STORE_SCHEMA_TOO_NEW
  */
-export function restoreEmbeddedEventStore(options: {
+export function restoreEmbeddedEventStore(options: RestoreOptions): RestoreReport {
+  return asOwnerOnly(() => restore(options));
+}
+
+export interface RestoreOptions {
   file: string;
   folder: string;
   overwrite?: boolean;
-}): BackupReport & { previousStoreFolder: string | undefined } {
+}
+type RestoreReport = BackupReport & { previousStoreFolder: string | undefined };
+
+function restore(options: RestoreOptions): RestoreReport {
   const { file, folder } = options;
   const target = join(folder, DATABASE_FILE);
   try {
@@ -96,6 +103,7 @@ export function restoreEmbeddedEventStore(options: {
     try {
       const incoming = `${target}.incoming`;
       copyFileSync(file, incoming, constants.COPYFILE_FICLONE);
+      restrictToOwner(incoming); // a copy keeps the mode of its source
       makeDurable(incoming);
       const previousStoreFolder = moveAside(folder);
       renameSync(incoming, target);

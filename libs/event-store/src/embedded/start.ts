@@ -70,7 +70,9 @@ function passwordsOf({ users }: EmbeddedEventStoreOptions): Record<string, strin
 function connectionString(options: EmbeddedEventStoreOptions, host: string, port: number): string {
   const query = options.tls ? `tls=true${options.tls.caFile ? `&tlsCAFile=${encodeURIComponent(options.tls.caFile)}` : ''}` : 'tls=false';
   const login = options.tls ? `admin:${encodeURIComponent(options.users?.admin ?? 'changeit')}@` : '';
-  return `kurrentdb://${login}${host}:${port}?${query}&discoveryInterval=10`;
+  // Node warns of certificates that are asked for by an IP address.
+  const name = options.tls && host === '127.0.0.1' ? 'localhost' : host;
+  return `kurrentdb://${login}${name}:${port}?${query}&discoveryInterval=10`;
 }
 
 interface Announcement {

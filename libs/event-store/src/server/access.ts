@@ -7,7 +7,7 @@ import { Users, type Principal } from './users.js';
 export type { Principal };
 export type Action = keyof StreamAcl;
 
-/** Without TLS nobody is asked who they are: clients do not send passwords over an open connection. */
+/** Without TLS nobody is asked who they are, as clients send no passwords then: only the server's own user can connect. */
 const NOBODY_ASKED: Principal = { name: 'anonymous', groups: ['$admins'] };
 const EVERYONE = '$all';
 const ADMINS = '$admins';

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { listenForSameUser } from '#local-access';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
@@ -21,7 +22,7 @@ export interface ServerOptions {
   port: number;
   /** Name under which clients find this server when they ask for the members of the cluster. */
   advertisedHost?: string | undefined;
-  /** With TLS on, callers log in. */
+  /** With TLS on, callers log in; without, only processes of the same user are served. */
   tls?: { certFile: string; keyFile: string; adminPassword?: string | undefined; opsPassword?: string | undefined };
   limits?: Partial<Limits>;
   /** Appends beyond it are refused as on a full disk. */
@@ -39,7 +40,7 @@ const DEFAULT_PASSWORD = 'changeit';
 
 /** Opens the store and serves it. The order of stopping matters: no new work, answers out, then the database. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const credentials = credentialsOf(options);
+  const secret = secretOf(options);
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const store = Store.open(options.folder, options.maxDatabaseBytes);
   try {
@@ -62,8 +63,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     const subscriptions = new PersistentSubscriptions(store);
     addServices(server, context, subscriptions);
-    context.advertised.port = await bind(server, options, credentials);
+    const listener = await listen(server, options, secret);
+    context.advertised.port = listener.port;
     const stop = async () => {
+      listener.close();
       stopping.abort();
       await subscriptions.close(new StoreError('STORE_STOPPING', 'the event store is stopping'));
       await shutDown(server);
@@ -91,8 +94,9 @@ function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }
 
-function credentialsOf({ tls }: ServerOptions): ServerCredentials {
-  if (!tls) return ServerCredentials.createInsecure();
+/** undefined without TLS. */
+function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
+  if (!tls) return undefined;
   try {
     const pair = { cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) };
     return ServerCredentials.createSsl(null, [pair], false);
@@ -113,13 +117,29 @@ function userSetups({ tls }: ServerOptions): UserSetup[] {
   return [setup('admin', tls?.adminPassword, ['$admins']), setup('ops', tls?.opsPassword, ['$ops'])];
 }
 
-function bind(server: Server, { host, port }: ServerOptions, credentials: ServerCredentials): Promise<number> {
+/** With TLS callers log in; without, where the official client sends no password, connections of other users are refused. */
+async function listen(
+  server: Server,
+  { host, port }: ServerOptions,
+  secret: ServerCredentials | undefined,
+): Promise<{ port: number; close(): void }> {
+  try {
+    if (secret === undefined) return await listenForSameUser(server, { host, port }, sayRefused);
+    return { port: await bind(server, `${host}:${port}`, secret), close: () => undefined };
+  } catch (error) {
+    throw new StoreError('STORE_ADDRESS_UNUSABLE', `can't listen on ${host}:${port}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function bind(server: Server, address: string, secret: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, credentials, (error, bound) => {
-      if (!error) return resolve(bound);
-      reject(new StoreError('STORE_ADDRESS_UNUSABLE', `can't listen on ${host}:${port}: ${error.message}`, { cause: error }));
-    });
+    server.bindAsync(address, secret, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
+}
+
+function sayRefused(uid: number | undefined): void {
+  const whose = uid === undefined ? 'from another machine, or gone at once' : `of user ${uid}`;
+  process.stderr.write(`a connection ${whose} was refused: without TLS only processes of user ${process.geteuid?.()} are served\n`);
 }
 
 function shutDown(server: Server): Promise<void> {

@@ -199,9 +199,13 @@ async function start(total: number): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < 4; round += 1) {
     const started = performance.now();
-    const child = spawn(process.execPath, [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--log-level', 'error'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawn(
+      process.execPath,
+      [MAIN, '--data-folder', folder, '--listen', '127.0.0.1:0', '--open-loopback', '--log-level', 'error'],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     const lines = createInterface({ input: child.stdout });
     const [line] = (await once(lines, 'line')) as [string];
     times.push(seconds(started));

@@ -1,0 +1,50 @@
+// Who may call: whoever can read the token in the data folder, which is the server's own user.
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { EspalierError, reportFailure, toServiceError } from '#protocol';
+
+/** Health and descriptors are no secrets, and a tool asks for them before it knows anything. */
+const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;
+
+export function isOpenMethod(path: string): boolean {
+  return OPEN_METHOD.test(path);
+}
+
+/** Refuses calls without `authorization: Bearer TOKEN`, before their message is read. */
+export function tokenCheck(token: string): ServerInterceptor {
+  const expected = digest(token);
+  return (method, call) => {
+    if (isOpenMethod(method.path)) return new ServerInterceptingCall(call);
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            const shown = /^bearer +(\S+)$/i.exec(String(metadata.get('authorization')[0] ?? ''))?.[1];
+            // Digests are of one length, and what is compared tells nothing of the token.
+            if (shown !== undefined && timingSafeEqual(digest(shown), expected)) return pass(metadata);
+            const error = shown === undefined ? tokenNeeded() : tokenWrong();
+            reportFailure(method.path, error);
+            call.sendStatus(toServiceError(error));
+          },
+        }),
+    });
+  };
+}
+
+function digest(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}
+
+function tokenNeeded(): EspalierError {
+  return new EspalierError(
+    'TOKEN_NEEDED',
+    'a call needs "authorization: Bearer TOKEN"; the token is in the file "token" of the data folder',
+  );
+}
+
+function tokenWrong(): EspalierError {
+  return new EspalierError(
+    'TOKEN_WRONG',
+    'this is not the token of this server; it has another at each start, in the file "token" of its data folder',
+  );
+}

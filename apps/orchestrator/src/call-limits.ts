@@ -1,0 +1,70 @@
+// How many calls may be open at once. A call holds little, but a client that opens one after the other and reads none of them
+// would hold it for each. A call counts until its last byte has left.
+import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { EspalierError, reportFailure, toServiceError } from '#protocol';
+import { isOpenMethod } from './access-token.js';
+
+export interface CallLimit {
+  ofOneClient: number;
+  inAll: number;
+}
+
+const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
+/** What anybody may ask takes nothing from those who have the token. */
+const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
+/** Of one connection, refused ones and others; more wait in the client. */
+export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
+
+export function callLimits(limit = WITH_TOKEN, openLimit = WITHOUT_TOKEN): ServerInterceptor {
+  const counts = new OpenCalls(limit);
+  const openCounts = new OpenCalls(openLimit);
+  return (method, call) => {
+    const open = isOpenMethod(method.path) ? openCounts : counts;
+    let client: string | undefined;
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            const refusal = open.refusal(call.getPeer());
+            if (refusal !== undefined) {
+              reportFailure(method.path, refusal);
+              return call.sendStatus(toServiceError(refusal));
+            }
+            client = call.getPeer();
+            open.add(client, 1);
+            pass(metadata);
+          },
+          // Told at every end, also when all went well.
+          onCancel: () => {
+            if (client !== undefined) open.add(client, -1);
+            client = undefined;
+          },
+        }),
+    });
+  };
+}
+
+/** Of each client, which is a connection, and of all. */
+class OpenCalls {
+  private readonly ofClient = new Map<string, number>();
+  private all = 0;
+
+  constructor(private readonly limit: CallLimit) {}
+
+  refusal(client: string): EspalierError | undefined {
+    const { ofOneClient, inAll } = this.limit;
+    if ((this.ofClient.get(client) ?? 0) >= ofOneClient) return tooMany(`this connection has ${ofOneClient} calls open, and more`);
+    return this.all >= inAll ? tooMany(`${inAll} calls are open, and more of all clients`) : undefined;
+  }
+
+  add(client: string, one: 1 | -1): void {
+    this.all += one;
+    const count = (this.ofClient.get(client) ?? 0) + one;
+    if (count === 0) this.ofClient.delete(client);
+    else this.ofClient.set(client, count);
+  }
+}
+
+function tooMany(what: string): EspalierError {
+  return new EspalierError('TOO_MANY_CALLS', `${what} are not allowed at once: end one, or read it to its end, and try again`);
+}

@@ -1,0 +1,50 @@
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { collect, newEvents } from '../contract/target.js';
+import { connectEventStore, startEmbeddedEventStore, storeSecrets } from '../index.js';
+
+describe('the secrets of a store', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'event-store-secrets-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  test('are made once, for the owner only, and let the official client write and read', async () => {
+    const usual = process.umask(0);
+    const secrets = await storeSecrets(folder).finally(() => process.umask(usual));
+    expect(await storeSecrets(folder)).toEqual(secrets);
+    const place = join(folder, 'secrets');
+    expect([place, ...readdirSync(place).map((name) => join(place, name))].map((path) => statSync(path).mode & 0o077)).toEqual([
+      0, 0, 0, 0, 0,
+    ]);
+    const server = await startEmbeddedEventStore({ folder, ...secrets });
+    const store = connectEventStore(server);
+    await store.append('run-1', newEvents(3), 'no_stream');
+    expect(await collect(store.read('run-1'))).toHaveLength(3);
+    await store.close();
+    await server.stop();
+  });
+
+  test('are of this store alone: a certificate that is no authority, signed by one whose key is forgotten', async () => {
+    const { tls, users } = await storeSecrets(folder);
+    const [authority, certificate] = [tls.caFile, tls.certFile].map((file) => new X509Certificate(readFileSync(file)));
+    expect([authority!.ca, certificate!.ca]).toEqual([true, false]);
+    expect(certificate!.verify(authority!.publicKey)).toBe(true);
+    expect(certificate!.subjectAltName).toBe('DNS:localhost, IP Address:127.0.0.1');
+    expect(new Date(certificate!.validTo).getTime() - Date.now()).toBeGreaterThan(50 * 365 * 86_400_000);
+    expect(readFileSync(tls.keyFile, 'utf8').match(/PRIVATE KEY/g)).toHaveLength(2);
+    expect(new Set([users.admin, users.ops, 'changeit']).size).toBe(3);
+    expect(users.admin.length).toBeGreaterThan(40);
+    const other = await storeSecrets(join(folder, 'other'));
+    expect(other.users.admin).not.toBe(users.admin);
+    expect(certificate!.verify(new X509Certificate(readFileSync(other.tls.caFile)).publicKey)).toBe(false);
+  });
+
+  test('that were half made when the power went are made anew', async () => {
+    const place = join(folder, 'half');
+    await storeSecrets(place);
+    rmSync(join(place, 'secrets'), { recursive: true });
+    writeFileSync(join(place, 'secrets.new'), '');
+    await expect(storeSecrets(place)).resolves.toMatchObject({ users: { admin: expect.any(String) as string } });
+  });
+});
