@@ -92,7 +92,7 @@ export function lambdaLearningRateOf(control: SparsityControl, preset: string): 
 
 const PRICE_LEARNING_RATE = 0.02;
 const MASK_LEARNING_RATE = 0.1; // as published
-/** With fewer steps, masks that are to be told apart by them have to move faster: measured at 150 steps, where 0.3 to 0.4 did best. */
+/** With fewer steps masks have to move faster to be told apart: at 150 steps 0.4 did better than 0.2 and 0.8 (docs/design/sparsity.md). */
 const STEPS_AT_PUBLISHED_MASK_RATE = 1400;
 
 function controlDefaults(
