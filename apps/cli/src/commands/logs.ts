@@ -145,7 +145,7 @@ export function logLine(text: string, source: Source): LogLine {
     return { ...inner, time: inner.time ?? time };
   }
   const cause = err?.message !== undefined && !(msg ?? '').includes(err.message) ? err.message : '';
-  const words = [msg, cause].filter(Boolean).join(': ');
+  const words = [msg, cause].filter(Boolean).join(': ') || text;
   return { time, level: level ?? 30, source, text: code === undefined ? words : `${words} (${code})`, logged };
 }
 
