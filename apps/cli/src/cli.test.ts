@@ -373,6 +373,16 @@ describe('reading', () => {
     expect(JSON.parse(result.stderr)).toMatchObject({ error: { code, fields: [{ field }] } });
   });
 
+  test('an option given twice is refused, but for a list', async () => {
+    const result = await runCli(['launch', '--model', 'a', '--data', 'd', '--model', 'b', '--json']);
+    expect(result.exitCode).toBe(2);
+    expect(JSON.parse(result.stderr)).toMatchObject({
+      error: { code: 'OPTION_REPEATED', fields: [{ field: '--model', option: '--model' }] },
+    });
+    const server = await serve({ listRuns: () => ({ runs: [], nextPageToken: '', total: 0 }) });
+    expect((await espalier(server, 'runs', '--status', 'paused', '--status', 'failed')).exitCode).toBe(0);
+  });
+
   test('types are asked of the server when following, too', async () => {
     const asked: string[][] = [];
     const server = await serve({

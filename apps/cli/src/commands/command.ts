@@ -1,6 +1,9 @@
 // How a command is declared: commander parses, the action gets a context and answers with an exit code (0 if nothing).
 import { Option, type Command } from 'commander';
+import { CliError, ExitCode } from '../cli-error.js';
 import { Context, type GlobalOptions } from '../context.js';
+
+const GATHERING = new Set(['--status']);
 
 export type Action<Options> = (context: Context, names: string[], options: Options) => Promise<number | void>;
 
@@ -24,6 +27,7 @@ export function action<Options = object>(command: Command, act: Action<Options>)
   for (const option of globalOptions()) {
     if (!command.options.some((own) => own.long === option.long)) command.addOption(option.hideHelp());
   }
+  refuseRepeated(command);
   return command.action(async (...parameters: unknown[]) => {
     const invoked = parameters.at(-1) as Command;
     outcome.command = invoked;
@@ -43,6 +47,22 @@ export function action<Options = object>(command: Command, act: Action<Options>)
       context.close();
     }
   });
+}
+
+/** Of two values the last would count, silently; lists are options that gather them (--status). */
+function refuseRepeated(command: Command): void {
+  for (const option of command.options) {
+    if (!(option.required || option.optional) || GATHERING.has(option.long ?? '')) continue;
+    let given = 0;
+    command.on(`option:${option.name()}`, () => {
+      given += 1;
+      if (given === 1) return;
+      throw new CliError('OPTION_REPEATED', `${option.long} is given ${given} times; once is allowed`, {
+        field: option.long ?? option.name(),
+        exitCode: ExitCode.usage,
+      });
+    });
+  }
 }
 
 /** The command's own options over those before its name; a default never over something given. */

@@ -21,13 +21,7 @@ export async function* verifyRun(
   checkReplayFields(request);
   const runId = await views.runId(request.runId);
   const steps = views.peek(runId)?.run.current?.step;
-  if (request.fromStep !== undefined && steps !== undefined && request.fromStep >= steps) {
-    throw invalidField(
-      'FIELD_OUT_OF_RANGE',
-      'from_step',
-      `0 to ${steps - 1} is allowed, is ${request.fromStep}: run ${runId} has ${steps} recorded steps`,
-    );
-  }
+  requireRecorded(request, runId, steps);
   const summary: v1.VerifySummary = v1.VerifySummary.fromPartial({ ok: true });
   const say = (check: string, subject: string, ok: boolean, detail: string, doneShare: number): v1.VerifyRunResponse => {
     if (!ok) {
@@ -106,6 +100,15 @@ function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRun
   ] as const) {
     if (step !== undefined && step < 0n) throw invalidField('FIELD_OUT_OF_RANGE', field, `a step from 0 on is allowed, is ${step}`);
   }
+}
+
+/** "At step n" means after n steps, so that a range may end with the number of steps itself. */
+function requireRecorded({ fromStep, toStep }: v1.VerifyRunRequest, runId: string, steps: number | undefined): void {
+  if (steps === undefined) return;
+  const refuse = (field: string, most: number, step: bigint) =>
+    invalidField('FIELD_OUT_OF_RANGE', field, `0 to ${most} is allowed, is ${step}: run ${runId} has ${steps} recorded steps`);
+  if (fromStep !== undefined && fromStep >= steps) throw refuse('from_step', steps - 1, fromStep);
+  if (toStep !== undefined && toStep > steps) throw refuse('to_step', steps, toStep);
 }
 
 async function readHistory(store: EventStore, runId: string, planner: ReplayPlanner | null, signal: AbortSignal): Promise<HistoryChecker> {
