@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import {
+  chosenDevice,
   describeEngine,
-  EngineError,
   evaluateModel,
   inspectModel,
   numericsFingerprint,
@@ -60,16 +60,22 @@ const failure = (code: string, field?: string): unknown => expect.objectContaini
 test('describes the engine and its numerics', () => {
   const engine = describeEngine();
   expect(engine.build).toMatch(/^sources [0-9a-f]{12}, \S+ \d/);
-  expect(engine.backends).toContain('cpu');
-  expect(engine.threads).toBeGreaterThan(0);
-  expect(engine.memoryAvailableBytes).toBeGreaterThan(1e6);
+  const cpu = engine.devices.find((device) => device.name === 'cpu')!;
+  expect(cpu).toMatchObject({ problem: '' });
+  expect(cpu.threads).toBeGreaterThan(0);
+  expect(cpu.memoryAvailableBytes).toBeGreaterThan(1e6);
+  expect(cpu.memoryBytes).toBeGreaterThanOrEqual(cpu.memoryAvailableBytes);
+  expect(engine.devices.map((device) => device.name)).toContain(chosenDevice('auto').name);
   expect(numericsFingerprint({ computeDtype: 'f32' })).not.toBe(numericsFingerprint({ computeDtype: 'bf16' }));
   // Another build of the engine may compute other bits, and so may other threads and libraries.
   expect(numericsFingerprint({ computeDtype: 'f32', threads: 2 })).toMatch(
-    /^espalier-numerics 2; sources [0-9a-f]{12}, .*; cpu \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+; libc \d.*, caches \d+K \d+K \d+K; f32$/,
+    /^espalier-numerics 2; sources [0-9a-f]{12}, .*; cpu \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+, caches \d+K \d+K \d+K; libc \d[^;]*; f32$/,
   );
   expect(numericsFingerprint({})).toContain(`; ${engine.build}; `);
-  expect(() => numericsFingerprint({ backend: 'abacus' })).toThrow(EngineError);
+  expect(() => numericsFingerprint({ device: 'abacus' })).toThrow(expect.objectContaining({ code: 'NOT_SUPPORTED', field: 'device' }));
+  for (const device of ['', 'cpu:', 'cpu:x', 'auto:0', 'cpu:1:2'])
+    expect(() => chosenDevice(device)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'device' }));
+  expect(() => chosenDevice('cpu:7')).toThrow(expect.objectContaining({ code: 'NOT_SUPPORTED', field: 'device' }));
 });
 
 test('inspects a model and plans its memory', async () => {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type {
+  DeviceDescription,
   EvaluateOptions,
   EvaluationResult,
   ExportedModel,
@@ -21,6 +22,7 @@ import type {
 
 export type {
   ComputeDtype,
+  DeviceDescription,
   EvaluateOptions,
   EvaluationResult,
   ExportedModel,
@@ -54,11 +56,7 @@ export class EngineError extends Error {
 
 export interface EngineDescription {
   build: string;
-  backends: string[];
-  device: string;
-  instructionSet: string;
-  threads: number;
-  memoryAvailableBytes: number;
+  devices: DeviceDescription[];
   peakResidentBytes: number;
 }
 
@@ -77,14 +75,14 @@ const trainerDefaults: TrainerOptions = {
   exactSparse: true,
   checkpointActivations: false,
   memoryLimitBytes: 0,
-  backend: 'cpu',
+  device: 'auto',
 };
 const loraDefaults: LoraOptions = {
   rank: 8,
   alpha: 8,
   targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
 };
-const evaluateDefaults = { window: 256, computeDtype: 'f32', threads: 0, intact: false } as const;
+const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 const exportDefaults = { dtype: 'source', modelCard: '' } as const;
 
 let loaded: NativeAddon | undefined;
@@ -103,9 +101,12 @@ function addon(): NativeAddon {
 }
 
 export function describeEngine(): EngineDescription {
-  const { backendFingerprint, ...rest } = addon().describe();
-  const [, instructionSet = 'unknown', threads = '0'] = /^\S+ (\S+) threads (\d+)/.exec(backendFingerprint) ?? [];
-  return { ...rest, instructionSet, threads: Number(threads) };
+  return mapped(() => addon().describe());
+}
+
+/** The device that a name ("auto", "cpu", ...) chooses. Throws NOT_SUPPORTED where there is none, or where it can't be used now. */
+export function chosenDevice(name: string): DeviceDescription {
+  return mapped(() => addon().device(name));
 }
 
 /** Equal fingerprints give equal bits. */
@@ -217,7 +218,7 @@ export class Session {
   }
 
   evaluate(options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {}): Promise<EvaluationResult> {
-    const full = { ...evaluateDefaults, threads: this.options.threads, ...defined(options) };
+    const full = { ...evaluateDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
     return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
   }
 

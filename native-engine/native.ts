@@ -7,11 +7,18 @@ export type Projection = 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj' | 'gate_proj'
 
 export interface NativeDescription {
   build: string; // digest of the native sources, compiler
-  backends: string[];
-  device: string;
-  backendFingerprint: string; // "cpu avx2 threads 2 ..."
-  memoryAvailableBytes: number;
+  devices: DeviceDescription[]; // preferred ones first
   peakResidentBytes: number;
+}
+
+export interface DeviceDescription {
+  name: string; // as TrainerOptions.device takes it
+  model: string; // processor or card, in words
+  instructionSet: string; // kernels in use
+  threads: number; // of the host, where none are asked for
+  memoryBytes: number;
+  memoryAvailableBytes: number;
+  problem: string; // why it can't be used now; empty: it can
 }
 
 export interface LayerWidth {
@@ -54,7 +61,7 @@ export interface TrainerOptions {
   exactSparse: boolean;
   checkpointActivations: boolean;
   memoryLimitBytes: number; // 0: what is free
-  backend: string;
+  device: string; // "auto", or the name of a device
 }
 
 export interface MemoryPlan {
@@ -133,6 +140,7 @@ export interface EvaluateOptions {
   ids: Uint32Array;
   window: number;
   computeDtype: ComputeDtype;
+  device: string;
   threads: number;
   intact: boolean; // without masks and LoRA
   modelFolder?: string | undefined; // another model than the session's
@@ -179,6 +187,7 @@ export interface NativeSession {
 
 export interface NativeAddon {
   describe(): NativeDescription;
+  device(name: string): DeviceDescription; // the one that it chooses
   numericsFingerprint(options: TrainerOptions): string;
   releaseBytes(bytes: Uint8Array): void; // of a result; they are empty then
   Session: new () => NativeSession;

@@ -1,9 +1,7 @@
 // The addon's exports: some functions and the class Session. Their shapes are declared in native.ts.
 #include <napi.h>
 
-#include <fstream>
-
-#include "backend.h"
+#include "espalier/device.h"
 #include "espalier/error.h"
 #include "espalier/trainer.h"
 #include "js_error.h"
@@ -15,30 +13,36 @@
 namespace espalier::addon {
 namespace {
 
-// "model name : AMD EPYC 9R14" of /proc/cpuinfo.
-std::string processor_name() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);) {
-    const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown processor";
+Napi::Value device_to_js(Napi::Env env, const DeviceDescription& device) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("name", device.name);
+  out.Set("model", device.model);
+  out.Set("instructionSet", device.kernels_in_use);
+  out.Set("threads", device.threads);
+  out.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+  out.Set("memoryAvailableBytes", static_cast<double>(device.memory_available_bytes));
+  out.Set("problem", device.problem);
+  return out;
 }
 
 Napi::Value describe(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
+    Napi::Array devices = Napi::Array::New(env);
+    for (const DeviceDescription& device : list_devices()) devices.Set(devices.Length(), device_to_js(env, device));
     Napi::Object out = Napi::Object::New(env);
-    const std::string fingerprint = make_backend("cpu", 0)->fingerprint();
-    Napi::Array backends = Napi::Array::New(env, 1);
-    backends.Set(0u, "cpu");
     out.Set("build", engine_build());
-    out.Set("backends", backends);
-    out.Set("device", processor_name());
-    out.Set("backendFingerprint", fingerprint);
-    out.Set("memoryAvailableBytes", static_cast<double>(available_bytes()));
+    out.Set("devices", devices);
     out.Set("peakResidentBytes", static_cast<double>(peak_resident_bytes()));
     return out;
+  });
+}
+
+// The device that a name chooses.
+Napi::Value device(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsString()) throw Error(ErrorCode::kInvalidArgument, "device", "device must be a string");
+    return device_to_js(info.Env(), describe_device(parse_device(info[0].As<Napi::String>().Utf8Value(), 0)));
   });
 }
 
@@ -64,6 +68,7 @@ Napi::Value release_bytes(const Napi::CallbackInfo& info) {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New(env, describe, "describe"));
+  exports.Set("device", Napi::Function::New(env, device, "device"));
   exports.Set("numericsFingerprint", Napi::Function::New(env, fingerprint, "numericsFingerprint"));
   exports.Set("releaseBytes", Napi::Function::New(env, release_bytes, "releaseBytes"));
   exports.Set("Session", Session::define(env));

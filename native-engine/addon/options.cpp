@@ -22,6 +22,10 @@ SparsityControl read_sparsity_control(const JsObject& options) {
   options.fail("sparsityControl", "\"multipliers\" or \"tracking\"");
 }
 
+BackendSpec read_backend(const JsObject& options) {
+  return parse_device(options.string("device"), static_cast<int>(options.integer("threads", 0, kThreadsMax)));
+}
+
 }  // namespace
 
 LoraSpec read_lora(const JsObject& lora) {
@@ -44,11 +48,10 @@ TrainerOptions read_trainer_options(const JsObject& options) {
   out.dtype = read_compute_dtype(options);
   out.batch_size = options.integer("batchSize", 1, 65536);
   out.sequence_length = options.integer("sequenceLength", 2, 1 << 24);
-  out.threads = static_cast<int>(options.integer("threads", 0, kThreadsMax));
   out.exact_sparse = options.boolean("exactSparse");
   out.checkpoint_activations = options.boolean("checkpointActivations");
   out.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
-  out.backend = options.string("backend");
+  out.backend = read_backend(options);
   return out;
 }
 
@@ -91,7 +94,7 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
   out.ids = options.words("ids");
   out.window = options.integer("window", 2, 1 << 24);
   out.dtype = read_compute_dtype(options);
-  out.threads = static_cast<int>(options.integer("threads", 0, kThreadsMax));
+  out.backend = read_backend(options);
   out.intact = options.boolean("intact");
   if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
   return out;

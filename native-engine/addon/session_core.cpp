@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "espalier/error.h"
 #include "js_error.h"
@@ -69,7 +70,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   trainer_.reset();  // before the new one asks for its memory
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
-  return teachers_kept(static_cast<uint64_t>(trainer_->state().size()) * sizeof(float));
+  return teachers_kept(static_cast<uint64_t>(trainer_->layout().size()) * sizeof(float));
 }
 
 void SessionCore::close() {
@@ -96,24 +97,27 @@ int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
   return count / sequence_length_;
 }
 
-void SessionCore::initialise(uint64_t seed) { trainer().state().initialise(seed); }
-
-void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
-  TrainState& state = trainer().state();
-  state = TrainState::deserialize(bytes, model_->config(), state.lora());
+void SessionCore::initialise(uint64_t seed) {
+  TrainState state(trainer().layout());
+  state.initialise(seed);
+  trainer().import_state(state);
 }
 
-std::vector<uint8_t> SessionCore::export_state() const { return trainer().state().serialize(); }
+void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+  trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
+}
 
-StateSummary SessionCore::summary() const { return summary_of(trainer().state().digest()); }
+std::vector<uint8_t> SessionCore::export_state() const { return trainer().export_state().serialize(); }
+
+StateSummary SessionCore::summary() const { return summary_of(trainer().export_state().digest()); }
 
 StateSummary SessionCore::summary_of(std::string digest) const {
-  const TrainState& state = trainer().state();
+  const LogAlphas log_alphas = trainer().log_alphas();
   StateSummary out;
-  out.step = state.step;
+  out.step = trainer().step();
   out.digest = std::move(digest);
-  out.sparsity = hard_sparsity(model_->config(), state);
-  out.masks_digest = masks_digest(model_->config(), deterministic_masks(model_->config(), state));
+  out.sparsity = hard_sparsity(model_->config(), log_alphas);
+  out.masks_digest = masks_digest(model_->config(), deterministic_masks(model_->config(), log_alphas));
   return out;
 }
 
@@ -125,7 +129,7 @@ bool SessionCore::find_teacher(const std::string& digest) {
 }
 
 std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
-  const LoraSpec lora = trainer().state().lora();
+  const LoraSpec lora = trainer().layout().lora();
   if (find_teacher(digest)) return teacher_digests();
   const std::string found = sha256_hex(bytes);
   if (found != digest) {
@@ -178,7 +182,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
                                  bool return_state, const std::function<void(const StepReport&)>& on_step,
                                  const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
-  const int64_t step = trainer().state().step;
+  const int64_t step = trainer().step();
   if (first_step != step) {
     throw Error(ErrorCode::kInvalidArgument, "first_step",
                 "first_step is " + std::to_string(first_step) + ", but the state is at step " + std::to_string(step));
@@ -209,7 +213,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   } else {
     out.state = summary();
   }
-  if (reached) keep_teacher(out.state.digest, trainer().state().without_moments());
+  if (reached) keep_teacher(out.state.digest, trainer().export_snapshot());
   out.teachers = teacher_digests();
   out.seconds = seconds_since(start);
   return out;
@@ -220,13 +224,15 @@ EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std
   const bool other = !options.model_folder.empty();
   if (!other && !model_) throw AddonError("SESSION_NOT_FOUND", "this session has no model: open it, or name a model folder");
   const auto model = other ? load_model(options.model_folder) : model_;
-  const TrainState* state = other || options.intact ? nullptr : &trainer().state();
-  return espalier::evaluate(model, state, options.ids, options.window, options.dtype, options.threads, on_progress, cancel);
+  std::optional<TrainState> state;
+  if (!other && !options.intact) state = trainer().export_snapshot();
+  return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
+                            cancel);
 }
 
 ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,
                                     const std::atomic<bool>& cancel) {
-  const TrainState& state = trainer().state();
+  const TrainState state = trainer().export_snapshot();
   request.source_folder = folder_;
   return export_model(*model_, &state, deterministic_masks(model_->config(), state), request, on_progress, cancel);
 }

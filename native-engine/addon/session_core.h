@@ -52,7 +52,7 @@ struct EvaluateOptions {
   std::vector<uint32_t> ids;
   int64_t window = 256;
   ComputeDType dtype = ComputeDType::kF32;
-  int threads = 0;
+  BackendSpec backend;
   bool intact = false;
   std::string model_folder;  // another model than the session's; its own weights, no masks
 };

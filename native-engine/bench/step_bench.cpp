@@ -1,4 +1,4 @@
-// step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--threads N]
+// step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--device D] [--threads N]
 //            [--lora-rank R] [--seconds S] [--checkpoint] [--dense-products]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
@@ -8,6 +8,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -18,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu_backend.h"
+#include "device/registry.h"
 #include "espalier/error.h"
 #include "masks.h"
 #include "memory_use.h"
@@ -36,7 +37,7 @@ double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_P
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 struct Options {
-  std::string model, shape = "factbook-llama-3m", dtype = "bf16";
+  std::string model, shape = "factbook-llama-3m", dtype = "bf16", device = "auto";
   int64_t batch = 8, seq = 128;
   int threads = 0;
   std::vector<double> mask_sparsity = {0};
@@ -88,6 +89,8 @@ Options parse(int argc, char** argv) {
       o.seq = std::stoll(value);
     else if (name == "--dtype")
       o.dtype = value;
+    else if (name == "--device")
+      o.device = value;
     else if (name == "--threads")
       o.threads = std::stoi(value);
     else if (name == "--mask-sparsity")
@@ -98,7 +101,7 @@ Options parse(int argc, char** argv) {
       o.seconds = std::stod(value);
     else
       throw Error(ErrorCode::kInvalidArgument, name,
-                  "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --threads --seconds --checkpoint "
+                  "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --device --threads --seconds --checkpoint "
                   "--dense-products");
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
@@ -134,28 +137,31 @@ ModelConfig shape_config(const std::string& name) {
 }
 
 // Highest rate of a square-ish product of this dtype in this process, best of a few shapes and runs.
-double matmul_peak(const std::string& dtype, int threads) {
-  cpu::CpuBackend backend(threads);
+double matmul_peak(const std::string& dtype, const BackendSpec& spec) {
+  const std::unique_ptr<Backend> backend = make_backend(spec);
   const DType t = dtype == "f32" ? DType::kF32 : DType::kBF16;
   double best = 0;
   for (const int64_t n : {1024, 2048}) {
-    const uint64_t bytes = static_cast<uint64_t>(n * n) * 4;
-    void* memory = backend.allocate(3 * bytes);
-    const auto at = [&](int i) { return static_cast<char*>(memory) + i * bytes; };
-    for (int i = 0; i < 2; i++)
-      for (uint64_t j = 0; j < bytes / 2; j++) reinterpret_cast<uint16_t*>(at(i))[j] = 0x3c00 + (j * 7 + i) % 97;
+    std::array<DeviceBuffer, 3> memory;
+    for (uint16_t i = 0; i < 3; i++) {
+      std::vector<uint16_t> values(static_cast<size_t>(n * n) * 2);
+      for (size_t j = 0; j < values.size(); j++) values[j] = static_cast<uint16_t>(0x3c00 + (j * 7 + i) % 97);
+      memory[i] = backend->allocate(values.size() * 2);
+      upload_now<uint16_t>(*backend, memory[i].data().as<uint16_t>(), values);
+    }
     Product product;
-    product.c = {at(2), t, n, n, n};
+    product.c = {memory[2].data(), t, n, n, n};
     product.transposed = true;
-    product.add({at(0), t, n, n, n}, {{at(1), t, n, n}, n, n});
-    backend.multiply(product);
+    product.add({memory[0].data(), t, n, n, n}, {{memory[1].data(), t, n, n}, n, n, nullptr, nullptr});
+    backend->run(product);
+    backend->synchronize();
     const auto begin = Clock::now();
     for (int run = 0; run < 60 && seconds_since(begin) < 1.0; run++) {
       const auto start = Clock::now();
-      backend.multiply(product);
+      backend->run(product);
+      backend->synchronize();
       best = std::max(best, 2.0 * n * n * n / seconds_since(start));
     }
-    backend.release(memory, 3 * bytes);
   }
   return best;
 }
@@ -207,7 +213,7 @@ LoraSpec lora_of(int64_t rank) {
 int64_t widest_rank(const Options& o) { return *std::max_element(o.lora_rank.begin(), o.lora_rank.end()); }
 
 // Forward x A and (x A) B; backward dy B and (dy B) A, dA and dB: six multiply-adds for each element of A and B and token.
-double lora_flops(const TrainState& state, int64_t tokens) { return 6.0 * static_cast<double>(state.lora_size() * tokens); }
+double lora_flops(const StateLayout& state, int64_t tokens) { return 6.0 * static_cast<double>(state.lora_size() * tokens); }
 
 // Making random weights takes long: what does not fit is refused first. They can't be dropped and read again as those of a file
 // can, so what is free is what was free before them.
@@ -229,7 +235,7 @@ void run(const Options& o) {
   options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
   options.batch_size = o.batch;
   options.sequence_length = o.seq;
-  options.threads = o.threads;
+  options.backend = parse_device(o.device, o.threads);
   options.exact_sparse = !o.dense_products;
   options.checkpoint_activations = o.checkpoint;
   const std::shared_ptr<const ModelWeights> model = make_model(o, options);
@@ -250,7 +256,9 @@ void run(const Options& o) {
   std::vector<std::unique_ptr<TrainerImpl>> trainers;
   for (const int64_t rank : o.lora_rank) {
     trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
-    trainers.back()->state().initialise(1);
+    TrainState state(trainers.back()->layout());
+    state.initialise(1);
+    trainers.back()->import_state(state);
     for (const double p : o.mask_sparsity) measured.push_back({p, trainers.back().get(), {}, {}, {}, {}, {}});
   }
   const auto begin = Clock::now();
@@ -273,7 +281,7 @@ void run(const Options& o) {
       round_trips.push_back(thread_round_trip_ns(o.threads > 0 ? o.threads : omp_get_num_procs()));
     }
   const uint64_t peak_bytes = peak_resident_bytes();
-  const double peak = matmul_peak(o.dtype, o.threads);
+  const double peak = matmul_peak(o.dtype, options.backend);
   double body = 0;
   for (const LayerShape& l : c.layers)
     body += static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
@@ -295,8 +303,8 @@ void run(const Options& o) {
         "6f},"
         "\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
         o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
-        o.dtype.c_str(), m.sparsity, static_cast<long long>(m.trainer->state().lora().rank),
-        lora_flops(m.trainer->state(), o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
+        o.dtype.c_str(), m.sparsity, static_cast<long long>(m.trainer->layout().lora().rank),
+        lora_flops(m.trainer->layout(), o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
         *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
         median(m.ratios), tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
         part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), median(round_trips),

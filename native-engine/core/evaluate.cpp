@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "device/registry.h"
 #include "espalier/error.h"
 #include "masks.h"
 #include "step.h"
@@ -12,38 +13,31 @@ namespace {
 
 constexpr int64_t kTokensAtOnce = 2048;
 
-// Device memory that goes with its scope.
-struct Memory {
-  Backend& backend;
-  uint64_t bytes;
-  char* data;
-  Memory(Backend& b, uint64_t n) : backend(b), bytes(n), data(static_cast<char*>(b.allocate(n))) {}
-  ~Memory() { backend.release(data, bytes); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-};
-
 // Sum of the negative log-likelihoods of the context's windows.
-double windows_loss(PassContext& c, const Role& role, const std::vector<int32_t>& ids) {
+double windows_loss(PassContext& c, const DeviceRole& role, const std::vector<int32_t>& ids, UploadBlock& block) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows();
   const Tensor x = ws.teacher_x.reshaped(n, role.hidden_width);
   const std::vector<int32_t> targets = next_tokens(ids, c.tokens);
-  embed_tokens(c, role, ids, x);
+  block.begin(UploadBlock::room_for(ids) + UploadBlock::room_for(targets));
+  const auto device_ids = block.add(ids), device_targets = block.add(targets);
+  block.send();
+  embed_tokens(c, role, device_ids, x);
   for (int64_t l = 0; l < c.config().layer_count; l++) forward_layer(c, role, l, x, ws.teacher, false);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     TokenLoss op;
     const int64_t count = std::min(ws.chunk, n - first);
     op.student = ws.logits.row_range(0, count).columns(0, c.config().vocab_size);
-    op.targets = c.backend->stage(targets) + first;
+    op.targets = device_targets + first;
     op.lm_rows = ws.lm_rows + first;
     const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(0, count);
-    norm_forward(c, x.row_range(first, count), h, nullptr, role.final_norm);
+    norm_forward(c, x.row_range(first, count), h, nullptr, role.lists.final_norm);
     multiply_by_head(c, role, op.student, h, true);
-    c.backend->token_loss(op);
+    c.backend->run(op);
   }
   double sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += ws.lm_rows[i];
+  const StepResults results(*c.backend, ws);
+  for (const double loss : results.at(ws.lm_rows, n)) sum += loss;
   return sum;
 }
 
@@ -64,12 +58,17 @@ void check_input(const ModelConfig& config, std::span<const uint32_t> ids, int64
 }  // namespace
 
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
-                          int64_t window, ComputeDType dtype, int threads, const std::function<void(double)>& on_progress,
+                          int64_t window, ComputeDType dtype, const BackendSpec& spec, const std::function<void(double)>& on_progress,
                           const std::atomic<bool>& cancel) {
   const ModelConfig& config = model->config();
   check_input(config, ids, window);
-  const Role role = state ? make_role(*model, deterministic_masks(config, *state), state, true) : make_intact_role(*model);
-  const std::unique_ptr<Backend> backend = make_backend("cpu", threads);
+  const std::unique_ptr<Backend> backend = make_backend(spec);
+  const DeviceModel weights(*backend, model);
+  DeviceBuffer lora_memory;
+  if (state) lora_memory = backend->share(state->params().data(), static_cast<uint64_t>(state->lora_size()) * sizeof(float));
+  UploadBlock role_block(*backend), token_block(*backend);
+  const DeviceRole role = compile_role(state ? make_role(*model, deterministic_masks(config, *state), true) : make_intact_role(*model),
+                                       state ? DeviceLora{state, lora_memory.data().as<float>()} : DeviceLora{}, role_block);
   WorkspaceShape shape;
   shape.tokens = window;
   shape.dtype = dtype;
@@ -78,14 +77,14 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
   const int64_t at_once = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
   shape.batch = at_once;
   const LoraSpec lora = state ? state->lora() : LoraSpec{};
-  const Memory memory(*backend, lay_out_workspace(config, lora, shape, nullptr).total_bytes);
-  Workspace ws = lay_out_workspace(config, lora, shape, memory.data);
-  PassContext c = make_pass_context(*backend, *model, ws, dtype, at_once, window);
+  const DeviceBuffer memory = backend->allocate(lay_out_workspace(config, lora, shape, nullptr).total_bytes);
+  Workspace ws = lay_out_workspace(config, lora, shape, memory.data());
+  PassContext c = make_pass_context(*backend, weights, ws, dtype, at_once, window);
   double sum = 0;
   for (int64_t first = 0; first < windows; first += at_once) {
     if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the evaluation was cancelled");
     c.batch = std::min(at_once, windows - first);
-    sum += windows_loss(c, role, {ids.begin() + first * window, ids.begin() + (first + c.batch) * window});
+    sum += windows_loss(c, role, {ids.begin() + first * window, ids.begin() + (first + c.batch) * window}, token_block);
     if (on_progress) on_progress(static_cast<double>(first + c.batch) / static_cast<double>(windows));
   }
   EvaluationResult r;

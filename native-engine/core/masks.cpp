@@ -9,10 +9,6 @@
 
 namespace espalier {
 
-LogAlphas log_alphas(const TrainState& state) {
-  return {state.view(*state.find("mask.head")), state.view(*state.find("mask.intermediate")), state.view(*state.find("mask.hidden"))};
-}
-
 Masks open_masks(const ModelConfig& c) {
   return {std::vector<float>(c.layer_count * c.head_count, 1.0f), std::vector<float>(c.layer_count * c.intermediate_size, 1.0f),
           std::vector<float>(c.hidden_size, 1.0f)};
@@ -25,8 +21,7 @@ static std::vector<float> sample(std::span<const float> log_alpha, uint64_t seed
   return z;
 }
 
-Masks sample_masks(const TrainState& state, uint64_t seed, int64_t step) {
-  const LogAlphas a = log_alphas(state);
+Masks sample_masks(const LogAlphas& a, uint64_t seed, int64_t step) {
   return {sample(a.head, seed, step, RandomStream::kHeadMask), sample(a.intermediate, seed, step, RandomStream::kIntermediateMask),
           sample(a.hidden, seed, step, RandomStream::kHiddenMask)};
 }
@@ -45,8 +40,7 @@ static void append_deterministic(std::span<const float> log_alpha, std::vector<f
   for (size_t i = 0; i < closed; i++) out[begin + order[i]] = 0.0f;
 }
 
-Masks deterministic_masks(const ModelConfig& config, const TrainState& state) {
-  const LogAlphas a = log_alphas(state);
+Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {
   Masks z;
   for (int64_t l = 0; l < config.layer_count; l++) {
     append_deterministic(a.head.subspan(l * config.head_count, config.head_count), z.head);

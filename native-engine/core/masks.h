@@ -7,14 +7,8 @@
 
 namespace espalier {
 
-// The log-alphas inside a state's flat buffer.
-struct LogAlphas {
-  std::span<const float> head, intermediate, hidden;
-};
-LogAlphas log_alphas(const TrainState& state);
-
 Masks open_masks(const ModelConfig& config);  // all ones
-Masks sample_masks(const TrainState& state, uint64_t seed, int64_t step);
+Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
 
 // grad_z * dz/dlog_alpha, for each kind.
 Masks log_alpha_gradient(const Masks& z, const Masks& grad_z);

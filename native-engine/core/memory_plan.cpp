@@ -1,6 +1,6 @@
 // What a run will use, told before it starts: the same layout that the run allocates, and the sizes of its state.
+#include "device/registry.h"
 #include "espalier/error.h"
-#include "memory_use.h"
 #include "tensor_names.h"
 #include "trainer_impl.h"
 
@@ -14,6 +14,7 @@ constexpr uint64_t kProcessBytes = uint64_t{14} << 20;
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options) {
+  const BackendSpec backend = resolve_backend(options.backend);
   const WorkspaceShape shape = training_shape(options);
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const int64_t lora_count = lora_parameter_count(config, lora), mask_count = mask_parameter_count(config);
@@ -25,9 +26,9 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   plan.optimizer = 2 * plan.lora;
   plan.teachers = plan.lora;
   plan.activations = ws.activation_bytes;
-  plan.scratch = ws.scratch_bytes + make_backend(options.backend, options.threads)->scratch_bytes(config, scratch) + kProcessBytes;
+  plan.scratch = ws.scratch_bytes + kind_of(backend).scratch_bytes(backend, config, scratch) + kProcessBytes;
   plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
-  plan.available = available_bytes();
+  plan.available = describe_device(backend).memory_available_bytes;
   return plan;
 }
 

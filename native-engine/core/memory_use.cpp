@@ -26,6 +26,10 @@ static uint64_t read_number(const char* path, uint64_t otherwise) {
 
 uint64_t peak_resident_bytes() { return read_value("/proc/self/status", "VmHWM:") * 1024; }
 
+uint64_t machine_bytes() {
+  return std::min(read_value("/proc/meminfo", "MemTotal:") * 1024, read_number("/sys/fs/cgroup/memory.max", UINT64_MAX));
+}
+
 uint64_t available_bytes() {
   const uint64_t machine = read_value("/proc/meminfo", "MemAvailable:") * 1024;
   const uint64_t limit = read_number("/sys/fs/cgroup/memory.max", UINT64_MAX);

@@ -5,26 +5,23 @@ namespace espalier {
 namespace {
 
 // Which rows and columns of a projection's matrix are open.
-Selection open_weight(PassContext& c, const Role& role, int64_t layer, Projection p) {
+Selection open_weight(PassContext& c, const DeviceRole& role, int64_t layer, Projection p) {
   const RoleLayer& r = role.layers[layer];
-  Backend& b = *c.backend;
-  const int32_t* hidden = role.hidden_all ? nullptr : b.stage(role.hidden_index);
-  const int32_t* heads = r.heads_all ? nullptr : b.stage(r.q_rows);
-  const int32_t* kv = r.kv_all ? nullptr : b.stage(r.kv_rows);
-  const int32_t* units = r.units_all ? nullptr : b.stage(r.unit_index);
-  const WeightView& stored = c.model->layer(layer).proj[p];
+  const RoleLayerLists& lists = role.lists.layers[layer];
+  const int64_t hidden = role.hidden_width;
+  const StoredMatrix& stored = c.model->projection(layer, p);
   switch (p) {
     case kQ:
-      return {stored, r.head_width, role.hidden_width, heads, hidden};
+      return {stored, r.head_width, hidden, lists.q_rows, role.lists.hidden_index};
     case kK:
     case kV:
-      return {stored, r.kv_width, role.hidden_width, kv, hidden};
+      return {stored, r.kv_width, hidden, lists.kv_rows, role.lists.hidden_index};
     case kO:
-      return {stored, role.hidden_width, r.head_width, hidden, heads};
+      return {stored, hidden, r.head_width, role.lists.hidden_index, lists.q_rows};
     case kDown:
-      return {stored, role.hidden_width, r.unit_width, hidden, units};
+      return {stored, hidden, r.unit_width, role.lists.hidden_index, lists.unit_index};
     default:
-      return {stored, r.unit_width, role.hidden_width, units, hidden};
+      return {stored, r.unit_width, hidden, lists.unit_index, role.lists.hidden_index};
   }
 }
 
@@ -34,17 +31,20 @@ Selection scaled(Selection s, float scale) {
 }
 
 // LoRA's factors have the open rows and columns of their weight.
-void add_lora(PassContext& c, const TrainState& state, int64_t layer, Projection p, ProjectionGroup& group, OpenProjection& out) {
-  const TrainState::Entry *a = state.lora_a(layer, p), *b = state.lora_b(layer, p);
+void add_lora(PassContext& c, const DeviceLora& lora, int64_t layer, Projection p, ProjectionGroup& group, OpenProjection& out) {
+  const StateLayout::Entry *a = lora.layout->lora_a(layer, p), *b = lora.layout->lora_b(layer, p);
   if (!a) return;
   const Selection& w = out.weight;
-  const float* params = state.params().data();
+  const auto factor = [&](const StateLayout::Entry& e) {
+    return StoredMatrix{(lora.params + e.offset).as<const std::byte>(), DType::kF32, e.shape[0], e.shape[1]};
+  };
   out.lora = true;
   out.slot = group.lora_count++;
   out.in_full = a->shape[1];
+  out.out_full = b->shape[0];
   const int64_t width = narrow_width(group.rank);
-  out.a = {{params + a->offset, DType::kF32, group.rank, a->shape[1]}, width, w.cols, nullptr, w.col_index};
-  out.b = {{params + b->offset, DType::kF32, b->shape[0], group.rank}, w.rows, width, w.row_index, nullptr};
+  out.a = {factor(*a), width, w.cols, nullptr, w.col_index};
+  out.b = {factor(*b), w.rows, width, w.row_index, nullptr};
   if (!c.ws->lora_gradient) return;
   out.da = c.ws->lora_gradient + a->offset;
   out.db = c.ws->lora_gradient + b->offset;
@@ -52,17 +52,17 @@ void add_lora(PassContext& c, const TrainState& state, int64_t layer, Projection
 
 }  // namespace
 
-ProjectionGroup open_group(PassContext& c, const Role& role, int64_t layer, Projection first, int count) {
+ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer, Projection first, int count) {
   ProjectionGroup group;
   group.count = count;
   if (role.lora) {
-    group.rank = role.lora->lora().rank;
-    group.lora_scale = static_cast<float>(role.lora->lora().scale());
+    group.rank = role.lora.layout->lora().rank;
+    group.lora_scale = static_cast<float>(role.lora.layout->lora().scale());
   }
   for (int i = 0; i < count; i++) {
     const auto p = static_cast<Projection>(first + i);
     group.parts[i].weight = open_weight(c, role, layer, p);
-    if (role.lora) add_lora(c, *role.lora, layer, p, group, group.parts[i]);
+    if (role.lora) add_lora(c, role.lora, layer, p, group, group.parts[i]);
   }
   group.cols = group.parts[0].weight.col_index;
   return group;
@@ -75,7 +75,7 @@ void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const 
   for (int i = 0; i < group.count; i++)
     if (const OpenProjection& p = group.parts[i]; p.lora)
       op.terms[op.count++] = forward ? ProductTerm{from[0], p.a} : ProductTerm{from[i], p.b};
-  c.backend->lora_narrow(op);
+  c.backend->run(op);
 }
 
 Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor x_narrow) {
@@ -109,9 +109,9 @@ void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tens
     const OpenProjection& p = group.parts[i];
     if (!p.lora) continue;
     op.in_full = p.in_full;
-    op.outputs[op.count++] = {dy[i], p.weight.row_index, p.da, p.db};
+    op.outputs[op.count++] = {dy[i], p.weight.row_index, p.da, p.db, p.out_full};
   }
-  c.backend->lora_gradient(op);
+  c.backend->run(op);
 }
 
 }  // namespace espalier

@@ -11,8 +11,8 @@ struct OpenProjection {
   Selection weight;  // [out, in]
   bool lora = false;
   Selection a, b;  // [narrow_width(rank), in] and [out, narrow_width(rank)], not scaled
-  float *da = nullptr, *db = nullptr;
-  int64_t in_full = 0;
+  DevicePtr<float> da, db;
+  int64_t in_full = 0, out_full = 0;
   int slot = 0;  // among the group's projections with LoRA
 };
 
@@ -22,7 +22,7 @@ struct ProjectionGroup {
   int count = 0, lora_count = 0;
   int64_t rank = 0;  // of LoRA
   float lora_scale = 0;
-  const int32_t* cols = nullptr;  // open columns of the input
+  DevicePtr<const int32_t> cols;  // open columns of the input
 
   // The narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].
   Tensor narrow(Tensor buffer) const { return buffer.reshaped(buffer.rows, lora_count * narrow_width(rank)); }
@@ -31,7 +31,7 @@ struct ProjectionGroup {
   }
 };
 
-ProjectionGroup open_group(PassContext& c, const Role& role, int64_t layer, Projection first, int count);
+ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer, Projection first, int count);
 
 enum class Pass { kForward, kBackward };
 // LoRA's narrow products of the group: forward x A^T of the one x, backward dy B of each part's own dy. Nothing to do without LoRA.

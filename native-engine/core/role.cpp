@@ -95,11 +95,10 @@ void open_bias(const LayerWeights& weights, RoleLayer& r) {
 
 }  // namespace
 
-Role make_role(const ModelWeights& model, const Masks& z, const TrainState* lora, bool exact_sparse) {
+Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
   const ModelConfig& config = model.config();
   Role role;
   role.z = z;
-  role.lora = lora;
   for (int64_t j = 0; j < config.hidden_size; j++) {
     if (exact_sparse && z.hidden[j] == 0.0f) continue;
     role.hidden_index.push_back(static_cast<int32_t>(j));
@@ -139,7 +138,7 @@ Role make_intact_role(const ModelWeights& model) {
     units += s.intermediate;
   }
   const Masks ones{std::vector<float>(heads, 1.0f), std::vector<float>(units, 1.0f), std::vector<float>(config.hidden_size, 1.0f)};
-  return make_role(model, ones, nullptr, true);
+  return make_role(model, ones, true);
 }
 
 std::vector<int32_t> match_hidden(const Role& student, const Role& teacher) {

@@ -1,9 +1,9 @@
-// A role of the one base model: masks and LoRA, and what they leave open in each layer.
+// A role of the one base model: its masks, and what they leave open in each layer. compile_role takes it to a device.
 #pragma once
 #include <cstdint>
 #include <vector>
 
-#include "backend.h"
+#include "device/memory.h"
 #include "espalier/trainer.h"
 
 namespace espalier {
@@ -29,7 +29,6 @@ struct RoleLayer {
 
 struct Role {
   Masks z;
-  const TrainState* lora = nullptr;  // LoRA's tensors; nullptr: none
   int64_t hidden_open = 0;
   int64_t hidden_width = 0;           // padded open hidden units
   bool hidden_all = false;            // every hidden unit open and no padding
@@ -41,7 +40,7 @@ struct Role {
 };
 
 // `exact_sparse` false keeps closed parts in the products, scaled by 0.
-Role make_role(const ModelWeights& model, const Masks& z, const TrainState* lora, bool exact_sparse);
+Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse);
 
 // The model as it is, whatever its layers' widths.
 Role make_intact_role(const ModelWeights& model);

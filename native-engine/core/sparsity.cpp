@@ -40,14 +40,13 @@ OpenSize expected_open(const ModelConfig& config, const PrunableSizes& sizes, co
 
 }  // namespace
 
-double expected_sparsity(const ModelConfig& config, const TrainState& state) {
+double expected_sparsity(const ModelConfig& config, const LogAlphas& a) {
   const PrunableSizes sizes = prunable_sizes(config);
-  return sparsity_of(sizes, expected_open(config, sizes, log_alphas(state)));
+  return sparsity_of(sizes, expected_open(config, sizes, a));
 }
 
-void add_sparsity_gradient(const ModelConfig& config, const TrainState& state, double slope, Masks& gradient) {
+void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& a, double slope, Masks& gradient) {
   const PrunableSizes sizes = prunable_sizes(config);
-  const LogAlphas a = log_alphas(state);
   const OpenSize open = expected_open(config, sizes, a);
   const double by_parts = -slope / (sizes.prunable + sizes.stable);
   const auto add = [&](std::span<const float> log_alpha, double scale, std::vector<float>& out) {
@@ -58,9 +57,9 @@ void add_sparsity_gradient(const ModelConfig& config, const TrainState& state, d
   add(a.hidden, by_parts * open.parts / static_cast<double>(config.hidden_size), gradient.hidden);
 }
 
-HardSparsity hard_sparsity(const ModelConfig& config, const TrainState& state) {
+HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& a) {
   const PrunableSizes sizes = prunable_sizes(config);
-  const Masks z = deterministic_masks(config, state);
+  const Masks z = deterministic_masks(config, a);
   HardSparsity r;
   OpenSize open;
   for (int64_t l = 0; l < config.layer_count; l++) {
@@ -74,7 +73,7 @@ HardSparsity hard_sparsity(const ModelConfig& config, const TrainState& state) {
   for (float v : z.hidden) r.hidden_open += v != 0.0f;
   open.hidden_share = static_cast<double>(r.hidden_open) / static_cast<double>(config.hidden_size);
   r.sparsity = sparsity_of(sizes, open);
-  r.expected_sparsity = expected_sparsity(config, state);
+  r.expected_sparsity = expected_sparsity(config, a);
   return r;
 }
 

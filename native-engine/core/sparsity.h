@@ -14,9 +14,9 @@ struct PrunableSizes {
 };
 PrunableSizes prunable_sizes(const ModelConfig& config);
 
-double expected_sparsity(const ModelConfig& config, const TrainState& state);
+double expected_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 
-// gradient += slope * d expected_sparsity / d log_alpha, in the state's mask layout (head, intermediate, hidden).
-void add_sparsity_gradient(const ModelConfig& config, const TrainState& state, double slope, Masks& gradient);
+// gradient += slope * d expected_sparsity / d log_alpha.
+void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& log_alphas, double slope, Masks& gradient);
 
 }  // namespace espalier

@@ -167,7 +167,7 @@ void read_entry(const Safetensors& file, const TrainState::Entry& e, const std::
 
 std::vector<uint8_t> TrainState::serialize() const {
   std::vector<uint8_t> out;
-  out.reserve(params_.size() * 12 + entries_.size() * 512 + 4096);
+  out.reserve(params_.size() * 12 + entries().size() * 512 + 4096);
   write_state(*this, [&](const void* data, size_t size_bytes) {
     const auto* bytes = static_cast<const uint8_t*>(data);
     out.insert(out.end(), bytes, bytes + size_bytes);
@@ -192,7 +192,7 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
   state.lambda = scalars.lambda;
   state.lambda_m = scalars.lambda_m;
   state.lambda_v = scalars.lambda_v;
-  for (const Entry& e : state.entries_) {
+  for (const Entry& e : state.entries()) {
     read_entry(file, e, "", state.params_);
     read_entry(file, e, ".adam_m", state.adam_m_);
     read_entry(file, e, ".adam_v", state.adam_v_);

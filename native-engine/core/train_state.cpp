@@ -8,7 +8,7 @@
 
 namespace espalier {
 
-TrainState::TrainState(const ModelConfig& config, const LoraSpec& lora) : lora_(lora) {
+StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora_(lora) {
   const bool any = [&] {
     for (bool t : lora.targets)
       if (t) return true;
@@ -36,26 +36,30 @@ TrainState::TrainState(const ModelConfig& config, const LoraSpec& lora) : lora_(
   add("mask.head", {config.layer_count, config.head_count});
   add("mask.intermediate", {config.layer_count, config.intermediate_size});
   add("mask.hidden", {config.hidden_size});
-  params_.assign(offset, 0.0f);
-  adam_m_.assign(offset, 0.0f);
-  adam_v_.assign(offset, 0.0f);
+  size_ = offset;
 }
 
-const TrainState::Entry* TrainState::find(const std::string& name) const {
+const StateLayout::Entry* StateLayout::find(const std::string& name) const {
   for (const Entry& e : entries_)
     if (e.name == name) return &e;
   return nullptr;
 }
 
-const TrainState::Entry* TrainState::lora_a(int64_t layer, Projection p) const {
+const StateLayout::Entry* StateLayout::lora_a(int64_t layer, Projection p) const {
   const int32_t i = lora_index_[(layer * kProjectionCount + p) * 2];
   return i < 0 ? nullptr : &entries_[i];
 }
 
-const TrainState::Entry* TrainState::lora_b(int64_t layer, Projection p) const {
+const StateLayout::Entry* StateLayout::lora_b(int64_t layer, Projection p) const {
   const int32_t i = lora_index_[(layer * kProjectionCount + p) * 2 + 1];
   return i < 0 ? nullptr : &entries_[i];
 }
+
+TrainState::TrainState(const StateLayout& layout, bool with_moments)
+    : StateLayout(layout),
+      params_(layout.size(), 0.0f),
+      adam_m_(with_moments ? layout.size() : 0, 0.0f),
+      adam_v_(with_moments ? layout.size() : 0, 0.0f) {}
 
 static void fill_normal(std::span<float> values, uint64_t seed, RandomStream stream, double mean, double deviation) {
   for (size_t i = 0; i < values.size(); i++)
@@ -63,9 +67,9 @@ static void fill_normal(std::span<float> values, uint64_t seed, RandomStream str
 }
 
 TrainState TrainState::without_moments() const {
-  TrainState out = *this;
-  out.adam_m_ = std::vector<float>();  // "= {}" would empty it and keep its memory
-  out.adam_v_ = std::vector<float>();
+  TrainState out(*this, false);
+  static_cast<StateScalars&>(out) = *this;
+  out.params_ = params_;
   return out;
 }
 
@@ -73,15 +77,14 @@ void TrainState::initialise(uint64_t seed) {
   std::fill(params_.begin(), params_.end(), 0.0f);
   std::fill(adam_m_.begin(), adam_m_.end(), 0.0f);
   std::fill(adam_v_.begin(), adam_v_.end(), 0.0f);
-  step = 0;
-  lambda = lambda_m = lambda_v = {};
-  for (size_t e = 0; e < entries_.size(); e++) {
-    const std::string& name = entries_[e].name;
+  static_cast<StateScalars&>(*this) = {};
+  for (size_t e = 0; e < entries().size(); e++) {
+    const std::string& name = entries()[e].name;
     if (!name.ends_with(".lora_A")) continue;
     // Kaiming-uniform with a = sqrt(5), as is usual for LoRA: bound = 1 / sqrt(in).
-    const double bound = 1.0 / std::sqrt(static_cast<double>(entries_[e].shape[1]));
+    const double bound = 1.0 / std::sqrt(static_cast<double>(entries()[e].shape[1]));
     const auto stream = static_cast<uint32_t>(RandomStream::kLoraInit) + static_cast<uint32_t>(e);
-    std::span<float> a = view(entries_[e]);
+    std::span<float> a = view(entries()[e]);
     for (size_t i = 0; i < a.size(); i++)
       a[i] = static_cast<float>(bound * (2.0 * random_uniform(seed, 0, stream, static_cast<int64_t>(i)) - 1.0));
   }
@@ -89,5 +92,17 @@ void TrainState::initialise(uint64_t seed) {
   fill_normal(view(*find("mask.intermediate")), seed, RandomStream::kInitIntermediate, std::log(0.99 / 0.01), 0.01);
   fill_normal(view(*find("mask.hidden")), seed, RandomStream::kInitHidden, 10.0, 0.01);
 }
+
+LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks) {
+  const auto of = [&](const char* name) {
+    const StateLayout::Entry& e = *layout.find(name);
+    return masks.subspan(static_cast<size_t>(e.offset - layout.lora_size()), static_cast<size_t>(e.size));
+  };
+  head = of("mask.head");
+  intermediate = of("mask.intermediate");
+  hidden = of("mask.hidden");
+}
+
+LogAlphas::LogAlphas(const TrainState& state) : LogAlphas(state, state.params().subspan(static_cast<size_t>(state.lora_size()))) {}
 
 }  // namespace espalier

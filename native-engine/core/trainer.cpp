@@ -3,8 +3,9 @@
 
 #include <chrono>
 #include <cmath>
-#include <optional>
+#include <utility>
 
+#include "device/registry.h"
 #include "espalier/error.h"
 #include "hard_concrete.h"
 #include "masks.h"
@@ -16,70 +17,85 @@
 
 namespace espalier {
 
-TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
-    : model_(std::move(model)), options_(options), state_(model_->config(), lora), teacher_role_(make_intact_role(*model_)) {
-  check_options();
-  const MemoryPlan plan = plan_memory(model_->config(), model_->bytes(), lora, options_);
-  const uint64_t limit = options_.memory_limit_bytes ? options_.memory_limit_bytes : plan.available;
-  if (plan.total > limit)
-    throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
-                "the run needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) + ", activations " +
-                    std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +
-                    "; a smaller batch_size or sequence_length, or checkpoint_activations, needs less");
-  backend_ = make_backend(options_.backend, options_.threads);
-  const WorkspaceShape shape = training_shape(options_);
-  workspace_bytes_ = lay_out_workspace(model_->config(), lora, shape, nullptr).total_bytes;
-  memory_ = static_cast<char*>(backend_->allocate(workspace_bytes_));
-  workspace_ = lay_out_workspace(model_->config(), lora, shape, memory_);
-  context_ = make_pass_context(*backend_, *model_, workspace_, options_.dtype, options_.batch_size, options_.sequence_length);
-}
+namespace {
 
-TrainerImpl::~TrainerImpl() {
-  if (memory_) backend_->release(memory_, workspace_bytes_);
-}
-
-void TrainerImpl::check_options() const {
-  const ModelConfig& c = model_->config();
-  if (options_.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
-  if (options_.sequence_length < 1 || (c.max_positions > 0 && options_.sequence_length > c.max_positions))
+void check_options(const ModelConfig& c, const TrainerOptions& options) {
+  if (options.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
+  if (options.sequence_length < 1 || (c.max_positions > 0 && options.sequence_length > c.max_positions))
     throw Error(ErrorCode::kInvalidArgument, "sequence_length",
                 "must be between 1 and the model's max_position_embeddings, " + std::to_string(c.max_positions) + ", not " +
-                    std::to_string(options_.sequence_length));
+                    std::to_string(options.sequence_length));
   for (const LayerShape& l : c.layers)
     if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
 }
 
+// The backend, once the options make sense and the run fits.
+std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
+  check_options(model.config(), options);
+  const MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
+  const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
+  if (plan.total > limit)
+    throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
+                "the run needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) + ", activations " +
+                    std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +
+                    "; a smaller batch_size or sequence_length, or checkpoint_activations, needs less");
+  return make_backend(options.backend);
+}
+
+}  // namespace
+
+TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
+    : options_(options),
+      backend_(backend_for(*model, lora, options)),
+      model_(*backend_, model),
+      state_(*backend_, StateLayout(model->config(), lora)),
+      student_block_(*backend_),
+      teacher_block_(*backend_) {
+  const WorkspaceShape shape = training_shape(options_);
+  memory_ = backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes);
+  workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_.data());
+  context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, options_.batch_size, options_.sequence_length);
+  use_intact_teacher();
+}
+
 void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
   for (uint32_t id : train->ids)
-    if (static_cast<int64_t>(id) >= model_->config().vocab_size)
+    if (static_cast<int64_t>(id) >= model_.config().vocab_size)
       throw Error(ErrorCode::kInvalidArgument, "data",
-                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(model_->config().vocab_size));
+                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(model_.config().vocab_size));
   data_ = std::move(train);
 }
 
-void TrainerImpl::use_intact_teacher() {
-  teacher_role_ = make_intact_role(*model_);
-  teacher_state_.reset();
-}
+void TrainerImpl::use_intact_teacher() { teacher_ = compile_role(make_intact_role(model_.weights()), {}, teacher_block_); }
 
 void TrainerImpl::use_teacher(const TrainState& snapshot) {
-  teacher_state_ = snapshot.without_moments();
-  teacher_role_ = make_role(*model_, deterministic_masks(model_->config(), snapshot), &*teacher_state_, options_.exact_sparse);
+  const std::span<const float> lora = snapshot.params().first(static_cast<size_t>(layout().lora_size()));
+  if (!teacher_lora_.data()) teacher_lora_ = backend_->allocate(lora.size_bytes());
+  upload_now(*backend_, teacher_lora_.data().as<float>(), lora);
+  teacher_ = compile_role(make_role(model_.weights(), deterministic_masks(model_.config(), snapshot), options_.exact_sparse),
+                          {&layout(), teacher_lora_.data().as<float>()}, teacher_block_);
 }
 
-StepInput TrainerImpl::make_input(const Role& student, const LossWeights& losses, std::vector<int32_t> ids) const {
+// Everything that the step's roles and tokens need on the device goes there in one upload.
+StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed) {
+  Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
+  const bool taught = losses.layer != 0 || losses.kl != 0;
+  const std::vector<int32_t> targets = losses.lm != 0 ? next_tokens(ids, options_.sequence_length) : std::vector<int32_t>{};
+  const std::vector<int32_t> match = taught ? match_hidden(role, teacher_) : std::vector<int32_t>{};
+  student_block_.begin(role_room(role) + UploadBlock::room_for(ids) + UploadBlock::room_for(targets) + UploadBlock::room_for(match));
+  const DeviceRole student = place_role(std::move(role), state_.lora(), student_block_);
   StepInput in;
   in.student = &student;
+  in.teacher = taught ? &teacher_ : nullptr;
   in.weights = losses;
-  in.ids = std::move(ids);
+  in.ids = student_block_.add(ids);
+  in.targets = student_block_.add(targets);
+  in.hidden_match = student_block_.add(match);
   in.checkpoint = options_.checkpoint_activations;
-  if (losses.lm != 0) in.targets = next_tokens(in.ids, options_.sequence_length);
-  if (losses.layer != 0 || losses.kl != 0) {
-    in.teacher = &teacher_role_;
-    in.hidden_match = match_hidden(student, teacher_role_);
-  }
-  return in;
+  in.timed = timed;
+  student_block_.send();
+  return run_step(context_, in);
 }
 
 std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
@@ -92,20 +108,19 @@ std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
 
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
   const auto begin = std::chrono::steady_clock::now();
-  const Masks z = plan.train_masks ? sample_masks(state_, plan.seed, state_.step) : deterministic_masks(model_->config(), state_);
-  StepReport report = one_step(plan, index, z, batch_ids(plan.seed, state_.step));
+  const Masks z = plan.train_masks ? sample_masks(log_alphas(), plan.seed, step()) : deterministic_masks(model_.config(), log_alphas());
+  StepReport report = one_step(plan, index, z, batch_ids(plan.seed, step()), false);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
 }
 
-StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, std::vector<int32_t> ids) {
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed) {
   const auto begin = std::chrono::steady_clock::now();
   StepReport report;
   report.step = state_.step;
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
-  const Role student = make_role(*model_, z, &state_, options_.exact_sparse);
-  const StepOutput out = run_step(context_, make_input(student, plan.losses, std::move(ids)));
-  const UpdateResult update = apply_update(*backend_, model_->config(), state_, {plan, index, z, out, workspace_.lora_gradient});
+  const StepOutput out = step_on(z, plan.losses, ids, timed);
+  const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, z, out, workspace_.lora_gradient});
   state_.step++;
   report.loss = out.loss + update.lagrangian;
   report.layer_loss = out.layer_loss;
@@ -114,7 +129,7 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   report.lagrangian = update.lagrangian;
   report.gradient_norm = update.gradient_norm;
   report.skipped = update.skipped;
-  report.expected_sparsity = expected_sparsity(model_->config(), state_);
+  report.expected_sparsity = expected_sparsity(model_.config(), log_alphas());
   report.lambda1 = state_.lambda[0];
   report.lambda2 = state_.lambda[1];
   for (float v : z.head) report.open_heads += v != 0.0f;
@@ -129,15 +144,14 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
 void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids) {
   SegmentPlan plan;
   plan.losses = losses;
-  plan.lora_learning_rate = {1e-3};
-  plan.scheduled_sparsity = {0.0};
+  plan.lora_learning_rate.assign(1, 1e-3);
+  plan.scheduled_sparsity.assign(1, 0.0);
   backend_->attach_thread();
-  one_step(plan, 0, student_masks, std::move(ids));
+  one_step(plan, 0, student_masks, ids, true);
 }
 
 void TrainerImpl::set_teacher_masks(const Masks& masks) {
-  teacher_state_.reset();
-  teacher_role_ = make_role(*model_, masks, nullptr, options_.exact_sparse);
+  teacher_ = compile_role(make_role(model_.weights(), masks, options_.exact_sparse), {}, teacher_block_);
 }
 
 int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
@@ -160,21 +174,23 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
 
 void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
   for (const int64_t id : probe.input_ids)
-    if (id < 0 || id >= model_->config().vocab_size)
+    if (id < 0 || id >= model_.config().vocab_size)
       throw Error(ErrorCode::kInvalidArgument, "input_ids",
-                  "input_ids holds " + std::to_string(id) + ", outside the vocabulary of " + std::to_string(model_->config().vocab_size));
+                  "input_ids holds " + std::to_string(id) + ", outside the vocabulary of " + std::to_string(model_.config().vocab_size));
   backend_->attach_thread();
-  const Role kept = std::move(teacher_role_);
-  teacher_role_ = make_role(*model_, probe.teacher, nullptr, options_.exact_sparse);
-  const Role student = make_role(*model_, probe.student, &state_, options_.exact_sparse);
-  const StepOutput out = run_step(context_, make_input(student, losses, {probe.input_ids.begin(), probe.input_ids.end()}));
-  teacher_role_ = kept;
+  UploadBlock block(*backend_);
+  std::swap(block, teacher_block_);
+  DeviceRole kept = std::move(teacher_);
+  set_teacher_masks(probe.teacher);
+  const StepOutput out = step_on(probe.student, losses, {probe.input_ids.begin(), probe.input_ids.end()}, false);
+  std::swap(block, teacher_block_);
+  teacher_ = std::move(kept);
   probe.loss = out.loss;
   probe.layer_loss = out.layer_loss;
   probe.kl_loss = out.kl_loss;
   probe.grad_z = out.grad_z;
   probe.grad_log_alpha = log_alpha_gradient(probe.student, out.grad_z);
-  probe.grad_lora.assign(workspace_.lora_gradient, workspace_.lora_gradient + state_.lora_size());
+  probe.grad_lora = download<float>(*backend_, workspace_.lora_gradient, layout().lora_size());
 }
 
 uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }

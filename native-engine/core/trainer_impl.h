@@ -1,7 +1,5 @@
 // The one implementation of Trainer, seen by tests and benchmarks.
 #pragma once
-#include <optional>
-
 #include "step.h"
 
 namespace espalier {
@@ -9,11 +7,15 @@ namespace espalier {
 class TrainerImpl final : public Trainer {
  public:
   TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
-  ~TrainerImpl() override;
   TrainerImpl(const TrainerImpl&) = delete;
   TrainerImpl& operator=(const TrainerImpl&) = delete;
 
-  TrainState& state() override { return state_; }
+  void import_state(const TrainState& state) override { state_.import_state(state); }
+  TrainState export_state() override { return state_.export_state(); }
+  TrainState export_snapshot() override { return state_.export_snapshot(); }
+  const StateLayout& layout() const override { return state_.layout(); }
+  int64_t step() const override { return state_.step; }
+  LogAlphas log_alphas() const override { return state_.log_alphas(); }
   void set_data(std::shared_ptr<const TokenData> train) override;
   void use_intact_teacher() override;
   void use_teacher(const TrainState& snapshot) override;
@@ -23,26 +25,25 @@ class TrainerImpl final : public Trainer {
   uint64_t peak_bytes() const override;
 
   const StepTimes& last_times() const { return last_times_; }
-  // For benchmarks: a step on given masks and tokens with its update, and a teacher of given masks without LoRA.
+  // For benchmarks: a timed step on given masks and tokens with its update, and a teacher of given masks without LoRA.
   void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
   void set_teacher_masks(const Masks& masks);
 
  private:
-  void check_options() const;
-  StepInput make_input(const Role& student, const LossWeights& losses, std::vector<int32_t> ids) const;
+  StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed);
   std::vector<int32_t> batch_ids(uint64_t seed, int64_t step) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
-  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, std::vector<int32_t> ids);
+  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed);
 
-  std::shared_ptr<const ModelWeights> model_;
   TrainerOptions options_;
-  TrainState state_;
-  std::optional<TrainState> teacher_state_;  // what teacher_role_'s LoRA lives in
-  Role teacher_role_;
   std::shared_ptr<const TokenData> data_;
-  std::unique_ptr<Backend> backend_;
-  char* memory_ = nullptr;
-  uint64_t workspace_bytes_ = 0;
+  std::unique_ptr<Backend> backend_;  // all that follows is its memory
+  DeviceModel model_;
+  DeviceState state_;
+  UploadBlock student_block_, teacher_block_;
+  DeviceBuffer teacher_lora_;
+  DeviceRole teacher_;
+  DeviceBuffer memory_;
   Workspace workspace_;
   PassContext context_;
   StepTimes last_times_;

@@ -9,7 +9,7 @@ struct UpdateInput {
   int64_t index;   // of the step within the plan
   const Masks& z;  // the step's sample
   const StepOutput& step;
-  float* lora_gradient;
+  DevicePtr<const float> lora_gradient;
 };
 
 struct UpdateResult {
@@ -18,6 +18,6 @@ struct UpdateResult {
   bool skipped = false;  // loss or a gradient was not finite: the state is as before
 };
 
-UpdateResult apply_update(Backend& backend, const ModelConfig& config, TrainState& state, const UpdateInput& in);
+UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceState& state, const UpdateInput& in);
 
 }  // namespace espalier

@@ -9,16 +9,16 @@ namespace espalier {
 namespace {
 
 struct Arena {
-  char* base;
+  DevicePtr<std::byte> base;
   uint64_t used = 0;
 
   template <class T>
-  T* array(int64_t count) {
-    T* p = base ? reinterpret_cast<T*>(base + used) : nullptr;
+  DevicePtr<T> array(int64_t count) {
+    const DevicePtr<T> p = base ? (base + static_cast<int64_t>(used)).as<T>() : DevicePtr<T>();
     used += (static_cast<uint64_t>(count) * sizeof(T) + 127) / 128 * 128;
     return p;
   }
-  Tensor tensor(DType t, int64_t rows, int64_t cols) { return {array<char>(rows * cols * dtype_bytes(t)), t, rows, cols, cols}; }
+  Tensor tensor(DType t, int64_t rows, int64_t cols) { return {array<std::byte>(rows * cols * dtype_bytes(t)), t, rows, cols, cols}; }
 };
 
 struct Widths {
@@ -61,9 +61,25 @@ int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
   return std::min(tokens, std::clamp<int64_t>(fitting, 512, 1024));
 }
 
+void lay_out_results(Arena& a, Workspace& ws, const ModelConfig& c, const WorkspaceShape& s, int64_t n, const Widths& w) {
+  const uint64_t begin = a.used;
+  ws.results = a.array<std::byte>(0);
+  ws.kl_rows = a.array<double>(n);
+  ws.lm_rows = a.array<double>(n);
+  if (s.training) {
+    ws.layer_sums = a.array<double>(c.layer_count);
+    ws.head_dots = a.array<double>(c.layer_count * c.head_count);
+    ws.gradient_squares = a.array<double>(1);
+    for (int64_t l = 0; l < c.layer_count; l++) ws.layer_dots.push_back(a.array<float>(w.hidden));
+    ws.unit_dots = a.array<float>(c.layer_count * w.units);
+    ws.hidden_dot = a.array<float>(w.hidden);
+  }
+  ws.result_bytes = a.used - begin;
+}
+
 }  // namespace
 
-Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const WorkspaceShape& s, char* base) {
+Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const WorkspaceShape& s, DevicePtr<std::byte> base) {
   const DType t = s.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
   const int64_t n = s.batch * s.tokens, layer_count = c.layer_count;
   const Widths w = widest(c);
@@ -76,32 +92,30 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
       ws.diffs.push_back(a.tensor(t, n, w.hidden));
     }
     ws.activation_bytes = a.used;
-    for (int64_t l = 0; l < layer_count; l++) ws.layer_dots.push_back(a.array<float>(w.hidden));
-    ws.layer_sums = a.array<double>(layer_count);
-    ws.head_dots = a.array<double>(layer_count * c.head_count);
-    ws.unit_dots = a.array<float>(layer_count * w.units);
-    ws.hidden_dot = a.array<float>(w.hidden);
     ws.lora_gradient = a.array<float>(lora_parameter_count(c, lora));
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
     ws.final_rstd = a.array<float>(n);
   }
+  lay_out_results(a, ws, c, s, n, w);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
   ws.teacher = lay_out_layer(a, t, n, w, 0, lora);
   ws.units = a.tensor(t, n, w.units);
   ws.chunk = chunk_tokens(n, w.vocab);
   const int64_t roles = s.training ? 2 : 1;
   ws.h = a.tensor(t, roles * ws.chunk, w.hidden);
-  float* shared = a.array<float>(std::max(roles * ws.chunk * w.vocab, n * w.qkv));
+  const auto shared = a.array<float>(std::max(roles * ws.chunk * w.vocab, n * w.qkv)).as<std::byte>();
   ws.logits = {shared, DType::kF32, roles * ws.chunk, w.vocab, w.vocab};
   ws.attention_space = {shared, DType::kF32, n, w.qkv, w.qkv};
   if (s.training) ws.dlogits = a.tensor(t, ws.chunk, w.vocab);
-  ws.kl_rows = a.array<double>(n);
-  ws.lm_rows = a.array<double>(n);
   ws.total_bytes = a.used;
   ws.scratch_bytes = a.used - ws.activation_bytes;
   return ws;
+}
+
+StepResults::StepResults(Backend& backend, const Workspace& ws) : begin_(ws.results.address()), bytes_(ws.result_bytes) {
+  backend.download(bytes_.data(), ws.results, bytes_.size());
 }
 
 int64_t lora_parameter_count(const ModelConfig& c, const LoraSpec& lora) {

@@ -1,4 +1,4 @@
-// step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--threads N] [--dense] [--checkpoint] [--losses LAYER,KL,LM]
+// step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--device D] [--threads N] [--dense] [--checkpoint] [--losses LAYER,KL,LM]
 // Computes one step for explicit inputs and writes losses and gradients under the names of the reference vectors. --losses
 // gives the weights of layer loss, kl and next-token cross-entropy, 0.9,0.1,0 as in the method.
 #include <cstdio>
@@ -33,7 +33,8 @@ Arguments parse_arguments(int argc, char** argv) {
   for (const char* needed : {"--model", "--in", "--out"})
     if (!a.count(needed))
       throw Error(ErrorCode::kInvalidArgument, needed,
-                  "is missing; usage: step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--threads N] [--dense] [--checkpoint] "
+                  "is missing; usage: step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--device D] [--threads N] [--dense] "
+                  "[--checkpoint] "
                   "[--losses LAYER,KL,LM]");
   if (!a.count("--dtype")) a["--dtype"] = "f32";
   if (a["--dtype"] != "f32" && a["--dtype"] != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
@@ -126,16 +127,17 @@ void run(const Arguments& a) {
   options.dtype = a.at("--dtype") == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
   options.batch_size = ids.shape[0];
   options.sequence_length = ids.shape[1];
-  options.threads = a.count("--threads") ? std::stoi(a.at("--threads")) : 0;
+  options.backend = parse_device(a.count("--device") ? a.at("--device") : "auto", a.count("--threads") ? std::stoi(a.at("--threads")) : 0);
   options.exact_sparse = !a.count("--dense");
   options.checkpoint_activations = a.count("--checkpoint") > 0;
   const auto trainer = Trainer::create(model, lora_of(file, c), options);
-  TrainState& state = trainer->state();
+  TrainState state(trainer->layout());
   for (const TrainState::Entry& e : state.entries())
     if (e.offset < state.lora_size() && e.size > 0) {
       const std::vector<float> v = floats(file, e.name, e.size);
       std::copy(v.begin(), v.end(), state.view(e).begin());
     }
+  trainer->import_state(state);
   trainer->probe(probe, loss_weights(a));
   Output out;
   out.add("loss", {1}, {static_cast<float>(probe.loss)});

@@ -15,6 +15,7 @@ export interface StackOptions {
   eventStore?: string | undefined;
   artifacts?: string | undefined;
   engine?: string | undefined;
+  device?: string | undefined;
   threads?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
@@ -53,6 +54,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--event-store', options.eventStore],
     ['--artifacts', options.artifacts],
     ['--engine', options.engine],
+    ['--device', options.device],
     ['--threads', options.threads],
     ['--log-level', options.logLevel],
   ];

@@ -1,13 +1,22 @@
 import { parseArguments, UsageError } from './arguments.js';
 
 test('reads a full command line', () => {
-  expect(parseArguments(['--listen', 'unix:/tmp/e.sock', '--threads', '3', '--scratch', '/tmp/s', '--exit-with-stdin'])).toEqual({
+  expect(
+    parseArguments(['--listen', 'unix:/tmp/e.sock', '--device', 'cpu', '--threads', '3', '--scratch', '/tmp/s', '--exit-with-stdin']),
+  ).toEqual({
     listen: 'unix:/tmp/e.sock',
+    device: 'cpu',
     threads: 3,
     scratch: '/tmp/s',
     exitWithStdin: true,
   });
-  expect(parseArguments(['--listen', '[::1]:0'])).toEqual({ listen: '[::1]:0', threads: 0, scratch: undefined, exitWithStdin: false });
+  expect(parseArguments(['--listen', '[::1]:0'])).toEqual({
+    listen: '[::1]:0',
+    device: 'auto',
+    threads: 0,
+    scratch: undefined,
+    exitWithStdin: false,
+  });
   expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).listen).toBe('0.0.0.0:50051');
 });
 

@@ -6,6 +6,7 @@ import { isLoopbackAddress } from '#local-access';
 export const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
 
   --listen ADDRESS      unix:/absolute/path or HOST:PORT (port 0: any free one); required
+  --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used
   --threads N           processor threads to use; default 0: all
   --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
   --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
@@ -14,6 +15,7 @@ export const usage = `espalier engine: one process, one device, driven over espa
 
 export interface EngineArguments {
   listen: string;
+  device: string;
   threads: number;
   scratch: string | undefined;
   exitWithStdin: boolean;
@@ -37,6 +39,7 @@ export function parseArguments(args: string[]): EngineArguments {
     throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);
   return {
     listen: checkedAddress(values.listen, values['allow-insecure-remote'] ?? false),
+    device: values.device ?? 'auto',
     threads,
     scratch: values.scratch,
     exitWithStdin: values['exit-with-stdin'] ?? false,
@@ -51,6 +54,7 @@ function parsed(args: string[]) {
       allowPositionals: false,
       options: {
         listen: { type: 'string' },
+        device: { type: 'string' },
         threads: { type: 'string' },
         scratch: { type: 'string' },
         'exit-with-stdin': { type: 'boolean' },

@@ -256,6 +256,7 @@ describe('one engine', () => {
       {},
     );
     expect(about).toMatchObject({ backend: 'cpu', threads: 1, sessionId: '' });
+    expect(about.devices).toContainEqual(expect.objectContaining({ name: 'cpu', model: about.device, problem: '' }));
     expect(about.build).toContain('sources');
     expect(about.engineVersion).toMatch(/^\d+\.\d+\.\d+/);
     expect(about.residentBytes).toBeGreaterThan(10_000_000n);

@@ -1,6 +1,6 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { engineV1, EspalierError, invalidField } from '#protocol';
-import { describeEngine, evaluateModel, inspectModel, type EvaluationResult } from '#native-engine';
+import { chosenDevice, describeEngine, evaluateModel, inspectModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
@@ -8,6 +8,7 @@ import { exportModel } from './export-model.js';
 import { bidirectional, clientStreaming, serverStreaming, unary, type FailureListener } from './handlers.js';
 import {
   computeDtypeOf,
+  deviceMessage,
   memoryMessage,
   modelMessage,
   outcomeMessage,
@@ -26,12 +27,13 @@ export interface EngineServiceParts {
   holder: SessionHolder;
   scratch: Scratch;
   version: string;
+  device: string; // "auto", or the name of one
   threads: number; // 0: all
   onFailure: FailureListener;
 }
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, scratch, threads, onFailure } = parts;
+  const { holder, scratch, onFailure } = parts;
   const training: Training = { progress: null };
   return {
     describeEngine: unary(() => describe(parts)),
@@ -39,9 +41,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       return { model: modelMessage(await inspectModel(modelPath, !skipWeights)) };
     }),
-    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) =>
-      memoryMessage(await holder.plan(sessionOptions(options, threads))),
-    ),
+    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => memoryMessage(await holder.plan(sessionOptions(options, parts)))),
     openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
       await holder.close(sessionId);
@@ -75,27 +75,26 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
   };
 }
 
-function describe({ holder, version, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
-  const engine = describeEngine();
+function describe({ holder, version, device, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
+  const { build, devices } = describeEngine();
+  const chosen = chosenDevice(device);
   return Promise.resolve({
     engineVersion: version,
-    build: engine.build,
-    backend: engine.backends[0] ?? '',
-    device: engine.device,
-    instructionSet: engine.instructionSet,
-    threads: threads || engine.threads,
-    memoryAvailableBytes: BigInt(engine.memoryAvailableBytes),
+    build,
+    backend: chosen.name,
+    device: chosen.model,
+    instructionSet: chosen.instructionSet,
+    threads: threads || chosen.threads,
+    memoryAvailableBytes: BigInt(chosen.memoryAvailableBytes),
+    devices: devices.map(deviceMessage),
     sessionId: holder.sessionId,
     residentBytes: BigInt(process.memoryUsage.rss()),
   });
 }
 
-async function openSession(
-  { holder, threads }: EngineServiceParts,
-  request: engineV1.OpenSessionRequest,
-): Promise<engineV1.OpenSessionResponse> {
-  const options = sessionOptions(request.options, threads);
-  const { id, session, memory } = await holder.open(options, request.owner, request.replace);
+async function openSession(parts: EngineServiceParts, request: engineV1.OpenSessionRequest): Promise<engineV1.OpenSessionResponse> {
+  const options = sessionOptions(request.options, parts);
+  const { id, session, memory } = await parts.holder.open(options, request.owner, request.replace);
   return {
     sessionId: id,
     model: modelMessage(session.model),
@@ -204,7 +203,7 @@ async function located(segment: EndedSegment): Promise<LocatedSegment> {
 }
 
 async function* evaluate(
-  { holder, threads }: EngineServiceParts,
+  { holder, device, threads }: EngineServiceParts,
   requests: AsyncIterable<engineV1.EvaluateRequest>,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.EvaluateResponse> {
@@ -221,6 +220,7 @@ async function* evaluate(
     ids: tokensOf(bytes, 'tokens'),
     window: first.window || 256,
     computeDtype: computeDtypeOf(first.computeDtype, 'f32'),
+    device,
     threads,
     intact: first.intact,
   };

@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
-import { describeEngine } from '#native-engine';
+import { chosenDevice, describeEngine } from '#native-engine';
 import { parseArguments, UsageError, type EngineArguments } from './arguments.js';
 import { EngineServer } from './engine-server.js';
 import { toProtocolError } from './engine-errors.js';
@@ -25,7 +25,8 @@ async function main(): Promise<void> {
   keepForOwner();
   const args = parsedArguments();
   const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string };
-  const engine = describeEngine();
+  const { build } = describeEngine();
+  const device = chosenDevice(args.device);
   const holder = new SessionHolder();
   const scratch = new Scratch(args.scratch);
   const onFailure = (method: string, error: unknown): void => {
@@ -33,7 +34,7 @@ async function main(): Promise<void> {
     log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
   };
   onHandlerError(onFailure);
-  const server = new EngineServer(engineService({ holder, scratch, version, threads: args.threads, onFailure }));
+  const server = new EngineServer(engineService({ holder, scratch, version, device: args.device, threads: args.threads, onFailure }));
   endOn(args, async () => {
     await server.stop(() => holder.shutDown());
     scratch.clear();
@@ -43,10 +44,11 @@ async function main(): Promise<void> {
     {
       address,
       version,
-      build: engine.build,
-      device: engine.device,
-      instructionSet: engine.instructionSet,
-      threads: args.threads || engine.threads,
+      build,
+      device: device.name,
+      model: device.model,
+      instructionSet: device.instructionSet,
+      threads: args.threads || device.threads,
     },
     'listening',
   );

@@ -3,6 +3,7 @@ import { isAbsolute } from 'node:path';
 import { engineV1, invalidField } from '#protocol';
 import type {
   ComputeDtype,
+  DeviceDescription,
   ExportedModel,
   ExportOptions,
   LayerWidth,
@@ -45,7 +46,11 @@ function sparsityControlOf(value: engineV1.SparsityControl): SparsityControl {
   }
 }
 
-export function sessionOptions(options: engineV1.SessionOptions | undefined, engineThreads: number): SessionOptions {
+export function deviceMessage(device: DeviceDescription): engineV1.Device {
+  return { ...device, memoryBytes: BigInt(device.memoryBytes), memoryAvailableBytes: BigInt(device.memoryAvailableBytes) };
+}
+
+export function sessionOptions(options: engineV1.SessionOptions | undefined, engine: { device: string; threads: number }): SessionOptions {
   if (options === undefined) throw invalidField('FIELD_REQUIRED', 'options', 'is missing');
   if (options.modelPath === '') throw invalidField('FIELD_REQUIRED', 'options.model_path', 'is empty: a model folder is required');
   return {
@@ -54,7 +59,8 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
     computeDtype: computeDtypeOf(options.computeDtype, 'bf16'),
     batchSize: options.batchSize,
     sequenceLength: options.sequenceLength,
-    threads: options.threads || engineThreads,
+    device: engine.device,
+    threads: options.threads || engine.threads,
     exactSparse: !options.dense,
     checkpointActivations: options.checkpointActivations,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),

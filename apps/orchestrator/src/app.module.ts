@@ -62,8 +62,8 @@ class SurroundingsModule {
 export class AppModule {
   static of(surroundings: Surroundings): DynamicModule {
     const { config, log } = surroundings;
-    const { engine: address, threads, dataFolder } = config;
-    const supervisor = new EngineSupervisor({ address, threads, folder: join(dataFolder, 'engine'), log });
+    const { engine: address, device, threads, dataFolder } = config;
+    const supervisor = new EngineSupervisor({ address, device, threads, folder: join(dataFolder, 'engine'), log });
     return {
       module: AppModule,
       imports: [SurroundingsModule.of(surroundings), CqrsModule.forRoot(), RunViewsModule],

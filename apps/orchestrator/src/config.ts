@@ -16,6 +16,7 @@ export interface OrchestratorConfig {
   eventStore: string | undefined;
   /** Address of an engine that somebody else runs; undefined: our own. */
   engine: string | undefined;
+  device: string;
   threads: number;
   /** Segments that the engine ends within this time are recorded together; a crash loses about as much training. */
   recordIntervalMs: number;
@@ -46,6 +47,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
       ).env('ESPALIER_EVENT_STORE'),
     )
     .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
+    .addOption(new Option('--device <name>', 'of the engine, or auto: the first that can be used').default('auto').env('ESPALIER_DEVICE'))
     .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
     .addOption(
       new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often')

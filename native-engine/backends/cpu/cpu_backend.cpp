@@ -10,16 +10,15 @@
 namespace espalier::cpu {
 
 namespace {
-constexpr uint64_t kLargePage = 2 << 20;
-uint64_t whole_pages(uint64_t bytes) { return (bytes + kLargePage - 1) / kLargePage * kLargePage; }
+constexpr uint64_t kPage = 4 << 10, kLargePage = 2 << 20;
+uint64_t whole_pages(uint64_t bytes) {
+  const uint64_t page = bytes < kLargePage ? kPage : kLargePage;
+  return (bytes + page - 1) / page * page;
+}
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, const Kernels& kernels)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()),
-      k_(kernels),
-      own_products_(!MatmulCache::has_tiles()),
-      barriers_(threads_),
-      scratch_(kSlotCount) {
+    : threads_(threads), k_(kernels), own_products_(!MatmulCache::has_tiles()), barriers_(threads_), scratch_(kSlotCount) {
   attach_thread();
 }
 
@@ -37,72 +36,86 @@ void CpuBackend::attach_thread() {
                     std::to_string(threads_));
 }
 
-std::string CpuBackend::fingerprint() const {
-  return std::string("cpu ") + k_.name + " threads " + std::to_string(threads_) + (own_products_ ? " own products, onednn " : " onednn ") +
-         MatmulCache::version();
+std::string CpuBackend::fingerprint(int threads, const Kernels& kernels) {
+  return std::string(kernels.name) + " threads " + std::to_string(threads) +
+         (MatmulCache::has_tiles() ? " onednn " : " own products, onednn ") + MatmulCache::version();
 }
 
-void* CpuBackend::allocate(uint64_t bytes) {
+DeviceBuffer CpuBackend::share(const void* host, uint64_t bytes) {
+  return {nullptr, device(static_cast<std::byte*>(const_cast<void*>(host))), bytes};
+}
+
+void CpuBackend::upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) { std::memcpy(host(to), from, bytes); }
+
+void CpuBackend::download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) { std::memcpy(to, host(from), bytes); }
+
+DevicePtr<std::byte> CpuBackend::take(uint64_t bytes) {
   void* p = mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw Error(ErrorCode::kOutOfMemory, "memory", "cannot reserve " + std::to_string(bytes) + " bytes");
-  madvise(p, whole_pages(bytes), MADV_HUGEPAGE);
-  return p;
+  if (bytes >= kLargePage) madvise(p, whole_pages(bytes), MADV_HUGEPAGE);
+  return device(static_cast<std::byte*>(p));
 }
 
-void CpuBackend::release(void* memory, uint64_t bytes) {
-  if (memory) munmap(memory, whole_pages(bytes));
-}
+void CpuBackend::give_back(DevicePtr<std::byte> data, uint64_t bytes) { munmap(host(data), whole_pages(bytes)); }
 
-uint64_t CpuBackend::scratch_bytes(const ModelConfig& config, const ScratchShape& shape) const {
+uint64_t CpuBackend::scratch_bytes(int thread_count, const Kernels& k, const ModelConfig& config, const ScratchShape& shape) {
   const int64_t hidden = padded_width(config.hidden_size), units = padded_width(config.intermediate_size), n = shape.batch * shape.tokens;
-  const auto threads = static_cast<uint64_t>(threads_);
-  const uint64_t attention = threads * k_.attention_scratch_bytes(shape.tokens, config.head_dim);
+  const auto threads = static_cast<uint64_t>(thread_count);
+  const uint64_t attention = threads * k.attention_scratch_bytes(shape.tokens, config.head_dim);
   const int64_t lora = 3 * narrow_width(shape.lora_rank);
-  const int64_t token_parts = std::min<int64_t>(threads_, kMostTokenParts);
-  const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + threads_ * 2 * n + token_parts * (hidden + 2 * units))) * 4;
-  if (own_products_ && shape.dtype == DType::kBF16)
+  const int64_t token_parts = std::min<int64_t>(thread_count, kMostTokenParts);
+  const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + thread_count * 2 * n + token_parts * (hidden + 2 * units))) * 4;
+  if (!MatmulCache::has_tiles() && shape.dtype == DType::kBF16)
     return attention + narrow +
-           threads * std::max({k_.product_panel_bytes(hidden + lora, DType::kBF16, 0),
-                               k_.product_panel_bytes(2 * (units + lora), DType::kF32, 0), k_.product_panel_bytes(n, DType::kF32, 0)});
+           threads * std::max({k.product_panel_bytes(hidden + lora, DType::kBF16, 0),
+                               k.product_panel_bytes(2 * (units + lora), DType::kF32, 0), k.product_panel_bytes(n, DType::kF32, 0)});
   const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
   const int64_t widest = std::max({hidden, units, config.vocab_size}) * std::max(hidden, units);
   const uint64_t selected = std::min(kSelectedBytes, static_cast<uint64_t>(widest * dtype_bytes(shape.dtype)));
   return attention + narrow + selected + kGeneratedKernelBytes + static_cast<uint64_t>(n * sums) * 4;
 }
 
-void CpuBackend::copy(Tensor to, Tensor from) {
-  parallel_parts(threads_, from.rows, 1, [&](int, Range r) {
+void CpuBackend::launch(const Copy& op) {
+  parallel_parts(threads_, op.from.rows, 1, [&](int, Range r) {
     for (int64_t n = r.begin; n < r.end; n++)
-      std::memcpy(to.row_range(n, 1).data, from.row_range(n, 1).data, from.cols * dtype_bytes(from.dtype));
+      std::memcpy(host(op.to.row_range(n, 1).data), host(op.from.row_range(n, 1).data), op.from.cols * dtype_bytes(op.from.dtype));
   });
 }
 
-void CpuBackend::clear(float* data, int64_t size) { std::memset(data, 0, size * 4); }
+void CpuBackend::launch(const Clear& op) { std::memset(host(op.data), 0, op.size * 4); }
 
 // f(part, its rows, its sums of columns) on each thread; the sums are added to `sums` in the order of the parts.
 template <class F>
-void CpuBackend::add_column_sums(int64_t rows, int64_t cols, float* sums, F&& f) {
+void CpuBackend::add_column_sums(int64_t rows, int64_t cols, DevicePtr<float> to, F&& f) {
   const int64_t stride = cols + kLine;
   float* parts = scratch<float>(kParts, threads_ * stride);
   std::memset(parts, 0, threads_ * stride * 4);
   parallel_parts(threads_, rows, 1, [&](int part, Range r) { f(part, r, parts + part * stride); });
+  float* sums = host(to);
   for (int part = 0; part < threads_; part++)
     for (int64_t j = 0; j < cols; j++) sums[j] += parts[part * stride + j];
 }
 
-void CpuBackend::embed(const Embed& op) {
+// A zeroed sum for each thread, kLine apart.
+double* CpuBackend::part_sums() {
+  double* sums = scratch<double>(kSums, threads_ * kLine);
+  std::memset(sums, 0, threads_ * kLine * 8);
+  return sums;
+}
+
+void CpuBackend::launch(const Embed& op) {
   parallel_parts(threads_, op.out.rows, 1, [&](int, Range r) { k_.embed(op, r.begin, r.end); });
 }
 
-void CpuBackend::rmsnorm(const RmsNorm& op) {
+void CpuBackend::launch(const RmsNorm& op) {
   parallel_parts(threads_, op.x.rows, 1, [&](int, Range r) { k_.rmsnorm(op, r.begin, r.end); });
 }
 
-void CpuBackend::rmsnorm_backward(const RmsNormBackward& op) {
+void CpuBackend::launch(const RmsNormBackward& op) {
   add_column_sums(op.dx.rows, op.dx.cols, op.mask_dot, [&](int, Range r, float* sums) { k_.rmsnorm_backward(op, r.begin, r.end, sums); });
 }
 
-void CpuBackend::attention(const Attention& op) {
+void CpuBackend::launch(const Attention& op) {
   const int64_t bytes = (k_.attention_scratch_bytes(op.shape.tokens, op.shape.head_dim) + 4095) / 4096 * 4096;
   char* areas = scratch<char>(kAttention, threads_ * bytes);
   parallel_items(threads_, op.shape.batch * op.shape.kv_heads, op.shape.kv_heads, [&](int64_t item, int thread) {
@@ -110,7 +123,7 @@ void CpuBackend::attention(const Attention& op) {
   });
 }
 
-void CpuBackend::attention_backward(const AttentionBackward& op) {
+void CpuBackend::launch(const AttentionBackward& op) {
   const AttentionShape& s = op.shape;
   const int64_t bytes = (k_.attention_scratch_bytes(s.tokens, s.head_dim) + 4095) / 4096 * 4096;
   char* areas = scratch<char>(kAttention, threads_ * bytes);
@@ -119,62 +132,50 @@ void CpuBackend::attention_backward(const AttentionBackward& op) {
     const int64_t row = item / s.kv_heads;
     k_.attention_backward(op, row, item % s.kv_heads, areas + thread * bytes, head_dot + row * s.heads);
   });
+  double* sums = host(op.head_dot);
   for (int64_t h = 0; h < s.heads; h++) {
-    op.head_dot[h] = 0;
-    for (int64_t row = 0; row < s.batch; row++) op.head_dot[h] += head_dot[row * s.heads + h];
+    sums[h] = 0;
+    for (int64_t row = 0; row < s.batch; row++) sums[h] += head_dot[row * s.heads + h];
   }
 }
 
-void CpuBackend::swiglu(const Swiglu& op) {
+void CpuBackend::launch(const Swiglu& op) {
   parallel_parts(threads_, op.out.rows, 1, [&](int, Range r) { k_.swiglu(op, r.begin, r.end); });
 }
 
-void CpuBackend::swiglu_backward(const SwigluBackward& op) {
-  clear(op.unit_dot, op.out.cols);
+void CpuBackend::launch(const SwigluBackward& op) {
+  launch(Clear{op.unit_dot, op.out.cols});
   add_column_sums(op.out.rows, op.out.cols, op.unit_dot, [&](int, Range r, float* sums) { k_.swiglu_backward(op, r.begin, r.end, sums); });
 }
 
-void CpuBackend::layer_loss(const LayerLoss& op) {
-  double* sums = scratch<double>(kSums, threads_ * kLine);
-  std::memset(sums, 0, threads_ * kLine * 8);
-  clear(op.mask_dot, op.student.cols);
+void CpuBackend::launch(const LayerLoss& op) {
+  double* sums = part_sums();
+  launch(Clear{op.mask_dot, op.student.cols});
   add_column_sums(op.student.rows, op.student.cols, op.mask_dot,
                   [&](int part, Range r, float* dots) { k_.layer_loss(op, r.begin, r.end, sums + part * kLine, dots); });
-  *op.sum = 0;
-  for (int part = 0; part < threads_; part++) *op.sum += sums[part * kLine];
+  double& total = *host(op.sum) = 0;
+  for (int part = 0; part < threads_; part++) total += sums[part * kLine];
 }
 
-void CpuBackend::token_loss(const TokenLoss& op) {
+void CpuBackend::launch(const TokenLoss& op) {
   parallel_parts(threads_, op.student.rows, 1, [&](int, Range r) {
     for (int64_t n = r.begin; n < r.end; n++) k_.token_loss(op, n);
   });
 }
 
-void CpuBackend::add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale) {
-  parallel_parts(threads_, dx.rows, 1,
-                 [&](int, Range r) { k_.add_loss_gradient(dx, diff, scale, dx_compute, compute_scale, r.begin, r.end); });
+void CpuBackend::launch(const AddLossGradient& op) {
+  parallel_parts(threads_, op.dx.rows, 1, [&](int, Range r) { k_.add_loss_gradient(op, r.begin, r.end); });
 }
 
-double CpuBackend::square_sum(const float* data, int64_t size) {
-  double* sums = scratch<double>(kSums, threads_ * kLine);
-  std::memset(sums, 0, threads_ * kLine * 8);
-  parallel_parts(threads_, size, 1024, [&](int part, Range r) { sums[part * kLine] = k_.square_sum(data, r.begin, r.end); });
-  double total = 0;
+void CpuBackend::launch(const SquareSum& op) {
+  double* sums = part_sums();
+  parallel_parts(threads_, op.size, 1024, [&](int part, Range r) { sums[part * kLine] = k_.square_sum(host(op.data), r.begin, r.end); });
+  double& total = *host(op.sum) = 0;
   for (int part = 0; part < threads_; part++) total += sums[part * kLine];
-  return total;
 }
 
-void CpuBackend::adamw(const AdamW& op) {
+void CpuBackend::launch(const AdamW& op) {
   parallel_parts(threads_, op.size, 1024, [&](int, Range r) { k_.adamw(op, r.begin, r.end); });
 }
 
 }  // namespace espalier::cpu
-
-namespace espalier {
-
-std::unique_ptr<Backend> make_backend(const std::string& name, int threads) {
-  if (name != "cpu") throw Error(ErrorCode::kNotSupported, "backend", "backend '" + name + "' is not in this build; available: cpu");
-  return std::make_unique<cpu::CpuBackend>(threads);
-}
-
-}  // namespace espalier

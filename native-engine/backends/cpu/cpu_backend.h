@@ -1,7 +1,9 @@
 // The CPU backend: launches the kernels of the processor's instruction set over the threads.
 #pragma once
+#include <string>
 #include <vector>
 
+#include "device/registry.h"
 #include "kernel_table.h"
 #include "matmul.h"
 #include "parallel.h"
@@ -12,33 +14,38 @@ inline constexpr int64_t kLine = 16;  // floats of a cache line
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads, const Kernels& kernels = select_kernels());
-  std::string fingerprint() const override;
+  CpuBackend(int threads, const Kernels& kernels);
   void attach_thread() override;
-  void* allocate(uint64_t bytes) override;
-  void release(void* memory, uint64_t bytes) override;
-  uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape) const override;
-  const int32_t* stage(const std::vector<int32_t>& host) override { return host.data(); }
-  const float* stage(const std::vector<float>& host) override { return host.data(); }
-  void copy(Tensor to, Tensor from) override;
-  void clear(float* data, int64_t size) override;
+  DeviceBuffer share(const void* host, uint64_t) override;
+  void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override;
+  void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override;
+  void synchronize() override {}  // ops are done when they return
 
-  void embed(const Embed& op) override;
-  void multiply(const Product& op) override;
-  void rmsnorm(const RmsNorm& op) override;
-  void rmsnorm_backward(const RmsNormBackward& op) override;
-  void attention_operands(const AttentionOperands& op) override;
-  void attention(const Attention& op) override;
-  void attention_backward(const AttentionBackward& op) override;
-  void swiglu(const Swiglu& op) override;
-  void swiglu_backward(const SwigluBackward& op) override;
-  void layer_loss(const LayerLoss& op) override;
-  void token_loss(const TokenLoss& op) override;
-  void lora_narrow(const LoraNarrow& op) override;
-  void lora_gradient(const LoraGradient& op) override;
-  void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale) override;
-  double square_sum(const float* data, int64_t size) override;
-  void adamw(const AdamW& op) override;
+  static std::string fingerprint(int threads, const Kernels& kernels);
+  static uint64_t scratch_bytes(int threads, const Kernels& kernels, const ModelConfig& config, const ScratchShape& shape);
+
+ protected:
+  DevicePtr<std::byte> take(uint64_t bytes) override;
+  void give_back(DevicePtr<std::byte> data, uint64_t bytes) override;
+
+  void launch(const Copy& op) override;
+  void launch(const Clear& op) override;
+  void launch(const Embed& op) override;
+  void launch(const Product& op) override;
+  void launch(const RmsNorm& op) override;
+  void launch(const RmsNormBackward& op) override;
+  void launch(const AttentionOperands& op) override;
+  void launch(const Attention& op) override;
+  void launch(const AttentionBackward& op) override;
+  void launch(const Swiglu& op) override;
+  void launch(const SwigluBackward& op) override;
+  void launch(const LayerLoss& op) override;
+  void launch(const TokenLoss& op) override;
+  void launch(const LoraNarrow& op) override;
+  void launch(const LoraGradient& op) override;
+  void launch(const AddLossGradient& op) override;
+  void launch(const SquareSum& op) override;
+  void launch(const AdamW& op) override;
 
  private:
   enum Slot {
@@ -81,7 +88,8 @@ class CpuBackend final : public Backend {
   void multiply_by_library(const Product& op);
   void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);
   template <class F>
-  void add_column_sums(int64_t rows, int64_t cols, float* sums, F&& f);
+  void add_column_sums(int64_t rows, int64_t cols, DevicePtr<float> sums, F&& f);
+  double* part_sums();
 
   int threads_;
   const Kernels& k_;

@@ -1,6 +1,10 @@
 // The vectorised kernels of one instruction set. Each works on a range, so that the launcher decides how work is cut.
 #pragma once
-#include "backend.h"
+#include <string>
+#include <vector>
+
+#include "device/ops.h"
+#include "host_address.h"
 
 namespace espalier::cpu {
 
@@ -32,7 +36,7 @@ struct Kernels {
   void (*swiglu_backward)(const SwigluBackward&, int64_t begin, int64_t end, float* unit_dot_part);
   void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
   void (*token_loss)(const TokenLoss&, int64_t row);
-  void (*add_loss_gradient)(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin, int64_t end);
+  void (*add_loss_gradient)(const AddLossGradient&, int64_t begin, int64_t end);
   int64_t (*pair_size)(DType);
   // LoRA in four passes: a factor as words (of the summed dimension [begin, end)), x or dy times it (tokens [begin, end)); such a
   // product as words along the tokens, and its product with the other one of dy and x (columns [begin, end)).
@@ -63,6 +67,7 @@ const Kernels& kernels_avx512();
 const Kernels& kernels_avx512_bf16();
 // The widest set this processor runs; ESPALIER_CPU_ISA names a narrower one ("portable", "avx2", "avx512", "avx512_bf16").
 const Kernels& select_kernels();
+const Kernels& kernels_named(const std::string& name);
 std::vector<const Kernels*> available_kernels();  // all that this processor runs, narrowest first
 
 }  // namespace espalier::cpu

@@ -20,18 +20,21 @@ void add_parts(float* row, int64_t parts, int64_t size, int64_t begin, int64_t e
 
 // da: [projections * narrow_width(rank), in], one behind the other for each part of the tokens, `size` apart; columns [begin, end).
 void scatter_a(const LoraGradient& op, float* da, int64_t parts, int64_t size, int64_t begin, int64_t end) {
+  const int32_t* cols = host(op.cols);
   for (int i = 0; i < op.count; i++)
     for (int64_t k = 0; k < op.rank; k++) {
       float* row = da + (i * narrow_width(op.rank) + k) * op.x.cols;
       add_parts(row, parts, size, begin, end);
-      float* to = op.outputs[i].da + k * op.in_full;
+      float* to = host(op.outputs[i].da) + k * op.in_full;
       for (int64_t j = begin; j < end; j++)
-        if (const int64_t c = op.cols ? op.cols[j] : j < op.in_full ? j : -1; c >= 0) to[c] = row[j] * op.lora_scale;
+        if (const int64_t c = cols ? cols[j] : j < op.in_full ? j : -1; c >= 0) to[c] = row[j] * op.lora_scale;
     }
 }
 
 // db: [rank, out], transposed, likewise. In blocks, since a column's values lie a power of two apart and would push each other out.
 void scatter_b(const LoraGradient& op, const LoraOutput& o, float* db, int64_t parts, int64_t size, int64_t begin, int64_t end) {
+  const int32_t* rows = host(o.rows);
+  float* out = host(o.db);
   float block[kLine][kLine];
   for (int64_t first = begin; first < end; first += kLine)
     for (int64_t k = 0; k < op.rank; k += kLine) {
@@ -42,16 +45,17 @@ void scatter_b(const LoraGradient& op, const LoraOutput& o, float* db, int64_t p
         for (int64_t j = 0; j < columns; j++) block[r][j] = row[first + j] * op.lora_scale;
       }
       for (int64_t j = 0; j < columns; j++)
-        if (const int64_t to = o.rows ? o.rows[first + j] : first + j; to >= 0)
-          for (int64_t r = 0; r < ranks; r++) o.db[to * op.rank + k + r] = block[r][j];
+        if (const int64_t to = rows ? rows[first + j] : first + j; to >= 0)
+          for (int64_t r = 0; r < ranks; r++) out[to * op.rank + k + r] = block[r][j];
     }
 }
 
 // narrow^T x as a large product: narrow's words along the tokens are its rows.
 Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, float* out, int64_t out_stride) {
   Product op;
-  op.c = {out, DType::kF32, rank, x.cols, out_stride};
-  op.add({narrow_words, x.dtype, rank, (x.rows + 1) / 2 * 2, 2 * narrow_stride}, {{x.data, x.dtype, x.rows, x.stride}, x.rows, x.cols});
+  op.c = {device(out).as<std::byte>(), DType::kF32, rank, x.cols, out_stride};
+  op.add({device(narrow_words).as<std::byte>(), x.dtype, rank, (x.rows + 1) / 2 * 2, 2 * narrow_stride},
+         {{x.data, x.dtype, x.rows, x.stride}, x.rows, x.cols, nullptr, nullptr});
   return op;
 }
 
@@ -60,7 +64,7 @@ Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narr
 // Whether the large products' own kernel makes results of so many rows or columns best.
 bool CpuBackend::is_wide(int64_t rows, DType t) const { return own_products_ && rows >= kWideRows && k_.pair_size(t) == 2; }
 
-void CpuBackend::lora_narrow(const LoraNarrow& op) {
+void CpuBackend::launch(const LoraNarrow& op) {
   if (is_wide(op.rank, op.out.dtype)) {
     const int64_t width = narrow_width(op.rank);
     for (int i = 0; i < op.count; i++) {
@@ -68,7 +72,7 @@ void CpuBackend::lora_narrow(const LoraNarrow& op) {
       product.c = op.out.columns(i * width, width);
       product.transposed = op.transposed;
       product.add(op.terms[i].a, op.terms[i].b);
-      multiply(product);
+      launch(product);
     }
     return;
   }
@@ -100,7 +104,7 @@ void CpuBackend::lora_narrow(const LoraNarrow& op) {
 }
 
 // Tokens first, as the passes around it, then columns: each part over tokens has sums of its own, of which few should be.
-void CpuBackend::lora_gradient(const LoraGradient& op) {
+void CpuBackend::launch(const LoraGradient& op) {
   const int64_t pair = k_.pair_size(op.x.dtype), part_width = narrow_width(op.rank), narrow = op.count * part_width, rows = op.x.rows;
   const int64_t stride = padded_width((rows + pair - 1) / pair), in = op.x.cols, dy_rank = (op.count - 1) * part_width + op.rank;
   std::array<int64_t, 4> begin_of{dy_rank * in};  // of each dB^T, after dA

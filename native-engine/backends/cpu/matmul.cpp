@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "espalier/error.h"
+#include "host_address.h"
 
 namespace espalier::cpu {
 
@@ -63,9 +64,9 @@ void MatmulCache::run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accu
     auto found = impl_->products.find(key);
     if (found == impl_->products.end()) found = impl_->products.emplace(key, impl_->make(c, a, b, b_transposed, accumulate)).first;
     Product& p = found->second;
-    p.a.set_data_handle(a.data);
-    p.b.set_data_handle(b.data);
-    p.c.set_data_handle(c.data);
+    p.a.set_data_handle(host(a.data));
+    p.b.set_data_handle(host(b.data));
+    p.c.set_data_handle(host(c.data));
     p.primitive.execute(impl_->stream, p.arguments);
   } catch (const dnnl::error& e) {
     const auto code = e.status == dnnl_out_of_memory ? ErrorCode::kOutOfMemory : ErrorCode::kInternal;

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "backend.h"
+#include "device/memory.h"
 
 namespace espalier::cpu {
 

@@ -7,8 +7,8 @@ namespace espalier::cpu {
 namespace {
 
 bool stored_as_is(const Selection& s, DType t) {
-  return s.stored.dtype == t && reinterpret_cast<uintptr_t>(s.stored.data) % dtype_bytes(t) == 0 && !s.row_index && !s.col_index &&
-         s.scale == 1.0f && s.rows == s.stored.rows && s.cols == s.stored.cols;
+  return s.stored.dtype == t && s.stored.data.address() % dtype_bytes(t) == 0 && !s.row_index && !s.col_index && s.scale == 1.0f &&
+         s.rows == s.stored.rows && s.cols == s.stored.cols;
 }
 
 }  // namespace
@@ -36,7 +36,7 @@ void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
   });
 }
 
-void CpuBackend::multiply(const Product& op) {
+void CpuBackend::launch(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
   if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
   parallel_grid(op.c.rows, panel_words(op, 0), [&](Range rows, int64_t part, int64_t parts, uint32_t* panels, Team& team) {
@@ -58,18 +58,20 @@ void CpuBackend::multiply_by_library(const Product& op) {
   const bool plain = op.count == 1 && stored_as_is(op.terms[0].b, op.terms[0].a.dtype);
   const bool in_place = !op.column_scale && (op.c.dtype == DType::kF32 || (plain && !op.accumulate));
   Tensor sums = op.c;
-  if (!in_place) sums = {scratch<float>(kProductSums, op.c.rows * op.c.cols), DType::kF32, op.c.rows, op.c.cols, op.c.cols};
+  if (!in_place)
+    sums = {device(scratch<float>(kProductSums, op.c.rows * op.c.cols)).as<std::byte>(), DType::kF32, op.c.rows, op.c.cols, op.c.cols};
   for (int t = 0; t < op.count; t++) add_term(op.terms[t], op.transposed, sums, t > 0 || (in_place && op.accumulate));
   if (!in_place)
     parallel_parts(threads_, op.c.rows, 1,
-                   [&](int, Range r) { k_.finish_product(op.c, sums, op.column_scale, op.accumulate, r.begin, r.end); });
+                   [&](int, Range r) { k_.finish_product(op.c, sums, host(op.column_scale), op.accumulate, r.begin, r.end); });
 }
 
 // A selection that does not lie as the product wants it is copied, some of its rows at a time.
 void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate) {
   const Selection& s = term.b;
   if (stored_as_is(s, term.a.dtype))
-    return products_.run(sums, term.a, {const_cast<void*>(s.stored.data), s.stored.dtype, s.rows, s.cols, s.cols}, transposed, accumulate);
+    return products_.run(sums, term.a, {DevicePtr<std::byte>(s.stored.data.address()), s.stored.dtype, s.rows, s.cols, s.cols}, transposed,
+                         accumulate);
   const int64_t row_bytes = s.cols * dtype_bytes(term.a.dtype);
   const int64_t fitting = static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine,
                 at_once = std::min(s.rows, std::max(fitting, kLine));
@@ -77,7 +79,7 @@ void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums,
   float* rows = scratch<float>(kRows, threads_ * padded_width(s.cols));
   for (int64_t first = 0; first < s.rows; first += at_once) {
     const int64_t count = std::min(at_once, s.rows - first);
-    const Tensor selected{copy, term.a.dtype, count, s.cols, s.cols};
+    const Tensor selected{device(copy).as<std::byte>(), term.a.dtype, count, s.cols, s.cols};
     parallel_parts(threads_, count, 1, [&](int part, Range r) {
       k_.select_rows(s, selected.row_range(r.begin, r.end - r.begin), first + r.begin, first + r.end, rows + part * padded_width(s.cols));
     });
@@ -100,7 +102,7 @@ std::array<HeadProduct, 3> head_products(const AttentionShape& s) {
 
 }  // namespace
 
-void CpuBackend::attention_operands(const AttentionOperands& op) {
+void CpuBackend::launch(const AttentionOperands& op) {
   const AttentionShape& s = op.shape;
   const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
   const std::array<HeadProduct, 3> parts = head_products(s);

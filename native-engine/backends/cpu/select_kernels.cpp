@@ -21,13 +21,8 @@ const Kernels& widest() {
 }
 
 const Kernels& choose() {
-  const Kernels& best = widest();
   const char* wanted = std::getenv("ESPALIER_CPU_ISA");
-  if (!wanted || !*wanted) return best;
-  for (const Kernels* k : available_kernels())
-    if (std::string(wanted) == k->name) return *k;
-  throw Error(ErrorCode::kNotSupported, "ESPALIER_CPU_ISA",
-              "'" + std::string(wanted) + "' is unknown or wider than this processor; the widest here is " + best.name);
+  return wanted && *wanted ? kernels_named(wanted) : widest();
 }
 
 }  // namespace
@@ -41,6 +36,13 @@ std::vector<const Kernels*> available_kernels() {
   }
 #endif
   return all;
+}
+
+const Kernels& kernels_named(const std::string& name) {
+  for (const Kernels* k : available_kernels())
+    if (name == k->name) return *k;
+  throw Error(ErrorCode::kNotSupported, "ESPALIER_CPU_ISA",
+              "'" + name + "' is unknown or wider than this processor; the widest here is " + widest().name);
 }
 
 const Kernels& select_kernels() {

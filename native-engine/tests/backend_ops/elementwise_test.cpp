@@ -9,37 +9,38 @@ INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), cas
 constexpr int64_t kRows = 37, kOpen = 43, kWidth = 48, kHidden = 61;  // 43 open of 61 hidden units, padded to 48
 
 TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
-  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(1, 3.0f)), out(type(), kRows, kWidth),
-      dx(DType::kF32, kRows, kWidth, kOpen, Random(2));
-  Buffer dout(DType::kF32, kRows, kWidth, kOpen, Random(3)), dxc(type(), kRows, kWidth), diff(type(), kRows, kWidth, kOpen, Random(4));
+  Buffer x(device, DType::kF32, kRows, kWidth, kOpen, Random(1, 3.0f)), out(device, type(), kRows, kWidth),
+      dx(device, DType::kF32, kRows, kWidth, kOpen, Random(2));
+  Buffer dout(device, DType::kF32, kRows, kWidth, kOpen, Random(3)), dxc(device, type(), kRows, kWidth),
+      diff(device, type(), kRows, kWidth, kOpen, Random(4));
   const Buffer before = dx;
-  std::vector<float> weight = random_floats(kWidth, 5), rstd(kRows), dot(kWidth, 0.5f);
-  backend.rmsnorm({x.tensor, out.tensor, rstd.data(), weight.data(), kHidden, 1e-5f});
+  List<float> weight(device, random_floats(kWidth, 5)), rstd(device, kRows), dot(device, kWidth, 0.5f);
+  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kHidden, 1e-5f});
   RmsNormBackward op;
-  op.dout = dout.tensor;
-  op.saved = x.tensor;
+  op.dout = dout.tensor();
+  op.saved = x.tensor();
   op.rstd = rstd.data();
   op.weight = weight.data();
   op.width = kHidden;
-  op.dx = dx.tensor;
-  op.loss_diff = diff.tensor;
+  op.dx = dx.tensor();
+  op.loss_diff = diff.tensor();
   op.loss_scale = 0.7f;
-  op.dx_compute = dxc.tensor;
-  const std::vector<float> scale = random_floats(kWidth, 17);
+  op.dx_compute = dxc.tensor();
+  const List<float> scale(device, random_floats(kWidth, 17));
   op.compute_scale = scale.data();
   op.mask_dot = dot.data();
-  backend.rmsnorm_backward(op);
+  device.run(op);
   // From the norm's own output the same comes out, up to its rounding.
-  std::vector<float> inverse(kWidth), other_dot(kWidth, 0.5f);
-  for (int64_t j = 0; j < kWidth; j++) inverse[j] = 1.0f / weight[j];
-  Buffer other = before;
-  other.tensor = {const_cast<void*>(other.data()), DType::kF32, kRows, kWidth, before.tensor.stride};
+  std::vector<float> inverses(kWidth);
+  for (int64_t j = 0; j < kWidth; j++) inverses[j] = 1.0f / weight[j];
+  const List<float> inverse(device, inverses), other_dot(device, kWidth, 0.5f);
+  const Buffer other = before;
   RmsNormBackward from_output = op;
-  from_output.saved = out.tensor;
+  from_output.saved = out.tensor();
   from_output.weight_inverse = inverse.data();
-  from_output.dx = other.tensor;
+  from_output.dx = other.tensor();
   from_output.mask_dot = other_dot.data();
-  backend.rmsnorm_backward(from_output);
+  device.run(from_output);
   ErrorSum agreement;
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kWidth; j++) agreement.add(other.get(n, j), dx.get(n, j));
@@ -62,16 +63,14 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
   }
   for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
   // The result may lie where the layer loss's differences or the norm's output did.
-  Buffer over_diff = diff, over_saved = out;
-  for (Buffer* place : {&over_diff, &over_saved}) {
-    place->tensor.data = place->data();
-    Buffer stream = before;
-    stream.tensor.data = stream.data();
+  const Buffer over_diff = diff, over_saved = out;
+  for (const Buffer* place : {&over_diff, &over_saved}) {
+    const Buffer stream = before;
     RmsNormBackward in_place = place == &over_saved ? from_output : op;
-    (place == &over_saved ? in_place.saved : in_place.loss_diff) = place->tensor;
-    in_place.dx = stream.tensor;
-    in_place.dx_compute = place->tensor;
-    backend.rmsnorm_backward(in_place);
+    (place == &over_saved ? in_place.saved : in_place.loss_diff) = place->tensor();
+    in_place.dx = stream.tensor();
+    in_place.dx_compute = place->tensor();
+    device.run(in_place);
     ErrorSum same;
     for (int64_t n = 0; n < kRows; n++)
       for (int64_t j = 0; j < kWidth; j++) same.add(place->get(n, j), dxc.get(n, j));
@@ -87,18 +86,17 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   // Values far out on both sides too: silu must not overflow.
   Random values(6, 8.0f);
-  Buffer gate_up(type(), kRows, 2 * kWidth, 2 * kWidth,
+  Buffer gate_up(device, type(), kRows, 2 * kWidth, 2 * kWidth,
                  [&](int64_t i, int64_t j) { return i == 0 ? (j % 2 ? 200.0f : -200.0f) : values(); });
-  Buffer out(type(), kRows, kWidth), dout(type(), kRows, kWidth, kOpen, Random(7)), dgate_up(type(), kRows, 2 * kWidth),
-      again(type(), kRows, kWidth);
-  std::vector<float> dot(kWidth);
-  backend.swiglu({gate_up.tensor, out.tensor});
-  const std::vector<float> scale = random_floats(kWidth, 18);
-  backend.swiglu_backward({gate_up.tensor, dout.tensor, dgate_up.tensor, again.tensor, dot.data(), scale.data()});
-  Buffer gate_up_in_place = gate_up, out_in_place = dout;
-  for (Buffer* b : {&gate_up_in_place, &out_in_place}) b->tensor.data = b->data();
-  backend.swiglu_backward(
-      {gate_up_in_place.tensor, out_in_place.tensor, gate_up_in_place.tensor, out_in_place.tensor, dot.data(), scale.data()});
+  Buffer out(device, type(), kRows, kWidth), dout(device, type(), kRows, kWidth, kOpen, Random(7)),
+      dgate_up(device, type(), kRows, 2 * kWidth), again(device, type(), kRows, kWidth);
+  const List<float> dot(device, kWidth);
+  device.run(Swiglu{gate_up.tensor(), out.tensor()});
+  const List<float> scale(device, random_floats(kWidth, 18));
+  device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data()});
+  const Buffer gate_up_in_place = gate_up, out_in_place = dout;
+  device.run(SwigluBackward{gate_up_in_place.tensor(), out_in_place.tensor(), gate_up_in_place.tensor(), out_in_place.tensor(), dot.data(),
+                            scale.data()});
   ErrorSum forward, gate_error, up_error, dots;
   std::vector<double> expected_dot(kWidth, 0.0);
   for (int64_t n = 0; n < kRows; n++)
@@ -124,15 +122,17 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
 
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
   constexpr int64_t kTeacherWidth = 32;
-  Buffer student(DType::kF32, kRows, kWidth, kOpen, Random(8)), teacher(DType::kF32, kRows, kTeacherWidth, kTeacherWidth, Random(9)),
-      diff(type(), kRows, kWidth);
-  std::vector<int32_t> match(kWidth, -1);
-  for (int32_t j = 0; j < 30; j++) match[j + j / 3] = j;
-  std::vector<float> scale = random_floats(kWidth, 10), dot(kWidth);
+  Buffer student(device, DType::kF32, kRows, kWidth, kOpen, Random(8)),
+      teacher(device, DType::kF32, kRows, kTeacherWidth, kTeacherWidth, Random(9)), diff(device, type(), kRows, kWidth);
+  std::vector<int32_t> matches(kWidth, -1);
+  for (int32_t j = 0; j < 30; j++) matches[j + j / 3] = j;
+  std::vector<float> scales = random_floats(kWidth, 10);
   for (int64_t j = 0; j < kWidth; j++)
-    if (j >= kOpen || j % 7 == 0) scale[j] = 0.0f;  // closed while in the products
-  double sum = 0;
-  backend.layer_loss({student.tensor, teacher.tensor, match.data(), scale.data(), diff.tensor, &sum, dot.data()});
+    if (j >= kOpen || j % 7 == 0) scales[j] = 0.0f;  // closed while in the products
+  const List<int32_t> match(device, matches);
+  const List<float> scale(device, scales), dot(device, kWidth);
+  const List<double> sum(device, 1);
+  device.run(LayerLoss{student.tensor(), teacher.tensor(), match.data(), scale.data(), diff.tensor(), sum.data(), dot.data()});
   double expected = 0;
   ErrorSum differences, dots;
   std::vector<double> expected_dot(kWidth, 0.0);
@@ -144,7 +144,7 @@ TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
       expected_dot[j] += d * student.get(n, j);
     }
   for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
-  EXPECT_NEAR(sum, expected, 2e-6 * expected);
+  EXPECT_NEAR(sum[0], expected, 2e-6 * expected);
   EXPECT_LT(differences.relative(), tolerance());
   EXPECT_LT(dots.relative(), 2e-6);
   diff.expect_untouched_outside();
@@ -152,22 +152,23 @@ TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
 
 TEST_P(ElementwiseOps, TokenLossesAtAnOddVocabulary) {
   constexpr int64_t kVocab = 1037;
-  Buffer student(DType::kF32, 5, kVocab, kVocab, Random(11, 6.0f)), teacher(DType::kF32, 5, kVocab, kVocab, Random(12, 6.0f));
-  Buffer dlogits(type(), 5, kVocab);
-  std::vector<int32_t> targets{3, 1036, -1, 0, 512};
-  std::vector<double> kl(5), lm(5);
+  Buffer student(device, DType::kF32, 5, kVocab, kVocab, Random(11, 6.0f)),
+      teacher(device, DType::kF32, 5, kVocab, kVocab, Random(12, 6.0f));
+  Buffer dlogits(device, type(), 5, kVocab);
+  const List<int32_t> targets(device, std::vector<int32_t>{3, 1036, -1, 0, 512});
+  const List<double> kl(device, 5), lm(device, 5);
   TokenLoss op;
-  op.student = student.tensor;
-  op.teacher = teacher.tensor;
+  op.student = student.tensor();
+  op.teacher = teacher.tensor();
   op.targets = targets.data();
   op.temperature = 2.0f / 3.0f;
   op.kl_gradient_scale = 0.3f;
   op.lm_gradient_scale = 0.9f;
-  op.dlogits = dlogits.tensor;
-  op.dlogits.stride = student.tensor.stride;
+  op.dlogits = dlogits.tensor();
+  op.dlogits.stride = student.tensor().stride;
   op.kl_rows = kl.data();
   op.lm_rows = lm.data();
-  backend.token_loss(op);
+  device.run(op);
   const auto softmax = [](const Buffer& b, int64_t n, double temperature) {
     std::vector<double> p(kVocab);
     double sum = 0;
@@ -195,17 +196,17 @@ TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {
   // Per row: how far apart the logits are; in the last one only a few.
   const std::vector<float> apart{1e-4f, 1e-3f, 1e-2f, 1.0f, 5.0f};
   Random changes(18);
-  Buffer teacher(DType::kF32, 5, kVocab, kVocab, Random(17, 6.0f));
-  Buffer student(DType::kF32, 5, kVocab, kVocab,
+  Buffer teacher(device, DType::kF32, 5, kVocab, kVocab, Random(17, 6.0f));
+  Buffer student(device, DType::kF32, 5, kVocab, kVocab,
                  [&](int64_t n, int64_t j) { return teacher.get(n, j) + (n < 4 || j % 100 == 7 ? apart[n] * changes() : 0.0f); });
-  std::vector<double> kl(5);
+  const List<double> kl(device, 5);
   TokenLoss op;
-  op.student = student.tensor;
-  op.teacher = teacher.tensor;
+  op.student = student.tensor();
+  op.teacher = teacher.tensor();
   op.temperature = 2.0f / 3.0f;
   op.kl_rows = kl.data();
   op.dlogits.dtype = type();
-  backend.token_loss(op);
+  device.run(op);
   for (int64_t n = 0; n < 5; n++) {
     const auto log_sum = [&](const Buffer& b) {
       double sum = 0;
@@ -224,9 +225,10 @@ TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {
 
 TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   constexpr int64_t kSize = 1029;
-  std::vector<float> p = random_floats(kSize, 13), m = random_floats(kSize, 14), v = random_floats(kSize, 15), g = random_floats(kSize, 16);
-  for (float& x : v) x = std::abs(x);
-  const std::vector<float> p0 = p, m0 = m, v0 = v;
+  const std::vector<float> p0 = random_floats(kSize, 13), m0 = random_floats(kSize, 14), gradient = random_floats(kSize, 16);
+  std::vector<float> v0 = random_floats(kSize, 15);
+  for (float& x : v0) x = std::abs(x);
+  const List<float> p(device, p0), m(device, m0), v(device, v0), g(device, gradient);
   AdamW op;
   op.param = p.data();
   op.m = m.data();
@@ -239,7 +241,7 @@ TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   op.gradient_scale = 0.5f;
   op.low = -0.9f;
   op.high = 0.9f;
-  backend.adamw(op);
+  device.run(op);
   ErrorSum error;
   for (int64_t i = 0; i < kSize; i++) {
     const double gi = 0.5 * g[i], mi = 0.9f * static_cast<double>(m0[i]) + (1 - 0.9f) * gi,
@@ -248,8 +250,10 @@ TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   }
   EXPECT_LT(error.relative(), 2e-6);
   double squares = 0;
-  for (float x : g) squares += static_cast<double>(x) * x;
-  EXPECT_NEAR(backend.square_sum(g.data(), kSize), squares, 1e-12 * squares);
+  for (float x : gradient) squares += static_cast<double>(x) * x;
+  const List<double> sum(device, 1);
+  device.run(SquareSum{g.data(), kSize, sum.data()});
+  EXPECT_NEAR(sum[0], squares, 1e-12 * squares);
 }
 
 }  // namespace espalier::test

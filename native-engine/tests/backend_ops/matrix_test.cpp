@@ -17,22 +17,31 @@ std::vector<int32_t> every_third_closed(int64_t full, int64_t padded) {
 
 // A stored matrix of any dtype, at an address that is not a multiple of anything.
 struct Stored {
-  std::vector<uint8_t> bytes;
   std::vector<double> values;
-  WeightView view;
+  List<uint8_t> memory;
+  StoredMatrix view;
 
-  Stored(DType type, int64_t rows, int64_t cols, uint32_t seed, float scale = 1.0f)
-      : bytes(rows * cols * dtype_bytes(type) + 1), values(rows * cols) {
+  Stored(Device& device, DType type, int64_t rows, int64_t cols, uint32_t seed, float scale = 1.0f, int64_t offset = 1)
+      : values(rows * cols), memory(device, encoded(type, values, seed, scale, offset)) {
+    view = {(memory.data() + offset).as<const std::byte>(), type, rows, cols};
+  }
+  // LoRA's parameters are floats at their own alignment.
+  static Stored factor(Device& device, int64_t rows, int64_t cols, uint32_t seed) {
+    return Stored(device, DType::kF32, rows, cols, seed, 1.0f, 4);
+  }
+  double at(int64_t r, int64_t c, float scale = 1.0f) const {
+    return r < 0 || c < 0 || r >= view.rows || c >= view.cols ? 0.0 : scale * values[r * view.cols + c];
+  }
+
+ private:
+  static std::vector<uint8_t> encoded(DType type, std::vector<double>& values, uint32_t seed, float scale, int64_t offset) {
+    std::vector<uint8_t> bytes(values.size() * dtype_bytes(type) + offset);
     Random random(seed, scale);
     for (size_t i = 0; i < values.size(); i++) {
-      encode(random(), type, bytes.data() + 1 + i * dtype_bytes(type));
-      values[i] = decode(bytes.data() + 1, type, static_cast<int64_t>(i));
+      encode(random(), type, bytes.data() + offset + i * dtype_bytes(type));
+      values[i] = decode(bytes.data() + offset, type, static_cast<int64_t>(i));
     }
-    view = {bytes.data() + 1, type, rows, cols};
-  }
-  double at(const Selection& s, int64_t i, int64_t j) const {
-    const int64_t r = s.row_index ? s.row_index[i] : i < view.rows ? i : -1, c = s.col_index ? s.col_index[j] : j < view.cols ? j : -1;
-    return r < 0 || c < 0 ? 0.0 : s.scale * values[r * view.cols + c];
+    return bytes;
   }
 };
 
@@ -48,36 +57,39 @@ TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
   in_list.push_back(kInFull - 1);
   ASSERT_LE(static_cast<int64_t>(in_list.size()), kIn);
   in_list.resize(kIn, -1);
-  const auto scale = random_floats(kOut, 4);
+  const List<float> scale(device, random_floats(kOut, 4));
+  const List<int32_t> outs(device, out_list), ins(device, in_list);
   for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16})
     for (const bool transposed : {true, false}) {
-      const Stored w(stored, transposed ? kOutFull : kInFull, transposed ? kInFull : kOutFull, 5);
-      const Stored factor(DType::kF32, transposed ? kOutFull : kRank, transposed ? kRank : kOutFull, 6, 1e-3f);
-      Buffer x(type(), kM, kIn, kIn, Random(7)), narrow(type(), kM, kNarrow, kRank, Random(8)), c(DType::kF32, kM, kOut, kOut, Random(9)),
-          plain(type(), kM, kOut);
+      const Stored w(device, stored, transposed ? kOutFull : kInFull, transposed ? kInFull : kOutFull, 5);
+      const Stored factor(device, DType::kF32, transposed ? kOutFull : kRank, transposed ? kRank : kOutFull, 6, 1e-3f);
+      Buffer x(device, type(), kM, kIn, kIn, Random(7)), narrow(device, type(), kM, kNarrow, kRank, Random(8)),
+          c(device, DType::kF32, kM, kOut, kOut, Random(9)), plain(device, type(), kM, kOut);
       const Buffer before = c;
       Product op;
       op.transposed = transposed;
       if (transposed) {
-        op.add(x.tensor, {w.view, kOut, kIn, out_list.data(), in_list.data()});
-        op.add(narrow.tensor, {factor.view, kOut, kNarrow, out_list.data(), nullptr, 0.7f});
+        op.add(x.tensor(), {w.view, kOut, kIn, outs.data(), ins.data()});
+        op.add(narrow.tensor(), {factor.view, kOut, kNarrow, outs.data(), nullptr, 0.7f});
       } else {
-        op.add(x.tensor, {w.view, kIn, kOut, in_list.data(), out_list.data()});
-        op.add(narrow.tensor, {factor.view, kNarrow, kOut, nullptr, out_list.data(), 0.7f});
+        op.add(x.tensor(), {w.view, kIn, kOut, ins.data(), outs.data()});
+        op.add(narrow.tensor(), {factor.view, kNarrow, kOut, nullptr, outs.data(), 0.7f});
       }
-      op.c = plain.tensor;
-      backend.multiply(op);
-      op.c = c.tensor;
+      op.c = plain.tensor();
+      device.run(op);
+      op.c = c.tensor();
       op.accumulate = true;
       op.column_scale = scale.data();
-      backend.multiply(op);
+      device.run(op);
       ErrorSum first, second;
       for (int64_t n = 0; n < kM; n++)
         for (int64_t j = 0; j < kOut; j++) {
-          const auto value = [&](const Stored& s, const Selection& b, int64_t k) { return transposed ? s.at(b, j, k) : s.at(b, k, j); };
+          const auto value = [&](const Stored& s, int64_t k, float by) {
+            return transposed ? s.at(out_list[j], k, by) : s.at(k, out_list[j], by);
+          };
           double sum = 0;
-          for (int64_t k = 0; k < kIn; k++) sum += x.get(n, k) * value(w, op.terms[0].b, k);
-          for (int64_t k = 0; k < kNarrow; k++) sum += narrow.get(n, k) * value(factor, op.terms[1].b, k);
+          for (int64_t k = 0; k < kIn; k++) sum += x.get(n, k) * value(w, in_list[k], 1.0f);
+          for (int64_t k = 0; k < kNarrow; k++) sum += narrow.get(n, k) * value(factor, k, 0.7f);
           first.add(plain.get(n, j), sum);
           second.add(c.get(n, j), before.get(n, j) + scale[j] * sum);
         }
@@ -90,22 +102,22 @@ TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
 // A term a thousand times smaller than a rounding step of the weight beside it reaches the result in full.
 TEST_P(MatrixOps, ASmallTermIsNotLostInALargeOne) {
   constexpr int64_t kM = 9, kOut = 32, kIn = 64, kRank = 8;
-  const Stored w(DType::kBF16, kOut, kIn, 10), factor(DType::kF32, kOut, kRank, 11, 1e-6f);
-  Buffer x(type(), kM, kIn, kIn, Random(12)), narrow(type(), kM, kRank, kRank, Random(13)), with(DType::kF32, kM, kOut),
-      without(DType::kF32, kM, kOut);
+  const Stored w(device, DType::kBF16, kOut, kIn, 10), factor(device, DType::kF32, kOut, kRank, 11, 1e-6f);
+  Buffer x(device, type(), kM, kIn, kIn, Random(12)), narrow(device, type(), kM, kRank, kRank, Random(13)),
+      with(device, DType::kF32, kM, kOut), without(device, DType::kF32, kM, kOut);
   Product op;
   op.transposed = true;
-  op.c = without.tensor;
-  op.add(x.tensor, {w.view, kOut, kIn});
-  backend.multiply(op);
-  op.c = with.tensor;
-  op.add(narrow.tensor, {factor.view, kOut, kRank});
-  backend.multiply(op);
+  op.c = without.tensor();
+  op.add(x.tensor(), {w.view, kOut, kIn, nullptr, nullptr});
+  device.run(op);
+  op.c = with.tensor();
+  op.add(narrow.tensor(), {factor.view, kOut, kRank, nullptr, nullptr});
+  device.run(op);
   double along = 0, squares = 0;
   for (int64_t n = 0; n < kM; n++)
     for (int64_t j = 0; j < kOut; j++) {
       double small = 0;
-      for (int64_t k = 0; k < kRank; k++) small += narrow.get(n, k) * factor.at(op.terms[1].b, j, k);
+      for (int64_t k = 0; k < kRank; k++) small += narrow.get(n, k) * factor.at(j, k);
       along += (with.get(n, j) - without.get(n, j)) * small;
       squares += small * small;
     }
@@ -117,20 +129,20 @@ struct ProductSize {
 };
 
 // Both orientations of one product, plain and added to f32 sums.
-void check_product(cpu::CpuBackend& backend, DType type, const ProductSize& z, double tolerance) {
+void check_product(Device& device, DType type, const ProductSize& z, double tolerance) {
   const int64_t stride = z.k + 2;
-  Buffer a(type, z.m, stride, z.k, Random(8)), c(type, z.m, z.n), sum(DType::kF32, z.m, z.n, z.n, Random(11));
-  const Stored bt(type, z.n, z.k, 9), b(type, z.k, z.n, 10);
+  Buffer a(device, type, z.m, stride, z.k, Random(8)), c(device, type, z.m, z.n), sum(device, DType::kF32, z.m, z.n, z.n, Random(11));
+  const Stored bt(device, type, z.n, z.k, 9), b(device, type, z.k, z.n, 10);
   const Buffer before = sum;
   Product forth, back;
-  forth.c = c.tensor;
+  forth.c = c.tensor();
   forth.transposed = true;
-  forth.add(a.tensor.columns(0, z.k), {bt.view, z.n, z.k});
-  backend.multiply(forth);
-  back.c = sum.tensor;
+  forth.add(a.tensor().columns(0, z.k), {bt.view, z.n, z.k, nullptr, nullptr});
+  device.run(forth);
+  back.c = sum.tensor();
   back.accumulate = true;
-  back.add(a.tensor.columns(0, z.k), {b.view, z.k, z.n});
-  backend.multiply(back);
+  back.add(a.tensor().columns(0, z.k), {b.view, z.k, z.n, nullptr, nullptr});
+  device.run(back);
   ErrorSum plain, accumulated;
   for (int64_t i = 0; i < z.m; i++)
     for (int64_t j = 0; j < z.n; j += 1 + z.k / 1000) {
@@ -152,45 +164,41 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   for (const ProductSize z : {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130},
                               ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130},
                               ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
-    check_product(backend, type(), z, tolerance());
-  cpu::CpuBackend two_by_two(4, *GetParam().kernels);  // four threads, each two of which share panels
+    check_product(device, type(), z, tolerance());
+  Device two_by_two(with_threads(4));  // each two of which share panels
   check_product(two_by_two, type(), {300, 203, 130}, tolerance());
 }
 
 // One x for all, and each with its own; ranks that need padding, and more columns than a vector.
 TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
   constexpr int64_t kRows = 133, kInFull = 53, kOutFull = 35, kIn = 48, kOut = 32;
-  const auto cols = every_third_closed(kInFull, kIn), rows = every_third_closed(kOutFull, kOut);
+  const auto col_list = every_third_closed(kInFull, kIn), row_list = every_third_closed(kOutFull, kOut);
+  const List<int32_t> cols(device, col_list), rows(device, row_list);
   for (const int64_t rank : {1, 3, 8, 20, 31, 32, 37, 64, 101, 128}) {
     const int64_t stride = narrow_width(rank);
-    Buffer x(type(), kRows, kIn, kIn, Random(14)), forward(type(), kRows, 3 * stride), backward(type(), kRows, 3 * stride);
-    LoraNarrow forth{forward.tensor, rank, true, 3, {}}, back{backward.tensor, rank, false, 3, {}};
+    Buffer x(device, type(), kRows, kIn, kIn, Random(14)), forward(device, type(), kRows, 3 * stride),
+        backward(device, type(), kRows, 3 * stride);
+    LoraNarrow forth{forward.tensor(), rank, true, 3, {}}, back{backward.tensor(), rank, false, 3, {}};
     std::vector<Buffer> dy;
     std::vector<Stored> a, b;
     for (uint32_t i = 0; i < 3; i++) {
-      dy.emplace_back(type(), kRows, kOut, kOut, Random(15 + i));
-      a.emplace_back(DType::kF32, rank, kInFull, 20 + i);
-      b.emplace_back(DType::kF32, kOutFull, rank, 25 + i);
-    }
-    // LoRA's parameters are floats at their own alignment.
-    std::vector<std::vector<float>> af, bf;
-    for (int i = 0; i < 3; i++) {
-      af.emplace_back(a[i].values.begin(), a[i].values.end());
-      bf.emplace_back(b[i].values.begin(), b[i].values.end());
+      dy.emplace_back(device, type(), kRows, kOut, kOut, Random(15 + i));
+      a.push_back(Stored::factor(device, rank, kInFull, 20 + i));
+      b.push_back(Stored::factor(device, kOutFull, rank, 25 + i));
     }
     for (int i = 0; i < 3; i++) {
-      forth.terms[i] = {x.tensor, {{af[i].data(), DType::kF32, rank, kInFull}, stride, kIn, nullptr, cols.data()}};
-      back.terms[i] = {dy[i].tensor, {{bf[i].data(), DType::kF32, kOutFull, rank}, kOut, stride, rows.data(), nullptr}};
+      forth.terms[i] = {x.tensor(), {a[i].view, stride, kIn, nullptr, cols.data()}};
+      back.terms[i] = {dy[i].tensor(), {b[i].view, kOut, stride, rows.data(), nullptr}};
     }
-    backend.lora_narrow(forth);
-    backend.lora_narrow(back);
+    device.run(forth);
+    device.run(back);
     ErrorSum there, here;
     for (int64_t n = 0; n < kRows; n++)
       for (int i = 0; i < 3; i++)
         for (int64_t k = 0; k < stride; k++) {
           double h = 0, g = 0;
-          for (int64_t j = 0; k < rank && j < kIn; j++) h += x.get(n, j) * a[i].at(forth.terms[i].b, k, j);
-          for (int64_t j = 0; k < rank && j < kOut; j++) g += dy[i].get(n, j) * b[i].at(back.terms[i].b, j, k);
+          for (int64_t j = 0; k < rank && j < kIn; j++) h += x.get(n, j) * a[i].at(k, col_list[j]);
+          for (int64_t j = 0; k < rank && j < kOut; j++) g += dy[i].get(n, j) * b[i].at(row_list[j], k);
           there.add(forward.get(n, i * stride + k), h);
           here.add(backward.get(n, i * stride + k), g);
         }
@@ -202,7 +210,8 @@ TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
 
 TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
   constexpr int64_t kInFull = 53, kOutFull = 35;
-  const auto cols = every_third_closed(kInFull, 48), rows = every_third_closed(kOutFull, 32);
+  const auto col_list = every_third_closed(kInFull, 48), row_list = every_third_closed(kOutFull, 32);
+  const List<int32_t> cols(device, col_list), rows(device, row_list);
   for (const auto& [rank, kRows] : std::vector<std::pair<int64_t, int64_t>>{{1, 133},
                                                                             {3, 133},
                                                                             {8, 133},
@@ -222,33 +231,31 @@ TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
                                                                             {11, 769}}) {
     const int64_t stride = narrow_width(rank);
     const auto padded = [&](Random random) {
-      return Buffer(type(), kRows, 3 * stride, 3 * stride, [&](int64_t, int64_t j) { return j % stride < rank ? random() : 0.0f; });
+      return Buffer(device, type(), kRows, 3 * stride, 3 * stride, [&](int64_t, int64_t j) { return j % stride < rank ? random() : 0.0f; });
     };
-    Buffer x(type(), kRows, 48, 35, Random(12)), x_narrow = padded(Random(30)), dy_narrow = padded(Random(31));
-    x_narrow.tensor.data = x_narrow.data();
-    dy_narrow.tensor.data = dy_narrow.data();
+    const Buffer x(device, type(), kRows, 48, 35, Random(12)), x_narrow = padded(Random(30)), dy_narrow = padded(Random(31));
     std::vector<Buffer> dy;
-    std::vector<std::vector<float>> da, db;
-    LoraGradient op{x.tensor, x_narrow.tensor, dy_narrow.tensor, cols.data(), kInFull, rank, 0.7f, 3, {}};
+    std::vector<List<float>> da, db;
+    LoraGradient op{x.tensor(), x_narrow.tensor(), dy_narrow.tensor(), cols.data(), kInFull, rank, 0.7f, 3, {}};
     for (uint32_t i = 0; i < 3; i++) {
-      dy.emplace_back(type(), kRows, 32, 23, Random(15 + i));
-      da.emplace_back(rank * kInFull, 77.0f);
-      db.emplace_back(kOutFull * rank, 77.0f);
+      dy.emplace_back(device, type(), kRows, 32, 23, Random(15 + i));
+      da.emplace_back(device, rank * kInFull, 77.0f);
+      db.emplace_back(device, kOutFull * rank, 77.0f);
     }
-    for (int i = 0; i < 3; i++) op.outputs[i] = {dy[i].tensor, rows.data(), da[i].data(), db[i].data()};
-    backend.lora_gradient(op);
+    for (int i = 0; i < 3; i++) op.outputs[i] = {dy[i].tensor(), rows.data(), da[i].data(), db[i].data(), kOutFull};
+    device.run(op);
     ErrorSum a_error, b_error;
     for (int p = 0; p < 3; p++)
       for (int64_t k = 0; k < rank; k++) {
         for (int64_t j = 0; j < 48; j++) {
           double g = 0;
           for (int64_t n = 0; n < kRows; n++) g += dy_narrow.get(n, p * stride + k) * x.get(n, j);
-          if (cols[j] >= 0) a_error.add(da[p][k * kInFull + cols[j]], 0.7f * g);
+          if (col_list[j] >= 0) a_error.add(da[p][k * kInFull + col_list[j]], 0.7f * g);
         }
         for (int64_t i = 0; i < 32; i++) {
           double g = 0;
           for (int64_t n = 0; n < kRows; n++) g += x_narrow.get(n, p * stride + k) * dy[p].get(n, i);
-          if (rows[i] >= 0) b_error.add(db[p][rows[i] * rank + k], 0.7f * g);
+          if (row_list[i] >= 0) b_error.add(db[p][row_list[i] * rank + k], 0.7f * g);
         }
         EXPECT_EQ(da[p][k * kInFull + 1], 77.0f) << "closed columns are left alone";
         EXPECT_EQ(db[p][1 * rank + k], 77.0f);
@@ -265,11 +272,13 @@ struct AttentionSize {
 };
 
 // Attention of one row in double: probabilities [heads][query][key] and rotated, biased q, k, v.
-void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& z, double tolerance) {
+void check_attention(Device& device, DType type, const AttentionSize& z, double tolerance) {
   const int64_t n = z.batch * z.tokens, qw = padded_width(z.heads * z.dim), kw = padded_width(z.kv_heads * z.dim), half = z.dim / 2;
-  Buffer qkv(type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), space(DType::kF32, n, qw + 2 * kw), operands(type, n, qw + 2 * kw),
-      out(type, n, qw), dout(type, n, qw, z.heads * z.dim, Random(31)), dqkv(type, n, qw + 2 * kw);
-  std::vector<float> lse(z.heads * n), bias = random_floats(qw + 2 * kw, 32), cos(z.tokens * half), sin(z.tokens * half);
+  Buffer qkv(device, type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), space(device, DType::kF32, n, qw + 2 * kw),
+      operands(device, type, n, qw + 2 * kw), out(device, type, n, qw), dout(device, type, n, qw, z.heads * z.dim, Random(31)),
+      dqkv(device, type, n, qw + 2 * kw);
+  const std::vector<float> bias = random_floats(qw + 2 * kw, 32);
+  std::vector<float> cos(z.tokens * half), sin(z.tokens * half);
   for (int64_t t = 0; t < z.tokens; t++)
     for (int64_t j = 0; j < half; j++) {
       const double angle = static_cast<double>(t) * std::pow(10000.0, -2.0 * static_cast<double>(j) / static_cast<double>(z.dim));
@@ -278,30 +287,35 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
     }
   std::vector<int32_t> kv_of_head;
   for (int64_t h = 0; h < z.heads; h++) kv_of_head.push_back(static_cast<int32_t>(h * z.kv_heads / z.heads));
-  std::vector<double> head_dot(z.heads);
-  const AttentionShape shape{z.batch, z.tokens, z.heads,           z.kv_heads, z.dim,      qw,
-                             kw,      z.window, kv_of_head.data(), cos.data(), sin.data(), z.bias ? bias.data() : nullptr};
+  const List<double> head_dot(device, z.heads);
+  const List<float> lse(device, z.heads * n), biases(device, bias), cosines(device, cos), sines(device, sin);
+  const List<int32_t> kv_list(device, kv_of_head);
+  const AttentionShape shape{z.batch, z.tokens, z.heads,        z.kv_heads,     z.dim,        qw,
+                             kw,      z.window, kv_list.data(), cosines.data(), sines.data(), z.bias ? biases.data() : DevicePtr<float>()};
   // The three products leave qkv as it is.
-  std::vector<float> one((qw + 2 * kw) * (qw + 2 * kw), 0.0f);
-  for (int64_t i = 0; i < qw + 2 * kw; i++) one[i * (qw + 2 * kw) + i] = 1;
+  std::vector<float> ones((qw + 2 * kw) * (qw + 2 * kw), 0.0f);
+  for (int64_t i = 0; i < qw + 2 * kw; i++) ones[i * (qw + 2 * kw) + i] = 1;
+  const List<float> one(device, ones);
   std::vector<int32_t> of_query, of_key, of_value;
   for (int64_t i = 0; i < qw + 2 * kw; i++) (i < qw ? of_query : i < qw + kw ? of_key : of_value).push_back(static_cast<int32_t>(i));
-  AttentionOperands prepare{shape, {}, space.tensor, operands.tensor};
-  const std::vector<int32_t>* lists[3] = {&of_query, &of_key, &of_value};
+  AttentionOperands prepare{shape, {}, space.tensor(), operands.tensor()};
+  const List<int32_t> lists[3] = {{device, of_query}, {device, of_key}, {device, of_value}};
   for (int p = 0; p < 3; p++) {
     prepare.products[p].transposed = true;
-    prepare.products[p].add(
-        qkv.tensor, {{one.data(), DType::kF32, qw + 2 * kw, qw + 2 * kw}, p == 0 ? qw : kw, qw + 2 * kw, lists[p]->data(), nullptr});
+    prepare.products[p].add(qkv.tensor(), {{one.data().as<const std::byte>(), DType::kF32, qw + 2 * kw, qw + 2 * kw},
+                                           p == 0 ? qw : kw,
+                                           qw + 2 * kw,
+                                           lists[p].data(),
+                                           nullptr});
   }
-  backend.attention_operands(prepare);
-  const std::vector<float> scale(qw, 0.75f);
-  Buffer scaled_out(type, n, qw);
-  backend.attention({shape, operands.tensor, scaled_out.tensor, nullptr, scale.data()});
-  backend.attention({shape, operands.tensor, out.tensor, lse.data()});
-  backend.attention_backward({shape, operands.tensor, dout.tensor, lse.data(), dqkv.tensor, head_dot.data()});
-  Buffer in_place = operands;
-  in_place.tensor.data = in_place.data();
-  backend.attention_backward({shape, in_place.tensor, dout.tensor, lse.data(), in_place.tensor, head_dot.data()});
+  device.run(prepare);
+  const List<float> scale(device, qw, 0.75f);
+  Buffer scaled_out(device, type, n, qw);
+  device.run(Attention{shape, operands.tensor(), scaled_out.tensor(), nullptr, scale.data()});
+  device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), nullptr});
+  device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data()});
+  const Buffer in_place = operands;
+  device.run(AttentionBackward{shape, in_place.tensor(), dout.tensor(), lse.data(), in_place.tensor(), head_dot.data()});
   for (int64_t i = 0; i < n; i++)
     for (int64_t j = 0; j < qw + 2 * kw; j++) ASSERT_EQ(in_place.get(i, j), dqkv.get(i, j)) << i << " " << j;
   const auto read = [&](int64_t row, int64_t column, bool rotated) {
@@ -374,17 +388,17 @@ void check_attention(cpu::CpuBackend& backend, DType type, const AttentionSize& 
 }
 
 TEST_P(MatrixOps, AttentionOfEveryHeadSize) {
-  for (const int64_t dim : {8, 32, 64, 80, 96, 128, 256}) check_attention(backend, type(), {2, 37, 3, 1, dim, 0, false}, tolerance());
+  for (const int64_t dim : {8, 32, 64, 80, 96, 128, 256}) check_attention(device, type(), {2, 37, 3, 1, dim, 0, false}, tolerance());
 }
 TEST_P(MatrixOps, AttentionWithWindowBiasAndGroups) {
-  check_attention(backend, type(), {1, 101, 4, 2, 32, 16, true}, tolerance());
-  check_attention(backend, type(), {1, 70, 2, 2, 80, 33, true}, tolerance());
-  check_attention(backend, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
+  check_attention(device, type(), {1, 101, 4, 2, 32, 16, true}, tolerance());
+  check_attention(device, type(), {1, 70, 2, 2, 80, 33, true}, tolerance());
+  check_attention(device, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
   // Rows enough for threads that share panels, all three or each two of four.
-  check_attention(backend, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());
-  cpu::CpuBackend two_by_two(4, *GetParam().kernels);
+  check_attention(device, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());
+  Device two_by_two(with_threads(4));
   check_attention(two_by_two, type(), {2, 150, 5, 5, 16, 0, true}, tolerance());
-  check_attention(backend, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
+  check_attention(device, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
 }
 
 }  // namespace espalier::test

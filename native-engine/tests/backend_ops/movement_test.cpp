@@ -20,10 +20,11 @@ std::vector<int32_t> open_columns() {
 
 TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
   constexpr int64_t kVocab = 29;
-  const std::vector<int32_t> cols = open_columns();
-  const std::vector<float> scale = random_floats(kWidth, 2);
-  std::vector<int32_t> ids;
-  for (int32_t n = 0; n < kRows; n++) ids.push_back(n * n % kVocab);
+  const List<int32_t> cols(device, open_columns());
+  const List<float> scale(device, random_floats(kWidth, 2));
+  std::vector<int32_t> id_list;
+  for (int32_t n = 0; n < kRows; n++) id_list.push_back(n * n % kVocab);
+  const List<int32_t> ids(device, id_list);
   for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16}) {
     Random values(3);
     std::vector<double> table(kVocab * kFull);
@@ -32,13 +33,14 @@ TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
       encode(values(), stored, bytes.data() + i * dtype_bytes(stored));
       table[i] = decode(bytes.data(), stored, static_cast<int64_t>(i));
     }
-    Buffer out(DType::kF32, kRows, kWidth), plain(DType::kF32, kRows, kFull);
-    Embed op{out.tensor, {bytes.data(), stored, kVocab, kFull}, ids.data(), cols.data(), scale.data()};
-    backend.embed(op);
-    op.out = plain.tensor;
+    Buffer out(device, DType::kF32, kRows, kWidth), plain(device, DType::kF32, kRows, kFull);
+    const List<uint8_t> on_device(device, bytes);
+    Embed op{out.tensor(), {on_device.data().as<const std::byte>(), stored, kVocab, kFull}, ids.data(), cols.data(), scale.data()};
+    device.run(op);
+    op.out = plain.tensor();
     op.cols = nullptr;
     op.scale = nullptr;
-    backend.embed(op);
+    device.run(op);
     for (int64_t n = 0; n < kRows; n++) {
       for (int64_t j = 0; j < kWidth; j++) {
         const double expected = cols[j] < 0 ? 0.0 : table[ids[n] * kFull + cols[j]] * scale[j];
@@ -52,25 +54,26 @@ TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
 }
 
 TEST_P(MovementOps, CopyAndClearTouchNothingElse) {
-  Buffer from(type(), kRows, kWidth, kWidth, Random(6)), to(type(), kRows, kWidth);
-  backend.copy(to.tensor, from.tensor);
+  Buffer from(device, type(), kRows, kWidth, kWidth, Random(6)), to(device, type(), kRows, kWidth);
+  device.run(Copy{to.tensor(), from.tensor()});
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kWidth; j++) EXPECT_EQ(to.get(n, j), from.get(n, j));
   to.expect_untouched_outside();
-  std::vector<float> values(kFull + 2, 7.0f);
-  backend.clear(values.data() + 1, kFull);
-  EXPECT_EQ(values.front(), 7.0f);
-  EXPECT_EQ(values.back(), 7.0f);
+  const List<float> values(device, kFull + 2, 7.0f);
+  device.run(Clear{values.data() + 1, kFull});
+  EXPECT_EQ(values[0], 7.0f);
+  EXPECT_EQ(values[kFull + 1], 7.0f);
   for (int64_t i = 1; i <= kFull; i++) EXPECT_EQ(values[i], 0.0f);
 }
 
 TEST_P(MovementOps, LossGradientJoinsTheStream) {
-  Buffer dx(DType::kF32, kRows, kWidth, kOpen, Random(7)), diff(type(), kRows, kWidth, kOpen, Random(8)), rounded(type(), kRows, kWidth);
+  Buffer dx(device, DType::kF32, kRows, kWidth, kOpen, Random(7)), diff(device, type(), kRows, kWidth, kOpen, Random(8)),
+      rounded(device, type(), kRows, kWidth);
   std::vector<double> before;
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kWidth; j++) before.push_back(dx.get(n, j));
-  const std::vector<float> scale = random_floats(kWidth, 12);
-  backend.add_loss_gradient(dx.tensor, diff.tensor, 0.3f, rounded.tensor, scale.data());
+  const List<float> scale(device, random_floats(kWidth, 12));
+  device.run(AddLossGradient{dx.tensor(), diff.tensor(), 0.3f, rounded.tensor(), scale.data()});
   ErrorSum sum, copy;
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kWidth; j++) {
@@ -85,22 +88,22 @@ TEST_P(MovementOps, LossGradientJoinsTheStream) {
 
 // The last norm of a step: nothing to add to, so what dx held before must not matter.
 TEST_P(MovementOps, NormGradientThatStartsAStream) {
-  Buffer x(DType::kF32, kRows, kWidth, kOpen, Random(9, 3.0f)), dout(DType::kF32, kRows, kWidth, kOpen, Random(10)),
-      out(type(), kRows, kWidth);
-  Buffer dx(DType::kF32, kRows, kWidth), rounded(type(), kRows, kWidth);  // dx is NaN
-  std::vector<float> rstd(kRows), dot(kWidth, 0.0f), weight = random_floats(kWidth, 11);
-  backend.rmsnorm({x.tensor, out.tensor, rstd.data(), weight.data(), kFull, 1e-5f});
+  Buffer x(device, DType::kF32, kRows, kWidth, kOpen, Random(9, 3.0f)), dout(device, DType::kF32, kRows, kWidth, kOpen, Random(10)),
+      out(device, type(), kRows, kWidth);
+  Buffer dx(device, DType::kF32, kRows, kWidth), rounded(device, type(), kRows, kWidth);  // dx is NaN
+  const List<float> rstd(device, kRows), dot(device, kWidth), weight(device, random_floats(kWidth, 11));
+  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kFull, 1e-5f});
   RmsNormBackward op;
-  op.dout = dout.tensor;
-  op.saved = x.tensor;
+  op.dout = dout.tensor();
+  op.saved = x.tensor();
   op.rstd = rstd.data();
   op.weight = weight.data();
   op.width = kFull;
-  op.dx = dx.tensor;
+  op.dx = dx.tensor();
   op.accumulate = false;
-  op.dx_compute = rounded.tensor;
+  op.dx_compute = rounded.tensor();
   op.mask_dot = dot.data();
-  backend.rmsnorm_backward(op);
+  device.run(op);
   ErrorSum error;
   for (int64_t n = 0; n < kRows; n++) {
     double squares = 0, along = 0;
@@ -114,15 +117,15 @@ TEST_P(MovementOps, NormGradientThatStartsAStream) {
 // A query that sees one key has probability 1 whatever its score: no gradient may reach queries and keys.
 TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
   constexpr int64_t kDim = 96, kTokens = 45;
-  Buffer operands(type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(type(), kTokens, kDim),
-      dout(type(), kTokens, kDim, kDim, Random(13)), dqkv(type(), kTokens, 3 * kDim);
-  const std::vector<float> cos(kTokens * kDim / 2, 0.6f), sin(kTokens * kDim / 2, 0.8f);
-  const int32_t kv_of_head[1] = {0};
-  std::vector<float> lse(kTokens);
-  double head_dot = 0, expected = 0;
-  const AttentionShape shape{1, kTokens, 1, 1, kDim, kDim, kDim, 1, kv_of_head, cos.data(), sin.data(), nullptr};
-  backend.attention({shape, operands.tensor, out.tensor, lse.data()});
-  backend.attention_backward({shape, operands.tensor, dout.tensor, lse.data(), dqkv.tensor, &head_dot});
+  Buffer operands(device, type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(device, type(), kTokens, kDim),
+      dout(device, type(), kTokens, kDim, kDim, Random(13)), dqkv(device, type(), kTokens, 3 * kDim);
+  const List<float> cos(device, kTokens * kDim / 2, 0.6f), sin(device, kTokens * kDim / 2, 0.8f), lse(device, kTokens);
+  const List<int32_t> kv_of_head(device, 1);
+  const List<double> head_dot(device, 1);
+  double expected = 0;
+  const AttentionShape shape{1, kTokens, 1, 1, kDim, kDim, kDim, 1, kv_of_head.data(), cos.data(), sin.data(), nullptr};
+  device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), nullptr});
+  device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data()});
   for (int64_t n = 0; n < kTokens; n++)
     for (int64_t j = 0; j < kDim; j++) {
       EXPECT_NEAR(dqkv.get(n, j), 0.0, 1e-6) << "query " << n << "," << j;
@@ -130,7 +133,7 @@ TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
       EXPECT_NEAR(dqkv.get(n, 2 * kDim + j), dout.get(n, j), 1e-6) << "value " << n << "," << j;
       expected += dout.get(n, j) * operands.get(n, 2 * kDim + j);
     }
-  EXPECT_NEAR(head_dot, expected, 1e-5);
+  EXPECT_NEAR(head_dot[0], expected, 1e-5);
 }
 
 }  // namespace espalier::test

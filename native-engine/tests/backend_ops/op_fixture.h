@@ -1,4 +1,13 @@
-// Buffers for op tests: padding between rows is NaN, what lies behind a buffer is a pattern that must survive.
+// The bench on which ops are tested: device memory with a host image, run on every backend that is registered.
+//
+// How to add an op:
+//  1. core/device/ops.h: a struct with what it takes and makes, its shapes, and which results may lie where which inputs do.
+//  2. core/device/op_contracts.cpp: check(op), which refuses whatever would read or write beyond that.
+//  3. core/device/backend.h: launch(op), and its kernel in every backend. tests/hidden_memory says which memory the op touches.
+//  4. A test here: fill Buffers and Lists (which uploads them), run the op, compare what they read with a plain loop in double
+//     (reading downloads). Use odd sizes, padded widths, every stored dtype, each optional part with and without, and each
+//     overlap that the contract allows. expect_untouched_outside() finds writes beyond a tensor.
+// A new backend gets all of these tests by being registered.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -8,39 +17,67 @@
 #include <random>
 #include <vector>
 
-#include "cpu_backend.h"
+#include "device/registry.h"
 
 namespace espalier::test {
 
+// A backend, and how many ops ran on it: what was read before the last one is stale.
+class Device {
+ public:
+  explicit Device(const BackendSpec& spec) : backend_(make_backend(spec)) {}
+  template <class Op>
+  void run(const Op& op) {
+    backend_->run(op);
+    ops_++;
+  }
+  Backend& backend() { return *backend_; }
+  int64_t ops() const { return ops_; }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  int64_t ops_ = 0;
+};
+
+// Bytes on the device with an image on the host. A copy has memory of its own, with the same bytes.
+class Memory {
+ public:
+  Memory(Device& device, std::vector<char> bytes) : device_(&device), bytes_(std::move(bytes)) {
+    buffer_ = device_->backend().allocate(bytes_.size());
+    upload_now<char>(device_->backend(), buffer_.data().as<char>(), bytes_);
+    seen_ = device_->ops();
+  }
+  Memory(const Memory& other) : Memory(*other.device_, other.bytes()) {}
+  Memory(Memory&&) = default;
+
+  DevicePtr<std::byte> data() const { return buffer_.data(); }
+  const std::vector<char>& bytes() const {
+    if (seen_ != device_->ops()) device_->backend().download(bytes_.data(), buffer_.data(), bytes_.size());
+    seen_ = device_->ops();
+    return bytes_;
+  }
+
+ private:
+  Device* device_;
+  DeviceBuffer buffer_;
+  mutable std::vector<char> bytes_;
+  mutable int64_t seen_ = 0;
+};
+
+// A matrix: padding between rows is NaN, and a pattern that must survive lies behind it.
 class Buffer {
  public:
   // Values of `f(row, col)` for cols below `filled`, zeros from there to cols, NaN in the rest of the stride.
   template <class F>
-  Buffer(DType type, int64_t rows, int64_t cols, int64_t filled, F&& f) : stride_(cols + 16) {
-    bytes_.assign(rows * stride_ * dtype_bytes(type) + kGuard, static_cast<char>(0x5a));
-    tensor = {bytes_.data(), type, rows, cols, stride_};
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t j = 0; j < stride_; j++)
-        set(i, j, j >= cols ? std::numeric_limits<float>::quiet_NaN() : j < filled ? static_cast<float>(f(i, j)) : 0.0f);
-  }
-  Buffer(DType type, int64_t rows, int64_t cols)
-      : Buffer(type, rows, cols, cols, [](int64_t, int64_t) { return std::numeric_limits<float>::quiet_NaN(); }) {}
+  Buffer(Device& device, DType type, int64_t rows, int64_t cols, int64_t filled, F&& f)
+      : type_(type), rows_(rows), cols_(cols), memory_(device, fill(type, rows, cols, filled, f)) {}
+  Buffer(Device& device, DType type, int64_t rows, int64_t cols)
+      : Buffer(device, type, rows, cols, cols, [](int64_t, int64_t) { return std::numeric_limits<float>::quiet_NaN(); }) {}
 
-  void set(int64_t i, int64_t j, float v) {
-    char* at = bytes_.data() + (i * stride_ + j) * dtype_bytes(tensor.dtype);
-    if (tensor.dtype == DType::kF32) {
-      std::memcpy(at, &v, 4);
-      return;
-    }
-    uint32_t u;
-    std::memcpy(&u, &v, 4);
-    const auto h = static_cast<uint16_t>(std::isnan(v) ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
-    std::memcpy(at, &h, 2);
-  }
+  Tensor tensor() const { return {memory_.data(), type_, rows_, cols_, stride_of(cols_)}; }
   double get(int64_t i, int64_t j) const {
-    const char* at = bytes_.data() + (i * stride_ + j) * dtype_bytes(tensor.dtype);
+    const char* at = memory_.bytes().data() + (i * stride_of(cols_) + j) * dtype_bytes(type_);
     uint32_t u = 0;
-    if (tensor.dtype == DType::kF32)
+    if (type_ == DType::kF32)
       std::memcpy(&u, at, 4);
     else
       std::memcpy(reinterpret_cast<char*>(&u) + 2, at, 2);
@@ -50,19 +87,63 @@ class Buffer {
   }
   // Guard bytes behind the buffer and NaN between the rows are as they were.
   void expect_untouched_outside() const {
-    for (int64_t i = 0; i < kGuard; i++) ASSERT_EQ(bytes_[bytes_.size() - kGuard + i], 0x5a) << "byte " << i << " behind the buffer";
-    for (int64_t i = 0; i < tensor.rows; i++)
-      for (int64_t j = tensor.cols; j < stride_; j++) ASSERT_TRUE(std::isnan(get(i, j))) << "padding at " << i << "," << j;
+    const std::vector<char>& bytes = memory_.bytes();
+    for (int64_t i = 0; i < kGuard; i++) ASSERT_EQ(bytes[bytes.size() - kGuard + i], 0x5a) << "byte " << i << " behind the buffer";
+    for (int64_t i = 0; i < rows_; i++)
+      for (int64_t j = cols_; j < stride_of(cols_); j++) ASSERT_TRUE(std::isnan(get(i, j))) << "padding at " << i << "," << j;
   }
-
-  void* data() { return bytes_.data(); }
-
-  Tensor tensor;  // after a copy it still shows the original: set it anew
 
  private:
   static constexpr int64_t kGuard = 256;
-  int64_t stride_;
-  std::vector<char> bytes_;
+  static int64_t stride_of(int64_t cols) { return cols + 16; }
+
+  template <class F>
+  static std::vector<char> fill(DType type, int64_t rows, int64_t cols, int64_t filled, F& f) {
+    std::vector<char> bytes(rows * stride_of(cols) * dtype_bytes(type) + kGuard, static_cast<char>(0x5a));
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t j = 0; j < stride_of(cols); j++)
+        put(bytes.data() + (i * stride_of(cols) + j) * dtype_bytes(type), type,
+            j >= cols    ? std::numeric_limits<float>::quiet_NaN()
+            : j < filled ? static_cast<float>(f(i, j))
+                         : 0.0f);
+    return bytes;
+  }
+  static void put(char* at, DType type, float v) {
+    if (type == DType::kF32) {
+      std::memcpy(at, &v, 4);
+      return;
+    }
+    uint32_t u;
+    std::memcpy(&u, &v, 4);
+    const auto h = static_cast<uint16_t>(std::isnan(v) ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
+    std::memcpy(at, &h, 2);
+  }
+
+  DType type_;
+  int64_t rows_, cols_;
+  Memory memory_;
+};
+
+// A list of values, as scales, indices and sums are.
+template <class T>
+class List {
+ public:
+  List(Device& device, const std::vector<T>& values)
+      : size_(values.size()),
+        memory_(device, {reinterpret_cast<const char*>(values.data()), reinterpret_cast<const char*>(values.data() + values.size())}) {}
+  List(Device& device, int64_t size, T value = {}) : List(device, std::vector<T>(static_cast<size_t>(size), value)) {}
+
+  DevicePtr<T> data() const { return memory_.data().as<T>(); }
+  T operator[](size_t i) const {
+    T v;
+    std::memcpy(&v, memory_.bytes().data() + i * sizeof(T), sizeof(T));
+    return v;
+  }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_;
+  Memory memory_;
 };
 
 // Deterministic values in [-scale, scale].
@@ -91,30 +172,44 @@ struct ErrorSum {
 };
 
 struct OpCase {
-  const cpu::Kernels* kernels;
+  BackendSpec spec;
   DType type;
   // f32 results are rounded sums; bf16 ones are rounded to 8 bits on the way.
   double tolerance() const { return type == DType::kF32 ? 2e-6 : 6e-3; }
 };
 
-// Every instruction set of this processor, in both compute dtypes.
+// Every set of kernels of every device that can be used, in both compute dtypes, with three threads of the host.
 inline std::vector<OpCase> op_cases() {
   std::vector<OpCase> cases;
-  for (const cpu::Kernels* k : cpu::available_kernels())
-    for (DType t : {DType::kF32, DType::kBF16}) cases.push_back({k, t});
+  for (const BackendKind* kind : backend_kinds()) {
+    const std::vector<DeviceDescription> devices = kind->devices();
+    for (size_t i = 0; i < devices.size(); i++)
+      for (const std::string& kernels : devices[i].problem.empty() ? devices[i].kernels : std::vector<std::string>{})
+        for (DType t : {DType::kF32, DType::kBF16}) cases.push_back({{kind->name(), static_cast<int>(i), 3, kernels}, t});
+  }
   return cases;
 }
 
 inline std::string case_name(const testing::TestParamInfo<OpCase>& info) {
-  return std::string(info.param.kernels->name) + (info.param.type == DType::kF32 ? "_f32" : "_bf16");
+  const BackendSpec& s = info.param.spec;
+  std::string name = s.name + std::to_string(s.device) + "_" + s.kernels + (info.param.type == DType::kF32 ? "_f32" : "_bf16");
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
 }
 
 class OpTest : public testing::TestWithParam<OpCase> {
  protected:
-  OpTest() : backend(3, *GetParam().kernels) {}
+  OpTest() : device(GetParam().spec) {}
   DType type() const { return GetParam().type; }
   double tolerance() const { return GetParam().tolerance(); }
-  cpu::CpuBackend backend;
+  // The same device with another number of host threads.
+  static BackendSpec with_threads(int threads) {
+    BackendSpec spec = GetParam().spec;
+    spec.threads = threads;
+    return spec;
+  }
+  Device device;
 };
 
 }  // namespace espalier::test

@@ -414,8 +414,10 @@ TEST(Export, EngineGivesTheSamePerplexity) {
       state.params()[static_cast<size_t>(i)] = i < state.lora_size() ? normal(random) : log_alpha(random);
     }
     const auto ids = some_ids(model->config(), 600);
+    BackendSpec on_one_thread;
+    on_one_thread.threads = 1;
     const auto perplexity = [&](const std::shared_ptr<const ModelWeights>& m, const TrainState* s) {
-      return evaluate(m, s, ids, 100, ComputeDType::kF32, 1, nullptr, kNotCancelled).negative_log_likelihood;
+      return evaluate(m, s, ids, 100, ComputeDType::kF32, on_one_thread, nullptr, kNotCancelled).negative_log_likelihood;
     };
     const double masked = perplexity(model, &state);
     EXPECT_GT(std::fabs(masked - perplexity(model, nullptr)), 1e-3);

@@ -15,7 +15,7 @@ namespace espalier::test {
 
 namespace fs = std::filesystem;
 
-inline fs::path repository() { return fs::path(__FILE__).parent_path().parent_path().parent_path().parent_path(); }
+inline fs::path repository() { return fs::path(ESPALIER_SOURCE_DIR).parent_path(); }
 inline std::string tiny_model() { return (repository() / "testdata/models/gqa-random-tiny").string(); }
 inline std::string factbook_model() { return (repository() / "examples/models/factbook-llama-3m").string(); }
 

@@ -51,12 +51,13 @@ StepProbe step_of(const SparseCase& p, bool exact_sparse) {
   options.dtype = ComputeDType::kF32;
   options.batch_size = 2;
   options.sequence_length = 37;
-  options.threads = 2;
+  options.backend.threads = 2;
   options.exact_sparse = exact_sparse;
   const auto trainer = Trainer::create(model, LoraSpec{}, options);
-  TrainState& state = trainer->state();
-  state.initialise(4);
-  for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] = static_cast<float>(0.1 * random_normal(6, 0, 1, i));
+  change_state(*trainer, [](TrainState& state) {
+    state.initialise(4);
+    for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] = static_cast<float>(0.1 * random_normal(6, 0, 1, i));
+  });
   StepProbe probe;
   const auto tokens = random_tokens(c.vocab_size, 2 * 37);
   probe.input_ids.assign(tokens->ids.begin(), tokens->ids.end());

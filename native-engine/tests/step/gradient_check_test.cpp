@@ -18,6 +18,7 @@ class Gradients : public testing::TestWithParam<LossCase> {
   std::vector<uint32_t> ids = random_tokens(2048, kTokens)->ids;
   Masks z, teacher;
   std::unique_ptr<Trainer> trainer;
+  TrainState state{model->config(), LoraSpec{}};
   StepProbe probe;
   std::vector<Rows> teacher_layers;
   Rows teacher_logits;
@@ -27,11 +28,11 @@ class Gradients : public testing::TestWithParam<LossCase> {
     options.dtype = ComputeDType::kF32;
     options.batch_size = 1;
     options.sequence_length = kTokens;
-    options.threads = 2;
+    options.backend.threads = 2;
     trainer = Trainer::create(model, LoraSpec{}, options);
-    TrainState& state = trainer->state();
     state.initialise(4);
     for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] = static_cast<float>(0.1 * random_normal(6, 0, 1, i));
+    trainer->import_state(state);
     z = soft_masks(1);
     std::fill_n(z.head.begin() + model->config().head_count, model->config().head_count, 0.0f);  // a layer without attention
     teacher = soft_masks(11);
@@ -85,7 +86,7 @@ class Gradients : public testing::TestWithParam<LossCase> {
 
   double loss() const {
     const LossWeights& w = GetParam().weights;
-    const ReferenceForward student(*model, &trainer->state(), z);
+    const ReferenceForward student(*model, &state, z);
     if (w.lm != 0) return w.lm * student.negative_log_likelihood(ids);
     std::vector<Rows> layers;
     const Rows logits = student.logits(ids, layers);
@@ -105,7 +106,6 @@ class Gradients : public testing::TestWithParam<LossCase> {
 };
 
 TEST_P(Gradients, OfLoraOfEveryProjection) {
-  TrainState& state = trainer->state();
   const double expected = loss();
   EXPECT_NEAR(probe.loss, expected, 2e-6 * std::abs(expected));
   for (int64_t l = 0; l < model->config().layer_count; l++)

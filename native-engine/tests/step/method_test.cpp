@@ -131,13 +131,13 @@ TEST(Evaluation, AgreesWithAPlainForwardPass) {
   const auto model = load_model(tiny_model());
   const auto tokens = random_tokens(model->config().vocab_size, 40);
   const std::atomic<bool> cancel{false};
-  const EvaluationResult r = evaluate(model, nullptr, tokens->ids, 20, ComputeDType::kF32, 2, nullptr, cancel);
+  const EvaluationResult r = evaluate(model, nullptr, tokens->ids, 20, ComputeDType::kF32, on_threads(2), nullptr, cancel);
   EXPECT_EQ(r.predictions, 38);
   EXPECT_NEAR(r.perplexity, std::exp(r.negative_log_likelihood), 1e-9 * r.perplexity);
   expect_error(ErrorCode::kInvalidArgument, "window", "between 2",
-               [&] { evaluate(model, nullptr, tokens->ids, 1, ComputeDType::kF32, 2, nullptr, cancel); });
+               [&] { evaluate(model, nullptr, tokens->ids, 1, ComputeDType::kF32, on_threads(2), nullptr, cancel); });
   expect_error(ErrorCode::kInvalidArgument, "data", "fewer than one window",
-               [&] { evaluate(model, nullptr, tokens->ids, 64, ComputeDType::kF32, 2, nullptr, cancel); });
+               [&] { evaluate(model, nullptr, tokens->ids, 64, ComputeDType::kF32, on_threads(2), nullptr, cancel); });
 }
 
 }  // namespace espalier::test

@@ -18,12 +18,28 @@ inline std::shared_ptr<const TokenData> random_tokens(int64_t vocab, int64_t cou
   return data;
 }
 
+inline BackendSpec on_threads(int threads) {
+  BackendSpec spec;
+  spec.threads = threads;
+  return spec;
+}
+
+// Takes the state off the device, changes it and puts it back.
+template <class F>
+void change_state(Trainer& trainer, F&& change) {
+  TrainState state = trainer.export_state();
+  change(state);
+  trainer.import_state(state);
+}
+
+inline std::string digest_of(Trainer& trainer) { return trainer.export_state().digest(); }
+
 inline std::unique_ptr<Trainer> tiny_session(TrainerOptions options, const std::shared_ptr<const ModelWeights>& model) {
   options.batch_size = 2;
   options.sequence_length = 24;
-  options.threads = 2;
+  options.backend.threads = 2;
   auto trainer = Trainer::create(model, LoraSpec{}, options);
-  trainer->state().initialise(11);
+  change_state(*trainer, [](TrainState& state) { state.initialise(11); });
   trainer->set_data(random_tokens(model->config().vocab_size, 24 * 31));
   return trainer;
 }

@@ -17,11 +17,11 @@ StepProbe probe_vectors(const VectorCase& c, const VectorFile& file, TrainState*
   options.dtype = c.dtype;
   options.batch_size = 2;
   options.sequence_length = 64;
-  options.threads = 2;
+  options.backend.threads = 2;
   options.exact_sparse = c.exact_sparse;
   options.checkpoint_activations = c.checkpoint;
   const auto trainer = Trainer::create(model, LoraSpec{}, options);
-  TrainState& state = trainer->state();
+  TrainState state(trainer->layout());
   for (const TrainState::Entry& e : state.entries())
     if (e.offset < state.lora_size()) {
       const auto v = file.floats(e.name);
@@ -31,6 +31,7 @@ StepProbe probe_vectors(const VectorCase& c, const VectorFile& file, TrainState*
   probe.input_ids = file.ids();
   probe.student = file.masks("z");
   probe.teacher = file.masks("teacher_z");
+  trainer->import_state(state);
   trainer->probe(probe, LossWeights{});
   if (layout) *layout = state;
   return probe;

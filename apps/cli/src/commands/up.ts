@@ -11,6 +11,7 @@ interface UpOptions {
   eventStore?: string;
   artifacts?: string;
   engine?: string;
+  device?: string;
   threads?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
@@ -37,6 +38,7 @@ export function registerUp(program: Command): void {
       'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
     )
     .option('--engine <address>', 'an engine that runs already, instead of one of its own')
+    .option('--device <name>', 'that the engine computes on (default: auto, the first that can be used)')
     .option('--threads <n>', 'that the engine may use (default: all cores)', threadCount)
     .option(
       '--allow-insecure-remote',

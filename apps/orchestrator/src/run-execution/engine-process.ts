@@ -21,6 +21,7 @@ const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
 export interface EngineProcessOptions {
   /** For sockets and the engine's log. */
   folder: string;
+  device: string;
   threads: number;
   onOutput: (line: string) => void;
 }
@@ -47,7 +48,17 @@ export class EngineProcess {
   static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
     const socket = socketPath(options.folder);
     let last = '';
-    const args = [...NODE_OPTIONS, ENTRY, '--listen', `unix:${socket}`, '--threads', String(options.threads), '--exit-with-stdin'];
+    const args = [
+      ...NODE_OPTIONS,
+      ENTRY,
+      '--listen',
+      `unix:${socket}`,
+      '--device',
+      options.device,
+      '--threads',
+      String(options.threads),
+      '--exit-with-stdin',
+    ];
     const child = await spawnProcess(process.execPath, args, (text) => {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);

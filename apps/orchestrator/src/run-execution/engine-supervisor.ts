@@ -32,6 +32,7 @@ export interface LiveEngine {
 export interface EngineSupervisorOptions {
   /** Of an engine that somebody else runs; undefined: we start our own. */
   address: string | undefined;
+  device: string;
   threads: number;
   folder: string;
   log: Logger;
@@ -88,6 +89,7 @@ export class EngineSupervisor {
     const child = await EngineProcess.start(
       {
         folder: this.options.folder,
+        device: this.options.device,
         threads: this.options.threads,
         onOutput: (line) => log.info({ engine: line }, 'engine'),
       },

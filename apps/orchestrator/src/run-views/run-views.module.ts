@@ -13,6 +13,7 @@ interface ViewsConfig {
   dataFolder: string;
   /** Address of a remote engine, where one is used. */
   engine?: string | undefined;
+  device?: string;
 }
 
 /** The read side. Needs EVENT_STORE, ARTIFACT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module. */

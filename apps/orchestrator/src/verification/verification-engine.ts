@@ -13,14 +13,15 @@ export type BorrowEngine = (threads: number, signal: AbortSignal) => Promise<Bor
 /** Starts an engine process of its own, or uses the remote one while nobody trains on it. */
 export function engineLender(options: {
   engine?: string | undefined;
+  device?: string;
   dataFolder: string;
   onOutput?: (line: string) => void;
 }): BorrowEngine {
-  const { engine: address, dataFolder } = options;
+  const { engine: address, device = 'auto', dataFolder } = options;
   return async (threads, signal) => {
     if (address === undefined || address === '') {
       const engine = await EngineProcess.start(
-        { folder: join(dataFolder, 'engine'), threads, onOutput: options.onOutput ?? (() => undefined) },
+        { folder: join(dataFolder, 'engine'), device, threads, onOutput: options.onOutput ?? (() => undefined) },
         signal,
       );
       return { client: engine.client, release: () => engine.stop() };

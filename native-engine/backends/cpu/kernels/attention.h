@@ -79,7 +79,7 @@ struct HeadColumns {
   int64_t query(int64_t head) const { return head * s.head_dim; }
   int64_t key(int64_t kv) const { return s.query_width + kv * s.head_dim; }
   int64_t value(int64_t kv) const { return s.query_width + s.kv_width + kv * s.head_dim; }
-  const float* bias(int64_t column) const { return s.bias ? s.bias + column : nullptr; }
+  const float* bias(int64_t column) const { return s.bias ? host(s.bias) + column : nullptr; }
 };
 
 // A head with its bias, turned by the position's angles (cos == nullptr: as it is) and scaled. Halves are paired: j with
@@ -194,9 +194,10 @@ template <class T>
 static inline void fetch_next_head(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t head, int64_t first) {
   if (head + 1 == s.heads) return;
   const HeadColumns columns{s};
-  const int64_t kv = s.kv_of_head[head + 1];
+  const int32_t* kv_of_head = host(s.kv_of_head);
+  const int64_t kv = kv_of_head[head + 1];
   fetch_columns<T>(s, operands, batch_row, first, columns.query(head + 1));
-  if (kv == s.kv_of_head[head]) return;
+  if (kv == kv_of_head[head]) return;
   fetch_columns<T>(s, operands, batch_row, first, columns.key(kv));
   fetch_columns<T>(s, operands, batch_row, first, columns.value(kv));
 }
@@ -233,8 +234,8 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
       Words::store_row(w.prob_words + (i * keys + j) / Words::kPair, e);
     }
     const float sum = sum_lanes(sums);
-    inverse_sums[i] = (op.column_scale ? op.column_scale[head * w.dim] : 1.0f) / sum;
-    if (op.lse) op.lse[head * op.operands.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
+    inverse_sums[i] = (op.column_scale ? host(op.column_scale)[head * w.dim] : 1.0f) / sum;
+    if (op.lse) host(op.lse)[head * op.operands.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
   }
   const int64_t words = keys / Words::kPair;
   tile_product<Words>(count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim, w.padded_dim,
@@ -258,7 +259,7 @@ static void attention(const Attention& op, int64_t batch_row, int64_t kv_head, v
     pack_keys<T>(s, op.operands, batch_row, HeadColumns{s}.key(kv_head), w, w.key_t, nullptr);
     pack_keys<T>(s, op.operands, batch_row, HeadColumns{s}.value(kv_head), w, nullptr, w.value);
     for (int64_t head = 0; head < s.heads; head++)
-      if (s.kv_of_head[head] == kv_head)
+      if (host(s.kv_of_head)[head] == kv_head)
         for (int64_t first = 0; first < s.tokens; first += kBlock) {
           fetch_next_head<T>(s, op.operands, batch_row, head, first);
           attention_block<T>(op, batch_row, head, first, w);

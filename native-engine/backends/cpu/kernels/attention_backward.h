@@ -30,7 +30,7 @@ template <class Words>
 static double score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count, KeyRange range,
                               AttentionScratch<Words>& w) {
   const int64_t keys = range.end - range.begin;
-  const float* lse = op.lse + head * op.operands.rows + batch_row * op.shape.tokens + first;
+  const float* lse = host(op.lse) + head * op.operands.rows + batch_row * op.shape.tokens + first;
   double total = 0;
   for (int64_t i = 0; i < kBlock; i++) {
     float* scores = w.scores + i * keys;
@@ -87,7 +87,7 @@ static inline void turn_back(float* x, const float* cos, const float* sin, int64
 template <class T>
 static void write_gradient(T* to, float* row, const AttentionShape& s, int64_t position, float scale, bool rotated) {
   const int64_t at = position * (s.head_dim / 2);
-  if (rotated) turn_back(row, s.rope_cos + at, s.rope_sin + at, s.head_dim, scale);
+  if (rotated) turn_back(row, host(s.rope_cos) + at, host(s.rope_sin) + at, s.head_dim, scale);
   int64_t j = 0;
   for (; j + W <= s.head_dim; j += W) store(to + j, load(row + j));
   if (j < s.head_dim) store_part(to + j, load_part(row + j, s.head_dim - j), s.head_dim - j);
@@ -134,7 +134,7 @@ static void attention_backward(const AttentionBackward& op, int64_t batch_row, i
     std::memset(w.dkey, 0, w.padded_tokens * w.padded_dim * 4);
     std::memset(w.dvalue, 0, w.padded_tokens * w.padded_dim * 4);
     for (int64_t head = 0; head < s.heads; head++) {
-      if (s.kv_of_head[head] != kv_head) continue;
+      if (host(s.kv_of_head)[head] != kv_head) continue;
       head_dot[head] = 0;
       for (int64_t first = 0; first < s.tokens; first += kBlock) {
         fetch_next_head<T>(s, op.operands, batch_row, head, first);

@@ -17,8 +17,8 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
       T* to = row_ptr<T>(op.operands, n) + column;
       const int64_t angles = n % s.tokens * (s.head_dim / 2);
       for (int64_t j = 0; j < sums.cols; j += s.head_dim)
-        head_operand(from + j, HeadColumns{s}.bias(column + j), turned ? s.rope_cos + angles : nullptr, s.rope_sin + angles, s.head_dim,
-                     scale, to + j);
+        head_operand(from + j, HeadColumns{s}.bias(column + j), turned ? host(s.rope_cos) + angles : nullptr, host(s.rope_sin) + angles,
+                     s.head_dim, scale, to + j);
     }
   });
 }
@@ -35,7 +35,7 @@ static void project_heads(const AttentionOperands& op, const Product& product, i
     for (int64_t row = first; row < last; row += kBlockRows) {
       const int64_t rows = last - row < kBlockRows ? last - row : kBlockRows;
       product_block(g, row, rows, block, stride, nullptr, false, row == first);
-      attention_operands(op, {block, DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
+      attention_operands(op, {device(block).as<std::byte>(), DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
     }
   });
 }

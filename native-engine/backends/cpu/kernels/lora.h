@@ -20,9 +20,9 @@ static int64_t pair_size(DType t) {
 static void pack_factor(DType t, const Selection& factor, bool transposed, int64_t rank, int64_t begin, int64_t end, uint32_t* words,
                         int64_t words_stride) {
   const bool pairs = pair_size(t) == 2;
-  const float* stored = static_cast<const float*>(factor.stored.data);
+  const float* stored = reinterpret_cast<const float*>(host(factor.stored.data));
   const auto value = [&](int64_t k, int64_t j) {
-    const int32_t* index = transposed ? factor.col_index : factor.row_index;
+    const int32_t* index = host(transposed ? factor.col_index : factor.row_index);
     const int64_t at = index ? index[j] : j < (transposed ? factor.stored.cols : factor.stored.rows) ? j : -1;
     return at < 0 ? 0.0f : factor.scale * (transposed ? stored[k * factor.stored.cols + at] : stored[at * factor.stored.cols + k]);
   };

@@ -13,6 +13,8 @@ static inline vf take(const float* row, const int32_t* cols) {
 template <class T>
 static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, float* mask_dot) {
   const vf zero = {};
+  const int32_t* teacher_cols = host(op.teacher_cols);
+  const float* student_scale = host(op.student_scale);
   double sum = 0;
   for (int64_t n = begin; n < end; n++) {
     const float* s = row_ptr<float>(op.student, n);
@@ -20,8 +22,8 @@ static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, flo
     T* diff = row_ptr<T>(op.diff, n);
     vf squares = {};
     for (int64_t j = 0; j < op.student.cols; j += W) {
-      const vf a = load(s + j), b = op.teacher_cols ? take(t, op.teacher_cols + j) : load(t + j);
-      const vf d = load(op.student_scale + j) != zero ? a - b : zero;
+      const vf a = load(s + j), b = teacher_cols ? take(t, teacher_cols + j) : load(t + j);
+      const vf d = load(student_scale + j) != zero ? a - b : zero;
       squares += d * d;
       store(mask_dot + j, load(mask_dot + j) + d * a);
       store(diff + j, d);
@@ -123,10 +125,11 @@ static void token_loss(const TokenLoss& op, int64_t row) {
     const float* student = row_ptr<float>(op.student, row);
     const int64_t count = op.student.cols;
     if (op.teacher)
-      op.kl_rows[row] = distill_row<T>(student, row_ptr<float>(op.teacher, row), count, op.temperature, op.kl_gradient_scale, dlogits);
+      host(op.kl_rows)[row] =
+          distill_row<T>(student, row_ptr<float>(op.teacher, row), count, op.temperature, op.kl_gradient_scale, dlogits);
     if (op.targets)
-      op.lm_rows[row] =
-          language_model_row<T>(student, count, op.targets[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
+      host(op.lm_rows)[row] =
+          language_model_row<T>(student, count, host(op.targets)[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
     if (dlogits)
       for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
   });

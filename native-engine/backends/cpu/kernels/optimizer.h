@@ -34,19 +34,20 @@ static inline AdamLanes adam_lanes(const AdamW& op, AdamLanes in, vf gradient) {
 }
 
 static void adamw(const AdamW& op, int64_t begin, int64_t end) {
+  float *param = host(op.param), *m = host(op.m), *v = host(op.v);
+  const float* gradient = host(op.gradient);
   int64_t i = begin;
   for (; i + W <= end; i += W) {
-    const AdamLanes r = adam_lanes(op, {load(op.param + i), load(op.m + i), load(op.v + i)}, load(op.gradient + i));
-    store(op.param + i, r.p);
-    store(op.m + i, r.m);
-    store(op.v + i, r.v);
+    const AdamLanes r = adam_lanes(op, {load(param + i), load(m + i), load(v + i)}, load(gradient + i));
+    store(param + i, r.p);
+    store(m + i, r.m);
+    store(v + i, r.v);
   }
   if (const int64_t n = end - i; n > 0) {
-    const AdamLanes r =
-        adam_lanes(op, {load_part(op.param + i, n), load_part(op.m + i, n), load_part(op.v + i, n)}, load_part(op.gradient + i, n));
-    store_part(op.param + i, r.p, n);
-    store_part(op.m + i, r.m, n);
-    store_part(op.v + i, r.v, n);
+    const AdamLanes r = adam_lanes(op, {load_part(param + i, n), load_part(m + i, n), load_part(v + i, n)}, load_part(gradient + i, n));
+    store_part(param + i, r.p, n);
+    store_part(m + i, r.m, n);
+    store_part(v + i, r.v, n);
   }
 }
 

@@ -26,7 +26,7 @@ struct SelectionReader {
   // nullptr: a row of zeros.
   const char* row(int64_t i) const {
     const int64_t r = stored_row(s, i);
-    return r < 0 ? nullptr : static_cast<const char*>(s.stored.data) + r * s.stored.cols * dtype_bytes(s.stored.dtype);
+    return r < 0 ? nullptr : reinterpret_cast<const char*>(host(s.stored.data)) + r * s.stored.cols * dtype_bytes(s.stored.dtype);
   }
 
   // Columns [j, j + n), of which 16 at most and none beyond the list's end.
@@ -35,7 +35,7 @@ struct SelectionReader {
     run.first = j;
     run.count = n > 16 ? 16 : n > 0 ? n : 0;
     if (!s.col_index || run.count == 0) return run;
-    run.cols = s.col_index + j;
+    run.cols = host(s.col_index) + j;
     if (s.stored.dtype != DType::kBF16 || s.scale != 1.0f || s.stored.cols < 64 || run.cols[0] < 0) return run;
     const __m512i list = _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), first_lanes(run.count), run.cols);
     run.open = _mm512_cmpge_epi32_mask(list, _mm512_setzero_si512());

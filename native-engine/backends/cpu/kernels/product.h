@@ -203,7 +203,7 @@ static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t b
       const PanelGroup g = pack_group(op, first_row, from, to, words * pass / passes, words * (pass + 1) / passes, panels, team);
       for (int64_t row = 0; row < c.rows; row += kBlockRows)
         product_block(g, row, c.rows - row < kBlockRows ? c.rows - row : kBlockRows, row_ptr<C>(c, row) + (from - begin), c.stride,
-                      op.column_scale ? op.column_scale + from : nullptr, op.accumulate || pass > 0, row == 0);
+                      op.column_scale ? host(op.column_scale) + from : nullptr, op.accumulate || pass > 0, row == 0);
     }
   });
 }
@@ -212,7 +212,7 @@ static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t b
 static bool product_fits(const Product& op) {
   for (int t = 0; t < op.count; t++) {
     const Tensor& a = op.terms[t].a;
-    if (a.dtype != DType::kBF16 || a.cols % 2 != 0 || a.stride % 2 != 0 || reinterpret_cast<uintptr_t>(a.data) % 4 != 0) return false;
+    if (a.dtype != DType::kBF16 || a.cols % 2 != 0 || a.stride % 2 != 0 || a.data.address() % 4 != 0) return false;
   }
   return !(op.accumulate && op.c.dtype != DType::kF32);
 }

@@ -9,6 +9,8 @@ static inline float inverse_sqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
 template <class T>
 static void rmsnorm_of(const RmsNorm& op, int64_t begin, int64_t end) {
   const int64_t width = op.x.cols;
+  float* rstds = host(op.rstd);
+  const float* weight = host(op.weight);
   for (int64_t n = begin; n < end; n++) {
     const float* x = row_ptr<float>(op.x, n);
     T* out = row_ptr<T>(op.out, n);
@@ -21,9 +23,9 @@ static void rmsnorm_of(const RmsNorm& op, int64_t begin, int64_t end) {
     }
     for (; j < width; j += W) squares[0] += load(x + j) * load(x + j);
     const float rstd = inverse_sqrt(sum_lanes(squares[0] + squares[1]) / static_cast<float>(op.width) + op.eps);
-    if (op.rstd) op.rstd[n] = rstd;
-    if (op.weight)
-      for (j = 0; j < width; j += W) store(out + j, load(x + j) * rstd * load(op.weight + j));
+    if (rstds) rstds[n] = rstd;
+    if (weight)
+      for (j = 0; j < width; j += W) store(out + j, load(x + j) * rstd * load(weight + j));
     else
       for (j = 0; j < width; j += W) store(out + j, load(x + j) * rstd);
   }
@@ -38,6 +40,7 @@ static void rmsnorm(const RmsNorm& op, int64_t begin, int64_t end) {
 template <class T, class S>
 static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_t end, float* mask_dot) {
   const int64_t width = op.dx.cols;
+  const float *weight = host(op.weight), *weight_inverse = host(op.weight_inverse), *compute_scale = host(op.compute_scale);
   const vf zero = {};
   for (int64_t n = begin; n < end; n++) {
     const float* dout = row_ptr<float>(op.dout, n);
@@ -45,21 +48,21 @@ static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_
     const T* diff = op.loss_diff ? row_ptr<T>(op.loss_diff, n) : nullptr;
     float* dx = row_ptr<float>(op.dx, n);
     T* dx_compute = row_ptr<T>(op.dx_compute, n);
-    const float rstd = op.rstd[n];
+    const float rstd = host(op.rstd)[n];
     vf dots = {};
-    if (op.weight_inverse)
+    if (weight_inverse)
       for (int64_t j = 0; j < width; j += W) dots += load(dout + j) * load(saved + j);
     else
-      for (int64_t j = 0; j < width; j += W) dots += load(dout + j) * load(op.weight + j) * load(saved + j);
-    const float mean = sum_lanes(dots) * (op.weight_inverse ? 1.0f : rstd) / static_cast<float>(op.width);
+      for (int64_t j = 0; j < width; j += W) dots += load(dout + j) * load(weight + j) * load(saved + j);
+    const float mean = sum_lanes(dots) * (weight_inverse ? 1.0f : rstd) / static_cast<float>(op.width);
     for (int64_t j = 0; j < width; j += W) {
-      const vf xhat = op.weight_inverse ? load(saved + j) * load(op.weight_inverse + j) : load(saved + j) * rstd;
-      const vf g = load(dout + j) * load(op.weight + j) - xhat * mean;
+      const vf xhat = weight_inverse ? load(saved + j) * load(weight_inverse + j) : load(saved + j) * rstd;
+      const vf g = load(dout + j) * load(weight + j) - xhat * mean;
       store(mask_dot + j, load(mask_dot + j) + g * xhat);
       vf sum = g * rstd + (op.accumulate ? load(dx + j) : zero);
       if (diff) sum += load(diff + j) * op.loss_scale;
       store(dx + j, sum);
-      store(dx_compute + j, op.compute_scale ? sum * load(op.compute_scale + j) : sum);
+      store(dx_compute + j, compute_scale ? sum * load(compute_scale + j) : sum);
     }
   }
 }
@@ -73,17 +76,17 @@ static void rmsnorm_backward(const RmsNormBackward& op, int64_t begin, int64_t e
     rmsnorm_backward_of<bf16, bf16>(op, begin, end, mask_dot_part);
 }
 
-static void add_loss_gradient(Tensor dx, Tensor diff, float scale, Tensor dx_compute, const float* compute_scale, int64_t begin,
-                              int64_t end) {
-  with_compute_type(dx_compute.dtype, [&](auto t) {
+static void add_loss_gradient(const AddLossGradient& op, int64_t begin, int64_t end) {
+  with_compute_type(op.dx_compute.dtype, [&](auto t) {
     using T = decltype(t);
+    const float* compute_scale = host(op.compute_scale);
     for (int64_t n = begin; n < end; n++) {
-      float* g = row_ptr<float>(dx, n);
-      for (int64_t j = 0; j < dx.cols; j += W) {
+      float* g = row_ptr<float>(op.dx, n);
+      for (int64_t j = 0; j < op.dx.cols; j += W) {
         vf sum = load(g + j);
-        if (diff) sum += load(row_ptr<T>(diff, n) + j) * scale;
+        if (op.diff) sum += load(row_ptr<T>(op.diff, n) + j) * op.scale;
         store(g + j, sum);
-        store(row_ptr<T>(dx_compute, n) + j, compute_scale ? sum * load(compute_scale + j) : sum);
+        store(row_ptr<T>(op.dx_compute, n) + j, compute_scale ? sum * load(compute_scale + j) : sum);
       }
     }
   });

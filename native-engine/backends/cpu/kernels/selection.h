@@ -48,15 +48,15 @@ static inline void read_row_of(const char* row, const int32_t* cols, int64_t cou
   for (; j < count; j++) out[j] = read_weight(row, kType, j);
 }
 
-static inline void read_row(const WeightView& w, int64_t r, const int32_t* cols, int64_t count, float* out) {
-  const char* row = static_cast<const char*>(w.data) + r * w.cols * dtype_bytes(w.dtype);
+static inline void read_row(const StoredMatrix& w, int64_t r, const int32_t* cols, int64_t count, float* out) {
+  const char* row = reinterpret_cast<const char*>(host(w.data)) + r * w.cols * dtype_bytes(w.dtype);
   if (w.dtype == DType::kBF16) return read_row_of<DType::kBF16>(row, cols, count, out);
   if (w.dtype == DType::kF32) return read_row_of<DType::kF32>(row, cols, count, out);
   read_row_of<DType::kF16>(row, cols, count, out);
 }
 
 // The stored row of a selection's row; -1: a row of zeros.
-static inline int64_t stored_row(const Selection& s, int64_t i) { return s.row_index ? s.row_index[i] : i < s.stored.rows ? i : -1; }
+static inline int64_t stored_row(const Selection& s, int64_t i) { return s.row_index ? host(s.row_index)[i] : i < s.stored.rows ? i : -1; }
 
 // Rows [begin, end) of a selection into out [rows, cols], rounded once.
 static void select_rows(const Selection& s, Tensor out, int64_t begin, int64_t end, float* scratch) {
@@ -65,7 +65,7 @@ static void select_rows(const Selection& s, Tensor out, int64_t begin, int64_t e
     using T = decltype(t);
     for (int64_t i = begin; i < end; i++) {
       const int64_t r = stored_row(s, i);
-      if (r >= 0) read_row(s.stored, r, s.col_index, readable, scratch);
+      if (r >= 0) read_row(s.stored, r, host(s.col_index), readable, scratch);
       for (int64_t j = r >= 0 ? readable : 0; j < s.cols; j++) scratch[j] = 0;
       T* to = row_ptr<T>(out, i - begin);
       int64_t j = 0;
@@ -98,10 +98,10 @@ static void embed(const Embed& op, int64_t begin, int64_t end) {
   const int64_t readable = op.cols ? width : (op.table.cols < width ? op.table.cols : width);
   for (int64_t n = begin; n < end; n++) {
     float* out = row_ptr<float>(op.out, n);
-    read_row(op.table, op.ids[n], op.cols, readable, out);
+    read_row(op.table, host(op.ids)[n], host(op.cols), readable, out);
     for (int64_t j = readable; j < width; j++) out[j] = 0;
-    if (op.scale)
-      for (int64_t j = 0; j < width; j += W) store(out + j, load(out + j) * load(op.scale + j));
+    if (const float* scale = host(op.scale))
+      for (int64_t j = 0; j < width; j += W) store(out + j, load(out + j) * load(scale + j));
   }
 }
 

@@ -158,7 +158,7 @@ static inline vf sigmoid(vf x) { return reciprocal(1.0f + exp2v(x * -kLog2e)); }
 
 template <class T>
 static inline T* row_ptr(const Tensor& t, int64_t row) {
-  return static_cast<T*>(t.data) + row * t.stride;
+  return reinterpret_cast<T*>(t.data.address()) + row * t.stride;
 }
 
 // Calls f with a value of the element type that stands for the compute dtype of `t`.

@@ -25,6 +25,7 @@ static void swiglu(const Swiglu& op, int64_t begin, int64_t end) {
 template <class T>
 static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot) {
   const int64_t units = op.out.cols;
+  const float* unit_scale = host(op.unit_scale);
   for (int64_t n = begin; n < end; n++) {
     const T* gate = row_ptr<T>(op.gate_up, n);
     const T* dout = row_ptr<T>(op.dout, n);
@@ -36,7 +37,7 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t 
       const vf silu = g * s;
       const vf dg = d * u * (s + silu * (1.0f - s));
       const vf du = d * silu;
-      const vf scale = op.unit_scale ? load(op.unit_scale + j) : splat(1.0f);
+      const vf scale = unit_scale ? load(unit_scale + j) : splat(1.0f);
       store(dgate + j, dg * scale);
       store(dgate + units + j, du * scale);
       store(out + j, silu * u);

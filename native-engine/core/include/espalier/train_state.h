@@ -17,10 +17,9 @@ struct LoraSpec {
   double scale() const { return alpha / static_cast<double>(rank); }
 };
 
-// Trainable tensors live in one flat f32 buffer in canonical order (LoRA of layer 0..L-1 in projection order, A before B;
-// then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D], all log-alphas), with Adam's moments in two buffers of
-// the same layout. Lambdas are doubles.
-class TrainState {
+// Where each trainable tensor lies in one flat f32 buffer, in canonical order: LoRA of layer 0..L-1 in projection order, A before B;
+// then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D], all log-alphas.
+class StateLayout {
  public:
   struct Entry {
     std::string name;  // "model.layers.0.self_attn.q_proj.lora_A", "mask.head", ...
@@ -29,10 +28,7 @@ class TrainState {
     int64_t size = 0;
   };
 
-  TrainState(const ModelConfig& config, const LoraSpec& lora);  // all zero, step 0
-
-  // LoRA A kaiming-uniform, B zero; log-alphas as in the method; lambdas 0. A pure function of the seed.
-  void initialise(uint64_t seed);
+  StateLayout(const ModelConfig& config, const LoraSpec& lora);
 
   const LoraSpec& lora() const { return lora_; }
   const std::vector<Entry>& entries() const { return entries_; }
@@ -40,7 +36,31 @@ class TrainState {
   const Entry* lora_a(int64_t layer, Projection p) const;  // nullptr when p is not a target
   const Entry* lora_b(int64_t layer, Projection p) const;
   int64_t lora_size() const { return lora_size_; }  // floats; masks follow
-  int64_t size() const { return static_cast<int64_t>(params_.size()); }
+  int64_t mask_size() const { return size_ - lora_size_; }
+  int64_t size() const { return size_; }
+
+ private:
+  LoraSpec lora_;
+  std::vector<Entry> entries_;
+  std::vector<int32_t> lora_index_;  // [L * 7 * 2], index into entries_ or -1
+  int64_t lora_size_ = 0, size_ = 0;
+};
+
+// What a state holds besides its tensors.
+struct StateScalars {
+  int64_t step = 0;                // steps done
+  std::array<double, 2> lambda{};  // Lagrange multipliers
+  std::array<double, 2> lambda_m{}, lambda_v{};
+};
+
+// A state in the host's memory, as it is read, written and compared. Adam's moments lie in two buffers of the parameters' layout.
+class TrainState : public StateLayout, public StateScalars {
+ public:
+  TrainState(const ModelConfig& config, const LoraSpec& lora) : TrainState(StateLayout(config, lora)) {}
+  explicit TrainState(const StateLayout& layout, bool with_moments = true);  // all zero, step 0
+
+  // LoRA A kaiming-uniform, B zero; log-alphas as in the method; lambdas 0. A pure function of the seed.
+  void initialise(uint64_t seed);
 
   std::span<float> params() { return params_; }
   std::span<float> adam_m() { return adam_m_; }
@@ -51,10 +71,6 @@ class TrainState {
   std::span<const float> view(const Entry& e) const { return std::span<const float>(params_).subspan(e.offset, e.size); }
   std::span<float> view(const Entry& e) { return std::span<float>(params_).subspan(e.offset, e.size); }
 
-  int64_t step = 0;                // steps done
-  std::array<double, 2> lambda{};  // Lagrange multipliers
-  std::array<double, 2> lambda_m{}, lambda_v{};
-
   // The state as one safetensors file with a canonical header (entries sorted by name, no timestamps): equal states give
   // equal bytes, so the SHA-256 of the file is the state digest.
   std::vector<uint8_t> serialize() const;
@@ -62,15 +78,19 @@ class TrainState {
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
   std::string digest() const;  // SHA-256 of serialize(), hex
 
-  // What a teacher needs, which is never trained: Adam's moments are empty.
+  // What a teacher needs, which is never trained: without Adam's moments.
   TrainState without_moments() const;
 
  private:
-  LoraSpec lora_;
-  std::vector<Entry> entries_;
-  std::vector<int32_t> lora_index_;  // [L * 7 * 2], index into entries_ or -1
-  int64_t lora_size_ = 0;
   std::vector<float> params_, adam_m_, adam_v_;
+};
+
+// The log-alphas of a state: [L, H], [L, I] and [D].
+struct LogAlphas {
+  std::span<const float> head, intermediate, hidden;
+
+  LogAlphas(const TrainState& state);
+  LogAlphas(const StateLayout& layout, std::span<const float> masks);  // masks: what follows LoRA in the layout
 };
 
 std::string sha256_hex(std::span<const uint8_t> bytes);

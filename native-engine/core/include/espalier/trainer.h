@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/device.h"
 #include "espalier/model_weights.h"
 #include "espalier/train_state.h"
 
@@ -21,11 +22,10 @@ struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
   int64_t batch_size = 8;         // B
   int64_t sequence_length = 128;  // T
-  int threads = 0;                // 0: all cores the process may use
   bool exact_sparse = true;       // closed heads and units take no part in a step
   bool checkpoint_activations = false;
-  uint64_t memory_limit_bytes = 0;  // 0: what the machine has free
-  std::string backend = "cpu";
+  uint64_t memory_limit_bytes = 0;  // 0: what the device has free
+  BackendSpec backend;
 };
 
 struct LossWeights {
@@ -86,8 +86,8 @@ struct Masks {
   std::vector<float> intermediate;  // [L, I]
   std::vector<float> hidden;        // [D]
 };
-Masks deterministic_masks(const ModelConfig& config, const TrainState& state);
-HardSparsity hard_sparsity(const ModelConfig& config, const TrainState& state);
+Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
+HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 
 struct MemoryPlan {  // bytes
   uint64_t weights = 0, lora = 0, optimizer = 0, activations = 0, teachers = 0, scratch = 0, total = 0;
@@ -126,14 +126,21 @@ class Trainer {
   static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
   virtual ~Trainer() = default;
 
-  virtual TrainState& state() = 0;
+  // The trainable state lies on the device; the host has its scalars and the log-alphas.
+  virtual void import_state(const TrainState& state) = 0;  // of the session's model and LoRA
+  virtual TrainState export_state() = 0;
+  virtual TrainState export_snapshot() = 0;  // without Adam's moments, as teachers are
+  virtual const StateLayout& layout() const = 0;
+  virtual int64_t step() const = 0;
+  virtual LogAlphas log_alphas() const = 0;
+
   virtual void set_data(std::shared_ptr<const TokenData> train) = 0;
 
   // The teacher of the following steps: the intact model, or the masks and LoRA of a snapshot.
   virtual void use_intact_teacher() = 0;
   virtual void use_teacher(const TrainState& snapshot) = 0;
 
-  // Runs the steps of the plan from state().step on; calls back after each step; `cancel` is looked at between steps.
+  // Runs the steps of the plan from step() on; calls back after each step; `cancel` is looked at between steps.
   // Returns the number of steps done. Deterministic: the state after n steps does not depend on how they were cut.
   virtual int64_t run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                               const std::atomic<bool>& cancel) = 0;
@@ -146,8 +153,8 @@ class Trainer {
 // Perplexity of a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over
 // non-overlapping windows, each by itself from position 0, in f32 arithmetic (or bf16 products when asked).
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
-                          int64_t window, ComputeDType dtype, int threads, const std::function<void(double done_share)>& on_progress,
-                          const std::atomic<bool>& cancel);
+                          int64_t window, ComputeDType dtype, const BackendSpec& backend,
+                          const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel);
 
 // Digest of the sources that the engine was built from, compiler and its options; no paths, no time.
 std::string engine_build();

@@ -1,0 +1,37 @@
+#include "device/backend.h"
+
+#include <cstring>
+
+#include "espalier/error.h"
+
+namespace espalier {
+
+DeviceBuffer Backend::share(const void* host, uint64_t bytes) {
+  DeviceBuffer copy = allocate(bytes);
+  upload(copy.data(), host, bytes);
+  return copy;
+}
+
+void UploadBlock::begin(uint64_t bytes) {
+  backend_->synchronize();
+  used_ = 0;
+  if (host_.size() < bytes) {
+    host_.resize(bytes);
+    device_ = backend_->allocate(bytes);
+  }
+}
+
+DevicePtr<std::byte> UploadBlock::place(const void* list, uint64_t bytes, uint64_t room) {
+  if (bytes == 0) return nullptr;
+  if (used_ + room > host_.size()) throw Error(ErrorCode::kInternal, "backend", "a list has no room in its block");
+  std::memcpy(host_.data() + used_, list, bytes);
+  const DevicePtr<std::byte> at = device_.data() + static_cast<int64_t>(used_);
+  used_ += room;
+  return at;
+}
+
+void UploadBlock::send() {
+  if (used_ > 0) backend_->upload(device_.data(), host_.data(), used_);
+}
+
+}  // namespace espalier

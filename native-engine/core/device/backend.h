@@ -1,0 +1,108 @@
+// A device: its memory and a queue of ops. The algorithm (step, trainer, evaluation) is written once over this interface; a
+// backend knows the ops and nothing of the method.
+//
+// Everything but download and synchronize only joins the queue. Until one of these two returns, nothing that the queue takes may
+// change or go: neither a buffer nor the host memory of an upload. UploadBlock and upload_now keep to that by themselves.
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "device/ops.h"
+
+namespace espalier {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual void attach_thread() = 0;  // before ops are issued from a host thread
+
+  // Zeroed, 64-byte aligned. Pages that are never touched may cost nothing.
+  DeviceBuffer allocate(uint64_t bytes) { return {this, take(bytes), bytes}; }
+  // A device view of host memory that outlives it and never changes: mapped where the device is the host, else a copy.
+  virtual DeviceBuffer share(const void* host, uint64_t bytes);
+
+  virtual void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) = 0;
+  virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes are there
+  virtual void synchronize() = 0;                                                        // returns when the queue is empty
+
+  template <class Op>
+  void run(const Op& op) {
+    check(op);
+    launch(op);
+  }
+
+ protected:
+  friend class DeviceBuffer;
+  virtual DevicePtr<std::byte> take(uint64_t bytes) = 0;
+  virtual void give_back(DevicePtr<std::byte> data, uint64_t bytes) = 0;
+
+  virtual void launch(const Copy& op) = 0;
+  virtual void launch(const Clear& op) = 0;
+  virtual void launch(const Embed& op) = 0;
+  virtual void launch(const Product& op) = 0;
+  virtual void launch(const RmsNorm& op) = 0;
+  virtual void launch(const RmsNormBackward& op) = 0;
+  virtual void launch(const AttentionOperands& op) = 0;
+  virtual void launch(const Attention& op) = 0;
+  virtual void launch(const AttentionBackward& op) = 0;
+  virtual void launch(const Swiglu& op) = 0;
+  virtual void launch(const SwigluBackward& op) = 0;
+  virtual void launch(const LayerLoss& op) = 0;
+  virtual void launch(const TokenLoss& op) = 0;
+  virtual void launch(const LoraNarrow& op) = 0;
+  virtual void launch(const LoraGradient& op) = 0;
+  virtual void launch(const AddLossGradient& op) = 0;
+  virtual void launch(const SquareSum& op) = 0;
+  virtual void launch(const AdamW& op) = 0;
+};
+
+inline DeviceBuffer::~DeviceBuffer() {
+  if (owner_ && data_) owner_->give_back(data_, bytes_);
+}
+
+// Uploads and waits, so that the host memory is free again.
+template <class T>
+void upload_now(Backend& backend, DevicePtr<T> to, std::span<const T> from) {
+  backend.upload(to.template as<std::byte>(), from.data(), from.size_bytes());
+  backend.synchronize();
+}
+
+template <class T>
+std::vector<T> download(Backend& backend, DevicePtr<const T> from, int64_t count) {
+  std::vector<T> values(static_cast<size_t>(count));
+  backend.download(values.data(), from.template as<const std::byte>(), values.size() * sizeof(T));
+  return values;
+}
+
+// Lists that a step needs on the device, gathered on the host and sent together. begin() waits for what is queued, so lists in use
+// are never overwritten.
+class UploadBlock {
+ public:
+  explicit UploadBlock(Backend& backend) : backend_(&backend) {}
+
+  // Room for lists of so many bytes in all, each counted by room_for.
+  void begin(uint64_t bytes);
+  template <class T>
+  static uint64_t room_for(const std::vector<T>& list) {
+    return (list.size() * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  // Where the list will be; nullptr where it is empty.
+  template <class T>
+  DevicePtr<const T> add(const std::vector<T>& list) {
+    return place(list.data(), list.size() * sizeof(T), room_for(list)).template as<const T>();
+  }
+  void send();
+
+ private:
+  static constexpr uint64_t kAlignment = 64;
+  DevicePtr<std::byte> place(const void* list, uint64_t bytes, uint64_t room);
+
+  Backend* backend_;
+  DeviceBuffer device_;
+  std::vector<std::byte> host_;
+  uint64_t used_ = 0;
+};
+
+}  // namespace espalier

@@ -1,0 +1,244 @@
+// What a device can do: about twenty ops over row-major tensors, each a struct of what it takes and what it makes.
+//
+// Conventions: widths of activations are multiples of kWidthMultiple, padded with zeros; row counts are arbitrary. An index of
+// -1 in a gather list stands for such padding. "Compute dtype" is f32 or bf16; accumulation is always f32. Equal inputs give
+// equal bits, whatever ran before.
+//
+// Overlap: what an op makes lies apart from all else that it names, but where its comment says "may lie where ...": there both
+// begin at the same address and have the same dtype and stride. A backend that can't work in place copies first.
+// op_contracts.cpp checks shapes, dtypes and overlaps before an op is queued, also in release builds.
+#pragma once
+#include <array>
+
+#include "device/memory.h"
+
+namespace espalier {
+
+struct Copy {
+  Tensor to, from;  // of the same shape and dtype
+};
+
+struct Clear {
+  DevicePtr<float> data;
+  int64_t size = 0;
+};
+
+// Rows and columns of a stored matrix, as a product sees them: value(i, j) = scale * stored[row_index[i], col_index[j]]. An
+// index of -1 is a row or column of zeros, and without a list so is what lies beyond the stored matrix.
+struct Selection {
+  StoredMatrix stored;  // any dtype
+  int64_t rows = 0, cols = 0;
+  DevicePtr<const int32_t> row_index;  // [rows]; nullptr: identity
+  DevicePtr<const int32_t> col_index;  // [cols]
+  float scale = 1;
+};
+
+// c (+)= column_scale * the sum of the terms a b, or a b^T where the selections lie as [out, in].
+struct ProductTerm {
+  Tensor a;     // compute dtype [N, in]
+  Selection b;  // [in, out]; [out, in] where transposed
+};
+struct Product {
+  Tensor c;  // f32 or compute dtype [N, out]
+  std::array<ProductTerm, 6> terms;
+  int count = 0;
+  bool transposed = false;
+  bool accumulate = false;              // c is f32 then
+  DevicePtr<const float> column_scale;  // [out]; nullptr: ones
+
+  void add(Tensor a, const Selection& b);  // throws beyond the terms that there is room for
+};
+
+// out[n, j] = table[ids[n], cols[j]] * scale[j]
+struct Embed {
+  Tensor out;  // f32
+  StoredMatrix table;
+  DevicePtr<const int32_t> ids;   // [out.rows]
+  DevicePtr<const int32_t> cols;  // nullptr: identity
+  DevicePtr<const float> scale;   // [out.cols]
+};
+
+// out = x * rstd * weight, rstd = 1 / sqrt(sum(x^2) / width + eps)
+struct RmsNorm {
+  Tensor x;                       // f32
+  Tensor out;                     // compute dtype
+  DevicePtr<float> rstd;          // [rows]; nullptr: not wanted
+  DevicePtr<const float> weight;  // nullptr: ones
+  int64_t width = 0;              // D of the whole model, closed units included
+  float eps = 0;
+};
+
+// dx (+)= gradient through the norm + loss_scale * loss_diff; mask_dot[j] += sum_n (gradient through the norm)[n,j] * x[n,j].
+// dx_compute may lie where saved (of the compute dtype) or loss_diff does.
+struct RmsNormBackward {
+  Tensor dout;   // f32
+  Tensor saved;  // the norm's output in compute dtype; without weight_inverse its input x in f32
+  DevicePtr<const float> rstd;
+  DevicePtr<const float> weight;
+  DevicePtr<const float> weight_inverse;  // 1 / weight, 0 in padding
+  int64_t width = 0;
+  Tensor dx;               // f32
+  bool accumulate = true;  // false: dx is overwritten
+  Tensor loss_diff;        // compute dtype; may be empty
+  float loss_scale = 0;
+  Tensor dx_compute;                     // dx * compute_scale, rounded to the compute dtype
+  DevicePtr<const float> compute_scale;  // [cols]; nullptr: ones
+  DevicePtr<float> mask_dot;             // [cols]
+};
+
+struct AttentionShape {
+  int64_t batch = 0, tokens = 0;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t query_width = 0, kv_width = 0;  // columns of the query, key and value parts: heads * head_dim and more, padded
+  int64_t window = 0;                     // 0: full causal attention
+  DevicePtr<const int32_t> kv_of_head;    // [heads]
+  DevicePtr<const float> rope_cos;        // [tokens, head_dim / 2]
+  DevicePtr<const float> rope_sin;
+  DevicePtr<const float> bias;  // [query_width + 2 kv_width], added to qkv; nullptr: none
+
+  int64_t width() const { return query_width + 2 * kv_width; }
+};
+
+// What attention multiplies, rounded once: the products with bias, turned, queries scaled so that scores are base-2 logarithms.
+struct AttentionOperands {
+  AttentionShape shape;
+  std::array<Product, 3> products;  // queries, keys, values, transposed; their c are not used
+  Tensor space;                     // f32, as large as operands
+  Tensor operands;                  // compute dtype [N, query_width + 2 kv_width]; padding columns are left alone
+};
+
+struct Attention {
+  AttentionShape shape;
+  Tensor operands;
+  Tensor out;                           // compute dtype [N, query_width]
+  DevicePtr<float> lse;                 // [heads, N], base 2; nullptr: not wanted
+  DevicePtr<const float> column_scale;  // [query_width], of out, the same for all columns of a head; nullptr: ones
+};
+
+// dqkv may lie where operands do.
+struct AttentionBackward {
+  AttentionShape shape;
+  Tensor operands, dout;
+  DevicePtr<const float> lse;
+  Tensor dqkv;                 // padding columns are set to 0
+  DevicePtr<double> head_dot;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
+};
+
+struct Swiglu {
+  Tensor gate_up;  // [N, 2 I]: gate, then up
+  Tensor out;      // [N, I] = silu(gate) * up
+};
+
+// dgate_up may lie where gate_up does, out where dout does.
+struct SwigluBackward {
+  Tensor gate_up, dout;
+  Tensor dgate_up;
+  Tensor out;                         // silu(gate) * up once more, for LoRA of the down projection
+  DevicePtr<float> unit_dot;          // [I], sum_n of the gradients by gate and up times these
+  DevicePtr<const float> unit_scale;  // [I], of dgate and dup, after that sum; nullptr: ones
+};
+
+// Student and teacher may have different open hidden units. diff = student - teacher in the student's open units, else 0.
+struct LayerLoss {
+  Tensor student, teacher;                // f32
+  DevicePtr<const int32_t> teacher_cols;  // for each student column the teacher's, -1: closed there; nullptr: the same
+  DevicePtr<const float> student_scale;   // [cols] the student's hidden mask; 0: closed or padding
+  Tensor diff;                            // compute dtype
+  DevicePtr<double> sum;                  // [1] sum of diff^2
+  DevicePtr<float> mask_dot;              // [cols], sum_n diff * student
+};
+
+// Losses of a chunk of tokens from its logits, and their gradient.
+struct TokenLoss {
+  Tensor student;                    // f32 [C, V] logits
+  Tensor teacher;                    // f32; empty: no distillation
+  DevicePtr<const int32_t> targets;  // [C] next tokens, -1: none; nullptr: no language-model loss
+  float temperature = 1;
+  float kl_gradient_scale = 0, lm_gradient_scale = 0;
+  Tensor dlogits;             // compute dtype; empty: no gradient wanted
+  DevicePtr<double> kl_rows;  // [C] KL(teacher || student) at the temperature
+  DevicePtr<double> lm_rows;  // [C] negative log-likelihood
+};
+
+// Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
+inline int64_t narrow_width(int64_t rank) { return (rank + 1) / 2 * 2; }
+
+// LoRA's narrow products, of up to three projections, each in narrow_width(rank) columns of out, those beyond rank zeros: x_i factor_i.
+// Forward x A^T, of one x with every A; backward dy B, each dy with its own. Factors are f32.
+struct LoraNarrow {
+  Tensor out;  // compute dtype [N, count * narrow_width(rank)]
+  int64_t rank = 0;
+  bool transposed = false;  // factors lie as [rank, in]
+  int count = 0;
+  std::array<ProductTerm, 3> terms;
+};
+
+// Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold open columns only:
+// dA = lora_scale * dy_narrow^T x, dB = lora_scale * dy^T x_narrow. dA and dB have full shape; entries of closed rows and columns
+// are left alone.
+struct LoraOutput {
+  Tensor dy;                      // compute dtype [N, out]
+  DevicePtr<const int32_t> rows;  // row of B for each column of dy, as in Selection
+  DevicePtr<float> da;            // [rank, in_full]
+  DevicePtr<float> db;            // [out_full, rank]
+  int64_t out_full = 0;
+};
+struct LoraGradient {
+  Tensor x;                       // compute dtype [N, in]
+  Tensor x_narrow, dy_narrow;     // as LoraNarrow leaves them, for the same projections
+  DevicePtr<const int32_t> cols;  // column of A for each column of x
+  int64_t in_full = 0;
+  int64_t rank = 0;
+  float lora_scale = 0;
+  int count = 0;
+  std::array<LoraOutput, 3> outputs;
+};
+
+// dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does: the loss gradient where no norm
+// takes it along.
+struct AddLossGradient {
+  Tensor dx;    // f32
+  Tensor diff;  // compute dtype; may be empty
+  float scale = 0;
+  Tensor dx_compute;
+  DevicePtr<const float> compute_scale;  // [cols]; nullptr: ones
+};
+
+struct SquareSum {
+  DevicePtr<const float> data;
+  int64_t size = 0;
+  DevicePtr<double> sum;  // [1]
+};
+
+// Parameters and moments are changed in place.
+struct AdamW {
+  DevicePtr<float> param, m, v;
+  DevicePtr<const float> gradient;
+  int64_t size = 0;
+  float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
+  float bias_correction1 = 1, bias_correction2 = 1;  // 1 - beta^t
+  float gradient_scale = 1;
+  float low = 0, high = 0;  // parameters are clamped to [low, high] when low < high
+};
+
+// Throw Error(kInternal, "backend") where an op would read or write what it must not.
+void check(const Copy& op);
+void check(const Clear& op);
+void check(const Embed& op);
+void check(const Product& op);
+void check(const RmsNorm& op);
+void check(const RmsNormBackward& op);
+void check(const AttentionOperands& op);
+void check(const Attention& op);
+void check(const AttentionBackward& op);
+void check(const Swiglu& op);
+void check(const SwigluBackward& op);
+void check(const LayerLoss& op);
+void check(const TokenLoss& op);
+void check(const LoraNarrow& op);
+void check(const LoraGradient& op);
+void check(const AddLossGradient& op);
+void check(const SquareSum& op);
+void check(const AdamW& op);
+
+}  // namespace espalier

@@ -1,0 +1,41 @@
+// The backends of this build: what each can do, asked without making one.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/backend.h"
+#include "espalier/device.h"
+
+namespace espalier {
+
+struct ScratchShape {
+  int64_t batch = 0, tokens = 0, lora_rank = 0;
+  DType dtype = DType::kBF16;  // compute dtype
+};
+
+class BackendKind {
+ public:
+  virtual ~BackendKind() = default;
+  virtual std::string name() const = 0;
+  virtual std::vector<DeviceDescription> devices() const = 0;  // in the order of their numbers
+  // Of the spec's device: everything besides sources and compiler that can change a bit.
+  virtual std::string fingerprint(const BackendSpec& spec) const = 0;
+  // What the ops need besides the tensors passed in, for the widest layer of `config`.
+  virtual uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const = 0;
+  virtual std::unique_ptr<Backend> make(const BackendSpec& spec) const = 0;
+};
+
+// Those of compiled_backends(), and what tests add.
+const std::vector<const BackendKind*>& backend_kinds();
+void add_backend(const BackendKind& kind);
+// What is linked in, preferred ones first (backends/compiled_backends.cpp).
+std::vector<const BackendKind*> compiled_backends();
+
+// The spec with a backend's name in place of "auto". Throws Error(kNotSupported, "device", ...) where this build has no such backend or
+// device, or where it can't be used now.
+BackendSpec resolve_backend(BackendSpec spec);
+const BackendKind& kind_of(const BackendSpec& resolved);
+std::unique_ptr<Backend> make_backend(const BackendSpec& spec);
+
+}  // namespace espalier
