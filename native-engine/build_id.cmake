@@ -1,14 +1,129 @@
-# Writes HEADER with ESPALIER_BUILD_ID, only where it changed: a digest of what the engine is made from, and the compiler
-# with its options. No path, time or version control enters, so equal sources have equal ids wherever they are built.
-file(GLOB_RECURSE files RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/core/* ${ENGINE_DIR}/backends/* ${ENGINE_DIR}/addon/*)
-list(APPEND files CMakeLists.txt build_id.cmake)
-list(FILTER files INCLUDE REGEX "\\.(cpp|h|cmake|txt)$")
-list(SORT files)
-set(all "")
-foreach(file IN LISTS files)
-  file(SHA256 ${ENGINE_DIR}/${file} digest)
-  string(APPEND all "${file} ${digest}\n")
+# Writes SOURCE, only where it changed: digests of all that decides the bits of results, for the numerics fingerprint. What that is comes
+# from the compiler's dependency files:
+#  - the step: the sources in ROOTS, what they include of core/, and every source that lies in a folder whose headers they include (of a
+#    public header, the folder of its source), with what it includes in turn;
+#  - each backend: the sources in its folder and what they include.
+# OBJECTS are the folders of objects. STEP_OPTIONS and KERNEL_OPTIONS are the compiler's. No path, time or version control enters: equal sources have equal digests.
+set(depfiles "")
+foreach(folder IN LISTS OBJECTS)
+  file(GLOB_RECURSE found ${folder}/*.o.d)
+  list(APPEND depfiles ${found})
 endforeach()
-string(SHA256 digest "${all}")
-string(SUBSTRING ${digest} 0 12 short)
-file(CONFIGURE OUTPUT ${HEADER} CONTENT "#pragma once\n#define ESPALIER_BUILD_ID \"sources ${short}, ${TOOLS}\"\n" @ONLY)
+if(NOT depfiles)
+  message(FATAL_ERROR "no dependency files in ${OBJECTS}: the build needs a Makefile generator of CMake")
+endif()
+
+# included_by_<source>: the engine's own files that a source is made from, itself first.
+set(sources "")
+foreach(depfile IN LISTS depfiles)
+  file(READ ${depfile} text)
+  string(REGEX REPLACE "^[^:]*:" "" text "${text}")
+  string(REGEX REPLACE "[\\\\ \n]+" ";" names "${text}")
+  set(own "")
+  foreach(name IN LISTS names)
+    if(name MATCHES "^/usr/" OR name STREQUAL "")
+      continue()
+    endif()
+    cmake_path(ABSOLUTE_PATH name BASE_DIRECTORY ${BUILD_DIR} NORMALIZE)
+    cmake_path(IS_PREFIX ENGINE_DIR ${name} NORMALIZE inside)
+    if(inside)
+      cmake_path(RELATIVE_PATH name BASE_DIRECTORY ${ENGINE_DIR})
+      if(name MATCHES "^(core|backends)/")
+        list(APPEND own ${name})
+      endif()
+    endif()
+  endforeach()
+  if(own)
+    list(GET own 0 source)
+    if(source MATCHES "\\.cpp$" AND EXISTS ${ENGINE_DIR}/${source})  # not one that is gone, whose object stayed
+      list(APPEND sources ${source})
+      list(APPEND included_by_${source} ${own})
+    endif()
+  endif()
+endforeach()
+list(REMOVE_DUPLICATES sources)
+list(SORT sources)
+
+# All files of the sources in folders that `pattern` matches.
+function(files_of pattern result)
+  set(files "")
+  foreach(source IN LISTS sources)
+    if(source MATCHES "${pattern}")
+      list(APPEND files ${included_by_${source}})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES files)
+  list(SORT files)
+  set(${result} "${files}" PARENT_SCOPE)
+endfunction()
+
+function(digest_of files options result)
+  set(all "${options}\n")
+  foreach(file IN LISTS files)
+    file(SHA256 ${ENGINE_DIR}/${file} digest)
+    string(APPEND all "${file} ${digest}\n")
+  endforeach()
+  string(SHA256 digest "${all}")
+  string(SUBSTRING ${digest} 0 12 digest)
+  set(${result} ${digest} PARENT_SCOPE)
+endfunction()
+
+# Folders are added until no file of theirs includes one of another folder.
+string(REPLACE ";" "|" folders "${ROOTS}")
+set(before "")
+while(NOT folders STREQUAL before)
+  set(before "${folders}")
+  files_of("^(${folders})/[^/]*$" step_files)
+  set(found "")
+  foreach(file IN LISTS step_files)
+    set(implementations ${file})
+    if(file MATCHES "^core/include/")  # a public header, by its source of the same name
+      cmake_path(GET file STEM stem)
+      file(GLOB implementations RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/core/*/${stem}.cpp)
+    endif()
+    foreach(implementation IN LISTS implementations)
+      cmake_path(GET implementation PARENT_PATH folder)
+      if(folder MATCHES "^core/")
+        list(APPEND found ${folder})
+      endif()
+    endforeach()
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  list(SORT found)
+  string(REPLACE ";" "|" folders "${found}")
+endwhile()
+digest_of("${step_files}" "${STEP_OPTIONS}" step_digest)
+
+file(GLOB backend_folders LIST_DIRECTORIES true RELATIVE ${ENGINE_DIR}/backends ${ENGINE_DIR}/backends/*)
+set(backends "")
+set(backend_list "")
+foreach(backend IN LISTS backend_folders)
+  if(IS_DIRECTORY ${ENGINE_DIR}/backends/${backend})
+    files_of("^backends/${backend}/" backend_files)
+    digest_of("${backend_files}" "${KERNEL_OPTIONS}" digest)
+    string(APPEND backends "    {\"${backend}\", \"${digest}\"},\n")
+    list(APPEND backend_list ${backend_files})
+  endif()
+endforeach()
+
+set(all_files ${step_files} ${backend_list})
+list(REMOVE_DUPLICATES all_files)
+list(SORT all_files)
+string(REPLACE ";" "\\n\"\n    \"" file_text "${all_files}")
+file(CONFIGURE OUTPUT ${SOURCE} CONTENT "// Written by build_id.cmake.
+#include \"step/build_id.h\"
+
+namespace espalier {
+
+const char* const kStepSources = \"${step_digest}\";
+const char* const kCompiler = \"${COMPILER}\";
+const std::vector<BackendSources>& backend_sources() {
+  static const std::vector<BackendSources> all = {
+${backends}  };
+  return all;
+}
+const char* const kSourcesOfBits =
+    \"${file_text}\\n\";
+
+}  // namespace espalier
+" @ONLY)

@@ -69,7 +69,7 @@ test('describes the engine and its numerics', () => {
   expect(numericsFingerprint({ computeDtype: 'f32' })).not.toBe(numericsFingerprint({ computeDtype: 'bf16' }));
   // Another build of the engine may compute other bits, and so may other threads and libraries.
   expect(numericsFingerprint({ computeDtype: 'f32', threads: 2 })).toMatch(
-    /^espalier-numerics 2; sources [0-9a-f]{12}, .*; cpu \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+, caches \d+K \d+K \d+K; libc \d[^;]*; f32$/,
+    /^espalier-numerics 3; sources [0-9a-f]{12}, .*; cpu [0-9a-f]{12} \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+, caches \d+K \d+K \d+K; libc \d[^;]*; f32$/,
   );
   expect(numericsFingerprint({})).toContain(`; ${engine.build}; `);
   expect(() => numericsFingerprint({ device: 'abacus' })).toThrow(expect.objectContaining({ code: 'NOT_SUPPORTED', field: 'device' }));

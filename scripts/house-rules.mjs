@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Size limits of the native sources and two promises about the whole tree that no linter checks: no machine's paths and
-// no registry's address anywhere. (TypeScript sizes are checked by ESLint.)
+// Size limits and import rules of the native sources and two promises about the whole tree that no linter checks: no machine's paths
+// and no registry's address anywhere. (TypeScript sizes are checked by ESLint.)
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 
@@ -12,6 +12,23 @@ const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { e
   .filter((f) => existsSync(f));
 const problems = [];
 
+// What a folder of native-engine may include besides itself and the public headers (core/include/espalier), as ARCHITECTURE.md says.
+const nativeImports = {
+  'core/base': [],
+  'core/device': ['base'],
+  'core/files': ['base'],
+  'core/model': ['base', 'files'],
+  'core/method': ['base', 'files'],
+  'core/state': ['base', 'files', 'method', 'model'],
+  'core/step': ['base', 'device', 'files', 'method', 'model', 'state'],
+  'core/evaluation': ['base', 'device', 'method', 'step'],
+  'core/export': ['base', 'files', 'model'],
+  'core/session': ['base', 'method', 'model', 'step', 'evaluation', 'export'],
+  'core/include': [],
+  backends: ['base', 'device'],
+  addon: ['base', 'session'],
+};
+
 for (const file of files) {
   if (
     !/\.(cpp|h|cu|cuh|ts|mjs|js|cjs|md|json|proto|yaml|yml|txt|sh|cmake)$/.test(file) ||
@@ -19,7 +36,10 @@ for (const file of files) {
   )
     continue;
   const lines = readFileSync(file, 'utf8').split('\n');
-  if (/^native-engine\/(?!tests\/).*\.(cpp|h|cu|cuh)$/.test(file)) checkSizes(file, lines);
+  if (/^native-engine\/(?!tests\/).*\.(cpp|h|cu|cuh)$/.test(file)) {
+    checkSizes(file, lines);
+    checkImports(file, lines);
+  }
   lines.forEach((line, i) => {
     if (file !== 'scripts/house-rules.mjs' && /\/work\/|registry\.npmjs\.org|deb\.debian\.org/.test(line))
       problems.push(`${file}:${i + 1}: names a machine's path or a registry`);
@@ -31,6 +51,31 @@ function signatureIndent(lines, at) {
   let first = at;
   while (first > 0 && /^ {3}/.test(lines[first])) first -= 1;
   return /^ */.exec(lines[first])[0];
+}
+
+function checkImports(file, lines) {
+  const path = file.slice('native-engine/'.length);
+  const folder = Object.keys(nativeImports).find((one) => path.startsWith(`${one}/`));
+  if (folder === undefined) {
+    if (/^core\//.test(path)) problems.push(`${file}: core/ has no folder of this name; its import rule is missing`);
+    return;
+  }
+  lines.forEach((line, i) => {
+    const wrong = (what) => problems.push(`${file}:${i + 1}: ${folder} must not ${what}`);
+    const system = /^#include <([^>]+)>/.exec(line)?.[1];
+    if (system !== undefined && /napi|node_api|^v8/.test(system) && folder !== 'addon') wrong('know Node');
+    if (system !== undefined && /dnnl|omp\.h|cuda/.test(system) && folder !== 'backends') wrong('know a device');
+    const included = /^#include "([^"]+)"/.exec(line)?.[1];
+    const to = included?.includes('/') ? included.slice(0, included.indexOf('/')) : undefined;
+    const own = folder.slice(folder.indexOf('/') + 1);
+    const inOwnFolder = to === undefined ? !path.startsWith('core/') : to === own || (folder === 'backends' && isBackend(to));
+    if (included !== undefined && to !== 'espalier' && !inOwnFolder && !nativeImports[folder].includes(to)) wrong(`include ${included}`);
+    if (path.startsWith('core/') && /"cpu"/.test(line)) wrong('name a backend');
+  });
+}
+
+function isBackend(name) {
+  return files.some((file) => file.startsWith(`native-engine/backends/${name}/`));
 }
 
 function checkSizes(file, lines) {

@@ -1,12 +1,12 @@
 // The addon's exports: some functions and the class Session. Their shapes are declared in native.ts.
 #include <napi.h>
 
+#include "base/memory_use.h"
 #include "espalier/device.h"
 #include "espalier/error.h"
 #include "espalier/trainer.h"
 #include "js_error.h"
 #include "js_reader.h"
-#include "memory_use.h"
 #include "options.h"
 #include "session.h"
 

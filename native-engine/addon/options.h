@@ -1,7 +1,7 @@
 // Options of the core, read from JavaScript objects in the shapes that native.ts declares.
 #pragma once
 #include "js_reader.h"
-#include "session_core.h"
+#include "session/session_core.h"
 
 namespace espalier::addon {
 

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "job_thread.h"
-#include "session_core.h"
+#include "session/session_core.h"
 
 namespace espalier::addon {
 

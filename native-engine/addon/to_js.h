@@ -2,7 +2,7 @@
 #pragma once
 #include <napi.h>
 
-#include "session_core.h"
+#include "session/session_core.h"
 
 namespace espalier::addon {
 

@@ -10,8 +10,8 @@
 
 #include "espalier/error.h"
 #include "espalier/trainer.h"
-#include "mapped_file.h"
-#include "safetensors.h"
+#include "files/mapped_file.h"
+#include "files/safetensors.h"
 
 namespace {
 

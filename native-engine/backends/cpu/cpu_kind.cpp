@@ -4,8 +4,8 @@
 
 #include <fstream>
 
+#include "base/memory_use.h"
 #include "cpu_backend.h"
-#include "memory_use.h"
 
 namespace espalier::cpu {
 

@@ -1,5 +1,5 @@
 // Products of stored weights, LoRA and attention against plain double loops.
-#include "number_formats.h"
+#include "files/number_formats.h"
 #include "op_fixture.h"
 
 namespace espalier::test {

@@ -1,5 +1,5 @@
 // Ops that place and add columns: embedding, the loss gradient; and attention where the result is known without a reference.
-#include "number_formats.h"
+#include "files/number_formats.h"
 #include "op_fixture.h"
 
 namespace espalier::test {

@@ -9,12 +9,12 @@
 
 #include <sys/wait.h>
 
-#include "number_formats.h"
+#include "files/number_formats.h"
+#include "files/safetensors.h"
+#include "files/sha256.h"
+#include "model/weights_digest.h"
 #include "reference_forward.h"
-#include "safetensors.h"
-#include "sha256.h"
 #include "test_files.h"
-#include "weights_digest.h"
 
 namespace espalier {
 namespace {

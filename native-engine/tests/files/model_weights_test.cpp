@@ -6,8 +6,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "number_formats.h"
-#include "safetensors.h"
+#include "files/number_formats.h"
+#include "files/safetensors.h"
 #include "test_files.h"
 
 namespace espalier {

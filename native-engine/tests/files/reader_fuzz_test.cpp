@@ -5,7 +5,7 @@
 
 #include "espalier/model_weights.h"
 #include "espalier/trainer.h"
-#include "safetensors.h"
+#include "files/safetensors.h"
 #include "test_files.h"
 
 namespace espalier {

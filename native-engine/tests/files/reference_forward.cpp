@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "number_formats.h"
+#include "files/number_formats.h"
 
 namespace espalier::test {
 

@@ -1,10 +1,10 @@
-#include "state_file.h"
+#include "state/state_file.h"
 
 #include <cmath>
 #include <limits>
 
-#include "masks_digest.h"
-#include "safetensors.h"
+#include "files/safetensors.h"
+#include "method/masks_digest.h"
 #include "test_files.h"
 
 namespace espalier {

@@ -3,9 +3,9 @@
 
 #include <set>
 
-#include "hard_concrete.h"
-#include "masks.h"
-#include "sparsity.h"
+#include "method/hard_concrete.h"
+#include "method/masks.h"
+#include "method/sparsity.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "espalier/trainer.h"
+#include "files/safetensors.h"
 #include "files/test_files.h"
-#include "philox.h"
-#include "safetensors.h"
+#include "method/philox.h"
 
 namespace espalier::test {
 

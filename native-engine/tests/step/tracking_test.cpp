@@ -1,9 +1,9 @@
 // Sparsity control by tracking: against its definition, and what it makes of whole runs on a small model.
-#include "tracking.h"
+#include "method/tracking.h"
 
-#include "hard_concrete.h"
-#include "masks.h"
-#include "sparsity.h"
+#include "method/hard_concrete.h"
+#include "method/masks.h"
+#include "method/sparsity.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -19,6 +19,8 @@ enum class ErrorCode {
   kCancelled,         // CANCELLED                stopped at a step boundary on request
   kIo,                // IO_ERROR                 the operating system refused a read or a write
   kNotSupported,      // NOT_SUPPORTED            a backend or dtype that this build or device lacks
+  kSessionNotFound,   // SESSION_NOT_FOUND        a session that is not open, or has no model
+  kTeacherNotLoaded,  // TEACHER_NOT_LOADED       a teacher that is not in memory
   kInternal,          // INTERNAL                 a broken invariant of ours
 };
 

@@ -1,0 +1,42 @@
+// The tensors of an exported model: their shapes up front, their values row by row on demand.
+#pragma once
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "espalier/model_weights.h"
+#include "espalier/train_state.h"
+#include "export/export_plan.h"
+
+namespace espalier {
+
+// One output tensor as a recipe over a tensor of the base model: rows and columns to keep, LoRA to add, factors to fold.
+// Spans point into the plan, the state and the list that made it, which must outlive it.
+struct ExportTensor {
+  std::string name;
+  DType dtype = DType::kBF16;  // stored
+  bool vector = false;         // one dimension: [cols]
+  WeightView base;
+  std::vector<int64_t> rows, cols;                       // of the base, in output order
+  std::vector<float> row_factor;                         // for each base row; empty: 1
+  std::vector<float> col_factor;                         // for each base column; empty: 1
+  double factor = 1.0;                                   // on all
+  float limit = std::numeric_limits<float>::infinity();  // greater values are cut to it
+  std::span<const float> lora_a, lora_b;                 // [r, base cols], [base rows, r]; empty: none
+  int64_t lora_rank = 0;
+  float lora_scale = 0;
+
+  std::vector<int64_t> shape() const;
+  uint64_t elements() const { return rows.size() * cols.size(); }
+
+  // Output row `index` in f32, [cols.size()]. `scratch` is resized to the base's columns.
+  void read_row(int64_t index, std::vector<float>& scratch, std::span<float> out) const;
+};
+
+// In canonical order: embedding, layers, final norm, lm_head unless tied.
+// Throws Error(kInvalidArgument, "state") when the state's LoRA does not fit the model.
+std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan, ExportDType dtype);
+
+}  // namespace espalier

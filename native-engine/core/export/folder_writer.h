@@ -1,0 +1,46 @@
+// A folder that appears whole or not at all: files are written into a hidden sibling, made durable, and the folder gets
+// its name by one rename. A kill at any moment leaves at most the hidden sibling, which the next export clears away.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "espalier/export.h"
+#include "files/sha256.h"
+
+namespace espalier {
+
+class FolderWriter {
+ public:
+  // `out_folder` must not exist, or be an empty folder; its parent must exist.
+  // Throws Error(kInvalidArgument | kIo, "out_folder", ...).
+  explicit FolderWriter(const std::string& out_folder);
+  ~FolderWriter();  // removes everything unless published
+  FolderWriter(const FolderWriter&) = delete;
+  FolderWriter& operator=(const FolderWriter&) = delete;
+
+  void begin_file(const std::string& name);
+  void write(const void* data, size_t size_bytes);
+  void end_file();  // durable once this returns
+  void add_file(const std::string& name, const std::string& content);
+  void copy_file(const std::string& from_path, const std::string& name);
+  void publish();
+  const std::vector<ExportedFile>& files() const { return files_; }
+  // Throws Error(kIo) when the disk cannot take this many bytes, before an hour was spent on writing them.
+  void require_space(uint64_t size_bytes) const;
+
+ private:
+  [[noreturn]] void fail(const std::string& what, int error) const;
+  void flush();
+  void remove_abandoned() const;
+  void discard();
+
+  std::string out_folder_, parent_, partial_;
+  int lock_fd_ = -1, file_fd_ = -1;
+  std::vector<uint8_t> buffer_;
+  Sha256 hash_;
+  std::vector<ExportedFile> files_;
+  bool published_ = false;
+};
+
+}  // namespace espalier

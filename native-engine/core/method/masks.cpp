@@ -1,0 +1,63 @@
+#include "method/masks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "method/hard_concrete.h"
+#include "method/philox.h"
+
+namespace espalier {
+
+Masks open_masks(const ModelConfig& c) {
+  return {std::vector<float>(c.layer_count * c.head_count, 1.0f), std::vector<float>(c.layer_count * c.intermediate_size, 1.0f),
+          std::vector<float>(c.hidden_size, 1.0f)};
+}
+
+static std::vector<float> sample(std::span<const float> log_alpha, uint64_t seed, int64_t step, RandomStream stream) {
+  std::vector<float> z(log_alpha.size());
+  for (size_t i = 0; i < z.size(); i++)
+    z[i] = hard_concrete::sample(log_alpha[i], random_uniform(seed, step, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
+  return z;
+}
+
+Masks sample_masks(const LogAlphas& a, uint64_t seed, int64_t step) {
+  return {sample(a.head, seed, step, RandomStream::kHeadMask), sample(a.intermediate, seed, step, RandomStream::kIntermediateMask),
+          sample(a.hidden, seed, step, RandomStream::kHiddenMask)};
+}
+
+// The round(n - sum p) smallest soft values become 0; equal ones fall in index order.
+static void append_deterministic(std::span<const float> log_alpha, std::vector<float>& out) {
+  double expected_open = 0;
+  for (float a : log_alpha) expected_open += hard_concrete::open_probability(a);
+  const double size = static_cast<double>(log_alpha.size());
+  const auto closed = static_cast<size_t>(std::clamp(std::nearbyint(size - expected_open), 0.0, size));
+  std::vector<int32_t> order(log_alpha.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return log_alpha[i] < log_alpha[j]; });
+  const size_t begin = out.size();
+  for (float a : log_alpha) out.push_back(hard_concrete::soft_value(a));
+  for (size_t i = 0; i < closed; i++) out[begin + order[i]] = 0.0f;
+}
+
+Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {
+  Masks z;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    append_deterministic(a.head.subspan(l * config.head_count, config.head_count), z.head);
+    append_deterministic(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size), z.intermediate);
+  }
+  append_deterministic(a.hidden, z.hidden);
+  return z;
+}
+
+static std::vector<float> chain(const std::vector<float>& z, const std::vector<float>& grad_z) {
+  std::vector<float> g(z.size());
+  for (size_t i = 0; i < z.size(); i++) g[i] = static_cast<float>(grad_z[i] * hard_concrete::sample_derivative(z[i]));
+  return g;
+}
+
+Masks log_alpha_gradient(const Masks& z, const Masks& grad_z) {
+  return {chain(z.head, grad_z.head), chain(z.intermediate, grad_z.intermediate), chain(z.hidden, grad_z.hidden)};
+}
+
+}  // namespace espalier

@@ -1,0 +1,106 @@
+#include "method/tracking.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "method/hard_concrete.h"
+#include "method/sparsity.h"
+
+namespace espalier {
+
+namespace {
+
+constexpr int kIterations = 60;
+constexpr double kPrecision = 1e-10;
+// Log-alphas are rounded to float afterwards: a millionth above, so that a target counts as reached.
+constexpr double kAbove = 1e-6;
+// A price with which the schedule can't be followed at all changes that much faster.
+constexpr double kCatchUp = 5.0;
+constexpr double kStart = 0.01;
+
+double clamped(double log_alpha) { return std::clamp(log_alpha, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha); }
+
+// What a tilt makes of the moves.
+struct Factors {
+  double closing, opening;
+  explicit Factors(double tilt) : closing(std::exp(std::min(tilt, kSpeedUp))), opening(std::exp(std::min(-tilt, kSpeedUp))) {}
+  double tilted(float before, float after) const {
+    const double move = static_cast<double>(after) - before;
+    return move * (move < 0 ? closing : opening);
+  }
+};
+
+struct Tilted {
+  double sparsity = 0;
+  double slope = 0;  // by the tilt, never negative
+};
+
+Tilted tilted_sparsity(const ModelConfig& config, std::span<const float> before, std::span<const float> after, double tilt) {
+  struct Sum {
+    double open = 0, slope = 0;
+  };
+  const Factors factors(tilt);
+  const bool closing_grows = tilt<kSpeedUp, opening_shrinks = tilt> - kSpeedUp;
+  const auto sum = [&](size_t begin, size_t end) {
+    Sum s;
+    for (size_t i = begin; i < end; i++) {
+      const double move = factors.tilted(before[i], after[i]), a = before[i] + move;
+      s.open += hard_concrete::open_probability(clamped(a));
+      if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks))
+        s.slope += std::abs(move) * hard_concrete::open_probability_derivative(a);
+    }
+    return s;
+  };
+  const auto heads_end = static_cast<size_t>(config.layer_count * config.head_count);
+  const auto units_end = heads_end + static_cast<size_t>(config.layer_count * config.intermediate_size);
+  const Sum heads = sum(0, heads_end), units = sum(heads_end, units_end), hidden = sum(units_end, before.size());
+  const PrunableSizes sizes = prunable_sizes(config);
+  const double d = static_cast<double>(config.hidden_size), all = sizes.prunable + sizes.stable;
+  const double parts = heads.open * sizes.head + units.open * sizes.intermediate;
+  const double parts_slope = heads.slope * sizes.head + units.slope * sizes.intermediate;
+  return {1.0 - (parts * hidden.open / d + sizes.stable) / all, (parts_slope * hidden.open + parts * hidden.slope) / (d * all)};
+}
+
+double norm(const Masks& gradient) {
+  double sum = 0;
+  for (const auto* values : {&gradient.head, &gradient.intermediate, &gradient.hidden})
+    for (const float v : *values) sum += static_cast<double>(v) * v;
+  return std::sqrt(sum);
+}
+
+// Newton's method within a bracket.
+double solve(const ModelConfig& config, std::span<const float> before, std::span<const float> after, double wanted) {
+  double low = -kTiltLimit, high = kTiltLimit, tilt = 0;
+  for (int i = 0; i < kIterations; i++) {
+    const Tilted at = tilted_sparsity(config, before, after, tilt);
+    const double excess = at.sparsity - wanted;
+    if (std::abs(excess) < kPrecision) break;
+    (excess > 0 ? high : low) = tilt;
+    if (low >= high) break;  // even the limit is not enough
+    const double next = at.slope > 0 ? tilt - excess / at.slope : (excess > 0 ? low : high);
+    const bool passes_end = (next <= low && low == -kTiltLimit) || (next >= high && high == kTiltLimit);
+    tilt = passes_end ? std::clamp(next, low, high) : next > low && next < high ? next : (low + high) / 2;
+  }
+  return tilt;
+}
+
+}  // namespace
+
+double tilt_moves(const ModelConfig& config, std::span<const float> before, std::span<float> after, double wanted) {
+  const double tilt = solve(config, before, after, wanted + kAbove);
+  const Factors factors(tilt);
+  for (size_t i = 0; i < after.size(); i++) after[i] = static_cast<float>(clamped(before[i] + factors.tilted(before[i], after[i])));
+  return tilt;
+}
+
+double starting_price(const Masks& loss_gradient, const Masks& sparsity_gradient) {
+  const double sparsity = norm(sparsity_gradient);
+  return sparsity > 0 ? -kStart * norm(loss_gradient) / sparsity : 0.0;
+}
+
+double next_price(double price, double tilt, double rate) {
+  const double change = std::clamp(tilt, -kSpeedUp, kSpeedUp);
+  return price * std::exp(rate * change * (std::abs(tilt) >= kTiltLimit ? kCatchUp : 1.0));
+}
+
+}  // namespace espalier

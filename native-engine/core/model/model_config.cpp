@@ -1,0 +1,227 @@
+#include "espalier/model_config.h"
+
+#include <array>
+#include <set>
+
+#include "files/json_reader.h"
+#include "model/layer_shapes.h"
+
+namespace espalier {
+namespace {
+
+constexpr double kPositive = 1e-30;  // the smallest value where zero or less makes no sense
+constexpr int64_t kPositionsMax = int64_t{1} << 31;
+
+struct Architecture {
+  const char* name;
+  const char* model_type;
+};
+constexpr std::array<Architecture, 3> kArchitectures{
+    {{"LlamaForCausalLM", "llama"}, {"MistralForCausalLM", "mistral"}, {"Qwen2ForCausalLM", "qwen2"}}};
+
+[[noreturn]] void unsupported(const std::string& field, const std::string& message) {
+  throw Error(ErrorCode::kModelUnsupported, field, field + " " + message);
+}
+
+std::string supported_architectures() {
+  std::string names;
+  for (const Architecture& a : kArchitectures) names += std::string(names.empty() ? "" : ", ") + a.name;
+  return names;
+}
+
+// The class name in `architectures`; bare checkpoints that lack it are known by `model_type`. Compacted exports that no
+// stock loader can run hide their base architecture in the `espalier` object, so that stock loaders refuse them by name.
+std::string read_architecture(const JsonObject& config) {
+  std::string name;
+  if (const auto espalier = config.object("espalier")) name = espalier->string("base_architecture").value_or("");
+  const Json* list = config.find("architectures");
+  if (name.empty() && list != nullptr) {
+    if (!list->is_array() || list->size() != 1 || !(*list)[0].is_string()) {
+      config.fail("architectures", "is " + json_excerpt(*list) + ": it must be an array of one class name");
+    }
+    name = (*list)[0].get<std::string>();
+  }
+  if (name == "LLaMAForCausalLM") name = "LlamaForCausalLM";  // the first conversions of LLaMA 1 spell it so
+  if (name.empty()) {
+    const std::string type = config.string("model_type").value_or("");
+    for (const Architecture& a : kArchitectures) {
+      if (type == a.model_type) return a.name;
+    }
+    if (!type.empty()) unsupported("config.model_type", "is \"" + type + "\": supported are " + supported_architectures());
+    config.fail("architectures", "is missing: supported are " + supported_architectures());
+  }
+  for (const Architecture& a : kArchitectures) {
+    if (name == a.name) return name;
+  }
+  unsupported("config.architectures", "is \"" + name + "\": supported are " + supported_architectures());
+}
+
+void refuse_unsupported_features(const JsonObject& config) {
+  if (config.find("quantization_config") != nullptr) {
+    unsupported("config.quantization_config", "is set: quantized weights are not supported; use F32, F16 or BF16 weights");
+  }
+  const std::string act = config.string("hidden_act").value_or("silu");
+  if (act != "silu") unsupported("config.hidden_act", "is \"" + act + "\": supported is silu");
+  for (const char* key : {"attention_bias", "mlp_bias"}) {
+    if (config.boolean_or(key, false)) {
+      unsupported("config." + std::string(key),
+                  "is true: biases on o_proj or the MLP are not supported; supported are biases on q, k and v (Qwen2)");
+    }
+  }
+  for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"}) {
+    if (config.integer_or(key, 0, 1 << 20, 0) > 0) {
+      unsupported("config." + std::string(key), "is set: mixtures of experts are not supported");
+    }
+  }
+  for (const char* key : {"use_qk_norm", "qk_layernorm"}) {
+    if (config.boolean_or(key, false)) {
+      unsupported("config." + std::string(key), "is true: norms on queries and keys are not supported");
+    }
+  }
+  if (config.boolean_or("use_mrope", false)) {
+    unsupported("config.use_mrope", "is true: positions of several dimensions (mrope) are not supported");
+  }
+  if (config.boolean_or("rope_interleaved", false)) {
+    unsupported("config.rope_interleaved", "is true: rotary embedding pairs the halves of a head; interleaved pairs are not supported");
+  }
+  if (config.number_or("partial_rotary_factor", 0, 1, 1.0) != 1.0) {
+    unsupported("config.partial_rotary_factor", "is not 1: rotary embedding of a part of a head is not supported");
+  }
+}
+
+RopeScaling read_rope_scaling(const JsonObject& rope) {
+  RopeScaling out;
+  const std::string type = rope.string("rope_type").value_or(rope.string("type").value_or("default"));
+  const std::string type_field = rope.path_of(rope.find("rope_type") != nullptr ? "rope_type" : "type");
+  if (rope.find("mrope_section") != nullptr) {
+    unsupported(rope.path_of("mrope_section"), "is set: positions of several dimensions (mrope) are not supported");
+  }
+  if (rope.number_or("partial_rotary_factor", 0, 1, 1.0) != 1.0) {
+    unsupported(rope.path_of("partial_rotary_factor"), "is not 1: rotary embedding of a part of a head is not supported");
+  }
+  if (type == "default") return out;
+  if (type == "linear") {
+    out.type = RopeType::kLinear;
+    out.factor = rope.number("factor", 1, 1e6);
+    return out;
+  }
+  if (type != "llama3") unsupported(type_field, "is \"" + type + "\": supported are default, linear, llama3");
+  out.type = RopeType::kLlama3;
+  out.factor = rope.number("factor", 1, 1e6);
+  out.low_freq_factor = rope.number("low_freq_factor", kPositive, 1e6);
+  out.high_freq_factor = rope.number("high_freq_factor", kPositive, 1e6);
+  out.original_max_positions = rope.integer("original_max_position_embeddings", 1, kPositionsMax);
+  if (out.high_freq_factor <= out.low_freq_factor) {
+    rope.fail("high_freq_factor", "must be greater than low_freq_factor");
+  }
+  return out;
+}
+
+// Older files have rope_theta and rope_scaling side by side, newer ones one rope_parameters object with both.
+void read_rope(const JsonObject& config, ModelConfig& out) {
+  const auto scaling = config.object("rope_scaling");
+  const auto parameters = config.object("rope_parameters");
+  out.rope_theta = config.number_or("rope_theta", kPositive, 1e15, 10000.0);
+  if (parameters) {
+    for (const char* kind : {"full_attention", "sliding_attention"}) {
+      if (parameters->object(kind)) unsupported(parameters->path_of(kind), "is set: rope per kind of layer is not supported");
+    }
+    out.rope_theta = parameters->number_or("rope_theta", kPositive, 1e15, out.rope_theta);
+  }
+  if (scaling) {
+    out.rope_scaling = read_rope_scaling(*scaling);
+  } else if (parameters) {
+    out.rope_scaling = read_rope_scaling(*parameters);
+  }
+}
+
+// Which layers slide; the engine runs models where all do or none does.
+bool layers_slide(const JsonObject& config, const ModelConfig& model) {
+  const Json* types = config.find("layer_types");
+  if (types == nullptr) {
+    if (model.architecture != "Qwen2ForCausalLM") return true;
+    const int64_t first = config.integer_or("max_window_layers", 0, INT32_MAX, 28);
+    if (first > 0 && first < model.layer_count) {
+      unsupported("config.max_window_layers", "is " + std::to_string(first) + " of " + std::to_string(model.layer_count) +
+                                                  " layers: a sliding window in only a part of the layers is not supported");
+    }
+    return first == 0;
+  }
+  std::set<std::string> kinds;
+  for (const Json& type : *types) kinds.insert(type.is_string() ? type.get<std::string>() : json_excerpt(type));
+  for (const std::string& kind : kinds) {
+    if (!types->is_array() || (kind != "full_attention" && kind != "sliding_attention")) {
+      config.fail("layer_types", "holds " + kind + ": it must be an array of full_attention or sliding_attention");
+    }
+  }
+  if (kinds.size() != 1) {
+    unsupported("config.layer_types", "mixes kinds: a sliding window in only a part of the layers is not supported");
+  }
+  return kinds.contains("sliding_attention");
+}
+
+int64_t read_sliding_window(const JsonObject& config, const ModelConfig& model) {
+  if (model.architecture == "LlamaForCausalLM") {
+    if (config.find("sliding_window") != nullptr) {
+      unsupported("config.sliding_window", "is set: it is supported for Mistral and Qwen2, not for LlamaForCausalLM");
+    }
+    return 0;
+  }
+  if (model.architecture == "Qwen2ForCausalLM" && !config.boolean_or("use_sliding_window", false)) return 0;
+  // Only an explicit null turns Mistral's window off; absent, it has the architecture's default.
+  const int64_t absent = model.architecture == "MistralForCausalLM" && !config.contains("sliding_window") ? 4096 : 0;
+  const int64_t window = config.integer_or("sliding_window", 1, kPositionsMax, absent);
+  return window > 0 && layers_slide(config, model) ? window : 0;
+}
+
+void read_sizes(const JsonObject& config, ModelConfig& out) {
+  out.hidden_size = config.integer("hidden_size", 1, 1 << 20);
+  out.layer_count = config.integer("num_hidden_layers", 1, 4096);
+  out.vocab_size = config.integer("vocab_size", 1, 1 << 24);
+  out.max_positions = config.integer_or("max_position_embeddings", 1, kPositionsMax, 2048);
+  // Widths of the dense model: in a compacted export they stand in the espalier object.
+  const auto espalier = config.object("espalier");
+  const auto dense = espalier ? espalier->object("dense") : std::nullopt;
+  const JsonObject& widths = dense ? *dense : config;
+  out.intermediate_size = widths.integer("intermediate_size", 1, 1 << 22);
+  out.head_count = widths.integer("num_attention_heads", 1, 65536);
+  if (out.architecture == "LlamaForCausalLM") {
+    out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, out.head_count);
+  } else {
+    out.kv_head_count = widths.integer("num_key_value_heads", 1, 65536);
+  }
+  if (out.head_count % out.kv_head_count != 0) {
+    widths.fail("num_key_value_heads",
+                "is " + std::to_string(out.kv_head_count) + ": it must divide num_attention_heads " + std::to_string(out.head_count));
+  }
+  if (config.find("head_dim") == nullptr && out.hidden_size % out.head_count != 0) {
+    config.fail("head_dim", "is missing, and hidden_size " + std::to_string(out.hidden_size) +
+                                " is not a multiple of num_attention_heads " + std::to_string(out.head_count));
+  }
+  out.head_dim = config.integer_or("head_dim", 1, 4096, out.hidden_size / out.head_count);
+  if (out.head_dim % 2 != 0) {
+    config.fail("head_dim", "is " + std::to_string(out.head_dim) + ": rotary embedding needs an even size");
+  }
+}
+
+}  // namespace
+
+ModelConfig parse_model_config(std::string_view json) {
+  const Json document = parse_json(json, ErrorCode::kModelCorrupt, "config.json");
+  const JsonObject config(document, "config", ErrorCode::kModelCorrupt);
+  ModelConfig out;
+  out.architecture = read_architecture(config);
+  refuse_unsupported_features(config);
+  read_sizes(config, out);
+  read_rope(config, out);
+  out.sliding_window = read_sliding_window(config, out);
+  out.rms_norm_eps = config.number_or("rms_norm_eps", 0, 1, 1e-6);
+  out.tied_embeddings = config.boolean_or("tie_word_embeddings", false);
+  out.qkv_bias = out.architecture == "Qwen2ForCausalLM";
+  const Json* bos = config.find("bos_token_id");
+  if (bos != nullptr && !bos->is_array()) out.bos_token_id = config.integer("bos_token_id", 0, out.vocab_size - 1);
+  out.layers = read_layer_shapes(config, out);
+  return out;
+}
+
+}  // namespace espalier

@@ -1,0 +1,196 @@
+#include "espalier/model_weights.h"
+
+#include <sys/stat.h>
+
+#include <map>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "files/json_reader.h"
+#include "files/mapped_file.h"
+#include "files/safetensors.h"
+#include "model/tensor_names.h"
+#include "model/weights_digest.h"
+
+namespace espalier {
+
+const std::array<const char*, kProjectionCount> kProjectionNames = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
+
+namespace {
+
+constexpr size_t kConfigBytesMax = 16 << 20;
+constexpr size_t kIndexBytesMax = 64 << 20;
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
+// A link to a file that is not there counts: opening it then says so.
+bool exists(const std::string& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
+// All tensors of a folder, by name, and the mappings that hold them.
+class TensorFolder {
+ public:
+  explicit TensorFolder(const std::string& folder) : folder_(folder) {
+    if (exists(folder + "/" + kSingleFile)) {
+      add_file(kSingleFile, nullptr);
+    } else if (exists(folder + "/" + kIndexFile)) {
+      add_shards();
+    } else {
+      throw Error(ErrorCode::kModelNotFound, "model", "no " + std::string(kSingleFile) + " or " + kIndexFile + " in " + folder);
+    }
+  }
+
+  // The tensor as a matrix of exactly this shape; rows == 0 means a vector of `cols`.
+  WeightView take(const std::string& name, int64_t rows, int64_t cols) {
+    const auto it = tensors_.find(name);
+    if (it == tensors_.end()) {
+      throw Error(ErrorCode::kModelCorrupt, "model:" + name,
+                  "tensor " + name + " is missing in " + folder_ + "; its shape would be " + expected_text(rows, cols));
+    }
+    const auto& [file, tensor] = it->second;
+    const std::vector<int64_t> expected = rows == 0 ? std::vector<int64_t>{cols} : std::vector<int64_t>{rows, cols};
+    if (tensor.shape != expected) {
+      throw Error(
+          ErrorCode::kModelCorrupt, file + ":" + name,
+          file + ": tensor " + name + " has shape " + shape_text(tensor.shape) + "; config.json asks for " + expected_text(rows, cols));
+    }
+    used_.insert(name);
+    return {tensor.bytes.data(), dtype_of(file, name, tensor.type), rows == 0 ? 1 : rows, cols};
+  }
+
+  // A tensor that nothing reads would be computed without: that is another model than the one in the file.
+  void refuse_unused(const std::set<std::string>& ignorable) const {
+    for (const auto& [name, entry] : tensors_) {
+      if (used_.contains(name) || ignorable.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
+      throw Error(ErrorCode::kModelUnsupported, entry.first + ":" + name.substr(0, 200),
+                  entry.first + ": tensor " + json_excerpt(Json(name)) + " has no place in this architecture");
+    }
+  }
+
+ private:
+  static std::string expected_text(int64_t rows, int64_t cols) {
+    return rows == 0 ? "[" + std::to_string(cols) + "]" : "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+  }
+
+  static DType dtype_of(const std::string& file, const std::string& name, TensorType type) {
+    switch (type) {
+      case TensorType::kF32:
+        return DType::kF32;
+      case TensorType::kF16:
+        return DType::kF16;
+      case TensorType::kBF16:
+        return DType::kBF16;
+      default:
+        throw Error(ErrorCode::kModelUnsupported, file + ":" + name,
+                    file + ": tensor " + name + " is " + tensor_type_name(type) + "; supported are F32, F16, BF16");
+    }
+  }
+
+  // Adds the tensors of one file; with `wanted`, only those, and all of them must be there.
+  void add_file(const std::string& file, const std::vector<std::string>* wanted) {
+    files_.emplace_back(folder_ + "/" + file, ErrorCode::kModelNotFound, file);
+    Safetensors content = parse_safetensors(files_.back().bytes(), ErrorCode::kModelCorrupt, file);
+    if (wanted == nullptr) {
+      for (auto& [name, view] : content.tensors) tensors_.emplace(name, std::pair(file, std::move(view)));
+      return;
+    }
+    for (const std::string& name : *wanted) {
+      const auto it = content.tensors.find(name);
+      if (it == content.tensors.end()) {
+        throw Error(ErrorCode::kModelCorrupt, std::string(kIndexFile) + ":" + name.substr(0, 200),
+                    std::string(kIndexFile) + " places tensor " + json_excerpt(Json(name)) + " in " + file + ", which does not hold it");
+      }
+      tensors_.emplace(name, std::pair(file, std::move(it->second)));
+    }
+  }
+
+  void add_shards() {
+    const std::string text = read_text_file(folder_ + "/" + kIndexFile, kIndexBytesMax, ErrorCode::kModelNotFound, kIndexFile);
+    const Json document = parse_json(text, ErrorCode::kModelCorrupt, kIndexFile);
+    const JsonObject index(document, kIndexFile, ErrorCode::kModelCorrupt);
+    const Json* map = index.find("weight_map");
+    if (map == nullptr || !map->is_object() || map->empty()) {
+      index.fail("weight_map", "must be an object that maps each tensor to its file");
+    }
+    std::map<std::string, std::vector<std::string>> names_of_file;
+    for (const auto& [name, file] : map->items()) {
+      // The index comes with the model: it must not lead out of the folder.
+      const std::string shard = file.is_string() ? file.get<std::string>() : "";
+      if (!shard.ends_with(".safetensors") || shard.find('/') != std::string::npos || shard.find('\0') != std::string::npos) {
+        index.fail("weight_map",
+                   "places a tensor in " + json_excerpt(file) + ": it must be the plain name of a .safetensors file in the same folder");
+      }
+      names_of_file[shard].push_back(name);
+    }
+    for (const auto& [file, names] : names_of_file) add_file(file, &names);
+  }
+
+  std::string folder_;
+  std::vector<MappedFile> files_;
+  std::map<std::string, std::pair<std::string, TensorView>> tensors_;
+  std::set<std::string> used_;
+};
+
+class LoadedModel final : public ModelWeights {
+ public:
+  LoadedModel(const std::string& folder, ModelConfig config) : config_(std::move(config)), tensors_(folder) {
+    const ModelConfig& c = config_;
+    embedding_ = tensors_.take(kEmbeddingName, c.vocab_size, c.hidden_size);
+    final_norm_ = tensors_.take(kFinalNormName, 0, c.hidden_size);
+    lm_head_ = c.tied_embeddings ? embedding_ : tensors_.take(kLmHeadName, c.vocab_size, c.hidden_size);
+    for (int64_t l = 0; l < c.layer_count; ++l) layers_.push_back(take_layer(l));
+    tensors_.refuse_unused({kLmHeadName});  // a tied model may still store its head
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  const LayerWeights& layer(int64_t index) const override { return layers_.at(static_cast<size_t>(index)); }
+  WeightView embedding() const override { return embedding_; }
+  WeightView final_norm() const override { return final_norm_; }
+  WeightView lm_head() const override { return lm_head_; }
+  uint64_t bytes() const override { return weights_bytes(*this); }
+  std::string digest() const override {
+    std::call_once(digest_once_, [this] { digest_ = weights_digest(*this); });
+    return digest_;
+  }
+
+ private:
+  LayerWeights take_layer(int64_t l) {
+    const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
+    LayerWeights out;
+    out.input_norm = tensors_.take(input_norm_name(l), 0, config_.hidden_size);
+    out.post_attention_norm = tensors_.take(post_attention_norm_name(l), 0, config_.hidden_size);
+    for (int p = 0; p < kProjectionCount; ++p) {
+      const Extent extent = projection_extent(config_, shape, p);
+      if (extent.rows == 0 || extent.cols == 0) continue;
+      out.proj[static_cast<size_t>(p)] = tensors_.take(projection_name(l, p), extent.rows, extent.cols);
+      if (config_.qkv_bias && p <= kV) {
+        out.qkv_bias[static_cast<size_t>(p)] = tensors_.take(projection_bias_name(l, p), 0, extent.rows);
+      }
+    }
+    return out;
+  }
+
+  ModelConfig config_;
+  TensorFolder tensors_;
+  WeightView embedding_, final_norm_, lm_head_;
+  std::vector<LayerWeights> layers_;
+  mutable std::once_flag digest_once_;
+  mutable std::string digest_;
+};
+
+}  // namespace
+
+std::shared_ptr<const ModelWeights> load_model(const std::string& folder) {
+  struct stat info{};
+  if (::stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    throw Error(ErrorCode::kModelNotFound, "model", "no folder " + folder);
+  }
+  const std::string text = read_text_file(folder + "/config.json", kConfigBytesMax, ErrorCode::kModelNotFound, "config.json");
+  return std::make_shared<LoadedModel>(folder, parse_model_config(text));
+}
+
+}  // namespace espalier

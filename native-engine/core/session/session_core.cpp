@@ -1,0 +1,239 @@
+#include "session/session_core.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "espalier/error.h"
+#include "method/masks_digest.h"
+#include "model/weights_digest.h"
+
+namespace espalier {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Steps [begin, end) of the plan, counted from its first.
+SegmentPlan part_of(const SegmentPlan& plan, int64_t begin, int64_t end) {
+  SegmentPlan part = plan;
+  part.lora_learning_rate.assign(plan.lora_learning_rate.begin() + begin, plan.lora_learning_rate.begin() + end);
+  part.scheduled_sparsity.assign(plan.scheduled_sparsity.begin() + begin, plan.scheduled_sparsity.begin() + end);
+  return part;
+}
+
+size_t teachers_kept(uint64_t teacher_bytes) {
+  return std::clamp(static_cast<size_t>(kTeacherBytesKept / teacher_bytes), kTeachersKeptMin, kTeachersKeptMax);
+}
+
+}  // namespace
+
+ModelDescription describe_model(const ModelWeights& model, bool read_weights) {
+  ModelDescription out;
+  out.config = model.config();
+  out.weight_bytes = model.bytes();
+  if (read_weights) out.digest = model.digest();
+  out.dtype = dtype_name(model.embedding().dtype);
+  for_each_tensor(model, [&](const std::string&, const WeightView& view) {
+    out.parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
+  });
+  for (int64_t l = 0; l < out.config.layer_count; ++l) {
+    for (const WeightView& view : model.layer(l).proj) {
+      out.body_parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
+    }
+  }
+  return out;
+}
+
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
+  MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
+  const uint64_t kept = teachers_kept(plan.lora) * plan.lora, states = 2 * (plan.lora + plan.optimizer);
+  plan.teachers += kept;
+  plan.scratch += states;  // one is being handed out while the next is made
+  plan.total += kept + states;
+  return plan;
+}
+
+const ModelWeights& SessionCore::load(const std::string& folder) {
+  close();
+  model_ = load_model(folder);
+  folder_ = folder;
+  return *model_;
+}
+
+size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
+  if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
+  teachers_.clear();
+  teacher_in_use_.clear();
+  trainer_.reset();  // before the new one asks for its memory
+  trainer_ = Trainer::create(model_, lora, options);
+  sequence_length_ = options.sequence_length;
+  return teachers_kept(static_cast<uint64_t>(trainer_->layout().size()) * sizeof(float));
+}
+
+void SessionCore::close() {
+  teachers_.clear();
+  teacher_in_use_.clear();
+  trainer_.reset();
+  model_.reset();
+}
+
+Trainer& SessionCore::trainer() const {
+  if (!trainer_) throw Error(ErrorCode::kSessionNotFound, "", "this session is not open");
+  return *trainer_;
+}
+
+int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
+  if (static_cast<int64_t>(ids.size()) < (trainer_ ? sequence_length_ : 0)) {
+    throw Error(ErrorCode::kInvalidArgument, "ids",
+                "the data holds " + std::to_string(ids.size()) + " tokens: fewer than one row of " + std::to_string(sequence_length_));
+  }
+  auto data = std::make_shared<TokenData>();
+  data->ids = std::move(ids);
+  const auto count = static_cast<int64_t>(data->ids.size());
+  trainer().set_data(std::move(data));
+  return count / sequence_length_;
+}
+
+void SessionCore::initialise(uint64_t seed) {
+  TrainState state(trainer().layout());
+  state.initialise(seed);
+  trainer().import_state(state);
+}
+
+void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+  trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
+}
+
+std::vector<uint8_t> SessionCore::export_state() const { return trainer().export_state().serialize(); }
+
+StateSummary SessionCore::summary() const { return summary_of(trainer().export_state().digest()); }
+
+StateSummary SessionCore::summary_of(std::string digest) const {
+  const LogAlphas log_alphas = trainer().log_alphas();
+  StateSummary out;
+  out.step = trainer().step();
+  out.digest = std::move(digest);
+  out.sparsity = hard_sparsity(model_->config(), log_alphas);
+  out.masks_digest = masks_digest(model_->config(), deterministic_masks(model_->config(), log_alphas));
+  return out;
+}
+
+bool SessionCore::find_teacher(const std::string& digest) {
+  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
+  if (at == teachers_.end()) return false;
+  teachers_.splice(teachers_.begin(), teachers_, at);
+  return true;
+}
+
+std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
+  const LoraSpec lora = trainer().layout().lora();
+  if (find_teacher(digest)) return teacher_digests();
+  const std::string found = sha256_hex(bytes);
+  if (found != digest) {
+    throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
+  }
+  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), lora).without_moments());
+  return teacher_digests();
+}
+
+void SessionCore::keep_teacher(const std::string& digest, TrainState state) {
+  if (find_teacher(digest)) return;
+  const uint64_t teacher_bytes = static_cast<uint64_t>(state.size()) * sizeof(float);
+  teachers_.push_front({digest, std::move(state)});
+  if (teachers_.size() > teachers_kept(teacher_bytes)) teachers_.pop_back();
+}
+
+std::vector<std::string> SessionCore::teacher_digests() const {
+  std::vector<std::string> out;
+  for (const Teacher& teacher : teachers_) out.push_back(teacher.digest);
+  return out;
+}
+
+void SessionCore::use_teacher(const std::string& digest) {
+  if (digest == teacher_in_use_) return;
+  if (digest.empty()) {
+    trainer().use_intact_teacher();
+  } else {
+    find_teacher(digest);  // there: the stretches were checked
+    trainer().use_teacher(teachers_.front().state);
+  }
+  teacher_in_use_ = digest;
+}
+
+// Everything that can be wrong with them is found before the first step.
+void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers) {
+  const int64_t end = first_step + static_cast<int64_t>(plan.lora_learning_rate.size());
+  for (size_t i = 0; i < teachers.size(); ++i) {
+    const auto& [from, digest] = teachers[i];
+    if (i == 0 ? from != first_step : from <= teachers[i - 1].first_step || from >= end) {
+      throw Error(ErrorCode::kInvalidArgument, "teachers",
+                  "teachers must start at first_step, " + std::to_string(first_step) + ", and go up to a step below " +
+                      std::to_string(end) + ", not at step " + std::to_string(from));
+    }
+    if (!digest.empty() && !find_teacher(digest))
+      throw Error(ErrorCode::kTeacherNotLoaded, "", "teacher " + digest + " is not loaded in this session");
+  }
+}
+
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers,
+                                 bool return_state, const std::function<void(const StepReport&)>& on_step,
+                                 const std::atomic<bool>& cancel) {
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t step = trainer().step();
+  if (first_step != step) {
+    throw Error(ErrorCode::kInvalidArgument, "first_step",
+                "first_step is " + std::to_string(first_step) + ", but the state is at step " + std::to_string(step));
+  }
+  check_stretches(plan, first_step, teachers);
+  const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
+  SegmentResult out;
+  bool reached = false;
+  double step_seconds = 0;
+  const auto note = [&](const StepReport& report) {
+    reached = plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity;
+    step_seconds = report.seconds;
+    on_step(report);
+  };
+  size_t next = 0;
+  do {
+    use_teacher(teachers.empty() ? "" : teachers[next].digest);
+    ++next;
+    const int64_t end = next < teachers.size() ? teachers[next].first_step - first_step : steps;
+    const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
+    out.steps_done += done;
+    if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
+  } while (next < teachers.size());
+  out.cancelled = cancel.load() && !reached && out.steps_done < steps;
+  if (return_state) {
+    out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
+    out.state = summary_of(sha256_hex(*out.state_bytes));
+  } else {
+    out.state = summary();
+  }
+  if (reached) keep_teacher(out.state.digest, trainer().export_snapshot());
+  out.teachers = teacher_digests();
+  out.seconds = seconds_since(start);
+  return out;
+}
+
+EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
+                                       const std::atomic<bool>& cancel) {
+  const bool other = !options.model_folder.empty();
+  if (!other && !model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model: open it, or name a model folder");
+  const auto model = other ? load_model(options.model_folder) : model_;
+  std::optional<TrainState> state;
+  if (!other && !options.intact) state = trainer().export_snapshot();
+  return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
+                            cancel);
+}
+
+ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,
+                                    const std::atomic<bool>& cancel) {
+  const TrainState state = trainer().export_snapshot();
+  request.source_folder = folder_;
+  return export_model(*model_, &state, deterministic_masks(model_->config(), state), request, on_progress, cancel);
+}
+
+}  // namespace espalier

@@ -1,0 +1,107 @@
+// What a session holds: the base model, the trainer, the teachers seen last. Plain C++; used by one thread at a time.
+#pragma once
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "espalier/export.h"
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+// Teachers that stay in memory beside the one in use, so that a run's own snapshots need not be sent back to it: as many as
+// fit these bytes, at most as many, at least as few.
+constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
+constexpr size_t kTeachersKeptMax = 64;
+constexpr size_t kTeachersKeptMin = 2;
+
+struct ModelDescription {
+  ModelConfig config;
+  uint64_t parameter_count = 0;       // tied ones once
+  uint64_t body_parameter_count = 0;  // of all projections: what sparsity is a share of
+  uint64_t weight_bytes = 0;
+  std::string digest;
+  std::string dtype;  // of the embedding: "F32", "F16", "BF16"
+};
+
+struct StateSummary {
+  int64_t step = 0;
+  std::string digest;
+  HardSparsity sparsity;
+  std::string masks_digest;
+};
+
+// Who instructs from a step on.
+struct TeacherStretch {
+  int64_t first_step = 0;
+  std::string digest;  // of a teacher in memory; empty: the intact model
+};
+
+struct SegmentResult {
+  StateSummary state;
+  std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless asked for
+  std::vector<std::string> teachers;                  // digests of those in memory
+  int64_t steps_done = 0;
+  bool cancelled = false;
+  double seconds = 0;
+};
+
+struct EvaluateOptions {
+  std::vector<uint32_t> ids;
+  int64_t window = 256;
+  ComputeDType dtype = ComputeDType::kF32;
+  BackendSpec backend;
+  bool intact = false;
+  std::string model_folder;  // another model than the session's; its own weights, no masks
+};
+
+// Reading the weights takes as long as the disk does; without it, they have no digest and are not checked.
+ModelDescription describe_model(const ModelWeights& model, bool read_weights);
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
+
+class SessionCore {
+ public:
+  const ModelWeights& load(const std::string& folder);
+  size_t open(const LoraSpec& lora, const TrainerOptions& options);  // after load; returns how many teachers stay in memory
+  void close();
+
+  int64_t set_data(std::vector<uint32_t> ids);  // returns the number of rows
+  void initialise(uint64_t seed);
+  void import_state(const std::vector<uint8_t>& bytes);
+  std::vector<uint8_t> export_state() const;
+  StateSummary summary() const;
+
+  // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
+  std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
+
+  // `teachers` in order, the first from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher.
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers, bool return_state,
+                      const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
+  EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
+                            const std::atomic<bool>& cancel);
+  ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
+
+ private:
+  struct Teacher {
+    std::string digest;
+    TrainState state;  // without moments
+  };
+  Trainer& trainer() const;
+  StateSummary summary_of(std::string digest) const;
+  bool find_teacher(const std::string& digest);  // moves it to the front
+  void keep_teacher(const std::string& digest, TrainState state);
+  std::vector<std::string> teacher_digests() const;
+  void use_teacher(const std::string& digest);
+  void check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers);
+
+  std::string folder_;
+  std::shared_ptr<const ModelWeights> model_;
+  std::unique_ptr<Trainer> trainer_;
+  int64_t sequence_length_ = 0;
+  std::list<Teacher> teachers_;  // the one used last in front
+  std::string teacher_in_use_;   // empty: intact
+};
+
+}  // namespace espalier

@@ -1,0 +1,209 @@
+#include "state/state_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "files/safetensors.h"
+#include "files/sha256.h"
+
+namespace espalier {
+namespace {
+
+constexpr const char* kSource = "state";
+constexpr int64_t kRankMax = 1024;
+
+// One tensor of the file and where its bytes are, or go, in memory.
+struct Part {
+  TensorSpec spec;
+  const void* data = nullptr;
+};
+
+// The scalars of a state in the types of the file.
+struct Scalars {
+  int64_t step = 0, rank = 0;
+  double alpha = 0;
+  std::array<int64_t, kProjectionCount> targets{};
+  std::array<double, 2> lambda{}, lambda_m{}, lambda_v{};
+
+  Scalars() = default;
+  explicit Scalars(const TrainState& s)
+      : step(s.step), rank(s.lora().rank), alpha(s.lora().alpha), lambda(s.lambda), lambda_m(s.lambda_m), lambda_v(s.lambda_v) {
+    std::copy(s.lora().targets.begin(), s.lora().targets.end(), targets.begin());
+  }
+
+  void append_parts(std::vector<Part>& parts) const {
+    parts.push_back({{"step", TensorType::kI64, {1}}, &step});
+    parts.push_back({{"lora.rank", TensorType::kI64, {1}}, &rank});
+    parts.push_back({{"lora.alpha", TensorType::kF64, {1}}, &alpha});
+    parts.push_back({{"lora.targets", TensorType::kI64, {kProjectionCount}}, targets.data()});
+    parts.push_back({{"lambda", TensorType::kF64, {2}}, lambda.data()});
+    parts.push_back({{"lambda.adam_m", TensorType::kF64, {2}}, lambda_m.data()});
+    parts.push_back({{"lambda.adam_v", TensorType::kF64, {2}}, lambda_v.data()});
+  }
+};
+
+std::vector<Part> sorted_parts(const TrainState& state, const Scalars& scalars) {
+  std::vector<Part> parts;
+  scalars.append_parts(parts);
+  for (const TrainState::Entry& e : state.entries()) {
+    parts.push_back({{e.name, TensorType::kF32, e.shape}, state.params().data() + e.offset});
+    parts.push_back({{e.name + ".adam_m", TensorType::kF32, e.shape}, state.adam_m().data() + e.offset});
+    parts.push_back({{e.name + ".adam_v", TensorType::kF32, e.shape}, state.adam_v().data() + e.offset});
+  }
+  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.spec.name < b.spec.name; });
+  return parts;
+}
+
+std::string header_of(const std::vector<Part>& parts) {
+  std::vector<TensorSpec> specs;
+  for (const Part& part : parts) specs.push_back(part.spec);
+  return safetensors_header(specs, {{"format", "espalier.train_state"}, {"format_version", "1"}});
+}
+
+// Hands the file over piece by piece.
+void write_state(const TrainState& state, const std::function<void(const void*, size_t)>& put) {
+  const Scalars scalars(state);
+  const std::vector<Part> parts = sorted_parts(state, scalars);
+  const std::string header = header_of(parts);
+  put(header.data(), header.size());
+  for (const Part& part : parts) put(part.data, part.spec.size_bytes());
+}
+
+[[noreturn]] void corrupt(const std::string& name, const std::string& message) {
+  throw Error(ErrorCode::kStateCorrupt, "state:" + name, "state: " + message);
+}
+
+const TensorView& take(const Safetensors& file, const std::string& name, TensorType type, const std::vector<int64_t>& shape) {
+  const auto it = file.tensors.find(name);
+  const std::string expected = std::string(tensor_type_name(type)) + " " + shape_text(shape);
+  if (it == file.tensors.end()) corrupt(name, "tensor " + name + " is missing; the model and the LoRA ask for " + expected);
+  if (it->second.type != type || it->second.shape != shape) {
+    corrupt(name, "tensor " + name + " is " + tensor_type_name(it->second.type) + " " + shape_text(it->second.shape) +
+                      "; the model and the LoRA ask for " + expected);
+  }
+  return it->second;
+}
+
+template <typename T>
+void copy_out(const TensorView& from, T* to) {
+  std::memcpy(to, from.bytes.data(), from.bytes.size());
+}
+
+Safetensors parse_state(std::span<const uint8_t> bytes) {
+  Safetensors file = parse_safetensors(bytes, ErrorCode::kStateCorrupt, kSource);
+  const auto format = file.metadata.find("format");
+  if (format == file.metadata.end() || format->second != "espalier.train_state") {
+    corrupt("__metadata__.format", "metadata format must be espalier.train_state: this is some other safetensors file");
+  }
+  const auto version = file.metadata.find("format_version");
+  if (version == file.metadata.end() || version->second != "1") {
+    corrupt("__metadata__.format_version", "metadata format_version must be 1");
+  }
+  return file;
+}
+
+Scalars read_scalars(const Safetensors& file) {
+  Scalars s;
+  copy_out(take(file, "step", TensorType::kI64, {1}), &s.step);
+  copy_out(take(file, "lora.rank", TensorType::kI64, {1}), &s.rank);
+  copy_out(take(file, "lora.alpha", TensorType::kF64, {1}), &s.alpha);
+  copy_out(take(file, "lora.targets", TensorType::kI64, {kProjectionCount}), s.targets.data());
+  copy_out(take(file, "lambda", TensorType::kF64, {2}), s.lambda.data());
+  copy_out(take(file, "lambda.adam_m", TensorType::kF64, {2}), s.lambda_m.data());
+  copy_out(take(file, "lambda.adam_v", TensorType::kF64, {2}), s.lambda_v.data());
+  if (s.step < 0) corrupt("step", "step is " + std::to_string(s.step) + "; it counts from 0");
+  if (s.rank < 1 || s.rank > kRankMax) {
+    corrupt("lora.rank", "lora.rank is " + std::to_string(s.rank) + "; allowed are 1 to " + std::to_string(kRankMax));
+  }
+  if (!(std::isfinite(s.alpha) && s.alpha > 0)) corrupt("lora.alpha", "lora.alpha must be a finite number above 0");
+  for (const int64_t t : s.targets) {
+    if (t != 0 && t != 1) corrupt("lora.targets", "lora.targets holds " + std::to_string(t) + "; allowed are 0 and 1");
+  }
+  for (const auto* pair : {&s.lambda, &s.lambda_m, &s.lambda_v}) {
+    for (const double value : *pair) {
+      if (!std::isfinite(value)) corrupt("lambda", "lambda and its moments must be finite");
+    }
+  }
+  return s;
+}
+
+LoraSpec lora_of(const Scalars& s) {
+  LoraSpec lora;
+  lora.rank = s.rank;
+  lora.alpha = s.alpha;
+  for (size_t p = 0; p < kProjectionCount; ++p) lora.targets[p] = s.targets[p] == 1;
+  return lora;
+}
+
+void check_lora(const LoraSpec& found, const LoraSpec& expected) {
+  if (found.rank != expected.rank) {
+    corrupt("lora.rank", "lora.rank is " + std::to_string(found.rank) + "; the session has " + std::to_string(expected.rank));
+  }
+  if (found.alpha != expected.alpha) {
+    corrupt("lora.alpha", "lora.alpha is " + std::to_string(found.alpha) + "; the session has " + std::to_string(expected.alpha));
+  }
+  for (size_t p = 0; p < kProjectionCount; ++p) {
+    if (found.targets[p] != expected.targets[p]) {
+      corrupt("lora.targets", std::string("lora.targets ") + (found.targets[p] ? "holds " : "lacks ") + kProjectionNames[p] +
+                                  "; the session " + (expected.targets[p] ? "trains it" : "does not"));
+    }
+  }
+}
+
+void read_entry(const Safetensors& file, const TrainState::Entry& e, const std::string& suffix, std::span<float> to) {
+  const std::string name = e.name + suffix;
+  const std::span<float> values = to.subspan(static_cast<size_t>(e.offset), static_cast<size_t>(e.size));
+  copy_out(take(file, name, TensorType::kF32, e.shape), values.data());
+  const bool squares = suffix == ".adam_v";
+  for (const float value : values) {
+    if (!std::isfinite(value)) corrupt(name, "tensor " + name + " holds a value that is not finite");
+    if (squares && value < 0) corrupt(name, "tensor " + name + " holds a negative mean of squares");
+  }
+}
+
+}  // namespace
+
+std::vector<uint8_t> TrainState::serialize() const {
+  std::vector<uint8_t> out;
+  out.reserve(params_.size() * 12 + entries().size() * 512 + 4096);
+  write_state(*this, [&](const void* data, size_t size_bytes) {
+    const auto* bytes = static_cast<const uint8_t*>(data);
+    out.insert(out.end(), bytes, bytes + size_bytes);
+  });
+  return out;
+}
+
+std::string TrainState::digest() const {
+  Sha256 hash;
+  write_state(*this, [&](const void* data, size_t size_bytes) { hash.update(data, size_bytes); });
+  return hash.finish_hex();
+}
+
+LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes) { return lora_of(read_scalars(parse_state(state_bytes))); }
+
+TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora) {
+  const Safetensors file = parse_state(bytes);
+  const Scalars scalars = read_scalars(file);
+  check_lora(lora_of(scalars), lora);
+  TrainState state(config, lora);
+  state.step = scalars.step;
+  state.lambda = scalars.lambda;
+  state.lambda_m = scalars.lambda_m;
+  state.lambda_v = scalars.lambda_v;
+  for (const Entry& e : state.entries()) {
+    read_entry(file, e, "", state.params_);
+    read_entry(file, e, ".adam_m", state.adam_m_);
+    read_entry(file, e, ".adam_v", state.adam_v_);
+  }
+  // Only one form is the state's: else two files with different digests would be the same state, and a file could carry
+  // tensors that nobody looked at. The data were just copied, so the header alone tells.
+  const std::string header = header_of(sorted_parts(state, scalars));
+  if (bytes.size() < header.size() || std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
+    corrupt("header", "the header is not in the canonical form of a state of this model (order, spelling or extra tensors)");
+  }
+  return state;
+}
+
+}  // namespace espalier

@@ -1,0 +1,108 @@
+#include "espalier/train_state.h"
+
+#include <cmath>
+
+#include "espalier/error.h"
+#include "method/philox.h"
+#include "model/tensor_names.h"
+
+namespace espalier {
+
+StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora_(lora) {
+  const bool any = [&] {
+    for (bool t : lora.targets)
+      if (t) return true;
+    return false;
+  }();
+  if (any && lora.rank < 1) throw Error(ErrorCode::kInvalidArgument, "lora.rank", "must be at least 1, not " + std::to_string(lora.rank));
+  int64_t offset = 0;
+  const auto add = [&](std::string name, std::vector<int64_t> shape) {
+    int64_t size = 1;
+    for (int64_t s : shape) size *= s;
+    entries_.push_back({std::move(name), std::move(shape), offset, size});
+    offset += size;
+    return static_cast<int32_t>(entries_.size() - 1);
+  };
+  lora_index_.assign(config.layer_count * kProjectionCount * 2, -1);
+  for (int64_t l = 0; l < config.layer_count; l++)
+    for (int p = 0; p < kProjectionCount; p++) {
+      const Extent extent = projection_extent(config, config.layers[l], p);
+      if (!lora.targets[p] || extent.rows == 0 || extent.cols == 0) continue;
+      const std::string name = layer_prefix(l) + kProjectionNames[p];
+      lora_index_[(l * kProjectionCount + p) * 2] = add(name + ".lora_A", {lora.rank, extent.cols});
+      lora_index_[(l * kProjectionCount + p) * 2 + 1] = add(name + ".lora_B", {extent.rows, lora.rank});
+    }
+  lora_size_ = offset;
+  add("mask.head", {config.layer_count, config.head_count});
+  add("mask.intermediate", {config.layer_count, config.intermediate_size});
+  add("mask.hidden", {config.hidden_size});
+  size_ = offset;
+}
+
+const StateLayout::Entry* StateLayout::find(const std::string& name) const {
+  for (const Entry& e : entries_)
+    if (e.name == name) return &e;
+  return nullptr;
+}
+
+const StateLayout::Entry* StateLayout::lora_a(int64_t layer, Projection p) const {
+  const int32_t i = lora_index_[(layer * kProjectionCount + p) * 2];
+  return i < 0 ? nullptr : &entries_[i];
+}
+
+const StateLayout::Entry* StateLayout::lora_b(int64_t layer, Projection p) const {
+  const int32_t i = lora_index_[(layer * kProjectionCount + p) * 2 + 1];
+  return i < 0 ? nullptr : &entries_[i];
+}
+
+TrainState::TrainState(const StateLayout& layout, bool with_moments)
+    : StateLayout(layout),
+      params_(layout.size(), 0.0f),
+      adam_m_(with_moments ? layout.size() : 0, 0.0f),
+      adam_v_(with_moments ? layout.size() : 0, 0.0f) {}
+
+static void fill_normal(std::span<float> values, uint64_t seed, RandomStream stream, double mean, double deviation) {
+  for (size_t i = 0; i < values.size(); i++)
+    values[i] = static_cast<float>(mean + deviation * random_normal(seed, 0, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
+}
+
+TrainState TrainState::without_moments() const {
+  TrainState out(*this, false);
+  static_cast<StateScalars&>(out) = *this;
+  out.params_ = params_;
+  return out;
+}
+
+void TrainState::initialise(uint64_t seed) {
+  std::fill(params_.begin(), params_.end(), 0.0f);
+  std::fill(adam_m_.begin(), adam_m_.end(), 0.0f);
+  std::fill(adam_v_.begin(), adam_v_.end(), 0.0f);
+  static_cast<StateScalars&>(*this) = {};
+  for (size_t e = 0; e < entries().size(); e++) {
+    const std::string& name = entries()[e].name;
+    if (!name.ends_with(".lora_A")) continue;
+    // Kaiming-uniform with a = sqrt(5), as is usual for LoRA: bound = 1 / sqrt(in).
+    const double bound = 1.0 / std::sqrt(static_cast<double>(entries()[e].shape[1]));
+    const auto stream = static_cast<uint32_t>(RandomStream::kLoraInit) + static_cast<uint32_t>(e);
+    std::span<float> a = view(entries()[e]);
+    for (size_t i = 0; i < a.size(); i++)
+      a[i] = static_cast<float>(bound * (2.0 * random_uniform(seed, 0, stream, static_cast<int64_t>(i)) - 1.0));
+  }
+  fill_normal(view(*find("mask.head")), seed, RandomStream::kInitHead, 10.0, 0.01);
+  fill_normal(view(*find("mask.intermediate")), seed, RandomStream::kInitIntermediate, std::log(0.99 / 0.01), 0.01);
+  fill_normal(view(*find("mask.hidden")), seed, RandomStream::kInitHidden, 10.0, 0.01);
+}
+
+LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks) {
+  const auto of = [&](const char* name) {
+    const StateLayout::Entry& e = *layout.find(name);
+    return masks.subspan(static_cast<size_t>(e.offset - layout.lora_size()), static_cast<size_t>(e.size));
+  };
+  head = of("mask.head");
+  intermediate = of("mask.intermediate");
+  hidden = of("mask.hidden");
+}
+
+LogAlphas::LogAlphas(const TrainState& state) : LogAlphas(state, state.params().subspan(static_cast<size_t>(state.lora_size()))) {}
+
+}  // namespace espalier

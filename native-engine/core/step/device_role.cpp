@@ -1,0 +1,57 @@
+#include "step/device_role.h"
+
+namespace espalier {
+
+namespace {
+
+// f(list, its place) for every list that ops need.
+template <class F>
+void for_each_list(const Role& role, RoleLists& to, F&& f) {
+  const auto unless = [&](bool all, const std::vector<int32_t>& list, DevicePtr<const int32_t>& place) {
+    if (!all) f(list, place);
+  };
+  unless(role.hidden_all, role.hidden_index, to.hidden_index);
+  f(role.hidden_scale, to.hidden_mask);
+  f(role.final_norm, to.final_norm);
+  to.layers.resize(role.layers.size());
+  for (size_t l = 0; l < role.layers.size(); l++) {
+    const RoleLayer& r = role.layers[l];
+    RoleLayerLists& lists = to.layers[l];
+    f(r.kv_of_head, lists.kv_of_head);
+    unless(r.heads_all, r.q_rows, lists.q_rows);
+    unless(r.kv_all, r.kv_rows, lists.kv_rows);
+    unless(r.units_all, r.unit_index, lists.unit_index);
+    f(r.head_scale, lists.head_scale);
+    f(r.unit_scale, lists.unit_scale);
+    f(r.input_norm, lists.input_norm);
+    f(r.input_norm_inverse, lists.input_norm_inverse);
+    f(r.post_attention_norm, lists.post_attention_norm);
+    f(r.post_attention_norm_inverse, lists.post_attention_norm_inverse);
+    f(r.qkv_bias, lists.qkv_bias);
+  }
+}
+
+}  // namespace
+
+uint64_t role_room(const Role& role) {
+  RoleLists nowhere;
+  uint64_t bytes = 0;
+  for_each_list(role, nowhere, [&](const auto& list, auto&) { bytes += UploadBlock::room_for(list); });
+  return bytes;
+}
+
+DeviceRole place_role(Role role, DeviceLora lora, UploadBlock& block) {
+  RoleLists lists;
+  for_each_list(role, lists, [&](const auto& list, auto& place) { place = block.add(list); });
+  if (!role.hidden_ones) lists.hidden_scale = lists.hidden_mask;
+  return {std::move(role), lora, std::move(lists)};
+}
+
+DeviceRole compile_role(Role role, DeviceLora lora, UploadBlock& block) {
+  block.begin(role_room(role));
+  DeviceRole placed = place_role(std::move(role), lora, block);
+  block.send();
+  return placed;
+}
+
+}  // namespace espalier

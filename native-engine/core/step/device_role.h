@@ -1,0 +1,39 @@
+// A role as ops take it: its lists on the device, sent together with whatever else the step needs there.
+#pragma once
+#include <vector>
+
+#include "step/device_state.h"
+#include "step/role.h"
+
+namespace espalier {
+
+// nullptr: the list would change nothing.
+struct RoleLayerLists {
+  DevicePtr<const int32_t> kv_of_head;
+  DevicePtr<const int32_t> q_rows, kv_rows, unit_index;
+  DevicePtr<const float> head_scale, unit_scale;
+  DevicePtr<const float> input_norm, input_norm_inverse, post_attention_norm, post_attention_norm_inverse;
+  DevicePtr<const float> qkv_bias;
+};
+
+struct RoleLists {
+  DevicePtr<const int32_t> hidden_index;  // nullptr: all
+  DevicePtr<const float> hidden_mask;     // [hidden_width]
+  DevicePtr<const float> hidden_scale;    // the same; nullptr where it is 1 everywhere
+  DevicePtr<const float> final_norm;
+  std::vector<RoleLayerLists> layers;
+};
+
+struct DeviceRole : Role {
+  DeviceLora lora;
+  RoleLists lists;
+};
+
+// Compiling has two halves, so that a role shares its upload with other lists: what it takes in a block, and its lists put there.
+uint64_t role_room(const Role& role);
+DeviceRole place_role(Role role, DeviceLora lora, UploadBlock& block);
+
+// A role with a block of its own, sent.
+DeviceRole compile_role(Role role, DeviceLora lora, UploadBlock& block);
+
+}  // namespace espalier

@@ -1,0 +1,56 @@
+#include "step/device_state.h"
+
+#include <algorithm>
+
+#include "espalier/error.h"
+
+namespace espalier {
+
+namespace {
+
+void read(Backend& backend, DevicePtr<const float> from, std::span<float> to) {
+  backend.download(to.data(), from.as<const std::byte>(), to.size_bytes());
+}
+
+}  // namespace
+
+DeviceState::DeviceState(Backend& backend, StateLayout layout)
+    : backend_(&backend),
+      layout_(std::move(layout)),
+      memory_(backend.allocate(static_cast<uint64_t>(3 * layout_.size() + layout_.mask_size()) * sizeof(float))),
+      masks_(layout_.mask_size(), 0.0f) {}
+
+void DeviceState::import_state(const TrainState& state) {
+  if (state.size() != layout_.size() || state.adam_m().empty())
+    throw Error(ErrorCode::kInternal, "state", "the state has another layout than the session, or no moments");
+  upload_now(*backend_, params(), state.params());
+  upload_now(*backend_, adam_m(), state.adam_m());
+  upload_now(*backend_, adam_v(), state.adam_v());
+  static_cast<StateScalars&>(*this) = state;
+  read_log_alphas();
+}
+
+TrainState DeviceState::export_state() const {
+  TrainState state(layout_);
+  static_cast<StateScalars&>(state) = *this;
+  read(*backend_, params(), state.params());
+  read(*backend_, adam_m(), state.adam_m());
+  read(*backend_, adam_v(), state.adam_v());
+  return state;
+}
+
+TrainState DeviceState::export_snapshot() const {
+  TrainState state(layout_, false);
+  static_cast<StateScalars&>(state) = *this;
+  read(*backend_, params(), state.params());
+  return state;
+}
+
+void DeviceState::write_log_alphas(std::span<const float> masks) {
+  upload_now(*backend_, params() + layout_.lora_size(), masks);
+  std::copy(masks.begin(), masks.end(), masks_.begin());
+}
+
+void DeviceState::read_log_alphas() { read(*backend_, params() + layout_.lora_size(), masks_); }
+
+}  // namespace espalier

@@ -1,0 +1,45 @@
+// One decoder layer, forward and backward, for any role.
+#pragma once
+#include <vector>
+
+#include "step/device_model.h"
+#include "step/device_role.h"
+#include "step/workspace.h"
+
+namespace espalier {
+
+// What every pass needs and no pass changes.
+struct PassContext {
+  Backend* backend = nullptr;
+  const DeviceModel* model = nullptr;
+  Workspace* ws = nullptr;
+  DType dtype = DType::kBF16;  // compute dtype
+  int64_t batch = 0, tokens = 0;
+  DeviceBuffer rope;                          // the two tables
+  DevicePtr<const float> rope_cos, rope_sin;  // [tokens, d / 2]
+
+  int64_t rows() const { return batch * tokens; }
+  const ModelConfig& config() const { return model->config(); }
+};
+
+PassContext make_pass_context(Backend& backend, const DeviceModel& model, Workspace& ws, ComputeDType dtype, int64_t batch, int64_t tokens);
+
+// Rows of the residual stream normed to the compute dtype; rstd may be nullptr.
+void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight);
+
+// x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
+void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
+
+// The layer loss of the layer below, whose gradient joins where the layer's own ends: difference * scale.
+struct LowerLoss {
+  Tensor diff;  // empty: none
+  float scale = 0;
+};
+
+// ws.dx: gradient of the layer's output in, of its input out, with the lower layer's loss added. dx_compute: the same times the hidden
+// mask, rounded to the compute dtype; it comes out in `space` [N, D], where the loss's diff may lie. Fills this layer's part of the mask
+// sums and of the LoRA gradient; what the layer kept is gone.
+void backward_layer(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& buffers, const LowerLoss& loss,
+                    Tensor& dx_compute, Tensor space);
+
+}  // namespace espalier

@@ -1,0 +1,48 @@
+// The projections of one layer for one role, as products see them: what is open of the stored weights, read as it lies, and LoRA
+// beside it. W x + s B (A x) is one product with rank more columns; no weight is rounded or copied for a mask or for LoRA.
+#pragma once
+#include <array>
+
+#include "step/layer_pass.h"
+
+namespace espalier {
+
+struct OpenProjection {
+  Selection weight;  // [out, in]
+  bool lora = false;
+  Selection a, b;  // [narrow_width(rank), in] and [out, narrow_width(rank)], not scaled
+  DevicePtr<float> da, db;
+  int64_t in_full = 0, out_full = 0;
+  int slot = 0;  // among the group's projections with LoRA
+};
+
+// Up to three projections of one input.
+struct ProjectionGroup {
+  std::array<OpenProjection, 3> parts;
+  int count = 0, lora_count = 0;
+  int64_t rank = 0;  // of LoRA
+  float lora_scale = 0;
+  DevicePtr<const int32_t> cols;  // open columns of the input
+
+  // The narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].
+  Tensor narrow(Tensor buffer) const { return buffer.reshaped(buffer.rows, lora_count * narrow_width(rank)); }
+  Tensor narrow(Tensor buffer, const OpenProjection& p) const {
+    return narrow(buffer).columns(p.slot * narrow_width(rank), narrow_width(rank));
+  }
+};
+
+ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer, Projection first, int count);
+
+enum class Pass { kForward, kBackward };
+// LoRA's narrow products of the group: forward x A^T of the one x, backward dy B of each part's own dy. Nothing to do without LoRA.
+void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const std::array<Tensor, 3>& from, Tensor narrow);
+
+// Forward: each projection's own product.
+Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor x_narrow);
+
+// Backward, from the gradients of the projections' results: the product that sums up the input's gradient, dA and dB.
+Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
+void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
+                    Tensor dy_narrow);
+
+}  // namespace espalier

@@ -1,0 +1,157 @@
+#include "step/role.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "files/number_formats.h"
+
+namespace espalier {
+
+namespace {
+
+std::vector<float> read_vector(const WeightView& w) {
+  std::vector<float> v(w.cols);
+  for (int64_t j = 0; j < w.cols; j++) v[j] = decode(w.data, w.dtype, j);
+  return v;
+}
+
+void pad(std::vector<int32_t>& index) { index.resize(padded_width(static_cast<int64_t>(index.size())), -1); }
+void pad(std::vector<float>& scale) { scale.resize(padded_width(static_cast<int64_t>(scale.size())), 0.0f); }
+
+bool all_ones(const std::vector<float>& scale) {
+  return std::all_of(scale.begin(), scale.end(), [](float z) { return z == 1.0f; });
+}
+
+void pad_or_drop(std::vector<float>& scale) { all_ones(scale) ? scale.clear() : pad(scale); }
+
+std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_t>& index) {
+  std::vector<float> v(index.size(), 0.0f);
+  for (size_t j = 0; j < index.size(); j++)
+    if (index[j] >= 0) v[j] = from[index[j]];
+  return v;
+}
+
+// A norm's weights for the open units and their inverses, by which the backward pass gets x back from the norm's output. A
+// weight of 0 becomes 1e-30: nothing to the products that follow, and still invertible.
+void open_norm(const WeightView& weight, const std::vector<int32_t>& index, std::vector<float>& open, std::vector<float>& inverse) {
+  open = pick(read_vector(weight), index);
+  inverse.assign(open.size(), 0.0f);
+  for (size_t j = 0; j < open.size(); j++) {
+    if (index[j] < 0) continue;
+    if (open[j] == 0.0f) open[j] = 1e-30f;
+    inverse[j] = 1.0f / open[j];
+  }
+}
+
+void append_rows(std::vector<int32_t>& rows, int64_t head, int64_t head_dim) {
+  for (int64_t c = 0; c < head_dim; c++) rows.push_back(static_cast<int32_t>(head * head_dim + c));
+}
+
+// Open heads, the key/value heads they read, and their rows and columns.
+void open_heads(const ModelConfig& config, const LayerShape& shape, const float* z, bool exact_sparse, RoleLayer& r) {
+  std::vector<int32_t> kept(shape.kv_heads, -1);
+  for (int64_t h = 0; h < shape.heads; h++) {
+    if (exact_sparse && z[h] == 0.0f) continue;
+    int32_t& kv = kept[shape.kv_head_of_query[h]];
+    if (kv < 0) {
+      kv = static_cast<int32_t>(r.kv_heads++);
+      append_rows(r.kv_rows, shape.kv_head_of_query[h], config.head_dim);
+    }
+    r.head_index.push_back(static_cast<int32_t>(h));
+    r.kv_of_head.push_back(kv);
+    append_rows(r.q_rows, h, config.head_dim);
+    r.head_scale.insert(r.head_scale.end(), config.head_dim, z[h]);
+  }
+  r.heads = static_cast<int64_t>(r.head_index.size());
+  r.heads_all = r.heads == shape.heads && r.heads * config.head_dim % kWidthMultiple == 0;
+  pad(r.q_rows);
+  pad(r.kv_rows);
+  pad_or_drop(r.head_scale);
+  r.head_width = static_cast<int64_t>(r.q_rows.size());
+  r.kv_width = static_cast<int64_t>(r.kv_rows.size());
+  r.kv_all = r.kv_heads == shape.kv_heads && r.kv_heads * config.head_dim == r.kv_width;
+}
+
+void open_units(const LayerShape& shape, const float* z, bool exact_sparse, RoleLayer& r) {
+  for (int64_t i = 0; i < shape.intermediate; i++) {
+    if (exact_sparse && z[i] == 0.0f) continue;
+    r.unit_index.push_back(static_cast<int32_t>(i));
+    r.unit_scale.push_back(z[i]);
+  }
+  r.units = static_cast<int64_t>(r.unit_index.size());
+  r.units_all = r.units == shape.intermediate && r.units % kWidthMultiple == 0;
+  pad(r.unit_index);
+  pad_or_drop(r.unit_scale);
+  r.unit_width = static_cast<int64_t>(r.unit_index.size());
+}
+
+void open_bias(const LayerWeights& weights, RoleLayer& r) {
+  if (!weights.qkv_bias[0]) return;
+  for (int part = 0; part < 3; part++) {
+    const std::vector<float> bias = pick(read_vector(weights.qkv_bias[part]), part == 0 ? r.q_rows : r.kv_rows);
+    r.qkv_bias.insert(r.qkv_bias.end(), bias.begin(), bias.end());
+  }
+}
+
+}  // namespace
+
+Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
+  const ModelConfig& config = model.config();
+  Role role;
+  role.z = z;
+  for (int64_t j = 0; j < config.hidden_size; j++) {
+    if (exact_sparse && z.hidden[j] == 0.0f) continue;
+    role.hidden_index.push_back(static_cast<int32_t>(j));
+    role.hidden_scale.push_back(z.hidden[j]);
+  }
+  role.hidden_open = static_cast<int64_t>(role.hidden_index.size());
+  // A model without an open hidden unit still has a (zero) residual stream.
+  if (role.hidden_open == 0) role.hidden_index.push_back(-1), role.hidden_scale.push_back(0.0f);
+  pad(role.hidden_index);
+  role.hidden_ones = all_ones(role.hidden_scale);
+  pad(role.hidden_scale);
+  role.hidden_width = static_cast<int64_t>(role.hidden_index.size());
+  role.hidden_all = role.hidden_open == config.hidden_size && role.hidden_width == config.hidden_size;
+  role.final_norm = pick(read_vector(model.final_norm()), role.hidden_index);
+  int64_t head = 0, unit = 0;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    const LayerShape& shape = config.layers[l];
+    RoleLayer r;
+    open_heads(config, shape, z.head.data() + head, exact_sparse, r);
+    open_units(shape, z.intermediate.data() + unit, exact_sparse, r);
+    open_bias(model.layer(l), r);
+    const LayerWeights& w = model.layer(l);
+    if (r.heads > 0) open_norm(w.input_norm, role.hidden_index, r.input_norm, r.input_norm_inverse);
+    if (r.units > 0) open_norm(w.post_attention_norm, role.hidden_index, r.post_attention_norm, r.post_attention_norm_inverse);
+    role.layers.push_back(std::move(r));
+    head += shape.heads;
+    unit += shape.intermediate;
+  }
+  return role;
+}
+
+Role make_intact_role(const ModelWeights& model) {
+  const ModelConfig& config = model.config();
+  int64_t heads = 0, units = 0;
+  for (const LayerShape& s : config.layers) {
+    heads += s.heads;
+    units += s.intermediate;
+  }
+  const Masks ones{std::vector<float>(heads, 1.0f), std::vector<float>(units, 1.0f), std::vector<float>(config.hidden_size, 1.0f)};
+  return make_role(model, ones, true);
+}
+
+std::vector<int32_t> match_hidden(const Role& student, const Role& teacher) {
+  if (student.hidden_index == teacher.hidden_index) return {};
+  std::vector<int32_t> match(student.hidden_index.size(), -1);
+  size_t t = 0;
+  for (size_t s = 0; s < match.size(); s++) {
+    const int32_t unit = student.hidden_index[s];
+    if (unit < 0) break;
+    while (t < teacher.hidden_index.size() && teacher.hidden_index[t] >= 0 && teacher.hidden_index[t] < unit) t++;
+    if (t < teacher.hidden_index.size() && teacher.hidden_index[t] == unit) match[s] = static_cast<int32_t>(t);
+  }
+  return match;
+}
+
+}  // namespace espalier

@@ -1,0 +1,267 @@
+#include "step/step.h"
+
+#include <chrono>
+#include <limits>
+
+namespace espalier {
+
+namespace {
+
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
+
+class Stopwatch {
+ public:
+  Stopwatch(Backend& backend, bool on) : backend_(backend), on_(on) {}
+  // Waits for what is queued and adds the time since the last call to `part`.
+  void lap(double& part) {
+    if (!on_) return;
+    backend_.synchronize();
+    const auto now = std::chrono::steady_clock::now();
+    part += std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+  }
+
+ private:
+  Backend& backend_;
+  bool on_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+const LayerActivations& activations(const PassContext& c, int64_t layer) { return c.ws->layers[layer]; }
+
+// Layer l of the teacher, then layer l of the student, so that the difference is taken while both are in cache.
+void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows();
+  const Tensor student = ws.student_x.reshaped(n, in.student->hidden_width);
+  const Tensor teacher = in.teacher ? ws.teacher_x.reshaped(n, in.teacher->hidden_width) : Tensor{};
+  Stopwatch watch(*c.backend, in.timed);
+  if (in.teacher) embed_tokens(c, *in.teacher, in.ids, teacher);
+  watch.lap(times.teacher_forward);
+  embed_tokens(c, *in.student, in.ids, student);
+  watch.lap(times.student_forward);
+  for (int64_t l = 0; l < c.config().layer_count; l++) {
+    if (in.teacher) forward_layer(c, *in.teacher, l, teacher, ws.teacher, false);
+    watch.lap(times.teacher_forward);
+    if (in.checkpoint) c.backend->run(Copy{ws.inputs[l].reshaped(n, in.student->hidden_width), student});
+    forward_layer(c, *in.student, l, student, activations(c, l), true);
+    watch.lap(times.student_forward);
+    if (in.teacher)
+      c.backend->run(LayerLoss{student, teacher, in.hidden_match, in.student->lists.hidden_mask,
+                               ws.diffs[l].reshaped(n, in.student->hidden_width), ws.layer_sums + l, ws.layer_dots[l]});
+    watch.lap(times.losses);
+  }
+}
+
+// The mean of each layer's loss runs over the student's open hidden units.
+double layer_loss_count(const PassContext& c, const StepInput& in) {
+  int64_t open = 0;
+  for (float z : in.student->z.hidden) open += z != 0.0f;
+  return static_cast<double>(c.rows() * open);
+}
+
+// d loss / d diff = layer_scale * diff, for each layer.
+float layer_scale(const PassContext& c, const StepInput& in) {
+  const double count = layer_loss_count(c, in);
+  return in.teacher && count > 0 ? static_cast<float>(2.0 * in.weights.layer / count) : 0.0f;
+}
+
+// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open, one product.
+void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, int64_t count) {
+  Workspace& ws = *c.ws;
+  const auto normed = [&](const DeviceRole& role, Tensor x, int64_t row, DevicePtr<float> rstd) {
+    const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(row, count);
+    norm_forward(c, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd, role.lists.final_norm);
+    return h;
+  };
+  const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
+  const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
+  if (kl && !in.hidden_match) {
+    normed(*in.teacher, ws.teacher_x, count, nullptr);
+    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
+                            ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
+  }
+  multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
+  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
+}
+
+// Both heads, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
+// Leaves d loss / d (student's normed hidden state) in ws.dnorm.
+void token_losses(PassContext& c, const StepInput& in) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), vocab = c.config().vocab_size;
+  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
+  const double predictions = static_cast<double>(c.batch * (c.tokens - 1)), batch = static_cast<double>(c.batch);
+  const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
+  for (int64_t first = 0; first < n; first += ws.chunk) {
+    const int64_t count = std::min(ws.chunk, n - first);
+    chunk_logits(c, in, kl, first, count);
+    TokenLoss op;
+    op.student = ws.logits.row_range(0, count).columns(0, vocab);
+    op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
+    op.temperature = static_cast<float>(in.weights.temperature);
+    op.kl_rows = ws.kl_rows + first;
+    op.lm_rows = ws.lm_rows + first;
+    if (kl) {
+      op.teacher = ws.logits.row_range(count, count).columns(0, vocab);
+      op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
+    }
+    if (lm) {
+      op.targets = in.targets + first;
+      op.lm_gradient_scale = static_cast<float>(in.weights.lm / predictions);
+    }
+    c.backend->run(op);
+    multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
+  }
+}
+
+// Layer losses after this layer, as far as there are any.
+LowerLoss layer_loss_after(const PassContext& c, const StepInput& in, float scale, int64_t layer) {
+  if (!in.teacher || layer < 0) return {};
+  return {c.ws->diffs[layer].reshaped(c.rows(), in.student->hidden_width), scale};
+}
+
+// From the normed hidden state back to the residual stream after the last layer.
+void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_loss, const LowerLoss& loss, Tensor dx_compute) {
+  Workspace& ws = *c.ws;
+  const DeviceRole& role = *in.student;
+  const int64_t n = c.rows(), width = role.hidden_width;
+  if (!has_token_loss) c.backend->run(Clear{ws.dnorm.data.as<float>(), n * width});
+  RmsNormBackward op;
+  op.dout = ws.dnorm.reshaped(n, width);
+  op.saved = ws.student_x.reshaped(n, width);
+  op.rstd = ws.final_rstd;
+  op.weight = role.lists.final_norm;
+  op.width = c.config().hidden_size;
+  op.dx = ws.dx.reshaped(n, width);
+  op.accumulate = false;
+  op.loss_diff = loss.diff;
+  op.loss_scale = loss.scale;
+  op.dx_compute = dx_compute;
+  op.compute_scale = role.lists.hidden_scale;
+  op.mask_dot = ws.hidden_dot;
+  c.backend->run(op);
+}
+
+// Where a layer's differences lie, the gradient that takes them in has its place.
+void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), width = in.student->hidden_width, last = c.config().layer_count - 1;
+  const float scale = layer_scale(c, in);
+  Tensor dx_compute = ws.diffs[last].reshaped(n, width);
+  final_norm_backward(c, in, has_token_loss, layer_loss_after(c, in, scale, last), dx_compute);
+  for (int64_t l = last; l >= 0; l--) {
+    if (in.checkpoint) {
+      const Tensor x = ws.student_x.reshaped(n, width);
+      c.backend->run(Copy{x, ws.inputs[l].reshaped(n, width)});
+      forward_layer(c, *in.student, l, x, activations(c, l), true);
+    }
+    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // nobody reads the last one
+    backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
+  }
+}
+
+// The ops summed gradient times value of whatever a mask scales, so the mask's own gradient is that sum by the mask.
+Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results) {
+  const ModelConfig& config = c.config();
+  const Role& role = *in.student;
+  const Workspace& ws = *c.ws;
+  const int64_t units = padded_width(config.intermediate_size);
+  const auto head_dots = results.at(ws.head_dots, config.layer_count * config.head_count);
+  const auto unit_dots = results.at(ws.unit_dots, config.layer_count * units);
+  const auto hidden_dot = results.at(ws.hidden_dot, role.hidden_open);
+  const double scale = layer_scale(c, in);
+  Masks g{std::vector<float>(role.z.head.size(), 0.0f), std::vector<float>(role.z.intermediate.size(), 0.0f),
+          std::vector<float>(role.z.hidden.size(), 0.0f)};
+  const auto divide = [](double sum, float z) { return z == 0.0f ? 0.0f : static_cast<float>(sum / z); };
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    const RoleLayer& r = role.layers[l];
+    for (int64_t i = 0; i < r.heads; i++) {
+      const int64_t at = l * config.head_count + r.head_index[i];
+      g.head[at] = divide(head_dots[l * config.head_count + i], role.z.head[at]);
+    }
+    for (int64_t i = 0; i < r.units; i++) {
+      const int64_t at = l * config.intermediate_size + r.unit_index[i];
+      g.intermediate[at] = divide(unit_dots[l * units + i], role.z.intermediate[at]);
+    }
+  }
+  std::vector<double> sums(hidden_dot.begin(), hidden_dot.end());
+  for (int64_t l = 0; in.teacher && l < config.layer_count; l++) {
+    const auto dots = results.at(ws.layer_dots[l], role.hidden_open);
+    for (int64_t j = 0; j < role.hidden_open; j++) sums[j] += scale * dots[j];
+  }
+  for (int64_t j = 0; j < role.hidden_open; j++) g.hidden[role.hidden_index[j]] = divide(sums[j], role.z.hidden[role.hidden_index[j]]);
+  return g;
+}
+
+double sum_of(std::span<const double> values) {
+  double sum = 0;
+  for (const double v : values) sum += v;
+  return sum;
+}
+
+// Everything that the queue left behind, read once.
+void read_results(PassContext& c, const StepInput& in, StepOutput& out) {
+  const Workspace& ws = *c.ws;
+  const StepResults results(*c.backend, ws);
+  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
+  double layer_sum = 0, kl_sum = 0, lm_sum = 0;
+  if (const double count = layer_loss_count(c, in); in.teacher && count > 0)
+    for (const double sum : results.at(ws.layer_sums, c.config().layer_count)) layer_sum += sum / count;
+  if (kl)
+    kl_sum = sum_of(results.at(ws.kl_rows, c.rows())) * (in.weights.temperature * in.weights.temperature / static_cast<double>(c.batch));
+  if (lm) lm_sum = sum_of(results.at(ws.lm_rows, c.rows())) / static_cast<double>(c.batch * (c.tokens - 1));
+  out.gradient_squares = results.at(ws.gradient_squares, 1)[0];
+  out.grad_z = mask_gradients(c, in, results);
+  out.layer_loss = in.teacher ? layer_sum : kNotANumber;
+  out.kl_loss = kl ? kl_sum : kNotANumber;
+  out.lm_loss = lm ? lm_sum : kNotANumber;
+  out.loss = in.weights.layer * layer_sum + in.weights.kl * kl_sum + in.weights.lm * lm_sum;
+}
+
+}  // namespace
+
+StepOutput run_step(PassContext& c, const StepInput& in) {
+  Workspace& ws = *c.ws;
+  StepOutput out;
+  const bool token_loss = (in.teacher && in.weights.kl != 0) || in.weights.lm != 0;
+  const int64_t lora_size = in.student->lora ? in.student->lora.layout->lora_size() : 0;
+  forward_in_lock_step(c, in, out.times);
+  Stopwatch watch(*c.backend, in.timed);
+  if (token_loss) token_losses(c, in);
+  watch.lap(out.times.losses);
+  c.backend->run(Clear{ws.lora_gradient, lora_size});
+  c.backend->run(Clear{ws.hidden_dot, in.student->hidden_width});
+  backward(c, in, token_loss);
+  c.backend->run(SquareSum{ws.lora_gradient, lora_size, ws.gradient_squares});
+  read_results(c, in, out);
+  watch.lap(out.times.backward);
+  return out;
+}
+
+void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x) {
+  Embed op;
+  op.out = x;
+  op.table = c.model->embedding();
+  op.ids = ids;
+  op.cols = role.lists.hidden_index;
+  op.scale = role.lists.hidden_scale;
+  c.backend->run(op);
+}
+
+void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor in, bool transposed) {
+  Product op;
+  op.c = out;
+  op.transposed = transposed;
+  op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.lists.hidden_index});
+  c.backend->run(op);
+}
+
+std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row) {
+  std::vector<int32_t> next(ids.size(), -1);
+  for (size_t i = 0; i + 1 < ids.size(); i++)
+    if (static_cast<int64_t>(i + 1) % tokens_per_row != 0) next[i] = ids[i + 1];
+  return next;
+}
+
+}  // namespace espalier

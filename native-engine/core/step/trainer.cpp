@@ -1,0 +1,202 @@
+// The training session: what happens around a step. Data order, sampling, update, teachers, skips.
+#include "espalier/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "base/memory_use.h"
+#include "device/registry.h"
+#include "espalier/error.h"
+#include "method/hard_concrete.h"
+#include "method/masks.h"
+#include "method/sparsity.h"
+#include "step/step.h"
+#include "step/trainer_impl.h"
+#include "step/update.h"
+
+namespace espalier {
+
+namespace {
+
+void check_options(const ModelConfig& c, const TrainerOptions& options) {
+  if (options.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
+  if (options.sequence_length < 1 || (c.max_positions > 0 && options.sequence_length > c.max_positions))
+    throw Error(ErrorCode::kInvalidArgument, "sequence_length",
+                "must be between 1 and the model's max_position_embeddings, " + std::to_string(c.max_positions) + ", not " +
+                    std::to_string(options.sequence_length));
+  for (const LayerShape& l : c.layers)
+    if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
+      throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
+}
+
+// The backend, once the options make sense and the run fits.
+std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
+  check_options(model.config(), options);
+  const MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
+  const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
+  if (plan.total > limit)
+    throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
+                "the run needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) + ", activations " +
+                    std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +
+                    "; a smaller batch_size or sequence_length, or checkpoint_activations, needs less");
+  return make_backend(options.backend);
+}
+
+}  // namespace
+
+TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
+    : options_(options),
+      backend_(backend_for(*model, lora, options)),
+      model_(*backend_, model),
+      state_(*backend_, StateLayout(model->config(), lora)),
+      student_block_(*backend_),
+      teacher_block_(*backend_) {
+  const WorkspaceShape shape = training_shape(options_);
+  memory_ = backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes);
+  workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_.data());
+  context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, options_.batch_size, options_.sequence_length);
+  use_intact_teacher();
+}
+
+void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
+  for (uint32_t id : train->ids)
+    if (static_cast<int64_t>(id) >= model_.config().vocab_size)
+      throw Error(ErrorCode::kInvalidArgument, "data",
+                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(model_.config().vocab_size));
+  data_ = std::move(train);
+}
+
+void TrainerImpl::use_intact_teacher() { teacher_ = compile_role(make_intact_role(model_.weights()), {}, teacher_block_); }
+
+void TrainerImpl::use_teacher(const TrainState& snapshot) {
+  const std::span<const float> lora = snapshot.params().first(static_cast<size_t>(layout().lora_size()));
+  if (!teacher_lora_.data()) teacher_lora_ = backend_->allocate(lora.size_bytes());
+  upload_now(*backend_, teacher_lora_.data().as<float>(), lora);
+  teacher_ = compile_role(make_role(model_.weights(), deterministic_masks(model_.config(), snapshot), options_.exact_sparse),
+                          {&layout(), teacher_lora_.data().as<float>()}, teacher_block_);
+}
+
+// Everything that the step's roles and tokens need on the device goes there in one upload.
+StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed) {
+  Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
+  const bool taught = losses.layer != 0 || losses.kl != 0;
+  const std::vector<int32_t> targets = losses.lm != 0 ? next_tokens(ids, options_.sequence_length) : std::vector<int32_t>{};
+  const std::vector<int32_t> match = taught ? match_hidden(role, teacher_) : std::vector<int32_t>{};
+  student_block_.begin(role_room(role) + UploadBlock::room_for(ids) + UploadBlock::room_for(targets) + UploadBlock::room_for(match));
+  const DeviceRole student = place_role(std::move(role), state_.lora(), student_block_);
+  StepInput in;
+  in.student = &student;
+  in.teacher = taught ? &teacher_ : nullptr;
+  in.weights = losses;
+  in.ids = student_block_.add(ids);
+  in.targets = student_block_.add(targets);
+  in.hidden_match = student_block_.add(match);
+  in.checkpoint = options_.checkpoint_activations;
+  in.timed = timed;
+  student_block_.send();
+  return run_step(context_, in);
+}
+
+std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
+  const int64_t tokens = options_.sequence_length;
+  std::vector<int32_t> ids;
+  for (int64_t row : batch_rows(seed, step, options_.batch_size, static_cast<int64_t>(data_->ids.size()) / tokens))
+    ids.insert(ids.end(), data_->ids.begin() + row * tokens, data_->ids.begin() + (row + 1) * tokens);
+  return ids;
+}
+
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
+  const auto begin = std::chrono::steady_clock::now();
+  const Masks z = plan.train_masks ? sample_masks(log_alphas(), plan.seed, step()) : deterministic_masks(model_.config(), log_alphas());
+  StepReport report = one_step(plan, index, z, batch_ids(plan.seed, step()), false);
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return report;
+}
+
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed) {
+  const auto begin = std::chrono::steady_clock::now();
+  StepReport report;
+  report.step = state_.step;
+  report.scheduled_sparsity = plan.scheduled_sparsity[index];
+  const StepOutput out = step_on(z, plan.losses, ids, timed);
+  const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, z, out, workspace_.lora_gradient});
+  state_.step++;
+  report.loss = out.loss + update.lagrangian;
+  report.layer_loss = out.layer_loss;
+  report.kl_loss = out.kl_loss;
+  report.lm_loss = out.lm_loss;
+  report.lagrangian = update.lagrangian;
+  report.gradient_norm = update.gradient_norm;
+  report.skipped = update.skipped;
+  report.expected_sparsity = expected_sparsity(model_.config(), log_alphas());
+  report.lambda1 = state_.lambda[0];
+  report.lambda2 = state_.lambda[1];
+  for (float v : z.head) report.open_heads += v != 0.0f;
+  for (float v : z.intermediate) report.open_units += v != 0.0f;
+  for (float v : z.hidden) report.open_hidden += v != 0.0f;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  last_times_ = out.times;
+  last_times_.update = seconds - (out.times.teacher_forward + out.times.student_forward + out.times.losses + out.times.backward);
+  return report;
+}
+
+void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids) {
+  SegmentPlan plan;
+  plan.losses = losses;
+  plan.lora_learning_rate.assign(1, 1e-3);
+  plan.scheduled_sparsity.assign(1, 0.0);
+  backend_->attach_thread();
+  one_step(plan, 0, student_masks, ids, true);
+}
+
+void TrainerImpl::set_teacher_masks(const Masks& masks) {
+  teacher_ = compile_role(make_role(model_.weights(), masks, options_.exact_sparse), {}, teacher_block_);
+}
+
+int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
+                                 const std::atomic<bool>& cancel) {
+  const size_t steps = plan.lora_learning_rate.size();
+  if (plan.scheduled_sparsity.size() != steps)
+    throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity", "must hold one value for each step, as lora_learning_rate does");
+  if (!data_) throw Error(ErrorCode::kInvalidArgument, "data", "no training data was set");
+  if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
+  backend_->attach_thread();
+  int64_t done = 0;
+  while (done < static_cast<int64_t>(steps) && !cancel.load()) {
+    const StepReport report = one_step(plan, done++);
+    if (on_step) on_step(report);
+    if (plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity) break;
+    if (!plan.has_time_for_another(report.seconds)) break;
+  }
+  return done;
+}
+
+void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
+  for (const int64_t id : probe.input_ids)
+    if (id < 0 || id >= model_.config().vocab_size)
+      throw Error(ErrorCode::kInvalidArgument, "input_ids",
+                  "input_ids holds " + std::to_string(id) + ", outside the vocabulary of " + std::to_string(model_.config().vocab_size));
+  backend_->attach_thread();
+  UploadBlock block(*backend_);
+  std::swap(block, teacher_block_);
+  DeviceRole kept = std::move(teacher_);
+  set_teacher_masks(probe.teacher);
+  const StepOutput out = step_on(probe.student, losses, {probe.input_ids.begin(), probe.input_ids.end()}, false);
+  std::swap(block, teacher_block_);
+  teacher_ = std::move(kept);
+  probe.loss = out.loss;
+  probe.layer_loss = out.layer_loss;
+  probe.kl_loss = out.kl_loss;
+  probe.grad_z = out.grad_z;
+  probe.grad_log_alpha = log_alpha_gradient(probe.student, out.grad_z);
+  probe.grad_lora = download<float>(*backend_, workspace_.lora_gradient, layout().lora_size());
+}
+
+uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }
+
+std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options) {
+  return std::make_unique<TrainerImpl>(std::move(model), lora, options);
+}
+
+}  // namespace espalier

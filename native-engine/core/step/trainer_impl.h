@@ -1,0 +1,54 @@
+// The one implementation of Trainer, seen by tests and benchmarks.
+#pragma once
+#include "step/step.h"
+
+namespace espalier {
+
+class TrainerImpl final : public Trainer {
+ public:
+  TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
+  TrainerImpl(const TrainerImpl&) = delete;
+  TrainerImpl& operator=(const TrainerImpl&) = delete;
+
+  void import_state(const TrainState& state) override { state_.import_state(state); }
+  TrainState export_state() override { return state_.export_state(); }
+  TrainState export_snapshot() override { return state_.export_snapshot(); }
+  const StateLayout& layout() const override { return state_.layout(); }
+  int64_t step() const override { return state_.step; }
+  LogAlphas log_alphas() const override { return state_.log_alphas(); }
+  void set_data(std::shared_ptr<const TokenData> train) override;
+  void use_intact_teacher() override;
+  void use_teacher(const TrainState& snapshot) override;
+  int64_t run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
+                      const std::atomic<bool>& cancel) override;
+  void probe(StepProbe& probe, const LossWeights& losses) override;
+  uint64_t peak_bytes() const override;
+
+  const StepTimes& last_times() const { return last_times_; }
+  // For benchmarks: a timed step on given masks and tokens with its update, and a teacher of given masks without LoRA.
+  void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
+  void set_teacher_masks(const Masks& masks);
+
+ private:
+  StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed);
+  std::vector<int32_t> batch_ids(uint64_t seed, int64_t step) const;
+  StepReport one_step(const SegmentPlan& plan, int64_t index);
+  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed);
+
+  TrainerOptions options_;
+  std::shared_ptr<const TokenData> data_;
+  std::unique_ptr<Backend> backend_;  // all that follows is its memory
+  DeviceModel model_;
+  DeviceState state_;
+  UploadBlock student_block_, teacher_block_;
+  DeviceBuffer teacher_lora_;
+  DeviceRole teacher_;
+  DeviceBuffer memory_;
+  Workspace workspace_;
+  PassContext context_;
+  StepTimes last_times_;
+};
+
+WorkspaceShape training_shape(const TrainerOptions& options);
+
+}  // namespace espalier

@@ -1,0 +1,119 @@
+#include "step/update.h"
+
+#include <cmath>
+
+#include "method/hard_concrete.h"
+#include "method/masks.h"
+#include "method/sparsity.h"
+#include "method/tracking.h"
+
+namespace espalier {
+
+namespace {
+
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
+
+bool all_finite(const std::vector<float>& values) {
+  for (float v : values)
+    if (!std::isfinite(v)) return false;
+  return true;
+}
+
+AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr<const float> gradient, double learning_rate) {
+  const auto steps = static_cast<double>(state.step + 1);
+  AdamW op;
+  op.param = state.params() + offset;
+  op.m = state.adam_m() + offset;
+  op.v = state.adam_v() + offset;
+  op.gradient = gradient;
+  op.size = size;
+  op.learning_rate = static_cast<float>(learning_rate);
+  op.beta1 = static_cast<float>(kBeta1);
+  op.beta2 = static_cast<float>(kBeta2);
+  op.eps = static_cast<float>(kEps);
+  op.bias_correction1 = static_cast<float>(1.0 - std::pow(kBeta1, steps));
+  op.bias_correction2 = static_cast<float>(1.0 - std::pow(kBeta2, steps));
+  return op;
+}
+
+// Head, intermediate and hidden follow each other, as in the state. Waits, since the gradient goes with this call.
+void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradient, double learning_rate) {
+  std::vector<float> all;
+  for (const auto* part : {&gradient.head, &gradient.intermediate, &gradient.hidden}) all.insert(all.end(), part->begin(), part->end());
+  backend.upload(state.mask_gradient().as<std::byte>(), all.data(), all.size() * sizeof(float));
+  const StateLayout& layout = state.layout();
+  AdamW op = adam_for(state, layout.lora_size(), layout.mask_size(), state.mask_gradient(), learning_rate);
+  op.low = static_cast<float>(hard_concrete::kMinLogAlpha);
+  op.high = static_cast<float>(hard_concrete::kMaxLogAlpha);
+  backend.run(op);
+  state.read_log_alphas();
+}
+
+// Multipliers ascend: the gradient of the Lagrangian by them is the excess and its square.
+void update_lambdas(StateScalars& state, double excess, double learning_rate) {
+  const auto steps = static_cast<double>(state.step + 1);
+  const std::array<double, 2> gradient{excess, excess * excess};
+  for (int i = 0; i < 2; i++) {
+    state.lambda_m[i] = kBeta1 * state.lambda_m[i] + (1.0 - kBeta1) * gradient[i];
+    state.lambda_v[i] = kBeta2 * state.lambda_v[i] + (1.0 - kBeta2) * gradient[i] * gradient[i];
+    const double m = state.lambda_m[i] / (1.0 - std::pow(kBeta1, steps)), v = state.lambda_v[i] / (1.0 - std::pow(kBeta2, steps));
+    state.lambda[i] += learning_rate * m / (std::sqrt(v) + kEps);
+  }
+}
+
+Masks zeros_like(const Masks& m) {
+  return {std::vector<float>(m.head.size()), std::vector<float>(m.intermediate.size()), std::vector<float>(m.hidden.size())};
+}
+
+// The state's; found where there is none yet, as in a fresh state, or where multipliers drove it the other way.
+double price_of(const ModelConfig& config, const DeviceState& state, const Masks& loss_gradient) {
+  if (state.lambda[0] < 0) return state.lambda[0];
+  Masks sparsity_gradient = zeros_like(loss_gradient);
+  add_sparsity_gradient(config, state.log_alphas(), 1.0, sparsity_gradient);
+  return starting_price(loss_gradient, sparsity_gradient);
+}
+
+void update_tracked(Backend& backend, const ModelConfig& config, DeviceState& state, const Masks& gradient, double price,
+                    const UpdateInput& in) {
+  std::vector<float> before(state.masks().begin(), state.masks().end());
+  for (float& a : before) a = static_cast<float>(std::clamp<double>(a, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha));
+  update_log_alphas(backend, state, gradient, in.plan.mask_learning_rate);
+  std::vector<float> after(state.masks().begin(), state.masks().end());
+  const double tilt = tilt_moves(config, before, after, in.plan.scheduled_sparsity[in.index]);
+  state.write_log_alphas(after);
+  state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
+}
+
+}  // namespace
+
+UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceState& state, const UpdateInput& in) {
+  UpdateResult r;
+  Masks mask_gradient;
+  const bool tracked = in.plan.sparsity_control == SparsityControl::kTracking;
+  double excess = 0, price = 0;
+  if (in.plan.train_masks) {
+    mask_gradient = log_alpha_gradient(in.z, in.step.grad_z);
+    excess = expected_sparsity(config, state.log_alphas()) - in.plan.scheduled_sparsity[in.index];
+    price = tracked ? price_of(config, state, mask_gradient) : state.lambda[0];
+    const double curvature = tracked ? 0.0 : state.lambda[1];
+    r.lagrangian = price * excess + curvature * excess * excess;
+    add_sparsity_gradient(config, state.log_alphas(), price + 2.0 * curvature * excess, mask_gradient);
+  }
+  r.gradient_norm = std::sqrt(in.step.gradient_squares);
+  r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm) || !all_finite(mask_gradient.head) ||
+              !all_finite(mask_gradient.intermediate) || !all_finite(mask_gradient.hidden);
+  if (r.skipped) return r;
+  AdamW lora = adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index]);
+  const double clip = in.plan.gradient_clip_norm;
+  if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
+  backend.run(lora);
+  if (in.plan.train_masks && tracked) {
+    update_tracked(backend, config, state, mask_gradient, price, in);
+  } else if (in.plan.train_masks) {
+    update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
+    update_lambdas(state, excess, in.plan.lambda_learning_rate);
+  }
+  return r;
+}
+
+}  // namespace espalier

@@ -1,0 +1,133 @@
+#include "step/workspace.h"
+
+#include <algorithm>
+
+#include "model/tensor_names.h"
+
+namespace espalier {
+
+namespace {
+
+struct Arena {
+  DevicePtr<std::byte> base;
+  uint64_t used = 0;
+
+  template <class T>
+  DevicePtr<T> array(int64_t count) {
+    const DevicePtr<T> p = base ? (base + static_cast<int64_t>(used)).as<T>() : DevicePtr<T>();
+    used += (static_cast<uint64_t>(count) * sizeof(T) + 127) / 128 * 128;
+    return p;
+  }
+  Tensor tensor(DType t, int64_t rows, int64_t cols) { return {array<std::byte>(rows * cols * dtype_bytes(t)), t, rows, cols, cols}; }
+};
+
+struct Widths {
+  int64_t hidden, heads, qkv, units, vocab;
+};
+
+Widths widest(const ModelConfig& c) {
+  Widths w{padded_width(c.hidden_size), 0, 0, 0, padded_width(c.vocab_size)};
+  for (const LayerShape& l : c.layers) {
+    const int64_t q = padded_width(l.heads * c.head_dim), kv = padded_width(l.kv_heads * c.head_dim);
+    w.heads = std::max(w.heads, q);
+    w.qkv = std::max(w.qkv, q + 2 * kv);
+    w.units = std::max(w.units, padded_width(l.intermediate));
+  }
+  return w;
+}
+
+LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count, const LoraSpec& lora) {
+  LayerActivations l;
+  l.norm1 = a.tensor(t, n, w.hidden);
+  l.qkv = a.tensor(t, n, w.qkv);
+  l.heads = a.tensor(t, n, w.heads);
+  l.norm2 = a.tensor(t, n, w.hidden);
+  l.gate_up = a.tensor(t, n, 2 * w.units);
+  const int64_t narrow = narrow_width(lora.rank);
+  l.qkv_narrow = a.tensor(t, n, 3 * narrow);
+  l.o_narrow = a.tensor(t, n, narrow);
+  l.gate_up_narrow = a.tensor(t, n, 2 * narrow);
+  l.down_narrow = a.tensor(t, n, narrow);
+  l.rstd1 = a.array<float>(n);
+  l.rstd2 = a.array<float>(n);
+  l.lse = a.array<float>(n * head_count);
+  return l;
+}
+
+// Logits of a chunk should stay in the outer cache, about four megabytes for each of the two roles; but lm_head is packed
+// anew for each chunk, so that a small chunk costs more than it saves.
+int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
+  const int64_t fitting = (int64_t{4} << 20) / (4 * vocab) / 64 * 64;
+  return std::min(tokens, std::clamp<int64_t>(fitting, 512, 1024));
+}
+
+void lay_out_results(Arena& a, Workspace& ws, const ModelConfig& c, const WorkspaceShape& s, int64_t n, const Widths& w) {
+  const uint64_t begin = a.used;
+  ws.results = a.array<std::byte>(0);
+  ws.kl_rows = a.array<double>(n);
+  ws.lm_rows = a.array<double>(n);
+  if (s.training) {
+    ws.layer_sums = a.array<double>(c.layer_count);
+    ws.head_dots = a.array<double>(c.layer_count * c.head_count);
+    ws.gradient_squares = a.array<double>(1);
+    for (int64_t l = 0; l < c.layer_count; l++) ws.layer_dots.push_back(a.array<float>(w.hidden));
+    ws.unit_dots = a.array<float>(c.layer_count * w.units);
+    ws.hidden_dot = a.array<float>(w.hidden);
+  }
+  ws.result_bytes = a.used - begin;
+}
+
+}  // namespace
+
+Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const WorkspaceShape& s, DevicePtr<std::byte> base) {
+  const DType t = s.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
+  const int64_t n = s.batch * s.tokens, layer_count = c.layer_count;
+  const Widths w = widest(c);
+  Arena a{base};
+  Workspace ws;
+  if (s.training) {
+    for (int64_t l = 0; l < layer_count; l++) {
+      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count, lora));
+      if (s.checkpoint) ws.inputs.push_back(a.tensor(DType::kF32, n, w.hidden));
+      ws.diffs.push_back(a.tensor(t, n, w.hidden));
+    }
+    ws.activation_bytes = a.used;
+    ws.lora_gradient = a.array<float>(lora_parameter_count(c, lora));
+    ws.student_x = a.tensor(DType::kF32, n, w.hidden);
+    ws.dx = a.tensor(DType::kF32, n, w.hidden);
+    ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
+    ws.final_rstd = a.array<float>(n);
+  }
+  lay_out_results(a, ws, c, s, n, w);
+  ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
+  ws.teacher = lay_out_layer(a, t, n, w, 0, lora);
+  ws.units = a.tensor(t, n, w.units);
+  ws.chunk = chunk_tokens(n, w.vocab);
+  const int64_t roles = s.training ? 2 : 1;
+  ws.h = a.tensor(t, roles * ws.chunk, w.hidden);
+  const auto shared = a.array<float>(std::max(roles * ws.chunk * w.vocab, n * w.qkv)).as<std::byte>();
+  ws.logits = {shared, DType::kF32, roles * ws.chunk, w.vocab, w.vocab};
+  ws.attention_space = {shared, DType::kF32, n, w.qkv, w.qkv};
+  if (s.training) ws.dlogits = a.tensor(t, ws.chunk, w.vocab);
+  ws.total_bytes = a.used;
+  ws.scratch_bytes = a.used - ws.activation_bytes;
+  return ws;
+}
+
+StepResults::StepResults(Backend& backend, const Workspace& ws) : begin_(ws.results.address()), bytes_(ws.result_bytes) {
+  backend.download(bytes_.data(), ws.results, bytes_.size());
+}
+
+int64_t lora_parameter_count(const ModelConfig& c, const LoraSpec& lora) {
+  int64_t count = 0;
+  for (const LayerShape& layer : c.layers)
+    for (int p = 0; p < kProjectionCount; p++) {
+      const Extent e = projection_extent(c, layer, p);
+      if (lora.targets[p] && e.rows > 0 && e.cols > 0) count += lora.rank * (e.rows + e.cols);
+    }
+  return count;
+}
+
+int64_t mask_parameter_count(const ModelConfig& c) { return c.layer_count * (c.head_count + c.intermediate_size) + c.hidden_size; }
+
+}  // namespace espalier
