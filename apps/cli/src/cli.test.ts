@@ -560,7 +560,7 @@ describe('a launch that is being prepared', () => {
   test('ends with what kept it from being prepared', async () => {
     const failure = { code: 'DATA_MALFORMED', message: 'd, line 3: no valid JSON', field: 'data.train_path' };
     const result = await espalier(await serveWith(testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure })), ...launch);
-    expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/DATA_MALFORMED: d, line 3/) });
+    expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/DATA_MALFORMED: --data: d, line 3/) });
     expect(result.stdout).toMatch(/^launched abcdefghij23/);
   });
 
