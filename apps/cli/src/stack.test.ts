@@ -121,7 +121,7 @@ test('history --follow and watch outlive a server that is killed again and again
 
 test('a server that cannot start says why', async () => {
   await mkdir(join(folder, 'event-store'), { recursive: true });
-  const nowhere = await espalier('up', '--detach', '--listen', 'nonsense:1');
+  const nowhere = await espalier('up', '--detach', '--listen', 'nonsense:1', '--allow-insecure-remote');
   expect(nowhere.exitCode).toBe(1);
   expect(nowhere.stderr).toMatch(/SERVER_START_FAILED: nonsense:1 can't be served: .*LISTEN_FAILED/);
   const taken = createServer();

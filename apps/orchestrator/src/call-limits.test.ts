@@ -1,16 +1,18 @@
+import { once } from 'node:events';
+import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChannelCredentials, Server, ServerCredentials, type ClientReadableStream } from '@grpc/grpc-js';
-import { fromServiceError, serverStreaming, v1 } from '#protocol';
+import { ChannelCredentials, Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { serverStreaming, v1 } from '#protocol';
 import { callLimits } from './call-limits.js';
 
 const CHUNK_BYTES = 128 << 10;
 const CHUNKS = 100;
-/** Messages that a client of grpc-js takes though nobody asks for them. */
-const READ_AHEAD = 16;
+/** One that waits in the stream, and one that has been made for the time after it. */
+const CHUNKS_HELD = 2;
 
 describe('calls that nobody reads', () => {
   const server = new Server({ interceptors: [callLimits({ ofOneClient: 3, inAll: 5 })] });
-  const clients: v1.ArtifactServiceClient[] = [];
+  const sessions: ClientHttp2Session[] = [];
   let address: string;
   let made = 0;
 
@@ -29,27 +31,26 @@ describe('calls that nobody reads', () => {
     address = `127.0.0.1:${port}`;
   });
   afterAll(() => {
-    for (const client of clients) client.close();
+    for (const session of sessions) session.destroy();
     server.forceShutdown();
   });
 
-  function newClient(): v1.ArtifactServiceClient {
-    const client = new v1.ArtifactServiceClient(address, ChannelCredentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
-    clients.push(client);
-    return client;
+  /** Plain HTTP/2, since a client of grpc-js takes in everything that comes, whether anybody reads it or not. */
+  function newSession(): ClientHttp2Session {
+    const session = connect(`http://${address}`);
+    sessions.push(session);
+    return session;
   }
 
-  type Call = ClientReadableStream<v1.DownloadArtifactResponse>;
-
   /** Once the server has begun to answer it, or refused it. */
-  async function unread(client: v1.ArtifactServiceClient): Promise<{ call: Call; refusal: string | null }> {
-    const call = client.downloadArtifact({ digest: '', offset: 0n }).pause();
-    const refusal = await new Promise<string | null>((resolve) => {
-      call.once('metadata', () => resolve(null));
-      call.once('error', (error) => resolve(fromServiceError(error as never).code));
-    });
+  async function unread(session: ClientHttp2Session): Promise<{ call: ClientHttp2Stream; refusal: number | null }> {
+    const path = `/${v1.ArtifactServiceService.downloadArtifact.path.replace(/^\//, '')}`;
+    const call = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
     call.on('error', () => undefined); // it is cancelled below
-    return { call, refusal };
+    call.end(Buffer.alloc(5)); // the empty request: no compression, no bytes
+    const [headers] = (await once(call, 'response')) as [IncomingHttpHeaders];
+    const code = headers['grpc-status'];
+    return { call, refusal: code === undefined ? null : Number(code) };
   }
 
   async function until(holds: () => Promise<boolean>): Promise<void> {
@@ -60,27 +61,27 @@ describe('calls that nobody reads', () => {
   }
 
   it('hold a chunk or two each, and no more may be open than a client may have, and all', async () => {
-    const [one, other] = [newClient(), newClient()];
+    const [one, other] = [newSession(), newSession()];
     const calls = [];
-    for (const client of [one, one, one]) calls.push(await unread(client));
+    for (const session of [one, one, one]) calls.push(await unread(session));
     expect(calls.map(({ refusal }) => refusal)).toEqual([null, null, null]);
     await sleep(500);
-    expect(made).toBeLessThanOrEqual((READ_AHEAD + 3) * calls.length);
-    expect((await unread(one)).refusal).toBe('TOO_MANY_CALLS');
+    expect(made).toBeLessThanOrEqual(CHUNKS_HELD * calls.length);
+    expect((await unread(one)).refusal).toBe(status.RESOURCE_EXHAUSTED);
     for (let index = 0; index < 2; index += 1) calls.push(await unread(other));
-    expect((await unread(other)).refusal).toBe('TOO_MANY_CALLS');
+    expect((await unread(other)).refusal).toBe(status.RESOURCE_EXHAUSTED);
 
-    calls[0]!.call.cancel();
+    calls[0]!.call.close(constants.NGHTTP2_CANCEL);
     await until(async () => (await unread(other)).refusal === null);
-    for (const { call } of calls) call.cancel();
-    for (const client of [one, other]) client.close();
+    for (const session of [one, other]) session.destroy();
   });
 
   it('are read to their end as before, and then make room for others', async () => {
-    const client = newClient();
+    const client = new v1.ArtifactServiceClient(address, ChannelCredentials.createInsecure());
+    const session = newSession();
     await until(async () => {
-      const { call, refusal } = await unread(client);
-      call.cancel();
+      const { call, refusal } = await unread(session);
+      call.close(constants.NGHTTP2_CANCEL);
       return refusal === null;
     });
     for (let round = 0; round < 8; round += 1) {
@@ -89,5 +90,6 @@ describe('calls that nobody reads', () => {
         bytes += chunk.byteLength;
       expect(bytes).toBe(CHUNKS * CHUNK_BYTES);
     }
+    client.close();
   });
 });
