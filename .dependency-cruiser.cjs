@@ -1,6 +1,34 @@
 // Import rules of ARCHITECTURE.md, checked with the tests.
-const pure =
-  '^apps/orchestrator/src/pruning-run/(pruning-run|pruning-run\\.events|teacher-policy|sparsity-schedule|segment-planning|run-settings|obstacles)\\.ts$';
+// The folders of the orchestrator, lowest first. A folder imports from folders before it, never from one after it.
+const orchestrator = 'apps/orchestrator/src';
+const folders = [
+  'event-sourcing',
+  'pruning-run/record',
+  'pruning-run/method',
+  'pruning-run/aggregate',
+  'pruning-run/planning',
+  'pruning-run',
+  'engines',
+  'views/projection',
+  'views',
+  'storage',
+  'retention',
+  'run-commands',
+  'run-execution/recording',
+  'run-execution',
+  'queries',
+  'verification',
+  'api',
+];
+const inFolder = (folder) => `^${orchestrator}/${folder}/[^/]+$`;
+const oneWay = folders.slice(0, -1).map((folder, place) => ({
+  name: `one-way-${folder.replace('/', '-')}`,
+  comment: 'the folders of the orchestrator know each other one way (ARCHITECTURE.md)',
+  severity: 'error',
+  from: { path: inFolder(folder), pathNot: '(\\.test|/testing)\\.ts$' },
+  to: { path: folders.slice(place + 1).map(inFolder) },
+}));
+const pure = `^${orchestrator}/pruning-run/(record|method|aggregate|planning)/`;
 module.exports = {
   forbidden: [
     {
@@ -36,9 +64,17 @@ module.exports = {
       name: 'domain-is-pure',
       comment: 'the aggregate and its rules know no framework, store or network',
       severity: 'error',
-      from: { path: pure },
-      to: { path: 'node_modules|^libs/(event-store|artifact-store)|run-execution|run-views' },
+      from: { path: pure, pathNot: '\\.test\\.ts$' },
+      to: { path: ['node_modules', '^libs/(event-store|artifact-store|model-files|log)', `^${orchestrator}/[^/]+$`] },
     },
+    {
+      name: 'composition-on-top',
+      comment: 'app.module.ts and main.ts put the parts together; nothing imports them',
+      severity: 'error',
+      from: { path: `^${orchestrator}/.+/`, pathNot: '\\.test\\.ts$' },
+      to: { path: `^${orchestrator}/(app\\.module|main)\\.ts$` },
+    },
+    ...oneWay,
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -8,15 +8,15 @@ import { openLog, outlivePipes } from '#log';
 import { toEspalierError } from '#protocol';
 import { AppModule } from './app.module.js';
 import { parseConfig } from './config.js';
-import { DataFolder } from './data-folder.js';
-import { DriverLease } from './driver-lease.js';
-import { EventStoreHost } from './event-store.provider.js';
-import { GrpcServer } from './grpc-server.js';
+import { DataFolder } from './storage/data-folder.js';
+import { DriverLease } from './storage/driver-lease.js';
+import { EventStoreHost } from './storage/event-store.provider.js';
+import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { patiently } from './pruning-run/run-repository.js';
-import { giveWayToEngines } from './run-execution/spawn-thread.js';
-import { claimArtifacts } from './shared-artifacts.js';
-import { StorageWatch } from './storage-watch.js';
+import { giveWayToEngines } from './engines/spawn-thread.js';
+import { claimArtifacts } from './storage/shared-artifacts.js';
+import { StorageWatch } from './storage/storage-watch.js';
 
 // Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
 // takes for the rest is never earned back.

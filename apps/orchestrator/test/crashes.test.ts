@@ -2,7 +2,7 @@
 import { appendFileSync, copyFileSync, cpSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import type { PruningRunState } from '../src/pruning-run/pruning-run.js';
+import type { PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';
 import { CORPUS, TestServer, TINY_MODEL, unary } from './harness/server.js';
 import { foldHistory, recordProblems, replayPlan } from './harness/record-checks.js';
 

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
-import { runIdOf } from '../src/pruning-run/event-ids.js';
-import { checkHealth } from '../src/run-execution/engine-health.js';
+import { runIdOf } from '../src/event-sourcing/event-ids.js';
+import { checkHealth } from '../src/engines/engine-health.js';
 import { reflectedServices } from './harness/reflection.js';
 import { codeOf, collect, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 import { comparable, recordProblems } from './harness/record-checks.js';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { openArtifactStore } from '#artifact-store';
 import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { EspalierError, v1 } from '#protocol';
-import { DriverLease } from '../src/driver-lease.js';
+import { DriverLease } from '../src/storage/driver-lease.js';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { checkAuditBundle } from '#audit';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
-import type { StepMeasurement } from '../src/pruning-run/pruning-run.events.js';
-import { openUnits } from '../src/run-views/open-units.js';
-import { readStateFile } from '../src/verification/state-file.js';
+import type { StepMeasurement } from '../src/pruning-run/record/pruning-run.events.js';
+import { openUnits } from '../src/queries/open-units.js';
+import { readStateFile } from '../src/queries/state-file.js';
 import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from '../src/verification/replay.js';
-import { engineLender, type BorrowedEngine } from '../src/verification/verification-engine.js';
+import { engineLender, type BorrowedEngine } from '../src/engines/verification-engine.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 import { replayPlan } from './harness/record-checks.js';
 

@@ -1,4 +1,4 @@
-import { presets, resolveSettings, type RequestedSettings } from '../../../orchestrator/src/pruning-run/run-settings.js';
+import { presets, resolveSettings, type RequestedSettings } from '../../../orchestrator/src/pruning-run/method/run-settings.js';
 import { buildProgram } from '../program.js';
 import { DEFAULT_SETTINGS } from './default-settings.js';
 import { flagOf } from './flag-names.js';

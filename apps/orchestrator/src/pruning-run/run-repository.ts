@@ -12,14 +12,14 @@ import {
 } from '#event-store';
 import { EspalierError } from '#protocol';
 import { EVENT_STORE } from '../tokens.js';
-import { eventId } from './event-ids.js';
-import { CURRENT_VERSION } from './event-versions.js';
-import { ownEvents } from './own-events.js';
-import type { NewFact, PruningRunEvent } from './pruning-run.events.js';
-import { runDamaged, runNotFound } from './pruning-run.errors.js';
-import { decide, evolve, type PruningRunState } from './pruning-run.js';
-import type { RunChange } from './run-change.js';
-import { CHAIN_START, decodeStored, encodeFacts, runStream } from './stored-event.js';
+import { eventId } from '../event-sourcing/event-ids.js';
+import { CURRENT_VERSION } from './record/event-versions.js';
+import { ownEvents } from './record/own-events.js';
+import type { NewFact, PruningRunEvent } from './record/pruning-run.events.js';
+import { runDamaged, runNotFound } from './aggregate/pruning-run.errors.js';
+import { decide, evolve, type PruningRunState } from './aggregate/pruning-run.js';
+import type { RunChange } from './aggregate/run-change.js';
+import { CHAIN_START, decodeStored, encodeFacts, runStream } from './record/stored-event.js';
 
 const CACHED_RUNS = 64;
 const CONFLICTS_MAX = 20;

@@ -1,9 +1,9 @@
 // For tests: a run told as facts. given(...facts).when(change) gives the new facts; runs are small and complete.
-import { encodeFacts } from './stored-event.js';
-import type { DataIdentity, ModelIdentity, NewFact, PruningRunEventType, RunSettings, StateFact } from './pruning-run.events.js';
-import { decide, fold, type PruningRunState } from './pruning-run.js';
-import type { RecordSegment, RunChange } from './run-change.js';
-import { resolveSettings, type RequestedSettings } from './run-settings.js';
+import { encodeFacts } from './record/stored-event.js';
+import type { DataIdentity, ModelIdentity, NewFact, PruningRunEventType, RunSettings, StateFact } from './record/pruning-run.events.js';
+import { decide, fold, type PruningRunState } from './aggregate/pruning-run.js';
+import type { RecordSegment, RunChange } from './aggregate/run-change.js';
+import { resolveSettings, type RequestedSettings } from './method/run-settings.js';
 
 export const AT = '2026-01-02T03:04:05.678Z';
 const digest = (text: string): string => Buffer.from(text.padEnd(32, '.')).toString('hex').slice(0, 64);

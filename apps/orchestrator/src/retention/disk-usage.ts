@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
-import { allNeeded, type NeededRow } from '../run-views/needed-artifacts.js';
-import type { RunViews } from '../run-views/run-views.js';
-import { availableBytes } from './disk-plan.js';
+import { allNeeded, type NeededRow } from '../views/projection/needed-artifacts.js';
+import type { RunViews } from '../views/run-views.js';
+import { availableBytes } from '../pruning-run/planning/disk-plan.js';
 
 type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'eventStore'>;
 

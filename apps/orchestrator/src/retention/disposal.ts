@@ -4,14 +4,14 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
-import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/discarding.js';
-import { decide, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { DiscardedArtifact, NewFact } from '../pruning-run/pruning-run.events.js';
-import type { Delete, Discard } from '../pruning-run/run-change.js';
+import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/aggregate/discarding.js';
+import { decide, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { DiscardedArtifact, NewFact } from '../pruning-run/record/pruning-run.events.js';
+import type { Delete, Discard } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { RunFeed } from '../run-execution/run-feed.js';
-import { StateKeeper } from '../run-execution/state-keeper.js';
-import { RunViews } from '../run-views/run-views.js';
+import { RunFeed } from '../views/run-feed.js';
+import { StateKeeper } from './state-keeper.js';
+import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 
 /** What is younger may be tokens or an export that a run is about to name. */

@@ -1,10 +1,10 @@
 // Brings an engine to where a run's record ends: model, data, state.
-import { stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { AttachEngine } from '../pruning-run/run-change.js';
+import { stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { AttachEngine } from '../pruning-run/aggregate/run-change.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, withTokens } from './damaged-artifacts.js';
-import { ENGINE_LEASE_MS } from './engine-supervisor.js';
-import type { EngineWorkbench } from './engine-workbench.js';
+import { ENGINE_LEASE_MS } from '../engines/engine-supervisor.js';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
 import type { EspalierError } from '#protocol';
 
 /** @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then */

@@ -1,12 +1,12 @@
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
-import type { ModelAndData } from '../pruning-run/model-and-data.js';
+import type { ModelAndData } from '../run-commands/model-and-data.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
-import type { EngineJobs } from './engine-jobs.js';
-import type { EngineWorkbench } from './engine-workbench.js';
-import type { LiveProgress } from './live-progress.js';
-import type { RunFeed } from './run-feed.js';
-import type { SegmentRecorder } from './segment-recorder.js';
+import type { EngineJobs } from '../engines/engine-jobs.js';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { LiveProgress } from '../views/live-progress.js';
+import type { RunFeed } from '../views/run-feed.js';
+import type { SegmentRecorder } from './recording/segment-recorder.js';
 
 /** What an attempt works with; lent by the driver. */
 export interface AttemptParts {

@@ -3,8 +3,8 @@
 // both come out bit for bit the same.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, toEspalierError } from '#protocol';
-import type { PruningRunState } from '../pruning-run/pruning-run.js';
-import { statesToFallBackTo } from '../pruning-run/starting-points.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { statesToFallBackTo } from '../pruning-run/aggregate/starting-points.js';
 import type { AttemptParts } from './attempt-parts.js';
 
 const DAMAGE = new Set(['ARTIFACT_MISSING', 'ARTIFACT_CORRUPT', 'STATE_CORRUPT']);

@@ -7,10 +7,10 @@ import { pipeline } from 'node:stream/promises';
 import { tmpdir } from 'node:os';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
-import type { PruningRunState } from '../pruning-run/pruning-run.js';
-import type { StateFact } from '../pruning-run/pruning-run.events.js';
-import type { RecordEvaluation } from '../pruning-run/run-change.js';
-import type { EngineWorkbench } from './engine-workbench.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
 
 /** What is evaluated. */
 export type Subject =

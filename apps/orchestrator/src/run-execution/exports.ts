@@ -1,11 +1,11 @@
 // A run's model as a Hugging Face folder in the artifact store: each file an artifact, and a manifest that names them.
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
-import type { PruningRunState } from '../pruning-run/pruning-run.js';
-import type { StateFact } from '../pruning-run/pruning-run.events.js';
-import type { RecordExport } from '../pruning-run/run-change.js';
-import type { EngineWorkbench } from './engine-workbench.js';
-import type { StateKeeper } from './state-keeper.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
+import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { StateKeeper } from '../retention/state-keeper.js';
 
 export interface ExportRequest {
   run: PruningRunState;

@@ -1,24 +1,24 @@
 // One attempt to bring a run to its end on one engine: claim it, bring the engine to its state, then train until the recorded
 // facts say something else. The engine trains segment after segment; those it has ended are recorded meanwhile.
 import { EspalierError, toEspalierError } from '#protocol';
-import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { StepMeasurement } from '../pruning-run/pruning-run.events.js';
-import type { RunChange } from '../pruning-run/run-change.js';
+import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';
-import { planSegment, type SegmentPlan } from '../pruning-run/segment-plan.js';
-import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/training-plan.js';
+import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-plan.js';
+import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
-import { isTransient } from './engine-errors.js';
-import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from './engine-requests.js';
-import type { EngineWorkbench } from './engine-workbench.js';
+import { isTransient } from '../engines/engine-errors.js';
+import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/engine-requests.js';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
 import { evaluate } from './evaluations.js';
-import { RecordingQueue } from './recording-queue.js';
+import { RecordingQueue } from './recording/recording-queue.js';
 import { nextAction } from './run-reactions.js';
-import type { TrainedSegment } from './segment-recorder.js';
-import { stepMeasurement, trainedSegment } from './segment-report.js';
-import { watchProgress, type StepWatchdog } from './step-watchdog.js';
+import type { TrainedSegment } from './recording/segment-recorder.js';
+import { stepMeasurement, trainedSegment } from './recording/segment-report.js';
+import { watchProgress, type StepWatchdog } from '../engines/step-watchdog.js';
 
 export class RunAttempt {
   private readonly runId: string;

@@ -4,15 +4,15 @@ import { Inject, Injectable } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError } from '#protocol';
-import { DriverLease } from '../driver-lease.js';
-import { ModelAndData } from '../pruning-run/model-and-data.js';
-import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/pruning-run.js';
-import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/restart-policy.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { ModelAndData } from '../run-commands/model-and-data.js';
+import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/aggregate/restart-policy.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../tokens.js';
-import { isTransient } from './engine-errors.js';
-import { LiveProgress } from './live-progress.js';
-import { RunFeed } from './run-feed.js';
+import { isTransient } from '../engines/engine-errors.js';
+import { LiveProgress } from '../views/live-progress.js';
+import { RunFeed } from '../views/run-feed.js';
 
 /** Each takes several cores for a while; a small corpus must not wait for a large one. */
 const AT_ONCE = 2;

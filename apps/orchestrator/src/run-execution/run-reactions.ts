@@ -1,6 +1,6 @@
 // What a run needs next, as a pure function of what is recorded about it: the heart of the driver.
-import { isFinished, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
-import type { PruningRunEventData } from '../pruning-run/pruning-run.events.js';
+import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
 /** So many steps are looked at before a run is given up for those it skipped; at its end there may be fewer. */
 export const SKIPS_JUDGED_FROM_STEPS = 20;

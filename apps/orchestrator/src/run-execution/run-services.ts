@@ -4,19 +4,19 @@ import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
-import { ModelAndData } from '../pruning-run/model-and-data.js';
-import { artifactDiscarded, findDiscard } from '../pruning-run/discarding.js';
-import { RunError, runDeleted } from '../pruning-run/pruning-run.errors.js';
-import type { StateFact } from '../pruning-run/pruning-run.events.js';
-import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/pruning-run.js';
-import { digestStartingWith, requireDigestPrefix } from '../pruning-run/short-digests.js';
+import { ModelAndData } from '../run-commands/model-and-data.js';
+import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
+import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
+import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
+import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
+import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { EngineJobs } from './engine-jobs.js';
+import { EngineJobs } from '../engines/engine-jobs.js';
 import { evaluate, type Subject } from './evaluations.js';
 import { exportModel } from './exports.js';
-import { RunFeed } from './run-feed.js';
-import { StateKeeper } from './state-keeper.js';
+import { RunFeed } from '../views/run-feed.js';
+import { StateKeeper } from '../retention/state-keeper.js';
 
 export type Progress<T> = { doneShare: number } | { waitingFor: string } | { result: T };
 export interface Evaluated {

@@ -3,11 +3,11 @@ import { HistoryChecker, writeBundle, type BundleManifest, type BundleRun, type 
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore, StoredEvent } from '#event-store';
 import { EspalierError, type v1 } from '#protocol';
-import { runNotFound } from '../pruning-run/pruning-run.errors.js';
-import type { RecordedEvent } from '../pruning-run/pruning-run.events.js';
-import { neededStates, type PruningRunState } from '../pruning-run/pruning-run.js';
-import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
-import { ancestorsOf } from '../run-views/lineage.js';
+import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
+import type { RecordedEvent } from '../pruning-run/record/pruning-run.events.js';
+import { neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { decodeStored, metricsStream, runStream } from '../pruning-run/record/stored-event.js';
+import { ancestorsOf } from '../queries/lineage.js';
 import { recordPage } from './record-page.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { VerifyContext } from './verify-context.js';

@@ -8,8 +8,8 @@ import { digestOf, openArtifactStore, type ArtifactStore } from '#artifact-store
 import type { EventStore, StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
-import type { NewFact, StateFact } from '../pruning-run/pruning-run.events.js';
-import { Recorder } from '../run-views/testing.js';
+import type { NewFact, StateFact } from '../pruning-run/record/pruning-run.events.js';
+import { Recorder } from '../views/testing.js';
 import { exportAudit } from './audit-export.js';
 import type { VerifyContext } from './verify-context.js';
 

@@ -13,7 +13,7 @@ import {
 } from '#event-store';
 import { v1 } from '#protocol';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
-import { Recorder } from '../run-views/testing.js';
+import { Recorder } from '../views/testing.js';
 import type { VerifyContext } from './verify-context.js';
 import { verifyRun } from './verify-run.js';
 

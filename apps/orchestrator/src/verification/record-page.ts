@@ -1,6 +1,6 @@
 // The page for people in an audit bundle: what was asked, on what, who instructed when and why, and what came out.
 import type { BundleManifest, Instruction } from '#audit';
-import type { PruningRunState } from '../pruning-run/pruning-run.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 
 export function recordPage(
   run: PruningRunState,

@@ -1,8 +1,8 @@
 // The replay part of VerifyRun: which segments, from which states, and what came out, as verdicts.
 import { invalidField, EspalierError, type v1 } from '#protocol';
-import { artifactDiscarded, findDiscard } from '../pruning-run/discarding.js';
-import type { PruningRunState } from '../pruning-run/pruning-run.js';
-import { segmentsAfter, stepsOf } from '../run-views/metrics-reader.js';
+import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { segmentsAfter, stepsOf } from '../views/projection/metrics-reader.js';
 import type { ReplayPlanner, ReplaySegment } from './replay-plan.js';
 import { replaySegments, type SegmentVerdict } from './replay.js';
 import type { Say, VerifyContext } from './verify-context.js';

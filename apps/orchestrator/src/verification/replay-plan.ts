@@ -1,8 +1,8 @@
 // What a run's record says must be computed again, and from where: pure, from the events alone.
-import type { RecordedEvent, RunSettings } from '../pruning-run/pruning-run.events.js';
-import { evolve, stepOf, type PruningRunState } from '../pruning-run/pruning-run.js';
-import { lossesOf, type SegmentPlan, type TeacherStretch } from '../pruning-run/segment-plan.js';
-import { stepTargets } from '../pruning-run/sparsity-schedule.js';
+import type { RecordedEvent, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import { evolve, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { lossesOf, type SegmentPlan, type TeacherStretch } from '../pruning-run/planning/segment-plan.js';
+import { stepTargets } from '../pruning-run/method/sparsity-schedule.js';
 
 export interface ReplaySegment {
   revision: number;

@@ -1,9 +1,9 @@
 // Executes recorded segments again and compares the states they end in.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
-import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/pruning-run.events.js';
-import { trainRequest, sessionOptions } from '../run-execution/engine-requests.js';
-import type { EngineClient, EndedSegment } from '../run-execution/engine-client.js';
+import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import { trainRequest, sessionOptions } from '../engines/engine-requests.js';
+import type { EngineClient, EndedSegment } from '../engines/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';

@@ -1,7 +1,7 @@
 // The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
 import { eventSchemas, isKnownType, type CheckedEvent, type KnownType } from '#audit';
-import { CURRENT_VERSION, isKnownType as isWritten } from '../pruning-run/event-versions.js';
-import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/pruning-run.events.js';
+import { CURRENT_VERSION, isKnownType as isWritten } from '../pruning-run/record/event-versions.js';
+import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/record/pruning-run.events.js';
 import { fact, launched, model } from '../pruning-run/testing.js';
 
 type Envelope = { v: 1 | 2; at: string; chain: string };

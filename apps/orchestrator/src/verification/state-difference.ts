@@ -1,5 +1,5 @@
 // How far apart two states are, tensor by tensor.
-import { readStateFile } from './state-file.js';
+import { readStateFile } from '../queries/state-file.js';
 
 export interface TensorDifference {
   name: string;

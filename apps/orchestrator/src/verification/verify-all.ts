@@ -3,7 +3,7 @@ import { HistoryChecker } from '#audit';
 import type { ArtifactEntry } from '#artifact-store';
 import { EventCorruptError, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
-import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/stored-event.js';
+import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, type CheckedRecord } from './verify-run.js';

@@ -6,8 +6,8 @@ import { encodeExportManifest, openArtifactStore, type ArtifactStore } from '#ar
 import type { EventStore, StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
 import { data as dataIdentity, fact, launched, stateAt, Story } from '../pruning-run/testing.js';
-import type { NewFact, StateFact } from '../pruning-run/pruning-run.events.js';
-import { Recorder } from '../run-views/testing.js';
+import type { NewFact, StateFact } from '../pruning-run/record/pruning-run.events.js';
+import { Recorder } from '../views/testing.js';
 import type { VerifyContext } from './verify-context.js';
 import { verifyRun } from './verify-run.js';
 

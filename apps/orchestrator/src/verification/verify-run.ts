@@ -4,10 +4,10 @@ import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { EventCorruptError, readPastDamage, type EventStore, type StoredEvent } from '#event-store';
 import { invalidField, v1 } from '#protocol';
-import { findDiscard } from '../pruning-run/discarding.js';
-import { neededArtifacts, type PruningRunState } from '../pruning-run/pruning-run.js';
-import { decodeStored, metricsStream, runStream } from '../pruning-run/stored-event.js';
-import { ancestorsOf } from '../run-views/lineage.js';
+import { findDiscard } from '../pruning-run/aggregate/discarding.js';
+import { neededArtifacts, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { decodeStored, metricsStream, runStream } from '../pruning-run/record/stored-event.js';
+import { ancestorsOf } from '../queries/lineage.js';
 import { replayChecks } from './replay-checks.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';

@@ -2,7 +2,7 @@
 import { existsSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { v1 } from '#protocol';
-import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
+import type { PruningRunState } from '../../src/pruning-run/aggregate/pruning-run.js';
 import { foldHistory } from '../harness/record-checks.js';
 import type { TestServer } from '../harness/server.js';
 import type { Random } from './random.js';

@@ -1,10 +1,10 @@
 // What must hold for a run's record whatever was killed: nothing seen is lost or changed, nothing is there twice, the chain
 // is whole, the recorded segments of the current branch follow one another, and every step had the teacher that it should.
 import type { v1 } from '#protocol';
-import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/stored-event.js';
-import type { PruningRunEventData } from '../../src/pruning-run/pruning-run.events.js';
-import { evolve, fold, type PruningRunState } from '../../src/pruning-run/pruning-run.js';
-import { sameTeacher, teacherAt } from '../../src/pruning-run/teacher-policy.js';
+import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/record/stored-event.js';
+import type { PruningRunEventData } from '../../src/pruning-run/record/pruning-run.events.js';
+import { evolve, fold, type PruningRunState } from '../../src/pruning-run/aggregate/pruning-run.js';
+import { sameTeacher, teacherAt } from '../../src/pruning-run/method/teacher-policy.js';
 import { ReplayPlanner } from '../../src/verification/replay-plan.js';
 
 /** Everything that is wrong; empty when all is well. */

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { v1 } from '#protocol';
-import { CURRENT_VERSION } from '../../src/pruning-run/event-versions.js';
+import { CURRENT_VERSION } from '../../src/pruning-run/record/event-versions.js';
 import { foldHistory, recordProblems } from '../harness/record-checks.js';
 import { collect, TestServer, TINY_MODEL, unary } from '../harness/server.js';
 
 const { values } = parseArgs({ options: { replace: { type: 'boolean', default: false } } });
-const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/histories/', import.meta.url));
+const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/record/histories/', import.meta.url));
 const { RUN_STATUS_PAUSED, RUN_STATUS_CANCELLED } = v1.RunStatus;
 const server = TestServer.inNewFolder();
 /** A copy, so that the record names no folder of this machine's user. */

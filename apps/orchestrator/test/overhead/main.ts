@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseConfig } from '../../src/config.js';
-import { engineLender } from '../../src/verification/verification-engine.js';
+import { engineLender } from '../../src/engines/verification-engine.js';
 import { Random } from '../chaos/random.js';
 import { TestServer } from '../harness/server.js';
 import { parseArguments, UsageError, type OverheadArguments } from './arguments.js';

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
-import type { PruningRunState } from '../../src/pruning-run/pruning-run.js';
-import type { TeacherStretch } from '../../src/pruning-run/segment-plan.js';
+import type { PruningRunState } from '../../src/pruning-run/aggregate/pruning-run.js';
+import type { TeacherStretch } from '../../src/pruning-run/planning/segment-plan.js';
 import { FACTBOOK_MODEL, TestServer, TRAINING_DATA, unary } from '../harness/server.js';
 import { replayPlan } from '../harness/record-checks.js';
 

@@ -1,7 +1,7 @@
 // A run that can be stopped and let go on as a whole, and its record. It is asked for nothing before its end.
 import { readFileSync } from 'node:fs';
 import { v1 } from '#protocol';
-import { decodeStored } from '../../src/pruning-run/stored-event.js';
+import { decodeStored } from '../../src/pruning-run/record/stored-event.js';
 import { type Part, type TestServer, unary } from '../harness/server.js';
 import type { Stop, TimedRun } from './figures.js';
 

@@ -1,0 +1,85 @@
+// The public gRPC server. Plain grpc-js under Nest's providers: Nest's own transport buffers a stream without limit when a
+// client reads slowly, and its handlers would lose the generated types.
+import { Inject, Injectable } from '@nestjs/common';
+import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import type { Logger } from 'pino';
+import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
+import { tokenCheck } from './access-token.js';
+import { ArtifactGrpc } from './artifact.grpc.js';
+import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
+import { HistoryGrpc } from './history.grpc.js';
+import { RetentionGrpc } from './retention.grpc.js';
+import { RunQueriesGrpc } from './run-queries.grpc.js';
+import { RunGrpc } from './run.grpc.js';
+import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
+
+const SERVICES = ['RunService', 'HistoryService', 'ArtifactService'].map((name) => `espalier.v1.${name}`);
+const GRACE_MS = 2_000;
+
+@Injectable()
+export class GrpcServer {
+  private readonly server: Server;
+  private readonly health = new HealthImplementation({
+    '': 'SERVING',
+    ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)),
+  });
+
+  constructor(
+    @Inject(RunGrpc) runs: RunGrpc,
+    @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
+    @Inject(HistoryGrpc) history: HistoryGrpc,
+    @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
+    @Inject(RetentionGrpc) retention: RetentionGrpc,
+    @Inject(ACCESS_TOKEN) token: string | null,
+    @Inject(LOGGER) log: Logger,
+  ) {
+    this.server = new Server({
+      'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
+      interceptors: [...(token === null ? [] : [tokenCheck(token)]), callLimits(), requestChecks],
+    });
+    onHandlerError((method, error) => {
+      const { code, message } = toEspalierError(error);
+      if (statusOf(code) === status.INTERNAL) log.error({ method, code, err: error }, message);
+      else log.info({ method, code }, message);
+    });
+    this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() });
+    this.server.addService(v1.HistoryServiceService, history.handlers());
+    this.server.addService(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() });
+    this.health.addToServer(this.server as never);
+    addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
+  }
+
+  /** Returns host:port as bound. @throws EspalierError LISTEN_FAILED */
+  listen(address: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+        if (error) reject(new EspalierError('LISTEN_FAILED', `${address} can't be served: ${listenProblem(error)}`));
+        else resolve(address.replace(/:\d+$/, `:${port}`));
+      });
+    });
+  }
+
+  /** What the health service says; without its event store this server can't record anything. */
+  setServing(serving: boolean): void {
+    for (const name of ['', ...SERVICES]) this.health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+  }
+
+  /** Lets calls end for a moment; streams that follow a run never would. */
+  async close(): Promise<void> {
+    this.setServing(false);
+    const graceful = new Promise<void>((resolve) => this.server.tryShutdown(() => resolve()));
+    const force = setTimeout(() => this.server.forceShutdown(), GRACE_MS);
+    await graceful;
+    clearTimeout(force);
+  }
+}
+
+function listenProblem({ message }: Error): string {
+  if (message.includes('EADDRINUSE')) return 'another program listens there; name another port, or 0 for any free one';
+  if (message.includes('EACCES')) return 'this user may not listen there: ports below 1024 are for root';
+  if (/EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN|Name resolution/.test(message)) return 'this machine has no such address';
+  return message;
+}

@@ -1,0 +1,50 @@
+// HistoryService: proto in, queries out; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import type { ArtifactStore } from '#artifact-store';
+import type { EventStore } from '#event-store';
+import { serverStreaming, unary, v1 } from '#protocol';
+import { readHistory, watchHistory } from '../queries/history.js';
+import { exportMetrics } from '../queries/metrics-export.js';
+import { queryMetrics } from '../queries/query-metrics.js';
+import { RunViews } from '../views/run-views.js';
+import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
+import { exportAudit } from '../verification/audit-export.js';
+import type { VerifyContext } from '../verification/verify-context.js';
+import type { BorrowEngine } from '../engines/verification-engine.js';
+import { verifyAll } from '../verification/verify-all.js';
+import { verifyRun } from '../verification/verify-run.js';
+
+@Injectable()
+export class HistoryGrpc {
+  private readonly context: VerifyContext;
+
+  constructor(
+    @Inject(RunViews) views: RunViews,
+    @Inject(EVENT_STORE) store: EventStore,
+    @Inject(ARTIFACT_STORE) artifacts: ArtifactStore,
+    @Inject(BORROW_ENGINE) borrowEngine: BorrowEngine,
+  ) {
+    this.context = { views, store, artifacts, borrowEngine };
+  }
+
+  handlers(): v1.HistoryServiceServer {
+    const { context } = this;
+    const { views, store } = context;
+    return {
+      readHistory: unary((request: v1.ReadHistoryRequest) => readHistory(views, store, request)),
+      watchHistory: serverStreaming((request: v1.WatchHistoryRequest, signal) => watchHistory(views, store, request, signal)),
+      queryMetrics: unary((request: v1.QueryMetricsRequest) => queryMetrics(views, request)),
+      exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
+      verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
+      verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
+      exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
+      rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
+    };
+  }
+}
+
+async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {
+  const { run, extras } = await views.summary(runId);
+  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format))
+    yield { chunk: Buffer.from(chunk) };
+}

@@ -1,0 +1,56 @@
+import { Inject, Module, type OnModuleDestroy } from '@nestjs/common';
+import type { Logger } from 'pino';
+import type { EventStore } from '#event-store';
+import { ArtifactGrpc } from './artifact.grpc.js';
+import { HistoryGrpc } from './history.grpc.js';
+import { RunQueriesGrpc } from './run-queries.grpc.js';
+import { BORROW_ENGINE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { engineLender } from '../engines/verification-engine.js';
+import type { LiveSteps } from '../views/live-steps.js';
+import { RunViews } from '../views/run-views.js';
+
+interface ViewsConfig {
+  dataFolder: string;
+  /** Address of a remote engine, where one is used. */
+  engine?: string | undefined;
+  device?: string;
+}
+
+/** The read side. Needs EVENT_STORE, ARTIFACT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module. */
+@Module({
+  providers: [
+    {
+      provide: RunViews,
+      inject: [EVENT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS, LOGGER],
+      useFactory: (store: EventStore, config: ViewsConfig, live: LiveSteps, log: Logger): RunViews => {
+        const views = new RunViews({
+          store,
+          folder: config.dataFolder,
+          live,
+          onError: (error) => log.error(error, 'the views could not be written; trying again'),
+          onDamage: ({ stream, revision, message }) =>
+            log.error({ stream, revision: Number(revision) }, `an event can't be read and is passed over: ${message}`),
+        });
+        views.start();
+        return views;
+      },
+    },
+    {
+      provide: BORROW_ENGINE,
+      inject: [ORCHESTRATOR_CONFIG, LOGGER],
+      useFactory: (config: ViewsConfig, log: Logger) =>
+        engineLender({ ...config, onOutput: (line) => log.info({ line }, 'verification engine') }),
+    },
+    RunQueriesGrpc,
+    HistoryGrpc,
+    ArtifactGrpc,
+  ],
+  exports: [RunViews, RunQueriesGrpc, HistoryGrpc, ArtifactGrpc],
+})
+export class RunViewsModule implements OnModuleDestroy {
+  constructor(@Inject(RunViews) private readonly views: RunViews) {}
+
+  async onModuleDestroy(): Promise<void> {
+    await this.views.stop();
+  }
+}

@@ -1,0 +1,122 @@
+// RunService but for what the views answer: proto in, bus out; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import type { handleUnaryCall } from '@grpc/grpc-js';
+import { CommandBus } from '@nestjs/cqrs';
+import { serverStreaming, unary, v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { ModelAndData } from '../run-commands/model-and-data.js';
+import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
+import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
+import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
+import { RunServices, type Progress } from '../run-execution/run-services.js';
+import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
+import { evaluationMessage, exportMessage, settingsMessage } from '../views/run-message.js';
+import { RunViews } from '../views/run-views.js';
+import { StorageWatch } from '../storage/storage-watch.js';
+import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+
+type RunCommands = Pick<
+  v1.RunServiceServer,
+  'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'
+>;
+
+@Injectable()
+export class RunGrpc {
+  constructor(
+    @Inject(CommandBus) private readonly commands: CommandBus,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(RunServices) private readonly services: RunServices,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+  ) {}
+
+  handlers(): RunCommands {
+    const { commands, views, services, lease, storage } = this;
+    // An orchestrator that stands by answers questions only.
+    const command = <Request, Response>(
+      handle: (request: Request, signal: AbortSignal) => Promise<Response>,
+    ): handleUnaryCall<Request, Response> =>
+      unary(async (request: Request, signal) => {
+        await storage.requireRoom();
+        lease.requireHeld();
+        return handle(request, signal);
+      });
+    return {
+      planRun: unary((request: v1.PlanRunRequest) => this.plan(request)),
+      launchRun: command(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
+        this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal))),
+      ),
+      forkRun: command(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
+        const fork = forkRequest(request);
+        const parentRunId = await views.wholeRunId(request.parentRunId, 'parent_run_id');
+        return this.launched(await commands.execute(new ForkRun({ ...fork, parentRunId }, signal)));
+      }),
+      resumeRun: command(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest): Promise<v1.ResumeRunResponse> => {
+        const start = startingPoint(from);
+        return this.changed(await commands.execute(new ResumeRun(await views.wholeRunId(runId), start, acceptOtherNumerics)));
+      }),
+      pauseRun: command(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
+        this.changed(await commands.execute(new PauseRun(await views.wholeRunId(runId)))),
+      ),
+      cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
+        this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason))),
+      ),
+      evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
+      exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
+    };
+  }
+
+  private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
+    const { modelPath, settings: requested } = planRequest(request);
+    const { model, settings, memory } = await this.sources.plan(modelPath, requested);
+    const disk = await diskPlan(settings, memory, this.config.artifactFolder);
+    return {
+      settings: settingsMessage(settings),
+      parameterCount: BigInt(model.parameterCount),
+      prunableParameterCount: BigInt(model.prunableParameterCount),
+      memory,
+      warnings: [...targetWarnings(settings), ...diskWarnings(disk)],
+      disk,
+    };
+  }
+
+  private async changed({ runId, revision }: Changed): Promise<{ run: v1.Run }> {
+    return { run: await this.views.getRun(runId, { atRevision: revision }) };
+  }
+
+  private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean; warnings: v1.PlanWarning[] }> {
+    const summary = await this.views.summary(changed.runId, { atRevision: changed.revision });
+    const { settings, origin } = summary.run;
+    return { run: this.views.message(summary), alreadyLaunched: changed.alreadyDone, warnings: targetWarnings(settings, origin?.from) };
+  }
+
+  private async *evaluate(
+    request: v1.EvaluateRunRequest,
+    services: RunServices,
+    signal: AbortSignal,
+  ): AsyncGenerator<v1.EvaluateRunResponse> {
+    await this.storage.requireRoom();
+    this.lease.requireHeld();
+    for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), signal)) {
+      yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
+    }
+  }
+
+  private async *export(request: v1.ExportRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.ExportRunResponse> {
+    await this.storage.requireRoom();
+    this.lease.requireHeld();
+    for await (const news of services.exportRun(request, await this.views.wholeRunId(request.runId), signal)) {
+      yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };
+    }
+  }
+}
+
+function progress(news: Progress<unknown>): { doneShare: number; waitingFor: string } {
+  return {
+    doneShare: 'doneShare' in news ? news.doneShare : 'result' in news ? 1 : 0,
+    waitingFor: 'waitingFor' in news ? news.waitingFor : '',
+  };
+}

@@ -1,0 +1,80 @@
+// What the engine is asked for, made of what is recorded: one place, so that a replay asks for exactly what the run did.
+import { engineV1 } from '#protocol';
+import type { ModelIdentity, RunSettings, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { SegmentPlan } from '../pruning-run/planning/segment-plan.js';
+import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
+
+const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
+
+export function sessionOptions(
+  { settings, model }: { settings: RunSettings; model: ModelIdentity },
+  threads: number,
+): engineV1.SessionOptions {
+  return {
+    modelPath: model.path,
+    weightsDigest: model.weightsDigest,
+    computeDtype: computeDtypes[settings.computeDtype],
+    batchSize: settings.batchSize,
+    sequenceLength: settings.sequenceLength,
+    threads,
+    dense: settings.denseSteps,
+    checkpointActivations: settings.checkpointActivations,
+    lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
+    memoryLimitBytes: 0n,
+  };
+}
+
+const sparsityControls = {
+  multipliers: engineV1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
+  tracking: engineV1.SparsityControl.SPARSITY_CONTROL_TRACKING,
+};
+
+type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
+
+/** Somebody looks on: often enough for the eye. */
+export const REPORT_INTERVAL_MS = 700;
+/** Nobody does: each report wakes two processes, and what they do then is taken from the steps. */
+export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
+
+/**
+ * @param steps in segments as planned; without such a plan they are one segment, whatever sparsity they reach
+ * @param states where the states' bytes go: back with the answer, into files that begin with a name, or nowhere
+ * @param reportIntervalMs of no matter to a client that waits for the end
+ */
+export function trainRequest(
+  sessionId: string,
+  settings: RunSettings,
+  steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'segmentSeconds' | 'maxSegments' | 'marks'>>,
+  states: 'return' | 'leave' | { file: string },
+  reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
+): engineV1.TrainRequest {
+  return {
+    sessionId,
+    firstStep: BigInt(steps.firstStep),
+    seed: BigInt(settings.seed),
+    losses: steps.losses,
+    maskLearningRate: settings.maskLearningRate,
+    lambdaLearningRate: settings.lambdaLearningRate,
+    sparsityControl: sparsityControls[settings.sparsityControl ?? 'multipliers'],
+    gradientClipNorm: settings.gradientClipNorm,
+    freezeMasks: false,
+    loraLearningRate: steps.loraLearningRates,
+    scheduledSparsity: steps.scheduledSparsities,
+    segmentSteps: steps.segmentSteps ?? 0,
+    segmentSeconds: steps.segmentSeconds ?? 0,
+    maxSegments: steps.maxSegments ?? 0,
+    marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({
+      expectedSparsity,
+      teacherDigest: teacher === null ? undefined : digestOf(teacher),
+    })),
+    teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
+    returnStates: states !== 'leave',
+    stateFile: typeof states === 'string' ? '' : states.file,
+    reportIntervalMs,
+  };
+}
+
+/** '': the intact model, or nobody. */
+function digestOf(teacher: TeacherChoice): string {
+  return teacher.kind === 'snapshot' ? teacher.stateDigest : '';
+}

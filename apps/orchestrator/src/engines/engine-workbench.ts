@@ -1,0 +1,123 @@
+// What one engine holds at the moment, and how to bring it to hold what the next piece of work needs: each `bring` does
+// nothing when it is there already. Training, evaluation and export of different runs share an engine through it.
+import type { ArtifactStore } from '#artifact-store';
+import { EspalierError, type engineV1 } from '#protocol';
+import { canonicalJson } from '../event-sourcing/canonical-json.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
+import type { TrainingProgress } from './engine-client.js';
+import { sessionOptions, trainRequest } from './engine-requests.js';
+import type { LiveEngine } from './engine-supervisor.js';
+
+interface Held {
+  key: string;
+  session: engineV1.OpenSessionResponse;
+  tokens: string | null;
+  /** null: none, or one that nobody knows. */
+  state: { digest: string; freshFromSeed: string | null } | null;
+  /** Digests of those in the engine's memory. */
+  teachers: Set<string>;
+}
+
+export class EngineWorkbench {
+  private held: Held | null = null;
+
+  constructor(
+    readonly engine: LiveEngine,
+    private readonly artifacts: ArtifactStore,
+  ) {}
+
+  get sessionId(): string {
+    return this.session.session.sessionId;
+  }
+
+  private get session(): Held {
+    if (this.held === null) throw new EspalierError('SESSION_NOT_FOUND', 'no session is open on the engine');
+    return this.held;
+  }
+
+  async bringModel(run: PruningRunState, threads: number): Promise<engineV1.OpenSessionResponse> {
+    const options = sessionOptions(run, threads);
+    const key = canonicalJson({ ...options, memoryLimitBytes: 0 });
+    if (this.held?.key === key) return this.held.session;
+    this.held = null;
+    const session = await this.engine.client.openSession(options, `run ${run.runId}`);
+    this.held = { key, session, tokens: null, state: null, teachers: new Set() };
+    return session;
+  }
+
+  async bringTokens({ data }: PruningRunState): Promise<void> {
+    const { session } = this;
+    if (session.tokens === data.trainDigest) return;
+    session.tokens = null;
+    const bytes = this.artifacts.open(data.trainDigest);
+    await this.engine.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, bytes);
+    session.tokens = data.trainDigest;
+  }
+
+  /** The recorded state, or a fresh one from the run's seed. Returns its digest. */
+  async bringState(run: PruningRunState, state: StateFact | null): Promise<string> {
+    const { session } = this;
+    if (session.state !== null && this.holdsState(run, state)) return session.state.digest;
+    session.state = null;
+    if (state === null) {
+      const { seed } = run.settings;
+      const fresh = await this.engine.client.initialiseState(this.sessionId, BigInt(seed));
+      session.state = { digest: fresh.digest, freshFromSeed: seed };
+      return fresh.digest;
+    }
+    await this.engine.client.importState(this.sessionId, state.stateDigest, this.artifacts.open(state.stateDigest));
+    session.state = { digest: state.stateDigest, freshFromSeed: null };
+    return state.stateDigest;
+  }
+
+  /** Whether the engine can train the run's next step as it is. */
+  holds(run: PruningRunState): boolean {
+    return this.held?.state != null && this.holdsState(run, run.current);
+  }
+
+  private holdsState(run: PruningRunState, state: StateFact | null): boolean {
+    const held = this.held?.state;
+    return state === null ? held?.freshFromSeed === run.settings.seed : held?.digest === state.stateDigest;
+  }
+
+  /** So many snapshots can be in the engine's memory. */
+  get teachersKept(): number {
+    return this.session.session.teachersKept;
+  }
+
+  get teachersHeld(): number {
+    return this.session.teachers.size;
+  }
+
+  holdsTeacher(teacher: TeacherChoice): boolean {
+    return teacher.kind !== 'snapshot' || this.session.teachers.has(teacher.stateDigest);
+  }
+
+  async bringTeacher(teacher: TeacherChoice): Promise<void> {
+    const { session } = this;
+    if (teacher.kind !== 'snapshot' || this.holdsTeacher(teacher)) return;
+    session.teachers = new Set(
+      await this.engine.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)),
+    );
+  }
+
+  async *train(run: PruningRunState, plan: TrainingPlan, reportIntervalMs: number, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
+    const { session } = this;
+    let { state } = session;
+    session.state = null; // until it is known how far it got
+    session.teachers = new Set();
+    const ours = this.engine.pid !== undefined; // so it shares our files
+    const file = ours ? this.artifacts.incomingPath?.() : undefined;
+    const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
+    for await (const progress of this.engine.client.train(request, signal)) {
+      if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFromSeed: null };
+      if (progress.kind === 'end') {
+        session.state = state;
+        session.teachers = new Set(progress.end.teacherDigests);
+      }
+      yield progress;
+    }
+  }
+}

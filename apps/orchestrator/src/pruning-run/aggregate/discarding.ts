@@ -1,0 +1,159 @@
+// Which artifacts of a run are thrown away when somebody asks for the room, and what then still speaks of them; pure. The
+// fact is recorded first, with every digest; then the bytes go. What another run needs is never among them.
+import { invalidRequest, type FieldViolation } from '#protocol';
+import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
+import { RunError, runDeleted, runStillActive } from './pruning-run.errors.js';
+import { isFinished, isPrepared, isRunnable, type KnownDiscard, type PruningRunState } from './pruning-run.state.js';
+import type { Delete, Discard } from './run-change.js';
+
+export type Thinning = Discard['thinning'];
+
+/** The bytes of a run may go when nothing is at work on it and nothing will be by itself. */
+function requireStill(run: PruningRunState): void {
+  if (run.status === 'deleted') throw runDeleted(run);
+  const still = isFinished(run) || (run.status === 'paused' && !isRunnable(run) && !run.attemptOpen);
+  if (!still) throw runStillActive(run, ': pause or cancel it first');
+}
+
+/** Everything that the run needs and no other run does goes with it; its stream stays. */
+export function remove(run: PruningRunState, { reason, neededElsewhere }: Delete, at: string): NewFact[] {
+  if (run.status === 'deleted') return [];
+  requireStill(run);
+  const artifacts = artifactsOf(run).filter(({ digest }) => !neededElsewhere.has(digest));
+  return [{ type: 'RunDeleted', at, data: { step: run.current?.step ?? 0, reason, artifacts } }];
+}
+
+export function discard(run: PruningRunState, change: Discard, at: string): NewFact[] {
+  requireStill(run);
+  const artifacts = thinned(run, change.thinning).filter(({ digest }) => !change.neededElsewhere.has(digest));
+  if (artifacts.length === 0) return [];
+  const { keepEvery, abandoned, exports } = change.thinning;
+  return [{ type: 'ArtifactsDiscarded', at, data: { reason: change.reason, keepEvery, abandoned, exports, artifacts } }];
+}
+
+/** What is asked for must be something. */
+export function thinningViolations({ keepEvery, abandoned, exports }: Thinning): FieldViolation[] {
+  if (keepEvery !== null && !(Number.isInteger(keepEvery) && keepEvery >= 2))
+    return [{ field: 'keep_every', description: `must be a whole number from 2 on, is ${keepEvery}`, code: 'FIELD_OUT_OF_RANGE' }];
+  if (keepEvery === null && !abandoned && !exports)
+    return [
+      { field: 'keep_every', description: 'is needed, or abandoned or exports: else nothing is thrown away', code: 'FIELD_REQUIRED' },
+    ];
+  return [];
+}
+
+export function requireThinning(thinning: Thinning): void {
+  const violations = thinningViolations(thinning);
+  if (violations.length > 0) throw invalidRequest(violations);
+}
+
+/**
+ * What goes: all teachers but every n-th and the last, those of abandoned branches, exports. What stays whatever is asked:
+ * the last state, where a fork began, and the states that the remaining exports were made from.
+ */
+export function thinned(run: PruningRunState, { keepEvery, abandoned, exports }: Thinning): DiscardedArtifact[] {
+  const last = run.teachers.at(-1);
+  const kept = run.teachers.filter((one) => keepEvery === null || one.mark % keepEvery === 0 || one === last);
+  const keptExports = exports ? [] : run.exports.filter((one) => !isDiscarded(run, one.exportDigest));
+  const staying = new Set([
+    ...kept.map(({ state }) => state.stateDigest),
+    ...(abandoned ? [] : run.abandonedTeachers.map(({ state }) => state.stateDigest)),
+    ...keptExports.flatMap((one) => [one.stateDigest, one.exportDigest, ...one.files.map(({ digest }) => digest)]),
+    ...[run.current, run.origin?.from].flatMap((state) => (state ? [state.stateDigest] : [])),
+  ]);
+  return artifactsOf(run).filter(({ kind, digest }) => kind !== 'tokens' && !staying.has(digest));
+}
+
+/** Every artifact that the run needs, once. */
+export function artifactsOf(run: PruningRunState): DiscardedArtifact[] {
+  const found = new Map<string, DiscardedArtifact>();
+  const add = (one: DiscardedArtifact): void => {
+    const known = found.get(one.digest);
+    if (known === undefined) found.set(one.digest, one);
+    else known.marks.push(...one.marks);
+  };
+  const addState = ({ stateDigest, stateBytes, step }: StateFact, marks: number[] = []): void =>
+    add({ kind: 'state', digest: stateDigest, bytes: stateBytes, step, marks });
+  for (const { state, mark } of [...run.teachers, ...run.abandonedTeachers]) addState(state, [mark]);
+  for (const state of [run.origin?.from, run.current, run.previous]) if (state) addState(state);
+  for (const { exportDigest, files, step } of run.exports.filter((one) => !isDiscarded(run, one.exportDigest))) {
+    add({ kind: 'export', digest: exportDigest, bytes: null, step, marks: [] });
+    for (const { digest, bytes } of files) add({ kind: 'export', digest, bytes, step, marks: [] });
+  }
+  const { data } = run;
+  const addTokens = (digest: string | null, bytes: number | null): void => {
+    if (digest !== null) add({ kind: 'tokens', digest, bytes, step: null, marks: [] });
+  };
+  if (isPrepared(run)) addTokens(data.trainDigest, data.trainTokens * BYTES_OF_TOKEN);
+  addTokens(data.validationDigest, data.validationTokens * BYTES_OF_TOKEN);
+  for (const { dataDigest } of run.evaluations) addTokens(dataDigest, null);
+  return [...found.values()];
+}
+const BYTES_OF_TOKEN = 4;
+
+function isDiscarded({ discarded }: Pick<PruningRunState, 'discarded'>, digest: string): boolean {
+  return discarded.some((one) => one.digest === digest);
+}
+
+// ---- what the facts change ----
+
+export function afterDiscard(
+  run: PruningRunState,
+  { artifacts, reason }: PruningRunEventData<'ArtifactsDiscarded'>,
+  revision: number,
+): PruningRunState {
+  const gone = new Set(artifacts.map(({ digest }) => digest));
+  const stays = ({ state }: { state: StateFact }): boolean => !gone.has(state.stateDigest);
+  return {
+    ...run,
+    teachers: run.teachers.filter(stays),
+    abandonedTeachers: run.abandonedTeachers.filter(stays),
+    previous: run.previous !== null && gone.has(run.previous.stateDigest) ? null : run.previous,
+    discarded: [...run.discarded, ...artifacts.map((one) => ({ ...known(one), reason, revision }))],
+  };
+}
+
+export function afterDelete(
+  run: PruningRunState,
+  { artifacts, reason }: PruningRunEventData<'RunDeleted'>,
+  at: string,
+  revision: number,
+): PruningRunState {
+  return {
+    ...run,
+    status: 'deleted',
+    deleted: { at, reason },
+    endedAt: run.endedAt ?? at,
+    discarded: [...run.discarded, ...artifacts.map((one) => ({ ...known(one), reason, revision }))],
+  };
+}
+
+const known = ({ kind, digest, marks, step }: DiscardedArtifact): Omit<KnownDiscard, 'reason' | 'revision'> => ({
+  kind,
+  digest,
+  marks,
+  step,
+});
+
+// ---- what is said of them ----
+
+export function findDiscard(run: Pick<PruningRunState, 'discarded'>, fits: (discard: KnownDiscard) => boolean): KnownDiscard | null {
+  return run.discarded.findLast(fits) ?? null;
+}
+
+/** Names the event, so that whoever misses the bytes finds out why they are gone. */
+export function artifactDiscarded(
+  run: Pick<PruningRunState, 'runId'>,
+  discard: Pick<KnownDiscard, 'kind' | 'digest' | 'reason' | 'revision'>,
+  field = '',
+): RunError {
+  const { kind, digest, reason, revision } = discard;
+  const why = reason === '' ? '' : ` (${reason})`;
+  return new RunError(
+    'ARTIFACT_DISCARDED',
+    `the ${kind} ${digest} of run ${run.runId} was thrown away, as event ${revision} of the run says${why}`,
+    run,
+    field,
+    { digest, revision: String(revision) },
+  );
+}

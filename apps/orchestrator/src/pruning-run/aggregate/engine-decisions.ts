@@ -1,0 +1,144 @@
+// What the engine's reports make happen. Every report names its attempt: one that was given up is refused.
+import type { NewFact, StateFact } from '../record/pruning-run.events.js';
+import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
+import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
+import { isMendable, type Obstacle } from '../record/obstacles.js';
+import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.js';
+import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
+import { runRewound } from './pruning-run.evolutions.js';
+import { fallenBack } from './starting-points.js';
+import { marksReached, sameTeacher, stretchesOf, teacherAt } from '../method/teacher-policy.js';
+
+/** The run, if `attempt` is the one that may speak for it. */
+function attempted(state: PruningRunState | null, attempt: number): PruningRunState {
+  if (state === null) throw runNotFound('with this id');
+  if (!state.attemptOpen || state.attempt !== attempt) throw attemptStale(state, attempt);
+  return state;
+}
+
+export function startAttempt(state: PruningRunState | null, { attempt }: StartAttempt, at: string): NewFact[] {
+  if (state === null) throw runNotFound('with this id');
+  if (!isRunnable(state) || !isPrepared(state) || state.attemptOpen || attempt !== state.attempt + 1) throw attemptStale(state, attempt);
+  return [{ type: 'AttemptStarted', at, data: { attempt, fromStep: stepOf(state), stateDigest: state.current?.stateDigest ?? null } }];
+}
+
+export function attachEngine(state: PruningRunState | null, change: AttachEngine, at: string): NewFact[] {
+  const run = attempted(state, change.attempt);
+  const { numericsFingerprint } = change.engine;
+  const changedFrom = run.numericsFingerprint !== null && run.numericsFingerprint !== numericsFingerprint ? run.numericsFingerprint : null;
+  if (changedFrom !== null && !run.acceptOtherNumerics) {
+    throw new RunError(
+      'NUMERICS_CHANGED',
+      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: with accept_other_numerics ` +
+        'it goes on, no longer bitwise the same',
+      run,
+      'accept_other_numerics',
+    );
+  }
+  const data = {
+    attempt: change.attempt,
+    ...change.engine,
+    numericsChangedFrom: changedFrom,
+    resumedFromStep: stepOf(run),
+    resumedFromStateDigest: change.stateDigest,
+  };
+  return [{ type: 'EngineAttached', at, data }, ...reassigned(run, at)];
+}
+
+/** A segment's facts: what was skipped, who instructed on the way, the new state, and what that state reaches. */
+export function recordSegment(state: PruningRunState | null, change: RecordSegment, at: string): NewFact[] {
+  const run = attempted(state, change.attempt);
+  const { attempt, firstStep, state: reached, scheduledSparsity } = change;
+  if (run.current?.step === reached.step && run.current.stateDigest === reached.stateDigest) return []; // a retry
+  if (firstStep !== stepOf(run) || reached.step <= firstStep) {
+    throw new RunError('ATTEMPT_STALE', `a segment of steps ${firstStep} to ${reached.step} does not follow step ${stepOf(run)}`, run);
+  }
+  const { expectedSparsity, hardSparsity, step } = reached;
+  const facts: NewFact[] = [{ type: 'SparsityAdvanced', at, data: { attempt, step, scheduledSparsity, expectedSparsity, hardSparsity } }];
+  if (change.skippedSteps.length > 0) {
+    facts.push({ type: 'StepsSkipped', at, data: { attempt, steps: change.skippedSteps, cause: 'non_finite' } });
+  }
+  const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...data } = change;
+  const within = stretchesOf(run, firstStep, step)
+    .slice(1)
+    .map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, ...assignment }));
+  facts.push(...within.map((one) => ({ type: 'TeacherAssigned', at, data: one }) as const), { type: 'MasksUpdated', at, data });
+  return [...facts, ...boundaryFacts({ ...run, assignment: within.at(-1) ?? run.assignment }, attempt, reached, at)];
+}
+
+/** Snapshots due, the target reached, the next teacher. */
+function boundaryFacts(run: PruningRunState, attempt: number, state: StateFact, at: string): NewFact[] {
+  const facts: NewFact[] = [];
+  const marks = marksReached(run, state.expectedSparsity);
+  for (const { mark, threshold } of marks) facts.push({ type: 'TeacherSnapshotted', at, data: { attempt, mark, threshold, state } });
+  const { targetSparsity, totalSteps } = run.settings;
+  const { step, expectedSparsity } = state;
+  let { targetReachedStep } = run;
+  if (targetReachedStep === null && expectedSparsity >= targetSparsity) {
+    targetReachedStep = step;
+    facts.push({ type: 'TargetSparsityReached', at, data: { step, expectedSparsity, targetSparsity, remainingSteps: totalSteps - step } });
+  }
+  if (step >= totalSteps) return facts;
+  const teachers = [...run.teachers, ...marks.map((mark) => ({ ...mark, state }))];
+  return [...facts, ...reassigned({ ...run, teachers, targetReachedStep, current: state }, at)];
+}
+
+function reassigned(
+  run: Pick<PruningRunState, 'assignment' | 'branch' | 'current'> & Parameters<typeof teacherAt>[0],
+  at: string,
+): NewFact[] {
+  const fromStep = stepOf(run);
+  const { teacher, reason, explanation } = teacherAt(run, fromStep);
+  if (run.assignment !== null && sameTeacher(run.assignment.teacher, teacher)) return [];
+  const afterRewind = run.assignment === null && run.branch > 0;
+  return [{ type: 'TeacherAssigned', at, data: { fromStep, teacher, reason: afterRewind ? 'rewound' : reason, explanation } }];
+}
+
+/** The attempt goes on with it, so that its teacher is said at once. */
+export function fallBack(state: PruningRunState | null, { attempt, stateDigest }: FallBack, at: string): NewFact[] {
+  const run = attempted(state, attempt);
+  if ((run.current?.stateDigest ?? null) === stateDigest) return []; // a retry
+  const fallen = fallenBack(run, stateDigest, at);
+  return [fallen, ...reassigned(runRewound(run, fallen), at)];
+}
+
+export function recordEngineLoss(state: PruningRunState | null, change: RecordEngineLoss, at: string): NewFact[] {
+  const run = attempted(state, change.attempt);
+  const { attempt, cause, code, message } = change;
+  const fruitless = run.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0);
+  const step = stepOf(run);
+  const delayMs = cause === 'orchestrator' ? 0 : restartDelayMs(run.attemptsWithoutProgress);
+  const lost: NewFact = { type: 'EngineLost', at, data: { attempt, cause, code, message, lastStep: step, restartDelayMs: delayMs } };
+  if (fruitless < ATTEMPTS_WITHOUT_PROGRESS_MAX) {
+    return run.pauseRequested ? [lost, { type: 'RunPaused', at, data: { step, by: 'request' } }] : [lost];
+  }
+  const why = `${fruitless} attempts in a row ended without progress, the last one so: ${message}`;
+  return [lost, givenUp(run, { code, message: why, field: '' }, at)];
+}
+
+export function complete(state: PruningRunState | null, change: Complete, at: string): NewFact[] {
+  const run = attempted(state, change.attempt);
+  const { current } = run;
+  if (current === null || current.step < run.settings.totalSteps) {
+    throw new RunError('INTERNAL', `run ${run.runId} has steps left to train`, run);
+  }
+  const { step, stateDigest, expectedSparsity, hardSparsity } = current;
+  const { targetSparsity } = run.settings;
+  const { evaluationError } = change;
+  const data = { step, stateDigest, expectedSparsity, hardSparsity, targetSparsity, trainingSeconds: run.trainingSeconds, evaluationError };
+  return [{ type: 'RunCompleted', at, data }];
+}
+
+export function fail(state: PruningRunState | null, change: Fail, at: string): NewFact[] {
+  const run = attempted(state, change.attempt);
+  if (isFinished(run)) return [];
+  const { code, message, field } = change;
+  return [givenUp(run, { code, message, field }, at)];
+}
+
+/** The run waits for somebody to mend what keeps it from going on; it fails where nobody can. */
+export function givenUp(run: PruningRunState, cause: Obstacle, at: string): NewFact {
+  const step = stepOf(run);
+  if (isMendable(cause)) return { type: 'RunPaused', at, data: { step, by: 'obstacle', cause } };
+  return { type: 'RunFailed', at, data: { step, ...cause } };
+}

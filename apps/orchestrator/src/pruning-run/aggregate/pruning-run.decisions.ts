@@ -1,0 +1,108 @@
+// What each change makes happen; called by decide's switch. The client's changes are here, the engine's and the
+// starting points of forks and rewinds in the files beside.
+import type { NewFact } from '../record/pruning-run.events.js';
+import { findDiscard } from './discarding.js';
+import { runDeleted, runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
+import { isFinished, isPrepared, stepOf, type PruningRunState } from './pruning-run.state.js';
+import type { Cancel, ConfirmPause, FailPreparation, Launch, Prepare, RecordEvaluation, RecordExport, Resume } from './run-change.js';
+import { givenUp } from './engine-decisions.js';
+import { rewound } from './starting-points.js';
+
+export * from './engine-decisions.js';
+export { fork } from './starting-points.js';
+
+/** The run, or the error that there is none. */
+export function existing(state: PruningRunState | null): PruningRunState {
+  if (state === null) throw runNotFound('with this id');
+  return state;
+}
+
+/** The run, if it was not deleted. */
+function alive(state: PruningRunState | null): PruningRunState {
+  const run = existing(state);
+  if (run.status === 'deleted') throw runDeleted(run);
+  return run;
+}
+
+export function launch(state: PruningRunState | null, { kind: _, ...data }: Launch, at: string): NewFact[] {
+  return state === null ? [{ type: 'RunLaunched', at, data }] : [];
+}
+
+/** Also of a run that was paused meanwhile: the work is done. */
+export function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, at: string): NewFact[] {
+  const run = existing(state);
+  if (isPrepared(run)) return []; // a retry
+  if (isFinished(run)) throw runFinished(run, ': there is nothing to prepare');
+  return [{ type: 'RunPrepared', at, data }];
+}
+
+export function failPreparation(state: PruningRunState | null, change: FailPreparation, at: string): NewFact[] {
+  const run = existing(state);
+  if (isFinished(run) || isPrepared(run) || run.status === 'paused') return []; // it is wanted no longer
+  const { code, message, field, passes } = change;
+  if (passes) return [givenUp(run, { code, message, field }, at)];
+  return [{ type: 'RunFailed', at, data: { step: stepOf(run), code, message, field } }];
+}
+
+export function requestPause(state: PruningRunState | null, at: string): NewFact[] {
+  const run = alive(state);
+  if (isFinished(run)) throw runFinished(run, ': there is nothing to pause');
+  if (run.pausedBy === 'request' || run.pausedBy === 'obstacle' || run.pauseRequested) return [];
+  const step = stepOf(run);
+  if (run.attemptOpen) return [{ type: 'RunPauseRequested', at, data: { step } }];
+  return [{ type: 'RunPaused', at, data: { step, by: 'request' } }];
+}
+
+export function confirmPause(state: PruningRunState | null, { by }: ConfirmPause, at: string): NewFact[] {
+  const run = existing(state);
+  if (isFinished(run) || run.status === 'paused' || (by === 'request' && !run.pauseRequested)) return [];
+  return [{ type: 'RunPaused', at, data: { step: stepOf(run), by } }];
+}
+
+export function cancel(state: PruningRunState | null, { reason }: Cancel, at: string): NewFact[] {
+  const run = alive(state);
+  if (run.status === 'cancelled') return [];
+  if (isFinished(run)) throw runFinished(run, ': there is nothing to cancel');
+  return [{ type: 'RunCancelled', at, data: { step: stepOf(run), reason } }];
+}
+
+export function resume(state: PruningRunState | null, change: Resume, at: string): NewFact[] {
+  const run = alive(state);
+  const { acceptOtherNumerics } = change;
+  if (change.from.kind !== 'last') {
+    if (!isFinished(run) && run.status !== 'paused') throw runStillActive(run, ': pause or cancel it before rewinding it');
+    return [rewound(run, change.from, acceptOtherNumerics, at)];
+  }
+  if (run.status === 'completed' || run.status === 'cancelled') {
+    throw runFinished(run, whatCanFollow(run));
+  }
+  const waiting = run.status === 'paused' || run.status === 'failed' || run.pauseRequested;
+  if (!waiting) throw runStillActive(run, ': it goes on by itself');
+  const data = { fromStep: stepOf(run), stateDigest: run.current?.stateDigest ?? null, acceptOtherNumerics };
+  return [{ type: 'RunResumed', at, data }];
+}
+
+/** What is left to do with a run that does not go on from its last state. */
+function whatCanFollow({ teachers, current }: PruningRunState): string {
+  if (teachers.length > 0) return ' and does not go on from its last state: rewind it to a teacher, or fork it';
+  return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';
+}
+
+/** Recorded once for the same subject, state, data and window. */
+export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
+  const known = alive(state).evaluations.some(
+    (one) =>
+      one.subject === data.subject &&
+      one.stateDigest === data.stateDigest &&
+      one.dataDigest === data.dataDigest &&
+      one.window === data.window,
+  );
+  return known ? [] : [{ type: 'EvaluationRecorded', at, data }];
+}
+
+export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {
+  const run = alive(state);
+  const isKnown = run.exports.some((one) => one.exportDigest === data.exportDigest && one.stateDigest === data.stateDigest);
+  // One that was thrown away and is made again is recorded again.
+  return isKnown && findDiscard(run, ({ digest }) => digest === data.exportDigest) === null ? [] : [{ type: 'ModelExported', at, data }];
+}

@@ -1,0 +1,229 @@
+// How each event changes the state; called by evolve's switch.
+import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../record/pruning-run.events.js';
+import { idleStatus, stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
+
+/** The last segment is remembered whole, and with what came before it at least so many steps. */
+const SKIPS_REMEMBERED_STEPS = 100;
+
+type Skips = PruningRunState['latestSkips'];
+type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
+
+export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): PruningRunState {
+  const { runId, name, requestId, requestDigest, model, data: source, settings } = data;
+  return {
+    runId,
+    name,
+    requestId,
+    requestDigest,
+    model,
+    data: source,
+    settings,
+    origin: null,
+    status: idleStatus({ data: source }),
+    failure: null,
+    pauseRequested: false,
+    pausedBy: null,
+    current: null,
+    previous: null,
+    teachers: [],
+    abandonedTeachers: [],
+    assignment: null,
+    targetReachedStep: null,
+    targetReachedAt: null,
+    scheduledSparsity: 0,
+    branch: 0,
+    branches: [],
+    attempt: 0,
+    attemptOpen: false,
+    restarts: 0,
+    attemptsWithoutProgress: 0,
+    restartNotBefore: null,
+    segmentRevision: 0,
+    engine: null,
+    numericsFingerprint: null,
+    acceptOtherNumerics: false,
+    skippedSteps: 0,
+    latestSkips: noSkipsSince(0),
+    trainingSeconds: 0,
+    lastSegment: null,
+    evaluations: [],
+    exports: [],
+    discarded: [],
+    deleted: null,
+    launchedAt: at,
+    updatedAt: at,
+    endedAt: null,
+    revision: 0,
+    chain,
+  };
+}
+
+const noSkipsSince = (fromStep: number): Skips => ({ fromStep, steps: [] });
+
+function forgetSkipsBefore({ fromStep, steps }: Skips, step: number): Skips {
+  return step <= fromStep ? { fromStep, steps } : { fromStep: step, steps: steps.filter((one) => one >= step) };
+}
+
+export function runForked(event: EventOf<'RunForked'>): PruningRunState {
+  const { parentRunId, parentRevision, from, teacherMark, inheritedTeachers, targetReachedStep } = event.data;
+  return {
+    ...runLaunched({ ...event, type: 'RunLaunched' }),
+    origin: { parentRunId, parentRevision, from, teacherMark },
+    current: from,
+    latestSkips: noSkipsSince(from.step),
+    teachers: inheritedTeachers.map((one) => inherited(one, event.at)),
+    targetReachedStep,
+    targetReachedAt: targetReachedStep === null ? null : event.at,
+  };
+}
+
+function inherited(teacher: InheritedTeacher, at: string): Teacher {
+  return { ...teacher, revision: null, branch: 0, at };
+}
+
+export function runPrepared(state: PruningRunState, { data: { model, data } }: EventOf<'RunPrepared'>): PruningRunState {
+  return { ...state, model, data, status: state.status === 'preparing' ? 'queued' : state.status };
+}
+
+export function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
+  const status = state.status === 'recovering' ? 'recovering' : 'preparing';
+  return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null, restartNotBefore: null };
+}
+
+export function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {
+  return {
+    ...state,
+    status: 'training',
+    failure: null,
+    engine: data,
+    numericsFingerprint: data.numericsFingerprint,
+    acceptOtherNumerics: false,
+  };
+}
+
+export function sparsityAdvanced(state: PruningRunState, { data }: EventOf<'SparsityAdvanced'>): PruningRunState {
+  return { ...state, scheduledSparsity: data.scheduledSparsity, segmentRevision: state.revision + 1 };
+}
+
+export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
+  const steps = data.state.step - data.firstStep;
+  return {
+    ...state,
+    current: data.state,
+    previous: state.current,
+    attemptsWithoutProgress: 0,
+    trainingSeconds: state.trainingSeconds + data.trainingSeconds,
+    lastSegment: { steps, tokens: data.tokens, seconds: data.trainingSeconds },
+    latestSkips: forgetSkipsBefore(state.latestSkips, Math.min(data.firstStep, data.state.step - SKIPS_REMEMBERED_STEPS)),
+  };
+}
+
+export function teacherSnapshotted(state: PruningRunState, { data, at }: EventOf<'TeacherSnapshotted'>): PruningRunState {
+  const { mark, threshold } = data;
+  const teacher: Teacher = {
+    mark,
+    threshold,
+    state: data.state,
+    revision: state.revision + 1,
+    ownerRunId: state.runId,
+    branch: state.branch,
+    at,
+  };
+  return { ...state, teachers: [...state.teachers, teacher] };
+}
+
+export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSkipped'>): PruningRunState {
+  return {
+    ...state,
+    skippedSteps: state.skippedSteps + data.steps.length,
+    latestSkips: { ...state.latestSkips, steps: [...state.latestSkips.steps, ...data.steps] },
+  };
+}
+
+export function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>): PruningRunState {
+  const { code, message, cause } = data;
+  return {
+    ...state,
+    status: 'recovering',
+    attemptOpen: false,
+    restarts: state.restarts + 1,
+    failure: { code, message, field: '' },
+    attemptsWithoutProgress: state.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0),
+    restartNotBefore: data.restartDelayMs === 0 ? null : new Date(Date.parse(at) + data.restartDelayMs).toISOString(),
+  };
+}
+
+export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>): PruningRunState {
+  return {
+    ...state,
+    status: 'paused',
+    pausedBy: data.by,
+    failure: data.cause ?? state.failure,
+    pauseRequested: data.by === 'shutdown' && state.pauseRequested,
+    attemptOpen: false,
+  };
+}
+
+export function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed'>): PruningRunState {
+  const status = state.attemptOpen ? state.status : idleStatus(state);
+  return { ...afresh(state), status, acceptOtherNumerics: data.acceptOtherNumerics };
+}
+
+export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRewound'>, 'data'>): PruningRunState {
+  const kept = state.teachers.filter((teacher) => teacher.state.step <= data.toStep);
+  const abandoned = state.teachers.slice(kept.length);
+  return {
+    ...afresh(state),
+    status: state.attemptOpen ? state.status : idleStatus(state),
+    acceptOtherNumerics: data.acceptOtherNumerics,
+    current: data.state,
+    previous: null,
+    latestSkips: noSkipsSince(data.toStep),
+    teachers: kept,
+    abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
+    assignment: null,
+    branch: state.branch + 1,
+    branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],
+    targetReachedStep: data.targetReachedStep,
+    targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
+    lastSegment: null,
+    pauseRequested: data.teacherMark === null && state.pauseRequested, // nobody took it back
+    evaluations: state.evaluations.map((one) => abandonedAfter(data.toStep, one)),
+    exports: state.exports.map((one) => abandonedAfter(data.toStep, one)),
+  };
+}
+
+/** What was thrown away and is made again is there again. */
+export function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
+  const made = new Set([data.exportDigest, ...data.files.map(({ digest }) => digest)]);
+  const discarded = state.discarded.filter(({ digest }) => !made.has(digest));
+  return { ...state, discarded, exports: [...state.exports, { ...data, at, abandoned: false }] };
+}
+
+/** Evaluations and exports of states after `step` are of the abandoned branch. The intact model's are of step 0. */
+function abandonedAfter<T extends { step: number; abandoned: boolean }>(step: number, one: T): T {
+  return one.step > step ? { ...one, abandoned: true } : one;
+}
+
+function afresh(state: PruningRunState): PruningRunState {
+  return {
+    ...state,
+    failure: null,
+    pauseRequested: false,
+    pausedBy: null,
+    endedAt: null,
+    attemptsWithoutProgress: 0,
+    restartNotBefore: null,
+    latestSkips: noSkipsSince(stepOf(state)),
+  };
+}
+
+export function ended(
+  state: PruningRunState,
+  { at }: PruningRunEvent,
+  status: RunStatus,
+  failure: PruningRunState['failure'],
+): PruningRunState {
+  const { code, message, field } = failure ?? { code: '', message: '', field: '' };
+  return { ...state, status, failure: failure && { code, message, field }, attemptOpen: false, pauseRequested: false, endedAt: at };
+}

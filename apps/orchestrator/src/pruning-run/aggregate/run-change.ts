@@ -1,0 +1,131 @@
+// What can be asked of a run: by a client, or by the driver for the engine. decide turns it into facts or refuses.
+import type { DataIdentity, PruningRunEventData, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
+import type { PruningRunState } from './pruning-run.state.js';
+
+export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
+
+export type Launch = { kind: 'launch' } & PruningRunEventData<'RunLaunched'>;
+export interface Fork {
+  kind: 'fork';
+  runId: string;
+  name: string;
+  requestId: string;
+  requestDigest: string;
+  parent: PruningRunState;
+  from: StartingPoint;
+  overrides: Partial<RunSettings>;
+  data: DataIdentity | null; // null: the parent's
+}
+export type Prepare = { kind: 'prepare' } & PruningRunEventData<'RunPrepared'>;
+export interface FailPreparation {
+  kind: 'failPreparation';
+  code: string;
+  message: string;
+  field: string;
+  /** It was tried again and again; somebody may mend what keeps it from passing. */
+  passes: boolean;
+}
+export interface StartAttempt {
+  kind: 'startAttempt';
+  attempt: number;
+}
+export interface AttachEngine {
+  kind: 'attachEngine';
+  attempt: number;
+  engine: Pick<
+    PruningRunEventData<'EngineAttached'>,
+    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs'
+  >;
+  stateDigest: string;
+}
+export interface RecordSegment {
+  kind: 'recordSegment';
+  attempt: number;
+  firstStep: number;
+  state: StateFact;
+  scheduledSparsity: number;
+  loss: SegmentLoss;
+  skippedSteps: number[];
+  trainingSeconds: number;
+  tokens: number;
+  metricsRevision: number;
+  metricsDigest: string;
+}
+export interface RecordEngineLoss {
+  kind: 'recordEngineLoss';
+  attempt: number;
+  cause: 'engine' | 'orchestrator';
+  code: string;
+  message: string;
+}
+/** The last state's artifact is damaged: an earlier one is taken up, and the steps after it are trained again. */
+/** A state is damaged: back to an earlier one; null: to the fresh state of the seed. */
+export interface FallBack {
+  kind: 'fallBack';
+  attempt: number;
+  stateDigest: string | null;
+}
+export interface RequestPause {
+  kind: 'requestPause';
+}
+export interface ConfirmPause {
+  kind: 'confirmPause';
+  by: 'request' | 'shutdown';
+}
+export interface Resume {
+  kind: 'resume';
+  from: StartingPoint;
+  acceptOtherNumerics: boolean;
+}
+export interface Complete {
+  kind: 'complete';
+  attempt: number;
+  evaluationError: { code: string; message: string } | null;
+}
+export interface Fail {
+  kind: 'fail';
+  attempt: number;
+  code: string;
+  message: string;
+  field: string;
+}
+export interface Cancel {
+  kind: 'cancel';
+  reason: string;
+}
+/** Digests that other runs need: they stay. */
+interface GivesRoom {
+  reason: string;
+  neededElsewhere: ReadonlySet<string>;
+}
+export interface Discard extends GivesRoom {
+  kind: 'discard';
+  /** Of the teachers all but every n-th (null: all stay); those of abandoned branches; exports. */
+  thinning: { keepEvery: number | null; abandoned: boolean; exports: boolean };
+}
+export interface Delete extends GivesRoom {
+  kind: 'delete';
+}
+export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventData<'EvaluationRecorded'>;
+export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
+
+export type RunChange =
+  | Launch
+  | Fork
+  | Prepare
+  | FailPreparation
+  | StartAttempt
+  | AttachEngine
+  | RecordSegment
+  | FallBack
+  | RecordEngineLoss
+  | RequestPause
+  | ConfirmPause
+  | Resume
+  | Complete
+  | Fail
+  | Cancel
+  | RecordEvaluation
+  | RecordExport
+  | Discard
+  | Delete;

@@ -1,0 +1,179 @@
+// Where a rewind, a fall back or a fork starts: a recorded state of a run, with everything that was true at it.
+import { invalidRequest, type FieldViolation } from '#protocol';
+import type { InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import { artifactDiscarded, findDiscard } from './discarding.js';
+import { RunError, runDeleted } from './pruning-run.errors.js';
+import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
+import type { Fork, StartingPoint } from './run-change.js';
+import { lambdaLearningRateOf, settingsViolations } from '../method/run-settings.js';
+import { digestStartingWith } from './short-digests.js';
+
+type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
+
+export function rewound(
+  run: PruningRunState,
+  from: Exclude<StartingPoint, { kind: 'last' }>,
+  acceptOtherNumerics: boolean,
+  at: string,
+): NewFact {
+  const teacher = findTeacher(run, from);
+  if (!run.teachers.includes(teacher)) {
+    throw new RunError(
+      'TEACHER_ABANDONED',
+      `the teacher at step ${teacher.state.step} is on a branch that run ${run.runId} was rewound from: fork from it instead`,
+      run,
+      'state_digest',
+    );
+  }
+  return rewoundTo(run, teacher.state, teacher.mark, acceptOtherNumerics, at);
+}
+
+/** What a run can go on from by itself, the latest first: never from before a fork began, where its settings did not hold. */
+export function statesToFallBackTo(run: PruningRunState): StateFact[] {
+  const own = run.teachers.filter((one) => one.ownerRunId === run.runId).map((one) => one.state);
+  return [run.previous, ...own, run.origin?.from ?? null].filter((state) => state !== null).sort((left, right) => right.step - left.step);
+}
+
+/** @param stateDigest null: the fresh state of the seed */
+export function fallenBack(run: PruningRunState, stateDigest: string | null, at: string): Rewound {
+  const state = statesToFallBackTo(run).find((one) => one.stateDigest === stateDigest) ?? null;
+  if (state === null && (stateDigest !== null || run.origin !== null)) {
+    throw new RunError('INTERNAL', `run ${run.runId} can't fall back to state ${stateDigest ?? 'of its seed'}`, run);
+  }
+  return rewoundTo(run, state, null, run.acceptOtherNumerics, at);
+}
+
+function rewoundTo(
+  run: PruningRunState,
+  state: StateFact | null,
+  teacherMark: number | null,
+  acceptOtherNumerics: boolean,
+  at: string,
+): Rewound {
+  const toStep = state?.step ?? 0;
+  // Several marks can share one state: all of them stay.
+  const kept = run.teachers.filter((one) => one.state.step <= toStep);
+  const lastKept = kept[kept.length - 1]?.revision ?? 0;
+  const targetReachedStep = run.targetReachedStep !== null && run.targetReachedStep <= toStep ? run.targetReachedStep : null;
+  const abandonedFromRevision = state !== null && state === run.previous ? run.segmentRevision : lastKept + 1;
+  return { type: 'RunRewound', at, data: { toStep, state, teacherMark, abandonedFromRevision, acceptOtherNumerics, targetReachedStep } };
+}
+
+export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {
+  if (state !== null) return [];
+  const { runId, name, requestId, requestDigest, parent, overrides } = change;
+  if (parent.status === 'deleted') throw runDeleted(parent, 'parent_run_id');
+  const settings = settingsOfFork(parent.settings, overrides);
+  const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
+  refuseMeaningless(settings, parent, from);
+  const data = change.data ?? parent.data;
+  return [
+    {
+      type: 'RunForked',
+      at,
+      data: {
+        runId,
+        name,
+        requestId,
+        requestDigest,
+        model: parent.model,
+        data,
+        settings,
+        parentRunId: parent.runId,
+        parentRevision: parent.revision,
+        from,
+        teacherMark,
+        inheritedTeachers,
+        overrides: change.data === null ? overrides : { ...overrides, data: change.data },
+        targetReachedStep: targetReachedBy(parent, settings, from),
+      },
+    },
+  ];
+}
+
+/**
+ * Fewer steps than the parent warms up for, and no word about the warm-up: it keeps its share of the steps. Another rule that holds
+ * the sparsity, and no word about its rate: it takes the rule's own.
+ */
+export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>): RunSettings {
+  const settings = { ...parent, ...overrides };
+  if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
+    settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
+  }
+  const { sparsityControl } = overrides;
+  if (sparsityControl !== undefined && sparsityControl !== (parent.sparsityControl ?? 'multipliers')) {
+    settings.lambdaLearningRate = overrides.lambdaLearningRate ?? lambdaLearningRateOf(sparsityControl, parent.preset);
+  }
+  return settings;
+}
+
+interface ForkPoint {
+  from: StateFact;
+  teacherMark: number | null;
+  inheritedTeachers: InheritedTeacher[];
+}
+
+function forkPoint(parent: PruningRunState, from: StartingPoint): ForkPoint {
+  if (from.kind === 'last') {
+    if (parent.current === null) {
+      throw new RunError(
+        'RUN_NOT_STARTED',
+        `run ${parent.runId} has no recorded state yet: launch another run instead`,
+        parent,
+        'parent_run_id',
+      );
+    }
+    return { from: parent.current, teacherMark: null, inheritedTeachers: parent.teachers.map(inherit) };
+  }
+  const teacher = findTeacher(parent, from);
+  return { from: teacher.state, teacherMark: teacher.mark, inheritedTeachers: teachersUpTo(parent, teacher).map(inherit) };
+}
+
+function inherit({ mark, threshold, state, ownerRunId }: Teacher): InheritedTeacher {
+  return { mark, threshold, state, ownerRunId };
+}
+
+function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 'last' }>): Teacher {
+  const found = from.kind === 'mark' ? run.teachers.find((one) => one.mark === from.mark) : teacherOfState(run, from.stateDigest);
+  if (found !== undefined) return found;
+  const field = from.kind === 'mark' ? 'teacher_mark' : 'state_digest';
+  const gone = findDiscard(run, (one) => (from.kind === 'mark' ? one.marks.includes(from.mark) : one.digest === from.stateDigest));
+  if (gone !== null) throw artifactDiscarded(run, gone, field);
+  const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
+  const marks = run.teachers.map((one) => one.mark);
+  const known = marks.length === 0 ? 'it has no teachers yet' : `its teachers are ${marks[0]} to ${marks[marks.length - 1]}`;
+  throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run, field);
+}
+
+/** By the digest of its state or the beginning of it, abandoned branches included. */
+function teacherOfState(run: PruningRunState, prefix: string): Teacher | undefined {
+  const teachers = [...run.teachers, ...run.abandonedTeachers];
+  const digest = digestStartingWith(
+    prefix,
+    teachers.map((one) => one.state.stateDigest),
+    'state_digest',
+  );
+  return teachers.find((one) => one.state.stateDigest === digest);
+}
+
+/** The step at which the fork's own target was reached, as far as its past tells. */
+function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: StateFact): number | null {
+  const parentReached = parent.targetReachedStep !== null && parent.targetReachedStep <= from.step;
+  if (settings.targetSparsity === parent.settings.targetSparsity && parentReached) return parent.targetReachedStep;
+  return from.expectedSparsity >= settings.targetSparsity ? from.step : null;
+}
+
+function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
+  const violations: FieldViolation[] = settingsViolations(settings, parent.model).map((one) => ({
+    ...one,
+    field: one.field.replace(/^settings\./, 'overrides.'),
+  }));
+  if (settings.totalSteps <= from.step) {
+    violations.push({
+      field: 'overrides.total_steps',
+      code: 'FIELD_OUT_OF_RANGE',
+      description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}`,
+    });
+  }
+  if (violations.length > 0) throw invalidRequest(violations);
+}

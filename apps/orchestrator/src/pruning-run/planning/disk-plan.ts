@@ -1,0 +1,34 @@
+// How much of the disk a run's snapshots will take, before it is launched.
+import { statfs } from 'node:fs/promises';
+import type { engineV1, v1 } from '#protocol';
+import type { RunSettings } from '../record/pruning-run.events.js';
+import type { SettingsWarning } from './target-sparsity.js';
+import { teachersTaken } from '../method/teacher-policy.js';
+
+/** The last state and the one before it. */
+const STATES_BESIDES_TEACHERS = 2;
+
+export async function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, artifactFolder: string): Promise<v1.DiskPlan> {
+  const stateBytes = BigInt(memory.loraBytes) + BigInt(memory.optimizerBytes); // what training changes is what a state holds
+  const teachers = teachersTaken(settings);
+  return {
+    stateBytes,
+    teachers,
+    totalBytes: stateBytes * BigInt(teachers + STATES_BESIDES_TEACHERS),
+    availableBytes: await availableBytes(artifactFolder),
+  };
+}
+
+/** Undefined where the file system does not say. */
+export async function availableBytes(folder: string): Promise<bigint | undefined> {
+  const found = await statfs(folder, { bigint: true }).catch(() => null);
+  return found === null ? undefined : found.bavail * found.bsize;
+}
+
+export function diskWarnings({ teachers, totalBytes, availableBytes: free }: v1.DiskPlan): SettingsWarning[] {
+  if (free === undefined || totalBytes <= free) return [];
+  const message =
+    `${teachers} snapshots take ${totalBytes} bytes, ${free} are free on the disk of the artifacts: ` +
+    'a larger snapshot_interval or a lower lora_rank takes less';
+  return [{ code: 'DISK_TOO_SMALL', field: 'settings.snapshot_interval', message }];
+}

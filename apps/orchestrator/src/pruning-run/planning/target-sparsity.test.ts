@@ -1,0 +1,87 @@
+import type { RunSettings } from '../record/pruning-run.events.js';
+import { resolveSettings } from '../method/run-settings.js';
+import { hasMissedTarget, isOffTarget, reachableSparsity, targetWarnings } from './target-sparsity.js';
+import { launched, stateAt, Story } from '../testing.js';
+
+const settings = (part: Partial<RunSettings>): RunSettings => resolveSettings(part);
+
+describe('a run is on target', () => {
+  const ended = (expectedSparsity: number): Story => {
+    const story = new Story(launched({ targetSparsity: 0.5 })).start().train(stateAt(100, expectedSparsity));
+    story.when({ kind: 'complete', attempt: 1, evaluationError: null });
+    return story;
+  };
+
+  it('within one point of expected sparsity, above and below', () => {
+    expect([0.49, 0.5, 0.51].map((reached) => isOffTarget(reached, 0.5))).toEqual([false, false, false]);
+    expect([0.33, 0.4899, 0.5101, 0.87].map((reached) => isOffTarget(reached, 0.5))).toEqual([true, true, true, true]);
+    expect(hasMissedTarget(ended(0.505).state)).toBe(false);
+    expect(hasMissedTarget(ended(0.33).state)).toBe(true);
+    expect(hasMissedTarget(ended(0.87).state)).toBe(true);
+  });
+
+  it('as its last event says, with what was reached and what was asked for', () => {
+    expect(ended(0.33).facts.at(-1)).toMatchObject({ type: 'RunCompleted', data: { expectedSparsity: 0.33, targetSparsity: 0.5 } });
+  });
+
+  it('only once it has completed', () => {
+    const story = new Story(launched({ targetSparsity: 0.5 })).start().train(stateAt(10, 0.1));
+    expect(hasMissedTarget(story.state)).toBe(false);
+  });
+});
+
+describe('what the masks can reach', () => {
+  // Steps, mask rate and what the engine came to (testdata/models/gqa-random-tiny, seed 42).
+  it.each([
+    [100, 0.02, 0.013],
+    [150, 0.05, 0.555],
+    [50, 0.1, 0.069],
+    [60, 0.1, 0.143],
+  ])('is not less than what the engine reached in %d steps at %d', (steps, maskLearningRate, reached) => {
+    expect(reachableSparsity({ maskLearningRate }, steps).most).toBeGreaterThan(reached);
+  });
+
+  it('lies around where it starts, and ends where log-alphas do', () => {
+    const { least, most } = reachableSparsity({ maskLearningRate: 0.1 }, 5, 0.4);
+    expect(least).toBeLessThan(0.4);
+    expect(most).toBeGreaterThan(0.4);
+    expect(reachableSparsity({ maskLearningRate: 0.1 }, 0, 0.4).most).toBeCloseTo(0.4, 6);
+    expect(reachableSparsity({ maskLearningRate: 10 }, 1000).most).toBeCloseTo(0.9977, 3);
+  });
+});
+
+describe('before a launch', () => {
+  const fields = (...parameters: Parameters<typeof targetWarnings>): string[] => targetWarnings(...parameters).map(({ field }) => field);
+
+  it('nothing is said of the defaults, nor of a short run that has the steps', () => {
+    expect(targetWarnings(settings({}))).toEqual([]);
+    expect(targetWarnings(settings({ totalSteps: 150, targetSparsity: 0.8 }))).toEqual([]);
+    expect(targetWarnings(settings({ preset: 'paper' }))).toEqual([]);
+    expect(targetWarnings(settings({ targetSparsity: 0 }))).toEqual([]);
+  });
+
+  it('too few steps for the mask rate are said, with what they come to', () => {
+    const [warning] = targetWarnings(settings({ totalSteps: 40, sparsityControl: 'multipliers' }));
+    expect(warning).toMatchObject({ code: 'TARGET_OUT_OF_REACH', field: 'settings.mask_learning_rate' });
+    expect(warning!.message).toMatch(/^in 40 steps at mask_learning_rate 0.1 the masks can reach at most 1\d\.\d%, the target is 50.0%/);
+    expect(fields(settings({ totalSteps: 40 }))).toEqual([]); // tracking makes longer moves
+    expect(fields(settings({ totalSteps: 5, maskLearningRate: 0.1 }))).toEqual(['settings.mask_learning_rate']);
+    expect(fields(settings({ maskLearningRate: 0.0001 }))).toEqual(['settings.mask_learning_rate']);
+  });
+
+  it('a schedule that has not got there at the last step is said', () => {
+    const [warning] = targetWarnings(settings({ totalSteps: 150, warmupSteps: 150, targetSparsity: 0.8, schedule: 'linear' }));
+    expect(warning).toBeUndefined(); // 79.5%: within a point
+    expect(fields(settings({ totalSteps: 60, warmupSteps: 60, targetSparsity: 0.7, maskLearningRate: 1 }))).toEqual([
+      'settings.warmup_steps',
+    ]);
+  });
+
+  it('a fork is measured from where it starts, also when it goes back to a lower target', () => {
+    const more = settings({ totalSteps: 1010, targetSparsity: 0.7, sparsityControl: 'multipliers', maskLearningRate: 0.1 });
+    expect(fields(more, { step: 1000, expectedSparsity: 0.69 })).toEqual([]);
+    expect(fields(more, { step: 1000, expectedSparsity: 0.3 })).toEqual(['settings.mask_learning_rate']);
+    const less = settings({ totalSteps: 1005, targetSparsity: 0.2, sparsityControl: 'multipliers', maskLearningRate: 0.1 });
+    expect(targetWarnings(less, { step: 1000, expectedSparsity: 0.9 })[0]!.message).toMatch(/can reach at least \d\d\.\d%/);
+  });
+});

@@ -1,0 +1,81 @@
+import type { TeacherChoice } from '../record/pruning-run.events.js';
+import { planSegment } from './segment-plan.js';
+import { launched, stateAt, Story } from '../testing.js';
+import { planTraining, teachersOf, type TeachersHeld } from './training-plan.js';
+
+const holding = (teachersHeld: number, teachersKept = 64): TeachersHeld => ({ teachersHeld, teachersKept, holdsTeacher: () => true });
+const named = (teacher: TeacherChoice | null): unknown => (teacher?.kind === 'snapshot' ? teacher.mark : (teacher?.kind ?? null));
+const marksOf = (story: Story, engine: TeachersHeld): unknown[] =>
+  planTraining(story.state, engine).marks.map(({ expectedSparsity, teacher }) => [expectedSparsity, named(teacher)]);
+
+describe('what an engine trains in one go', () => {
+  it('goes on over marks as long as it is known who instructs then', () => {
+    const story = new Story(launched({ targetSparsity: 0.5, teacherGapMarks: 3 })).start();
+    // The first two snapshots leave the intact model in its place; the teacher after the third is the first, not taken yet.
+    expect(marksOf(story, holding(0))).toEqual([
+      [0.01, 'intact'],
+      [0.02, 'intact'],
+      [0.03, null],
+    ]);
+    story.train(stateAt(4, 0.011), stateAt(6, 0.022), stateAt(8, 0.031), stateAt(10, 0.042));
+    expect(planTraining(story.state, holding(4)).stretches.map(({ teacher }) => named(teacher))).toEqual([2]);
+    expect(marksOf(story, holding(4))).toEqual([
+      [0.05, 3],
+      [0.06, 4],
+      [0.07, null],
+    ]);
+  });
+  it('ends at the target, where phases begin that depend on the step that reaches it', () => {
+    const story = new Story(launched({ targetSparsity: 0.025, teacherGapMarks: 10 })).start();
+    expect(marksOf(story, holding(0))).toEqual([
+      [0.01, 'intact'],
+      [0.02, 'intact'],
+      [0.025, null],
+    ]);
+  });
+  it('ends before the engine would have to let go of a snapshot', () => {
+    const story = new Story(launched({ targetSparsity: 0.5, teacherGapMarks: 3 })).start();
+    story.train(stateAt(4, 0.011), stateAt(6, 0.022), stateAt(8, 0.031), stateAt(10, 0.042));
+    expect(marksOf(story, holding(4, 5))).toEqual([
+      [0.05, 3],
+      [0.06, null],
+    ]);
+    expect(marksOf(story, holding(4, 4))).toEqual([[0.05, null]]);
+    // Nothing is held: of the teacher now, those after the next two marks, and two new snapshots, there is room for four.
+    const empty: TeachersHeld = { teachersHeld: 0, teachersKept: 4, holdsTeacher: () => false };
+    expect(marksOf(story, empty)).toEqual([
+      [0.05, 3],
+      [0.06, null],
+    ]);
+    expect(teachersOf(planTraining(story.state, empty)).map(named)).toEqual([2, 3]);
+  });
+  it('is sixteen segments at most, or all steps that are left', () => {
+    const story = new Story(launched({ targetSparsity: 0.5, totalSteps: 1000 })).start();
+    expect(planTraining(story.state, holding(0))).toMatchObject({ firstStep: 0, endStep: 160, segmentSteps: 10, maxSegments: 16 });
+    story.train(stateAt(995, 0.001));
+    const plan = planTraining(story.state, holding(0));
+    expect(plan).toMatchObject({ firstStep: 995, endStep: 1000 });
+    expect(plan.loraLearningRates).toHaveLength(5);
+  });
+
+  // Target reached at step 10 of 100 with 4 snapshots: they instruct from steps 10, 29, 47 and 65 on, from 83 on the intact model.
+  const afterTarget = (segmentSteps: number): Story =>
+    new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 1, segmentSteps })).start().train(stateAt(10, 0.06));
+  it('runs across changes of teachers after the target', () => {
+    const plan = planTraining(afterTarget(15).state, holding(4));
+    expect(plan).toMatchObject({ firstStep: 10, endStep: 100, marks: [] });
+    expect(plan.stretches.map(({ firstStep, teacher }) => [firstStep, named(teacher)])).toEqual([
+      [10, 4],
+      [29, 3],
+      [47, 2],
+      [65, 1],
+      [83, 'intact'],
+    ]);
+  });
+  it('ends with a segment where one more snapshot is needed than the engine can hold, so that a run is cut alike', () => {
+    const plan = planTraining(afterTarget(15).state, holding(2, 2));
+    expect(plan).toMatchObject({ firstStep: 10, endStep: 40 }); // 47 would be in the middle of the third segment
+    const long = afterTarget(60).state;
+    expect(planTraining(long, holding(2, 2)).endStep).toBe(planSegment(long, 2).endStep);
+  });
+});

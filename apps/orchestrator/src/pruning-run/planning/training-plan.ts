@@ -1,0 +1,93 @@
+// What the engine is asked to do next, in one go: several segments, as far as is known who instructs. Each ends where
+// planSegment says, so that a run is cut alike whatever is asked for at once, or before, where a slow model takes too long.
+import type { TeacherChoice } from '../record/pruning-run.events.js';
+import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
+import { stepTargets } from '../method/sparsity-schedule.js';
+import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from '../method/teacher-policy.js';
+
+/** What an engine trains ahead of the record at most. */
+const SEGMENTS_AHEAD = 16;
+
+/**
+ * What a segment takes at most, and so what a crash costs a slow model. Where the time runs out is no fact of the run; like a
+ * pause it only adds a cut, and where a run is cut changes no bit of its states.
+ */
+const SEGMENT_SECONDS = 15;
+
+/** What the engine holds of snapshots. */
+export interface TeachersHeld {
+  /** So many it can hold. */
+  teachersKept: number;
+  teachersHeld: number;
+  holdsTeacher(teacher: TeacherChoice): boolean;
+}
+
+/** A segment ends with the step that reaches it. */
+export interface PlannedMark {
+  expectedSparsity: number;
+  /** Who instructs from there on; null: that is not known yet, or there is no room for it. */
+  teacher: TeacherChoice | null;
+}
+
+export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'> {
+  segmentSteps: number;
+  segmentSeconds: number;
+  /** The call ends with the last of them: a mark may have put them off the beat, so that endStep lies within one more. */
+  maxSegments: number;
+  /** Until a mark is reached; never empty. */
+  stretches: TeacherStretch[];
+  marks: PlannedMark[];
+}
+
+export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan {
+  const { segmentSteps } = run.settings;
+  const first = planSegment(run, engine.teachersKept);
+  const { firstStep, losses } = first;
+  const endStep = Math.max(first.endStep, lastEnd(run, firstStep, engine.teachersKept));
+  return {
+    firstStep,
+    endStep,
+    segmentSteps,
+    segmentSeconds: SEGMENT_SECONDS,
+    maxSegments: SEGMENTS_AHEAD,
+    losses,
+    marks: marksAhead(run, first.stretches[0]!.teacher, engine),
+    stretches: stretchesOf(run, firstStep, endStep),
+    ...stepTargets(run.settings, firstStep, endStep),
+  };
+}
+
+/** After the target: of the last segment that still needs no more snapshots than the engine can hold. */
+function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): number {
+  const { segmentSteps, totalSteps } = run.settings;
+  const furthestStep = Math.min(firstStep + SEGMENTS_AHEAD * segmentSteps, totalSteps);
+  const tooMany = stretchesOf(run, firstStep, furthestStep)[teachersKept];
+  return tooMany === undefined ? furthestStep : firstStep + Math.floor((tooMany.firstStep - firstStep) / segmentSteps) * segmentSteps;
+}
+
+/** Nothing may be pushed out on the way: neither a teacher that is loaded now, nor a snapshot taken until then. */
+function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld): PlannedMark[] {
+  if (run.targetReachedStep !== null) return [];
+  const marks: PlannedMark[] = [];
+  const teachers: TeacherSnapshot[] = [...run.teachers];
+  const loaded = new Set<string>();
+  const load = (one: TeacherChoice): void => {
+    if (one.kind === 'snapshot' && !engine.holdsTeacher(one)) loaded.add(one.stateDigest);
+  };
+  load(teacher);
+  for (let next = nextMark(run); next !== null; next = nextMark({ ...run, teachers })) {
+    teachers.push({ ...next, state: { step: 0, stateDigest: '', expectedSparsity: next.threshold } });
+    const then = teacherAt({ ...run, teachers }, 0).teacher;
+    load(then);
+    const fits = engine.teachersHeld + loaded.size + marks.length + 1 <= engine.teachersKept;
+    const isKnown = then.kind !== 'snapshot' || then.stateDigest !== '';
+    marks.push({ expectedSparsity: next.threshold, teacher: fits && isKnown ? then : null });
+    if (marks.at(-1)!.teacher === null) return marks;
+  }
+  return [...marks, { expectedSparsity: run.settings.targetSparsity, teacher: null }];
+}
+
+/** All whose snapshots have to be in the engine before it begins. */
+export function teachersOf({ stretches, marks }: TrainingPlan): TeacherChoice[] {
+  return [...stretches.map(({ teacher }) => teacher), ...marks.flatMap(({ teacher }) => teacher ?? [])];
+}

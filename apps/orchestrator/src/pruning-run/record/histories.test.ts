@@ -1,0 +1,50 @@
+// Histories that were recorded with each version of the events, exactly as they are stored. They are never changed; a new
+// version adds files (npm run record-histories). One line an event: its id (from version 2 on), its type and its stored bytes as text.
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { fold, type PruningRunState } from '../aggregate/pruning-run.js';
+import { CHAIN_START, chainProblem, decodeStored } from './stored-event.js';
+import { CURRENT_VERSION } from './event-versions.js';
+
+const folder = fileURLToPath(new URL('../../../../../../apps/orchestrator/src/pruning-run/record/histories/', import.meta.url));
+const files = readdirSync(folder).filter((name) => name.endsWith('.jsonl'));
+
+function stored(file: string): { id: string; type: string; data: Uint8Array }[] {
+  return readFileSync(folder + file, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const { id = '', type, data } = JSON.parse(line) as { id?: string; type: string; data: string };
+      return { id, type, data: Buffer.from(data) };
+    });
+}
+
+/** What each history came to when it was recorded. */
+const outcomes: Record<string, Partial<PruningRunState>> = {
+  'v1-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 67 },
+  'v1-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 0, restarts: 0, revision: 1 },
+  'v2-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 152 },
+  'v2-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 1, restarts: 0, revision: 20 },
+  'v2-failed.jsonl': { status: 'failed', branch: 0, attempt: 2, restarts: 0, revision: 15 },
+};
+
+describe.each(files)('the history %s', (file) => {
+  it('has a whole chain', () => {
+    let chain = CHAIN_START;
+    for (const event of stored(file)) {
+      expect(chainProblem(chain, event)).toBeNull();
+      chain = decodeStored(event).chain;
+    }
+  });
+  it('holds no type that became unknown', () => {
+    expect(stored(file).map((event) => decodeStored(event).type)).not.toContain('Unknown');
+  });
+  it('still comes to what it came to', () => {
+    expect(outcomes[file]).toBeDefined();
+    expect(fold(stored(file).map(decodeStored))).toMatchObject(outcomes[file]!);
+  });
+});
+
+it('exists for every version so far', () => {
+  for (let version = 1; version <= CURRENT_VERSION; version += 1) expect(files.some((name) => name.startsWith(`v${version}-`))).toBe(true);
+});

@@ -1,0 +1,138 @@
+// CompareRuns: where two runs differ in what they were asked, what came out, and which heads and units they kept.
+import type { ArtifactStore } from '#artifact-store';
+import type { v1 } from '#protocol';
+import { comparableOf } from '../pruning-run/aggregate/headline.js';
+import { readStateFile } from './state-file.js';
+import { commonAncestor } from './lineage.js';
+import { openUnits, type OpenUnits } from './open-units.js';
+import type { RunSummary } from '../views/projection/run-detail.js';
+import type { RunViews } from '../views/run-views.js';
+
+export async function compareRuns(
+  views: RunViews,
+  artifacts: ArtifactStore,
+  request: v1.CompareRunsRequest,
+): Promise<v1.CompareRunsResponse> {
+  const leftId = await views.runId(request.leftRunId, 'left_run_id');
+  const rightId = await views.runId(request.rightRunId, 'right_run_id');
+  const left = views.peek(leftId)!;
+  const right = views.peek(rightId)!;
+  const common = commonAncestor(views, leftId, rightId);
+  return {
+    settings: differences(askedOf(left), askedOf(right)),
+    metrics: differences(outcomeOf(views, left), outcomeOf(views, right)),
+    layers: layerDifferences(left, right, await openUnitsOf(artifacts, left), await openUnitsOf(artifacts, right)),
+    commonAncestorRunId: common?.runId ?? '',
+    commonStep: BigInt(common?.step ?? 0),
+  };
+}
+
+function askedOf({ run }: RunSummary): Record<string, unknown> {
+  const { path, weightsDigest } = run.model;
+  const { trainPath, trainDigest, validationPath, validationDigest, tokenizerDigest } = run.data;
+  return {
+    ...prefixed('settings', run.settings),
+    ...prefixed('model', { path, weightsDigest }),
+    ...prefixed('data', { trainPath, trainDigest, validationPath, validationDigest, tokenizerDigest }),
+  };
+}
+
+function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown> {
+  const run = views.message(summary);
+  const { intact, masked, exported } = comparableOf(summary.run);
+  const { lastStep } = run;
+  return {
+    step: run.step,
+    scheduled_sparsity: run.scheduledSparsity,
+    expected_sparsity: run.expectedSparsity,
+    hard_sparsity: run.hardSparsity,
+    teacher_count: run.teacherCount,
+    target_reached_step: run.targetReachedStep,
+    hidden_open: run.hiddenOpen,
+    skipped_steps: run.skippedSteps,
+    restarts: run.restarts,
+    training_seconds: run.trainingSeconds,
+    tokens_per_second: run.tokensPerSecond,
+    state_digest: run.stateDigest,
+    loss: lastStep?.loss,
+    layer_loss: lastStep?.layerLoss,
+    kl_loss: lastStep?.klLoss,
+    lm_loss: lastStep?.lmLoss,
+    numerics_fingerprint: run.numericsFingerprint,
+    perplexity_intact: intact?.perplexity,
+    perplexity_masked: masked?.perplexity,
+    perplexity_exported: exported?.perplexity,
+  };
+}
+
+function prefixed(prefix: string, fields: object): Record<string, unknown> {
+  const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [`${prefix}.${snake(name)}`, value as unknown]));
+}
+
+/** Fields of both in the order of the left; equal ones are left out. */
+function differences(left: Record<string, unknown>, right: Record<string, unknown>): v1.FieldDifference[] {
+  return [...new Set([...Object.keys(left), ...Object.keys(right)])]
+    .map((field) => ({ field, left: textOf(left[field]), right: textOf(right[field]) }))
+    .filter((one) => one.left !== one.right);
+}
+
+function textOf(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | bigint | boolean);
+}
+
+/** All open while nothing is recorded; null when the state's artifact is no longer there. */
+async function openUnitsOf(artifacts: ArtifactStore, { run }: RunSummary): Promise<OpenUnits | null> {
+  if (run.current === null) {
+    return {
+      heads: run.model.layers.map(({ heads }) => new Set(Array(heads).keys())),
+      units: run.model.layers.map(({ units }) => new Set(Array(units).keys())),
+      hidden: new Set(Array(run.model.hiddenSize).keys()),
+    };
+  }
+  if ((await artifacts.stat(run.current.stateDigest)) === null) return null;
+  return openUnits(readStateFile(await artifacts.get(run.current.stateDigest)));
+}
+
+/** One entry a layer, so that sparsities can be read side by side; without lists where a state is gone. */
+function layerDifferences(
+  left: RunSummary,
+  right: RunSummary,
+  leftOpen: OpenUnits | null,
+  rightOpen: OpenUnits | null,
+): v1.LayerDifference[] {
+  const count = Math.max(left.run.model.layers.length, right.run.model.layers.length);
+  return Array.from({ length: count }, (_, layer) => {
+    const heads = only(leftOpen?.heads[layer], rightOpen?.heads[layer]);
+    const units = only(leftOpen?.units[layer], rightOpen?.units[layer]);
+    return {
+      layer,
+      headsOnlyLeft: heads.left,
+      headsOnlyRight: heads.right,
+      unitsOnlyLeft: units.left,
+      unitsOnlyRight: units.right,
+      sparsityLeft: layerSparsity(left, layer),
+      sparsityRight: layerSparsity(right, layer),
+    };
+  });
+}
+
+function only(left: Set<number> | undefined, right: Set<number> | undefined): { left: number[]; right: number[] } {
+  if (left === undefined || right === undefined) return { left: [], right: [] };
+  return { left: [...left].filter((index) => !right.has(index)), right: [...right].filter((index) => !left.has(index)) };
+}
+
+/** Share of the layer's prunable parameters gone. A unit is three rows of the hidden size; a head, as the method counts it, its queries' and outputs'. */
+function layerSparsity({ run }: RunSummary, layer: number): number {
+  const shape = run.model.layers[layer];
+  if (shape === undefined || run.current === null) return 0;
+  const { layers, hiddenSize, prunableParameterCount } = run.model;
+  // Head size in parameters follows from the total: what the units do not account for.
+  const unitParameters = 3 * hiddenSize;
+  const totals = layers.reduce((sum, one) => ({ heads: sum.heads + one.heads, units: sum.units + one.units }), { heads: 0, units: 0 });
+  const headParameters = totals.heads === 0 ? 0 : (prunableParameterCount - totals.units * unitParameters) / totals.heads;
+  const open = (run.current.headsOpen[layer] ?? 0) * headParameters + (run.current.unitsOpen[layer] ?? 0) * unitParameters;
+  const all = shape.heads * headParameters + shape.units * unitParameters;
+  return all === 0 ? 0 : 1 - (open / all) * (run.current.hiddenOpen / hiddenSize);
+}

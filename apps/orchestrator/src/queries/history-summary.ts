@@ -1,0 +1,132 @@
+// One line for people about each event.
+import type { DiscardedArtifact, RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import { isOffTarget } from '../pruning-run/planning/target-sparsity.js';
+
+export function summarize(event: RecordedEvent): string {
+  try {
+    return lineOf(event);
+  } catch {
+    return 'an event that does not have the fields of its type';
+  }
+}
+
+const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
+const short = (digest: string | null): string => (digest === null ? 'none' : digest.slice(0, 12));
+const number = (value: number | null): string => (value === null ? 'none' : value.toPrecision(5));
+const state = ({ step, expectedSparsity, hardSparsity, stateDigest }: StateFact): string =>
+  `step ${step}, expected sparsity ${percent(expectedSparsity)}, by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}`;
+
+function teacherText(teacher: TeacherChoice): string {
+  if (teacher.kind === 'snapshot') return `teacher ${teacher.mark} (${short(teacher.stateDigest)})`;
+  return teacher.kind === 'intact' ? 'the intact model' : 'no teacher';
+}
+
+function lineOf(event: RecordedEvent): string {
+  switch (event.type) {
+    case 'Unknown':
+      return `event of a type this release does not know: ${event.storedType}`;
+    case 'RunLaunched': {
+      const { model, settings } = event.data;
+      return `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} in ${settings.totalSteps} steps, recipe ${settings.recipe}`;
+    }
+    case 'RunForked': {
+      const { parentRunId, teacherMark, from } = event.data;
+      return `forked from ${parentRunId}, ${teacherMark === null ? 'last state' : `teacher ${teacherMark}`}, at ${state(from)}`;
+    }
+    case 'RunPrepared': {
+      const { model, data } = event.data;
+      return `prepared: model ${short(model.weightsDigest)}, ${data.trainTokens} tokens ${short(data.trainDigest)} to train on, ${data.validationTokens} to evaluate on`;
+    }
+    case 'AttemptStarted':
+      return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
+    case 'EngineAttached': {
+      const { attempt, backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
+      const changed = numericsChangedFrom === null ? '' : `, changed from ${short(numericsChangedFrom)}`;
+      return `attempt ${attempt}: engine ${backend} on ${device}, ${threads} threads, numerics ${short(numericsFingerprint)}${changed}`;
+    }
+    case 'TeacherAssigned':
+      return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;
+    case 'SparsityAdvanced': {
+      const { step, scheduledSparsity, expectedSparsity } = event.data;
+      return `step ${step}: scheduled sparsity ${percent(scheduledSparsity)}, expected ${percent(expectedSparsity)}`;
+    }
+    case 'MasksUpdated': {
+      const { firstStep, state: after, loss, trainingSeconds } = event.data;
+      return `steps ${firstStep} to ${after.step - 1} done in ${trainingSeconds.toFixed(1)} s, mean loss ${number(loss.mean)}: ${state(after)}`;
+    }
+    case 'TeacherSnapshotted':
+      return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
+    case 'TargetSparsityReached':
+      return `target ${percent(event.data.targetSparsity)} reached at step ${event.data.step}, ${event.data.remainingSteps} steps remain`;
+    default:
+      return lineOfOutcome(event);
+  }
+}
+
+type Outcome = Exclude<
+  RecordedEvent,
+  {
+    type:
+      | 'Unknown'
+      | 'RunLaunched'
+      | 'RunForked'
+      | 'RunPrepared'
+      | 'AttemptStarted'
+      | 'EngineAttached'
+      | 'TeacherAssigned'
+      | 'SparsityAdvanced'
+      | 'MasksUpdated'
+      | 'TeacherSnapshotted'
+      | 'TargetSparsityReached';
+  }
+>;
+
+function discardWords(artifacts: DiscardedArtifact[]): string {
+  const bytes = artifacts.reduce((sum, one) => sum + (one.bytes ?? 0), 0);
+  return `${artifacts.length} artifacts (${(bytes / 2 ** 20).toFixed(1)} MiB)`;
+}
+
+function lineOfOutcome(event: Outcome): string {
+  switch (event.type) {
+    case 'StepsSkipped':
+      return `steps skipped, loss or gradient not finite: ${event.data.steps.join(', ')}`;
+    case 'EngineLost': {
+      const { attempt, cause, code, message, restartDelayMs } = event.data;
+      return `attempt ${attempt} lost its ${cause}: ${code}, ${message}; next try in ${restartDelayMs} ms`;
+    }
+    case 'RunPauseRequested':
+      return `pause requested at step ${event.data.step}`;
+    case 'RunPaused':
+      return `paused at step ${event.data.step} (${event.data.by})${event.data.cause === undefined ? '' : `: ${event.data.cause.code}, ${event.data.cause.message}`}`;
+    case 'RunResumed':
+      return `resumed from step ${event.data.fromStep}`;
+    case 'RunRewound': {
+      const { toStep, teacherMark, abandonedFromRevision } = event.data;
+      return `rewound to ${teacherMark !== null ? `teacher ${teacherMark}` : toStep === 0 ? 'the start' : 'an earlier state'} at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`;
+    }
+    case 'RunCompleted': {
+      const { step, hardSparsity, expectedSparsity, targetSparsity, stateDigest } = event.data;
+      const missed = expectedSparsity !== undefined && targetSparsity !== undefined && isOffTarget(expectedSparsity, targetSparsity);
+      const target = missed ? `; the target of ${percent(targetSparsity)} was missed, expected sparsity ${percent(expectedSparsity)}` : '';
+      return `completed at step ${step}: sparsity by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}${target}`;
+    }
+    case 'RunFailed':
+      return `failed at step ${event.data.step}: ${event.data.code}, ${event.data.message}`;
+    case 'RunCancelled':
+      return `cancelled at step ${event.data.step}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
+    case 'EvaluationRecorded': {
+      const { subject, step, perplexity, predictions, window, teacherMark, dataDigest, dataPath } = event.data;
+      const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
+      return `perplexity of ${what} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`;
+    }
+    case 'ArtifactsDiscarded': {
+      const { keepEvery, artifacts, reason } = event.data;
+      const kept = keepEvery === null ? '' : `, one teacher in ${keepEvery} kept`;
+      return `${discardWords(artifacts)} thrown away${kept}${reason === '' ? '' : `: ${reason}`}`;
+    }
+    case 'RunDeleted':
+      return `deleted, with ${discardWords(event.data.artifacts)}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
+    case 'ModelExported':
+      return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
+  }
+}

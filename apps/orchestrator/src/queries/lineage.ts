@@ -1,0 +1,77 @@
+// Who was forked from whom.
+import { v1 } from '#protocol';
+import type { RunViews } from '../views/run-views.js';
+
+interface FamilyRow {
+  runId: string;
+  parentRunId: string | null;
+}
+
+/** Nearest first. A parent that is not in this store ends the line. */
+export function ancestorsOf(views: RunViews, runId: string): string[] {
+  const rows = views.database
+    .prepare(
+      `
+    WITH RECURSIVE line(run_id, depth) AS (
+      SELECT parent_run_id, 1 FROM runs WHERE run_id = ? AND parent_run_id IS NOT NULL
+      UNION ALL
+      SELECT runs.parent_run_id, depth + 1 FROM line JOIN runs ON runs.run_id = line.run_id
+      WHERE runs.parent_run_id IS NOT NULL AND depth < 10000)
+    SELECT line.run_id AS runId FROM line JOIN runs ON runs.run_id = line.run_id ORDER BY depth`,
+    )
+    .all(runId) as { runId: string }[];
+  return rows.map((row) => row.runId);
+}
+
+export function lineageOf(views: RunViews, runId: string): v1.GetLineageResponse {
+  const ancestors = ancestorsOf(views, runId);
+  const rows = views.database
+    .prepare(
+      `
+    WITH RECURSIVE family(run_id) AS (
+      SELECT ? UNION SELECT runs.run_id FROM family JOIN runs ON runs.parent_run_id = family.run_id)
+    SELECT runs.run_id AS runId, runs.parent_run_id AS parentRunId
+    FROM family JOIN runs ON runs.run_id = family.run_id ORDER BY launched_at_ms, runs.run_id`,
+    )
+    .all(ancestors.at(-1) ?? runId) as FamilyRow[];
+  return { runId, ancestors, tree: depthFirst(views, rows, ancestors.at(-1) ?? runId) };
+}
+
+/** Without recursion: a line of forks may be long. */
+function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.LineageNode[] {
+  const children = new Map<string, string[]>();
+  for (const { runId, parentRunId } of rows) {
+    if (runId !== root && parentRunId !== null) children.set(parentRunId, [...(children.get(parentRunId) ?? []), runId]);
+  }
+  const nodes: v1.LineageNode[] = [];
+  const stack = [{ runId: root, depth: 0 }];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { runId, depth } = next;
+    const run = views.message(views.peek(runId)!);
+    nodes.push({
+      runId,
+      depth,
+      name: run.name,
+      parentRunId: run.parentRunId,
+      forkedAtStep: run.forkedAtStep,
+      status: run.status,
+      targetSparsity: run.settings?.targetSparsity ?? 0,
+      hardSparsity: run.hardSparsity,
+    });
+    for (const child of [...(children.get(runId) ?? [])].reverse()) stack.push({ runId: child, depth: depth + 1 });
+  }
+  return nodes;
+}
+
+/** The youngest run that both come from (or are), and the step up to which they share a past. */
+export function commonAncestor(views: RunViews, left: string, right: string): { runId: string; step: number } | null {
+  const lines = [left, right].map((runId) => [runId, ...ancestorsOf(views, runId)]);
+  const common = lines[0]!.find((runId) => lines[1]!.includes(runId));
+  if (common === undefined) return null;
+  // Each side left the common run where its own branch of the family was forked off; a side that is that run never left.
+  const leftAt = lines.map((line) => {
+    const at = line.indexOf(common);
+    return at === 0 ? (views.peek(common)?.run.current?.step ?? 0) : (views.peek(line[at - 1]!)?.run.origin?.from.step ?? 0);
+  });
+  return { runId: common, step: Math.min(...leftAt) };
+}

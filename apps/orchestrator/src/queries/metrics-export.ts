@@ -1,0 +1,126 @@
+// ExportMetrics: every recorded step, unsampled, abandoned ones marked.
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { invalidField } from '#protocol';
+import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
+import { readSegments } from '../views/projection/metrics-reader.js';
+import { isActiveStep, type Rewind } from '../views/projection/run-detail.js';
+import type { ViewsDatabase } from '../views/projection/views-database.js';
+
+const CHUNK_BYTES = 1 << 18;
+const FORMATS = ['csv', 'jsonl', 'parquet'] as const;
+
+type Kind = 'integer' | 'number' | 'flag';
+const KINDS: Partial<Record<(typeof METRIC_COLUMNS)[number], Kind>> = {
+  step: 'integer',
+  skipped: 'flag',
+  openHeads: 'integer',
+  openUnits: 'integer',
+  openHidden: 'integer',
+  teacherMark: 'integer',
+};
+const COLUMNS = METRIC_COLUMNS.map((name) => ({
+  name: name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+  kind: KINDS[name] ?? ('number' as Kind),
+}));
+const LEAD = ['branch', 'attempt', 'abandoned'] as const;
+
+interface ExportRow {
+  branch: number;
+  attempt: number;
+  abandoned: boolean;
+  /** In the order of COLUMNS; null where there is none. */
+  values: (number | boolean | null)[];
+}
+
+export async function* exportMetrics(
+  database: ViewsDatabase,
+  runId: string,
+  rewinds: readonly Rewind[],
+  format: string,
+): AsyncGenerator<Uint8Array> {
+  switch (format) {
+    case 'csv':
+      yield* joined(csvLines(exportRows(database, runId, rewinds)));
+      return;
+    case 'jsonl':
+      yield* joined(jsonLines(exportRows(database, runId, rewinds)));
+      return;
+    case 'parquet':
+      yield* parquetChunks([...exportRows(database, runId, rewinds)]);
+      return;
+    default:
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'format', `one of ${FORMATS.join(', ')} is allowed`);
+  }
+}
+
+function* exportRows(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[]): Iterable<ExportRow> {
+  for (const { branch, attempt, rows } of readSegments(database, runId)) {
+    for (let index = 0; index < rowCount(rows); index += 1) {
+      const row = rows.subarray(index * ROW_DOUBLES, (index + 1) * ROW_DOUBLES);
+      const values = COLUMNS.map(({ kind }, column) => {
+        const value = row[column]!;
+        if (kind === 'flag') return value === 1;
+        return Number.isNaN(value) ? null : value;
+      });
+      yield { branch, attempt, abandoned: !isActiveStep(rewinds, branch, row[0]!), values };
+    }
+  }
+}
+
+function* csvLines(rows: Iterable<ExportRow>): Iterable<string> {
+  yield `${[...LEAD, ...COLUMNS.map(({ name }) => name)].join(',')}\n`;
+  for (const { branch, attempt, abandoned, values } of rows)
+    yield `${[branch, attempt, abandoned, ...values.map((value) => value ?? '')].join(',')}\n`;
+}
+
+function* jsonLines(rows: Iterable<ExportRow>): Iterable<string> {
+  for (const { values, ...lead } of rows) {
+    yield `${JSON.stringify({ ...lead, ...Object.fromEntries(COLUMNS.map(({ name }, column) => [name, values[column]])) })}\n`;
+  }
+}
+
+function* joined(lines: Iterable<string>): Iterable<Uint8Array> {
+  let text = '';
+  for (const line of lines) {
+    text += line;
+    if (text.length < CHUNK_BYTES) continue;
+    yield Buffer.from(text, 'utf8');
+    text = '';
+  }
+  if (text !== '') yield Buffer.from(text, 'utf8');
+}
+
+function* parquetChunks(rows: ExportRow[]): Iterable<Uint8Array> {
+  const file = new Uint8Array(
+    parquetWriteBuffer({
+      columnData: [
+        { name: 'branch', type: 'INT32', data: rows.map(({ branch }) => branch) },
+        { name: 'attempt', type: 'INT32', data: rows.map(({ attempt }) => attempt) },
+        { name: 'abandoned', type: 'BOOLEAN', data: rows.map(({ abandoned }) => abandoned) },
+        ...COLUMNS.map(({ name, kind }, column) =>
+          parquetColumn(
+            name,
+            kind,
+            rows.map(({ values }) => values[column]!),
+          ),
+        ),
+      ],
+    }),
+  );
+  for (let start = 0; start < file.byteLength; start += CHUNK_BYTES) yield file.subarray(start, start + CHUNK_BYTES);
+}
+
+function parquetColumn(
+  name: string,
+  kind: Kind,
+  data: (number | boolean | null)[],
+): {
+  name: string;
+  type: 'INT64' | 'DOUBLE' | 'BOOLEAN';
+  nullable: boolean;
+  data: unknown[];
+} {
+  if (kind === 'flag') return { name, type: 'BOOLEAN', nullable: false, data };
+  if (kind === 'number') return { name, type: 'DOUBLE', nullable: true, data };
+  return { name, type: 'INT64', nullable: true, data: data.map((value) => (value === null ? null : BigInt(value))) };
+}

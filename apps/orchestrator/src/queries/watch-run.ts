@@ -1,0 +1,202 @@
+// WatchRun: the run now, then at each change, with the steps since the last message. Nothing is queued for a client: it is
+// asked for its next message when the last one has left, and that message is read from the views then. So a slow client
+// costs no memory and misses no step; it only sees fewer, fuller messages.
+import type { v1 } from '#protocol';
+import { EspalierError } from '#protocol';
+import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import { isFinished } from '../pruning-run/aggregate/pruning-run.js';
+import { stepsOf, progressAt, segmentsAfter } from '../views/projection/metrics-reader.js';
+import { firstStepOf, isDamaged, type RunSummary } from '../views/projection/run-detail.js';
+import { stepMessage } from '../views/run-message.js';
+import { leaseUntilMs } from '../views/run-status.js';
+import type { RunViews } from '../views/run-views.js';
+
+const SEGMENTS_PER_MESSAGE = 8;
+const LIVE_STEPS_PER_MESSAGE = 512;
+/** The longest that a missed wake-up could cost. */
+const LONGEST_WAIT_MS = 15_000;
+/** Progress is for eyes: live steps alone make a message at most so often. */
+const LIVE_PAUSE_MS = 200;
+
+interface Cursor {
+  /** Revision of the last segment whose steps were sent. */
+  segmentRevision: number;
+  branch: number;
+  /** First step that was not sent. */
+  nextStep: number;
+  /** Of the last message. */
+  revision: number;
+  status: v1.RunStatus | null;
+  /** Code of what the run waited for then; '': nothing. */
+  waitedFor: string;
+  /** What was done then to prepare the run, and how far it was. */
+  preparation: string;
+}
+
+export async function* watchRun(views: RunViews, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
+  const runId = await views.runId(request.runId);
+  const leave = views.live.watch(runId);
+  try {
+    yield* watched(views, runId, request, signal);
+  } finally {
+    leave();
+  }
+}
+
+async function* watched(
+  views: RunViews,
+  runId: string,
+  request: v1.WatchRunRequest,
+  signal: AbortSignal,
+): AsyncGenerator<v1.WatchRunResponse> {
+  const cursor = await startCursor(views, runId, request.afterRevision);
+  let lastLiveMs = 0;
+  while (!signal.aborted) {
+    const wake = new AbortController();
+    const change = views.changes.next(runId, waitMs(views, runId), AbortSignal.any([signal, wake.signal]));
+    const message = nextMessage(views, runId, cursor);
+    const liveOnly = message !== null && message.live && message.revision === BigInt(cursor.revision);
+    if (message !== null && !(liveOnly && Date.now() - lastLiveMs < LIVE_PAUSE_MS)) {
+      wake.abort();
+      advance(cursor, message);
+      if (message.live) lastLiveMs = Date.now();
+      yield message;
+      continue;
+    }
+    if (message === null && !request.follow && hasEnded(views, runId)) {
+      wake.abort();
+      return;
+    }
+    if (liveOnly) {
+      wake.abort();
+      await pause(LIVE_PAUSE_MS, signal);
+    } else {
+      await change;
+    }
+  }
+}
+
+async function startCursor(views: RunViews, runId: string, afterRevision: bigint | undefined): Promise<Cursor> {
+  const now = views.peek(runId)!;
+  if (afterRevision === undefined) {
+    // From now on: the run as it is, and the steps that follow.
+    return {
+      segmentRevision: now.run.revision,
+      branch: now.extras.rewinds.length,
+      nextStep: now.run.current?.step ?? 0,
+      revision: -1,
+      status: null,
+      waitedFor: '',
+      preparation: '',
+    };
+  }
+  const revision = Number(afterRevision);
+  if (revision > now.run.revision)
+    await views.reach(runId, revision).catch(() => {
+      throw unknownRevision(runId, revision);
+    });
+  const { extras, run } = views.peek(runId)!;
+  const progress = progressAt(views.database, runId, revision);
+  const rewind = extras.rewinds.findLast((one) => one.revision <= revision && one.revision > (progress?.revision ?? -1));
+  return {
+    segmentRevision: revision,
+    branch: extras.rewinds.filter((one) => one.revision <= revision).length,
+    nextStep: rewind?.toStep ?? progress?.step ?? firstStepOf(run),
+    revision,
+    status: null,
+    waitedFor: '',
+    preparation: '',
+  };
+}
+
+function unknownRevision(runId: string, revision: number): EspalierError {
+  return new EspalierError('REVISION_NOT_FOUND', `run ${runId} has no revision ${revision}`, {
+    violations: [
+      { field: 'after_revision', description: 'a revision that an earlier message named is allowed', code: 'REVISION_NOT_FOUND' },
+    ],
+  });
+}
+
+/** Null when there is nothing new. Steps come in the order they were recorded, each once, live ones after them. */
+function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRunResponse | null {
+  const summary = views.peek(runId);
+  if (summary === null) return null;
+  const run = views.message(summary);
+  const { steps, revision } = recordedSteps(views, runId, cursor, summary.run.revision);
+  const upToDate = revision === summary.run.revision;
+  const live = upToDate ? liveSteps(views, summary, cursor, steps.at(-1)) : [];
+  const changed =
+    revision > cursor.revision ||
+    (cursor.status !== null &&
+      (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '') || cursor.preparation !== preparationText(run)));
+  if (!changed && steps.length === 0 && live.length === 0) return null;
+  const { recipe } = summary.run.settings;
+  return { run, steps: [...steps, ...live].map((step) => stepMessage(step, recipe)), revision: BigInt(revision), live: live.length > 0 };
+}
+
+/** Moves the cursor over the segments it takes. */
+function recordedSteps(views: RunViews, runId: string, cursor: Cursor, newest: number): { steps: StepMeasurement[]; revision: number } {
+  const segments = segmentsAfter(views.database, runId, cursor.segmentRevision, SEGMENTS_PER_MESSAGE);
+  const steps: StepMeasurement[] = [];
+  for (const segment of segments) {
+    if (segment.branch !== cursor.branch) {
+      cursor.branch = segment.branch;
+      cursor.nextStep = segment.firstStep;
+    }
+    steps.push(...stepsOf(segment.rows).filter(({ step }) => step >= cursor.nextStep));
+    cursor.nextStep = Math.max(cursor.nextStep, segment.endStep);
+    cursor.segmentRevision = segment.revision;
+  }
+  // With more segments to come, the message speaks for those that it holds only.
+  return { steps, revision: segments.length === SEGMENTS_PER_MESSAGE ? Math.max(cursor.segmentRevision, cursor.revision) : newest };
+}
+
+function liveSteps(views: RunViews, { run, extras }: RunSummary, cursor: Cursor, last: StepMeasurement | undefined): StepMeasurement[] {
+  if (extras.rewinds.length !== cursor.branch) {
+    cursor.branch = extras.rewinds.length;
+    cursor.nextStep = run.current?.step ?? 0;
+  }
+  const from = Math.max(cursor.nextStep, last === undefined ? 0 : last.step + 1);
+  const steps = views.live.since(run.runId, from);
+  // What lies between is recorded already, and the views are about to show it.
+  return steps[0]?.step === from ? steps.slice(0, LIVE_STEPS_PER_MESSAGE) : [];
+}
+
+function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
+  cursor.revision = Number(message.revision);
+  cursor.status = message.run!.status;
+  cursor.waitedFor = message.run!.waitingFor?.code ?? '';
+  cursor.preparation = preparationText(message.run!);
+  const last = message.steps.at(-1);
+  if (last !== undefined) cursor.nextStep = Math.max(cursor.nextStep, Number(last.step) + 1);
+}
+
+function preparationText({ preparation }: v1.Run): string {
+  return preparation === undefined ? '' : `${preparation.doneShare} ${preparation.doing}`;
+}
+
+function hasEnded(views: RunViews, runId: string): boolean {
+  const summary = views.peek(runId);
+  return summary === null || isFinished(summary.run) || isDamaged(summary.extras);
+}
+
+/** Up to when nothing has to be looked at unless something happens: the lease may run out before. */
+function waitMs(views: RunViews, runId: string): number {
+  const summary = views.peek(runId);
+  const lease = summary === null ? null : leaseUntilMs(summary.run, views.live.heardAt(runId));
+  if (lease === null) return LONGEST_WAIT_MS;
+  const left = lease - views.now() + 20;
+  return left > 0 ? Math.min(LONGEST_WAIT_MS, left) : LONGEST_WAIT_MS;
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+}

@@ -1,0 +1,71 @@
+// A fork starts from a state of its parent: that artifact is kept while the fork is decided, so the parent may go on.
+import { Inject } from '@nestjs/common';
+import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import type { ArtifactStore } from '#artifact-store';
+import { EspalierError } from '#protocol';
+import { StateKeeper } from '../retention/state-keeper.js';
+import { ARTIFACT_STORE } from '../tokens.js';
+import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
+import { runIdOf } from '../event-sourcing/event-ids.js';
+import { alreadyLaunched } from './launch-run.handler.js';
+import { ModelAndData } from './model-and-data.js';
+import { ForkRun, type Changed } from './pruning-run.commands.js';
+import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
+import { decide, fold, neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { Fork } from '../pruning-run/aggregate/run-change.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { encodeFacts } from '../pruning-run/record/stored-event.js';
+
+@CommandHandler(ForkRun)
+export class ForkRunHandler implements ICommandHandler<ForkRun> {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
+
+  async execute({ request, signal }: ForkRun): Promise<Changed> {
+    const { requestId, name, parentRunId, from, overrides } = request;
+    const runId = runIdOf(requestId);
+    const requestDigest = sha256Hex(canonicalJson(request));
+    const known = await this.runs.find(runId);
+    if (known !== null) return alreadyLaunched(known, requestDigest);
+    const parent = await this.runs.load(parentRunId);
+    const data = await this.otherData(request.data, parent, signal);
+    const change: Fork = { kind: 'fork', runId, name, requestId, requestDigest, parent, from, overrides, data };
+    const pinned = [...neededStates(childOf(change))];
+    for (const digest of pinned) await this.keeper.pin(digest);
+    try {
+      // The parent may have been deleted or thinned before its states were pinned.
+      const child = childOf({ ...change, parent: await this.runs.load(parentRunId) });
+      const { stateDigest } = child.current!;
+      if ((await this.artifacts.stat(stateDigest)) === null) {
+        throw new EspalierError(
+          'STATE_NOT_FOUND',
+          `state ${stateDigest} of run ${parentRunId} is no longer stored: the run went on; try again`,
+        );
+      }
+      signal.throwIfAborted();
+      const { run, facts } = await this.runs.change(runId, change);
+      const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
+      for (const digest of pinned) this.keeper.releaseAfter(digest, runId, run.revision);
+      return answer;
+    } catch (error) {
+      for (const digest of pinned) this.keeper.release(digest);
+      throw error;
+    }
+  }
+
+  /** Named only: the fork prepares it, and must find the tokenizer of its parent. */
+  private async otherData(source: ForkRun['request']['data'], parent: PruningRunState, signal: AbortSignal): Promise<DataIdentity | null> {
+    if (source === null) return null;
+    return { ...(await this.sources.namedData(source, parent.model, signal)), tokenizerDigest: parent.data.tokenizerDigest };
+  }
+}
+
+/** The fork as it would be; refuses what decide refuses. */
+function childOf(change: Fork): PruningRunState {
+  const { events } = encodeFacts(decide(null, change, new Date().toISOString()), '', () => '');
+  return fold(events)!;
+}

@@ -1,0 +1,48 @@
+// A run is accepted once all has been looked at that can be wrong with it and costs nothing to find; it is prepared afterwards. Its id follows from the request id, and its
+// stream must not exist yet: that makes a repeated request find the run it launched, also after a crash.
+import { Inject } from '@nestjs/common';
+import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { invalidField } from '#protocol';
+import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
+import { runIdOf } from '../event-sourcing/event-ids.js';
+import { ModelAndData, requireMemory } from './model-and-data.js';
+import { LaunchRun, type Changed } from './pruning-run.commands.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+
+@CommandHandler(LaunchRun)
+export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+  ) {}
+
+  async execute({ request, signal }: LaunchRun): Promise<Changed> {
+    const { requestId, name, modelPath, data: source } = request;
+    const runId = runIdOf(requestId);
+    const requestDigest = sha256Hex(canonicalJson(request));
+    const known = await this.runs.find(runId);
+    if (known !== null) return alreadyLaunched(known, requestDigest);
+
+    const plan = await this.sources.plan(modelPath, request.settings);
+    requireMemory(plan);
+    const { model, settings } = plan;
+    const data = await this.sources.namedData(source, model, signal);
+    signal.throwIfAborted(); // a client that went away launches nothing
+
+    const { run, facts } = await this.runs.change(runId, { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings });
+    // No fact: the same request got there first, by another call.
+    return facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
+  }
+}
+
+export function alreadyLaunched(run: PruningRunState, requestDigest: string): Changed {
+  if (run.requestDigest !== requestDigest) {
+    throw invalidField(
+      'REQUEST_ID_REUSED',
+      'request_id',
+      `"${run.requestId}" launched run ${run.runId} with another request: use another id`,
+    );
+  }
+  return { runId: run.runId, revision: run.revision, alreadyDone: true };
+}

@@ -1,0 +1,208 @@
+// What a run is made from, looked at before it is accepted, so that whatever is wrong with it is said at once.
+import { Inject, Injectable } from '@nestjs/common';
+import { resolve } from 'node:path';
+import type { ArtifactStore } from '#artifact-store';
+import { requireSources, prepareTokens } from '#model-files';
+import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { sessionOptions } from '../engines/engine-requests.js';
+import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { EngineSupervisor } from '../engines/engine-supervisor.js';
+import { canonicalJson } from '../event-sourcing/canonical-json.js';
+import type { DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
+import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+
+export interface RunPlan {
+  model: ModelIdentity;
+  settings: RunSettings; // complete
+  memory: engineV1.PlanMemoryResponse;
+}
+
+/** What a run is made of, with its digests. */
+export interface Prepared {
+  model: ModelIdentity;
+  data: DataIdentity;
+}
+
+export interface PreparationProgress {
+  /** In words, e.g. "reading the model's weights". */
+  doing: string;
+  doneShare: number;
+}
+
+export interface DataSource {
+  trainPath: string;
+  validationPath: string; // '' : none
+}
+
+@Injectable()
+export class ModelAndData {
+  constructor(
+    @Inject(EngineSupervisor) private readonly engines: EngineSupervisor,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+  ) {}
+
+  /** What a request would make a run of, as far as it is known without reading the weights. @throws EspalierError with all that is wrong with the settings, or with the engine's code */
+  async plan(modelPath: string, requested: RequestedSettings): Promise<RunPlan> {
+    const early = settingsViolations(resolveSettings(requested));
+    if (early.length > 0) throw invalidRequest(early);
+    const { client } = await this.engines.acquire();
+    const path = resolve(modelPath);
+    const model = modelIdentity(path, await client.inspectModel(path, { skipWeights: true }));
+    const settings = resolveSettings(requested, model);
+    const violations = settingsViolations(settings, model);
+    if (violations.length > 0) throw invalidRequest(violations);
+    return { model, settings, memory: await client.planMemory(sessionOptions({ settings, model }, this.config.threads)) };
+  }
+
+  /** The data as it is named; what costs nothing to find out about it is refused here. */
+  async namedData(source: DataSource, model: ModelIdentity, signal: AbortSignal): Promise<DataIdentity> {
+    const trainPath = resolve(source.trainPath);
+    const validationPath = source.validationPath === '' ? null : resolve(source.validationPath);
+    const { path: modelPath } = model;
+    await requireSources({ modelPath, dataPath: trainPath, dataField: 'data.train_path', signal });
+    if (validationPath !== null) await requireSources({ modelPath, dataPath: validationPath, dataField: 'data.validation_path', signal });
+    return {
+      trainPath,
+      trainDigest: '',
+      trainTokens: 0,
+      validationPath,
+      validationDigest: null,
+      validationTokens: 0,
+      tokenizerDigest: '',
+    };
+  }
+
+  /** Reads what the run is made of: the model, unless a fork has it from its parent, and the text. */
+  async prepare(run: PruningRunState, onProgress: (progress: PreparationProgress) => void, signal: AbortSignal): Promise<Prepared> {
+    let { model } = run;
+    if (model.weightsDigest === '') {
+      onProgress({ doing: "reading the model's weights", doneShare: 0 });
+      const { client } = await this.engines.acquire();
+      model = modelIdentity(model.path, await client.inspectModel(model.path, { skipWeights: false, signal }));
+      requireSameShape(run.model, model);
+    }
+    const data = await this.prepareData(run, model, onProgress, signal);
+    const expected = run.data.tokenizerDigest;
+    if (expected !== '' && data.tokenizerDigest !== expected) {
+      const parent = run.origin?.parentRunId ?? '';
+      throw invalidField('TOKENIZER_MISMATCH', 'overrides.data', `the model's tokenizer has changed since run ${parent} was launched`);
+    }
+    return { model, data };
+  }
+
+  /** Tokenizes what has not been tokenized before. */
+  private async prepareData(
+    { data: { trainPath, validationPath }, settings }: PruningRunState,
+    model: ModelIdentity,
+    onProgress: (progress: PreparationProgress) => void,
+    signal: AbortSignal,
+  ): Promise<DataIdentity> {
+    const named = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
+    const bytesOf = (path: string | null, dataField: string): Promise<number> =>
+      path === null ? Promise.resolve(0) : requireSources({ modelPath: model.path, dataPath: path, dataField, signal });
+    const trainBytes = await bytesOf(trainPath, 'data.train_path');
+    const bytesTotal = Math.max(trainBytes + (await bytesOf(validationPath, 'data.validation_path')), 1);
+    const prepare = (dataPath: string, dataField: string, what: string, bytesBefore: number) => {
+      const tell = (bytesDone: number): void =>
+        onProgress({ doing: `tokenizing the ${what} text`, doneShare: (bytesBefore + bytesDone) / bytesTotal });
+      tell(0);
+      return prepareTokens({ ...named, dataPath, dataField, onProgress: ({ bytesDone }) => tell(bytesDone) });
+    };
+    const train = await prepare(trainPath, 'data.train_path', 'training', 0);
+    const needed = settings.batchSize * settings.sequenceLength;
+    requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
+    const validation = validationPath === null ? null : await prepare(validationPath, 'data.validation_path', 'validation', trainBytes);
+    if (validation !== null)
+      requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
+    return {
+      trainPath,
+      trainDigest: train.digest,
+      trainTokens: train.tokenCount,
+      validationPath,
+      validationDigest: validation?.digest ?? null,
+      validationTokens: validation?.tokenCount ?? 0,
+      tokenizerDigest: train.tokenizerDigest,
+    };
+  }
+
+  /** The same artifact again, from the text it was made of. @throws `damage`, with what keeps it from being mended */
+  async remakeTokens(
+    { runId, model, data }: PruningRunState,
+    part: 'train' | 'validation',
+    damage: EspalierError,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const [path, digest] = part === 'train' ? [data.trainPath, data.trainDigest] : [data.validationPath!, data.validationDigest!];
+    const lost = (why: string): EspalierError =>
+      new EspalierError(
+        damage.code,
+        `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${path}: ${why}`,
+      );
+    await this.artifacts.delete(digest); // so that the remembered one is not taken for whole
+    const made = await prepareTokens({
+      modelPath: model.path,
+      dataPath: path,
+      vocabularySize: model.vocabularySize,
+      store: this.artifacts,
+      signal,
+    }).catch((error: unknown) => {
+      throw lost(toEspalierError(error).message);
+    });
+    if (made.digest !== digest) throw lost(`it gives tokens ${made.digest} now, not ${digest}`);
+  }
+
+  /** Tokens of other data, for one evaluation. */
+  async prepareEvaluationData(path: string, model: ModelIdentity, window: number, signal: AbortSignal): Promise<string> {
+    const { digest, tokenCount } = await prepareTokens({
+      modelPath: model.path,
+      dataPath: resolve(path),
+      dataField: 'data_path',
+      vocabularySize: model.vocabularySize,
+      store: this.artifacts,
+      signal,
+    });
+    requireTokens(tokenCount, window, 'data_path', 'a window');
+    return digest;
+  }
+}
+
+/** @throws EspalierError OUT_OF_MEMORY */
+export function requireMemory({ settings, memory: { totalBytes, availableBytes, activationsBytes } }: RunPlan): void {
+  if (totalBytes <= availableBytes) return;
+  const { batchSize, sequenceLength, checkpointActivations } = settings;
+  const less = `a smaller batch_size or sequence_length${checkpointActivations ? '' : ', or checkpoint_activations,'} needs less`;
+  const description =
+    `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), ` +
+    `the engine's machine has ${availableBytes}; ${less}`;
+  throw new EspalierError('OUT_OF_MEMORY', description, {
+    violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
+  });
+}
+
+/** Of what the settings were checked with. */
+function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
+  if (canonicalJson({ ...launched, weightsDigest: '' }) === canonicalJson({ ...read, weightsDigest: '' })) return;
+  throw invalidField('MODEL_CHANGED', 'model_path', `the model in ${launched.path} has changed since the run was launched`);
+}
+
+function requireTokens(count: number, needed: number, field: string, what: string): void {
+  if (count < needed) throw invalidField('DATA_TOO_SHORT', field, `holds ${count} tokens; ${what} takes ${needed}`);
+}
+
+function modelIdentity(path: string, model: engineV1.ModelDescription): ModelIdentity {
+  return {
+    path,
+    weightsDigest: model.weightsDigest,
+    architecture: model.architecture,
+    parameterCount: Number(model.parameterCount),
+    prunableParameterCount: Number(model.prunableParameterCount),
+    weightBytes: Number(model.weightBytes),
+    hiddenSize: Number(model.hiddenSize),
+    vocabularySize: Number(model.vocabSize),
+    maxPositions: Number(model.maxPositions),
+    layers: model.layers.map((layer) => ({ heads: Number(layer.heads), units: Number(layer.intermediate) })),
+  };
+}

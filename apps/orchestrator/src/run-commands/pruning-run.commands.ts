@@ -1,0 +1,70 @@
+// What clients ask for. The driver's own changes go to the repository directly: nobody else may send them.
+import { Command } from '@nestjs/cqrs';
+import type { DataSource } from './model-and-data.js';
+import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
+import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+
+/** The run and the revision that shows the command's effect. */
+export interface Changed {
+  runId: string;
+  revision: number;
+  /** The same request had launched the run before. */
+  alreadyDone: boolean;
+}
+
+export class LaunchRun extends Command<Changed> {
+  constructor(
+    readonly request: {
+      requestId: string;
+      name: string;
+      modelPath: string;
+      data: DataSource;
+      settings: RequestedSettings;
+    },
+    readonly signal: AbortSignal,
+  ) {
+    super();
+  }
+}
+
+export class ForkRun extends Command<Changed> {
+  constructor(
+    readonly request: {
+      requestId: string;
+      name: string;
+      parentRunId: string;
+      from: StartingPoint;
+      overrides: Partial<RunSettings>;
+      data: DataSource | null;
+    },
+    readonly signal: AbortSignal,
+  ) {
+    super();
+  }
+}
+
+export class ResumeRun extends Command<Changed> {
+  constructor(
+    readonly runId: string,
+    readonly from: StartingPoint,
+    readonly acceptOtherNumerics: boolean,
+  ) {
+    super();
+  }
+}
+
+export class PauseRun extends Command<Changed> {
+  constructor(readonly runId: string) {
+    super();
+  }
+}
+
+export class CancelRun extends Command<Changed> {
+  constructor(
+    readonly runId: string,
+    readonly reason: string,
+  ) {
+    super();
+  }
+}

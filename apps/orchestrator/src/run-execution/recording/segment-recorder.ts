@@ -1,0 +1,120 @@
+// Makes trained segments recorded facts, in the one order that a crash can't spoil: the states' bytes are durable first, then
+// the per-step metrics, then the events that name both. A crash in between leaves bytes that nobody names.
+import { Inject, Injectable } from '@nestjs/common';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { ArtifactStoreError, type ArtifactStore } from '#artifact-store';
+import type { EventStore } from '#event-store';
+import { EspalierError } from '#protocol';
+import { sha256Hex } from '../../event-sourcing/canonical-json.js';
+import { eventId } from '../../event-sourcing/event-ids.js';
+import { ownMeasurements } from '../../pruning-run/record/own-events.js';
+import type { StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
+import type { RecordSegment } from '../../pruning-run/aggregate/run-change.js';
+import { patiently, RunRepository, type ChangeOptions } from '../../pruning-run/run-repository.js';
+import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
+import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
+import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../tokens.js';
+import type { EndedSegment } from '../../engines/engine-client.js';
+import { LiveProgress } from '../../views/live-progress.js';
+import { StateKeeper } from '../../retention/state-keeper.js';
+
+/** Waits between tries to store a state: a disk that is full will be emptied. */
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 5_000;
+
+export interface TrainedSegment {
+  /** Complete but for where its metrics will lie. */
+  report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
+  steps: StepMeasurement[];
+  state: NonNullable<EndedSegment['state']>;
+}
+
+@Injectable()
+export class SegmentRecorder {
+  constructor(
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /**
+   * One or more that follow one another; those before one whose state could not be stored are recorded all the same.
+   * Waits for an event store that is away and for disks that are full as long as it takes.
+   * @param patience aborted when nobody wants to wait any longer
+   * @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
+   */
+  async record(run: PruningRunState, segments: TrainedSegment[], patience: AbortSignal): Promise<PruningRunState> {
+    const digests = segments.map(({ report }) => report.state.stateDigest);
+    for (const digest of digests) await this.keeper.pin(digest);
+    let recorded: PruningRunState | null = null;
+    try {
+      const stored = await Promise.allSettled(segments.map((segment) => this.storeState(run.runId, segment, patience)));
+      const failure = stored.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined;
+      const whole = failure === undefined ? segments : segments.slice(0, stored.indexOf(failure));
+      const onWait = (error: Error): void => this.waits(run.runId, error);
+      if (whole.length > 0) {
+        recorded = await this.append(run, whole, { patienceMs: Infinity, signal: patience, onWait });
+        this.live.goesOn(run.runId);
+        this.live.recorded(run.runId, whole.at(-1)!.report.state.step);
+      }
+      if (failure !== undefined) throw failure.reason;
+      return recorded!;
+    } finally {
+      for (const digest of digests) {
+        if (recorded === null) this.keeper.release(digest);
+        else this.keeper.releaseAfter(digest, run.runId, recorded.revision);
+      }
+    }
+  }
+
+  private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: ChangeOptions): Promise<PruningRunState> {
+    const at = new Date().toISOString();
+    const metrics = segments.map(({ report: { attempt, firstStep }, steps }) => {
+      const measured = { v: CURRENT_VERSION, at, attempt, branch, steps };
+      const event = encodeStepsMeasured(measured, eventId(runId, 'metrics', branch, attempt, firstStep));
+      ownMeasurements.remember(event, measured);
+      return event;
+    });
+    const { revision } = await patiently(() => this.store.append(metricsStream(runId), metrics, 'any'), patience);
+    const firstRevision = Number(revision) - (metrics.length - 1);
+    const changes = segments.map(({ report }, index) => {
+      const change: RecordSegment = { ...report, metricsRevision: firstRevision + index, metricsDigest: sha256Hex(metrics[index]!.data) };
+      return { key: `segment ${branch} ${report.attempt} ${report.firstStep}`, change };
+    });
+    return (await this.runs.changeInTurn(runId, changes, patience)).run;
+  }
+
+  private waits(runId: string, error: Error): void {
+    this.live.waits(error, runId);
+    this.log.warn({ runId, err: error }, `what was trained can't be recorded yet: ${error.message}`);
+  }
+
+  private async storeState(runId: string, { report, state }: TrainedSegment, patience: AbortSignal): Promise<void> {
+    for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
+      try {
+        if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });
+        else await this.artifacts.adopt!(state.file, report.state.stateDigest);
+        return;
+      } catch (error) {
+        if (!(error instanceof ArtifactStoreError) || error.code === 'ARTIFACT_CORRUPT') throw error;
+        if (!(state instanceof Uint8Array) && isGone(state.file)) throw new EspalierError('ENGINE_LOST', `${state.file} is gone`);
+        this.waits(runId, error);
+        await sleep(delayMs, undefined, { signal: patience }).catch(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
+
+/** For good: its folder is there. */
+function isGone(file: string): boolean {
+  return !existsSync(file) && existsSync(dirname(file));
+}

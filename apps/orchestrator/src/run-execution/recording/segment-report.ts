@@ -1,0 +1,100 @@
+// The engine's words for a segment turned into ours; pure.
+import { engineV1, EspalierError } from '#protocol';
+import type { SegmentLoss, StateFact, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
+import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
+import type { EndedSegment } from '../../engines/engine-client.js';
+import type { TrainedSegment } from './segment-recorder.js';
+
+export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan): StepMeasurement {
+  const step = Number(report.step);
+  const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= step)?.teacher;
+  return {
+    step,
+    loss: finite(report.loss),
+    layerLoss: finite(report.layerLoss),
+    klLoss: finite(report.klLoss),
+    lmLoss: finite(report.lmLoss),
+    lagrangian: finite(report.lagrangian),
+    scheduledSparsity: report.scheduledSparsity,
+    expectedSparsity: report.expectedSparsity,
+    gradientNorm: finite(report.gradientNorm),
+    lambda1: report.lambda1,
+    lambda2: report.lambda2,
+    seconds: report.seconds,
+    skipped: report.skipped,
+    openHeads: Number(report.openHeads),
+    openUnits: Number(report.openUnits),
+    openHidden: Number(report.openHidden),
+    teacherMark: teacher?.kind === 'snapshot' ? teacher.mark : null,
+  };
+}
+
+/** JSON has no NaN; a loss without a part in the recipe, or one that was not finite, is null. */
+function finite(value: number | undefined): number | null {
+  return value !== undefined && Number.isFinite(value) ? value : null;
+}
+
+export function trainedSegment(
+  run: PruningRunState,
+  attempt: number,
+  plan: SegmentPlan,
+  steps: StepMeasurement[],
+  { outcome, state }: EndedSegment,
+): TrainedSegment {
+  const stepsDone = Number(outcome.stepsDone);
+  const fact = stateFact(outcome, plan.firstStep + stepsDone);
+  if (steps.length !== stepsDone || steps.some((one, index) => one.step !== plan.firstStep + index)) {
+    throw new EspalierError('ENGINE_FAILED', `the engine did ${stepsDone} steps from ${plan.firstStep} on and reported ${steps.length}`);
+  }
+  if (state === null) throw new EspalierError('ENGINE_FAILED', `the engine sent no state at step ${fact.step}`);
+  const { batchSize, sequenceLength } = run.settings;
+  return {
+    state,
+    steps,
+    report: {
+      kind: 'recordSegment',
+      attempt,
+      firstStep: plan.firstStep,
+      state: fact,
+      scheduledSparsity: steps[steps.length - 1]!.scheduledSparsity,
+      loss: segmentLoss(steps),
+      skippedSteps: steps.filter((one) => one.skipped).map((one) => one.step),
+      trainingSeconds: outcome.seconds,
+      tokens: stepsDone * batchSize * sequenceLength,
+    },
+  };
+}
+
+function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number): StateFact {
+  if (state === undefined || Number(state.step) !== step) {
+    throw new EspalierError('ENGINE_FAILED', `the engine's state is at step ${state?.step}, expected was ${step}`);
+  }
+  return {
+    step,
+    stateDigest: state.digest,
+    stateBytes: Number(stateBytes),
+    masksDigest: state.masksDigest,
+    expectedSparsity: state.expectedSparsity,
+    hardSparsity: state.hardSparsity,
+    headsOpen: state.open.map((layer) => Number(layer.heads)),
+    unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
+    hiddenOpen: Number(state.hiddenOpen),
+  };
+}
+
+function segmentLoss(steps: StepMeasurement[]): SegmentLoss {
+  const trained = steps.filter((one) => !one.skipped);
+  return {
+    mean: mean(trained.map((one) => one.loss)),
+    last: trained[trained.length - 1]?.loss ?? null,
+    layerMean: mean(trained.map((one) => one.layerLoss)),
+    klMean: mean(trained.map((one) => one.klLoss)),
+    lmMean: mean(trained.map((one) => one.lmLoss)),
+  };
+}
+
+function mean(values: (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null);
+  return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0) / known.length;
+}

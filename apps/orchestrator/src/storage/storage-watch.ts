@@ -1,0 +1,105 @@
+// Whether what happens can be recorded. A full or read-only disk is no reason to end: work waits and is tried again, commands
+// are refused with the cause at once, health says NOT_SERVING, and when there is room again all goes on by itself.
+import { Inject, Injectable } from '@nestjs/common';
+import { randomUUID } from 'node:crypto';
+import { open, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { EspalierError } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { LiveProgress } from '../views/live-progress.js';
+import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+
+const CHECK_INTERVAL_MS = 2_000;
+/** Less than that is taken for none: an append and the rows that it makes have to fit. */
+const ROOM_BYTES = 1 << 20;
+
+@Injectable()
+export class StorageWatch {
+  private trouble: EspalierError | null = null;
+  private timer: NodeJS.Timeout | undefined;
+  private checking: Promise<void> | null = null;
+  /** Told when recording stops being possible, and when it is again. */
+  onChange: (canRecord: boolean) => void = () => undefined;
+
+  constructor(
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+    @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  start(): void {
+    this.timer = setInterval(() => void this.check(), CHECK_INTERVAL_MS);
+    this.timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  /** @throws EspalierError STORAGE_FULL, STORAGE_UNUSABLE, as things are now */
+  async requireRoom(): Promise<void> {
+    if (this.trouble !== null || (await isFull(this.config.dataFolder))) await this.check();
+    if (this.trouble !== null) throw this.trouble;
+  }
+
+  /** One look at a time; never throws. */
+  check(): Promise<void> {
+    this.checking ??= this.look().finally(() => {
+      this.checking = null;
+    });
+    return this.checking;
+  }
+
+  private async look(): Promise<void> {
+    const { dataFolder } = this.config;
+    // As long as all is well a look costs no write.
+    const found = this.trouble !== null || (await isFull(dataFolder)) ? await writeProblem(dataFolder) : null;
+    const before = this.trouble;
+    this.trouble = found;
+    if (found !== null) this.live.waits(found);
+    if ((found === null) === (before === null)) return;
+    if (found === null) {
+      this.live.goesOn();
+      this.log.info('there is room again: everything goes on');
+    } else this.log.error({ code: found.code }, found.message);
+    this.onChange(found === null);
+  }
+}
+
+async function isFull(folder: string): Promise<boolean> {
+  try {
+    const { bavail, bfree, bsize } = await statfs(folder);
+    return (process.geteuid?.() === 0 ? bfree : bavail) * bsize < ROOM_BYTES;
+  } catch {
+    return true; // a closer look says what it is
+  }
+}
+
+/** What keeps a file of the size that is needed from being written; null: nothing does. */
+async function writeProblem(folder: string): Promise<EspalierError | null> {
+  const path = join(folder, `.room-${process.pid}-${randomUUID()}`);
+  try {
+    const file = await open(path, 'wx', 0o600);
+    try {
+      const { bytesWritten } = await file.write(Buffer.alloc(ROOM_BYTES));
+      await file.sync();
+      if (bytesWritten < ROOM_BYTES) return storageFull(folder);
+    } finally {
+      await file.close();
+    }
+    return null;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOSPC' || code === 'EDQUOT') return storageFull(folder);
+    return new EspalierError('STORAGE_UNUSABLE', `the data folder ${folder} can't be written: ${message}`, { metadata: { folder } });
+  } finally {
+    await rm(path, { force: true }).catch(() => undefined);
+  }
+}
+
+function storageFull(folder: string): EspalierError {
+  return new EspalierError('STORAGE_FULL', `no room is left for the data folder ${folder}: free some, and all goes on by itself`, {
+    metadata: { folder },
+  });
+}

@@ -1,0 +1,144 @@
+// What is known of runs that train right now but is not recorded yet: reported steps and signs of life. Lost with the
+// process, and no harm done: the steps are recorded with their segment.
+import { Injectable } from '@nestjs/common';
+import { toEspalierError } from '#protocol';
+import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { LivePreparation, LiveWait } from './live-steps.js';
+
+interface LiveRun {
+  attempt: number;
+  heardAtMs: number;
+  steps: StepMeasurement[];
+}
+
+const VIEWS_CATCH_UP_MS = 2_000;
+
+const ALL = '';
+
+const PREPARATION_INTERVAL_MS = 250;
+
+type Listener = (runId: string) => void;
+
+@Injectable()
+export class LiveProgress {
+  private readonly runs = new Map<string, LiveRun>();
+  private readonly waiting = new Map<string, LiveWait>();
+  private readonly preparations = new Map<string, { progress: LivePreparation; toldAtMs: number }>();
+  private readonly listeners = new Set<Listener>();
+  /** So many look on, by run. */
+  private readonly watchers = new Map<string, number>();
+  private readonly watchListeners = new Set<() => void>();
+
+  /** Its work can't go on, and is tried again; everybody's, where no run is named. */
+  waits(error: unknown, runId = ALL): void {
+    const { code, message } = toEspalierError(error);
+    const before = this.waiting.get(runId);
+    this.waiting.set(runId, { code, message, sinceMs: before?.sinceMs ?? Date.now() });
+    if (before?.code !== code) this.tell(runId);
+  }
+
+  goesOn(runId = ALL): void {
+    if (this.waiting.delete(runId)) this.tell(runId);
+  }
+
+  /** Tells at most a few times a second: it is for eyes. */
+  prepares(runId: string, progress: LivePreparation): void {
+    const before = this.preparations.get(runId);
+    const now = Date.now();
+    const tells = before === undefined || before.progress.doing !== progress.doing || now - before.toldAtMs >= PREPARATION_INTERVAL_MS;
+    this.preparations.set(runId, { progress, toldAtMs: tells ? now : before.toldAtMs });
+    if (tells) this.tell(runId);
+  }
+
+  preparedOrStopped(runId: string): void {
+    const last = this.preparations.get(runId);
+    // Not at once: views that have not read the event of its end yet would show that nobody prepares it.
+    setTimeout(() => {
+      if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.tell(runId);
+    }, VIEWS_CATCH_UP_MS).unref();
+  }
+
+  preparationOf(runId: string): LivePreparation | null {
+    return this.preparations.get(runId)?.progress ?? null;
+  }
+
+  waitOf(runId: string): LiveWait | null {
+    return this.waiting.get(runId) ?? this.waiting.get(ALL) ?? null;
+  }
+
+  /** A sign of life of the run's engine. */
+  heard(runId: string, attempt: number): void {
+    const live = this.runs.get(runId);
+    if (live === undefined || live.attempt !== attempt) this.runs.set(runId, { attempt, heardAtMs: Date.now(), steps: [] });
+    else live.heardAtMs = Date.now();
+  }
+
+  report(runId: string, attempt: number, steps: StepMeasurement[]): void {
+    this.heard(runId, attempt);
+    this.runs.get(runId)!.steps.push(...steps);
+    this.tell(runId);
+  }
+
+  /** Steps below `step` are recorded. */
+  recorded(runId: string, step: number): void {
+    const live = this.runs.get(runId);
+    if (live !== undefined) live.steps = live.steps.filter((one) => one.step >= step);
+  }
+
+  /** The attempt is over; what it did not record is void. */
+  ended(runId: string): void {
+    const live = this.runs.get(runId);
+    if (live === undefined) return;
+    live.steps = [];
+    this.waiting.delete(runId);
+    this.tell(runId);
+    // Not at once: views that have not read the event of its end yet would take the engine for dead.
+    setTimeout(() => {
+      if (this.runs.get(runId) === live) this.runs.delete(runId);
+    }, VIEWS_CATCH_UP_MS).unref();
+  }
+
+  heardAt(runId: string): number | null {
+    return this.runs.get(runId)?.heardAtMs ?? null;
+  }
+
+  since(runId: string, step: number): StepMeasurement[] {
+    return (this.runs.get(runId)?.steps ?? []).filter((one) => one.step >= step);
+  }
+
+  heardRuns(): string[] {
+    return [...this.runs.keys()];
+  }
+
+  onReport(listener: Listener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Somebody looks on; returns how to stop that. */
+  watch(runId: string): () => void {
+    this.count(runId, 1);
+    return () => this.count(runId, -1);
+  }
+
+  isWatched(runId: string): boolean {
+    return this.watchers.has(runId);
+  }
+
+  /** Called when somebody begins to look on at any run, or nobody does any more; returns how to stop that. */
+  onWatched(listener: () => void): () => void {
+    this.watchListeners.add(listener);
+    return () => this.watchListeners.delete(listener);
+  }
+
+  private count(runId: string, change: 1 | -1): void {
+    const before = this.watchers.get(runId) ?? 0;
+    if (before + change === 0) this.watchers.delete(runId);
+    else this.watchers.set(runId, before + change);
+    if (before === 0 || before + change === 0) for (const listener of this.watchListeners) listener();
+  }
+
+  private tell(runId: string): void {
+    for (const listener of this.listeners) listener(runId);
+  }
+}

@@ -1,0 +1,104 @@
+// Recorded steps out of the read models.
+import type { StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import { isActiveStep, type Rewind } from './run-detail.js';
+import { decodeRows, ROW_DOUBLES, rowCount, stepAt } from './metrics-codec.js';
+import type { ViewsDatabase } from './views-database.js';
+
+export interface StepRange {
+  fromStep?: number | undefined;
+  /** Inclusive. */
+  toStep?: number | undefined;
+  includeAbandoned?: boolean;
+}
+
+/** One segment's rows, with the branch that they were measured on. */
+export interface SegmentRows {
+  revision: number;
+  branch: number;
+  attempt: number;
+  firstStep: number;
+  endStep: number;
+  rows: Float64Array;
+}
+
+type SegmentRecord = Omit<SegmentRows, 'rows'> & { blob: Uint8Array | null };
+const SEGMENT_COLUMNS = `s.revision, s.branch, s.first_step AS firstStep, s.end_step AS endStep,
+  coalesce(m.attempt, 0) AS attempt, m.rows AS blob
+  FROM segments AS s LEFT JOIN metrics AS m ON m.run_id = s.run_id AND m.revision = s.metrics_revision`;
+
+/** Segments in the order they were recorded, one at a time. */
+export function* readSegments(database: ViewsDatabase, runId: string, range: StepRange = {}): Iterable<SegmentRows> {
+  const from = range.fromStep ?? 0;
+  const to = range.toStep ?? Number.MAX_SAFE_INTEGER;
+  const query = database.prepare(
+    `SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? AND s.end_step > ? AND s.first_step <= ? ORDER BY s.revision LIMIT 64`,
+  );
+  for (let after = -1; ;) {
+    const records = query.all(runId, after, from, to) as SegmentRecord[];
+    for (const record of records) yield decoded(record);
+    if (records.length < 64) return;
+    after = records.at(-1)!.revision;
+  }
+}
+
+/** The next segments recorded after a revision; for readers that come back. */
+export function segmentsAfter(database: ViewsDatabase, runId: string, revision: number, limit: number): SegmentRows[] {
+  const records = database
+    .prepare(`SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ?`)
+    .all(runId, revision, limit) as SegmentRecord[];
+  return records.map(decoded);
+}
+
+function decoded({ blob, ...segment }: SegmentRecord): SegmentRows {
+  return { ...segment, rows: blob === null ? new Float64Array() : decodeRows(blob) };
+}
+
+/** How many steps were done at a revision, and on which branch; null before the first segment. */
+export function progressAt(
+  database: ViewsDatabase,
+  runId: string,
+  revision: number,
+): { step: number; branch: number; revision: number } | null {
+  const row = database
+    .prepare('SELECT end_step AS step, branch, revision FROM segments WHERE run_id = ? AND revision <= ? ORDER BY revision DESC LIMIT 1')
+    .get(runId, revision) as { step: number; branch: number; revision: number } | undefined;
+  return row ?? null;
+}
+
+/** Rows of all steps in the range, in one block; abandoned ones only when asked for. */
+export function readRows(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[], range: StepRange): Float64Array {
+  const blocks: Float64Array[] = [];
+  const from = range.fromStep ?? 0;
+  const to = range.toStep ?? Number.MAX_SAFE_INTEGER;
+  for (const { branch, rows } of readSegments(database, runId, range)) {
+    const kept = selectRows(
+      rows,
+      (step) => step >= from && step <= to && (range.includeAbandoned === true || isActiveStep(rewinds, branch, step)),
+    );
+    if (kept.length > 0) blocks.push(kept);
+  }
+  const all = new Float64Array(blocks.reduce((sum, block) => sum + block.length, 0));
+  let at = 0;
+  for (const block of blocks) {
+    all.set(block, at);
+    at += block.length;
+  }
+  return all;
+}
+
+function selectRows(rows: Float64Array, keep: (step: number) => boolean): Float64Array {
+  const count = rowCount(rows);
+  const kept = new Float64Array(rows.length);
+  let at = 0;
+  for (let index = 0; index < count; index += 1) {
+    const start = index * ROW_DOUBLES;
+    if (!keep(rows[start]!)) continue;
+    kept.set(rows.subarray(start, start + ROW_DOUBLES), at);
+    at += ROW_DOUBLES;
+  }
+  return at === kept.length ? kept : kept.subarray(0, at);
+}
+
+export function stepsOf(rows: Float64Array): StepMeasurement[] {
+  return Array.from({ length: rowCount(rows) }, (_, index) => stepAt(rows, index));
+}

@@ -1,0 +1,258 @@
+// Stored events to rows. A batch is applied in one transaction together with the position, so the file always shows the
+// state after some whole number of events, whatever kills the process.
+import { hasItsFields } from '#audit';
+import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
+import { ownEvents, ownMeasurements } from '../../pruning-run/record/own-events.js';
+import {
+  decodeStepsMeasured,
+  decodeStored,
+  METRICS_STREAM_PREFIX,
+  RUN_STREAM_PREFIX,
+  runIdOf,
+} from '../../pruning-run/record/stored-event.js';
+import { headlineOf } from '../../pruning-run/aggregate/headline.js';
+import type { RecordedEvent, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
+import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
+import { encodeSteps } from './metrics-codec.js';
+import { readRows, stepsOf } from './metrics-reader.js';
+import { NeededArtifacts } from './needed-artifacts.js';
+import { prepareStatements, type Statements } from './projection-statements.js';
+import { NO_PERPLEXITY, type ViewsDatabase } from './views-database.js';
+
+const CACHED_RUNS = 4096;
+
+/** An event, or what stands in the place of one that can't be read. */
+export type RecordItem = StoredEvent | EventCorruptError;
+
+export class RunProjection {
+  private readonly statements: Statements;
+  private readonly needed: NeededArtifacts;
+  /** Folded runs, the least recently used first. */
+  private readonly cache = new Map<string, RunDetail>();
+  private changed = new Set<string>();
+  /** Streams that don't begin with a run: nothing to show. */
+  private readonly notRuns = new Set<string>();
+
+  constructor(private readonly database: ViewsDatabase) {
+    this.statements = prepareStatements(database);
+    this.needed = new NeededArtifacts(database);
+  }
+
+  /** Applies all events or none; returns the runs that changed. */
+  apply(events: readonly RecordItem[], position: Position | null): Set<string> {
+    this.changed = new Set();
+    try {
+      this.database.transaction(() => {
+        for (const event of events) {
+          if (event instanceof EventCorruptError) this.applyDamage(event);
+          else this.applyOne(event);
+        }
+        for (const runId of this.changed) this.save(runId, this.cache.get(runId)!);
+        if (position !== null) {
+          this.statements.savePosition.run(position.commit.toString(), position.prepare.toString(), events.length);
+        }
+        const last = events.findLast((event): event is StoredEvent => !(event instanceof EventCorruptError));
+        if (last !== undefined) this.statements.saveLast.run(last.stream, Number(last.revision), last.id);
+      })();
+    } catch (error) {
+      this.cache.clear(); // folded further than what was stored
+      throw error;
+    }
+    this.shrinkCache();
+    return this.changed;
+  }
+
+  /** Whether what follows an event of a run is projected already. */
+  hasPassed(event: EventCorruptError): boolean {
+    return (this.load(runIdOf(event))?.run.revision ?? -1) >= Number(event.revision);
+  }
+
+  private applyOne(stored: StoredEvent): void {
+    if (stored.stream.startsWith(RUN_STREAM_PREFIX)) {
+      this.applyRunEvent(runIdOf(stored), stored);
+    } else if (stored.stream.startsWith(METRICS_STREAM_PREFIX)) {
+      this.applyMetrics(stored.stream.slice(METRICS_STREAM_PREFIX.length), stored);
+    }
+  }
+
+  private applyRunEvent(runId: string, stored: StoredEvent): void {
+    const revision = Number(stored.revision);
+    const event = readable(stored);
+    let detail = this.load(runId);
+    let known = true;
+    if (detail === null && revision === 0) {
+      detail = startDetail(event);
+      if (detail === null) return void this.notRuns.add(runId);
+      this.cache.set(runId, detail);
+    } else {
+      if (this.notRuns.has(runId)) return;
+      detail ??= this.withoutStart(runId);
+      if (revision <= detail.run.revision) return; // delivered again
+      for (let missing = detail.run.revision + 1; missing < revision; missing += 1) {
+        foldDamage(detail, { revision: missing, metrics: false, problem: `event ${missing} is missing` });
+      }
+      known = foldEvent(detail, event, revision);
+    }
+    this.changed.add(runId);
+    if (known) this.project(runId, detail, event, revision);
+  }
+
+  private applyDamage({ stream, revision, message: problem }: EventCorruptError): void {
+    const metrics = stream.startsWith(METRICS_STREAM_PREFIX);
+    const runId = stream.slice((metrics ? METRICS_STREAM_PREFIX : RUN_STREAM_PREFIX).length);
+    const detail = this.load(runId) ?? (metrics ? null : this.withoutStart(runId));
+    if (detail === null) return;
+    foldDamage(detail, { revision: Number(revision), metrics, problem });
+    this.changed.add(runId);
+  }
+
+  private withoutStart(runId: string): RunDetail {
+    const detail = detailWithoutStart(runId);
+    this.cache.set(runId, detail);
+    return detail;
+  }
+
+  /** The rows beside the run's own. */
+  private project(runId: string, detail: RunDetail, event: RecordedEvent, revision: number): void {
+    switch (event.type) {
+      case 'RunForked':
+        for (const { mark, state, ownerRunId } of event.data.inheritedTeachers) {
+          this.statements.addTeacher.run(
+            runId,
+            revision,
+            mark,
+            state.step,
+            ownerRunId,
+            state.expectedSparsity,
+            state.hardSparsity,
+            state.stateDigest,
+            state.stateBytes,
+            event.at,
+            1,
+          );
+        }
+        break;
+      case 'TeacherSnapshotted': {
+        const { mark, state } = event.data;
+        this.statements.addTeacher.run(
+          runId,
+          revision,
+          mark,
+          state.step,
+          runId,
+          state.expectedSparsity,
+          state.hardSparsity,
+          state.stateDigest,
+          state.stateBytes,
+          event.at,
+          0,
+        );
+        break;
+      }
+      case 'MasksUpdated':
+        this.statements.addSegment.run(
+          runId,
+          revision,
+          detail.extras.rewinds.length,
+          event.data.firstStep,
+          event.data.state.step,
+          event.data.metricsRevision,
+        );
+        break;
+      case 'RunRewound':
+        this.statements.abandonTeachers.run(runId, event.data.toStep);
+        detail.extras.lastStep ??= this.stepBefore(runId, detail, event.data.toStep);
+        break;
+      case 'ArtifactsDiscarded':
+      case 'RunDeleted':
+        for (const { digest, kind } of event.data.artifacts) {
+          this.statements.addDiscarded.run(digest, runId, revision, kind, event.data.reason);
+          if (kind === 'state') this.statements.discardTeachers.run(runId, digest);
+        }
+        break;
+      default:
+    }
+  }
+
+  /** The recorded step that a rewound run goes on after; null: it goes on from its start, or another run trained that step. */
+  private stepBefore(runId: string, { extras }: RunDetail, toStep: number): StepMeasurement | null {
+    return stepsOf(readRows(this.database, runId, extras.rewinds, { fromStep: toStep - 1, toStep: toStep - 1 })).at(-1) ?? null;
+  }
+
+  private applyMetrics(runId: string, stored: StoredEvent): void {
+    if (stored.type !== 'StepsMeasured') return;
+    try {
+      const measured = ownMeasurements.find(stored) ?? decodeStepsMeasured(stored);
+      const revision = Number(stored.revision);
+      this.statements.addMetrics.run(runId, revision, measured.attempt, measured.branch, encodeSteps(measured.steps));
+      const detail = this.load(runId);
+      if (detail === null) return;
+      foldMeasured(detail, measured, revision);
+      this.changed.add(runId);
+    } catch (error) {
+      if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error;
+    }
+  }
+
+  private load(runId: string): RunDetail | null {
+    let detail = this.cache.get(runId) ?? null;
+    if (detail !== null) {
+      this.cache.delete(runId); // and back in, as the youngest
+    } else {
+      const row = this.statements.loadDetail.get(runId) as { detail: string } | undefined;
+      if (row === undefined) return null;
+      detail = JSON.parse(row.detail) as RunDetail;
+    }
+    this.cache.set(runId, detail);
+    return detail;
+  }
+
+  private save(runId: string, detail: RunDetail): void {
+    const { run } = detail;
+    const updatedAtMs = Date.parse(run.updatedAt) || 0;
+    const leaseMs = run.status === 'training' ? (run.engine?.leaseMs ?? null) : null;
+    this.statements.saveRun.run(
+      runId,
+      run.name,
+      isDamaged(detail.extras) ? 'damaged' : run.status,
+      run.pausedBy,
+      run.model.path,
+      run.origin?.parentRunId ?? null,
+      firstStepOf(run),
+      Date.parse(run.launchedAt) || 0,
+      updatedAtMs,
+      leaseMs === null ? null : updatedAtMs + leaseMs,
+      headlineOf(run)?.perplexity ?? NO_PERPLEXITY,
+      run.current?.hardSparsity ?? 0,
+      run.settings.targetSparsity,
+      run.revision,
+    );
+    this.needed.save(detail);
+    this.statements.saveDetail.run(runId, JSON.stringify(detail), JSON.stringify(summaryOf(detail)));
+  }
+
+  private shrinkCache(): void {
+    for (const runId of this.cache.keys()) {
+      if (this.cache.size <= CACHED_RUNS) return;
+      this.cache.delete(runId);
+    }
+  }
+}
+
+/**
+ * Bytes that are no event at all, and events without the fields of their type, count as unknown: what is folded can be
+ * relied on, and one damaged event can't keep a list of runs from being shown.
+ */
+function readable(stored: StoredEvent): RecordedEvent {
+  const own = ownEvents.find(stored);
+  if (own !== null) return own;
+  try {
+    const event = decodeStored(stored);
+    const { type, at, v, chain, data } = event;
+    if (type === 'Unknown' || hasItsFields(type, { ...data, at, v, chain })) return event;
+    return { type: 'Unknown', storedType: stored.type, at, v, chain, data: {} };
+  } catch {
+    return { type: 'Unknown', storedType: stored.type, at: '', v: 0, chain: '', data: {} };
+  }
+}

@@ -1,0 +1,190 @@
+// The feed on a real event store: where it starts from makes no difference to what it knows.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import { noLiveSteps } from './live-steps.js';
+import { RunViews } from './run-views.js';
+import { Recorder } from './testing.js';
+import { RunFeed } from './run-feed.js';
+
+const [OPEN, ENDED, WAITING] = ['aaaaaaaaaaaa', 'bbbbbbbbbbbb', 'cccccccccccc'] as const;
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined } as never;
+let folder: string;
+let server: EmbeddedEventStore;
+let store: EventStore;
+let closing: (() => Promise<unknown>)[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'feed-'));
+  server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+  store = connectEventStore(server);
+  closing = [];
+});
+afterEach(async () => {
+  for (const close of closing.reverse()) await close();
+  await store.close();
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function viewsOf(name: string): Promise<RunViews> {
+  const views = new RunViews({ store, folder: await mkdtemp(join(folder, name)), live: noLiveSteps });
+  closing.push(() => views.stop());
+  return views;
+}
+
+async function feedOn(views: RunViews, from: EventStore = store): Promise<RunFeed> {
+  const feed = new RunFeed(from, new RunRepository(store), views, quiet);
+  await feed.start();
+  closing.push(() => feed.stop());
+  return feed;
+}
+
+async function append(recorder: Recorder, from = 0): Promise<number> {
+  for (const { stream, id, type, data } of recorder.events.slice(from)) await store.append(stream, [{ id, type, data }], 'any');
+  return recorder.events.length;
+}
+
+test('a feed that goes on from the views reads no older event, and knows what one knows that reads everything', async () => {
+  const states = [stateAt(10, 0.012), stateAt(20, 0.023), stateAt(30, 0.034), stateAt(40, 0.045)];
+  const ended = new Story(launched({ totalSteps: 40, segmentSteps: 10 }, ENDED)).start().train(...states);
+  const { step, stateDigest, hardSparsity } = ended.state.current!;
+  ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+  const recorder = new Recorder()
+    .record(ENDED, ended.facts)
+    .record(
+      OPEN,
+      new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts,
+    )
+    .record(WAITING, new Story(launched({ totalSteps: 50 }, WAITING)).facts);
+  const told = await append(recorder);
+  const views = await viewsOf('kept-');
+  views.start();
+  for (const runId of [OPEN, ENDED, WAITING]) await views.getRun(runId);
+
+  const asked: unknown[] = [];
+  const watched: EventStore = Object.create(store, {
+    subscribeAll: {
+      value: (options: { after: unknown }) => {
+        asked.push(options.after);
+        return store.subscribeAll(options as never);
+      },
+    },
+  }) as EventStore;
+  const goingOn = await feedOn(views, watched);
+  const { position } = await views.unfinished();
+  expect(asked).toEqual([position]);
+  expect(position).not.toBeNull();
+  const empty = await viewsOf('empty-'); // never started: nothing to go on from
+  const reading = await feedOn(empty);
+
+  const digests = [...states, stateAt(11, 0.013), stateAt(21, 0.024)].map((state) => state.stateDigest);
+  const known = (feed: RunFeed): unknown => ({
+    open: feed
+      .unfinished()
+      .map(({ runId, status, revision, chain, current, attempt }) => ({ runId, status, revision, chain, current, attempt }))
+      .sort((a, b) => a.runId.localeCompare(b.runId)),
+    needed: digests.filter((digest) => feed.isNeeded(digest)),
+  });
+  expect(known(goingOn)).toEqual(known(reading));
+  expect(
+    goingOn
+      .unfinished()
+      .map(({ runId }) => runId)
+      .sort(),
+  ).toEqual([OPEN, WAITING]);
+  expect(goingOn.isNeeded(stateDigest)).toBe(true);
+  expect(goingOn.isNeeded('0'.repeat(64))).toBe(false);
+  await goingOn.seen(ENDED, ended.facts.length - 1); // of a run that says nothing any more
+
+  // The ended run speaks again; what the rewind leaves behind is needed by its abandoned teachers only.
+  const teacher = ended.state.teachers[0]!;
+  recorder.record(ENDED, [
+    fact('RunRewound', {
+      toStep: teacher.state.step,
+      state: teacher.state,
+      teacherMark: teacher.mark,
+      abandonedFromRevision: teacher.revision! + 1,
+      acceptOtherNumerics: false,
+      targetReachedStep: null,
+    }),
+  ]);
+  const dropped: string[][] = [[], []];
+  [goingOn, reading].forEach((feed, index) => feed.onChange((_run, digestsDropped) => dropped[index]!.push(...digestsDropped)));
+  await append(recorder, told);
+  for (const feed of [goingOn, reading]) await feed.seen(ENDED, ended.facts.length);
+  expect(known(goingOn)).toEqual(known(reading));
+  expect(
+    goingOn
+      .unfinished()
+      .map(({ runId }) => runId)
+      .sort(),
+  ).toEqual([OPEN, ENDED, WAITING]);
+  expect(dropped[1]!.filter((digest) => !dropped[0]!.includes(digest) && goingOn.isNeeded(digest))).toEqual([]);
+});
+
+test('views of a store that was put back to an earlier time, or of another store, are made anew', async () => {
+  const recorder = new Recorder().record(
+    OPEN,
+    new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts,
+  );
+  await append(recorder);
+  const viewsFolder = await mkdtemp(join(folder, 'views-'));
+  const open = (from: EventStore): RunViews => new RunViews({ store: from, folder: viewsFolder, live: noLiveSteps });
+  const before = open(store);
+  before.start();
+  expect((await before.getRun(OPEN)).step).toBe(21n);
+  await before.stop();
+
+  const other = await startEmbeddedEventStore({ folder: join(folder, 'other-store') });
+  const otherStore = connectEventStore(other);
+  closing.push(
+    () => other.stop(),
+    () => otherStore.close(),
+  );
+  for (const { stream, id, type, data } of recorder.events.slice(0, 4)) await otherStore.append(stream, [{ id, type, data }], 'any');
+  const restored = open(otherStore);
+  closing.push(() => restored.stop());
+  restored.start();
+  expect(Number((await restored.getRun(OPEN)).step)).toBeLessThan(21);
+  const feed = await feedOn(restored, otherStore);
+  expect(feed.unfinished()[0]!.revision).toBe(3);
+  for (const { stream, id, type, data } of recorder.events.slice(4)) await otherStore.append(stream, [{ id, type, data }], 'any');
+  await feed.seen(OPEN, recorder.events.filter(({ stream }) => stream.startsWith('pruningRun-')).length - 1);
+  expect((await restored.getRun(OPEN, { atRevision: feed.unfinished()[0]!.revision })).step).toBe(21n);
+});
+
+test('a feed outlives errors of its subscription and of the store, and goes on from where it was', async () => {
+  const recorder = new Recorder().record(WAITING, new Story(launched({ totalSteps: 50 }, WAITING)).facts);
+  const told = await append(recorder);
+  const views = await viewsOf('outliving-');
+  views.start();
+  await views.getRun(WAITING);
+  let subscriptions = 0;
+  const failing: EventStore = Object.create(store, {
+    subscribeAll: {
+      value: (options: never) => {
+        subscriptions += 1;
+        if (subscriptions > 2) return store.subscribeAll(options);
+        if (subscriptions === 1) throw new Error('no connection');
+        const broken = Promise.reject(new Error('the disk of the store fails'));
+        broken.catch(() => undefined);
+        return { close: () => Promise.resolve(), [Symbol.asyncIterator]: () => ({ next: () => broken }) };
+      },
+    },
+  }) as EventStore;
+  const feed = await feedOn(views, failing);
+  expect(subscriptions).toBe(3);
+  recorder.record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).facts);
+  await append(recorder, told);
+  await feed.seen(OPEN, 0);
+  expect(
+    feed
+      .unfinished()
+      .map(({ runId }) => runId)
+      .sort(),
+  ).toEqual([OPEN, WAITING]);
+});

@@ -1,0 +1,210 @@
+// RunSummary to the public protocol's Run.
+import { v1 } from '#protocol';
+import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import { headlineOf } from '../pruning-run/aggregate/headline.js';
+import { commandToGoOn } from '../pruning-run/record/obstacles.js';
+import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
+import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
+import type { LivePreparation, LiveWait } from './live-steps.js';
+import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
+import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
+
+/**
+ * @param live steps that the engine has reported since the last recorded one
+ * @param wait what is waited for now, if anything
+ * @param preparation what is being done for a run that is not prepared yet
+ */
+export function runMessage(
+  summary: RunSummary,
+  heardAtMs: number | null,
+  nowMs: number,
+  live: readonly StepMeasurement[] = [],
+  wait: LiveWait | null = null,
+  preparation: LivePreparation | null = null,
+): v1.Run {
+  const { run, extras, teacherCount } = summary;
+  const { current, engine, origin } = run;
+  const lease = leaseUntilMs(run, heardAtMs);
+  return {
+    runId: run.runId,
+    name: run.name,
+    status: isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs),
+    failure: run.failure ?? undefined,
+    modelPath: run.model.path,
+    weightsDigest: run.model.weightsDigest,
+    data: { trainPath: run.data.trainPath, validationPath: run.data.validationPath ?? '' },
+    settings: startIsLost(extras) ? undefined : settingsMessage(run.settings),
+    step: BigInt(current?.step ?? 0),
+    scheduledSparsity: run.scheduledSparsity,
+    expectedSparsity: current?.expectedSparsity ?? 0,
+    hardSparsity: current?.hardSparsity ?? 0,
+    teacher: run.assignment === null ? undefined : teacherRef(run.assignment.teacher),
+    teacherCount,
+    stateDigest: current?.stateDigest ?? '',
+    layers: layersMessage(summary, current),
+    hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
+    hiddenSize: run.model.hiddenSize,
+    parameterCount: BigInt(run.model.parameterCount),
+    prunableParameterCount: BigInt(run.model.prunableParameterCount),
+    evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),
+    exports: run.exports.map(exportMessage),
+    parentRunId: origin?.parentRunId ?? '',
+    forkedAtStep: BigInt(origin?.from.step ?? 0),
+    forkedFromStateDigest: origin?.from.stateDigest ?? '',
+    attempt: run.attempt,
+    restarts: run.restarts,
+    engine:
+      engine === null
+        ? ''
+        : `${engine.backend} ${engine.device} (${engine.threads} threads), ${engine.engineVersion} ${engine.engineBuild}`,
+    numericsFingerprint: run.numericsFingerprint ?? '',
+    launchedAt: dateOf(run.launchedAt),
+    updatedAt: dateOf(run.updatedAt),
+    endedAt: dateOf(run.endedAt),
+    trainingSeconds: run.trainingSeconds,
+    ...speedOf(summary, live),
+    skippedSteps: run.skippedSteps,
+    lastStep: extras.lastStep === null ? undefined : stepMessage(extras.lastStep, run.settings.recipe),
+    revision: BigInt(run.revision),
+    digestChain: run.chain,
+    rewinds: extras.rewinds.length,
+    targetReachedAt: dateOf(run.targetReachedAt),
+    targetReachedStep: BigInt(run.targetReachedStep ?? -1),
+    engineLeaseUntil: lease === null ? undefined : new Date(lease),
+    damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })),
+    recordedStatus: STATUS_NUMBERS[run.status],
+    targetMissed: hasMissedTarget(run),
+    liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
+    liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings.recipe),
+    waitingFor: waitMessage(run, wait),
+    deletedAt: dateOf(run.deleted?.at ?? null),
+    deletionReason: run.deleted?.reason ?? '',
+    preparation: isPrepared(run) || run.status !== 'preparing' ? undefined : (preparation ?? { doing: '', doneShare: 0 }),
+  };
+}
+
+function waitMessage(run: RunSummary['run'], wait: LiveWait | null): v1.Wait | undefined {
+  if (run.pausedBy === 'obstacle' && run.status === 'paused' && run.failure !== null) {
+    const { code, message } = run.failure;
+    return { code, message, command: commandToGoOn(run.runId, run.failure), since: dateOf(run.updatedAt) };
+  }
+  if (wait === null || isFinished(run) || (run.status === 'paused' && run.pausedBy !== 'shutdown')) return undefined;
+  return { code: wait.code, message: wait.message, command: '', since: new Date(wait.sinceMs) };
+}
+
+function layersMessage({ run }: RunSummary, current: StateFact | null): v1.LayerShape[] {
+  return run.model.layers.map(({ heads, units }, layer) => ({
+    heads,
+    units,
+    headsOpen: current?.headsOpen[layer] ?? heads,
+    unitsOpen: current?.unitsOpen[layer] ?? units,
+  }));
+}
+
+/** Of the last segments; until there is one, of the steps that are not recorded yet. */
+function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]): { tokensPerSecond: number; etaSeconds: number } {
+  const sum = { seconds: 0, tokens: 0, steps: 0 };
+  for (const segment of extras.recent) {
+    sum.seconds += segment.seconds;
+    sum.tokens += segment.tokens;
+    sum.steps += segment.steps;
+  }
+  if (sum.steps === 0 && run.status === 'training') {
+    for (const { seconds } of live) sum.seconds += seconds;
+    sum.steps = live.length;
+    sum.tokens = live.length * run.settings.batchSize * run.settings.sequenceLength;
+  }
+  const ended = isFinished(run) || isDamaged(extras);
+  const stepsLeft = ended ? 0 : run.settings.totalSteps - (run.current?.step ?? 0);
+  return {
+    tokensPerSecond: sum.seconds > 0 ? sum.tokens / sum.seconds : 0,
+    etaSeconds: sum.steps > 0 ? (stepsLeft * sum.seconds) / sum.steps : 0,
+  };
+}
+
+export function settingsMessage(settings: RunSettings): v1.RunSettings {
+  const { recipe, schedule, computeDtype, seed, sparsityControl = 'multipliers', ...rest } = settings;
+  return {
+    ...rest,
+    seed: BigInt(seed),
+    recipe: { nuteprune: v1.Recipe.RECIPE_NUTEPRUNE, distill: v1.Recipe.RECIPE_DISTILL, lm: v1.Recipe.RECIPE_LM }[recipe],
+    schedule: { linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR, cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC }[schedule],
+    sparsityControl: {
+      multipliers: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
+      tracking: v1.SparsityControl.SPARSITY_CONTROL_TRACKING,
+    }[sparsityControl],
+    computeDtype: { f32: v1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16 }[computeDtype],
+  };
+}
+
+export function teacherRef(choice: TeacherChoice): v1.TeacherRef {
+  if (choice.kind === 'snapshot') return { teacher: { $case: 'mark', value: choice.mark } };
+  return { teacher: choice.kind === 'none' ? { $case: 'none', value: true } : { $case: 'intact', value: true } };
+}
+
+/** A loss that was not finite is NaN on the wire, with `skipped` set. */
+export function stepMessage(step: StepMeasurement, recipe: RunSettings['recipe']): v1.StepMetrics {
+  return {
+    step: BigInt(step.step),
+    loss: step.loss ?? NaN,
+    layerLoss: step.layerLoss ?? undefined,
+    klLoss: step.klLoss ?? undefined,
+    lmLoss: step.lmLoss ?? undefined,
+    lagrangian: step.lagrangian ?? NaN,
+    scheduledSparsity: step.scheduledSparsity,
+    expectedSparsity: step.expectedSparsity,
+    gradientNorm: step.gradientNorm ?? NaN,
+    lambda1: step.lambda1,
+    lambda2: step.lambda2,
+    seconds: step.seconds,
+    skipped: step.skipped,
+    teacher:
+      step.teacherMark !== null
+        ? { teacher: { $case: 'mark', value: step.teacherMark } }
+        : { teacher: recipe === 'lm' ? { $case: 'none', value: true } : { $case: 'intact', value: true } },
+  };
+}
+
+export function evaluationMessage(
+  run: Pick<RunSummary['run'], 'current' | 'data' | 'settings' | 'evaluations'>,
+  fact: RecordedEvaluation,
+): v1.Evaluation {
+  const { subject, perplexity, negativeLogLikelihood, step, window, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
+  const ownData = dataDigest === run.data.validationDigest;
+  return {
+    subject,
+    perplexity,
+    negativeLogLikelihood,
+    predictions: BigInt(fact.predictions),
+    step: BigInt(step),
+    window,
+    evaluatedAt: dateOf(at),
+    teacherMark: teacherMark ?? undefined,
+    stateDigest: stateDigest ?? '',
+    dataDigest,
+    dataPath: (ownData ? run.data.validationPath : dataPath) ?? '',
+    headline: fact === headlineOf(run),
+    // A run that was rewound can come to the same state again.
+    abandoned: fact.abandoned && stateDigest !== run.current?.stateDigest,
+  };
+}
+
+export function exportMessage(fact: RecordedExport): v1.ModelExport {
+  const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at, abandoned } = fact;
+  return {
+    digest: exportDigest,
+    form,
+    dtype,
+    parameterCount: BigInt(parameterCount),
+    bytes: BigInt(bytes),
+    step: BigInt(step),
+    stateDigest,
+    files: files.map(({ name }) => name),
+    exportedAt: dateOf(at),
+    abandoned,
+  };
+}
+
+export function dateOf(iso: string | null): Date | undefined {
+  return iso === null || iso === '' ? undefined : new Date(iso);
+}

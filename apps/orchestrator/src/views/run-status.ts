@@ -1,0 +1,32 @@
+// The status that is shown. It is what the events say, but for one thing that no event can say in time: that nothing is
+// heard any more of the engine that is said to be training.
+import { v1 } from '#protocol';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+
+type StatusInput = Pick<PruningRunState, 'status' | 'pausedBy' | 'engine' | 'updatedAt'>;
+
+/** Until when the engine's word is good; null while none is attached. */
+export function leaseUntilMs(run: StatusInput, heardAtMs: number | null): number | null {
+  if (run.status !== 'training' || run.engine === null) return null;
+  return Math.max(Date.parse(run.updatedAt), heardAtMs ?? 0) + run.engine.leaseMs;
+}
+
+export function shownStatus(run: StatusInput, heardAtMs: number | null, nowMs: number): v1.RunStatus {
+  const leaseMs = leaseUntilMs(run, heardAtMs);
+  if (leaseMs !== null && leaseMs < nowMs) return v1.RunStatus.RUN_STATUS_RECOVERING;
+  // A run that was only interrupted by a shutdown waits for its turn; nobody has to resume it.
+  if (run.status === 'paused' && run.pausedBy === 'shutdown') return v1.RunStatus.RUN_STATUS_QUEUED;
+  return STATUS_NUMBERS[run.status];
+}
+
+export const STATUS_NUMBERS: Record<PruningRunState['status'], v1.RunStatus> = {
+  queued: v1.RunStatus.RUN_STATUS_QUEUED,
+  preparing: v1.RunStatus.RUN_STATUS_PREPARING,
+  training: v1.RunStatus.RUN_STATUS_TRAINING,
+  paused: v1.RunStatus.RUN_STATUS_PAUSED,
+  recovering: v1.RunStatus.RUN_STATUS_RECOVERING,
+  completed: v1.RunStatus.RUN_STATUS_COMPLETED,
+  failed: v1.RunStatus.RUN_STATUS_FAILED,
+  cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
+  deleted: v1.RunStatus.RUN_STATUS_DELETED,
+};
