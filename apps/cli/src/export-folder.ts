@@ -22,8 +22,8 @@ export interface ExportPlace {
 /** @throws CliError FOLDER_EXISTS, FOLDER_FOREIGN */
 export async function findExportPlace(path: string, force: boolean, signal?: AbortSignal): Promise<ExportPlace> {
   const folder = resolve(path);
-  const found = await lstat(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+  const found = await lstat(folder).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, folder);
   });
   if (found === undefined) return { folder, old: undefined };
@@ -138,8 +138,8 @@ export async function moveIntoPlace(incoming: string, { folder, old }: ExportPla
 async function removeExport(folder: string, files: ExportManifestFile[]): Promise<void> {
   try {
     for (const { name } of files) await unlink(join(folder, name));
-    await unlink(join(folder, EXPORT_MARKER)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error; // the manifest named it itself
+    await unlink(join(folder, EXPORT_MARKER)).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // the manifest named it itself
     });
     const folders = (await entriesOf(folder)).filter(({ isFolder }) => isFolder).map(({ name }) => name);
     for (const name of folders.reverse()) await rmdir(join(folder, name));

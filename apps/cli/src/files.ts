@@ -49,8 +49,8 @@ const HEAD_BYTES = 4096;
 
 /** @throws CliError FILE_EXISTS, FILE_FOREIGN: a result takes the place of an earlier one only, whoever asks */
 export async function requireFilePlace(path: string, { option, force, what, isOurs }: FilePlace): Promise<void> {
-  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+  const found = await lstat(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, path);
   });
   if (found === undefined) return;
@@ -80,9 +80,9 @@ export async function namedFile<T>(field: string, reading: Promise<T>): Promise<
 }
 
 /** Errors of the disk get a stable code; others pass through. */
-export function fileError(error: unknown, path: string): unknown {
+export function fileError(error: unknown, path: string): Error {
   const { code, syscall, message } = error as NodeJS.ErrnoException;
-  if (code === undefined || syscall === undefined) return error;
+  if (code === undefined || syscall === undefined) return error as Error;
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new CliError('DISK_FULL', `no space left to write ${path}`, { exitCode: ExitCode.failed, cause: error });
   if (code === 'ENOTDIR') {

@@ -127,7 +127,7 @@ export async function launch(connection: Connection, options: QuickstartOptions)
       data: QUICKSTART_DATA,
       settings: {
         preset: 'short',
-        recipe: options.recipe,
+        ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
         targetSparsity: options.targetSparsity,
         totalSteps: options.steps,
         seed: options.seed,

@@ -131,7 +131,7 @@ function makeDataFolder(folder: string): void {
 }
 
 async function waitForServer(child: ChildProcess, dataFolder: string, readLog: () => string, signal: AbortSignal): Promise<ServerFile> {
-  let ended: string | null = null;
+  let ended = null as string | null;
   child.once('exit', (code, signal) => {
     ended = signal ?? `exit code ${code}`;
   });

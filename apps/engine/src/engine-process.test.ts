@@ -36,7 +36,7 @@ async function start(...more: string[]): Promise<Engine> {
   const log: Record<string, unknown>[] = [];
   let rest = '';
   const listening = new Promise<void>((resolve) => {
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop()!;
       for (const line of lines) log.push(JSON.parse(line) as Record<string, unknown>);
@@ -140,11 +140,7 @@ function sendTokens(
   ];
   for (let at = cut; at < ids.byteLength; at += cut)
     requests.push({ sessionId: '', digest: '', tokenCount: 0n, chunk: ids.subarray(at, at + cut) });
-  return upload<engineV1.LoadTrainingTokensRequest, engineV1.LoadTrainingTokensResponse>(
-    client,
-    client.loadTrainingTokens as never,
-    requests,
-  );
+  return upload<engineV1.LoadTrainingTokensRequest, engineV1.LoadTrainingTokensResponse>(client, client.loadTrainingTokens, requests);
 }
 
 function initialise({ client }: Engine, sessionId: string): Promise<engineV1.InitialiseStateResponse> {
@@ -238,7 +234,7 @@ describe('one engine', () => {
   });
 
   test('answers health checks and describes itself', async () => {
-    const Health = makeClientConstructor(healthService as never, 'Health');
+    const Health = makeClientConstructor(healthService, 'Health');
     const health = new Health(`unix:${engine.socket}`, credentials.createInsecure()) as unknown as {
       check: Method<unknown, { status: string }>;
       close(): void;
@@ -311,7 +307,7 @@ describe('one engine', () => {
     expect(again.sessionId).not.toBe(sessionId);
     await sendTokens(engine, again.sessionId);
     const importing = (digest: string): Promise<engineV1.ImportStateResponse> =>
-      upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(engine.client, engine.client.importState as never, [
+      upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(engine.client, engine.client.importState, [
         { sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100) },
         { sessionId: '', digest: '', chunk: first.state.subarray(100) },
       ]);
@@ -331,7 +327,7 @@ describe('one engine', () => {
     ];
     const untaught = all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })));
     await expect(untaught).rejects.toEqual(refused('TEACHER_NOT_LOADED'));
-    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher as never, [
+    await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher, [
       { sessionId: again.sessionId, digest, chunk: first.state },
     ]);
     expect(trained(await all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })))).outcome.stepsDone).toBe(2n);

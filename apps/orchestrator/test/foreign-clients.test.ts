@@ -153,7 +153,7 @@ function* oddValues(field: DescField): Generator<[what: string, value: unknown]>
     for (const inner of field.message.fields)
       for (const [what, value] of oddValues(inner)) yield [`{ ${inner.name}: ${what} }`, { [inner.localName]: value }];
   } else {
-    const values = field.enum !== undefined ? [-1, 77, 2 ** 31 - 1] : (ODD[field.scalar as ScalarType] ?? []);
+    const values = field.enum !== undefined ? [-1, 77, 2 ** 31 - 1] : (ODD[field.scalar] ?? []);
     for (const value of values) yield [String(value).slice(0, 40), value];
   }
 }
@@ -171,7 +171,7 @@ function answerOf(service: string, method: string, type: DescMessage, partial: R
       fileRegistry()
         .getService(`espalier.v1.${service}`)!
         .methods.find(({ localName }) => localName === method)!.methodKind === 'server_streaming';
-    if (!isStream) return void client[method]!(message, { deadline: Date.now() + 60_000 } as never, settle);
+    if (!isStream) return void client[method]!(message, { deadline: Date.now() + 60_000 }, settle);
     const stream = client[method]!(message, { deadline: Date.now() + 60_000 }) as ClientReadableStream<unknown>;
     stream.once('data', () => {
       resolve('OK');

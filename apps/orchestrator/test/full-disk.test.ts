@@ -72,7 +72,7 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
   }
 
   const health = async (): Promise<string> => {
-    const Client = makeClientConstructor(healthService as never, 'Health');
+    const Client = makeClientConstructor(healthService, 'Health');
     const client = new Client(server.listenAddress, ChannelCredentials.createInsecure());
     type Check = (request: { service: string }, done: (error: ServiceError | null, response: { status: string }) => void) => void;
     const { status } = await unary<{ status: string }>((done) => (client['check'] as unknown as Check).call(client, { service: '' }, done));
@@ -80,8 +80,11 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     return status;
   };
   async function untilHealthIs(status: string): Promise<void> {
-    for (const until = Date.now() + 30_000; (await health()) !== status; await sleep(100))
+    const until = Date.now() + 30_000;
+    while ((await health()) !== status) {
       if (Date.now() > until) throw new Error(`health is not ${status}`);
+      await sleep(100);
+    }
   }
 
   async function goesOnAsIfNothingHadBeen(runId: string, seen: v1.HistoryEvent[]): Promise<void> {

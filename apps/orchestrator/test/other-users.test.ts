@@ -89,7 +89,7 @@ describe("the orchestrator's port", () => {
     [['--listen', '0.0.0.0:0', '--allow-insecure-remote', '--open-loopback']],
   ])('is not opened by %s', async (args) => {
     const failure = await promisify(execFile)(process.execPath, [MAIN, '--data-folder', join(server.dataFolder, 'none'), ...args]).catch(
-      (error: { stderr: string }) => error.stderr,
+      (error: unknown) => (error as { stderr: string }).stderr,
     );
     expect(failure).toContain('ADDRESS_INSECURE');
     expect(failure).toContain(args[0]);

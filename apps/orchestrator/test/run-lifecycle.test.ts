@@ -195,7 +195,7 @@ describe('a run', () => {
   });
 
   it('is served with health checks and reflection', async () => {
-    await checkHealth(server.runs.getChannel() as Parameters<typeof checkHealth>[0], 5_000);
+    await checkHealth(server.runs.getChannel(), 5_000);
     expect(await reflectedServices(server.runs.getChannel() as Channel)).toEqual(
       expect.arrayContaining(['espalier.v1.RunService', 'espalier.v1.HistoryService', 'espalier.v1.ArtifactService']),
     );

@@ -27,7 +27,7 @@ export function chainAfter(previousChain: string, { id, type }: { id: string; ty
 
 /** A UUID (version 8) that follows from names: SHA-256 over them, a line each, cut to 16 bytes. */
 export function uuidOf(names: (string | number)[]): string {
-  const hex = [...sha256Hex(names.join('\n')).slice(0, 32)];
+  const hex = Array.from(sha256Hex(names.join('\n')).slice(0, 32));
   hex[12] = '8';
   hex[16] = ((parseInt(hex[16]!, 16) & 3) | 8).toString(16);
   return hex.join('').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');

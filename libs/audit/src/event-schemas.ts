@@ -10,6 +10,12 @@ const runId = z.string().regex(/^[a-z2-7]{12}$/);
 const text = z.string();
 const maybe = z.number().nullable();
 
+/** A field may be missing, but not undefined (`partial` of zod allows both). */
+function allOptional<Shape extends z.ZodRawShape>({ shape }: z.ZodObject<Shape>) {
+  const fields = Object.entries(shape).map(([name, field]) => [name, z.exactOptional(field)]);
+  return z.strictObject(Object.fromEntries(fields) as { [Name in keyof Shape]: z.ZodExactOptional<Shape[Name]> });
+}
+
 const settings = z.strictObject({
   preset: text,
   recipe: z.enum(['nuteprune', 'distill', 'lm']),
@@ -37,7 +43,7 @@ const settings = z.strictObject({
   denseSteps: z.boolean(),
   checkpointActivations: z.boolean(),
   evaluationWindow: count,
-  sparsityControl: z.enum(['multipliers', 'tracking']).optional(),
+  sparsityControl: z.enum(['multipliers', 'tracking']).exactOptional(),
 });
 const model = z.strictObject({
   path: text,
@@ -99,7 +105,7 @@ const facts = {
     parentRevision: count,
     from: state,
     teacherMark: count.nullable(),
-    overrides: settings.partial().extend({ data: launchedData.optional() }),
+    overrides: allOptional(settings).extend({ data: launchedData.exactOptional() }),
     inheritedTeachers: z.array(z.strictObject({ mark: count, threshold: z.number(), state, ownerRunId: runId })),
     targetReachedStep: count.nullable(),
   },
@@ -165,8 +171,8 @@ const facts = {
     step: count,
     stateDigest: digest,
     hardSparsity: z.number(),
-    expectedSparsity: z.number().optional(),
-    targetSparsity: z.number().optional(),
+    expectedSparsity: z.number().exactOptional(),
+    targetSparsity: z.number().exactOptional(),
     trainingSeconds: z.number(),
     evaluationError: z.strictObject({ code: text, message: text }).nullable(),
   },
@@ -182,7 +188,7 @@ const facts = {
     negativeLogLikelihood: z.number(),
     predictions: count,
     dataDigest: text,
-    dataPath: text.optional(),
+    dataPath: text.exactOptional(),
   },
   ModelExported: {
     exportDigest: digest,

@@ -72,8 +72,8 @@ const CHUNK_BYTES = 1 << 18;
 async function* chunksOf(file: FileHandle, path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
   for (;;) {
     signal?.throwIfAborted();
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES)).catch((error: NodeJS.ErrnoException) => {
-      throw new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${error.message}`, path);
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES)).catch((error: unknown) => {
+      throw new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${(error as Error).message}`, path);
     });
     if (bytesRead === 0) return;
     yield buffer.subarray(0, bytesRead);

@@ -65,9 +65,12 @@ describe('a server for the same user', () => {
       requestSerialize: Buffer.from,
       requestDeserialize: Buffer.from,
     };
-    server.addService({ echo: { ...echo, responseSerialize: Buffer.from, responseDeserialize: Buffer.from } } as never, {
-      echo: (call: { request: Buffer }, callback: (error: null, value: Buffer) => void) => callback(null, call.request),
-    });
+    server.addService(
+      { echo: { ...echo, responseSerialize: Buffer.from, responseDeserialize: Buffer.from } },
+      {
+        echo: (call: { request: Buffer }, callback: (error: null, value: Buffer) => void) => callback(null, call.request),
+      },
+    );
     ({ port, close } = await listenForSameUser(server, { host: '127.0.0.1', port: 0 }, (uid) => refused.push(uid)));
   });
   afterAll(() => {

@@ -10,7 +10,7 @@ export function cutLine(line: string): string {
   const cut = `${JSON.stringify(entry, (_key, value: unknown) => (typeof value === 'string' ? cutText(value, TEXT_CHARACTERS_MAX) : value))}\n`;
   if (cut.length <= LINE_CHARACTERS_MAX) return cut;
   const { level, time, pid, msg } = entry;
-  return `${JSON.stringify({ level, time, pid, msg: cutText(String(msg ?? ''), TEXT_CHARACTERS_MAX), charactersLeftOut: line.length })}\n`;
+  return `${JSON.stringify({ level, time, pid, msg: typeof msg === 'string' ? cutText(msg, TEXT_CHARACTERS_MAX) : '', charactersLeftOut: line.length })}\n`;
 }
 
 function cutText(text: string, most: number): string {

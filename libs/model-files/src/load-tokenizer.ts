@@ -71,7 +71,7 @@ export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'con
   try {
     const description = JSON.parse(files.tokenizerJson) as TokenizerDescription;
     requireTokenIds(description);
-    const tokenizer = new huggingFace.Tokenizer(description, JSON.parse(files.configJson));
+    const tokenizer = new huggingFace.Tokenizer(description, JSON.parse(files.configJson) as object);
     rememberMerges(tokenizer.model);
     rememberByteLevels(tokenizer.pre_tokenizer);
     return tokenizer;

@@ -159,7 +159,7 @@ async function* workerMessages(worker: Worker, { dataPath, signal }: PrepareToke
   const either = AbortSignal.any([hung.signal, ...(signal === undefined ? [] : [signal])]);
   try {
     // `close` ends the loop when the thread dies without a word; its `error` event is thrown by `on`.
-    for await (const [message] of on(worker, 'message', { signal: either, close: ['exit'] } as object)) yield message as TokenizeMessage;
+    for await (const [message] of on(worker, 'message', { signal: either, close: ['exit'] })) yield message as TokenizeMessage;
   } catch (error) {
     either.throwIfAborted();
     if ((error as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY')

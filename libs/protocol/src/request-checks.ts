@@ -87,7 +87,7 @@ function checkMessage(type: DescMessage, message: Message, prefix: string, viola
     const path = prefix + field.name;
     if (needed !== undefined && value === '') violations.push({ field: path, description: `is needed: ${needed}`, code: 'FIELD_REQUIRED' });
     if (field.fieldKind === 'list' || field.fieldKind === 'map') {
-      const items = field.fieldKind === 'list' ? (value as unknown[]) : Object.values(value as object);
+      const items = field.fieldKind === 'list' ? (value as unknown[]) : Object.values(value);
       const most = longest(field);
       if (items.length > most) violations.push(outOfRange(path, `must have at most ${most} items, has ${items.length}`));
       else items.forEach((item, index) => checkValue(field, item, `${path}[${index}]`, violations));

@@ -1,4 +1,4 @@
-import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
+import { Metadata, status } from '@grpc/grpc-js';
 import { EspalierError, fromServiceError, invalidRequest, statusOf, toServiceError } from './index.js';
 
 describe('errors on the wire', () => {
@@ -39,7 +39,7 @@ describe('errors on the wire', () => {
 
   it('falls back to the status name when a server sends no details', () => {
     const bare = Object.assign(new Error('14 UNAVAILABLE: gone'), { code: status.UNAVAILABLE, details: 'gone', metadata: new Metadata() });
-    expect(fromServiceError(bare as ServiceError).code).toBe('UNAVAILABLE');
+    expect(fromServiceError(bare).code).toBe('UNAVAILABLE');
   });
 
   it('maps codes outside the table to INTERNAL but keeps their name', () => {

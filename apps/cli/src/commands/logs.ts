@@ -152,7 +152,7 @@ export function logLine(text: string, source: Source): LogLine {
 function parsed(text: string): Logged | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Logged) : undefined;
+    return typeof value === 'object' && value !== null ? value : undefined;
   } catch {
     return undefined;
   }

@@ -98,8 +98,8 @@ export class Connection {
     }
   }
 
-  private mapped(error: unknown): unknown {
-    if (!isServiceError(error)) return error;
+  private mapped(error: unknown): Error {
+    if (!isServiceError(error)) return error as Error;
     const known = fromServiceError(error);
     if (known.code === 'UNAVAILABLE') return unavailable(this.server, error);
     if (known.code === 'TOKEN_NEEDED' || known.code === 'TOKEN_WRONG') return tokenRefused(this.server, known.code, error);

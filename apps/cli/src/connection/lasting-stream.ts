@@ -63,7 +63,7 @@ export function isTransient(error: unknown): boolean {
   const { code } = toEspalierError(error);
   if (code === 'SERVER_UNAVAILABLE') return true;
   const grpcStatus = status[code as keyof typeof status] ?? statusOf(code);
-  return [status.UNAVAILABLE, status.CANCELLED, status.UNKNOWN, status.DEADLINE_EXCEEDED].includes(grpcStatus as status);
+  return [status.UNAVAILABLE, status.CANCELLED, status.UNKNOWN, status.DEADLINE_EXCEEDED].includes(grpcStatus);
 }
 
 /** For standard error, so that what a program reads stays what it asked for. */

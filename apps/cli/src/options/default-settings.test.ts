@@ -1,4 +1,4 @@
-import { presets, resolveSettings, type RequestedSettings } from '../../../orchestrator/src/pruning-run/method/run-settings.js';
+import { presets, resolveSettings } from '../../../orchestrator/src/pruning-run/method/run-settings.js';
 import { buildProgram } from '../program.js';
 import { DEFAULT_SETTINGS } from './default-settings.js';
 import { flagOf } from './flag-names.js';
@@ -6,7 +6,7 @@ import { flagOf } from './flag-names.js';
 const launch = buildProgram().commands.find((command) => command.name() === 'launch')!;
 
 test.each(Object.keys(presets))('the help of launch says the defaults of the preset %s as they are', (preset) => {
-  const settings = resolveSettings({ preset } as RequestedSettings);
+  const settings = resolveSettings({ preset });
   const told = new Map(DEFAULT_SETTINGS.map(([option, short, paper]) => [option, preset === 'paper' ? (paper ?? short) : short]));
   for (const [name, value] of Object.entries(settings)) {
     if (['preset', 'denseSteps', 'checkpointActivations', 'loraTargets', 'warmupSteps', 'maskLearningRate'].includes(name)) continue;

@@ -165,7 +165,7 @@ export function fixedSettings(flags: SettingsFlags): v1.RunSettings | undefined 
   return Object.keys(fixed).length === 0 ? undefined : toSettings(fixed);
 }
 
-function pick<T extends object, K extends keyof T>(from: T, keys: K[]): Partial<T> {
+function pick<T extends object>(from: T, keys: (keyof T)[]): Partial<T> {
   const picked: Partial<T> = {};
   for (const key of keys) if (from[key] !== undefined) picked[key] = from[key];
   return picked;

@@ -13,5 +13,5 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
 /** As `launch` takes it. A setting that the server does not know has no value. */
 function valueText(value: unknown): string {
   if (value === null || value === undefined) return '-';
-  return Array.isArray(value) ? value.join(',') : String(value as string | number | boolean);
+  return Array.isArray(value) ? value.join(',') : `${value as string | number | boolean}`;
 }

@@ -10,7 +10,7 @@ export interface Terminal {
   unicode: boolean;
 }
 
-export function describeTerminal(stream: NodeJS.WriteStream = process.stdout, env = process.env): Terminal {
+export function describeTerminal(stream: { isTTY?: boolean; columns?: number } = process.stdout, env = process.env): Terminal {
   const isTerminal = stream.isTTY === true && env['TERM'] !== 'dumb';
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return {

@@ -24,7 +24,7 @@ describe('calls that nobody reads', () => {
           yield { totalBytes: 0n, chunk: Buffer.alloc(CHUNK_BYTES) };
         }
       }),
-    } as never);
+    });
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
     });

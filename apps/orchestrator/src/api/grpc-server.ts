@@ -48,7 +48,7 @@ export class GrpcServer {
     this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() });
     this.server.addService(v1.HistoryServiceService, history.handlers());
     this.server.addService(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() });
-    this.health.addToServer(this.server as never);
+    this.health.addToServer(this.server);
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }
 

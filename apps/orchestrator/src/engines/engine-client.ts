@@ -42,7 +42,7 @@ export class EngineClient {
   }
 
   checkHealth(timeoutMs: number): Promise<void> {
-    return checkHealth(this.client.getChannel() as Parameters<typeof checkHealth>[0], timeoutMs);
+    return checkHealth(this.client.getChannel(), timeoutMs);
   }
 
   describe(): Promise<engineV1.DescribeEngineResponse> {
@@ -113,7 +113,9 @@ export class EngineClient {
         yield { kind: 'segment', segment: { outcome, state: await stateOf(messages, outcome) } };
       }
       if (steps.length > first) yield { kind: 'steps', steps: steps.slice(first) };
-      if (end !== undefined) return yield { kind: 'end', end };
+      if (end === undefined) continue;
+      yield { kind: 'end', end };
+      return;
     }
     throw new EspalierError('ENGINE_FAILED', 'the engine ended a training without saying where it got');
   }
@@ -150,7 +152,9 @@ export class EngineClient {
   ): Promise<engineV1.EvaluationOutcome> {
     const call = this.client.evaluate();
     const sending = send(call, tokens, (chunk, first) => ({
-      ...(first ? request : { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: 0 }),
+      ...(first
+        ? request
+        : { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED }),
       tokens: Buffer.from(chunk),
     }));
     let sendingError: unknown;
@@ -161,7 +165,7 @@ export class EngineClient {
     });
     let outcome: engineV1.EvaluationOutcome | undefined;
     try {
-      for await (const message of this.stream(call, signal)) {
+      for await (const message of this.stream<engineV1.EvaluateResponse>(call, signal)) {
         onProgress(message.doneShare);
         outcome = message.outcome ?? outcome;
       }

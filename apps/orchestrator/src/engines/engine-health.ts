@@ -12,7 +12,7 @@ interface HealthClient {
 
 type Channel = NonNullable<ClientOptions['channelOverride']>;
 
-const HealthClientClass = makeClientConstructor(healthService as never, 'Health');
+const HealthClientClass = makeClientConstructor(healthService, 'Health');
 
 /** Resolves when grpc.health.v1 answers that the engine serves. */
 export function checkHealth(channel: Channel, timeoutMs: number): Promise<void> {

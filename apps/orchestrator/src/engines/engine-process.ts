@@ -65,11 +65,11 @@ export class EngineProcess {
         // Of a stack trace the line that names the error is worth repeating.
         if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
-    }).catch((error: Error) => {
-      throw new EspalierError('ENGINE_UNAVAILABLE', error.message);
+    }).catch((error: unknown) => {
+      throw new EspalierError('ENGINE_UNAVAILABLE', (error as Error).message);
     });
     const engine = new EngineProcess(child, socket);
-    let ended: string | null = null;
+    let ended = null as string | null;
     void engine.gone.then((reason) => {
       ended = reason;
     });

@@ -79,8 +79,8 @@ export class EngineSupervisor {
     const lost = new AbortController();
     if (address !== undefined) {
       const client = new EngineClient(address);
-      await client.checkHealth(5_000).catch((error: Error) => {
-        throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${error.message}`);
+      await client.checkHealth(5_000).catch((error: unknown) => {
+        throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
       });
       const remote = this.live(client, lost, undefined, () => client.close());
       void this.watch(remote);

@@ -15,7 +15,7 @@ import { EVENT_STORE } from '../tokens.js';
 import { eventId } from '../event-sourcing/event-ids.js';
 import { CURRENT_VERSION } from './record/event-versions.js';
 import { ownEvents } from './record/own-events.js';
-import type { NewFact, PruningRunEvent } from './record/pruning-run.events.js';
+import type { NewFact } from './record/pruning-run.events.js';
 import { runDamaged, runNotFound } from './aggregate/pruning-run.errors.js';
 import { decide, evolve, type PruningRunState } from './aggregate/pruning-run.js';
 import type { RunChange } from './aggregate/run-change.js';
@@ -213,10 +213,7 @@ export class RunRepository {
 
 /** The run as it will be with these facts, but for its digest chain. */
 export function expected(before: PruningRunState | null, facts: NewFact[]): PruningRunState | null {
-  return facts.reduce<PruningRunState | null>(
-    (state, fact) => evolve(state, { ...fact, v: CURRENT_VERSION, chain: '' } as PruningRunEvent),
-    before,
-  );
+  return facts.reduce<PruningRunState | null>((state, fact) => evolve(state, { ...fact, v: CURRENT_VERSION, chain: '' }), before);
 }
 
 /** Whether the work settles in time. */

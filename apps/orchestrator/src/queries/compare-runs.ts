@@ -79,7 +79,7 @@ function differences(left: Record<string, unknown>, right: Record<string, unknow
 
 function textOf(value: unknown): string {
   if (value === undefined || value === null) return '';
-  return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | bigint | boolean);
+  return typeof value === 'object' ? JSON.stringify(value) : `${value as string | number | bigint | boolean}`;
 }
 
 /** All open while nothing is recorded; null when the state's artifact is no longer there. */

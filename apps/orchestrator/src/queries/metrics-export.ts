@@ -20,7 +20,7 @@ const KINDS: Partial<Record<(typeof METRIC_COLUMNS)[number], Kind>> = {
 };
 const COLUMNS = METRIC_COLUMNS.map((name) => ({
   name: name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-  kind: KINDS[name] ?? ('number' as Kind),
+  kind: KINDS[name] ?? 'number',
 }));
 const LEAD = ['branch', 'attempt', 'abandoned'] as const;
 

@@ -75,7 +75,10 @@ export class StateKeeper {
     try {
       if (!this.lease.held || this.isKept(digest)) return;
       const underWay = this.deletions.get(digest);
-      if (underWay !== undefined) return void (await underWay);
+      if (underWay !== undefined) {
+        await underWay;
+        return;
+      }
       const deletion = this.artifacts.delete(digest);
       this.deletions.set(
         digest,

@@ -294,8 +294,14 @@ export class RunAttempt {
     if (known.code === 'ATTEMPT_STALE' || this.dismissed.signal.aborted) return;
     parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');
     try {
-      if (parts.shutdown.aborted) return await this.change({ kind: 'confirmPause', by: 'shutdown' });
-      if (this.run.pauseRequested) return await this.change({ kind: 'confirmPause', by: 'request' });
+      if (parts.shutdown.aborted) {
+        await this.change({ kind: 'confirmPause', by: 'shutdown' });
+        return;
+      }
+      if (this.run.pauseRequested) {
+        await this.change({ kind: 'confirmPause', by: 'request' });
+        return;
+      }
       const { code, message, field } = known;
       await this.change(
         isTransient(known)

@@ -127,7 +127,10 @@ export class RunDriver {
     const known = await this.runs.load(run.runId).catch(() => run); // the feed may be behind
     if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(run.runId)) return delay(20, this.shutdown.signal);
     try {
-      if (known.attemptOpen) return await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
+      if (known.attemptOpen) {
+        await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
+        return;
+      }
       this.attempt = new RunAttempt(this.parts(), known);
       this.current = known;
       await this.attempt.execute();

@@ -119,7 +119,8 @@ export class DriverLease {
   private async patientLook(): Promise<void> {
     for (let wait = 100; !this.stopping.signal.aborted; wait = Math.min(wait * 2, 5_000)) {
       try {
-        return await this.look();
+        await this.look();
+        return;
       } catch (error) {
         this.options.log.warn({ err: error }, 'waiting for the event store to learn who drives the runs');
         if (!(error instanceof EventStoreUnavailableError)) return; // it can be read: questions are answered meanwhile

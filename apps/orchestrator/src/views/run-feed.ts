@@ -156,14 +156,18 @@ export class RunFeed {
     const closed = this.closed.get(runId);
     const known = this.open.get(runId) ?? null;
     if (revision <= (closed ?? known ?? { revision: -1 }).revision) return;
-    if (known !== null && revision > known.revision + 1) return this.setAside(runId); // an event is missing
+    if (known !== null && revision > known.revision + 1) {
+      this.setAside(runId);
+      return;
+    } // an event is missing
     // An ended run speaks again (evaluated, rewound, resumed): it is read anew.
     const goesOn = closed === undefined && (known !== null || revision === 0);
     const run = goesOn ? evolve(known, ownEvents.find(stored) ?? decodeStored(stored)) : await this.runs.find(runId);
     if (run === null) return;
     if (known !== null && !isFinished(run) && needsTheSame(known, run)) {
       this.open.set(runId, run);
-      return this.tell(run, []);
+      this.tell(run, []);
+      return;
     }
     const neededBefore = closed?.needs ?? (known === null ? this.views.neededBy(runId) : neededArtifacts(known).keys());
     const needs = new Set(neededArtifacts(run).keys());

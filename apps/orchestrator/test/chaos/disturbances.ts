@@ -26,7 +26,7 @@ export const disturbances: Disturbance[] = [
       await server.kill();
     },
   },
-  { name: 'stopped in good order', apply: async (server) => void (await server.stop()) },
+  { name: 'stopped in good order', apply: (server) => server.stop().then(() => undefined) },
   { name: 'orchestrator asleep', apply: (server, random) => asleep(server, 'orchestrator', random) },
   { name: 'engine asleep', apply: (server, random) => asleep(server, 'engine', random) },
   { name: 'event store asleep', apply: (server, random) => asleep(server, 'store', random) },

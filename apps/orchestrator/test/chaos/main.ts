@@ -64,7 +64,10 @@ async function disturbOneRun(): Promise<void> {
     }
     const events = await patient(() => server.events(runId));
     problems.push(...recordProblems(events, seen).map((problem) => `run ${runId}, round ${done}: ${problem}`));
-    if (problems.length > 0) return void console.error(server.logTail());
+    if (problems.length > 0) {
+      console.error(server.logTail());
+      return;
+    }
     seen = events;
   }
   await checkEnd(runId);

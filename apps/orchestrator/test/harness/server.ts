@@ -131,8 +131,10 @@ export class TestServer {
 
   /** Children of a killed orchestrator end by themselves: this says whether they did. */
   async orphansGone(withinMs = 10_000): Promise<boolean> {
-    for (const until = Date.now() + withinMs; Date.now() < until; await sleep(50)) {
+    const until = Date.now() + withinMs;
+    while (Date.now() < until) {
       if (this.orphans.every((pid) => !isAlive(pid))) return true;
+      await sleep(50);
     }
     return false;
   }
@@ -180,9 +182,11 @@ export class TestServer {
 
   async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 60_000, everyMs = 50): Promise<v1.Run> {
     let last: v1.Run | undefined;
-    for (const until = Date.now() + withinMs; Date.now() < until; await sleep(everyMs)) {
+    const until = Date.now() + withinMs;
+    while (Date.now() < until) {
       last = await this.run(runId);
       if (wanted(last)) return last;
+      await sleep(everyMs);
     }
     throw new Error(
       `run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`,

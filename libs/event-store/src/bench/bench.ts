@@ -81,7 +81,7 @@ async function liveDelivery(store: EventStore): Promise<void> {
   let sentAt = 0;
   const subscription = store.subscribe(stream, { after: 'start' });
   const items = subscription[Symbol.asyncIterator]();
-  while ((await items.next()).value.kind !== 'caughtUp');
+  for (let next = await items.next(); next.done !== true && next.value.kind !== 'caughtUp';) next = await items.next();
   for (let i = 0; i < 1000; i += 1) {
     sentAt = performance.now();
     const appended = store.append(stream, [newEvent()], 'any');

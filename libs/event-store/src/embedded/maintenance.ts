@@ -145,9 +145,10 @@ export function embeddedEventStoreStats(options: { folder: string }): EmbeddedEv
 }
 
 function statsOf(database: Database.Database, folder: string): EmbeddedEventStoreStats {
-  const one = <T>(sql: string) => database.prepare<[], T>(sql).pluck().get();
-  const info = (key: string) => one<string>(`SELECT value FROM store_info WHERE key = '${key}'`) ?? '';
-  const lastUs = one<number>('SELECT created_us FROM events ORDER BY position DESC LIMIT 1');
+  const one = (sql: string) => database.prepare<[]>(sql).pluck().get();
+  const count = (sql: string) => (one(sql) ?? 0) as number;
+  const info = (key: string) => (one(`SELECT value FROM store_info WHERE key = '${key}'`) ?? '') as string;
+  const lastUs = one('SELECT created_us FROM events ORDER BY position DESC LIMIT 1') as number | undefined;
   const bytes = (name: string) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
   return {
     folder,
@@ -155,10 +156,10 @@ function statsOf(database: Database.Database, folder: string): EmbeddedEventStor
     storeId: info('store_id'),
     schemaVersion: database.pragma('user_version', { simple: true }) as number,
     createdAt: info('created_at'),
-    events: one<number>('SELECT count(*) FROM events') ?? 0,
-    streams: one<number>('SELECT count(*) FROM streams') ?? 0,
-    persistentSubscriptions: one<number>('SELECT count(*) FROM persistent_subscriptions') ?? 0,
-    endPosition: one<number>('SELECT max(position) FROM events') ?? 0,
+    events: count('SELECT count(*) FROM events'),
+    streams: count('SELECT count(*) FROM streams'),
+    persistentSubscriptions: count('SELECT count(*) FROM persistent_subscriptions'),
+    endPosition: count('SELECT max(position) FROM events'),
     lastEventAt: lastUs === undefined ? undefined : new Date(lastUs / 1000).toISOString(),
     databaseBytes: bytes(DATABASE_FILE),
     walBytes: bytes(`${DATABASE_FILE}-wal`),

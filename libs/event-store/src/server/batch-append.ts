@@ -31,7 +31,7 @@ interface OpenAppend {
   sizeBytes: number;
   deadlineMs: number | undefined;
   /** What made a message unusable; answered when the append is complete. */
-  refusal: unknown;
+  refusal: Error | undefined;
 }
 
 /**
@@ -95,7 +95,7 @@ function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendRe
     }
     for (const message of request.getProposedMessagesList()) add(append, proposedEventOf(message), maxBytes);
   } catch (error) {
-    append.refusal ??= error;
+    append.refusal ??= error as Error;
   }
   if (!request.getIsFinal()) return undefined;
   open.delete(key);
@@ -158,7 +158,8 @@ function errorOf(error: unknown): statusPb.Status {
   const { code, details } = toStatus(error);
   const result = new statusPb.Status();
   // google.rpc.Code has the numbers of gRPC's own status codes.
-  result.setCode(code as number as never);
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
+  result.setCode(code as number);
   result.setMessage(details);
   const any = new anyPb.Any();
   any.pack(...detailsOf(error, details));

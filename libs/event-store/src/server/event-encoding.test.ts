@@ -29,7 +29,7 @@ describe('encoding of events', () => {
     expect(recorded.getId()!.getString()).toBe(ID);
     expect(Buffer.from(recorded.getStreamIdentifier()!.getStreamName_asU8()).toString()).toBe('pruningRun-ü🌳');
     expect([recorded.getStreamRevision(), recorded.getPreparePosition()]).toEqual(['300', String(2 ** 40 + 123)]);
-    expect(Object.fromEntries(recorded.getMetadataMap().toArray() as [string, string][])).toEqual({
+    expect(Object.fromEntries(recorded.getMetadataMap().toArray())).toEqual({
       type: 'MasksUpdated',
       'content-type': 'application/json',
       created: '17955370001234560',

@@ -13,7 +13,7 @@ import {
 } from './refusals.js';
 import { toStoreError, type StoreErrorCode } from './store-error.js';
 
-export type StatusReply = Pick<ServiceError, 'code' | 'details' | 'metadata' | 'message' | 'name'>;
+export type StatusReply = Error & Pick<ServiceError, 'code' | 'details' | 'metadata'>;
 
 /** What the protocol writes for an expected version that is no number. */
 export function expectedToNumber(expected: Expected): number {
@@ -62,7 +62,7 @@ export function reply(code: status, message: string, exception?: string, trailer
   const metadata = new Metadata();
   if (exception) metadata.set('exception', exception);
   for (const [name, value] of Object.entries(trailers)) metadata.set(name, asciiOf(value));
-  return { name: 'Error', code, message, details: message, metadata };
+  return Object.assign(new Error(message), { code, details: message, metadata });
 }
 
 /** Trailers are ASCII: other text travels percent-encoded. */

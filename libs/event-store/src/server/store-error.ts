@@ -40,8 +40,8 @@ export function toStoreError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const code = (error as { code?: unknown }).code;
   const text = error instanceof Error ? error.message : String(error);
-  const known = typeof code === 'string' ? CODE_OF_SQLITE.find(([prefix]) => code.startsWith(prefix)) : undefined;
-  if (known) return new StoreError(known[1], `${known[2]} (${code}: ${text})`, { cause: error });
+  const known = CODE_OF_SQLITE.find(([prefix]) => typeof code === 'string' && code.startsWith(prefix));
+  if (known) return new StoreError(known[1], `${known[2]} (${code as string}: ${text})`, { cause: error });
   if (code === 'ENOSPC') return new StoreError('STORE_DISK_FULL', `no space is left on the disk (${text})`, { cause: error });
   if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') {
     return new StoreError('STORE_READ_ONLY', `the folder of the event store is not writable (${text})`, { cause: error });

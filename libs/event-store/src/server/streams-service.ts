@@ -39,7 +39,7 @@ function handleAppend(context: ServerContext, call: AppendCall, callback: sendUn
   let options: streamsPb.AppendReq.Options | undefined;
   let events: ProposedEvent[] = [];
   let sizeBytes = 0;
-  let refusal: unknown;
+  let refusal: Error | undefined;
   const stop = () => call.emit('error', reply(status.UNAVAILABLE, 'STORE_STOPPING: the event store is stopping'));
   const forget = () => context.stopping.removeEventListener('abort', stop);
   context.stopping.addEventListener('abort', stop);
@@ -53,7 +53,7 @@ function handleAppend(context: ServerContext, call: AppendCall, callback: sendUn
       sizeBytes += sizeOf(events.at(-1)!);
       if (sizeBytes > context.limits.maxAppendBytes) throw new MaximumAppendSizeExceeded(context.limits.maxAppendBytes);
     } catch (error) {
-      refusal ??= error;
+      refusal ??= error as Error;
       events = [];
     }
   });
@@ -71,7 +71,7 @@ async function append(
   caller: () => Principal,
   options: streamsPb.AppendReq.Options | undefined,
   events: ProposedEvent[],
-  refusal: unknown,
+  refusal: Error | undefined,
 ): Promise<streamsPb.AppendResp> {
   if (refusal) throw refusal;
   if (!options) throw new InvalidArgument('options: the first message of an append needs them');

@@ -19,7 +19,9 @@ export function toV2Status(error: unknown): StatusReply {
   const any = new anyPb.Any();
   any.pack(message.serializeBinary(), `kurrentdb.protocol.v2.streams.errors.${type}`);
   const rpcStatus = new statusPb.Status();
-  rpcStatus.setCode(code as number as never);
+  // google.rpc.Code has the numbers of gRPC's own status codes.
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
+  rpcStatus.setCode(code as number);
   rpcStatus.setMessage(text);
   rpcStatus.setDetails(any);
   const result = reply(code, text);

@@ -4,7 +4,7 @@ import { data, launched, stateAt, Story, typesOf } from '../testing.js';
 import { teacherAt, teachersTaken } from '../method/teacher-policy.js';
 import { resolveSettings } from '../method/run-settings.js';
 
-const refusal = (code: string): Error => expect.objectContaining({ code }) as unknown as Error;
+const refusal = (code: string): Error => expect.objectContaining({ code });
 const none = new Set<string>();
 const digestAt = (step: number): string => stateAt(step, 0).stateDigest;
 
@@ -104,7 +104,7 @@ describe('deleting a run', () => {
     const shared = new Set([data.trainDigest, digestAt(30)]);
     const [fact] = story.when({ kind: 'delete', reason: 'wrong corpus', neededElsewhere: shared });
     expect(fact).toMatchObject({ type: 'RunDeleted', data: { reason: 'wrong corpus', step: 100 } });
-    const named = fact!.type === 'RunDeleted' ? fact!.data.artifacts.map(({ digest }) => digest) : [];
+    const named = fact!.type === 'RunDeleted' ? fact.data.artifacts.map(({ digest }) => digest) : [];
     expect(named.sort()).toEqual(before.filter((digest) => !shared.has(digest)).sort());
     expect(neededArtifacts(story.state).size).toBe(0);
     expect(story.state).toMatchObject({ status: 'deleted', deleted: { reason: 'wrong corpus' } });

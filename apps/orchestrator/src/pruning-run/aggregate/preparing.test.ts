@@ -12,7 +12,7 @@ function launchedUnread(): NewFact {
   const { data: content } = launched() as Extract<NewFact, { type: 'RunLaunched' }>;
   return fact('RunLaunched', { ...content, ...unread });
 }
-const refusal = (code: string): Error => expect.objectContaining({ code }) as unknown as Error;
+const refusal = (code: string): Error => expect.objectContaining({ code });
 const failure = { code: 'DATA_MALFORMED', message: 'line 3: no valid JSON', field: 'data.train_path' };
 
 describe('a run between its launch and its training', () => {

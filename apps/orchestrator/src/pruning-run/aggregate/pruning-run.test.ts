@@ -6,7 +6,7 @@ import { settingsOfFork, statesToFallBackTo } from './starting-points.js';
 import { encodeFacts } from '../record/stored-event.js';
 import { AT, engine, fact, launched, segment, stateAt, Story, typesOf } from '../testing.js';
 
-const refusal = (code: string): Error => expect.objectContaining({ code }) as unknown as Error;
+const refusal = (code: string): Error => expect.objectContaining({ code });
 
 describe('a run from launch to completion', () => {
   it('starts with the intact teacher', () => {
@@ -439,9 +439,7 @@ describe('rewinding and forking', () => {
     const fewer = warmupSteps - 1;
     expect(settingsWith({ totalSteps: fewer }).warmupSteps).toBe(Math.floor((fewer * warmupSteps) / totalSteps));
     expect(settingsWith({ totalSteps: totalSteps + 10 }).warmupSteps).toBe(warmupSteps);
-    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(
-      expect.objectContaining({ field: 'overrides.warmup_steps' }) as unknown as Error,
-    );
+    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(expect.objectContaining({ field: 'overrides.warmup_steps' }));
   });
 
   it('takes the rate of the rule that holds the sparsity where a fork changes the rule, and keeps both where it does not', () => {
@@ -495,7 +493,7 @@ describe('rewinding and forking', () => {
     const fork = { kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, data: null } as const;
     expect(() => new Story().when({ ...fork, from: { kind: 'mark', mark: 77 }, overrides: {} })).toThrow(refusal('TEACHER_NOT_FOUND'));
     expect(() => new Story().when({ ...fork, from: { kind: 'last' }, overrides: { totalSteps: 20, warmupSteps: 0 } })).toThrow(
-      expect.objectContaining({ field: 'overrides.total_steps' }) as unknown as Error,
+      expect.objectContaining({ field: 'overrides.total_steps' }),
     );
   });
 });

@@ -75,7 +75,7 @@ export interface ModelLimits {
 /** Fills in defaults; nothing is checked here. An unknown preset takes the defaults of `short`. */
 export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits): RunSettings {
   const preset = presets[requested.preset ?? 'short'] ?? presets['short']!;
-  const given = Object.fromEntries(Object.entries(requested).filter(([, value]) => value !== undefined)) as RequestedSettings;
+  const given = Object.fromEntries(Object.entries(requested).filter(([, value]) => value !== undefined)) as Partial<RunSettings>;
   const named = { ...preset.defaults, ...given, preset: requested.preset ?? 'short' };
   const sparsityControl = given.sparsityControl ?? preset.sparsityControl;
   const merged = { ...controlDefaults(sparsityControl, named.totalSteps, preset), ...named, sparsityControl } as RunSettings;

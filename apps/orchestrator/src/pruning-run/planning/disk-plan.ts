@@ -9,7 +9,7 @@ import { teachersTaken } from '../method/teacher-policy.js';
 const STATES_BESIDES_TEACHERS = 2;
 
 export async function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, artifactFolder: string): Promise<v1.DiskPlan> {
-  const stateBytes = BigInt(memory.loraBytes) + BigInt(memory.optimizerBytes); // what training changes is what a state holds
+  const stateBytes = memory.loraBytes + memory.optimizerBytes; // what training changes is what a state holds
   const teachers = teachersTaken(settings);
   return {
     stateBytes,

@@ -53,7 +53,7 @@ export function encodeFacts(
     const [before, after] = aroundChain(fields);
     chain = chainOver(chain, { id, type: fact.type }, CURRENT_VERSION, before + after);
     stored.push({ id, type: fact.type, data: Buffer.from(before + chain + after) });
-    events.push({ ...fact, v: CURRENT_VERSION, chain } as PruningRunEvent);
+    events.push({ ...fact, v: CURRENT_VERSION, chain });
   });
   return { stored, events };
 }
@@ -61,7 +61,7 @@ export function encodeFacts(
 /** @throws SyntaxError when the bytes are no JSON object */
 export function decodeStored(stored: Pick<StoredEvent, 'type' | 'data'>): RecordedEvent {
   const { v, at, chain, ...fields } = parseObject(stored.data);
-  const envelope = { v: Number(v ?? 0), at: String(at ?? ''), chain: String(chain ?? '') };
+  const envelope = { v: Number(v ?? 0), at: textOf(at), chain: textOf(chain) };
   if (!isKnownType(stored.type) || envelope.v > CURRENT_VERSION) {
     return { ...envelope, type: 'Unknown', storedType: stored.type, data: fields };
   }
@@ -95,4 +95,8 @@ function parseObject(data: Uint8Array): Record<string, unknown> {
   const value: unknown = JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('utf8'));
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new SyntaxError('an object was expected');
   return value as Record<string, unknown>;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }

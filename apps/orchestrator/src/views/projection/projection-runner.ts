@@ -35,7 +35,7 @@ export class ProjectionRunner {
   private batch: RecordItem[] = [];
   private flushPlanned = false;
   private timer: NodeJS.Timeout | undefined;
-  private failure: unknown = null;
+  private failure: Error | null = null;
   private caughtUpWaiters: (() => void)[] = [];
 
   constructor(
@@ -134,7 +134,7 @@ export class ProjectionRunner {
     try {
       this.flush();
     } catch (error) {
-      this.failure = error;
+      this.failure = error as Error;
       void this.subscription?.close();
     }
   }

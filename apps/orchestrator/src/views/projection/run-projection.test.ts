@@ -266,7 +266,7 @@ describe('ListRuns', () => {
   function launchMany(count: number, from = 0): Recorder {
     const recorder = new Recorder();
     for (let index = from; index < from + count; index += 1) {
-      const runId = `run${Number(index)
+      const runId = `run${index
         .toString(32)
         .padStart(4, 'a')
         .replace(
