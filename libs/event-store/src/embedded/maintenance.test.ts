@@ -30,7 +30,7 @@ describe('maintenance of the embedded event store', () => {
         appended += 5;
       }
     })();
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    while (appended < 10) await new Promise((resolve) => setTimeout(resolve, 10));
     const before = appended;
     const report = await backupEmbeddedEventStore({ folder, file: backup });
     expect(report.events).toBeGreaterThanOrEqual(before);
