@@ -83,6 +83,7 @@ export interface StateSummary {
   open: { heads: number; intermediate: number }[]; // by layer
   hiddenOpen: number;
   masksDigest: string;
+  openUnits: Uint8Array; // of all heads, then all units, then the hidden units: gate g is bit g % 8 of byte g / 8
 }
 
 export interface StepReport {
@@ -133,6 +134,7 @@ export interface SegmentResult {
   teachers: string[]; // digests of those in memory
   stepsDone: number;
   stopped: boolean; // by cancel()
+  openUnitsBefore: Uint8Array; // of the state that the segment began with, as in StateSummary
   seconds: number;
 }
 

@@ -1,5 +1,6 @@
 #include "to_js.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -76,6 +77,12 @@ Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
       .done();
 }
 
+static Napi::Value copied_bytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
+  Napi::Uint8Array out = Napi::Uint8Array::New(env, bytes.size());
+  std::copy(bytes.begin(), bytes.end(), out.Data());
+  return out;
+}
+
 Napi::Value to_js(Napi::Env env, const StateSummary& state) {
   const HardSparsity& s = state.sparsity;
   Napi::Array open = Napi::Array::New(env, s.heads_open.size());
@@ -90,6 +97,7 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
       .set("open", open)
       .count("hiddenOpen", s.hidden_open)
       .text("masksDigest", state.masks_digest)
+      .set("openUnits", copied_bytes(env, state.open_units))
       .done();
 }
 
@@ -128,6 +136,7 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
       .count("stepsDone", result.steps_done)
       .flag("stopped", result.cancelled)
       .number("seconds", result.seconds)
+      .set("openUnitsBefore", copied_bytes(env, result.open_units_before))
       .done();
 }
 

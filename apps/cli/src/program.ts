@@ -10,6 +10,7 @@ import { registerFork } from './commands/fork.js';
 import { registerHelp } from './commands/help.js';
 import { registerLaunch } from './commands/launch.js';
 import { registerLogs } from './commands/logs.js';
+import { registerMasks } from './commands/masks.js';
 import { registerMetrics } from './commands/metrics.js';
 import { registerPlan } from './commands/plan.js';
 import { registerQuickstart } from './commands/quickstart.js';
@@ -70,6 +71,7 @@ export function buildProgram(quietErrors = false): Command {
   program.commandsGroup('Results:');
   registerResults(program);
   registerMetrics(program);
+  registerMasks(program);
   registerDiff(program);
   program.commandsGroup('Record:');
   registerRecord(program);

@@ -215,6 +215,8 @@ export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment)
     seconds: result.seconds,
     stateBytes: BigInt(stateSize),
     stateFile,
+    openUnits: Buffer.from(result.state.openUnits),
+    openUnitsBefore: Buffer.from(result.openUnitsBefore),
   };
 }
 

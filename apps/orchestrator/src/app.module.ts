@@ -7,6 +7,7 @@ import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './storage/driver-lease.js';
+import { Callers } from './api/callers.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
@@ -84,6 +85,7 @@ export class AppModule {
         RunDriver,
         RunServices,
         Disposal,
+        Callers,
         RetentionGrpc,
         RunGrpc,
         GrpcServer,

@@ -140,7 +140,7 @@ class BundleChecker {
 
   /** A run's metrics come after its events, so all batches are known. */
   private metricsOf(runId: string): MetricsChecker {
-    const checker = this.metrics.get(runId) ?? new MetricsChecker(runId, this.histories.get(runId)?.batches ?? []);
+    const checker = this.metrics.get(runId) ?? new MetricsChecker(runId, this.histories.get(runId) ?? { batches: [], gates: 0 });
     this.metrics.set(runId, checker);
     return checker;
   }

@@ -140,6 +140,7 @@ const facts = {
     tokens: count,
     metricsRevision: count,
     metricsDigest: digest,
+    openDigest: digest.optional(),
   },
   TeacherSnapshotted: { attempt: count, mark: count, threshold: z.number(), state },
   TargetSparsityReached: { step: count, expectedSparsity: z.number(), targetSparsity: z.number(), remainingSteps: count },
@@ -205,12 +206,16 @@ const facts = {
   RunDeleted: { step: count, reason: text, artifacts: discarded },
 };
 
-const envelope = { v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), chain: digest };
+/** Who asked for it; events of earlier releases don't say. */
+const context = z.strictObject({ actor: text, roles: z.array(text), requestId: text.optional() }).optional();
+const envelope = { v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), chain: digest, context };
 type FactName = keyof typeof facts;
 export const eventSchemas = Object.fromEntries(
   Object.entries(facts).map(([type, shape]) => [type, z.strictObject({ ...envelope, ...shape })]),
 ) as unknown as {
-  [T in FactName]: z.ZodType<z.infer<z.ZodObject<(typeof facts)[T]>> & { v: 1 | typeof NEWEST_VERSION; at: string; chain: string }>;
+  [T in FactName]: z.ZodType<
+    z.infer<z.ZodObject<(typeof facts)[T]>> & { v: 1 | typeof NEWEST_VERSION; at: string; chain: string; context?: z.infer<typeof context> }
+  >;
 };
 export type CheckedEvent<T extends FactName> = z.infer<(typeof eventSchemas)[T]>;
 export type KnownType = FactName;
@@ -220,6 +225,7 @@ export const stepsMeasuredSchema = z.strictObject({
   at: z.iso.datetime({ precision: 3 }),
   attempt: count,
   branch: count,
+  masks: z.strictObject({ closedBefore: text.optional(), changed: text }).optional(),
   steps: z.array(
     z.strictObject({
       step: count,

@@ -29,6 +29,8 @@ export interface NamedBatch {
   endStep: number;
   metricsRevision: number;
   metricsDigest: string;
+  /** Of the gates that are open at its end; undefined: recorded before masks were. */
+  openDigest: string | undefined;
 }
 export interface Instruction {
   fromStep: number;
@@ -54,6 +56,8 @@ export class HistoryChecker {
   readonly states = new Map<string, number>();
   readonly exports: { digest: string; files: { name: string; digest: string }[] }[] = [];
   readonly dataDigests = new Set<string>();
+  /** Heads, units and hidden units of the model, all together. */
+  gates = 0;
   events = 0;
   chain = '';
   step = 0;
@@ -205,6 +209,8 @@ export class HistoryChecker {
   private takeStart(type: KnownType, fields: CheckedEvent<'RunForked'>, subject: string): void {
     if (fields.runId !== this.runId) this.report('lineage', subject, `it says that it belongs to run ${fields.runId}`);
     if (fields.data.trainDigest !== '') this.takeData(fields.data);
+    const { layers, hiddenSize } = fields.model;
+    this.gates = layers.reduce((sum, { heads, units }) => sum + heads + units, hiddenSize);
     if (type === 'RunLaunched') return;
     this.fork = { parentRunId: fields.parentRunId, parentRevision: fields.parentRevision, stateDigest: fields.from.stateDigest };
     this.step = fields.from.step;
@@ -218,7 +224,7 @@ export class HistoryChecker {
   }
 
   private takeSegment(
-    { firstStep, state, metricsRevision, metricsDigest }: CheckedEvent<'MasksUpdated'>,
+    { firstStep, state, metricsRevision, metricsDigest, openDigest }: CheckedEvent<'MasksUpdated'>,
     revision: number,
     subject: string,
   ): void {
@@ -228,7 +234,7 @@ export class HistoryChecker {
     this.step = state.step;
     this.stepUnsure = false;
     if (!this.states.has(state.stateDigest)) this.states.set(state.stateDigest, revision);
-    this.batches.push({ revision, firstStep, endStep: state.step, metricsRevision, metricsDigest });
+    this.batches.push({ revision, firstStep, endStep: state.step, metricsRevision, metricsDigest, openDigest });
   }
 
   private takeRewind({ toStep, state, abandonedFromRevision }: CheckedEvent<'RunRewound'>, revision: number, subject: string): void {

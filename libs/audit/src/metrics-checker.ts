@@ -1,13 +1,15 @@
 // The metrics stream of a run against what its MasksUpdated events say about it.
 import { canonicalJson, sha256Hex, uuidOf } from './canonical-json.js';
 import { schemaProblem, stepsMeasuredSchema } from './event-schemas.js';
-import { hasMetadata, METADATA_FOUND, type NamedBatch, type Problem, type RawEvent } from './history-checker.js';
+import { MasksChecker } from './masks-checker.js';
+import { hasMetadata, METADATA_FOUND, type HistoryChecker, type NamedBatch, type Problem, type RawEvent } from './history-checker.js';
 
 interface MeasuredSteps {
   v: number;
   attempt: number;
   branch: number;
   steps: { step: number }[];
+  masks?: { closedBefore?: string; changed: string };
 }
 
 export class MetricsChecker {
@@ -16,11 +18,13 @@ export class MetricsChecker {
   /** Batches of attempts that were given up: nothing vouches for them but their form. */
   unnamed = 0;
   private readonly named = new Map<number, NamedBatch>();
+  private readonly masks: MasksChecker;
 
   constructor(
     private readonly runId: string,
-    batches: readonly NamedBatch[],
+    { batches, gates }: Pick<HistoryChecker, 'batches' | 'gates'>,
   ) {
+    this.masks = new MasksChecker(gates);
     for (const batch of batches) this.named.set(batch.metricsRevision, batch);
   }
 
@@ -65,6 +69,8 @@ export class MetricsChecker {
     if (batch !== undefined) {
       const steps = measured.steps.map(({ step }) => step);
       const joined = steps.length === batch.endStep - batch.firstStep && steps.every((step, index) => step === batch.firstStep + index);
+      const masks = this.masks.problem(batch, measured.masks);
+      if (masks !== null) this.report(subject, masks);
       if (!joined) this.report(subject, `its steps are not ${batch.firstStep} to ${batch.endStep - 1}, as the run recorded`);
     }
   }

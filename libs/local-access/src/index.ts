@@ -1,4 +1,4 @@
 // Who on this machine may reach a server, where no login asks for more.
 export { isLoopbackAddress } from './loopback.js';
 export { listenForSameUser, type SameUserListener } from './same-user-listener.js';
-export { peerUid } from './peer-uid.js';
+export { peerUid, type ConnectionEnds } from './peer-uid.js';

@@ -1,12 +1,20 @@
 // The kernel knows whose a connection is: /proc/net/tcp lists both ends of one over loopback, each with the user of its socket.
 import { readFileSync } from 'node:fs';
-import { isIPv4, type Socket } from 'node:net';
+import { isIPv4 } from 'node:net';
 
 const ESTABLISHED = '01';
 const MAPPED = '::ffff:';
 
+/** Of a connection, as a socket and a gRPC call name them. */
+export interface ConnectionEnds {
+  remoteAddress?: string | undefined;
+  remotePort?: number | undefined;
+  localAddress?: string | undefined;
+  localPort?: number | undefined;
+}
+
 /** Who opened a connection that we accepted; undefined when its other end is not on this machine, or no longer there. */
-export function peerUid({ remoteAddress, remotePort, localAddress, localPort }: Socket): number | undefined {
+export function peerUid({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): number | undefined {
   if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return undefined;
   const [peer, own] = [remoteAddress, localAddress].map((address) => address.replace(MAPPED, ''));
   if (isIPv4(peer!)) {

@@ -1,28 +1,42 @@
 // Wraps plain async functions as grpc-js handlers: errors mapped, cancellation passed on, streams written no faster than
 // the client reads (an async generator is asked for its next message only when the last one has left).
-import type { handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import type {
+  handleServerStreamingCall,
+  handleUnaryCall,
+  Metadata,
+  sendUnaryData,
+  ServerUnaryCall,
+  ServerWritableStream,
+} from '@grpc/grpc-js';
+import { requestIdIn } from './request-id.js';
 import { toServiceError } from './service-error.js';
 
+/** What a handler may want to know of a call beside its message. */
+export interface CallInfo {
+  method: string;
+  metadata: Metadata;
+}
+
 /** Told about every failed call, for logs. */
-export type ErrorListener = (method: string, error: unknown) => void;
+export type ErrorListener = (method: string, error: unknown, requestId: string) => void;
 let errorListener: ErrorListener = () => undefined;
 export function onHandlerError(listener: ErrorListener): void {
   errorListener = listener;
 }
 
 /** For what fails before a handler is asked. */
-export function reportFailure(method: string, error: unknown): void {
-  errorListener(method, error);
+export function reportFailure(method: string, error: unknown, metadata?: Metadata): void {
+  errorListener(method, error, requestIdIn(metadata));
 }
 
 export function unary<Request, Response>(
-  handler: (request: Request, signal: AbortSignal) => Promise<Response>,
+  handler: (request: Request, signal: AbortSignal, call: CallInfo) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
-    handler(call.request, signalOf(call)).then(
+    handler(call.request, signalOf(call), infoOf(call)).then(
       (response) => callback(null, response),
       (error: unknown) => {
-        errorListener(call.getPath(), error);
+        reportFailure(call.getPath(), error, call.metadata);
         callback(toServiceError(error));
       },
     );
@@ -30,7 +44,7 @@ export function unary<Request, Response>(
 }
 
 export function serverStreaming<Request, Response>(
-  handler: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
+  handler: (request: Request, signal: AbortSignal, call: CallInfo) => AsyncIterable<Response>,
 ): handleServerStreamingCall<Request, Response> {
   return (call: ServerWritableStream<Request, Response>) => {
     void pump(call, handler);
@@ -39,20 +53,24 @@ export function serverStreaming<Request, Response>(
 
 async function pump<Request, Response>(
   call: ServerWritableStream<Request, Response>,
-  handler: (request: Request, signal: AbortSignal) => AsyncIterable<Response>,
+  handler: (request: Request, signal: AbortSignal, call: CallInfo) => AsyncIterable<Response>,
 ): Promise<void> {
   const signal = signalOf(call);
   try {
-    for await (const message of handler(call.request, signal)) {
+    for await (const message of handler(call.request, signal, infoOf(call))) {
       if (signal.aborted) return;
       await sent(call, message, signal);
     }
     call.end();
   } catch (error) {
     if (signal.aborted) return; // nobody is left to hear it
-    errorListener(call.getPath(), error);
+    reportFailure(call.getPath(), error, call.metadata);
     call.emit('error', toServiceError(error));
   }
+}
+
+function infoOf(call: { getPath(): string; metadata: Metadata }): CallInfo {
+  return { method: call.getPath(), metadata: call.metadata };
 }
 
 function signalOf(call: { cancelled: boolean; on(event: 'cancelled', listener: () => void): unknown }): AbortSignal {

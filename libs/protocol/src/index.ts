@@ -9,5 +9,6 @@ export * from './espalier-error.js';
 export * from './handlers.js';
 export * from './reflection.js';
 export * from './request-checks.js';
+export * from './request-id.js';
 export * from './service-error.js';
 export * from './visible-text.js';

@@ -1,7 +1,7 @@
 // What holds for every request, whatever its method: what is needed is there, numbers are finite, enums known, and no field is
 // longer than its kind may be. It is checked once, by the descriptors, before a handler sees the message.
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
-import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
 import { invalidRequest, type FieldViolation } from './espalier-error.js';
 import { reportFailure } from './handlers.js';
@@ -64,14 +64,19 @@ export function violationsOf(type: DescMessage, message: object): FieldViolation
 /** Refuses a request before its handler; what is wrong is named field by field. */
 export const requestChecks: ServerInterceptor = (method, call) => {
   const input = methodAt(method.path)?.input;
+  let headers: Metadata | undefined;
   return new ServerInterceptingCall(call, {
     start: (next) =>
       next({
+        onReceiveMetadata: (metadata, pass) => {
+          headers = metadata;
+          pass(metadata);
+        },
         onReceiveMessage: (message: object, pass) => {
           const violations = input === undefined ? [] : violationsOf(input, message);
           if (violations.length === 0) return pass(message);
           const error = invalidRequest(violations);
-          reportFailure(method.path, error);
+          reportFailure(method.path, error, headers);
           call.sendStatus(toServiceError(error));
         },
       }),

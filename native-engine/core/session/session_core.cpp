@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "espalier/error.h"
 #include "method/masks_digest.h"
+#include "method/open_units.h"
 #include "model/weights_digest.h"
 
 namespace espalier {
@@ -66,6 +68,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
   teachers_.clear();
   teacher_in_use_.clear();
+  open_units_.clear();
   trainer_.reset();  // before the new one asks for its memory
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
@@ -75,6 +78,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
 void SessionCore::close() {
   teachers_.clear();
   teacher_in_use_.clear();
+  open_units_.clear();
   trainer_.reset();
   model_.reset();
 }
@@ -99,10 +103,12 @@ int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
 void SessionCore::initialise(uint64_t seed) {
   TrainState state(trainer().layout());
   state.initialise(seed);
+  open_units_.clear();
   trainer().import_state(state);
 }
 
 void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+  open_units_.clear();
   trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
 }
 
@@ -116,8 +122,16 @@ StateSummary SessionCore::summary_of(std::string digest) const {
   out.step = trainer().step();
   out.digest = std::move(digest);
   out.sparsity = hard_sparsity(model_->config(), log_alphas);
-  out.masks_digest = masks_digest(model_->config(), deterministic_masks(model_->config(), log_alphas));
+  const Masks masks = deterministic_masks(model_->config(), log_alphas);
+  out.masks_digest = masks_digest(model_->config(), masks);
+  out.open_units = open_units(masks);
   return out;
+}
+
+// Of the trainer's state, which may change from here on.
+std::vector<uint8_t> SessionCore::take_open_units() {
+  std::vector<uint8_t> known = std::exchange(open_units_, {});
+  return known.empty() ? open_units(deterministic_masks(model_->config(), trainer().log_alphas())) : known;
 }
 
 bool SessionCore::find_teacher(const std::string& digest) {
@@ -189,6 +203,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   check_stretches(plan, first_step, teachers);
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;
+  out.open_units_before = take_open_units();
   bool reached = false;
   double step_seconds = 0;
   const auto note = [&](const StepReport& report) {
@@ -212,6 +227,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   } else {
     out.state = summary();
   }
+  open_units_ = out.state.open_units;
   if (reached) keep_teacher(out.state.digest, trainer().export_snapshot());
   out.teachers = teacher_digests();
   out.seconds = seconds_since(start);

@@ -31,6 +31,7 @@ struct StateSummary {
   std::string digest;
   HardSparsity sparsity;
   std::string masks_digest;
+  std::vector<uint8_t> open_units;  // one bit a gate, see method/open_units.h
 };
 
 // Who instructs from a step on.
@@ -46,6 +47,7 @@ struct SegmentResult {
   int64_t steps_done = 0;
   bool cancelled = false;
   double seconds = 0;
+  std::vector<uint8_t> open_units_before;  // of the state that it began with
 };
 
 struct EvaluateOptions {
@@ -90,6 +92,7 @@ class SessionCore {
   };
   Trainer& trainer() const;
   StateSummary summary_of(std::string digest) const;
+  std::vector<uint8_t> take_open_units();
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, TrainState state);
   std::vector<std::string> teacher_digests() const;
@@ -100,8 +103,9 @@ class SessionCore {
   std::shared_ptr<const ModelWeights> model_;
   std::unique_ptr<Trainer> trainer_;
   int64_t sequence_length_ = 0;
-  std::list<Teacher> teachers_;  // the one used last in front
-  std::string teacher_in_use_;   // empty: intact
+  std::list<Teacher> teachers_;      // the one used last in front
+  std::string teacher_in_use_;       // empty: intact
+  std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
 };
 
 }  // namespace espalier

@@ -80,7 +80,10 @@ function registerHistory(program: Command): void {
     .command('history')
     .argument('[run]', 'its id, the first 4 or more characters of it, or its name; without it, all runs with --follow')
     .summary('every recorded fact of a run')
-    .description('Prints the events of a run as they are stored: one line each, with --data the stored JSON too.')
+    .description(
+      'Prints the events of a run as they are stored: one line each, with --data the stored JSON too. "by NAME" says whose command an ' +
+        'event comes from; all others are what the server did by itself, or older than such names (--json tells them apart).',
+    )
     .option('--from <revision>', 'start at this revision', bigNumber)
     .option('--types <names>', 'only these, e.g. TeacherSnapshotted,TeacherAssigned', names)
     .option('--backwards', 'the newest first')
@@ -180,7 +183,8 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
     output.style('dim', when(event.recordedAt)),
     output.style(event.damaged ? 'red' : 'bold', type.padEnd(TYPE_WIDTH)),
   ].join('  ');
-  const words = `${event.summary}${mark === '' ? '' : `  ${output.style('yellow', mark)}`}`;
+  const asked = whoAsked(event);
+  const words = `${event.summary}${asked === '' ? '' : `  ${output.style('dim', asked)}`}${mark === '' ? '' : `  ${output.style('yellow', mark)}`}`;
   // On a narrow screen what the event says has lines of its own.
   const width = widthOf(lead) + 2;
   if (output.terminal.columns - width >= SUMMARY_MIN) output.indented(`${lead}  `, width, words);
@@ -189,6 +193,11 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
     output.indented(' '.repeat(DATA_INDENT), DATA_INDENT, words);
   }
   if (options.data && !event.damaged) output.line(`${' '.repeat(DATA_INDENT)}${event.dataJson}`);
+}
+
+/** What the server does by itself is most of a history: such events name nobody. */
+function whoAsked({ context }: v1.HistoryEvent): string {
+  return context === undefined || context.actor.startsWith('system:') ? '' : `by ${context.actor}`;
 }
 
 function registerLineage(program: Command): void {

@@ -23,7 +23,7 @@ export function tokenCheck(token: string): ServerInterceptor {
             // Digests are of one length, and what is compared tells nothing of the token.
             if (shown !== undefined && timingSafeEqual(digest(shown), expected)) return pass(metadata);
             const error = shown === undefined ? tokenNeeded() : tokenWrong();
-            reportFailure(method.path, error);
+            reportFailure(method.path, error, metadata);
             call.sendStatus(toServiceError(error));
           },
         }),

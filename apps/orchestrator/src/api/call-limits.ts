@@ -27,7 +27,7 @@ export function callLimits(limit = WITH_TOKEN, openLimit = WITHOUT_TOKEN): Serve
           onReceiveMetadata: (metadata, pass) => {
             const refusal = open.refusal(call.getPeer());
             if (refusal !== undefined) {
-              reportFailure(method.path, refusal);
+              reportFailure(method.path, refusal, metadata);
               return call.sendStatus(toServiceError(refusal));
             }
             client = call.getPeer();

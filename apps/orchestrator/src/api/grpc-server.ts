@@ -4,9 +4,20 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
+import {
+  addReflection,
+  EspalierError,
+  onHandlerError,
+  REQUEST_BYTES_MAX,
+  requestChecks,
+  requestIds,
+  statusOf,
+  toEspalierError,
+  v1,
+} from '#protocol';
 import { tokenCheck } from './access-token.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
+import { Callers } from './callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
@@ -31,6 +42,7 @@ export class GrpcServer {
     @Inject(HistoryGrpc) history: HistoryGrpc,
     @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
+    @Inject(Callers) callers: Callers,
     @Inject(ACCESS_TOKEN) token: string | null,
     @Inject(LOGGER) log: Logger,
   ) {
@@ -38,12 +50,12 @@ export class GrpcServer {
       'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
-      interceptors: [...(token === null ? [] : [tokenCheck(token)]), callLimits(), requestChecks],
+      interceptors: [requestIds, callers.interceptor, ...(token === null ? [] : [tokenCheck(token)]), callLimits(), requestChecks],
     });
-    onHandlerError((method, error) => {
+    onHandlerError((method, error, requestId) => {
       const { code, message } = toEspalierError(error);
-      if (statusOf(code) === status.INTERNAL) log.error({ method, code, err: error }, message);
-      else log.info({ method, code }, message);
+      if (statusOf(code) === status.INTERNAL) log.error({ method, requestId, code, err: error }, message);
+      else log.info({ method, requestId, code }, message);
     });
     this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() });
     this.server.addService(v1.HistoryServiceService, history.handlers());

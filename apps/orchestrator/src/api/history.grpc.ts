@@ -5,6 +5,7 @@ import type { EventStore } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
 import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
+import { queryMasks } from '../queries/query-masks.js';
 import { queryMetrics } from '../queries/query-metrics.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
@@ -29,11 +30,12 @@ export class HistoryGrpc {
 
   handlers(): v1.HistoryServiceServer {
     const { context } = this;
-    const { views, store } = context;
+    const { views, store, artifacts } = context;
     return {
       readHistory: unary((request: v1.ReadHistoryRequest) => readHistory(views, store, request)),
       watchHistory: serverStreaming((request: v1.WatchHistoryRequest, signal) => watchHistory(views, store, request, signal)),
       queryMetrics: unary((request: v1.QueryMetricsRequest) => queryMetrics(views, request)),
+      queryMasks: unary((request: v1.QueryMasksRequest, signal) => queryMasks(views, artifacts, request, signal)),
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),

@@ -1,7 +1,7 @@
 // What makes room, and how much is in use: proto in, disposal and views out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
-import { invalidField, serverStreaming, unary, type v1 } from '#protocol';
+import { invalidField, serverStreaming, unary, type CallInfo, type v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
@@ -9,6 +9,7 @@ import { Disposal, type Disposed } from '../retention/disposal.js';
 import { diskUsage } from '../retention/disk-usage.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { Callers } from './callers.js';
 
 const RUN_ID = /^[a-z2-7]{12}$/;
 
@@ -18,37 +19,44 @@ export class RetentionGrpc {
     @Inject(Disposal) private readonly disposal: Disposal,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(Callers) private readonly callers: Callers,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
   runHandlers(): Pick<v1.RunServiceServer, 'deleteRun'> {
-    return { deleteRun: unary((request: v1.DeleteRunRequest) => this.delete(request)) };
+    return { deleteRun: unary((request: v1.DeleteRunRequest, _signal, call) => this.delete(request, call)) };
   }
 
   artifactHandlers(): Pick<v1.ArtifactServiceServer, 'discardArtifacts' | 'collectGarbage' | 'getDiskUsage'> {
     return {
-      discardArtifacts: unary((request: v1.DiscardArtifactsRequest) => this.discard(request)),
+      discardArtifacts: unary((request: v1.DiscardArtifactsRequest, _signal, call) => this.discard(request, call)),
       collectGarbage: serverStreaming((request: v1.CollectGarbageRequest, signal) => this.collect(request, signal)),
       getDiskUsage: unary((_request: v1.GetDiskUsageRequest) => diskUsage(this.views, this.artifacts, this.config)),
     };
   }
 
   /** What can't be undone takes no abbreviation. */
-  private async delete({ runId, reason }: v1.DeleteRunRequest): Promise<v1.DeleteRunResponse> {
+  private async delete({ runId, reason }: v1.DeleteRunRequest, call: CallInfo): Promise<v1.DeleteRunResponse> {
     this.lease.requireHeld();
     if (!RUN_ID.test(runId)) throw invalidField('FIELD_OUT_OF_RANGE', 'run_id', 'the whole id is needed: neither a name nor its beginning');
     if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // it is somebody's name
-    const { run, artifacts, freedBytes } = await this.disposal.deleteRun(runId, reason);
+    const { run, artifacts, freedBytes } = await this.disposal.deleteRun(runId, reason, this.callers.contextOf(call));
     return { run: await this.message(run), discardedArtifacts: BigInt(artifacts.length), freedBytes: BigInt(freedBytes) };
   }
 
-  private async discard(request: v1.DiscardArtifactsRequest): Promise<v1.DiscardArtifactsResponse> {
+  private async discard(request: v1.DiscardArtifactsRequest, call: CallInfo): Promise<v1.DiscardArtifactsResponse> {
     this.lease.requireHeld();
     const { keepEvery, abandoned, exports, reason, dryRun } = request;
     const runId = await this.views.wholeRunId(request.runId);
     const thinning = { keepEvery: keepEvery ?? null, abandoned, exports };
-    const { run, artifacts, freedBytes } = await this.disposal.discardArtifacts(runId, thinning, reason, dryRun);
+    const { run, artifacts, freedBytes } = await this.disposal.discardArtifacts(
+      runId,
+      thinning,
+      reason,
+      dryRun,
+      this.callers.contextOf(call),
+    );
     return {
       run: await this.message(run),
       artifacts: artifacts.map((one) => ({ ...one, bytes: BigInt(one.bytes) })),

@@ -2,7 +2,8 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
-import { serverStreaming, unary, v1 } from '#protocol';
+import { serverStreaming, unary, v1, type CallInfo } from '#protocol';
+import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
@@ -10,6 +11,7 @@ import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
+import { Callers } from './callers.js';
 import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, settingsMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
@@ -30,43 +32,47 @@ export class RunGrpc {
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(Callers) private readonly callers: Callers,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
   handlers(): RunCommands {
-    const { commands, views, services, lease, storage } = this;
+    const { commands, views, services } = this;
     // An orchestrator that stands by answers questions only.
     const command = <Request, Response>(
-      handle: (request: Request, signal: AbortSignal) => Promise<Response>,
+      handle: (request: Request, by: CallContext, signal: AbortSignal) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
-      unary(async (request: Request, signal) => {
-        await storage.requireRoom();
-        lease.requireHeld();
-        return handle(request, signal);
-      });
+      unary(async (request: Request, signal, call) => handle(request, await this.accepted(call), signal));
     return {
       planRun: unary((request: v1.PlanRunRequest) => this.plan(request)),
-      launchRun: command(async (request: v1.LaunchRunRequest, signal): Promise<v1.LaunchRunResponse> =>
-        this.launched(await commands.execute(new LaunchRun(launchRequest(request), signal))),
+      launchRun: command(async (request: v1.LaunchRunRequest, by, signal): Promise<v1.LaunchRunResponse> =>
+        this.launched(await commands.execute(new LaunchRun(launchRequest(request), by, signal))),
       ),
-      forkRun: command(async (request: v1.ForkRunRequest, signal): Promise<v1.ForkRunResponse> => {
+      forkRun: command(async (request: v1.ForkRunRequest, by, signal): Promise<v1.ForkRunResponse> => {
         const fork = forkRequest(request);
         const parentRunId = await views.wholeRunId(request.parentRunId, 'parent_run_id');
-        return this.launched(await commands.execute(new ForkRun({ ...fork, parentRunId }, signal)));
+        return this.launched(await commands.execute(new ForkRun({ ...fork, parentRunId }, by, signal)));
       }),
-      resumeRun: command(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest): Promise<v1.ResumeRunResponse> => {
+      resumeRun: command(async ({ runId, from, acceptOtherNumerics }: v1.ResumeRunRequest, by): Promise<v1.ResumeRunResponse> => {
         const start = startingPoint(from);
-        return this.changed(await commands.execute(new ResumeRun(await views.wholeRunId(runId), start, acceptOtherNumerics)));
+        return this.changed(await commands.execute(new ResumeRun(await views.wholeRunId(runId), start, acceptOtherNumerics, by)));
       }),
-      pauseRun: command(async ({ runId }: v1.PauseRunRequest): Promise<v1.PauseRunResponse> =>
-        this.changed(await commands.execute(new PauseRun(await views.wholeRunId(runId)))),
+      pauseRun: command(async ({ runId }: v1.PauseRunRequest, by): Promise<v1.PauseRunResponse> =>
+        this.changed(await commands.execute(new PauseRun(await views.wholeRunId(runId), by))),
       ),
-      cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest): Promise<v1.CancelRunResponse> =>
-        this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason))),
+      cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest, by): Promise<v1.CancelRunResponse> =>
+        this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason, by))),
       ),
-      evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal) => this.evaluate(request, services, signal)),
-      exportRun: serverStreaming((request: v1.ExportRunRequest, signal) => this.export(request, services, signal)),
+      evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal, call) => this.evaluate(request, services, signal, call)),
+      exportRun: serverStreaming((request: v1.ExportRunRequest, signal, call) => this.export(request, services, signal, call)),
     };
+  }
+
+  /** Who asks for a change, once it is clear that there can be one. */
+  private async accepted(call: CallInfo): Promise<CallContext> {
+    await this.storage.requireRoom();
+    this.lease.requireHeld();
+    return this.callers.contextOf(call);
   }
 
   private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
@@ -97,18 +103,22 @@ export class RunGrpc {
     request: v1.EvaluateRunRequest,
     services: RunServices,
     signal: AbortSignal,
+    call: CallInfo,
   ): AsyncGenerator<v1.EvaluateRunResponse> {
-    await this.storage.requireRoom();
-    this.lease.requireHeld();
-    for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), signal)) {
+    const by = await this.accepted(call);
+    for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
     }
   }
 
-  private async *export(request: v1.ExportRunRequest, services: RunServices, signal: AbortSignal): AsyncGenerator<v1.ExportRunResponse> {
-    await this.storage.requireRoom();
-    this.lease.requireHeld();
-    for await (const news of services.exportRun(request, await this.views.wholeRunId(request.runId), signal)) {
+  private async *export(
+    request: v1.ExportRunRequest,
+    services: RunServices,
+    signal: AbortSignal,
+    call: CallInfo,
+  ): AsyncGenerator<v1.ExportRunResponse> {
+    const by = await this.accepted(call);
+    for await (const news of services.exportRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };
     }
   }

@@ -2,9 +2,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventStoreError, type EventStore, type NewEvent } from '#event-store';
 import { RunRepository } from './run-repository.js';
+import { BY_SERVER } from './record/call-context.js';
+import { CHAIN_START, chainProblem, decodeStored } from './record/stored-event.js';
 import { launched } from './testing.js';
 
 const RUN = 'aaaabbbbcccc';
+const by = BY_SERVER;
 const launch = { kind: 'launch', ...(launched({}, RUN).data as object) } as never;
 
 /** Holds what was appended. */
@@ -27,17 +30,21 @@ test('a change that waits for room holds up nobody who will not wait; it is made
   const disk = { isFull: false };
   const { store, appended } = storeOn(disk);
   const runs = new RunRepository(store);
-  await runs.change(RUN, launch);
+  await runs.change(RUN, launch, { by });
   disk.isFull = true;
   const waits: Error[] = [];
-  const patient = runs.change(RUN, { kind: 'startAttempt', attempt: 1 }, { patienceMs: Infinity, onWait: (error) => waits.push(error) });
+  const patient = runs.change(
+    RUN,
+    { kind: 'startAttempt', attempt: 1 },
+    { by, patienceMs: Infinity, onWait: (error) => waits.push(error) },
+  );
   while (waits.length === 0) await sleep(10);
   const startedAt = Date.now();
-  await expect(runs.change(RUN, { kind: 'requestPause' })).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
+  await expect(runs.change(RUN, { kind: 'requestPause' }, { by })).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
   expect(Date.now() - startedAt).toBeLessThan(2_000);
   disk.isFull = false;
   await patient;
-  await runs.change(RUN, { kind: 'requestPause' });
+  await runs.change(RUN, { kind: 'requestPause' }, { by });
   expect(appended.map(({ type }) => type)).toEqual(['RunLaunched', 'AttemptStarted', 'RunPauseRequested']);
 });
 
@@ -45,7 +52,22 @@ test('whoever need not wait any longer hears what was waited for', async () => {
   const disk = { isFull: true };
   const runs = new RunRepository(storeOn(disk).store);
   const enough = new AbortController();
-  const change = runs.change(RUN, launch, { patienceMs: Infinity, signal: enough.signal });
+  const change = runs.change(RUN, launch, { by, patienceMs: Infinity, signal: enough.signal });
   enough.abort();
   await expect(change).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
+});
+
+test('whoever asked is part of each fact, and the chain covers it', async () => {
+  const { store, appended } = storeOn({ isFull: false });
+  const runs = new RunRepository(store);
+  const asked = { actor: 'ada', roles: ['owner'], requestId: 'r-1' };
+  await runs.change(RUN, launch, { by: asked });
+  await runs.change(RUN, { kind: 'requestPause' }, { by });
+  expect(appended.map((one) => decodeStored(one).context)).toEqual([asked, BY_SERVER]);
+  const launchedBySomebodyElse = {
+    ...appended[0]!,
+    data: Buffer.from(Buffer.from(appended[0]!.data).toString().replace('"ada"', '"eve"')),
+  };
+  expect(chainProblem(CHAIN_START, appended[0]!)).toBeNull();
+  expect(chainProblem(CHAIN_START, launchedBySomebodyElse)).not.toBeNull();
 });

@@ -13,6 +13,7 @@ import {
 import { EspalierError } from '#protocol';
 import { EVENT_STORE } from '../tokens.js';
 import { eventId } from '../event-sourcing/event-ids.js';
+import type { CallContext } from './record/call-context.js';
 import { CURRENT_VERSION } from './record/event-versions.js';
 import { ownEvents } from './record/own-events.js';
 import type { NewFact } from './record/pruning-run.events.js';
@@ -27,12 +28,17 @@ const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
 const PATIENCE_MS = 10_000;
 
-export interface ChangeOptions {
+export interface Patience {
   /** How long an event store that does not answer is waited for; default 10 s. */
   patienceMs?: number;
   signal?: AbortSignal;
   /** Told before each wait. */
   onWait?: (error: Error) => void;
+}
+
+export interface ChangeOptions extends Patience {
+  /** Who asks for the change: recorded with each of its facts. */
+  by: CallContext;
 }
 
 export interface KeyedChange {
@@ -88,27 +94,19 @@ export class RunRepository {
    * Adds the facts of a change and returns the run as it then is. Another writer in between makes it decide again.
    * @throws EspalierError when the run refuses; EventStoreUnavailableError when the store stays away (outcome unknown)
    */
-  change(
-    runId: string,
-    change: RunChange,
-    options: ChangeOptions & { key?: string } = {},
-  ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
+  change(runId: string, change: RunChange, options: ChangeOptions & { key?: string }): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     return this.changeInTurn(runId, [{ key: options.key ?? randomUUID(), change }], options);
   }
 
   /** Several changes, each of what the ones before made of the run; all of them or none. */
-  async changeInTurn(
-    runId: string,
-    changes: KeyedChange[],
-    options: ChangeOptions = {},
-  ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
+  async changeInTurn(runId: string, changes: KeyedChange[], options: ChangeOptions): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     return this.inTurn(runId, options, async (options) => {
       // What this process wrote last is nearly always the truth; the expected revision finds out when it is not.
       let state = this.cache.get(runId) ?? null;
       let fresh = state === null;
       if (fresh) state = await patiently(() => this.find(runId), options);
       for (let conflict = 0; conflict < CONFLICTS_MAX; conflict += 1) {
-        const decided = this.tryDecide(runId, state, changes);
+        const decided = this.tryDecide(runId, state, changes, options.by);
         if (!(decided instanceof Error) && decided.facts.length > 0) {
           const run = await this.tryAppend(runId, state, decided, options);
           if (run !== null) return { run, facts: decided.facts };
@@ -123,13 +121,13 @@ export class RunRepository {
     });
   }
 
-  private tryDecide(runId: string, before: PruningRunState | null, changes: KeyedChange[]): Decided | Error {
+  private tryDecide(runId: string, before: PruningRunState | null, changes: KeyedChange[], by: CallContext): Decided | Error {
     const at = new Date().toISOString();
     const decided: Decided = { facts: [], ids: [] };
     let state = before;
     try {
       for (const { key, change } of changes) {
-        const facts = decide(state, change, at);
+        const facts = decide(state, change, at).map((fact) => ({ ...fact, context: by }));
         decided.facts.push(...facts);
         decided.ids.push(...facts.map(({ type }, index) => eventId(runId, key, index, type)));
         if (changes.length > 1) state = expected(state, facts);
@@ -233,7 +231,7 @@ const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 
  * Repeats while the store does not answer; safe for appends since their ids stay the same. Endless patience also waits for
  * a store that can't write at the moment.
  */
-export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIENCE_MS, signal, onWait }: ChangeOptions): Promise<T> {
+export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIENCE_MS, signal, onWait }: Patience): Promise<T> {
   const until = Date.now() + patienceMs;
   for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
     try {

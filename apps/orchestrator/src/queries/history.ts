@@ -47,7 +47,12 @@ export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v
     knownType: event.type !== 'Unknown',
     abandoned: isAbandoned(rewinds, Number(stored.revision)),
     damaged: false,
+    context: contextMessage(event),
   };
+}
+
+function contextMessage({ context }: RecordedEvent): v1.CallContext | undefined {
+  return context && { ...context, requestId: context.requestId ?? '' };
 }
 
 function readable(stored: StoredEvent): RecordedEvent {

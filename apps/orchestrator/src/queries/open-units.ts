@@ -7,6 +7,8 @@ const HIGH = 1.1;
 const TEMPERATURE = 2 / 3;
 const EPSILON = 1e-6;
 
+export const MASK_TENSORS = ['mask.head', 'mask.intermediate', 'mask.hidden'];
+
 export interface OpenUnits {
   /** By layer. */
   heads: Set<number>[];

@@ -1,4 +1,5 @@
 // Reads the canonical state file that the engine writes (safetensors): names, shapes and values, nothing else.
+import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 
 export interface StateTensor {
@@ -12,15 +13,8 @@ export interface StateTensor {
 /** @throws STATE_CORRUPT */
 export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.byteLength < 8) throw corrupt('it is shorter than 8 bytes');
-  const headerBytes = Number(view.getBigUint64(0, true));
-  if (8 + headerBytes > bytes.byteLength) throw corrupt('its header is longer than the file');
-  let header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
-  try {
-    header = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset + 8, headerBytes).toString('utf8')) as typeof header;
-  } catch {
-    throw corrupt('its header is not JSON');
-  }
+  const headerBytes = headerSize(bytes.byteLength < 8 ? 0n : view.getBigUint64(0, true), bytes.byteLength);
+  const header = parseHeader(bytes.subarray(8, 8 + headerBytes));
   const tensors = new Map<string, StateTensor>();
   for (const [name, entry] of Object.entries(header)) {
     if (name === '__metadata__') continue;
@@ -31,6 +25,52 @@ export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
     tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
   }
   return tensors;
+}
+
+/** Some tensors of a stored state, without reading the others; their bytes are not checked against the state's digest. */
+export async function readStateTensors(store: ArtifactStore, digest: string, wanted: readonly string[]): Promise<Map<string, StateTensor>> {
+  const size = (await store.stat(digest))?.bytes ?? 0;
+  const headerBytes = headerSize((await readRange(store, digest, 0, 8)).readBigUint64LE(), size);
+  const header = parseHeader(await readRange(store, digest, 8, headerBytes));
+  const tensors = new Map<string, StateTensor>();
+  for (const name of wanted) {
+    const entry = header[name];
+    if (entry === undefined) continue;
+    const [from, to] = entry.data_offsets;
+    const data = new Uint8Array(await readRange(store, digest, 8 + headerBytes + from, to - from));
+    tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
+  }
+  return tensors;
+}
+
+async function readRange(store: ArtifactStore, digest: string, offset: number, bytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let left = bytes;
+  if (left > 0) {
+    for await (const chunk of store.open(digest, offset, Math.min(left, 1 << 20))) {
+      chunks.push(chunk.subarray(0, left));
+      left -= Math.min(left, chunk.byteLength);
+      if (left === 0) break;
+    }
+  }
+  if (left > 0) throw corrupt(`it ends ${left} bytes too early`);
+  return Buffer.concat(chunks);
+}
+
+type Header = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+
+function headerSize(told: bigint, fileBytes: number): number {
+  if (fileBytes < 8) throw corrupt('it is shorter than 8 bytes');
+  if (8n + told > BigInt(fileBytes)) throw corrupt('its header is longer than the file');
+  return Number(told);
+}
+
+function parseHeader(bytes: Uint8Array): Header {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as Header;
+  } catch {
+    throw corrupt('its header is not JSON');
+  }
 }
 
 function valuesOf(name: string, dtype: string, buffer: ArrayBuffer): Float32Array | Float64Array {

@@ -6,6 +6,7 @@ import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactEntry,
 import { EspalierError } from '#protocol';
 import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/aggregate/discarding.js';
 import { decide, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { DiscardedArtifact, NewFact } from '../pruning-run/record/pruning-run.events.js';
 import type { Delete, Discard } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
@@ -38,16 +39,16 @@ export class Disposal {
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
   ) {}
 
-  async deleteRun(runId: string, reason: string): Promise<Disposed> {
+  async deleteRun(runId: string, reason: string, by: CallContext): Promise<Disposed> {
     const run = await this.knownRun(runId);
-    return this.dispose(run, { kind: 'delete', reason, neededElsewhere: this.neededElsewhere(run) });
+    return this.dispose(run, { kind: 'delete', reason, neededElsewhere: this.neededElsewhere(run) }, by);
   }
 
-  async discardArtifacts(runId: string, thinning: Thinning, reason: string, dryRun: boolean): Promise<Disposed> {
+  async discardArtifacts(runId: string, thinning: Thinning, reason: string, dryRun: boolean, by: CallContext): Promise<Disposed> {
     requireThinning(thinning);
     const run = await this.knownRun(runId);
     const change: Discard = { kind: 'discard', thinning, reason, neededElsewhere: this.neededElsewhere(run) };
-    if (!dryRun) return this.dispose(run, change);
+    if (!dryRun) return this.dispose(run, change, by);
     const artifacts = await this.withSizes(artifactsIn(decide(run, change, new Date().toISOString())));
     return { run, artifacts, freedBytes: artifacts.reduce((sum, { bytes }) => sum + bytes, 0) };
   }
@@ -101,10 +102,10 @@ export class Disposal {
     );
   }
 
-  private async dispose(before: PruningRunState, change: Discard | Delete): Promise<Disposed> {
+  private async dispose(before: PruningRunState, change: Discard | Delete, by: CallContext): Promise<Disposed> {
     const { runId } = before;
     const sizes = new Map((await this.withSizes(artifactsOf(before))).map(({ digest, bytes }) => [digest, bytes]));
-    const { run, facts } = await this.runs.change(runId, change);
+    const { run, facts } = await this.runs.change(runId, change, { by });
     await this.feed.seen(runId, run.revision); // from here on the run needs them no more
     const artifacts = artifactsIn(facts).map((one) => ({ ...one, bytes: sizes.get(one.digest) ?? 0 }));
     let freedBytes = 0;

@@ -25,7 +25,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
   ) {}
 
-  async execute({ request, signal }: ForkRun): Promise<Changed> {
+  async execute({ request, by, signal }: ForkRun): Promise<Changed> {
     const { requestId, name, parentRunId, from, overrides } = request;
     const runId = runIdOf(requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
@@ -47,7 +47,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
         );
       }
       signal.throwIfAborted();
-      const { run, facts } = await this.runs.change(runId, change);
+      const { run, facts } = await this.runs.change(runId, change, { by });
       const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
       for (const digest of pinned) this.keeper.releaseAfter(digest, runId, run.revision);
       return answer;

@@ -17,7 +17,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     @Inject(ModelAndData) private readonly sources: ModelAndData,
   ) {}
 
-  async execute({ request, signal }: LaunchRun): Promise<Changed> {
+  async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
     const { requestId, name, modelPath, data: source } = request;
     const runId = runIdOf(requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
@@ -30,7 +30,8 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const data = await this.sources.namedData(source, model, signal);
     signal.throwIfAborted(); // a client that went away launches nothing
 
-    const { run, facts } = await this.runs.change(runId, { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings });
+    const launch = { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings } as const;
+    const { run, facts } = await this.runs.change(runId, launch, { by });
     // No fact: the same request got there first, by another call.
     return facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
   }

@@ -3,12 +3,13 @@ import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { CancelRun, PauseRun, ResumeRun, type Changed } from './pruning-run.commands.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
+import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 
-async function changed(runs: RunRepository, runId: string, change: RunChange): Promise<Changed> {
+async function changed(runs: RunRepository, runId: string, change: RunChange, by: CallContext): Promise<Changed> {
   if ((await runs.find(runId)) === null) throw runNotFound(runId);
-  const { run, facts } = await runs.change(runId, change);
+  const { run, facts } = await runs.change(runId, change, { by });
   return { runId, revision: run.revision, alreadyDone: facts.length === 0 };
 }
 
@@ -16,8 +17,8 @@ async function changed(runs: RunRepository, runId: string, change: RunChange): P
 export class ResumeRunHandler implements ICommandHandler<ResumeRun> {
   constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
 
-  execute({ runId, from, acceptOtherNumerics }: ResumeRun): Promise<Changed> {
-    return changed(this.runs, runId, { kind: 'resume', from, acceptOtherNumerics });
+  execute({ runId, from, acceptOtherNumerics, by }: ResumeRun): Promise<Changed> {
+    return changed(this.runs, runId, { kind: 'resume', from, acceptOtherNumerics }, by);
   }
 }
 
@@ -25,8 +26,8 @@ export class ResumeRunHandler implements ICommandHandler<ResumeRun> {
 export class PauseRunHandler implements ICommandHandler<PauseRun> {
   constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
 
-  execute({ runId }: PauseRun): Promise<Changed> {
-    return changed(this.runs, runId, { kind: 'requestPause' });
+  execute({ runId, by }: PauseRun): Promise<Changed> {
+    return changed(this.runs, runId, { kind: 'requestPause' }, by);
   }
 }
 
@@ -34,7 +35,7 @@ export class PauseRunHandler implements ICommandHandler<PauseRun> {
 export class CancelRunHandler implements ICommandHandler<CancelRun> {
   constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
 
-  execute({ runId, reason }: CancelRun): Promise<Changed> {
-    return changed(this.runs, runId, { kind: 'cancel', reason });
+  execute({ runId, reason, by }: CancelRun): Promise<Changed> {
+    return changed(this.runs, runId, { kind: 'cancel', reason }, by);
   }
 }

@@ -1,6 +1,7 @@
 // What clients ask for. The driver's own changes go to the repository directly: nobody else may send them.
 import { Command } from '@nestjs/cqrs';
 import type { DataSource } from './model-and-data.js';
+import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
@@ -22,6 +23,7 @@ export class LaunchRun extends Command<Changed> {
       data: DataSource;
       settings: RequestedSettings;
     },
+    readonly by: CallContext,
     readonly signal: AbortSignal,
   ) {
     super();
@@ -38,6 +40,7 @@ export class ForkRun extends Command<Changed> {
       overrides: Partial<RunSettings>;
       data: DataSource | null;
     },
+    readonly by: CallContext,
     readonly signal: AbortSignal,
   ) {
     super();
@@ -49,13 +52,17 @@ export class ResumeRun extends Command<Changed> {
     readonly runId: string,
     readonly from: StartingPoint,
     readonly acceptOtherNumerics: boolean,
+    readonly by: CallContext,
   ) {
     super();
   }
 }
 
 export class PauseRun extends Command<Changed> {
-  constructor(readonly runId: string) {
+  constructor(
+    readonly runId: string,
+    readonly by: CallContext,
+  ) {
     super();
   }
 }
@@ -64,6 +71,7 @@ export class CancelRun extends Command<Changed> {
   constructor(
     readonly runId: string,
     readonly reason: string,
+    readonly by: CallContext,
   ) {
     super();
   }

@@ -2,6 +2,7 @@
 // facts say something else. The engine trains segment after segment; those it has ended are recorded meanwhile.
 import { EspalierError, toEspalierError } from '#protocol';
 import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';
@@ -244,7 +245,7 @@ export class RunAttempt {
       live.waits(error, this.runId);
       log.warn({ runId: this.runId, err: error }, 'waiting for the event store');
     };
-    const options = { patienceMs: Infinity, signal: this.patience, onWait, ...(key === undefined ? {} : { key }) };
+    const options = { by: BY_SERVER, patienceMs: Infinity, signal: this.patience, onWait, ...(key === undefined ? {} : { key }) };
     this.advance((await runs.change(this.runId, change, options)).run);
     live.goesOn(this.runId);
     this.ahead = this.run;

@@ -9,6 +9,7 @@ import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { isPrepared, isRunnable, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
+import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { AttemptParts } from './attempt-parts.js';
@@ -202,7 +203,7 @@ export class RunDriver {
   }
 
   private async closeAttempt({ runId, attempt }: PruningRunState, code: string, message: string): Promise<void> {
-    await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message });
+    await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message }, { by: BY_SERVER });
   }
 }
 

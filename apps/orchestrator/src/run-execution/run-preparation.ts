@@ -8,6 +8,7 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/aggregate/restart-policy.js';
+import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../tokens.js';
 import { isTransient } from '../engines/engine-errors.js';
@@ -103,7 +104,7 @@ export class RunPreparation {
   private async try(run: PruningRunState, tries: number, signal: AbortSignal): Promise<boolean> {
     const { runId } = run;
     const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');
-    const endless = { patienceMs: Infinity, signal, onWait };
+    const endless = { by: BY_SERVER, patienceMs: Infinity, signal, onWait };
     try {
       const prepared = await this.sources.prepare(run, (progress) => this.live.prepares(runId, progress), signal);
       signal.throwIfAborted();

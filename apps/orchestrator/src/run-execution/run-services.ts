@@ -7,6 +7,7 @@ import type { OrchestratorConfig } from '../config.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
+import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
@@ -36,7 +37,12 @@ export class RunServices {
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
-  async *evaluateRun(request: v1.EvaluateRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<Evaluated>> {
+  async *evaluateRun(
+    request: v1.EvaluateRunRequest,
+    runId: string,
+    by: CallContext,
+    signal: AbortSignal,
+  ): AsyncGenerator<Progress<Evaluated>> {
     const run = await this.runs.load(runId);
     if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
     const window = request.window === 0 ? run.settings.evaluationWindow : request.window;
@@ -59,7 +65,7 @@ export class RunServices {
         both,
       );
       const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
-      const after = (await this.runs.change(runId, { ...evaluated, ...dataPath })).run;
+      const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;
       const evaluation = after.evaluations.findLast(
         (one) =>
           one.subject === evaluated.subject &&
@@ -71,7 +77,12 @@ export class RunServices {
     });
   }
 
-  async *exportRun(request: v1.ExportRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<RecordedExport>> {
+  async *exportRun(
+    request: v1.ExportRunRequest,
+    runId: string,
+    by: CallContext,
+    signal: AbortSignal,
+  ): AsyncGenerator<Progress<RecordedExport>> {
     const form = request.form === '' ? 'compacted' : request.form;
     if (form !== 'compacted' && form !== 'masked') {
       throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be "compacted" or "masked", is "${form}"`);
@@ -85,7 +96,7 @@ export class RunServices {
     yield* this.work(pinned, signal, async (bench, _onProgress, both) => {
       const wanted = { run, state, teacherMark, form, dtype: request.dtype, threads: this.config.threads } as const;
       const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, both);
-      const after = (await this.runs.change(runId, exported)).run;
+      const after = (await this.runs.change(runId, exported, { by })).run;
       await this.feed.seen(runId, after.revision); // what is recorded needs no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;
     });

@@ -1,10 +1,11 @@
 // The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
 import { eventSchemas, isKnownType, type CheckedEvent, type KnownType } from '#audit';
+import type { CallContext } from '../pruning-run/record/call-context.js';
 import { CURRENT_VERSION, isKnownType as isWritten } from '../pruning-run/record/event-versions.js';
 import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/record/pruning-run.events.js';
 import { fact, launched, model } from '../pruning-run/testing.js';
 
-type Envelope = { v: 1 | 2; at: string; chain: string };
+type Envelope = { v: 1 | 2; at: string; chain: string; context?: CallContext | undefined };
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 /** A subject like export:<digest> is checked by its pattern; its type there is string. */
 type Written<T extends PruningRunEventType> = T extends 'EvaluationRecorded'

@@ -169,7 +169,7 @@ function* problemVerdicts(
 }
 
 async function checkMetrics(store: EventStore, runId: string, history: HistoryChecker, signal: AbortSignal): Promise<MetricsChecker> {
-  const checker = new MetricsChecker(runId, history.batches);
+  const checker = new MetricsChecker(runId, history);
   for await (const stored of wholeEvents(store, metricsStream(runId), checker)) {
     signal.throwIfAborted();
     checker.push(stored);

@@ -24,6 +24,7 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     pauseRequested: false,
     pausedBy: null,
     current: null,
+    openDigest: null,
     previous: null,
     teachers: [],
     abandonedTeachers: [],
@@ -110,6 +111,7 @@ export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpd
   return {
     ...state,
     current: data.state,
+    openDigest: data.openDigest ?? null,
     previous: state.current,
     attemptsWithoutProgress: 0,
     trainingSeconds: state.trainingSeconds + data.trainingSeconds,
@@ -177,6 +179,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     status: state.attemptOpen ? state.status : idleStatus(state),
     acceptOtherNumerics: data.acceptOtherNumerics,
     current: data.state,
+    openDigest: null,
     previous: null,
     latestSkips: noSkipsSince(data.toStep),
     teachers: kept,

@@ -61,6 +61,8 @@ export interface PruningRunState {
 
   /** The last recorded state; null: none yet. */
   current: StateFact | null;
+  /** Of the gates that its masks leave open; null where the record does not say which these are. */
+  openDigest: string | null;
   /** The recorded state before it, kept as a second place to go on from. */
   previous: StateFact | null;
   teachers: Teacher[]; // on the current branch, weakest pruned first

@@ -50,6 +50,7 @@ export interface RecordSegment {
   tokens: number;
   metricsRevision: number;
   metricsDigest: string;
+  openDigest?: string | undefined;
 }
 export interface RecordEngineLoss {
   kind: 'recordEngineLoss';

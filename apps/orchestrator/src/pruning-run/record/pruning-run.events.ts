@@ -1,10 +1,11 @@
 // Every fact that is stored about a pruning run, in the past tense. Stream: `pruningRun-<runId>`.
 //
-// The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, ...fields }` (see
-// stored-event.ts), so the digest chain can be recomputed from the stream alone and covers every event. Digests are SHA-256
+// The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, "context": who
+// asked, ...fields }` (see stored-event.ts), so the digest chain can be recomputed from the stream alone and covers every event. Digests are SHA-256
 // in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never go into
 // events.
 
+import type { CallContext } from './call-context.js';
 import type { Obstacle } from './obstacles.js';
 
 export type Recipe = 'nuteprune' | 'distill' | 'lm';
@@ -168,6 +169,8 @@ interface Facts {
     tokens: number;
     metricsRevision: number;
     metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
+    /** Of the gates that the state's masks leave open, one bit each (libs/audit gate-set.ts); not in events of earlier releases. */
+    openDigest?: string | undefined;
   };
   TeacherSnapshotted: { attempt: number; mark: number; threshold: number; state: StateFact };
   TargetSparsityReached: { step: number; expectedSparsity: number; targetSparsity: number; remainingSteps: number };
@@ -252,9 +255,13 @@ interface Envelope {
   v: number;
   /** Digest chain up to and with this event. */
   chain: string;
+  /** Who asked for it; events of earlier releases don't say. */
+  context?: CallContext | undefined;
 }
 /** A fact as decided: not stored yet. */
-export type NewFact = { [T in PruningRunEventType]: { type: T; at: string; data: Facts[T] } }[PruningRunEventType];
+export type NewFact = {
+  [T in PruningRunEventType]: { type: T; at: string; data: Facts[T]; context?: CallContext | undefined };
+}[PruningRunEventType];
 export type PruningRunEvent = { [T in PruningRunEventType]: Envelope & { type: T; data: Facts[T] } }[PruningRunEventType];
 /** An event of a later release, or of somebody else: kept, shown, without effect on the state. */
 export interface UnknownEvent extends Envelope {
@@ -273,7 +280,15 @@ export interface StepsMeasured {
   at: string;
   attempt: number;
   branch: number; // number of rewinds before: steps of earlier branches are abandoned from the rewind's step on
+  masks?: SegmentMasks | undefined; // not in batches of earlier releases
   steps: StepMeasurement[];
+}
+/** Sets of gates as text (libs/audit gate-set.ts). */
+export interface SegmentMasks {
+  /** Closed in the state that the segment began with; only where the record does not say it already. */
+  closedBefore?: string | undefined;
+  /** Those that are closed at the end and were open at the beginning, or the other way round. */
+  changed: string;
 }
 export interface StepMeasurement {
   step: number; // number of this step, from 0

@@ -1,6 +1,7 @@
 // Facts to stored bytes and back: canonical JSON, the digest chain over every event of a run, upcasting, unknown types.
 import type { NewEvent, StoredEvent } from '#event-store';
 import { canonicalJson, sha256Hex } from '../../event-sourcing/canonical-json.js';
+import { readCallContext } from './call-context.js';
 import { isKnownType, upcast } from './event-versions.js';
 import { CURRENT_VERSION } from './event-versions.js';
 import type { NewFact, PruningRunEvent, RecordedEvent, StepsMeasured } from './pruning-run.events.js';
@@ -31,7 +32,7 @@ const FIRST_WITH_ID = 2;
 
 /** The canonical JSON with `chain`, up to the chain's first character and from behind its last. */
 function aroundChain(fields: Record<string, unknown>): [string, string] {
-  const names = Object.keys(fields);
+  const names = Object.keys(fields).filter((name) => fields[name] !== undefined);
   const part = (wanted: string[]): string => canonicalJson(Object.fromEntries(wanted.map((name) => [name, fields[name]]))).slice(1, -1);
   const before = part(names.filter((name) => name < 'chain'));
   const after = part(names.filter((name) => name > 'chain'));
@@ -48,7 +49,7 @@ export function encodeFacts(
   const events: PruningRunEvent[] = [];
   let chain = previousChain;
   facts.forEach((fact, index) => {
-    const fields: Record<string, unknown> = { ...fact.data, at: fact.at, v: CURRENT_VERSION };
+    const fields: Record<string, unknown> = { ...fact.data, at: fact.at, context: fact.context, v: CURRENT_VERSION };
     const id = idOf(index, fact);
     const [before, after] = aroundChain(fields);
     chain = chainOver(chain, { id, type: fact.type }, CURRENT_VERSION, before + after);
@@ -60,8 +61,9 @@ export function encodeFacts(
 
 /** @throws SyntaxError when the bytes are no JSON object */
 export function decodeStored(stored: Pick<StoredEvent, 'type' | 'data'>): RecordedEvent {
-  const { v, at, chain, ...fields } = parseObject(stored.data);
-  const envelope = { v: Number(v ?? 0), at: textOf(at), chain: textOf(chain) };
+  const { v, at, chain, context: said, ...fields } = parseObject(stored.data);
+  const context = readCallContext(said);
+  const envelope = { v: Number(v ?? 0), at: textOf(at), chain: textOf(chain), ...(context === undefined ? {} : { context }) };
   if (!isKnownType(stored.type) || envelope.v > CURRENT_VERSION) {
     return { ...envelope, type: 'Unknown', storedType: stored.type, data: fields };
   }

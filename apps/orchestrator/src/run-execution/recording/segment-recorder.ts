@@ -10,11 +10,12 @@ import type { EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
 import { sha256Hex } from '../../event-sourcing/canonical-json.js';
 import { eventId } from '../../event-sourcing/event-ids.js';
+import { BY_SERVER } from '../../pruning-run/record/call-context.js';
 import { ownMeasurements } from '../../pruning-run/record/own-events.js';
-import type { StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { RecordSegment } from '../../pruning-run/aggregate/run-change.js';
-import { patiently, RunRepository, type ChangeOptions } from '../../pruning-run/run-repository.js';
+import { patiently, RunRepository, type Patience } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../tokens.js';
@@ -30,6 +31,7 @@ export interface TrainedSegment {
   /** Complete but for where its metrics will lie. */
   report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
   steps: StepMeasurement[];
+  masks: SegmentMasks;
   state: NonNullable<EndedSegment['state']>;
 }
 
@@ -74,10 +76,10 @@ export class SegmentRecorder {
     }
   }
 
-  private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: ChangeOptions): Promise<PruningRunState> {
+  private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: Patience): Promise<PruningRunState> {
     const at = new Date().toISOString();
-    const metrics = segments.map(({ report: { attempt, firstStep }, steps }) => {
-      const measured = { v: CURRENT_VERSION, at, attempt, branch, steps };
+    const metrics = segments.map(({ report: { attempt, firstStep }, steps, masks }) => {
+      const measured = { v: CURRENT_VERSION, at, attempt, branch, masks, steps };
       const event = encodeStepsMeasured(measured, eventId(runId, 'metrics', branch, attempt, firstStep));
       ownMeasurements.remember(event, measured);
       return event;
@@ -88,7 +90,7 @@ export class SegmentRecorder {
       const change: RecordSegment = { ...report, metricsRevision: firstRevision + index, metricsDigest: sha256Hex(metrics[index]!.data) };
       return { key: `segment ${branch} ${report.attempt} ${report.firstStep}`, change };
     });
-    return (await this.runs.changeInTurn(runId, changes, patience)).run;
+    return (await this.runs.changeInTurn(runId, changes, { ...patience, by: BY_SERVER })).run;
   }
 
   private waits(runId: string, error: Error): void {

@@ -1,6 +1,7 @@
 // The engine's words for a segment turned into ours; pure.
+import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
-import type { SegmentLoss, StateFact, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { SegmentLoss, SegmentMasks, StateFact, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { EndedSegment } from '../../engines/engine-client.js';
@@ -52,6 +53,7 @@ export function trainedSegment(
   return {
     state,
     steps,
+    masks: masksOf(run, outcome),
     report: {
       kind: 'recordSegment',
       attempt,
@@ -62,8 +64,20 @@ export function trainedSegment(
       skippedSteps: steps.filter((one) => one.skipped).map((one) => one.step),
       trainingSeconds: outcome.seconds,
       tokens: stepsDone * batchSize * sequenceLength,
+      openDigest: gatesDigest(outcome.openUnits),
     },
   };
+}
+
+/** What the record does not know yet of the masks: how they changed, and from what where a run begins or was set back. */
+function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsBefore }: engineV1.SegmentOutcome): SegmentMasks {
+  const gates = model.layers.reduce((sum, { heads, units }) => sum + heads + units, model.hiddenSize);
+  if (openUnits.length !== gateBytes(gates) || openUnitsBefore.length !== gateBytes(gates)) {
+    throw new EspalierError('ENGINE_FAILED', `the engine sent masks of ${openUnits.length} bytes for ${gates} heads and units`);
+  }
+  const changed = encodeGates(gatesApart(openUnitsBefore, openUnits));
+  if (gatesDigest(openUnitsBefore) === openDigest) return { changed };
+  return { closedBefore: encodeGates(gatesApart(allGates(gates), openUnitsBefore)), changed };
 }
 
 function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number): StateFact {

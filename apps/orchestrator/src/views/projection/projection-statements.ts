@@ -11,6 +11,7 @@ export interface Statements {
   addDiscarded: Statement;
   addSegment: Statement;
   addMetrics: Statement;
+  addMasks: Statement;
   savePosition: Statement;
   saveLast: Statement;
 }
@@ -27,6 +28,7 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts VALUES (?, ?, ?, ?, ?)'),
     addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)'),
     addMetrics: database.prepare('INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)'),
+    addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes VALUES (?, ?, ?, ?)'),
     savePosition: database.prepare('UPDATE projection SET position_commit = ?, position_prepare = ?, events = events + ?'),
     saveLast: database.prepare('UPDATE projection SET last_stream = ?, last_revision = ?, last_event_id = ?'),
   };

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { EventCorruptError, type EventStore, type Position } from '#event-store';
 
 /** Grows with every change of a table or of a fold: another number in the file means building it anew. */
-export const VIEWS_SCHEMA_VERSION = 6;
+export const VIEWS_SCHEMA_VERSION = 7;
 
 const TABLES = `
   CREATE TABLE runs (
@@ -35,6 +35,9 @@ const TABLES = `
   CREATE TABLE metrics (
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, attempt INTEGER NOT NULL, branch INTEGER NOT NULL, rows BLOB NOT NULL,
     PRIMARY KEY (run_id, revision)
+  ) STRICT;
+  CREATE TABLE mask_changes (
+    run_id TEXT NOT NULL, revision INTEGER NOT NULL, closed_before TEXT, changed TEXT NOT NULL, PRIMARY KEY (run_id, revision)
   ) STRICT;
   CREATE TABLE needed_artifacts (run_id TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run_id, digest)) STRICT, WITHOUT ROWID;
   CREATE INDEX needed_by_digest ON needed_artifacts (digest);

@@ -1,0 +1,24 @@
+// Who asked for what an event records. It is stored with the event, so the digest chain covers it.
+
+export interface CallContext {
+  /** A user's name, `uid:1000` where it has none, or `system:espalier`: no user's name has a colon. */
+  actor: string;
+  roles: string[];
+  /** Of the call that asked for it; events of the server's own have none. */
+  requestId?: string | undefined;
+}
+
+/** What the server does by itself: it drives runs, records what the engine has trained, recovers. */
+export const BY_SERVER: CallContext = { actor: 'system:espalier', roles: ['system'] };
+
+/** What an event was stored with; undefined where it says nothing of the kind, as events of earlier releases do. */
+export function readCallContext(stored: unknown): CallContext | undefined {
+  if (typeof stored !== 'object' || stored === null) return undefined;
+  const { actor, roles, requestId } = stored as Record<string, unknown>;
+  if (typeof actor !== 'string') return undefined;
+  return {
+    actor,
+    roles: Array.isArray(roles) ? roles.filter((role) => typeof role === 'string') : [],
+    ...(typeof requestId === 'string' ? { requestId } : {}),
+  };
+}

@@ -1,0 +1,68 @@
+// The masks of a run over its recorded states, added up from what opened and closed in each segment.
+import { allGates, decodeGates, gatesApart, type Gates } from '#audit';
+import { isActiveStep, type Rewind } from './run-detail.js';
+import type { ViewsDatabase } from './views-database.js';
+
+interface MasksRow {
+  revision: number;
+  branch: number;
+  firstStep: number;
+  endStep: number;
+  closedBefore: string | null;
+  changed: string | null;
+}
+
+/** The masks of a recorded state: after so many steps these gates are open. */
+export interface MasksAt {
+  step: number;
+  open: Gates;
+}
+
+const PAGE_ROWS = 256;
+
+/** Segments on the run's present branch, in the order of their steps. */
+function* readSegments(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[]): Iterable<MasksRow> {
+  const query = database.prepare(
+    `SELECT s.revision, s.branch, s.first_step AS firstStep, s.end_step AS endStep, m.closed_before AS closedBefore, m.changed
+     FROM segments AS s LEFT JOIN mask_changes AS m ON m.run_id = s.run_id AND m.revision = s.metrics_revision
+     WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ${PAGE_ROWS}`,
+  );
+  for (let after = -1; ;) {
+    const rows = query.all(runId, after) as MasksRow[];
+    yield* rows.filter(({ branch, endStep }) => isActiveStep(rewinds, branch, endStep - 1));
+    if (rows.length < PAGE_ROWS) return;
+    after = rows.at(-1)!.revision;
+  }
+}
+
+/** The steps that readMasks tells the masks of, without adding anything up. */
+export function stepsWithMasks(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[]): number[] {
+  const steps: number[] = [];
+  let known = -1;
+  for (const { firstStep, endStep, closedBefore, changed } of readSegments(database, runId, rewinds)) {
+    if (changed === null || (closedBefore === null && known !== firstStep)) continue;
+    if (known !== firstStep) steps.push(firstStep);
+    steps.push(endStep);
+    known = endStep;
+  }
+  return steps;
+}
+
+/** From the first state on whose masks the record tells; states that a lost or older batch hides are left out. */
+export function* readMasks(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[], gates: number): Iterable<MasksAt> {
+  let last: MasksAt = { step: -1, open: new Uint8Array() };
+  for (const { firstStep, endStep, closedBefore, changed } of readSegments(database, runId, rewinds)) {
+    if (changed === null || (closedBefore === null && last.step !== firstStep)) continue;
+    if (last.step !== firstStep) yield (last = { step: firstStep, open: startOf(closedBefore, last.open, gates) });
+    yield (last = { step: endStep, open: gatesApart(startOf(closedBefore, last.open, gates), setOf(changed, gates)) });
+  }
+}
+
+function startOf(closedBefore: string | null, open: Gates, gates: number): Gates {
+  return closedBefore === null ? open : gatesApart(allGates(gates), setOf(closedBefore, gates));
+}
+
+/** Verification names a batch that says nothing; here it changes nothing. */
+function setOf(text: string, gates: number): Gates {
+  return decodeGates(text, gates) ?? gatesApart(allGates(gates), allGates(gates));
+}

@@ -1,0 +1,80 @@
+// A set of gates as short text. Gates are counted through a whole model: all heads layer by layer, then all intermediate units,
+// then the hidden units. Few of many are told by the gaps between them, many by one bit each, whichever is shorter.
+import { createHash } from 'node:crypto';
+
+const GAPS = 0;
+const BITS = 1;
+
+/** One bit a gate, gate g as bit g % 8 of byte g / 8. */
+export type Gates = Uint8Array;
+
+export const gateBytes = (count: number): number => Math.ceil(count / 8);
+
+export function allGates(count: number): Gates {
+  const gates = new Uint8Array(gateBytes(count)).fill(0xff);
+  if (count % 8 !== 0) gates[gates.length - 1] = (1 << (count % 8)) - 1;
+  return gates;
+}
+
+/** Those that are in one of the two only: what changed from one to the other, or the other from one and what changed. */
+export function gatesApart(left: Gates, right: Gates): Gates {
+  const apart = new Uint8Array(left.length);
+  for (let index = 0; index < apart.length; index += 1) apart[index] = left[index]! ^ right[index]!;
+  return apart;
+}
+
+export function gatesDigest(gates: Gates): string {
+  return createHash('sha256').update(gates).digest('hex');
+}
+
+/** '' for none. */
+export function encodeGates(gates: Gates): string {
+  const gaps: number[] = [GAPS];
+  let after = 0;
+  for (const gate of gatesIn(gates)) {
+    let gap = gate - after;
+    for (; gap >= 0x80; gap >>>= 7) gaps.push((gap & 0x7f) | 0x80);
+    gaps.push(gap);
+    after = gate + 1;
+    if (gaps.length > gates.length + 1) return Buffer.concat([Buffer.from([BITS]), gates]).toString('base64');
+  }
+  return gaps.length === 1 ? '' : Buffer.from(gaps).toString('base64');
+}
+
+/** null: it is no text of a set of so many gates. */
+export function decodeGates(text: string, count: number): Gates | null {
+  const gates = new Uint8Array(gateBytes(count));
+  if (text === '') return gates;
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes[0] === BITS) {
+    gates.set(bytes.subarray(1, 1 + gates.length));
+    const beyond = gates.length > 0 && count % 8 !== 0 && gates.at(-1)! >> (count % 8) !== 0;
+    return bytes.length === 1 + gates.length && !beyond ? gates : null;
+  }
+  if (bytes[0] !== GAPS || bytes.length === 1) return null;
+  let after = 0;
+  for (let at = 1; at < bytes.length; at += 1) {
+    let gap = 0;
+    let shift = 0;
+    for (; bytes[at]! >= 0x80; at += 1, shift += 7) {
+      gap |= (bytes[at]! & 0x7f) << shift;
+      if (shift > 21 || at + 1 === bytes.length) return null;
+    }
+    gap |= bytes[at]! << shift;
+    const gate = after + gap;
+    if (gap < 0 || gate >= count) return null;
+    gates[gate >> 3]! |= 1 << (gate & 7);
+    after = gate + 1;
+  }
+  return gates;
+}
+
+/** Rising; of a part of them with a first gate and the one behind the last. */
+export function* gatesIn(gates: Gates, first = 0, end = gates.length * 8): Iterable<number> {
+  for (let index = first >> 3; index * 8 < end; index += 1) {
+    for (let bits = gates[index]!; bits !== 0; bits &= bits - 1) {
+      const gate = index * 8 + (31 - Math.clz32(bits & -bits));
+      if (gate >= first && gate < end) yield gate;
+    }
+  }
+}

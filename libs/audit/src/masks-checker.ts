@@ -1,0 +1,34 @@
+// The masks that a run's segments say to have, against their digests in the record: what opened and closed is added up, and must
+// come to the gates that are open at each segment's end.
+import { allGates, decodeGates, gatesApart, gatesDigest, type Gates } from './gate-set.js';
+import type { NamedBatch } from './history-checker.js';
+
+export interface SegmentMasks {
+  closedBefore?: string;
+  changed: string;
+}
+
+export class MasksChecker {
+  /** Open at the end of the segment before; null: not known. */
+  private open: Gates | null = null;
+  private step = 0;
+
+  constructor(private readonly count: number) {}
+
+  /** What is wrong with the masks of the next segment; null when nothing is. */
+  problem({ firstStep, endStep, openDigest }: NamedBatch, masks: SegmentMasks | undefined): string | null {
+    const before = this.step === firstStep ? this.open : null;
+    this.open = null;
+    this.step = endStep;
+    if (masks === undefined) return openDigest === undefined ? null : 'it says nothing of the masks, whose digest the run recorded';
+    if (openDigest === undefined) return 'it says how masks changed, and the run recorded no digest of them';
+    const closed = masks.closedBefore === undefined ? null : decodeGates(masks.closedBefore, this.count);
+    const changed = decodeGates(masks.changed, this.count);
+    if (changed === null || (masks.closedBefore !== undefined && closed === null)) return 'it names gates that the model has not';
+    const start = closed === null ? before : gatesApart(allGates(this.count), closed);
+    if (start === null) return 'it says how masks changed, but not from what';
+    this.open = gatesApart(start, changed);
+    const digest = gatesDigest(this.open);
+    return digest === openDigest ? null : `the gates open at step ${endStep} have digest ${digest}, the run recorded ${openDigest}`;
+  }
+}
