@@ -45,7 +45,7 @@ export function registerMasks(program: Command): void {
     const request = requestOf(runId!, options, output.json);
     const response = await connection.call(connection.history, connection.history.queryMasks, request);
     output.result(response, () => {
-      if (response.steps.length === 0) output.line('no masks are recorded yet: they come with the first recorded state');
+      if (response.steps.length === 0) output.line('no masks are recorded there yet: they come with recorded states');
       else if (options.step !== undefined) printState(context, response, options);
       else if (options.layer !== undefined) printChanges(context, response);
       else printMaps(context, response);

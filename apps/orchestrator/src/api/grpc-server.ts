@@ -4,22 +4,13 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import {
-  addReflection,
-  EspalierError,
-  onHandlerError,
-  REQUEST_BYTES_MAX,
-  requestChecks,
-  requestIds,
-  statusOf,
-  toEspalierError,
-  v1,
-} from '#protocol';
+import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
 import { tokenCheck } from './access-token.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { Callers } from './callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
 import { HistoryGrpc } from './history.grpc.js';
+import { requestIds } from './request-ids.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
