@@ -1,0 +1,71 @@
+#include "cuda_backend.h"
+
+#include <algorithm>
+
+#include "espalier/error.h"
+#include "parts.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+namespace {
+int chosen(int card) {
+  use_card(card);
+  return card;
+}
+}  // namespace
+
+CudaBackend::CudaBackend(int card) : card_(chosen(card)) {}
+
+// Whatever is queued is done before its memory goes; that it failed was told by the last synchronize or nobody asks.
+CudaBackend::~CudaBackend() {
+  try {
+    synchronize();
+  } catch (const Error&) {
+  }
+}
+
+void CudaBackend::attach_thread() { use_card(card_); }
+
+void CudaBackend::upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) {
+  staging_.upload(stream_, to.address(), static_cast<const std::byte*>(from), bytes);
+}
+
+void CudaBackend::download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) {
+  staging_.download(stream_, static_cast<std::byte*>(to), from.address(), bytes);
+}
+
+void CudaBackend::synchronize() { stream_.synchronize(); }
+
+DevicePtr<std::byte> CudaBackend::take(uint64_t bytes) {
+  const DevicePtr<std::byte> data(take_device_memory(std::max<uint64_t>(bytes, 1)));
+  if (bytes > 0) stream_.clear(data.address(), bytes);
+  return data;
+}
+
+void CudaBackend::give_back(DevicePtr<std::byte> data, uint64_t bytes) { give_back_device_memory(data.address(), bytes); }
+
+uint64_t CudaBackend::scratch_address(Slot slot, uint64_t bytes) {
+  if (scratch_[slot].bytes() < bytes) {
+    synchronize();
+    scratch_[slot] = {};
+    scratch_[slot] = allocate(bytes);
+  }
+  return scratch_[slot].data().address();
+}
+
+uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
+  const int64_t widest = padded_width(std::max(config.hidden_size, config.intermediate_size));
+  return static_cast<uint64_t>(row_parts(shape.batch * shape.tokens) * widest) * sizeof(float);
+}
+
+void CudaBackend::launch(const Copy& op) {
+  const auto size = static_cast<uint64_t>(dtype_bytes(op.to.dtype));
+  stream_.copy_rows({op.to.data.address(), op.to.stride * size}, {op.from.data.address(), op.from.stride * size}, op.from.cols * size,
+                    static_cast<uint64_t>(op.from.rows));
+}
+
+void CudaBackend::launch(const Clear& op) {
+  if (op.size > 0) stream_.clear(op.data.address(), static_cast<uint64_t>(op.size) * sizeof(float));
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,65 @@
+// The CUDA backend: memory and the queue of one card. Its ops are defined beside their kernels, kernels/NAME.cu.
+#pragma once
+#include <array>
+#include <string>
+
+#include "device/registry.h"
+#include "runtime.h"
+#include "staging.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(int card);
+  ~CudaBackend() override;
+  void attach_thread() override;
+  void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override;
+  void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override;
+  void synchronize() override;
+
+  // What the ops need besides the tensors passed in.
+  static uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
+
+ protected:
+  DevicePtr<std::byte> take(uint64_t bytes) override;
+  void give_back(DevicePtr<std::byte> data, uint64_t bytes) override;
+
+  void launch(const Copy& op) override;
+  void launch(const Clear& op) override;
+  void launch(const Embed& op) override;
+  void launch(const Product& op) override;
+  void launch(const RmsNorm& op) override;
+  void launch(const RmsNormBackward& op) override;
+  void launch(const AttentionOperands& op) override;
+  void launch(const Attention& op) override;
+  void launch(const AttentionBackward& op) override;
+  void launch(const Swiglu& op) override;
+  void launch(const SwigluBackward& op) override;
+  void launch(const LayerLoss& op) override;
+  void launch(const TokenLoss& op) override;
+  void launch(const LoraNarrow& op) override;
+  void launch(const LoraGradient& op) override;
+  void launch(const AddLossGradient& op) override;
+  void launch(const SquareSum& op) override;
+  void launch(const AdamW& op) override;
+
+ private:
+  // Memory that an op needs for itself. Its contents do not survive the next op with the same slot.
+  enum Slot { kParts, kSlotCount };
+  template <class T>
+  T* scratch(Slot slot, int64_t count) {
+    const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T);
+    return reinterpret_cast<T*>(kernel_address(scratch_address(slot, bytes), bytes));
+  }
+  uint64_t scratch_address(Slot slot, uint64_t bytes);  // grows only
+  // to[j] += the sum over the parts, in their order; parts: [count, cols].
+  void add_parts(const float* parts, int64_t count, int64_t cols, DevicePtr<float> to);
+
+  int card_;
+  Stream stream_;
+  Staging staging_;
+  std::array<DeviceBuffer, kSlotCount> scratch_;
+};
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

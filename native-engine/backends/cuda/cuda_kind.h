@@ -1,0 +1,9 @@
+// What the program knows of the CUDA backend before it makes one.
+#pragma once
+#include "device/registry.h"
+
+namespace espalier::cuda {
+
+const BackendKind& cuda_kind();
+
+}  // namespace espalier::cuda

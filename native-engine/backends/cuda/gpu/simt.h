@@ -1,0 +1,80 @@
+// What kernels are written in, on the device. The tests' emulator has a header of the same name with the same words for g++.
+//
+// CUDA's own words (__global__, __device__, threadIdx, __syncthreads, ...) mean what they mean there. Besides them:
+//   launch_kernel(name, kernel, grid, block, shared_bytes, stream, args...)   instead of <<<>>>
+//   SIMT_SHARED(type, name, count)     static shared memory; dynamic_shared<T>() what the launch asked for
+//   shuffle_xor, shuffle, ballot       among all 32 lanes of a warp
+//   load(p), store(p, v)               global memory, counted by the emulator where a test asks for it
+//   instructions.h                     single instructions: cp.async, ldmatrix, mma
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+
+#include "espalier/error.h"
+#include "runtime.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+inline constexpr unsigned kWholeWarp = 0xffffffffu;
+
+// Arguments become what the kernel takes before they are handed over, so an int for an int64_t is no mistake.
+template <class... P, class... A>
+void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, uint32_t shared_bytes, StreamHandle stream, A&&... args) {
+  std::tuple<P...> values(static_cast<P>(args)...);
+  cudaError_t code = cudaSuccess;
+  if (shared_bytes > 48 * 1024)
+    code = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                static_cast<int>(shared_bytes));
+  if (code == cudaSuccess)
+    code = std::apply(
+        [&](auto&... value) {
+          void* pointers[] = {&value...};
+          return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers, shared_bytes,
+                                  reinterpret_cast<cudaStream_t>(stream));
+        },
+        values);
+  if (code != cudaSuccess) throw Error(ErrorCode::kInternal, "device", std::string("kernel ") + name + ": " + cudaGetErrorString(code));
+}
+
+#define SIMT_SHARED(type, name, count) __shared__ alignas(16) type name[count]
+
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char simt_dynamic_shared[];
+  return reinterpret_cast<T*>(simt_dynamic_shared);
+}
+
+template <class T>
+__device__ __forceinline__ T shuffle_xor(T v, int mask) {
+  return __shfl_xor_sync(kWholeWarp, v, mask);
+}
+template <class T>
+__device__ __forceinline__ T shuffle(T v, int lane) {
+  return __shfl_sync(kWholeWarp, v, lane);
+}
+__device__ __forceinline__ unsigned ballot(bool v) { return __ballot_sync(kWholeWarp, v); }
+
+template <class T>
+__device__ __forceinline__ T load(const T* p) {
+  return *p;
+}
+template <class T>
+__device__ __forceinline__ void store(T* p, T v) {
+  *p = v;
+}
+template <class T>
+__device__ __forceinline__ T shared_load(const T* p) {
+  return *p;
+}
+template <class T>
+__device__ __forceinline__ void shared_store(T* p, T v) {
+  *p = v;
+}
+
+// What the emulator counts of arithmetic that is not an instruction of instructions.h.
+__device__ __forceinline__ void count_flops(int64_t) {}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

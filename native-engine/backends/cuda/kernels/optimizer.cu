@@ -1,0 +1,82 @@
+// AdamW without weight decay over flat arrays of any size and alignment, and the sum of squares in double.
+//
+// A thread a parameter: 28 bytes of memory for a few operations, so nothing but neighbouring reads matters. The sum has a fixed number of
+// parts, which one block adds up in their order, whatever the card.
+#include <algorithm>
+
+#include "cuda_backend.h"
+#include "reduce.h"
+#include "types.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+struct AdamWArguments {
+  float *param, *m, *v;
+  const float* gradient;
+  int64_t size;
+  float step, beta1, beta2, eps, bias_correction2, gradient_scale, low, high;
+};
+
+__global__ void __launch_bounds__(256) adamw_kernel(AdamWArguments a) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= a.size) return;
+  const float g = load(a.gradient + i) * a.gradient_scale;
+  const float m = fmaf(load(a.m + i), a.beta1, g * (1.0f - a.beta1));
+  const float v = fmaf(load(a.v + i), a.beta2, g * g * (1.0f - a.beta2));
+  float p = load(a.param + i) - a.step * (m / (sqrtf(v / a.bias_correction2) + a.eps));
+  if (a.low < a.high) {
+    p = p < a.low ? a.low : p;
+    p = p > a.high ? a.high : p;
+  }
+  store(a.param + i, p);
+  store(a.m + i, m);
+  store(a.v + i, v);
+}
+
+void CudaBackend::launch(const AdamW& op) {
+  if (op.size == 0) return;
+  const AdamWArguments a{list(op.param, op.size),
+                         list(op.m, op.size),
+                         list(op.v, op.size),
+                         list(op.gradient, op.size),
+                         op.size,
+                         op.learning_rate / op.bias_correction1,
+                         op.beta1,
+                         op.beta2,
+                         op.eps,
+                         op.bias_correction2,
+                         op.gradient_scale,
+                         op.low,
+                         op.high};
+  launch_kernel("adamw", adamw_kernel, dim3(static_cast<unsigned>((op.size + 255) / 256)), dim3(256), 0, stream_.handle(), a);
+}
+
+inline constexpr int64_t kSquareParts = 256, kSquareThreads = 256;
+
+// sums[part] = the squares of every kSquareParts-th run of kSquareThreads values.
+__global__ void __launch_bounds__(256) square_sum_kernel(const float* data, int64_t size, double* sums) {
+  SIMT_SHARED(double, space, kMostWarps);
+  double sum = 0;
+  for (int64_t i = int64_t{blockIdx.x} * kSquareThreads + threadIdx.x; i < size; i += kSquareParts * kSquareThreads) {
+    const double v = load(data + i);
+    sum = fma(v, v, sum);
+  }
+  sum = block_sum(sum, space);
+  if (threadIdx.x == 0) store(sums + blockIdx.x, sum);
+}
+
+__global__ void __launch_bounds__(256) sum_kernel(const double* sums, int64_t count, double* to) {
+  SIMT_SHARED(double, space, kMostWarps);
+  const double sum = block_sum(threadIdx.x < count ? load(sums + threadIdx.x) : 0.0, space);
+  if (threadIdx.x == 0) store(to, sum);
+}
+
+void CudaBackend::launch(const SquareSum& op) {
+  const int64_t parts = std::clamp<int64_t>((op.size + kSquareThreads - 1) / kSquareThreads, 1, kSquareParts);
+  auto* sums = scratch<double>(kParts, kSquareParts);
+  launch_kernel("square_sum", square_sum_kernel, dim3(static_cast<unsigned>(parts)), dim3(kSquareThreads), 0,
+                                stream_.handle(), list(op.data, op.size), op.size, sums);
+  launch_kernel("sum", sum_kernel, dim3(1), dim3(kSquareThreads), 0, stream_.handle(), sums, parts, list(op.sum, 1));
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

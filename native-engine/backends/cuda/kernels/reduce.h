@@ -1,0 +1,36 @@
+// Sums over the threads of a warp and of a block, always in the same order.
+#pragma once
+#include "simt.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+inline constexpr int kWarpSize = 32, kMostWarps = 32;
+
+template <class T>
+__device__ __forceinline__ T warp_sum(T v) {
+  for (int distance = 16; distance > 0; distance /= 2) v += shuffle_xor(v, distance);
+  return v;
+}
+
+// For blocks of whole warps in one dimension. All threads get the sum; `space` (one value a warp) is free again when this returns.
+template <class T>
+__device__ __forceinline__ T block_sum(T v, T* space) {
+  v = warp_sum(v);
+  const int warps = static_cast<int>(blockDim.x) / kWarpSize;
+  if (warps == 1) return v;
+  if (threadIdx.x % kWarpSize == 0) shared_store(space + threadIdx.x / kWarpSize, v);
+  __syncthreads();
+  T sum = shared_load(space);
+  for (int w = 1; w < warps; w++) sum += shared_load(space + w);
+  __syncthreads();
+  return sum;
+}
+
+// Threads for a row of so many values, four each at a time.
+inline unsigned threads_for_row(int64_t width) {
+  constexpr int64_t kMost = 256;
+  const int64_t warps = (width / 4 + kWarpSize - 1) / kWarpSize;
+  return static_cast<unsigned>(warps < 1 ? kWarpSize : warps * kWarpSize > kMost ? kMost : warps * kWarpSize);
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,81 @@
+// The little of the CUDA runtime that the backend needs. Two implementations: gpu/runtime.cpp over cudart, and that of the tests'
+// emulator. Everything of this backend is compiled for one of the two, in a namespace of its own, so both fit into one program.
+//
+// Every function throws Error(kOutOfMemory, "memory") or Error(kInternal, "device").
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "device/memory.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+struct Card {
+  std::string model;
+  int multiprocessors = 0;
+  int major = 0, minor = 0;  // compute capability
+  uint64_t memory_bytes = 0;
+};
+
+struct Cards {
+  std::vector<Card> cards;
+  std::string problem;  // why there are none, in words
+};
+
+// Makes no context on any card. Never throws.
+Cards list_cards();
+
+void use_card(int card);  // by the calling thread, from here on
+
+// 256-byte aligned. What lies there is not defined.
+uint64_t take_device_memory(uint64_t bytes);
+void give_back_device_memory(uint64_t address, uint64_t bytes);
+std::byte* take_pinned_memory(uint64_t bytes);
+void give_back_pinned_memory(std::byte* data);
+
+// Where kernels find `bytes` bytes at an address that the host holds.
+std::byte* kernel_address(uint64_t address, uint64_t bytes);
+
+using StreamHandle = struct StreamOf*;
+using EventHandle = struct EventOf*;
+
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(Event&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Event& operator=(Event&& other) = delete;
+  void synchronize();  // returns when what was recorded last is done, at once where nothing was
+  EventHandle handle() const { return handle_; }
+
+ private:
+  EventHandle handle_;
+};
+
+// What is given to one stream runs in order; between streams only events give an order.
+class Stream {
+ public:
+  Stream();
+  ~Stream();
+  Stream(Stream&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Stream& operator=(Stream&& other) = delete;
+
+  void upload(uint64_t to, const std::byte* pinned, uint64_t bytes);
+  void download(std::byte* pinned, uint64_t from, uint64_t bytes);
+  struct Rows {
+    uint64_t address, pitch;  // bytes from one row to the next
+  };
+  void copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows);  // on the device
+  void clear(uint64_t address, uint64_t bytes);
+  void record(Event& event);
+  void wait_for(const Event& event);
+  void synchronize();
+  StreamHandle handle() const { return handle_; }
+
+ private:
+  StreamHandle handle_;
+};
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,287 @@
+#include "block.h"
+
+#include <sys/mman.h>
+
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "counters.h"
+#include "espalier/error.h"
+
+namespace espalier::cuda::emulator {
+
+constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
+
+namespace {
+
+constexpr uint64_t kMostStatic = 48 << 10, kMostDynamic = 227 << 10, kSharedBytes = 512 << 10;
+
+std::string text_of(const Site& site) {
+  const std::string file = site.file_name();
+  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(site.line());
+}
+bool same(const Site& a, const Site& b) { return a.line() == b.line() && a.column() == b.column(); }
+std::string text_of(const Dim3& d) { return "(" + std::to_string(d.x) + "," + std::to_string(d.y) + "," + std::to_string(d.z) + ")"; }
+
+struct Lane {
+  Fiber fiber;
+  Dim3 index;
+  std::vector<std::pair<int, AsyncCopy>> copies;  // with their group
+  int groups = 0;                                 // committed so far
+};
+
+struct Meeting {
+  uint32_t mask = 0, arrived = 0;
+  Site site;
+  std::array<void*, kWarp> given;
+};
+
+struct Warp {
+  uint32_t ready = 0;
+  std::vector<Meeting> meetings;
+};
+
+class Block {
+ public:
+  Block() : lanes_(kMostFibers), warps_(kMostFibers / kWarp) {
+    void* p = mmap(nullptr, kSharedBytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(static_cast<std::byte*>(p) + kSharedBytes, 4096, PROT_NONE) != 0)
+      throw Error(ErrorCode::kOutOfMemory, "memory", "no memory for shared memory");
+    shared_ = static_cast<std::byte*>(p);
+  }
+
+  void run(const Shape& shape, const Behaviour& behaviour, const std::function<void()>& kernel) {
+    behaviour_ = behaviour;
+    kernel_ = &kernel;
+    threads_ = static_cast<int>(shape.block.count());
+    ended_ = waiting_ = 0;
+    error_.clear();
+    // Dynamic shared memory ends where nobody may read.
+    dynamic_bytes_ = (shape.shared_bytes + 15) / 16 * 16;
+    std::memset(dynamic(), 0xff, dynamic_bytes_);
+    std::memset(shared_, 0xff, static_used_);
+    statics_.clear();
+    static_used_ = 0;
+    ready_warps_ = 0;
+    for (int i = 0; i < threads_; i++) {
+      Lane& lane = lanes_[i];
+      lane.fiber.prepare(fiber_stack(i), kStackBytes, &Block::lane_main);
+      lane.index = Dim3(i % shape.block.x, i / shape.block.x % shape.block.y, i / (shape.block.x * shape.block.y));
+      lane.copies.clear();
+      lane.groups = 0;
+    }
+    for (int w = 0; w * kWarp < threads_; w++) {
+      warps_[w].meetings.clear();
+      wake(w, lanes_in(w));
+    }
+    current_ = -1;
+    go_on(host_);
+    if (!error_.empty())
+      throw Error(ErrorCode::kInternal, "emulator", "kernel " + shape.name + ", block " + text_of(block_index) + ": " + error_);
+  }
+
+  int current() const { return current_; }
+  std::byte* dynamic() { return shared_ + kSharedBytes - dynamic_bytes_; }
+  const Behaviour& behaviour() const { return behaviour_; }
+  Lane& lane() { return lanes_[current_]; }
+
+  std::byte* static_memory(const void* key, uint64_t bytes) {
+    for (const auto& [known, at] : statics_)
+      if (known == key) return at;
+    std::byte* at = shared_ + static_used_;
+    static_used_ += (bytes + 15) / 16 * 16;
+    if (static_used_ > kMostStatic) stop("more than 48 KiB of static shared memory");
+    statics_.emplace_back(key, at);
+    return at;
+  }
+
+  void barrier(const Site& site) {
+    if (waiting_ == 0)
+      barrier_site_ = site;
+    else if (!same(site, barrier_site_))
+      stop("threads wait at different barriers, " + text_of(barrier_site_) + " and " + text_of(site));
+    if (++waiting_ < threads_) return wait();
+    waiting_ = 0;
+    for (int w = 0; w * kWarp < threads_; w++) wake(w, lanes_in(w) & ~(w == current_ / kWarp ? own_bit() : 0u));
+  }
+
+  void meet(uint32_t mask, void* mine, const Site& site, Act act) {
+    const int w = current_ / kWarp;
+    if (!(mask & own_bit())) stop("a lane is not in the mask of what it takes part in, " + text_of(site));
+    if (mask & ~lanes_in(w)) stop("a mask names lanes that the block has not, " + text_of(site));
+    Warp& warp = warps_[w];
+    size_t m = 0;
+    while (m < warp.meetings.size() && warp.meetings[m].mask != mask) m++;
+    if (m == warp.meetings.size()) warp.meetings.push_back({mask, 0, site, {}});
+    Meeting& meeting = warp.meetings[m];
+    if (meeting.arrived == 0) meeting.site = site;
+    if (!same(meeting.site, site)) stop("lanes of a warp meet at different places, " + text_of(meeting.site) + " and " + text_of(site));
+    meeting.given[current_ % kWarp] = mine;
+    meeting.arrived |= own_bit();
+    if (meeting.arrived != mask) return wait();
+    act(meeting.given.data());
+    meeting.arrived = 0;
+    wake(w, mask & ~own_bit());
+  }
+
+  [[noreturn]] void stop(const std::string& what) {
+    error_ = what + ", by thread " + text_of(lanes_[current_].index);
+    leave(host_);
+  }
+
+ private:
+  uint32_t own_bit() const { return 1u << (current_ % kWarp); }
+  uint32_t lanes_in(int w) const { return threads_ - w * kWarp >= kWarp ? kAllLanes : (1u << (threads_ - w * kWarp)) - 1; }
+  void wake(int w, uint32_t lanes) {
+    warps_[w].ready |= lanes;
+    if (warps_[w].ready) ready_warps_ |= 1u << w;
+  }
+
+  // The lowest bit, or any.
+  int choose(uint32_t bits) {
+    if (behaviour_.seed == 0) return std::countr_zero(bits);
+    random_ = random_ * 6364136223846793005u + behaviour_.seed * 2 + 1;
+    const int turn = static_cast<int>(random_ >> 59);
+    return (std::countr_zero(std::rotr(bits, turn)) + turn) % 32;
+  }
+
+  // The next thread that can go on: of the same warp if it may be. -1: none.
+  int next() {
+    if (ready_warps_ == 0) return -1;
+    int w = current_ / kWarp;
+    if (current_ < 0 || behaviour_.seed != 0 || !(ready_warps_ >> w & 1)) w = choose(ready_warps_);
+    const int lane = choose(warps_[w].ready);
+    warps_[w].ready &= ~(1u << lane);
+    if (warps_[w].ready == 0) ready_warps_ &= ~(1u << w);
+    return w * kWarp + lane;
+  }
+
+  // From `from` to whoever is next, or back to the host when there is nobody.
+  void go_on(Fiber& from, bool last = false) {
+    const int to = next();
+    if (to < 0) {
+      if (ended_ < threads_) error_ = stuck();
+      return leave_quietly(from, last);
+    }
+    current_ = to;
+    thread_index = lanes_[to].index;
+    from.switch_to(lanes_[to].fiber, last);
+  }
+
+  void wait() {
+    const int self = current_;
+    go_on(lanes_[self].fiber);
+  }
+
+  void leave_quietly(Fiber& from, bool last) {
+    if (&from != &host_) from.switch_to(host_, last);
+  }
+  [[noreturn]] void leave(Fiber& to) {
+    lanes_[current_].fiber.switch_to(to, true);
+    __builtin_unreachable();
+  }
+
+  std::string stuck() const {
+    std::string text;
+    if (waiting_ > 0) text = std::to_string(waiting_) + " of " + std::to_string(threads_) + " threads wait at " + text_of(barrier_site_);
+    for (int w = 0; w * kWarp < threads_; w++)
+      for (const Meeting& m : warps_[w].meetings)
+        if (m.arrived)
+          text += (text.empty() ? "" : "; ") + std::to_string(std::popcount(m.arrived)) + " of " + std::to_string(std::popcount(m.mask)) +
+                  " lanes of warp " + std::to_string(w) + " wait at " + text_of(m.site);
+    return text + "; " + std::to_string(ended_) + " threads have ended";
+  }
+
+  static void lane_main();
+
+  Behaviour behaviour_;
+  const std::function<void()>* kernel_ = nullptr;
+  int threads_ = 0, current_ = -1, ended_ = 0, waiting_ = 0;
+  Site barrier_site_;
+  std::string error_;
+  Fiber host_;
+  std::vector<Lane> lanes_;
+  std::vector<Warp> warps_;
+  uint32_t ready_warps_ = 0;
+  uint64_t random_ = 1;
+  std::byte* shared_ = nullptr;
+  uint64_t static_used_ = 0, dynamic_bytes_ = 0;
+  std::vector<std::pair<const void*, std::byte*>> statics_;
+};
+
+Block& block() {
+  static thread_local Block one;
+  return one;
+}
+
+void finish(const AsyncCopy& copy) {
+  if (copy.bytes > 0) std::memcpy(copy.to, copy.from, copy.bytes);
+  if (copy.bytes < 16) std::memset(copy.to + copy.bytes, 0, 16 - copy.bytes);
+}
+
+void Block::lane_main() {
+  Fiber::entered();
+  Block& self = block();
+  (*self.kernel_)();
+  if (!self.lane().copies.empty()) self.stop("a thread ended with copies that nobody waited for");
+  self.ended_++;
+  self.go_on(self.lane().fiber, true);
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+void fail(const std::string& what, const Site& site) { block().stop(what + ", " + text_of(site)); }
+int lane_of_thread() { return block().current() % kWarp; }
+void barrier(const Site& site) { block().barrier(site); }
+void meet(uint32_t mask, void* mine, const Site& site, Act act) {
+  block().meet(mask, mine, site, act);
+}
+std::byte* static_shared(const void* key, uint64_t bytes) { return block().static_memory(key, bytes); }
+std::byte* dynamic_shared_memory() { return block().dynamic(); }
+
+void copy_async(const AsyncCopy& copy) {
+  if (!block().behaviour().late) return finish(copy);
+  std::memset(copy.to, 0xff, 16);
+  block().lane().copies.emplace_back(block().lane().groups, copy);
+}
+
+void commit_copies() { block().lane().groups++; }
+
+void wait_for_copies(int pending) {
+  Lane& lane = block().lane();
+  size_t kept = 0;
+  for (const auto& [group, copy] : lane.copies)
+    if (group < lane.groups - pending)
+      finish(copy);
+    else
+      lane.copies[kept++] = {group, copy};
+  lane.copies.resize(kept);
+}
+
+void run_grid(const Shape& shape, const Behaviour& behaviour, const std::function<void()>& kernel) {
+  const auto refuse = [&](const char* what) { throw Error(ErrorCode::kInternal, "emulator", "kernel " + shape.name + ": " + what); };
+  if (shape.block.count() < 1 || shape.block.count() > kMostFibers) refuse("a block has 1 to 1024 threads");
+  if (shape.grid.count() < 1 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) refuse("no such grid");
+  if (shape.shared_bytes > kMostDynamic) refuse("more than 227 KiB of shared memory");
+  const uint64_t blocks = shape.grid.count();
+  uint64_t step = 1, at = 0;
+  if (behaviour.seed != 0) {
+    at = behaviour.seed % blocks;
+    for (step = (behaviour.seed * 2654435761u) % blocks + 1; std::gcd(step, blocks) != 1;) step++;
+  }
+  grid_size = shape.grid;
+  block_size = shape.block;
+  begin_counting(shape);
+  for (uint64_t i = 0; i < blocks; i++, at = (at + step) % blocks) {
+    block_index = Dim3(static_cast<unsigned>(at % shape.grid.x), static_cast<unsigned>(at / shape.grid.x % shape.grid.y),
+                       static_cast<unsigned>(at / shape.grid.x / shape.grid.y));
+    block().run(shape, behaviour, kernel);
+    end_of_block();
+  }
+}
+
+}  // namespace espalier::cuda::emulator

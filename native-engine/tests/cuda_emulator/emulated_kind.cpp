@@ -1,0 +1,41 @@
+#include "emulated_kind.h"
+
+#include "cuda_backend.h"
+#include "emulator.h"
+
+namespace espalier::test {
+
+namespace {
+
+class EmulatedCudaKind final : public BackendKind {
+ public:
+  std::string name() const override { return kEmulatedCuda; }
+  std::vector<DeviceDescription> devices() const override {
+    const cuda::emulated::Card card = cuda::emulated::list_cards().cards.at(0);
+    DeviceDescription d;
+    d.name = name();
+    d.model = card.model;
+    d.kernels = {"early", "late"};
+    d.kernels_in_use = d.kernels.back();
+    d.threads = 1;
+    d.memory_bytes = d.memory_available_bytes = card.memory_bytes;
+    return {d};
+  }
+  std::string fingerprint(const BackendSpec&) const override { return "emulated"; }
+  uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {
+    return cuda::emulated::CudaBackend::scratch_bytes(config, shape);
+  }
+  std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
+    cuda::emulated::behave(spec.kernels == "early" ? cuda::emulator::Behaviour{} : cuda::emulator::Behaviour{true, 0x9e3779b9});
+    return std::make_unique<cuda::emulated::CudaBackend>(0);
+  }
+};
+
+}  // namespace
+
+const BackendKind& emulated_cuda_kind() {
+  static const EmulatedCudaKind kind;
+  return kind;
+}
+
+}  // namespace espalier::test

@@ -1,0 +1,12 @@
+// The CUDA backend over the emulator as a device for tests: never "auto", and listed by no program but the tests'.
+#pragma once
+#include "device/registry.h"
+
+namespace espalier::test {
+
+inline constexpr const char* kEmulatedCuda = "cuda-emulated";
+
+// Its sets of kernels are the ways the device may behave: "early", in order, or "late", permuted. The same bits come out.
+const BackendKind& emulated_cuda_kind();
+
+}  // namespace espalier::test

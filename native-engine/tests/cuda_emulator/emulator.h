@@ -1,0 +1,16 @@
+// Between the emulator's streams and its blocks: how kernels come into a stream's queue.
+#pragma once
+#include <functional>
+
+#include "block.h"
+#include "runtime.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+// Checks nothing now: a bad shape or a failing kernel throws when the stream comes to it.
+void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function<void()> kernel);
+
+// Of the streams that this thread makes from here on.
+void behave(const emulator::Behaviour& behaviour);
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

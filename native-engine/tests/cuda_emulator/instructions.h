@@ -1,0 +1,94 @@
+// Single instructions of the device, for g++: the second body of each of backends/cuda/gpu/instructions.h.
+#pragma once
+#include <bit>
+#include <cstring>
+
+#include "simt.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+inline void copy_async16(void* shared, const void* global, int bytes, const Site& site = Site::current()) {
+  aligned::check(shared, 16, site);
+  aligned::check(global, 16, site);
+  emulator::touch(emulator::Space::kShared, shared, 16, site);
+  if (bytes > 0) emulator::touch(emulator::Space::kGlobal, global, static_cast<uint32_t>(bytes), site);
+  emulator::copy_async({static_cast<std::byte*>(shared), static_cast<const std::byte*>(global), bytes});
+}
+inline void copy_async16(void* shared, const void* global, const Site& site = Site::current()) { copy_async16(shared, global, 16, site); }
+inline void copy_async_commit() { emulator::commit_copies(); }
+template <int Pending>
+void copy_async_wait() {
+  emulator::wait_for_copies(Pending);
+}
+
+template <bool Transposed>
+void load_matrices_as(uint32_t (&out)[4], const void* row, const Site& site) {
+  aligned::check(row, 16, site);
+  emulator::touch(emulator::Space::kShared, row, 16, site);
+  struct Given {
+    const uint16_t* row;
+    uint32_t* out;
+  } mine{static_cast<const uint16_t*>(row), out};
+  emulator::meet(kWholeWarp, &mine, site, [](void* const* by_lane) {
+    const auto value = [&](int matrix, int r, int c) -> uint32_t { return static_cast<Given*>(by_lane[8 * matrix + r])->row[c]; };
+    for (int l = 0; l < emulator::kWarp; l++)
+      for (int m = 0; m < 4; m++) {
+        const int i = l / 4, j = 2 * (l % 4);
+        static_cast<Given*>(by_lane[l])->out[m] =
+            Transposed ? value(m, j, i) | value(m, j + 1, i) << 16 : value(m, i, j) | value(m, i, j + 1) << 16;
+      }
+  });
+}
+inline void load_matrices(uint32_t (&out)[4], const void* row, const Site& site = Site::current()) {
+  load_matrices_as<false>(out, row, site);
+}
+inline void load_matrices_transposed(uint32_t (&out)[4], const void* row, const Site& site = Site::current()) {
+  load_matrices_as<true>(out, row, site);
+}
+
+// The products are exact in f32; here they are added one after the other. In which order and how exactly the device adds is not known.
+inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Site& site = Site::current()) {
+  struct Given {
+    float* c;
+    const uint32_t *a, *b;
+  } mine{c, a, b};
+  emulator::meet(kWholeWarp, &mine, site, [](void* const* by_lane) {
+    float left[16][16], right[16][8];
+    const auto low = [](uint32_t pair) { return std::bit_cast<float>(pair << 16); };
+    const auto high = [](uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); };
+    for (int l = 0; l < emulator::kWarp; l++) {
+      const auto& given = *static_cast<Given*>(by_lane[l]);
+      const int g = l / 4, t = 2 * (l % 4);
+      for (int r = 0; r < 4; r++) {
+        float* to = &left[g + 8 * (r % 2)][t + 8 * (r / 2)];
+        to[0] = low(given.a[r]);
+        to[1] = high(given.a[r]);
+      }
+      for (int r = 0; r < 2; r++) {
+        right[t + 8 * r][g] = low(given.b[r]);
+        right[t + 8 * r + 1][g] = high(given.b[r]);
+      }
+    }
+    float sums[16][8];
+    const auto with_sums = [&](auto&& f) {
+      for (int l = 0; l < emulator::kWarp; l++)
+        for (int r = 0; r < 4; r++) f(static_cast<Given*>(by_lane[l])->c[r], sums[l / 4 + 8 * (r / 2)][2 * (l % 4) + r % 2]);
+    };
+    with_sums([](float& of_lane, float& sum) { sum = of_lane; });
+    for (int i = 0; i < 16; i++)
+      for (int k = 0; k < 16; k++)
+        for (int j = 0; j < 8; j++) sums[i][j] += left[i][k] * right[k][j];
+    with_sums([](float& of_lane, float& sum) { of_lane = sum; });
+    emulator::note_flops(2 * 16 * 8 * 16);
+  });
+}
+
+inline uint16_t round_to_bf16(float v) {
+  const auto bits = std::bit_cast<uint32_t>(v);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+inline float fast_exp2(float v) { return v < -126.0f ? 0.0f : std::exp2(v); }
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,140 @@
+// The emulator's half of runtime.h: streams whose work is done as early or as late as the real ones may do it.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+
+#include "emulator.h"
+#include "espalier/error.h"
+#include "device_memory.h"
+#include "runtime.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+namespace {
+using namespace emulator;
+
+thread_local Behaviour behaviour_of_new_streams;
+
+[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInternal, "emulator", what); }
+
+struct EventState {
+  uint64_t recorded = 0, done = 0;
+  struct StreamOf* by = nullptr;  // the stream that recorded it last
+};
+
+}  // namespace
+
+struct EventOf {
+  std::shared_ptr<EventState> state = std::make_shared<EventState>();
+};
+
+struct StreamOf {
+  Behaviour behaviour;
+  struct Work {
+    std::function<void()> run;
+    std::shared_ptr<EventState> after;  // with the number of its record; nullptr: nothing but what is before
+    uint64_t record = 0;
+  };
+  std::deque<Work> queue;
+
+  void add(Work work) {
+    queue.push_back(std::move(work));
+    if (!behaviour.late) drain();
+  }
+  // Runs what is queued, and what other streams must do before.
+  void drain() {
+    while (!queue.empty()) step();
+  }
+  void drain_until(const EventState& event, uint64_t record) {
+    while (event.done < record) {
+      if (queue.empty()) refuse("a stream waits for an event that nobody records");
+      step();
+    }
+  }
+
+ private:
+  void step() {
+    const Work work = std::move(queue.front());
+    queue.pop_front();
+    if (work.after && work.after->done < work.record) work.after->by->drain_until(*work.after, work.record);
+    if (work.run) work.run();
+  }
+};
+
+Cards list_cards() { return {{{"emulated by the host", 4, 8, 0, uint64_t{16} << 30}}, ""}; }
+void use_card(int) {}
+
+uint64_t take_device_memory(uint64_t bytes) { return take_memory(bytes); }
+void give_back_device_memory(uint64_t address, uint64_t) { give_back_memory(address); }
+std::byte* take_pinned_memory(uint64_t bytes) { return static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)); }
+void give_back_pinned_memory(std::byte* data) { std::free(data); }
+std::byte* kernel_address(uint64_t address, uint64_t bytes) { return real_memory(address, bytes); }
+
+Event::Event() : handle_(new EventOf) {}
+Event::~Event() { delete handle_; }
+void Event::synchronize() {
+  const auto state = handle_->state;
+  if (state->by) state->by->drain_until(*state, state->recorded);
+}
+
+Stream::Stream() : handle_(new StreamOf{behaviour_of_new_streams, {}}) {}
+Stream::~Stream() { delete handle_; }
+
+// The source must stay as it is until the copy is done, whenever that is.
+void Stream::upload(uint64_t to, const std::byte* pinned, uint64_t bytes) {
+  std::byte* real = real_memory(to, bytes);
+  handle_->add({[=, kept = std::vector<std::byte>(pinned, pinned + bytes)] {
+                  if (std::memcmp(pinned, kept.data(), bytes) != 0) refuse("the host memory of an upload changed while it was under way");
+                  std::memcpy(real, pinned, bytes);
+                },
+                nullptr, 0});
+}
+
+void Stream::download(std::byte* pinned, uint64_t from, uint64_t bytes) {
+  const std::byte* real = real_memory(from, bytes);
+  std::memset(pinned, 0xff, bytes);
+  handle_->add({[=] { std::memcpy(pinned, real, bytes); }, nullptr, 0});
+}
+
+void Stream::copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows) {
+  if (rows == 0 || row_bytes == 0) return;
+  std::byte* real_to = real_memory(to.address, (rows - 1) * to.pitch + row_bytes);
+  const std::byte* real_from = real_memory(from.address, (rows - 1) * from.pitch + row_bytes);
+  handle_->add({[=] {
+                  for (uint64_t i = 0; i < rows; i++) std::memcpy(real_to + i * to.pitch, real_from + i * from.pitch, row_bytes);
+                },
+                nullptr, 0});
+}
+
+void Stream::clear(uint64_t address, uint64_t bytes) {
+  std::byte* real = real_memory(address, bytes);
+  handle_->add({[=] { std::memset(real, 0, bytes); }, nullptr, 0});
+}
+
+void Stream::record(Event& event) {
+  const auto state = event.handle()->state;
+  state->by = handle_;
+  const uint64_t record = ++state->recorded;
+  handle_->add({[=] { state->done = std::max(state->done, record); }, nullptr, 0});
+}
+
+void Stream::wait_for(const Event& event) {
+  const auto state = event.handle()->state;
+  if (state->recorded > 0) handle_->add({nullptr, state, state->recorded});
+}
+
+void Stream::synchronize() {
+  handle_->drain();
+  check_margins();
+}
+
+void add_launch(StreamHandle stream, const Shape& shape, std::function<void()> kernel) {
+  stream->add({[=, behaviour = stream->behaviour, kernel = std::move(kernel)] { run_grid(shape, behaviour, kernel); }, nullptr, 0});
+}
+
+void behave(const Behaviour& behaviour) { behaviour_of_new_streams = behaviour; }
+
+}  // namespace espalier::cuda::ESPALIER_TARGET
