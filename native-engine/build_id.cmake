@@ -35,7 +35,7 @@ foreach(depfile IN LISTS depfiles)
   endforeach()
   if(own)
     list(GET own 0 source)
-    if(source MATCHES "\\.cpp$" AND EXISTS ${ENGINE_DIR}/${source})  # not one that is gone, whose object stayed
+    if(source MATCHES "\\.(cpp|cu)$" AND EXISTS ${ENGINE_DIR}/${source})  # not one that is gone, whose object stayed
       list(APPEND sources ${source})
       list(APPEND included_by_${source} ${own})
     endif()
@@ -100,9 +100,11 @@ set(backend_list "")
 foreach(backend IN LISTS backend_folders)
   if(IS_DIRECTORY ${ENGINE_DIR}/backends/${backend})
     files_of("^backends/${backend}/" backend_files)
-    digest_of("${backend_files}" "${KERNEL_OPTIONS}" digest)
-    string(APPEND backends "    {\"${backend}\", \"${digest}\"},\n")
-    list(APPEND backend_list ${backend_files})
+    if(backend_files)  # else it is not in this build
+      digest_of("${backend_files}" "${KERNEL_OPTIONS}" digest)
+      string(APPEND backends "    {\"${backend}\", \"${digest}\"},\n")
+      list(APPEND backend_list ${backend_files})
+    endif()
   endif()
 endforeach()
 

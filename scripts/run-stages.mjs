@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Runs named stages of the test suite one after the other and ends with "N passed, N failed".
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
-// Stages: native jest format lint types imports proto house-rules sanitizers. With --counts the totals are also written as JSON.
+// Stages: native jest format lint types imports proto house-rules cuda sanitizers. With --counts the totals are also written as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -18,6 +18,7 @@ const stages = {
   imports: () => runCheck(bin('depcruise'), ['--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']),
   proto: () => runCheck(bin('buf'), ['lint']),
   'house-rules': () => runCheck(process.execPath, ['scripts/house-rules.mjs']),
+  cuda: compileCudaKernels,
   sanitizers: runSanitizers,
 };
 
@@ -81,6 +82,22 @@ async function runJest(jestArgs = [], environment = {}) {
   return { passed: result.numPassedTests, failed: failed + ((status !== 0 && failed === 0) || result.numPassedTests === 0 ? 1 : 0) };
 }
 
+// Kernels for cards must compile without a warning; that registers spill is one.
+async function compileCudaKernels() {
+  const nvcc = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'].find(
+    (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0,
+  );
+  if (!nvcc) {
+    console.log('nvcc is not here: the CUDA kernels were not compiled for cards.');
+    return { passed: 0, failed: 0 };
+  }
+  const build = 'native-engine/build-cuda';
+  const configured = await run('cmake', ['-S', 'native-engine', '-B', build, '-DESPALIER_CUDA=ON', '-DESPALIER_TESTS=OFF']);
+  return configured === 0
+    ? runCheck('cmake', ['--build', build, '--parallel', '2', '--target', 'espalier_cuda'])
+    : { passed: 0, failed: 1 };
+}
+
 // The native tests and the addon's once more under AddressSanitizer and UndefinedBehaviorSanitizer.
 async function runSanitizers() {
   const build = 'native-engine/build-sanitize';
@@ -93,6 +110,7 @@ async function runSanitizers() {
     '-DESPALIER_SANITIZE=address,undefined',
     '-DESPALIER_NODE_ADDON=ON',
     '-DESPALIER_TESTS=ON',
+    '-DESPALIER_CUDA=OFF',
   ]);
   if (
     configured !== 0 ||

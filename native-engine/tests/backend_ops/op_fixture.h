@@ -85,6 +85,7 @@ class Buffer {
   Buffer(Device& device, DType type, int64_t rows, int64_t cols)
       : Buffer(device, type, rows, cols, cols, [](int64_t, int64_t) { return std::numeric_limits<float>::quiet_NaN(); }) {}
 
+  const std::vector<char>& bytes() const { return memory_.bytes(); }
   Tensor tensor() const { return {memory_.data(), type_, rows_, cols_, stride_of(cols_)}; }
   double get(int64_t i, int64_t j) const {
     const char* at = memory_.bytes().data() + (i * stride_of(cols_) + j) * dtype_bytes(type_);
@@ -151,6 +152,7 @@ class List {
     std::memcpy(&v, memory_.bytes().data() + i * sizeof(T), sizeof(T));
     return v;
   }
+  const std::vector<char>& bytes() const { return memory_.bytes(); }
   size_t size() const { return size_; }
 
  private:

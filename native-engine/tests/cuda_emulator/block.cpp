@@ -237,9 +237,7 @@ void Block::lane_main() {
 void fail(const std::string& what, const Site& site) { block().stop(what + ", " + text_of(site)); }
 int lane_of_thread() { return block().current() % kWarp; }
 void barrier(const Site& site) { block().barrier(site); }
-void meet(uint32_t mask, void* mine, const Site& site, Act act) {
-  block().meet(mask, mine, site, act);
-}
+void meet(uint32_t mask, void* mine, const Site& site, Act act) { block().meet(mask, mine, site, act); }
 std::byte* static_shared(const void* key, uint64_t bytes) { return block().static_memory(key, bytes); }
 std::byte* dynamic_shared_memory() { return block().dynamic(); }
 

@@ -10,12 +10,12 @@ namespace espalier::cuda::emulator {
 
 struct Counters {
   uint64_t launches = 0, blocks = 0;
-  uint64_t flops = 0;             // of mma, and what kernels say by count_flops
-  uint64_t global_requests = 0;   // of a warp
-  uint64_t global_sectors = 0;    // of 32 bytes that they touch
-  uint64_t global_bytes = 0;      // that they use of those
-  uint64_t shared_requests = 0;   // of a warp, or of a part of it where lanes take more than 4 bytes
-  uint64_t bank_conflicts = 0;    // turns beyond the first that a request takes
+  uint64_t flops = 0;            // of mma, and what kernels say by count_flops
+  uint64_t global_requests = 0;  // of a warp
+  uint64_t global_sectors = 0;   // of 32 bytes that they touch
+  uint64_t global_bytes = 0;     // that they use of those
+  uint64_t shared_requests = 0;  // of a warp, or of a part of it where lanes take more than 4 bytes
+  uint64_t bank_conflicts = 0;   // turns beyond the first that a request takes
 };
 
 // Counts by the kernels' names while it lives, for launches of this thread.

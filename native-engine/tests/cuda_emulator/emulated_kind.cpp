@@ -7,6 +7,12 @@ namespace espalier::test {
 
 namespace {
 
+cuda::emulator::Behaviour behaviour_of(const std::string& kernels) {
+  if (kernels == "early") return {};
+  const size_t colon = kernels.find(':');
+  return {true, colon == std::string::npos ? 1 : std::stoull(kernels.substr(colon + 1))};
+}
+
 class EmulatedCudaKind final : public BackendKind {
  public:
   std::string name() const override { return kEmulatedCuda; }
@@ -26,7 +32,7 @@ class EmulatedCudaKind final : public BackendKind {
     return cuda::emulated::CudaBackend::scratch_bytes(config, shape);
   }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
-    cuda::emulated::behave(spec.kernels == "early" ? cuda::emulator::Behaviour{} : cuda::emulator::Behaviour{true, 0x9e3779b9});
+    cuda::emulated::behave(behaviour_of(spec.kernels));
     return std::make_unique<cuda::emulated::CudaBackend>(0);
   }
 };

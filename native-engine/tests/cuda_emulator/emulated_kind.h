@@ -6,7 +6,8 @@ namespace espalier::test {
 
 inline constexpr const char* kEmulatedCuda = "cuda-emulated";
 
-// Its sets of kernels are the ways the device may behave: "early", in order, or "late", permuted. The same bits come out.
+// Its sets of kernels are the ways the device may behave: "early", in order; "late", permuted; "late:SEED", permuted otherwise. The same
+// bits come out.
 const BackendKind& emulated_cuda_kind();
 
 }  // namespace espalier::test

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -28,6 +29,13 @@ std::byte* map_stacks() {
   auto* stacks = static_cast<std::byte*>(p);
   for (int i = 0; i < kMostFibers; i++) mprotect(stacks + i * (kStackBytes + kGuard), kGuard, PROT_NONE);
   return stacks;
+}
+
+// A fiber that was given up left its marks.
+void clean([[maybe_unused]] std::byte* stack, [[maybe_unused]] uint64_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stack, bytes);
+#endif
 }
 
 }  // namespace
@@ -67,6 +75,7 @@ espalier_switch_stacks:
 void Fiber::prepare(std::byte* stack, uint64_t bytes, void (*entry)()) {
   stack_ = stack;
   bytes_ = bytes;
+  clean(stack, bytes);
   // Stacks lie a power of two apart: were all to begin alike, their hot lines would share a few sets of the cache.
   const auto index = reinterpret_cast<uint64_t>(stack) / kGuard;
   auto top = (reinterpret_cast<uint64_t>(stack) + bytes - index * 7 % 61 * 64) & ~uint64_t{15};
@@ -77,11 +86,11 @@ void Fiber::prepare(std::byte* stack, uint64_t bytes, void (*entry)()) {
   stack_pointer_ = words;
 }
 
-
 #else
 void Fiber::prepare(std::byte* stack, uint64_t bytes, void (*entry)()) {
   stack_ = stack;
   bytes_ = bytes;
+  clean(stack, bytes);
   getcontext(&context_);
   context_.uc_stack.ss_sp = stack;
   context_.uc_stack.ss_size = bytes;

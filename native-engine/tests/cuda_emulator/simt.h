@@ -37,10 +37,10 @@ inline void __syncwarp(unsigned mask = kWholeWarp, const Site& site = Site::curr
   emulator::meet(mask, nullptr, site, [](void* const*) {});
 }
 
-#define SIMT_SHARED(type, name, count)                                                                                         \
-  type(&name)[count] = *reinterpret_cast<type(*)[count]>([] {                                                                  \
-    static const char key = 0;                                                                                                 \
-    return ::espalier::cuda::emulator::static_shared(&key, sizeof(type) * (count));                                            \
+#define SIMT_SHARED(type, name, count)                                              \
+  type(&name)[count] = *reinterpret_cast<type(*)[count]>([] {                       \
+    static const char key = 0;                                                      \
+    return ::espalier::cuda::emulator::static_shared(&key, sizeof(type) * (count)); \
   }())
 
 template <class T>

@@ -6,9 +6,9 @@
 #include <functional>
 #include <memory>
 
+#include "device_memory.h"
 #include "emulator.h"
 #include "espalier/error.h"
-#include "device_memory.h"
 #include "runtime.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -39,10 +39,10 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&out)[4], con
 }
 
 // c += a b of bf16: a [16, 16], b [16, 8], c [16, 8] f32. With g = lane / 4, t = 2 (lane % 4), pairs of columns are
-//   a: (g, t) (g + 8, t) (g, t + 8) (g + 8, t + 8);  b, pairs along its rows: (t, g) (t + 8, g);  c: (g, t) (g, t + 1) (g + 8, t) (g + 8, t + 1)
+//   a: (g, t) (g + 8, t) (g, t + 8) (g + 8, t + 8);  b, pairs along its rows: (t, g) (t + 8, g);  c: (g, t) (g, t + 1) (g + 8, t) (g + 8, t
+//   + 1)
 __device__ __forceinline__ void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }

@@ -30,10 +30,10 @@ void CudaBackend::launch(const AddLossGradient& op) {
   if (op.dx.rows == 0) return;
   with_compute_type(op.dx_compute.dtype, [&](auto t) {
     using T = decltype(t);
-    const AddLossGradientArguments<T> a{matrix<float>(op.dx), matrix<T>(op.diff), matrix<T>(op.dx_compute), list(op.compute_scale, op.dx.cols),
-                                        op.dx.cols,           op.scale};
+    const AddLossGradientArguments<T> a{
+        matrix<float>(op.dx), matrix<T>(op.diff), matrix<T>(op.dx_compute), list(op.compute_scale, op.dx.cols), op.dx.cols, op.scale};
     launch_kernel("add_loss_gradient", add_loss_gradient_kernel<T>, dim3(static_cast<unsigned>(op.dx.rows)),
-                                  dim3(threads_for_row(op.dx.cols)), 0, stream_.handle(), a);
+                  dim3(threads_for_row(op.dx.cols)), 0, stream_.handle(), a);
   });
 }
 

@@ -74,8 +74,8 @@ __global__ void __launch_bounds__(256) sum_kernel(const double* sums, int64_t co
 void CudaBackend::launch(const SquareSum& op) {
   const int64_t parts = std::clamp<int64_t>((op.size + kSquareThreads - 1) / kSquareThreads, 1, kSquareParts);
   auto* sums = scratch<double>(kParts, kSquareParts);
-  launch_kernel("square_sum", square_sum_kernel, dim3(static_cast<unsigned>(parts)), dim3(kSquareThreads), 0,
-                                stream_.handle(), list(op.data, op.size), op.size, sums);
+  launch_kernel("square_sum", square_sum_kernel, dim3(static_cast<unsigned>(parts)), dim3(kSquareThreads), 0, stream_.handle(),
+                list(op.data, op.size), op.size, sums);
   launch_kernel("sum", sum_kernel, dim3(1), dim3(kSquareThreads), 0, stream_.handle(), sums, parts, list(op.sum, 1));
 }
 

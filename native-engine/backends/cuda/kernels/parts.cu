@@ -16,8 +16,8 @@ __global__ void __launch_bounds__(128) add_parts_kernel(const float* parts, int6
 
 void CudaBackend::add_parts(const float* parts, int64_t count, int64_t cols, DevicePtr<float> to) {
   constexpr int64_t kThreads = 128;
-  launch_kernel("add_parts", add_parts_kernel, dim3(static_cast<unsigned>((cols + kThreads - 1) / kThreads)), dim3(kThreads),
-                                0, stream_.handle(), parts, count, cols, list(to, cols));
+  launch_kernel("add_parts", add_parts_kernel, dim3(static_cast<unsigned>((cols + kThreads - 1) / kThreads)), dim3(kThreads), 0,
+                stream_.handle(), parts, count, cols, list(to, cols));
 }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

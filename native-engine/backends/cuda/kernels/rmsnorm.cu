@@ -43,10 +43,15 @@ void CudaBackend::launch(const RmsNorm& op) {
   if (op.x.rows == 0) return;
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
-    const RmsNormArguments<T> a{matrix<float>(op.x),        matrix<T>(op.out), list(op.rstd, op.x.rows), list(op.weight, op.x.cols), op.x.cols,
-                                static_cast<float>(op.width), op.eps};
+    const RmsNormArguments<T> a{matrix<float>(op.x),
+                                matrix<T>(op.out),
+                                list(op.rstd, op.x.rows),
+                                list(op.weight, op.x.cols),
+                                op.x.cols,
+                                static_cast<float>(op.width),
+                                op.eps};
     launch_kernel("rmsnorm", rmsnorm_kernel<T>, dim3(static_cast<unsigned>(op.x.rows)), dim3(threads_for_row(op.x.cols)), 0,
-                                  stream_.handle(), a);
+                  stream_.handle(), a);
   });
 }
 
@@ -120,8 +125,8 @@ void CudaBackend::launch(const RmsNormBackward& op) {
     a.width = static_cast<float>(op.width);
     a.loss_scale = op.loss_scale;
     a.accumulate = op.accumulate;
-    launch_kernel("rmsnorm_backward", rmsnorm_backward_kernel<T, S>, dim3(static_cast<unsigned>(count)),
-                                  dim3(threads_for_row(cols)), static_cast<uint32_t>(cols * 4), stream_.handle(), a);
+    launch_kernel("rmsnorm_backward", rmsnorm_backward_kernel<T, S>, dim3(static_cast<unsigned>(count)), dim3(threads_for_row(cols)),
+                  static_cast<uint32_t>(cols * 4), stream_.handle(), a);
   };
   if (op.dx_compute.dtype == DType::kF32)
     run_as(float{}, float{});

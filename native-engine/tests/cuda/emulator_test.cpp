@@ -1,0 +1,178 @@
+// What the emulator must find: kernels that are wrong on a card, though they may happen to be right on one. Compiled as the kernels are.
+#include <gtest/gtest.h>
+
+#include "counters.h"
+#include "device_memory.h"
+#include "instructions.h"
+#include "reduce.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+using emulator::Behaviour;
+
+// One buffer of words on an emulated device of the given behaviour.
+class Emulated {
+ public:
+  explicit Emulated(const Behaviour& behaviour, int64_t words = 256)
+      : words_(words), address_((behave(behaviour), take_device_memory(words * 4))) {}
+  ~Emulated() { give_back_device_memory(address_, words_ * 4); }
+  uint32_t* words() { return reinterpret_cast<uint32_t*>(kernel_address(address_, words_ * 4)); }
+  uint64_t address() const { return address_; }
+  template <class... P, class... A>
+  std::vector<uint32_t> run(dim3 grid, dim3 block, void (*kernel)(P...), A... args) {
+    Stream stream;
+    stream.clear(address_, words_ * 4);
+    launch_kernel("test", kernel, grid, block, 0, stream.handle(), words(), args...);
+    std::vector<uint32_t> values(words_);
+    stream.download(reinterpret_cast<std::byte*>(values.data()), address_, words_ * 4);
+    stream.synchronize();
+    return values;
+  }
+
+ private:
+  int64_t words_;
+  uint64_t address_;
+};
+
+const Behaviour kEarly{}, kLate{true, 99};
+
+template <class F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "none";
+}
+#define EXPECT_FAILS(statement, text) EXPECT_NE(error_of([&] { statement; }).find(text), std::string::npos) << error_of([&] { statement; })
+
+__global__ void number_kernel(uint32_t* out) {
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+  store(out + i, i * 3);
+}
+TEST(Emulator, EveryThreadOfEveryBlockRunsOnce) {
+  for (const Behaviour& behaviour : {kEarly, kLate}) {
+    const auto got = Emulated(behaviour).run(dim3(4), dim3(64), number_kernel);
+    for (uint32_t i = 0; i < 256; i++) EXPECT_EQ(got[i], i * 3);
+  }
+}
+
+__global__ void half_barrier_kernel(uint32_t* out) {
+  if (threadIdx.x < 40) __syncthreads();
+  out[threadIdx.x] = 1;
+}
+__global__ void two_barriers_kernel(uint32_t*) {
+  if (threadIdx.x < 32)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+TEST(Emulator, ABarrierThatNotAllThreadsReachFails) {
+  EXPECT_FAILS(Emulated(kEarly).run(dim3(1), dim3(64), half_barrier_kernel), "40 of 64 threads wait at emulator_test.cpp");
+  EXPECT_FAILS(Emulated(kLate).run(dim3(1), dim3(64), two_barriers_kernel), "threads wait at different barriers");
+}
+
+__global__ void half_warp_kernel(uint32_t* out) {
+  if (threadIdx.x < 16) out[threadIdx.x] = shuffle_xor(threadIdx.x, 1);
+}
+__global__ void short_warp_kernel(uint32_t* out) { out[threadIdx.x] = ballot(true); }
+TEST(Emulator, AShuffleThatNotAllLanesReachFails) {
+  EXPECT_FAILS(Emulated(kEarly).run(dim3(1), dim3(32), half_warp_kernel), "16 of 32 lanes of warp 0 wait at");
+  EXPECT_FAILS(Emulated(kEarly).run(dim3(1), dim3(48), short_warp_kernel), "lanes that the block has not");
+}
+
+template <bool Correct>
+__global__ void reverse_kernel(uint32_t* out) {
+  SIMT_SHARED(uint32_t, space, 128);
+  space[threadIdx.x] = threadIdx.x;
+  if (Correct) __syncthreads();
+  out[threadIdx.x] = space[127 - threadIdx.x];
+}
+TEST(Emulator, AMissingBarrierShowsInTheOrders) {
+  EXPECT_EQ(Emulated(kEarly).run(dim3(1), dim3(128), reverse_kernel<true>), Emulated(kLate).run(dim3(1), dim3(128), reverse_kernel<true>));
+  EXPECT_NE(Emulated(kEarly).run(dim3(1), dim3(128), reverse_kernel<false>),
+            Emulated(kLate).run(dim3(1), dim3(128), reverse_kernel<false>));
+}
+
+template <int Pending>
+__global__ void copy_kernel(uint32_t* out, const uint32_t* from) {
+  SIMT_SHARED(uint32_t, space, 256);
+  copy_async16(space + threadIdx.x * 4, from + threadIdx.x * 4);
+  copy_async_commit();
+  copy_async_wait<Pending>();
+  for (int i = 0; i < 4; i++) out[threadIdx.x * 4 + i] = space[threadIdx.x * 4 + i];
+  copy_async_wait<0>();
+}
+__global__ void forgotten_copy_kernel(uint32_t*, const uint32_t* from) {
+  SIMT_SHARED(uint32_t, space, 256);
+  copy_async16(space + threadIdx.x * 4, from + threadIdx.x * 4);
+}
+TEST(Emulator, ACopyThatNobodyWaitedForIsNotThere) {
+  for (const Behaviour& behaviour : {kEarly, kLate}) {
+    Emulated from(behaviour), to(behaviour);
+    from.run(dim3(4), dim3(64), number_kernel);
+    EXPECT_EQ(to.run(dim3(1), dim3(64), copy_kernel<0>, from.words())[5], 15u);
+    EXPECT_EQ(to.run(dim3(1), dim3(64), copy_kernel<1>, from.words())[5], behaviour.late ? 0xffffffffu : 15u);
+  }
+  Emulated from(kLate), to(kLate);
+  EXPECT_FAILS(to.run(dim3(1), dim3(64), forgotten_copy_kernel, from.words()), "copies that nobody waited for");
+}
+
+__global__ void uninitialised_kernel(uint32_t* out) {
+  SIMT_SHARED(uint32_t, space, 32);
+  out[threadIdx.x] = space[threadIdx.x];
+  space[threadIdx.x] = 7;
+}
+TEST(Emulator, SharedMemoryIsPoisonedForEachBlock) {
+  EXPECT_EQ(Emulated(kEarly, 32).run(dim3(3), dim3(32), uninitialised_kernel), std::vector<uint32_t>(32, 0xffffffffu));
+}
+
+__global__ void write_kernel(uint32_t* out, int64_t at) { out[at] = 1; }
+__global__ void misaligned_kernel(uint32_t* out) { store(reinterpret_cast<uint64_t*>(out + 1), 1); }
+TEST(EmulatorDeathTest, MemoryOfOthersIsOutOfReach) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(Emulated(kEarly).run(dim3(1), dim3(1), write_kernel, 256), "");
+  EXPECT_DEATH(*reinterpret_cast<volatile uint32_t*>(Emulated(kEarly).address()) = 1, "");
+  Emulated device(kEarly);
+  EXPECT_FAILS(kernel_address(device.address() + 4, 1024), "no part of one live buffer");
+  EXPECT_FAILS(device.run(dim3(1), dim3(1), misaligned_kernel), "no multiple of 8");
+}
+
+TEST(Emulator, WorkOfTwoStreamsIsOrderedByEventsOnly) {
+  behave(kLate);
+  Emulated device(kLate);
+  Stream first, second;
+  Event cleared;
+  std::vector<uint32_t> values(256, 9), seen(256), early(256);
+  first.upload(device.address(), reinterpret_cast<const std::byte*>(values.data()), 1024);
+  first.record(cleared);
+  second.download(reinterpret_cast<std::byte*>(early.data()), device.address(), 1024);
+  second.wait_for(cleared);
+  second.download(reinterpret_cast<std::byte*>(seen.data()), device.address(), 1024);
+  second.synchronize();
+  EXPECT_EQ(early, std::vector<uint32_t>(256, 0xffffffffu)) << "nothing ordered this download after the upload";
+  EXPECT_EQ(seen, values);
+  first.synchronize();
+}
+
+__global__ void stride_kernel(uint32_t* out, int64_t stride) {
+  SIMT_SHARED(uint32_t, space, 1024);
+  shared_store(space + threadIdx.x * stride, 1);
+  store(out + threadIdx.x * stride, 1);
+}
+TEST(Emulator, CountsSectorsAndBankConflicts) {
+  for (const auto [stride, sectors, conflicts] : {std::array<uint64_t, 3>{1, 4, 0}, {2, 8, 1}, {8, 32, 7}, {17, 32, 0}}) {
+    Emulated device(kEarly, 1024);
+    emulator::Counting counting;
+    device.run(dim3(2), dim3(32), stride_kernel, stride);
+    const emulator::Counters& c = counting.of("test");
+    EXPECT_EQ(c.blocks, 2u);
+    EXPECT_EQ(c.global_requests, 2u);
+    EXPECT_EQ(c.global_sectors, 2 * sectors) << "stride " << stride;
+    EXPECT_EQ(c.global_bytes, 2 * 128u);
+    EXPECT_EQ(c.bank_conflicts, 2 * conflicts) << "stride " << stride;
+  }
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

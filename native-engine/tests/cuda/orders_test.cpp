@@ -1,0 +1,86 @@
+// Kernels of the CUDA backend over the emulator: the order of blocks, warps and lanes, and how late copies arrive, change no bit.
+#include "backend_ops/op_fixture.h"
+#include "cuda_emulator/emulated_kind.h"
+
+namespace espalier::test {
+
+namespace {
+
+BackendSpec emulated(const std::string& behaviour) {
+  BackendSpec spec;
+  spec.name = kEmulatedCuda;
+  spec.kernels = behaviour;
+  return spec;
+}
+
+// results_on(device): all bytes that ops made there.
+template <class F>
+void expect_equal_bits(F&& results_on) {
+  const std::vector<std::vector<char>> expected = results_on(emulated("early"));
+  for (const char* behaviour : {"late", "late:2", "late:12345"}) EXPECT_EQ(results_on(emulated(behaviour)), expected) << behaviour;
+}
+
+}  // namespace
+
+TEST(CudaOrders, NormsAndTheirGradients) {
+  expect_equal_bits([](const BackendSpec& spec) {
+    Device device(spec);
+    constexpr int64_t kRows = 300, kWidth = 1072;
+    Buffer x(device, DType::kF32, kRows, kWidth, kWidth, Random(1, 3.0f)), out(device, DType::kBF16, kRows, kWidth),
+        dout(device, DType::kF32, kRows, kWidth, kWidth, Random(2)), dx(device, DType::kF32, kRows, kWidth, kWidth, Random(3)),
+        rounded(device, DType::kBF16, kRows, kWidth);
+    const List<float> weight(device, random_floats(kWidth, 4)), rstd(device, kRows), dot(device, kWidth);
+    device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kWidth, 1e-5f});
+    RmsNormBackward op;
+    op.dout = dout.tensor();
+    op.saved = x.tensor();
+    op.rstd = rstd.data();
+    op.weight = weight.data();
+    op.width = kWidth;
+    op.dx = dx.tensor();
+    op.dx_compute = rounded.tensor();
+    op.mask_dot = dot.data();
+    device.run(op);
+    return std::vector<std::vector<char>>{out.bytes(), dx.bytes(), rounded.bytes(), dot.bytes()};
+  });
+}
+
+TEST(CudaOrders, SumOfSquares) {
+  expect_equal_bits([](const BackendSpec& spec) {
+    Device device(spec);
+    const List<float> values(device, random_floats(70001, 5));
+    const List<double> sum(device, 1);
+    device.run(SquareSum{values.data(), 70001, sum.data()});
+    return std::vector<std::vector<char>>{sum.bytes()};
+  });
+}
+
+TEST(CudaDevice, UploadsMayBeLargerThanTheMemoryTheyPassThrough) {
+  for (const char* behaviour : {"early", "late"}) {
+    Device device(emulated(behaviour));
+    const std::vector<float> values = random_floats(5'000'000, 6);
+    const List<float> large(device, values), small(device, {1.0f, 2.0f});
+    device.run(Clear{small.data(), 1});
+    EXPECT_EQ(small[0], 0.0f);
+    EXPECT_EQ(small[1], 2.0f);
+    for (size_t i = 0; i < values.size(); i += 4999) ASSERT_EQ(large[i], values[i]);
+  }
+}
+
+// Whatever this machine has: a card that can be used, or one entry that says why there is none. Nothing but "auto" passes it over.
+TEST(CudaDevice, IsUsableOrSaysWhyNot) {
+  int entries = 0;
+  for (const DeviceDescription& d : list_devices()) {
+    if (!d.name.starts_with("cuda") || d.name == kEmulatedCuda) continue;
+    entries++;
+    EXPECT_NE(d.problem.empty(), d.memory_bytes == 0) << d.name << ": " << d.problem;
+    if (d.problem.empty()) continue;
+    EXPECT_THROW(make_backend(parse_device(d.name, 1)), Error);
+  }
+#ifdef ESPALIER_WITH_CUDA
+  EXPECT_GT(entries, 0);
+#endif
+  EXPECT_EQ(resolve_backend({}).name, "cpu");
+}
+
+}  // namespace espalier::test
