@@ -2,6 +2,7 @@
 import {
   credentials,
   Metadata,
+  status,
   type CallOptions,
   type ChannelOptions,
   type ClientReadableStream,
@@ -101,11 +102,19 @@ export class Connection {
   private mapped(error: unknown): Error {
     if (!isServiceError(error)) return error as Error;
     const known = fromServiceError(error);
-    if (known.code === 'UNAVAILABLE') return unavailable(this.server, error);
+    if (known.code === 'UNAVAILABLE' || isBroken(error)) return unavailable(this.server, error);
     if (known.code === 'TOKEN_NEEDED' || known.code === 'TOKEN_WRONG') return tokenRefused(this.server, known.code, error);
     if (known.code !== 'UNIMPLEMENTED') return known;
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
   }
+}
+
+/**
+ * A server that dies in the middle of a call: where the loss is met while something is written (EPIPE), the transport calls it an
+ * internal error. Our servers send none without details of their own.
+ */
+export function isBroken({ code, details }: ServiceError): boolean {
+  return code === status.INTERNAL && details.startsWith('Received RST_STREAM');
 }
 
 function shown<Message>(message: Message): Message {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { statusOf, toEspalierError } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
 import { Connection } from './connection.js';
 import type { ServerAddress } from './server-address.js';
 
@@ -23,32 +24,35 @@ export interface LastingOptions<Message> {
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 3_000;
 
-/** The first connection must succeed; afterwards only an answer of the server ends it. */
+/** The first connection must succeed; afterwards only an answer of the same server ends it, however often that is started anew. */
 export async function* lastingStream<Message>(options: LastingOptions<Message>): AsyncGenerator<Lasting<Message>> {
   const { signal, giveUpAfterMs } = options;
-  let seen = false;
+  let known: ServerAddress | null = null; // whose messages have come
   let lostAt: number | null = null;
   let waitMs = FIRST_WAIT_MS;
   for (;;) {
     let reason: Error;
-    const connection = new Connection(options.findServer());
+    let server: ServerAddress | null = null;
+    let connection: Connection | null = null;
     try {
+      server = options.findServer();
+      if (server.origin === 'default' && known?.origin === 'data folder') throw gone(known);
+      connection = new Connection(server);
       for await (const message of options.open(connection)) {
         if (lostAt !== null) yield { kind: 'reconnected' };
         lostAt = null;
         waitMs = FIRST_WAIT_MS;
-        seen = true;
+        known = server;
         yield { kind: 'message', message };
       }
       if (options.isOver?.() === true) return;
       reason = new Error('the server ended the stream');
     } catch (error) {
       signal?.throwIfAborted();
-      const isNewToken = toEspalierError(error).code === 'TOKEN_WRONG' && options.findServer().token !== connection.server.token;
-      if (!(isTransient(error) || isNewToken) || !seen) throw error;
+      if (known === null || !(isTransient(error) || isRestarting(error, server, options.findServer))) throw error;
       reason = error as Error;
     } finally {
-      connection.close();
+      connection?.close();
     }
     if (lostAt === null) yield { kind: 'disconnected', reason };
     lostAt ??= Date.now();
@@ -58,12 +62,31 @@ export async function* lastingStream<Message>(options: LastingOptions<Message>):
   }
 }
 
+/** The server stopped in order, and its data folder names none: whoever listens at the default address has other runs. */
+function gone({ source }: ServerAddress): CliError {
+  return new CliError('SERVER_UNAVAILABLE', `${source} is gone: no server runs there now`, { exitCode: ExitCode.unavailable });
+}
+
 /** Whether the same call may do better later: nobody answered, or the connection broke in the middle of a message. */
 export function isTransient(error: unknown): boolean {
   const { code } = toEspalierError(error);
-  if (code === 'SERVER_UNAVAILABLE') return true;
+  if (code === 'SERVER_UNAVAILABLE' || code === 'TOO_MANY_CALLS') return true;
   const grpcStatus = status[code as keyof typeof status] ?? statusOf(code);
   return [status.UNAVAILABLE, status.CANCELLED, status.UNKNOWN, status.DEADLINE_EXCEEDED].includes(grpcStatus);
+}
+
+/**
+ * A server has another token at each start. A client that looked for the server in between shows an old one or none, or shows it to
+ * a program that got the old server's port.
+ */
+function isRestarting(error: unknown, asked: ServerAddress | null, findServer: () => ServerAddress): boolean {
+  if (!['TOKEN_NEEDED', 'TOKEN_WRONG'].includes(toEspalierError(error).code)) return false;
+  try {
+    const now = findServer();
+    return now.origin === 'data folder' || now.token !== asked?.token;
+  } catch {
+    return true; // it has begun to start since
+  }
 }
 
 /** For standard error, so that what a program reads stays what it asked for. */

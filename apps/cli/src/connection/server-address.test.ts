@@ -1,6 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Metadata, status } from '@grpc/grpc-js';
+import { isBroken } from './connection.js';
 import { findServer } from './server-address.js';
 
 describe('the token that is shown to a server', () => {
@@ -33,4 +35,26 @@ describe('the token that is shown to a server', () => {
     expect(findServer({ server: 'example.org:7500', dataFolder }).token).toBe('given');
     expect(findServer({ dataFolder }).token).toBe('given');
   });
+});
+
+describe('a data folder', () => {
+  const dataFolder = mkdtempSync(join(tmpdir(), 'server-address-'));
+  afterAll(() => rmSync(dataFolder, { recursive: true }));
+
+  it('that names no server leads to the default address', () => {
+    expect(findServer({ dataFolder })).toMatchObject({ address: '127.0.0.1:7433', origin: 'default' });
+  });
+
+  it.each([JSON.stringify({ pid: 7 }), '', '{"listen":'])('whose server starts (%s) does not: another one may listen there', (written) => {
+    writeFileSync(join(dataFolder, 'espalier.json'), written);
+    expect(() => findServer({ dataFolder })).toThrow(/has not started yet/);
+    expect(findServer({ dataFolder, server: 'example.org:7500' })).toMatchObject({ address: 'example.org:7500', token: null });
+  });
+});
+
+test('a call that broke where something was written is a lost server, an error of the server itself is none', () => {
+  const failed = (code: status, details: string) =>
+    isBroken(Object.assign(new Error(details), { code, details, metadata: new Metadata() }));
+  expect(failed(status.INTERNAL, 'Received RST_STREAM with code 2 triggered by internal client error: write EPIPE')).toBe(true);
+  expect(failed(status.INTERNAL, 'a defect')).toBe(false);
 });

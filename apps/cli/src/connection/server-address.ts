@@ -16,6 +16,7 @@ export interface ServerAddress {
   address: string;
   /** Where the address comes from, for messages. */
   source: string;
+  origin: 'named' | 'data folder' | 'default';
   /** Null: none is known for this server. */
   token: string | null;
 }
@@ -28,25 +29,67 @@ export function serverFilePath(dataFolder: string): string {
   return join(dataFolder, 'espalier.json');
 }
 
-/** Null without a file, or while it is being written. */
+/** The server that the data folder names; null where it names none, and while one starts. @throws CliError DATA_FOLDER_UNREADABLE */
 export function readServerFile(dataFolder: string): ServerFile | null {
+  const found = lookUp(dataFolder);
+  return typeof found === 'string' ? null : found;
+}
+
+/** A server writes its process first, and the address once it accepts calls. */
+function lookUp(dataFolder: string): ServerFile | 'none' | 'starting' {
+  const path = serverFilePath(dataFolder);
   try {
-    const { listen, pid } = JSON.parse(readFileSync(serverFilePath(dataFolder), 'utf8')) as Partial<ServerFile>;
-    return typeof listen === 'string' && typeof pid === 'number' ? { listen, pid } : null;
-  } catch {
-    return null;
+    const { listen, pid } = JSON.parse(readFileSync(path, 'utf8')) as Partial<ServerFile>;
+    return typeof listen === 'string' && typeof pid === 'number' ? { listen, pid } : 'starting';
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM') throw unreadable(dataFolder, error);
+    return error instanceof SyntaxError ? 'starting' : 'none'; // met half written
   }
 }
 
+function unreadable(dataFolder: string, cause: unknown): CliError {
+  return new CliError('DATA_FOLDER_UNREADABLE', `the data folder ${dataFolder} is another user's: this user may not look into it`, {
+    field: '--data-folder',
+    exitCode: ExitCode.unavailable,
+    cause,
+    hint: 'name another with --data-folder; a server that asks for no token is reached with --server HOST:PORT',
+  });
+}
+
+/** @throws CliError SERVER_UNAVAILABLE while the data folder's server starts: who has the default address meanwhile is another one */
 export function findServer(options: { server?: string | undefined; dataFolder?: string | undefined }): ServerAddress {
   const dataFolder = dataFolderOf(options.dataFolder);
-  const file = readServerFile(dataFolder);
-  const at = (address: string, source: string): ServerAddress => ({ address, source, token: tokenFor(address, dataFolder, file) });
-  if (options.server !== undefined) return at(checked(options.server, '--server'), '--server');
+  if (options.server !== undefined) return named(options.server, '--server', dataFolder);
   const fromEnvironment = process.env['ESPALIER_SERVER'];
-  if (fromEnvironment) return at(checked(fromEnvironment, 'ESPALIER_SERVER'), 'ESPALIER_SERVER');
-  if (file !== null) return at(file.listen, serverFilePath(dataFolder));
-  return at(DEFAULT_SERVER, `the default; there is no ${serverFilePath(dataFolder)}`);
+  if (fromEnvironment) return named(fromEnvironment, 'ESPALIER_SERVER', dataFolder);
+  const found = lookUp(dataFolder);
+  if (found === 'starting') {
+    throw new CliError('SERVER_UNAVAILABLE', `the server of ${dataFolder} has not started yet: its espalier.json names no address`, {
+      exitCode: ExitCode.unavailable,
+      hint: 'try again in a moment; if none is starting: espalier up --detach',
+    });
+  }
+  if (found !== 'none')
+    return {
+      address: found.listen,
+      source: serverFilePath(dataFolder),
+      origin: 'data folder',
+      token: tokenFor(found.listen, dataFolder, found),
+    };
+  const source = `the default; there is no ${serverFilePath(dataFolder)}`;
+  return { address: DEFAULT_SERVER, source, origin: 'default', token: process.env['ESPALIER_TOKEN'] || null };
+}
+
+/** Whatever the data folder is, if it is not this server's. */
+function named(address: string, source: string, dataFolder: string): ServerAddress {
+  let file: ServerFile | null = null;
+  try {
+    file = readServerFile(dataFolder);
+  } catch {
+    // another user's, so its token is not ours to show
+  }
+  return { address: checked(address, source), source, origin: 'named', token: tokenFor(address, dataFolder, file) };
 }
 
 function tokenFor(address: string, dataFolder: string, file: ServerFile | null): string | null {

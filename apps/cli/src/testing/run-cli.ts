@@ -15,6 +15,7 @@ export function runCli(
     env?: Record<string, string>;
     cwd?: string;
     onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;
+    onErrorOutput?: (sofar: string) => void;
     /** Sends the signal when it comes. */
     stop?: Promise<NodeJS.Signals>;
   } = {},
@@ -33,6 +34,7 @@ export function runCli(
     });
     child.stderr.on('data', (chunk: Buffer) => {
       stderr += chunk.toString();
+      options.onErrorOutput?.(stderr);
     });
     void options.stop?.then((signal) => child.kill(signal));
     child.once('error', reject);
