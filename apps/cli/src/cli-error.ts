@@ -24,7 +24,8 @@ export const ExitCode = {
 
 export const EXIT_CODES_HELP = `Exit codes:
   0  done
-  1  the operation failed, a run ended as failed or cancelled, or a check found a problem
+  1  the operation failed, a check found a problem, or a run ended as failed
+     (also while it was prepared, by bad data, say) or cancelled
   2  the command line or a value in it is not valid
   3  the run, teacher, file or digest that it names is not there
   4  no server answers

@@ -6,7 +6,7 @@ import { basename, dirname, join, resolve, sep } from 'node:path';
 import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
 import { readUserFile, userFileChunks } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
-import { fileError } from './files.js';
+import { fileError, requireOutsideDataFolder } from './files.js';
 
 export const EXPORT_MARKER = 'espalier-export.json';
 /** Far above the manifest of a model in hundreds of files. */
@@ -22,6 +22,7 @@ export interface ExportPlace {
 /** @throws CliError FOLDER_EXISTS, FOLDER_FOREIGN */
 export async function findExportPlace(path: string, force: boolean, signal?: AbortSignal): Promise<ExportPlace> {
   const folder = resolve(path);
+  requireOutsideDataFolder(folder, '--out');
   const found = await lstat(folder).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, folder);

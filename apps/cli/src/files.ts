@@ -1,8 +1,9 @@
 // Results that become files: whole under their name or not there at all.
 import { randomUUID } from 'node:crypto';
+import { existsSync, realpathSync } from 'node:fs';
 import { lstat, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { makeFolder, openUserFile, UserFileError } from '#files';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { DATA_FOLDER_ID, makeFolder, openUserFile, UserFileError } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 
 /** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
@@ -37,6 +38,30 @@ export async function writeFileWhole(
   }
 }
 
+/** Where quickstart leaves its models, in the data folder of its server. */
+export const EXPORTS_FOLDER = 'exports';
+
+/** A server replaces and removes what lies in its data folder by its names. @throws CliError DATA_FOLDER_OF_SERVER */
+export function requireOutsideDataFolder(path: string, option: string): void {
+  const place = withoutLinks(path);
+  for (let folder = dirname(place); folder !== dirname(folder); folder = dirname(folder)) {
+    if (!existsSync(join(folder, DATA_FOLDER_ID)) || place.startsWith(join(folder, EXPORTS_FOLDER, sep))) continue;
+    throw new CliError('DATA_FOLDER_OF_SERVER', `${path} lies in ${folder}, the data folder of a server, which keeps its own files there`, {
+      field: option,
+      exitCode: ExitCode.usage,
+      hint: 'name a place outside of it',
+    });
+  }
+}
+
+/** The folders that lead there as they are; what does not exist yet is no link. */
+function withoutLinks(path: string): string {
+  const whole = resolve(path);
+  let folder = dirname(whole);
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  return join(realpathSync(folder), relative(folder, whole));
+}
+
 export interface FilePlace {
   option: string;
   force: boolean;
@@ -49,6 +74,7 @@ const HEAD_BYTES = 4096;
 
 /** @throws CliError FILE_EXISTS, FILE_FOREIGN: a result takes the place of an earlier one only, whoever asks */
 export async function requireFilePlace(path: string, { option, force, what, isOurs }: FilePlace): Promise<void> {
+  requireOutsideDataFolder(path, option);
   const found = await lstat(path).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, path);
@@ -79,9 +105,14 @@ export async function namedFile<T>(field: string, reading: Promise<T>): Promise<
   });
 }
 
+/** What the system says is wrong, without the call and the paths that it names, which may be ours. */
+export function systemWords({ code, message }: NodeJS.ErrnoException): string {
+  return /^[A-Z0-9]+: ([^,]+)/.exec(message)?.[1] ?? code ?? message;
+}
+
 /** Errors of the disk get a stable code; others pass through. */
 export function fileError(error: unknown, path: string): Error {
-  const { code, syscall, message } = error as NodeJS.ErrnoException;
+  const { code, syscall } = error as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return error as Error;
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new CliError('DISK_FULL', `no space left to write ${path}`, { exitCode: ExitCode.failed, cause: error });
@@ -97,7 +128,7 @@ export function fileError(error: unknown, path: string): Error {
       `${path}: this user may not ${code === 'EROFS' ? 'write there, nor may anyone' : 'do that'}`,
       { exitCode: ExitCode.failed, cause: error },
     );
-  return new CliError('FILE_UNUSABLE', `${path}: ${message}`, {
+  return new CliError('FILE_UNUSABLE', `${path}: ${systemWords(error as NodeJS.ErrnoException)}`, {
     exitCode: code === 'ENOENT' ? ExitCode.notFound : ExitCode.failed,
     cause: error,
   });

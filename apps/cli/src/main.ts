@@ -2,18 +2,25 @@
 // The `espalier` command: parses, runs one command, reports its error, ends with its exit code.
 import { outcome } from './commands/command.js';
 import { describeTerminal } from './output/terminal.js';
-import { reportError } from './output/report-error.js';
+import { outputError, reportError } from './output/report-error.js';
 import { buildProgram } from './program.js';
 
 // `espalier history RUN | head` closes our output: that ends us quietly.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+  process.exit(error.code === 'EPIPE' ? 0 : fail(outputError(error)));
 });
+// Nobody reads our errors any more, or they have no room: the exit code says the rest.
+process.stderr.on('error', () => undefined);
 
 const given = process.argv.slice(2);
 // quickstart's --json names a file for the result, its errors are for people.
 const json = given.includes('--json') && !given.includes('quickstart');
+
+function fail(error: unknown): number {
+  const terminal = describeTerminal(process.stderr);
+  const colour = terminal.colour && !given.includes('--no-color');
+  return reportError(error, { json, terminal: { ...terminal, colour }, command: outcome.command });
+}
 
 try {
   // Nothing asked for: what there is to ask for.
@@ -21,7 +28,5 @@ try {
   await buildProgram(json).parseAsync(isAlone ? ['help', ...given] : given, { from: 'user' });
   process.exitCode = outcome.exitCode;
 } catch (error) {
-  const terminal = describeTerminal(process.stderr);
-  const colour = terminal.colour && !given.includes('--no-color');
-  process.exitCode = reportError(error, { json, terminal: { ...terminal, colour }, command: outcome.command });
+  process.exitCode = fail(error);
 }

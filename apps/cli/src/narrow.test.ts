@@ -75,6 +75,12 @@ function answersWith(name: string): Answers {
           { runId: 'bbbbbbbbbbbb', name, depth: 1 },
         ],
       }),
+    getDiskUsage: () => {
+      const bytes = 1_234_567_890n;
+      const sizes = { statesBytes: bytes, exportsBytes: bytes, tokensBytes: bytes, sharedBytes: bytes, reclaimableBytes: bytes };
+      const usage = { runId: run.runId, name, status: v1.RunStatus.RUN_STATUS_COMPLETED, ...sizes };
+      return v1.GetDiskUsageResponse.fromPartial({ runs: [usage], unneededBytes: bytes, artifactsBytes: bytes, sharedBytes: bytes });
+    },
     compareRuns: () =>
       v1.CompareRunsResponse.fromPartial({
         settings: [{ field: 'lora_targets', left: name, right: 'q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' }],
@@ -92,6 +98,7 @@ const TABLES: string[][] = [
   ['lineage', 'abcd'],
   ['diff', 'abcd', 'wxyz', '--units'],
   ['export', 'abcd', '--out', 'm'],
+  ['du'],
 ];
 
 describe.each([60, 80, 120, 200])('%i columns', (columns) => {

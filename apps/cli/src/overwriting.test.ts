@@ -84,6 +84,17 @@ describe('export --force', () => {
     await refused('dangling', /it is a symbolic link/);
   });
 
+  test('is not written among the files of a server', async () => {
+    await mkdir(join(folder, 'data'));
+    await writeFile(join(folder, 'data', 'orchestrator.id'), 'x');
+    for (const place of ['data/artifacts/model', 'data/model']) {
+      const result = await espalier('export', 'abcd', '--out', place);
+      expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/DATA_FOLDER_OF_SERVER: --out/) });
+    }
+    expect((await espalier('metrics', 'abcd', '--export', 'csv', '--out', 'data/m.csv')).stderr).toMatch(/DATA_FOLDER_OF_SERVER/);
+    expect((await espalier('export', 'abcd', '--out', 'data/exports/model')).exitCode).toBe(0); // as quickstart does
+  });
+
   test('fills an empty folder; --out without a name is refused', async () => {
     await mkdir(join(folder, 'empty'));
     expect((await espalier('export', 'abcd', '--out', 'empty')).exitCode).toBe(0);
@@ -159,6 +170,8 @@ test('up: a folder of the user is no data folder', async () => {
 test('where nothing can be written it is said at once', async () => {
   expect((await espalier('export', 'abcd', '--out', '/dev/null/foo')).stderr).toMatch(/PATH_NOT_A_FOLDER/);
   for (const out of ['/proc/foo', '/proc/foo/bar'])
-    expect((await espalier('export', 'abcd', '--out', out)).stderr).toMatch(/FILE_UNUSABLE/);
+    expect((await espalier('export', 'abcd', '--out', out)).stderr).toBe(
+      `error FILE_UNUSABLE: ${out}: no such file or directory\n`, // nothing of the names that it has meanwhile
+    );
   expect((await espalier('up', '--detach', '--data-folder', '/proc/x')).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

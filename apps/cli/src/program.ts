@@ -27,16 +27,18 @@ import { registerVerify } from './commands/verify.js';
 
 const WALK_THROUGH = `
 A first session:
-  $ espalier up --detach                                       start the server
-  $ espalier launch --model MODEL --data TRAIN --watch         prune a model to half its size, and look on
-  $ espalier pause RUN; espalier resume RUN                    stop and go on from exactly there
-  $ espalier teachers RUN                                      the states on the way
-  $ espalier fork RUN --from-teacher 20 --target-sparsity 0.3  start another run from one of them
-  $ espalier eval RUN; espalier export RUN --out pruned/       perplexity; the smaller model
-  $ espalier verify RUN --replay 100..150                      prove the record, computing steps again
+  $ espalier up --detach                      start the server
+  $ espalier launch --model M --data T -w     prune a model to half, and look on
+  $ espalier pause RUN                        stop at the next step
+  $ espalier resume RUN                       go on from exactly there
+  $ espalier teachers RUN                     the states on the way
+  $ espalier fork RUN --from-teacher 20       another run from one of them
+  $ espalier eval RUN                         perplexity
+  $ espalier export RUN --out pruned/         the smaller model
+  $ espalier verify RUN --replay 100..150     prove it, computing steps again
 
-RUN is the id of a run, its first 4 or more characters, or its name where no other run has it. A digest may be cut to its
-first 4 or more digits.
+RUN is the id of a run, its first 4 or more characters, or its name where no
+other run has it. A digest may be cut to its first 4 or more digits.
 `;
 
 /** With `quietErrors` commander prints none itself: main.ts reports them as JSON. */

@@ -33,13 +33,15 @@ export function printQuickstart(
     ['sparsity', `${percent(r.sparsity, 2)} of the prunable parameters are gone (target ${percent(r.target_sparsity)})`],
     [
       'training',
-      `${r.steps} steps in ${duration(r.training_seconds)}, ${shortCount(r.tokens_per_second)} tokens/s; all in all ${duration(r.total_seconds)}`,
+      `${r.steps} steps in ${duration(r.training_seconds)}, ${shortCount(r.tokens_per_second)} tokens/s; ` +
+        `all in all ${duration(r.total_seconds)}`,
     ],
     ['model', exportFolder],
     ['state', r.state_digest],
     [
       'teachers',
-      `${r.teachers} to fork from: ${teacherList(teachers.map(({ mark, expectedSparsity }) => `#${mark} (${percent(expectedSparsity, 0)})`))}`,
+      `${r.teachers} to fork from: ` +
+        teacherList(teachers.map(({ mark, expectedSparsity }) => `#${mark} (${percent(expectedSparsity, 0)})`)),
     ],
   ]);
   const middle = teachers[Math.floor(teachers.length / 2)]?.mark ?? 1;

@@ -13,6 +13,7 @@ import { DEFAULT_SERVER } from './connection/server-address.js';
 import type { Context } from './context.js';
 import { downloadExport } from './download-export.js';
 import { findExportPlace } from './export-folder.js';
+import { EXPORTS_FOLDER } from './files.js';
 import { requireFilePlace, writeFileWhole } from './files.js';
 import { evaluateRun, exportRun } from './operations.js';
 import { percent } from './output/format.js';
@@ -80,8 +81,10 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
   const stack = await start(context, options);
   try {
     const launched = await launch(context.connection, options);
+    const { runId, settings } = launched;
+    const target = percent(settings?.targetSparsity ?? 0);
     context.output.line(
-      `pruning ${QUICKSTART_MODEL} to ${percent(launched.settings?.targetSparsity ?? 0)}: run ${context.output.style('bold', launched.runId)}, ${launched.settings?.totalSteps} steps`,
+      `pruning ${QUICKSTART_MODEL} to ${target}: run ${context.output.style('bold', runId)}, ${settings?.totalSteps} steps`,
     );
     await followToCompletion(context, launched.runId);
     const measured = await measure(context, launched.runId);
@@ -186,7 +189,7 @@ async function measure(context: Context, runId: string): Promise<Measured> {
     (await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal)));
   const masked = headline ?? (await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal)));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
-  const exportFolder = join(context.dataFolder, 'exports', runId);
+  const exportFolder = join(context.dataFolder, EXPORTS_FOLDER, runId);
   const place = await findExportPlace(exportFolder, false);
   const written = await step('writing the model', (report) =>
     downloadExport(connection, {
@@ -197,7 +200,7 @@ async function measure(context: Context, runId: string): Promise<Measured> {
       findServer: () => context.findServer(),
     }),
   );
-  restrictToOwner(join(context.dataFolder, 'exports')); // as all that lies in a data folder
+  restrictToOwner(join(context.dataFolder, EXPORTS_FOLDER)); // as all that lies in a data folder
   const exported = await step('evaluating the exported model', (report) =>
     evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal),
   );

@@ -30,6 +30,20 @@ test('delete asks, or is told --yes; where nobody can be asked it does nothing',
   expect(deleted).toEqual([{ runId: 'abcdefghij23', reason: 'old' }]);
 });
 
+test('delete takes the whole id, and says which run was meant before it asks', async () => {
+  for (const more of [[], ['--yes']]) {
+    const result = await espalier({ getRun: () => ({ run: testRun({ name: 'old one' }) }) }, 'delete', 'abcd', ...more);
+    expect(result).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(result.stderr).toMatch(/whole id: abcdefghij23 \(old one\) is meant\n +espalier delete abcdefghij23\n$/);
+  }
+});
+
+test('gc of a run needs to know what goes', async () => {
+  const result = await espalier({}, 'gc', 'abcd', '--yes');
+  expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/--keep-every N, --abandoned or --exports/) });
+  expect((await espalier({}, 'gc', 'abcd', '--abandoned', '--min-age', '5')).exitCode).toBe(2);
+});
+
 test('gc of a run is looked at first, then done when confirmed', async () => {
   const requests: v1.DiscardArtifactsRequest[] = [];
   const answers: Answers = {
@@ -40,10 +54,10 @@ test('gc of a run is looked at first, then done when confirmed', async () => {
     },
   };
   const dry = await espalier(answers, 'gc', 'abcd', '--keep-every', '5', '--dry-run');
-  expect(dry.stdout).toBe('state abababababab, teacher #3 #4, 1.00 MiB\nwould throw away 1 artifacts, 2 teachers among them (1.00 MiB)\n');
+  expect(dry.stdout).toBe('state abababababab, teacher #3 #4, 1.00 MiB\nwould throw away 1 artifact, 2 of them teachers (1.00 MiB)\n');
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '5')).exitCode).toBe(2);
   const done = await espalier(answers, 'gc', 'abcd', '--keep-every', '5', '--abandoned', '--yes');
-  expect(done.stdout).toMatch(/^threw away 1 artifacts, 2 teachers among them \(1\.00 MiB\): 1\.00 MiB freed/);
+  expect(done.stdout).toMatch(/^threw away 1 artifact, 2 of them teachers \(1\.00 MiB\): 1\.00 MiB freed/);
   expect(requests.map(({ dryRun }) => dryRun)).toEqual([true, true, true, false]);
   expect(requests.at(-1)).toMatchObject({ runId: 'abcd', keepEvery: 5, abandoned: true, exports: false });
 });
@@ -56,8 +70,12 @@ test('gc without a run clears away what no run needs; options of a run are refus
       yield { doneShare: 1, artifact: undefined, artifacts: 1n, freedBytes: 512n };
     },
   };
-  expect((await espalier(answers, 'gc')).stdout).toBe('freed 512 B in 1 artifacts that no run needs\n');
-  expect((await espalier(answers, 'gc', '--dry-run')).stdout).toBe('would free 512 B in 1 artifacts that no run needs\n');
+  expect((await espalier(answers, 'gc')).stdout).toBe(
+    'freed 512 B in 1 artifact that no run needs; what is younger than 1h00m stays (--min-age)\n',
+  );
+  expect((await espalier(answers, 'gc', '--dry-run')).stdout).toBe(
+    'would free 512 B in 1 artifact that no run needs; what is younger than 1h00m stays (--min-age)\n',
+  );
   expect((await espalier(answers, 'gc', '--exports')).exitCode).toBe(2);
 });
 
@@ -69,7 +87,7 @@ test('du tells by run and by kind', async () => {
   };
   const { stdout } = await espalier(answers, 'du');
   expect(stdout).toMatch(/^abcdefghij23 +n +completed +2\.00 KiB +0 B +0 B +0 B +1\.00 KiB$/m);
-  expect(stdout).toMatch(/^no run needs +10 B; clear it away with: espalier gc$/m);
+  expect(stdout).toMatch(/^no run needs +10 B; clear it away with: espalier gc \(what is older than an hour\)$/m);
   expect(stdout).toMatch(/^event store +7 B$/m);
   expect(JSON.parse((await espalier(answers, 'du', '--json')).stdout)).toMatchObject({ runs: [{ status: 'completed' }], views_bytes: 0 });
 });

@@ -110,7 +110,7 @@ test('runs and show tell the step that is done beside the one that is recorded',
   const answers: Answers = { getRun: () => ({ run }), listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) };
   const shown = (await espalier(answers, 'show', 'abcd')).stdout;
   expect(shown).toMatch(/step +50 of 100 recorded, 54 done/);
-  expect(shown).toMatch(/loss +4\.5000, 3\.2500 at step 54/);
+  expect(shown).toMatch(/loss +4\.5000 at step 50, recorded; 3\.2500 at step 54, done/);
   server?.stop();
   expect((await espalier(answers, 'runs')).stdout).toMatch(/ 50\/100, now 54 /);
 });

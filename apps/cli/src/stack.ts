@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
-import { isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
+import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
 
 export interface StackOptions {
   dataFolder: string;
@@ -70,10 +70,14 @@ function serverArguments(options: StackOptions): string[] {
   ];
 }
 
-/** The server that a data folder has now, if its process is there. */
+/** The server that a data folder has now, if its process is there. @throws CliError DATA_FOLDER_UNREADABLE */
 export function runningServer(dataFolder: string): ServerFile | null {
   const file = readServerFile(dataFolder);
-  return file !== null && isAlive(file.pid) && isOurServer(file.pid) ? file : null;
+  return file !== null && isServer(file.pid) ? file : null;
+}
+
+function isServer(pid: number): boolean {
+  return isAlive(pid) && isOurServer(pid);
 }
 
 /** After a crash another program may have got the process id. Without /proc we take the file's word. */
@@ -193,29 +197,29 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
   });
 }
 
-/** Asks the server to stop in order and waits for it; null when none runs. */
-export async function stopStack(dataFolder: string, signal?: AbortSignal, timeoutMs = STOP_TIMEOUT_MS): Promise<ServerFile | null> {
-  const running = runningServer(dataFolder);
-  if (running === null) return null;
+/** Asks the server to stop in order, also one that has not started yet, and waits for it. Gives its process; null when none runs. */
+export async function stopStack(dataFolder: string, signal?: AbortSignal, timeoutMs = STOP_TIMEOUT_MS): Promise<number | null> {
+  const { pid } = announcement(dataFolder) ?? {};
+  if (pid === undefined || !isServer(pid)) return null;
   try {
-    process.kill(running.pid, 'SIGTERM');
+    process.kill(pid, 'SIGTERM');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ESRCH') return running; // it has just ended
-    throw new CliError('SERVER_NOT_PERMITTED', `the server (process ${running.pid}) is another user's: this user may not stop it`, {
+    if (code === 'ESRCH') return pid; // it has just ended
+    throw new CliError('SERVER_NOT_PERMITTED', `the server (process ${pid}) is another user's: this user may not stop it`, {
       exitCode: ExitCode.failed,
       cause: error,
     });
   }
   const until = Date.now() + timeoutMs;
-  while (isAlive(running.pid)) {
+  while (isAlive(pid)) {
     if (Date.now() > until) {
-      throw new CliError('SERVER_STOP_TIMED_OUT', `process ${running.pid} is still there after ${timeoutMs / 1000} s`, {
+      throw new CliError('SERVER_STOP_TIMED_OUT', `process ${pid} is still there after ${timeoutMs / 1000} s`, {
         exitCode: ExitCode.failed,
-        hint: `nothing is lost by ending it hard: kill -9 ${running.pid}`,
+        hint: `nothing is lost by ending it hard: kill -9 ${pid}`,
       });
     }
     await sleep(POLL_MS, undefined, signal === undefined ? {} : { signal });
   }
-  return running;
+  return pid;
 }

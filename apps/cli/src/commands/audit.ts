@@ -99,18 +99,20 @@ async function readKey(given: string, publicKeyHex: (text: string) => string): P
 
 function printBundle({ output }: Context, report: BundleReport): void {
   for (const run of report.runs)
-    output.line(`run ${run.runId}: ${count(run.events)} events, ${count(run.metricsEvents)} batches of metrics, ${count(run.steps)} steps`);
+    output.text(`run ${run.runId}: ${count(run.events)} events, ${count(run.metricsEvents)} batches of metrics, ${count(run.steps)} steps`);
   for (const { fromStep, teacher, explanation } of report.instructions)
-    output.line(`  from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
+    output.indented('  ', 2, `from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
   for (const problem of report.problems)
-    output.line(`${output.style('red', 'wrong')}  ${problem.check}  ${problem.subject}: ${problem.detail}`);
+    output.indented(`${output.style('red', 'wrong')}  `, 7, `${problem.check}  ${problem.subject}: ${problem.detail}`);
   const signature =
     report.signature === 'valid'
       ? `signed by ${report.publicKey}`
       : report.signature === 'none'
         ? 'not signed'
         : 'with an invalid signature';
-  output.line(
-    `${report.ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(report.problems.length))}, ${signature}`,
-  );
+  const verdict = report.ok
+    ? output.style('green', 'the bundle is whole and true')
+    : output.style('red', problemsFound(report.problems.length));
+  output.line(`${verdict},`);
+  output.line(signature);
 }

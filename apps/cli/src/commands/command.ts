@@ -24,7 +24,12 @@ export function globalOptions(): Option[] {
   ];
 }
 
-export function action<Options = object>(command: Command, act: Action<Options>): Command {
+export interface ActionLimits {
+  /** What it does, it does in the data folder of this machine: a server elsewhere has no part in it. */
+  localOnly?: boolean;
+}
+
+export function action<Options = object>(command: Command, act: Action<Options>, { localOnly = false }: ActionLimits = {}): Command {
   // Each command has them itself, out of sight, since quickstart gives --json another meaning.
   for (const option of globalOptions()) {
     if (!command.options.some((own) => own.long === option.long)) command.addOption(option.hideHelp());
@@ -38,6 +43,7 @@ export function action<Options = object>(command: Command, act: Action<Options>)
       .flat()
       .filter((name) => name !== undefined) as string[];
     const options = givenOptions(invoked) as Options & GlobalOptions;
+    if (localOnly && options.server !== undefined) throw notWithServer(invoked);
     const context = new Context(options);
     context.stopOnInterrupt();
     try {
@@ -48,6 +54,15 @@ export function action<Options = object>(command: Command, act: Action<Options>)
     } finally {
       context.close();
     }
+  });
+}
+
+function notWithServer(command: Command): CliError {
+  const name = [command.parent?.parent ? `${command.parent.name()} ` : '', command.name()].join('');
+  return new CliError('OPTIONS_CONFLICT', `--server is not for ${name}, which works on the data folder of a server on this machine`, {
+    field: '--server',
+    exitCode: ExitCode.usage,
+    hint: 'name that folder with --data-folder',
   });
 }
 
@@ -82,7 +97,26 @@ function givenOptions(command: Command): Record<string, unknown> {
 }
 
 export function examples(command: Command, ...lines: [string, string?][]): Command {
-  const width = Math.max(...lines.map(([example]) => example.length));
-  const text = lines.map(([example, note]) => `  $ ${note === undefined ? example : `${example.padEnd(width)}  # ${note}`}`).join('\n');
-  return command.addHelpText('after', `\nExamples:\n${text}`);
+  const shown = lines.map(([example, note]) => [brokenAtOptions(example), note] as const);
+  const width = Math.max(...shown.filter(([, note]) => note !== undefined).map(([example]) => example.length));
+  const fits = shown.every(([, note]) => note === undefined || width + note.length + 8 <= HELP_COLUMNS);
+  const text = shown.map(([example, note]) => {
+    if (note === undefined) return `  $ ${example}`;
+    return fits ? `  $ ${example.padEnd(width)}  # ${note}` : `  $ ${example}\n      # ${note}`;
+  });
+  return command.addHelpText('after', `\nExamples:\n${text.join('\n')}`);
+}
+
+/** A narrow terminal's. */
+const HELP_COLUMNS = 80;
+
+/** A long command goes on in the next line, as a shell takes it. */
+function brokenAtOptions(example: string): string {
+  const lines = [''];
+  for (const part of example.split(/ (?=--)/)) {
+    const longer = `${lines.at(-1)}${lines.at(-1) === '' ? '' : ' '}${part}`;
+    if (longer.length <= HELP_COLUMNS - 8) lines[lines.length - 1] = longer;
+    else lines.push(part);
+  }
+  return lines.join(' \\\n      ');
 }

@@ -23,6 +23,25 @@ test('runs by id and name where a run is asked for; files elsewhere', async () =
   expect(await complete('show', 'k3f9', '')).toEqual([]);
 });
 
+test('the words that an option takes, once each', async () => {
+  expect(await complete('launch', '--preset', '')).toEqual(['short', 'paper']);
+  expect(await complete('runs', '--status', 'queued,pa')).toEqual(['queued,paused']);
+  expect(await complete('metrics', 'k3f9', '--export', 'c')).toEqual(['csv']);
+  expect(await complete('eval', 'k3f9', '--export', '')).toEqual([]);
+  expect(await complete('up', '--log-level', 'w')).toEqual(['warn']);
+  expect(await complete('completion', '')).toEqual(['bash', 'zsh', 'fish']);
+  for (const command of ['launch', 'runs', 'fork']) {
+    const options = await complete(command, '-');
+    expect(options).toEqual([...new Set(options)]);
+  }
+  expect(await complete('fork', 'k3f9', '--batch')).toEqual([]); // always refused
+  expect(await candidates(buildProgram(), ['show', ''], async () => ['k3f9aaaabbbb', 'twin', 'k3x7aaaabbbb', 'twin'])).toEqual([
+    'k3f9aaaabbbb',
+    'twin',
+    'k3x7aaaabbbb',
+  ]);
+});
+
 test('the scripts are valid, and ask the command', async () => {
   const bash = await runCli(['completion', 'bash']);
   expect(bash.exitCode).toBe(0);

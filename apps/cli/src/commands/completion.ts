@@ -4,7 +4,9 @@ import { v1 } from '#protocol';
 import { invalidOption } from '../cli-error.js';
 import { Connection } from '../connection/connection.js';
 import { findServer } from '../connection/server-address.js';
+import { RECIPES, SCHEDULES, SPARSITY_CONTROLS, STATUSES } from '../options/parse.js';
 import { action, examples } from './command.js';
+import { SOURCES } from './logs.js';
 
 const SCRIPTS: Record<string, string> = {
   bash: `_espalier() {
@@ -29,6 +31,18 @@ const RUNS_TIMEOUT_MS = 1_500;
 const MOST_RUNS = 100;
 const RUN_ARGUMENTS = ['run', 'left', 'right'];
 const RUN_OPTIONS = ['--parent'];
+const VALUES: Record<string, string[]> = {
+  '--preset': ['short', 'paper'],
+  '--recipe': Object.keys(RECIPES),
+  '--schedule': Object.keys(SCHEDULES),
+  '--sparsity-control': Object.keys(SPARSITY_CONTROLS),
+  '--lora-targets': ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
+  '--dtype': ['bf16', 'f16', 'f32'],
+  '--status': Object.keys(STATUSES),
+  '--source': Object.keys(SOURCES),
+  '--form': ['compacted', 'masked'],
+  '--export': ['csv', 'jsonl', 'parquet'],
+};
 
 export function registerCompletion(program: Command): void {
   const completion = program
@@ -71,16 +85,28 @@ export async function candidates(program: Command, words: string[], runs: (words
       else command = next;
     }
   }
-  const beginning = (all: string[]) => all.filter((one) => one.startsWith(last));
-  if (option !== undefined) return RUN_OPTIONS.includes(option.long ?? '') ? beginning(await runs(words)) : [];
-  if (last.startsWith('-')) return beginning([...new Set([...optionsOf(command), '--help'])]);
+  const beginning = (all: string[], before = '') =>
+    [...new Set(all.filter((one) => one.startsWith(last.slice(before.length))))].map((one) => before + one);
+  if (option !== undefined) {
+    if (RUN_OPTIONS.includes(option.long ?? '')) return beginning(await runs(words));
+    return beginning(valuesOf(command, option), last.slice(0, last.lastIndexOf(',') + 1));
+  }
+  if (last.startsWith('-')) return beginning([...optionsOf(command), '--help']);
   if (command.commands.length > 0) return beginning(command.commands.filter((one) => one.name() !== 'complete').map((one) => one.name()));
   const argument = command.registeredArguments[taken]?.name() ?? '';
+  if (argument === 'shell') return beginning(Object.keys(SCRIPTS));
   return RUN_ARGUMENTS.includes(argument) ? beginning(await runs(words)) : [];
 }
 
+/** What an option takes, where that is one of a few words. */
+function valuesOf(command: Command, { long, argChoices }: Option): string[] {
+  if (long === '--export' && command.name() !== 'metrics') return [];
+  return argChoices ?? VALUES[long ?? ''] ?? [];
+}
+
+/** Those that help shows: those of every command are the program's own. */
 function optionsOf(command: Command): string[] {
-  const own = command.options.flatMap(({ long }) => (long == null ? [] : [long]));
+  const own = command.options.flatMap(({ long, hidden }) => (long == null || hidden ? [] : [long]));
   return command.parent === null ? own : [...own, ...optionsOf(command.parent).filter((name) => name !== '--version')];
 }
 

@@ -80,5 +80,9 @@ function printDiff({ output }: Context, diff: v1.CompareRunsResponse, left: stri
       [`UNITS ONLY ${right}`]: 'wrap',
     },
   );
+  if (changed.some(named))
+    output.text(
+      `ONLY: what that run keeps open and the other one has pruned${withUnits ? '' : '; of units their number (--units names them)'}`,
+    );
   if (!changed.some(named)) output.line('which heads and units differ is not known: the last state of one of the runs is not kept');
 }

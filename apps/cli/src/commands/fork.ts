@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
-import { addModelOptions, addScheduleOptions, fixedSettings, toOverrides, type SettingsFlags } from '../options/settings-options.js';
+import { addFixedOptions, addScheduleOptions, fixedSettings, toOverrides, type SettingsFlags } from '../options/settings-options.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
@@ -54,7 +54,7 @@ export function registerFork(program: Command): void {
     .option('--validation <path>', 'other text to evaluate on', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addModelOptions(addScheduleOptions(fork));
+  addFixedOptions(addScheduleOptions(fork));
   examples(
     fork,
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],

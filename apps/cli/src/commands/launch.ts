@@ -32,7 +32,11 @@ export function registerLaunch(program: Command): void {
         'model it was. What is not given takes the value of the preset. The run is recorded at once, then its model is read and its text ' +
         'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
     )
-    .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json', modelFolder)
+    .requiredOption(
+      '--model <folder>',
+      'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)',
+      modelFolder,
+    )
     .requiredOption(
       '--data <path>',
       'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them',

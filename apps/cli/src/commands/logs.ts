@@ -6,13 +6,14 @@ import type { Command } from 'commander';
 import { visibleText } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
+import { fileError } from '../files.js';
 import { choice, wholeNumber } from '../options/parse.js';
 import { when } from '../output/format.js';
 import type { Style } from '../output/terminal.js';
 import { logFileOf } from '../stack.js';
 import { action, examples } from './command.js';
 
-const SOURCES = { orchestrator: 'orchestrator', engine: 'engine', 'event-store': 'event-store' } as const;
+export const SOURCES = { orchestrator: 'orchestrator', engine: 'engine', 'event-store': 'event-store' } as const;
 type Source = keyof typeof SOURCES;
 
 interface LogsOptions {
@@ -48,31 +49,37 @@ export function registerLogs(program: Command): void {
     .command('logs')
     .summary('what the server has logged')
     .description(
-      'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works while ' +
-        'nothing runs, too. A server in front (up without --detach) logs on its terminal instead.',
+      'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works ' +
+        'while nothing runs, too. A server in front (up without --detach) logs on its terminal instead.',
     )
     .option('-n, --lines <n>', 'how many of the last lines (0: none)', wholeNumber, 50)
     .option('-f, --follow', 'stay and print new ones')
     .option('--source <name>', 'orchestrator, engine or event-store only', choice<Source>(SOURCES));
   examples(logs, ['espalier logs --follow'], ['espalier logs --lines 500 --source engine']);
-  action<LogsOptions>(logs, async (context, _, options) => {
-    const files = [new LogFile(logFileOf(context.dataFolder)), new LogFile(join(context.dataFolder, 'event-store.log'))];
-    if (!options.follow && files.every((file) => !file.isThere())) {
-      throw new CliError('LOG_NOT_FOUND', `there is no log in ${context.dataFolder}`, {
-        exitCode: ExitCode.notFound,
-        hint: 'a server that was started with `espalier up --detach` writes one; name its data folder with --data-folder',
-      });
-    }
-    const wanted = ({ source }: LogLine) => options.source === undefined || source === options.source;
-    const read = () =>
-      files.flatMap((file, index) => file.read().map((line) => logLine(line, index === 1 ? 'event-store' : 'orchestrator'))).filter(wanted);
-    const last = inOrder(read());
-    for (const line of options.lines === 0 ? [] : last.slice(-options.lines)) print(context, line);
-    while (options.follow) {
-      await sleep(POLL_MS, undefined, { signal: context.signal });
-      for (const line of inOrder(read())) print(context, line);
-    }
-  });
+  action<LogsOptions>(
+    logs,
+    async (context, _, options) => {
+      const files = [new LogFile(logFileOf(context.dataFolder)), new LogFile(join(context.dataFolder, 'event-store.log'))];
+      if (!options.follow && files.every((file) => !file.isThere())) {
+        throw new CliError('LOG_NOT_FOUND', `there is no log in ${context.dataFolder}`, {
+          exitCode: ExitCode.notFound,
+          hint: 'a server that was started with `espalier up --detach` writes one; name its data folder with --data-folder',
+        });
+      }
+      const wanted = ({ source }: LogLine) => options.source === undefined || source === options.source;
+      const read = () =>
+        files
+          .flatMap((file, index) => file.read().map((line) => logLine(line, index === 1 ? 'event-store' : 'orchestrator')))
+          .filter(wanted);
+      const last = inOrder(read());
+      for (const line of options.lines === 0 ? [] : last.slice(-options.lines)) print(context, line);
+      while (options.follow) {
+        await sleep(POLL_MS, undefined, { signal: context.signal });
+        for (const line of inOrder(read())) print(context, line);
+      }
+    },
+    { localOnly: true },
+  );
 }
 
 /** Lines without a time of their own (a stack trace, Node's own words) stay behind the one before them. */
@@ -115,7 +122,7 @@ class LogFile {
       file = openSync(this.path, 'r');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      throw fileError(error, this.path);
     }
     try {
       return use(file);

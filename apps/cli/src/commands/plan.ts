@@ -16,10 +16,15 @@ export function registerPlan(program: Command): void {
     .command('plan')
     .summary('what a launch would be and take')
     .description(
-      'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take and the disk that its snapshots will, without ' +
-        'launching anything; warns when the target sparsity is out of reach. Exit code 1 when it would not fit.',
+      'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take and the disk ' +
+        'that its snapshots will, without launching anything; warns when the target sparsity is out of reach. Exit code 1 when it would ' +
+        'not fit.',
     )
-    .requiredOption('--model <folder>', 'Hugging Face folder: config.json, *.safetensors', modelFolder)
+    .requiredOption(
+      '--model <folder>',
+      'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)',
+      modelFolder,
+    )
     .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)');
   addModelOptions(addScheduleOptions(plan));
   plan.addHelpText('after', defaultsHelp());

@@ -1,5 +1,6 @@
 // The time between a launch and the training: the server reads the model and tokenizes the text, whoever looks on.
-import { EspalierError, v1 } from '#protocol';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { followRun } from '../progress/follow-run.js';
 import { LiveLine } from '../progress/live-line.js';
@@ -7,7 +8,7 @@ import { runLine } from '../progress/run-line.js';
 
 /**
  * Shows how a run is prepared until it is, and gives the run as it is then. Ctrl-C leaves the run alone.
- * @throws EspalierError what kept it from being prepared
+ * @throws CliError what kept it from being prepared
  */
 export async function untilPrepared(context: Context, launched: v1.Run): Promise<v1.Run> {
   if (launched.preparation === undefined) return launched;
@@ -30,5 +31,10 @@ export async function untilPrepared(context: Context, launched: v1.Run): Promise
   live.end();
   if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
   const { code, message, field } = run.failure;
-  throw new EspalierError(code, message, { violations: field === '' ? [] : [{ field, description: message, code }] });
+  // Whatever the cause is, the run is there and has failed: that is no mistake in a command line that can be given again.
+  throw new CliError(code, message, {
+    ...(field === '' ? {} : { field }),
+    exitCode: ExitCode.failed,
+    hint: `run ${runId} has failed; when the cause is mended, launch another. Its record goes from the list with: espalier delete ${runId}`,
+  });
 }

@@ -215,7 +215,9 @@ function registerLineage(program: Command): void {
         const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
         const self = node.runId === response.runId ? output.style('bold', node.runId) : node.runId;
         const branch = node.depth === 0 ? '' : `${'   '.repeat(node.depth - 1)}${output.terminal.unicode ? '└─ ' : '`- '}`;
-        const words = `${node.name === '' ? '' : `${node.name}  `}${origin}${statusWord(node.status)}, ${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`;
+        const name = node.name === '' ? '' : `${node.name}  `;
+        const reached = `${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`;
+        const words = `${name}${origin}${statusWord(node.status)}, ${reached}`;
         output.indented(`${branch}${self}  `, widthOf(branch) + node.runId.length + 2, words);
       }
     });

@@ -53,7 +53,7 @@ function registerEvaluate(program: Command): void {
       );
       line.end();
       output.result(evaluation, () => {
-        output.line(
+        output.text(
           `perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${subjectWords(evaluation)}, step ${evaluation.step}, ` +
             `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`,
         );
@@ -64,11 +64,14 @@ function registerEvaluate(program: Command): void {
   });
 }
 
+/** As digests are shown elsewhere; the first 4 are enough while no other begins so. */
+const SHOWN_DIGITS = 12;
+
 interface ExportOptions {
   out: string;
   teacher?: number;
   form: string;
-  dtype: string;
+  dtype?: string;
   force?: boolean;
 }
 
@@ -78,15 +81,15 @@ function registerExport(program: Command): void {
     .argument(...RUN_ARGUMENT)
     .summary('write the pruned model as a folder')
     .description(
-      'Makes a model folder of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
-        'digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned and is the smaller model, which only ' +
-        'Espalier loads; "masked" is an ordinary Hugging Face folder of the source architecture in its full size, with what was pruned set ' +
-        'to zero: whatever loads the source loads it.',
+      'Makes a model folder of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against ' +
+        'its digest, and the folder appears only when it is complete. "compacted" leaves out what was pruned and is the smaller model, ' +
+        'which only Espalier loads; "masked" is an ordinary Hugging Face folder of the source architecture in its full size, with what ' +
+        'was pruned set to zero: whatever loads the source loads it.',
     )
     .requiredOption('-o, --out <folder>', 'where to write it', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--form <form>', 'compacted (loads only in Espalier) or masked (loads wherever the source does)', 'compacted')
-    .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)', '')
+    .option('--dtype <type>', 'bf16, f16 or f32 (default: as the original)')
     .option('--force', 'replace an earlier export there; any other folder is left alone');
   examples(
     exporting,
@@ -100,7 +103,7 @@ function registerExport(program: Command): void {
     try {
       const exported = await exportRun(
         connection,
-        { runId: runId!, teacherMark: options.teacher, form: options.form, dtype: options.dtype },
+        { runId: runId!, teacherMark: options.teacher, form: options.form, dtype: options.dtype ?? '' },
         (share, waitingFor) => line.update(share / 2, waitingFor),
         signal,
       );
@@ -114,11 +117,10 @@ function registerExport(program: Command): void {
       });
       line.end();
       output.result({ ...exported, folder: written.folder, files: written.files }, () => {
-        output.indented(
-          '',
-          0,
-          `${options.out}: ${exported.form}, ${count(exported.parameterCount)} parameters, ${bytes(exported.bytes)}${exported.dtype === '' ? '' : `, ${exported.dtype}`}, step ${exported.step}`,
-        );
+        const { form, parameterCount, dtype, step } = exported;
+        const size = `${count(parameterCount)} parameters, ${bytes(exported.bytes)}${dtype === '' ? '' : `, ${dtype}`}`;
+        output.text(`${options.out}: ${form}, ${size}, step ${step}`);
+        output.text(`evaluate it with: espalier eval ${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}`);
         output.table(
           ['FILE', 'SIZE', 'SHA-256'],
           written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),

@@ -5,10 +5,13 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { wholeNumber } from '../options/parse.js';
-import { bytes, count, shortDigest, statusWord } from '../output/format.js';
+import { bytes, count, duration, shortDigest, statusWord } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
 
+const GC_HINT = '; clear it away with: espalier gc (what is older than an hour)';
+/** The server's own, when none is given. */
+const DEFAULT_MIN_AGE_SECONDS = 3_600;
 /** Thousands of files may have to go. */
 const ROOM_TIMEOUT_MS = 600_000;
 
@@ -43,13 +46,14 @@ function registerUsage(program: Command): void {
           bytes(run.reclaimableBytes),
         ]),
         [3, 4, 5, 6, 7],
+        { NAME: 'cut', SHARED: 3, STATUS: 2, TOKENS: 1 },
       );
       if (response.runs.length > 0) output.line();
       output.pairs([
         ['states', bytes(response.statesBytes)],
         ['exports', bytes(response.exportsBytes)],
         ['tokens', bytes(response.tokensBytes)],
-        ['no run needs', `${bytes(response.unneededBytes)}${response.unneededBytes > 0n ? '; clear it away with: espalier gc' : ''}`],
+        ['no run needs', `${bytes(response.unneededBytes)}${response.unneededBytes > 0n ? GC_HINT : ''}`],
         ['artifacts in all', `${bytes(response.artifactsBytes)}, of which several runs share ${bytes(response.sharedBytes)}`],
         ['event store', response.eventStoreBytes === undefined ? undefined : bytes(response.eventStoreBytes)],
         ['views', bytes(response.viewsBytes)],
@@ -63,7 +67,7 @@ interface CollectOptions {
   keepEvery?: number;
   abandoned?: boolean;
   exports?: boolean;
-  reason: string;
+  reason?: string;
   minAge?: number;
   dryRun?: boolean;
   yes?: boolean;
@@ -83,7 +87,7 @@ function registerCollect(program: Command): void {
     .option('--keep-every <n>', 'of the teachers keep every n-th and the last', wholeNumber)
     .option('--abandoned', 'the teachers of abandoned branches go')
     .option('--exports', "the server's copies of the exports go")
-    .option('--reason <text>', 'kept in the history', '')
+    .option('--reason <text>', 'kept in the history')
     .option('--min-age <seconds>', 'without a run: what is younger stays, since a run may be about to name it (3600)', wholeNumber)
     .option('--dry-run', 'only say what would go')
     .option('-y, --yes', 'do not ask');
@@ -113,15 +117,26 @@ async function collectGarbage({ connection, output, signal }: Context, options: 
   } finally {
     line.end();
   }
-  output.result({ dryRun: request.dryRun, artifacts, freedBytes: last.freedBytes }, () =>
-    output.line(
-      `${request.dryRun ? 'would free' : 'freed'} ${bytes(last.freedBytes)} in ${count(last.artifacts)} artifacts that no run needs`,
-    ),
-  );
+  const minAgeSeconds = options.minAge ?? DEFAULT_MIN_AGE_SECONDS;
+  output.result({ dryRun: request.dryRun, minAgeSeconds, artifacts, freedBytes: last.freedBytes }, () => {
+    const age = minAgeSeconds === 0 ? '' : `; what is younger than ${duration(minAgeSeconds)} stays (--min-age)`;
+    output.text(
+      `${request.dryRun ? 'would free' : 'freed'} ${bytes(last.freedBytes)} in ${artifactCount(last.artifacts)} that no run needs${age}`,
+    );
+  });
 }
 
 async function thinOut({ connection, output }: Context, runId: string, options: CollectOptions): Promise<void> {
-  const { keepEvery, abandoned = false, exports = false, reason } = options;
+  const { keepEvery, abandoned = false, exports = false, reason = '', minAge } = options;
+  if (keepEvery === undefined && !abandoned && !exports)
+    throw new CliError('OPTION_REQUIRED', 'say what of the run goes: --keep-every N, --abandoned or --exports', {
+      exitCode: ExitCode.usage,
+    });
+  if (minAge !== undefined)
+    throw new CliError('OPTIONS_CONFLICT', '--min-age is for what no run needs: name no run with it', {
+      field: '--min-age',
+      exitCode: ExitCode.usage,
+    });
   const request = { runId, keepEvery, abandoned, exports, reason, dryRun: true };
   const ask = (dryRun: boolean) =>
     connection.call(connection.artifacts, connection.artifacts.discardArtifacts, { ...request, dryRun }, ROOM_TIMEOUT_MS);
@@ -133,17 +148,22 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
   output.result({ ...result, dryRun: justLooking }, () => {
     if (options.dryRun === true) for (const one of planned.artifacts) output.line(artifactLine(one));
     if (planned.artifacts.length === 0) output.line('there is nothing to throw away');
-    else output.line(justLooking ? `would throw away ${what}` : `threw away ${what}: ${bytes(result.freedBytes)} freed`);
+    else output.text(justLooking ? `would throw away ${what}` : `threw away ${what}: ${bytes(result.freedBytes)} freed`);
   });
+}
+
+function artifactCount(number: number | bigint): string {
+  return `${count(number)} artifact${Number(number) === 1 ? '' : 's'}`;
 }
 
 function whatGoes({ artifacts, freedBytes }: v1.DiscardArtifactsResponse): string {
   const teachers = artifacts.reduce((sum, { marks }) => sum + marks.length, 0);
-  return `${count(artifacts.length)} artifacts${teachers > 0 ? `, ${count(teachers)} teachers among them` : ''} (${bytes(freedBytes)})`;
+  return `${artifactCount(artifacts.length)}${teachers > 0 ? `, ${count(teachers)} of them teachers` : ''} (${bytes(freedBytes)})`;
 }
 
 function artifactLine({ kind, digest, marks, bytes: size }: v1.DiscardedArtifact): string {
-  return `${kind} ${shortDigest(digest)}${marks.length > 0 ? `, teacher ${marks.map((mark) => `#${mark}`).join(' ')}` : ''}, ${bytes(size)}`;
+  const teachers = marks.length > 0 ? `, teacher ${marks.map((mark) => `#${mark}`).join(' ')}` : '';
+  return `${kind} ${shortDigest(digest)}${teachers}, ${bytes(size)}`;
 }
 
 function registerDelete(program: Command): void {
@@ -152,23 +172,30 @@ function registerDelete(program: Command): void {
     .argument('<run>', 'its whole id')
     .summary('throw away everything of a run but its history')
     .description(
-      'Throws away every artifact that only this run needs: states, exports, tokens. Its history stays and says so; forks of it keep what ' +
-        'they need. The run is no longer listed (runs --deleted shows it), and can be neither resumed nor forked. A run that is at work ' +
-        'must be paused or cancelled first.',
+      'Throws away every artifact that only this run needs: states, exports, tokens. Its history stays and says so; forks of it keep ' +
+        'what they need. The run is no longer listed (runs --deleted shows it), and can be neither resumed nor forked. A run that is at ' +
+        'work must be paused or cancelled first.',
     )
-    .option('--reason <text>', 'kept in the history', '')
+    .option('--reason <text>', 'kept in the history')
     .option('-y, --yes', 'do not ask');
   examples(remove, ['espalier delete k3f9abcdefgh --reason "wrong corpus"']);
-  action<{ reason: string; yes?: boolean }>(remove, async ({ connection, output }, [runId], { reason, yes }) => {
+  action<{ reason?: string; yes?: boolean }>(remove, async ({ connection, output }, [runId], { reason = '', yes }) => {
+    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId! });
+    const name = run!.name === '' ? '' : ` (${run!.name})`;
+    if (run!.runId !== runId) {
+      throw new CliError('OPTION_INVALID', `what can't be undone takes a whole id: ${run!.runId}${name} is meant`, {
+        field: 'run_id',
+        exitCode: ExitCode.usage,
+        hint: `espalier delete ${run!.runId}`,
+      });
+    }
     if (yes !== true) {
-      const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId! });
-      const name = run!.name === '' ? '' : ` (${run!.name})`;
       await confirm(`delete run ${run!.runId}${name}, ${statusWord(run!.status)} at step ${run!.step}? This can't be undone.`);
     }
-    const response = await connection.call(connection.runs, connection.runs.deleteRun, { runId: runId!, reason }, ROOM_TIMEOUT_MS);
+    const response = await connection.call(connection.runs, connection.runs.deleteRun, { runId, reason }, ROOM_TIMEOUT_MS);
     output.result(response, () =>
-      output.line(
-        `${runId} is deleted: ${bytes(response.freedBytes)} freed in ${count(response.discardedArtifacts)} artifacts; its history stays`,
+      output.text(
+        `${runId} is deleted: ${bytes(response.freedBytes)} freed in ${artifactCount(response.discardedArtifacts)}; its history stays`,
       ),
     );
   });

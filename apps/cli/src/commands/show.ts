@@ -40,9 +40,8 @@ export function registerShow(program: Command): void {
 function printRun(context: Context, run: v1.Run): void {
   const { output } = context;
   const room = Math.max(output.terminal.columns - run.runId.length - statusText(run).length - 4, 8);
-  output.line(
-    `${output.style('bold', run.runId)}${run.name === '' ? '' : `  ${cutTo(run.name, room)}`}  ${output.style(statusStyle(run), statusText(run))}`,
-  );
+  const name = run.name === '' ? '' : `  ${cutTo(run.name, room)}`;
+  output.line(`${output.style('bold', run.runId)}${name}  ${output.style(statusStyle(run), statusText(run))}`);
   output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
   printSettings(context, run.settings);
   printLayers(context, run);
@@ -50,7 +49,6 @@ function printRun(context: Context, run: v1.Run): void {
 }
 
 function progressPairs(run: v1.Run): [string, string | undefined][] {
-  const eta = etaSeconds({ run, latest: run.liveMetrics });
   return [
     ...run.damage.map(({ problem, metrics }): [string, string] => [
       'damage',
@@ -72,10 +70,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
         ? undefined
         : `${run.failure.code}: ${run.failure.message}`,
     ],
-    [
-      'step',
-      `${run.step} of ${run.settings?.totalSteps ?? '-'}${run.liveStep > run.step ? ` recorded, ${run.liveStep} done` : ''}${!hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : ''}`,
-    ],
+    ['step', stepWords(run)],
     [
       'sparsity',
       `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
@@ -89,6 +84,13 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
   ];
 }
 
+function stepWords(run: v1.Run): string {
+  const eta = etaSeconds({ run, latest: run.liveMetrics });
+  const done = run.liveStep > run.step ? ` recorded, ${run.liveStep} done` : '';
+  const left = !hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : '';
+  return `${run.step} of ${run.settings?.totalSteps ?? '-'}${done}${left}`;
+}
+
 function preparationWords({ doing, doneShare }: v1.Preparation): string {
   return doing === '' ? 'when a server takes it up' : `${doing}${doneShare > 0 ? `, ${percent(doneShare)} of the text is done` : ''}`;
 }
@@ -96,15 +98,16 @@ function preparationWords({ doing, doneShare }: v1.Preparation): string {
 function targetWords(run: v1.Run): string | undefined {
   const first = run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`;
   if (!run.targetMissed) return first;
-  return `missed: ended at ${percent(run.expectedSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}${first === undefined ? '' : `, though ${first}`}`;
+  const ended = `${percent(run.expectedSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
+  return `missed: ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
 }
 
 /** Of the last recorded step, and of the last that is done. */
 function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
-  const recorded = lastStep === undefined ? [] : [decimal(learningLoss(lastStep))];
-  const live = liveMetrics === undefined ? [] : [`${decimal(learningLoss(liveMetrics))} at step ${liveMetrics.step + 1n}`];
+  const recorded = lastStep === undefined ? [] : [`${decimal(learningLoss(lastStep))} at step ${lastStep.step + 1n}, recorded`];
+  const live = liveMetrics === undefined ? [] : [`${decimal(learningLoss(liveMetrics))} at step ${liveMetrics.step + 1n}, done`];
   const words = [...recorded, ...live];
-  return words.length === 0 ? undefined : words.join(', ');
+  return words.length === 0 ? undefined : words.join('; ');
 }
 
 function originPairs(run: v1.Run): [string, string | undefined][] {

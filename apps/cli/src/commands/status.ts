@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { toEspalierError, v1 } from '#protocol';
-import { ExitCode } from '../cli-error.js';
+import { ExitCode, exitCodeOf } from '../cli-error.js';
+import { isSameServer } from '../connection/server-address.js';
 import type { Context } from '../context.js';
 import { bytes, count, percent, statusWord } from '../output/format.js';
+import { isEvaluating } from '../output/run-status.js';
 import { runningServer } from '../stack.js';
 import { action, examples } from './command.js';
 
@@ -15,8 +17,17 @@ const ANSWER_TIMEOUT_MS = 5_000;
 const SHOWN_RUNS = 500;
 
 interface Status {
-  server: { running: boolean; answers: boolean; listen: string; pid: number | null; dataFolder: string; problem: string | null };
-  /** Null: no embedded store in this data folder. */
+  server: {
+    running: boolean;
+    answers: boolean;
+    /** Null where it is not known. */
+    listen: string | null;
+    pid: number | null;
+    /** Null: it is the server of another one. */
+    dataFolder: string | null;
+    problem: string | null;
+  };
+  /** Null: no embedded store in this data folder, or the server is another one's. */
   store: { open: boolean; events: number; streams: number; bytes: number; lastEventAt: string | null; problem: string | null } | null;
   /** Null where it can't be told: no server of this data folder runs. */
   engine: { running: boolean } | null;
@@ -35,7 +46,8 @@ export function registerStatus(program: Command): void {
     .summary('server, store, engine, disk and runs at a glance')
     .description(
       'Says whether the server runs and answers, and how its store, engine, disk and runs are; works when nothing runs. Exit code 0 when ' +
-        'the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs.',
+        'the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs, none answers at --server, or ' +
+        "the data folder is another user's.",
     );
   examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
   action(status, async (context) => {
@@ -49,16 +61,38 @@ export function registerStatus(program: Command): void {
 
 async function statusOf(context: Context): Promise<Status> {
   const { dataFolder } = context;
-  const running = runningServer(dataFolder);
-  const { address } = context.findServer();
-  const { runs, problem } = await runsOf(context);
+  const { found: server, problem: unknown } = attempt(() => context.findServer());
+  const { runs, problem } = server === null ? { runs: null, problem: unknown } : await runsOf(context);
+  const answers = runs !== null;
+  const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
+  const listen = server?.address ?? null;
+  // What lies in the data folder tells nothing of a server that is not its own.
+  const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
+  if (isElsewhere || hidden !== null) {
+    const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };
+    return { server: told, store: null, engine: null, disk: null, runs };
+  }
   return {
-    server: { running: running !== null, answers: runs !== null, listen: address, pid: running?.pid ?? null, dataFolder, problem },
+    server: { running: running !== null, answers, listen, pid: running?.pid ?? null, dataFolder, problem },
     store: await storeOf(dataFolder),
     engine: running === null ? null : { running: hasEngine(dataFolder, running.pid) },
     disk: await diskOf(dataFolder),
     runs,
   };
+}
+
+function attempt<T>(look: () => T): { found: T | null; problem: string | null } {
+  try {
+    return { found: look(), problem: null };
+  } catch (error) {
+    if (exitCodeOf(error) === ExitCode.usage) throw error;
+    return { found: null, problem: problemOf(error) };
+  }
+}
+
+function problemOf(error: unknown): string {
+  const { code, message } = toEspalierError(error);
+  return `${code}: ${message}`;
 }
 
 async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; problem: string | null }> {
@@ -73,15 +107,20 @@ async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; 
         const status = statusWord(run.status);
         byStatus[status] = (byStatus[status] ?? 0) + 1;
         if (!ENDED.includes(run.status))
-          active.push({ runId: run.runId, name: run.name, status, step: Number(run.step), totalSteps: run.settings?.totalSteps ?? 0 });
+          active.push({
+            runId: run.runId,
+            name: run.name,
+            status: isEvaluating(run) ? 'evaluating' : status,
+            step: Number(run.step),
+            totalSteps: run.settings?.totalSteps ?? 0,
+          });
       }
       total = page.total;
       request.pageToken = page.nextPageToken;
     } while (request.pageToken !== '');
     return { runs: { total, byStatus, active }, problem: null };
   } catch (error) {
-    const { code, message } = toEspalierError(error);
-    return { runs: null, problem: `${code}: ${message}` };
+    return { runs: null, problem: problemOf(error) };
   }
 }
 
@@ -96,8 +135,7 @@ async function storeOf(dataFolder: string): Promise<Status['store']> {
     const { isOpen, events, streams, databaseBytes, walBytes, lastEventAt } = embeddedEventStoreStats({ folder });
     return { open: isOpen, events, streams, bytes: databaseBytes + walBytes, lastEventAt: lastEventAt ?? null, problem: null };
   } catch (error) {
-    const { code, message } = toEspalierError(error);
-    return { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null, problem: `${code}: ${message}` };
+    return { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null, problem: problemOf(error) };
   }
 }
 
@@ -124,6 +162,12 @@ async function diskOf(dataFolder: string): Promise<Status['disk']> {
   }
 }
 
+function notRunning({ listen, dataFolder, problem }: Status['server']): string {
+  if (dataFolder === null) return `does not answer at ${listen}: ${problem}`;
+  if (listen === null || problem?.startsWith('DATA_FOLDER_UNREADABLE')) return problem ?? 'not running';
+  return 'not running; start it with: espalier up --detach';
+}
+
 function printStatus({ output }: Context, { server, store, engine, disk, runs }: Status): void {
   const good = (text: string) => output.style('green', text);
   const bad = (text: string) => output.style('red', text);
@@ -135,13 +179,15 @@ function printStatus({ output }: Context, { server, store, engine, disk, runs }:
         ? `${good('answers')} at ${server.listen}${process}`
         : server.running
           ? `${bad('does not answer')} at ${server.listen}${process}: ${server.problem}`
-          : 'not running; start it with: espalier up --detach',
+          : notRunning(server),
     ],
-    ['data folder', server.dataFolder],
+    ['data folder', server.dataFolder ?? undefined],
     [
       'event store',
       store === null
-        ? 'no embedded one here'
+        ? disk === null
+          ? undefined
+          : 'no embedded one here'
         : store.problem !== null
           ? bad(store.problem)
           : `${store.open ? 'in use' : 'closed'}, ${count(store.events)} events in ${count(store.streams)} streams, ${bytes(store.bytes)}`,

@@ -115,9 +115,9 @@ function registerCancel(program: Command): void {
         '`resume --from-teacher` rewinds it to one of them and goes on from there, `fork` starts another run from one. To stop a run ' +
         'for a while, pause it.',
     )
-    .option('--reason <text>', 'kept in the history', '');
+    .option('--reason <text>', 'kept in the history');
   examples(cancel, ['espalier cancel k3f9 --reason "wrong corpus"']);
-  action<{ reason: string }>(cancel, async ({ connection, output }, [runId], { reason }) => {
+  action<{ reason?: string }>(cancel, async ({ connection, output }, [runId], { reason = '' }) => {
     const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId!, reason }, STEER_TIMEOUT_MS);
     output.result(run, () => {
       const next = run!.teacherCount > 0 ? `; rewind it with: espalier resume ${run!.runId} --from-teacher N` : '';

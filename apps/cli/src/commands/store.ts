@@ -32,16 +32,20 @@ function registerBackup(store: Command): void {
     )
     .option('--overwrite', 'replace an earlier backup of that name');
   examples(backup, ['espalier store backup backups/monday.db']);
-  action<{ overwrite?: boolean }>(backup, async (context, [file], options) => {
-    const { dataFolder, output } = context;
-    context.endAtOnceOnInterrupt(); // SQLite copies and checks in one go; what is half done has no name yet
-    const report = await (
-      await eventStore()
-    ).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
-    output.result(report, () =>
-      output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
-    );
-  });
+  action<{ overwrite?: boolean }>(
+    backup,
+    async (context, [file], options) => {
+      const { dataFolder, output } = context;
+      context.endAtOnceOnInterrupt(); // SQLite copies and checks in one go; what is half done has no name yet
+      const report = await (
+        await eventStore()
+      ).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
+      output.result(report, () =>
+        output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
+      );
+    },
+    { localOnly: true },
+  );
 }
 
 function registerRestore(store: Command): void {
@@ -52,27 +56,31 @@ function registerRestore(store: Command): void {
     .description('Puts a backup in the place of the store. The server must be stopped; the store that was there is kept beside it.')
     .option('--overwrite', 'replace the store that is there');
   examples(restore, ['espalier down'], ['espalier store restore backups/monday.db --overwrite']);
-  action<{ overwrite?: boolean }>(restore, async (context, [file], options) => {
-    const { dataFolder, output } = context;
-    context.endAtOnceOnInterrupt(); // as above
-    const running = runningServer(dataFolder);
-    if (running !== null) {
-      throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, {
-        exitCode: ExitCode.notAllowed,
-        hint: 'stop it with: espalier down',
+  action<{ overwrite?: boolean }>(
+    restore,
+    async (context, [file], options) => {
+      const { dataFolder, output } = context;
+      context.endAtOnceOnInterrupt(); // as above
+      const running = runningServer(dataFolder);
+      if (running !== null) {
+        throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, {
+          exitCode: ExitCode.notAllowed,
+          hint: 'stop it with: espalier down',
+        });
+      }
+      const report = (await eventStore()).restoreEmbeddedEventStore({
+        folder: storeFolderOf(dataFolder),
+        file: file!,
+        overwrite: options.overwrite ?? false,
       });
-    }
-    const report = (await eventStore()).restoreEmbeddedEventStore({
-      folder: storeFolderOf(dataFolder),
-      file: file!,
-      overwrite: options.overwrite ?? false,
-    });
-    output.result(report, () => {
-      output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
-      if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
-      output.line('at the next start the views are made to agree; or now with: espalier views rebuild');
-    });
-  });
+      output.result(report, () => {
+        output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
+        if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
+        output.line('at the next start the views are made to agree; or now with: espalier views rebuild');
+      });
+    },
+    { localOnly: true },
+  );
 }
 
 function registerStats(store: Command): void {
@@ -82,37 +90,41 @@ function registerStats(store: Command): void {
     .description('Size and contents of the store; with --check every event is read and checked.')
     .option('--check', 'read every event and check its checksum');
   examples(stats, ['espalier store stats --check']);
-  action<{ check?: boolean }>(stats, async (context, _, options) => {
-    const { dataFolder, output } = context;
-    context.endAtOnceOnInterrupt();
-    const folder = storeFolderOf(dataFolder);
-    const { embeddedEventStoreStats, verifyEmbeddedEventStore } = await eventStore();
-    const facts = embeddedEventStoreStats({ folder });
-    const check = options.check ? verifyEmbeddedEventStore({ folder }) : undefined;
-    output.result({ ...facts, check }, () => {
-      output.pairs([
-        ['folder', facts.folder],
-        ['in use', facts.isOpen ? 'yes' : 'no'],
-        ['events', count(facts.events)],
-        ['streams', count(facts.streams)],
-        ['size', `${bytes(facts.databaseBytes)}, log ${bytes(facts.walBytes)}`],
-        ['last event', facts.lastEventAt ?? '-'],
-        ['made', facts.createdAt],
-        ['schema', String(facts.schemaVersion)],
-        ['id', facts.storeId],
-        [
-          'checked',
-          check === undefined
-            ? undefined
-            : check.problems.length === 0
-              ? 'every event is whole'
-              : check.problems.length === 1
-                ? '1 problem'
-                : `${check.problems.length} problems`,
-        ],
-      ]);
-      for (const problem of check?.problems ?? []) output.line(`${output.style('red', problem.code)}  ${problem.message}`);
-    });
-    return check !== undefined && check.problems.length > 0 ? ExitCode.failed : ExitCode.ok;
-  });
+  action<{ check?: boolean }>(
+    stats,
+    async (context, _, options) => {
+      const { dataFolder, output } = context;
+      context.endAtOnceOnInterrupt();
+      const folder = storeFolderOf(dataFolder);
+      const { embeddedEventStoreStats, verifyEmbeddedEventStore } = await eventStore();
+      const facts = embeddedEventStoreStats({ folder });
+      const check = options.check ? verifyEmbeddedEventStore({ folder }) : undefined;
+      output.result({ ...facts, check }, () => {
+        output.pairs([
+          ['folder', facts.folder],
+          ['in use', facts.isOpen ? 'yes' : 'no'],
+          ['events', count(facts.events)],
+          ['streams', count(facts.streams)],
+          ['size', `${bytes(facts.databaseBytes)}, log ${bytes(facts.walBytes)}`],
+          ['last event', facts.lastEventAt ?? '-'],
+          ['made', facts.createdAt],
+          ['schema', String(facts.schemaVersion)],
+          ['id', facts.storeId],
+          [
+            'checked',
+            check === undefined
+              ? undefined
+              : check.problems.length === 0
+                ? 'every event is whole'
+                : check.problems.length === 1
+                  ? '1 problem'
+                  : `${check.problems.length} problems`,
+          ],
+        ]);
+        for (const problem of check?.problems ?? []) output.line(`${output.style('red', problem.code)}  ${problem.message}`);
+      });
+      return check !== undefined && check.problems.length > 0 ? ExitCode.failed : ExitCode.ok;
+    },
+    { localOnly: true },
+  );
 }

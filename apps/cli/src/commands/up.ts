@@ -52,47 +52,63 @@ export function registerUp(program: Command): void {
     ['espalier up --detach', 'in the background; ends with: espalier down'],
     ['espalier --data-folder /var/espalier up --listen 127.0.0.1:7500'],
   );
-  action<UpOptions>(up, async (context, _, options) => {
-    const { dataFolder, output, signal } = context;
-    const stack = { ...options, dataFolder };
-    if (!options.detach) {
-      context.allowToTidyUp(STOP_TIMEOUT_MS);
-      return runInForeground(stack, signal);
-    }
-    const running = await startStack(stack, signal);
-    const unused = running.wasRunning
-      ? Object.keys(serverOptions(options)).filter((name) => name !== 'listen' || options.listen !== running.listen)
-      : [];
-    if (unused.length > 0) {
-      const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
-      process.stderr.write(`a server runs already, with its own options: ${names} holds after \`espalier down\` and another \`up\`\n`);
-    }
-    output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
-      output.line(
-        `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
-      );
-    });
-  });
+  action<UpOptions>(
+    up,
+    async (context, _, options) => {
+      const { dataFolder, output, signal } = context;
+      const stack = { ...options, dataFolder };
+      if (!options.detach) {
+        context.allowToTidyUp(STOP_TIMEOUT_MS);
+        return runInForeground(stack, signal);
+      }
+      const running = await startStack(stack, signal);
+      const unused = running.wasRunning
+        ? Object.keys(serverOptions(options)).filter((name) => name !== 'listen' || options.listen !== running.listen)
+        : [];
+      if (unused.length > 0) {
+        const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
+        process.stderr.write(`a server runs already, with its own options: ${names} holds after \`espalier down\` and another \`up\`\n`);
+      }
+      output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
+        output.line(
+          `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
+        );
+      });
+    },
+    { localOnly: true },
+  );
 
   const down = program
     .command('down')
     .summary('stop the server of this data folder')
     .description('Asks the server to stop and waits for it. Its runs stop at the next step, keep everything, and go on at the next start.');
   examples(down, ['espalier down']);
-  action(down, async ({ dataFolder, output, signal }) => {
-    const stopped = await stopStack(dataFolder, signal);
-    output.result({ stopped: stopped !== null, pid: stopped?.pid ?? null }, () => {
-      output.line(
-        stopped === null
-          ? `no server runs on ${dataFolder}`
-          : `stopped (process ${stopped.pid}); its log stays in ${logFileOf(dataFolder)}`,
-      );
-    });
-  });
+  action(
+    down,
+    async ({ dataFolder, output, signal }) => {
+      const stopped = await stopStack(dataFolder, signal);
+      output.result({ stopped: stopped !== null, pid: stopped }, () => {
+        output.line(
+          stopped === null ? `no server runs on ${dataFolder}` : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
+        );
+      });
+    },
+    { localOnly: true },
+  );
 }
 
 /** What was given for the server itself. */
-function serverOptions({ listen, eventStore, artifacts, engine, threads, logLevel }: UpOptions): Partial<UpOptions> {
-  const all = { listen, eventStore, artifacts, engine, threads, logLevel };
+function serverOptions({
+  listen,
+  eventStore,
+  artifacts,
+  engine,
+  device,
+  threads,
+  allowInsecureRemote,
+  openLoopback,
+  logLevel,
+}: UpOptions): Partial<UpOptions> {
+  const all = { listen, eventStore, artifacts, engine, device, threads, allowInsecureRemote, openLoopback, logLevel };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

@@ -22,10 +22,10 @@ export async function verifyAll({ connection, output, signal }: Context): Promis
   if (summary === undefined) throw new CliError('RESULT_MISSING', 'the server ended the check without a result; try again');
   const { ok, events, runs, runsWithProblems, artifacts, artifactBytes, unknown, problems } = summary;
   output.result(summary, () => {
-    output.line(
-      `${ok ? output.style('green', 'the store is whole and true') : output.style('red', problemsFound(problems.length))}: ` +
-        `${count(events)} events, ${count(runs)} runs${runsWithProblems > 0n ? `, ${count(runsWithProblems)} of them with problems` : ''}, ` +
-        `${count(artifacts)} artifacts (${bytes(artifactBytes)})`,
+    const verdict = ok ? output.style('green', 'the store is whole and true') : output.style('red', problemsFound(problems.length));
+    const withProblems = runsWithProblems > 0n ? `, ${count(runsWithProblems)} of them with problems` : '';
+    output.text(
+      `${verdict}: ${count(events)} events, ${count(runs)} runs${withProblems}, ${count(artifacts)} artifacts (${bytes(artifactBytes)})`,
     );
     if (unknown.length > 0) output.line(`${count(unknown.length)} files that no event names; see: espalier gc --dry-run`);
   });

@@ -81,19 +81,19 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
 
 function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<string, { good: number; bad: number }>): void {
   for (const [check, { good, bad }] of checks) {
-    output.line(
-      `${bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong')}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`,
-    );
+    const mark = bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong');
+    output.line(`${mark}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`);
   }
   if (summary.firstDivergentStep !== undefined) {
-    output.line(
-      `first difference at step ${summary.firstDivergentStep}${summary.firstDivergentTensor === '' ? '' : ` in ${summary.firstDivergentTensor}`}: ` +
+    const tensor = summary.firstDivergentTensor === '' ? '' : ` in ${summary.firstDivergentTensor}`;
+    output.text(
+      `first difference at step ${summary.firstDivergentStep}${tensor}: ` +
         `at most ${decimal(summary.maxAbsDifference)} absolute, ${decimal(summary.maxRelDifference)} relative`,
     );
   }
   const replayed = summary.replayedSteps > 0n ? `, ${count(summary.replayedSteps)} steps computed again` : '';
-  output.line(
-    `${summary.ok ? output.style('green', 'the record is whole and true') : output.style('red', problemsFound(summary.problems.length))}: ` +
-      `${count(summary.events)} events, ${count(summary.artifacts)} artifacts${replayed}`,
-  );
+  const verdict = summary.ok
+    ? output.style('green', 'the record is whole and true')
+    : output.style('red', problemsFound(summary.problems.length));
+  output.text(`${verdict}: ${count(summary.events)} events, ${count(summary.artifacts)} artifacts${replayed}`);
 }

@@ -10,7 +10,10 @@ export interface WatchOptions {
   giveUpAfterMs?: number;
 }
 
-/** Shows a run until it has ended or waits for somebody; 1 when it waits, failed or was cancelled, 6 when it missed its target. Ctrl-C leaves the run alone. */
+/**
+ * Shows a run until it has ended or waits for somebody; 1 when it waits, failed or was cancelled, 6 when it missed its target.
+ * Ctrl-C leaves the run alone.
+ */
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
   const renderer = new RunRenderer(context.output);
   try {

@@ -9,7 +9,7 @@ import {
   type ClientUnaryCall,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { bearerToken, fromServiceError, isServiceError, v1, visibleMessage } from '#protocol';
+import { bearerToken, EspalierError, fromServiceError, isServiceError, v1, visibleMessage, visibleText } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 
@@ -104,7 +104,7 @@ export class Connection {
     const known = fromServiceError(error);
     if (known.code === 'UNAVAILABLE' || isBroken(error)) return unavailable(this.server, error);
     if (known.code === 'TOKEN_NEEDED' || known.code === 'TOKEN_WRONG') return tokenRefused(this.server, known.code, error);
-    if (known.code !== 'UNIMPLEMENTED') return known;
+    if (known.code !== 'UNIMPLEMENTED') return Connection.forPeople ? visibleError(known) : known;
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
   }
 }
@@ -115,6 +115,12 @@ export class Connection {
  */
 export function isBroken({ code, details }: ServiceError): boolean {
   return code === status.INTERNAL && details.startsWith('Received RST_STREAM');
+}
+
+/** A line break in a name that somebody gave is shown as one. */
+function visibleError(error: EspalierError): EspalierError {
+  const { code, message, violations, metadata } = error;
+  return new EspalierError(code, visibleText(message), { violations: visibleMessage(violations), metadata, cause: error.cause });
 }
 
 function shown<Message>(message: Message): Message {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { TOKEN_FILE } from '#files';
-import { CliError, ExitCode } from '../cli-error.js';
+import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
 export const DEFAULT_DATA_FOLDER = '.espalier';
@@ -22,6 +22,7 @@ export interface ServerAddress {
 }
 
 export function dataFolderOf(option: string | undefined): string {
+  if (option === '') throw invalidOption('--data-folder', option, 'the path of a folder is allowed');
   return resolve(option ?? (process.env['ESPALIER_DATA_FOLDER'] || DEFAULT_DATA_FOLDER));
 }
 
@@ -31,20 +32,19 @@ export function serverFilePath(dataFolder: string): string {
 
 /** The server that the data folder names; null where it names none, and while one starts. @throws CliError DATA_FOLDER_UNREADABLE */
 export function readServerFile(dataFolder: string): ServerFile | null {
-  const found = lookUp(dataFolder);
-  return typeof found === 'string' ? null : found;
+  const { listen, pid } = announcement(dataFolder) ?? {};
+  return listen === undefined || pid === undefined ? null : { listen, pid };
 }
 
-/** A server writes its process first, and the address once it accepts calls. */
-function lookUp(dataFolder: string): ServerFile | 'none' | 'starting' {
-  const path = serverFilePath(dataFolder);
+/** A server writes its process first, and the address once it accepts calls. Null: there is none. */
+export function announcement(dataFolder: string): Partial<ServerFile> | null {
   try {
-    const { listen, pid } = JSON.parse(readFileSync(path, 'utf8')) as Partial<ServerFile>;
-    return typeof listen === 'string' && typeof pid === 'number' ? { listen, pid } : 'starting';
+    const { listen, pid } = JSON.parse(readFileSync(serverFilePath(dataFolder), 'utf8')) as Record<string, unknown>;
+    return { ...(typeof listen === 'string' ? { listen } : {}), ...(typeof pid === 'number' ? { pid } : {}) };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') throw unreadable(dataFolder, error);
-    return error instanceof SyntaxError ? 'starting' : 'none'; // met half written
+    return error instanceof SyntaxError ? {} : null; // met half written
   }
 }
 
@@ -63,39 +63,40 @@ export function findServer(options: { server?: string | undefined; dataFolder?: 
   if (options.server !== undefined) return named(options.server, '--server', dataFolder);
   const fromEnvironment = process.env['ESPALIER_SERVER'];
   if (fromEnvironment) return named(fromEnvironment, 'ESPALIER_SERVER', dataFolder);
-  const found = lookUp(dataFolder);
-  if (found === 'starting') {
-    throw new CliError('SERVER_UNAVAILABLE', `the server of ${dataFolder} has not started yet: its espalier.json names no address`, {
-      exitCode: ExitCode.unavailable,
-      hint: 'try again in a moment; if none is starting: espalier up --detach',
-    });
+  const found = announcement(dataFolder);
+  if (found !== null) {
+    const { listen } = found;
+    if (listen === undefined) throw notStarted(dataFolder);
+    const source = serverFilePath(dataFolder);
+    return { address: listen, source, origin: 'data folder', token: tokenFor(listen, dataFolder, listen) };
   }
-  if (found !== 'none')
-    return {
-      address: found.listen,
-      source: serverFilePath(dataFolder),
-      origin: 'data folder',
-      token: tokenFor(found.listen, dataFolder, found),
-    };
   const source = `the default; there is no ${serverFilePath(dataFolder)}`;
   return { address: DEFAULT_SERVER, source, origin: 'default', token: process.env['ESPALIER_TOKEN'] || null };
 }
 
+function notStarted(dataFolder: string): CliError {
+  return new CliError('SERVER_UNAVAILABLE', `the server of ${dataFolder} has not started yet: its espalier.json names no address`, {
+    exitCode: ExitCode.unavailable,
+    hint: 'try again in a moment; if none is starting: espalier up --detach',
+  });
+}
+
 /** Whatever the data folder is, if it is not this server's. */
 function named(address: string, source: string, dataFolder: string): ServerAddress {
-  let file: ServerFile | null = null;
+  let listen: string | undefined;
   try {
-    file = readServerFile(dataFolder);
+    ({ listen } = announcement(dataFolder) ?? {});
   } catch {
     // another user's, so its token is not ours to show
   }
-  return { address: checked(address, source), source, origin: 'named', token: tokenFor(address, dataFolder, file) };
+  return { address: checked(address, source), source, origin: 'named', token: tokenFor(address, dataFolder, listen) };
 }
 
-function tokenFor(address: string, dataFolder: string, file: ServerFile | null): string | null {
+/** @param listen of the data folder's own server */
+function tokenFor(address: string, dataFolder: string, listen: string | undefined): string | null {
   const given = process.env['ESPALIER_TOKEN'];
   if (given) return given;
-  if (file === null || !isSameServer(address, file.listen)) return null;
+  if (listen === undefined || !isSameServer(address, listen)) return null;
   try {
     return readFileSync(join(dataFolder, TOKEN_FILE), 'utf8').trim();
   } catch {
@@ -104,7 +105,7 @@ function tokenFor(address: string, dataFolder: string, file: ServerFile | null):
 }
 
 /** All names of this machine's own addresses are one. */
-function isSameServer(one: string, other: string): boolean {
+export function isSameServer(one: string, other: string): boolean {
   const plain = (address: string): string => address.replace(/^(localhost|0\.0\.0\.0|\[::1?\]):/, '127.0.0.1:');
   return plain(one) === plain(other);
 }

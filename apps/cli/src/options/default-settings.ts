@@ -5,7 +5,7 @@ export const DEFAULT_SETTINGS: [option: string, short: string, paper?: string][]
   ['--recipe', 'nuteprune'],
   ['--target-sparsity', '0.5'],
   ['--steps', '1400', '8750'],
-  ['--warmup-steps', '30% of the steps', '1/7 of the steps, 4/7 for a target below 35%'],
+  ['--warmup-steps', '30% of the steps', '1/7 of them, 4/7 below 35%'],
   ['--schedule', 'linear'],
   ['--seed', '42'],
   ['--batch-size', '8', '16'],

@@ -20,7 +20,19 @@ test.each([
   ['diff', 'left_run_id', 'LEFT'],
   ['show', 'run_id', 'RUN'],
   ['eval', 'window', '--window'],
+  ['launch', 'config.json', '--model'],
+  ['plan', 'config.seed', '--model'],
+  ['launch', 'model.safetensors:lm_head.weight', '--model'],
+  ['launch', 'model', '--model'],
+  ['runs', 'model_contains', '--model'],
+  ['resume', 'config.json', undefined],
 ])('%s: %s is %s', (name, field, flag) => expect(flagOf(field, command(name))).toBe(flag));
+
+test('what is wrong in a model is told by its place there', () => {
+  const path = '/models/x/config.json: the file ends in the middle';
+  expect(inFlags(path, ['config.json', 'json'], command('launch'))).toBe(path);
+  expect(inFlags('config.seed: must be 1', ['config.seed'], command('launch'))).toBe('config.seed: must be 1');
+});
 
 test('every setting of launch has its option', async () => {
   const { v1 } = await import('#protocol');

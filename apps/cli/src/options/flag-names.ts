@@ -38,8 +38,12 @@ const OTHER_NAMES: Record<string, string[]> = {
   right_run_id: ['RIGHT'],
 };
 
+/** A place in a model's files: "config.hidden_act", "config.json", "model.safetensors:lm_head.weight", "model". */
+const MODEL_PLACE = /^(config\.|model$|model:)|\.(json|safetensors)\b/;
+
 /** The option or argument of the command for a field like "settings.total_steps"; undefined where it has none. */
 export function flagOf(field: string, command: Command): string | undefined {
+  if (MODEL_PLACE.test(field)) return hasName(command, '--model') && command.name() !== 'runs' ? '--model' : undefined;
   const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
   if (last === undefined) return undefined;
   const candidates = [...(Object.hasOwn(OTHER_NAMES, last) ? OTHER_NAMES[last]! : []), `--${last.replaceAll('_', '-')}`];
@@ -51,12 +55,18 @@ function hasName(command: Command, name: string): boolean {
   return command.registeredArguments.some((argument) => argument.name().toUpperCase() === name);
 }
 
+/** Not the end of a path or of another word. */
+function fieldInFront(field: string): RegExp {
+  return new RegExp(`(?<![\\w"'/.-])${field.replace(/[^\w]/g, '\\$&')}: `, 'g');
+}
+
 /** A text of the server with its fields by the names of the command's options. */
 export function inFlags(text: string, fields: string[], command: Command): string {
   let told = text;
   for (const field of fields) {
     const flag = flagOf(field, command);
-    if (flag !== undefined) told = told.replaceAll(`${field}: `, `${flag}: `);
+    // Where in a model something is wrong says more than the option that names the model.
+    if (flag !== undefined && !MODEL_PLACE.test(field)) told = told.replaceAll(fieldInFront(field), `${flag}: `);
   }
   // Other fields that the text speaks of have an underscore or a path, which tells them from words; values stand in quotes.
   return told.replace(

@@ -84,11 +84,23 @@ export function addModelOptions(command: Command): Command {
     .option('--sequence-length <tokens>', 'tokens of a training sequence', wholeNumber)
     .option('--lora-rank <r>', 'rank of LoRA', wholeNumber)
     .option('--lora-alpha <a>', 'scale of LoRA, over the rank', number)
-    .option('--lora-targets <names>', 'of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj', list)
+    .option(
+      '--lora-targets <names>',
+      'which layers get LoRA, with commas: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj',
+      list,
+    )
     .addOption(new Option('--dtype <type>', 'to compute in: bf16 or f32').argParser(choice(DTYPES)))
     .option('--dense', 'compute closed units too (for comparisons; the result is the same)')
     .option('--checkpoint-activations', 'less memory, more time')
     .option('--evaluation-window <tokens>', 'length of the windows that perplexity is taken over', windowTokens);
+}
+
+/** Understood, so that the server can say why they are refused, but not offered. */
+export function addFixedOptions(command: Command): Command {
+  const known = command.options.length;
+  addModelOptions(command).option('--preset <name>', 'as in launch');
+  for (const option of command.options.slice(known)) option.hideHelp();
+  return command;
 }
 
 export function toSettings(flags: SettingsFlags): v1.RunSettings {

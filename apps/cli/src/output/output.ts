@@ -40,6 +40,11 @@ export class Output {
     this.stdout.write(`${printable(text)}\n`);
   }
 
+  /** A sentence, wrapped between words. */
+  text(text: string): void {
+    this.indented('', 0, text);
+  }
+
   style(style: Style, text: string): string {
     return styled(this.terminal, style, text);
   }

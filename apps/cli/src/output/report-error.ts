@@ -1,7 +1,8 @@
 import { CommanderError, type Command } from 'commander';
 import { toEspalierError, visibleJson, visibleLines, type EspalierError } from '#protocol';
-import { CliError, exitCodeOf, Interrupted } from '../cli-error.js';
+import { CliError, ExitCode, exitCodeOf, Interrupted } from '../cli-error.js';
 import { flagOf, inFlags } from '../options/flag-names.js';
+import { systemWords } from '../files.js';
 import { styled, type Terminal } from './terminal.js';
 
 export interface ErrorReport {
@@ -33,6 +34,12 @@ export function reportError(error: unknown, { json, terminal, command, stderr = 
   if (known.code === 'INTERNAL' && process.env['ESPALIER_DEBUG'] && error instanceof Error)
     stderr.write(`${visibleLines(error.stack ?? '')}\n`);
   return exitCode;
+}
+
+/** Standard output could not be written. */
+export function outputError(cause: NodeJS.ErrnoException): CliError {
+  const why = cause.code === 'ENOSPC' || cause.code === 'EDQUOT' ? 'no space is left' : systemWords(cause);
+  return new CliError('OUTPUT_FAILED', `standard output can't be written: ${why}`, { exitCode: ExitCode.failed, cause });
 }
 
 function linesOf({ message, violations }: EspalierError, command: Command | undefined): string[] {

@@ -3,15 +3,24 @@ import { v1 } from '#protocol';
 import { percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
 
-/** What a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed target does not make a run fail. */
-export function statusText({ status, damage, targetMissed, waitingFor, preparation }: v1.Run): string {
+/** All steps are recorded and the run goes on: what is left is to evaluate it on its validation text. */
+export function isEvaluating({ status, step, settings }: v1.Run): boolean {
+  return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(settings?.totalSteps ?? Number.MAX_SAFE_INTEGER);
+}
+
+/**
+ * What a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed
+ * target does not make a run fail.
+ */
+export function statusText(run: v1.Run): string {
+  const { status, damage, targetMissed, waitingFor, preparation } = run;
   const notes = [
     ...(preparation === undefined || preparation.doneShare === 0 ? [] : [percent(preparation.doneShare, 0)]),
     ...(waitingFor === undefined ? [] : [waitingFor.code]),
     ...(targetMissed ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
   ];
-  return [statusWord(status), ...notes].join(', ');
+  return [isEvaluating(run) ? 'evaluating' : statusWord(status), ...notes].join(', ');
 }
 
 export function statusStyle({ status, targetMissed }: v1.Run): Style {

@@ -66,9 +66,8 @@ export class RunRenderer {
       say(`goes on: no longer waits for ${before.waitingFor.code}`);
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
-      say(
-        `target of ${percent(now.settings?.targetSparsity ?? 0, 0)} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`,
-      );
+      const target = percent(now.settings?.targetSparsity ?? 0, 0);
+      say(`target of ${target} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`);
     }
     if (now.skippedSteps > before.skippedSteps)
       say(this.output.style('yellow', `${now.skippedSteps} steps skipped so far (values not finite)`));

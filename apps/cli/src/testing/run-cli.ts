@@ -14,6 +14,8 @@ export function runCli(
   options: {
     env?: Record<string, string>;
     cwd?: string;
+    /** Of another user. */
+    uid?: number;
     onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;
     onErrorOutput?: (sofar: string) => void;
     /** Sends the signal when it comes. */
@@ -23,6 +25,7 @@ export function runCli(
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], {
       cwd: options.cwd ?? process.cwd(),
+      ...(options.uid === undefined ? {} : { uid: options.uid }),
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
     });

@@ -1,0 +1,92 @@
+// Which server a command is about, and what it says where there is none, or where another user has it.
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runCli, type CliResult } from './testing/run-cli.js';
+import { TestServer } from './testing/test-server.js';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'which-server-'));
+  chmodSync(folder, 0o755);
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const announce = (dataFolder: string, announcement: object): void => {
+  mkdirSync(dataFolder, { recursive: true });
+  writeFileSync(join(dataFolder, 'espalier.json'), JSON.stringify(announcement));
+};
+
+/** Nobody listens there. */
+async function deadAddress(): Promise<string> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return `127.0.0.1:${port}`;
+}
+
+test.each([['down'], ['up', '--detach'], ['logs'], ['store', 'stats'], ['store', 'backup', 'b.db'], ['store', 'restore', 'b.db']])(
+  '%s %s works on a data folder of this machine: a server that is named is refused',
+  async (...command) => {
+    const result = await runCli([...command, '--server', '127.0.0.1:1', '--data-folder', folder]);
+    expect(result).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringMatching(/OPTIONS_CONFLICT: --server is not for/) });
+  },
+);
+
+test('status of a server that is named says nothing of the data folder here, where another one runs', async () => {
+  announce(folder, { listen: '127.0.0.1:7501', pid: process.pid });
+  const dead = await deadAddress();
+  const result = await runCli(['status', '--server', dead, '--data-folder', folder]);
+  expect(result.exitCode).toBe(4);
+  expect(result.stdout).toMatch(new RegExp(`^server +does not answer at ${dead}: SERVER_UNAVAILABLE`));
+  expect(result.stdout).not.toMatch(/data folder|event store|disk|espalier up/);
+  const server = await TestServer.start({ listRuns: () => ({ runs: [], nextPageToken: '', total: 0 }) });
+  const elsewhere = await runCli(['status', '--server', server.address, '--data-folder', folder, '--json']);
+  server.stop();
+  expect(elsewhere.exitCode).toBe(0);
+  expect(JSON.parse(elsewhere.stdout)).toMatchObject({ server: { answers: true, data_folder: null, pid: null }, store: null, disk: null });
+});
+
+test('while a server starts nobody else is asked in its place, and down stops it', async () => {
+  announce(folder, { pid: process.pid });
+  expect(await runCli(['runs', '--data-folder', folder])).toMatchObject({
+    exitCode: 4,
+    stderr: expect.stringMatching(/SERVER_UNAVAILABLE: the server of .* has not started yet/),
+  });
+  expect((await runCli(['status', '--data-folder', folder])).exitCode).toBe(4);
+});
+
+test('an empty name is no data folder', async () => {
+  for (const command of ['runs', 'down', 'status'])
+    expect(await runCli([command, '--data-folder', ''])).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/--data-folder/) });
+});
+
+describe("another user's data folder", () => {
+  const asAnother = (...args: string[]): Promise<CliResult> =>
+    runCli([...args, '--data-folder', join(folder, 'theirs')], process.getuid?.() === 0 ? { uid: 65_534 } : {});
+  beforeEach(() => {
+    announce(join(folder, 'theirs'), { listen: '127.0.0.1:7501', pid: process.pid });
+    chmodSync(join(folder, 'theirs'), process.getuid?.() === 0 ? 0o700 : 0);
+  });
+  afterEach(() => chmodSync(join(folder, 'theirs'), 0o700));
+
+  test.each(['runs', 'down', 'up'])('%s says that it may not look into it', async (command) => {
+    expect(await asAnother(command)).toMatchObject({
+      exitCode: 4,
+      stderr: expect.stringMatching(/^error DATA_FOLDER_UNREADABLE: .* is another user's/),
+    });
+  });
+
+  test('status too, and not that no server runs', async () => {
+    const { exitCode, stdout } = await asAnother('status');
+    expect(exitCode).toBe(4);
+    expect(stdout).toMatch(/^server +DATA_FOLDER_UNREADABLE: .* is another user's/);
+    expect(stdout).not.toMatch(/not running/);
+  });
+
+  test('logs says that its file may not be read', async () => {
+    expect(await asAnother('logs')).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/FILE_NOT_PERMITTED/) });
+  });
+});
