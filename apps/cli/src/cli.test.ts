@@ -101,7 +101,7 @@ describe('launch and fork', () => {
     expect(new Set(ids).size).toBe(2);
   });
 
-  test('fork: the starting point, overrides, and fixed settings for the server to refuse', async () => {
+  test('fork: the starting point, what changes, and fixed settings for the server to refuse', async () => {
     const requests: v1.ForkRunRequest[] = [];
     const server = await serve({
       forkRun: (request) => {
@@ -114,8 +114,8 @@ describe('launch and fork', () => {
     expect(requests[0]).toMatchObject({
       parentRunId: 'parent',
       from: { $case: 'teacherMark', value: 20 },
-      overrides: { targetSparsity: 0.3, data: undefined },
-      settings: { batchSize: 4 },
+      overrides: undefined,
+      settings: { targetSparsity: 0.3, batchSize: 4 },
     });
     expect((await espalier(server, 'fork', 'parent')).exitCode).toBe(2);
     const both = await espalier(server, 'fork', 'parent', '--last', '--from-teacher', '3');
@@ -144,7 +144,7 @@ describe('plan', () => {
     const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4');
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
     expect(result.stdout).toMatch(/3,443,136 parameters/);
-    expect(result.stdout).toMatch(/^batch_size +4\nsequence_length +64$/m);
+    expect(result.stdout).toMatch(/^batch_size +4 sequences\nsequence_length +64 tokens$/m);
     expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);
     expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }) }]);
   });

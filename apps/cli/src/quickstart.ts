@@ -20,14 +20,12 @@ import { percent } from './output/format.js';
 import { followRun } from './progress/follow-run.js';
 import { RunRenderer } from './progress/run-renderer.js';
 import { ShareLine } from './progress/share-line.js';
+import { settingsOf } from './options/settings-options.js';
 import { printQuickstart } from './quickstart-report.js';
 import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack } from './stack.js';
 
+/** And the settings, as the options for them have them. */
 export interface QuickstartOptions {
-  targetSparsity?: number;
-  recipe?: v1.Recipe;
-  steps?: number;
-  seed?: bigint;
   threads?: string;
   /** File for the result. */
   json?: string;
@@ -128,13 +126,7 @@ export async function launch(connection: Connection, options: QuickstartOptions)
       name: 'quickstart',
       modelPath: QUICKSTART_MODEL,
       data: QUICKSTART_DATA,
-      settings: {
-        preset: 'short',
-        ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
-        targetSparsity: options.targetSparsity,
-        totalSteps: options.steps,
-        seed: options.seed,
-      },
+      settings: settingsOf(options),
     }),
     LAUNCH_TIMEOUT_MS,
   );

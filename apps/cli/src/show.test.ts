@@ -1,6 +1,5 @@
 // What `show`, `runs` and `plan` print, against a server of the public protocol.
-import { readFileSync } from 'node:fs';
-import { v1 } from '#protocol';
+import { settingsTable, v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';
 import { testRun, TestServer, type Answers } from './testing/test-server.js';
 
@@ -10,11 +9,7 @@ async function espalier(answers: Answers, ...args: string[]): Promise<{ exitCode
   server = await TestServer.start(answers);
   return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: '200' } });
 }
-/** By the protocol file itself, so that no setting can be forgotten here either. */
-function settingNames(): string[] {
-  const message = /message RunSettings \{([^}]*)\}/.exec(readFileSync('proto/espalier/v1/common.proto', 'utf8'))![1]!;
-  return [...message.matchAll(/^ +(?:optional |repeated )?\w+ (\w+) = \d+/gm)].map(([, name]) => name!);
-}
+const settingNames = (): string[] => settingsTable().map(({ field }) => field);
 const evaluation = (part: Partial<v1.Evaluation>): v1.Evaluation =>
   v1.Evaluation.fromPartial({ subject: 'masked', perplexity: 7, step: 40n, window: 256, dataDigest: 'aa'.repeat(32), ...part });
 

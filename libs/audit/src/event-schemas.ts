@@ -1,5 +1,6 @@
 // What each event must look like, field by field; nothing else may be in it. Versions 1 and 2 have the same fields.
 import { z } from 'zod';
+import { settingsTable, type Setting, type SettingValues } from '#protocol';
 
 export const NEWEST_VERSION = 2;
 
@@ -11,40 +12,25 @@ const text = z.string();
 const maybe = z.number().nullable();
 
 /** A field may be missing, but not undefined (`partial` of zod allows both). */
-function allOptional<Shape extends z.ZodRawShape>({ shape }: z.ZodObject<Shape>) {
-  const fields = Object.entries(shape).map(([name, field]) => [name, z.exactOptional(field)]);
-  return z.strictObject(Object.fromEntries(fields) as { [Name in keyof Shape]: z.ZodExactOptional<Shape[Name]> });
+function allOptional(shape: Record<string, z.ZodType>): Record<string, z.ZodType> {
+  return Object.fromEntries(Object.entries(shape).map(([name, field]) => [name, z.exactOptional(field)]));
 }
 
-const settings = z.strictObject({
-  preset: text,
-  recipe: z.enum(['nuteprune', 'distill', 'lm']),
-  targetSparsity: ratio,
-  totalSteps: count,
-  warmupSteps: count,
-  schedule: z.enum(['linear', 'cubic']),
-  seed: z.string().regex(/^\d{1,20}$/),
-  batchSize: count,
-  sequenceLength: count,
-  loraLearningRate: z.number(),
-  maskLearningRate: z.number(),
-  lambdaLearningRate: z.number(),
-  gradientClipNorm: z.number(),
-  layerLossWeight: z.number(),
-  klLossWeight: z.number(),
-  temperature: z.number(),
-  loraRank: count,
-  loraAlpha: z.number(),
-  loraTargets: z.array(text),
-  snapshotInterval: z.number(),
-  teacherGapMarks: count,
-  segmentSteps: count,
-  computeDtype: z.enum(['f32', 'bf16']),
-  denseSteps: z.boolean(),
-  checkpointActivations: z.boolean(),
-  evaluationWindow: count,
-  sparsityControl: z.enum(['multipliers', 'tracking']).exactOptional(),
-});
+/** A setting by its entry in the table: a record from before it was there lacks it. */
+function settingSchema({ kind, share, allowed, beforeRecorded }: Setting): z.ZodType {
+  const schema = {
+    number: share ? ratio : z.number(),
+    whole: count,
+    bits: z.string().regex(/^\d{1,20}$/),
+    flag: z.boolean(),
+    text,
+    word: z.enum(allowed as string[]),
+    words: z.array(text),
+  }[kind];
+  return beforeRecorded === '' ? schema : z.exactOptional(schema);
+}
+const settingShapes = Object.fromEntries(settingsTable().map((setting) => [setting.name, settingSchema(setting)]));
+const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;
 const model = z.strictObject({
   path: text,
   weightsDigest: digest,
@@ -95,6 +81,7 @@ const discarded = z.array(
 const unread = z.literal('').or(digest);
 const launchedModel = model.extend({ weightsDigest: unread });
 const launchedData = data.extend({ trainDigest: unread, tokenizerDigest: unread });
+type Overrides = Partial<SettingValues> & { data?: z.infer<typeof launchedData> };
 const launch = { runId, name: text, requestId: text, requestDigest: text, model: launchedModel, data: launchedData, settings };
 
 const facts = {
@@ -105,7 +92,7 @@ const facts = {
     parentRevision: count,
     from: state,
     teacherMark: count.nullable(),
-    overrides: allOptional(settings).extend({ data: launchedData.exactOptional() }),
+    overrides: z.strictObject({ ...allOptional(settingShapes), data: launchedData.exactOptional() }) as unknown as z.ZodType<Overrides>,
     inheritedTeachers: z.array(z.strictObject({ mark: count, threshold: z.number(), state, ownerRunId: runId })),
     targetReachedStep: count.nullable(),
   },

@@ -20,15 +20,16 @@ export function fileRegistry(): FileRegistry {
 /** The bytes of each file's FileDescriptorProto by its path, untouched. */
 export function fileDescriptors(): ReadonlyMap<string, Buffer> {
   if (files !== undefined) return files;
-  // A set is nothing but its field 1, once for each file; the registry has them in the same order.
+  files = new Map();
+  // A set is nothing but its field 1, once for each file; a file's first field is its name.
   const reader = new BinaryReader(descriptorSet());
-  const contents: Buffer[] = [];
   while (reader.pos < reader.len) {
     reader.tag();
-    contents.push(Buffer.from(reader.bytes()));
+    const file = Buffer.from(reader.bytes());
+    const first = new BinaryReader(file);
+    first.tag();
+    files.set(first.string(), file);
   }
-  const { file } = fromBinary(FileDescriptorSetSchema, descriptorSet());
-  files = new Map(file.map(({ name }, index) => [name, contents[index]!]));
   return files;
 }
 

@@ -3,3 +3,4 @@ export * from './generated/espalier/v1/common.js';
 export * from './generated/espalier/v1/run_service.js';
 export * from './generated/espalier/v1/history_service.js';
 export * from './generated/espalier/v1/artifact_service.js';
+export * from './generated/espalier/v1/setting.js';

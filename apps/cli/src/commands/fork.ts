@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
-import { addFixedOptions, addScheduleOptions, fixedSettings, toOverrides, type SettingsFlags } from '../options/settings-options.js';
+import { addForkOptions, settingsOf } from '../options/settings-options.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
@@ -15,7 +15,7 @@ export interface StartingPoint {
   last?: boolean;
   fromState?: string;
 }
-interface ForkOptions extends SettingsFlags, StartingPoint {
+interface ForkOptions extends StartingPoint {
   data?: string;
   validation?: string;
   name?: string;
@@ -54,7 +54,7 @@ export function registerFork(program: Command): void {
     .option('--validation <path>', 'other text to evaluate on', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addFixedOptions(addScheduleOptions(fork));
+  addForkOptions(fork);
   examples(
     fork,
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
@@ -78,8 +78,8 @@ export function registerFork(program: Command): void {
       name: options.name ?? '',
       parentRunId: parentRunId!,
       from,
-      overrides: toOverrides(options, data),
-      settings: fixedSettings(options),
+      overrides: data === undefined ? undefined : { data },
+      settings: settingsOf(options),
     });
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
     if (!output.json) {

@@ -3,15 +3,14 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
-import { defaultsHelp } from '../options/default-settings.js';
-import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } from '../options/settings-options.js';
+import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { percent, recipeWord } from '../output/format.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
-interface LaunchOptions extends SettingsFlags {
+interface LaunchOptions {
   model: string;
   data: string;
   validation?: string;
@@ -44,11 +43,9 @@ export function registerLaunch(program: Command): void {
     )
     .option('--validation <path>', 'text to evaluate on', absolutePath)
     .option('--name <name>', 'for people')
-    .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)')
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addModelOptions(addScheduleOptions(launch));
-  launch.addHelpText('after', defaultsHelp());
+  addSettingOptions(launch);
   examples(
     launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
@@ -62,7 +59,7 @@ export function registerLaunch(program: Command): void {
       name: options.name ?? '',
       modelPath: options.model,
       data: { trainPath: options.data, validationPath: options.validation ?? '' },
-      settings: toSettings(options),
+      settings: settingsOf(options),
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.

@@ -2,8 +2,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { defaultsHelp } from '../options/default-settings.js';
-import { addModelOptions, addScheduleOptions, toSettings, type SettingsFlags } from '../options/settings-options.js';
+import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { modelFolder } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
@@ -24,21 +23,19 @@ export function registerPlan(program: Command): void {
       '--model <folder>',
       'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)',
       modelFolder,
-    )
-    .option('--preset <name>', 'short (minutes on a small model, the default) or paper (the published scale)');
-  addModelOptions(addScheduleOptions(plan));
-  plan.addHelpText('after', defaultsHelp());
+    );
+  addSettingOptions(plan);
   examples(
     plan,
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],
     ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
   );
-  action<SettingsFlags & { model: string }>(plan, async (context, _, options) => {
+  action<{ model: string }>(plan, async (context, _, options) => {
     const { connection, output } = context;
     const response = await connection.call(
       connection.runs,
       connection.runs.planRun,
-      { modelPath: options.model, settings: toSettings(options) },
+      { modelPath: options.model, settings: settingsOf(options) },
       LAUNCH_TIMEOUT_MS,
     );
     output.result(response, () => printPlan(context, response));

@@ -1,16 +1,9 @@
 // What the protocol calls a field is an option or an argument of the command line; its errors are told in those words.
 import type { Command } from 'commander';
+import { settingOfField } from '#protocol';
 
-/** Where the option has another name than the field; of several the first that the command has. */
+/** Where the option has another name than the field (settings say theirs); of several the first that the command has. */
 const OTHER_NAMES: Record<string, string[]> = {
-  total_steps: ['--steps'],
-  lora_learning_rate: ['--lora-lr'],
-  mask_learning_rate: ['--mask-lr'],
-  lambda_learning_rate: ['--lambda-lr'],
-  gradient_clip_norm: ['--clip-norm'],
-  teacher_gap_marks: ['--teacher-gap'],
-  compute_dtype: ['--dtype'],
-  dense_steps: ['--dense'],
   model_path: ['--model'],
   train_path: ['--data'],
   validation_path: ['--validation'],
@@ -46,7 +39,11 @@ export function flagOf(field: string, command: Command): string | undefined {
   if (MODEL_PLACE.test(field)) return hasName(command, '--model') && command.name() !== 'runs' ? '--model' : undefined;
   const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
   if (last === undefined) return undefined;
-  const candidates = [...(Object.hasOwn(OTHER_NAMES, last) ? OTHER_NAMES[last]! : []), `--${last.replaceAll('_', '-')}`];
+  const candidates = [
+    settingOfField(last)?.flag ?? [],
+    ...(Object.hasOwn(OTHER_NAMES, last) ? OTHER_NAMES[last]! : []),
+    `--${last.replaceAll('_', '-')}`,
+  ].flat();
   return candidates.find((name) => hasName(command, name));
 }
 

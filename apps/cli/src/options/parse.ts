@@ -1,15 +1,14 @@
 // Values of options: the form is checked here, the range by the server, which knows the model.
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
-import { v1 } from '#protocol';
-
-const UINT32_MAX = 4_294_967_295;
+import { v1, wholeNumberOf } from '#protocol';
 
 export function wholeNumber(text: string): number {
-  const value = Number(text.replaceAll('_', ''));
-  if (!/^\d[\d_]*(\.\d+)?(e\+?\d{1,3})?$/i.test(text) || !Number.isInteger(value) || value > UINT32_MAX)
-    throw new InvalidArgumentError(`A whole number from 0 to ${UINT32_MAX} is allowed.`);
-  return value;
+  try {
+    return wholeNumberOf(text);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }
 
 export function bigNumber(text: string): bigint {
@@ -51,14 +50,7 @@ export function modelFolder(text: string): string {
     : path;
 }
 
-/** A share as 0.5 or 50%. */
-export function ratio(text: string): number {
-  const match = /^(.+)%$/.exec(text);
-  if (match === null) return number(text);
-  return number(match[1]!) / 100;
-}
-
-export function list(text: string): string[] {
+function list(text: string): string[] {
   return text
     .split(',')
     .map((item) => item.trim())
@@ -91,23 +83,6 @@ export function stepRange(text: string): { from?: bigint; to?: bigint } {
   return range;
 }
 
-export const RECIPES: Record<string, v1.Recipe> = {
-  nuteprune: v1.Recipe.RECIPE_NUTEPRUNE,
-  distill: v1.Recipe.RECIPE_DISTILL,
-  lm: v1.Recipe.RECIPE_LM,
-};
-export const SCHEDULES: Record<string, v1.ScheduleShape> = {
-  linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR,
-  cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC,
-};
-export const SPARSITY_CONTROLS: Record<string, v1.SparsityControl> = {
-  multipliers: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
-  tracking: v1.SparsityControl.SPARSITY_CONTROL_TRACKING,
-};
-export const DTYPES: Record<string, v1.ComputeDtype> = {
-  f32: v1.ComputeDtype.COMPUTE_DTYPE_F32,
-  bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16,
-};
 export const STATUSES: Record<string, v1.RunStatus> = {
   queued: v1.RunStatus.RUN_STATUS_QUEUED,
   preparing: v1.RunStatus.RUN_STATUS_PREPARING,

@@ -1,23 +1,23 @@
 // Protocol messages as plain JSON for programs: snake_case as in the protocol, enums as short words, dates in ISO form,
 // 64-bit numbers as numbers while exact and as strings beyond, a field that is not set as null.
-import { v1 } from '#protocol';
+import { settingsTable, v1 } from '#protocol';
 import { enumWord } from './format.js';
 
-const status = (value: v1.RunStatus): string => enumWord(v1.runStatusToJSON(value), 'RUN_STATUS_');
-const ENUMS: Record<string, (value: never) => string> = {
-  status,
-  recordedStatus: status,
-  recipe: (value: v1.Recipe) => enumWord(v1.recipeToJSON(value), 'RECIPE_'),
-  schedule: (value: v1.ScheduleShape) => enumWord(v1.scheduleShapeToJSON(value), 'SCHEDULE_SHAPE_'),
-  sparsityControl: (value: v1.SparsityControl) => enumWord(v1.sparsityControlToJSON(value), 'SPARSITY_CONTROL_'),
-  computeDtype: (value: v1.ComputeDtype) => enumWord(v1.computeDtypeToJSON(value), 'COMPUTE_DTYPE_'),
-};
+const status = (value: number): string => enumWord(v1.runStatusToJSON(value), 'RUN_STATUS_');
+
+/** An enum is told by the name of its field. */
+function wordOf(value: number, key: string): string | undefined {
+  if (key === 'status' || key === 'recordedStatus') return status(value);
+  const setting = settingsTable().find(({ name }) => name === key);
+  if (setting?.kind !== 'word') return undefined;
+  return [...setting.numbers].find(([, number]) => number === value)?.[0] ?? 'unspecified';
+}
 
 export function toPlain(value: unknown, key = ''): unknown {
   if (value === undefined || value === null) return null;
   if (typeof value === 'bigint')
     return value <= BigInt(Number.MAX_SAFE_INTEGER) && value >= BigInt(Number.MIN_SAFE_INTEGER) ? Number(value) : String(value);
-  if (typeof value === 'number') return Object.hasOwn(ENUMS, key) ? ENUMS[key]!(value as never) : Number.isFinite(value) ? value : null;
+  if (typeof value === 'number') return wordOf(value, key) ?? (Number.isFinite(value) ? value : null);
   if (value instanceof Date) return value.toISOString();
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
   if (Array.isArray(value)) return value.map((item) => toPlain(item));

@@ -1,5 +1,5 @@
-// All settings of a run, by their names in the protocol. The list is the message itself, so that a new setting shows itself.
-import type { v1 } from '#protocol';
+// All settings of a run, by their names in the protocol and in the order of their table.
+import { settingsTable, type v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { toPlain } from './plain.js';
 
@@ -7,11 +7,13 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));
-  output.pairs(Object.entries(toPlain(settings) as Record<string, unknown>).map(([name, value]) => [name, valueText(value)]));
+  const plain = toPlain(settings) as Record<string, unknown>;
+  output.pairs(settingsTable().map(({ field, unit }) => [field, valueText(plain[field], unit)]));
 }
 
 /** As `launch` takes it. A setting that the server does not know has no value. */
-function valueText(value: unknown): string {
+function valueText(value: unknown, unit: string): string {
   if (value === null || value === undefined) return '-';
-  return Array.isArray(value) ? value.join(',') : `${value as string | number | boolean}`;
+  const text = Array.isArray(value) ? value.join(',') : String(value);
+  return unit === '' ? text : `${text} ${unit}`;
 }

@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
-import { serverStreaming, unary, v1, type CallInfo } from '#protocol';
+import { serverStreaming, settingsMessage, unary, v1, type CallInfo } from '#protocol';
 import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -13,7 +13,7 @@ import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
 import { Callers } from './callers.js';
 import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
-import { evaluationMessage, exportMessage, settingsMessage } from '../views/run-message.js';
+import { evaluationMessage, exportMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';

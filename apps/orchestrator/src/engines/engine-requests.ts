@@ -55,7 +55,7 @@ export function trainRequest(
     losses: steps.losses,
     maskLearningRate: settings.maskLearningRate,
     lambdaLearningRate: settings.lambdaLearningRate,
-    sparsityControl: sparsityControls[settings.sparsityControl ?? 'multipliers'],
+    sparsityControl: sparsityControls[settings.sparsityControl],
     gradientClipNorm: settings.gradientClipNorm,
     freezeMasks: false,
     loraLearningRate: steps.loraLearningRates,

@@ -1,5 +1,5 @@
 // RunSummary to the public protocol's Run.
-import { v1 } from '#protocol';
+import { settingsMessage, v1 } from '#protocol';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
@@ -119,21 +119,6 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
   return {
     tokensPerSecond: sum.seconds > 0 ? sum.tokens / sum.seconds : 0,
     etaSeconds: sum.steps > 0 ? (stepsLeft * sum.seconds) / sum.steps : 0,
-  };
-}
-
-export function settingsMessage(settings: RunSettings): v1.RunSettings {
-  const { recipe, schedule, computeDtype, seed, sparsityControl = 'multipliers', ...rest } = settings;
-  return {
-    ...rest,
-    seed: BigInt(seed),
-    recipe: { nuteprune: v1.Recipe.RECIPE_NUTEPRUNE, distill: v1.Recipe.RECIPE_DISTILL, lm: v1.Recipe.RECIPE_LM }[recipe],
-    schedule: { linear: v1.ScheduleShape.SCHEDULE_SHAPE_LINEAR, cubic: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC }[schedule],
-    sparsityControl: {
-      multipliers: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
-      tracking: v1.SparsityControl.SPARSITY_CONTROL_TRACKING,
-    }[sparsityControl],
-    computeDtype: { f32: v1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: v1.ComputeDtype.COMPUTE_DTYPE_BF16 }[computeDtype],
   };
 }
 

@@ -439,13 +439,13 @@ describe('rewinding and forking', () => {
     const fewer = warmupSteps - 1;
     expect(settingsWith({ totalSteps: fewer }).warmupSteps).toBe(Math.floor((fewer * warmupSteps) / totalSteps));
     expect(settingsWith({ totalSteps: totalSteps + 10 }).warmupSteps).toBe(warmupSteps);
-    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(expect.objectContaining({ field: 'overrides.warmup_steps' }));
+    expect(() => settingsWith({ totalSteps: fewer, warmupSteps })).toThrow(expect.objectContaining({ field: 'settings.warmup_steps' }));
   });
 
   it('takes the rate of the rule that holds the sparsity where a fork changes the rule, and keeps both where it does not', () => {
     const forkOf = (settings: RequestedSettings, overrides: Partial<RunSettings>): RunSettings =>
       settingsOfFork(resolveSettings(settings), overrides);
-    const { sparsityControl: _, ...earlier } = resolveSettings({ sparsityControl: 'multipliers', lambdaLearningRate: 3 }); // not recorded then
+    const earlier = resolveSettings({ sparsityControl: 'multipliers', lambdaLearningRate: 3 });
     expect(settingsOfFork(earlier, { targetSparsity: 0.3 })).toEqual({ ...earlier, targetSparsity: 0.3 });
     expect(settingsOfFork(earlier, { sparsityControl: 'multipliers' }).lambdaLearningRate).toBe(3);
     expect(settingsOfFork(earlier, { sparsityControl: 'tracking' })).toMatchObject({ lambdaLearningRate: 0.02, maskLearningRate: 0.1 });
@@ -493,7 +493,7 @@ describe('rewinding and forking', () => {
     const fork = { kind: 'fork', runId: 'c', name: '', requestId: 'q', requestDigest: 'q', parent, data: null } as const;
     expect(() => new Story().when({ ...fork, from: { kind: 'mark', mark: 77 }, overrides: {} })).toThrow(refusal('TEACHER_NOT_FOUND'));
     expect(() => new Story().when({ ...fork, from: { kind: 'last' }, overrides: { totalSteps: 20, warmupSteps: 0 } })).toThrow(
-      expect.objectContaining({ field: 'overrides.total_steps' }),
+      expect.objectContaining({ field: 'settings.total_steps' }),
     );
   });
 });

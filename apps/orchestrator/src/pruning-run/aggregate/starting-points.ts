@@ -101,7 +101,7 @@ export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettin
     settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
   }
   const { sparsityControl } = overrides;
-  if (sparsityControl !== undefined && sparsityControl !== (parent.sparsityControl ?? 'multipliers')) {
+  if (sparsityControl !== undefined && sparsityControl !== parent.sparsityControl) {
     settings.lambdaLearningRate = overrides.lambdaLearningRate ?? lambdaLearningRateOf(sparsityControl, parent.preset);
   }
   return settings;
@@ -164,13 +164,10 @@ function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: S
 }
 
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
-  const violations: FieldViolation[] = settingsViolations(settings, parent.model).map((one) => ({
-    ...one,
-    field: one.field.replace(/^settings\./, 'overrides.'),
-  }));
+  const violations: FieldViolation[] = settingsViolations(settings, parent.model);
   if (settings.totalSteps <= from.step) {
     violations.push({
-      field: 'overrides.total_steps',
+      field: 'settings.total_steps',
       code: 'FIELD_OUT_OF_RANGE',
       description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}`,
     });

@@ -1,4 +1,5 @@
-import { resolveSettings, settingsViolations } from './run-settings.js';
+import { settingsTable } from '#protocol';
+import { isComputed, resolveSettings, settingsViolations } from './run-settings.js';
 import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
 
 describe('settings', () => {
@@ -42,14 +43,14 @@ describe('settings', () => {
       { maxPositions: 512 },
     );
     expect(violations.map((one) => [one.field, one.code])).toEqual([
-      ['settings.target_sparsity', 'FIELD_OUT_OF_RANGE'],
-      ['settings.batch_size', 'FIELD_OUT_OF_RANGE'],
       ['settings.preset', 'FIELD_UNKNOWN_VALUE'],
-      ['settings.lora_targets', 'FIELD_UNKNOWN_VALUE'],
+      ['settings.target_sparsity', 'FIELD_OUT_OF_RANGE'],
       ['settings.seed', 'FIELD_UNKNOWN_VALUE'],
+      ['settings.batch_size', 'FIELD_OUT_OF_RANGE'],
       ['settings.sequence_length', 'SEQUENCE_TOO_LONG'],
+      ['settings.lora_targets', 'FIELD_UNKNOWN_VALUE'],
     ]);
-    expect(violations[0]!.description).toContain('[0, 0.95]');
+    expect(violations[1]!.description).toContain('[0, 0.95]');
     expect(settingsViolations(resolveSettings({ targetSparsity: 0 }))).toEqual([]);
     expect(settingsViolations(resolveSettings({ targetSparsity: Number.NaN }))).toHaveLength(1);
   });
@@ -70,6 +71,16 @@ describe('settings', () => {
   it('hold equal sets of projections in one order', () => {
     expect(resolveSettings({ loraTargets: ['v_proj', 'q_proj'] }).loraTargets).toEqual(['q_proj', 'v_proj']);
   });
+});
+
+test('a default is in the table or computed here, never both or neither', () => {
+  for (const preset of ['short', 'paper']) {
+    const settings = resolveSettings({ preset });
+    for (const setting of settingsTable()) {
+      expect([setting.field, settings[setting.name]]).not.toEqual([setting.field, undefined]);
+      expect([setting.field, isComputed(setting.name)]).toEqual([setting.field, setting.computed]);
+    }
+  }
 });
 
 describe('schedules', () => {

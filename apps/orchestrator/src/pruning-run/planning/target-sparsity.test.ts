@@ -38,15 +38,15 @@ describe('what the masks can reach', () => {
     [50, 0.1, 0.069],
     [60, 0.1, 0.143],
   ])('is not less than what the engine reached in %d steps at %d', (steps, maskLearningRate, reached) => {
-    expect(reachableSparsity({ maskLearningRate }, steps).most).toBeGreaterThan(reached);
+    expect(reachableSparsity({ maskLearningRate, sparsityControl: 'multipliers' }, steps).most).toBeGreaterThan(reached);
   });
 
   it('lies around where it starts, and ends where log-alphas do', () => {
-    const { least, most } = reachableSparsity({ maskLearningRate: 0.1 }, 5, 0.4);
+    const { least, most } = reachableSparsity({ maskLearningRate: 0.1, sparsityControl: 'multipliers' }, 5, 0.4);
     expect(least).toBeLessThan(0.4);
     expect(most).toBeGreaterThan(0.4);
-    expect(reachableSparsity({ maskLearningRate: 0.1 }, 0, 0.4).most).toBeCloseTo(0.4, 6);
-    expect(reachableSparsity({ maskLearningRate: 10 }, 1000).most).toBeCloseTo(0.9977, 3);
+    expect(reachableSparsity({ maskLearningRate: 0.1, sparsityControl: 'multipliers' }, 0, 0.4).most).toBeCloseTo(0.4, 6);
+    expect(reachableSparsity({ maskLearningRate: 10, sparsityControl: 'multipliers' }, 1000).most).toBeCloseTo(0.9977, 3);
   });
 });
 

@@ -1,6 +1,7 @@
 // Every version that an event was ever stored with stays readable: an upcaster turns the fields of version n into those
 // of n+1. histories/ holds recorded histories of each version; a test replays them.
-import type { PruningRunEventType } from './pruning-run.events.js';
+import { withUnrecorded } from '#protocol';
+import type { PruningRunEventType, RunSettings } from './pruning-run.events.js';
 
 /** Version 2 differs from 1 in its chain alone, which covers the event's id too. */
 export const CURRENT_VERSION = 2;
@@ -48,5 +49,6 @@ export function isKnownType(type: string): type is PruningRunEventType {
 export function upcast(type: PruningRunEventType, version: number, fields: Fields, table = upcasters, current = CURRENT_VERSION): Fields {
   let result = fields;
   for (let from = version; from < current; from += 1) result = table[type]?.[from]?.(result) ?? result;
+  if (type === 'RunLaunched' || type === 'RunForked') return { ...result, settings: withUnrecorded(result['settings'] as RunSettings) };
   return result;
 }

@@ -2,6 +2,7 @@
 // version adds files (npm run record-histories). One line an event: its id (from version 2 on), its type and its stored bytes as text.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { settingsTable } from '#protocol';
 import { fold, type PruningRunState } from '../aggregate/pruning-run.js';
 import { CHAIN_START, chainProblem, decodeStored } from './stored-event.js';
 import { CURRENT_VERSION } from './event-versions.js';
@@ -39,9 +40,11 @@ describe.each(files)('the history %s', (file) => {
   it('holds no type that became unknown', () => {
     expect(stored(file).map((event) => decodeStored(event).type)).not.toContain('Unknown');
   });
-  it('still comes to what it came to', () => {
+  it('still comes to what it came to, with settings that are known since', () => {
     expect(outcomes[file]).toBeDefined();
-    expect(fold(stored(file).map(decodeStored))).toMatchObject(outcomes[file]!);
+    const run = fold(stored(file).map(decodeStored))!;
+    expect(run).toMatchObject(outcomes[file]!);
+    expect(settingsTable().filter(({ name }) => run.settings[name] === undefined)).toEqual([]);
   });
 });
 

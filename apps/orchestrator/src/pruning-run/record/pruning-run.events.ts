@@ -5,44 +5,15 @@
 // in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never go into
 // events.
 
+import type { SettingValues } from '#protocol';
 import type { CallContext } from './call-context.js';
 import type { Obstacle } from './obstacles.js';
 
-export type Recipe = 'nuteprune' | 'distill' | 'lm';
-export type ScheduleShape = 'linear' | 'cubic';
-export type SparsityControl = 'multipliers' | 'tracking';
-export type ComputeDtype = 'f32' | 'bf16';
-
-/** Complete settings of a run: with model and data they determine every bit of the result. */
-export interface RunSettings {
-  preset: string;
-  recipe: Recipe;
-  targetSparsity: number;
-  totalSteps: number;
-  warmupSteps: number;
-  schedule: ScheduleShape;
-  seed: string; // u64 as decimal string: JSON numbers stop at 2^53
-  batchSize: number;
-  sequenceLength: number;
-  loraLearningRate: number;
-  maskLearningRate: number;
-  lambdaLearningRate: number;
-  gradientClipNorm: number;
-  layerLossWeight: number;
-  klLossWeight: number;
-  temperature: number;
-  loraRank: number;
-  loraAlpha: number;
-  loraTargets: string[];
-  snapshotInterval: number;
-  teacherGapMarks: number;
-  segmentSteps: number;
-  computeDtype: ComputeDtype;
-  denseSteps: boolean;
-  checkpointActivations: boolean;
-  evaluationWindow: number;
-  sparsityControl?: SparsityControl; // absent in events of earlier releases: multipliers
-}
+/** Complete settings of a run: with model and data they determine every bit of the result. Their table: proto/espalier/v1/common.proto. */
+export type RunSettings = SettingValues;
+export type Recipe = RunSettings['recipe'];
+export type ScheduleShape = RunSettings['schedule'];
+export type SparsityControl = RunSettings['sparsityControl'];
 
 export interface ModelIdentity {
   path: string;

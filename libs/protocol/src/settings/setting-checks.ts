@@ -1,0 +1,80 @@
+// What is allowed for a setting, by its entry in the table alone. Rules that several settings make together are the server's.
+import type { FieldViolation } from '../espalier-error.js';
+import { settingsTable, type Setting } from './settings-table.js';
+import type { SettingValues } from './setting-values.js';
+
+export interface ModelLimits {
+  maxPositions: number;
+}
+
+/** Every bad value with what is allowed; empty when all is well. `limits` is left out before the model is known. */
+export function valueViolations(values: SettingValues, limits?: ModelLimits): FieldViolation[] {
+  return settingsTable().flatMap((setting) => [
+    ...violationsOf(setting, values),
+    ...(limits === undefined ? [] : positionViolations(setting, values, limits)),
+  ]);
+}
+
+function violationsOf(setting: Setting, values: SettingValues): FieldViolation[] {
+  const value = values[setting.name];
+  switch (setting.kind) {
+    case 'number':
+    case 'whole':
+      return rangeViolations(setting, value as number, values);
+    case 'bits':
+      return /^\d+$/.test(value as string) && BigInt(value as string) < 1n << 64n
+        ? []
+        : [unknown(setting, `must be a whole number below 2^64, is ${String(value)}`)];
+    case 'words':
+      return listViolations(setting, value as readonly string[]);
+    case 'word':
+    case 'text':
+      return setting.allowed.length === 0 || setting.allowed.includes(value as string)
+        ? []
+        : [unknown(setting, `must be one of ${setting.allowed.join(', ')}, is "${String(value)}"`)];
+    case 'flag':
+      return [];
+  }
+}
+
+function rangeViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
+  const { kind, min, above, atMost } = setting;
+  const other = atMost === '' ? undefined : (values[settingsTable().find(({ field }) => field === atMost)!.name] as number);
+  const max = other ?? setting.max;
+  const whole = kind === 'whole';
+  const fits =
+    Number.isFinite(value) &&
+    (!whole || Number.isInteger(value)) &&
+    (min === undefined || value >= min) &&
+    (above === undefined || value > above) &&
+    (max === undefined || value <= max);
+  if (fits) return [];
+  const low = above === undefined ? `[${min}` : `(${above}`;
+  const why = other === undefined ? '' : ` (at most ${atMost})`;
+  return [outOfRange(setting, `must be ${whole ? 'a whole number ' : ''}in ${low}, ${max}]${why}, is ${value}`)];
+}
+
+function listViolations(setting: Setting, items: readonly string[]): FieldViolation[] {
+  const { allowed } = setting;
+  const strange = items.filter((item) => allowed.length > 0 && !allowed.includes(item));
+  return [
+    ...(strange.length > 0 ? [unknown(setting, `must be among ${allowed.join(', ')}; "${strange.join('", "')}" is not`)] : []),
+    ...(items.length === 0 ? [unknown(setting, 'must name at least one')] : []),
+    ...(new Set(items).size < items.length ? [unknown(setting, 'must name each once')] : []),
+  ];
+}
+
+function positionViolations(setting: Setting, values: SettingValues, { maxPositions }: ModelLimits): FieldViolation[] {
+  const value = values[setting.name] as number;
+  if (!setting.withinPositions || value <= maxPositions) return [];
+  const description = `must be at most the model's ${maxPositions} positions, is ${value}`;
+  return [{ field: `settings.${setting.field}`, description, code: 'SEQUENCE_TOO_LONG' }];
+}
+
+function unknown({ field }: Setting, description: string): FieldViolation {
+  return { field: `settings.${field}`, description, code: 'FIELD_UNKNOWN_VALUE' };
+}
+
+function outOfRange({ field }: Setting, description: string): FieldViolation {
+  return { field: `settings.${field}`, description, code: 'FIELD_OUT_OF_RANGE' };
+}

@@ -1,0 +1,126 @@
+// Values of settings in their three forms: in a message of the protocol, in events (words and decimal strings, which JSON keeps
+// whole), and as a text that a person writes.
+import * as v1 from '../v1.js';
+import { settingsTable, type Setting, type SettingName } from './settings-table.js';
+
+type Word<Name, Prefix extends string> = Name extends `${Prefix}${infer Rest}` ? Exclude<Lowercase<Rest>, 'unspecified'> : never;
+
+/** What an event holds for a value of a message. A new enum among the settings has its line here. */
+type Stored<T> = T extends string | boolean | readonly string[]
+  ? T
+  : T extends bigint
+    ? string // JSON numbers stop at 2^53
+    : `${number}` extends `${T & number}`
+      ? number
+      : T extends v1.Recipe
+        ? Word<keyof typeof v1.Recipe, 'RECIPE_'>
+        : T extends v1.ScheduleShape
+          ? Word<keyof typeof v1.ScheduleShape, 'SCHEDULE_SHAPE_'>
+          : T extends v1.SparsityControl
+            ? Word<keyof typeof v1.SparsityControl, 'SPARSITY_CONTROL_'>
+            : T extends v1.ComputeDtype
+              ? Word<keyof typeof v1.ComputeDtype, 'COMPUTE_DTYPE_'>
+              : never;
+
+/** All settings, each as it is in events. */
+export type SettingValues = { [K in SettingName]-?: Stored<NonNullable<v1.RunSettings[K]>> };
+type Value = SettingValues[SettingName];
+/** What is left out, or undefined, is not asked for. */
+export type RequestedValues = { [K in SettingName]?: SettingValues[K] | undefined };
+
+/** What a message asks for; what it leaves out is not there. Other messages with fields of the same names will do. */
+export function requestedValues(message: Partial<v1.RunSettings> | undefined): RequestedValues {
+  const values: Record<string, Value> = {};
+  for (const setting of settingsTable()) {
+    const value = storedValue(setting, message?.[setting.name]);
+    if (value !== undefined) values[setting.name] = value;
+  }
+  return values;
+}
+
+function storedValue({ kind, numbers }: Setting, value: v1.RunSettings[SettingName]): Value | undefined {
+  switch (kind) {
+    case 'word':
+      return [...numbers].find(([, number]) => number === value)?.[0];
+    case 'bits':
+      return (value as bigint | undefined)?.toString();
+    case 'text':
+    case 'words':
+      return value === undefined || (value as string | string[]).length === 0 ? undefined : (value as Value);
+    case 'flag':
+      return value === true ? true : undefined;
+    case 'number':
+    case 'whole':
+      return value as number | undefined;
+  }
+}
+
+export function settingsMessage(values: RequestedValues): v1.RunSettings {
+  const fields = settingsTable().flatMap(({ name, kind, numbers }) => {
+    const value = values[name];
+    if (value === undefined) return [];
+    return [[name, kind === 'word' ? numbers.get(value as string) : kind === 'bits' ? BigInt(value as string) : value]];
+  });
+  return v1.RunSettings.fromPartial(Object.fromEntries(fields) as Partial<v1.RunSettings>);
+}
+
+/** Settings that were recorded before all of today's were there. */
+export function withUnrecorded(recorded: Partial<SettingValues>): SettingValues {
+  const later = settingsTable().filter(({ name, beforeRecorded }) => beforeRecorded !== '' && recorded[name] === undefined);
+  if (later.length === 0) return recorded as SettingValues;
+  return { ...recorded, ...Object.fromEntries(later.map((one) => [one.name, valueOfText(one, one.beforeRecorded)])) } as SettingValues;
+}
+
+/** What a preset has for a setting; undefined where that is computed. */
+export function defaultOf(setting: Setting, preset: string): Value | undefined {
+  return setting.computed ? undefined : valueOfText(setting, defaultText(setting, preset));
+}
+
+/** For people: a value, or how it is found. */
+export function defaultText(setting: Setting, preset: string): string {
+  return (preset === 'paper' && setting.paper) || setting.default;
+}
+
+/** @throws RangeError with what is allowed, where the form is wrong; ranges are not checked here */
+export function valueOfText(setting: Setting, text: string): Value {
+  switch (setting.kind) {
+    case 'number':
+      return numberOf(setting, text);
+    case 'whole':
+      return wholeNumberOf(text);
+    case 'bits':
+      if (!/^\d+$/.test(text) || BigInt(text) >= 1n << 64n) throw new RangeError('A whole number from 0 to 2^64 - 1 is allowed.');
+      return text;
+    case 'flag':
+      return text === 'true';
+    case 'word':
+      if (!setting.allowed.includes(text)) throw new RangeError(`Allowed are ${setting.allowed.join(', ')}.`);
+      return text;
+    case 'text':
+      return text;
+    case 'words':
+      return text
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== '');
+  }
+}
+
+/** A share may be a percentage; 2/3 has no end as a decimal. */
+function numberOf({ share }: Setting, text: string): number {
+  const match = /^([^/%]+?)(?:\/([^/%]+)|(%))?$/.exec(text.trim());
+  const [over, under] = [Number(match?.[1] ?? Number.NaN), match?.[3] === '%' ? 100 : Number(match?.[2] ?? 1)];
+  if (!Number.isFinite(over / under) || (match?.[3] === '%' && !share)) {
+    throw new RangeError(`A number is allowed, e.g. ${share ? '0.5 or 50%' : '0.5 or 1e-3'}.`);
+  }
+  return over / under;
+}
+
+const UINT32_MAX = 4_294_967_295;
+
+export function wholeNumberOf(text: string): number {
+  const value = Number(text.replaceAll('_', ''));
+  if (!/^\d[\d_]*(\.\d+)?(e\+?\d{1,3})?$/i.test(text) || !Number.isInteger(value) || value > UINT32_MAX)
+    throw new RangeError(`A whole number from 0 to ${UINT32_MAX} is allowed.`);
+  return value;
+}

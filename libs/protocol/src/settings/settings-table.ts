@@ -1,0 +1,93 @@
+// The table of settings as the protocol's files have it (proto/espalier/v1/setting.proto): one entry for each field of RunSettings.
+// Whatever has to know all settings walks it, so that a new setting is a new field there and the code that uses it.
+import { fromBinary } from '@bufbuild/protobuf';
+import {
+  FieldDescriptorProto_Label,
+  FieldDescriptorProto_Type,
+  FileDescriptorProtoSchema,
+  type FieldDescriptorProto,
+  type FileDescriptorProto,
+} from '@bufbuild/protobuf/wkt';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { fileDescriptors } from '../descriptors.js';
+import { Setting as SettingOption } from '../generated/espalier/v1/setting.js';
+import type { RunSettings } from '../v1.js';
+
+export type SettingName = keyof RunSettings;
+
+/** number: any; whole: below 2^32; bits: a whole number of 64 bits; word: of an enum; words: a list. */
+export type SettingKind = 'number' | 'whole' | 'bits' | 'flag' | 'text' | 'word' | 'words';
+
+export interface Setting extends Omit<SettingOption, 'allowed' | 'flag'> {
+  /** As in TypeScript and in events: totalSteps. */
+  name: SettingName;
+  /** As in the protocol: total_steps. */
+  field: string;
+  kind: SettingKind;
+  /** Of a word and of the items of a list; empty: anything. The words of an enum in the order of its numbers, without UNSPECIFIED. */
+  allowed: readonly string[];
+  /** The number of each word. */
+  numbers: ReadonlyMap<string, number>;
+  /** Of the command line: --steps. */
+  flag: string;
+}
+
+const SETTING_OPTION = 50501; // see setting.proto
+let table: readonly Setting[] | undefined;
+
+/** Made when it is first asked for. */
+export function settingsTable(): readonly Setting[] {
+  if (table !== undefined) return table;
+  const file = fromBinary(FileDescriptorProtoSchema, fileDescriptors().get('espalier/v1/common.proto')!);
+  const message = file.messageType.find(({ name }) => name === 'RunSettings')!;
+  table = message.field.map((field) => settingOf(file, field));
+  return table;
+}
+
+export function settingOfField(field: string): Setting | undefined {
+  return settingsTable().find((one) => one.field === field);
+}
+
+function settingOf(file: FileDescriptorProto, field: FieldDescriptorProto): Setting {
+  const option = field.options?.$unknown?.find(({ no }) => no === SETTING_OPTION);
+  if (option === undefined) throw new TypeError(`RunSettings.${field.name} does not say what it is: it has no option (setting)`);
+  const { flag, allowed, ...about } = SettingOption.decode(new BinaryReader(option.data).bytes());
+  const kind = kindOf(field);
+  const numbers = kind === 'word' ? wordsOf(file, field.typeName) : new Map<string, number>();
+  return {
+    ...about,
+    name: field.jsonName as SettingName,
+    field: field.name,
+    kind,
+    allowed: kind === 'word' ? [...numbers.keys()] : allowed,
+    numbers,
+    flag: flag || `--${field.name.replaceAll('_', '-')}`,
+  };
+}
+
+function kindOf({ type, label, name }: FieldDescriptorProto): SettingKind {
+  const list = label === FieldDescriptorProto_Label.REPEATED;
+  switch (type) {
+    case FieldDescriptorProto_Type.DOUBLE:
+      return 'number';
+    case FieldDescriptorProto_Type.UINT32:
+      return 'whole';
+    case FieldDescriptorProto_Type.UINT64:
+      return 'bits';
+    case FieldDescriptorProto_Type.BOOL:
+      return 'flag';
+    case FieldDescriptorProto_Type.ENUM:
+      return 'word';
+    case FieldDescriptorProto_Type.STRING:
+      return list ? 'words' : 'text';
+    default:
+      throw new TypeError(`RunSettings.${name} has a type that no setting has`);
+  }
+}
+
+/** RECIPE_NUTEPRUNE is nuteprune: what all values begin with says only which enum it is. */
+function wordsOf(file: FileDescriptorProto, typeName: string): Map<string, number> {
+  const { value: values } = file.enumType.find(({ name }) => typeName === `.${file.package}.${name}`)!;
+  const prefix = values[0]!.name.slice(0, -'UNSPECIFIED'.length);
+  return new Map(values.slice(1).map(({ name, number }) => [name.slice(prefix.length).toLowerCase(), number]));
+}

@@ -1,0 +1,76 @@
+// The table of settings in words: for the help of the command line, and as a page of the documentation.
+import { defaultText } from './setting-values.js';
+import { settingOfField, settingsTable, type Setting } from './settings-table.js';
+
+/** "0 to 0.95", "tracking or multipliers"; empty where anything goes. */
+export function allowedWords({ kind, allowed, min, above, max, atMost, withinPositions }: Setting): string {
+  if (kind === 'flag') return '';
+  if (kind === 'words') return `of ${allowed.join(', ')}`;
+  if (allowed.length > 0) return orOf(allowed);
+  if (kind === 'bits') return '0 to 2^64 - 1';
+  if (max === undefined) return '';
+  const most = atMost !== '' ? settingOfField(atMost)!.flag : withinPositions ? "the model's positions" : grouped(max);
+  return above === undefined ? `${grouped(min!)} to ${most}` : `above ${above}, to ${most}`;
+}
+
+/** "1400; paper: 8750" */
+export function defaultWords(setting: Setting): string {
+  if (setting.kind === 'flag') return 'off';
+  const [first, paper] = ['', 'paper'].map((preset) => shortList(setting, defaultText(setting, preset)));
+  return first === paper ? first! : `${first}; paper: ${paper}`;
+}
+
+function shortList({ allowed, kind }: Setting, text: string): string {
+  return kind === 'words' && text === allowed.join(',') ? 'all of them' : text;
+}
+
+function orOf(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+function grouped(value: number): string {
+  return Number.isInteger(value) ? value.toString().replace(/\B(?=(\d{3})+(?!\d))/g, ',') : String(value);
+}
+
+/** docs/settings.md; `npm run settings-page` writes it, a test holds it to the table. */
+export function settingsPage(): string {
+  const rows = settingsTable().map((setting) => {
+    const fork = setting.forkMayChange ? 'yes' : 'no';
+    return [`\`${setting.field}\``, `\`${setting.flag}\``, setting.help, allowedWords(setting), setting.unit, defaultWords(setting), fork];
+  });
+  const table = [
+    ['setting', 'option', 'what it is', 'allowed', 'unit', 'default', 'a fork may change it'],
+    Array<string>(7).fill('---'),
+    ...rows,
+  ];
+  return `${HEAD}\n${table.map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n')}\n\n${FOOT}`;
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|');
+
+const HEAD = `# Settings
+
+What a run trains: with the model and the data its settings determine every bit of the result. They are given to \`espalier launch\`,
+\`plan\` and \`fork\` as options, to \`LaunchRun\` as fields of \`RunSettings\`; what is left out takes the default of the preset (\`short\`,
+or \`paper\`, the published scale). \`espalier plan\` shows them all for a model.
+
+This page is made of the table in \`proto/espalier/v1/common.proto\` (\`npm run settings-page\`).
+`;
+
+const FOOT = `## Add a setting
+
+1. Add a field with its option \`(setting)\` to \`RunSettings\` in \`proto/espalier/v1/common.proto\`: help, unit, range, defaults, whether a
+   fork may change it. \`proto/espalier/v1/setting.proto\` says what each part means. \`before_recorded\` is needed: runs recorded before have no
+   such setting, and are read as if they had this value.
+2. Use it: \`run.settings.theName\`. Its type follows from the field's.
+3. \`npm run settings-page\`.
+
+All else walks the table: the checks of requests, presets, what a fork may change, options of the command line with their help, \`plan\`,
+\`show\`, \`diff\`, events and the audit's description of them. More is needed only for
+
+- a default that is computed (\`computed: true\`): a line in \`apps/orchestrator/src/pruning-run/method/run-settings.ts\`, a test holds
+  table and code together;
+- a rule that binds several settings: \`settingsViolations\` in the same file;
+- a new enum: a line in the type \`Stored\` of \`libs/protocol/src/settings/setting-values.ts\`;
+- what the engine has to know: a field in the engine's protocol (\`proto/espalier/engine/v1\`) and its way to the core.
+`;

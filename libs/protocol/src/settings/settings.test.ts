@@ -1,0 +1,79 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import * as v1 from '../v1.js';
+import { valueViolations } from './setting-checks.js';
+import { defaultOf, requestedValues, settingsMessage, valueOfText, withUnrecorded, type SettingValues } from './setting-values.js';
+import { settingOfField, settingsPage, settingsTable } from '../index.js';
+
+const setting = (field: string) => settingOfField(field)!;
+const defaults = Object.fromEntries(settingsTable().map((one) => [one.name, defaultOf(one, 'short') ?? 2])) as unknown as SettingValues;
+
+describe('the table of settings', () => {
+  it.each(settingsTable())('says what $field is, what is allowed and what it is when nobody gives it', (one) => {
+    expect(one.help).not.toBe('');
+    if (one.kind === 'number' || one.kind === 'whole')
+      expect([one.min ?? one.above, one.max]).toEqual([expect.any(Number), expect.any(Number)]);
+    expect(one.default).not.toBe('');
+    if (one.atMost !== '') expect(settingOfField(one.atMost)).toBeDefined();
+    if (!one.computed) for (const preset of ['short', 'paper']) expect(() => defaultOf(one, preset)).not.toThrow();
+  });
+  it('gives no two settings one option of the command line', () => {
+    const flags = settingsTable().map(({ flag }) => flag);
+    expect(new Set(flags).size).toBe(flags.length);
+  });
+  it('is what the page of the documentation says (npm run settings-page)', () => {
+    const page = fileURLToPath(new URL('../../../../../docs/settings.md', import.meta.url));
+    expect(readFileSync(page, 'utf8')).toBe(settingsPage());
+  });
+});
+
+describe('values of settings', () => {
+  const message = v1.RunSettings.fromPartial({
+    recipe: v1.Recipe.RECIPE_DISTILL,
+    seed: 2n ** 64n - 1n,
+    targetSparsity: 0,
+    loraTargets: ['v_proj'],
+    denseSteps: true,
+  });
+  const values = { recipe: 'distill', seed: '18446744073709551615', targetSparsity: 0, loraTargets: ['v_proj'], denseSteps: true };
+
+  it('go from a message to an event and back; what a message leaves out is not there', () => {
+    expect(requestedValues(message)).toEqual(values);
+    expect(settingsMessage(requestedValues(message))).toEqual(message);
+    expect(requestedValues(undefined)).toEqual({});
+  });
+  it('are texts for people, whose form is checked', () => {
+    expect(valueOfText(setting('target_sparsity'), '50%')).toBe(0.5);
+    expect(valueOfText(setting('temperature'), '2/3')).toBe(2 / 3);
+    expect(valueOfText(setting('total_steps'), '1_000')).toBe(1000);
+    expect(valueOfText(setting('lora_targets'), 'q_proj, v_proj')).toEqual(['q_proj', 'v_proj']);
+    for (const [field, text] of [
+      ['target_sparsity', 'half'],
+      ['target_sparsity', ''],
+      ['temperature', '50%'],
+      ['temperature', '1/0'],
+      ['total_steps', '1.5'],
+      ['seed', '-1'],
+      ['recipe', 'unspecified'],
+    ] as const)
+      expect(() => valueOfText(setting(field), text)).toThrow(RangeError);
+  });
+  it('of runs recorded before a setting was there are what such runs did', () => {
+    const { sparsityControl: _, ...earlier } = defaults;
+    expect(withUnrecorded(earlier)).toEqual({ ...earlier, sparsityControl: 'multipliers' });
+    expect(withUnrecorded(defaults)).toBe(defaults);
+  });
+  it('are refused out of their range, by the names of the protocol', () => {
+    expect(valueViolations(defaults)).toEqual([]);
+    const fields = (values: Partial<SettingValues>, limits?: { maxPositions: number }): string[] =>
+      valueViolations({ ...defaults, ...values }, limits).map(({ field, code }) => `${field} ${code}`);
+    expect(fields({ loraAlpha: 0, batchSize: 1.5, warmupSteps: 1401 })).toEqual([
+      'settings.warmup_steps FIELD_OUT_OF_RANGE',
+      'settings.batch_size FIELD_OUT_OF_RANGE',
+      'settings.lora_alpha FIELD_OUT_OF_RANGE',
+    ]);
+    expect(fields({ loraTargets: ['q_proj', 'q_proj'] })).toEqual(['settings.lora_targets FIELD_UNKNOWN_VALUE']);
+    expect(fields({ loraTargets: [] })).toEqual(['settings.lora_targets FIELD_UNKNOWN_VALUE']);
+    expect(fields({ sequenceLength: 600 }, { maxPositions: 512 })).toEqual(['settings.sequence_length SEQUENCE_TOO_LONG']);
+  });
+});
