@@ -3,7 +3,7 @@
 import { settingsTable, v1 } from '#protocol';
 import { enumWord } from './format.js';
 
-const status = (value: number): string => enumWord(v1.runStatusToJSON(value), 'RUN_STATUS_');
+const status = (value: number): string => enumWord(v1.RunStatus[value] ?? 'RUN_STATUS_UNSPECIFIED', 'RUN_STATUS_');
 
 /** An enum is told by the name of its field. */
 function wordOf(value: number, key: string): string | undefined {

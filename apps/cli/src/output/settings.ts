@@ -3,16 +3,18 @@ import { settingsTable, type v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { toPlain } from './plain.js';
 
+type Plain = string | number | boolean | string[] | null | undefined;
+
 export function printSettings({ output }: Context, settings: v1.RunSettings | undefined): void {
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));
-  const plain = toPlain(settings) as Record<string, unknown>;
+  const plain = toPlain(settings) as Record<string, Plain>;
   output.pairs(settingsTable().map(({ field, unit }) => [field, valueText(plain[field], unit)]));
 }
 
 /** As `launch` takes it. A setting that the server does not know has no value. */
-function valueText(value: unknown, unit: string): string {
+function valueText(value: Plain, unit: string): string {
   if (value === null || value === undefined) return '-';
   const text = Array.isArray(value) ? value.join(',') : String(value);
   return unit === '' ? text : `${text} ${unit}`;
