@@ -1,10 +1,10 @@
 // Completion of commands, options and runs on the shell's Tab: the shell asks `espalier complete` with the words so far.
 import type { Command, Option } from 'commander';
-import { v1 } from '#protocol';
+import { settingsTable, v1 } from '#protocol';
 import { invalidOption } from '../cli-error.js';
 import { Connection } from '../connection/connection.js';
 import { findServer } from '../connection/server-address.js';
-import { RECIPES, SCHEDULES, SPARSITY_CONTROLS, STATUSES } from '../options/parse.js';
+import { STATUSES } from '../options/parse.js';
 import { action, examples } from './command.js';
 import { SOURCES } from './logs.js';
 
@@ -31,13 +31,9 @@ const RUNS_TIMEOUT_MS = 1_500;
 const MOST_RUNS = 100;
 const RUN_ARGUMENTS = ['run', 'left', 'right'];
 const RUN_OPTIONS = ['--parent'];
-const VALUES: Record<string, string[]> = {
-  '--preset': ['short', 'paper'],
-  '--recipe': Object.keys(RECIPES),
-  '--schedule': Object.keys(SCHEDULES),
-  '--sparsity-control': Object.keys(SPARSITY_CONTROLS),
-  '--lora-targets': ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
-  '--dtype': ['bf16', 'f16', 'f32'],
+const VALUES: Record<string, readonly string[]> = {
+  ...Object.fromEntries(settingsTable().map(({ flag, allowed }) => [flag, allowed])),
+  '--dtype': ['bf16', 'f16', 'f32'], // an export knows f16 too
   '--status': Object.keys(STATUSES),
   '--source': Object.keys(SOURCES),
   '--form': ['compacted', 'masked'],
@@ -99,7 +95,7 @@ export async function candidates(program: Command, words: string[], runs: (words
 }
 
 /** What an option takes, where that is one of a few words. */
-function valuesOf(command: Command, { long, argChoices }: Option): string[] {
+function valuesOf(command: Command, { long, argChoices }: Option): readonly string[] {
   if (long === '--export' && command.name() !== 'metrics') return [];
   return argChoices ?? VALUES[long ?? ''] ?? [];
 }
