@@ -81,7 +81,7 @@ export async function candidates(program: Command, words: string[], runs: (words
       else command = next;
     }
   }
-  const beginning = (all: string[], before = '') =>
+  const beginning = (all: readonly string[], before = '') =>
     [...new Set(all.filter((one) => one.startsWith(last.slice(before.length))))].map((one) => before + one);
   if (option !== undefined) {
     if (RUN_OPTIONS.includes(option.long ?? '')) return beginning(await runs(words));
