@@ -5,7 +5,7 @@ export type ComputeDtype = 'f32' | 'bf16';
 export type SparsityControl = 'multipliers' | 'tracking';
 export type Projection = 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj' | 'gate_proj' | 'up_proj' | 'down_proj';
 
-export interface NativeDescription {
+interface NativeDescription {
   build: string; // digest of the native sources, compiler
   devices: DeviceDescription[]; // preferred ones first
   peakResidentBytes: number;

@@ -16,7 +16,8 @@ const stages = {
   lint: () => runCheck(bin('eslint'), ['apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']),
   types: () => runCheck(bin('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']),
   imports: () => runCheck(bin('depcruise'), ['--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']),
-  proto: () => runCheck(bin('buf'), ['lint']),
+  proto: async () =>
+    added(await runCheck(bin('buf'), ['lint']), await runCheck(bin('buf'), ['breaking', '--against', 'proto/espalier-v1.binpb'])),
   'house-rules': () => runCheck(process.execPath, ['scripts/house-rules.mjs']),
   cuda: compileCudaKernels,
   sanitizers: runSanitizers,
@@ -41,6 +42,10 @@ for (const name of chosen) {
 if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
 console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);
+
+function added(one, other) {
+  return { passed: one.passed + other.passed, failed: one.failed + other.failed };
+}
 
 async function runCheck(command, commandArgs) {
   const status = await run(command, commandArgs);

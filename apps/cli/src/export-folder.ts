@@ -8,7 +8,7 @@ import { readUserFile, userFileChunks } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { fileError, requireOutsideDataFolder } from './files.js';
 
-export const EXPORT_MARKER = 'espalier-export.json';
+const EXPORT_MARKER = 'espalier-export.json';
 /** Far above the manifest of a model in hundreds of files. */
 const MARKER_MAX_BYTES = 1 << 20;
 

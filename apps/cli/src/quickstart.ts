@@ -34,7 +34,7 @@ export interface QuickstartOptions {
 }
 
 /** What --json writes, field for field. */
-export interface QuickstartResult {
+interface QuickstartResult {
   steps: number;
   target_sparsity: number;
   /** Share of the prunable parameters gone, by the deterministic masks. */
@@ -63,8 +63,8 @@ export interface QuickstartOutcome {
 }
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url)); // of dist/apps/cli/src
-export const QUICKSTART_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
-export const QUICKSTART_DATA = {
+const QUICKSTART_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
+const QUICKSTART_DATA = {
   trainPath: join(ROOT, 'examples/data/factbook/train.jsonl'),
   validationPath: join(ROOT, 'examples/data/factbook/validation.jsonl'),
 };
@@ -117,7 +117,7 @@ async function isFree(address: string): Promise<boolean> {
   });
 }
 
-export async function launch(connection: Connection, options: QuickstartOptions): Promise<v1.Run> {
+async function launch(connection: Connection, options: QuickstartOptions): Promise<v1.Run> {
   const response = await connection.call(
     connection.runs,
     connection.runs.launchRun,

@@ -3,7 +3,7 @@ import { isAbsolute } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isLoopbackAddress } from '#local-access';
 
-export const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
+const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
 
   --listen ADDRESS      unix:/absolute/path or HOST:PORT (port 0: any free one); required
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used

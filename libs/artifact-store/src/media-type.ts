@@ -1,10 +1,10 @@
 // Told from the bytes, so that a folder needs no second file beside each artifact that could be lost or disagree.
 export const MEDIA_TYPE_SAFETENSORS = 'application/x-safetensors';
 export const MEDIA_TYPE_EXPORT_MANIFEST = 'application/x-espalier-export-manifest+json';
-export const MEDIA_TYPE_JSON = 'application/json';
-export const MEDIA_TYPE_GGUF = 'application/x-gguf';
-export const MEDIA_TYPE_PARQUET = 'application/vnd.apache.parquet';
-export const MEDIA_TYPE_BYTES = 'application/octet-stream';
+const MEDIA_TYPE_JSON = 'application/json';
+const MEDIA_TYPE_GGUF = 'application/x-gguf';
+const MEDIA_TYPE_PARQUET = 'application/vnd.apache.parquet';
+const MEDIA_TYPE_BYTES = 'application/octet-stream';
 
 /** How many leading bytes `mediaTypeOf` looks at. */
 export const MEDIA_TYPE_PROBE_BYTES = 64;

@@ -49,6 +49,14 @@ export interface TarEntry {
 /** @throws TarDamage at the first byte that tarHeader and tarPadding would not have written */
 export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
   const reader = new ByteReader(source);
+  try {
+    yield* entriesOf(reader);
+  } finally {
+    await reader.close();
+  }
+}
+
+async function* entriesOf(reader: ByteReader): AsyncGenerator<TarEntry> {
   for (let last = 'the beginning'; ;) {
     const header = await reader.take(TAR_BLOCK, `the header after ${last}`);
     if (header.every((byte) => byte === 0)) break;
@@ -113,6 +121,11 @@ class ByteReader {
 
   async atEnd(): Promise<boolean> {
     return this.buffer.byteLength === 0 && !(await this.fill());
+  }
+
+  /** A source that is not read to its end must still let go of its file. */
+  async close(): Promise<void> {
+    await this.iterator.return?.();
   }
 
   private async fill(): Promise<boolean> {

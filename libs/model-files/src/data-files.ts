@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import { kindOf, openUserFile, userFileChunks, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
-export type DataFormat = 'jsonl' | 'text' | 'parquet';
+type DataFormat = 'jsonl' | 'text' | 'parquet';
 export interface DataFile {
   path: string;
   format: DataFormat;
@@ -16,9 +16,9 @@ export interface DataFile {
 }
 
 const FORMATS: Record<string, DataFormat> = { jsonl: 'jsonl', ndjson: 'jsonl', txt: 'text', text: 'text', parquet: 'parquet' };
-export const ALLOWED_FORMATS = '.jsonl or .ndjson with {"text": ...} in each line, .txt, .parquet with a column text, each also as .gz';
+const ALLOWED_FORMATS = '.jsonl or .ndjson with {"text": ...} in each line, .txt, .parquet with a column text, each also as .gz';
 
-export function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
+function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
   const match = /\.([a-z]+)(\.gz)?$/i.exec(path);
   const format = match ? FORMATS[match[1]!.toLowerCase()] : undefined;
   return format === undefined ? null : { format, gzip: match![2] !== undefined };

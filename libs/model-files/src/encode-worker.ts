@@ -10,7 +10,7 @@ export interface EncodeWorkerData {
   configJson: string;
   vocabularySize: number;
 }
-export interface EncodeRequest {
+interface EncodeRequest {
   batch: number;
   documents: SourceDocument[];
 }

@@ -1,8 +1,2 @@
-export {
-  prepareTokens,
-  requireSources,
-  type PrepareTokensOptions,
-  type PreparedTokens,
-  type TokenizingProgress,
-} from './prepare-tokens.js';
-export { ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
+export { prepareTokens, requireSources, type PreparedTokens, type TokenizingProgress } from './prepare-tokens.js';
+export { ModelFilesError } from './model-files.errors.js';

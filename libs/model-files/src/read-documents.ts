@@ -7,7 +7,7 @@ import { UnpackBudget } from './unpack-budget.js';
 
 const LINE_LIMIT_BYTES = 256 << 20;
 /** A longer plain text is divided, at the first line end after this much; each part is a document of its own. */
-export const TEXT_DOCUMENT_BYTES = 1 << 20;
+const TEXT_DOCUMENT_BYTES = 1 << 20;
 const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
 
 export async function* readDocuments(files: DataFile[], onBytes: BytesRead): AsyncGenerator<SourceDocument> {

@@ -5,7 +5,7 @@ import { status } from '@grpc/grpc-js';
 const invalid = status.INVALID_ARGUMENT;
 const precondition = status.FAILED_PRECONDITION;
 
-export const errorStatuses = {
+const errorStatuses = {
   // the request
   REQUEST_INVALID: invalid, // see the field violations
   INVALID_ARGUMENT: invalid, // an option that the native engine refuses
@@ -30,8 +30,6 @@ export const errorStatuses = {
   RUN_NOT_STARTED: precondition,
   RUN_STILL_ACTIVE: precondition,
   RUN_DELETED: precondition,
-  RUN_NOT_PAUSABLE: precondition,
-  NOTHING_TO_EVALUATE: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
   NUMERICS_CHANGED: precondition,
   ATTEMPT_STALE: status.ABORTED,
@@ -74,7 +72,6 @@ export const errorStatuses = {
   TEACHER_NOT_LOADED: precondition, // in this session: load it, then train
   IO_ERROR: precondition, // the operating system refused a read or a write
   STATE_CORRUPT: status.DATA_LOSS,
-  STATE_MISMATCH: precondition,
   OUT_OF_MEMORY: status.RESOURCE_EXHAUSTED,
   BACKEND_UNSUPPORTED: status.UNIMPLEMENTED,
   // stores

@@ -26,7 +26,7 @@ export function registerHelp(program: Command): void {
   });
 }
 
-export function described(command: Command): object {
+function described(command: Command): object {
   const helper = command.createHelp();
   return {
     name: command.name(),

@@ -22,7 +22,7 @@ interface LogsOptions {
   source?: Source;
 }
 
-export interface LogLine {
+interface LogLine {
   time: number | undefined;
   level: number;
   source: Source;
@@ -143,7 +143,7 @@ interface Logged {
 }
 
 /** A line of pino's; the orchestrator passes on what its engine logs as a line in a line. */
-export function logLine(text: string, source: Source): LogLine {
+function logLine(text: string, source: Source): LogLine {
   const logged = parsed(text);
   if (logged === undefined) return { time: undefined, level: 30, source, text, logged: text };
   const { time, level, msg, err, engine, code } = logged;

@@ -13,7 +13,7 @@ import { bearerToken, EspalierError, fromServiceError, isServiceError, v1, visib
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 
-export const CALL_TIMEOUT_MS = 60_000;
+const CALL_TIMEOUT_MS = 60_000;
 const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.max_receive_message_length': 64 << 20,
   'grpc.keepalive_time_ms': 20_000,

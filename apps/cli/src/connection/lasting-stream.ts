@@ -68,7 +68,7 @@ function gone({ source }: ServerAddress): CliError {
 }
 
 /** Whether the same call may do better later: nobody answered, or the connection broke in the middle of a message. */
-export function isTransient(error: unknown): boolean {
+function isTransient(error: unknown): boolean {
   const { code } = toEspalierError(error);
   if (code === 'SERVER_UNAVAILABLE' || code === 'TOO_MANY_CALLS') return true;
   const grpcStatus = status[code as keyof typeof status] ?? statusOf(code);

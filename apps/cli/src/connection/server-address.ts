@@ -6,7 +6,7 @@ import { TOKEN_FILE } from '#files';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
-export const DEFAULT_DATA_FOLDER = '.espalier';
+const DEFAULT_DATA_FOLDER = '.espalier';
 
 export interface ServerFile {
   listen: string;
@@ -26,7 +26,7 @@ export function dataFolderOf(option: string | undefined): string {
   return resolve(option ?? (process.env['ESPALIER_DATA_FOLDER'] || DEFAULT_DATA_FOLDER));
 }
 
-export function serverFilePath(dataFolder: string): string {
+function serverFilePath(dataFolder: string): string {
   return join(dataFolder, 'espalier.json');
 }
 

@@ -25,7 +25,7 @@ export function hasEnded(run: v1.Run | undefined): boolean {
 }
 
 /** Whether it stands still until somebody has mended what it waits for. */
-export function waitsForSomebody(run: v1.Run | undefined): boolean {
+function waitsForSomebody(run: v1.Run | undefined): boolean {
   return run?.waitingFor !== undefined && run.waitingFor.command !== '';
 }
 

@@ -1,6 +1,6 @@
 // A server of the public protocol for tests of the command line: each test says how the calls that it needs are answered.
 import { createHash } from 'node:crypto';
-import { Server, ServerCredentials, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { EspalierError, serverStreaming, unary, v1 } from '#protocol';
 
 type Unary<Q, R> = (request: Q) => Promise<R> | R;
@@ -187,5 +187,3 @@ export function testExport(): {
     },
   };
 }
-
-export { status };

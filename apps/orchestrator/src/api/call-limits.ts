@@ -4,7 +4,7 @@ import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { EspalierError, reportFailure, toServiceError } from '#protocol';
 import { isOpenMethod } from './access-token.js';
 
-export interface CallLimit {
+interface CallLimit {
   ofOneClient: number;
   inAll: number;
 }

@@ -32,7 +32,7 @@ function historyItem(item: StoredEvent | EventCorruptError, rewinds: readonly Re
   });
 }
 
-export function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.HistoryEvent {
+function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.HistoryEvent {
   const event = readable(stored);
   const recordedAt = new Date(event.at);
   return {

@@ -3,7 +3,7 @@ import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggrega
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
 /** So many steps are looked at before a run is given up for those it skipped; at its end there may be fewer. */
-export const SKIPS_JUDGED_FROM_STEPS = 20;
+const SKIPS_JUDGED_FROM_STEPS = 20;
 
 export type RunAction =
   | { kind: 'leave' } // ended, or another attempt took over

@@ -17,7 +17,7 @@ import {
 } from '#event-store';
 import { EspalierError } from '#protocol';
 
-export const DRIVER_STREAM = 'espalierDriver';
+const DRIVER_STREAM = 'espalierDriver';
 /** Renewals are of no interest later. */
 const KEPT_EVENTS = 100;
 const RENEWALS_A_LEASE = 3;

@@ -122,7 +122,7 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
   };
 }
 
-export function teacherRef(choice: TeacherChoice): v1.TeacherRef {
+function teacherRef(choice: TeacherChoice): v1.TeacherRef {
   if (choice.kind === 'snapshot') return { teacher: { $case: 'mark', value: choice.mark } };
   return { teacher: choice.kind === 'none' ? { $case: 'none', value: true } : { $case: 'intact', value: true } };
 }

@@ -1,7 +1,7 @@
 // The command line of the measurement.
 import { parseArgs } from 'node:util';
 
-export const usage = `npm run overhead -- [options]
+const usage = `npm run overhead -- [options]
 
 What the history of a run (events, digests, states, views) costs beyond its steps on a bare engine.
 

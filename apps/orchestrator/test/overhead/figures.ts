@@ -34,7 +34,7 @@ export interface TimedRun {
 }
 
 /** In 95 of 100 cases it lies between `from` and `to`. */
-export interface Estimate {
+interface Estimate {
   all: number;
   from: number;
   to: number;

@@ -17,7 +17,7 @@ const outlets = new WeakMap<Sink, Outlet>();
  * slow client holds two chunks of memory and not its whole backlog.
  * @returns false when the client is gone
  */
-export async function writeChunk(call: Sink, messages: Encodable[]): Promise<boolean> {
+async function writeChunk(call: Sink, messages: Encodable[]): Promise<boolean> {
   if (isGone(call)) return false;
   if (messages.length === 0) return true;
   const outlet = outletOf(call);

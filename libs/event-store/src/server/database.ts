@@ -7,7 +7,7 @@ import { StoreError, toStoreError } from './store-error.js';
 
 export const DATABASE_FILE = 'events.db';
 const LOCK_FILE = 'lock.db';
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /**
  * `position` orders all events; it grows by the size of each event, so it is sparse like a byte offset.

@@ -78,7 +78,7 @@ function uuidField(eventId: Buffer, structured: boolean): Buffer {
   return Buffer.concat([lengthPrefix(0x0a, uuid.length), uuid]);
 }
 
-export function structuredUuid(eventId: Buffer): sharedPb.UUID {
+function structuredUuid(eventId: Buffer): sharedPb.UUID {
   const structured = new sharedPb.UUID.Structured();
   structured.setMostSignificantBits(eventId.readBigInt64BE(0).toString());
   structured.setLeastSignificantBits(eventId.readBigInt64BE(8).toString());

@@ -2,7 +2,6 @@ import type { ProposedEvent } from './event-record.js';
 import { uuidToBytes } from './event-record.js';
 import { sharedPb, timestampPb } from './pb.js';
 import { InvalidArgument, type Expected } from './refusals.js';
-import { structuredUuid } from './event-encoding.js';
 
 /** Small translations between messages and what the store works with. */
 
@@ -33,13 +32,6 @@ export function uuidBytesOf(uuid: sharedPb.UUID | undefined): Buffer {
   const bytes = uuidToBytes(uuid?.getString() ?? '');
   if (!bytes) throw new InvalidArgument(`id: "${uuid?.getString() ?? ''}" is not a UUID`);
   return bytes;
-}
-
-export function uuidMessage(bytes: Buffer, text: string, structured: boolean): sharedPb.UUID {
-  if (structured) return structuredUuid(bytes);
-  const uuid = new sharedPb.UUID();
-  uuid.setString(text);
-  return uuid;
 }
 
 interface ProposedMessage {

@@ -18,7 +18,6 @@ import errors2Pb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v
 import anyPb from 'google-protobuf/google/protobuf/any_pb.js';
 import emptyPb from 'google-protobuf/google/protobuf/empty_pb.js';
 import timestampPb from 'google-protobuf/google/protobuf/timestamp_pb.js';
-import structPb from 'google-protobuf/google/protobuf/struct_pb.js';
 
 export {
   anyPb,
@@ -36,6 +35,5 @@ export {
   streams2Pb,
   streamsGrpc,
   streamsPb,
-  structPb,
   timestampPb,
 };

@@ -12,7 +12,7 @@ function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, e
 }
 
 /** The run's perplexity: its masked model in the last recorded state. A teacher counts where it is that state. */
-export function isHeadline(run: Measured, evaluation: RecordedEvaluation): boolean {
+function isHeadline(run: Measured, evaluation: RecordedEvaluation): boolean {
   return evaluation.subject === 'masked' && evaluation.stateDigest === (run.current?.stateDigest ?? null) && isComparable(run, evaluation);
 }
 

@@ -37,7 +37,7 @@ export interface KnownDiscard {
   revision: number;
 }
 
-export interface RunOrigin {
+interface RunOrigin {
   parentRunId: string;
   parentRevision: number;
   from: StateFact;

@@ -66,7 +66,7 @@ export interface FallBack {
   attempt: number;
   stateDigest: string | null;
 }
-export interface RequestPause {
+interface RequestPause {
   kind: 'requestPause';
 }
 export interface ConfirmPause {

@@ -4,7 +4,7 @@ import type { PruningRunState } from '../aggregate/pruning-run.state.js';
 import { scheduledSparsity } from '../method/sparsity-schedule.js';
 
 /** A run is on target within this difference of expected sparsity: one point. */
-export const TARGET_TOLERANCE = 0.01;
+const TARGET_TOLERANCE = 0.01;
 const ROUNDING = 1e-9;
 
 export function isOffTarget(expectedSparsity: number, targetSparsity: number): boolean {

@@ -23,7 +23,7 @@ export interface TeachersHeld {
 }
 
 /** A segment ends with the step that reaches it. */
-export interface PlannedMark {
+interface PlannedMark {
   expectedSparsity: number;
   /** Who instructs from there on; null: that is not known yet, or there is no room for it. */
   teacher: TeacherChoice | null;

@@ -10,7 +10,7 @@ type Fields = Record<string, unknown>;
 type Upcaster = (fields: Fields) => Fields;
 
 /** upcasters[type][n] makes version n + 1 of a version n event; a missing one means that nothing changed. */
-export type Upcasters = Partial<Record<PruningRunEventType, Record<number, Upcaster>>>;
+type Upcasters = Partial<Record<PruningRunEventType, Record<number, Upcaster>>>;
 const upcasters: Upcasters = {};
 
 /** A record, so that the compiler asks for every type. */

@@ -5,7 +5,7 @@ import { METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../../pruning-run/reco
 import { RunProjection, type RecordItem } from './run-projection.js';
 import { readPosition, type ViewsDatabase } from './views-database.js';
 
-export const VIEW_STREAM_PREFIXES = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
+const VIEW_STREAM_PREFIXES = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
 const BATCH_EVENTS = 500;
 const RETRY_MS = 1000;
 /** The events of their segment come right behind measured steps: one transaction for both. */

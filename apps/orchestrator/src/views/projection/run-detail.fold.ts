@@ -80,7 +80,7 @@ export function foldEvent(detail: RunDetail, event: RecordedEvent, revision: num
   return known;
 }
 
-export function countUnknown(detail: RunDetail, type: string): void {
+function countUnknown(detail: RunDetail, type: string): void {
   detail.extras.unknownEvents[type] = (detail.extras.unknownEvents[type] ?? 0) + 1;
 }
 

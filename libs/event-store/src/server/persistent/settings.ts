@@ -2,7 +2,7 @@ import type { FilterDefinition } from '../event-filter.js';
 import { persistentPb } from '../pb.js';
 import { InvalidArgument } from '../refusals.js';
 
-export const STRATEGIES = ['DispatchToSingle', 'RoundRobin', 'Pinned', 'PinnedByCorrelation'] as const;
+const STRATEGIES = ['DispatchToSingle', 'RoundRobin', 'Pinned', 'PinnedByCorrelation'] as const;
 export type StrategyName = (typeof STRATEGIES)[number];
 
 /** Where a new group starts, as the client said it. Numbers are inclusive. */
