@@ -53,11 +53,11 @@ Napi::Value fingerprint(const Napi::CallbackInfo& info) {
   });
 }
 
-// The bytes of a result lie outside the JavaScript heap: the collector, which does not know how many they are, leaves them lying.
+// The bytes of a result lie outside the JavaScript heap. The collector does not know how many they are, so it would free them late.
 Napi::Value release_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const bool is_bytes = info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-    // One that is not all of its buffer shares it with what is not ours.
+    // A view of only a part of its buffer shares the buffer with data of others.
     if (!is_bytes || info[0].As<Napi::Uint8Array>().ByteLength() != info[0].As<Napi::Uint8Array>().ArrayBuffer().ByteLength())
       throw Error(ErrorCode::kInvalidArgument, "bytes", "bytes must be a Uint8Array that is all of its buffer");
     Napi::ArrayBuffer buffer = info[0].As<Napi::Uint8Array>().ArrayBuffer();

@@ -1,4 +1,4 @@
-// What the program knows of the CPU backend before it makes one.
+// The CPU backend's entry in the registry: what can be asked before a backend is made.
 #pragma once
 #include "device/registry.h"
 

@@ -9,10 +9,10 @@ namespace espalier::cpu {
 
 namespace {
 
-// So many rows of a result, and packing the other operand for the large products' kernel pays.
+// From this many rows of a result on, it pays to pack the other operand for the large products' kernel.
 constexpr int64_t kWideRows = 32;
 
-// row[j] of the first part becomes the sum over the parts, for j in [begin, end).
+// Sums row[j] over the parts into the first part, for j in [begin, end).
 void add_parts(float* row, int64_t parts, int64_t size, int64_t begin, int64_t end) {
   for (int64_t p = 1; p < parts; p++)
     for (int64_t j = begin; j < end; j++) row[j] += row[p * size + j];
@@ -82,7 +82,7 @@ void CpuBackend::launch(const LoraNarrow& op) {
     shared = shared && op.terms[i].a.data == op.terms[0].a.data && op.terms[i].a.cols == op.terms[0].a.cols;
   const int groups = shared ? 1 : op.count, each = shared ? op.count : 1;
   const int64_t pair = k_.pair_size(op.out.dtype), part_width = narrow_width(op.rank), columns = each * part_width;
-  // Half a vector will do for eight columns, where words are pairs.
+  // Eight columns need only half a vector where words are pairs.
   const int64_t width = pair == 2 && columns % 16 != 0 && columns % 16 <= 8 ? columns / 16 * 16 + 8 : padded_width(columns);
   std::array<uint32_t*, 3> words{};
   int64_t count = 0;
@@ -103,7 +103,8 @@ void CpuBackend::launch(const LoraNarrow& op) {
   });
 }
 
-// Tokens first, as the passes around it, then columns: each part over tokens has sums of its own, of which few should be.
+// Divides the work by tokens first, as the passes around it do, then by columns. Each part of the tokens has its own sums, so there should
+// be few parts.
 void CpuBackend::launch(const LoraGradient& op) {
   const int64_t pair = k_.pair_size(op.x.dtype), part_width = narrow_width(op.rank), narrow = op.count * part_width, rows = op.x.rows;
   const int64_t stride = padded_width((rows + pair - 1) / pair), in = op.x.cols, dy_rank = (op.count - 1) * part_width + op.rank;

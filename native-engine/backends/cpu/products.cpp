@@ -13,8 +13,9 @@ bool stored_as_is(const Selection& s, DType t) {
 
 }  // namespace
 
-// Rows first: a thread makes and reads its own tokens, as in all other ops, and only panels pass between cores. Columns too where so few
-// rows would be left to each that packing and fetching panels cost too much. The parts divide the threads evenly, so that all have work.
+// Divides a product among the threads by rows first: a thread makes and reads its own tokens, as in all other ops, and only panels pass
+// between cores. Columns are divided too where each thread would get so few rows that packing and fetching panels cost too much. The
+// number of parts divides the number of threads, so that all have work.
 CpuBackend::Grid CpuBackend::grid_of(int64_t rows) const {
   Grid grid{1, threads_};
   for (int64_t parts = 2; parts <= threads_ && parts * kLeastRows <= rows; parts++)
@@ -53,7 +54,7 @@ int64_t CpuBackend::panel_words(const Product& op, int64_t whole) const {
   return static_cast<int64_t>(k_.product_panel_bytes(depth, op.c.dtype, whole) / sizeof(uint32_t));
 }
 
-// Terms one after the other into f32, which is c itself where nothing is left to do with the sums.
+// Adds the terms one after the other in f32: in c itself where the sums are the result, else in a buffer.
 void CpuBackend::multiply_by_library(const Product& op) {
   const bool plain = op.count == 1 && stored_as_is(op.terms[0].b, op.terms[0].a.dtype);
   const bool in_place = !op.column_scale && (op.c.dtype == DType::kF32 || (plain && !op.accumulate));

@@ -99,7 +99,7 @@ struct AttentionShape {
   int64_t width() const { return query_width + 2 * kv_width; }
 };
 
-// What attention multiplies, rounded once: the products with bias, turned, queries scaled so that scores are base-2 logarithms.
+// Makes the operands of attention and rounds them once: products plus bias, rotated, queries scaled so that scores are base-2 logarithms.
 struct AttentionOperands {
   AttentionShape shape;
   std::array<Product, 3> products;  // queries, keys, values, transposed; their c are not used
@@ -194,8 +194,8 @@ struct LoraGradient {
   std::array<LoraOutput, 3> outputs;
 };
 
-// dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does: the loss gradient where no norm
-// takes it along.
+// dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does. Adds the gradient of a layer loss where
+// no NormBackward adds it.
 struct AddLossGradient {
   Tensor dx;    // f32
   Tensor diff;  // compute dtype; may be empty

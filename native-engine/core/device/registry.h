@@ -19,17 +19,17 @@ class BackendKind {
   virtual ~BackendKind() = default;
   virtual std::string name() const = 0;
   virtual std::vector<DeviceDescription> devices() const = 0;  // in the order of their numbers
-  // Of the spec's device: everything besides sources and compiler that can change a bit.
+  // Everything about the spec's device that can change a bit, besides sources and compiler.
   virtual std::string fingerprint(const BackendSpec& spec) const = 0;
-  // What the ops need besides the tensors passed in, for the widest layer of `config`.
+  // Bytes that the ops need besides the tensors passed in, for the widest layer of `config`.
   virtual uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const = 0;
   virtual std::unique_ptr<Backend> make(const BackendSpec& spec) const = 0;
 };
 
-// Those of compiled_backends(), and what tests add.
+// The backends of compiled_backends(), and those that tests add.
 const std::vector<const BackendKind*>& backend_kinds();
 void add_backend(const BackendKind& kind);
-// What is linked in, preferred ones first (backends/compiled_backends.cpp).
+// The backends that are linked in, preferred ones first (backends/compiled_backends.cpp).
 std::vector<const BackendKind*> compiled_backends();
 
 // The spec with a backend's name in place of "auto". Throws Error(kNotSupported, "device", ...) where this build has no such backend or

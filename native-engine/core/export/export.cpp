@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a tokenizer or a text generator reads besides the weights; licences travel with the weights they cover.
+// Files that a tokenizer or a text generator reads besides the weights. Licences are copied too, since they cover the weights.
 constexpr const char* kCompanions[] = {"generation_config.json",
                                        "tokenizer.json",
                                        "tokenizer_config.json",

@@ -1,4 +1,4 @@
-// What an export keeps of a model, decided from the masks alone.
+// The plan of an export: the parts of a model that it keeps, decided from the masks alone.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -17,7 +17,7 @@ PrunableSizes prunable_sizes(const ModelConfig& c) {
 
 namespace {
 
-// What is open of the parts, before and by the share of hidden units.
+// The open parameters: without hidden masks, and the share of hidden units that is open.
 struct OpenSize {
   double parts = 0;         // sum over layers of heads and units, in parameters
   double hidden_share = 0;  // open hidden units / D

@@ -12,15 +12,15 @@ namespace {
 
 constexpr int kIterations = 60;
 constexpr double kPrecision = 1e-10;
-// Log-alphas are rounded to float afterwards: a millionth above, so that a target counts as reached.
+// Log-alphas are rounded to float afterwards. Aiming a millionth above the target makes sure that it counts as reached.
 constexpr double kAbove = 1e-6;
-// A price with which the schedule can't be followed at all changes that much faster.
+// The price changes faster by this factor while the schedule can't be followed at all.
 constexpr double kCatchUp = 5.0;
 constexpr double kStart = 0.01;
 
 double clamped(double log_alpha) { return std::clamp(log_alpha, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha); }
 
-// What a tilt makes of the moves.
+// The result of applying a tilt to the moves.
 struct Factors {
   double closing, opening;
   explicit Factors(double tilt) : closing(std::exp(std::min(tilt, kSpeedUp))), opening(std::exp(std::min(-tilt, kSpeedUp))) {}

@@ -1,7 +1,7 @@
-// Sparsity that keeps to its schedule from step to step, however short the run. AdamW moves every log-alpha by the loss and by
-// the price of what it stands for. Then all moves that close are lengthened by one factor and those that open shortened by it (or the
-// other way round), so that the expected sparsity becomes the scheduled one; the price follows that factor, until AdamW's own
-// moves hold the sparsity. So nothing winds up, and which masks close is the loss's and the price's choice. docs/design/sparsity.md
+// Keeps the sparsity to its schedule in every step, however short the run. AdamW first moves every log-alpha, by the gradient of the
+// loss and by the price of the parameters that its mask stands for. Then one factor lengthens all moves that close masks and shortens
+// all that open them (or the other way round), so that the expected sparsity becomes the scheduled one. The price follows that factor
+// until AdamW's own moves hold the sparsity. No error accumulates, and loss and price decide which masks close. docs/design/sparsity.md
 #pragma once
 #include <span>
 

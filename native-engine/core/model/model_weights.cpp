@@ -25,7 +25,7 @@ constexpr size_t kIndexBytesMax = 64 << 20;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
-// A link to a file that is not there counts: opening it then says so.
+// A link to a missing file counts as present; opening it reports the error.
 bool exists(const std::string& path) {
   struct stat info{};
   return ::lstat(path.c_str(), &info) == 0;
@@ -62,7 +62,7 @@ class TensorFolder {
     return {tensor.bytes.data(), dtype_of(file, name, tensor.type), rows == 0 ? 1 : rows, cols};
   }
 
-  // A tensor that nothing reads would be computed without: that is another model than the one in the file.
+  // Refuses tensors that nothing reads: without them another model would be computed than the one in the file.
   void refuse_unused(const std::set<std::string>& ignorable) const {
     for (const auto& [name, entry] : tensors_) {
       if (used_.contains(name) || ignorable.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;

@@ -128,7 +128,7 @@ StateSummary SessionCore::summary_of(std::string digest) const {
   return out;
 }
 
-// Of the trainer's state, which may change from here on.
+// The open units of the trainer's state, taken because that state may change from here on.
 std::vector<uint8_t> SessionCore::take_open_units() {
   std::vector<uint8_t> known = std::exchange(open_units_, {});
   return known.empty() ? open_units(deterministic_masks(model_->config(), trainer().log_alphas())) : known;
@@ -176,7 +176,7 @@ void SessionCore::use_teacher(const std::string& digest) {
   teacher_in_use_ = digest;
 }
 
-// Everything that can be wrong with them is found before the first step.
+// Checks all instructions before the first step.
 void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers) {
   const int64_t end = first_step + static_cast<int64_t>(plan.lora_learning_rate.size());
   for (size_t i = 0; i < teachers.size(); ++i) {

@@ -11,8 +11,8 @@
 
 namespace espalier {
 
-// Teachers that stay in memory beside the one in use, so that a run's own snapshots need not be sent back to it: as many as
-// fit these bytes, at most as many, at least as few.
+// A session keeps teachers in memory beside the one in use, so that nobody need send a run's own snapshots back to it. They may take
+// kTeacherBytesKept in all; there are at least kTeachersKeptMin and at most kTeachersKeptMax.
 constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
 constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
@@ -59,7 +59,7 @@ struct EvaluateOptions {
   std::string model_folder;  // another model than the session's; its own weights, no masks
 };
 
-// Reading the weights takes as long as the disk does; without it, they have no digest and are not checked.
+// Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kSource = "state";
 constexpr int64_t kRankMax = 1024;
 
-// One tensor of the file and where its bytes are, or go, in memory.
+// One tensor of the file, and the place of its bytes in memory.
 struct Part {
   TensorSpec spec;
   const void* data = nullptr;
@@ -197,8 +197,8 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
     read_entry(file, e, ".adam_m", state.adam_m_);
     read_entry(file, e, ".adam_v", state.adam_v_);
   }
-  // Only one form is the state's: else two files with different digests would be the same state, and a file could carry
-  // tensors that nobody looked at. The data were just copied, so the header alone tells.
+  // A state has one file only: otherwise two files with different digests could hold the same state, or a file could carry
+  // tensors that nobody looks at. The data were just copied, so comparing the header is enough.
   const std::string header = header_of(sorted_parts(state, scalars));
   if (bytes.size() < header.size() || std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
     corrupt("header", "the header is not in the canonical form of a state of this model (order, spelling or extra tensors)");

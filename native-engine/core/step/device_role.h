@@ -29,7 +29,7 @@ struct DeviceRole : Role {
   RoleLists lists;
 };
 
-// Compiling has two halves, so that a role shares its upload with other lists: what it takes in a block, and its lists put there.
+// Compiling a role has two halves, so that its lists share one upload with others: first counting their bytes, then placing them.
 uint64_t role_room(const Role& role);
 DeviceRole place_role(Role role, DeviceLora lora, UploadBlock& block);
 

@@ -1,5 +1,5 @@
-// The trainable state where steps change it: parameters and Adam's moments on the device. The host keeps the scalars and a copy of the
-// log-alphas, from which masks are sampled.
+// The trainable state during training. Parameters and Adam's moments lie on the device. The host keeps the scalars and a copy of the
+// log-alphas, because it samples the masks.
 #pragma once
 #include "device/backend.h"
 #include "espalier/train_state.h"
@@ -28,7 +28,7 @@ class DeviceState : public StateScalars {
   DevicePtr<float> params() const { return memory_.data().as<float>(); }
   DevicePtr<float> adam_m() const { return params() + layout_.size(); }
   DevicePtr<float> adam_v() const { return adam_m() + layout_.size(); }
-  // The place of the log-alphas' gradient, of mask_size() floats. What is put there must stay until the queue is empty.
+  // Where the log-alphas' gradient goes: mask_size() floats. It must not change until the queue is empty.
   DevicePtr<float> mask_gradient() const { return adam_v() + layout_.size(); }
 
   std::span<const float> masks() const { return masks_; }  // all log-alphas, as they lie in the layout

@@ -1,4 +1,4 @@
-// What the bits of a result depend on, in words: equal words, equal bits.
+// The numerics fingerprint: a text of everything that decides the bits of a result. Equal fingerprints give equal bits.
 #include <gnu/libc-version.h>
 
 #include "device/registry.h"

@@ -31,7 +31,7 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 
 namespace {
 
-// The dense buffers narrowed to what a role leaves open.
+// The dense buffers, with the widths of what the role leaves open.
 LayerActivations shaped(const PassContext& c, const DeviceRole& role, int64_t layer, LayerActivations a) {
   const RoleLayer& r = role.layers[layer];
   const int64_t n = c.rows();
@@ -106,7 +106,7 @@ void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x
   add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x);
 }
 
-// The gradient through a norm joins ws.dx, and in the compute dtype comes out in `space`; the hidden masks' sums take their share.
+// Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the hidden masks' sums.
 void norm_backward(PassContext& c, const DeviceRole& role, Tensor saved, DevicePtr<const float> rstd, DevicePtr<const float> weight,
                    DevicePtr<const float> weight_inverse, const LowerLoss& loss, Tensor space) {
   Workspace& ws = *c.ws;
@@ -137,8 +137,8 @@ void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::
   c.backend->run(op);
 }
 
-// Gradients take the place of what they are gradients of, as soon as that has served: less memory to pass by, and lines of memory stay
-// with the core that wrote them.
+// A gradient is written over the value that it belongs to, once that value is no longer needed. Less memory is touched, and its lines
+// stay with the core that wrote them.
 void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, const LowerLoss& loss,
                   Tensor& dx_compute, Tensor space) {
   Workspace& ws = *c.ws;

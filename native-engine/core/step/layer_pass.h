@@ -30,15 +30,15 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 // x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
 
-// The layer loss of the layer below, whose gradient joins where the layer's own ends: difference * scale.
+// The layer loss of the layer below. Its gradient, difference * scale, is added to the gradient of this layer's input.
 struct LowerLoss {
   Tensor diff;  // empty: none
   float scale = 0;
 };
 
-// ws.dx: gradient of the layer's output in, of its input out, with the lower layer's loss added. dx_compute: the same times the hidden
-// mask, rounded to the compute dtype; it comes out in `space` [N, D], where the loss's diff may lie. Fills this layer's part of the mask
-// sums and of the LoRA gradient; what the layer kept is gone.
+// ws.dx: the gradient of the layer's output on entry, of its input on return, the lower layer's loss added. dx_compute: the same times the
+// hidden mask, rounded to the compute dtype; it comes out in `space` [N, D], where the loss's diff may lie. Fills this layer's part of the
+// mask sums and of the LoRA gradient; what the layer kept is gone.
 void backward_layer(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& buffers, const LowerLoss& loss,
                     Tensor& dx_compute, Tensor space);
 

@@ -1,4 +1,4 @@
-// What a run will use, told before it starts: the same layout that the run allocates, and the sizes of its state.
+// Tells the memory of a run before it starts, from the layout that the run allocates and the sizes of its state.
 #include "device/registry.h"
 #include "espalier/error.h"
 #include "model/tensor_names.h"

@@ -1,5 +1,5 @@
-// The projections of one layer for one role, as products see them: what is open of the stored weights, read as it lies, and LoRA
-// beside it. W x + s B (A x) is one product with rank more columns; no weight is rounded or copied for a mask or for LoRA.
+// The projections of one layer for one role: the open part of the stored weights, read in place, and LoRA beside it.
+// W x + s B (A x) is one product with `rank` more columns; no weight is rounded or copied for a mask or for LoRA.
 #pragma once
 #include <array>
 
@@ -40,7 +40,7 @@ void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const 
 // Forward: each projection's own product.
 Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor x_narrow);
 
-// Backward, from the gradients of the projections' results: the product that sums up the input's gradient, dA and dB.
+// Backward: the product that sums up the gradient of the input. lora_gradients makes dA and dB.
 Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
 void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
                     Tensor dy_narrow);

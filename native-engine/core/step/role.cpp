@@ -31,8 +31,8 @@ std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_
   return v;
 }
 
-// A norm's weights for the open units and their inverses, by which the backward pass gets x back from the norm's output. A
-// weight of 0 becomes 1e-30: nothing to the products that follow, and still invertible.
+// A norm's weights for the open units, and their inverses: the backward pass recovers x from the norm's output with them. A
+// weight of 0 becomes 1e-30, which adds nothing to the products that follow and can still be inverted.
 void open_norm(const WeightView& weight, const std::vector<int32_t>& index, std::vector<float>& open, std::vector<float>& inverse) {
   open = pick(read_vector(weight), index);
   inverse.assign(open.size(), 0.0f);

@@ -1,4 +1,4 @@
-// A role of the one base model: its masks, and what they leave open in each layer. compile_role takes it to a device.
+// A role (teacher or student) of the one base model: its masks, and the units that they leave open in each layer. compile_role uploads it.
 #pragma once
 #include <cstdint>
 #include <vector>

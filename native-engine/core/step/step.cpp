@@ -12,7 +12,7 @@ constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 class Stopwatch {
  public:
   Stopwatch(Backend& backend, bool on) : backend_(backend), on_(on) {}
-  // Waits for what is queued and adds the time since the last call to `part`.
+  // Waits until the queue is empty, and adds the time since the last call to `part`.
   void lap(double& part) {
     if (!on_) return;
     backend_.synchronize();
@@ -85,7 +85,7 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
 }
 
-// Both heads, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
+// Runs lm_head of both roles, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
 // Leaves d loss / d (student's normed hidden state) in ws.dnorm.
 void token_losses(PassContext& c, const StepInput& in) {
   Workspace& ws = *c.ws;
@@ -115,7 +115,7 @@ void token_losses(PassContext& c, const StepInput& in) {
   }
 }
 
-// Layer losses after this layer, as far as there are any.
+// The loss of this layer's output; empty where there is no teacher or no such layer.
 LowerLoss layer_loss_after(const PassContext& c, const StepInput& in, float scale, int64_t layer) {
   if (!in.teacher || layer < 0) return {};
   return {c.ws->diffs[layer].reshaped(c.rows(), in.student->hidden_width), scale};
@@ -143,7 +143,8 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   c.backend->run(op);
 }
 
-// Where a layer's differences lie, the gradient that takes them in has its place.
+// The backward pass, from the last layer to the first. A layer's gradient (dx_compute) is written over the layer's differences: the
+// loss needs them once, at that moment.
 void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = in.student->hidden_width, last = c.config().layer_count - 1;
@@ -161,7 +162,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
   }
 }
 
-// The ops summed gradient times value of whatever a mask scales, so the mask's own gradient is that sum by the mask.
+// For each mask the ops summed gradient * value over everything that the mask scales. Dividing that sum by the mask gives its gradient.
 Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results) {
   const ModelConfig& config = c.config();
   const Role& role = *in.student;
@@ -200,7 +201,7 @@ double sum_of(std::span<const double> values) {
   return sum;
 }
 
-// Everything that the queue left behind, read once.
+// Waits for the queue and reads all results of the step at once.
 void read_results(PassContext& c, const StepInput& in, StepOutput& out) {
   const Workspace& ws = *c.ws;
   const StepResults results(*c.backend, ws);

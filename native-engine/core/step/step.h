@@ -30,7 +30,7 @@ struct StepOutput {
   StepTimes times;
 };
 
-// Waits once, for what it returns. The LoRA gradient stays in the workspace, in the layout of a state's LoRA part.
+// Waits for the device once, to read the results. The LoRA gradient stays in the workspace, in the layout of a state's LoRA part.
 StepOutput run_step(PassContext& c, const StepInput& in);
 
 // Pieces that evaluation shares.

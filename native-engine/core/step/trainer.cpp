@@ -30,7 +30,7 @@ void check_options(const ModelConfig& c, const TrainerOptions& options) {
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
 }
 
-// The backend, once the options make sense and the run fits.
+// Makes the backend after it has checked the options and that the run fits into memory.
 std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
   check_options(model.config(), options);
   const MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
@@ -77,7 +77,7 @@ void TrainerImpl::use_teacher(const TrainState& snapshot) {
                           {&layout(), teacher_lora_.data().as<float>()}, teacher_block_);
 }
 
-// Everything that the step's roles and tokens need on the device goes there in one upload.
+// One upload brings the student's role, the tokens and the targets to the device.
 StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed) {
   Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
   const bool taught = losses.layer != 0 || losses.kl != 0;

@@ -36,7 +36,7 @@ AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr
   return op;
 }
 
-// Head, intermediate and hidden follow each other, as in the state. Waits, since the gradient goes with this call.
+// Uploads head, intermediate and hidden one after the other, as in the state. Waits, since the gradient is freed when this returns.
 void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradient, double learning_rate) {
   std::vector<float> all;
   for (const auto* part : {&gradient.head, &gradient.intermediate, &gradient.hidden}) all.insert(all.end(), part->begin(), part->end());
@@ -49,7 +49,7 @@ void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradie
   state.read_log_alphas();
 }
 
-// Multipliers ascend: the gradient of the Lagrangian by them is the excess and its square.
+// Multipliers ascend. The gradient of the Lagrangian with respect to them is the excess and its square.
 void update_lambdas(StateScalars& state, double excess, double learning_rate) {
   const auto steps = static_cast<double>(state.step + 1);
   const std::array<double, 2> gradient{excess, excess * excess};
@@ -65,7 +65,7 @@ Masks zeros_like(const Masks& m) {
   return {std::vector<float>(m.head.size()), std::vector<float>(m.intermediate.size()), std::vector<float>(m.hidden.size())};
 }
 
-// The state's; found where there is none yet, as in a fresh state, or where multipliers drove it the other way.
+// The price in the state. A new one is estimated where the state has none yet, or where multipliers left it with the wrong sign.
 double price_of(const ModelConfig& config, const DeviceState& state, const Masks& loss_gradient) {
   if (state.lambda[0] < 0) return state.lambda[0];
   Masks sparsity_gradient = zeros_like(loss_gradient);

@@ -46,8 +46,8 @@ struct Workspace {
   Tensor units;                 // [N, I] silu(gate) * up; in the backward pass its gradient first
   DevicePtr<float> final_rstd;
 
-  // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B lie where the teacher's activations were,
-  // all others where that lay of which they are gradients.
+  // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B are written over the teacher's activations,
+  // every other gradient over the value that it belongs to.
   Tensor dx, dnorm;
   DevicePtr<float> lora_gradient;
 
@@ -58,10 +58,10 @@ struct Workspace {
   uint64_t activation_bytes = 0, scratch_bytes = 0, total_bytes = 0;
 };
 
-// With a base of nullptr only the sizes are right.
+// A base of nullptr only counts bytes: the addresses mean nothing then.
 Workspace lay_out_workspace(const ModelConfig& config, const LoraSpec& lora, const WorkspaceShape& shape, DevicePtr<std::byte> base);
 
-// The results of what is queued, read when all of it is done.
+// Results of the queued ops; they can be read once the queue is empty.
 class StepResults {
  public:
   StepResults(Backend& backend, const Workspace& ws);

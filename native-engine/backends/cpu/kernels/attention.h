@@ -189,7 +189,7 @@ static inline void fetch_columns(const AttentionShape& s, const Tensor& from, in
   }
 }
 
-// A head's rows lie pages apart, so that the processor does not foresee them: asks for a block of the head whose turn is next.
+// Prefetches a block of the head whose turn is next. Its rows lie pages apart, so the processor would not do that by itself.
 template <class T>
 static inline void fetch_next_head(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t head, int64_t first) {
   if (head + 1 == s.heads) return;

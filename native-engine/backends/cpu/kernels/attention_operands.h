@@ -1,4 +1,4 @@
-// What attention multiplies, from the products of queries, keys and values.
+// Makes the operands of attention from the products of queries, keys and values.
 #pragma once
 #include "attention.h"
 #include "product.h"

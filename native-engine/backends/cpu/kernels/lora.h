@@ -40,7 +40,7 @@ static void pack_factor(DType t, const Selection& factor, bool transposed, int64
 }
 
 #if defined(__AVX512BF16__)
-// Eight columns of 16: half a vector costs half.
+// Eight of 16 columns: half a vector costs half.
 static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c) {
   constexpr int kRows = 16;  // sums enough to hide their latency
   for (int64_t i = 0; i < m; i += kRows) {
@@ -107,7 +107,7 @@ static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t words
 }
 
 #if defined(__AVX512BF16__)
-// Of two rows and 16 columns, or as many as there are, at a time.
+// Two rows and 16 columns at a time, or as many as are left.
 static void transpose_pairs(const Tensor& narrow, uint32_t* out_words, int64_t out_stride) {
   alignas(64) uint32_t pairs[16 * 16], turned[16 * 16];
   for (int64_t first = 0; first < narrow.rows; first += 32)

@@ -46,7 +46,7 @@ struct SelectionReader {
     return run;
   }
 
-  // Zeros beyond the run's columns and the stored ones.
+  // Columns beyond the run and beyond the stored matrix are zeros.
   __m256i values(const char* row, const ColumnRun& run) const {
     if (!row) return _mm256_setzero_si256();
     if (run.near) {
@@ -86,7 +86,8 @@ struct SelectionReader {
   }
 };
 
-// A line of a panel. What other cores will read goes past the caches: those that have read what was here before need not be asked.
+// Writes a line of a panel. A line that other cores will read is written past the caches, so that no core that read its old content
+// has to be asked first.
 template <bool kShared>
 static inline void put_line(uint32_t* to, __m512i v) {
   if constexpr (kShared)
@@ -132,7 +133,7 @@ static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, in
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
   ColumnRun runs[4];
   for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
-  // Rows lie too far apart for the processor to guess what comes next: the next panel's columns are fetched on the way.
+  // The processor can't predict the next access, since rows lie far apart. So the next panel's columns are prefetched on the way.
   const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * 2;
   for (int64_t w = 0; w < words; w++) {
     const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);

@@ -20,7 +20,7 @@ static int64_t group_vectors(int64_t depth) {
   return fitting > 4 ? fitting : 4;
 }
 
-// What one thread packs at a time for sums of this length into `c`, `whole` columns or more.
+// The number of columns that one thread packs at a time, for sums of this length into `c`; at least `whole`.
 static uint64_t product_panel_bytes(int64_t depth, DType c, int64_t whole) {
   const int64_t part = c == DType::kF32 && depth > kPanelDepth && whole == 0 ? kPanelDepth : depth;
   const int64_t least = (whole + 15) / 16, vectors = group_vectors(part);
@@ -51,7 +51,7 @@ struct PanelGroup {
 template <int kRows, int kVectors, bool kAhead, class C>
 static inline __attribute__((always_inline)) void product_tile(const PanelGroup& g, const uint32_t* b, int64_t row, C* c, int64_t ldc,
                                                                const float* scale, bool accumulate, __mmask16 last, const uint32_t* ahead) {
-  // The results' lines are under way while this tile is multiplied.
+  // Prefetches the lines of the results while this tile is multiplied.
   for (int i = 0; i < kRows; i++)
     for (int v = 0; v < kVectors * 16 * static_cast<int>(sizeof(C)); v += 64)
       __builtin_prefetch(reinterpret_cast<char*>(c + i * ldc) + v, 1);

@@ -36,7 +36,7 @@ static void rmsnorm(const RmsNorm& op, int64_t begin, int64_t end) {
 }
 
 // With xhat = x * rstd: gradient = rstd * (dxhat - xhat * mean(dxhat * xhat)); gradient * x = (dxhat - xhat * mean) * xhat.
-// Of the norm's output h = xhat * weight: dxhat * xhat = dout * h.
+// With the norm's output h = xhat * weight: dxhat * xhat = dout * h.
 template <class T, class S>
 static void rmsnorm_backward_of(const RmsNormBackward& op, int64_t begin, int64_t end, float* mask_dot) {
   const int64_t width = op.dx.cols;

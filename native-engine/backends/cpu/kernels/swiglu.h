@@ -1,4 +1,5 @@
-// silu(gate) * up and its derivative. gate and up come with their mask, so its gradient is a column sum, and theirs take it along.
+// silu(gate) * up and its derivative. gate and up come scaled by their mask, so its gradient is a column sum; their own gradients are
+// scaled by it as well.
 #pragma once
 #include "simd.h"
 

@@ -78,7 +78,7 @@ class TrainState : public StateLayout, public StateScalars {
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
   std::string digest() const;  // SHA-256 of serialize(), hex
 
-  // What a teacher needs, which is never trained: without Adam's moments.
+  // The part of a state that a teacher needs. A teacher is never trained, so Adam's moments are left out.
   TrainState without_moments() const;
 
  private:

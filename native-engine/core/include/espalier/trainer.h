@@ -35,8 +35,8 @@ struct LossWeights {
   double temperature = 2.0 / 3.0;
 };
 
-// What holds the expected sparsity to the scheduled one: Lagrange multipliers that learn, as published, or the tracker, after
-// which every step ends at its scheduled sparsity (core/tracking.h).
+// How the expected sparsity is held to the scheduled one. kMultipliers: Lagrange multipliers that learn, as published. kTracking: the
+// tracker (core/method/tracking.h); every step ends at its scheduled sparsity.
 enum class SparsityControl { kMultipliers, kTracking };
 
 // What stays the same over the steps of one segment.
@@ -52,7 +52,7 @@ struct SegmentPlan {
   std::vector<double> scheduled_sparsity;  // one for each step; same length
   // The segment ends early after the first step whose expected sparsity (after the update) reaches this value.
   std::optional<double> stop_at_expected_sparsity;
-  // Nor is a step begun that would end after this time, if it took as long as the one before it. The first step always is.
+  // A step is not begun if it would end after this time, were it as long as the step before it. The first step always runs.
   std::optional<std::chrono::steady_clock::time_point> end_by;
 
   bool has_time_for_another(double step_seconds) const {
@@ -136,7 +136,7 @@ class Trainer {
 
   virtual void set_data(std::shared_ptr<const TokenData> train) = 0;
 
-  // The teacher of the following steps: the intact model, or the masks and LoRA of a snapshot.
+  // Sets the teacher of the following steps: the intact model, or the masks and LoRA of a snapshot.
   virtual void use_intact_teacher() = 0;
   virtual void use_teacher(const TrainState& snapshot) = 0;
 
