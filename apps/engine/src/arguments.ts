@@ -21,7 +21,7 @@ export interface EngineArguments {
   exitWithStdin: boolean;
 }
 
-/** What to say to the user instead of starting; exit code 0 for --help, 2 for a mistake. */
+/** Ends the program with a text for the user instead of starting; exit code 0 for --help, 2 for a mistake. */
 export class UsageError extends Error {
   constructor(
     message: string,

@@ -10,7 +10,7 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   /** @param gatherMs from one batch to the next, unless something urgent comes or nothing comes any more */
   constructor(private gatherMs = 0) {}
 
-  /** What has come goes at once, what comes from then on by the new time. */
+  /** Sends what is gathered already at once; later items wait for the new time. */
   setGatherMs(gatherMs: number): void {
     this.gatherMs = gatherMs;
     if (this.waiting.length > 0) this.hurry();

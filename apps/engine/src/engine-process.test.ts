@@ -178,7 +178,7 @@ const segment = (
   ...changes,
 });
 
-/** Of the last segment. */
+/** The steps and the outcome of the last segment. */
 function trained(messages: engineV1.TrainResponse[]): {
   steps: engineV1.StepReport[];
   outcome: engineV1.SegmentOutcome;

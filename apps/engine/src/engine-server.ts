@@ -36,7 +36,7 @@ export class EngineServer {
     return address;
   }
 
-  /** Whoever reaches an engine can read any model folder of its user. */
+  /** Serves its own user only: a client of an engine can read any model folder of that user. */
   private async listenForUser(address: string): Promise<string> {
     const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
     this.listener = await listenForSameUser(this.server, { host: host!.replace(/^\[|\]$/g, ''), port: Number(port) });

@@ -159,7 +159,7 @@ async function* exportState(holder: SessionHolder, sessionId: string): AsyncGene
   for (const chunk of chunksOf(bytes)) yield { digest: '', totalBytes: 0n, chunk };
 }
 
-/** What is on its way to the client of the training under way. */
+/** Messages on their way to the client of the training under way. */
 interface Training {
   progress: Batches<Progress> | null;
 }

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { EspalierError } from '#protocol';
 import { planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
 
-/** Of the whole process. */
+/** The memory plan of the whole process. */
 export interface ProcessMemoryPlan extends MemoryPlan {
   /** What it takes without a session: Node and the server. */
   processBytes: number;

@@ -12,19 +12,19 @@ import {
 } from '#native-engine';
 
 export interface TrainingOptions {
-  /** Of all steps; without what belongs to one segment. */
+  /** The options that hold for all steps; those of a single segment are left out. */
   steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers'> & {
     loraLearningRate: number[];
     scheduledSparsity: number[];
   };
   segmentSteps: number;
-  /** What a segment takes at most: a slow model's ends with fewer steps. */
+  /** Seconds that a segment may take. A slow model's segment ends with fewer steps. */
   segmentSeconds: number | undefined;
   maxSegments: number;
   /** In rising order; teacher undefined: the call ends there. */
   marks: Mark[];
   teachers: TeacherStretch[];
-  /** What names of files begin with; '': states are sent. */
+  /** The beginning of state files' names; '': states are sent instead of written. */
   stateFile: string;
 }
 

@@ -35,7 +35,7 @@ export interface Surroundings {
   store: EventStore;
   artifacts: ArtifactStore;
   lease: DriverLease;
-  /** What clients must show; null: anybody on this machine may call. */
+  /** The token that clients must show; null: anybody on this machine may call. */
   token: string | null;
   log: Logger;
 }

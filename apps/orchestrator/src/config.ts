@@ -24,7 +24,7 @@ export interface OrchestratorConfig {
   leaseSeconds: number;
   /** Other machines may reach the server or the engine, unencrypted. */
   allowInsecureRemote: boolean;
-  /** Whoever is on this machine may call, without a token. */
+  /** Everybody on this machine may call, without a token. */
   openLoopback: boolean;
   logLevel: string;
 }

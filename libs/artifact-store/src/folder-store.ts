@@ -243,7 +243,7 @@ function writeError(error: unknown, digest: string | null): unknown {
   return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', 'the folder of the artifact store is gone', digest, error);
 }
 
-/** What a crash left behind; files of a writer that is still at work are young, and other names are not ours. */
+/** Removes files that a crash left behind. Young files may belong to a writer at work, and other names are not ours. */
 async function removeStaleIncoming(folder: string, olderThanMs: number): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!INCOMING_NAME.test(name)) continue;

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 const openPath = promisify(open);
 const syncDescriptor = promisify(fsync);
 
-/** Of a file its bytes; of a folder its names: a file's new name outlasts a power cut only once its folder is synced too. */
+/** Makes a file's bytes durable, or a folder's names. A file's new name outlasts a power cut only once its folder is synced too. */
 export async function syncPath(path: string): Promise<void> {
   const descriptor = await openPath(path, 'r');
   try {

@@ -26,7 +26,7 @@ export interface BundleReport {
   /** Which teacher instructed from which step on, and why; of the run itself. */
   instructions: Instruction[];
   signature: 'none' | 'valid' | 'invalid';
-  /** Of the signer, raw hex; who that is has to be known from elsewhere. */
+  /** The signer's public key, raw hex. Whose key it is has to be known from elsewhere. */
   publicKey: string;
 }
 

@@ -40,7 +40,7 @@ export interface BundleManifest {
   createdBy: string;
   /** The run first, then its ancestors, nearest first. */
   runs: BundleRun[];
-  /** What the run is made of. */
+  /** The model and the data of the run. */
   weightsDigest: string;
   dataDigests: string[];
   recipe: unknown;
@@ -57,7 +57,7 @@ export interface BundleSignature {
   algorithm: 'ed25519';
   /** Raw key, hex. */
   publicKey: string;
-  /** Of the manifest's bytes, hex. */
+  /** The signature over the manifest's bytes, hex. */
   signature: string;
 }
 

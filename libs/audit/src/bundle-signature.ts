@@ -43,7 +43,7 @@ export function signatureHolds(manifest: Uint8Array, { algorithm, publicKey, sig
   return verify(null, manifest, key, Buffer.from(signature, 'hex'));
 }
 
-/** Of a PEM file or of 64 hex digits. */
+/** The key in hex, from the text of a PEM file or from 64 hex digits. */
 export function publicKeyHex(text: string): string {
   const trimmed = text.trim();
   return /^[0-9a-f]{64}$/i.test(trimmed) ? trimmed.toLowerCase() : rawPublicKey(createPublicKey(trimmed));

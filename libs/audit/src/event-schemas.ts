@@ -1,4 +1,4 @@
-// What each event must look like, field by field; nothing else may be in it. Versions 1 and 2 have the same fields.
+// The schema of each event, field by field; no other field may be in it. Versions 1 and 2 have the same fields.
 import { z } from 'zod';
 import { settingsTable, type Setting, type SettingValues } from '#protocol';
 
@@ -240,7 +240,7 @@ export function isKnownType(type: string): type is KnownType {
   return Object.hasOwn(eventSchemas, type);
 }
 
-/** What does not fit, with the field's path; null when all does. */
+/** The fields that do not fit, with their paths; null when all do. */
 export function schemaProblem(schema: z.ZodType, value: unknown): string | null {
   const result = schema.safeParse(value);
   if (result.success) return null;

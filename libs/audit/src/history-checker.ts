@@ -29,7 +29,7 @@ export interface NamedBatch {
   endStep: number;
   metricsRevision: number;
   metricsDigest: string;
-  /** Of the gates that are open at its end; undefined: recorded before masks were. */
+  /** The digest of the gates that are open at its end; undefined: the segment was recorded before masks were. */
   openDigest: string | undefined;
 }
 export interface Instruction {

@@ -1,4 +1,4 @@
-/** What the rest of Espalier sees of an event store, whichever server stands behind it. */
+/** The interface of an event store for the rest of Espalier, whichever server stands behind it. */
 import type { EventCorruptError } from './event-store.errors.js';
 
 export type ExpectedRevision = bigint | 'no_stream' | 'stream_exists' | 'any';

@@ -1,4 +1,4 @@
-// What a server keeps is its user's alone, whatever the umask of the shell that started it.
+// Files and folders of a server are readable by its user only, whatever the umask of the shell that started it.
 import { chmodSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 

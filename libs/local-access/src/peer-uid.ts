@@ -5,7 +5,7 @@ import { isIPv4 } from 'node:net';
 const ESTABLISHED = '01';
 const MAPPED = '::ffff:';
 
-/** Of a connection, as a socket and a gRPC call name them. */
+/** The two ends of a connection, with the names that sockets and gRPC calls give them. */
 export interface ConnectionEnds {
   remoteAddress?: string | undefined;
   remotePort?: number | undefined;

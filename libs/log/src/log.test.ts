@@ -1,4 +1,4 @@
-// What happens to log lines when there is no room for them, and to lines that are too long.
+// Log lines for which there is no room, and lines that are too long.
 import { cutLine, LINE_CHARACTERS_MAX } from './cut-line.js';
 import { LossyWriter } from './lossy-writer.js';
 

@@ -52,7 +52,7 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal): Pro
   return files;
 }
 
-/** Of all that is no folder, relative to the folder; hidden ones are left out. */
+/** The names of everything below the folder that is no folder, relative to it; hidden ones are left out. */
 async function namesBelow(folder: string, signal?: AbortSignal): Promise<string[]> {
   const names: string[] = [];
   const folders = [folder];

@@ -22,7 +22,7 @@ interface Waiting {
 interface Thread {
   worker: Worker;
   progress: EncodeProgress;
-  /** What it was at when it was last looked at, and since when. */
+  /** The document that it worked on at the last look, and since when. */
   seen: { batch: number; document: number; sinceMs: number };
 }
 

@@ -125,7 +125,7 @@ function checkSizes(header: PageHeader, bytesLeft: number): void {
   within(levels[0]! + levels[1]!, Math.min(header.compressed_page_size, header.uncompressed_page_size), 'bytes of levels');
 }
 
-/** Of a data page: how many values it has, which are as many rows, as the column is flat. */
+/** The number of values of a data page. The column is flat, so there are as many rows. */
 function checkValues(header: PageHeader, rowsLeft: number): number {
   const v2 = header.data_page_header_v2;
   const dictionary = header.type === 'DICTIONARY_PAGE';

@@ -37,14 +37,14 @@ export interface PrepareTokensOptions {
   signal?: AbortSignal;
 }
 export interface PreparedTokens {
-  /** Of the artifact with the token ids. */
+  /** The digest of the artifact with the token ids. */
   digest: string;
   tokenCount: number;
   /** SHA-256 of tokenizer.json. */
   tokenizerDigest: string;
 }
 
-/** What costs nothing to find out about sources: whether they are there, and are files. Gives the bytes of the data. */
+/** Checks what costs nothing: whether the sources are there, and are files. Returns the bytes of the data. */
 export async function requireSources({
   modelPath,
   dataPath,
@@ -140,7 +140,7 @@ async function* tokenBytes(
   await requireUnchanged(files);
 }
 
-/** Of the thread that reads, not of the ones that encode: they have their own. Counted in signs of life that it owes. */
+/** How long the reading thread may be silent, counted in missing signs of life. The encoding threads have a limit of their own. */
 const SILENCE_LIMIT = 60_000 / ALIVE_INTERVAL_MS;
 
 async function* workerMessages(worker: Worker, { dataPath, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {

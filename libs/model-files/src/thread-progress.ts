@@ -1,4 +1,4 @@
-// What an encoding thread is at, in memory that it shares: a thread that hangs in a pattern sends no messages.
+// The progress of an encoding thread, in shared memory: a thread that hangs in a pattern sends no messages.
 export const IDLE = -1;
 export const LOADING = -1;
 

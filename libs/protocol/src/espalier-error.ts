@@ -3,7 +3,7 @@ import type { ErrorCode } from './error-codes.js';
 export interface FieldViolation {
   /** As in the request, nested with dots: "settings.target_sparsity". */
   field: string;
-  /** What is wrong and what is allowed. */
+  /** Says what is wrong and what is allowed. */
   description: string;
   code: string;
 }

@@ -10,9 +10,9 @@ interface CallLimit {
 }
 
 const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
-/** What anybody may ask takes nothing from those who have the token. */
+/** The limit of calls that need no token. They have their own, so they take no room from calls with the token. */
 const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
-/** Of one connection, refused ones and others; more wait in the client. */
+/** Streams of one connection, refused calls included; further calls wait in the client. */
 export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
 
 export function callLimits(limit = WITH_TOKEN, openLimit = WITHOUT_TOKEN): ServerInterceptor {
@@ -44,7 +44,7 @@ export function callLimits(limit = WITH_TOKEN, openLimit = WITHOUT_TOKEN): Serve
   };
 }
 
-/** Of each client, which is a connection, and of all. */
+/** Counts the open calls of each client (a connection), and of all clients together. */
 class OpenCalls {
   private readonly ofClient = new Map<string, number>();
   private all = 0;

@@ -32,7 +32,7 @@ export class Callers {
         }),
     });
 
-  /** Of a call that may change something; a log line says that it was made. */
+  /** The context of a call that may change something. A log line says that the call was made. */
   contextOf({ method, metadata }: CallInfo): CallContext {
     const ends = this.connections.get(metadata);
     const uid = ends === undefined ? undefined : peerUid(ends);

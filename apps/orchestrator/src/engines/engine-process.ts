@@ -62,7 +62,7 @@ export class EngineProcess {
     const child = await spawnProcess(process.execPath, args, (text) => {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
-        // Of a stack trace the line that names the error is worth repeating.
+        // In a stack trace only the line that names the error is worth repeating.
         if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
     }).catch((error: unknown) => {

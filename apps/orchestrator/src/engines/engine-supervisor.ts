@@ -30,7 +30,7 @@ export interface LiveEngine {
 }
 
 export interface EngineSupervisorOptions {
-  /** Of an engine that somebody else runs; undefined: we start our own. */
+  /** The address of an engine that somebody else runs; undefined: we start our own. */
   address: string | undefined;
   device: string;
   threads: number;

@@ -57,7 +57,7 @@ interface Decided {
 export class RunRepository {
   private readonly cache = new Map<string, PruningRunState>();
   private readonly turns = new Map<string, Promise<unknown>>();
-  /** What the change under way waits for, by run. */
+  /** The reason why the change under way waits, by run. */
   private readonly heldUp = new Map<string, Error>();
   /** Told of an event that can't be read. */
   onDamage: (error: EventCorruptError) => void = () => undefined;
@@ -101,7 +101,7 @@ export class RunRepository {
   /** Several changes, each of what the ones before made of the run; all of them or none. */
   async changeInTurn(runId: string, changes: KeyedChange[], options: ChangeOptions): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     return this.inTurn(runId, options, async (options) => {
-      // What this process wrote last is nearly always the truth; the expected revision finds out when it is not.
+      // The state that this process wrote last is nearly always the newest; the expected revision finds out when it is not.
       let state = this.cache.get(runId) ?? null;
       let fresh = state === null;
       if (fresh) state = await patiently(() => this.find(runId), options);
@@ -188,7 +188,7 @@ export class RunRepository {
     const settled = mine.catch(() => undefined);
     this.turns.set(runId, settled);
     try {
-      // Whoever is before may have all the patience in the world.
+      // The change before this one in the queue may wait for long.
       givenUp = !(await within(before, patienceMs));
       if (givenUp) throw this.tooLong(runId);
       return await mine;
@@ -224,7 +224,7 @@ async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
   return inTime;
 }
 
-/** What passes when somebody frees disk space or the store is started anew. */
+/** Errors that pass when somebody frees disk space, or starts the store again. */
 const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 'STORE_STOPPING', 'STORE_FAILED']);
 
 /**

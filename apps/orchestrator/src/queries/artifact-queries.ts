@@ -87,7 +87,7 @@ export async function* downloadArtifact(
   if (totalBytes !== 0n || found.bytes === 0) yield { totalBytes, chunk: Buffer.alloc(0) };
 }
 
-/** Of an artifact by its digest or the beginning of it. */
+/** Finds an artifact's digest by the digest or its beginning. */
 async function wholeDigest(views: RunViews, store: ArtifactStore, text: string): Promise<string> {
   if (isDigest(text)) return text;
   if (!/^[0-9a-f]{4,64}$/.test(text)) {

@@ -110,7 +110,7 @@ function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<s
   return new Set(asked);
 }
 
-/** Of a damaged event nobody knows the type. */
+/** A damaged event is always shown, since nobody knows its type. */
 function isAsked(item: StoredEvent | EventCorruptError, types: Set<string>): boolean {
   return types.size === 0 || item instanceof EventCorruptError || types.has(item.type);
 }

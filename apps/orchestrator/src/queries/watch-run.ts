@@ -24,12 +24,12 @@ interface Cursor {
   branch: number;
   /** First step that was not sent. */
   nextStep: number;
-  /** Of the last message. */
+  /** The revision in the last message. */
   revision: number;
   status: v1.RunStatus | null;
   /** Code of what the run waited for then; '': nothing. */
   waitedFor: string;
-  /** What was done then to prepare the run, and how far it was. */
+  /** The preparation that the last message told, and its progress. */
   preparation: string;
 }
 
@@ -158,7 +158,7 @@ function liveSteps(views: RunViews, { run, extras }: RunSummary, cursor: Cursor,
   }
   const from = Math.max(cursor.nextStep, last === undefined ? 0 : last.step + 1);
   const steps = views.live.since(run.runId, from);
-  // What lies between is recorded already, and the views are about to show it.
+  // The steps between are recorded already, and the views are about to show them.
   return steps[0]?.step === from ? steps.slice(0, LIVE_STEPS_PER_MESSAGE) : [];
 }
 

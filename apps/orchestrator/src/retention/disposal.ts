@@ -15,7 +15,7 @@ import { StateKeeper } from './state-keeper.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 
-/** What is younger may be tokens or an export that a run is about to name. */
+/** Younger artifacts stay: they may be tokens or an export that a run is about to name. */
 const MIN_AGE_SECONDS = 3_600;
 
 export interface Disposed {

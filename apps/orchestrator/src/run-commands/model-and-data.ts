@@ -19,7 +19,7 @@ export interface RunPlan {
   memory: engineV1.PlanMemoryResponse;
 }
 
-/** What a run is made of, with its digests. */
+/** The model and the data of a run, with their digests. */
 export interface Prepared {
   model: ModelIdentity;
   data: DataIdentity;
@@ -182,7 +182,7 @@ export function requireMemory({ settings, memory: { totalBytes, availableBytes, 
   });
 }
 
-/** Of what the settings were checked with. */
+/** Refuses a model whose shape differs from the one that the settings were checked with. */
 function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
   if (canonicalJson({ ...launched, weightsDigest: '' }) === canonicalJson({ ...read, weightsDigest: '' })) return;
   throw invalidField('MODEL_CHANGED', 'model_path', `the model in ${launched.path} has changed since the run was launched`);

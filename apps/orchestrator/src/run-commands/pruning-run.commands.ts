@@ -1,4 +1,4 @@
-// What clients ask for. The driver's own changes go to the repository directly: nobody else may send them.
+// The commands of clients. The driver's own changes go to the repository directly: nobody else may send them.
 import { Command } from '@nestjs/cqrs';
 import type { DataSource } from './model-and-data.js';
 import type { CallContext } from '../pruning-run/record/call-context.js';

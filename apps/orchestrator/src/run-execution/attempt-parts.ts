@@ -8,7 +8,7 @@ import type { LiveProgress } from '../views/live-progress.js';
 import type { RunFeed } from '../views/run-feed.js';
 import type { SegmentRecorder } from './recording/segment-recorder.js';
 
-/** What an attempt works with; lent by the driver. */
+/** The parts that an attempt works with; the driver lends them. */
 export interface AttemptParts {
   runs: RunRepository;
   feed: RunFeed;
@@ -18,13 +18,13 @@ export interface AttemptParts {
   live: LiveProgress;
   jobs: EngineJobs;
   log: Logger;
-  /** Of this process. */
+  /** The name of this process. */
   instance: string;
   threads: number;
   /** Segments are recorded together when they are shorter than this. */
   recordIntervalMs: number;
   /** Aborted when the orchestrator stops. */
   shutdown: AbortSignal;
-  /** That of the running engine; starts one where there is none. */
+  /** The workbench of the running engine; starts an engine where there is none. */
   workbench(): Promise<EngineWorkbench>;
 }

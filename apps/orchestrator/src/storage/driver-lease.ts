@@ -1,4 +1,4 @@
-// Of several orchestrators on one event store one drives the runs, the others stand by. Who drives is the newest event of
+// On one event store there may be several orchestrators: one drives the runs, the others stand by. Who drives is the newest event of
 // one stream, appended with the expected revision, so that two can never both take it. Time is measured by each process for
 // itself, from when it saw the newest event: clocks that differ or jump do no harm. A driver that was asleep for longer than
 // its lease may still believe in it for a moment; what it then tries to record is refused, since its attempt was closed.
@@ -21,13 +21,16 @@ const DRIVER_STREAM = 'espalierDriver';
 /** Renewals are of no interest later. */
 const KEPT_EVENTS = 100;
 const RENEWALS_A_LEASE = 3;
-/** Of whose own store it is: that ends with it, so nobody waits for the lease to run out, and each renewal stays in its file. */
+/**
+ * The lease of an orchestrator on its own embedded store. It is long, since that store ends with the orchestrator: nobody else waits
+ * for the lease to run out. And each renewal is an event that stays in the store's file.
+ */
 const OWNERS_LEASE_MS = 600_000;
 
 type LeaseEventType = 'DrivingTaken' | 'DrivingRenewed' | 'DrivingReleased';
 interface Holder {
   instance: string;
-  /** Of its data folder: a lock keeps all but one process from it. */
+  /** The id of its data folder, which a lock keeps to one process. */
   folderId: string;
   host: string;
   pid: number;
@@ -227,7 +230,7 @@ export class DriverLease {
   }
 }
 
-/** What nobody can read holds nothing for ever: it counts as a lease of the longest kind from when it was seen. */
+/** A lease event that can't be read must not block for ever: it counts as a lease of the longest kind, from when it was seen. */
 function parsed(event: StoredEvent | EventCorruptError): Newest {
   const seen = { revision: event.revision, seenAtMs: performance.now() };
   const unknown: Newest = {

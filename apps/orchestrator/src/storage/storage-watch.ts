@@ -76,7 +76,7 @@ async function isFull(folder: string): Promise<boolean> {
   }
 }
 
-/** What keeps a file of the size that is needed from being written; null: nothing does. */
+/** The problem that keeps a file of the needed size from being written; null: there is none. */
 async function writeProblem(folder: string): Promise<EspalierError | null> {
   const path = join(folder, `.room-${process.pid}-${randomUUID()}`);
   try {

@@ -51,11 +51,11 @@ export async function* verifyRun(
   };
 }
 
-/** What was read of a run on the way. */
+/** The record of a run as verification read it. */
 export interface CheckedRecord {
   planner: ReplayPlanner;
   history: HistoryChecker;
-  /** Of the run's own streams. */
+  /** The number of events in the run's own streams. */
   events: number;
 }
 

@@ -22,14 +22,14 @@ type Listener = (run: PruningRunState, dropped: string[]) => void;
 export class RunFeed {
   /** Runs that have not ended. */
   private readonly open = new Map<string, PruningRunState>();
-  /** What runs that ended since our start need of the artifact store, and where their streams were; of others the views know. */
+  /** The artifacts that runs need which ended since our start, and their streams' revisions. The views know those of other runs. */
   private readonly closed = new Map<string, { needs: ReadonlySet<string>; revision: number }>();
   private readonly damaged = new Set<string>();
   private readonly listeners = new Set<Listener>();
   private subscription: Subscription | null = null;
   private started = false;
   private stopped = false;
-  /** Of the last event that was taken. */
+  /** The position of the last event taken. */
   private position: Position | null = null;
   private ready: Promise<void> = Promise.resolve();
 

@@ -99,7 +99,7 @@ export class RunViews {
     return new ProjectionRunner(this.store, database, { changed: (runIds) => this.changes.notify(runIds), failed, damaged: this.onDamage });
   }
 
-  /** Of an event that could not be read though the views have what it said. */
+  /** Marks an event as damaged that could not be read now, though the views have its content. */
   noteDamage(error: EventCorruptError): void {
     try {
       this.runner.note(error);
@@ -167,7 +167,7 @@ export class RunViews {
     return summary;
   }
 
-  /** What is known now; null for a run that is not known. */
+  /** The run as it is known now; null for an unknown run. */
   peek(runId: string): RunSummary | null {
     const row = this.database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string } | undefined;
     return row === undefined ? null : (JSON.parse(row.summary) as RunSummary);

@@ -16,7 +16,7 @@ const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const YEARS_GOOD = 100;
 const DAY_MS = 86_400_000;
 
-/** Of the store in this folder; made when there are none. */
+/** The secrets of the store in this folder; makes them when there are none. */
 export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   const place = join(folder, FOLDER);
   if (!existsSync(place)) await makeSecrets(folder, place);

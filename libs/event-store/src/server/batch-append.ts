@@ -30,7 +30,7 @@ interface OpenAppend {
   events: ProposedEvent[];
   sizeBytes: number;
   deadlineMs: number | undefined;
-  /** What made a message unusable; answered when the append is complete. */
+  /** The error that made a message unusable; it is the answer once the append is complete. */
   refusal: Error | undefined;
 }
 

@@ -90,7 +90,7 @@ export class CommitQueue {
     return true;
   }
 
-  /** What keeps the log from being as it was before the transaction; null: it is. */
+  /** The error that keeps the log from being as it was before the transaction; null: the log is as it was. */
   private rolledBack(): Error | null {
     const { database } = this.log;
     try {

@@ -7,7 +7,7 @@ import type { StreamHead, StreamHeads } from './stream-heads.js';
 
 export type Direction = 'forwards' | 'backwards';
 
-/** What a read got at once. */
+/** The events of one read. */
 interface Chunk {
   records: EventRecord[];
   /** The event that ended the chunk because it is damaged; reading goes on after it for those that pass over it. */

@@ -15,7 +15,7 @@ import { toStoreError, type StoreErrorCode } from './store-error.js';
 
 export type StatusReply = Error & Pick<ServiceError, 'code' | 'details' | 'metadata'>;
 
-/** What the protocol writes for an expected version that is no number. */
+/** The number that the protocol has for an expected version in words. */
 export function expectedToNumber(expected: Expected): number {
   if (expected === 'any') return -2;
   if (expected === 'no_stream') return -1;

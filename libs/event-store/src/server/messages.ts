@@ -54,7 +54,7 @@ export function proposedEventOf(message: ProposedMessage): ProposedEvent {
   };
 }
 
-/** What counts towards the limits on events and appends. */
+/** The bytes that count towards the limits on events and appends. */
 export function sizeOf(event: ProposedEvent): number {
   return event.data.length + event.metadata.length + event.type.length * 2;
 }

@@ -14,7 +14,7 @@ export interface StreamHead {
 
 const MAX_CACHED = 50_000;
 
-/** What each stream is at, cached: most appends and wake-ups need no query for it. */
+/** The last revision of each stream, cached: most appends and wake-ups need no query for it. */
 export class StreamHeads {
   private readonly byName = new Map<string, StreamHead>();
   private readonly names = new Map<number, string>();

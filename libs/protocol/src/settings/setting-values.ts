@@ -25,7 +25,7 @@ type Stored<T> = T extends string | boolean | readonly string[]
 /** All settings, each as it is in events. */
 export type SettingValues = { [K in SettingName]-?: Stored<NonNullable<v1.RunSettings[K]>> };
 type Value = SettingValues[SettingName];
-/** What is left out, or undefined, is not asked for. */
+/** Settings that are left out, or undefined, are not asked for. */
 export type RequestedValues = { [K in SettingName]?: SettingValues[K] | undefined };
 
 /** What a message asks for; what it leaves out is not there. Other messages with fields of the same names will do. */

@@ -24,11 +24,11 @@ export interface Setting extends Omit<SettingOption, 'allowed' | 'flag'> {
   /** As in the protocol: total_steps. */
   field: string;
   kind: SettingKind;
-  /** Of a word and of the items of a list; empty: anything. The words of an enum in the order of its numbers, without UNSPECIFIED. */
+  /** The words allowed for a value or a list's items; empty: anything. An enum's are in the order of its numbers, without UNSPECIFIED. */
   allowed: readonly string[];
   /** The number of each word. */
   numbers: ReadonlyMap<string, number>;
-  /** Of the command line: --steps. */
+  /** The option of the command line: --steps. */
   flag: string;
 }
 

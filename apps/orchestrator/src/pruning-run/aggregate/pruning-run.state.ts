@@ -15,7 +15,7 @@ export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recove
 
 export interface Teacher extends TeacherSnapshot {
   state: StateFact;
-  /** Of the event that recorded it; null: inherited from the parent. */
+  /** The revision of the event that recorded it; null: inherited from the parent. */
   revision: number | null;
   ownerRunId: string;
   /** Number of rewinds before it. */
@@ -81,7 +81,7 @@ export interface PruningRunState {
   attemptsWithoutProgress: number;
   /** The next attempt may start from here on (ISO time); null: at once. */
   restartNotBefore: string | null;
-  /** Of the first event of the last segment. */
+  /** The revision of the first event of the last segment. */
   segmentRevision: number;
   engine: PruningRunEventData<'EngineAttached'> | null;
   numericsFingerprint: string | null;
@@ -100,7 +100,7 @@ export interface PruningRunState {
   launchedAt: string;
   updatedAt: string;
   endedAt: string | null;
-  /** Of the last event folded. */
+  /** The revision of the last event folded. */
   revision: number;
   chain: string;
 }
@@ -111,7 +111,7 @@ export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean
 /** Its model and text were read. A run that was launched before there was preparing is prepared from the start. */
 export const isPrepared = ({ data }: Pick<PruningRunState, 'data'>): boolean => data.trainDigest !== '';
 
-/** What it does while no engine works for it. */
+/** The run's phase while no engine works for it. */
 export const idleStatus = (run: Pick<PruningRunState, 'data'>): RunStatus => (isPrepared(run) ? 'queued' : 'preparing');
 
 /** The driver has work with it: now, or when its turn comes. A run paused by a shutdown goes on by itself. */

@@ -11,7 +11,7 @@ export function isOffTarget(expectedSparsity: number, targetSparsity: number): b
   return Math.abs(expectedSparsity - targetSparsity) > TARGET_TOLERANCE + ROUNDING;
 }
 
-/** Of a completed run: it ended above or below its target. */
+/** Whether a completed run ended above or below its target. */
 export function hasMissedTarget({ status, current, settings }: Pick<PruningRunState, 'status' | 'current' | 'settings'>): boolean {
   return status === 'completed' && current !== null && isOffTarget(current.expectedSparsity, settings.targetSparsity);
 }

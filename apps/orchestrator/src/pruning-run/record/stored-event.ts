@@ -9,7 +9,7 @@ import type { NewFact, PruningRunEvent, RecordedEvent, StepsMeasured } from './p
 export const RUN_STREAM_PREFIX = 'pruningRun-';
 export const METRICS_STREAM_PREFIX = 'runMetrics-';
 export const runStream = (runId: string): string => RUN_STREAM_PREFIX + runId;
-/** Of an event of a run's own stream. */
+/** The run's id, taken from the name of its own stream. */
 export const runIdOf = ({ stream }: { stream: string }): string => stream.slice(RUN_STREAM_PREFIX.length);
 export const metricsStream = (runId: string): string => METRICS_STREAM_PREFIX + runId;
 

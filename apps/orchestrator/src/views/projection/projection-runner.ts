@@ -25,7 +25,7 @@ export class ProjectionRunner {
   eventsDone: number;
   /** Whether the file once held everything that the store held. */
   caughtUp = false;
-  /** What keeps the newest events out of the file; null: nothing does. */
+  /** The error that keeps the newest events out of the file; null: there is none. */
   lastFailure: unknown = null;
   private readonly projection: RunProjection;
   private position: Position | null;
@@ -100,7 +100,7 @@ export class ProjectionRunner {
     }
   }
 
-  /** Of an event that somebody met as damaged, though it was projected when it was whole. */
+  /** Marks an event as damaged that somebody met so, though it was whole when it was projected. */
   note(error: EventCorruptError): void {
     if (!this.caughtUp && !this.projection.hasPassed(error)) return; // it is still to come
     this.listener.damaged(error);

@@ -23,7 +23,7 @@ function detailOf(run: PruningRunState): RunDetail {
   return { run, extras: { recent: [], lastStep: null, unnamed: [], rewinds: [], unknownEvents: {}, damage: [] } };
 }
 
-/** Of a run whose first event can't be read: what is known is its id and what later events say. */
+/** The detail of a run whose first event can't be read: only its id and the content of later events are known. */
 export function detailWithoutStart(runId: string): RunDetail {
   const model = {
     path: '',

@@ -11,7 +11,7 @@ export interface Rewind {
 }
 
 export interface RunExtras {
-  /** Of the last segments, for speed and remaining time. */
+  /** Time and size of the last segments, for speed and remaining time. */
   recent: { seconds: number; tokens: number; steps: number }[];
   lastStep: StepMeasurement | null;
   /** The last step of each metrics batch that no MasksUpdated has named yet: several segments are recorded at once. */
@@ -45,7 +45,7 @@ export interface RunDetail {
   extras: RunExtras;
 }
 
-/** What is read for lists and messages: all but the teachers and what was thrown away, which have tables of their own. */
+/** The part that lists and messages read. Teachers and discarded artifacts are not in it; they have tables of their own. */
 export interface RunSummary {
   run: Omit<PruningRunState, 'teachers' | 'abandonedTeachers' | 'discarded'>;
   extras: RunExtras;

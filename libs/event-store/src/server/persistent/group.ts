@@ -77,7 +77,7 @@ export class PersistentGroup {
     this.pump();
   }
 
-  /** What the consumer had in hand goes to others, or to itself when it comes back. */
+  /** Messages that the consumer had in hand go to others, or to itself when it comes back. */
   leave(consumer: Consumer): void {
     const index = this.consumers.indexOf(consumer);
     if (index < 0) return;

@@ -25,7 +25,7 @@ export interface GroupSettings {
   startFrom: StartFrom;
 }
 
-/** What is stored of a group. */
+/** The part of a group that is stored. */
 export interface GroupDefinition {
   settings: GroupSettings;
   /** Only of groups on $all. */
