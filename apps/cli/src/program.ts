@@ -5,6 +5,7 @@ import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
 import { registerCompletion } from './commands/completion.js';
+import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
 import { registerFork } from './commands/fork.js';
 import { registerHelp } from './commands/help.js';
@@ -70,6 +71,7 @@ export function buildProgram(quietErrors = false): Command {
   registerShow(program);
   registerSteering(program);
   registerFork(program);
+  registerDescribing(program);
   program.commandsGroup('Results:');
   registerResults(program);
   registerMetrics(program);

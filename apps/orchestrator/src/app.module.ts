@@ -12,7 +12,7 @@ import { GrpcServer } from './api/grpc-server.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
 import { ModelAndData } from './run-commands/model-and-data.js';
-import { CancelRunHandler, PauseRunHandler, ResumeRunHandler } from './run-commands/pruning-run.command-handlers.js';
+import { CancelRunHandler, DescribeRunHandler, PauseRunHandler, ResumeRunHandler } from './run-commands/pruning-run.command-handlers.js';
 import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
@@ -76,6 +76,7 @@ export class AppModule {
         ResumeRunHandler,
         PauseRunHandler,
         CancelRunHandler,
+        DescribeRunHandler,
         { provide: EngineSupervisor, useValue: supervisor },
         RunFeed,
         StateKeeper,

@@ -82,7 +82,17 @@ const unread = z.literal('').or(digest);
 const launchedModel = model.extend({ weightsDigest: unread });
 const launchedData = data.extend({ trainDigest: unread, tokenizerDigest: unread });
 type Overrides = Partial<SettingValues> & { data?: z.infer<typeof launchedData> };
-const launch = { runId, name: text, requestId: text, requestDigest: text, model: launchedModel, data: launchedData, settings };
+const launch = {
+  tags: z.array(text).optional(),
+  note: text.optional(),
+  runId,
+  name: text,
+  requestId: text,
+  requestDigest: text,
+  model: launchedModel,
+  data: launchedData,
+  settings,
+};
 
 const facts = {
   RunLaunched: { ...launch },
@@ -189,6 +199,7 @@ const facts = {
     bytes: count,
     files: z.array(z.strictObject({ name: text, bytes: count, digest })),
   },
+  RunDescribed: { name: text.optional(), addedTags: z.array(text), removedTags: z.array(text), note: text.optional() },
   ArtifactsDiscarded: { reason: text, keepEvery: count.nullable(), abandoned: z.boolean(), exports: z.boolean(), artifacts: discarded },
   RunDeleted: { step: count, reason: text, artifacts: discarded },
 };

@@ -17,6 +17,10 @@ const LONGEST: Record<string, number> = {
   name: 200,
   name_contains: 200,
   reason: 1_000,
+  note: 2_000,
+  tags: 64,
+  add_tags: 64,
+  remove_tags: 64,
   run_id: 200, // or a run's name
   parent_run_id: 200,
   left_run_id: 200,
@@ -42,7 +46,7 @@ const ANY_64_BITS = new Set(['seed']);
 const MOST_VIOLATIONS = 10;
 
 /** Texts that people read: nothing in them may act upon a terminal, or hide. */
-const READABLE = new Set(['request_id', 'name', 'reason']);
+const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags']);
 
 /** Fields without which a message says nothing, and what belongs there. */
 const NEEDED: Record<string, string> = {

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { Context, type GlobalOptions } from '../context.js';
 
-const GATHERING = new Set(['--status']);
+const GATHERING = new Set(['--status', '--tag']);
 
 // A command that always succeeds need not return an exit code.
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type

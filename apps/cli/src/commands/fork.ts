@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
+import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
 import { addForkOptions, settingsOf } from '../options/settings-options.js';
 import { printWarnings } from '../output/warnings.js';
@@ -15,10 +16,9 @@ export interface StartingPoint {
   last?: boolean;
   fromState?: string;
 }
-interface ForkOptions extends StartingPoint {
+interface ForkOptions extends LabelOptions, StartingPoint {
   data?: string;
   validation?: string;
-  name?: string;
   requestId?: string;
   watch?: boolean;
 }
@@ -49,12 +49,11 @@ export function registerFork(program: Command): void {
     .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
     .option('--last', 'from the last recorded state')
     .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
-    .option('--name <name>', 'for people')
     .option('--data <path>', 'other text to train on', absolutePath)
     .option('--validation <path>', 'other text to evaluate on', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addForkOptions(fork);
+  addForkOptions(addLabelOptions(fork));
   examples(
     fork,
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
@@ -75,7 +74,7 @@ export function registerFork(program: Command): void {
         : { trainPath: options.data ?? '', validationPath: options.validation ?? '' };
     const request = v1.ForkRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
-      name: options.name ?? '',
+      ...labelsOf(options),
       parentRunId: parentRunId!,
       from,
       overrides: data === undefined ? undefined : { data },

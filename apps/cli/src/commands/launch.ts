@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
+import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { percent, recipeWord } from '../output/format.js';
@@ -10,11 +11,10 @@ import { action, examples } from './command.js';
 import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
-interface LaunchOptions {
+interface LaunchOptions extends LabelOptions {
   model: string;
   data: string;
   validation?: string;
-  name?: string;
   requestId?: string;
   watch?: boolean;
 }
@@ -42,10 +42,9 @@ export function registerLaunch(program: Command): void {
       absolutePath,
     )
     .option('--validation <path>', 'text to evaluate on', absolutePath)
-    .option('--name <name>', 'for people')
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addSettingOptions(launch);
+  addSettingOptions(addLabelOptions(launch));
   examples(
     launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
@@ -56,7 +55,7 @@ export function registerLaunch(program: Command): void {
     const { connection, output } = context;
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
-      name: options.name ?? '',
+      ...labelsOf(options),
       modelPath: options.model,
       data: { trainPath: options.data, validationPath: options.validation ?? '' },
       settings: settingsOf(options),

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { choices, STATUSES, wholeNumber } from '../options/parse.js';
+import { gathered } from '../options/label-options.js';
 import { count, decimal, percent, recipeWord, when } from '../output/format.js';
 import { statusStyle, statusText } from '../output/run-status.js';
 import { cutTo } from '../output/text-width.js';
@@ -12,6 +13,7 @@ interface RunsOptions {
   name?: string;
   model?: string;
   parent?: string;
+  tag?: string[];
   order: string;
   limit: number;
   all?: boolean;
@@ -31,6 +33,7 @@ export function registerRuns(program: Command): void {
     .option('--name <part>', 'whose name contains this')
     .option('--model <part>', 'whose model path contains this')
     .option('--parent <run>', 'forks of this run')
+    .option('--tag <tag>', 'that have this tag; given several times, all of them', gathered)
     .option(
       '--order <order>',
       '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"',
@@ -68,6 +71,7 @@ async function listRuns({ connection }: Context, options: RunsOptions): Promise<
         nameContains: options.name ?? '',
         modelContains: options.model ?? '',
         parentRunId: options.parent ?? '',
+        tags: options.tag ?? [],
         includeDeleted: options.deleted ?? false,
         orderBy: options.order,
       }),

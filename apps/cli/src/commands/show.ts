@@ -112,6 +112,8 @@ function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
 
 function originPairs(run: v1.Run): [string, string | undefined][] {
   return [
+    ['tags', run.tags.join(', ')],
+    ['note', run.note],
     ['model', run.modelPath],
     [
       'parameters',

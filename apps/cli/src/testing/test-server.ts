@@ -12,6 +12,7 @@ export interface Answers {
   forkRun?: Unary<v1.ForkRunRequest, v1.ForkRunResponse>;
   resumeRun?: Unary<v1.ResumeRunRequest, v1.ResumeRunResponse>;
   pauseRun?: Unary<v1.PauseRunRequest, v1.PauseRunResponse>;
+  describeRun?: Unary<v1.DescribeRunRequest, v1.DescribeRunResponse>;
   cancelRun?: Unary<v1.CancelRunRequest, v1.CancelRunResponse>;
   getRun?: Unary<v1.GetRunRequest, v1.GetRunResponse>;
   listRuns?: Unary<v1.ListRunsRequest, v1.ListRunsResponse>;

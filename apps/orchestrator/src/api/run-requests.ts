@@ -3,9 +3,10 @@
 import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, requestedValues, settingsTable, v1, type FieldViolation } from '#protocol';
 import type { DataSource } from '../run-commands/model-and-data.js';
-import type { ForkRun, LaunchRun } from '../run-commands/pruning-run.commands.js';
+import type { DescribeRun, ForkRun, LaunchRun } from '../run-commands/pruning-run.commands.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
+import { sortedTags, tagViolations } from '../pruning-run/aggregate/describing.js';
 import { requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 
@@ -13,6 +14,7 @@ export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
+    ...labels(request),
     modelPath: request.modelPath,
     data: dataSource(request.data!),
     settings: requestedValues(request.settings),
@@ -36,10 +38,27 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
+    ...labels(request),
     from: from!,
     overrides: { ...requestedValues(earlier), ...changed } as Partial<RunSettings>,
     data: data === undefined ? null : dataSource(data),
   };
+}
+
+/** What is left out is no part of the command, so that a request of before tags is still the same request. */
+function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {
+  const violations = tagViolations(tags, 'tags');
+  if (violations.length > 0) throw invalidRequest(violations);
+  return { ...(tags.length === 0 ? {} : { tags: sortedTags(tags) }), ...(note === '' ? {} : { note }) };
+}
+
+export function describeRequest({ name, addTags, removeTags, note }: v1.DescribeRunRequest): DescribeRun['description'] {
+  const violations = [...tagViolations(addTags, 'add_tags'), ...tagViolations(removeTags, 'remove_tags')];
+  const both = addTags.find((tag) => removeTags.includes(tag));
+  if (both !== undefined)
+    violations.push({ field: 'remove_tags', description: `"${both}" is among add_tags too`, code: 'REQUEST_INVALID' });
+  if (violations.length > 0) throw invalidRequest(violations);
+  return { name, addTags, removeTags, note };
 }
 
 type From = v1.ResumeRunRequest['from'] | v1.ForkRunRequest['from'];

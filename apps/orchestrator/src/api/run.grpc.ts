@@ -7,12 +7,12 @@ import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
-import { CancelRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
+import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
 import { Callers } from './callers.js';
-import { forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
+import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
@@ -20,7 +20,7 @@ import { ORCHESTRATOR_CONFIG } from '../tokens.js';
 
 type RunCommands = Pick<
   v1.RunServiceServer,
-  'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'evaluateRun' | 'exportRun'
+  'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'describeRun' | 'evaluateRun' | 'exportRun'
 >;
 
 @Injectable()
@@ -63,6 +63,10 @@ export class RunGrpc {
       cancelRun: command(async ({ runId, reason }: v1.CancelRunRequest, by): Promise<v1.CancelRunResponse> =>
         this.changed(await commands.execute(new CancelRun(await views.wholeRunId(runId), reason, by))),
       ),
+      describeRun: command(async (request: v1.DescribeRunRequest, by): Promise<v1.DescribeRunResponse> => {
+        const description = describeRequest(request);
+        return this.changed(await commands.execute(new DescribeRun(await views.wholeRunId(request.runId), description, by)));
+      }),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal, call) => this.evaluate(request, services, signal, call)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal, call) => this.export(request, services, signal, call)),
     };

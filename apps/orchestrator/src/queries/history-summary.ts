@@ -119,6 +119,16 @@ function lineOfOutcome(event: Outcome): string {
       const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
       return `perplexity of ${what} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`;
     }
+    case 'RunDescribed': {
+      const { name, addedTags, removedTags, note } = event.data;
+      const words = [
+        ...(name === undefined ? [] : [name === '' ? 'no name any more' : `named ${name}`]),
+        ...(addedTags.length === 0 ? [] : [`tagged ${addedTags.join(', ')}`]),
+        ...(removedTags.length === 0 ? [] : [`no longer tagged ${removedTags.join(', ')}`]),
+        ...(note === undefined ? [] : [note === '' ? 'no note any more' : `note: ${note}`]),
+      ];
+      return words.join('; ');
+    }
     case 'ArtifactsDiscarded': {
       const { keepEvery, artifacts, reason } = event.data;
       const kept = keepEvery === null ? '' : `, one teacher in ${keepEvery} kept`;

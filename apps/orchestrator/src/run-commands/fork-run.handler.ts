@@ -26,14 +26,14 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
   ) {}
 
   async execute({ request, by, signal }: ForkRun): Promise<Changed> {
-    const { requestId, name, parentRunId, from, overrides } = request;
+    const { requestId, name, tags, note, parentRunId, from, overrides } = request;
     const runId = runIdOf(requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
     const parent = await this.runs.load(parentRunId);
     const data = await this.otherData(request.data, parent, signal);
-    const change: Fork = { kind: 'fork', runId, name, requestId, requestDigest, parent, from, overrides, data };
+    const change: Fork = { kind: 'fork', runId, name, tags, note, requestId, requestDigest, parent, from, overrides, data };
     const pinned = [...neededStates(childOf(change))];
     for (const digest of pinned) await this.keeper.pin(digest);
     try {

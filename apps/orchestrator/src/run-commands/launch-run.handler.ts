@@ -18,7 +18,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
   ) {}
 
   async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
-    const { requestId, name, modelPath, data: source } = request;
+    const { requestId, name, tags, note, modelPath, data: source } = request;
     const runId = runIdOf(requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
@@ -30,7 +30,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const data = await this.sources.namedData(source, model, signal);
     signal.throwIfAborted(); // a client that went away launches nothing
 
-    const launch = { kind: 'launch', runId, name, requestId, requestDigest, model, data, settings } as const;
+    const launch = { kind: 'launch', runId, name, tags, note, requestId, requestDigest, model, data, settings } as const;
     const { run, facts } = await this.runs.change(runId, launch, { by });
     // No fact: the same request got there first, by another call.
     return facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };

@@ -1,7 +1,7 @@
 // Commands about a run that exists: load, decide, append.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import { CancelRun, PauseRun, ResumeRun, type Changed } from './pruning-run.commands.js';
+import { CancelRun, DescribeRun, PauseRun, ResumeRun, type Changed } from './pruning-run.commands.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
@@ -37,5 +37,14 @@ export class CancelRunHandler implements ICommandHandler<CancelRun> {
 
   execute({ runId, reason, by }: CancelRun): Promise<Changed> {
     return changed(this.runs, runId, { kind: 'cancel', reason }, by);
+  }
+}
+
+@CommandHandler(DescribeRun)
+export class DescribeRunHandler implements ICommandHandler<DescribeRun> {
+  constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
+
+  execute({ runId, description, by }: DescribeRun): Promise<Changed> {
+    return changed(this.runs, runId, { kind: 'describe', ...description }, by);
   }
 }

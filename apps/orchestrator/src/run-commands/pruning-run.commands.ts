@@ -3,7 +3,7 @@ import { Command } from '@nestjs/cqrs';
 import type { DataSource } from './model-and-data.js';
 import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
-import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
+import type { Describe, StartingPoint } from '../pruning-run/aggregate/run-change.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 
 /** The run and the revision that shows the command's effect. */
@@ -19,6 +19,8 @@ export class LaunchRun extends Command<Changed> {
     readonly request: {
       requestId: string;
       name: string;
+      tags?: string[] | undefined;
+      note?: string | undefined;
       modelPath: string;
       data: DataSource;
       settings: RequestedSettings;
@@ -35,6 +37,8 @@ export class ForkRun extends Command<Changed> {
     readonly request: {
       requestId: string;
       name: string;
+      tags?: string[] | undefined;
+      note?: string | undefined;
       parentRunId: string;
       from: StartingPoint;
       overrides: Partial<RunSettings>;
@@ -71,6 +75,16 @@ export class CancelRun extends Command<Changed> {
   constructor(
     readonly runId: string,
     readonly reason: string,
+    readonly by: CallContext,
+  ) {
+    super();
+  }
+}
+
+export class DescribeRun extends Command<Changed> {
+  constructor(
+    readonly runId: string,
+    readonly description: Omit<Describe, 'kind'>,
     readonly by: CallContext,
   ) {
     super();

@@ -26,7 +26,15 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
   const pageSize = pageSizeOf(request.pageSize);
   const order = orderOf(request.orderBy);
   const { where, values } = filterOf(request, heard, nowMs);
-  const shape = [order, request.statuses, request.nameContains, request.modelContains, request.parentRunId, request.includeDeleted];
+  const shape = [
+    order,
+    request.statuses,
+    request.nameContains,
+    request.modelContains,
+    request.parentRunId,
+    request.includeDeleted,
+    ...(request.tags.length === 0 ? [] : [request.tags]),
+  ];
   const total = (database.prepare(`SELECT count(*) AS n FROM runs WHERE ${where}`).get(values) as { n: number }).n;
 
   let page = where;
@@ -104,6 +112,10 @@ function filterOf(
   if (request.parentRunId !== '') {
     clauses.push('parent_run_id = @parentRunId');
     values['parentRunId'] = request.parentRunId;
+  }
+  if (request.tags.length > 0) {
+    clauses.push('NOT EXISTS (SELECT value FROM json_each(@tags) EXCEPT SELECT value FROM json_each(tags))');
+    values['tags'] = JSON.stringify(request.tags);
   }
   return { where: clauses.join(' AND '), values };
 }

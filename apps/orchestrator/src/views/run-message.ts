@@ -28,6 +28,8 @@ export function runMessage(
   return {
     runId: run.runId,
     name: run.name,
+    tags: run.tags,
+    note: run.note,
     status: isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs),
     failure: run.failure ?? undefined,
     modelPath: run.model.path,

@@ -18,7 +18,7 @@ export function existing(state: PruningRunState | null): PruningRunState {
 }
 
 /** The run, if it was not deleted. */
-function alive(state: PruningRunState | null): PruningRunState {
+export function alive(state: PruningRunState | null): PruningRunState {
   const run = existing(state);
   if (run.status === 'deleted') throw runDeleted(run);
   return run;

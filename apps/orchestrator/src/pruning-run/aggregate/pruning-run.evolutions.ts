@@ -9,10 +9,12 @@ type Skips = PruningRunState['latestSkips'];
 type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
 
 export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): PruningRunState {
-  const { runId, name, requestId, requestDigest, model, data: source, settings } = data;
+  const { runId, name, tags, note, requestId, requestDigest, model, data: source, settings } = data;
   return {
     runId,
     name,
+    tags: tags ?? [],
+    note: note ?? '',
     requestId,
     requestDigest,
     model,

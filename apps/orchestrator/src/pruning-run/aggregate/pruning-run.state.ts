@@ -47,6 +47,8 @@ interface RunOrigin {
 export interface PruningRunState {
   runId: string;
   name: string;
+  tags: string[]; // sorted
+  note: string;
   requestId: string;
   requestDigest: string;
   model: ModelIdentity;

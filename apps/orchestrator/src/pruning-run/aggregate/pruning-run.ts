@@ -1,4 +1,5 @@
 // The aggregate of a run: evolve folds what happened, decide (pruning-run.decisions.ts) says what a change makes happen.
+import { afterDescribe, describe } from './describing.js';
 import { afterDelete, afterDiscard, discard, remove } from './discarding.js';
 import type { NewFact, PruningRunEvent, RecordedEvent } from '../record/pruning-run.events.js';
 import * as on from './pruning-run.evolutions.js';
@@ -64,6 +65,8 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
       return on.ended(state, event, 'cancelled', state.failure);
     case 'EvaluationRecorded':
       return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at, abandoned: false }] };
+    case 'RunDescribed':
+      return afterDescribe(state, event.data);
     case 'ArtifactsDiscarded':
       return afterDiscard(state, event.data, state.revision + 1);
     case 'RunDeleted':
@@ -119,6 +122,8 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
       return whether.recordEvaluation(state, change, at);
     case 'recordExport':
       return whether.recordExport(state, change, at);
+    case 'describe':
+      return describe(whether.alive(state), change, at);
     case 'discard':
       return discard(whether.existing(state), change, at);
     case 'delete':

@@ -9,6 +9,8 @@ export interface Fork {
   kind: 'fork';
   runId: string;
   name: string;
+  tags?: string[] | undefined;
+  note?: string | undefined;
   requestId: string;
   requestDigest: string;
   parent: PruningRunState;
@@ -94,6 +96,14 @@ export interface Cancel {
   kind: 'cancel';
   reason: string;
 }
+/** What is undefined stays as it is. */
+export interface Describe {
+  kind: 'describe';
+  name: string | undefined;
+  addTags: string[];
+  removeTags: string[];
+  note: string | undefined;
+}
 /** Digests that other runs need: they stay. */
 interface GivesRoom {
   reason: string;
@@ -127,6 +137,7 @@ export type RunChange =
   | Fail
   | Cancel
   | RecordEvaluation
+  | Describe
   | RecordExport
   | Discard
   | Delete;

@@ -61,7 +61,7 @@ function rewoundTo(
 
 export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {
   if (state !== null) return [];
-  const { runId, name, requestId, requestDigest, parent, overrides } = change;
+  const { runId, name, tags, note, requestId, requestDigest, parent, overrides } = change;
   if (parent.status === 'deleted') throw runDeleted(parent, 'parent_run_id');
   const settings = settingsOfFork(parent.settings, overrides);
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
@@ -74,6 +74,8 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
       data: {
         runId,
         name,
+        tags,
+        note,
         requestId,
         requestDigest,
         model: parent.model,

@@ -36,6 +36,7 @@ const knownTypes: Record<PruningRunEventType, true> = {
   RunCancelled: true,
   EvaluationRecorded: true,
   ModelExported: true,
+  RunDescribed: true,
   ArtifactsDiscarded: true,
   RunDeleted: true,
 };

@@ -87,6 +87,8 @@ interface Facts {
   RunLaunched: {
     runId: string;
     name: string;
+    tags?: string[] | undefined;
+    note?: string | undefined;
     requestId: string;
     requestDigest: string;
     model: ModelIdentity;
@@ -96,6 +98,8 @@ interface Facts {
   RunForked: {
     runId: string;
     name: string;
+    tags?: string[] | undefined;
+    note?: string | undefined;
     requestId: string;
     requestDigest: string;
     model: ModelIdentity;
@@ -205,6 +209,8 @@ interface Facts {
     bytes: number;
     files: { name: string; bytes: number; digest: string }[];
   };
+  /** What people call the run and say about it; what is absent stayed as it was. */
+  RunDescribed: { name?: string | undefined; addedTags: string[]; removedTags: string[]; note?: string | undefined };
   /** Recorded before the bytes go; a crash in between is made good at the next start. The teachers among them are none any more. */
   ArtifactsDiscarded: {
     reason: string;

@@ -229,6 +229,7 @@ export class RunProjection {
       run.current?.hardSparsity ?? 0,
       run.settings.targetSparsity,
       run.revision,
+      JSON.stringify(run.tags),
     );
     this.needed.save(detail);
     this.statements.saveDetail.run(runId, JSON.stringify(detail), JSON.stringify(summaryOf(detail)));

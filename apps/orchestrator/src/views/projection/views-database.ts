@@ -4,14 +4,14 @@ import { rmSync } from 'node:fs';
 import { EventCorruptError, type EventStore, type Position } from '#event-store';
 
 /** Grows with every change of a table or of a fold: another number in the file means building it anew. */
-const VIEWS_SCHEMA_VERSION = 8;
+export const VIEWS_SCHEMA_VERSION = 9;
 
 const TABLES = `
   CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, paused_by TEXT, model_path TEXT NOT NULL, parent_run_id TEXT,
     forked_at_step INTEGER NOT NULL, launched_at_ms INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL,
     lease_until_ms INTEGER, perplexity REAL NOT NULL, hard_sparsity REAL NOT NULL, target_sparsity REAL NOT NULL,
-    revision INTEGER NOT NULL
+    revision INTEGER NOT NULL, tags TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX runs_by_launch ON runs (launched_at_ms, run_id);
   CREATE INDEX runs_by_update ON runs (updated_at_ms, run_id);

@@ -1,0 +1,24 @@
+// What people call a run and say about it.
+import type { Command } from 'commander';
+
+export interface LabelOptions {
+  name?: string;
+  tag?: string[];
+  note?: string;
+}
+
+export function addLabelOptions(command: Command): Command {
+  return command
+    .option('--name <name>', 'for people')
+    .option('--tag <tag>', 'to find it by, with runs --tag; may be given several times', gathered)
+    .option('--note <text>', 'what to say about it');
+}
+
+export function gathered(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
+/** As a request has them. */
+export function labelsOf({ name, tag, note }: LabelOptions): { name: string; tags: string[]; note: string } {
+  return { name: name ?? '', tags: tag ?? [], note: note ?? '' };
+}
