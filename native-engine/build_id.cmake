@@ -3,7 +3,8 @@
 #  - the step: the sources in ROOTS, what they include of core/, and every source that lies in a folder whose headers they include (of a
 #    public header, the folder of its source), with what it includes in turn;
 #  - each backend: the sources in its folder and what they include.
-# OBJECTS are the folders of objects. STEP_OPTIONS and KERNEL_OPTIONS are the compiler's. No path, time or version control enters: equal sources have equal digests.
+# OBJECTS are the folders of objects. STEP_OPTIONS and KERNEL_OPTIONS are the compiler's. No path, time or version
+# control enters: equal sources have equal digests.
 set(depfiles "")
 foreach(folder IN LISTS OBJECTS)
   file(GLOB_RECURSE found ${folder}/*.o.d)

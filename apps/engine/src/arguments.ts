@@ -80,7 +80,8 @@ function checkedAddress(listen: string | undefined, allowRemote: boolean): strin
   if (!match || Number(match[3]) > 65535) throw new UsageError(`--listen ${listen}: must be unix:/absolute/path or HOST:PORT`, 2);
   if (!isLoopbackAddress(listen) && !allowRemote) {
     throw new UsageError(
-      `--listen ${listen}: other machines can reach ${match[1] ?? match[2]}, and the engine has no login; use 127.0.0.1, or say --allow-insecure-remote`,
+      `--listen ${listen}: other machines can reach ${match[1] ?? match[2]}, and the engine has no login; ` +
+        'use 127.0.0.1, or say --allow-insecure-remote',
       2,
     );
   }

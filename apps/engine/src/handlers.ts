@@ -66,7 +66,10 @@ export function bidirectional<Request, Response>(
   };
 }
 
-/** A client that goes away in the middle ends the loop with an error. Leaving the loop early leaves the call alive, so that it can still be answered. */
+/**
+ * A client that goes away in the middle ends the loop with an error. Leaving the loop early leaves the call alive, so that it can
+ * still be answered.
+ */
 async function* messagesOf<Request>(
   call: ServerReadableStream<Request, unknown> | ServerDuplexStream<Request, unknown>,
 ): AsyncGenerator<Request> {

@@ -223,7 +223,8 @@ describe('a run that is disturbed', () => {
   it('refuses a second orchestrator on the same data folder', async () => {
     const second = new TestServer(server.dataFolder);
     const naming = new RegExp(
-      `another orchestrator works with ${server.dataFolder} \\(process ${server.pid}, serving ${server.listenAddress}\\).*DATA_FOLDER_IN_USE`,
+      `another orchestrator works with ${server.dataFolder} \\(process ${server.pid}, ` +
+        `serving ${server.listenAddress}\\).*DATA_FOLDER_IN_USE`,
     );
     await expect(second.start()).rejects.toThrow(naming);
   });

@@ -47,7 +47,7 @@ describe('whose a connection is', () => {
     client.resetAndDestroy();
     await once(client, 'close');
     await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(peerUid({ remoteAddress, remotePort, localAddress, localPort } as Socket)).toBeUndefined();
+    expect(peerUid({ remoteAddress, remotePort, localAddress, localPort })).toBeUndefined();
   });
 });
 
@@ -90,7 +90,9 @@ describe('a server for the same user', () => {
   });
 
   (canBeAnother ? it : it.skip)('closes the connection of another', async () => {
-    const program = `require('net').connect(${port}, '127.0.0.1').on('error', () => {}).on('data', () => process.exit(3)).on('close', () => process.exit(7)).write('PRI * HTTP/2.0')`;
+    const program =
+      `require('net').connect(${port}, '127.0.0.1').on('error', () => {})` +
+      `.on('data', () => process.exit(3)).on('close', () => process.exit(7)).write('PRI * HTTP/2.0')`;
     const stranger = spawn(process.execPath, ['-e', program], { uid: ANOTHER_USER, gid: ANOTHER_USER, cwd: '/', stdio: 'ignore' });
     expect(await once(stranger, 'exit')).toEqual([7, null]);
     expect(refused).toEqual([ANOTHER_USER]);

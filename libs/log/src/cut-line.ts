@@ -7,10 +7,12 @@ export function cutLine(line: string): string {
   if (line.length <= LINE_CHARACTERS_MAX) return line;
   const entry = parsed(line);
   if (entry === null) return `${cutText(line.trimEnd(), LINE_CHARACTERS_MAX - 100)}\n`;
-  const cut = `${JSON.stringify(entry, (_key, value: unknown) => (typeof value === 'string' ? cutText(value, TEXT_CHARACTERS_MAX) : value))}\n`;
+  const short = (value: unknown): unknown => (typeof value === 'string' ? cutText(value, TEXT_CHARACTERS_MAX) : value);
+  const cut = `${JSON.stringify(entry, (_key, value: unknown) => short(value))}\n`;
   if (cut.length <= LINE_CHARACTERS_MAX) return cut;
   const { level, time, pid, msg } = entry;
-  return `${JSON.stringify({ level, time, pid, msg: typeof msg === 'string' ? cutText(msg, TEXT_CHARACTERS_MAX) : '', charactersLeftOut: line.length })}\n`;
+  const few = { level, time, pid, msg: typeof msg === 'string' ? short(msg) : '', charactersLeftOut: line.length };
+  return `${JSON.stringify(few)}\n`;
 }
 
 function cutText(text: string, most: number): string {

@@ -47,7 +47,8 @@ function mismatch(
   const given = id === undefined ? `has no id for ${JSON.stringify(token)}` : `gives id ${id} (${JSON.stringify(token)})`;
   return new ModelFilesError(
     'TOKENIZER_MISMATCH',
-    `the tokenizer ${given} in ${file}, line ${line}; the model's vocab_size is ${vocabularySize}, so ids from 0 to ${vocabularySize - 1} are allowed: ` +
+    `the tokenizer ${given} in ${file}, line ${line}; the model's vocab_size is ${vocabularySize}, ` +
+      `so ids from 0 to ${vocabularySize - 1} are allowed: ` +
       'tokenizer.json belongs to another model',
     { field: 'model_path', file, line },
   );

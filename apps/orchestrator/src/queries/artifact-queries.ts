@@ -31,7 +31,8 @@ export async function listTeachers(views: RunViews, request: v1.ListTeachersRequ
       `
     SELECT mark, step, owner_run_id AS ownerRunId, expected_sparsity AS expectedSparsity, hard_sparsity AS hardSparsity,
       state_digest AS stateDigest, bytes, at, abandoned, inherited, discarded
-    FROM teachers WHERE run_id = ? AND (abandoned = 0 OR ?) AND (inherited = 0 OR ?) AND (discarded = 0 OR ?) ORDER BY step, mark, revision`,
+    FROM teachers WHERE run_id = ? AND (abandoned = 0 OR ?) AND (inherited = 0 OR ?) AND (discarded = 0 OR ?)
+     ORDER BY step, mark, revision`,
     )
     .all(runId, Number(request.includeAbandoned), Number(request.includeInherited), Number(request.includeDiscarded)) as TeacherRow[];
   return {

@@ -123,7 +123,10 @@ function only(left: Set<number> | undefined, right: Set<number> | undefined): { 
   return { left: [...left].filter((index) => !right.has(index)), right: [...right].filter((index) => !left.has(index)) };
 }
 
-/** Share of the layer's prunable parameters gone. A unit is three rows of the hidden size; a head, as the method counts it, its queries' and outputs'. */
+/**
+ * The share of the layer's prunable parameters that is gone. A unit is three rows of the hidden size; a head, as the method counts
+ * it, the rows of its queries and outputs.
+ */
 function layerSparsity({ run }: RunSummary, layer: number): number {
   const shape = run.model.layers[layer];
   if (shape === undefined || run.current === null) return 0;

@@ -27,7 +27,10 @@ function lineOf(event: RecordedEvent): string {
       return `event of a type this release does not know: ${event.storedType}`;
     case 'RunLaunched': {
       const { model, settings } = event.data;
-      return `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} in ${settings.totalSteps} steps, recipe ${settings.recipe}`;
+      return (
+        `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} ` +
+        `in ${settings.totalSteps} steps, recipe ${settings.recipe}`
+      );
     }
     case 'RunForked': {
       const { parentRunId, teacherMark, from } = event.data;
@@ -35,7 +38,10 @@ function lineOf(event: RecordedEvent): string {
     }
     case 'RunPrepared': {
       const { model, data } = event.data;
-      return `prepared: model ${short(model.weightsDigest)}, ${data.trainTokens} tokens ${short(data.trainDigest)} to train on, ${data.validationTokens} to evaluate on`;
+      return (
+        `prepared: model ${short(model.weightsDigest)}, ${data.trainTokens} tokens ${short(data.trainDigest)} to train on, ` +
+        `${data.validationTokens} to evaluate on`
+      );
     }
     case 'AttemptStarted':
       return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
@@ -52,7 +58,10 @@ function lineOf(event: RecordedEvent): string {
     }
     case 'MasksUpdated': {
       const { firstStep, state: after, loss, trainingSeconds } = event.data;
-      return `steps ${firstStep} to ${after.step - 1} done in ${trainingSeconds.toFixed(1)} s, mean loss ${number(loss.mean)}: ${state(after)}`;
+      return (
+        `steps ${firstStep} to ${after.step - 1} done in ${trainingSeconds.toFixed(1)} s, ` +
+        `mean loss ${number(loss.mean)}: ${state(after)}`
+      );
     }
     case 'TeacherSnapshotted':
       return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
@@ -97,12 +106,18 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunPauseRequested':
       return `pause requested at step ${event.data.step}`;
     case 'RunPaused':
-      return `paused at step ${event.data.step} (${event.data.by})${event.data.cause === undefined ? '' : `: ${event.data.cause.code}, ${event.data.cause.message}`}`;
+      return (
+        `paused at step ${event.data.step} (${event.data.by})` +
+        (event.data.cause === undefined ? '' : `: ${event.data.cause.code}, ${event.data.cause.message}`)
+      );
     case 'RunResumed':
       return `resumed from step ${event.data.fromStep}`;
     case 'RunRewound': {
       const { toStep, teacherMark, abandonedFromRevision } = event.data;
-      return `rewound to ${teacherMark !== null ? `teacher ${teacherMark}` : toStep === 0 ? 'the start' : 'an earlier state'} at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`;
+      return (
+        `rewound to ${teacherMark !== null ? `teacher ${teacherMark}` : toStep === 0 ? 'the start' : 'an earlier state'} ` +
+        `at step ${toStep}; events from revision ${abandonedFromRevision} on are an abandoned branch`
+      );
     }
     case 'RunCompleted': {
       const { step, hardSparsity, expectedSparsity, targetSparsity, stateDigest } = event.data;
@@ -117,7 +132,10 @@ function lineOfOutcome(event: Outcome): string {
     case 'EvaluationRecorded': {
       const { subject, step, perplexity, predictions, window, teacherMark, dataDigest, dataPath } = event.data;
       const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
-      return `perplexity of ${what} at step ${step}: ${number(perplexity)} (${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`;
+      return (
+        `perplexity of ${what} at step ${step}: ${number(perplexity)} ` +
+        `(${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`
+      );
     }
     case 'RunDescribed': {
       const { name, addedTags, removedTags, note } = event.data;
@@ -137,6 +155,9 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunDeleted':
       return `deleted, with ${discardWords(event.data.artifacts)}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'ModelExported':
-      return `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
+      return (
+        `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, ` +
+        `as ${short(event.data.exportDigest)}`
+      );
   }
 }

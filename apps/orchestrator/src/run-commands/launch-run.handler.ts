@@ -1,5 +1,5 @@
-// A run is accepted once all has been looked at that can be wrong with it and costs nothing to find; it is prepared afterwards. Its id follows from the request id, and its
-// stream must not exist yet: that makes a repeated request find the run it launched, also after a crash.
+// A run is accepted after every check that costs nothing; it is prepared afterwards. Its id follows from the request id, and its
+// stream must not exist yet. So a repeated request finds the run that it launched, also after a crash.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { invalidField } from '#protocol';

@@ -44,7 +44,10 @@ export class ModelAndData {
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
-  /** What a request would make a run of, as far as it is known without reading the weights. @throws EspalierError with all that is wrong with the settings, or with the engine's code */
+  /**
+   * The model and settings of the run that a request would start, as far as they are known without reading the weights.
+   * @throws EspalierError with all that is wrong with the settings, or with the engine's code
+   */
   async plan(modelPath: string, requested: RequestedSettings): Promise<RunPlan> {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);

@@ -90,8 +90,10 @@ function modelCard({ run, state, form }: ExportRequest): string {
     `Pruned by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`,
     '',
     `- run ${run.runId}, step ${state.step}, state ${state.stateDigest}`,
-    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, reached ${percent(state.hardSparsity)} of the prunable parameters`,
-    `- form ${form}: ${form === 'masked' ? 'masks folded in and LoRA merged, shapes as in the source' : 'closed heads, units and hidden units removed'}`,
+    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, ` +
+      `reached ${percent(state.hardSparsity)} of the prunable parameters`,
+    `- form ${form}: ` +
+      (form === 'masked' ? 'masks folded in and LoRA merged, shapes as in the source' : 'closed heads, units and hidden units removed'),
     '',
   ].join('\n');
 }

@@ -18,14 +18,16 @@ export function recordPage(
     '## What was asked',
     '',
     `- Model: ${model.path}, ${model.architecture}, ${model.parameterCount} parameters, weights SHA-256 ${model.weightsDigest}`,
-    `- Training data: ${data.trainPath}, ${data.trainTokens} tokens, SHA-256 of the tokens ${data.trainDigest}, of the tokenizer ${data.tokenizerDigest}`,
+    `- Training data: ${data.trainPath}, ${data.trainTokens} tokens, ` +
+      `SHA-256 of the tokens ${data.trainDigest}, of the tokenizer ${data.tokenizerDigest}`,
     ...(data.validationPath === null
       ? []
       : [`- Validation data: ${data.validationPath}, ${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`]),
     ...(origin === null
       ? []
       : [
-          `- Forked from run ${origin.parentRunId}, revision ${origin.parentRevision}, at step ${origin.from.step}, state ${origin.from.stateDigest}`,
+          `- Forked from run ${origin.parentRunId}, revision ${origin.parentRevision}, ` +
+            `at step ${origin.from.step}, state ${origin.from.stateDigest}`,
         ]),
     ...Object.entries(settings).map(([name, value]) => `- ${name}: ${String(value)}`),
     '',
@@ -44,13 +46,15 @@ export function recordPage(
     '',
     '## What came out',
     '',
-    `- Status: ${run.status}${run.failure === null ? '' : ` (${run.failure.code}: ${run.failure.message})`}, ${last} steps, ${run.branch} rewinds, ${run.restarts} restarts, ${run.skippedSteps} skipped steps`,
+    `- Status: ${run.status}${run.failure === null ? '' : ` (${run.failure.code}: ${run.failure.message})`}, ` +
+      `${last} steps, ${run.branch} rewinds, ${run.restarts} restarts, ${run.skippedSteps} skipped steps`,
     ...(current === null
       ? []
       : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),
     ...run.evaluations.map(
       ({ subject, step, perplexity, predictions, window, dataDigest, abandoned }) =>
-        `- Perplexity of ${subject} at step ${step}${abandoned ? ' of an abandoned branch' : ''}: ${perplexity} over ${predictions} predictions, windows of ${window}, tokens ${dataDigest}`,
+        `- Perplexity of ${subject} at step ${step}${abandoned ? ' of an abandoned branch' : ''}: ` +
+        `${perplexity} over ${predictions} predictions, windows of ${window}, tokens ${dataDigest}`,
     ),
     ...run.exports.map(
       ({ form, dtype, exportDigest, parameterCount }) => `- Exported ${form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,

@@ -85,7 +85,8 @@ async function openSession(
     throw new EspalierError(
       'NUMERICS_CHANGED',
       `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics ` +
-        `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: bits can't be compared. Pass a tolerance to compare values instead.`,
+        `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: ` +
+        `bits can't be compared. Pass a tolerance to compare values instead.`,
       {
         violations: [{ field: 'tolerance', description: 'needed on an engine with other numerics', code: 'NUMERICS_CHANGED' }],
       },
@@ -193,13 +194,16 @@ class Replay {
     const where =
       stepDifference === null
         ? `every recorded measurement of steps ${segment.firstStep} to ${segment.endStep - 1} is met exactly, only the final state differs`
-        : `step ${stepDifference.step} is the first that differs: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
+        : `step ${stepDifference.step} is the first that differs: ` +
+          `${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
     return {
       ...verdict,
       ok: false,
       stepDifference,
       tensorDifferences,
-      detail: `${start}, state ${outcome.outcome.state!.digest} instead of ${segment.endDigest}: ${where}${repeatable}${tensorText(tensorDifferences)}`,
+      detail:
+        `${start}, state ${outcome.outcome.state!.digest} instead of ${segment.endDigest}: ` +
+        `${where}${repeatable}${tensorText(tensorDifferences)}`,
     };
   }
 
@@ -226,13 +230,16 @@ class Replay {
     const what =
       stepDifference === null
         ? `all measurements of ${steps.length} steps are within ${tolerance}`
-        : `step ${stepDifference.step}: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, computed as ${stepDifference.computed}`;
+        : `step ${stepDifference.step}: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, ` +
+          `computed as ${stepDifference.computed}`;
     return {
       ...verdict,
       ok: stepDifference === null,
       stepDifference,
       tensorDifferences,
-      detail: `${start}, on other numerics (${this.fingerprint} instead of ${segment.numericsFingerprint}): ${what}${tensorText(tensorDifferences)}`,
+      detail:
+        `${start}, on other numerics (${this.fingerprint} instead of ${segment.numericsFingerprint}): ` +
+        `${what}${tensorText(tensorDifferences)}`,
     };
   }
 
@@ -246,5 +253,8 @@ class Replay {
 function tensorText(differences: TensorDifference[]): string {
   if (differences.length === 0) return '';
   const worst = differences.reduce((one, other) => (other.maxRel > one.maxRel ? other : one));
-  return `; ${differences.length} tensors differ, the first is ${differences[0]!.name}, most does ${worst.name} (by ${worst.maxAbs.toExponential(2)}, relatively ${worst.maxRel.toExponential(2)})`;
+  return (
+    `; ${differences.length} tensors differ, the first is ${differences[0]!.name}, ` +
+    `most does ${worst.name} (by ${worst.maxAbs.toExponential(2)}, relatively ${worst.maxRel.toExponential(2)})`
+  );
 }

@@ -184,7 +184,8 @@ export class RunViews {
     const details = this.database
       .prepare<[], string>(
         `
-      SELECT detail FROM run_details JOIN runs USING (run_id) WHERE status NOT IN ('completed', 'failed', 'cancelled', 'deleted', 'damaged')`,
+      SELECT detail FROM run_details JOIN runs USING (run_id)
+      WHERE status NOT IN ('completed', 'failed', 'cancelled', 'deleted', 'damaged')`,
       )
       .pluck()
       .all();

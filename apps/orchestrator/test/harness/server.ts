@@ -189,7 +189,8 @@ export class TestServer {
       await sleep(everyMs);
     }
     throw new Error(
-      `run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`,
+      `run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} ` +
+        `at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`,
     );
   }
 

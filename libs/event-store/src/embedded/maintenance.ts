@@ -54,7 +54,8 @@ const ALL_PAGES = 2 ** 30;
  * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy is complete as
  * of one moment, is read back and checked in full, and only then gets its name.
  * With `overwrite` it replaces an earlier backup, and nothing else.
- * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_FOREIGN, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
+ * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_FOREIGN, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND,
+ *   STORE_DISK_FULL, BACKUP_DAMAGED
  */
 export async function backupEmbeddedEventStore(options: { folder: string; file: string; overwrite?: boolean }): Promise<BackupReport> {
   const file = resolve(options.file);

@@ -105,7 +105,9 @@ export class EventCorrupt extends Refusal {
     field: string | undefined,
   ) {
     const { stream, revision, position } = place;
-    const problem = `event ${revision} of stream '${stream}' at position ${position} does not match its checksum (${field ?? 'more than one byte is wrong'})`;
+    const problem =
+      `event ${revision} of stream '${stream}' at position ${position} does not match its checksum ` +
+      `(${field ?? 'more than one byte is wrong'})`;
     super(`EVENT_CORRUPT: ${problem}; restore a backup`);
     this.problem = problem;
   }

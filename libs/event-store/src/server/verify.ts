@@ -90,7 +90,9 @@ function checkTombstones(database: Database.Database, add: (problem: StoreProble
      WHERE tombstoned <> EXISTS (SELECT 1 FROM events e WHERE e.stream_id = s.id AND e.revision = ${TOMBSTONE_REVISION})`,
   );
   for (const { stream, marked } of rows.iterate()) {
-    const message = `stream "${stream}" ${marked ? 'is marked as deleted for good, but no event says so' : 'was deleted for good, but is not marked so'}`;
+    const message =
+      `stream "${stream}" ` +
+      (marked ? 'is marked as deleted for good, but no event says so' : 'was deleted for good, but is not marked so');
     add({ code: 'STREAM_MARK_WRONG', stream, message });
   }
 }

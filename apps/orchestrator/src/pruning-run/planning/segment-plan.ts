@@ -34,7 +34,8 @@ export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPla
   const firstStep = run.current?.step ?? 0;
   const furthestStep = Math.min(firstStep + settings.segmentSteps, settings.totalSteps);
   const all = stretchesOf(run, firstStep, furthestStep);
-  const stretches = all.slice(0, Math.max(1, teachersKept)); // after the target every change brings a snapshot that was not there, or the intact model
+  // After the target every change brings a snapshot that was not there, or the intact model.
+  const stretches = all.slice(0, Math.max(1, teachersKept));
   const endStep = all[stretches.length]?.firstStep ?? furthestStep;
   return {
     firstStep,

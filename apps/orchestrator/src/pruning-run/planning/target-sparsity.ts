@@ -83,7 +83,8 @@ export function targetWarnings(
     const limit = most < targetSparsity ? `at most ${percent(most)}` : `at least ${percent(least)}`;
     warn(
       'mask_learning_rate',
-      `in ${steps} steps at mask_learning_rate ${maskLearningRate} the masks can reach ${limit}, the target is ${percent(targetSparsity)}: ` +
+      `in ${steps} steps at mask_learning_rate ${maskLearningRate} the masks can reach ${limit}, ` +
+        `the target is ${percent(targetSparsity)}: ` +
         'more total_steps or a higher mask_learning_rate get there',
     );
   }

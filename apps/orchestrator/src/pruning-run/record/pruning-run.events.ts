@@ -1,9 +1,9 @@
 // Every fact that is stored about a pruning run, in the past tense. Stream: `pruningRun-<runId>`.
 //
 // The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, "context": who
-// asked, ...fields }` (see stored-event.ts), so the digest chain can be recomputed from the stream alone and covers every event. Digests are SHA-256
-// in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never go into
-// events.
+// asked, ...fields }` (see stored-event.ts). So the digest chain can be recomputed from the stream alone, and it covers every event.
+// Digests are SHA-256 in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never
+// go into events.
 
 import type { SettingValues } from '#protocol';
 import type { CallContext } from './call-context.js';

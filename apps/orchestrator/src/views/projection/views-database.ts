@@ -39,7 +39,8 @@ const TABLES = `
   CREATE TABLE mask_changes (
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, closed_before TEXT, changed TEXT NOT NULL, PRIMARY KEY (run_id, revision)
   ) STRICT;
-  CREATE TABLE needed_artifacts (run_id TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run_id, digest)) STRICT, WITHOUT ROWID;
+  CREATE TABLE needed_artifacts (run_id TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run_id, digest))
+    STRICT, WITHOUT ROWID;
   CREATE INDEX needed_by_digest ON needed_artifacts (digest);
   CREATE TABLE discarded_artifacts (
     digest TEXT NOT NULL, run_id TEXT NOT NULL, revision INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
