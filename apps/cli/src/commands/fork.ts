@@ -4,6 +4,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
+import { runFileFor } from '../options/run-file.js';
 import { addForkOptions, settingsOf } from '../options/settings-options.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
@@ -18,6 +19,7 @@ export interface StartingPoint {
 }
 interface ForkOptions extends LabelOptions, StartingPoint {
   data?: string;
+  config?: string;
   validation?: string;
   requestId?: string;
   watch?: boolean;
@@ -51,6 +53,7 @@ export function registerFork(program: Command): void {
     .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
     .option('--data <path>', 'other text to train on', absolutePath)
     .option('--validation <path>', 'other text to evaluate on', absolutePath)
+    .option('--config <file>', 'YAML file of what is not given as an option: data, settings, name, tags, note', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   addForkOptions(addLabelOptions(fork));
@@ -68,17 +71,21 @@ export function registerFork(program: Command): void {
         hint: `the teachers: espalier teachers ${parentRunId}`,
       });
     }
+    const file = await runFileFor(options);
+    if (file.model !== undefined)
+      throw new CliError('CONFIG_INVALID', 'model: a fork has the model of its parent', { field: '--config', exitCode: ExitCode.usage });
+    const [trainPath, validationPath] = [options.data ?? file.data, options.validation ?? file.validation];
     const data =
-      options.data === undefined && options.validation === undefined
+      trainPath === undefined && validationPath === undefined
         ? undefined
-        : { trainPath: options.data ?? '', validationPath: options.validation ?? '' };
+        : { trainPath: trainPath ?? '', validationPath: validationPath ?? '' };
     const request = v1.ForkRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
-      ...labelsOf(options),
+      ...labelsOf(options, file),
       parentRunId: parentRunId!,
       from,
       overrides: data === undefined ? undefined : { data },
-      settings: settingsOf(options),
+      settings: settingsOf(options, file.settings),
     });
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
     if (!output.json) {

@@ -4,6 +4,7 @@ import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
+import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { percent, recipeWord } from '../output/format.js';
 import { printWarnings } from '../output/warnings.js';
@@ -12,8 +13,9 @@ import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
 interface LaunchOptions extends LabelOptions {
-  model: string;
-  data: string;
+  model?: string;
+  data?: string;
+  config?: string;
   validation?: string;
   requestId?: string;
   watch?: boolean;
@@ -31,17 +33,10 @@ export function registerLaunch(program: Command): void {
         'model it was. What is not given takes the value of the preset. The run is recorded at once, then its model is read and its text ' +
         'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
     )
-    .requiredOption(
-      '--model <folder>',
-      'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)',
-      modelFolder,
-    )
-    .requiredOption(
-      '--data <path>',
-      'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them',
-      absolutePath,
-    )
+    .option('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)', modelFolder)
+    .option('--data <path>', 'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them', absolutePath)
     .option('--validation <path>', 'text to evaluate on', absolutePath)
+    .option('--config <file>', 'YAML file of what is not given as an option, as show RUN --yaml writes one', absolutePath)
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   addSettingOptions(addLabelOptions(launch));
@@ -49,16 +44,18 @@ export function registerLaunch(program: Command): void {
     launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
     ['espalier launch --model models/llama --data train/ --validation valid.jsonl --recipe distill', 'one intact teacher'],
+    ['espalier launch --config run.yaml --seed 7', 'the file, with another seed'],
     ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
   );
   action<LaunchOptions>(launch, async (context, _, options) => {
     const { connection, output } = context;
+    const file = await runFileFor(options);
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
-      ...labelsOf(options),
-      modelPath: options.model,
-      data: { trainPath: options.data, validationPath: options.validation ?? '' },
-      settings: settingsOf(options),
+      ...labelsOf(options, file),
+      modelPath: needed('--model', options.model ?? file.model),
+      data: { trainPath: needed('--data', options.data ?? file.data), validationPath: options.validation ?? file.validation ?? '' },
+      settings: settingsOf(options, file.settings),
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.

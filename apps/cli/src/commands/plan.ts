@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
+import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
-import { modelFolder } from '../options/parse.js';
+import { absolutePath, modelFolder } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
 import { printWarnings } from '../output/warnings.js';
@@ -19,23 +20,21 @@ export function registerPlan(program: Command): void {
         'that its snapshots will, without launching anything; warns when the target sparsity is out of reach. Exit code 1 when it would ' +
         'not fit.',
     )
-    .requiredOption(
-      '--model <folder>',
-      'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)',
-      modelFolder,
-    );
+    .option('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)', modelFolder)
+    .option('--config <file>', 'YAML file of what is not given as an option, as launch takes it', absolutePath);
   addSettingOptions(plan);
   examples(
     plan,
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],
     ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
   );
-  action<{ model: string }>(plan, async (context, _, options) => {
+  action<{ model?: string; config?: string }>(plan, async (context, _, options) => {
     const { connection, output } = context;
+    const file = await runFileFor(options);
     const response = await connection.call(
       connection.runs,
       connection.runs.planRun,
-      { modelPath: options.model, settings: settingsOf(options) },
+      { modelPath: needed('--model', options.model ?? file.model), settings: settingsOf(options, file.settings) },
       LAUNCH_TIMEOUT_MS,
     );
     output.result(response, () => printPlan(context, response));

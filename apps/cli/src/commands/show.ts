@@ -20,6 +20,7 @@ import { subjectWords } from '../output/evaluation-words.js';
 import { statusStyle, statusText } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
+import { runFileOf } from '../options/run-file.js';
 import { printSettings } from '../output/settings.js';
 import { cutTo } from '../output/text-width.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -30,10 +31,17 @@ export function registerShow(program: Command): void {
     .argument(...RUN_ARGUMENT)
     .summary('everything about one run')
     .description('Shows a run: how far it is, what is left of each layer, evaluations, exports, and its settings.');
-  examples(show, ['espalier show k3f9'], ['espalier show k3f9 --json']);
-  action(show, async (context, [runId]) => {
+  show.option('--yaml', 'only what it was launched with, as a file that launches the same run again');
+  examples(
+    show,
+    ['espalier show k3f9'],
+    ['espalier show k3f9 --yaml > run.yaml; espalier launch --config run.yaml'],
+    ['espalier show k3f9 --json'],
+  );
+  action<{ yaml?: boolean }>(show, async (context, [runId], options) => {
     const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId! });
-    context.output.result(run, () => printRun(context, run!));
+    if (options.yaml && !context.output.json) context.output.line(runFileOf(run!).trimEnd());
+    else context.output.result(run, () => printRun(context, run!));
   });
 }
 

@@ -1,5 +1,6 @@
 // What people call a run and say about it.
 import type { Command } from 'commander';
+import type { RunFile } from './run-file.js';
 
 export interface LabelOptions {
   name?: string;
@@ -18,7 +19,10 @@ export function gathered(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
-/** As a request has them. */
-export function labelsOf({ name, tag, note }: LabelOptions): { name: string; tags: string[]; note: string } {
-  return { name: name ?? '', tags: tag ?? [], note: note ?? '' };
+/** As a request has them; those of a file where the options say nothing. */
+export function labelsOf(
+  { name, tag, note }: LabelOptions,
+  file: Pick<RunFile, 'name' | 'tags' | 'note'>,
+): { name: string; tags: string[]; note: string } {
+  return { name: name ?? file.name ?? '', tags: tag ?? file.tags ?? [], note: note ?? file.note ?? '' };
 }

@@ -26,11 +26,12 @@ export function addForkOptions(command: Command): Command {
   return command;
 }
 
-/** The settings among the options, as the request has them. */
-export function settingsOf(options: object): v1.RunSettings {
+/** The settings among the options, as the request has them; those of a file where the options say nothing. */
+export function settingsOf(options: object, ofFile: RequestedValues = {}): v1.RunSettings {
   const given = options as Record<string, unknown>;
   const values = settingsTable().map((setting) => [setting.name, given[attributeOf(setting)]]);
-  return settingsMessage(Object.fromEntries(values) as RequestedValues);
+  const said = Object.fromEntries(values.filter(([, value]) => value !== undefined)) as RequestedValues;
+  return settingsMessage({ ...ofFile, ...said });
 }
 
 function helpOf(setting: Setting): string {

@@ -1,0 +1,110 @@
+// launch, plan and fork from a YAML file, against a server of the public protocol.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { v1 } from '#protocol';
+import { runCli, type CliResult } from './testing/run-cli.js';
+import { testRun, TestServer } from './testing/test-server.js';
+
+let folder: string;
+let server: TestServer;
+let launched: v1.LaunchRunRequest | undefined;
+let forked: v1.ForkRunRequest | undefined;
+const run = testRun();
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'run-file-'));
+  server = await TestServer.start({
+    launchRun: (request) => {
+      launched = request;
+      return v1.LaunchRunResponse.fromPartial({ run });
+    },
+    forkRun: (request) => {
+      forked = request;
+      return v1.ForkRunResponse.fromPartial({ run });
+    },
+  });
+});
+afterAll(async () => {
+  server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function withFile(text: string, ...args: string[]): Promise<CliResult> {
+  await writeFile(join(folder, 'run.yaml'), text);
+  return runCli([...args, '--config', 'run.yaml', '--json'], { env: { ESPALIER_SERVER: server.address }, cwd: folder });
+}
+
+const FILE = `
+model: models/llama   # of the file's folder
+data: /texts/train.jsonl
+name: "from a file"
+tags: [sweep, 7b]
+settings:
+  target_sparsity: 50%
+  temperature: 2/3
+  seed: 18446744073709551615
+  schedule: cubic
+  lora_targets: [q_proj, v_proj]
+  dense_steps: true
+`;
+
+test('a launch is what the file says, and options say more', async () => {
+  expect((await withFile(FILE, 'launch')).stderr).toBe('');
+  expect(launched).toMatchObject({
+    modelPath: join(folder, 'models/llama'),
+    data: { trainPath: '/texts/train.jsonl', validationPath: '' },
+    name: 'from a file',
+    tags: ['sweep', '7b'],
+    settings: {
+      targetSparsity: 0.5,
+      temperature: 2 / 3,
+      seed: 18_446_744_073_709_551_615n,
+      schedule: v1.ScheduleShape.SCHEDULE_SHAPE_CUBIC,
+      loraTargets: ['q_proj', 'v_proj'],
+      denseSteps: true,
+    },
+  });
+  await withFile(FILE, 'launch', '--seed', '7', '--name', 'other', '--data', '/x', '--tag', 'one');
+  expect(launched).toMatchObject({ name: 'other', data: { trainPath: '/x' }, tags: ['one'], settings: { seed: 7n, targetSparsity: 0.5 } });
+});
+
+test('a fork takes all of it but the model', async () => {
+  await withFile('settings: {target_sparsity: 0.7}\nnote: gentler', 'fork', 'abcd', '--last');
+  expect(forked).toMatchObject({ note: 'gentler', settings: { targetSparsity: 0.7 } });
+  expect((await withFile(FILE, 'fork', 'abcd', '--last')).stderr).toContain('the model of its parent');
+});
+
+const bomb = `a: &a [x, x]\n${Array.from({ length: 30 }, (_, index) => `b${index}: &b${index} [*a, *a, *a]`).join('\n')}`;
+test.each<[string, string, string]>([
+  [
+    'a key that is not there',
+    `${FILE}  targt_sparsity: 0.4\n`,
+    'run.yaml:13: there is no \\"targt_sparsity\\"; allowed are preset, recipe',
+  ],
+  ['another one at the top', 'modle: x\n', 'run.yaml:1: there is no \\"modle\\"'],
+  ['a key given twice', 'name: a\nname: b\n', 'run.yaml:2: Map keys must be unique'],
+  ['a value of another kind', 'settings:\n  total_steps: many\n', 'run.yaml:2: total_steps: A whole number'],
+  ['a word that is none', 'settings:\n  recipe: cake\n', 'run.yaml:2: recipe: Allowed are nuteprune'],
+  ['no value', 'settings:\n  seed:\n', 'seed: a value is needed'],
+  ['a yes that is none', 'settings: {dense_steps: yes}', 'dense_steps: true and false are allowed'],
+  ['an anchor', 'name: &n x\n', 'run.yaml:1: anchors and aliases are not allowed'],
+  ['a bomb of aliases', bomb, 'run.yaml:1: anchors and aliases are not allowed'],
+  ['what would be a program', 'name: !!js/function "f"\n', 'run.yaml:1: Unresolved tag'],
+  ['lists in lists without end', `name: ${'['.repeat(30_000)}`, 'run.yaml'],
+  ['a list', '- a\n', 'run.yaml:1: the file must be a mapping'],
+  ['two documents', 'name: a\n---\nname: b\n', 'run.yaml'],
+  ['more than anybody writes', `name: ${'x'.repeat(70_000)}`, 'at most 65536 bytes'],
+  ['bytes that are no text', '\u0000name: x', 'run.yaml'],
+])('%s is refused with its place', async (_, text, words) => {
+  launched = undefined;
+  const { exitCode, stderr } = await withFile(text, 'launch');
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain(words);
+  expect(launched).toBeUndefined();
+});
+
+test('what neither the file nor an option says is asked for', async () => {
+  const { exitCode, stderr } = await withFile('data: /x\n', 'launch');
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('--model is needed');
+});
