@@ -11,7 +11,6 @@ namespace {
 }  // namespace
 
 void CudaBackend::launch(const Embed&) { missing("Embed"); }
-void CudaBackend::launch(const Product&) { missing("Product"); }
 void CudaBackend::launch(const AttentionOperands&) { missing("AttentionOperands"); }
 void CudaBackend::launch(const Attention&) { missing("Attention"); }
 void CudaBackend::launch(const AttentionBackward&) { missing("AttentionBackward"); }

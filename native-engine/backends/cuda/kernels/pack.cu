@@ -1,0 +1,107 @@
+// Dense copies of what products multiply: rows and columns chosen by lists, any dtype and address, scaled and rounded once.
+//
+// A thread makes eight neighbouring values, so a warp writes whole lines. Where eight stored values lie side by side at an aligned address
+// they are one access of 16 bytes; only chosen columns, or matrices at odd addresses, are read value by value.
+#include "pack.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+inline constexpr int64_t kPackThreads = 256;
+
+template <DType stored>
+__device__ __forceinline__ float decode_bits(uint32_t bits) {
+  if constexpr (stored == DType::kF32) return bits_to_float(bits);
+  if constexpr (stored == DType::kBF16) return bits_to_float(bits << 16);
+  // Shifted into place, the number is too small by 2^(127-15): one exact product mends normal and subnormal alike.
+  const uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7fffu;
+  if (rest >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
+  const float magnitude = bits_to_float(rest << 13) * 0x1p112f;
+  return sign ? -magnitude : magnitude;
+}
+
+struct alignas(16) Words4 {
+  uint32_t word[4];
+};
+
+// The value at `index`, byte by byte unless it lies at a multiple of its size.
+template <DType stored>
+__device__ __forceinline__ float stored_value(const uint8_t* from, int64_t index) {
+  constexpr int kBytes = stored == DType::kF32 ? 4 : 2;
+  const uint8_t* at = from + index * kBytes;
+  uint32_t bits = 0;
+  if (reinterpret_cast<uint64_t>(at) % kBytes == 0) {
+    if constexpr (kBytes == 4)
+      bits = load(reinterpret_cast<const uint32_t*>(at));
+    else
+      bits = load(reinterpret_cast<const uint16_t*>(at));
+  } else {
+    for (int b = 0; b < kBytes; b++) bits |= static_cast<uint32_t>(load(at + b)) << (8 * b);
+  }
+  return decode_bits<stored>(bits);
+}
+
+template <DType stored>
+__device__ __forceinline__ void stored_values(float (&v)[8], const uint8_t* at) {
+  if constexpr (stored == DType::kF32) {
+    const Four low = load4(reinterpret_cast<const float*>(at)), high = load4(reinterpret_cast<const float*>(at) + 4);
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+  } else {
+    const Words4 pairs = load(reinterpret_cast<const Words4*>(at));
+    for (int i = 0; i < 4; i++) {
+      v[2 * i] = decode_bits<stored>(pairs.word[i] & 0xffffu);
+      v[2 * i + 1] = decode_bits<stored>(pairs.word[i] >> 16);
+    }
+  }
+}
+
+template <DType stored, class T>
+__global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, uint32_t pieces_in_row, uint32_t pieces) {
+  constexpr int kBytes = stored == DType::kF32 ? 4 : 2;
+  const uint32_t piece = blockIdx.x * static_cast<uint32_t>(kPackThreads) + threadIdx.x;
+  if (piece >= pieces) return;
+  const int64_t i = piece / pieces_in_row, j = int64_t{piece % pieces_in_row} * 8;
+  int64_t row = p.row_index ? load(p.row_index + i) : i;
+  if (row >= p.stored_rows) row = -1;
+  float v[8];
+  const int64_t first = row * p.stride + j;
+  if (row >= 0 && !p.col_index && j + 8 <= p.cols && j + 8 <= p.stored_cols &&
+      reinterpret_cast<uint64_t>(p.from + first * kBytes) % 16 == 0) {
+    stored_values<stored>(v, p.from + first * kBytes);
+  } else {
+    for (int c = 0; c < 8; c++) {
+      int64_t col = j + c >= p.cols ? -1 : p.col_index ? load(p.col_index + j + c) : j + c;
+      if (col >= p.stored_cols) col = -1;
+      v[c] = row < 0 || col < 0 ? 0.0f : stored_value<stored>(p.from, row * p.stride + col);
+    }
+  }
+  T* at = to + int64_t{piece} * 8;
+  store4(at, Four{v[0], v[1], v[2], v[3]} * all4(p.scale));
+  store4(at + 4, Four{v[4], v[5], v[6], v[7]} * all4(p.scale));
+}
+
+namespace {
+
+template <class T>
+void pack_as(StreamHandle stream, const Packing& p, T* to) {
+  const int64_t pieces_in_row = packed_stride(p.cols) / 8, pieces = p.rows * pieces_in_row;
+  if (pieces == 0) return;
+  if (pieces > INT32_MAX) throw Error(ErrorCode::kInternal, "backend", "a factor of a product is too large to be packed");
+  const auto run = [&](auto kernel) {
+    launch_kernel("pack", kernel, dim3(static_cast<unsigned>((pieces + kPackThreads - 1) / kPackThreads)), dim3(kPackThreads), 0, stream, p,
+                  to, pieces_in_row, pieces);
+  };
+  if (p.dtype == DType::kF32)
+    run(pack_kernel<DType::kF32, T>);
+  else if (p.dtype == DType::kBF16)
+    run(pack_kernel<DType::kBF16, T>);
+  else
+    run(pack_kernel<DType::kF16, T>);
+}
+
+}  // namespace
+
+void pack(StreamHandle stream, const Packing& p, float* to) { pack_as(stream, p, to); }
+void pack(StreamHandle stream, const Packing& p, bf16* to) { pack_as(stream, p, to); }
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

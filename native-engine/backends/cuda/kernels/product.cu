@@ -1,0 +1,195 @@
+// Products of activations and stored weights: c [N, out] (+)= column_scale * the sum over the terms of a b.
+//
+// Factors that are not dense, aligned and of the compute dtype are packed first (pack.cu), as many columns of the result at a time as the
+// packed factors have room for. The cut changes no bit: each value is one sum, over the terms in their order and along each term.
+#include <algorithm>
+
+#include "cuda_backend.h"
+#include "pack.h"
+#include "product.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+namespace {
+
+constexpr int64_t kProductTile = 16;
+constexpr int64_t kMostPackedValues = 64 << 20;  // of packed factors at a time: a weight of 8192 x 8192
+constexpr int64_t kColumnMultiple = 128;
+
+}  // namespace
+
+template <class T, class C, bool transposed>
+__global__ void __launch_bounds__(256) product_kernel(ProductArguments<T, C> g) {
+  const int64_t n = int64_t{blockIdx.x} * kProductTile + threadIdx.y, j = int64_t{blockIdx.y} * kProductTile + threadIdx.x;
+  if (n >= g.rows || j >= g.cols) return;
+  float sum = 0;
+  for (int p = 0; p < g.count; p++) {
+    const ProductPart<T>& part = g.parts[p];
+    const T* a = part.a + n * part.a_stride;
+    const T* b = transposed ? part.b + j * part.b_stride : part.b + j;
+    const int64_t step = transposed ? 1 : part.b_stride;
+    for (int32_t k = 0; k < part.depth; k++) sum = fmaf(to_float(load(a + k)), to_float(load(b + k * step)), sum);
+  }
+  if (g.column_scale) sum *= load(g.column_scale + j);
+  C* to = g.c + n * g.c_stride + j;
+  if constexpr (sizeof(C) == 4)
+    store(to, g.accumulate ? load(to) + sum : sum);
+  else
+    store(to, bf16{round_to_bf16(sum)});
+}
+
+namespace {
+
+// Where a matrix can be read as it is.
+template <class T>
+bool is_dense(DType dtype, uint64_t address, int64_t stride) {
+  return dtype == (sizeof(T) == 4 ? DType::kF32 : DType::kBF16) && address % 16 == 0 && stride * static_cast<int64_t>(sizeof(T)) % 16 == 0;
+}
+template <class T>
+bool is_dense(const Selection& b) {
+  return !b.row_index && !b.col_index && b.scale == 1 && b.rows <= b.stored.rows && b.cols <= b.stored.cols &&
+         is_dense<T>(b.stored.dtype, b.stored.data.address(), b.stored.cols);
+}
+
+// Columns [from, from + count) of what a selection gives to the result.
+Packing packing_of(const Selection& b, bool transposed, int64_t from, int64_t count) {
+  Packing p{list(b.stored.data.as<const uint8_t>(), b.stored.rows * b.stored.cols * dtype_bytes(b.stored.dtype)),
+            b.stored.dtype,
+            b.stored.cols,
+            b.stored.rows,
+            b.stored.cols,
+            list(b.row_index, b.rows),
+            list(b.col_index, b.cols),
+            b.rows,
+            b.cols,
+            b.scale};
+  (transposed ? p.rows : p.cols) = count;
+  if (const int32_t*& index = transposed ? p.row_index : p.col_index)
+    index += from;
+  else {
+    p.from += from * (transposed ? p.stride : 1) * dtype_bytes(p.dtype);
+    (transposed ? p.stored_rows : p.stored_cols) -= from;
+  }
+  return p;
+}
+
+Packing packing_of(const Tensor& a) {
+  const uint64_t values = a.rows == 0 ? 0 : (a.rows - 1) * a.stride + a.cols;
+  return {list(a.data.as<const uint8_t>(), static_cast<int64_t>(values) * dtype_bytes(a.dtype)),
+          a.dtype,
+          a.stride,
+          a.rows,
+          a.cols,
+          nullptr,
+          nullptr,
+          a.rows,
+          a.cols,
+          1};
+}
+
+template <class T>
+bool is_dense(const Tensor& a) {
+  return is_dense<T>(a.dtype, a.data.address(), a.stride);
+}
+
+// Values of the packed factors, for so many columns of the result.
+template <class T>
+int64_t packed_values(const Product& op, int64_t columns) {
+  int64_t values = 0;
+  for (int i = 0; i < op.count; i++) {
+    const Selection& b = op.terms[i].b;
+    if (!is_dense<T>(b)) values += op.transposed ? columns * packed_stride(b.cols) : b.rows * packed_stride(columns);
+  }
+  return values;
+}
+
+// How many columns of the result are made at a time.
+template <class T>
+int64_t columns_at_a_time(const Product& op) {
+  if (packed_values<T>(op, op.c.cols) <= kMostPackedValues) return op.c.cols;
+  const int64_t each = packed_values<T>(op, kColumnMultiple);
+  return std::max<int64_t>(kMostPackedValues / each, 1) * kColumnMultiple;
+}
+
+}  // namespace
+
+// The widest products of a layer, backward through all projections of a group at once, and the logits; each with LoRA beside it.
+uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
+  const int64_t hidden = padded_width(config.hidden_size), units = padded_width(config.intermediate_size);
+  const int64_t heads = padded_width(config.head_count * config.head_dim) + 2 * padded_width(config.kv_head_count * config.head_dim);
+  const int64_t narrow = shape.lora_rank > 0 ? 3 * packed_stride(narrow_width(shape.lora_rank)) : 0;
+  const int64_t widest = std::max({heads, 2 * units, config.vocab_size}) + narrow;
+  const int64_t factors = std::min(widest * (hidden + narrow), kMostPackedValues);
+  return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype);
+}
+
+template <class T>
+void CudaBackend::multiply(const Product& op) {
+  ProductPart<T> parts[6];
+  int64_t beside = 0;
+  for (int i = 0; i < op.count; i++) beside += is_dense<T>(op.terms[i].a) ? 0 : op.c.rows * packed_stride(op.terms[i].a.cols);
+  T* copy = beside == 0 ? nullptr : scratch<T>(kActivations, beside);
+  for (int i = 0; i < op.count; i++) {
+    const Tensor& a = op.terms[i].a;
+    if (a.dtype != op.terms[0].a.dtype) throw Error(ErrorCode::kInternal, "backend", "activations of a product differ in their dtype");
+    const Packing as_it_is = packing_of(a);
+    parts[i] = {reinterpret_cast<const T*>(as_it_is.from), a.stride, nullptr, 0, static_cast<int32_t>(a.cols)};
+    if (is_dense<T>(a)) continue;
+    pack(stream_.handle(), as_it_is, copy);
+    parts[i].a = copy;
+    parts[i].a_stride = packed_stride(a.cols);
+    copy += a.rows * parts[i].a_stride;
+  }
+  const int64_t step = columns_at_a_time<T>(op), values = packed_values<T>(op, step);
+  T* const packed = values == 0 ? nullptr : scratch<T>(kFactors, values);
+  for (int64_t from = 0; from < op.c.cols; from += step) {
+    const int64_t count = std::min(step, op.c.cols - from);
+    T* to = packed;
+    for (int i = 0; i < op.count; i++) {
+      const Packing p = packing_of(op.terms[i].b, op.transposed, from, count);
+      parts[i].b = reinterpret_cast<const T*>(p.from);
+      parts[i].b_stride = p.stride;
+      if (is_dense<T>(op.terms[i].b)) continue;
+      pack(stream_.handle(), p, to);
+      parts[i].b = to;
+      parts[i].b_stride = packed_stride(p.cols);
+      to += p.rows * parts[i].b_stride;
+    }
+    multiply_dense(op, parts, from, count);
+  }
+}
+
+template <class T>
+void CudaBackend::multiply_dense(const Product& op, const ProductPart<T>* parts, int64_t from, int64_t count) {
+  const auto run = [&](auto c, auto kernel) {
+    using C = decltype(c);
+    ProductArguments<T, C> g{};
+    std::copy(parts, parts + op.count, g.parts);
+    g.count = op.count;
+    const int64_t values = (op.c.rows - 1) * op.c.stride + op.c.cols;
+    g.c = reinterpret_cast<C*>(kernel_address(op.c.data.address(), values * sizeof(C))) + from;
+    g.c_stride = op.c.stride;
+    g.rows = static_cast<int32_t>(op.c.rows);
+    g.cols = static_cast<int32_t>(count);
+    g.column_scale = list(op.column_scale, op.c.cols);
+    if (g.column_scale) g.column_scale += from;
+    g.accumulate = op.accumulate;
+    const auto tiles = [](int64_t size) { return static_cast<unsigned>((size + kProductTile - 1) / kProductTile); };
+    launch_kernel("product", kernel, dim3(tiles(op.c.rows), tiles(count)), dim3(kProductTile, kProductTile), 0, stream_.handle(), g);
+  };
+  if (op.c.dtype == DType::kF32)
+    run(float{}, op.transposed ? product_kernel<T, float, true> : product_kernel<T, float, false>);
+  else if constexpr (sizeof(T) == 2)
+    run(bf16{}, op.transposed ? product_kernel<T, bf16, true> : product_kernel<T, bf16, false>);
+}
+
+void CudaBackend::launch(const Product& op) {
+  if (op.c.rows == 0 || op.c.cols == 0) return;
+  with_compute_type(op.terms[0].a.dtype, [&](auto t) {
+    if (op.c.dtype != DType::kF32 && op.c.dtype != op.terms[0].a.dtype)
+      throw Error(ErrorCode::kInternal, "backend", "a product's result is f32 or of the compute dtype");
+    multiply<decltype(t)>(op);
+  });
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET
