@@ -158,6 +158,9 @@ test('a server that cannot start says why', async () => {
   const { port } = taken.address() as AddressInfo;
   expect((await espalier('up', '--detach', '--listen', `127.0.0.1:${port}`)).stderr).toMatch(/another program listens there/);
   taken.close();
+  const device = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--device', 'abacus');
+  expect(device).toMatchObject({ exitCode: 1, stdout: '' });
+  expect(device.stderr).toMatch(/^error SERVER_START_FAILED: [^']*'abacus'[^']*\n$/); // said once
   for (const bad of [
     ['--listen', 'nonsense'],
     ['--threads', '0'],

@@ -11,6 +11,7 @@ import { parseConfig } from './config.js';
 import { DataFolder } from './storage/data-folder.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { EventStoreHost } from './storage/event-store.provider.js';
+import { EngineSupervisor } from './engines/engine-supervisor.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { patiently } from './pruning-run/run-repository.js';
@@ -22,6 +23,7 @@ import { StorageWatch } from './storage/storage-watch.js';
 // takes for the rest is never earned back.
 setFlagsFromString('--interrupt-budget=2000000');
 
+const DEVICE_OF_ITS_CHOICE = 'auto';
 const STOP_TIMEOUT_MS = 30_000;
 
 async function main(): Promise<void> {
@@ -47,6 +49,8 @@ async function main(): Promise<void> {
     abortOnError: false,
   });
   await app.init();
+  // Who names a device is told at once that it can't be used; whatever can be is found when an engine is needed first.
+  if (config.engine === undefined && config.device !== DEVICE_OF_ITS_CHOICE) await app.get(EngineSupervisor).acquire();
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
   await driver.start();

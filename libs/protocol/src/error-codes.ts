@@ -17,6 +17,7 @@ const errorStatuses = {
   RUN_ID_AMBIGUOUS: invalid,
   DIGEST_AMBIGUOUS: invalid,
   FORK_FIELD_FIXED: invalid,
+  RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names
   RUN_NOT_FOUND: status.NOT_FOUND,

@@ -75,11 +75,16 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
     line.end();
   }
   if (summary === undefined) throw new CliError('RESULT_MISSING', 'the server ended the check without a result; try again');
-  output.result(summary, () => printSummary(output, summary, checks));
+  output.result(summary, () => printSummary(output, summary, checks, range));
   return summary.ok ? ExitCode.ok : ExitCode.failed;
 }
 
-function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<string, { good: number; bad: number }>): void {
+function printSummary(
+  output: Output,
+  summary: v1.VerifySummary,
+  checks: Map<string, { good: number; bad: number }>,
+  range: { from?: bigint; to?: bigint },
+): void {
   for (const [check, { good, bad }] of checks) {
     const mark = bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong');
     output.line(`${mark}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`);
@@ -91,7 +96,9 @@ function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<str
         `at most ${decimal(summary.maxAbsDifference)} absolute, ${decimal(summary.maxRelDifference)} relative`,
     );
   }
-  const replayed = summary.replayedSteps > 0n ? `, ${count(summary.replayedSteps)} steps computed again` : '';
+  const within =
+    range.from === undefined && range.to === undefined ? '' : `, the recorded stretches that hold ${range.from ?? ''}..${range.to ?? ''}`;
+  const replayed = summary.replayedSteps > 0n ? `, ${count(summary.replayedSteps)} steps computed again${within}` : '';
   const verdict = summary.ok
     ? output.style('green', 'the record is whole and true')
     : output.style('red', problemsFound(summary.problems.length));

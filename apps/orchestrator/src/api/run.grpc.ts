@@ -100,7 +100,13 @@ export class RunGrpc {
   private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean; warnings: v1.PlanWarning[] }> {
     const summary = await this.views.summary(changed.runId, { atRevision: changed.revision });
     const { settings, origin } = summary.run;
-    return { run: this.views.message(summary), alreadyLaunched: changed.alreadyDone, warnings: targetWarnings(settings, origin?.from) };
+    const { memory, alreadyDone } = changed;
+    const disk = memory === undefined ? [] : diskWarnings(await diskPlan(settings, memory, this.config.artifactFolder));
+    return {
+      run: this.views.message(summary),
+      alreadyLaunched: alreadyDone,
+      warnings: [...targetWarnings(settings, origin?.from), ...disk],
+    };
   }
 
   private async *evaluate(

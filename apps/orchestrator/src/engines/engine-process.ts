@@ -127,7 +127,13 @@ function socketPath(folder: string): string {
 function messageOf(line: string): string {
   try {
     const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
-    return [msg, err?.message].filter(Boolean).join(': ') || line;
+    // The error and its cause, as the log joins them, may each repeat what is said already.
+    return (
+      [msg, err?.message]
+        .filter(Boolean)
+        .join(': ')
+        .replace(/(: .+?)\1+$/, '$1') || line
+    );
   } catch {
     return line.trim();
   }

@@ -149,7 +149,7 @@ function lineOfOutcome(event: Outcome): string {
     }
     case 'ArtifactsDiscarded': {
       const { keepEvery, artifacts, reason } = event.data;
-      const kept = keepEvery === null ? '' : `, one teacher in ${keepEvery} kept`;
+      const kept = keepEvery === null ? '' : `; every ${keepEvery}th teacher stays, and what forks, exports and the last state need`;
       return `${discardWords(artifacts)} thrown away${kept}${reason === '' ? '' : `: ${reason}`}`;
     }
     case 'RunDeleted':

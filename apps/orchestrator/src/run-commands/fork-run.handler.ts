@@ -14,6 +14,7 @@ import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
 import { decide, fold, neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { Fork } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
+import { RunViews } from '../views/run-views.js';
 import { encodeFacts } from '../pruning-run/record/stored-event.js';
 
 @CommandHandler(ForkRun)
@@ -23,6 +24,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(RunViews) private readonly views: RunViews,
   ) {}
 
   async execute({ request, by, signal }: ForkRun): Promise<Changed> {
@@ -31,6 +33,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
+    this.views.requireOwnName(name);
     const parent = await this.runs.load(parentRunId);
     const data = await this.otherData(request.data, parent, signal);
     const change: Fork = { kind: 'fork', runId, name, tags, note, requestId, requestDigest, parent, from, overrides, data };

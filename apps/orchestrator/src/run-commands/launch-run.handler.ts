@@ -9,12 +9,14 @@ import { ModelAndData, requireMemory } from './model-and-data.js';
 import { LaunchRun, type Changed } from './pruning-run.commands.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
+import { RunViews } from '../views/run-views.js';
 
 @CommandHandler(LaunchRun)
 export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
   constructor(
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(RunViews) private readonly views: RunViews,
   ) {}
 
   async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
@@ -24,6 +26,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
 
+    this.views.requireOwnName(name);
     const plan = await this.sources.plan(modelPath, request.settings);
     requireMemory(plan);
     const { model, settings } = plan;
@@ -33,7 +36,9 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const launch = { kind: 'launch', runId, name, tags, note, requestId, requestDigest, model, data, settings } as const;
     const { run, facts } = await this.runs.change(runId, launch, { by });
     // No fact: the same request got there first, by another call.
-    return facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
+    return facts.length === 0
+      ? alreadyLaunched(run, requestDigest)
+      : { runId, revision: run.revision, alreadyDone: false, memory: plan.memory };
   }
 }
 

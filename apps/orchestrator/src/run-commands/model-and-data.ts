@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { requireSources, prepareTokens } from '#model-files';
+import { prepareTokens, requireSources, requireTokenizer } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { sessionOptions } from '../engines/engine-requests.js';
@@ -54,6 +54,7 @@ export class ModelAndData {
     const { client } = await this.engines.acquire();
     const path = resolve(modelPath);
     const model = modelIdentity(path, await client.inspectModel(path, { skipWeights: true }));
+    await requireTokenizer(path);
     const settings = resolveSettings(requested, model);
     const violations = settingsViolations(settings, model);
     if (violations.length > 0) throw invalidRequest(violations);

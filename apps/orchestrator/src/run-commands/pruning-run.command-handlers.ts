@@ -6,6 +6,7 @@ import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
+import { RunViews } from '../views/run-views.js';
 
 async function changed(runs: RunRepository, runId: string, change: RunChange, by: CallContext): Promise<Changed> {
   if ((await runs.find(runId)) === null) throw runNotFound(runId);
@@ -42,9 +43,13 @@ export class CancelRunHandler implements ICommandHandler<CancelRun> {
 
 @CommandHandler(DescribeRun)
 export class DescribeRunHandler implements ICommandHandler<DescribeRun> {
-  constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(RunViews) private readonly views: RunViews,
+  ) {}
 
-  execute({ runId, description, by }: DescribeRun): Promise<Changed> {
+  async execute({ runId, description, by }: DescribeRun): Promise<Changed> {
+    this.views.requireOwnName(description.name ?? '');
     return changed(this.runs, runId, { kind: 'describe', ...description }, by);
   }
 }

@@ -1,5 +1,6 @@
 // The commands of clients. The driver's own changes go to the repository directly: nobody else may send them.
 import { Command } from '@nestjs/cqrs';
+import type { engineV1 } from '#protocol';
 import type { DataSource } from './model-and-data.js';
 import type { CallContext } from '../pruning-run/record/call-context.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
@@ -12,6 +13,8 @@ export interface Changed {
   revision: number;
   /** The same request had launched the run before. */
   alreadyDone: boolean;
+  /** Of a launch: what the run will take. */
+  memory?: engineV1.PlanMemoryResponse;
 }
 
 export class LaunchRun extends Command<Changed> {

@@ -10,7 +10,7 @@ interface Named {
   name: string;
 }
 
-/** A run by its id, by its name where no other run has it, or by the beginning of its id where no other begins so; in this order. */
+/** A run by its id, by its name, or by the beginning of its id, where only one run is meant. */
 export function resolveRunId(database: ViewsDatabase, text: string, field: string): string {
   if (text === '')
     throw invalidField(
@@ -18,27 +18,52 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
       field,
       `a run is needed: its id, the first ${SHORTEST_PREFIX} or more characters of it, or its name`,
     );
-  const select = (condition: string, ...values: string[]): Named[] =>
+  const select: Select = (condition, ...values) =>
     database.prepare(`SELECT run_id AS runId, name FROM runs WHERE ${condition} LIMIT ${SHOWN + 1}`).all(...values) as Named[];
   const [exact] = select('run_id = ?', text);
   if (exact !== undefined) return exact.runId;
   const named = select("name = ? AND status <> 'deleted' ORDER BY launched_at_ms DESC", text); // a deleted run's name is free again
   if (named.length > 1) throw ambiguous(field, `several runs have the name ${JSON.stringify(text)}`, named);
-  if (named.length === 1) return named[0]!.runId;
-  if (text.length < SHORTEST_PREFIX) {
-    if (/^[a-z2-7]+$/.test(text))
-      throw invalidField('FIELD_OUT_OF_RANGE', field, `at least ${SHORTEST_PREFIX} characters of a run id are needed`);
+  if (text.length < SHORTEST_PREFIX && named.length === 0) {
+    if (/^[a-z2-7]+$/.test(text)) {
+      const shortest = `at least ${SHORTEST_PREFIX} characters of an id are needed`;
+      throw invalidField('FIELD_OUT_OF_RANGE', field, `no run has the name ${JSON.stringify(text)}, and ${shortest}`);
+    }
     throw runNotFound(text, field);
   }
-  const begun = select('run_id >= ? AND run_id < ? ORDER BY run_id', text, text + '\u{10ffff}');
+  const begun = text.length < SHORTEST_PREFIX ? [] : runsBeginningWith(select, text);
+  const [one] = named;
+  if (one !== undefined) {
+    const others = begun.filter(({ runId }) => runId !== one.runId);
+    if (others.length === 0) return one.runId;
+    throw ambiguous(field, `${text} is the name of one run and the beginning of another run's id`, [one, ...others]);
+  }
   if (begun.length > 1) throw ambiguous(field, `${text} is the beginning of several run ids`, begun);
   if (begun.length === 0) throw runNotFound(text, field);
   return begun[0]!.runId;
 }
 
+type Select = (condition: string, ...values: string[]) => Named[];
+
+function runsBeginningWith(select: Select, text: string): Named[] {
+  return select('run_id >= ? AND run_id < ? ORDER BY run_id', text, text + '\u{10ffff}');
+}
+
+/** A name that could be taken for another run's id would hide that run. @throws EspalierError RUN_NAME_INVALID */
+export function requireOwnName(database: ViewsDatabase, name: string): void {
+  if (name === '') return; // it has none
+  if (name.trim() === '') throw invalidField('RUN_NAME_INVALID', 'name', 'is blank; letters or digits are needed, or no name at all');
+  if (name.length < SHORTEST_PREFIX) return;
+  const row = database.prepare<[string, string], string>('SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ? LIMIT 1').pluck();
+  const runId = row.get(name, name + '\u{10ffff}');
+  if (runId === undefined) return;
+  const what = runId === name ? 'the id' : 'the beginning of the id';
+  throw invalidField('RUN_NAME_INVALID', 'name', `${JSON.stringify(name)} is ${what} of run ${runId}; any other name is allowed`);
+}
+
 function ambiguous(field: string, what: string, found: Named[]): EspalierError {
   const shown = found.slice(0, SHOWN).map(({ runId, name }) => (name === '' ? runId : `${runId} (${name})`));
-  const all = `${shown.join(', ')}${found.length > SHOWN ? ', ...' : ''}`;
+  const all = `${shown.join(', ')}${found.length > SHOWN ? ', ...' : ''}; say the whole id of the one that is meant`;
   return new EspalierError('RUN_ID_AMBIGUOUS', `${field}: ${what}: ${all}`, {
     violations: [{ field, description: `${what}: ${all}`, code: 'RUN_ID_AMBIGUOUS' }],
   });

@@ -7,7 +7,7 @@ import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.er
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { runStream } from '../pruning-run/record/stored-event.js';
 import { discardOf, neededBy, runsNeeding, type DiscardRow } from './projection/needed-artifacts.js';
-import { resolveRunId } from './run-ids.js';
+import { requireOwnName, resolveRunId } from './run-ids.js';
 import type { LiveSteps } from './live-steps.js';
 import { ProjectionRunner } from './projection/projection-runner.js';
 import type { RunDetail, RunSummary } from './projection/run-detail.js';
@@ -140,6 +140,11 @@ export class RunViews {
       await this.reach(text, 0);
       return text;
     }
+  }
+
+  /** @throws EspalierError RUN_NAME_INVALID */
+  requireOwnName(name: string): void {
+    requireOwnName(this.database, name);
   }
 
   async getRun(runId: string, options: { atRevision?: number | bigint } = {}): Promise<v1.Run> {

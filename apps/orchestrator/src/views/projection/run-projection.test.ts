@@ -4,7 +4,7 @@ import { AT, fact, launched, stateAt, Story } from '../../pruning-run/testing.js
 import type { NewFact } from '../../pruning-run/record/pruning-run.events.js';
 import { runMessage } from '../run-message.js';
 import { listRuns } from '../run-list.js';
-import { resolveRunId } from '../run-ids.js';
+import { requireOwnName, resolveRunId } from '../run-ids.js';
 import { RunProjection } from './run-projection.js';
 import type { RunSummary } from './run-detail.js';
 import { readRows, stepsOf } from './metrics-reader.js';
@@ -326,11 +326,12 @@ test('run ids: exact, prefix, ambiguous, unknown, too short', () => {
   expect(resolve('cccc')()).toBe('ccccbbbbdddd');
   expect(resolve('aaaa')).toThrow(expect.objectContaining({ code: 'RUN_ID_AMBIGUOUS' }));
   expect(resolve('dddd')).toThrow(expect.objectContaining({ code: 'RUN_NOT_FOUND' }));
-  expect(resolve('aaa')).toThrow('at least 4');
+  expect(resolve('aaaa')).toThrow(/aaaabbbbcccc \(tiny\), aaaabbbbdddd \(tiny\); say the whole id/);
+  expect(resolve('aaa')).toThrow('no run has the name "aaa", and at least 4 characters of an id are needed');
   expect(resolve('')).toThrow('run_id');
 });
 
-test('run names: the id goes before the name, the name before the beginning of an id; a name of several is told', () => {
+test('run names: the id goes before the name; what could mean several runs is told', () => {
   const recorder = new Recorder();
   const named = { aaaabbbbcccc: 'first', bbbbccccdddd: 'aaaa', ccccddddeeee: 'twice', ddddeeeeffff: 'twice', eeeeffffgggg: 'aaaabbbbcccc' };
   for (const [runId, name] of Object.entries(named)) {
@@ -341,10 +342,19 @@ test('run names: the id goes before the name, the name before the beginning of a
   const resolve = (text: string) => () => resolveRunId(database, text, 'run_id');
   expect(resolve('first')()).toBe('aaaabbbbcccc');
   expect(resolve('aaaabbbbcccc')()).toBe('aaaabbbbcccc');
-  expect(resolve('aaaa')()).toBe('bbbbccccdddd');
+  expect(resolve('aaaa')).toThrow(/name of one run and the beginning of another run's id: bbbbccccdddd \(aaaa\), aaaabbbbcccc \(first\)/);
   expect(resolve('aaaab')()).toBe('aaaabbbbcccc');
   expect(resolve('twice')).toThrow(/several runs have the name "twice": (ccccddddeeee|ddddeeeeffff) \(twice\), /);
   expect(resolve('No such run')).toThrow(expect.objectContaining({ code: 'RUN_NOT_FOUND' }));
+});
+
+test('a name that is blank, or means another run, is refused', () => {
+  project(new Recorder().record('aaaabbbbcccc', [launched({}, 'aaaabbbbcccc')]));
+  const take = (name: string) => () => requireOwnName(database, name);
+  for (const name of ['', 'first', 'aaa', 'aaaab c', 'AAAA', 'aaaabbbbccccd', 'bbbb']) expect(take(name)).not.toThrow();
+  for (const name of ['aaaa', 'aaaabbbbcccc']) expect(take(name)).toThrow(expect.objectContaining({ code: 'RUN_NAME_INVALID' }));
+  expect(take('aaaa')).toThrow(/^name: "aaaa" is the beginning of the id of run aaaabbbbcccc/);
+  expect(take(' \t')).toThrow(/is blank/);
 });
 
 test('another schema version, or a damaged file, is replaced by an empty one', () => {
