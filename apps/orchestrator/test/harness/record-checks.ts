@@ -51,8 +51,9 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
     run = evolve(run, decoded);
   });
   if (events.length > 0) {
-    const marks = foldHistory(events).teachers.map((one) => one.mark);
-    if (marks.some((mark, index) => mark !== index + 1)) problems.push(`the teachers are ${marks.join(' ')}`);
+    const { teachers, discarded } = foldHistory(events);
+    const marks = [...teachers.map((one) => one.mark), ...discarded.flatMap((one) => one.marks)].sort((left, right) => left - right);
+    if ([...new Set(marks)].some((mark, index) => mark !== index + 1)) problems.push(`the teachers are ${marks.join(' ')}`);
   }
   return problems;
 }

@@ -1,39 +1,53 @@
 // npm run record-histories [-- --replace]
 //
 // Records histories of the present event version with the real processes, for histories.test.ts: a run that lives through
-// what a run can live through, a fork that is cancelled, and a run that fails. Do it once for each new version, before its release;
-// a recorded history is never changed afterwards. Prints what the test must expect of each.
-import { cpSync, existsSync, writeFileSync } from 'node:fs';
+// what a run can live through, a fork that is cancelled, a run that waits at an obstacle, and one that is described, thinned out and
+// deleted. Those that are there stay as they are, since a recorded history is never changed: a new story is a new file, and --replace
+// is for what was not released. Prints what the test must expect of each.
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { v1 } from '#protocol';
 import { CURRENT_VERSION } from '../../src/pruning-run/record/event-versions.js';
 import { foldHistory, recordProblems } from '../harness/record-checks.js';
-import { collect, TestServer, TINY_MODEL, unary } from '../harness/server.js';
+import { collect, CORPUS, TestServer, TINY_MODEL, unary } from '../harness/server.js';
 
 const { values } = parseArgs({ options: { replace: { type: 'boolean', default: false } } });
 const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/record/histories/', import.meta.url));
 const { RUN_STATUS_PAUSED, RUN_STATUS_CANCELLED } = v1.RunStatus;
 const server = TestServer.inNewFolder();
-/** A copy, so that the record names no folder of this machine's user. */
-const modelPath = join(server.dataFolder, 'model');
+/** Copies, so that the record names no folder of this machine's user. */
+const sources = mkdtempSync(join(tmpdir(), 'espalier-recorded-'));
+const [modelPath, trainPath] = [join(sources, 'model'), join(sources, 'text.jsonl')];
 cpSync(TINY_MODEL, modelPath, { recursive: true });
+cpSync(CORPUS, trainPath);
+const made = { modelPath, data: { trainPath, validationPath: trainPath } };
+
+/** In this order: the fork needs the run before it. */
+const stories = {
+  launched: livedThrough,
+  forked: forkedAndCancelled,
+  waiting: waitingForOtherNumerics,
+  deleted: describedThinnedAndDeleted,
+};
 
 try {
   await server.start();
-  const launched = await livedThrough();
-  const forked = await forkedAndCancelled(launched);
-  const waiting = await waitingForOtherNumerics();
-  for (const [name, runId] of Object.entries({ launched, forked, waiting }))
-    write(`v${CURRENT_VERSION}-${name}.jsonl`, await server.events(runId));
+  for (const [name, live] of Object.entries(stories)) {
+    const file = `v${CURRENT_VERSION}-${name}.jsonl`;
+    if (existsSync(folder + file) && !values.replace) console.log(`  ${file} is there already, and what was recorded stays`);
+    else write(file, await server.events(await live()));
+  }
 } finally {
   await server.dispose();
+  rmSync(sources, { recursive: true });
 }
 
 /** Loses its engine, is paused and resumed, rewound, restarted with its orchestrator, completed, evaluated and exported. */
 async function livedThrough(): Promise<string> {
-  const { runId } = await server.launch({}, { name: 'recorded', modelPath });
+  const { runId } = await server.launch({}, { name: 'recorded', ...made });
   await server.until(runId, ({ step }) => step >= 20n);
   server.signal('engine', 'SIGKILL');
   await server.until(runId, ({ restarts, step }) => restarts > 0 && step >= 40n);
@@ -51,7 +65,8 @@ async function livedThrough(): Promise<string> {
   return runId;
 }
 
-async function forkedAndCancelled(parentRunId: string): Promise<string> {
+async function forkedAndCancelled(): Promise<string> {
+  const parentRunId = (await server.completed((await server.launch({}, { name: 'recorded parent', ...made })).runId)).runId;
   const request = v1.ForkRunRequest.fromPartial({
     parentRunId,
     name: 'recorded fork',
@@ -66,12 +81,24 @@ async function forkedAndCancelled(parentRunId: string): Promise<string> {
 }
 
 async function waitingForOtherNumerics(): Promise<string> {
-  const { runId } = await server.launch({}, { name: 'recorded obstacle', modelPath });
+  const { runId } = await server.launch({}, { name: 'recorded obstacle', ...made });
   await server.until(runId, ({ step }) => step >= 20n);
   await server.stop();
   server.threads = 2;
   await server.start();
   await server.until(runId, ({ status }) => status === RUN_STATUS_PAUSED);
+  return runId;
+}
+
+async function describedThinnedAndDeleted(): Promise<string> {
+  const { runId } = await server.launch({}, { name: 'recorded draft', tags: ['draft'], note: 'for the record', ...made });
+  const describing = { runId, name: 'recorded end', addTags: ['kept'], removeTags: ['draft'], note: '' };
+  await unary((done) => server.runs.describeRun(v1.DescribeRunRequest.fromPartial(describing), done));
+  await server.completed(runId);
+  await collect(server.runs.exportRun({ runId, teacherMark: undefined, form: 'compacted', dtype: 'f32' }));
+  const thinning = { runId, keepEvery: 5, exports: true, reason: 'room' };
+  await unary((done) => server.artifacts.discardArtifacts(v1.DiscardArtifactsRequest.fromPartial(thinning), done));
+  await unary((done) => server.runs.deleteRun({ runId, reason: 'done with' }, done));
   return runId;
 }
 
@@ -87,8 +114,6 @@ async function resume(runId: string, from: v1.ResumeRunRequest['from']): Promise
 function write(name: string, events: v1.HistoryEvent[]): void {
   const problems = recordProblems(events);
   if (problems.length > 0) throw new Error(`${name} is no true record: ${problems.join('; ')}`);
-  if (existsSync(folder + name) && !values.replace)
-    throw new Error(`${name} is there already, and what was recorded stays; --replace where it was not released`);
   writeFileSync(
     folder + name,
     events.map(({ eventId, type, dataJson }) => `${JSON.stringify({ id: eventId, type, data: dataJson })}\n`).join(''),

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { settingsTable } from '#protocol';
 import { fold, type PruningRunState } from '../aggregate/pruning-run.js';
 import { CHAIN_START, chainProblem, decodeStored } from './stored-event.js';
-import { CURRENT_VERSION } from './event-versions.js';
+import { CURRENT_VERSION, knownTypeNames } from './event-versions.js';
 
 const folder = fileURLToPath(new URL('../../../../../../apps/orchestrator/src/pruning-run/record/histories/', import.meta.url));
 const files = readdirSync(folder).filter((name) => name.endsWith('.jsonl'));
@@ -27,6 +27,8 @@ const outcomes: Record<string, Partial<PruningRunState>> = {
   'v2-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 152 },
   'v2-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 1, restarts: 0, revision: 20 },
   'v2-failed.jsonl': { status: 'failed', branch: 0, attempt: 2, restarts: 0, revision: 15 },
+  'v2-waiting.jsonl': { status: 'paused', pausedBy: 'obstacle', branch: 0, attempt: 2, restarts: 0, revision: 65 },
+  'v2-deleted.jsonl': { status: 'deleted', name: 'recorded end', tags: ['kept'], note: '', attempt: 1, restarts: 0, revision: 125 },
 };
 
 describe.each(files)('the history %s', (file) => {
@@ -46,6 +48,11 @@ describe.each(files)('the history %s', (file) => {
     expect(run).toMatchObject(outcomes[file]!);
     expect(settingsTable().filter(({ name }) => run.settings[name] === undefined)).toEqual([]);
   });
+});
+
+it('holds every type of event but one that the tests of the aggregate tell', () => {
+  const recorded = new Set(files.flatMap((file) => stored(file).map(({ type }) => type)));
+  expect(knownTypeNames.filter((type) => !recorded.has(type))).toEqual(['StepsSkipped']);
 });
 
 it('exists for every version so far', () => {
