@@ -9,6 +9,7 @@ const folders = [
   'pruning-run/planning',
   'pruning-run',
   'engines',
+  'engine-pool',
   'views/projection',
   'views',
   'storage',

@@ -7,6 +7,7 @@ import { globalOptions } from './commands/command.js';
 import { registerCompletion } from './commands/completion.js';
 import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
+import { registerEngines } from './commands/engines.js';
 import { registerFork } from './commands/fork.js';
 import { registerHelp } from './commands/help.js';
 import { registerLaunch } from './commands/launch.js';
@@ -63,6 +64,7 @@ export function buildProgram(quietErrors = false): Command {
   program.commandsGroup('Server:');
   registerUp(program);
   registerStatus(program);
+  registerEngines(program);
   registerLogs(program);
   program.commandsGroup('Runs:');
   registerPlan(program);

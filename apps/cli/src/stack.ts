@@ -14,7 +14,9 @@ export interface StackOptions {
   listen?: string | undefined;
   eventStore?: string | undefined;
   artifacts?: string | undefined;
-  engine?: string | undefined;
+  engines?: string | undefined;
+  /** Addresses of engines that run already. */
+  engine?: string[] | undefined;
   device?: string | undefined;
   threads?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
@@ -53,7 +55,8 @@ function serverArguments(options: StackOptions): string[] {
     ['--listen', options.listen],
     ['--event-store', options.eventStore],
     ['--artifacts', options.artifacts],
-    ['--engine', options.engine],
+    ['--engines', options.engines],
+    ...(options.engine ?? []).map((address): [string, string] => ['--engine', address]),
     ['--device', options.device],
     ['--threads', options.threads],
     ['--log-level', options.logLevel],

@@ -1,7 +1,6 @@
 // The command line of the engine process.
-import { isAbsolute } from 'node:path';
 import { parseArgs } from 'node:util';
-import { isLoopbackAddress } from '#local-access';
+import { addressProblem, isLoopbackAddress } from '#local-access';
 
 const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
 
@@ -69,19 +68,11 @@ function parsed(args: string[]) {
 
 function checkedAddress(listen: string | undefined, allowRemote: boolean): string {
   if (listen === undefined) throw new UsageError(`--listen is required\n\n${usage}`, 2);
-  if (listen.startsWith('unix:')) {
-    const path = listen.slice('unix:'.length);
-    // sun_path of the socket address has 108 bytes, the terminating zero included.
-    if (!isAbsolute(path) || Buffer.byteLength(path) > 107)
-      throw new UsageError(`--listen ${listen}: the socket's path must be absolute and at most 107 bytes long`, 2);
-    return listen;
-  }
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(listen);
-  if (!match || Number(match[3]) > 65535) throw new UsageError(`--listen ${listen}: must be unix:/absolute/path or HOST:PORT`, 2);
+  const problem = addressProblem(listen, { anyPort: true });
+  if (problem !== null) throw new UsageError(`--listen ${listen}: ${problem}`, 2);
   if (!isLoopbackAddress(listen) && !allowRemote) {
     throw new UsageError(
-      `--listen ${listen}: other machines can reach ${match[1] ?? match[2]}, and the engine has no login; ` +
-        'use 127.0.0.1, or say --allow-insecure-remote',
+      `--listen ${listen}: other machines can reach it, and the engine has no login; use 127.0.0.1, or say --allow-insecure-remote`,
       2,
     );
   }

@@ -5,20 +5,23 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { isLoopbackAddress, listenForSameUser, type SameUserListener } from '#local-access';
 import { engineV1 } from '#protocol';
+import { claimCheck, type Tenancy } from './tenancy.js';
 
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
 const MESSAGE_BYTES_MAX = 64 << 20; // chunks are 1 MiB; step lists of a segment may be longer
 const DRAIN_MS = 3_000; // for calls that are still being answered at the end
 
 export class EngineServer {
-  private readonly server = new Server({
-    'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
-    'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
-  });
+  private readonly server: Server;
   private listener: SameUserListener | undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
-  constructor(service: engineV1.EngineServiceServer) {
+  constructor(service: engineV1.EngineServiceServer, tenancy: Tenancy) {
+    this.server = new Server({
+      'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+      'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
+      interceptors: [claimCheck(tenancy)],
+    });
     this.server.addService(engineV1.EngineServiceService, service);
     this.health.addToServer(this.server);
   }

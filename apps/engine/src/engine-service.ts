@@ -1,6 +1,7 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
+import { readFileSync } from 'node:fs';
 import { engineV1, EspalierError, invalidField } from '#protocol';
-import { chosenDevice, describeEngine, evaluateModel, inspectModel, type EvaluationResult } from '#native-engine';
+import { chosenDevice, describeEngine, evaluateModel, inspectModel, numericsFingerprint, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
@@ -19,12 +20,14 @@ import {
 } from './messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
+import type { Tenancy } from './tenancy.js';
 import { train, type EndedSegment, type LocatedSegment, type Progress } from './training.js';
 
 const TRAINING = 'Train';
 
 export interface EngineServiceParts {
   holder: SessionHolder;
+  tenancy: Tenancy;
   scratch: Scratch;
   version: string;
   device: string; // "auto", or the name of one
@@ -33,15 +36,26 @@ export interface EngineServiceParts {
 }
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, scratch, onFailure } = parts;
+  const { holder, tenancy, scratch, onFailure } = parts;
   const training: Training = { progress: null };
   return {
     describeEngine: unary(() => describe(parts)),
+    claimEngine: unary(async (request: engineV1.ClaimEngineRequest) => {
+      if (tenancy.claim(request)) await holder.clear();
+      return {};
+    }),
+    releaseEngine: unary(async ({ claim }: engineV1.ReleaseEngineRequest) => {
+      if (tenancy.release(claim)) await holder.clear();
+      return {};
+    }),
     inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest) => {
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       return { model: modelMessage(await inspectModel(modelPath, !skipWeights)) };
     }),
-    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => memoryMessage(await holder.plan(sessionOptions(options, parts)))),
+    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => {
+      const session = sessionOptions(options, parts);
+      return memoryMessage(await holder.plan(session), numericsFingerprint(session));
+    }),
     openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
       await holder.close(sessionId);
@@ -75,7 +89,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
   };
 }
 
-function describe({ holder, version, device, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
+function describe({ holder, tenancy, version, device, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
   const { build, devices } = describeEngine();
   const chosen = chosenDevice(device);
   return Promise.resolve({
@@ -89,17 +103,31 @@ function describe({ holder, version, device, threads }: EngineServiceParts): Pro
     devices: devices.map(deviceMessage),
     sessionId: holder.sessionId,
     residentBytes: BigInt(process.memoryUsage.rss()),
+    holder: tenancy.holder,
+    heldForMs: tenancy.leftMs,
+    bootId: bootId(),
+    pid: process.pid,
   });
+}
+
+/** '' where the kernel tells none. */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
 }
 
 async function openSession(parts: EngineServiceParts, request: engineV1.OpenSessionRequest): Promise<engineV1.OpenSessionResponse> {
   const options = sessionOptions(request.options, parts);
   const { id, session, memory } = await parts.holder.open(options, request.owner, request.replace);
+  const fingerprint = session.numericsFingerprint;
   return {
     sessionId: id,
     model: modelMessage(session.model),
-    numericsFingerprint: session.numericsFingerprint,
-    memory: memoryMessage(memory),
+    numericsFingerprint: fingerprint,
+    memory: memoryMessage(memory, fingerprint),
     teachersKept: session.teachersKept,
   };
 }

@@ -11,6 +11,7 @@ import { toProtocolError } from './engine-errors.js';
 import { engineService } from './engine-service.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
+import { Tenancy } from './tenancy.js';
 
 // Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
 // takes for the rest is never earned back.
@@ -34,7 +35,9 @@ async function main(): Promise<void> {
     log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
   };
   onHandlerError(onFailure);
-  const server = new EngineServer(engineService({ holder, scratch, version, device: args.device, threads: args.threads, onFailure }));
+  const tenancy = new Tenancy();
+  const service = engineService({ holder, tenancy, scratch, version, device: args.device, threads: args.threads, onFailure });
+  const server = new EngineServer(service, tenancy);
   endOn(args, async () => {
     await server.stop(() => holder.shutDown());
     scratch.clear();

@@ -169,7 +169,7 @@ export function modelMessage(model: ModelDescription): engineV1.ModelDescription
   };
 }
 
-export function memoryMessage(plan: ProcessMemoryPlan): engineV1.PlanMemoryResponse {
+export function memoryMessage(plan: ProcessMemoryPlan, numericsFingerprint: string): engineV1.PlanMemoryResponse {
   return {
     weightsBytes: BigInt(plan.weightsBytes),
     loraBytes: BigInt(plan.loraBytes),
@@ -180,6 +180,7 @@ export function memoryMessage(plan: ProcessMemoryPlan): engineV1.PlanMemoryRespo
     totalBytes: BigInt(plan.totalBytes),
     availableBytes: BigInt(plan.availableBytes),
     processBytes: BigInt(plan.processBytes),
+    numericsFingerprint,
   };
 }
 

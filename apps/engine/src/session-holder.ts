@@ -97,12 +97,17 @@ export class SessionHolder {
     if (this.work?.name === name) this.work.mayGoOn = false;
   }
 
-  /** For the end of the process: no more work; that under way ends at its next step; memory is let go. */
-  async shutDown(): Promise<void> {
-    this.shuttingDown = true;
+  /** For another who gets the engine: work under way ends at its next step, and memory is let go. */
+  async clear(): Promise<void> {
     await this.stopWork();
     const { current } = this;
     this.current = undefined;
     await current?.session.close();
+  }
+
+  /** For the end of the process: no more work; that under way ends at its next step; memory is let go. */
+  async shutDown(): Promise<void> {
+    this.shuttingDown = true;
+    await this.clear();
   }
 }

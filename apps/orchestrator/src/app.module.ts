@@ -1,7 +1,6 @@
 // Composition only: what the parts of the orchestrator are made from.
 import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
@@ -16,8 +15,11 @@ import { CancelRunHandler, DescribeRunHandler, PauseRunHandler, ResumeRunHandler
 import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
-import { EngineJobs } from './engines/engine-jobs.js';
-import { EngineSupervisor } from './engines/engine-supervisor.js';
+import { EngineGrpc } from './api/engine.grpc.js';
+import { EngineJobs } from './engine-pool/engine-jobs.js';
+import { EnginePool } from './engine-pool/engine-pool.js';
+import { engineSlots, processOptions } from './engine-pool/engine-slots.js';
+import { engineLender } from './engine-pool/verification-engine.js';
 import { LiveProgress } from './views/live-progress.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { RunFeed } from './views/run-feed.js';
@@ -28,13 +30,15 @@ import { StateKeeper } from './retention/state-keeper.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
 import { StorageWatch } from './storage/storage-watch.js';
-import { ACCESS_TOKEN, ARTIFACT_STORE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
+import { ACCESS_TOKEN, ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
 
 export interface Surroundings {
   config: OrchestratorConfig;
   store: EventStore;
   artifacts: ArtifactStore;
   lease: DriverLease;
+  /** Of the data folder. */
+  folderId: string;
   /** The token that clients must show; null: anybody on this machine may call. */
   token: string | null;
   log: Logger;
@@ -44,7 +48,9 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, artifacts, lease, token, log }: Surroundings): DynamicModule {
+  static of({ config, store, artifacts, lease, folderId, token, log }: Surroundings): DynamicModule {
+    const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
+    const lender = engineLender(pool, config.engines === 0 ? null : processOptions(config, 'verification', log));
     const providers = [
       { provide: ORCHESTRATOR_CONFIG, useValue: config },
       { provide: EVENT_STORE, useValue: store },
@@ -54,6 +60,8 @@ class SurroundingsModule {
       { provide: ACCESS_TOKEN, useValue: token },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
+      { provide: EnginePool, useValue: pool },
+      { provide: BORROW_ENGINE, useValue: lender },
     ];
     return { module: SurroundingsModule, providers, exports: providers };
   }
@@ -62,9 +70,6 @@ class SurroundingsModule {
 @Module({})
 export class AppModule {
   static of(surroundings: Surroundings): DynamicModule {
-    const { config, log } = surroundings;
-    const { engine: address, device, threads, dataFolder } = config;
-    const supervisor = new EngineSupervisor({ address, device, threads, folder: join(dataFolder, 'engine'), log });
     return {
       module: AppModule,
       imports: [SurroundingsModule.of(surroundings), CqrsModule.forRoot(), RunViewsModule],
@@ -77,11 +82,11 @@ export class AppModule {
         PauseRunHandler,
         CancelRunHandler,
         DescribeRunHandler,
-        { provide: EngineSupervisor, useValue: supervisor },
         RunFeed,
         StateKeeper,
         SegmentRecorder,
         EngineJobs,
+        EngineGrpc,
         RunPreparation,
         RunDriver,
         RunServices,

@@ -2,8 +2,11 @@
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
-import { isLoopbackAddress } from '#local-access';
-import { EspalierError } from '#protocol';
+import { addressProblem, isLoopbackAddress } from '#local-access';
+import { EspalierError, type ErrorCode } from '#protocol';
+
+/** More on one machine have been tried by nobody. */
+const ENGINES_MAX = 64;
 
 export interface OrchestratorConfig {
   dataFolder: string;
@@ -14,10 +17,15 @@ export interface OrchestratorConfig {
   listen: string;
   /** Connection string; undefined: the embedded event store in the data folder. */
   eventStore: string | undefined;
-  /** Address of an engine that somebody else runs; undefined: our own. */
-  engine: string | undefined;
+  /** Engines that this orchestrator starts. */
+  engines: number;
+  /** Addresses of engines that somebody else runs. */
+  namedEngines: string[];
   device: string;
+  /** Of each local engine. */
   threads: number;
+  /** Of named engines; undefined: those that each has. */
+  namedThreads: number | undefined;
   /** Segments that the engine ends within this time are recorded together; a crash loses about as much training. */
   recordIntervalMs: number;
   /** How long an orchestrator that shares its event store may be silent before another takes over. */
@@ -46,9 +54,24 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         "connection string of a KurrentDB or EventStoreDB, or the file event-store.url of another server's data folder (default: embedded)",
       ).env('ESPALIER_EVENT_STORE'),
     )
-    .addOption(new Option('--engine <address>', 'an engine that runs already (default: start one)').env('ESPALIER_ENGINE'))
-    .addOption(new Option('--device <name>', 'of the engine, or auto: the first that can be used').default('auto').env('ESPALIER_DEVICE'))
-    .addOption(new Option('--threads <n>', 'of the engine').default(availableParallelism()).env('ESPALIER_THREADS').argParser(positive))
+    .addOption(
+      new Option('--engines <n>', 'engines to start, when there is work for them (default: 1, or 0 where --engine names some)')
+        .env('ESPALIER_ENGINES')
+        .argParser(engineCount),
+    )
+    .addOption(
+      new Option('--engine <address>', 'an engine that runs already; may be given again (as a variable: a list with commas)')
+        .env('ESPALIER_ENGINE')
+        .argParser(engineAddresses),
+    )
+    .addOption(
+      new Option('--device <name>', 'of local engines, or auto: the first that can be used').default('auto').env('ESPALIER_DEVICE'),
+    )
+    .addOption(
+      new Option('--threads <n>', 'of each engine (default: the cores divided by the local engines)')
+        .env('ESPALIER_THREADS')
+        .argParser(positive),
+    )
     .addOption(
       new Option('--record-interval-ms <n>', 'short segments are recorded together, at most so often')
         .default(5000)
@@ -78,17 +101,47 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         .env('ESPALIER_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
-  const { artifacts, ...options } = program.parse(argv).opts<OrchestratorConfig & { artifacts?: string }>();
+  const given = program.parse(argv).opts<Omit<OrchestratorConfig, 'threads'> & Partial<GivenOptions>>();
+  const { artifacts, engine: namedEngines = [], threads, engines = namedEngines.length === 0 ? 1 : 0, ...options } = given;
   const dataFolder = resolve(options.dataFolder);
-  requireSafeAddresses(options);
+  requireSafeAddresses({ ...options, namedEngines });
+  requireEngines(engines, namedEngines, options.device);
   return {
     ...options,
+    engines,
+    namedEngines,
+    threads: threads ?? Math.max(1, Math.floor(availableParallelism() / Math.max(engines, 1))),
+    namedThreads: threads,
     dataFolder,
     artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'),
     sharesArtifacts: Boolean(artifacts),
     eventStore: options.eventStore || undefined,
-    engine: options.engine || undefined,
   };
+}
+
+interface GivenOptions {
+  artifacts: string;
+  engine: string[];
+  engines: number;
+  threads: number;
+}
+
+/** @throws EspalierError FIELD_OUT_OF_RANGE, ENGINE_ADDRESS_INVALID */
+function requireEngines(engines: number, named: string[], device: string): void {
+  const refuse = (option: string, code: ErrorCode, why: string): never => {
+    throw new EspalierError(code, `${option}: ${why}`, { violations: [{ field: option, description: why, code }] });
+  };
+  if (engines === 0 && named.length === 0)
+    refuse('--engines', 'FIELD_OUT_OF_RANGE', '0 leaves none to work with: name one that runs already with --engine, or start 1 or more');
+  const cores = availableParallelism();
+  if (engines > cores && ['auto', 'cpu'].includes(device))
+    refuse('--engines', 'FIELD_OUT_OF_RANGE', `${engines} are more than this machine has cores: 0 to ${cores} are allowed`);
+  for (const address of named) {
+    const problem = addressProblem(address, { anyPort: false });
+    if (problem !== null) refuse('--engine', 'ENGINE_ADDRESS_INVALID', `"${address}" ${problem}`);
+    if (named.indexOf(address) !== named.lastIndexOf(address))
+      refuse('--engine', 'ENGINE_ADDRESS_INVALID', `${address} is named twice: once is allowed`);
+  }
 }
 
 /** "true" or "1"; commander would take a "false" for a yes too. */
@@ -97,7 +150,12 @@ function isOn(variable: string): boolean {
 }
 
 /** @throws EspalierError ADDRESS_INSECURE */
-function requireSafeAddresses({ listen, engine, allowInsecureRemote, openLoopback }: OrchestratorConfig): void {
+function requireSafeAddresses({
+  listen,
+  namedEngines,
+  allowInsecureRemote,
+  openLoopback,
+}: Pick<OrchestratorConfig, 'listen' | 'namedEngines' | 'allowInsecureRemote' | 'openLoopback'>): void {
   const refuse = (option: string, address: string, why: string): never => {
     throw new EspalierError('ADDRESS_INSECURE', `${option} ${address}: ${why}`, {
       violations: [{ field: option, description: why, code: 'ADDRESS_INSECURE' }],
@@ -106,13 +164,25 @@ function requireSafeAddresses({ listen, engine, allowInsecureRemote, openLoopbac
   const remote = 'is beyond this machine, and nothing is encrypted; use 127.0.0.1, or say --allow-insecure-remote';
   if (!isLoopbackAddress(listen) && !allowInsecureRemote) refuse('--listen', listen, remote);
   if (!isLoopbackAddress(listen) && openLoopback) refuse('--listen', listen, 'with --open-loopback everybody there could do everything');
-  if (engine && !isLoopbackAddress(engine) && !allowInsecureRemote) refuse('--engine', engine, remote);
+  const beyond = namedEngines.find((engine) => addressProblem(engine, { anyPort: false }) === null && !isLoopbackAddress(engine));
+  if (beyond !== undefined && !allowInsecureRemote) refuse('--engine', beyond, remote);
 }
 
 function hostPort(value: string): string {
   const port = Number(/^.+:(\d+)$/.exec(value)?.[1] ?? Number.NaN);
   if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Write host:port, with a port from 0 to 65535.');
   return value;
+}
+
+function engineAddresses(value: string, before: string[] = []): string[] {
+  return [...before, ...value.split(',').filter(Boolean)];
+}
+
+function engineCount(value: string): number {
+  const number = Number(value);
+  if (value.trim() === '' || !Number.isInteger(number) || number < 0 || number > ENGINES_MAX)
+    throw new InvalidArgumentError(`Write a whole number from 0 to ${ENGINES_MAX}.`);
+  return number;
 }
 
 function milliseconds(value: string): number {

@@ -31,7 +31,7 @@ async function main(): Promise<void> {
   const config = parseConfig(process.argv);
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
-  if (config.engine === undefined) giveWayToEngines();
+  if (config.engines > 0) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
   const eventStore = await EventStoreHost.open(config, log);
@@ -44,10 +44,8 @@ async function main(): Promise<void> {
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const app = await NestFactory.createApplicationContext(AppModule.of({ config, store: eventStore.store, artifacts, lease, token, log }), {
-    logger: ['error', 'warn'],
-    abortOnError: false,
-  });
+  const surroundings = { config, store: eventStore.store, artifacts, lease, folderId: folder.id, token, log };
+  const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // Who names a device is told at once that it can't be used; whatever can be is found when an engine is needed first.
   if (config.engine === undefined && config.device !== DEVICE_OF_ITS_CHOICE) await app.get(EngineSupervisor).acquire();

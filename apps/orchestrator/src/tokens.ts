@@ -8,5 +8,5 @@ export const LIVE_PROGRESS = Symbol('LiveProgress');
 export const LOGGER = Symbol('Logger');
 /** The token that clients must show; null: anybody on this machine may call. */
 export const ACCESS_TOKEN = Symbol('AccessToken');
-/** Gives an engine for verification; provided by RunViewsModule. */
+/** Gives an engine for verification; provided by app.module.ts. */
 export const BORROW_ENGINE = Symbol('BorrowEngine');

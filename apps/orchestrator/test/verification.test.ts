@@ -10,7 +10,7 @@ import { openUnits } from '../src/queries/open-units.js';
 import { readStateFile } from '../src/queries/state-file.js';
 import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from '../src/verification/replay.js';
-import { engineLender, type BorrowedEngine } from '../src/engines/verification-engine.js';
+import { EngineProcess } from '../src/engines/engine-process.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 import { replayPlan } from './harness/record-checks.js';
 
@@ -83,7 +83,7 @@ test('a bundle is checked offline, snapshots included; it says who instructed; a
 });
 
 describe('what is narrowed down when a segment comes out differently', () => {
-  let engine: BorrowedEngine;
+  let engine: EngineProcess;
   let segments: ReplaySegment[];
   let planner: ReplayPlanner;
   let recorded: StepMeasurement[];
@@ -93,7 +93,8 @@ describe('what is narrowed down when a segment comes out differently', () => {
     planner = replayPlan(await server.events(run.runId));
     segments = planner.segments;
     for await (const { digest } of artifacts.list()) kept.add(digest);
-    engine = await engineLender({ dataFolder: folder })(1, AbortSignal.timeout(30_000));
+    const options = { folder: join(folder, 'engine'), device: 'auto', threads: 1, onOutput: () => undefined };
+    engine = await EngineProcess.start(options, AbortSignal.timeout(30_000));
     const file = Buffer.concat(
       (await collect(server.history.exportMetrics({ runId: run.runId, format: 'jsonl' }))).map(({ chunk }) => chunk),
     );
@@ -109,7 +110,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
           ) as unknown as StepMeasurement,
       );
   });
-  afterAll(() => engine.release());
+  afterAll(() => engine.stop());
 
   async function replay(changed: ReplaySegment | ReplaySegment[], tolerance: number | null = null): Promise<SegmentVerdict[]> {
     const all: SegmentVerdict[] = [];

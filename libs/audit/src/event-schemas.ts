@@ -120,6 +120,7 @@ const facts = {
     resumedFromStep: count,
     resumedFromStateDigest: digest,
     leaseMs: count,
+    engineName: text.optional(),
   },
   TeacherAssigned: {
     fromStep: count,

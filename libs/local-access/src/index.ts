@@ -2,3 +2,5 @@
 export { isLoopbackAddress } from './loopback.js';
 export { listenForSameUser, type SameUserListener } from './same-user-listener.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';
+export { addressProblem } from './engine-address.js';
+export { serverUids } from './server-uid.js';

@@ -68,6 +68,9 @@ const errorStatuses = {
   ENGINE_HUNG: status.UNAVAILABLE,
   ENGINE_FAILED: status.INTERNAL,
   ENGINE_BUSY: status.UNAVAILABLE,
+  ENGINE_ADDRESS_INVALID: invalid,
+  ENGINE_ATTACHED_ELSEWHERE: status.UNAVAILABLE, // another orchestrator has it, until its lease runs out
+  ENGINE_OF_ANOTHER_USER: precondition, // whoever runs it would get this user's data
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,
   TEACHER_NOT_LOADED: precondition, // in this session: load it, then train

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { Context, type GlobalOptions } from '../context.js';
 
-const GATHERING = new Set(['--status', '--tag']);
+const GATHERING = new Set(['--status', '--tag', '--engine']);
 
 // A command that always succeeds need not return an exit code.
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type
@@ -66,7 +66,7 @@ function notWithServer(command: Command): CliError {
   });
 }
 
-/** Of two values the last would count, silently; lists are options that gather them (--status). */
+/** Of two values the last would count, silently; lists are options that gather them (--status, --engine). */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
     if (!(option.required || option.optional) || GATHERING.has(option.long ?? '')) continue;

@@ -1,7 +1,6 @@
-// Server, store, engine, disk and runs at a glance; works when nothing runs.
-import { existsSync, readdirSync } from 'node:fs';
+// Server, store, engines, disk and runs at a glance; works when nothing runs.
+import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { toEspalierError, v1 } from '#protocol';
@@ -11,7 +10,9 @@ import type { Context } from '../context.js';
 import { bytes, count, percent, statusWord } from '../output/format.js';
 import { isEvaluating } from '../output/run-status.js';
 import { runningServer } from '../stack.js';
+import type { Output } from '../output/output.js';
 import { action, examples } from './command.js';
+import { engineStatusWord, plainEngine } from './engines.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const SHOWN_RUNS = 500;
@@ -29,8 +30,9 @@ interface Status {
   };
   /** Null: no embedded store in this data folder, or the server is another one's. */
   store: { open: boolean; events: number; streams: number; bytes: number; lastEventAt: string | null; problem: string | null } | null;
-  /** Null where it can't be told: no server of this data folder runs. */
+  /** Whether any answers; null where no server answers. */
   engine: { running: boolean } | null;
+  engines: v1.Engine[] | null;
   disk: { freeBytes: number; totalBytes: number } | null;
   /** Null when no server answers. */
   runs: {
@@ -43,16 +45,16 @@ interface Status {
 export function registerStatus(program: Command): void {
   const status = program
     .command('status')
-    .summary('server, store, engine, disk and runs at a glance')
+    .summary('server, store, engines, disk and runs at a glance')
     .description(
-      'Says whether the server runs and answers, and how its store, engine, disk and runs are; works when nothing runs. Exit code 0 when ' +
+      'Says whether the server runs and answers, and how its store, engines, disk and runs are; works when nothing runs. Exit code 0 when ' +
         'the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs, none answers at --server, or ' +
         "the data folder is another user's.",
     );
   examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
   action(status, async (context) => {
     const found = await statusOf(context);
-    context.output.result(found, () => printStatus(context, found));
+    context.output.result({ ...found, engines: found.engines?.map(plainEngine) ?? null }, () => printStatus(context, found));
     if (!found.server.running && !found.server.answers) return ExitCode.unavailable;
     const damaged = (found.runs?.byStatus['damaged'] ?? 0) > 0 || (found.store !== null && found.store.problem !== null);
     return found.server.answers && !damaged ? ExitCode.ok : ExitCode.failed;
@@ -62,7 +64,8 @@ export function registerStatus(program: Command): void {
 async function statusOf(context: Context): Promise<Status> {
   const { dataFolder } = context;
   const { found: server, problem: unknown } = attempt(() => context.findServer());
-  const { runs, problem } = server === null ? { runs: null, problem: unknown } : await runsOf(context);
+  const [{ runs, problem }, engines] =
+    server === null ? [{ runs: null, problem: unknown }, null] : await Promise.all([runsOf(context), enginesOf(context)]);
   const answers = runs !== null;
   const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
   const listen = server?.address ?? null;
@@ -70,12 +73,13 @@ async function statusOf(context: Context): Promise<Status> {
   const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
   if (isElsewhere || hidden !== null) {
     const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };
-    return { server: told, store: null, engine: null, disk: null, runs };
+    return { server: told, store: null, engine: engineOf(engines), engines, disk: null, runs };
   }
   return {
     server: { running: running !== null, answers, listen, pid: running?.pid ?? null, dataFolder, problem },
     store: await storeOf(dataFolder),
-    engine: running === null ? null : { running: hasEngine(dataFolder, running.pid) },
+    engine: engineOf(engines),
+    engines,
     disk: await diskOf(dataFolder),
     runs,
   };
@@ -124,6 +128,19 @@ async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; 
   }
 }
 
+const { ENGINE_STATUS_IDLE, ENGINE_STATUS_BUSY, ENGINE_STATUS_UNREACHABLE, ENGINE_STATUS_NOT_RESPONDING } = v1.EngineStatus;
+const RUNNING = [ENGINE_STATUS_IDLE, ENGINE_STATUS_BUSY];
+
+function engineOf(engines: v1.Engine[] | null): Status['engine'] {
+  return engines === null ? null : { running: engines.some(({ status }) => RUNNING.includes(status)) };
+}
+
+function engineLine(output: Output, { name, status, runId }: v1.Engine): string {
+  const word = engineStatusWord(status);
+  const bad = status === ENGINE_STATUS_UNREACHABLE || status === ENGINE_STATUS_NOT_RESPONDING;
+  return `${name} ${bad ? output.style('red', word) : RUNNING.includes(status) ? output.style('green', word) : word}${runId && ` with ${runId}`}`;
+}
+
 const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;
 const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED];
 
@@ -139,16 +156,12 @@ async function storeOf(dataFolder: string): Promise<Status['store']> {
   }
 }
 
-/** The orchestrator makes a socket for each engine that it starts, and removes it when the engine ends. */
-function hasEngine(dataFolder: string, pid: number): boolean {
-  const name = new RegExp(`(^|-)engine-${pid}-\\d+\\.sock$`);
-  return [join(dataFolder, 'engine'), tmpdir()].some((folder) => {
-    try {
-      return readdirSync(folder).some((entry) => name.test(entry));
-    } catch {
-      return false;
-    }
-  });
+async function enginesOf({ connection }: Context): Promise<v1.Engine[] | null> {
+  try {
+    return (await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS)).engines;
+  } catch {
+    return null; // why, the runs tell
+  }
 }
 
 async function diskOf(dataFolder: string): Promise<Status['disk']> {
@@ -168,7 +181,7 @@ function notRunning({ listen, dataFolder, problem }: Status['server']): string {
   return 'not running; start it with: espalier up --detach';
 }
 
-function printStatus({ output }: Context, { server, store, engine, disk, runs }: Status): void {
+function printStatus({ output }: Context, { server, store, engines, disk, runs }: Status): void {
   const good = (text: string) => output.style('green', text);
   const bad = (text: string) => output.style('red', text);
   const process = server.pid === null ? '' : `, process ${server.pid}`;
@@ -192,7 +205,7 @@ function printStatus({ output }: Context, { server, store, engine, disk, runs }:
           ? bad(store.problem)
           : `${store.open ? 'in use' : 'closed'}, ${count(store.events)} events in ${count(store.streams)} streams, ${bytes(store.bytes)}`,
     ],
-    ['engine', engine === null ? undefined : engine.running ? good('runs') : 'not started: the next run, evaluation or export starts it'],
+    ['engines', engines?.map((engine) => engineLine(output, engine)).join('; ')],
     [
       'disk',
       disk === null

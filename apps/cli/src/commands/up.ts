@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { listenAddress, threadCount } from '../options/parse.js';
+import { engineAddresses, engineCount, listenAddress, threadCount } from '../options/parse.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
 
@@ -10,7 +10,8 @@ interface UpOptions {
   listen?: string;
   eventStore?: string;
   artifacts?: string;
-  engine?: string;
+  engines?: string;
+  engine?: string[];
   device?: string;
   threads?: string;
   allowInsecureRemote?: boolean;
@@ -37,9 +38,10 @@ export function registerUp(program: Command): void {
       '--artifacts <folder>',
       'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
     )
-    .option('--engine <address>', 'an engine that runs already, instead of one of its own')
-    .option('--device <name>', 'that the engine computes on (default: auto, the first that can be used)')
-    .option('--threads <n>', 'that the engine may use (default: all cores)', threadCount)
+    .option('--engines <n>', 'engines that it starts, each for one run at a time (default: 1, or 0 where --engine names some)', engineCount)
+    .option('--engine <address>', 'an engine that runs already; may be given again', engineAddresses)
+    .option('--device <name>', 'that its engines compute on (default: auto, the first that can be used)')
+    .option('--threads <n>', 'that each engine may use (default: the cores divided by the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
       'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
@@ -50,6 +52,7 @@ export function registerUp(program: Command): void {
     up,
     ['espalier up', 'in front, log on the terminal'],
     ['espalier up --detach', 'in the background; ends with: espalier down'],
+    ['espalier up --detach --engines 2', 'two runs side by side, each with half of the cores'],
     ['espalier --data-folder /var/espalier up --listen 127.0.0.1:7500'],
   );
   action<UpOptions>(
@@ -102,6 +105,7 @@ function serverOptions({
   listen,
   eventStore,
   artifacts,
+  engines,
   engine,
   device,
   threads,
@@ -109,6 +113,6 @@ function serverOptions({
   openLoopback,
   logLevel,
 }: UpOptions): Partial<UpOptions> {
-  const all = { listen, eventStore, artifacts, engine, device, threads, allowInsecureRemote, openLoopback, logLevel };
+  const all = { listen, eventStore, artifacts, engines, engine, device, threads, allowInsecureRemote, openLoopback, logLevel };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

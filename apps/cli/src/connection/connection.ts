@@ -1,4 +1,4 @@
-// The three services of a server as promises and async iterables; errors keep their stable code.
+// The services of a server as promises and async iterables; errors keep their stable code.
 import {
   credentials,
   Metadata,
@@ -40,6 +40,7 @@ export class Connection {
   readonly runs: v1.RunServiceClient;
   readonly history: v1.HistoryServiceClient;
   readonly artifacts: v1.ArtifactServiceClient;
+  readonly engines: v1.EngineServiceClient;
 
   /** Every call ends when the signal says so. */
   constructor(
@@ -51,10 +52,11 @@ export class Connection {
     this.runs = new v1.RunServiceClient(server.address, secret, options);
     this.history = new v1.HistoryServiceClient(server.address, secret, options);
     this.artifacts = new v1.ArtifactServiceClient(server.address, secret, options);
+    this.engines = new v1.EngineServiceClient(server.address, secret, options);
   }
 
   close(): void {
-    for (const client of [this.runs, this.history, this.artifacts]) client.close();
+    for (const client of [this.runs, this.history, this.artifacts, this.engines]) client.close();
   }
 
   /** One answer, or the error of it. */

@@ -1,6 +1,7 @@
 // Values of options: the form is checked here, the range by the server, which knows the model.
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
+import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
 
 export function wholeNumber(text: string): number {
@@ -40,6 +41,20 @@ export function threadCount(text: string): string {
   const value = wholeNumber(text);
   if (value < 1 || value > 1024) throw new InvalidArgumentError('A whole number from 1 to 1024 is allowed.');
   return String(value);
+}
+
+export function engineCount(text: string): string {
+  const value = wholeNumber(text);
+  if (value > 64) throw new InvalidArgumentError('A whole number from 0 to 64 is allowed.');
+  return String(value);
+}
+
+/** Repeated: each is one more. */
+export function engineAddresses(text: string, before: string[] = []): string[] {
+  const problem = addressProblem(text, { anyPort: false });
+  if (problem !== null) throw new InvalidArgumentError(`It ${problem}.`);
+  if (before.includes(text)) throw new InvalidArgumentError('It is named twice.');
+  return [...before, text];
 }
 
 /** The folder of a model; one of its files means its folder. */

@@ -9,6 +9,7 @@ import { tokenCheck } from './access-token.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { Callers } from './callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
+import { EngineGrpc } from './engine.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { requestIds } from './request-ids.js';
 import { RetentionGrpc } from './retention.grpc.js';
@@ -16,7 +17,7 @@ import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
 import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
 
-const SERVICES = ['RunService', 'HistoryService', 'ArtifactService'].map((name) => `espalier.v1.${name}`);
+const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService'].map((name) => `espalier.v1.${name}`);
 const GRACE_MS = 2_000;
 
 @Injectable()
@@ -32,6 +33,7 @@ export class GrpcServer {
     @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
     @Inject(HistoryGrpc) history: HistoryGrpc,
     @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
+    @Inject(EngineGrpc) engines: EngineGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(Callers) callers: Callers,
     @Inject(ACCESS_TOKEN) token: string | null,
@@ -51,6 +53,7 @@ export class GrpcServer {
     this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() });
     this.server.addService(v1.HistoryServiceService, history.handlers());
     this.server.addService(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() });
+    this.server.addService(v1.EngineServiceService, engines.handlers());
     this.health.addToServer(this.server);
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }

@@ -11,7 +11,7 @@ import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
 import { exportAudit } from '../verification/audit-export.js';
 import type { VerifyContext } from '../verification/verify-context.js';
-import type { BorrowEngine } from '../engines/verification-engine.js';
+import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 import { verifyAll } from '../verification/verify-all.js';
 import { verifyRun } from '../verification/verify-run.js';
 

@@ -4,19 +4,15 @@ import type { EventStore } from '#event-store';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
-import { BORROW_ENGINE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { engineLender } from '../engines/verification-engine.js';
+import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { LiveSteps } from '../views/live-steps.js';
 import { RunViews } from '../views/run-views.js';
 
 interface ViewsConfig {
   dataFolder: string;
-  /** Address of a remote engine, where one is used. */
-  engine?: string | undefined;
-  device?: string;
 }
 
-/** The read side. Needs EVENT_STORE, ARTIFACT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module. */
+/** The read side. Needs EVENT_STORE, ARTIFACT_STORE, BORROW_ENGINE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module. */
 @Module({
   providers: [
     {
@@ -34,12 +30,6 @@ interface ViewsConfig {
         views.start();
         return views;
       },
-    },
-    {
-      provide: BORROW_ENGINE,
-      inject: [ORCHESTRATOR_CONFIG, LOGGER],
-      useFactory: (config: ViewsConfig, log: Logger) =>
-        engineLender({ ...config, onOutput: (line) => log.info({ line }, 'verification engine') }),
     },
     RunQueriesGrpc,
     HistoryGrpc,

@@ -81,7 +81,7 @@ export class RunGrpc {
 
   private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
     const { modelPath, settings: requested } = planRequest(request);
-    const { model, settings, memory } = await this.sources.plan(modelPath, requested);
+    const { model, settings, memory, engine } = await this.sources.plan(modelPath, requested);
     const disk = await diskPlan(settings, memory, this.config.artifactFolder);
     return {
       settings: settingsMessage(settings),
@@ -90,6 +90,7 @@ export class RunGrpc {
       memory,
       warnings: [...targetWarnings(settings), ...diskWarnings(disk)],
       disk,
+      engine,
     };
   }
 

@@ -1,11 +1,13 @@
 // One engine process over espalier.engine.v1, as promises; bytes in and out as plain arrays.
 import {
   ChannelCredentials,
+  InterceptingCall,
   Metadata,
   type CallOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
   type ClientWritableStream,
+  type Interceptor,
   type ServiceError,
 } from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
@@ -27,17 +29,25 @@ export interface EndedSegment {
 export type TrainingProgress =
   { kind: 'steps'; steps: engineV1.StepReport[] } | { kind: 'segment'; segment: EndedSegment } | { kind: 'end'; end: engineV1.TrainingEnd };
 
+/** What an engine can be asked for; a script stands in for it in tests. */
+export type EngineApi = Pick<EngineClient, keyof EngineClient>;
+
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient {
   private readonly client: Client;
 
-  constructor(readonly address: string) {
+  /** @param claim shown with every call; '': the engine is our own child, or is only looked at */
+  constructor(
+    readonly address: string,
+    claim = '',
+  ) {
     this.client = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
       'grpc.max_receive_message_length': 64 * MIB,
       'grpc.max_send_message_length': 64 * MIB,
       'grpc-node.flow_control_window': 8 * MIB, // states go at once, without a message back for each 64 KiB
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1000,
+      ...(claim === '' ? {} : { interceptors: [showing(claim)] }),
     });
   }
 
@@ -45,8 +55,16 @@ export class EngineClient {
     return checkHealth(this.client.getChannel(), timeoutMs);
   }
 
-  describe(): Promise<engineV1.DescribeEngineResponse> {
-    return this.unary(this.client.describeEngine, {}, 10_000);
+  describe(timeoutMs = 10_000): Promise<engineV1.DescribeEngineResponse> {
+    return this.unary(this.client.describeEngine, {}, timeoutMs);
+  }
+
+  async claim(request: engineV1.ClaimEngineRequest, timeoutMs: number): Promise<void> {
+    await this.unary(this.client.claimEngine, request, timeoutMs);
+  }
+
+  async release(claim: string, timeoutMs: number): Promise<void> {
+    await this.unary(this.client.releaseEngine, { claim }, timeoutMs);
   }
 
   /** @param skipWeights leaves out what takes time: their digest, and whether they are finite */
@@ -244,6 +262,16 @@ export class EngineClient {
       if (!ended) call.cancel();
     }
   }
+}
+
+function showing(claim: string): Interceptor {
+  return (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start: (metadata, listener, next) => {
+        metadata.set('espalier-claim', claim);
+        next(metadata, listener);
+      },
+    });
 }
 
 async function stateOf(

@@ -1,10 +1,10 @@
-// Keeps one engine up: starts it when it is wanted, asks it for its health, kills one that hangs, starts another after a
+// Keeps one engine up: attaches it when it is wanted, asks it for its health, gives up one that hangs, tries again after a
 // growing delay. Whoever holds an engine learns from `lost` that it is gone.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { EspalierError } from '#protocol';
-import { EngineClient } from './engine-client.js';
-import { EngineProcess } from './engine-process.js';
+import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+import type { EngineApi } from './engine-client.js';
+import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
 /** More than a training engine is silent for. */
 const HEALTH_INTERVAL_MS = 2_500;
@@ -13,15 +13,20 @@ const HEALTH_TIMEOUT_MS = 2_000;
 const MISSES_MAX = 3;
 const FIRST_DELAY_MS = 200;
 const LONGEST_DELAY_MS = 10_000;
+/** To ask an address costs little, and whoever had the engine may be gone. */
+const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
+/** So many answers in a row, and what went wrong before is forgotten. */
+const ANSWERS_OF_A_WELL_ENGINE = 4;
 
 /** The longest that a dead or hung engine goes unnoticed. */
 export const ENGINE_LEASE_MS = 2 * HEALTH_INTERVAL_MS + MISSES_MAX * (HEALTH_TIMEOUT_MS + INTERVAL_AFTER_MISS_MS);
 
 /** An engine that answered; good until `lost` is aborted (its reason is the EspalierError). */
 export interface LiveEngine {
-  client: EngineClient;
+  client: EngineApi;
+  about: engineV1.DescribeEngineResponse;
+  sharesFiles: boolean;
   lost: AbortSignal;
-  pid: number | undefined;
   /** Ends the engine at once, for the given reason: it hangs, or its answers make no sense. */
   giveUp(reason: EspalierError): void;
   /** It has just sent something: no need to ask for its health. */
@@ -29,30 +34,60 @@ export interface LiveEngine {
   heardAtMs: number;
 }
 
-export interface EngineSupervisorOptions {
-  /** The address of an engine that somebody else runs; undefined: we start our own. */
-  address: string | undefined;
-  device: string;
-  threads: number;
-  folder: string;
-  log: Logger;
-}
+export type Condition =
+  | 'absent' // nothing has needed it yet, or it is gone and nothing needs it
+  | 'starting'
+  | 'waiting' // for the next try
+  | 'up'
+  | 'notResponding';
 
 export class EngineSupervisor {
   private readonly stopping = new AbortController();
   private engine: Promise<LiveEngine> | null = null;
-  private process: EngineProcess | null = null;
-  private failures = 0;
+  private link: EngineLink | null = null;
+  private current: LiveEngine | null = null;
+  private misses = 0;
   private heartbeat: () => void = () => undefined;
+  private changed: () => void = () => undefined;
+  private isWaiting = false;
+  /** What ends now ends because we want it. */
+  private isEnding = false;
+  /** In a row: tries that failed, and losses of engines that did not live through their first health checks. */
+  failures = 0;
+  /** Since we began. */
+  losses = 0;
+  /** What was wrong when the engine was last lost or tried; null: it is well. */
+  problem: EspalierError | null = null;
+  conditionSince = new Date();
+  private shown: Condition = 'absent';
 
-  constructor(private readonly options: EngineSupervisorOptions) {}
+  constructor(
+    private readonly connector: EngineConnector,
+    private readonly options: { name: string; log: Logger },
+  ) {}
 
   /** Called at each sign of life. */
   onHeartbeat(listener: () => void): void {
     this.heartbeat = listener;
   }
 
-  /** The running engine, or a new one. @throws EspalierError ENGINE_UNAVAILABLE */
+  /** Called when the condition has changed. */
+  onChange(listener: () => void): void {
+    this.changed = listener;
+  }
+
+  get condition(): Condition {
+    if (this.current !== null) return this.misses > 0 ? 'notResponding' : 'up';
+    if (this.engine === null) return 'absent';
+    return this.isWaiting ? 'waiting' : 'starting';
+  }
+
+  /** The running engine, if there is one. */
+  get live(): LiveEngine | null {
+    return this.current;
+  }
+
+  /** The running engine, or a new one. @throws EspalierError ENGINE_UNAVAILABLE and what the connector says */
   acquire(): Promise<LiveEngine> {
     if (this.stopping.signal.aborted) return Promise.reject(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
     if (this.engine === null) {
@@ -60,85 +95,122 @@ export class EngineSupervisor {
       this.engine = starting;
       starting.catch(() => {
         if (this.engine === starting) this.engine = null;
+        this.tell();
       });
+      this.tell();
     }
     return this.engine;
+  }
+
+  /** Gives the engine back; it may be acquired again. */
+  async letGo(reason: EspalierError): Promise<void> {
+    await this.engine?.catch(() => undefined);
+    const { link, current } = this;
+    if (link === null || current === null) return;
+    this.isEnding = true;
+    current.giveUp(reason);
+    await link.end();
+    this.isEnding = false;
+    this.tell();
   }
 
   async stop(): Promise<void> {
     this.stopping.abort(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
     await this.engine?.catch(() => undefined);
-    await this.process?.stop();
+    await this.link?.end();
   }
 
   private async start(): Promise<LiveEngine> {
-    const { address, log } = this.options;
-    if (this.failures > 0)
-      await sleep(Math.min(FIRST_DELAY_MS * 2 ** (this.failures - 1), LONGEST_DELAY_MS), undefined, { signal: this.stopping.signal });
-    this.failures += 1; // until it has lived through its first health checks
-    const lost = new AbortController();
-    if (address !== undefined) {
-      const client = new EngineClient(address);
-      await client.checkHealth(5_000).catch((error: unknown) => {
-        throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
+    const { log, name } = this.options;
+    if (this.failures > 0) {
+      this.isWaiting = true;
+      const longest = this.connector.isNamed ? LONGEST_DELAY_OF_A_NAMED_MS : LONGEST_DELAY_MS;
+      const delayMs = Math.min(FIRST_DELAY_MS * 2 ** (this.failures - 1), longest);
+      await sleep(delayMs, undefined, { signal: this.stopping.signal }).finally(() => {
+        this.isWaiting = false;
       });
-      const remote = this.live(client, lost, undefined, () => client.close());
-      void this.watch(remote);
-      return remote;
+      this.tell();
     }
-    const child = await EngineProcess.start(
-      {
-        folder: this.options.folder,
-        device: this.options.device,
-        threads: this.options.threads,
-        onOutput: (line) => log.info({ engine: line }, 'engine'),
-      },
-      this.stopping.signal,
-    );
-    this.process = child;
-    const engine = this.live(child.client, lost, child.pid, () => child.kill());
-    log.info({ pid: child.pid }, 'engine started');
-    void child.gone.then((reason) => engine.giveUp(new EspalierError('ENGINE_LOST', `the engine process ended: ${reason}`)));
-    void this.watch(engine);
+    this.failures += 1; // until it has lived through its first health checks
+    try {
+      this.link = await this.connector.connect(this.stopping.signal);
+    } catch (error) {
+      this.problem = toEspalierError(error);
+      throw error;
+    }
+    const { link } = this;
+    const engine = this.alive(link);
+    log.info({ engine: name, pid: link.about.pid }, 'engine attached');
+    void link.gone.then((reason) => engine.giveUp(new EspalierError('ENGINE_LOST', `the engine process ended: ${reason}`)));
+    void this.watch(engine, link);
+    this.tell();
     return engine;
   }
 
-  private live(client: EngineClient, lost: AbortController, pid: number | undefined, end: () => void): LiveEngine {
+  private alive(link: EngineLink): LiveEngine {
+    const lost = new AbortController();
     const giveUp = (reason: EspalierError): void => {
       if (lost.signal.aborted) return;
-      if (!this.stopping.signal.aborted) this.options.log.warn({ code: reason.code, pid }, reason.message);
+      const isWanted = this.isEnding || this.stopping.signal.aborted;
+      if (!isWanted) {
+        this.options.log.warn({ engine: this.options.name, code: reason.code, pid: link.about.pid }, reason.message);
+        this.losses += 1;
+        this.problem = reason;
+      }
       this.engine = null;
+      this.current = null;
       lost.abort(reason);
-      end();
+      if (isWanted) return; // whoever wants it ends the link in good order
+      link.cut();
+      this.tell();
     };
     const engine: LiveEngine = {
-      client,
+      client: link.client,
+      about: link.about,
+      sharesFiles: link.sharesFiles,
       lost: lost.signal,
-      pid,
       giveUp,
       heardAtMs: -Infinity,
       alive: () => {
         engine.heardAtMs = performance.now();
       },
     };
+    this.misses = 0;
+    this.current = engine;
     return engine;
   }
 
-  private async watch(engine: LiveEngine): Promise<void> {
+  private async watch(engine: LiveEngine, link: EngineLink): Promise<void> {
     let misses = 0;
     for (let answers = 0; !engine.lost.aborted;) {
       try {
-        if (performance.now() - engine.heardAtMs > HEALTH_INTERVAL_MS) await engine.client.checkHealth(HEALTH_TIMEOUT_MS);
+        if (performance.now() - engine.heardAtMs > HEALTH_INTERVAL_MS) await link.checkHealth(HEALTH_TIMEOUT_MS);
         misses = 0;
         answers += 1;
-        if (answers === 4) this.failures = 0;
-        this.heartbeat();
-      } catch {
+        if (answers === ANSWERS_OF_A_WELL_ENGINE) {
+          this.failures = 0;
+          this.problem = null;
+        }
+        if (!engine.lost.aborted) this.heartbeat();
+      } catch (error) {
         misses += 1;
-        if (misses >= MISSES_MAX)
+        if (isElsewhere(error)) engine.giveUp(toEspalierError(error));
+        else if (misses >= MISSES_MAX)
           engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks in a row`));
+      }
+      if (engine === this.current && (this.misses === 0) !== (misses === 0)) {
+        this.misses = misses;
+        this.tell();
       }
       await sleep(misses === 0 ? HEALTH_INTERVAL_MS : INTERVAL_AFTER_MISS_MS, undefined, { ref: false });
     }
+  }
+
+  private tell(): void {
+    if (this.condition !== this.shown) {
+      this.shown = this.condition;
+      this.conditionSince = new Date();
+    }
+    this.changed();
   }
 }

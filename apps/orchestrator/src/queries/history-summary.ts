@@ -46,9 +46,10 @@ function lineOf(event: RecordedEvent): string {
     case 'AttemptStarted':
       return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
     case 'EngineAttached': {
-      const { attempt, backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
+      const { attempt, engineName = '', backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
+      const name = engineName === '' ? '' : `${engineName}, `;
       const changed = numericsChangedFrom === null ? '' : `, changed from ${short(numericsChangedFrom)}`;
-      return `attempt ${attempt}: engine ${backend} on ${device}, ${threads} threads, numerics ${short(numericsFingerprint)}${changed}`;
+      return `attempt ${attempt}: engine ${name}${backend} on ${device}, ${threads} threads, numerics ${short(numericsFingerprint)}${changed}`;
     }
     case 'TeacherAssigned':
       return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;

@@ -4,10 +4,9 @@ import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { prepareTokens, requireSources, requireTokenizer } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
-import type { OrchestratorConfig } from '../config.js';
-import { sessionOptions } from '../engines/engine-requests.js';
-import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { EngineSupervisor } from '../engines/engine-supervisor.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import type { EngineApi } from '../engines/engine-client.js';
+import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
@@ -17,6 +16,8 @@ export interface RunPlan {
   model: ModelIdentity;
   settings: RunSettings; // complete
   memory: engineV1.PlanMemoryResponse;
+  /** That would be taken now; the memory is its. */
+  engine: string;
 }
 
 /** The model and the data of a run, with their digests. */
@@ -39,9 +40,8 @@ export interface DataSource {
 @Injectable()
 export class ModelAndData {
   constructor(
-    @Inject(EngineSupervisor) private readonly engines: EngineSupervisor,
+    @Inject(EnginePool) private readonly engines: EnginePool,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
   /**
@@ -51,14 +51,22 @@ export class ModelAndData {
   async plan(modelPath: string, requested: RequestedSettings): Promise<RunPlan> {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);
-    const { client } = await this.engines.acquire();
     const path = resolve(modelPath);
-    const model = modelIdentity(path, await client.inspectModel(path, { skipWeights: true }));
+    const model = modelIdentity(path, await this.ask((engine) => engine.inspectModel(path, { skipWeights: true })));
     await requireTokenizer(path);
     const settings = resolveSettings(requested, model);
     const violations = settingsViolations(settings, model);
     if (violations.length > 0) throw invalidRequest(violations);
-    return { model, settings, memory: await client.planMemory(sessionOptions({ settings, model }, this.config.threads)) };
+    return { model, settings, ...(await this.engines.forNewRun({ settings, model })) };
+  }
+
+  private async ask<T>(question: (engine: EngineApi) => Promise<T>): Promise<T> {
+    const { client, close } = await this.engines.consult();
+    try {
+      return await question(client);
+    } finally {
+      close();
+    }
   }
 
   /** The data as it is named; what costs nothing to find out about it is refused here. */
@@ -84,8 +92,8 @@ export class ModelAndData {
     let { model } = run;
     if (model.weightsDigest === '') {
       onProgress({ doing: "reading the model's weights", doneShare: 0 });
-      const { client } = await this.engines.acquire();
-      model = modelIdentity(model.path, await client.inspectModel(model.path, { skipWeights: false, signal }));
+      const { path } = model;
+      model = modelIdentity(path, await this.ask((engine) => engine.inspectModel(path, { skipWeights: false, signal })));
       requireSameShape(run.model, model);
     }
     const data = await this.prepareData(run, model, onProgress, signal);

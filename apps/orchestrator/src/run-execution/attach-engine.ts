@@ -4,7 +4,7 @@ import type { AttachEngine } from '../pruning-run/aggregate/run-change.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, withTokens } from './damaged-artifacts.js';
 import { ENGINE_LEASE_MS } from '../engines/engine-supervisor.js';
-import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { EspalierError } from '#protocol';
 
 /** @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then */
@@ -15,8 +15,8 @@ export async function attachEngine(
   attempt: number,
   fallBack: (step: number, damage: EspalierError) => Promise<PruningRunState>,
 ): Promise<AttachEngine> {
-  const { numericsFingerprint } = await bench.bringModel(run, parts.threads);
-  const about = await bench.engine.client.describe();
+  const { numericsFingerprint } = await bench.bringModel(run);
+  const { about } = bench.engine;
   if (stepOf(run) < run.settings.totalSteps) await withTokens(parts, run, 'train', () => bench.bringTokens(run));
   let stateDigest: string;
   try {
@@ -35,9 +35,10 @@ export async function attachEngine(
       engineBuild: about.build,
       backend: about.backend,
       device: about.device,
-      threads: about.threads,
+      threads: bench.threads,
       numericsFingerprint,
       leaseMs: ENGINE_LEASE_MS,
+      engineName: parts.slot.name,
     },
   };
 }

@@ -18,7 +18,7 @@ export function damageOrThrow(error: unknown): EspalierError {
 
 /** Digest of the latest whole state before `step`; null: the fresh state of the seed. @throws the damage, when there is none */
 export async function wholeStateBefore(
-  artifacts: ArtifactStore,
+  artifacts: Pick<ArtifactStore, 'verify'>,
   run: PruningRunState,
   step: number,
   damage: EspalierError,
@@ -36,7 +36,7 @@ export async function wholeStateBefore(
 
 /** Does `use`; when that meets damage, makes the tokens again and does it once more. */
 export async function withTokens<T>(
-  { artifacts, modelAndData, log, shutdown }: AttemptParts,
+  { artifacts, modelAndData, log, shutdown }: Pick<AttemptParts, 'artifacts' | 'modelAndData' | 'log' | 'shutdown'>,
   run: PruningRunState,
   part: 'train' | 'validation',
   use: () => Promise<T>,

@@ -10,7 +10,7 @@ import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
-import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 
 /** What is evaluated. */
 export type Subject =
@@ -24,12 +24,11 @@ export interface EvaluationRequest {
   window: number;
   /** Token shard. */
   dataDigest: string;
-  threads: number;
 }
 
 export async function evaluate(
   bench: EngineWorkbench,
-  artifacts: ArtifactStore,
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
   request: EvaluationRequest,
   onProgress: (doneShare: number) => void,
   signal: AbortSignal,
@@ -43,7 +42,7 @@ export async function evaluate(
     );
     return recorded(request, `export:${subject.exportDigest}`, subject.step, subject.stateDigest, subject.teacherMark, outcome);
   }
-  await bench.bringModel(run, request.threads);
+  await bench.bringModel(run);
   const intact = subject.kind === 'intact';
   if (subject.kind === 'masked') await bench.bringState(run, subject.state);
   const outcome = await bench.engine.client.evaluate(
@@ -84,7 +83,11 @@ function recorded(
 }
 
 /** The files of an export as a folder, for as long as it is used. */
-async function withExportFolder<T>(artifacts: ArtifactStore, exportDigest: string, use: (folder: string) => Promise<T>): Promise<T> {
+async function withExportFolder<T>(
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  exportDigest: string,
+  use: (folder: string) => Promise<T>,
+): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'espalier-export-'));
   try {
     for (const file of decodeExportManifest(await artifacts.get(exportDigest))) {

@@ -4,7 +4,7 @@ import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
-import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
 
 export interface ExportRequest {
@@ -13,7 +13,6 @@ export interface ExportRequest {
   teacherMark: number | null;
   form: 'masked' | 'compacted';
   dtype: string; // '' : as the source
-  threads: number;
 }
 
 const forms = { masked: engineV1.ExportForm.EXPORT_FORM_MASKED, compacted: engineV1.ExportForm.EXPORT_FORM_COMPACTED };
@@ -28,7 +27,7 @@ export async function exportModel(
   signal: AbortSignal,
 ): Promise<RecordExport> {
   const { run, state, form, teacherMark } = request;
-  const { model } = await bench.bringModel(run, request.threads);
+  const { model } = await bench.bringModel(run);
   await bench.bringState(run, state);
   const messages = bench.engine.client.exportModel(
     { sessionId: bench.sessionId, form: forms[form], dtype: request.dtype, modelCard: modelCard(request) },

@@ -13,7 +13,7 @@ import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from '../engines/engine-errors.js';
 import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/engine-requests.js';
-import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from './evaluations.js';
 import { RecordingQueue } from './recording/recording-queue.js';
 import { nextAction } from './run-reactions.js';
@@ -54,7 +54,7 @@ export class RunAttempt {
     try {
       // The instance's name keeps two orchestrators from taking each other's claim for their own.
       await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
-      const bench = await this.parts.workbench();
+      const bench = await this.parts.slot.workbench();
       this.parts.live.heard(this.runId, this.number);
       await this.attach(bench);
       await this.work(bench);
@@ -63,21 +63,23 @@ export class RunAttempt {
     } finally {
       stopListening();
       this.parts.live.ended(this.runId);
-      this.parts.jobs.busyWith = '';
     }
   }
 
   private async attach(bench: EngineWorkbench): Promise<void> {
     if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
-    this.parts.jobs.busyWith = `run ${this.runId} to be loaded`;
-    await this.change(await attachEngine(this.parts, bench, this.run, this.number, (step, damage) => this.fallBack(step, damage)));
+    this.parts.slot.doing = `run ${this.runId} to be loaded`;
+    const { parts, run, number } = this;
+    const attached = await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage));
+    parts.slot.promisedBytes = 0; // they are taken
+    await this.change(attached);
   }
 
   private async work(bench: EngineWorkbench): Promise<void> {
     for (;;) {
       const action = this.next();
-      if (action.kind !== 'train' || this.parts.jobs.pending) await this.settle();
-      if (this.parts.jobs.pending) await this.parts.jobs.runAll(bench);
+      if (action.kind !== 'train' || this.jobsWait) await this.settle();
+      if (this.jobsWait) await this.doJobs(bench);
       switch (action.kind) {
         case 'train':
           await this.train(bench);
@@ -96,6 +98,17 @@ export class RunAttempt {
           return;
       }
     }
+  }
+
+  private get jobsWait(): boolean {
+    return this.parts.jobs.waitingAt(this.parts.slot.name) > 0;
+  }
+
+  private doJobs(bench: EngineWorkbench): Promise<void> {
+    const { jobs, slot } = this.parts;
+    return jobs.runAllAt(slot.name, bench, ({ doing }) => {
+      slot.doing = doing;
+    });
   }
 
   private next(): ReturnType<typeof nextAction> {
@@ -148,7 +161,7 @@ export class RunAttempt {
         planned = this.nextSegment(bench);
       }
       // Also where the wish came before the engine had begun.
-      if (progress.kind !== 'end' && (this.wantsStop() || this.parts.jobs.pending)) this.stopTraining(!this.wantsStop());
+      if (progress.kind !== 'end' && (this.wantsStop() || this.jobsWait)) this.stopTraining(!this.wantsStop());
     }
   }
 
@@ -158,7 +171,7 @@ export class RunAttempt {
 
   private nextSegment(bench: EngineWorkbench): SegmentPlan {
     const planned = planSegment(this.ahead, bench.teachersKept);
-    this.parts.jobs.busyWith = `the segment of run ${this.runId} that ends at step ${planned.endStep} at the latest`;
+    this.parts.slot.doing = `the segment of run ${this.runId} that ends at step ${planned.endStep} at the latest`;
     return planned;
   }
 
@@ -171,7 +184,7 @@ export class RunAttempt {
 
   /** False: a state was damaged, and the run now goes on from before it. */
   private async bringState(bench: EngineWorkbench, run: PruningRunState): Promise<boolean> {
-    await bench.bringModel(run, this.parts.threads);
+    await bench.bringModel(run);
     await withTokens(this.parts, run, 'train', () => bench.bringTokens(run));
     return this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current));
   }
@@ -216,18 +229,17 @@ export class RunAttempt {
 
   private async evaluateAtEnd(bench: EngineWorkbench, subject: 'intact' | 'masked'): Promise<void> {
     const { run, parts } = this;
-    parts.jobs.busyWith = `the evaluation at the end of run ${this.runId}`;
+    parts.slot.doing = `the evaluation at the end of run ${this.runId}`;
     const what = subject === 'intact' ? ({ kind: subject } as const) : ({ kind: subject, state: run.current!, teacherMark: null } as const);
     const request = {
       run,
       subject: what,
       window: run.settings.evaluationWindow,
       dataDigest: run.data.validationDigest!,
-      threads: parts.threads,
     };
     try {
       const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal, parts.shutdown]);
-      await bench.bringModel(run, parts.threads);
+      await bench.bringModel(run);
       if (subject === 'masked' && !(await this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current)))) return;
       await this.change(
         await withTokens(parts, run, 'validation', () => evaluate(bench, parts.artifacts, request, () => undefined, signal)),

@@ -1,38 +1,50 @@
-// The loop that makes runs happen: what is recorded says whose turn it is; an attempt brings that run as far as it gets, and
-// records it. Nothing is remembered here that the event store does not know, so a new process goes on where this one died.
+// The loop that makes runs happen: what is recorded says whose turn it is, the pool says on which engine; an attempt brings the run
+// as far as it gets, and records it. Attempts go on side by side. Nothing is remembered here that the event store does not know, so a
+// new process goes on where this one died.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
+import { EngineJobs } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import type { EngineSlot } from '../engine-pool/engine-slot.js';
+import type { Placement } from '../engine-pool/placement.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { isPrepared, isRunnable, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import type { AttemptParts } from './attempt-parts.js';
-import { EngineJobs } from '../engines/engine-jobs.js';
-import { EngineSupervisor } from '../engines/engine-supervisor.js';
-import { EngineWorkbench } from '../engines/engine-workbench.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from '../views/run-feed.js';
 import { RunPreparation } from './run-preparation.js';
-import { nextInTurn } from './run-reactions.js';
+import { inTurn } from './run-reactions.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
+/** What keeps a run from a free engine (memory, another's numerics) is looked at so often. */
+const LOOK_AGAIN_MS = 5_000;
+
+interface RunAtWork {
+  slot: EngineSlot;
+  /** Null: it is about to begin. */
+  attempt: RunAttempt | null;
+  number: number;
+}
 
 @Injectable()
 export class RunDriver {
   private readonly shutdown = new AbortController();
   private readonly instance = randomUUID();
-  private bench: EngineWorkbench | null = null;
-  private attempt: RunAttempt | null = null;
+  private readonly atWork = new Map<string, RunAtWork>();
+  private readonly works = new Set<Promise<void>>();
+  /** Runs that are said to wait for an engine that suits them. */
+  private readonly keptWaiting = new Set<string>();
   private loop: Promise<void> = Promise.resolve();
   /** It was ours when we last looked. */
   private drives = false;
@@ -42,7 +54,7 @@ export class RunDriver {
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(ModelAndData) private readonly modelAndData: ModelAndData,
-    @Inject(EngineSupervisor) private readonly supervisor: EngineSupervisor,
+    @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(SegmentRecorder) private readonly recorder: SegmentRecorder,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
@@ -50,7 +62,7 @@ export class RunDriver {
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(RunPreparation) private readonly preparation: RunPreparation,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'recordIntervalMs'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -62,24 +74,23 @@ export class RunDriver {
     if (this.lease.held) await this.takeOver();
     this.lease.onChange(() => this.leaseChanged());
     this.feed.onChange(() => this.wake());
-    this.jobs.onAdded(() => {
-      this.wake();
-      this.attempt?.makeRoom();
-    });
-    this.supervisor.onHeartbeat(() => this.beat());
+    this.jobs.onAdded(() => this.wake());
+    this.pool.onChange(() => this.wake());
+    for (const slot of this.pool.slots) slot.supervisor.onHeartbeat(() => this.beat(slot));
     this.preparation.start(this.shutdown.signal);
     this.loop = this.drive();
   }
 
-  /** Ends the segment at work at its next step boundary and records it. */
+  /** Ends the segments at work at their next step boundary and records them. */
   async stop(): Promise<void> {
     this.shutdown.abort(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
-    this.attempt?.stop();
+    for (const { attempt } of this.atWork.values()) attempt?.stop();
     this.wake();
     await this.loop;
-    await this.preparation.stopped();
     this.jobs.refuseAll(this.shutdown.signal.reason);
-    await this.supervisor.stop();
+    await Promise.all(this.works);
+    await this.preparation.stopped();
+    await this.pool.stop();
     await this.feed.stop();
   }
 
@@ -100,19 +111,73 @@ export class RunDriver {
     }
   }
 
-  /** One piece of work, or a wait for some. */
+  /** Gives out what work there is, then waits for a change. */
   private async driveOn(): Promise<void> {
     const woken = new Promise<void>((resolve) => {
       this.wake = resolve;
     });
     if (this.lease.held && !this.drives) await this.takeOver();
     this.drives = this.lease.held;
-    if (!this.drives) return woken;
-    const run = nextInTurn(this.feed.unfinished().filter((one) => isRunnable(one) && isPrepared(one) && !this.feed.isDamaged(one.runId)));
-    const waitMs = run?.restartNotBefore ? Date.parse(run.restartNotBefore) - Date.now() : 0;
-    if (run !== null && waitMs <= 0) await this.try(run);
-    else if (this.jobs.pending) await this.runJobs();
-    else await Promise.race([woken, ...(run === null ? [] : [delay(waitMs, this.shutdown.signal)])]);
+    if (!this.drives) {
+      await this.pool.letGoAll();
+      return woken;
+    }
+    const waiting = inTurn(this.feed.unfinished().filter((run) => this.isReady(run)));
+    const placement = await this.pool.place(waiting, this.jobs.waiting);
+    if (this.shutdown.signal.aborted) return;
+    this.giveJobs(placement);
+    const nextRestartMs = this.giveRuns(placement, new Map(waiting.map((run) => [run.runId, run])));
+    this.tellWaits(placement);
+    const lookAgainMs = Math.min(nextRestartMs, placement.waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
+    await Promise.race([woken, ...(lookAgainMs === Infinity ? [] : [delay(lookAgainMs, this.shutdown.signal)])]);
+  }
+
+  private isReady(run: PruningRunState): boolean {
+    return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(run.runId) && !this.atWork.has(run.runId);
+  }
+
+  private giveJobs({ jobs }: Placement): void {
+    for (const { id, slot: name, atOnce } of jobs) {
+      const slot = this.pool.slot(name);
+      const job = this.jobs.waiting.find((one) => one.id === id);
+      if (job === undefined) continue; // its client has gone
+      this.jobs.assign(id, slot);
+      if (!atOnce) for (const { slot: at, attempt } of this.atWork.values()) if (at === slot) attempt?.makeRoom();
+      if (atOnce && !slot.isTaken) this.begin(this.doJobs(slot, job.runId));
+    }
+  }
+
+  /** Returns how long the next run waits for its restart: the slot is kept for it meanwhile. */
+  private giveRuns({ runs }: Placement, waiting: ReadonlyMap<string, PruningRunState>): number {
+    let nextMs = Infinity;
+    for (const { runId, slot: name, neededBytes } of runs) {
+      const run = waiting.get(runId)!;
+      const waitMs = run.restartNotBefore === null ? 0 : Date.parse(run.restartNotBefore) - Date.now();
+      const slot = this.pool.slot(name);
+      if (waitMs > 0) nextMs = Math.min(nextMs, waitMs);
+      else if (!slot.isTaken) this.begin(this.train(run, slot, neededBytes));
+    }
+    return nextMs;
+  }
+
+  private tellWaits({ waits }: Placement): void {
+    for (const runId of this.keptWaiting) {
+      if (waits.some((one) => one.runId === runId)) continue;
+      this.keptWaiting.delete(runId);
+      if (!this.atWork.has(runId)) this.live.goesOn(runId);
+    }
+    for (const { runId, why } of waits) {
+      this.keptWaiting.add(runId);
+      this.live.waits(new EspalierError('ENGINE_UNAVAILABLE', why), runId);
+    }
+  }
+
+  private begin(work: Promise<void>): void {
+    const ended = work.finally(() => {
+      this.works.delete(ended);
+      this.wake();
+    });
+    this.works.add(ended);
   }
 
   /** Another driver's renewal is a sign of life of the engines that it looks after. */
@@ -120,53 +185,52 @@ export class RunDriver {
     this.wake();
     if (this.lease.held) return;
     this.jobs.refuseAll(this.lease.standby());
-    for (const run of this.feed.unfinished())
-      if (run.attemptOpen && run.runId !== this.current?.runId) this.live.heard(run.runId, run.attempt);
+    for (const run of this.feed.unfinished()) if (run.attemptOpen && !this.atWork.has(run.runId)) this.live.heard(run.runId, run.attempt);
   }
 
-  private async try(run: PruningRunState): Promise<void> {
-    const known = await this.runs.load(run.runId).catch(() => run); // the feed may be behind
-    if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(run.runId)) return delay(20, this.shutdown.signal);
+  private async train(run: PruningRunState, slot: EngineSlot, neededBytes: number): Promise<void> {
+    const { runId } = run;
+    slot.take({ doing: `run ${runId} to be loaded`, runId }, neededBytes);
+    const work: RunAtWork = { slot, attempt: null, number: run.attempt + 1 };
+    this.atWork.set(runId, work);
     try {
-      if (known.attemptOpen) {
-        await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
-        return;
-      }
-      this.attempt = new RunAttempt(this.parts(), known);
-      this.current = known;
-      await this.attempt.execute();
+      const known = await this.runs.load(runId).catch(() => run); // the feed may be behind
+      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId)) return await delay(20, this.shutdown.signal);
+      if (known.attemptOpen) return await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
+      if (this.shutdown.signal.aborted) return;
+      this.live.goesOn(runId);
+      work.attempt = new RunAttempt({ ...this.parts(), slot }, known);
+      work.number = known.attempt + 1;
+      await work.attempt.execute();
     } catch (error) {
-      this.log.error({ err: error, runId: run.runId }, 'an attempt could not be recorded');
-      this.live.waits(error, run.runId);
+      this.log.error({ err: error, runId }, 'an attempt could not be recorded');
+      this.live.waits(error, runId);
       await delay(1_000, this.shutdown.signal);
     } finally {
-      this.attempt = null;
-      this.current = null;
+      this.atWork.delete(runId);
+      slot.leave();
     }
   }
 
-  private current: PruningRunState | null = null;
-
-  private beat(): void {
-    if (this.current !== null && this.live.heardAt(this.current.runId) !== null)
-      this.live.heard(this.current.runId, this.current.attempt + 1);
-  }
-
-  private async runJobs(): Promise<void> {
+  private async doJobs(slot: EngineSlot, runId: string): Promise<void> {
+    slot.take({ doing: 'a job to begin', runId });
     try {
-      await this.jobs.runAll(await this.workbench());
+      await this.jobs.runAllAt(slot.name, await slot.workbench(), ({ doing }) => {
+        slot.doing = doing;
+      });
     } catch (error) {
-      this.jobs.refuseAll(error);
+      this.jobs.refuseAt(slot.name, error);
+    } finally {
+      slot.leave();
     }
   }
 
-  private async workbench(): Promise<EngineWorkbench> {
-    const engine = await this.supervisor.acquire();
-    if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.artifacts);
-    return this.bench;
+  private beat(slot: EngineSlot): void {
+    for (const [runId, { slot: at, number }] of this.atWork)
+      if (at === slot && this.live.heardAt(runId) !== null) this.live.heard(runId, number);
   }
 
-  private parts(): AttemptParts {
+  private parts() {
     return {
       runs: this.runs,
       feed: this.feed,
@@ -177,22 +241,21 @@ export class RunDriver {
       jobs: this.jobs,
       log: this.log,
       instance: this.instance,
-      threads: this.config.threads,
       recordIntervalMs: this.config.recordIntervalMs,
       shutdown: this.shutdown.signal,
-      workbench: () => this.workbench(),
     };
   }
 
   /** The driver before us is gone. */
   private async takeOver(): Promise<void> {
+    this.pool.claimAll();
     await this.closeFormerAttempts();
     await this.keeper.clearLeftOvers();
   }
 
   /** Attempts of a former process: it died, and its engine with it. */
   private async closeFormerAttempts(): Promise<void> {
-    for (const run of this.feed.unfinished().filter(({ attemptOpen }) => attemptOpen)) {
+    for (const run of this.feed.unfinished().filter(({ attemptOpen, runId }) => attemptOpen && !this.atWork.has(runId))) {
       try {
         await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator that had the attempt under way is gone');
       } catch (error) {

@@ -64,12 +64,11 @@ function isEvaluated(
   );
 }
 
-/** One engine: runs take turns in the order of their launch. A run that waits for its restart keeps its turn. */
-export function nextInTurn(runs: Iterable<PruningRunState>): PruningRunState | null {
-  let first: PruningRunState | null = null;
-  for (const run of runs) {
-    if (first === null || run.launchedAt < first.launchedAt || (run.launchedAt === first.launchedAt && run.runId < first.runId))
-      first = run;
-  }
-  return first;
+/** Runs take turns in the order of their launch. A run that waits for its restart keeps its turn. */
+export function inTurn(runs: readonly PruningRunState[]): PruningRunState[] {
+  return runs.toSorted((left, right) =>
+    left.launchedAt === right.launchedAt ? compared(left.runId, right.runId) : compared(left.launchedAt, right.launchedAt),
+  );
 }
+
+const compared = (left: string, right: string): number => (left < right ? -1 : left > right ? 1 : 0);

@@ -3,7 +3,6 @@ import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
-import type { OrchestratorConfig } from '../config.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
@@ -12,8 +11,9 @@ import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { EngineJobs } from '../engines/engine-jobs.js';
+import { ARTIFACT_STORE } from '../tokens.js';
+import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate, type Subject } from './evaluations.js';
 import { exportModel } from './exports.js';
 import { RunFeed } from '../views/run-feed.js';
@@ -34,7 +34,6 @@ export class RunServices {
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
   async *evaluateRun(
@@ -56,14 +55,9 @@ export class RunServices {
         : await this.sources.prepareEvaluationData(request.dataPath, run.model, window, signal);
     if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
     const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
-    yield* this.work(pinned, signal, async (bench, onProgress, both) => {
-      const evaluated = await evaluate(
-        bench,
-        this.artifacts,
-        { run, subject, window, dataDigest, threads: this.config.threads },
-        onProgress,
-        both,
-      );
+    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `an evaluation of run ${runId}` };
+    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+      const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest }, onProgress, both);
       const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
       const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;
       const evaluation = after.evaluations.findLast(
@@ -93,8 +87,9 @@ export class RunServices {
     const run = await this.runs.load(runId);
     const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
     const pinned = [state.stateDigest];
-    yield* this.work(pinned, signal, async (bench, _onProgress, both) => {
-      const wanted = { run, state, teacherMark, form, dtype: request.dtype, threads: this.config.threads } as const;
+    const wish = { runId, needsOurFiles: false, doing: `an export of run ${runId}` };
+    yield* this.work(wish, pinned, signal, async (bench, _onProgress, both) => {
+      const wanted = { run, state, teacherMark, form, dtype: request.dtype } as const;
       const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, both);
       const after = (await this.runs.change(runId, exported, { by })).run;
       await this.feed.seen(runId, after.revision); // what is recorded needs no pin
@@ -104,31 +99,27 @@ export class RunServices {
 
   /** Says what the engine is waited for, then how far it is, then the result. What is pinned stays until the end. */
   private async *work<T>(
+    wish: JobWish,
     pinned: string[],
     signal: AbortSignal,
-    work: (
-      bench: Parameters<Parameters<EngineJobs['submit']>[0]>[0],
-      onProgress: (doneShare: number) => void,
-      signal: AbortSignal,
-    ) => Promise<T>,
+    work: (bench: EngineWorkbench, onProgress: (doneShare: number) => void, signal: AbortSignal) => Promise<T>,
   ): AsyncGenerator<Progress<T>> {
     for (const digest of [...pinned]) await this.keeper.pin(digest);
     let doneShare = 0;
     let started = false;
     let settled = false;
     let wake: () => void = () => undefined;
-    const result = this.jobs.submit((bench, both) => {
+    const onProgress = (share: number): void => {
+      doneShare = share;
+      wake();
+    };
+    const begin = (bench: EngineWorkbench, both: AbortSignal): Promise<T> => {
       started = true;
       wake();
-      return work(
-        bench,
-        (share) => {
-          doneShare = share;
-          wake();
-        },
-        both,
-      );
-    }, signal);
+      return work(bench, onProgress, both);
+    };
+    const job = this.jobs.submit(begin, wish, signal);
+    const { result } = job;
     const ended = result
       .then(
         () => undefined,
@@ -144,7 +135,7 @@ export class RunServices {
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        const news = started ? doneShare : this.jobs.busyWith;
+        const news = started ? doneShare : job.waitingFor;
         if (news !== told && news !== '') yield typeof news === 'number' ? { doneShare: news } : { waitingFor: news };
         told = news;
         if (!settled) await Promise.race([woken, tick()]);

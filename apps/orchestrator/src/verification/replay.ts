@@ -3,13 +3,13 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
 import { trainRequest, sessionOptions } from '../engines/engine-requests.js';
-import type { EngineClient, EndedSegment } from '../engines/engine-client.js';
+import type { EngineApi, EndedSegment } from '../engines/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
 
 export interface ReplayInput {
-  client: EngineClient;
+  client: EngineApi;
   artifacts: ArtifactStore;
   model: ModelIdentity;
   data: DataIdentity;

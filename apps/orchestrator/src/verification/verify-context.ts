@@ -2,7 +2,7 @@ import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { v1 } from '#protocol';
 import type { RunViews } from '../views/run-views.js';
-import type { BorrowEngine } from '../engines/verification-engine.js';
+import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 
 export interface VerifyContext {
   views: RunViews;

@@ -59,6 +59,7 @@ export function runMessage(
       engine === null
         ? ''
         : `${engine.backend} ${engine.device} (${engine.threads} threads), ${engine.engineVersion} ${engine.engineBuild}`,
+    engineName: engine?.engineName ?? '',
     numericsFingerprint: run.numericsFingerprint ?? '',
     launchedAt: dateOf(run.launchedAt),
     updatedAt: dateOf(run.updatedAt),

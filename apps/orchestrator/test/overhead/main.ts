@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseConfig } from '../../src/config.js';
-import { engineLender } from '../../src/engines/verification-engine.js';
+import { EngineProcess } from '../../src/engines/engine-process.js';
 import { Random } from '../chaos/random.js';
 import { TestServer } from '../harness/server.js';
 import { parseArguments, UsageError, type OverheadArguments } from './arguments.js';
@@ -56,7 +56,8 @@ function turnsIn(file: string): Turn[] {
 }
 
 async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: RecordedRun, folder: string): Promise<Turn[]> {
-  const lent = await engineLender({ dataFolder: folder })(threads, new AbortController().signal);
+  const options = { folder: join(folder, 'engine'), device: 'auto', threads, onOutput: () => undefined };
+  const lent = await EngineProcess.start(options, new AbortController().signal);
   const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: String(parseConfig(['node', 'orchestrator']).recordIntervalMs) });
   server.threads = threads;
   try {
@@ -93,7 +94,7 @@ async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: R
     }
     return turnsOf({ ...record, bareSeconds: bare.stepSeconds });
   } finally {
-    await lent.release();
+    await lent.stop();
     await server.dispose();
   }
 }

@@ -36,7 +36,7 @@ export interface AttachEngine {
   attempt: number;
   engine: Pick<
     PruningRunEventData<'EngineAttached'>,
-    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs'
+    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs' | 'engineName'
   >;
   stateDigest: string;
 }

@@ -130,6 +130,7 @@ interface Facts {
     resumedFromStep: number;
     resumedFromStateDigest: string; // of the fresh state, where it is one
     leaseMs: number; // the engine is taken for dead when nothing is heard of it for so long
+    engineName?: string; // of its slot; older histories have none
   };
   /** Which teacher instructs from `fromStep` on, and why. One that took over within a segment comes before its MasksUpdated. */
   TeacherAssigned: { fromStep: number; teacher: TeacherChoice; reason: TeacherReason; explanation: string };

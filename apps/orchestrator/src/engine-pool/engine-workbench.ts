@@ -6,12 +6,13 @@ import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
-import type { TrainingProgress } from './engine-client.js';
-import { sessionOptions, trainRequest } from './engine-requests.js';
-import type { LiveEngine } from './engine-supervisor.js';
+import type { TrainingProgress } from '../engines/engine-client.js';
+import { sessionOptions, trainRequest } from '../engines/engine-requests.js';
+import type { LiveEngine } from '../engines/engine-supervisor.js';
 
 interface Held {
   key: string;
+  runId: string;
   session: engineV1.OpenSessionResponse;
   tokens: string | null;
   /** null: none, or one that nobody knows. */
@@ -25,8 +26,15 @@ export class EngineWorkbench {
 
   constructor(
     readonly engine: LiveEngine,
-    private readonly artifacts: ArtifactStore,
+    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>,
+    /** Of its sessions: part of the numerics. */
+    readonly threads: number,
   ) {}
+
+  /** Of the run whose model is loaded. */
+  get runId(): string | null {
+    return this.held?.runId ?? null;
+  }
 
   get sessionId(): string {
     return this.session.session.sessionId;
@@ -37,13 +45,16 @@ export class EngineWorkbench {
     return this.held;
   }
 
-  async bringModel(run: PruningRunState, threads: number): Promise<engineV1.OpenSessionResponse> {
-    const options = sessionOptions(run, threads);
+  async bringModel(run: PruningRunState): Promise<engineV1.OpenSessionResponse> {
+    const options = sessionOptions(run, this.threads);
     const key = canonicalJson({ ...options, memoryLimitBytes: 0 });
-    if (this.held?.key === key) return this.held.session;
+    if (this.held?.key === key) {
+      this.held.runId = run.runId;
+      return this.held.session;
+    }
     this.held = null;
     const session = await this.engine.client.openSession(options, `run ${run.runId}`);
-    this.held = { key, session, tokens: null, state: null, teachers: new Set() };
+    this.held = { key, runId: run.runId, session, tokens: null, state: null, teachers: new Set() };
     return session;
   }
 
@@ -108,8 +119,7 @@ export class EngineWorkbench {
     let { state } = session;
     session.state = null; // until it is known how far it got
     session.teachers = new Set();
-    const ours = this.engine.pid !== undefined; // so it shares our files
-    const file = ours ? this.artifacts.incomingPath?.() : undefined;
+    const file = this.engine.sharesFiles ? this.artifacts.incomingPath?.() : undefined;
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
     for await (const progress of this.engine.client.train(request, signal)) {
       if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFromSeed: null };

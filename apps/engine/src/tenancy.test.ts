@@ -1,0 +1,73 @@
+import type { EspalierError } from '#protocol';
+import { Tenancy } from './tenancy.js';
+
+let now: number;
+let tenancy: Tenancy;
+beforeEach(() => {
+  now = 0;
+  tenancy = new Tenancy(() => now);
+});
+
+function claim(by: string, { folder = `folder of ${by}`, afterFormerLife = false } = {}): boolean {
+  const holder = { claim: by, folderId: folder, slot: '127.0.0.1:9000', host: `host of ${by}`, pid: 7 };
+  return tenancy.claim({ holder, leaseMs: 15_000, afterFormerLife });
+}
+const elsewhere = expect.objectContaining({ code: 'ENGINE_ATTACHED_ELSEWHERE' }) as EspalierError;
+
+test('an engine that nobody has claimed is for whoever reaches it, but not for a claim that is gone', () => {
+  expect(() => tenancy.require('')).not.toThrow();
+  expect(() => tenancy.require('of before')).toThrow(elsewhere);
+});
+
+test('a claimed engine is its holder’s alone, and says whose, but not the claim', () => {
+  claim('a');
+  expect(() => tenancy.require('a')).not.toThrow();
+  expect(() => tenancy.require('b')).toThrow(elsewhere);
+  expect(() => tenancy.require('')).toThrow(elsewhere);
+  expect(() => claim('b')).toThrow(/process 7 on host of a .*for 15 s more/);
+  expect(tenancy.holder).toMatchObject({ host: 'host of a', claim: '' });
+});
+
+test('a renewed lease goes on, one that runs out gives the engine to the next who asks', () => {
+  claim('a');
+  now = 14_000;
+  expect(claim('a')).toBe(false);
+  now = 28_000;
+  expect(() => claim('b')).toThrow(elsewhere);
+  now = 29_000;
+  expect(tenancy.leftMs).toBe(0);
+  expect(claim('b')).toBe(true);
+  expect(() => tenancy.require('a')).toThrow(elsewhere);
+});
+
+test('a lease that ran out is the holder’s again as long as nobody has taken the engine', () => {
+  claim('a');
+  now = 60_000;
+  expect(() => tenancy.require('a')).not.toThrow();
+  expect(claim('a')).toBe(false);
+  expect(() => claim('b')).toThrow(elsewhere);
+});
+
+test('a holder that was killed gets it back at once in its next life, in the same data folder only', () => {
+  claim('a', { folder: 'f' });
+  expect(() => claim('a2', { folder: 'f' })).toThrow(elsewhere);
+  expect(() => claim('b', { folder: 'g', afterFormerLife: true })).toThrow(elsewhere);
+  expect(claim('a2', { folder: 'f', afterFormerLife: true })).toBe(true);
+  expect(() => tenancy.require('a')).toThrow(elsewhere);
+});
+
+test('what is given back is free at once; a former holder can’t give it back any more', () => {
+  claim('a');
+  expect(tenancy.release('b')).toBe(false);
+  expect(tenancy.release('a')).toBe(true);
+  expect(claim('b')).toBe(false);
+  expect(tenancy.release('a')).toBe(false);
+  expect(() => tenancy.require('b')).not.toThrow();
+});
+
+test.each([
+  [undefined, 1_000, 'holder.claim'],
+  [{ claim: 'a', folderId: '', slot: '', host: '', pid: 1 }, 0, 'lease_ms'],
+])('a claim without what it needs is refused', (holder, leaseMs, field) => {
+  expect(() => tenancy.claim({ holder, leaseMs, afterFormerLife: false })).toThrow(expect.objectContaining({ field }) as EspalierError);
+});

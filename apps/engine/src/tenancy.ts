@@ -1,0 +1,94 @@
+// To whom this engine belongs: one orchestrator at a time, until its lease runs out. Nobody sets the clock that measures it.
+import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { engineV1, EspalierError, toServiceError, invalidField } from '#protocol';
+
+export const CLAIM_METADATA = 'espalier-claim';
+const LEASE_MS_MAX = 3_600_000;
+/** They change nothing, so whoever may reach the engine may call them. */
+const FREE_METHODS = new Set(
+  ['DescribeEngine', 'ClaimEngine', 'ReleaseEngine', 'InspectModel', 'PlanMemory'].map(
+    (name) => `/espalier.engine.v1.EngineService/${name}`,
+  ),
+);
+
+interface Tenant {
+  holder: engineV1.Holder;
+  leaseMs: number;
+  renewedAtMs: number;
+}
+
+export class Tenancy {
+  private tenant: Tenant | null = null;
+
+  /** @param nowMs a clock that only goes on */
+  constructor(private readonly nowMs: () => number = () => performance.now()) {}
+
+  /** Takes or renews. True: somebody else had it before. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE */
+  claim({ holder, leaseMs, afterFormerLife }: engineV1.ClaimEngineRequest): boolean {
+    if (holder === undefined || holder.claim === '') throw invalidField('FIELD_REQUIRED', 'holder.claim', 'is empty');
+    if (leaseMs < 1 || leaseMs > LEASE_MS_MAX)
+      throw invalidField('FIELD_OUT_OF_RANGE', 'lease_ms', `is ${leaseMs}; from 1 to ${LEASE_MS_MAX} are allowed`);
+    const before = this.tenant;
+    const isSame = before?.holder.claim === holder.claim;
+    const isFormerLife = afterFormerLife && before !== null && holder.folderId !== '' && before.holder.folderId === holder.folderId;
+    if (before !== null && !isSame && !isFormerLife && this.leftMs > 0) throw this.elsewhere();
+    this.tenant = { holder, leaseMs, renewedAtMs: this.nowMs() };
+    return before !== null && !isSame;
+  }
+
+  /** True: it was the holder's, and belongs to nobody now. */
+  release(claim: string): boolean {
+    if (this.tenant?.holder.claim !== claim) return false;
+    this.tenant = null;
+    return true;
+  }
+
+  /** @throws EspalierError ENGINE_ATTACHED_ELSEWHERE where the caller shows another claim than the holder's, or none */
+  require(claim: string): void {
+    if (claim === (this.tenant?.holder.claim ?? '')) return;
+    if (claim === '' && this.leftMs === 0) return;
+    throw this.elsewhere();
+  }
+
+  /** Who has it, but for the claim, which is the holder's own. */
+  get holder(): engineV1.Holder | undefined {
+    return this.tenant === null ? undefined : { ...this.tenant.holder, claim: '' };
+  }
+
+  /** What is left of the lease; 0: it has run out, or there is none. */
+  get leftMs(): number {
+    return this.tenant === null ? 0 : Math.max(0, Math.ceil(this.tenant.renewedAtMs + this.tenant.leaseMs - this.nowMs()));
+  }
+
+  private elsewhere(): EspalierError {
+    if (this.tenant === null)
+      return new EspalierError('ENGINE_ATTACHED_ELSEWHERE', 'the claim on this engine no longer holds: claim it again');
+    const { host, pid, slot } = this.tenant.holder;
+    const left = Math.ceil(this.leftMs / 1_000);
+    return new EspalierError(
+      'ENGINE_ATTACHED_ELSEWHERE',
+      `the engine belongs to the orchestrator in process ${pid} on ${host} (as ${slot}), for ${left} s more unless that renews its lease`,
+      { metadata: { host, pid: String(pid), left_ms: String(this.leftMs) } },
+    );
+  }
+}
+
+/** Refuses calls that touch the session and don't show the holder's claim, before their message is read. */
+export function claimCheck(tenancy: Tenancy): ServerInterceptor {
+  return ({ path }, call) => {
+    if (FREE_METHODS.has(path) || path.startsWith('/grpc.health.')) return new ServerInterceptingCall(call);
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            try {
+              tenancy.require(String(metadata.get(CLAIM_METADATA)[0] ?? ''));
+            } catch (error) {
+              return call.sendStatus(toServiceError(error));
+            }
+            pass(metadata);
+          },
+        }),
+    });
+  };
+}

@@ -1,0 +1,74 @@
+// EngineService: the pool's slots in words; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import { unary, v1, type engineV1 } from '#protocol';
+import { EngineJobs } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
+
+/** An engine that does not answer in this time is shown as it was last heard of. */
+const LOOK_TIMEOUT_MS = 1_500;
+
+const STATUSES: Record<SlotStatus, v1.EngineStatus> = {
+  notStarted: v1.EngineStatus.ENGINE_STATUS_NOT_STARTED,
+  starting: v1.EngineStatus.ENGINE_STATUS_STARTING,
+  idle: v1.EngineStatus.ENGINE_STATUS_IDLE,
+  busy: v1.EngineStatus.ENGINE_STATUS_BUSY,
+  notResponding: v1.EngineStatus.ENGINE_STATUS_NOT_RESPONDING,
+  restarting: v1.EngineStatus.ENGINE_STATUS_RESTARTING,
+  unreachable: v1.EngineStatus.ENGINE_STATUS_UNREACHABLE,
+  attachedElsewhere: v1.EngineStatus.ENGINE_STATUS_ATTACHED_ELSEWHERE,
+  standby: v1.EngineStatus.ENGINE_STATUS_STANDBY,
+};
+
+@Injectable()
+export class EngineGrpc {
+  constructor(
+    @Inject(EnginePool) private readonly pool: EnginePool,
+    @Inject(EngineJobs) private readonly jobs: EngineJobs,
+  ) {}
+
+  handlers(): v1.EngineServiceServer {
+    return {
+      listEngines: unary(async (): Promise<v1.ListEnginesResponse> => ({
+        engines: await Promise.all(this.pool.slots.map((slot) => this.message(slot))),
+      })),
+    };
+  }
+
+  private async message(slot: EngineSlot): Promise<v1.Engine> {
+    const now = await lookAt(slot);
+    const about = now ?? slot.about;
+    const { status } = slot; // as it is after looking
+    const { live, problem, losses } = slot.supervisor;
+    const isOurs = live !== null;
+    const holder = isOurs ? undefined : now?.holder;
+    return {
+      name: slot.name,
+      local: !slot.isNamed,
+      status: STATUSES[status],
+      since: slot.since,
+      doing: slot.isTaken ? slot.doing : '',
+      runId: slot.runId,
+      problem: problem === null ? undefined : { code: problem.code, message: problem.message, field: '' },
+      heldBy: holder === undefined ? '' : `process ${holder.pid} on ${holder.host}`,
+      heldUntil: holder === undefined ? undefined : new Date(Date.now() + now!.heldForMs),
+      waitingJobs: this.jobs.waitingAt(slot.name),
+      losses,
+      pid: isOurs || slot.isNamed ? (about?.pid ?? 0) : 0,
+      backend: about?.backend ?? '',
+      device: about?.device ?? '',
+      instructionSet: about?.instructionSet ?? '',
+      threads: slot.threads,
+      memoryAvailableBytes: about?.memoryAvailableBytes ?? 0n,
+      residentBytes: isOurs || slot.isNamed ? (about?.residentBytes ?? 0n) : 0n,
+      engineVersion: about?.engineVersion ?? '',
+      engineBuild: about?.build ?? '',
+    };
+  }
+}
+
+/** null: it can't be asked, or does not answer in time. */
+function lookAt(slot: EngineSlot): Promise<engineV1.DescribeEngineResponse | null> {
+  const { live } = slot.supervisor;
+  return live === null ? slot.connector.look(LOOK_TIMEOUT_MS) : live.client.describe(LOOK_TIMEOUT_MS).catch(() => null);
+}

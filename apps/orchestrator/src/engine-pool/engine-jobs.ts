@@ -1,0 +1,112 @@
+// Work for engines beside training: evaluations and exports that clients ask for. A free engine does it at once, a training one
+// between two segments. Jobs die with the process: their client hears of it and asks again.
+import { Injectable } from '@nestjs/common';
+import { EspalierError } from '#protocol';
+import type { EngineWorkbench } from './engine-workbench.js';
+import type { WaitingJob } from './placement.js';
+
+type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
+
+/** What placing needs to know of a job, and how it is told of. */
+export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles'> & { doing: string };
+
+/** Where a job waits. */
+interface Place {
+  readonly name: string;
+  /** What it does before it comes to a new job, in words. */
+  readonly doing: string;
+}
+
+interface Job extends WaitingJob {
+  doing: string;
+  signal: AbortSignal;
+  place: Place | null;
+  run(bench: EngineWorkbench): Promise<void>;
+  refuse(error: unknown): void;
+}
+
+export interface SubmittedJob<T> {
+  result: Promise<T>;
+  /** What it waits for, in words; '' when nothing is known. */
+  readonly waitingFor: string;
+}
+
+@Injectable()
+export class EngineJobs {
+  private readonly queue: Job[] = [];
+  private wake: () => void = () => undefined;
+  private ids = 0;
+
+  /** Called when a job is added. */
+  onAdded(listener: () => void): void {
+    this.wake = listener;
+  }
+
+  submit<T>(work: Work<T>, wish: JobWish, signal: AbortSignal): SubmittedJob<T> {
+    this.ids += 1;
+    const id = this.ids;
+    let waits: () => string = () => '';
+    const result = new Promise<T>((resolve, reject) => {
+      const job: Job = {
+        ...wish,
+        id,
+        signal,
+        slot: null,
+        place: null,
+        run: (bench) => work(bench, AbortSignal.any([signal, bench.engine.lost])).then(resolve, reject),
+        refuse: reject,
+      };
+      this.queue.push(job);
+      waits = () => job.place?.doing ?? '';
+      const leave = (): void => {
+        const at = this.queue.indexOf(job);
+        if (at >= 0) this.queue.splice(at, 1);
+        reject(new EspalierError('CANCELLED', 'the client went away'));
+      };
+      signal.addEventListener('abort', leave, { once: true });
+      if (signal.aborted) leave();
+      else this.wake();
+    });
+    return {
+      result,
+      get waitingFor() {
+        return waits();
+      },
+    };
+  }
+
+  /** Those that have not begun. */
+  get waiting(): readonly WaitingJob[] {
+    return this.queue;
+  }
+
+  assign(id: number, place: Place): void {
+    const job = this.queue.find((one) => one.id === id);
+    if (job !== undefined) Object.assign(job, { place, slot: place.name });
+  }
+
+  waitingAt(slot: string): number {
+    return this.queue.filter(({ place }) => place?.name === slot).length;
+  }
+
+  /** Does what waits at the slot, one after the other. @param onBegin told what is begun */
+  async runAllAt(slot: string, bench: EngineWorkbench, onBegin: (job: { doing: string; runId: string }) => void): Promise<void> {
+    for (let job = this.takeAt(slot); job !== null; job = this.takeAt(slot)) {
+      onBegin(job);
+      await job.run(bench);
+    }
+  }
+
+  refuseAt(slot: string, error: unknown): void {
+    for (let job = this.takeAt(slot); job !== null; job = this.takeAt(slot)) job.refuse(error);
+  }
+
+  refuseAll(error: unknown): void {
+    for (const job of this.queue.splice(0)) job.refuse(error);
+  }
+
+  private takeAt(slot: string): Job | null {
+    const at = this.queue.findIndex(({ place }) => place?.name === slot);
+    return at < 0 ? null : this.queue.splice(at, 1)[0]!;
+  }
+}

@@ -1,0 +1,164 @@
+// All engines of this orchestrator. It finds out what placing work needs to know, and answers who asks for an engine without caring
+// which.
+import { toEspalierError, type engineV1 } from '#protocol';
+import type { EngineApi } from '../engines/engine-client.js';
+import { sessionOptions } from '../engines/engine-requests.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { canonicalJson } from '../event-sourcing/canonical-json.js';
+import type { EngineSlot } from './engine-slot.js';
+import { place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
+
+/** What an engine said of a run is believed for so long: its free memory changes. */
+const FIT_VALID_MS = 2_000;
+
+/** What an engine must know to say whether it can train a run. */
+export type RunToFit = Pick<PruningRunState, 'settings' | 'model'>;
+
+/** An engine for questions that touch no session. */
+export interface Consultation {
+  client: EngineApi;
+  slot: EngineSlot;
+  close(): void;
+}
+
+interface Appraisal {
+  fit: Fit;
+  memory: engineV1.PlanMemoryResponse | null;
+}
+
+export class EnginePool {
+  private readonly appraisals = new Map<string, { answer: Promise<Appraisal | null>; atMs: number }>();
+
+  constructor(readonly slots: readonly EngineSlot[]) {}
+
+  /** Called when a slot's status changes, or what it does. */
+  onChange(listener: () => void): void {
+    for (const slot of this.slots) slot.onChange(listener);
+  }
+
+  slot(name: string): EngineSlot {
+    return this.slots.find((slot) => slot.name === name)!;
+  }
+
+  /** The runs are ours to drive: so are the engines. */
+  claimAll(): void {
+    for (const slot of this.slots) slot.keepAttached();
+  }
+
+  /** Another drives them. */
+  async letGoAll(): Promise<void> {
+    await Promise.all(this.slots.map((slot) => slot.letGo()));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.slots.map((slot) => slot.stop()));
+  }
+
+  /** @param runs in the order of their turn */
+  async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
+    // Where nothing is free, nothing has to be asked.
+    const asks = this.slots.some(({ isTaken }) => !isTaken);
+    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
+    return place(
+      this.slots.map((slot) => slot.view()),
+      waiting,
+      jobs,
+    );
+  }
+
+  /** An engine to ask. @throws EspalierError why there is none */
+  async consult(): Promise<Consultation> {
+    const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
+    const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));
+    let reason: unknown;
+    for (const slot of inOrder) {
+      try {
+        return await this.consultAt(slot);
+      } catch (error) {
+        reason ??= error;
+      }
+    }
+    throw reason;
+  }
+
+  /** The engine that a new run would get, and the memory that the run would take there. @throws EspalierError what keeps it from all */
+  async forNewRun(run: RunToFit): Promise<{ engine: string; memory: engineV1.PlanMemoryResponse }> {
+    const appraised = await this.appraise(run, { force: true });
+    const fits = new Map([...appraised].map(([name, { fit }]) => [name, fit]));
+    const asked = this.slots.filter(({ name }) => fits.has(name)).map((slot) => slot.view());
+    const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits };
+    const asIfFree = asked.map((view): SlotView => ({ ...view, state: 'free' }));
+    const engine = [asked, asIfFree].map((slots) => place(slots, [wanted], []).runs[0]?.slot).find((name) => name !== undefined);
+    const memory = engine === undefined ? null : (appraised.get(engine)?.memory ?? null);
+    if (engine !== undefined && memory !== null) return { engine, memory };
+    const { client, slot, close } = await this.consult();
+    try {
+      return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)) };
+    } finally {
+      close();
+    }
+  }
+
+  private async waitingRun(run: PruningRunState, asks: boolean): Promise<WaitingRun> {
+    const fits = asks ? await this.appraise(run, { force: false }) : new Map<string, Appraisal>();
+    return {
+      runId: run.runId,
+      fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
+      lastSlot: run.engine?.engineName ?? null,
+      fits: new Map([...fits].map(([name, { fit }]) => [name, fit])),
+    };
+  }
+
+  /** What the engines say of the run. Local ones that are not needed for that are not started: they are alike. @param force ask a single one too */
+  private async appraise(run: RunToFit, { force }: { force: boolean }): Promise<Map<string, Appraisal>> {
+    if (this.slots.length === 1 && !force) return new Map(); // nothing to choose
+    const local = this.slots.filter(({ isNamed }) => !isNamed);
+    const idle = local.filter(({ isTaken }) => !isTaken);
+    const speaker = idle.find((slot) => slot.view().isUp) ?? idle[0];
+    const asked = this.slots.filter((slot) => slot === speaker || slot.view().isUp || (force && slot.isNamed));
+    const answers = await Promise.all(asked.map(async (slot) => [slot, await this.ask(slot, run)] as const));
+    const appraisals = new Map<string, Appraisal>();
+    for (const [slot, answer] of answers) if (answer !== null) appraisals.set(slot.name, answer);
+    const alike = speaker === undefined ? undefined : appraisals.get(speaker.name);
+    if (alike !== undefined) for (const { name } of idle) if (!appraisals.has(name)) appraisals.set(name, alike);
+    return appraisals;
+  }
+
+  /** null: it can't be asked now. */
+  private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
+    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${canonicalJson({ ...sessionOptions(run, slot.threads), memoryLimitBytes: 0 })}`;
+    const known = this.appraisals.get(key);
+    const now = performance.now();
+    if (known !== undefined && now - known.atMs < FIT_VALID_MS) return known.answer;
+    for (const [other, { atMs }] of this.appraisals) if (now - atMs >= FIT_VALID_MS) this.appraisals.delete(other);
+    const answer = this.askNow(slot, run);
+    this.appraisals.set(key, { answer, atMs: now });
+    return answer;
+  }
+
+  private async askNow(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
+    let consultation: Consultation;
+    try {
+      consultation = await this.consultAt(slot);
+    } catch {
+      return null;
+    }
+    try {
+      const memory = await consultation.client.planMemory(sessionOptions(run, slot.threads));
+      const { numericsFingerprint: fingerprint, totalBytes, availableBytes } = memory;
+      return { memory, fit: { fingerprint, neededBytes: Number(totalBytes), availableBytes: Number(availableBytes) } };
+    } catch (error) {
+      const { code, message } = toEspalierError(error);
+      return ['ENGINE_LOST', 'ENGINE_FAILED'].includes(code) ? null : { memory: null, fit: { problem: message } };
+    } finally {
+      consultation.close();
+    }
+  }
+
+  private async consultAt(slot: EngineSlot): Promise<Consultation> {
+    const visit = slot.supervisor.live === null ? slot.connector.visit() : null;
+    if (visit === null) return { client: (await slot.acquire()).client, slot, close: () => undefined };
+    const { client, close } = await visit;
+    return { client, slot, close };
+  }
+}

@@ -1,0 +1,210 @@
+// A place for one engine: what keeps it up, what it holds, and what it does now.
+import type { ArtifactStore } from '#artifact-store';
+import { EspalierError, type engineV1 } from '#protocol';
+import type { EngineConnector } from '../engines/engine-link.js';
+import type { EngineSupervisor, LiveEngine } from '../engines/engine-supervisor.js';
+import { EngineWorkbench } from './engine-workbench.js';
+import type { SlotView } from './placement.js';
+
+/** A local engine that was lost so often in a row, each time soon after its start, is left alone until there is work for it. */
+const RESTARTS_UNASKED_MAX = 2;
+
+export interface Occupant {
+  /** In words. */
+  doing: string;
+  /** '': none. */
+  runId: string;
+}
+
+export type SlotStatus =
+  'notStarted' | 'starting' | 'idle' | 'busy' | 'notResponding' | 'restarting' | 'unreachable' | 'attachedElsewhere' | 'standby';
+
+export interface SlotOptions {
+  name: string;
+  connector: EngineConnector;
+  supervisor: EngineSupervisor;
+  /** Of its sessions; undefined: as many as the engine has. */
+  threads: number | undefined;
+  artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>;
+  /** Of this machine's kernel. */
+  bootId: string;
+}
+
+export class EngineSlot {
+  readonly name: string;
+  readonly supervisor: EngineSupervisor;
+  readonly connector: EngineConnector;
+  private occupant: Occupant | null = null;
+  private bench: EngineWorkbench | null = null;
+  /** Nobody but the orchestrator that drives claims an engine. */
+  private isWanted = false;
+  private known: engineV1.DescribeEngineResponse | null = null;
+  private shown: SlotStatus = 'notStarted';
+  private changed: () => void = () => undefined;
+  private keeping: Promise<void> = Promise.resolve();
+  /** When the status began. */
+  since = new Date();
+  /** Bytes that the occupant will take and has not taken yet. */
+  promisedBytes = 0;
+
+  constructor(private readonly options: SlotOptions) {
+    this.name = options.name;
+    this.supervisor = options.supervisor;
+    this.connector = options.connector;
+    this.shown = this.status;
+    this.supervisor.onChange(() => this.tell());
+  }
+
+  /** Called when its status changes, or what it does. */
+  onChange(listener: () => void): void {
+    this.changed = listener;
+  }
+
+  get isNamed(): boolean {
+    return this.connector.isNamed;
+  }
+
+  /** What the engine last said of itself. */
+  get about(): engineV1.DescribeEngineResponse | null {
+    return this.supervisor.live?.about ?? this.known;
+  }
+
+  get runId(): string {
+    return this.occupant?.runId ?? '';
+  }
+
+  get isTaken(): boolean {
+    return this.occupant !== null;
+  }
+
+  /** What it does before it comes to something new, in words. */
+  get doing(): string {
+    if (this.occupant === null) return '';
+    return this.supervisor.live === null ? `engine ${this.name} to start` : this.occupant.doing;
+  }
+
+  set doing(doing: string) {
+    if (this.occupant !== null) this.occupant = { ...this.occupant, doing };
+  }
+
+  /** Of sessions on it. @returns 0 where it was never heard of: as many as it has */
+  get threads(): number {
+    return this.options.threads ?? this.about?.threads ?? 0;
+  }
+
+  take(occupant: Occupant, promisedBytes = 0): void {
+    if (this.occupant !== null) throw new EspalierError('ENGINE_BUSY', `engine ${this.name} is taken: ${this.occupant.doing}`);
+    this.occupant = occupant;
+    this.promisedBytes = promisedBytes;
+    this.tell();
+  }
+
+  /** @param forget somebody else opened sessions on it: nobody knows what it holds */
+  leave({ forget = false } = {}): void {
+    this.occupant = null;
+    this.promisedBytes = 0;
+    if (forget) this.bench = null;
+    this.tell();
+  }
+
+  /** That of the running engine; starts one where there is none. */
+  async workbench(): Promise<EngineWorkbench> {
+    const engine = await this.acquire();
+    if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.options.artifacts, this.threads);
+    return this.bench;
+  }
+
+  async acquire(): Promise<LiveEngine> {
+    const engine = await this.supervisor.acquire();
+    if (engine.about !== this.known) {
+      this.known = engine.about;
+      if (!this.isNamed) engine.lost.addEventListener('abort', () => this.restart(), { once: true });
+    }
+    return engine;
+  }
+
+  /** A named engine is attached from here on, and again whenever it was lost. */
+  keepAttached(): void {
+    if (this.isWanted) return;
+    this.isWanted = true;
+    if (this.isNamed) this.keeping = this.keep();
+    this.tell();
+  }
+
+  /** A named engine is given back, unless it is at work: what it does is refused if it is no longer ours, and then comes to an end. */
+  async letGo(): Promise<void> {
+    if (!this.isNamed || this.isTaken || !this.isWanted) return;
+    this.isWanted = false;
+    this.tell();
+    await this.supervisor.letGo(new EspalierError('ENGINE_LOST', 'the engine was given back: another orchestrator drives the runs'));
+    await this.keeping;
+    this.tell();
+  }
+
+  async stop(): Promise<void> {
+    this.isWanted = false;
+    await this.supervisor.stop();
+  }
+
+  get status(): SlotStatus {
+    const { condition, problem } = this.supervisor;
+    if (condition === 'up') return this.isTaken ? 'busy' : 'idle';
+    if (condition === 'notResponding') return 'notResponding';
+    if (this.isNamed) {
+      if (!this.isWanted) return 'standby';
+      if (problem === null) return 'starting';
+      return problem.code === 'ENGINE_ATTACHED_ELSEWHERE' ? 'attachedElsewhere' : 'unreachable';
+    }
+    if (condition === 'absent') return 'notStarted';
+    return condition === 'waiting' || problem !== null ? 'restarting' : 'starting';
+  }
+
+  view(): SlotView {
+    const { supervisor, about } = this;
+    const isUp = supervisor.condition === 'up' || supervisor.condition === 'notResponding';
+    return {
+      name: this.name,
+      state: this.isTaken ? 'taken' : supervisor.condition === 'notResponding' || (this.isNamed && !isUp) ? 'down' : 'free',
+      isUp,
+      problem: this.problemText,
+      runId: this.runId || (this.bench?.runId ?? null),
+      failures: supervisor.failures > 1 ? supervisor.failures : 0,
+      isAccelerator: about !== null && about.backend !== 'cpu',
+      memoryPool: `${about?.bootId ?? this.options.bootId} ${about?.backend ?? 'cpu'}`,
+      promisedBytes: this.promisedBytes,
+      sharesFiles: !this.isNamed || (about !== null && about.bootId !== '' && about.bootId === this.options.bootId),
+    };
+  }
+
+  private get problemText(): string {
+    const { problem } = this.supervisor;
+    return problem === null
+      ? `is ${this.status === 'notResponding' ? 'not responding' : 'not attached yet'}`
+      : `can't be had: ${problem.message}`;
+  }
+
+  private async keep(): Promise<void> {
+    while (this.isWanted) {
+      try {
+        const { lost } = await this.acquire();
+        if (!lost.aborted) await new Promise((resolve) => lost.addEventListener('abort', resolve, { once: true }));
+      } catch (error) {
+        if ((error as EspalierError).code === 'SHUTTING_DOWN') return;
+      }
+    }
+  }
+
+  /** One that was well and died will be needed again. */
+  private restart(): void {
+    if (this.supervisor.failures <= RESTARTS_UNASKED_MAX) this.acquire().catch(() => undefined); // told by the supervisor's condition
+  }
+
+  private tell(): void {
+    const { status } = this;
+    if (status !== this.shown) {
+      this.shown = status;
+      this.since = new Date();
+    }
+    this.changed();
+  }
+}

@@ -1,0 +1,57 @@
+// The slots that a command line asks for.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { ArtifactStore } from '#artifact-store';
+import { localEngine, type EngineConnector } from '../engines/engine-link.js';
+import type { EngineProcessOptions } from '../engines/engine-process.js';
+import { EngineSupervisor } from '../engines/engine-supervisor.js';
+import { namedEngine } from '../engines/named-engine.js';
+import { EngineSlot } from './engine-slot.js';
+
+export interface EnginesWanted {
+  engines: number;
+  namedEngines: readonly string[];
+  device: string;
+  threads: number;
+  namedThreads: number | undefined;
+  dataFolder: string;
+  leaseSeconds: number;
+}
+
+export interface SlotSurroundings {
+  folderId: string;
+  /** Whether the runs are ours to drive. */
+  drives: () => boolean;
+  artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>;
+  log: Logger;
+}
+
+/** How an engine process is started here, whatever for. */
+export function processOptions({ dataFolder, device, threads }: EnginesWanted, name: string, log: Logger): EngineProcessOptions {
+  return { folder: join(dataFolder, 'engine'), device, threads, onOutput: (line) => log.info({ engine: line, slot: name }, 'engine') };
+}
+
+/** Local ones first, then those that were named, in the order they were named in. */
+export function engineSlots(wanted: EnginesWanted, { folderId, drives, artifacts, log }: SlotSurroundings): EngineSlot[] {
+  const bootId = ownBootId();
+  const slot = (name: string, connector: EngineConnector, threads: number | undefined): EngineSlot =>
+    new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, artifacts, bootId });
+  const local = Array.from({ length: wanted.engines }, (_, index) => {
+    const name = `local-${index + 1}`;
+    return slot(name, localEngine(processOptions(wanted, name, log)), wanted.threads);
+  });
+  const leaseMs = wanted.leaseSeconds * 1_000;
+  const named = wanted.namedEngines.map((address) =>
+    slot(address, namedEngine({ address, leaseMs, folderId, mayRenew: drives }), wanted.namedThreads),
+  );
+  return [...local, ...named];
+}
+
+function ownBootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,181 @@
+// Which work goes to which slot: a pure function of what is known of both (docs/design/engines.md). It places nothing itself, and is
+// asked again whenever something has changed.
+
+export interface SlotView {
+  name: string;
+  /** down: nothing answers there, or it is not ours; it gets nothing. */
+  state: 'free' | 'taken' | 'down';
+  /** Its engine answers; else it would have to be started first. */
+  isUp: boolean;
+  /** Why it is down, in words. */
+  problem: string;
+  /** Of the run that it trains; else of the run whose model it holds. */
+  runId: string | null;
+  /** Tries in a row that failed. */
+  failures: number;
+  /** It computes on something better than the processor. */
+  isAccelerator: boolean;
+  /** Slots that take their memory from the same place have the same. */
+  memoryPool: string;
+  /** Promised to work that has not taken it yet. */
+  promisedBytes: number;
+  /** It can read files that only this machine has. */
+  sharesFiles: boolean;
+}
+
+/** What an engine says of a run without training it. */
+export type Fit = { fingerprint: string; neededBytes: number; availableBytes: number } | { problem: string };
+
+export interface WaitingRun {
+  runId: string;
+  /** The numerics that it must go on with; null: any will do. */
+  fingerprint: string | null;
+  /** Of the slot where it was. */
+  lastSlot: string | null;
+  /** By slot; none: nobody has asked. */
+  fits: ReadonlyMap<string, Fit>;
+}
+
+export interface WaitingJob {
+  id: number;
+  runId: string;
+  needsOurFiles: boolean;
+  /** Where it waits already; it moves only to a slot that is free. */
+  slot: string | null;
+}
+
+export interface Placement {
+  runs: { runId: string; slot: string; neededBytes: number }[];
+  /** At a slot that is free, or to be done by one that is taken between two pieces of its work. */
+  jobs: { id: number; slot: string; atOnce: boolean }[];
+  /** Runs that are kept from a free slot by something that somebody may want to know. */
+  waits: { runId: string; why: string }[];
+}
+
+/** @param runs in the order of their turn @param jobs in the order of their coming */
+export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
+  const placement: Placement = { runs: [], jobs: [], waits: [] };
+  const free = new Map(slots.filter(({ state }) => state === 'free').map((slot) => [slot.name, slot]));
+  placeJobs(slots, free, jobs, placement);
+  const promised = new Map<string, number>();
+  for (const { memoryPool, promisedBytes } of slots) promised.set(memoryPool, (promised.get(memoryPool) ?? 0) + promisedBytes);
+  for (const run of runs) {
+    const choice = choose(run, slots, free, promised);
+    if (typeof choice === 'string') {
+      if (choice !== '') placement.waits.push({ runId: run.runId, why: choice });
+      continue;
+    }
+    const neededBytes = fitOf(run, choice)?.neededBytes ?? 0;
+    free.delete(choice.name);
+    promised.set(choice.memoryPool, (promised.get(choice.memoryPool) ?? 0) + neededBytes);
+    placement.runs.push({ runId: run.runId, slot: choice.name, neededBytes });
+  }
+  return placement;
+}
+
+function placeJobs(
+  slots: readonly SlotView[],
+  free: Map<string, SlotView>,
+  jobs: readonly WaitingJob[],
+  { jobs: placed }: Placement,
+): void {
+  const queued = new Map<string, number>();
+  const queue = (slot: string): void => void queued.set(slot, (queued.get(slot) ?? 0) + 1);
+  for (const { slot } of jobs) if (slot !== null) queue(slot);
+  for (const job of jobs) {
+    const able = slots.filter(({ state, sharesFiles }) => state !== 'down' && (sharesFiles || !job.needsOurFiles));
+    const ofItsRun = (slot: SlotView): number => (slot.runId === job.runId ? 0 : 1);
+    const idle = first(
+      able.filter(({ name }) => free.has(name)),
+      ({ failures }) => failures,
+      ofItsRun,
+      isUpRank,
+    );
+    if (idle !== undefined) {
+      free.delete(idle.name);
+      placed.push({ id: job.id, slot: idle.name, atOnce: true });
+      continue;
+    }
+    if (able.some(({ name }) => name === job.slot)) continue;
+    const busy = first(able, ofItsRun, ({ name }) => queued.get(name) ?? 0);
+    if (busy === undefined) continue;
+    queue(busy.name);
+    placed.push({ id: job.id, slot: busy.name, atOnce: false });
+  }
+}
+
+/** A slot, or why none: '' where the run just waits for its turn. */
+function choose(
+  run: WaitingRun,
+  slots: readonly SlotView[],
+  free: ReadonlyMap<string, SlotView>,
+  promised: ReadonlyMap<string, number>,
+): SlotView | string {
+  const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
+  const able = slots.some((slot) => !unable(slot)) ? slots.filter((slot) => !unable(slot)) : slots;
+  const suited = withItsNumerics(run, able);
+  const candidates = suited.filter(({ name }) => free.has(name));
+  if (candidates.length === 0) {
+    if (suited.some(({ state }) => state !== 'down')) return '';
+    return suited.map(({ name, problem }) => `engine ${name} ${problem}`).join('; ');
+  }
+  const roomy = candidates.filter((slot) => hasRoom(run, slot, slots, free, promised));
+  if (roomy.length === 0) return 'it needs more memory than is free beside the work of the other engines: it begins when there is room';
+  return first(
+    roomy,
+    ({ failures }) => failures,
+    ({ name }) => (name === run.lastSlot ? 0 : 1),
+    ({ isAccelerator }) => (isAccelerator ? 0 : 1),
+    isUpRank,
+    (slot) => -(fitOf(run, slot)?.availableBytes ?? 0),
+  )!;
+}
+
+/** Where the run goes on bit for bit; all, where it may go on otherwise or no engine has its numerics. */
+function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly SlotView[] {
+  const { fingerprint } = run;
+  if (fingerprint === null) return slots;
+  const same = slots.filter((slot) => fitOf(run, slot)?.fingerprint === fingerprint);
+  if (same.length > 0) return same;
+  // Where it was, if nobody can ask there now; and a slot that nobody has asked yet may have them.
+  const unknown = slots.filter(({ name, state }) => !run.fits.has(name) && (state !== 'down' || name === run.lastSlot));
+  return unknown.length > 0 ? unknown : slots;
+}
+
+/** What does not fit is placed all the same where nobody else will ever make room: its engine says what is missing. */
+function hasRoom(
+  run: WaitingRun,
+  { name, memoryPool }: SlotView,
+  slots: readonly SlotView[],
+  free: ReadonlyMap<string, SlotView>,
+  promised: ReadonlyMap<string, number>,
+): boolean {
+  const fit = run.fits.get(name);
+  if (fit === undefined || 'problem' in fit) return true;
+  if (fit.neededBytes + (promised.get(memoryPool) ?? 0) <= fit.availableBytes) return true;
+  return !slots.some((other) => other.memoryPool === memoryPool && other.name !== name && other.state !== 'down' && !free.has(other.name));
+}
+
+function fitOf(run: WaitingRun, { name }: SlotView): Exclude<Fit, { problem: string }> | undefined {
+  const fit = run.fits.get(name);
+  return fit === undefined || 'problem' in fit ? undefined : fit;
+}
+
+const isUpRank = ({ isUp }: SlotView): number => (isUp ? 0 : 1);
+
+/** The first by these ranks, the earlier rank counting more; in the order given where they are equal. */
+function first<T>(items: readonly T[], ...ranks: ((item: T) => number)[]): T | undefined {
+  let best: T | undefined;
+  for (const item of items) {
+    if (best === undefined) best = item;
+    else {
+      for (const rank of ranks) {
+        const difference = rank(item) - rank(best);
+        if (difference === 0) continue;
+        if (difference < 0) best = item;
+        break;
+      }
+    }
+  }
+  return best;
+}

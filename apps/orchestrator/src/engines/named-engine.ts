@@ -1,0 +1,142 @@
+// An engine that somebody else runs: looked at before it is trusted, claimed before it is used (docs/design/engines.md).
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { isLoopbackAddress, serverUids } from '#local-access';
+import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+import { EngineClient } from './engine-client.js';
+import type { EngineConnector, EngineLink } from './engine-link.js';
+
+const ANSWER_TIMEOUT_MS = 5_000;
+/** Whoever had the engine may be in the middle of a step, which ends first. */
+const CLAIM_TIMEOUT_MS = 30_000;
+const RELEASE_TIMEOUT_MS = 2_000;
+const RENEWALS_A_LEASE = 3;
+
+export interface NamedEngineOptions {
+  address: string;
+  leaseMs: number;
+  /** Of our data folder. */
+  folderId: string;
+  /** Whether the runs are ours to drive: else the claim is left to run out. */
+  mayRenew: () => boolean;
+}
+
+export function namedEngine(options: NamedEngineOptions): EngineConnector {
+  /** The lock of the data folder says that its former process is dead; only at our start, since a copy of the folder has no lock. */
+  let afterFormerLife = true;
+  return {
+    isNamed: true,
+    async look(timeoutMs) {
+      const client = new EngineClient(options.address);
+      try {
+        await requireOwnUser(options.address);
+        return await client.describe(timeoutMs);
+      } catch {
+        return null;
+      } finally {
+        client.close();
+      }
+    },
+    async visit() {
+      await requireOwnUser(options.address);
+      const client = new EngineClient(options.address);
+      try {
+        return { client, about: await answering(options.address, client), close: () => client.close() };
+      } catch (error) {
+        client.close();
+        throw error;
+      }
+    },
+    async connect() {
+      await requireOwnUser(options.address);
+      const claim = randomUUID();
+      const client = new EngineClient(options.address, claim);
+      try {
+        const about = await answering(options.address, client);
+        const request = claimRequest(options, claim, afterFormerLife);
+        await client.claim(request, CLAIM_TIMEOUT_MS);
+        afterFormerLife = false;
+        return link(client, about, { ...request, afterFormerLife: false }, options.mayRenew);
+      } catch (error) {
+        client.close();
+        throw error;
+      }
+    },
+  };
+}
+
+function claimRequest(
+  { address, folderId, leaseMs }: NamedEngineOptions,
+  claim: string,
+  afterFormerLife: boolean,
+): engineV1.ClaimEngineRequest {
+  return { holder: { claim, folderId, slot: address, host: hostname(), pid: process.pid }, leaseMs, afterFormerLife };
+}
+
+function link(
+  client: EngineClient,
+  about: engineV1.DescribeEngineResponse,
+  request: engineV1.ClaimEngineRequest,
+  mayRenew: () => boolean,
+): EngineLink {
+  let cut: () => void = () => undefined;
+  const gone = new Promise<string>((resolve) => {
+    cut = () => resolve('the connection was cut');
+  });
+  let lostTo: EspalierError | null = null;
+  // On its own, so that a trainer that is heard of without being asked keeps its lease too.
+  const renewal = setInterval(() => {
+    if (!mayRenew()) return;
+    client.claim(request, CLAIM_TIMEOUT_MS).catch((error: unknown) => {
+      if (toEspalierError(error).code === 'ENGINE_ATTACHED_ELSEWHERE') lostTo = toEspalierError(error);
+    });
+  }, request.leaseMs / RENEWALS_A_LEASE);
+  renewal.unref();
+  const close = (): void => {
+    clearInterval(renewal);
+    client.close();
+    cut();
+  };
+  return {
+    client,
+    about,
+    sharesFiles: false,
+    gone,
+    async checkHealth(timeoutMs) {
+      if (lostTo !== null) throw lostTo;
+      await (mayRenew() ? client.claim(request, timeoutMs) : client.checkHealth(timeoutMs));
+    },
+    cut: close,
+    async end() {
+      clearInterval(renewal);
+      await client.release(request.holder!.claim, RELEASE_TIMEOUT_MS).catch(() => undefined); // its lease runs out
+      close();
+    },
+  };
+}
+
+/** @throws EspalierError ENGINE_UNAVAILABLE */
+async function answering(address: string, client: EngineClient): Promise<engineV1.DescribeEngineResponse> {
+  try {
+    await client.checkHealth(ANSWER_TIMEOUT_MS);
+  } catch (error) {
+    throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
+  }
+  try {
+    return await client.describe(ANSWER_TIMEOUT_MS);
+  } catch (error) {
+    throw new EspalierError('ENGINE_UNAVAILABLE', `what answers at ${address} is no engine: ${(error as Error).message}`);
+  }
+}
+
+/** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_OF_ANOTHER_USER */
+async function requireOwnUser(address: string): Promise<void> {
+  if (!isLoopbackAddress(address)) return; // nobody can tell there, as --allow-insecure-remote says
+  const uids = await serverUids(address).catch((error: unknown) => {
+    throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
+  });
+  const foreign = [...uids].find((uid) => uid !== process.geteuid?.());
+  if (!uids.has(undefined) && foreign === undefined) return;
+  const whose = foreign === undefined ? 'a user that nobody can tell' : `another user (${foreign})`;
+  throw new EspalierError('ENGINE_OF_ANOTHER_USER', `what answers at ${address} belongs to ${whose}: it is told nothing`);
+}

@@ -1,0 +1,34 @@
+// Whose process answers at an address of this machine: a client that names a server by its address should know before it
+// tells it anything.
+import { stat } from 'node:fs/promises';
+import { lookup } from 'node:dns/promises';
+import { connect, type Socket } from 'node:net';
+import { peerUid } from './peer-uid.js';
+
+const TIMEOUT_MS = 2_000;
+
+/** Users whose processes answer at a loopback address or unix socket; undefined among them: one that nobody can tell. */
+export async function serverUids(address: string): Promise<Set<number | undefined>> {
+  if (address.startsWith('unix:')) return new Set([(await stat(address.slice('unix:'.length))).uid]);
+  const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
+  // A name may stand for several addresses, and a client takes any that answers.
+  const places = await lookup(host!.replace(/^\[|\]$/g, ''), { all: true });
+  const answers = await Promise.all(places.map((place) => uidAt(place.address, Number(port))));
+  const uids = answers.filter((one): one is number | undefined => !(one instanceof Error));
+  if (uids.length === 0) throw answers[0] as Error;
+  return new Set(uids);
+}
+
+/** Known at once: a connection that waits to be accepted has the user of the socket that listens. */
+function uidAt(host: string, port: number): Promise<number | undefined | Error> {
+  return new Promise((resolve) => {
+    const socket: Socket = connect({ host, port, timeout: TIMEOUT_MS });
+    const end = (result: number | undefined | Error): void => {
+      socket.destroy();
+      resolve(result);
+    };
+    socket.once('connect', () => end(peerUid(socket)));
+    socket.once('timeout', () => end(new Error(`${host}:${port} does not answer`)));
+    socket.once('error', end);
+  });
+}
