@@ -6,12 +6,16 @@ import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from './engine-client.js';
 import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
-/** More than a training engine is silent for. */
-const HEALTH_INTERVAL_MS = 2_500;
-const INTERVAL_AFTER_MISS_MS = 1_000;
-const HEALTH_TIMEOUT_MS = 2_000;
+export interface Pace {
+  /** More than a training engine is silent for. */
+  healthIntervalMs: number;
+  intervalAfterMissMs: number;
+  healthTimeoutMs: number;
+  /** Before a second try; each next one waits twice as long. */
+  firstDelayMs: number;
+}
+const PACE: Pace = { healthIntervalMs: 2_500, intervalAfterMissMs: 1_000, healthTimeoutMs: 2_000, firstDelayMs: 200 };
 const MISSES_MAX = 3;
-const FIRST_DELAY_MS = 200;
 const LONGEST_DELAY_MS = 10_000;
 /** To ask an address costs little, and whoever had the engine may be gone. */
 const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
@@ -19,7 +23,7 @@ const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
 const ANSWERS_OF_A_WELL_ENGINE = 4;
 
 /** The longest that a dead or hung engine goes unnoticed. */
-export const ENGINE_LEASE_MS = 2 * HEALTH_INTERVAL_MS + MISSES_MAX * (HEALTH_TIMEOUT_MS + INTERVAL_AFTER_MISS_MS);
+export const ENGINE_LEASE_MS = 2 * PACE.healthIntervalMs + MISSES_MAX * (PACE.healthTimeoutMs + PACE.intervalAfterMissMs);
 
 /** An engine that answered; good until `lost` is aborted (its reason is the EspalierError). */
 export interface LiveEngine {
@@ -42,6 +46,7 @@ export type Condition =
   | 'notResponding';
 
 export class EngineSupervisor {
+  private readonly pace: Pace;
   private readonly stopping = new AbortController();
   private engine: Promise<LiveEngine> | null = null;
   private link: EngineLink | null = null;
@@ -63,8 +68,10 @@ export class EngineSupervisor {
 
   constructor(
     private readonly connector: EngineConnector,
-    private readonly options: { name: string; log: Logger },
-  ) {}
+    private readonly options: { name: string; log: Logger; pace?: Pace },
+  ) {
+    this.pace = options.pace ?? PACE;
+  }
 
   /** Called at each sign of life. */
   onHeartbeat(listener: () => void): void {
@@ -125,7 +132,7 @@ export class EngineSupervisor {
     if (this.failures > 0) {
       this.isWaiting = true;
       const longest = this.connector.isNamed ? LONGEST_DELAY_OF_A_NAMED_MS : LONGEST_DELAY_MS;
-      const delayMs = Math.min(FIRST_DELAY_MS * 2 ** (this.failures - 1), longest);
+      const delayMs = Math.min(this.pace.firstDelayMs * 2 ** (this.failures - 1), longest);
       await sleep(delayMs, undefined, { signal: this.stopping.signal }).finally(() => {
         this.isWaiting = false;
       });
@@ -181,10 +188,11 @@ export class EngineSupervisor {
   }
 
   private async watch(engine: LiveEngine, link: EngineLink): Promise<void> {
+    const { healthIntervalMs, healthTimeoutMs, intervalAfterMissMs } = this.pace;
     let misses = 0;
     for (let answers = 0; !engine.lost.aborted;) {
       try {
-        if (performance.now() - engine.heardAtMs > HEALTH_INTERVAL_MS) await link.checkHealth(HEALTH_TIMEOUT_MS);
+        if (performance.now() - engine.heardAtMs > healthIntervalMs) await link.checkHealth(healthTimeoutMs);
         misses = 0;
         answers += 1;
         if (answers === ANSWERS_OF_A_WELL_ENGINE) {
@@ -202,7 +210,7 @@ export class EngineSupervisor {
         this.misses = misses;
         this.tell();
       }
-      await sleep(misses === 0 ? HEALTH_INTERVAL_MS : INTERVAL_AFTER_MISS_MS, undefined, { ref: false });
+      await sleep(misses === 0 ? healthIntervalMs : intervalAfterMissMs, undefined, { ref: false });
     }
   }
 

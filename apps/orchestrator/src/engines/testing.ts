@@ -1,0 +1,189 @@
+// For tests: an engine that does what a script says, at once and without a process. It notes what it is asked for.
+import { createHash } from 'node:crypto';
+import { EspalierError, engineV1 } from '#protocol';
+import type { EngineApi, TrainingProgress } from './engine-client.js';
+import type { EngineConnector, EngineLink } from './engine-link.js';
+import type { LiveEngine } from './engine-supervisor.js';
+
+export const FINGERPRINT = 'numerics of the script';
+const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** The state that a script's engine has after so many steps: the same for every run of a seed. */
+export const scriptedState = (step: number): string => digestOf(`state at ${step}`);
+
+export class ScriptedEngine {
+  /** In order, e.g. "openSession", "train from 0". */
+  readonly asked: string[] = [];
+  fingerprint = FINGERPRINT;
+  neededBytes = 1_000n;
+  availableBytes = 10_000n;
+  /** Called before each step is reported; may throw, wait, or ask for something else meanwhile. */
+  beforeStep: (step: number) => Promise<void> | void = () => undefined;
+  /** What a method fails with, once. */
+  readonly failures = new Map<keyof EngineApi, Error>();
+  private sessions = 0;
+  private stopAt: 'step' | 'segment' | null = null;
+
+  readonly client: EngineApi = {
+    address: 'script',
+    checkHealth: () => this.note('checkHealth', undefined),
+    describe: () => this.note('describe', this.about),
+    claim: () => this.note('claim', undefined),
+    release: () => this.note('release', undefined),
+    inspectModel: () => this.note('inspectModel', engineV1.ModelDescription.fromPartial({})),
+    planMemory: () => this.note('planMemory', this.memory),
+    openSession: () => {
+      this.sessions += 1;
+      const session = {
+        sessionId: `session ${this.sessions}`,
+        numericsFingerprint: this.fingerprint,
+        memory: this.memory,
+        teachersKept: 8,
+      };
+      return this.note('openSession', engineV1.OpenSessionResponse.fromPartial(session));
+    },
+    closeSession: () => this.note('closeSession', undefined),
+    loadTrainingTokens: () => this.note('loadTrainingTokens', undefined),
+    initialiseState: () => this.note('initialiseState', this.state(0, 0)),
+    importState: (_session, digest) => this.note('importState', engineV1.StateSummary.fromPartial({ digest })),
+    loadTeacher: (_session, digest) => this.note('loadTeacher', [digest]),
+    train: (request, signal) => this.train(request, signal),
+    trainSegment: () => Promise.reject(new Error('not in the script')),
+    stopTraining: (_session, finishSegment = false) => {
+      if (this.stopAt !== 'step') this.stopAt = finishSegment ? 'segment' : 'step';
+      return this.note('stopTraining', undefined);
+    },
+    setReportInterval: () => Promise.resolve(),
+    evaluate: async (_request, tokens, onProgress) => {
+      for await (const _ of tokens); // all of them
+      onProgress(0.5);
+      return this.note('evaluate', { perplexity: 20, negativeLogLikelihood: 3, predictions: 100n, seconds: 1 });
+    },
+    exportModel: () => {
+      throw new Error('not in the script');
+    },
+    close: () => undefined,
+  };
+
+  get about(): engineV1.DescribeEngineResponse {
+    return engineV1.DescribeEngineResponse.fromPartial({
+      engineVersion: '1',
+      build: 'script',
+      backend: 'cpu',
+      device: 'a script',
+      threads: 2,
+      bootId: 'this machine',
+      pid: 7,
+    });
+  }
+
+  private get memory(): engineV1.PlanMemoryResponse {
+    const { neededBytes: totalBytes, availableBytes, fingerprint: numericsFingerprint } = this;
+    return engineV1.PlanMemoryResponse.fromPartial({ totalBytes, availableBytes, numericsFingerprint });
+  }
+
+  private async note<T>(method: keyof EngineApi, answer: T): Promise<T> {
+    this.asked.push(method);
+    await Promise.resolve();
+    const failure = this.failures.get(method);
+    this.failures.delete(method);
+    if (failure !== undefined) throw failure;
+    return answer;
+  }
+
+  private state(step: number, expectedSparsity: number): engineV1.StateSummary {
+    const open = Array.from({ length: 3 }, () => ({ heads: 8n, kvHeads: 0n, intermediate: 160n }));
+    const digest = scriptedState(step);
+    return { step: BigInt(step), digest, expectedSparsity, hardSparsity: expectedSparsity, open, hiddenOpen: 64n, masksDigest: digest };
+  }
+
+  private async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
+    const first = Number(request.firstStep);
+    this.asked.push(`train from ${first}`);
+    this.stopAt = null;
+    const endStep = first + request.loraLearningRate.length;
+    let marks = request.marks;
+    let begin = first;
+    let segments = 0;
+    for (let step = first; step < endStep; step += 1) {
+      await this.beforeStep(step);
+      signal.throwIfAborted();
+      const expectedSparsity = request.scheduledSparsity[step - first]!;
+      const report = {
+        step: BigInt(step),
+        loss: 1,
+        layerLoss: 1,
+        klLoss: 1,
+        scheduledSparsity: expectedSparsity,
+        expectedSparsity,
+        seconds: 0.1,
+      };
+      yield { kind: 'steps', steps: [engineV1.StepReport.fromPartial(report)] };
+      const reached = marks.filter((mark) => expectedSparsity >= mark.expectedSparsity);
+      marks = marks.slice(reached.length);
+      const isEnd = step + 1 === endStep || step + 1 - begin === request.segmentSteps || reached.length > 0 || this.stopAt === 'step';
+      if (!isEnd) continue;
+      const stepsDone = BigInt(step + 1 - begin);
+      const state = this.state(step + 1, expectedSparsity);
+      begin = step + 1;
+      segments += 1;
+      yield {
+        kind: 'segment',
+        segment: { outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1 }, state: Buffer.from(`state at ${step + 1}`) },
+      };
+      const isUnknown = reached.length > 0 && reached.at(-1)!.teacherDigest === undefined;
+      if (this.stopAt !== null || isUnknown || segments === request.maxSegments) break;
+    }
+    yield { kind: 'end', end: { stopped: this.stopAt !== null, teacherDigests: [] } };
+  }
+}
+
+/** As a supervisor would hand it out. */
+export function liveEngine(engine = new ScriptedEngine()): LiveEngine & { end(reason: EspalierError): void } {
+  const lost = new AbortController();
+  const end = (reason: EspalierError): void => lost.abort(reason);
+  const { client, about } = engine;
+  return { client, about, sharesFiles: false, lost: lost.signal, giveUp: end, end, alive: () => undefined, heardAtMs: 0 };
+}
+
+/** Connects to scripted engines; each try is answered by the next answer, the last one for all that follow. */
+export class ScriptedConnector implements EngineConnector {
+  tries = 0;
+  /** Ends the link that is up, as the death of its process would. */
+  die: (reason: string) => void = () => undefined;
+  readonly ended: string[] = [];
+  /** What the next health checks fail with; null: they are answered. */
+  sick: Error | null = null;
+
+  constructor(
+    private readonly answers: (ScriptedEngine | Error)[],
+    readonly isNamed = false,
+  ) {}
+
+  async connect(): Promise<EngineLink> {
+    const answer = this.answers[Math.min(this.tries, this.answers.length - 1)]!;
+    this.tries += 1;
+    await Promise.resolve();
+    if (answer instanceof Error) throw answer;
+    const gone = new Promise<string>((resolve) => {
+      this.die = resolve;
+    });
+    return {
+      client: answer.client,
+      about: answer.about,
+      sharesFiles: !this.isNamed,
+      gone,
+      checkHealth: () => (this.sick === null ? Promise.resolve() : Promise.reject(this.sick)),
+      cut: () => void this.ended.push('cut'),
+      end: () => Promise.resolve(void this.ended.push('ended in good order')),
+    };
+  }
+
+  look(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
+  visit(): null {
+    return null;
+  }
+}

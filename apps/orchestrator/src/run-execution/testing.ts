@@ -1,0 +1,146 @@
+// For tests: a run's record in memory, an artifact store in memory, and slots whose engines follow a script. What is recorded is what the
+// real repository and recorder make of it.
+import type { ArtifactStore } from '#artifact-store';
+import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent } from '#event-store';
+import { EngineJobs } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import { EngineSlot } from '../engine-pool/engine-slot.js';
+import { EngineSupervisor } from '../engines/engine-supervisor.js';
+import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { isFinished, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
+import { decodeStored, encodeFacts, runStream } from '../pruning-run/record/stored-event.js';
+import { launched } from '../pruning-run/testing.js';
+import { LiveProgress } from '../views/live-progress.js';
+import type { AttemptParts } from './attempt-parts.js';
+import { SegmentRecorder } from './recording/segment-recorder.js';
+
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined } as never;
+const FAST = { healthIntervalMs: 1, intervalAfterMissMs: 1, healthTimeoutMs: 1_000, firstDelayMs: 1 };
+
+/** Streams in memory, with the one check that matters. */
+export class MemoryStore {
+  private readonly streams = new Map<string, StoredEvent[]>();
+  onAppend: (stream: string) => void = () => undefined;
+
+  eventsOf(stream: string): StoredEvent[] {
+    return this.streams.get(stream) ?? [];
+  }
+
+  append(stream: string, events: NewEvent[], expected: unknown): Promise<{ revision: bigint }> {
+    const before = this.eventsOf(stream);
+    const newest = before.length === 0 ? 'no_stream' : BigInt(before.length - 1);
+    if (expected !== 'any' && expected !== newest)
+      return Promise.reject(new WrongExpectedRevisionError(stream, expected as bigint, newest as bigint));
+    const position = { commit: 0n, prepare: 0n };
+    const stored = events.map((event, index) => {
+      const revision = BigInt(before.length + index);
+      return { ...event, metadata: new Uint8Array(), stream, revision, position, createdAt: new Date(0) } as StoredEvent;
+    });
+    this.streams.set(stream, [...before, ...stored]);
+    queueMicrotask(() => this.onAppend(stream));
+    return Promise.resolve({ revision: BigInt(before.length + events.length - 1) });
+  }
+
+  async *read(stream: string, { from = 'start' }: { from?: bigint | 'start' } = {}): AsyncGenerator<StoredEvent> {
+    await Promise.resolve();
+    yield* this.eventsOf(stream).slice(from === 'start' ? 0 : Number(from));
+  }
+}
+
+type FeedListener = (run: PruningRunState, dropped: string[]) => void;
+
+/** An orchestrator's surroundings, but for the processes. */
+export class World {
+  readonly store = new MemoryStore();
+  readonly runs = new RunRepository(this.store as unknown as EventStore);
+  readonly live = new LiveProgress();
+  readonly jobs = new EngineJobs();
+  readonly shutdown = new AbortController();
+  /** Digests of what was put. */
+  readonly stored: string[] = [];
+  /** How artifacts are found by `verify`, by digest; whole where nothing is said. */
+  readonly damaged = new Set<string>();
+  readonly listeners = new Set<FeedListener>();
+  private readonly open = new Map<string, PruningRunState>();
+
+  readonly artifacts = {
+    put: (_bytes: unknown, { expectedDigest = '' } = {}) => {
+      this.stored.push(expectedDigest);
+      return Promise.resolve({ digest: expectedDigest, bytes: 8 });
+    },
+    open: (digest: string) => this.bytesOf(digest),
+    get: () => Promise.resolve(new Uint8Array()),
+    verify: (digest: string) => Promise.resolve(this.damaged.has(digest) ? 'corrupt' : 'ok'),
+  } as unknown as ArtifactStore;
+
+  readonly feed = {
+    onChange: (listener: FeedListener) => {
+      this.listeners.add(listener);
+      return () => this.listeners.delete(listener);
+    },
+    unfinished: () => [...this.open.values()],
+    isDamaged: () => false,
+    seen: () => Promise.resolve(),
+    start: () => Promise.resolve(),
+    stop: () => Promise.resolve(),
+  };
+
+  constructor() {
+    this.store.onAppend = (stream) => void this.tell(stream);
+  }
+
+  /** Facts of a run as if they had been recorded before; a launched one where none are given. */
+  async given(runId: string, facts: NewFact[] = [launched({}, runId)]): Promise<void> {
+    const { stored } = encodeFacts(facts, '', (index) => `${runId} given ${index}`);
+    await this.store.append(runStream(runId), stored, 'any');
+    await this.tell(runStream(runId));
+  }
+
+  /** The types of what is recorded of the run, in order. */
+  recorded(runId: string): string[] {
+    return this.store.eventsOf(runStream(runId)).map(({ type }) => type);
+  }
+
+  /** What the last event of a type says. */
+  last(runId: string, type: string): Record<string, unknown> {
+    const event = this.store.eventsOf(runStream(runId)).findLast((one) => one.type === type);
+    return decodeStored(event!).data as Record<string, unknown>;
+  }
+
+  slot(name: string, ...answers: (ScriptedEngine | Error)[]): { slot: EngineSlot; connector: ScriptedConnector } {
+    const connector = new ScriptedConnector(answers);
+    const supervisor = new EngineSupervisor(connector, { name, log: quiet, pace: FAST });
+    const { artifacts } = this;
+    return { slot: new EngineSlot({ name, connector, supervisor, threads: 2, artifacts, bootId: 'this machine' }), connector };
+  }
+
+  pool(...engines: ScriptedEngine[]): { pool: EnginePool; connectors: ScriptedConnector[] } {
+    const made = engines.map((engine, index) => this.slot(`local-${index + 1}`, engine));
+    return { pool: new EnginePool(made.map(({ slot }) => slot)), connectors: made.map(({ connector }) => connector) };
+  }
+
+  parts(slot: EngineSlot): AttemptParts {
+    const keeper = { pin: () => Promise.resolve(), release: () => undefined, releaseAfter: () => undefined } as never;
+    const { runs, feed, artifacts, live, jobs, shutdown } = this;
+    const recorder = new SegmentRecorder(artifacts, this.store as unknown as EventStore, runs, keeper, live, quiet);
+    const modelAndData = { remakeTokens: () => Promise.resolve() };
+    const common = { runs, feed: feed as never, artifacts, live, jobs, recorder, modelAndData, log: quiet };
+    return { ...common, slot, instance: 'this process', recordIntervalMs: 0, shutdown: shutdown.signal };
+  }
+
+  private async *bytesOf(digest: string): AsyncGenerator<Uint8Array> {
+    await Promise.resolve();
+    yield Buffer.from(digest);
+  }
+
+  private async tell(stream: string): Promise<void> {
+    const runId = stream.slice(runStream('').length);
+    if (stream !== runStream(runId)) return; // of the metrics
+    const run = await this.runs.load(runId);
+    if (isFinished(run)) this.open.delete(runId);
+    else this.open.set(runId, run);
+    for (const listener of [...this.listeners]) listener(run, []);
+  }
+}
