@@ -8,6 +8,7 @@ const folders = [
   'pruning-run/aggregate',
   'pruning-run/planning',
   'pruning-run',
+  'engines/wire',
   'engines',
   'engine-pool',
   'views/projection',
@@ -23,7 +24,7 @@ const folders = [
 ];
 const inFolder = (folder) => `^${orchestrator}/${folder}/[^/]+$`;
 const oneWay = folders.slice(0, -1).map((folder, place) => ({
-  name: `one-way-${folder.replace('/', '-')}`,
+  name: `one-way-${folder.replaceAll('/', '-')}`,
   comment: 'the folders of the orchestrator know each other one way (ARCHITECTURE.md)',
   severity: 'error',
   from: { path: inFolder(folder), pathNot: '(\\.test|/testing)\\.ts$' },

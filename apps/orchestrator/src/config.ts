@@ -101,7 +101,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         .env('ESPALIER_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
-  const given = program.parse(argv).opts<Omit<OrchestratorConfig, 'threads'> & Partial<GivenOptions>>();
+  const given = program.parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
   const { artifacts, engine: namedEngines = [], threads, engines = namedEngines.length === 0 ? 1 : 0, ...options } = given;
   const dataFolder = resolve(options.dataFolder);
   requireSafeAddresses({ ...options, namedEngines });

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
 import { runIdOf } from '../src/event-sourcing/event-ids.js';
-import { checkHealth } from '../src/engines/engine-health.js';
+import { checkHealth } from '../src/engines/wire/engine-health.js';
 import { reflectedServices } from './harness/reflection.js';
 import { codeOf, collect, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 import { comparable, recordProblems } from './harness/record-checks.js';

@@ -120,7 +120,7 @@ const facts = {
     resumedFromStep: count,
     resumedFromStateDigest: digest,
     leaseMs: count,
-    engineName: text.optional(),
+    engineName: text.exactOptional(),
   },
   TeacherAssigned: {
     fromStep: count,

@@ -89,10 +89,10 @@ export class EngineJobs {
     return this.queue.filter(({ place }) => place?.name === slot).length;
   }
 
-  /** Does what waits at the slot, one after the other. @param onBegin told what is begun */
-  async runAllAt(slot: string, bench: EngineWorkbench, onBegin: (job: { doing: string; runId: string }) => void): Promise<void> {
-    for (let job = this.takeAt(slot); job !== null; job = this.takeAt(slot)) {
-      onBegin(job);
+  /** Does what waits at the slot, one after the other. */
+  async runAllAt(slot: { readonly name: string; doing: string }, bench: EngineWorkbench): Promise<void> {
+    for (let job = this.takeAt(slot.name); job !== null; job = this.takeAt(slot.name)) {
+      slot.doing = job.doing;
       await job.run(bench);
     }
   }

@@ -1,8 +1,8 @@
 // All engines of this orchestrator. It finds out what placing work needs to know, and answers who asks for an engine without caring
 // which.
 import { toEspalierError, type engineV1 } from '#protocol';
-import type { EngineApi } from '../engines/engine-client.js';
-import { sessionOptions } from '../engines/engine-requests.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
+import { sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { EngineSlot } from './engine-slot.js';

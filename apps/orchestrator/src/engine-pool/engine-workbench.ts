@@ -6,8 +6,8 @@ import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
-import type { TrainingProgress } from '../engines/engine-client.js';
-import { sessionOptions, trainRequest } from '../engines/engine-requests.js';
+import type { TrainingProgress } from '../engines/wire/engine-client.js';
+import { sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 
 interface Held {

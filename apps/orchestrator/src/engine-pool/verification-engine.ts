@@ -1,6 +1,6 @@
 // An engine for checking: never one that trains.
 import { EspalierError } from '#protocol';
-import type { EngineApi } from '../engines/engine-client.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
 import { EngineProcess, type EngineProcessOptions } from '../engines/engine-process.js';
 import type { EnginePool } from './engine-pool.js';
 
@@ -25,7 +25,11 @@ export function engineLender(pool: EnginePool, local: Omit<EngineProcessOptions,
     slot.take({ doing: 'recorded steps that are computed again', runId: '' });
     try {
       const { client } = await slot.acquire();
-      return { client, release: () => Promise.resolve(slot.leave({ forget: true })) };
+      const release = (): Promise<void> => {
+        slot.leave({ forget: true });
+        return Promise.resolve();
+      };
+      return { client, release };
     } catch (error) {
       slot.leave();
       throw error;

@@ -1,7 +1,7 @@
 // How a slot comes to its engine: a process of our own, or an address that somebody named. The supervisor keeps a link up, and
 // knows no more of it than is said here.
 import type { engineV1, EspalierError } from '#protocol';
-import type { EngineApi } from './engine-client.js';
+import type { EngineApi } from './wire/engine-client.js';
 import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
 
 /** An engine that has answered. */

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { makeFolder } from '#files';
 import { EspalierError } from '#protocol';
-import { EngineClient } from './engine-client.js';
+import { EngineClient } from './wire/engine-client.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
-import type { EngineApi } from './engine-client.js';
+import type { EngineApi } from './wire/engine-client.js';
 import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
 export interface Pace {

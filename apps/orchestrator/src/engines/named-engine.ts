@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isLoopbackAddress, serverUids } from '#local-access';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
-import { EngineClient } from './engine-client.js';
+import { EngineClient } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;

@@ -1,7 +1,7 @@
 // For tests: an engine that does what a script says, at once and without a process. It notes what it is asked for.
 import { createHash } from 'node:crypto';
 import { EspalierError, engineV1 } from '#protocol';
-import type { EngineApi, TrainingProgress } from './engine-client.js';
+import type { EngineApi, TrainingProgress } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 import type { LiveEngine } from './engine-supervisor.js';
 
@@ -49,8 +49,8 @@ export class ScriptedEngine {
     loadTeacher: (_session, digest) => this.note('loadTeacher', [digest]),
     train: (request, signal) => this.train(request, signal),
     trainSegment: () => Promise.reject(new Error('not in the script')),
-    stopTraining: (_session, finishSegment = false) => {
-      if (this.stopAt !== 'step') this.stopAt = finishSegment ? 'segment' : 'step';
+    stopTraining: (_session, finishSegment) => {
+      if (this.stopAt !== 'step') this.stopAt = finishSegment === true ? 'segment' : 'step';
       return this.note('stopTraining', undefined);
     },
     setReportInterval: () => Promise.resolve(),

@@ -5,7 +5,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { prepareTokens, requireSources, requireTokenizer } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
-import type { EngineApi } from '../engines/engine-client.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';

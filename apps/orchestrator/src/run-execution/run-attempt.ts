@@ -11,8 +11,8 @@ import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/plan
 import { attachEngine } from './attach-engine.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
-import { isTransient } from '../engines/engine-errors.js';
-import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/engine-requests.js';
+import { isTransient } from '../engines/wire/engine-errors.js';
+import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/wire/engine-requests.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from './evaluations.js';
 import { RecordingQueue } from './recording/recording-queue.js';
@@ -79,7 +79,7 @@ export class RunAttempt {
     for (;;) {
       const action = this.next();
       if (action.kind !== 'train' || this.jobsWait) await this.settle();
-      if (this.jobsWait) await this.doJobs(bench);
+      if (this.jobsWait) await this.parts.jobs.runAllAt(this.parts.slot, bench);
       switch (action.kind) {
         case 'train':
           await this.train(bench);
@@ -102,13 +102,6 @@ export class RunAttempt {
 
   private get jobsWait(): boolean {
     return this.parts.jobs.waitingAt(this.parts.slot.name) > 0;
-  }
-
-  private doJobs(bench: EngineWorkbench): Promise<void> {
-    const { jobs, slot } = this.parts;
-    return jobs.runAllAt(slot.name, bench, ({ doing }) => {
-      slot.doing = doing;
-    });
   }
 
   private next(): ReturnType<typeof nextAction> {

@@ -195,8 +195,14 @@ export class RunDriver {
     this.atWork.set(runId, work);
     try {
       const known = await this.runs.load(runId).catch(() => run); // the feed may be behind
-      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId)) return await delay(20, this.shutdown.signal);
-      if (known.attemptOpen) return await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
+      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId)) {
+        await delay(20, this.shutdown.signal);
+        return;
+      }
+      if (known.attemptOpen) {
+        await this.closeAttempt(known, 'ATTEMPT_UNRECORDED', 'the end of the attempt could not be recorded');
+        return;
+      }
       if (this.shutdown.signal.aborted) return;
       this.live.goesOn(runId);
       work.attempt = new RunAttempt({ ...this.parts(), slot }, known);
@@ -215,9 +221,7 @@ export class RunDriver {
   private async doJobs(slot: EngineSlot, runId: string): Promise<void> {
     slot.take({ doing: 'a job to begin', runId });
     try {
-      await this.jobs.runAllAt(slot.name, await slot.workbench(), ({ doing }) => {
-        slot.doing = doing;
-      });
+      await this.jobs.runAllAt(slot, await slot.workbench());
     } catch (error) {
       this.jobs.refuseAt(slot.name, error);
     } finally {

@@ -11,7 +11,7 @@ import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/ag
 import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../tokens.js';
-import { isTransient } from '../engines/engine-errors.js';
+import { isTransient } from '../engines/wire/engine-errors.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { RunFeed } from '../views/run-feed.js';
 

@@ -36,7 +36,7 @@ export class MemoryStore {
     const position = { commit: 0n, prepare: 0n };
     const stored = events.map((event, index) => {
       const revision = BigInt(before.length + index);
-      return { ...event, metadata: new Uint8Array(), stream, revision, position, createdAt: new Date(0) } as StoredEvent;
+      return { ...event, metadata: new Uint8Array(), stream, revision, position, createdAt: new Date(0) };
     });
     this.streams.set(stream, [...before, ...stored]);
     queueMicrotask(() => this.onAppend(stream));
@@ -106,7 +106,7 @@ export class World {
   /** What the last event of a type says. */
   last(runId: string, type: string): Record<string, unknown> {
     const event = this.store.eventsOf(runStream(runId)).findLast((one) => one.type === type);
-    return decodeStored(event!).data as Record<string, unknown>;
+    return decodeStored(event!).data;
   }
 
   slot(name: string, ...answers: (ScriptedEngine | Error)[]): { slot: EngineSlot; connector: ScriptedConnector } {

@@ -2,8 +2,8 @@
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
-import { trainRequest, sessionOptions } from '../engines/engine-requests.js';
-import type { EngineApi, EndedSegment } from '../engines/engine-client.js';
+import { trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
+import type { EngineApi, EndedSegment } from '../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';

@@ -1,7 +1,7 @@
 // The steps of a recorded run on an engine that only trains: nothing is asked of it but the next steps, under the same teachers.
 import type { ArtifactStore } from '#artifact-store';
-import type { EngineClient } from '../../src/engines/engine-client.js';
-import { sessionOptions, trainRequest } from '../../src/engines/engine-requests.js';
+import type { EngineClient } from '../../src/engines/wire/engine-client.js';
+import { sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
 import { lossesOf } from '../../src/pruning-run/planning/segment-plan.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import { stretchesFrom } from '../../src/verification/replay-plan.js';

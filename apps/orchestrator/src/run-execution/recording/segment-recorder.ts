@@ -19,7 +19,7 @@ import { patiently, RunRepository, type Patience } from '../../pruning-run/run-r
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../tokens.js';
-import type { EndedSegment } from '../../engines/engine-client.js';
+import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import { LiveProgress } from '../../views/live-progress.js';
 import { StateKeeper } from '../../retention/state-keeper.js';
 

@@ -4,7 +4,7 @@ import { engineV1, EspalierError } from '#protocol';
 import type { SegmentLoss, SegmentMasks, StateFact, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
-import type { EndedSegment } from '../../engines/engine-client.js';
+import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
 export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan): StepMeasurement {

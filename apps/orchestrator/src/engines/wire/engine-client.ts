@@ -1,18 +1,17 @@
 // One engine process over espalier.engine.v1, as promises; bytes in and out as plain arrays.
 import {
   ChannelCredentials,
-  InterceptingCall,
   Metadata,
   type CallOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
   type ClientWritableStream,
-  type Interceptor,
   type ServiceError,
 } from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
 import { checkHealth } from './engine-health.js';
 import { engineError } from './engine-errors.js';
+import { send, showing } from './sending.js';
 
 type Client = engineV1.EngineServiceClient;
 const MIB = 1 << 20;
@@ -264,16 +263,6 @@ export class EngineClient {
   }
 }
 
-function showing(claim: string): Interceptor {
-  return (options, nextCall) =>
-    new InterceptingCall(nextCall(options), {
-      start: (metadata, listener, next) => {
-        metadata.set('espalier-claim', claim);
-        next(metadata, listener);
-      },
-    });
-}
-
 async function stateOf(
   messages: AsyncIterator<engineV1.TrainResponse>,
   { stateFile, stateBytes }: engineV1.SegmentOutcome,
@@ -291,43 +280,6 @@ async function stateOf(
     used += chunk.length;
   }
   return bytes;
-}
-
-/** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */
-async function send<Request>(
-  call: Pick<ClientWritableStream<Request>, 'write' | 'end' | 'once' | 'off'>,
-  bytes: AsyncIterable<Uint8Array>,
-  message: (chunk: Buffer, first: boolean) => Request,
-): Promise<void> {
-  let ended = false;
-  const end = (): void => {
-    ended = true;
-  };
-  call.once('status', end);
-  let first = true;
-  for await (const piece of bytes) {
-    for (let start = 0; start < piece.byteLength && !ended; start += MIB) {
-      const part = piece.subarray(start, start + MIB);
-      const room = call.write(message(Buffer.from(part.buffer, part.byteOffset, part.byteLength), first));
-      first = false;
-      if (!room) await drainedOrEnded(call);
-    }
-    if (ended) return;
-  }
-  if (first) call.write(message(Buffer.alloc(0), true));
-  call.end();
-}
-
-function drainedOrEnded(call: Pick<NodeJS.EventEmitter, 'once' | 'off'>): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      call.off('drain', done);
-      call.off('status', done);
-      resolve();
-    };
-    call.once('drain', done);
-    call.once('status', done);
-  });
 }
 
 function required<T>(value: T | undefined, name: string): T {

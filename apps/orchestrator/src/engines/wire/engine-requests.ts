@@ -1,8 +1,8 @@
 // What the engine is asked for, made of what is recorded: one place, so that a replay asks for exactly what the run did.
 import { engineV1 } from '#protocol';
-import type { ModelIdentity, RunSettings, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
-import type { SegmentPlan } from '../pruning-run/planning/segment-plan.js';
-import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
+import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
+import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
+import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 
 const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 

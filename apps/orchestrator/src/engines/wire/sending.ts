@@ -1,0 +1,52 @@
+// What goes to an engine with a call: bytes at the pace that it takes them, and the claim that says whose it is.
+import { InterceptingCall, type ClientWritableStream, type Interceptor } from '@grpc/grpc-js';
+
+const MIB = 1 << 20;
+
+/** Shows the claim with every call. */
+export function showing(claim: string): Interceptor {
+  return (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start: (metadata, listener, next) => {
+        metadata.set('espalier-claim', claim);
+        next(metadata, listener);
+      },
+    });
+}
+
+/** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */
+export async function send<Request>(
+  call: Pick<ClientWritableStream<Request>, 'write' | 'end' | 'once' | 'off'>,
+  bytes: AsyncIterable<Uint8Array>,
+  message: (chunk: Buffer, first: boolean) => Request,
+): Promise<void> {
+  let ended = false;
+  const end = (): void => {
+    ended = true;
+  };
+  call.once('status', end);
+  let first = true;
+  for await (const piece of bytes) {
+    for (let start = 0; start < piece.byteLength && !ended; start += MIB) {
+      const part = piece.subarray(start, start + MIB);
+      const room = call.write(message(Buffer.from(part.buffer, part.byteOffset, part.byteLength), first));
+      first = false;
+      if (!room) await drainedOrEnded(call);
+    }
+    if (ended) return;
+  }
+  if (first) call.write(message(Buffer.alloc(0), true));
+  call.end();
+}
+
+function drainedOrEnded(call: Pick<NodeJS.EventEmitter, 'once' | 'off'>): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off('drain', done);
+      call.off('status', done);
+      resolve();
+    };
+    call.once('drain', done);
+    call.once('status', done);
+  });
+}
