@@ -8,6 +8,9 @@ import type { LiveEngine } from './engine-supervisor.js';
 export const FINGERPRINT = 'numerics of the script';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
+/** Of the model of pruning-run/testing.ts: no head or unit is ever closed. */
+const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
+
 /** The state that a script's engine has after so many steps: the same for every run of a seed. */
 export const scriptedState = (step: number): string => digestOf(`state at ${step}`);
 
@@ -129,7 +132,10 @@ export class ScriptedEngine {
       segments += 1;
       yield {
         kind: 'segment',
-        segment: { outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1 }, state: Buffer.from(`state at ${step + 1}`) },
+        segment: {
+          outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, openUnits: ALL_OPEN, openUnitsBefore: ALL_OPEN },
+          state: Buffer.from(`state at ${step + 1}`),
+        },
       };
       const isUnknown = reached.length > 0 && reached.at(-1)!.teacherDigest === undefined;
       if (this.stopAt !== null || isUnknown || segments === request.maxSegments) break;

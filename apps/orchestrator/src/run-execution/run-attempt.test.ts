@@ -2,6 +2,7 @@
 // the engine and this is recorded.
 import { EspalierError } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
+import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import { RunAttempt } from './run-attempt.js';
 import { World } from './testing.js';
@@ -71,7 +72,7 @@ test('an engine that refuses the model for want of memory pauses the run', async
 
 test('a pause ends the training at the step that it comes at, and is confirmed there', async () => {
   engine.beforeStep = async (step) => {
-    if (step === 5) await world.runs.change(RUN, { kind: 'requestPause' });
+    if (step === 5) await world.runs.change(RUN, { kind: 'requestPause' }, { by: BY_SERVER });
     if (step === 6) await new Promise((resolve) => setImmediate(resolve)); // the feed tells the attempt
   };
   await (await attempt()).execute();
@@ -115,7 +116,11 @@ test('a job that waits at the engine is done between two segments, and training 
 test('an attempt whose run was taken over by another says nothing more', async () => {
   engine.beforeStep = async (step) => {
     if (step === 12)
-      await world.runs.change(RUN, { kind: 'recordEngineLoss', attempt: 1, cause: 'orchestrator', code: 'X', message: 'taken over' });
+      await world.runs.change(
+        RUN,
+        { kind: 'recordEngineLoss', attempt: 1, cause: 'orchestrator', code: 'X', message: 'taken over' },
+        { by: BY_SERVER },
+      );
     if (step > 12) await new Promise((resolve) => setImmediate(resolve));
   };
   await (await attempt()).execute();

@@ -4,6 +4,7 @@ import { EspalierError } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
 import type { ScriptedConnector } from '../engines/testing.js';
 import type { EnginePool } from '../engine-pool/engine-pool.js';
+import { BY_SERVER } from '../pruning-run/record/call-context.js';
 import { launched } from '../pruning-run/testing.js';
 import { RunDriver } from './run-driver.js';
 import { World } from './testing.js';
@@ -138,7 +139,7 @@ test('a job on an engine that can’t start is refused with the reason', async (
 test('attempts of a former process are closed at the start, and their runs go on', async () => {
   drive(1);
   await launch(RUNS[0]);
-  await world.runs.change(RUNS[0], { kind: 'startAttempt', attempt: 1 });
+  await world.runs.change(RUNS[0], { kind: 'startAttempt', attempt: 1 }, { by: BY_SERVER });
   await until(() => world.feed.unfinished()[0]?.attemptOpen === true);
   await driver.start();
   await until(() => hasEnded(RUNS[0]));

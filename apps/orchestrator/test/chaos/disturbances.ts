@@ -58,9 +58,19 @@ export const disturbances: Disturbance[] = [
 ];
 
 async function asleep(server: TestServer, part: 'engine' | 'store' | 'orchestrator', random: Random): Promise<void> {
-  server.signal(part, 'SIGSTOP');
+  const pids = part === 'orchestrator' ? [server.pid] : server.pidsOf(part);
+  if (pids.length === 0) return;
+  const pid = random.pick(pids);
+  const tell = (signal: NodeJS.Signals): void => {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // gone meanwhile
+    }
+  };
+  tell('SIGSTOP');
   await random.pause(2_000);
-  server.signal(part, 'SIGCONT');
+  tell('SIGCONT');
 }
 
 async function killWhileExporting(server: TestServer, random: Random, runId: string): Promise<void> {

@@ -1,8 +1,9 @@
-// npm run chaos -- [--rounds N] [--seed N] [--factbook]
+// npm run chaos -- [--rounds N] [--seed N] [--factbook] [--engines N]
 //
 // Trains runs on the real processes and, at random moments, kills the engine, the orchestrator, the event store, all of
 // them, stops one and lets it go on, or tears a state. After each round: nothing seen is lost, changed or there twice, the
-// digest chain is whole. Of each run: the final state equals the undisturbed one's, and the views equal a rebuild.
+// digest chain is whole. Of each run: the final state equals the undisturbed one's, and the views equal a rebuild. With several
+// engines as many runs train side by side; each must end as it did alone.
 import { parseArgs } from 'node:util';
 import { v1 } from '#protocol';
 import { collect, FACTBOOK_MODEL, TestServer } from '../harness/server.js';
@@ -15,9 +16,11 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '100' },
     seed: { type: 'string', default: String(Date.now() % 1e6) },
     factbook: { type: 'boolean', default: false },
+    engines: { type: 'string', default: '1' },
   },
 });
 const rounds = Number(values.rounds);
+const engines = Number(values.engines);
 const random = new Random(Number(values.seed));
 const problems: string[] = [];
 const counts = new Map<string, number>();
@@ -31,47 +34,72 @@ const model = values.factbook ? { modelPath: FACTBOOK_MODEL } : {};
 /** Long enough for a run to get on between two deaths, short enough to meet it while it starts. */
 const LONGEST_PAUSE_MS = 1_500;
 
-console.log(`chaos: ${rounds} rounds, seed ${values.seed}`);
+console.log(`chaos: ${rounds} rounds, seed ${values.seed}, ${engines} engines`);
 // Some segments are recorded together, so that a death takes several of them.
-const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '300' });
+const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '300', ESPALIER_ENGINES: values.engines });
 await server.start();
-const expected = (await server.completed((await server.launch(settings, model)).runId, 300_000)).stateDigest;
-console.log(`undisturbed: ${expected}`);
+/** Of the runs that train side by side, the states that each ends in alone; they differ by their seeds. */
+const expected: string[] = [];
+for (let index = 0; index < engines; index += 1) {
+  const alone = await server.launch({ ...settings, seed: BigInt(42 + index) }, model);
+  expected.push((await server.completed(alone.runId, 300_000)).stateDigest);
+}
+console.log(`undisturbed: ${expected.join(' ')}`);
 let done = 0;
 let runs = 0;
-while (done < rounds && problems.length === 0) await disturbOneRun();
+while (done < rounds && problems.length === 0) await disturbRuns();
 await server.dispose();
 const summary = [...counts].map(([name, count]) => `${name} ${count}`).join(', ');
 console.log(`${done} rounds over ${runs} runs (${summary}): ${problems.length} problems`);
 for (const problem of problems) console.error(`  ${problem}`);
 process.exit(problems.length === 0 ? 0 : 1);
 
-/** One run to its end, with as many rounds as fit in. */
-async function disturbOneRun(): Promise<void> {
-  const { runId } = await patient(() => server.launch(settings, model));
-  let seen: v1.HistoryEvent[] = [];
-  for (;;) {
-    const run = await patient(() => server.run(runId));
-    if (run.status === RUN_STATUS_COMPLETED) break;
-    if (run.status === RUN_STATUS_FAILED) return void problems.push(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
-    if (done < rounds) {
-      await random.pause(LONGEST_PAUSE_MS);
-      await disturb(random.pick(disturbances), runId);
-      done += 1;
-      if (done % 25 === 0) console.log(`round ${done}: run ${runId} is at step ${run.step}`);
-    } else {
-      await random.pause(500);
-    }
-    const events = await patient(() => server.events(runId));
-    problems.push(...recordProblems(events, seen).map((problem) => `run ${runId}, round ${done}: ${problem}`));
+interface Watched {
+  runId: string;
+  expected: string;
+  seen: v1.HistoryEvent[];
+}
+
+/** As many runs as there are engines to their ends, with as many rounds as fit in. */
+async function disturbRuns(): Promise<void> {
+  let watched: Watched[] = [];
+  for (const [index, digest] of expected.entries()) {
+    const { runId } = await patient(() => server.launch({ ...settings, seed: BigInt(42 + index) }, model));
+    watched.push({ runId, expected: digest, seen: [] });
+  }
+  while (watched.length > 0) {
+    const going: Watched[] = [];
+    for (const one of watched) if (await goesOn(one)) going.push(one);
+    watched = going;
     if (problems.length > 0) {
       console.error(server.logTail());
       return;
     }
-    seen = events;
+    if (watched.length === 0) return;
+    if (done >= rounds) {
+      await random.pause(500);
+      continue;
+    }
+    await random.pause(LONGEST_PAUSE_MS);
+    await disturb(random.pick(disturbances), random.pick(watched).runId);
+    done += 1;
+    if (done % 25 === 0) console.log(`round ${done}: ${watched.length} runs go on`);
   }
-  await checkEnd(runId);
+}
+
+/** False: it has ended, well or not. */
+async function goesOn(one: Watched): Promise<boolean> {
+  const { runId } = one;
+  const run = await patient(() => server.run(runId));
+  const events = await patient(() => server.events(runId));
+  problems.push(...recordProblems(events, one.seen).map((problem) => `run ${runId}, round ${done}: ${problem}`));
+  one.seen = events;
+  if (run.status === RUN_STATUS_FAILED) problems.push(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
+  if (run.status === RUN_STATUS_FAILED) return false;
+  if (run.status !== RUN_STATUS_COMPLETED) return true;
+  await checkEnd(one);
   runs += 1;
+  return false;
 }
 
 async function disturb(disturbance: Disturbance, runId: string): Promise<void> {
@@ -82,7 +110,7 @@ async function disturb(disturbance: Disturbance, runId: string): Promise<void> {
   await server.start();
 }
 
-async function checkEnd(runId: string): Promise<void> {
+async function checkEnd({ runId, expected }: Watched): Promise<void> {
   const run = await patient(() => server.run(runId));
   const { stateDigest, restarts, evaluations, teacherCount } = run;
   if (stateDigest !== expected) problems.push(`run ${runId} ended in ${stateDigest}, undisturbed it is ${expected}`);

@@ -86,8 +86,15 @@ export class TestServer {
   /** The process of a part, if there is one at the moment. */
   pidOf(part: Part): number | null {
     if (part === 'orchestrator') return this.child?.exitCode === null && this.child.signalCode === null ? this.pid : null;
+    return this.pidsOf(part)[0] ?? null;
+  }
+
+  /** Of several engines, in the order of their start. */
+  pidsOf(part: 'engine' | 'store'): number[] {
     const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
-    return childrenOf(this.pid).find(({ command }) => command.includes(program))?.pid ?? null;
+    return childrenOf(this.pid)
+      .filter(({ command }) => command.includes(program))
+      .map(({ pid }) => pid);
   }
 
   /** Tells where the embedded event store answers. */
@@ -95,22 +102,18 @@ export class TestServer {
     return join(this.dataFolder, 'event-store.url');
   }
 
+  /** Of several engines one, whichever. */
   signal(part: Part, name: NodeJS.Signals): boolean {
-    const pid = this.pidOf(part);
-    if (pid === null) return false;
-    try {
-      process.kill(pid, name);
-      return true;
-    } catch {
-      return false;
-    }
+    const pids = part === 'orchestrator' ? [this.pidOf(part)] : this.pidsOf(part);
+    const pid = pids[Math.floor(Math.random() * pids.length)];
+    return typeof pid === 'number' && signalled(pid, name);
   }
 
   /** Kills the orchestrator, with what dies with it. */
   async kill(...others: Part[]): Promise<void> {
     if (this.child === null) return;
     this.orphans = childrenOf(this.pid).map(({ pid }) => pid);
-    for (const part of others) this.signal(part, 'SIGKILL');
+    for (const part of others) for (const pid of part === 'orchestrator' ? [] : this.pidsOf(part)) signalled(pid, 'SIGKILL');
     const gone = this.child.exitCode === null && this.child.signalCode === null ? once(this.child, 'exit') : Promise.resolve();
     this.child.kill('SIGKILL');
     await gone;
@@ -160,6 +163,15 @@ export class TestServer {
 
   get history(): v1.HistoryServiceClient {
     return this.historyClient!;
+  }
+
+  async engines(): Promise<v1.Engine[]> {
+    const client = new v1.EngineServiceClient(this.address, ChannelCredentials.createInsecure(), bearerToken(this.token));
+    try {
+      return (await unary<v1.ListEnginesResponse>((done) => client.listEngines({}, done))).engines;
+    } finally {
+      client.close();
+    }
   }
 
   get artifacts(): v1.ArtifactServiceClient {
@@ -264,6 +276,15 @@ export async function collect<Message>(call: ClientReadableStream<Message>): Pro
 }
 
 export const codeOf = (error: unknown): string => (error instanceof EspalierError ? error.code : String(error));
+
+function signalled(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, name);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function childrenOf(parent: number): { pid: number; command: string }[] {
   return readdirSync('/proc')

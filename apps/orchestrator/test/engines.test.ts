@@ -1,0 +1,167 @@
+// Several engines with real processes: runs side by side, death of one, engines that somebody else runs. Takes about a minute.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
+import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { TestServer } from './harness/server.js';
+
+const ENGINE = fileURLToPath(new URL('../../engine/src/main.js', import.meta.url));
+const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
+const {
+  ENGINE_STATUS_BUSY,
+  ENGINE_STATUS_IDLE,
+  ENGINE_STATUS_NOT_STARTED,
+  ENGINE_STATUS_UNREACHABLE,
+  ENGINE_STATUS_ATTACHED_ELSEWHERE,
+  ENGINE_STATUS_STANDBY,
+} = v1.EngineStatus;
+
+async function enginesUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
+  let engines: v1.Engine[] = [];
+  for (const until = Date.now() + 60_000; Date.now() < until; await sleep(100)) {
+    engines = await server.engines();
+    if (wanted(engines)) return engines;
+  }
+  throw new Error(
+    `the engines are ${JSON.stringify(engines.map(({ name, status, problem }) => [name, status, problem]))}\n${server.logTail()}`,
+  );
+}
+
+const attachedAt = (events: v1.HistoryEvent[]): string[] =>
+  events.filter(({ type }) => type === 'EngineAttached').map(({ dataJson }) => (JSON.parse(dataJson) as { engineName: string }).engineName);
+
+describe('two local engines', () => {
+  const server = TestServer.inNewFolder({ ESPALIER_ENGINES: '2' });
+  const alone: string[] = [];
+  const seeds = [1n, 2n];
+
+  beforeAll(async () => {
+    await server.start();
+    expect((await server.engines()).map(({ name, status }) => [name, status])).toEqual([
+      ['local-1', ENGINE_STATUS_NOT_STARTED],
+      ['local-2', ENGINE_STATUS_NOT_STARTED],
+    ]);
+    for (const seed of seeds) alone.push((await server.completed((await server.launch({ ...RUN, seed })).runId)).stateDigest);
+  });
+  afterAll(() => server.dispose());
+
+  it('train two runs side by side, which end as each does alone', async () => {
+    const runs = [await server.launch({ ...RUN, seed: 1n }), await server.launch({ ...RUN, seed: 2n })];
+    const busy = await enginesUntil(server, (engines) => engines.every(({ status }) => status === ENGINE_STATUS_BUSY));
+    expect(busy.map(({ runId }) => runId).sort()).toEqual(runs.map(({ runId }) => runId).sort());
+    expect(busy[0]).toMatchObject({ local: true, backend: 'cpu', threads: 1, losses: 0 });
+    const ended = [];
+    for (const { runId } of runs) ended.push((await server.completed(runId)).stateDigest);
+    expect(ended).toEqual(alone);
+    const names = [];
+    for (const { runId } of runs) names.push(...attachedAt(await server.events(runId)));
+    expect(names.sort()).toEqual(['local-1', 'local-2']);
+    await enginesUntil(server, (engines) => engines.every(({ status, doing }) => status === ENGINE_STATUS_IDLE && doing === ''));
+  });
+
+  it('die alone: the run of the other goes on, and both end as they should', async () => {
+    const runs = [await server.launch({ ...RUN, seed: 1n }), await server.launch({ ...RUN, seed: 2n })];
+    for (const { runId } of runs) await server.until(runId, ({ step }) => step >= 20n);
+    const [victim, other] = await server.engines();
+    process.kill(victim!.pid, 'SIGKILL');
+    await enginesUntil(server, (engines) => engines[0]!.losses > 0);
+    for (const { runId } of runs) expect(alone).toContain((await server.completed(runId)).stateDigest);
+    expect((await server.run(other!.runId)).restarts).toBe(0);
+    expect((await server.run(victim!.runId)).restarts).toBe(1);
+    for (const { runId } of runs) expect(recordProblems(await server.events(runId))).toEqual([]);
+  });
+});
+
+describe('an engine that somebody else runs', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-named-'));
+  let eventStore: EmbeddedEventStore;
+  let engine: ChildProcess;
+  let address: string;
+  let servers: TestServer[];
+
+  beforeAll(async () => {
+    eventStore = await startEmbeddedEventStore({ folder });
+    engine = spawn(process.execPath, [ENGINE, '--listen', '127.0.0.1:0', '--threads', '1'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const [line] = (await once(createInterface({ input: engine.stderr! }), 'line')) as [string];
+    engine.stderr!.resume();
+    ({ address } = JSON.parse(line) as { address: string });
+    const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: '2', ESPALIER_ENGINE: address };
+    const artifacts = { ESPALIER_ARTIFACTS: join(folder, 'artifacts') };
+    servers = [TestServer.inNewFolder({ ...env, ...artifacts }), TestServer.inNewFolder({ ...env, ...artifacts })];
+    for (const server of servers) await server.start();
+  });
+  afterAll(async () => {
+    for (const server of servers) await server.dispose();
+    engine.kill('SIGKILL');
+    await eventStore.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('belongs to who drives; a standby takes it over with the runs when the driver was killed', async () => {
+    const [driver, standby] = servers as [TestServer, TestServer];
+    const undisturbed = await driver.completed((await driver.launch(RUN)).runId);
+    const [held] = await standby.engines();
+    expect(held).toMatchObject({ name: address, local: false, status: ENGINE_STATUS_STANDBY });
+    expect(held!.heldBy).toContain(`process ${driver.pid} on`);
+    const { runId } = await driver.launch(RUN);
+    await driver.until(runId, ({ step }) => step >= 20n);
+    const seen = await driver.events(runId);
+    await driver.kill();
+    expect((await standby.completed(runId)).stateDigest).toBe(undisturbed.stateDigest);
+    expect(recordProblems(await standby.events(runId), seen)).toEqual([]);
+    expect(attachedAt(await standby.events(runId))).toEqual([address, address]);
+    expect((await standby.engines())[0]).toMatchObject({ status: ENGINE_STATUS_IDLE, heldBy: '' });
+  });
+
+  it('is not taken from an orchestrator of other runs, which hears who has it; the run that needs it says so', async () => {
+    const stranger = TestServer.inNewFolder({ ESPALIER_ENGINE: address });
+    try {
+      await stranger.start();
+      const [engineThere] = await enginesUntil(stranger, ([one]) => one!.status === ENGINE_STATUS_ATTACHED_ELSEWHERE);
+      expect(engineThere!.heldBy).toContain(`process ${servers[1]!.pid} on`);
+      const { runId } = await stranger.launch(RUN);
+      const run = await stranger.until(runId, ({ waitingFor }) => waitingFor?.message.includes(address) === true);
+      expect(run.waitingFor!.message).toContain('belongs to the orchestrator');
+    } finally {
+      await stranger.dispose();
+    }
+  });
+});
+
+test('a named engine that nobody runs, or that is something else, is told as such', async () => {
+  const other = TestServer.inNewFolder();
+  await other.start();
+  const server = TestServer.inNewFolder({ ESPALIER_ENGINE: `127.0.0.1:1,${other.listenAddress}` });
+  try {
+    await server.start();
+    const engines = await enginesUntil(server, (all) => all.every(({ status }) => status === ENGINE_STATUS_UNREACHABLE));
+    expect(engines.map(({ problem }) => problem?.message)).toEqual([
+      expect.stringContaining('no engine answers at 127.0.0.1:1: '),
+      expect.stringContaining(`what answers at ${other.listenAddress} is no engine`),
+    ]);
+    await expect(server.launch(RUN)).rejects.toMatchObject({ code: 'ENGINE_UNAVAILABLE' });
+  } finally {
+    await server.dispose();
+    await other.dispose();
+  }
+});
+
+test.each([
+  ['0', '', '0 leaves none'],
+  ['99', '', 'Write a whole number from 0 to 64'],
+  ['64', '', 'are more than this machine has cores'],
+  ['', 'nonsense', 'ENGINE_ADDRESS_INVALID'],
+  ['', '127.0.0.1:9,127.0.0.1:9', 'named twice'],
+  ['', '10.1.2.3:9', 'ADDRESS_INSECURE'],
+])('--engines "%s" --engine "%s" is refused at the start', async (engines, named, message) => {
+  const server = TestServer.inNewFolder({ ...(engines && { ESPALIER_ENGINES: engines }), ...(named && { ESPALIER_ENGINE: named }) });
+  await expect(server.start()).rejects.toThrow(message);
+  await server.dispose();
+});
