@@ -25,9 +25,10 @@ const {
 
 async function enginesUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
   let engines: v1.Engine[] = [];
-  for (const until = Date.now() + 60_000; Date.now() < until; await sleep(100)) {
+  for (const until = Date.now() + 60_000; Date.now() < until;) {
     engines = await server.engines();
     if (wanted(engines)) return engines;
+    await sleep(100);
   }
   throw new Error(
     `the engines are ${JSON.stringify(engines.map(({ name, status, problem }) => [name, status, problem]))}\n${server.logTail()}`,

@@ -47,9 +47,9 @@ export function registerStatus(program: Command): void {
     .command('status')
     .summary('server, store, engines, disk and runs at a glance')
     .description(
-      'Says whether the server runs and answers, and how its store, engines, disk and runs are; works when nothing runs. Exit code 0 when ' +
-        'the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs, none answers at --server, or ' +
-        "the data folder is another user's.",
+      'Says whether the server runs and answers, and how its store, engines, disk and runs are; works when nothing runs. Exit code 0 ' +
+        'when the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs, none answers at ' +
+        "--server, or the data folder is another user's.",
     );
   examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
   action(status, async (context) => {
@@ -138,7 +138,8 @@ function engineOf(engines: v1.Engine[] | null): Status['engine'] {
 function engineLine(output: Output, { name, status, runId }: v1.Engine): string {
   const word = engineStatusWord(status);
   const bad = status === ENGINE_STATUS_UNREACHABLE || status === ENGINE_STATUS_NOT_RESPONDING;
-  return `${name} ${bad ? output.style('red', word) : RUNNING.includes(status) ? output.style('green', word) : word}${runId && ` with ${runId}`}`;
+  const shown = bad ? output.style('red', word) : RUNNING.includes(status) ? output.style('green', word) : word;
+  return `${name} ${shown}${runId && ` with ${runId}`}`;
 }
 
 const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;

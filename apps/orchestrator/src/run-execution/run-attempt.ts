@@ -70,9 +70,8 @@ export class RunAttempt {
     if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
     this.parts.slot.doing = `run ${this.runId} to be loaded`;
     const { parts, run, number } = this;
-    const attached = await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage));
+    await this.change(await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage)));
     parts.slot.promisedBytes = 0; // they are taken
-    await this.change(attached);
   }
 
   private async work(bench: EngineWorkbench): Promise<void> {
