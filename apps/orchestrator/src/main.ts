@@ -11,7 +11,7 @@ import { parseConfig } from './config.js';
 import { DataFolder } from './storage/data-folder.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { EventStoreHost } from './storage/event-store.provider.js';
-import { EngineSupervisor } from './engines/engine-supervisor.js';
+import { EnginePool } from './engine-pool/engine-pool.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { patiently } from './pruning-run/run-repository.js';
@@ -48,7 +48,7 @@ async function main(): Promise<void> {
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // Who names a device is told at once that it can't be used; whatever can be is found when an engine is needed first.
-  if (config.engine === undefined && config.device !== DEVICE_OF_ITS_CHOICE) await app.get(EngineSupervisor).acquire();
+  if (config.engines > 0 && config.device !== DEVICE_OF_ITS_CHOICE) await app.get(EnginePool).slots[0]!.acquire();
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
   await driver.start();
