@@ -55,7 +55,8 @@ uint64_t CudaBackend::scratch_address(Slot slot, uint64_t bytes) {
 
 uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
   const int64_t widest = padded_width(std::max(config.hidden_size, config.intermediate_size));
-  return static_cast<uint64_t>(row_parts(shape.batch * shape.tokens) * widest) * sizeof(float) + product_scratch_bytes(config, shape);
+  const uint64_t parts = static_cast<uint64_t>(row_parts(shape.batch * shape.tokens) * widest) * sizeof(float);
+  return std::max(parts, factor_parts_bytes(config, shape)) + product_scratch_bytes(config, shape);
 }
 
 void CudaBackend::launch(const Copy& op) {

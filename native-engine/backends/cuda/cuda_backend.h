@@ -9,9 +9,6 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
-template <class T>
-struct ProductPart;
-
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(int card);
@@ -59,12 +56,21 @@ class CudaBackend final : public Backend {
   // to[j] += the sum over the parts, in their order; parts: [count, cols].
   void add_parts(const float* parts, int64_t count, int64_t cols, DevicePtr<float> to);
 
+  // Where a gradient of a LoRA factor goes (lora_gradient.cu): of column j of the wide matrix and k of the narrow one to
+  // to[k * rank_stride + list[j] * col_stride].
+  struct FactorPlace {
+    DevicePtr<float> to;
+    DevicePtr<const int32_t> list;  // nullptr: identity
+    int64_t rank, full, rank_stride, col_stride;
+    float scale;
+  };
+  template <class T>
+  void set_factor_gradient(const Tensor& narrow, const Tensor& wide, const FactorPlace& place);
+  static uint64_t factor_parts_bytes(const ModelConfig& config, const ScratchShape& shape);
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
-  // A product of activations of T (product.cu); columns [from, from + count) of it, of dense factors.
+  // A product of activations of T (product.cu).
   template <class T>
   void multiply(const Product& op);
-  template <class T>
-  void multiply_dense(const Product& op, const ProductPart<T>* parts, int64_t from, int64_t count);
 
   int card_;
   Stream stream_;

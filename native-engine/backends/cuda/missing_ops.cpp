@@ -18,7 +18,5 @@ void CudaBackend::launch(const Swiglu&) { missing("Swiglu"); }
 void CudaBackend::launch(const SwigluBackward&) { missing("SwigluBackward"); }
 void CudaBackend::launch(const LayerLoss&) { missing("LayerLoss"); }
 void CudaBackend::launch(const TokenLoss&) { missing("TokenLoss"); }
-void CudaBackend::launch(const LoraNarrow&) { missing("LoraNarrow"); }
-void CudaBackend::launch(const LoraGradient&) { missing("LoraGradient"); }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

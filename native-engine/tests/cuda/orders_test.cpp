@@ -55,6 +55,38 @@ TEST(CudaOrders, SumOfSquares) {
   });
 }
 
+// Products of two terms, one packed and one beside it, both ways round, and LoRA's gradients over several parts of the rows.
+TEST(CudaOrders, ProductsAndGradientsOfFactors) {
+  for (const DType type : {DType::kBF16, DType::kF32})
+    expect_equal_bits([type](const BackendSpec& spec) {
+      Device device(spec);
+      constexpr int64_t kRows = 777, kIn = 96, kOut = 80, kRank = 6;
+      const Buffer x(device, type, kRows, kIn, kIn, Random(1)), dy(device, type, kRows, kOut, kOut, Random(2)),
+          narrow(device, type, kRows, kRank, kRank, Random(3));
+      const Buffer c(device, DType::kF32, kRows, kOut, kOut, Random(4)), dx(device, type, kRows, kIn);
+      const List<float> w(device, random_floats(kOut * kIn, 5)), b(device, random_floats(kOut * kRank, 6)),
+          scale(device, random_floats(kOut, 7));
+      const List<float> da(device, kRank * kIn), db(device, kOut * kRank);
+      const auto stored = [](const List<float>& m, int64_t rows, int64_t cols) {
+        return StoredMatrix{m.data().as<const std::byte>(), DType::kF32, rows, cols};
+      };
+      Product forth, back;
+      forth.c = c.tensor();
+      forth.transposed = forth.accumulate = true;
+      forth.column_scale = scale.data();
+      forth.add(x.tensor(), {stored(w, kOut, kIn), kOut, kIn, nullptr, nullptr});
+      forth.add(narrow.tensor(), {stored(b, kOut, kRank), kOut, kRank, nullptr, nullptr, 0.5f});
+      back.c = dx.tensor();
+      back.add(dy.tensor(), {stored(w, kOut, kIn), kOut, kIn, nullptr, nullptr});
+      device.run(forth);
+      device.run(back);
+      LoraGradient gradient{x.tensor(), narrow.tensor(), narrow.tensor(), nullptr, kIn, kRank, 0.5f, 1, {}};
+      gradient.outputs[0] = {dy.tensor(), nullptr, da.data(), db.data(), kOut};
+      device.run(gradient);
+      return std::vector<std::vector<char>>{c.bytes(), dx.bytes(), da.bytes(), db.bytes()};
+    });
+}
+
 TEST(CudaDevice, UploadsMayBeLargerThanTheMemoryTheyPassThrough) {
   for (const char* behaviour : {"early", "late"}) {
     Device device(emulated(behaviour));

@@ -39,6 +39,10 @@ void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
   if (code != cudaSuccess) throw Error(ErrorCode::kInternal, "device", std::string("kernel ") + name + ": " + cudaGetErrorString(code));
 }
 
+// Before a loop whose arrays are to stay in registers, and before one whose turns are to share theirs.
+#define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_ROLLED _Pragma("unroll 1")
+
 #define SIMT_SHARED(type, name, count) __shared__ alignas(16) type name[count]
 
 template <class T>

@@ -35,6 +35,7 @@ __device__ __forceinline__ float stored_value(const uint8_t* from, int64_t index
     else
       bits = load(reinterpret_cast<const uint16_t*>(at));
   } else {
+    SIMT_UNROLL
     for (int b = 0; b < kBytes; b++) bits |= static_cast<uint32_t>(load(at + b)) << (8 * b);
   }
   return decode_bits<stored>(bits);
@@ -48,6 +49,7 @@ __device__ __forceinline__ void stored_values(float (&v)[8], const uint8_t* at) 
     v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
   } else {
     const Words4 pairs = load(reinterpret_cast<const Words4*>(at));
+    SIMT_UNROLL
     for (int i = 0; i < 4; i++) {
       v[2 * i] = decode_bits<stored>(pairs.word[i] & 0xffffu);
       v[2 * i + 1] = decode_bits<stored>(pairs.word[i] >> 16);
@@ -69,6 +71,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, ui
       reinterpret_cast<uint64_t>(p.from + first * kBytes) % 16 == 0) {
     stored_values<stored>(v, p.from + first * kBytes);
   } else {
+    SIMT_UNROLL
     for (int c = 0; c < 8; c++) {
       int64_t col = j + c >= p.cols ? -1 : p.col_index ? load(p.col_index + j + c) : j + c;
       if (col >= p.stored_cols) col = -1;

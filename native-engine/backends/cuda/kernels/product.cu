@@ -12,33 +12,8 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-constexpr int64_t kProductTile = 16;
 constexpr int64_t kMostPackedValues = 64 << 20;  // of packed factors at a time: a weight of 8192 x 8192
 constexpr int64_t kColumnMultiple = 128;
-
-}  // namespace
-
-template <class T, class C, bool transposed>
-__global__ void __launch_bounds__(256) product_kernel(ProductArguments<T, C> g) {
-  const int64_t n = int64_t{blockIdx.x} * kProductTile + threadIdx.y, j = int64_t{blockIdx.y} * kProductTile + threadIdx.x;
-  if (n >= g.rows || j >= g.cols) return;
-  float sum = 0;
-  for (int p = 0; p < g.count; p++) {
-    const ProductPart<T>& part = g.parts[p];
-    const T* a = part.a + n * part.a_stride;
-    const T* b = transposed ? part.b + j * part.b_stride : part.b + j;
-    const int64_t step = transposed ? 1 : part.b_stride;
-    for (int32_t k = 0; k < part.depth; k++) sum = fmaf(to_float(load(a + k)), to_float(load(b + k * step)), sum);
-  }
-  if (g.column_scale) sum *= load(g.column_scale + j);
-  C* to = g.c + n * g.c_stride + j;
-  if constexpr (sizeof(C) == 4)
-    store(to, g.accumulate ? load(to) + sum : sum);
-  else
-    store(to, bf16{round_to_bf16(sum)});
-}
-
-namespace {
 
 // Where a matrix can be read as it is.
 template <class T>
@@ -123,6 +98,27 @@ uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const Scr
   return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype);
 }
 
+namespace {
+
+// Columns [from, from + count) of c.
+template <class C, class T>
+ProductArguments<T, C> arguments(const Product& op, const ProductPart<T>* parts, int64_t from, int64_t count) {
+  ProductArguments<T, C> g{};
+  std::copy(parts, parts + op.count, g.parts);
+  g.count = op.count;
+  const int64_t values = (op.c.rows - 1) * op.c.stride + op.c.cols;
+  g.c = reinterpret_cast<C*>(kernel_address(op.c.data.address(), values * sizeof(C))) + from;
+  g.c_stride = static_cast<int32_t>(op.c.stride);
+  g.rows = static_cast<int32_t>(op.c.rows);
+  g.cols = static_cast<int32_t>(count);
+  g.column_scale = list(op.column_scale, op.c.cols);
+  if (g.column_scale) g.column_scale += from;
+  g.accumulate = op.accumulate;
+  return g;
+}
+
+}  // namespace
+
 template <class T>
 void CudaBackend::multiply(const Product& op) {
   ProductPart<T> parts[6];
@@ -133,12 +129,12 @@ void CudaBackend::multiply(const Product& op) {
     const Tensor& a = op.terms[i].a;
     if (a.dtype != op.terms[0].a.dtype) throw Error(ErrorCode::kInternal, "backend", "activations of a product differ in their dtype");
     const Packing as_it_is = packing_of(a);
-    parts[i] = {reinterpret_cast<const T*>(as_it_is.from), a.stride, nullptr, 0, static_cast<int32_t>(a.cols)};
+    parts[i] = {reinterpret_cast<const T*>(as_it_is.from), static_cast<int32_t>(a.stride), nullptr, 0, static_cast<int32_t>(a.cols)};
     if (is_dense<T>(a)) continue;
     pack(stream_.handle(), as_it_is, copy);
     parts[i].a = copy;
-    parts[i].a_stride = packed_stride(a.cols);
-    copy += a.rows * parts[i].a_stride;
+    parts[i].a_stride = static_cast<int32_t>(packed_stride(a.cols));
+    copy += a.rows * packed_stride(a.cols);
   }
   const int64_t step = columns_at_a_time<T>(op), values = packed_values<T>(op, step);
   T* const packed = values == 0 ? nullptr : scratch<T>(kFactors, values);
@@ -148,39 +144,18 @@ void CudaBackend::multiply(const Product& op) {
     for (int i = 0; i < op.count; i++) {
       const Packing p = packing_of(op.terms[i].b, op.transposed, from, count);
       parts[i].b = reinterpret_cast<const T*>(p.from);
-      parts[i].b_stride = p.stride;
+      parts[i].b_stride = static_cast<int32_t>(p.stride);
       if (is_dense<T>(op.terms[i].b)) continue;
       pack(stream_.handle(), p, to);
       parts[i].b = to;
-      parts[i].b_stride = packed_stride(p.cols);
-      to += p.rows * parts[i].b_stride;
+      parts[i].b_stride = static_cast<int32_t>(packed_stride(p.cols));
+      to += p.rows * packed_stride(p.cols);
     }
-    multiply_dense(op, parts, from, count);
+    if (op.c.dtype == DType::kF32)
+      multiply_dense(stream_.handle(), arguments<float>(op, parts, from, count), op.transposed);
+    else if constexpr (sizeof(T) == 2)
+      multiply_dense(stream_.handle(), arguments<bf16>(op, parts, from, count), op.transposed);
   }
-}
-
-template <class T>
-void CudaBackend::multiply_dense(const Product& op, const ProductPart<T>* parts, int64_t from, int64_t count) {
-  const auto run = [&](auto c, auto kernel) {
-    using C = decltype(c);
-    ProductArguments<T, C> g{};
-    std::copy(parts, parts + op.count, g.parts);
-    g.count = op.count;
-    const int64_t values = (op.c.rows - 1) * op.c.stride + op.c.cols;
-    g.c = reinterpret_cast<C*>(kernel_address(op.c.data.address(), values * sizeof(C))) + from;
-    g.c_stride = op.c.stride;
-    g.rows = static_cast<int32_t>(op.c.rows);
-    g.cols = static_cast<int32_t>(count);
-    g.column_scale = list(op.column_scale, op.c.cols);
-    if (g.column_scale) g.column_scale += from;
-    g.accumulate = op.accumulate;
-    const auto tiles = [](int64_t size) { return static_cast<unsigned>((size + kProductTile - 1) / kProductTile); };
-    launch_kernel("product", kernel, dim3(tiles(op.c.rows), tiles(count)), dim3(kProductTile, kProductTile), 0, stream_.handle(), g);
-  };
-  if (op.c.dtype == DType::kF32)
-    run(float{}, op.transposed ? product_kernel<T, float, true> : product_kernel<T, float, false>);
-  else if constexpr (sizeof(T) == 2)
-    run(bf16{}, op.transposed ? product_kernel<T, bf16, true> : product_kernel<T, bf16, false>);
 }
 
 void CudaBackend::launch(const Product& op) {

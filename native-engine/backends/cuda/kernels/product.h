@@ -1,4 +1,4 @@
-// What the kernels of products are given: dense factors in the compute dtype, rows at multiples of 16 bytes.
+// What the kernels of products are given, and what they share: dense factors in the compute dtype, rows at multiples of 16 bytes.
 #pragma once
 #include "types.h"
 
@@ -7,9 +7,9 @@ namespace espalier::cuda::ESPALIER_TARGET {
 template <class T>
 struct ProductPart {
   const T* a;  // [rows, depth]
-  int64_t a_stride;
+  int32_t a_stride;
   const T* b;  // [depth, cols]; [cols, depth] where transposed
-  int64_t b_stride;
+  int32_t b_stride;
   int32_t depth;
 };
 
@@ -18,10 +18,61 @@ struct ProductArguments {
   ProductPart<T> parts[6];
   int count;
   C* c;  // at any multiple of its size
-  int64_t c_stride;
+  int32_t c_stride;
   int32_t rows, cols;
   const float* column_scale;  // nullptr: ones
   bool accumulate;
 };
+
+// Each value of c is one sum along the parts in their order, in f32. Its order depends neither on the tiles nor on the card.
+void multiply_dense(StreamHandle stream, const ProductArguments<float, float>& g, bool transposed);  // product_f32.cu
+void multiply_dense(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed);   // product_bf16.cu
+void multiply_dense(StreamHandle stream, const ProductArguments<bf16, bf16>& g, bool transposed);
+
+// --- for the kernels
+
+struct TilePlace {
+  int32_t row, col;  // the first of the tile
+};
+
+inline unsigned tile_count(int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
+  return static_cast<unsigned>((rows + tile_rows - 1) / tile_rows) * static_cast<unsigned>((cols + tile_cols - 1) / tile_cols);
+}
+
+// The tile of this block. Blocks that run at the same time have few rows and few columns between them, so that the cache serves both.
+__device__ __forceinline__ TilePlace place_of_tile(int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
+  constexpr int32_t kGroup = 16;  // tiles of rows
+  const int32_t down = (rows + tile_rows - 1) / tile_rows, across = (cols + tile_cols - 1) / tile_cols;
+  const auto id = static_cast<int32_t>(blockIdx.x);
+  const int32_t first = id / (kGroup * across) * kGroup, height = down - first < kGroup ? down - first : kGroup;
+  const int32_t local = id % (kGroup * across);
+  return {(first + local % height) * tile_rows, local / height * tile_cols};
+}
+
+// Where the next tile along the depth begins: in which part, and where in it.
+struct DepthCursor {
+  int part = 0;
+  int32_t k = 0;
+  template <class Arguments>
+  __device__ __forceinline__ void advance(const Arguments& g, int32_t tile) {
+    k += tile;
+    if (k >= g.parts[part].depth) part++, k = 0;
+  }
+};
+template <class Arguments>
+__device__ __forceinline__ int32_t tiles_along(const Arguments& g, int32_t tile) {
+  int32_t tiles = 0;
+  for (int p = 0; p < g.count; p++) tiles += (g.parts[p].depth + tile - 1) / tile;
+  return tiles;
+}
+
+template <class T, class C>
+__device__ __forceinline__ void store_product(const ProductArguments<T, C>& g, C* to, int32_t col, float sum) {
+  if (g.column_scale) sum *= load(g.column_scale + col);
+  if constexpr (sizeof(C) == 4)
+    store(to, g.accumulate ? load(to) + sum : sum);
+  else
+    store(to, bf16{round_to_bf16(sum)});
+}
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,126 @@
+// Products on the emulated card: what they cost it, and that neither tiles nor orders change a bit.
+#include "backend_ops/op_fixture.h"
+#include "counters.h"
+#include "cuda_emulator/emulated_kind.h"
+
+namespace espalier::test {
+
+namespace {
+
+BackendSpec emulated(const std::string& behaviour) {
+  BackendSpec spec;
+  spec.name = kEmulatedCuda;
+  spec.kernels = behaviour;
+  return spec;
+}
+
+// Small integers: every sum is exact, so any order of a right sum gives the same bits and a wrong factor gives others.
+float small_integer(int64_t i, int64_t j) { return static_cast<float>((i * 31 + j * 17 + i * j % 13) % 9 - 4); }
+
+// A product c (+)= a b of `parts` terms, each as deep as the last but one value, with b dense so that nothing need be packed.
+struct Case {
+  DType type = DType::kBF16, result = DType::kF32;
+  int64_t rows = 0, cols = 0, depth = 0;
+  bool transposed = true;
+};
+
+// The factors and the result of a case on a device. Rows of b are dense, as stored weights are.
+struct Bench {
+  Case z;
+  Device device;
+  Buffer a, c;
+  std::vector<char> weight;
+  DeviceBuffer stored;
+
+  Bench(const Case& z_, const std::string& behaviour)
+      : z(z_),
+        device(emulated(behaviour)),
+        a(device, z.type, z.rows, z.depth, z.depth, small_integer),
+        c(device, z.result, z.rows, z.cols, z.cols, [](int64_t, int64_t) { return 5.0f; }) {
+    const int64_t down = z.transposed ? z.cols : z.depth, across = z.transposed ? z.depth : z.cols;
+    weight.resize(down * across * dtype_bytes(z.type));
+    for (int64_t i = 0; i < down; i++)
+      for (int64_t j = 0; j < across; j++) {
+        const float v = z.transposed ? small_integer(j, i + 3) : small_integer(i, j + 3);
+        uint32_t bits;
+        std::memcpy(&bits, &v, 4);
+        if (z.type == DType::kBF16) bits >>= 16;
+        std::memcpy(weight.data() + (i * across + j) * dtype_bytes(z.type), &bits, dtype_bytes(z.type));
+      }
+    stored = device.backend().allocate(weight.size());
+    upload_now<char>(device.backend(), stored.data().as<char>(), weight);
+  }
+  void run(bool accumulate = false) {
+    Product op;
+    op.c = c.tensor();
+    op.transposed = z.transposed;
+    op.accumulate = accumulate;
+    const int64_t down = z.transposed ? z.cols : z.depth, across = z.transposed ? z.depth : z.cols;
+    op.add(a.tensor(), {{stored.data(), z.type, down, across}, down, across, nullptr, nullptr});
+    device.run(op);
+  }
+  double expected(int64_t i, int64_t j) const {
+    double sum = 0;
+    for (int64_t k = 0; k < z.depth; k++) sum += small_integer(i, k) * small_integer(k, j + 3);
+    return sum;
+  }
+};
+
+}  // namespace
+
+// Enough tiles that the large ones are chosen, the last of each row and column not full, and depths that end within a tile.
+TEST(CudaProduct, LargeTilesGiveExactSumsOfIntegers) {
+  for (const DType type : {DType::kBF16, DType::kF32})
+    for (const bool transposed : {true, false})
+      for (const char* behaviour : {"early", "late:3"}) {
+        Bench bench({type, DType::kF32, 1450, 1432, 72, transposed}, behaviour);
+        bench.run(true);
+        for (int64_t i = 0; i < bench.z.rows; i++)
+          for (int64_t j = i % 7; j < bench.z.cols; j += 7) ASSERT_EQ(bench.c.get(i, j), 5 + bench.expected(i, j)) << i << "," << j;
+        bench.c.expect_untouched_outside();
+      }
+}
+
+// The same rows and columns in a product of small tiles and in one of large tiles, whose sums are rounded.
+TEST(CudaProduct, BitsDoNotDependOnTheTiles) {
+  for (const DType type : {DType::kBF16, DType::kF32}) {
+    Device device(emulated("late:5"));
+    constexpr int64_t kRows = 1450, kCols = 1432, kDepth = 200;
+    const Buffer a(device, type, kRows, kDepth, kDepth, Random(1));
+    const List<float> b(device, random_floats(kCols * kDepth, 2));
+    const Buffer whole(device, DType::kF32, kRows, kCols), part(device, DType::kF32, 70, kCols);
+    const auto run = [&](Tensor left, Tensor c) {
+      Product op;
+      op.c = c;
+      op.transposed = true;
+      op.add(left, {{b.data().as<const std::byte>(), DType::kF32, kCols, kDepth}, kCols, kDepth, nullptr, nullptr});
+      device.run(op);
+    };
+    run(a.tensor(), whole.tensor());
+    run(a.tensor().row_range(130, 70), part.tensor());
+    for (int64_t i = 0; i < 70; i++)
+      for (int64_t j = 0; j < kCols; j++) ASSERT_EQ(part.get(i, j), whole.get(130 + i, j)) << i << "," << j;
+  }
+}
+
+// The cost model: two operations a product of values; each factor is read once for every tile of the other's, each result written once.
+TEST(CudaProduct, CostsWhatItsTilesSay) {
+  for (const DType type : {DType::kBF16, DType::kF32})
+    for (const bool transposed : {true, false}) {
+      const Case z{type, DType::kF32, 128, 192, 256, transposed};
+      Bench bench(z, "early");
+      cuda::emulator::Counting counting;
+      bench.run();
+      bench.device.backend().synchronize();
+      EXPECT_EQ(counting.all().size(), 1u) << "dense factors are not packed";
+      const cuda::emulator::Counters& c = counting.of(type == DType::kBF16 ? "product_bf16" : "product_f32");
+      const uint64_t values = (z.cols / 64 * z.rows + z.rows / 64 * z.cols) * z.depth;
+      EXPECT_EQ(c.blocks, 6u);
+      EXPECT_EQ(c.flops, static_cast<uint64_t>(2 * z.rows * z.cols * z.depth));
+      EXPECT_EQ(c.global_bytes, values * dtype_bytes(type) + z.rows * z.cols * 4);
+      EXPECT_EQ(c.global_sectors * 32, c.global_bytes) << "every byte of every sector is used";
+      EXPECT_EQ(c.bank_conflicts, 0u);
+    }
+}
+
+}  // namespace espalier::test
