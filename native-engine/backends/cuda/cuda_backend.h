@@ -49,7 +49,7 @@ class CudaBackend final : public Backend {
 
  private:
   // Memory that an op needs for itself. Its contents do not survive the next op with the same slot.
-  enum Slot { kParts, kFactors, kActivations, kSlotCount };
+  enum Slot { kParts, kSums, kDelta, kDquery, kFactors, kActivations, kSlotCount };
   template <class T>
   T* scratch(Slot slot, int64_t count) {
     const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T);
@@ -58,6 +58,8 @@ class CudaBackend final : public Backend {
   uint64_t scratch_address(Slot slot, uint64_t bytes);  // grows only
   // to[j] += the sum over the parts, in their order; parts: [count, cols].
   void add_parts(const float* parts, int64_t count, int64_t cols, DevicePtr<float> to);
+  // *to = the sum of the doubles.
+  void add_sums(const double* sums, int64_t count, DevicePtr<double> to);
 
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
   // A product of activations of T (product.cu); columns [from, from + count) of it, of dense factors.

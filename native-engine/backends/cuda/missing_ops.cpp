@@ -10,14 +10,6 @@ namespace {
 }
 }  // namespace
 
-void CudaBackend::launch(const Embed&) { missing("Embed"); }
-void CudaBackend::launch(const AttentionOperands&) { missing("AttentionOperands"); }
-void CudaBackend::launch(const Attention&) { missing("Attention"); }
-void CudaBackend::launch(const AttentionBackward&) { missing("AttentionBackward"); }
-void CudaBackend::launch(const Swiglu&) { missing("Swiglu"); }
-void CudaBackend::launch(const SwigluBackward&) { missing("SwigluBackward"); }
-void CudaBackend::launch(const LayerLoss&) { missing("LayerLoss"); }
-void CudaBackend::launch(const TokenLoss&) { missing("TokenLoss"); }
 void CudaBackend::launch(const LoraNarrow&) { missing("LoraNarrow"); }
 void CudaBackend::launch(const LoraGradient&) { missing("LoraGradient"); }
 

@@ -37,6 +37,8 @@ inline void __syncwarp(unsigned mask = kWholeWarp, const Site& site = Site::curr
   emulator::meet(mask, nullptr, site, [](void* const*) {});
 }
 
+#define SIMT_UNROLL
+#define SIMT_UNROLL_NOT
 #define SIMT_SHARED(type, name, count)                                              \
   type(&name)[count] = *reinterpret_cast<type(*)[count]>([] {                       \
     static const char key = 0;                                                      \

@@ -5,6 +5,7 @@
 //   SIMT_SHARED(type, name, count)     static shared memory; dynamic_shared<T>() what the launch asked for
 //   shuffle_xor, shuffle, ballot       among all 32 lanes of a warp
 //   load(p), store(p, v)               global memory, counted by the emulator where a test asks for it
+//   SIMT_UNROLL, SIMT_UNROLL_NOT       before a loop: its arrays stay in registers, or its body is written once
 //   instructions.h                     single instructions: cp.async, ldmatrix, mma
 #pragma once
 #include <cuda_runtime.h>
@@ -39,6 +40,8 @@ void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
   if (code != cudaSuccess) throw Error(ErrorCode::kInternal, "device", std::string("kernel ") + name + ": " + cudaGetErrorString(code));
 }
 
+#define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_UNROLL_NOT _Pragma("unroll 1")
 #define SIMT_SHARED(type, name, count) __shared__ alignas(16) type name[count]
 
 template <class T>
