@@ -27,6 +27,7 @@ struct TokenLossArguments {
   float kl_gradient_scale, lm_gradient_scale;
 };
 
+// `space` is free again after the next barrier.
 __device__ __forceinline__ float block_max(float v, float* space) {
   for (int distance = 16; distance > 0; distance /= 2) {
     const float other = shuffle_xor(v, distance);
@@ -39,7 +40,6 @@ __device__ __forceinline__ float block_max(float v, float* space) {
     const float other = shared_load(space + w);
     most = other > most ? other : most;
   }
-  __syncthreads();
   return most;
 }
 
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArgu
   }
   const float lse_difference = static_cast<float>(p.log2_sum - q.log2_sum);
   T* dlogits = a.dlogits.data ? a.dlogits.row(n) : nullptr;
-  double total = 0, mass = 0;
+  double total = 0;
   for (int64_t j = threadIdx.x; j < a.count && (distills || dlogits); j += kTokenThreads) {
     const float s = load(student + j);
     float gradient = 0;
@@ -122,7 +122,6 @@ __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArgu
       const float t = load(teacher + j), pj = p.probability(t), qj = q.probability(s);
       const float v = (s - t) * a.scale + lse_difference;
       total += v * v <= 0.25f ? pj * (v * v * exp2_curvature(v)) : qj - pj - pj * (v * kLn2);
-      mass += pj;
       gradient = (qj - pj) * a.kl_gradient_scale;
     }
     if (target >= 0) gradient += (plain.probability(s) - (j == target ? 1.0f : 0.0f)) * a.lm_gradient_scale;
@@ -130,12 +129,9 @@ __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArgu
   }
   if (dlogits)
     for (int64_t j = a.count + threadIdx.x; j < a.dlogits.stride; j += kTokenThreads) store1(dlogits + j, 0.0f);
-  if (distills) {
-    total = block_sum(total, doubles);
-    mass = block_sum(mass, doubles);
-  }
+  if (distills) total = block_sum(total, doubles);
   if (threadIdx.x != 0) return;
-  if (distills) store(a.kl_rows + n, total / mass);
+  if (distills) store(a.kl_rows + n, total);
   if (a.targets)
     store(a.lm_rows + n,
           target < 0 ? 0.0 : (plain.log2_sum - static_cast<double>(load(student + target)) * kLog2e) * 0.69314718055994530942);
