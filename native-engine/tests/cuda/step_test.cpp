@@ -1,6 +1,7 @@
 // The whole engine on the CUDA backend over the emulator: a step against the reference vectors, and a session whose bits do not depend on
 // how the device orders what it may order.
 #include "cuda_emulator/emulated_kind.h"
+#include "espalier/error.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -13,6 +14,17 @@ TrainerOptions on_emulated(const std::string& behaviour, ComputeDType dtype) {
   options.backend.name = kEmulatedCuda;
   options.backend.kernels = behaviour;
   return options;
+}
+
+// A backend that lacks an op can't run a step.
+template <class F>
+void if_complete(F&& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kNotSupported || e.field() != "op") throw;
+    GTEST_SKIP() << e.what();
+  }
 }
 
 }  // namespace
@@ -36,7 +48,8 @@ TEST(CudaStep, AgreesWithTheReferenceVectors) {
         std::copy(v.begin(), v.end(), state.view(e).begin());
       }
     trainer->import_state(state);
-    trainer->probe(probe, LossWeights{});
+    if_complete([&] { trainer->probe(probe, LossWeights{}); });
+    if (testing::Test::IsSkipped()) return;
     for (const auto& [name, ours] : {std::pair{"loss", probe.loss}, {"layer_loss", probe.layer_loss}, {"kl_loss", probe.kl_loss}})
       EXPECT_NEAR(ours / file.floats(name)[0], 1.0, dtype == ComputeDType::kF32 ? 1e-5 : 1e-2) << name;
     EXPECT_LT(relative_error(probe.grad_log_alpha.head, file.floats("grad_loga.head")), tolerance);
@@ -58,7 +71,8 @@ TEST(CudaStep, ASessionLeavesTheSameBitsHoweverTheDeviceOrders) {
     for (const char* behaviour : {"early", "late", "late:7"}) {
       const auto trainer = tiny_session(on_emulated(behaviour, dtype), model);
       change_state(*trainer, loosen_masks);
-      run(*trainer, segment(0, 2));
+      if_complete([&] { run(*trainer, segment(0, 2)); });
+      if (testing::Test::IsSkipped()) return;
       const std::string digest = digest_of(*trainer);
       if (expected.empty()) expected = digest;
       EXPECT_EQ(digest, expected) << behaviour;
