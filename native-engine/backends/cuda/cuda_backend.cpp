@@ -54,9 +54,13 @@ uint64_t CudaBackend::scratch_address(Slot slot, uint64_t bytes) {
 }
 
 uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
-  const int64_t widest = padded_width(std::max(config.hidden_size, config.intermediate_size));
-  const uint64_t parts = static_cast<uint64_t>(row_parts(shape.batch * shape.tokens) * widest) * sizeof(float);
-  return std::max(parts, factor_parts_bytes(config, shape)) + product_scratch_bytes(config, shape);
+  const int64_t widest = padded_width(std::max(config.hidden_size, config.intermediate_size)), rows = shape.batch * shape.tokens;
+  const int64_t parts = row_parts(rows) * widest * 4, deltas = config.head_count * rows * 4;
+  const int64_t dquery = rows * config.head_count * config.head_dim * dtype_bytes(shape.dtype);
+  const int64_t sums =
+      std::max({row_parts(rows) * column_blocks(widest), config.head_count * shape.batch * (shape.tokens / 32 + 1), kMostSquareParts}) * 8;
+  return std::max(static_cast<uint64_t>(parts), factor_parts_bytes(config, shape)) + static_cast<uint64_t>(deltas + dquery + sums) +
+         product_scratch_bytes(config, shape);
 }
 
 void CudaBackend::launch(const Copy& op) {

@@ -46,7 +46,7 @@ class CudaBackend final : public Backend {
 
  private:
   // Memory that an op needs for itself. Its contents do not survive the next op with the same slot.
-  enum Slot { kParts, kFactors, kActivations, kSlotCount };
+  enum Slot { kParts, kSums, kDelta, kDquery, kFactors, kActivations, kSlotCount };
   template <class T>
   T* scratch(Slot slot, int64_t count) {
     const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T);
@@ -55,6 +55,8 @@ class CudaBackend final : public Backend {
   uint64_t scratch_address(Slot slot, uint64_t bytes);  // grows only
   // to[j] += the sum over the parts, in their order; parts: [count, cols].
   void add_parts(const float* parts, int64_t count, int64_t cols, DevicePtr<float> to);
+  // *to = the sum of the doubles.
+  void add_sums(const double* sums, int64_t count, DevicePtr<double> to);
 
   // Where a gradient of a LoRA factor goes (lora_gradient.cu): of column j of the wide matrix and k of the narrow one to
   // to[k * rank_stride + list[j] * col_stride].

@@ -150,12 +150,10 @@ TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
   diff.expect_untouched_outside();
 }
 
-TEST_P(ElementwiseOps, TokenLossesAtAnOddVocabulary) {
-  constexpr int64_t kVocab = 1037;
-  Buffer student(device, DType::kF32, 5, kVocab, kVocab, Random(11, 6.0f)),
-      teacher(device, DType::kF32, 5, kVocab, kVocab, Random(12, 6.0f));
-  Buffer dlogits(device, type(), 5, kVocab);
-  const List<int32_t> targets(device, std::vector<int32_t>{3, 1036, -1, 0, 512});
+void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance) {
+  Buffer student(device, DType::kF32, 5, vocab, vocab, Random(11, 6.0f)), teacher(device, DType::kF32, 5, vocab, vocab, Random(12, 6.0f));
+  Buffer dlogits(device, type, 5, vocab);
+  const List<int32_t> targets(device, std::vector<int32_t>{3, static_cast<int32_t>(vocab) - 1, -1, 0, 512});
   const List<double> kl(device, 5), lm(device, 5);
   TokenLoss op;
   op.student = student.tensor();
@@ -169,10 +167,10 @@ TEST_P(ElementwiseOps, TokenLossesAtAnOddVocabulary) {
   op.kl_rows = kl.data();
   op.lm_rows = lm.data();
   device.run(op);
-  const auto softmax = [](const Buffer& b, int64_t n, double temperature) {
-    std::vector<double> p(kVocab);
+  const auto softmax = [&](const Buffer& b, int64_t n, double temperature) {
+    std::vector<double> p(vocab);
     double sum = 0;
-    for (int64_t j = 0; j < kVocab; j++) sum += p[j] = std::exp(b.get(n, j) / temperature);
+    for (int64_t j = 0; j < vocab; j++) sum += p[j] = std::exp(b.get(n, j) / temperature);
     for (double& v : p) v /= sum;
     return p;
   };
@@ -180,15 +178,20 @@ TEST_P(ElementwiseOps, TokenLossesAtAnOddVocabulary) {
   for (int64_t n = 0; n < 5; n++) {
     const auto p = softmax(teacher, n, op.temperature), q = softmax(student, n, op.temperature), q1 = softmax(student, n, 1.0);
     double expected = 0;
-    for (int64_t j = 0; j < kVocab; j++) {
+    for (int64_t j = 0; j < vocab; j++) {
       expected += p[j] * std::log(p[j] / q[j]);
       const double lm_part = targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n]));
       gradient.add(dlogits.get(n, j), 0.3f * (q[j] - p[j]) + lm_part);
     }
+    for (int64_t j = vocab; j < op.dlogits.stride; j++) EXPECT_EQ(dlogits.get(n, j), 0.0) << "behind the vocabulary";
     EXPECT_NEAR(kl[n], expected, 2e-6 * expected);
     EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
   }
-  EXPECT_LT(gradient.relative(), tolerance());
+  EXPECT_LT(gradient.relative(), tolerance);
+}
+
+TEST_P(ElementwiseOps, TokenLossesAtOddVocabularies) {
+  for (const int64_t vocab : {1037, 5003}) check_token_losses(device, type(), vocab, tolerance());
 }
 
 TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {

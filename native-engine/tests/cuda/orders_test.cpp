@@ -1,5 +1,5 @@
 // Kernels of the CUDA backend over the emulator: the order of blocks, warps and lanes, and how late copies arrive, change no bit.
-#include "backend_ops/op_fixture.h"
+#include "backend_ops/attention_run.h"
 #include "cuda_emulator/emulated_kind.h"
 
 namespace espalier::test {
@@ -85,6 +85,43 @@ TEST(CudaOrders, ProductsAndGradientsOfFactors) {
       device.run(gradient);
       return std::vector<std::vector<char>>{c.bytes(), dx.bytes(), da.bytes(), db.bytes()};
     });
+}
+
+TEST(CudaOrders, SwigluAndLayerLoss) {
+  expect_equal_bits([](const BackendSpec& spec) {
+    Device device(spec);
+    constexpr int64_t kRows = 300, kWidth = 528;
+    Buffer gate_up(device, DType::kBF16, kRows, 2 * kWidth, 2 * kWidth, Random(7)),
+        dout(device, DType::kBF16, kRows, kWidth, kWidth, Random(8)), diff(device, DType::kBF16, kRows, kWidth),
+        student(device, DType::kF32, kRows, kWidth, kWidth, Random(9)), teacher(device, DType::kF32, kRows, kWidth, kWidth, Random(10));
+    const List<float> unit_dot(device, kWidth), hidden_dot(device, kWidth), ones(device, kWidth, 1.0f);
+    const List<double> sum(device, 1);
+    device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), gate_up.tensor(), dout.tensor(), unit_dot.data(), ones.data()});
+    device.run(LayerLoss{student.tensor(), teacher.tensor(), nullptr, ones.data(), diff.tensor(), sum.data(), hidden_dot.data()});
+    return std::vector<std::vector<char>>{gate_up.bytes(), dout.bytes(), unit_dot.bytes(), diff.bytes(), sum.bytes(), hidden_dot.bytes()};
+  });
+}
+
+TEST(CudaOrders, TokenLosses) {
+  expect_equal_bits([](const BackendSpec& spec) {
+    Device device(spec);
+    constexpr int64_t kRows = 3, kVocab = 5003;
+    Buffer student(device, DType::kF32, kRows, kVocab, kVocab, Random(11, 6.0f)),
+        teacher(device, DType::kF32, kRows, kVocab, kVocab, Random(12, 6.0f)), dlogits(device, DType::kF32, kRows, kVocab);
+    const List<int32_t> targets(device, std::vector<int32_t>{5, -1, 5002});
+    const List<double> kl(device, kRows), lm(device, kRows);
+    device.run(TokenLoss{student.tensor(), teacher.tensor(), targets.data(), 1.5f, 0.3f, 0.9f, dlogits.tensor(), kl.data(), lm.data()});
+    return std::vector<std::vector<char>>{dlogits.bytes(), kl.bytes(), lm.bytes()};
+  });
+}
+
+TEST(CudaOrders, AttentionAndItsGradients) {
+  for (const DType type : {DType::kF32, DType::kBF16})
+    for (const OperandSize& size : {OperandSize{1, 150, 24, 70, {0, 0}, 1}, OperandSize{1, 70, 200, 0, {0}, 1}})
+      expect_equal_bits([&](const BackendSpec& spec) {
+        Device device(spec);
+        return AttentionRun(device, type, size).results();
+      });
 }
 
 TEST(CudaDevice, UploadsMayBeLargerThanTheMemoryTheyPassThrough) {

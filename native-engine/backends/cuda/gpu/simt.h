@@ -5,6 +5,7 @@
 //   SIMT_SHARED(type, name, count)     static shared memory; dynamic_shared<T>() what the launch asked for
 //   shuffle_xor, shuffle, ballot       among all 32 lanes of a warp
 //   load(p), store(p, v)               global memory, counted by the emulator where a test asks for it
+//   SIMT_UNROLL, SIMT_ROLLED       before a loop: its arrays stay in registers, or its body is written once
 //   instructions.h                     single instructions: cp.async, ldmatrix, mma
 #pragma once
 #include <cuda_runtime.h>

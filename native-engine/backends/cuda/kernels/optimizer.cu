@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
+#include "parts.h"
 #include "reduce.h"
 #include "types.h"
 
@@ -51,7 +52,7 @@ void CudaBackend::launch(const AdamW& op) {
   launch_kernel("adamw", adamw_kernel, dim3(static_cast<unsigned>((op.size + 255) / 256)), dim3(256), 0, stream_.handle(), a);
 }
 
-inline constexpr int64_t kSquareParts = 256, kSquareThreads = 256;
+inline constexpr int64_t kSquareParts = kMostSquareParts, kSquareThreads = 256;
 
 // sums[part] = the squares of every kSquareParts-th run of kSquareThreads values.
 __global__ void __launch_bounds__(256) square_sum_kernel(const float* data, int64_t size, double* sums) {
@@ -65,18 +66,12 @@ __global__ void __launch_bounds__(256) square_sum_kernel(const float* data, int6
   if (threadIdx.x == 0) store(sums + blockIdx.x, sum);
 }
 
-__global__ void __launch_bounds__(256) sum_kernel(const double* sums, int64_t count, double* to) {
-  SIMT_SHARED(double, space, kMostWarps);
-  const double sum = block_sum(threadIdx.x < count ? load(sums + threadIdx.x) : 0.0, space);
-  if (threadIdx.x == 0) store(to, sum);
-}
-
 void CudaBackend::launch(const SquareSum& op) {
   const int64_t parts = std::clamp<int64_t>((op.size + kSquareThreads - 1) / kSquareThreads, 1, kSquareParts);
-  auto* sums = scratch<double>(kParts, kSquareParts);
+  auto* sums = scratch<double>(kSums, kSquareParts);
   launch_kernel("square_sum", square_sum_kernel, dim3(static_cast<unsigned>(parts)), dim3(kSquareThreads), 0, stream_.handle(),
                 list(op.data, op.size), op.size, sums);
-  launch_kernel("sum", sum_kernel, dim3(1), dim3(kSquareThreads), 0, stream_.handle(), sums, parts, list(op.sum, 1));
+  add_sums(sums, parts, op.sum);
 }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

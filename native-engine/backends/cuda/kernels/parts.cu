@@ -1,7 +1,11 @@
-// to[j] += parts[0][j] + parts[1][j] + ...: a thread a column, so that a warp reads neighbours. parts: [count, cols].
+// What blocks have summed, each for its part, added up in an order that depends on the number of parts alone.
+//
+// Columns: to[j] += parts[0][j] + parts[1][j] + ..., parts [count, cols]; a thread a column, so that a warp reads neighbours.
+// Single numbers, in double: one block, whose threads take every 256th.
 #include "parts.h"
 
 #include "cuda_backend.h"
+#include "reduce.h"
 #include "types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
@@ -18,6 +22,18 @@ void CudaBackend::add_parts(const float* parts, int64_t count, int64_t cols, Dev
   constexpr int64_t kThreads = 128;
   launch_kernel("add_parts", add_parts_kernel, dim3(static_cast<unsigned>((cols + kThreads - 1) / kThreads)), dim3(kThreads), 0,
                 stream_.handle(), parts, count, cols, list(to, cols));
+}
+
+__global__ void __launch_bounds__(256) add_sums_kernel(const double* sums, int64_t count, double* to) {
+  SIMT_SHARED(double, space, kMostWarps);
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += load(sums + i);
+  sum = block_sum(sum, space);
+  if (threadIdx.x == 0) store(to, sum);
+}
+
+void CudaBackend::add_sums(const double* sums, int64_t count, DevicePtr<double> to) {
+  launch_kernel("add_sums", add_sums_kernel, dim3(1), dim3(256), 0, stream_.handle(), sums, count, list(to, 1));
 }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

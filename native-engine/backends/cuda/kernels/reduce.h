@@ -26,6 +26,14 @@ __device__ __forceinline__ T block_sum(T v, T* space) {
   return sum;
 }
 
+// The rows of one of so many parts (parts.h).
+struct Rows {
+  int64_t begin, end;
+};
+__device__ __forceinline__ Rows rows_of_part(int64_t rows, int64_t part, int64_t parts) {
+  return {rows * part / parts, rows * (part + 1) / parts};
+}
+
 // Threads for a row of so many values, four each at a time.
 inline unsigned threads_for_row(int64_t width) {
   constexpr int64_t kMost = 256;

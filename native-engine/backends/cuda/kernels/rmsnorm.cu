@@ -75,9 +75,9 @@ template <class T, class S>
 __global__ void __launch_bounds__(256) rmsnorm_backward_kernel(RmsNormBackwardArguments<T, S> a) {
   SIMT_SHARED(float, space, kMostWarps);
   float* dots = dynamic_shared<float>();
-  const int64_t parts = gridDim.x, part = blockIdx.x, first = a.rows * part / parts, last = a.rows * (part + 1) / parts;
+  const Rows part = rows_of_part(a.rows, blockIdx.x, gridDim.x);
   for (int64_t j = threadIdx.x * 4; j < a.cols; j += blockDim.x * 4) shared_store(reinterpret_cast<Four*>(dots + j), all4(0));
-  for (int64_t n = first; n < last; n++) {
+  for (int64_t n = part.begin; n < part.end; n++) {
     const float* dout = a.dout.row(n);
     const S* saved = a.saved.row(n);
     const float rstd = load(a.rstd + n);
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(256) rmsnorm_backward_kernel(RmsNormBackwardAr
     }
   }
   for (int64_t j = threadIdx.x * 4; j < a.cols; j += blockDim.x * 4)
-    store4(a.parts + part * a.cols + j, shared_load(reinterpret_cast<const Four*>(dots + j)));
+    store4(a.parts + blockIdx.x * a.cols + j, shared_load(reinterpret_cast<const Four*>(dots + j)));
 }
 
 void CudaBackend::launch(const RmsNormBackward& op) {

@@ -29,6 +29,15 @@ __device__ __forceinline__ float bits_to_float(uint32_t bits) {
   return both.f;
 }
 
+__device__ __forceinline__ uint32_t float_to_bits(float v) {
+  union {
+    float f;
+    uint32_t u;
+  } both;
+  both.f = v;
+  return both.u;
+}
+
 __device__ __forceinline__ float to_float(float v) { return v; }
 __device__ __forceinline__ float to_float(bf16 v) { return bits_to_float(static_cast<uint32_t>(v.bits) << 16); }
 
@@ -37,6 +46,11 @@ __device__ __forceinline__ Four load4(const bf16* p) {
   const FourBf16 v = load(reinterpret_cast<const FourBf16*>(p));
   return {bits_to_float(v.low << 16), bits_to_float(v.low & 0xffff0000u), bits_to_float(v.high << 16), bits_to_float(v.high & 0xffff0000u)};
 }
+
+__device__ __forceinline__ float load1(const float* p) { return load(p); }
+__device__ __forceinline__ float load1(const bf16* p) { return to_float(load(p)); }
+__device__ __forceinline__ void store1(float* p, float v) { store(p, v); }
+__device__ __forceinline__ void store1(bf16* p, float v) { store(p, bf16{round_to_bf16(v)}); }
 
 __device__ __forceinline__ uint32_t bf16_pair(float first, float second) {
   return static_cast<uint32_t>(round_to_bf16(first)) | static_cast<uint32_t>(round_to_bf16(second)) << 16;
@@ -78,13 +92,19 @@ T* list(DevicePtr<T> p, int64_t count) {
   return reinterpret_cast<T*>(kernel_address(p.address(), static_cast<uint64_t>(count) * sizeof(T)));
 }
 
+// For kernels that take one value at a time. readable: columns of a row, those of the tensor or more.
+template <class T>
+Matrix<T> any_matrix(const Tensor& t, int64_t readable) {
+  if (!t || t.rows == 0) return {nullptr, 0};
+  const auto values = static_cast<uint64_t>((t.rows - 1) * t.stride + readable);
+  return {reinterpret_cast<T*>(kernel_address(t.data.address(), values * sizeof(T))), t.stride};
+}
+
 template <class T>
 Matrix<T> matrix(const Tensor& t) {
-  if (!t || t.rows == 0) return {nullptr, 0};
-  if (t.data.address() % (4 * sizeof(T)) != 0 || t.stride % 4 != 0)
+  if (t && t.rows > 0 && (t.data.address() % (4 * sizeof(T)) != 0 || t.stride % 4 != 0))
     throw Error(ErrorCode::kInternal, "backend", "a tensor begins or continues at no multiple of four values");
-  const auto values = static_cast<uint64_t>((t.rows - 1) * t.stride + t.cols);
-  return {reinterpret_cast<T*>(kernel_address(t.data.address(), values * sizeof(T))), t.stride};
+  return any_matrix<T>(t, t.cols);
 }
 
 // f(a value of the compute dtype's type)

@@ -1,0 +1,239 @@
+// Gradients of attention by queries, keys and values, from operands, dout [N, heads, D] and the base-2 log-sum-exp of each query.
+//
+// Two kernels, none with atomics; probabilities p and their gradients dp = dout . value are made again by both.
+//   Queries: a block has 64 queries of one head and goes along their keys twice. First delta = sum p dp / sum p, which is dout . out from
+//   the probabilities: with the rounded output the gradients of a query's scores would not add up to 0. Then ds = p (dp - delta) times
+//   the keys. The deltas of a block are added in double, then those of a head over its blocks: head_dot.
+//   Keys: a block has 64 keys of one key/value head and goes along the queries that see them, head after head of the group. Scores lie
+//   transposed there, keys down and queries across, so that both sums are products of registers with rows in shared memory, as forward.
+// So there are 9 products of D FLOPs x 2 a pair, where 5 would do with atomics; at 512 tokens attention is a hundredth of a step.
+//
+// Operands are turned and scaled, so gradients are turned back, by 1 / sqrt(D) for queries and ln 2 for keys, whose partners hold the
+// rest. Where dqkv lies over the operands the queries' gradients wait in memory of the backend until the keys' kernel has read the
+// queries; that kernel reads of keys and values only what it replaces.
+#include "attention_tile.h"
+#include "cuda_backend.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+template <class T>
+struct AttentionBackwardArguments {
+  AttentionPlan plan;
+  Matrix<T> operands, dout;
+  Matrix<T> dquery, dqkv;
+  const float *lse, *rope_cos, *rope_sin;
+  float* delta;       // [heads, N]
+  double* head_sums;  // [heads, batch, blocks of queries]
+  float query_scale;
+};
+
+// p and dp over a tile, of rows a and columns b: (queries, keys) with (dout, values), or (keys, queries) with (values, dout).
+template <class Tile, int Cols, class T>
+__device__ __forceinline__ void scores_and_gradients(float (&p)[Cols / 8][4], float (&dp)[Cols / 8][4], const T* a, const T* da, const T* b,
+                                                     const T* db, const Place<Tile>& at) {
+  multiply_rows<Tile, Cols>(p, a + at.row * Tile::kStride, b, at);
+  multiply_rows<Tile, Cols>(dp, da + at.row * Tile::kStride, db, at);
+}
+
+// Rows of results [kRows, kSumStride] to a head's columns, turned back where there are angles.
+template <class Tile, class T>
+__device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int first, int count, int head_dim, const float* cos,
+                                           const float* sin, float scale) {
+  const int half = head_dim / 2;
+  for (int i = static_cast<int>(threadIdx.x); i < count * half; i += Tile::kThreads) {
+    const int r = i / half, j = i % half;
+    float low = shared_load(rows + r * Tile::kSumStride + j) * scale, high = shared_load(rows + r * Tile::kSumStride + half + j) * scale;
+    if (cos) {
+      const int64_t angle = int64_t{first + r} * half + j;
+      const float c = load(cos + angle), s = load(sin + angle), a = low, b = high;
+      low = fmaf(a, c, b * s);
+      high = fmaf(b, c, -(a * s));
+    }
+    store1(to.row(first + r) + j, low);
+    store1(to.row(first + r) + half + j, high);
+  }
+}
+
+template <class Tile, class T>
+__global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_kernel(AttentionBackwardArguments<T> a) {
+  SIMT_SHARED(double, space, kMostWarps);
+  constexpr int kCols = Tile::kBackwardCols;
+  const AttentionPlan& p = a.plan;
+  const Place<Tile> at;
+  T* queries = dynamic_shared<T>();
+  T *dout = queries + Tile::kRows * Tile::kStride, *keys = dout + Tile::kRows * Tile::kStride, *values = keys + kCols * Tile::kStride;
+  const int64_t begin_row = int64_t{blockIdx.z} * p.tokens, all_rows = p.batch * p.tokens;
+  const int head = static_cast<int>(blockIdx.y), kv = load(p.kv_of_head + head);
+  const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * Tile::kRows;
+  const int end = first + Tile::kRows < p.tokens ? first + Tile::kRows : p.tokens;
+  const Matrix<T> key_rows = part_of(a.operands, begin_row, p.query_width + kv * p.head_dim),
+                  value_rows = part_of(a.operands, begin_row, p.query_width + p.kv_width + kv * p.head_dim);
+  fetch_rows<Tile, Tile::kRows>(queries, part_of(a.operands, begin_row, head * p.head_dim), first, p.tokens, p.head_dim);
+  fetch_rows<Tile, Tile::kRows>(dout, part_of(a.dout, begin_row, head * p.head_dim), first, p.tokens, p.head_dim);
+  const int64_t query_at = head * all_rows + begin_row + first + at.row + at.g;
+  float lse[2], delta[2], dots[2] = {}, masses[2] = {};
+  for (int half = 0; half < 2; half++) lse[half] = first + at.row + at.g + 8 * half < p.tokens ? load(a.lse + query_at + 8 * half) : 0.0f;
+  float sums[Tile::kOwn / 8][4] = {};
+  const int oldest = p.oldest_key(first) / kCols * kCols;
+  for (int pass = 0; pass < 2; pass++) {
+    for (int key = oldest; key < end; key += kCols) {
+      fetch_rows<Tile, kCols>(keys, key_rows, key, p.tokens, p.head_dim);
+      fetch_rows<Tile, kCols>(values, value_rows, key, p.tokens, p.head_dim);
+      copy_async_commit();
+      copy_async_wait<0>();
+      __syncthreads();
+      float prob[kCols / 8][4], dprob[kCols / 8][4];
+      scores_and_gradients<Tile, kCols>(prob, dprob, queries, dout, keys, values, at);
+      SIMT_UNROLL
+      for (int n = 0; n < kCols / 8; n++) {
+        SIMT_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int half = e / 2;
+          const bool sees = p.sees(first + at.row + at.g + 8 * half, key + 8 * n + at.t + e % 2);
+          const float v = sees ? fast_exp2(prob[n][e] - lse[half]) : 0.0f;
+          if (pass == 0) {
+            dots[half] = fmaf(v, dprob[n][e], dots[half]);
+            masses[half] += v;
+          } else {
+            prob[n][e] = sees ? v * (dprob[n][e] - delta[half]) : 0.0f;
+          }
+        }
+      }
+      if (pass == 1) add_weighted<Tile, kCols>(sums, prob, keys, at);
+      __syncthreads();  // keys and values are read
+    }
+    if (pass == 1) break;
+    double own = 0;
+    for (int half = 0; half < 2; half++) {
+      const float dot = row_sum(dots[half]), mass = row_sum(masses[half]);
+      const bool there = first + at.row + at.g + 8 * half < p.tokens;
+      delta[half] = there ? dot / mass : 0.0f;
+      if (at.t != 0 || at.own != 0) continue;
+      own += delta[half];
+      if (there) store(a.delta + query_at + 8 * half, delta[half]);
+    }
+    own = block_sum(own, space);
+    if (threadIdx.x == 0) store(a.head_sums + (head * p.batch + blockIdx.z) * gridDim.x + blockIdx.x, own);
+  }
+  auto* rows = dynamic_shared<float>();
+  put_sums<Tile>(rows, sums, 1.0f, 1.0f, at);
+  __syncthreads();
+  write_rows<Tile>(rows, part_of(a.dquery, begin_row, head * p.head_dim), first, end - first, p.head_dim, a.rope_cos, a.rope_sin,
+                   a.query_scale);
+}
+
+template <class Tile, class T>
+__global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_kernel(AttentionBackwardArguments<T> a) {
+  constexpr int kCols = Tile::kBackwardCols;
+  const AttentionPlan& p = a.plan;
+  const Place<Tile> at;
+  T* keys = dynamic_shared<T>();
+  T *values = keys + Tile::kRows * Tile::kStride, *queries = values + Tile::kRows * Tile::kStride, *dout = queries + kCols * Tile::kStride;
+  const int64_t begin_row = int64_t{blockIdx.z} * p.tokens, all_rows = p.batch * p.tokens;
+  const int kv = static_cast<int>(blockIdx.y), first = static_cast<int>(blockIdx.x) * Tile::kRows;
+  const int end = first + Tile::kRows < p.tokens ? first + Tile::kRows : p.tokens;
+  const int64_t key_column = p.query_width + kv * p.head_dim, value_column = key_column + p.kv_width;
+  fetch_rows<Tile, Tile::kRows>(keys, part_of(a.operands, begin_row, key_column), first, p.tokens, p.head_dim);
+  fetch_rows<Tile, Tile::kRows>(values, part_of(a.operands, begin_row, value_column), first, p.tokens, p.head_dim);
+  copy_async_commit();
+  float dkeys[Tile::kOwn / 8][4] = {}, dvalues[Tile::kOwn / 8][4] = {};
+  const int last = p.window > 0 && end - 1 + p.window < p.tokens ? end - 1 + p.window : p.tokens;  // of the queries that see any
+  for (int head = 0; head < p.heads; head++) {
+    if (load(p.kv_of_head + head) != kv) continue;
+    const Matrix<T> query_rows = part_of(a.operands, begin_row, head * p.head_dim),
+                    dout_rows = part_of(a.dout, begin_row, head * p.head_dim);
+    for (int query = first; query < last; query += kCols) {
+      fetch_rows<Tile, kCols>(queries, query_rows, query, p.tokens, p.head_dim);
+      fetch_rows<Tile, kCols>(dout, dout_rows, query, p.tokens, p.head_dim);
+      copy_async_commit();
+      copy_async_wait<0>();
+      __syncthreads();
+      float prob[kCols / 8][4], dscore[kCols / 8][4];
+      scores_and_gradients<Tile, kCols>(prob, dscore, keys, values, queries, dout, at);
+      SIMT_UNROLL
+      for (int n = 0; n < kCols / 8; n++) {
+        SIMT_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int of = query + 8 * n + at.t + e % 2;
+          const bool sees = p.sees(of, first + at.row + at.g + 8 * (e / 2));
+          const int64_t query_at = head * all_rows + begin_row + of;
+          const float v = sees ? fast_exp2(prob[n][e] - load(a.lse + query_at)) : 0.0f;
+          prob[n][e] = v;
+          dscore[n][e] = sees ? v * (dscore[n][e] - load(a.delta + query_at)) : 0.0f;
+        }
+      }
+      add_weighted<Tile, kCols>(dvalues, prob, dout, at);
+      add_weighted<Tile, kCols>(dkeys, dscore, queries, at);
+      __syncthreads();  // queries and dout are read
+    }
+  }
+  copy_async_wait<0>();
+  __syncthreads();
+  auto* rows = dynamic_shared<float>();
+  put_sums<Tile>(rows, dkeys, 1.0f, 1.0f, at);
+  __syncthreads();
+  write_rows<Tile>(rows, part_of(a.dqkv, begin_row, key_column), first, end - first, p.head_dim, a.rope_cos, a.rope_sin, kLn2);
+  __syncthreads();
+  put_sums<Tile>(rows, dvalues, 1.0f, 1.0f, at);
+  __syncthreads();
+  write_rows<Tile>(rows, part_of(a.dqkv, begin_row, value_column), first, end - first, p.head_dim, nullptr, nullptr, 1.0f);
+  if (kv != 0) return;
+  const auto clear = [&](int64_t from, int64_t to) {
+    for (int64_t i = threadIdx.x; i < (end - first) * (to - from); i += Tile::kThreads)
+      store1(a.dqkv.row(begin_row + first + i / (to - from)) + from + i % (to - from), 0.0f);
+  };
+  const int64_t used = int64_t{p.kv_heads} * p.head_dim, behind = p.query_width + p.kv_width;
+  clear(int64_t{p.heads} * p.head_dim, p.query_width);
+  clear(p.query_width + used, behind);
+  clear(behind + used, behind + p.kv_width);
+}
+
+// head_dot[head] = the sum of the head's parts.
+__global__ void __launch_bounds__(128) add_head_sums_kernel(const double* sums, int64_t count, double* head_dot) {
+  SIMT_SHARED(double, space, kMostWarps);
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += load(sums + blockIdx.x * count + i);
+  sum = block_sum(sum, space);
+  if (threadIdx.x == 0) store(head_dot + blockIdx.x, sum);
+}
+
+void CudaBackend::launch(const AttentionBackward& op) {
+  const AttentionShape& s = op.shape;
+  const int64_t rows = op.operands.rows, used = s.heads * s.head_dim, angles = s.tokens * s.head_dim / 2;
+  const bool in_place = op.dqkv.data == op.operands.data;
+  with_compute_type(op.operands.dtype, [&](auto t) {
+    using T = decltype(t);
+    Matrix<T> dquery = matrix<T>(op.dqkv);
+    if (in_place) dquery = {scratch<T>(kDquery, rows * used), used};
+    with_head_size<T>(s, {&op.operands, &op.dout}, [&](auto tile) {
+      using Tile = decltype(tile);
+      const int64_t blocks = (s.tokens + Tile::kRows - 1) / Tile::kRows;
+      const AttentionBackwardArguments<T> a{plan_of(s),
+                                            matrix<T>(op.operands),
+                                            matrix<T>(op.dout),
+                                            dquery,
+                                            matrix<T>(op.dqkv),
+                                            list(op.lse, s.heads * rows),
+                                            list(s.rope_cos, angles),
+                                            list(s.rope_sin, angles),
+                                            scratch<float>(kDelta, s.heads * rows),
+                                            scratch<double>(kSums, s.heads * s.batch * blocks),
+                                            1.0f / sqrtf(static_cast<float>(s.head_dim))};
+      const auto grid = [&](int64_t heads) {
+        return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(heads), static_cast<unsigned>(s.batch));
+      };
+      launch_kernel("attention_backward_queries", attention_backward_queries_kernel<Tile, T>, grid(s.heads), dim3(Tile::kThreads),
+                    Tile::kBackwardBytes, stream_.handle(), a);
+      launch_kernel("attention_backward_keys", attention_backward_keys_kernel<Tile, T>, grid(s.kv_heads), dim3(Tile::kThreads),
+                    Tile::kBackwardBytes, stream_.handle(), a);
+      launch_kernel("add_head_sums", add_head_sums_kernel, dim3(static_cast<unsigned>(s.heads)), dim3(128), 0, stream_.handle(),
+                    a.head_sums, s.batch * blocks, list(op.head_dot, s.heads));
+    });
+    if (in_place)
+      stream_.copy_rows({op.dqkv.data.address(), static_cast<uint64_t>(op.dqkv.stride) * sizeof(T)},
+                        {scratch_address(kDquery, 0), static_cast<uint64_t>(used) * sizeof(T)}, static_cast<uint64_t>(used) * sizeof(T),
+                        static_cast<uint64_t>(rows));
+  });
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,80 @@
+// What attention multiplies: [N, query_width + 2 kv_width] in compute dtype from the three products of queries, keys and values, with
+// bias, queries and keys turned by their position's angles, queries scaled so that scores are base-2 logarithms, rounded once.
+//
+// The products lie side by side as f32, so one pass over them is left, bound by its bytes: 6 a value where compute is bf16. A block a row;
+// a thread turns four values of a head's first half with the four that pair with them in the second.
+#include "cuda_backend.h"
+#include "exp2.h"
+#include "reduce.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+template <class T>
+struct AttentionOperandsArguments {
+  Matrix<float> sums;
+  Matrix<T> operands;
+  const float *bias, *rope_cos, *rope_sin;
+  int64_t tokens, query_width, kv_width;
+  int heads, kv_heads, half;
+  float query_scale;
+};
+
+template <class T>
+__global__ void __launch_bounds__(256) attention_operands_kernel(AttentionOperandsArguments<T> a) {
+  const int64_t n = blockIdx.x, angles = n % a.tokens * a.half;
+  const int fours = a.half / 4;
+  for (int i = static_cast<int>(threadIdx.x); i < (a.heads + 2 * a.kv_heads) * fours; i += static_cast<int>(blockDim.x)) {
+    const int head = i / fours, j = i % fours * 4, kv = head - a.heads;
+    const int64_t column = (kv < 0            ? int64_t{head} * 2 * a.half
+                            : kv < a.kv_heads ? a.query_width + int64_t{kv} * 2 * a.half
+                                              : a.query_width + a.kv_width + int64_t{kv - a.kv_heads} * 2 * a.half) +
+                           j;
+    Four low = load4(a.sums.row(n) + column), high = load4(a.sums.row(n) + column + a.half);
+    if (a.bias) {
+      low = low + load4(a.bias + column);
+      high = high + load4(a.bias + column + a.half);
+    }
+    if (kv < a.kv_heads) {
+      const Four scale = all4(kv < 0 ? a.query_scale : 1.0f), x = low * scale, y = high * scale;
+      const Four c = load4(a.rope_cos + angles + j), s = load4(a.rope_sin + angles + j);
+      low = fma4(x, c, y * s * all4(-1));
+      high = fma4(y, c, x * s);
+    }
+    store4(a.operands.row(n) + column, low);
+    store4(a.operands.row(n) + column + a.half, high);
+  }
+}
+
+void CudaBackend::launch(const AttentionOperands& op) {
+  const AttentionShape& s = op.shape;
+  const int64_t rows = op.operands.rows, width = s.width(), angles = s.tokens * s.head_dim / 2;
+  if (s.head_dim % 8 != 0)
+    throw Error(ErrorCode::kNotSupported, "head_dim", "on CUDA a head's size is a multiple of 8, not " + std::to_string(s.head_dim));
+  const Tensor sums = op.space.reshaped(rows, width);
+  const Tensor places[] = {sums.columns(0, s.query_width), sums.columns(s.query_width, s.kv_width),
+                           sums.columns(s.query_width + s.kv_width, s.kv_width)};
+  for (size_t i = 0; i < op.products.size(); i++) {
+    Product product = op.products[i];
+    product.c = places[i];
+    launch(product);
+  }
+  with_compute_type(op.operands.dtype, [&](auto t) {
+    using T = decltype(t);
+    const AttentionOperandsArguments<T> a{matrix<float>(sums),
+                                          matrix<T>(op.operands),
+                                          list(s.bias, width),
+                                          list(s.rope_cos, angles),
+                                          list(s.rope_sin, angles),
+                                          s.tokens,
+                                          s.query_width,
+                                          s.kv_width,
+                                          static_cast<int>(s.heads),
+                                          static_cast<int>(s.kv_heads),
+                                          static_cast<int>(s.head_dim / 2),
+                                          kLog2e / sqrtf(static_cast<float>(s.head_dim))};
+    launch_kernel("attention_operands", attention_operands_kernel<T>, dim3(static_cast<unsigned>(rows)), dim3(threads_for_row(width / 2)),
+                  0, stream_.handle(), a);
+  });
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

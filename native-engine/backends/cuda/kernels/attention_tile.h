@@ -1,0 +1,215 @@
+// What attention's kernels share: tiles of a head's rows in shared memory, and products of such tiles whose results stay in registers.
+//
+// A block owns kRows rows (queries, or keys and values in their gradient), 16 for each warp, and goes along the other side by tiles of some
+// columns. Rows are filled up with zeros to kDim values, and kPad more keep the rows of a matrix that is loaded in different banks. For
+// head sizes over 128 two warps share 16 rows: both make all scores, and each keeps half of the results, which else were too many
+// registers.
+//
+// Scores and results lie as mma leaves them (instructions.h): with g = lane / 4, t = 2 (lane % 4) a thread has of each 8 columns
+// (g, t) (g, t + 1) (g + 8, t) (g + 8, t + 1). bf16 is multiplied by mma, f32 by fused multiply-adds in the same places.
+#pragma once
+#include <initializer_list>
+#include <string>
+
+#include "device/ops.h"
+#include "exp2.h"
+#include "reduce.h"
+#include "types.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+template <class T, int Dim>
+struct AttentionTile {
+  static constexpr int kDim = Dim, kChunk = 16 / static_cast<int>(sizeof(T)), kStride = kDim + kChunk;
+  static constexpr int kShares = kDim > 128 ? 2 : 1, kOwn = kDim / kShares;  // columns of a result that a warp keeps
+  static constexpr int kRowWarps = kDim * sizeof(T) > 512 ? 2 : 4, kRows = 16 * kRowWarps, kThreads = kRowWarps * kShares * kWarpSize;
+  static constexpr int kForwardCols = kDim * sizeof(T) > 256 ? 32 : 64, kBackwardCols = kDim * sizeof(T) > 256 ? 16 : 32;
+  static constexpr int kSumStride = kDim + 4;  // of the results, f32 in shared memory
+
+  static constexpr uint32_t bytes(int rows) { return static_cast<uint32_t>(rows) * kStride * sizeof(T); }
+  static constexpr uint32_t at_least_sums(uint32_t other) {
+    const uint32_t sums = static_cast<uint32_t>(kRows) * kSumStride * sizeof(float);
+    return other > sums ? other : sums;
+  }
+  static constexpr uint32_t kForwardBytes = at_least_sums(bytes(kRows + 2 * kForwardCols)),
+                            kBackwardBytes = at_least_sums(bytes(2 * kRows + 2 * kBackwardCols));
+};
+
+// Which of the block's rows and columns a thread has.
+template <class Tile>
+struct Place {
+  int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  int g = lane / 4, t = 2 * (lane % 4);
+  int row = warp / Tile::kShares * 16;          // the first of the warp's rows
+  int own = warp % Tile::kShares * Tile::kOwn;  // the first of its columns
+};
+
+// Rows [first, first + Rows) of a head to shared memory, under way until copies are waited for; zeros behind `limit` rows and behind the
+// head's columns.
+template <class Tile, int Rows, class T>
+__device__ __forceinline__ void fetch_rows(T* shared, Matrix<T> from, int first, int limit, int head_dim) {
+  constexpr int kChunks = Tile::kDim / Tile::kChunk;
+  SIMT_ROLLED
+  for (int i = static_cast<int>(threadIdx.x); i < Rows * kChunks; i += Tile::kThreads) {
+    const int r = i / kChunks, c = i % kChunks * Tile::kChunk;
+    const bool there = first + r < limit && c < head_dim;
+    copy_async16(shared + r * Tile::kStride + c, there ? from.row(first + r) + c : from.data, there ? 16 : 0);
+  }
+}
+
+// scores = a b^T: 16 rows of a, Cols of b.
+template <class Tile, int Cols>
+__device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], const bf16* a, const bf16* b, const Place<Tile>& at) {
+  SIMT_UNROLL
+  for (auto& c : scores) c[0] = c[1] = c[2] = c[3] = 0;
+  const int r = at.lane % 8, m = at.lane / 8;
+  const bf16* left = a + (m % 2 * 8 + r) * Tile::kStride + m / 2 * 8;
+  const bf16* right = b + (m / 2 * 8 + r) * Tile::kStride + m % 2 * 8;
+  SIMT_ROLLED  // else the keys' gradient spills registers
+      for (int k = 0; k < Tile::kDim; k += 16) {
+    uint32_t x[4];
+    load_matrices(x, left + k);
+    SIMT_UNROLL
+    for (int n = 0; n < Cols / 8; n += 2) {
+      uint32_t y[4];
+      load_matrices(y, right + n * 8 * Tile::kStride + k);
+      multiply_bf16(scores[n], x, {y[0], y[1]});
+      multiply_bf16(scores[n + 1], x, {y[2], y[3]});
+    }
+  }
+}
+template <class Tile, int Cols>
+__device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], const float* a, const float* b, const Place<Tile>& at) {
+  SIMT_UNROLL
+  for (auto& c : scores) c[0] = c[1] = c[2] = c[3] = 0;
+  const auto four = [](const float* p) { return shared_load(reinterpret_cast<const Four*>(p)); };
+  const auto dot = [](Four x, Four y, float sum) { return fmaf(x.w, y.w, fmaf(x.z, y.z, fmaf(x.y, y.y, fmaf(x.x, y.x, sum)))); };
+  SIMT_ROLLED
+  for (int k = 0; k < Tile::kDim; k += 4) {
+    const Four x0 = four(a + at.g * Tile::kStride + k), x1 = four(a + (at.g + 8) * Tile::kStride + k);
+    SIMT_UNROLL
+    for (int n = 0; n < Cols / 8; n++) {
+      const Four y0 = four(b + (8 * n + at.t) * Tile::kStride + k), y1 = four(b + (8 * n + at.t + 1) * Tile::kStride + k);
+      scores[n][0] = dot(x0, y0, scores[n][0]);
+      scores[n][1] = dot(x0, y1, scores[n][1]);
+      scores[n][2] = dot(x1, y0, scores[n][2]);
+      scores[n][3] = dot(x1, y1, scores[n][3]);
+    }
+  }
+}
+
+// sums += weights b: the warp's 16 rows of weights, rounded to T, and Cols rows of b, of which the columns from `own` on count.
+template <class Tile, int Cols>
+__device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], const float (&weights)[Cols / 8][4], const bf16* b,
+                                             const Place<Tile>& at) {
+  const int r = at.lane % 8, m = at.lane / 8;
+  const bf16* right = b + (m % 2 * 8 + r) * Tile::kStride + at.own + m / 2 * 8;
+  SIMT_UNROLL
+  for (int k = 0; k < Cols / 16; k++) {
+    const auto& low = weights[2 * k];
+    const auto& high = weights[2 * k + 1];
+    const uint32_t x[4] = {bf16_pair(low[0], low[1]), bf16_pair(low[2], low[3]), bf16_pair(high[0], high[1]), bf16_pair(high[2], high[3])};
+    SIMT_UNROLL
+    for (int n = 0; n < Tile::kOwn / 8; n += 2) {
+      uint32_t y[4];
+      load_matrices_transposed(y, right + k * 16 * Tile::kStride + n * 8);
+      multiply_bf16(sums[n], x, {y[0], y[1]});
+      multiply_bf16(sums[n + 1], x, {y[2], y[3]});
+    }
+  }
+}
+template <class Tile, int Cols>
+__device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], const float (&weights)[Cols / 8][4], const float* b,
+                                             const Place<Tile>& at) {
+  struct alignas(8) Two {
+    float x, y;
+  };
+  SIMT_UNROLL
+  for (int k = 0; k < Cols; k++) {
+    // Weight k of a row is with the lane whose t is next below k.
+    const int lane = at.g * 4 + k % 8 / 2;
+    const float x0 = shuffle(weights[k / 8][k % 2], lane), x1 = shuffle(weights[k / 8][2 + k % 2], lane);
+    SIMT_UNROLL
+    for (int n = 0; n < Tile::kOwn / 8; n++) {
+      const Two y = shared_load(reinterpret_cast<const Two*>(b + k * Tile::kStride + at.own + 8 * n + at.t));
+      sums[n][0] = fmaf(x0, y.x, sums[n][0]);
+      sums[n][1] = fmaf(x0, y.y, sums[n][1]);
+      sums[n][2] = fmaf(x1, y.x, sums[n][2]);
+      sums[n][3] = fmaf(x1, y.y, sums[n][3]);
+    }
+  }
+}
+
+// Results times a factor for each of the two rows to shared memory [kRows, kSumStride], where nobody else reads any more.
+template <class Tile>
+__device__ __forceinline__ void put_sums(float* shared, const float (&sums)[Tile::kOwn / 8][4], float low, float high,
+                                         const Place<Tile>& at) {
+  float* row = shared + (at.row + at.g) * Tile::kSumStride + at.own + at.t;
+  SIMT_UNROLL
+  for (int n = 0; n < Tile::kOwn / 8; n++) {
+    shared_store(row + 8 * n, sums[n][0] * low);
+    shared_store(row + 8 * n + 1, sums[n][1] * low);
+    shared_store(row + 8 * Tile::kSumStride + 8 * n, sums[n][2] * high);
+    shared_store(row + 8 * Tile::kSumStride + 8 * n + 1, sums[n][3] * high);
+  }
+}
+
+// The sum over the four lanes that have a row.
+__device__ __forceinline__ float row_sum(float v) {
+  v += shuffle_xor(v, 1);
+  return v + shuffle_xor(v, 2);
+}
+
+// Where heads lie, and who sees whom. Tokens are numbered within a row of the batch.
+struct AttentionPlan {
+  int64_t batch;
+  int tokens, heads, kv_heads, head_dim;
+  int window;  // 0: full causal attention
+  int64_t query_width, kv_width;
+  const int32_t* kv_of_head;
+
+  __device__ __forceinline__ bool sees(int query, int key) const {
+    return key <= query && query < tokens && (window == 0 || key > query - window);
+  }
+  // The first key that the queries from `query` on see.
+  __device__ __forceinline__ int oldest_key(int query) const { return window > 0 && query >= window ? query - window + 1 : 0; }
+};
+
+inline AttentionPlan plan_of(const AttentionShape& s) {
+  const auto number = [](int64_t n) { return static_cast<int>(n); };
+  // A window as long as the row is none.
+  return {s.batch,
+          number(s.tokens),
+          number(s.heads),
+          number(s.kv_heads),
+          number(s.head_dim),
+          s.window < s.tokens ? number(s.window) : 0,
+          s.query_width,
+          s.kv_width,
+          list(s.kv_of_head, s.heads)};
+}
+
+// The tensor from a column on and from a row of the batch on.
+template <class T>
+__device__ __forceinline__ Matrix<T> part_of(Matrix<T> m, int64_t row, int64_t column) {
+  return {m.data + row * m.stride + column, m.stride};
+}
+
+// f(a tile for heads of this size). Rows of a head are copied 16 bytes at a time.
+template <class T, class F>
+void with_head_size(const AttentionShape& s, std::initializer_list<const Tensor*> fetched, F&& f) {
+  constexpr int64_t kChunk = 16 / sizeof(T);
+  if (s.head_dim % 8 != 0 || s.head_dim > 256)
+    throw Error(ErrorCode::kNotSupported, "head_dim",
+                "on CUDA a head's size is a multiple of 8 up to 256, not " + std::to_string(s.head_dim));
+  for (const Tensor* t : fetched)
+    if (t->data.address() % 16 != 0 || t->stride % kChunk != 0 || s.query_width % kChunk != 0 || s.kv_width % kChunk != 0)
+      throw Error(ErrorCode::kInternal, "backend", "attention's operands begin or continue at no multiple of 16 bytes");
+  if (s.head_dim <= 64) return f(AttentionTile<T, 64>{});
+  if constexpr (sizeof(T) == 2)
+    if (s.head_dim <= 96) return f(AttentionTile<T, 96>{});
+  if (s.head_dim <= 128) return f(AttentionTile<T, 128>{});
+  f(AttentionTile<T, 256>{});
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,78 @@
+// The difference of two residual streams [N, cols] f32 where the student's hidden unit is open, the sum of its squares, and its column
+// sums times the student.
+//
+// A thread owns four columns and goes down the rows of its block's part: its lists are read once, its column sums stay in registers. The
+// squares are added in double, by thread, by block, then over the blocks. The teacher's columns are gathered where it has other units.
+#include "cuda_backend.h"
+#include "parts.h"
+#include "reduce.h"
+#include "types.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+template <class T>
+struct LayerLossArguments {
+  Matrix<float> student, teacher;
+  const int32_t* teacher_cols;  // nullptr: the same
+  const float* student_scale;
+  Matrix<T> diff;
+  double* sums;  // [row parts, column blocks]
+  float* parts;  // [row parts, cols]
+  int64_t rows, cols;
+};
+
+template <class T>
+__global__ void __launch_bounds__(kColumnThreads) layer_loss_kernel(LayerLossArguments<T> a) {
+  SIMT_SHARED(double, space, kMostWarps);
+  const int64_t j = (int64_t{blockIdx.x} * kColumnThreads + threadIdx.x) * 4;
+  double squares = 0;
+  if (j < a.cols) {
+    const Rows part = rows_of_part(a.rows, blockIdx.y, gridDim.y);
+    const Four open = load4(a.student_scale + j);
+    const auto column = [&](int64_t i) { return a.teacher_cols ? load(a.teacher_cols + j + i) : 0; };
+    const int32_t c0 = column(0), c1 = column(1), c2 = column(2), c3 = column(3);
+    Four dots = all4(0);
+    for (int64_t n = part.begin; n < part.end; n++) {
+      const Four s = load4(a.student.row(n) + j);
+      const float* t = a.teacher.row(n);
+      const auto value = [&](int32_t c) { return c < 0 ? 0.0f : load(t + c); };
+      const Four other = a.teacher_cols ? Four{value(c0), value(c1), value(c2), value(c3)} : load4(t + j);
+      const Four difference = each(s, other, [](float x, float y) { return x - y; });
+      const Four d = each(open, difference, [](float o, float v) { return o != 0 ? v : 0.0f; });
+      store4(a.diff.row(n) + j, d);
+      dots = fma4(d, s, dots);
+      squares += sum4(d * d);
+    }
+    store4(a.parts + blockIdx.y * a.cols + j, dots);
+  }
+  squares = block_sum(squares, space);
+  if (threadIdx.x == 0) store(a.sums + blockIdx.y * gridDim.x + blockIdx.x, squares);
+}
+
+void CudaBackend::launch(const LayerLoss& op) {
+  const int64_t rows = op.student.rows, cols = op.student.cols, count = row_parts(rows);
+  launch(Clear{op.mask_dot, cols});
+  const unsigned blocks = column_blocks(cols);
+  auto* sums = scratch<double>(kSums, std::max<int64_t>(count * blocks, 1));
+  if (rows > 0) {
+    auto* parts = scratch<float>(kParts, count * cols);
+    with_compute_type(op.diff.dtype, [&](auto t) {
+      using T = decltype(t);
+      const LayerLossArguments<T> a{matrix<float>(op.student),
+                                    matrix<float>(op.teacher),
+                                    list(op.teacher_cols, cols),
+                                    list(op.student_scale, cols),
+                                    matrix<T>(op.diff),
+                                    sums,
+                                    parts,
+                                    rows,
+                                    cols};
+      launch_kernel("layer_loss", layer_loss_kernel<T>, dim3(blocks, static_cast<unsigned>(count)), dim3(kColumnThreads), 0,
+                    stream_.handle(), a);
+    });
+    add_parts(parts, count, cols, op.mask_dot);
+  }
+  add_sums(sums, count * blocks, op.sum);
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,89 @@
+// silu(gate) * up of gate_up [N, 2 I], and its gradient. gate and up come with their mask, so its gradient is a column sum, and theirs
+// take it along.
+//
+// Forward: a block a row. Backward: a thread owns four columns and goes down the rows of its block's part, so that the sums stay in
+// registers; a warp reads whole sectors of a row. A value is read before anything is written over it by the same thread, so the gradients
+// may lie where gate_up does, and out where dout does. Bound by bytes: 6 a unit forward, 12 backward where compute is bf16.
+#include "cuda_backend.h"
+#include "exp2.h"
+#include "parts.h"
+#include "reduce.h"
+
+namespace espalier::cuda::ESPALIER_TARGET {
+
+template <class T>
+struct SwigluArguments {
+  Matrix<T> gate_up, out;
+  int64_t units;
+};
+
+template <class T>
+__global__ void __launch_bounds__(256) swiglu_kernel(SwigluArguments<T> a) {
+  const int64_t n = blockIdx.x;
+  const T* gate = a.gate_up.row(n);
+  for (int64_t j = threadIdx.x * 4; j < a.units; j += blockDim.x * 4)
+    store4(a.out.row(n) + j, each(load4(gate + j), load4(gate + a.units + j), [](float g, float u) { return g * sigmoid(g) * u; }));
+}
+
+void CudaBackend::launch(const Swiglu& op) {
+  if (op.out.rows == 0) return;
+  with_compute_type(op.out.dtype, [&](auto t) {
+    using T = decltype(t);
+    const SwigluArguments<T> a{matrix<T>(op.gate_up), matrix<T>(op.out), op.out.cols};
+    launch_kernel("swiglu", swiglu_kernel<T>, dim3(static_cast<unsigned>(op.out.rows)), dim3(threads_for_row(op.out.cols)), 0,
+                  stream_.handle(), a);
+  });
+}
+
+template <class T>
+struct SwigluBackwardArguments {
+  Matrix<T> gate_up, dout, dgate_up, out;
+  const float* unit_scale;
+  float* parts;  // [row parts, units]
+  int64_t rows, units;
+};
+
+template <class T>
+__global__ void __launch_bounds__(kColumnThreads) swiglu_backward_kernel(SwigluBackwardArguments<T> a) {
+  const int64_t j = (int64_t{blockIdx.x} * kColumnThreads + threadIdx.x) * 4;
+  if (j >= a.units) return;
+  const Rows part = rows_of_part(a.rows, blockIdx.y, gridDim.y);
+  const Four scale = a.unit_scale ? load4(a.unit_scale + j) : all4(1);
+  Four dots = all4(0);
+  for (int64_t n = part.begin; n < part.end; n++) {
+    const Four g = load4(a.gate_up.row(n) + j), u = load4(a.gate_up.row(n) + a.units + j), d = load4(a.dout.row(n) + j);
+    const Four s = each(g, g, [](float x, float) { return sigmoid(x); });
+    const Four silu = g * s;
+    // d silu / d gate = s + silu (1 - s)
+    const Four dg = d * u * each(s, silu, [](float x, float y) { return fmaf(y, 1.0f - x, x); });
+    const Four du = d * silu;
+    store4(a.dgate_up.row(n) + j, dg * scale);
+    store4(a.dgate_up.row(n) + a.units + j, du * scale);
+    store4(a.out.row(n) + j, silu * u);
+    dots = fma4(dg, g, fma4(du, u, dots));
+  }
+  store4(a.parts + blockIdx.y * a.units + j, dots);
+}
+
+void CudaBackend::launch(const SwigluBackward& op) {
+  const int64_t rows = op.out.rows, units = op.out.cols, count = row_parts(rows);
+  launch(Clear{op.unit_dot, units});
+  if (rows == 0) return;
+  auto* parts = scratch<float>(kParts, count * units);
+  with_compute_type(op.out.dtype, [&](auto t) {
+    using T = decltype(t);
+    const SwigluBackwardArguments<T> a{matrix<T>(op.gate_up),
+                                       matrix<T>(op.dout),
+                                       matrix<T>(op.dgate_up),
+                                       matrix<T>(op.out),
+                                       list(op.unit_scale, units),
+                                       parts,
+                                       rows,
+                                       units};
+    launch_kernel("swiglu_backward", swiglu_backward_kernel<T>, dim3(column_blocks(units), static_cast<unsigned>(count)),
+                  dim3(kColumnThreads), 0, stream_.handle(), a);
+  });
+  add_parts(parts, count, units, op.unit_dot);
+}
+
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,0 +1,140 @@
+// Attention and its gradients from operands that are given, against plain double loops over the same rounded values.
+#pragma once
+#include <memory>
+
+#include "op_fixture.h"
+
+namespace espalier::test {
+
+struct OperandSize {
+  int64_t batch, tokens, dim, window;
+  std::vector<int32_t> kv_of_head;
+  int64_t kv_heads;
+};
+
+// Operands, angles and results of one attention, forward and backward.
+class AttentionRun {
+ public:
+  AttentionRun(Device& device, DType type, const OperandSize& z)
+      : z_(z),
+        heads_(static_cast<int64_t>(z.kv_of_head.size())),
+        rows_(z.batch * z.tokens),
+        query_width_(padded_width(heads_ * z.dim)),
+        kv_width_(padded_width(z.kv_heads * z.dim)),
+        operands(device, type, rows_, query_width_ + 2 * kv_width_, query_width_ + 2 * kv_width_, Random(40, 0.8f)),
+        out(device, type, rows_, query_width_),
+        dout(device, type, rows_, query_width_, heads_ * z.dim, Random(41)),
+        dqkv(device, type, rows_, query_width_ + 2 * kv_width_),
+        cosines(device, turns(false)),
+        sines(device, turns(true)),
+        scale(device, head_scales()),
+        lse(device, heads_ * rows_),
+        kv_list(device, z.kv_of_head),
+        head_dot(device, heads_) {
+    const AttentionShape shape{z.batch,   z.tokens, heads_,         z.kv_heads,     z.dim,        query_width_,
+                               kv_width_, z.window, kv_list.data(), cosines.data(), sines.data(), nullptr};
+    device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), scale.data()});
+    device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data()});
+    over_ = std::make_unique<Buffer>(operands);
+    device.run(AttentionBackward{shape, over_->tensor(), dout.tensor(), lse.data(), over_->tensor(), head_dot.data()});
+  }
+
+  void check(double tolerance) const {
+    expected_.assign(rows_ * width(), 0.0);
+    ErrorSum forward, gradient, sums;
+    for (int64_t h = 0; h < heads_; h++) {
+      double dot = 0, magnitude = 0;
+      for (int64_t row = 0; row < rows_; row++) {
+        const double delta = check_query(h, row, forward, sums);
+        dot += delta;
+        magnitude += std::abs(delta);
+      }
+      EXPECT_NEAR(head_dot[h], dot, 2 * tolerance * magnitude) << "head " << h;
+    }
+    for (int64_t row = 0; row < rows_; row++) {
+      for (int64_t j = 0; j < width(); j++) {
+        gradient.add(dqkv.get(row, j), expected_[row * width() + j]);
+        ASSERT_EQ(over_->get(row, j), dqkv.get(row, j)) << row << "," << j;
+      }
+      for (int64_t j = heads_ * z_.dim; j < query_width_; j++) ASSERT_EQ(out.get(row, j), 0.0);
+    }
+    EXPECT_LT(forward.relative(), tolerance);
+    EXPECT_LT(sums.relative(), 1e-6);
+    EXPECT_LT(gradient.relative(), 2 * tolerance);
+    for (const Buffer* b : {&out, &dqkv, static_cast<const Buffer*>(over_.get())}) b->expect_untouched_outside();
+  }
+  std::vector<std::vector<char>> results() const { return {out.bytes(), lse.bytes(), dqkv.bytes(), head_dot.bytes(), over_->bytes()}; }
+
+ private:
+  int64_t width() const { return query_width_ + 2 * kv_width_; }
+  double cosine(int64_t row, int64_t j) const { return cosines[row % z_.tokens * (z_.dim / 2) + j]; }
+  double sine(int64_t row, int64_t j) const { return sines[row % z_.tokens * (z_.dim / 2) + j]; }
+
+  std::vector<float> turns(bool sine) const {
+    std::vector<float> of;
+    for (int64_t t = 0; t < z_.tokens; t++)
+      for (int64_t j = 0; j < z_.dim / 2; j++) {
+        const double angle = 0.3 * static_cast<double>(t) / (1.0 + static_cast<double>(j));
+        of.push_back(static_cast<float>(sine ? std::sin(angle) : std::cos(angle)));
+      }
+    return of;
+  }
+  std::vector<float> head_scales() const {
+    std::vector<float> of(query_width_, 1.0f);
+    for (int64_t j = 0; j < heads_ * z_.dim; j++) of[j] = 0.5f + 0.25f * static_cast<float>(j / z_.dim);
+    return of;
+  }
+
+  // One query's output and log-sum-exp; adds its share of the gradients. Returns dout . out.
+  double check_query(int64_t h, int64_t row, ErrorSum& forward, ErrorSum& sums) const {
+    const int64_t dim = z_.dim, q = h * dim, k = query_width_ + z_.kv_of_head[h] * dim, v = k + kv_width_;
+    const int64_t begin = row / z_.tokens * z_.tokens, oldest = z_.window > 0 ? std::max(begin, row - z_.window + 1) : begin;
+    std::vector<double> p, dp, o(dim, 0.0);
+    double mass = 0, delta = 0;
+    for (int64_t j = oldest; j <= row; j++) {
+      double s = 0;
+      for (int64_t c = 0; c < dim; c++) s += operands.get(row, q + c) * operands.get(j, k + c);
+      p.push_back(std::exp2(s));
+      mass += p.back();
+    }
+    for (int64_t j = oldest; j <= row; j++) {
+      double d = 0;
+      const double weight = p[j - oldest] /= mass;
+      for (int64_t c = 0; c < dim; c++) {
+        o[c] += weight * operands.get(j, v + c);
+        d += dout.get(row, h * dim + c) * operands.get(j, v + c);
+        expected_[j * width() + v + c] += weight * dout.get(row, h * dim + c);
+      }
+      dp.push_back(d);
+      delta += weight * d;
+    }
+    sums.add(lse[h * rows_ + row], std::log2(mass));
+    for (int64_t c = 0; c < dim; c++) forward.add(out.get(row, h * dim + c), o[c] * (0.5 + 0.25 * static_cast<double>(h)));
+    for (int64_t j = oldest; j <= row; j++) {
+      const double ds = p[j - oldest] * (dp[j - oldest] - delta);
+      turn_back(row, q, j, k, ds / std::sqrt(static_cast<double>(dim)));
+      turn_back(j, k, row, q, ds * std::log(2.0));
+    }
+    return delta;
+  }
+  // Adds the operand (from_row, from) times `by`, turned back by the angles of `row`.
+  void turn_back(int64_t row, int64_t column, int64_t from_row, int64_t from, double by) const {
+    const int64_t half = z_.dim / 2;
+    for (int64_t c = 0; c < half; c++) {
+      const double a = operands.get(from_row, from + c), b = operands.get(from_row, from + half + c);
+      expected_[row * width() + column + c] += by * (a * cosine(row, c) + b * sine(row, c));
+      expected_[row * width() + column + half + c] += by * (b * cosine(row, c) - a * sine(row, c));
+    }
+  }
+
+  OperandSize z_;
+  int64_t heads_, rows_, query_width_, kv_width_;
+  Buffer operands, out, dout, dqkv;
+  List<float> cosines, sines, scale, lse;
+  List<int32_t> kv_list;
+  List<double> head_dot;
+  std::unique_ptr<Buffer> over_;  // the gradients over the operands
+  mutable std::vector<double> expected_;
+};
+
+}  // namespace espalier::test

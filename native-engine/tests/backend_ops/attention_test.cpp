@@ -1,0 +1,22 @@
+// Attention and its gradients from operands that are given: lengths of several blocks and tiles of any kernel, windows that begin within
+// them, groups of heads in any order.
+#include "attention_run.h"
+
+namespace espalier::test {
+
+class AttentionOps : public OpTest {};
+INSTANTIATE_TEST_SUITE_P(All, AttentionOps, testing::ValuesIn(op_cases()), case_name);
+
+TEST_P(AttentionOps, OverSeveralBlocksOfQueriesAndKeys) {
+  AttentionRun(device, type(), {2, 150, 16, 0, {0, 1}, 2}).check(tolerance());
+  AttentionRun(device, type(), {1, 129, 96, 0, {0}, 1}).check(tolerance());
+  AttentionRun(device, type(), {1, 70, 192, 0, {0}, 1}).check(tolerance());
+}
+TEST_P(AttentionOps, WindowsThatBeginWithinATile) {
+  for (const int64_t window : {1, 7, 64, 65, 149, 150, 400}) AttentionRun(device, type(), {1, 150, 8, window, {0}, 1}).check(tolerance());
+}
+TEST_P(AttentionOps, HeadsOfAGroupNeedNotLieTogether) {
+  AttentionRun(device, type(), {2, 70, 24, 40, {1, 0, 2, 0, 1}, 3}).check(tolerance());
+}
+
+}  // namespace espalier::test
