@@ -83,7 +83,7 @@ const loraDefaults: LoraOptions = {
   targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
 };
 const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
-const exportDefaults = { dtype: 'source', modelCard: '' } as const;
+const exportDefaults = { container: 'safetensors', dtype: 'source', multipleOf: 1, modelCard: '' } as const;
 
 let loaded: NativeAddon | undefined;
 

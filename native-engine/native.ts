@@ -155,13 +155,18 @@ export interface EvaluationResult {
 }
 
 export interface ExportOptions {
-  form: 'masked' | 'compacted';
-  dtype: 'f32' | 'bf16' | 'f16' | 'source';
+  container: 'safetensors' | 'gguf';
+  form: 'masked' | 'padded' | 'blocks' | 'compacted';
+  dtype: 'f32' | 'bf16' | 'f16' | 'q8_0' | 'source';
+  multipleOf: number; // MLP and hidden widths are rounded up to it
   outFolder: string; // must not exist, or be empty
   modelCard: string; // README.md; empty: a plain one
 }
 
 export interface ExportedModel {
+  architecture: string; // as the container names it
+  contextLength: number; // up to which it is the student
+  notes: string[]; // what a user should know about it
   files: { name: string; sizeBytes: number; sha256: string }[];
   parameterCount: number;
   totalBytes: number;

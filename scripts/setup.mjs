@@ -48,6 +48,17 @@ function main() {
     compileTypeScript,
     [join(root, 'dist')],
   );
+  if (withTests) {
+    stamped('llama.cpp, to check exports with', 'llama-cpp', digestOf(['loaders/llama-cpp/package-lock.json']), installLlamaCpp, [
+      join(root, 'loaders/llama-cpp/node_modules'),
+    ]);
+  }
+}
+
+// Only tests ask for it, and those that need it say that they are skipped without it.
+function installLlamaCpp() {
+  const done = spawnSync('npm', ['run', '--silent', 'loader:llama-cpp'], { cwd: root, encoding: 'utf8' });
+  return done.status === 0 ? 'installed' : 'not installed: tests with it are skipped';
 }
 
 function requireNode() {

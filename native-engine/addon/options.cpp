@@ -102,19 +102,36 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
 
 ExportRequest read_export_request(const JsObject& options) {
   ExportRequest out;
-  const std::string form = options.string("form");
-  if (form != "masked" && form != "compacted") options.fail("form", "\"masked\" or \"compacted\"");
-  out.form = form == "masked" ? ExportForm::kMasked : ExportForm::kCompacted;
-  const std::string dtype = options.string("dtype");
-  if (dtype == "f32") {
-    out.dtype = ExportDType::kF32;
-  } else if (dtype == "bf16") {
-    out.dtype = ExportDType::kBF16;
-  } else if (dtype == "f16") {
-    out.dtype = ExportDType::kF16;
-  } else if (dtype != "source") {
-    options.fail("dtype", "\"f32\", \"bf16\", \"f16\" or \"source\"");
-  }
+  const auto choose = [&](const char* name, const auto& choices, auto& value) {
+    const std::string given = options.string(name);
+    std::string allowed;
+    for (const auto& [text, choice] : choices) {
+      if (given == text) {
+        value = choice;
+        return;
+      }
+      allowed += (allowed.empty() ? "\"" : ", \"") + std::string(text) + "\"";
+    }
+    options.fail(name, "one of " + allowed);
+  };
+  using Containers = std::vector<std::pair<const char*, ExportContainer>>;
+  using Forms = std::vector<std::pair<const char*, ExportForm>>;
+  using DTypes = std::vector<std::pair<const char*, ExportDType>>;
+  choose("container", Containers{{"safetensors", ExportContainer::kSafetensors}, {"gguf", ExportContainer::kGguf}}, out.container);
+  choose("form",
+         Forms{{"masked", ExportForm::kMasked},
+               {"padded", ExportForm::kPadded},
+               {"blocks", ExportForm::kBlocks},
+               {"compacted", ExportForm::kCompacted}},
+         out.form);
+  choose("dtype",
+         DTypes{{"f32", ExportDType::kF32},
+                {"bf16", ExportDType::kBF16},
+                {"f16", ExportDType::kF16},
+                {"q8_0", ExportDType::kQ8_0},
+                {"source", ExportDType::kAsSource}},
+         out.dtype);
+  out.multiple_of = options.integer("multipleOf", 1, 1024);
   out.out_folder = options.string("outFolder");
   out.model_card = options.string("modelCard");
   return out;

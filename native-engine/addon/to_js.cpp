@@ -154,8 +154,13 @@ Napi::Value to_js(Napi::Env env, const ExportResult& result) {
     const ExportedFile& f = result.files[i];
     files.Set(i, ObjectBuilder(env).text("name", f.name).bytes("sizeBytes", f.size_bytes).text("sha256", f.sha256).done());
   }
+  Napi::Array notes = Napi::Array::New(env, result.notes.size());
+  for (uint32_t i = 0; i < result.notes.size(); ++i) notes.Set(i, Napi::String::New(env, result.notes[i]));
   return ObjectBuilder(env)
       .set("files", files)
+      .set("notes", notes)
+      .text("architecture", result.architecture)
+      .count("contextLength", result.context_length)
       .bytes("parameterCount", result.parameter_count)
       .bytes("totalBytes", result.total_bytes)
       .count("hiddenSize", result.config.hidden_size)

@@ -1,7 +1,7 @@
 // An exported model from the server's artifact store into a folder: every file checked against its digest, and the folder
 // appears under its name only when all are there and on the disk.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { syncPath } from '#artifact-store';
 import { makeFolder } from '#files';
@@ -63,6 +63,33 @@ export async function downloadExport(connection: Connection, options: DownloadOp
   return { folder, bytes: total, files: listed };
 }
 
+/** A GGUF file that Espalier wrote has this key near its start. */
+export const isOurGguf = (head: Buffer): boolean => head.subarray(0, 4).toString() === 'GGUF' && head.includes('espalier.model_card');
+
+/** One file of an export alone, whole under its name or not there at all. */
+export async function downloadExportedFile(
+  connection: Connection,
+  options: Omit<DownloadOptions, 'place'> & { name: string; path: string },
+): Promise<DownloadedExport> {
+  const { path, name } = options;
+  const { files } = await connection.call(connection.artifacts, connection.artifacts.statArtifact, { digest: options.digest });
+  const found = files.find((file) => file.name === name);
+  if (found === undefined) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} has no ${name}`, { exitCode: ExitCode.notFound });
+  const file = { name: basename(path), bytes: Number(found.bytes), digest: found.digest };
+  const incoming = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.incoming`);
+  let done = 0;
+  try {
+    await downloadFile(file, incoming, options, (bytes) => options.onProgress?.((done += bytes) / Math.max(file.bytes, 1)));
+    options.signal?.throwIfAborted();
+    await rename(incoming, path);
+    await syncPath(dirname(path));
+  } catch (error) {
+    await rm(incoming, { force: true });
+    throw fileError(error, path);
+  }
+  return { folder: dirname(path), bytes: file.bytes, files: [file] };
+}
+
 /** Names become paths: a server must not be able to write outside the folder. */
 function checkedName(name: string): string {
   const parts = name.split('/');
@@ -78,7 +105,7 @@ function checkedName(name: string): string {
 async function downloadFile(
   file: { name: string; bytes: number; digest: string },
   path: string,
-  options: DownloadOptions,
+  options: Omit<DownloadOptions, 'place'>,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   makeFolder(dirname(path));

@@ -493,7 +493,14 @@ describe('one engine', () => {
     const files = new Map<string, { announced: bigint; chunks: Buffer[] }>();
     let current = '';
     const messages = await all(
-      engine.client.exportModel({ sessionId, form: engineV1.ExportForm.EXPORT_FORM_COMPACTED, dtype: 'f32', modelCard: '# card' }),
+      engine.client.exportModel(
+        engineV1.ExportModelRequest.fromPartial({
+          sessionId,
+          form: engineV1.ExportForm.EXPORT_FORM_COMPACTED,
+          dtype: 'f32',
+          modelCard: '# card',
+        }),
+      ),
     );
     for (const message of messages) {
       if (message.fileName !== '') files.set((current = message.fileName), { announced: message.fileBytes, chunks: [] });
@@ -564,7 +571,7 @@ describe('one engine', () => {
     await expect(marked({ expectedSparsity: 0.2, teacherDigest: 'short' })).rejects.toEqual(
       refused('FIELD_OUT_OF_RANGE', 'marks[0].teacher_digest'),
     );
-    await expect(all(client.exportModel({ sessionId, form: 0, dtype: '', modelCard: '' }))).rejects.toEqual(
+    await expect(all(client.exportModel(engineV1.ExportModelRequest.fromPartial({ sessionId })))).rejects.toEqual(
       refused('FIELD_UNKNOWN_VALUE', 'form'),
     );
     await expect(evaluate(engine, { sessionId, window: 1 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'window'));

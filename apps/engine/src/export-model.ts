@@ -2,12 +2,13 @@
 import { open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { engineV1 } from '#protocol';
+import { Batches } from './batches.js';
 import { CHUNK_BYTES } from './chunks.js';
-import { exportDtype, exportedMessage, exportForm } from './messages.js';
+import { exportContainer, exportDtype, exportedMessage, exportForm } from './messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
 
-const none = { fileName: '', fileBytes: 0n, chunk: Buffer.alloc(0), outcome: undefined };
+const none = { fileName: '', fileBytes: 0n, chunk: Buffer.alloc(0), outcome: undefined, doneShare: 0 };
 
 export async function* exportModel(
   holder: SessionHolder,
@@ -16,13 +17,25 @@ export async function* exportModel(
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.ExportModelResponse> {
   const { session } = holder.require(request.sessionId);
-  const form = exportForm(request.form);
-  const dtype = exportDtype(request.dtype);
   const outFolder = scratch.newPath();
+  const options = {
+    container: exportContainer(request.container),
+    form: exportForm(request.form),
+    dtype: exportDtype(request.dtype),
+    multipleOf: request.multipleOf === 0 ? 1 : request.multipleOf,
+    outFolder,
+    modelCard: request.modelCard,
+  };
   try {
-    const exported = await holder.exclusive('ExportModel', (stop) =>
-      session.exportModel({ form, dtype, outFolder, modelCard: request.modelCard }, { signal: AbortSignal.any([signal, stop]) }),
-    );
+    const shares = new Batches<number>();
+    const running = holder
+      .exclusive('ExportModel', (stop) =>
+        session.exportModel(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => shares.push(batch) }),
+      )
+      .finally(() => shares.end());
+    running.catch(() => undefined); // awaited below, after the last report
+    for await (const batch of shares) yield { ...none, doneShare: batch.at(-1)! };
+    const exported = await running;
     for (const file of exported.files) {
       yield { ...none, fileName: file.name, fileBytes: BigInt(file.sizeBytes) };
       for await (const chunk of chunksOfFile(join(outFolder, file.name))) yield { ...none, chunk };

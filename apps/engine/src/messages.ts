@@ -135,16 +135,24 @@ export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {
       return 'masked';
     case engineV1.ExportForm.EXPORT_FORM_COMPACTED:
       return 'compacted';
+    case engineV1.ExportForm.EXPORT_FORM_PADDED:
+      return 'padded';
+    case engineV1.ExportForm.EXPORT_FORM_BLOCKS:
+      return 'blocks';
     case engineV1.ExportForm.EXPORT_FORM_UNSPECIFIED:
     case engineV1.ExportForm.UNRECOGNIZED:
-      throw invalidField('FIELD_UNKNOWN_VALUE', 'form', 'must be MASKED or COMPACTED');
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'form', 'must be MASKED, PADDED, BLOCKS or COMPACTED');
   }
+}
+
+export function exportContainer(container: engineV1.ExportContainer): ExportOptions['container'] {
+  return container === engineV1.ExportContainer.EXPORT_CONTAINER_GGUF ? 'gguf' : 'safetensors';
 }
 
 export function exportDtype(dtype: string): ExportOptions['dtype'] {
   if (dtype === '') return 'source';
-  if (dtype === 'f32' || dtype === 'bf16' || dtype === 'f16') return dtype;
-  throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, or nothing for that of the source`);
+  if (dtype === 'f32' || dtype === 'bf16' || dtype === 'f16' || dtype === 'q8_0') return dtype;
+  throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, q8_0, or nothing for that of the source`);
 }
 
 export function modelMessage(model: ModelDescription): engineV1.ModelDescription {
@@ -227,5 +235,8 @@ export function exportedMessage(exported: ExportedModel): engineV1.ExportedModel
     totalBytes: BigInt(exported.totalBytes),
     layers: widthsOf(exported.layers),
     hiddenSize: BigInt(exported.hiddenSize),
+    architecture: exported.architecture,
+    contextLength: BigInt(exported.contextLength),
+    notes: exported.notes,
   };
 }

@@ -99,10 +99,13 @@ describe('a run', () => {
     const { runId } = await server.launch(LONG);
     await server.until(runId, (run) => run.step > 0n);
     const masked = done.evaluations.find((one) => one.subject === 'masked')!;
-    for (const form of ['masked', 'compacted']) {
-      const messages = await collect(server.runs.exportRun({ runId: done.runId, teacherMark: undefined, form, dtype: 'f32' }));
+    for (const format of ['masked', 'hf', 'hf-remote', 'vllm', 'gguf']) {
+      const messages = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId, format, dtype: 'f32' })));
       const exported = messages[messages.length - 1]!.export!;
-      expect(exported.files).toEqual(expect.arrayContaining(['config.json', 'tokenizer.json']));
+      expect(exported.format).toBe(format);
+      expect(exported.files).toEqual(expect.arrayContaining(format === 'gguf' ? ['model.gguf'] : ['config.json', 'tokenizer.json']));
+      expect(exported.proof!.loaders[0]).toMatchObject({ loader: "Espalier's own reader", outcome: 'agrees' });
+      expect(exported.proof!.loaders.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
       const request = v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: exported.digest });
       const evaluated = await collect(server.runs.evaluateRun(request));
       expect(evaluated[evaluated.length - 1]!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);

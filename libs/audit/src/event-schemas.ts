@@ -63,6 +63,24 @@ const state = z.strictObject({
   unitsOpen: z.array(count),
   hiddenOpen: count,
 });
+const madeExport = z.strictObject({
+  format: z.enum(['masked', 'hf', 'hf-remote', 'vllm', 'gguf']),
+  multipleOf: count,
+  architecture: text,
+  contextLength: count,
+  hiddenSize: count,
+  layers: z.array(z.strictObject({ heads: count, kvHeads: count, units: count })),
+  notes: z.array(text),
+});
+const exportProof = z.strictObject({
+  negativeLogLikelihood: z.number(),
+  predictions: count,
+  window: count,
+  dataDigest: digest,
+  loaders: z.array(
+    z.strictObject({ loader: text, outcome: z.enum(['agrees', 'failed', 'untried']), negativeLogLikelihood: maybe, message: text }),
+  ),
+});
 const teacher = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('intact') }),
   z.strictObject({ kind: z.literal('none') }),
@@ -191,7 +209,7 @@ const facts = {
   },
   ModelExported: {
     exportDigest: digest,
-    form: z.enum(['masked', 'compacted']),
+    form: z.enum(['masked', 'compacted', 'padded', 'blocks']),
     dtype: text,
     step: count,
     stateDigest: digest,
@@ -199,6 +217,8 @@ const facts = {
     parameterCount: count,
     bytes: count,
     files: z.array(z.strictObject({ name: text, bytes: count, digest })),
+    made: madeExport.exactOptional(),
+    proof: exportProof.exactOptional(),
   },
   RunDescribed: { name: text.optional(), addedTags: z.array(text), removedTags: z.array(text), note: text.optional() },
   ArtifactsDiscarded: { reason: text, keepEvery: count.nullable(), abandoned: z.boolean(), exports: z.boolean(), artifacts: discarded },

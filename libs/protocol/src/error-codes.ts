@@ -33,6 +33,7 @@ const errorStatuses = {
   RUN_DELETED: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
   NUMERICS_CHANGED: precondition,
+  EXPORT_DIFFERS: precondition, // a loader computes something else than the masked student; the export is not recorded
   ATTEMPT_STALE: status.ABORTED,
   CONFLICTING_CHANGES: status.ABORTED,
   // model and data

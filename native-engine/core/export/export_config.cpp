@@ -58,21 +58,7 @@ void set_dtype(OrderedJson& config, ExportDType dtype) {
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name;
 }
 
-// Whether all layers have the same widths and the usual grouping of query heads: then the plain fields can say them.
-bool is_uniform(const std::vector<LayerShape>& layers) {
-  const LayerShape& first = layers.front();
-  if (first.heads == 0 || first.intermediate == 0 || first.heads % first.kv_heads != 0) return false;
-  for (int64_t h = 0; h < first.heads; ++h) {
-    if (first.kv_head_of_query[static_cast<size_t>(h)] != h / (first.heads / first.kv_heads)) return false;
-  }
-  return std::all_of(layers.begin(), layers.end(), [&](const LayerShape& l) {
-    return l.heads == first.heads && l.kv_heads == first.kv_heads && l.intermediate == first.intermediate &&
-           l.kv_head_of_query == first.kv_head_of_query;
-  });
-}
-
-void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportPlan& plan) {
-  const ModelConfig& pruned = plan.config;
+OrderedJson layer_widths(const ModelConfig& pruned) {
   OrderedJson layers = OrderedJson::array();
   for (const LayerShape& l : pruned.layers) {
     layers.push_back({{"num_attention_heads", l.heads},
@@ -80,33 +66,96 @@ void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportP
                       {"query_to_kv", l.kv_head_of_query},
                       {"intermediate_size", l.intermediate}});
   }
-  const OrderedJson dense = {{"hidden_size", source.hidden_size},
-                             {"num_attention_heads", source.head_count},
-                             {"num_key_value_heads", source.kv_head_count},
-                             {"intermediate_size", source.intermediate_size}};
+  return layers;
+}
+
+// What our own reader goes by: the widths of each layer.
+OrderedJson espalier_object(const char* form, const std::string& architecture, const ModelConfig& dense, const ModelConfig& pruned) {
+  return {{"format_version", kEspalierFormatVersion},
+          {"form", form},
+          {"base_architecture", architecture},
+          {"dense",
+           {{"hidden_size", dense.hidden_size},
+            {"num_attention_heads", dense.head_count},
+            {"num_key_value_heads", dense.kv_head_count},
+            {"intermediate_size", dense.intermediate_size}}},
+          {"layers", layer_widths(pruned)}};
+}
+
+void set_common(OrderedJson& config, const ModelConfig& pruned) {
   config["hidden_size"] = pruned.hidden_size;
   config["head_dim"] = pruned.head_dim;
+  config["num_hidden_layers"] = pruned.layer_count;
   config["rms_norm_eps"] = pruned.rms_norm_eps;
-  if (keeps_architecture(plan)) {
-    config["num_attention_heads"] = pruned.layers.front().heads;
-    config["num_key_value_heads"] = pruned.layers.front().kv_heads;
-    config["intermediate_size"] = pruned.layers.front().intermediate;
-  } else {
-    // A loader that knows only uniform layers must refuse this folder by name instead of failing on some tensor's shape.
-    config["architectures"] = {"EspalierCompactedForCausalLM"};
-    config["model_type"] = "espalier_compacted";
-    for (const char* key : {"num_attention_heads", "num_key_value_heads", "intermediate_size"}) config.erase(key);
+  if (config.contains("layer_types")) {  // one for each layer, all alike (read_sliding_window)
+    auto& types = config["layer_types"];
+    types.erase(types.begin() + std::min<int64_t>(pruned.layer_count, static_cast<int64_t>(types.size())), types.end());
   }
-  config["espalier"] = {{"format_version", kEspalierFormatVersion},
-                        {"form", "compacted"},
-                        {"base_architecture", source.architecture},
-                        {"dense", dense},
-                        {"layers", layers}};
+  if (config.contains("pretraining_tp")) config["pretraining_tp"] = 1;  // its slices would not fit the new widths
+}
+
+void set_uniform(OrderedJson& config, const ModelConfig& pruned) {
+  set_common(config, pruned);
+  config["num_attention_heads"] = pruned.head_count;
+  config["num_key_value_heads"] = pruned.kv_head_count;
+  config["intermediate_size"] = pruned.intermediate_size;
+  config.erase("espalier");
+}
+
+// A loader that knows only uniform layers must refuse this folder by name instead of failing on some tensor's shape.
+void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportPlan& plan) {
+  set_common(config, plan.config);
+  config["architectures"] = {folder_architecture(plan)};
+  config["model_type"] = "espalier_compacted";
+  config["auto_map"] = {{"AutoConfig", "configuration_espalier.EspalierCompactedConfig"},
+                        {"AutoModelForCausalLM", "modeling_espalier.EspalierCompactedForCausalLM"}};
+  for (const char* key : {"num_attention_heads", "num_key_value_heads", "intermediate_size"}) config.erase(key);
+  // A source that is compacted already keeps its own object, with the sizes of the first dense model.
+  if (!has_dense_layers(source) && config.contains("espalier")) {
+    config["espalier"]["layers"] = layer_widths(plan.config);
+  } else {
+    config["espalier"] = espalier_object("compacted", source.architecture, source, plan.config);
+  }
+}
+
+// vLLM's DeciLM: one number of heads for all layers that have attention, each MLP with a width of its own.
+void set_blocks(OrderedJson& config, const ModelConfig& source, const ExportPlan& plan) {
+  const ModelConfig& pruned = plan.config;
+  set_uniform(config, pruned);
+  OrderedJson blocks = OrderedJson::array();
+  for (const LayerShape& l : pruned.layers) {
+    OrderedJson attention = {{"no_op", l.heads == 0}}, ffn = {{"no_op", l.intermediate == 0}};
+    if (l.heads > 0) attention["n_heads_in_group"] = l.heads / l.kv_heads;
+    if (l.intermediate > 0) ffn["intermediate_size"] = l.intermediate;
+    blocks.push_back({{"attention", attention}, {"ffn", ffn}});
+  }
+  config["architectures"] = {folder_architecture(plan)};
+  config["model_type"] = "nemotron-nas";
+  config["auto_map"] = {{"AutoConfig", "configuration_decilm.DeciLMConfig"}};
+  config["block_configs"] = blocks;
+  ModelConfig widest = pruned;
+  for (const LayerShape& l : pruned.layers) widest.intermediate_size = std::max(widest.intermediate_size, l.intermediate);
+  widest.intermediate_size = std::max<int64_t>(widest.intermediate_size, 1);
+  config["intermediate_size"] = widest.intermediate_size;
+  if (source.qkv_bias) config["qkv_bias"] = true;
+  // DeciLM has no window: up to its length, full attention is the same.
+  for (const char* key : {"sliding_window", "use_sliding_window", "max_window_layers", "layer_types"}) config.erase(key);
+  config["max_position_embeddings"] = context_length(plan);
+  config["espalier"] = espalier_object("blocks", source.qkv_bias ? source.architecture : "LlamaForCausalLM", widest, pruned);
 }
 
 }  // namespace
 
-bool keeps_architecture(const ExportPlan& plan) { return !plan.compacted || is_uniform(plan.config.layers); }
+std::string folder_architecture(const ExportPlan& plan) {
+  switch (plan.form) {
+    case ExportForm::kCompacted:
+      return "EspalierCompactedForCausalLM";
+    case ExportForm::kBlocks:
+      return "DeciLMForCausalLM";
+    default:
+      return plan.config.architecture;
+  }
+}
 
 std::string export_config_json(const std::string& source_json, const ModelConfig& source, const ExportPlan& plan, ExportDType dtype) {
   OrderedJson config;
@@ -119,8 +168,16 @@ std::string export_config_json(const std::string& source_json, const ModelConfig
   }
   set_dtype(config, dtype);
   config["tie_word_embeddings"] = plan.config.tied_embeddings;
-  // A source that is compacted already keeps its own espalier object, with the sizes of the first dense model.
-  if (plan.compacted && !(config.contains("espalier") && !has_dense_layers(source))) set_compacted(config, source, plan);
+  if (plan.form == ExportForm::kCompacted) set_compacted(config, source, plan);
+  if (plan.form == ExportForm::kBlocks) set_blocks(config, source, plan);
+  if (plan.form == ExportForm::kPadded) {
+    if (!has_dense_layers(source)) {  // our own names go with the uneven layers
+      const OrderedJson plain = base_config(source);
+      for (const char* key : {"architectures", "model_type"}) config[key] = plain[key];
+      config.erase("auto_map");
+    }
+    set_uniform(config, plan.config);
+  }
   return config.dump(2) + "\n";
 }
 

@@ -10,8 +10,7 @@ namespace espalier {
 // The result parses to plan.config.
 std::string export_config_json(const std::string& source_json, const ModelConfig& source, const ExportPlan& plan, ExportDType dtype);
 
-// Whether config.json names the source's architecture, so that every loader of it reads the folder. A compacted model whose layers
-// differ is one that only Espalier knows.
-bool keeps_architecture(const ExportPlan& plan);
+// The class name that config.json gives: the source's, so that every loader of it reads the folder, unless the shapes need another.
+std::string folder_architecture(const ExportPlan& plan);
 
 }  // namespace espalier

@@ -4,10 +4,13 @@
 #include <cmath>
 #include <numeric>
 
+#include "export/layer_layout.h"
 #include "model/layer_shapes.h"
 
 namespace espalier {
 namespace {
+
+constexpr int64_t kMultipleMax = 1024;
 
 std::vector<float> full_mask(const std::vector<float>& given, int64_t size, const char* name) {
   const std::string field = std::string("masks.") + name;
@@ -37,68 +40,197 @@ std::vector<int64_t> open_of(const float* z, int64_t count) {
 }
 
 // Keeps the open heads and units of one layer and says which kept key/value head each kept query head reads.
-void compact_layer(const ExportPlan& plan, const ModelConfig& source, int64_t l, KeptLayer& kept, LayerShape& shape) {
+KeptLayer compact_layer(const ExportPlan& plan, const ModelConfig& source, int64_t l, LayerShape& shape) {
   const LayerShape dense = source.layers[static_cast<size_t>(l)];
+  KeptLayer kept;
+  kept.source = l;
   kept.heads = open_of(plan.masks.head.data() + l * source.head_count, source.head_count);
   kept.units = open_of(plan.masks.intermediate.data() + l * source.intermediate_size, source.intermediate_size);
-  kept.kv_heads.clear();
   for (const int64_t h : kept.heads) kept.kv_heads.push_back(dense.kv_head_of_query[static_cast<size_t>(h)]);
   std::sort(kept.kv_heads.begin(), kept.kv_heads.end());
   kept.kv_heads.erase(std::unique(kept.kv_heads.begin(), kept.kv_heads.end()), kept.kv_heads.end());
-  shape = {
-      static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), static_cast<int64_t>(kept.units.size()), {}};
+  shape = {static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), 0, {}};
   for (const int64_t h : kept.heads) {
     const auto at = std::lower_bound(kept.kv_heads.begin(), kept.kv_heads.end(), dense.kv_head_of_query[static_cast<size_t>(h)]);
     shape.kv_head_of_query.push_back(static_cast<int32_t>(at - kept.kv_heads.begin()));
   }
+  return kept;
 }
 
 bool all_one(const std::vector<float>& z) {
   return std::all_of(z.begin(), z.end(), [](float v) { return v == 1.0f; });
 }
 
-// A model that is compacted already: nothing to fold into it, it is written as it is.
-ExportPlan plan_as_is(const ModelConfig& source, const Masks& masks) {
-  if (!(masks.head.empty() && masks.intermediate.empty() && masks.hidden.empty())) {
-    throw Error(ErrorCode::kNotSupported, "masks", "the model is compacted already: masks can only be folded into a dense model");
-  }
-  ExportPlan plan;
-  plan.compacted = true;
-  plan.config = source;
+// Every part of every layer stays.
+void keep_everything(ExportPlan& plan, const ModelConfig& source) {
   plan.hidden = all_of(source.hidden_size);
-  for (const LayerShape& shape : source.layers) {
-    plan.layers.push_back({all_of(shape.heads), all_of(shape.kv_heads), all_of(shape.intermediate)});
+  for (int64_t l = 0; l < source.layer_count; ++l) {
+    const LayerShape& shape = source.layers[static_cast<size_t>(l)];
+    plan.layers.push_back({l, all_of(shape.heads), all_of(shape.kv_heads), all_of(shape.intermediate)});
   }
-  return plan;
+}
+
+void read_masks(ExportPlan& plan, const ModelConfig& source, const Masks& masks) {
+  plan.masks.head = full_mask(masks.head, source.layer_count * source.head_count, "head");
+  plan.masks.intermediate = full_mask(masks.intermediate, source.layer_count * source.intermediate_size, "intermediate");
+  plan.masks.hidden = full_mask(masks.hidden, source.hidden_size, "hidden");
+  if (source.tied_embeddings && !all_one(plan.masks.hidden)) {
+    for (const float z : plan.masks.hidden) plan.final_norm_factor.push_back(z == 0.0f ? 1.0f : 1.0f / z);
+  }
+}
+
+void leave_out_closed(ExportPlan& plan, const ModelConfig& source) {
+  for (int64_t l = 0; l < source.layer_count; ++l) {
+    plan.layers[static_cast<size_t>(l)] = compact_layer(plan, source, l, plan.config.layers[static_cast<size_t>(l)]);
+  }
+  plan.hidden = open_of(plan.masks.hidden.data(), source.hidden_size);
+  if (plan.hidden.empty()) plan.hidden.push_back(0);  // a model needs a width; this unit's mask keeps it at zero
+}
+
+// A layer with neither heads nor units passes its input on. One layer stays whatever it holds.
+void drop_empty_layers(ExportPlan& plan) {
+  std::vector<KeptLayer> layers;
+  std::vector<LayerShape> shapes;
+  for (size_t l = 0; l < plan.layers.size(); ++l) {
+    const bool last_chance = l + 1 == plan.layers.size() && layers.empty();
+    if (plan.layers[l].heads.empty() && plan.layers[l].units.empty() && !last_chance) continue;
+    layers.push_back(plan.layers[l]);
+    shapes.push_back(plan.config.layers[l]);
+  }
+  plan.layers = std::move(layers);
+  plan.config.layers = std::move(shapes);
+  plan.config.layer_count = static_cast<int64_t>(plan.layers.size());
+}
+
+// Recent versions of transformers refuse a LLaMA whose hidden size is no multiple of its heads, though head_dim says all there is
+// to say. So heads and hidden units are padded until it is one, in the cheapest way.
+void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t multiple_of) {
+  const auto hidden = static_cast<int64_t>(plan.hidden.size());
+  const int64_t head_dim = plan.config.head_dim;
+  const auto layer_count = static_cast<int64_t>(plan.layers.size());
+  HeadGrid best = grid;
+  int64_t best_hidden = 0, best_cost = 0;
+  for (HeadGrid tried = grid; tried.heads() <= grid.heads() + plan.config.head_count; ++tried.kv_heads) {
+    const int64_t step = std::lcm(multiple_of, tried.heads());
+    const int64_t width = (hidden + step - 1) / step * step;
+    const int64_t per_layer = 2 * (tried.heads() + tried.kv_heads) * head_dim + 3 * units;
+    const int64_t cost = width * (layer_count * per_layer + plan.config.vocab_size);
+    if (best_cost != 0 && cost >= best_cost) continue;
+    best = tried;
+    best_hidden = width;
+    best_cost = cost;
+  }
+  grid = best;
+  pad_to(plan.hidden, best_hidden);
+}
+
+void lay_out_heads_alike(ExportPlan& plan, const HeadGrid& grid, bool blocks) {
+  for (size_t l = 0; l < plan.layers.size(); ++l) {
+    const bool left_out = blocks && l > 0 && plan.layers[l].heads.empty();  // the first block of a DeciLM has to have its attention
+    if (!left_out) lay_out_heads(plan.layers[l], plan.config.layers[l], grid);
+  }
+}
+
+void lay_out_units(ExportPlan& plan, const ModelConfig& source, const ExportRequest& request) {
+  int64_t widest = 1;
+  for (const KeptLayer& layer : plan.layers) widest = std::max(widest, static_cast<int64_t>(layer.units.size()));
+  for (KeptLayer& layer : plan.layers) {
+    auto width = static_cast<int64_t>(layer.units.size());
+    if (request.form == ExportForm::kPadded) width = widest;
+    // llama.cpp passes over the attention of a layer without an MLP.
+    if (request.container == ExportContainer::kGguf) width = std::max<int64_t>(width, 1);
+    pad_to(layer.units, rounded_width(width, request.multiple_of, source.intermediate_size));
+  }
+}
+
+void lay_out(ExportPlan& plan, const ModelConfig& source, const ExportRequest& request) {
+  const bool alike = request.form == ExportForm::kPadded || request.form == ExportForm::kBlocks;
+  const bool own_loader = request.container == ExportContainer::kSafetensors && request.form == ExportForm::kCompacted;
+  if (!own_loader) drop_empty_layers(plan);
+  lay_out_units(plan, source, request);
+  pad_to(plan.hidden, rounded_width(static_cast<int64_t>(plan.hidden.size()), request.multiple_of, source.hidden_size));
+  if (alike) {
+    HeadGrid grid = smallest_common_grid(plan.layers, plan.config.layers);
+    if (request.container == ExportContainer::kSafetensors) {
+      fit_transformers(plan, grid, static_cast<int64_t>(plan.layers.front().units.size()), request.multiple_of);
+    }
+    lay_out_heads_alike(plan, grid, request.form == ExportForm::kBlocks);
+  } else if (!own_loader) {
+    for (size_t l = 0; l < plan.layers.size(); ++l) {
+      HeadGrid grid = smallest_grid(plan.layers[l], plan.config.layers[l]);
+      if (l == 0) grid.kv_heads = std::max<int64_t>(grid.kv_heads, 1);  // llama.cpp needs a head in the first layer
+      lay_out_heads(plan.layers[l], plan.config.layers[l], grid);
+    }
+  }
 }
 
 }  // namespace
 
-ExportPlan plan_export(const ModelConfig& source, const Masks& masks, ExportForm form) {
-  if (!has_dense_layers(source)) return plan_as_is(source, masks);
-  ExportPlan plan;
-  plan.compacted = form == ExportForm::kCompacted;
-  plan.config = source;
-  plan.masks.head = full_mask(masks.head, source.layer_count * source.head_count, "head");
-  plan.masks.intermediate = full_mask(masks.intermediate, source.layer_count * source.intermediate_size, "intermediate");
-  plan.masks.hidden = full_mask(masks.hidden, source.hidden_size, "hidden");
-  plan.hidden = all_of(source.hidden_size);
-  if (source.tied_embeddings && !all_one(plan.masks.hidden)) {
-    for (const float z : plan.masks.hidden) plan.final_norm_factor.push_back(z == 0.0f ? 1.0f : 1.0f / z);
-  }
-  plan.layers.assign(static_cast<size_t>(source.layer_count),
-                     {all_of(source.head_count), all_of(source.kv_head_count), all_of(source.intermediate_size)});
-  if (!plan.compacted) return plan;
+int64_t context_length(const ExportPlan& plan) {
+  const ModelConfig& c = plan.config;
+  const bool without_window = plan.container == ExportContainer::kGguf || plan.form == ExportForm::kBlocks;
+  return without_window && c.sliding_window > 0 ? std::min(c.sliding_window, c.max_positions) : c.max_positions;
+}
 
-  for (int64_t l = 0; l < source.layer_count; ++l) {
-    compact_layer(plan, source, l, plan.layers[static_cast<size_t>(l)], plan.config.layers[static_cast<size_t>(l)]);
+bool is_uniform(const std::vector<LayerShape>& layers) {
+  const LayerShape& first = layers.front();
+  if (first.heads == 0 || first.intermediate == 0 || first.heads % first.kv_heads != 0) return false;
+  for (int64_t h = 0; h < first.heads; ++h) {
+    if (first.kv_head_of_query[static_cast<size_t>(h)] != h / (first.heads / first.kv_heads)) return false;
   }
-  plan.hidden = open_of(plan.masks.hidden.data(), source.hidden_size);
-  if (plan.hidden.empty()) plan.hidden = {0};  // a model needs a width; this unit's mask keeps it at zero
-  const double ratio = static_cast<double>(source.hidden_size) / static_cast<double>(plan.hidden.size());
-  plan.norm_scale = std::sqrt(ratio);
-  plan.config.hidden_size = static_cast<int64_t>(plan.hidden.size());
-  plan.config.rms_norm_eps = source.rms_norm_eps * ratio;
+  return std::all_of(layers.begin(), layers.end(), [&](const LayerShape& l) {
+    return l.heads == first.heads && l.kv_heads == first.kv_heads && l.intermediate == first.intermediate &&
+           l.kv_head_of_query == first.kv_head_of_query;
+  });
+}
+
+void check_export(const ModelConfig& source, ExportContainer container, ExportForm form, ExportDType dtype) {
+  const bool gguf = container == ExportContainer::kGguf;
+  if (gguf && form == ExportForm::kBlocks) {
+    throw Error(ErrorCode::kNotSupported, "form",
+                "the blocks of a DeciLM folder have no place in a GGUF file: choose compacted, padded or masked");
+  }
+  if (!gguf && dtype == ExportDType::kQ8_0) {
+    throw Error(ErrorCode::kNotSupported, "dtype", "q8_0 is a type of GGUF files: choose f32, f16 or bf16 for safetensors");
+  }
+  if (!has_dense_layers(source) && form == ExportForm::kMasked && gguf) {
+    throw Error(ErrorCode::kNotSupported, "form", "the model is compacted already, so it has no masked form: choose compacted or padded");
+  }
+}
+
+ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const ExportRequest& request) {
+  check_export(source, request.container, request.form, request.dtype);
+  if (request.multiple_of < 1 || request.multiple_of > kMultipleMax) {
+    throw Error(ErrorCode::kInvalidArgument, "multiple_of",
+                "multiple_of must be from 1 to " + std::to_string(kMultipleMax) + ", not " + std::to_string(request.multiple_of));
+  }
+  ExportPlan plan;
+  plan.container = request.container;
+  plan.form = request.form;
+  plan.config = source;
+  keep_everything(plan, source);
+  if (has_dense_layers(source)) {
+    read_masks(plan, source, masks);
+    if (request.form != ExportForm::kMasked) leave_out_closed(plan, source);
+  } else if (!(masks.head.empty() && masks.intermediate.empty() && masks.hidden.empty())) {
+    throw Error(ErrorCode::kNotSupported, "masks", "the model is compacted already: masks can only be folded into a dense model");
+  } else if (request.form == ExportForm::kMasked) {
+    plan.form = ExportForm::kCompacted;  // it is written as it is
+  }
+  if (request.form != ExportForm::kMasked) lay_out(plan, source, request);
+  for (size_t l = 0; l < plan.layers.size(); ++l) plan.config.layers[l].intermediate = static_cast<int64_t>(plan.layers[l].units.size());
+  if (plan.form == ExportForm::kPadded || plan.form == ExportForm::kBlocks) {
+    plan.config.head_count = plan.config.layers.front().heads;
+    plan.config.kv_head_count = plan.config.layers.front().kv_heads;
+    plan.config.intermediate_size = plan.config.layers.front().intermediate;
+  }
+  const auto width = static_cast<int64_t>(plan.hidden.size());
+  if (width != source.hidden_size) {
+    const double ratio = static_cast<double>(source.hidden_size) / static_cast<double>(width);
+    plan.norm_scale = std::sqrt(ratio);
+    plan.config.hidden_size = width;
+    plan.config.rms_norm_eps = source.rms_norm_eps * ratio;
+  }
   return plan;
 }
 

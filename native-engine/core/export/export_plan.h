@@ -1,4 +1,4 @@
-// The plan of an export: the parts of a model that it keeps, decided from the masks alone.
+// What an export keeps of a model, decided from the masks alone, and how it is laid out.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -7,17 +7,23 @@
 
 namespace espalier {
 
+// A position that no part of the source fills: its weights are zeros.
+constexpr int64_t kZeros = -1;
+
+// Parts of a source layer in the order of the output.
 struct KeptLayer {
-  std::vector<int64_t> heads;     // query heads of the source, ascending
-  std::vector<int64_t> kv_heads;  // key/value heads that the kept query heads read
-  std::vector<int64_t> units;     // intermediate units
+  int64_t source = 0;             // the layer's number in the source
+  std::vector<int64_t> heads;     // query heads of the source, or kZeros
+  std::vector<int64_t> kv_heads;  // key/value heads of the source, or kZeros; a head may stand there more than once
+  std::vector<int64_t> units;     // intermediate units, or kZeros
 };
 
 struct ExportPlan {
-  bool compacted = false;
-  Masks masks;                    // full size: [L, H], [L, I], [D]; ones where the caller gave none
-  std::vector<int64_t> hidden;    // kept hidden units, ascending
-  std::vector<KeptLayer> layers;  // [L]
+  ExportContainer container = ExportContainer::kSafetensors;
+  ExportForm form = ExportForm::kMasked;
+  Masks masks;                    // full size: [L, H], [L, I], [D]; ones where the caller gave none; empty for a compacted source
+  std::vector<int64_t> hidden;    // kept hidden units, ascending, then kZeros
+  std::vector<KeptLayer> layers;  // of the output
   double norm_scale = 1.0;        // sqrt(D / D'): RMSNorm divides by fewer units, the closed ones were zeros
   // For each hidden unit of a tied model with a hidden mask; empty: 1. The mask scales the embedding's columns, which lm_head reads
   // too, so the last norm takes it back: lm_head sees (E z)(h / z). A closed unit's h is 0, whatever the factor.
@@ -25,7 +31,14 @@ struct ExportPlan {
   ModelConfig config;  // of the exported model
 };
 
-// Throws Error(kInvalidArgument, "masks...") on sizes that do not fit, or on masks outside [0, 1].
-ExportPlan plan_export(const ModelConfig& source, const Masks& masks, ExportForm form);
+// Throws Error(kInvalidArgument, "masks...") on sizes that do not fit, or on masks outside [0, 1]; what check_export throws;
+// Error(kNotSupported, "masks" | "form") for a source that is compacted already and can only be written as it is.
+ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const ExportRequest& request);
+
+// Positions up to which the export is the student: where the loader knows no sliding window, those of one window.
+int64_t context_length(const ExportPlan& plan);
+
+// Whether all layers have the same widths and the usual grouping of query heads, as stock architectures ask.
+bool is_uniform(const std::vector<LayerShape>& layers);
 
 }  // namespace espalier

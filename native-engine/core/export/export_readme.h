@@ -1,12 +1,17 @@
-// README.md of an exported folder.
+// README.md of an exported folder, and what a user should know of an export.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "export/export_plan.h"
+#include "export/export_tensors.h"
 
 namespace espalier {
 
-// `model_card` (empty: a plain one), then what loads the folder.
-std::string export_readme(const std::string& model_card, const ExportPlan& plan);
+// Sentences about what is special in this export: zeros that were added, shorter contexts, other number types.
+std::vector<std::string> export_notes(const ExportPlan& plan, const std::vector<ExportTensor>& tensors, const ExportRequest& request);
+
+// `model_card` (empty: a plain one), then what loads the export, then the notes.
+std::string export_readme(const std::string& model_card, const ExportPlan& plan, const std::vector<std::string>& notes);
 
 }  // namespace espalier

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "espalier/error.h"
+#include "export/tensor_naming.h"
 #include "files/number_formats.h"
-#include "model/tensor_names.h"
 
 namespace espalier {
 namespace {
@@ -18,7 +18,7 @@ std::vector<int64_t> head_positions(const std::vector<int64_t>& heads, int64_t h
   std::vector<int64_t> out;
   out.reserve(heads.size() * static_cast<size_t>(head_dim));
   for (const int64_t h : heads) {
-    for (int64_t i = 0; i < head_dim; ++i) out.push_back(h * head_dim + i);
+    for (int64_t i = 0; i < head_dim; ++i) out.push_back(h == kZeros ? kZeros : h * head_dim + i);
   }
   return out;
 }
@@ -41,18 +41,39 @@ void decode_row(const WeightView& view, int64_t row, std::vector<float>& out) {
   for (int64_t i = 0; i < view.cols; ++i) out[static_cast<size_t>(i)] = decode(view.data, view.dtype, start + i);
 }
 
+// Rotary embedding pairs the halves of a head in Hugging Face's layout and neighbours in GGUF's.
+std::vector<int64_t> paired_rows(const std::vector<int64_t>& positions, int64_t head_dim) {
+  std::vector<int64_t> out(positions.size());
+  const int64_t half = head_dim / 2;
+  for (size_t first = 0; first < positions.size(); first += static_cast<size_t>(head_dim)) {
+    for (int64_t p = 0; p < 2; ++p) {
+      for (int64_t j = 0; j < half; ++j) {
+        out[first + static_cast<size_t>(2 * j + p)] = positions[first + static_cast<size_t>(p * half + j)];
+      }
+    }
+  }
+  return out;
+}
+
 class Builder {
  public:
   Builder(const ModelWeights& model, const TrainState* state, const ExportPlan& plan, ExportDType dtype)
-      : model_(model), state_(state), plan_(plan), dtype_(dtype), source_(model.config()), head_dim_(source_.head_dim) {}
+      : model_(model),
+        state_(state),
+        plan_(plan),
+        dtype_(dtype),
+        gguf_(plan.container == ExportContainer::kGguf),
+        names_(gguf_ ? gguf_names() : hugging_face_names()),
+        source_(model.config()),
+        head_dim_(source_.head_dim) {}
 
   std::vector<ExportTensor> build() {
-    ExportTensor& embedding = add(kEmbeddingName, model_.embedding(), all_rows(model_.embedding()), plan_.hidden);
+    ExportTensor& embedding = add(names_.embedding, model_.embedding(), all_rows(model_.embedding()), plan_.hidden);
     embedding.col_factor = plan_.masks.hidden;
-    for (int64_t l = 0; l < source_.layer_count; ++l) add_layer(l);
-    add_norm(kFinalNormName, model_.final_norm(), plan_.final_norm_factor);
+    for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
+    add_norm(names_.final_norm, model_.final_norm(), plan_.final_norm_factor);
     // The head reads the residual stream behind the last norm, where no mask stands any more.
-    if (!plan_.config.tied_embeddings) add(kLmHeadName, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
+    if (!plan_.config.tied_embeddings) add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
     return std::move(out_);
   }
 
@@ -63,42 +84,66 @@ class Builder {
     return rows;
   }
 
+  StoredType type_for(const WeightView& base, size_t row_values) const {
+    switch (dtype_) {
+      case ExportDType::kF32:
+        return StoredType::kF32;
+      case ExportDType::kBF16:
+        return StoredType::kBF16;
+      case ExportDType::kF16:
+        return StoredType::kF16;
+      case ExportDType::kQ8_0:  // as llama.cpp does where a row is no whole number of blocks
+        return row_values % kQ8BlockValues == 0 ? StoredType::kQ8_0 : StoredType::kF16;
+      case ExportDType::kAsSource:
+        break;
+    }
+    return stored_type_of(base.dtype);
+  }
+
   ExportTensor& add(const std::string& name, const WeightView& base, std::vector<int64_t> rows, std::vector<int64_t> cols) {
     ExportTensor& t = out_.emplace_back();
     t.name = name;
     t.base = base;
     t.rows = std::move(rows);
     t.cols = std::move(cols);
-    t.dtype = dtype_ == ExportDType::kF32    ? DType::kF32
-              : dtype_ == ExportDType::kBF16 ? DType::kBF16
-              : dtype_ == ExportDType::kF16  ? DType::kF16
-                                             : base.dtype;
+    t.type = type_for(base, t.cols.size());
     return t;
   }
 
   void add_norm(const std::string& name, const WeightView& base, const std::vector<float>& unit_factor = {}) {
-    ExportTensor& t = add(name, base, first_only(), plan_.hidden);
-    t.vector = true;
+    ExportTensor& t = add_vector(name, base, plan_.hidden);
     t.factor = plan_.norm_scale;
     t.col_factor = unit_factor;
     // Loaders make one dtype of all tensors. What is beyond it would become infinity, and belongs to a unit that is all but closed.
-    if (t.dtype == DType::kF16 && !unit_factor.empty()) t.limit = kF16Limit;
+    if (dtype_ == ExportDType::kF16 && !gguf_ && !unit_factor.empty()) t.limit = kF16Limit;
     // A rescaled norm would lose bits that the original had; in f32 it costs next to nothing.
-    if (plan_.norm_scale != 1.0 || !unit_factor.empty()) t.dtype = DType::kF32;
+    if (plan_.norm_scale != 1.0 || !unit_factor.empty()) t.type = StoredType::kF32;
   }
 
-  void add_projection(int64_t l, Projection p, const std::vector<int64_t>& rows, const std::vector<int64_t>& cols,
+  ExportTensor& add_vector(const std::string& name, const WeightView& base, const std::vector<int64_t>& positions) {
+    ExportTensor& t = add(name, base, first_only(), positions);
+    t.vector = true;
+    if (gguf_) t.type = StoredType::kF32;  // what llama.cpp computes with
+    return t;
+  }
+
+  void add_projection(size_t l, Projection p, const std::vector<int64_t>& rows, const std::vector<int64_t>& cols,
                       std::vector<float> row_factor, std::vector<float> col_factor) {
-    const WeightView base = model_.layer(l).proj[p];
-    if (rows.empty() || cols.empty() || !base) return;
-    ExportTensor& t = add(projection_name(l, p), base, rows, cols);
+    const int64_t from = plan_.layers[l].source;
+    const WeightView base = model_.layer(from).proj[p];
+    if (rows.empty() || cols.empty()) return;
+    const WeightView shape_only = base ? base : zero_base();  // a layer of a compacted source may lack what zeros stand for here
+    ExportTensor& t = add(names_.projection(static_cast<int64_t>(l), p), shape_only, rows, cols);
     t.row_factor = std::move(row_factor);
     t.col_factor = std::move(col_factor);
-    if (state_ != nullptr) attach_lora(t, l, p);
-    if (p <= kV && model_.layer(l).qkv_bias[p]) {
-      add(projection_bias_name(l, p), model_.layer(l).qkv_bias[p], first_only(), rows).vector = true;
-    }
+    if (state_ != nullptr && base) attach_lora(t, from, p);
+    if (p > kV || !source_.qkv_bias) return;
+    const WeightView bias = model_.layer(from).qkv_bias[p];
+    add_vector(names_.bias(static_cast<int64_t>(l), p), bias ? bias : zero_base(), rows);
   }
+
+  // Stands for a tensor that has nothing but zeros.
+  WeightView zero_base() const { return {nullptr, model_.embedding().dtype, 0, 0}; }
 
   void attach_lora(ExportTensor& t, int64_t l, Projection p) {
     const TrainState::Entry* a = state_->lora_a(l, p);
@@ -114,21 +159,25 @@ class Builder {
     t.lora_scale = static_cast<float>(state_->lora().scale());
   }
 
-  void add_layer(int64_t l) {
-    const KeptLayer& kept = plan_.layers[static_cast<size_t>(l)];
+  void add_layer(size_t l) {
+    const KeptLayer& kept = plan_.layers[l];
+    const int64_t from = kept.source;
+    const auto number = static_cast<int64_t>(l);
     const std::vector<int64_t> query = head_positions(kept.heads, head_dim_), kv = head_positions(kept.kv_heads, head_dim_);
-    const bool dense = !plan_.masks.head.empty();
+    const bool masked = !plan_.masks.head.empty();
     const std::vector<float> none;
-    const std::vector<float> z_head = dense ? repeat_each(slice(plan_.masks.head, l, source_.head_count), head_dim_) : none;
-    const std::vector<float> z_unit = dense ? slice(plan_.masks.intermediate, l, source_.intermediate_size) : none;
+    const std::vector<float> z_head = masked ? repeat_each(slice(plan_.masks.head, from, source_.head_count), head_dim_) : none;
+    const std::vector<float> z_unit = masked ? slice(plan_.masks.intermediate, from, source_.intermediate_size) : none;
     const std::vector<float>& z_hidden = plan_.masks.hidden;
+    // Only our own loaders know a norm that stands before nothing.
+    const bool all_norms = plan_.container == ExportContainer::kSafetensors && plan_.form == ExportForm::kCompacted;
 
-    add_norm(input_norm_name(l), model_.layer(l).input_norm);
-    add_projection(l, kQ, query, plan_.hidden, none, none);
-    add_projection(l, kK, kv, plan_.hidden, none, none);
+    if (all_norms || !query.empty()) add_norm(names_.attention_norm(number), model_.layer(from).input_norm);
+    add_projection(l, kQ, gguf_ ? paired_rows(query, head_dim_) : query, plan_.hidden, none, none);
+    add_projection(l, kK, gguf_ ? paired_rows(kv, head_dim_) : kv, plan_.hidden, none, none);
     add_projection(l, kV, kv, plan_.hidden, none, none);
     add_projection(l, kO, plan_.hidden, query, z_hidden, z_head);
-    add_norm(post_attention_norm_name(l), model_.layer(l).post_attention_norm);
+    if (all_norms || !kept.units.empty()) add_norm(names_.mlp_norm(number), model_.layer(from).post_attention_norm);
     // The unit's mask stands before SiLU and on the up side: SiLU(z * gate) * (z * up).
     add_projection(l, kGate, kept.units, plan_.hidden, z_unit, none);
     add_projection(l, kUp, kept.units, plan_.hidden, z_unit, none);
@@ -139,6 +188,8 @@ class Builder {
   const TrainState* state_;
   const ExportPlan& plan_;
   ExportDType dtype_;
+  bool gguf_;
+  TensorNames names_;
   const ModelConfig& source_;
   int64_t head_dim_;
   std::vector<ExportTensor> out_;
@@ -153,6 +204,10 @@ std::vector<int64_t> ExportTensor::shape() const {
 
 void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::span<float> out) const {
   const int64_t row = rows[static_cast<size_t>(index)];
+  if (row == kZeros || !base) {
+    std::fill(out.begin(), out.end(), 0.0f);
+    return;
+  }
   decode_row(base, row, scratch);
   for (int64_t k = 0; k < lora_rank; ++k) {
     const float b = lora_scale * lora_b[static_cast<size_t>(row * lora_rank + k)];
@@ -162,6 +217,10 @@ void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::spa
   // One factor for the row, in double so that folding rounds once.
   const double row_scale = factor * (row_factor.empty() ? 1.0 : static_cast<double>(row_factor[static_cast<size_t>(row)]));
   for (size_t i = 0; i < cols.size(); ++i) {
+    if (cols[i] == kZeros) {
+      out[i] = 0.0f;
+      continue;
+    }
     const auto col = static_cast<size_t>(cols[i]);
     const double scale = col_factor.empty() ? row_scale : row_scale * static_cast<double>(col_factor[col]);
     out[i] = std::clamp(static_cast<float>(static_cast<double>(scratch[col]) * scale), -limit, limit);

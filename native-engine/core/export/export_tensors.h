@@ -9,6 +9,7 @@
 #include "espalier/model_weights.h"
 #include "espalier/train_state.h"
 #include "export/export_plan.h"
+#include "files/stored_type.h"
 
 namespace espalier {
 
@@ -16,10 +17,10 @@ namespace espalier {
 // Spans point into the plan, the state and the list that made it, which must outlive it.
 struct ExportTensor {
   std::string name;
-  DType dtype = DType::kBF16;  // stored
-  bool vector = false;         // one dimension: [cols]
+  StoredType type = StoredType::kBF16;
+  bool vector = false;  // one dimension: [cols]
   WeightView base;
-  std::vector<int64_t> rows, cols;                       // of the base, in output order
+  std::vector<int64_t> rows, cols;                       // of the base or kZeros, in output order
   std::vector<float> row_factor;                         // for each base row; empty: 1
   std::vector<float> col_factor;                         // for each base column; empty: 1
   double factor = 1.0;                                   // on all
@@ -30,12 +31,13 @@ struct ExportTensor {
 
   std::vector<int64_t> shape() const;
   uint64_t elements() const { return rows.size() * cols.size(); }
+  uint64_t stored_bytes() const { return rows.size() * stored_row_bytes(type, cols.size()); }
 
   // Output row `index` in f32, [cols.size()]. `scratch` is resized to the base's columns.
   void read_row(int64_t index, std::vector<float>& scratch, std::span<float> out) const;
 };
 
-// In canonical order: embedding, layers, final norm, lm_head unless tied.
+// In canonical order, with the names and row orders of the plan's container: embedding, layers, final norm, lm_head unless tied.
 // Throws Error(kInvalidArgument, "state") when the state's LoRA does not fit the model.
 std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan, ExportDType dtype);
 

@@ -10,6 +10,7 @@
 #include "files/json_reader.h"
 #include "files/mapped_file.h"
 #include "files/safetensors.h"
+#include "model/gguf_weights.h"
 #include "model/tensor_names.h"
 #include "model/weights_digest.h"
 
@@ -43,6 +44,8 @@ class TensorFolder {
       throw Error(ErrorCode::kModelNotFound, "model", "no " + std::string(kSingleFile) + " or " + kIndexFile + " in " + folder);
     }
   }
+
+  bool has(const std::string& name) const { return tensors_.contains(name); }
 
   // The tensor as a matrix of exactly this shape; rows == 0 means a vector of `cols`.
   WeightView take(const std::string& name, int64_t rows, int64_t cols) {
@@ -161,8 +164,11 @@ class LoadedModel final : public ModelWeights {
   LayerWeights take_layer(int64_t l) {
     const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
     LayerWeights out;
-    out.input_norm = tensors_.take(input_norm_name(l), 0, config_.hidden_size);
-    out.post_attention_norm = tensors_.take(post_attention_norm_name(l), 0, config_.hidden_size);
+    // A norm before nothing may be left out: some loaders refuse it.
+    if (shape.heads > 0 || tensors_.has(input_norm_name(l))) out.input_norm = tensors_.take(input_norm_name(l), 0, config_.hidden_size);
+    if (shape.intermediate > 0 || tensors_.has(post_attention_norm_name(l))) {
+      out.post_attention_norm = tensors_.take(post_attention_norm_name(l), 0, config_.hidden_size);
+    }
     for (int p = 0; p < kProjectionCount; ++p) {
       const Extent extent = projection_extent(config_, shape, p);
       if (extent.rows == 0 || extent.cols == 0) continue;
@@ -189,6 +195,7 @@ std::shared_ptr<const ModelWeights> load_model(const std::string& folder) {
   if (::stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     throw Error(ErrorCode::kModelNotFound, "model", "no folder " + folder);
   }
+  if (!exists(folder + "/config.json") && exists(folder + "/" + kGgufFileName)) return load_gguf(folder + "/" + kGgufFileName);
   const std::string text = read_text_file(folder + "/config.json", kConfigBytesMax, ErrorCode::kModelNotFound, "config.json");
   return std::make_shared<LoadedModel>(folder, parse_model_config(text));
 }

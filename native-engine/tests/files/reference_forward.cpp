@@ -15,8 +15,9 @@ Rows ReferenceForward::logits(std::span<const uint32_t> ids, std::vector<Rows>& 
   Rows x;
   for (const uint32_t id : ids) x.push_back(masked_hidden(row(model_.embedding(), id)));
   for (int64_t l = 0; l < config_.layer_count; ++l) {
-    add(x, attention(l, norm(x, model_.layer(l).input_norm)));
-    add(x, mlp(l, norm(x, model_.layer(l).post_attention_norm)));
+    const LayerWeights& layer = model_.layer(l);  // without a norm there is nothing behind it
+    if (layer.input_norm) add(x, attention(l, norm(x, layer.input_norm)));
+    if (layer.post_attention_norm) add(x, mlp(l, norm(x, layer.post_attention_norm)));
     layers.push_back(x);
   }
   return product(norm(x, model_.final_norm()), model_.lm_head());

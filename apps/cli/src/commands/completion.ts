@@ -33,10 +33,11 @@ const RUN_ARGUMENTS = ['run', 'left', 'right'];
 const RUN_OPTIONS = ['--parent'];
 const VALUES: Record<string, readonly string[]> = {
   ...Object.fromEntries(settingsTable().map(({ flag, allowed }) => [flag, allowed])),
-  '--dtype': ['bf16', 'f16', 'f32'], // an export knows f16 too
+  '--dtype': ['bf16', 'f16', 'f32', 'q8_0'], // an export knows f16 and q8_0 too
   '--status': Object.keys(STATUSES),
   '--source': Object.keys(SOURCES),
-  '--form': ['compacted', 'masked'],
+  '--format': ['hf-remote', 'hf', 'gguf', 'vllm', 'masked'],
+  '--form': ['compacted', 'padded', 'masked'],
   '--export': ['csv', 'jsonl', 'parquet'],
 };
 

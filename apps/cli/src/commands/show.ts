@@ -189,10 +189,10 @@ function printResults({ output }: Context, run: v1.Run): void {
   if (run.exports.length > 0) {
     output.line();
     output.table(
-      ['EXPORT', 'FORM', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'NOTE', 'AT'],
+      ['EXPORT', 'FORMAT', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'NOTE', 'AT'],
       run.exports.map((one) => [
         shortDigest(one.digest),
-        one.form,
+        one.format === '' ? one.form : one.format,
         one.dtype || 'as source',
         count(one.parameterCount),
         bytes(one.bytes),

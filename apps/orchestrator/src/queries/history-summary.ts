@@ -156,9 +156,6 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunDeleted':
       return `deleted, with ${discardWords(event.data.artifacts)}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'ModelExported':
-      return (
-        `exported ${event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, ` +
-        `as ${short(event.data.exportDigest)}`
-      );
+      return `exported ${event.data.made?.format ?? event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
   }
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { mkdir } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { tmpdir } from 'node:os';
-import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
+import { decodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
@@ -37,7 +37,8 @@ export async function evaluate(
   const tokens = artifacts.open(dataDigest);
   const common = { window, computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32 };
   if (subject.kind === 'export') {
-    const outcome = await withExportFolder(artifacts, subject.exportDigest, (modelPath) =>
+    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
+    const outcome = await withExportFolder(artifacts, files, (modelPath) =>
       bench.engine.client.evaluate({ ...common, sessionId: '', modelPath, intact: false }, tokens, onProgress, signal),
     );
     return recorded(request, `export:${subject.exportDigest}`, subject.step, subject.stateDigest, subject.teacherMark, outcome);
@@ -83,14 +84,14 @@ function recorded(
 }
 
 /** The files of an export as a folder, for as long as it is used. */
-async function withExportFolder<T>(
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
-  exportDigest: string,
+export async function withExportFolder<T>(
+  artifacts: ArtifactStore,
+  files: ExportManifestFile[],
   use: (folder: string) => Promise<T>,
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'espalier-export-'));
   try {
-    for (const file of decodeExportManifest(await artifacts.get(exportDigest))) {
+    for (const file of files) {
       const path = join(folder, file.name);
       await mkdir(dirname(path), { recursive: true });
       await pipeline(artifacts.open(file.digest), createWriteStream(path));

@@ -1,21 +1,26 @@
-// A run's model as a Hugging Face folder in the artifact store: each file an artifact, and a manifest that names them.
+// A run's model for other programs, in the artifact store: each file an artifact, and a manifest that names them.
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
-import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { ExportChoice } from './export-formats.js';
+import { proofText, proveExport } from './export-proof.js';
+import { speedNotes } from './export-speed.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
 
-export interface ExportRequest {
+export interface ExportRequest extends ExportChoice {
   run: PruningRunState;
   state: StateFact;
   teacherMark: number | null;
-  form: 'masked' | 'compacted';
-  dtype: string; // '' : as the source
+  skipProof: boolean;
+  threads: number;
 }
 
-const forms = { masked: engineV1.ExportForm.EXPORT_FORM_MASKED, compacted: engineV1.ExportForm.EXPORT_FORM_COMPACTED };
+/** How much of the progress is the engine's writing; the rest is storing and proving. */
+const WRITING_SHARE = 0.5;
+const STORED_SHARE = 0.6;
 
 /** The pinned artifacts are released by the caller, once the event that names them is recorded. */
 export async function exportModel(
@@ -24,43 +29,82 @@ export async function exportModel(
   keeper: StateKeeper,
   request: ExportRequest,
   pinned: string[],
+  onProgress: (doneShare: number) => void,
   signal: AbortSignal,
 ): Promise<RecordExport> {
-  const { run, state, form, teacherMark } = request;
-  const { model } = await bench.bringModel(run);
+  const { run, state, form, format, multipleOf, teacherMark, threads } = request;
+  const { model } = await bench.bringModel(run, threads);
   await bench.bringState(run, state);
   const messages = bench.engine.client.exportModel(
-    { sessionId: bench.sessionId, form: forms[form], dtype: request.dtype, modelCard: modelCard(request) },
+    { ...request.engine, sessionId: bench.sessionId, dtype: request.dtype, multipleOf, modelCard: modelCard(request) },
     signal,
   );
-  const { files, outcome } = await storeFiles(artifacts, keeper, messages[Symbol.asyncIterator](), pinned);
+  const store = async (content: AsyncIterable<Uint8Array> | Uint8Array, name: string): Promise<ExportManifestFile> => {
+    const { digest, bytes } = await artifacts.put(content);
+    await keeper.pin(digest);
+    pinned.push(digest);
+    return { name, bytes, digest };
+  };
+  const stored = await storeFiles(messages[Symbol.asyncIterator](), store, (share) => onProgress(share * WRITING_SHARE));
+  onProgress(STORED_SHARE);
+  const { files, outcome } = stored;
+  const dtype = request.dtype || model!.dtype;
+  const contextLength = Number(outcome.contextLength);
+  const proof = request.skipProof
+    ? undefined
+    : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files, threads }, signal);
+  const notes = [...outcome.notes, ...speedNotes(format, model!, outcome)];
+  const text =
+    stored.readme +
+    speedNotes(format, model!, outcome)
+      .map((note) => `- ${note}\n`)
+      .join('') +
+    (proof ? proofText(proof) : '');
+  files.push(await store(Buffer.from(text), README));
   const manifest = await artifacts.put(encodeExportManifest(files));
   return {
     kind: 'recordExport',
     exportDigest: manifest.digest,
     form,
-    dtype: request.dtype || model!.dtype,
+    dtype,
     step: state.step,
     stateDigest: state.stateDigest,
     teacherMark,
     parameterCount: Number(outcome.parameterCount),
     bytes: files.reduce((sum, file) => sum + file.bytes, 0),
     files,
+    made: {
+      format,
+      multipleOf,
+      architecture: outcome.architecture,
+      contextLength,
+      hiddenSize: Number(outcome.hiddenSize),
+      layers: outcome.layers.map((one) => ({
+        heads: Number(one.heads),
+        kvHeads: Number(one.kvHeads),
+        units: Number(one.intermediate),
+      })),
+      notes,
+    },
+    ...(proof && { proof }),
   };
 }
 
-/** The engine sends one file after the other in one stream; a name starts the next. */
+const README = 'README.md';
+
+/** The engine sends one file after the other in one stream; a name starts the next. The README is completed before it is stored. */
 async function storeFiles(
-  artifacts: ArtifactStore,
-  keeper: StateKeeper,
   messages: AsyncIterator<engineV1.ExportModelResponse>,
-  pinned: string[],
-): Promise<{ files: ExportManifestFile[]; outcome: engineV1.ExportedModel }> {
+  store: (content: AsyncIterable<Uint8Array>, name: string) => Promise<ExportManifestFile>,
+  onProgress: (doneShare: number) => void,
+): Promise<{ files: ExportManifestFile[]; readme: string; outcome: engineV1.ExportedModel }> {
   const files: ExportManifestFile[] = [];
+  let readme = '';
   let outcome: engineV1.ExportedModel | undefined;
   let head = await messages.next();
   while (!head.done) {
     const { fileName } = head.value;
+    if (head.value.doneShare > 0) onProgress(head.value.doneShare);
     if (head.value.outcome) outcome = head.value.outcome;
     if (fileName === '') {
       head = await messages.next();
@@ -72,16 +116,17 @@ async function storeFiles(
         yield head.value.chunk;
       }
     };
-    const { digest, bytes } = await artifacts.put(content());
-    await keeper.pin(digest);
-    pinned.push(digest);
-    files.push({ name: fileName, bytes, digest });
+    if (fileName === README) {
+      for await (const chunk of content()) readme += Buffer.from(chunk).toString();
+    } else {
+      files.push(await store(content(), fileName));
+    }
   }
   if (outcome === undefined || files.length === 0) throw new EspalierError('ENGINE_FAILED', 'the engine ended an export without a result');
-  return { files, outcome };
+  return { files, readme, outcome };
 }
 
-function modelCard({ run, state, form }: ExportRequest): string {
+function modelCard({ run, state, form, format }: ExportRequest): string {
   const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
   return [
     `# ${run.name || run.runId}`,
@@ -89,10 +134,8 @@ function modelCard({ run, state, form }: ExportRequest): string {
     `Pruned by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`,
     '',
     `- run ${run.runId}, step ${state.step}, state ${state.stateDigest}`,
-    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, ` +
-      `reached ${percent(state.hardSparsity)} of the prunable parameters`,
-    `- form ${form}: ` +
-      (form === 'masked' ? 'masks folded in and LoRA merged, shapes as in the source' : 'closed heads, units and hidden units removed'),
+    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, reached ${percent(state.hardSparsity)} of the prunable parameters`,
+    `- format ${format}, form ${form}`,
     '',
   ].join('\n');
 }

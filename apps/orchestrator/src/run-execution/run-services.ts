@@ -15,6 +15,7 @@ import { ARTIFACT_STORE } from '../tokens.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate, type Subject } from './evaluations.js';
+import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
 import { RunFeed } from '../views/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
@@ -77,20 +78,13 @@ export class RunServices {
     by: CallContext,
     signal: AbortSignal,
   ): AsyncGenerator<Progress<RecordedExport>> {
-    const form = request.form === '' ? 'compacted' : request.form;
-    if (form !== 'compacted' && form !== 'masked') {
-      throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be "compacted" or "masked", is "${form}"`);
-    }
-    if (!['', 'bf16', 'f16', 'f32'].includes(request.dtype)) {
-      throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `must be "bf16", "f16" or "f32", or left out, is "${request.dtype}"`);
-    }
+    const choice = chooseExport(request);
     const run = await this.runs.load(runId);
     const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
     const pinned = [state.stateDigest];
-    const wish = { runId, needsOurFiles: false, doing: `an export of run ${runId}` };
-    yield* this.work(wish, pinned, signal, async (bench, _onProgress, both) => {
-      const wanted = { run, state, teacherMark, form, dtype: request.dtype } as const;
-      const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, both);
+    yield* this.work(pinned, signal, async (bench, onProgress, both) => {
+      const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof, threads: this.config.threads };
+      const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, onProgress, both);
       const after = (await this.runs.change(runId, exported, { by })).run;
       await this.feed.seen(runId, after.revision); // what is recorded needs no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;

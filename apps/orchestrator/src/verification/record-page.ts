@@ -57,7 +57,8 @@ export function recordPage(
         `${perplexity} over ${predictions} predictions, windows of ${window}, tokens ${dataDigest}`,
     ),
     ...run.exports.map(
-      ({ form, dtype, exportDigest, parameterCount }) => `- Exported ${form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,
+      ({ form, dtype, exportDigest, parameterCount, made }) =>
+        `- Exported ${made?.format ?? form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,
     ),
     '',
   ].join('\n');

@@ -178,7 +178,7 @@ export function evaluationMessage(
 }
 
 export function exportMessage(fact: RecordedExport): v1.ModelExport {
-  const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at, abandoned } = fact;
+  const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at, abandoned, made, proof } = fact;
   return {
     digest: exportDigest,
     form,
@@ -190,6 +190,22 @@ export function exportMessage(fact: RecordedExport): v1.ModelExport {
     files: files.map(({ name }) => name),
     exportedAt: dateOf(at),
     abandoned,
+    format: made?.format ?? (form === 'masked' ? 'masked' : 'hf-remote'),
+    architecture: made?.architecture ?? '',
+    contextLength: BigInt(made?.contextLength ?? 0),
+    hiddenSize: BigInt(made?.hiddenSize ?? 0),
+    layers: (made?.layers ?? []).map(({ heads, kvHeads, units }) => ({
+      heads: BigInt(heads),
+      kvHeads: BigInt(kvHeads),
+      units: BigInt(units),
+    })),
+    notes: made?.notes ?? [],
+    proof: proof && {
+      ...proof,
+      predictions: BigInt(proof.predictions),
+      loaders: proof.loaders.map((one) => ({ ...one, negativeLogLikelihood: one.negativeLogLikelihood ?? 0 })),
+    },
+    multipleOf: made?.multipleOf ?? 1,
   };
 }
 

@@ -60,7 +60,7 @@ async function livedThrough(): Promise<string> {
   await server.kill('engine', 'store');
   await server.start();
   await server.completed(runId);
-  await collect(server.runs.exportRun({ runId, teacherMark: undefined, form: 'compacted', dtype: 'f32' }));
+  await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId, form: 'compacted', dtype: 'f32' })));
   await collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId, teacherMark: 1 })));
   return runId;
 }

@@ -1,4 +1,4 @@
-// Writes a pruned model as a Hugging Face folder.
+// Writes a pruned model in a container and a form that other programs load.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -12,19 +12,27 @@
 
 namespace espalier {
 
-// kMasked: all shapes stay, masks are folded into the weights and LoRA is merged, so any loader of the architecture runs it.
-// kCompacted: closed heads, units and hidden units are gone; the widths of each layer stand in config.json's `espalier`
-// object, which this engine reads.
-enum class ExportForm { kMasked, kCompacted };
-enum class ExportDType { kAsSource, kF32, kBF16, kF16 };
+// The file format. kSafetensors is a Hugging Face folder, kGguf one file for llama.cpp.
+enum class ExportContainer { kSafetensors, kGguf };
+
+// The shapes. In each form the masks are folded into the weights and LoRA is merged.
+// kMasked: the source's shapes, so any loader of the architecture runs it.
+// kPadded: closed heads, units and hidden units are gone, and zeros make all layers as wide as the widest.
+// kBlocks: as kPadded, but MLP widths differ by layer, and whole attention blocks or MLPs may be missing (DeciLM).
+// kCompacted: closed heads, units and hidden units are gone; each layer has its own widths.
+enum class ExportForm { kMasked, kPadded, kBlocks, kCompacted };
+
+enum class ExportDType { kAsSource, kF32, kBF16, kF16, kQ8_0 };
 
 struct ExportRequest {
+  ExportContainer container = ExportContainer::kSafetensors;
   ExportForm form = ExportForm::kMasked;
   ExportDType dtype = ExportDType::kAsSource;
+  int64_t multiple_of = 1;                   // MLP and hidden widths are rounded up to it with zeros, to the source's width at most
   std::string source_folder;                 // where config.json, tokenizer and licence files come from; empty: there are none to copy
   std::string out_folder;                    // must not exist, or be empty; appears whole or not at all
   std::string model_card;                    // of README.md, with the provenance; empty: a plain one. What loads the folder is added
-  uint64_t shard_bytes_max = 5'000'000'000;  // beyond it, tensors are spread over several files with an index
+  uint64_t shard_bytes_max = 5'000'000'000;  // beyond it, safetensors are spread over several files with an index
 };
 
 struct ExportedFile {
@@ -35,10 +43,16 @@ struct ExportedFile {
 
 struct ExportResult {
   std::vector<ExportedFile> files;
-  uint64_t parameter_count = 0;  // tied ones once
-  uint64_t total_bytes = 0;      // of all files
-  ModelConfig config;            // what load_model will read
+  uint64_t parameter_count = 0;    // tied ones once, padding included
+  uint64_t total_bytes = 0;        // of all files
+  ModelConfig config;              // of the exported model
+  std::string architecture;        // as the container names it: "LlamaForCausalLM", "deci", ...
+  int64_t context_length = 0;      // up to which it is the student
+  std::vector<std::string> notes;  // what a user should know about this export, a sentence each
 };
+
+// Throws Error(kNotSupported, field, ...) for what the container cannot hold, whatever the masks are.
+void check_export(const ModelConfig& source, ExportContainer container, ExportForm form, ExportDType dtype);
 
 // `state` nullptr: no LoRA to merge. `masks` with empty vectors: everything open. Streams tensor by tensor: needs one row
 // and a buffer beyond the mapped base weights. Looks at `cancel` several times a second.

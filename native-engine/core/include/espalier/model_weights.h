@@ -47,7 +47,8 @@ class ModelWeights {
   virtual std::string digest() const = 0;
 };
 
-// Reads config.json, and model.safetensors or model.safetensors.index.json with its shards; F32, F16, BF16.
+// Reads config.json, and model.safetensors or model.safetensors.index.json with its shards; F32, F16, BF16. A folder without
+// config.json may hold an exported model.gguf instead.
 // Throws Error(kModelNotFound | kModelCorrupt | kModelUnsupported, field, ...).
 std::shared_ptr<const ModelWeights> load_model(const std::string& folder);
 

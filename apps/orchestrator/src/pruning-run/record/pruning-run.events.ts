@@ -75,6 +75,32 @@ export interface DiscardedArtifact {
   marks: number[]; // of the teachers that a state was
 }
 
+/** What an export came out as. */
+export interface MadeExport {
+  format: 'masked' | 'hf' | 'hf-remote' | 'vllm' | 'gguf';
+  multipleOf: number;
+  architecture: string; // as the export names it
+  contextLength: number; // up to which it is the student
+  hiddenSize: number;
+  layers: { heads: number; kvHeads: number; units: number }[];
+  notes: string[];
+}
+
+/** How far an export is from the masked student in F32. */
+export interface ExportProof {
+  negativeLogLikelihood: number; // of the masked student, mean in nats
+  predictions: number;
+  window: number;
+  dataDigest: string; // of the tokens; the first of them were taken
+  loaders: LoaderProof[];
+}
+export interface LoaderProof {
+  loader: string;
+  outcome: 'agrees' | 'failed' | 'untried';
+  negativeLogLikelihood: number | null; // null unless it agrees
+  message: string;
+}
+
 export interface SegmentLoss {
   mean: number | null; // null: every step of the segment was skipped
   last: number | null;
@@ -201,7 +227,7 @@ interface Facts {
   };
   ModelExported: {
     exportDigest: string;
-    form: 'masked' | 'compacted';
+    form: 'masked' | 'compacted' | 'padded' | 'blocks';
     dtype: string;
     step: number;
     stateDigest: string;
@@ -209,6 +235,8 @@ interface Facts {
     parameterCount: number;
     bytes: number;
     files: { name: string; bytes: number; digest: string }[];
+    made?: MadeExport; // not in events of earlier releases
+    proof?: ExportProof; // not where it was skipped
   };
   /** What people call the run and say about it; what is absent stayed as it was. */
   RunDescribed: { name?: string | undefined; addedTags: string[]; removedTags: string[]; note?: string | undefined };

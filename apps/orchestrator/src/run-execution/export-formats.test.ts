@@ -1,0 +1,40 @@
+import { engineV1, v1 } from '#protocol';
+import { chooseExport } from './export-formats.js';
+
+const choose = (request: Partial<v1.ExportRunRequest>): ReturnType<typeof chooseExport> =>
+  chooseExport(v1.ExportRunRequest.fromPartial(request));
+const { EXPORT_CONTAINER_GGUF, EXPORT_CONTAINER_SAFETENSORS } = engineV1.ExportContainer;
+
+test.each([
+  [{}, 'hf-remote', 'compacted', EXPORT_CONTAINER_SAFETENSORS, 1],
+  [{ form: 'compacted' }, 'hf-remote', 'compacted', EXPORT_CONTAINER_SAFETENSORS, 1], // as requests were before there were formats
+  [{ form: 'masked' }, 'masked', 'masked', EXPORT_CONTAINER_SAFETENSORS, 1],
+  [{ format: 'hf', multipleOf: 64 }, 'hf', 'padded', EXPORT_CONTAINER_SAFETENSORS, 64],
+  [{ format: 'vllm' }, 'vllm', 'blocks', EXPORT_CONTAINER_SAFETENSORS, 1],
+  [{ format: 'gguf' }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 1],
+  [{ format: 'gguf', form: 'padded', dtype: 'f16' }, 'gguf', 'padded', EXPORT_CONTAINER_GGUF, 1],
+  [{ format: 'gguf', dtype: 'q8_0' }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 32], // rows are stored in blocks of 32
+  [{ format: 'gguf', dtype: 'q8_0', multipleOf: 1 }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 1],
+])('%j is %s, %s', (request, format, form, container, multipleOf) => {
+  const choice = choose(request);
+  expect(choice).toMatchObject({ format, form, multipleOf });
+  expect(choice.engine.container).toBe(container);
+});
+
+test.each([
+  [{ format: 'onnx' }, 'format', 'must be "hf-remote", "hf", "gguf", "vllm" or "masked", is "onnx"'],
+  [{ form: 'padded' }, 'form', 'must be "compacted" or "masked" where no format is named'],
+  [{ format: 'hf', form: 'compacted' }, 'form', 'must be "padded" in the format hf, is "compacted"'],
+  [{ format: 'vllm', dtype: 'q8_0' }, 'dtype', 'must be "bf16", "f16" or "f32" in the format vllm'],
+  [{ format: 'gguf', dtype: 'q4_0' }, 'dtype', 'must be "bf16", "f16", "f32" or "q8_0" in the format gguf'],
+  [{ format: 'gguf', multipleOf: 1025 }, 'multiple_of', 'must be from 1 to 1024'],
+])('%j is refused by name', (request, field, description) => {
+  const refused = (): unknown => {
+    try {
+      return choose(request);
+    } catch (error) {
+      return (error as { violations: unknown[] }).violations[0];
+    }
+  };
+  expect(refused()).toMatchObject({ field, description: expect.stringContaining(description) as string });
+});

@@ -1,0 +1,82 @@
+// What an export can be: a format that users name, and behind it a container and a form, which the engine takes apart from each other.
+import { engineV1, invalidField, type v1 } from '#protocol';
+import type { MadeExport } from '../pruning-run/record/pruning-run.events.js';
+
+export type ExportFormat = MadeExport['format'];
+export type ExportForm = 'masked' | 'compacted' | 'padded' | 'blocks';
+
+interface FormatRule {
+  container: engineV1.ExportContainer;
+  /** The first is what the format stands for. */
+  forms: [ExportForm, ...ExportForm[]];
+  dtypes: string[];
+}
+
+const { EXPORT_CONTAINER_GGUF: gguf, EXPORT_CONTAINER_SAFETENSORS: safetensors } = engineV1.ExportContainer;
+const plainDtypes = ['bf16', 'f16', 'f32'];
+const formats: Record<ExportFormat, FormatRule> = {
+  'hf-remote': { container: safetensors, forms: ['compacted'], dtypes: plainDtypes },
+  hf: { container: safetensors, forms: ['padded'], dtypes: plainDtypes },
+  gguf: { container: gguf, forms: ['compacted', 'padded', 'masked'], dtypes: [...plainDtypes, 'q8_0'] },
+  vllm: { container: safetensors, forms: ['blocks'], dtypes: plainDtypes },
+  masked: { container: safetensors, forms: ['masked'], dtypes: plainDtypes },
+};
+const engineForms: Record<ExportForm, engineV1.ExportForm> = {
+  masked: engineV1.ExportForm.EXPORT_FORM_MASKED,
+  compacted: engineV1.ExportForm.EXPORT_FORM_COMPACTED,
+  padded: engineV1.ExportForm.EXPORT_FORM_PADDED,
+  blocks: engineV1.ExportForm.EXPORT_FORM_BLOCKS,
+};
+const MULTIPLE_MAX = 1024;
+/** A row of q8_0 is stored in blocks of so many values. */
+const Q8_BLOCK = 32;
+
+export interface ExportChoice {
+  format: ExportFormat;
+  form: ExportForm;
+  /** '': as the source. */
+  dtype: string;
+  multipleOf: number;
+  engine: { container: engineV1.ExportContainer; form: engineV1.ExportForm };
+}
+
+/** @throws EspalierError FIELD_UNKNOWN_VALUE, FIELD_OUT_OF_RANGE for what a format cannot hold */
+export function chooseExport(request: Pick<v1.ExportRunRequest, 'format' | 'form' | 'dtype' | 'multipleOf'>): ExportChoice {
+  const format = formatOf(request);
+  const { container, forms, dtypes } = formats[format];
+  const form = request.form === '' ? forms[0] : forms.find((one) => one === request.form);
+  if (form === undefined) {
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be ${alternatives(forms)} in the format ${format}, is "${request.form}"`);
+  }
+  const { dtype } = request;
+  if (dtype !== '' && !dtypes.includes(dtype)) {
+    throw invalidField(
+      'FIELD_UNKNOWN_VALUE',
+      'dtype',
+      `must be ${alternatives(dtypes)} in the format ${format}, or left out, is "${dtype}"`,
+    );
+  }
+  if (request.multipleOf > MULTIPLE_MAX) {
+    throw invalidField('FIELD_OUT_OF_RANGE', 'multiple_of', `must be from 1 to ${MULTIPLE_MAX}, is ${request.multipleOf}`);
+  }
+  const multipleOf = request.multipleOf === 0 ? (dtype === 'q8_0' ? Q8_BLOCK : 1) : request.multipleOf;
+  return { format, form, dtype, multipleOf, engine: { container, form: engineForms[form] } };
+}
+
+/** Without a format, a form stands for one: so it was before there were formats. */
+function formatOf({ format, form }: Pick<v1.ExportRunRequest, 'format' | 'form'>): ExportFormat {
+  if (format === '') {
+    if (form === '' || form === 'compacted') return 'hf-remote';
+    if (form === 'masked') return 'masked';
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be "compacted" or "masked" where no format is named, is "${form}"`);
+  }
+  const names = Object.keys(formats) as ExportFormat[];
+  const found = names.find((name) => name === format);
+  if (found === undefined) throw invalidField('FIELD_UNKNOWN_VALUE', 'format', `must be ${alternatives(names)}, is "${format}"`);
+  return found;
+}
+
+function alternatives(names: readonly string[]): string {
+  const quoted = names.map((name) => `"${name}"`);
+  return quoted.length === 1 ? quoted[0]! : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`;
+}

@@ -1,0 +1,84 @@
+// Other programs that evaluate an exported model, each in a process of its own: llama.cpp, and PyTorch without our engine.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface LoaderRequest {
+  /** The folder of the export. */
+  folder: string;
+  window: number;
+  ids: number[];
+  threads: number;
+}
+export type LoaderAnswer =
+  { outcome: 'agrees'; loader: string; negativeLogLikelihood: number } | { outcome: 'failed' | 'untried'; loader: string; message: string };
+
+const loaders = fileURLToPath(new URL('../../../../../loaders/', import.meta.url));
+const MISSING = 'no such program';
+const NO_PYTORCH = 3; // as evaluate.py ends
+const GIVE_UP_AFTER_MS = 30 * 60_000;
+const ANSWER_MAX_BYTES = 1 << 20;
+
+export async function evaluateWithLlamaCpp({ folder, ...request }: LoaderRequest, signal: AbortSignal): Promise<LoaderAnswer> {
+  const loader = 'llama.cpp';
+  if (!existsSync(join(loaders, 'llama-cpp/node_modules/node-llama-cpp'))) {
+    return { outcome: 'untried', loader, message: 'it is not installed: npm run loader:llama-cpp' };
+  }
+  const script = join(loaders, 'llama-cpp/evaluate.mjs');
+  return answerOf(loader, await run(process.execPath, [script, join(folder, 'model.gguf')], request, signal));
+}
+
+export async function evaluateWithPyTorch({ folder, ...request }: LoaderRequest, signal: AbortSignal): Promise<LoaderAnswer> {
+  const loader = 'PyTorch';
+  const own = process.env['ESPALIER_PYTHON'];
+  for (const python of own === undefined ? ['python3', '/usr/bin/python3'] : [own]) {
+    const ended = await run(python, [join(loaders, 'torch/evaluate.py'), folder], request, signal);
+    if (ended.status !== NO_PYTORCH && ended.status !== MISSING) return answerOf(loader, ended);
+  }
+  return { outcome: 'untried', loader, message: 'no Python with PyTorch was found (ESPALIER_PYTHON names one)' };
+}
+
+interface Ended {
+  /** The exit status, a signal, or why it did not start. */
+  status: number | string;
+  output: string;
+  errors: string;
+}
+
+function run(command: string, args: string[], request: object, signal: AbortSignal): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      signal: AbortSignal.any([signal, AbortSignal.timeout(GIVE_UP_AFTER_MS)]),
+      killSignal: 'SIGKILL',
+    });
+    let output = '';
+    let errors = '';
+    child.stdout.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-ANSWER_MAX_BYTES)));
+    child.stderr.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-ANSWER_MAX_BYTES)));
+    child.stdin.on('error', () => undefined); // it ended before it read all: its status says why
+    child.stdin.end(JSON.stringify(request));
+    child.on('error', (error: NodeJS.ErrnoException) =>
+      resolve({ status: error.code === 'ENOENT' ? MISSING : error.message, output, errors }),
+    );
+    child.on('close', (code, killedBy) => resolve({ status: code ?? killedBy ?? 'unknown', output, errors }));
+  });
+}
+
+function answerOf(loader: string, { status, output, errors }: Ended): LoaderAnswer {
+  if (status !== 0) return { outcome: 'failed', loader, message: `it ended with ${status}: ${lastLine(errors)}` };
+  try {
+    const answer = JSON.parse(lastLine(output)) as { loader?: unknown; negativeLogLikelihood?: unknown };
+    if (typeof answer.loader === 'string' && Number.isFinite(answer.negativeLogLikelihood)) {
+      return { outcome: 'agrees', loader: answer.loader, negativeLogLikelihood: answer.negativeLogLikelihood as number };
+    }
+  } catch {
+    // said below
+  }
+  return { outcome: 'failed', loader, message: `it answered ${lastLine(output).slice(0, 200) || 'nothing'}` };
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1)!.slice(0, 4000);
+}

@@ -1,0 +1,140 @@
+// Is an export the masked student? Its mean negative log-likelihood, from every loader at hand, against the student's in F32.
+import type { ArtifactStore, ExportManifestFile } from '#artifact-store';
+import { engineV1, EspalierError } from '#protocol';
+import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { ExportProof, LoaderProof } from '../pruning-run/record/pruning-run.events.js';
+import { withExportFolder } from './evaluations.js';
+import type { ExportFormat } from './export-formats.js';
+import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';
+
+const TOKENS = 1024;
+const WINDOW_MAX = 256;
+/** Beyond these the export is not the student. What the other types round is as it is. */
+const bounds: Partial<Record<string, number>> = { f32: 1e-5, f16: 1e-3 };
+
+type Loader = (request: LoaderRequest, signal: AbortSignal) => Promise<LoaderAnswer>;
+const untried =
+  (loader: string): Loader =>
+  () =>
+    Promise.resolve({ outcome: 'untried', loader, message: 'Espalier does not run it' });
+/** Who else than our own reader loads a format. */
+const loadersOf: Record<ExportFormat, Loader[]> = {
+  masked: [evaluateWithPyTorch, untried('transformers')],
+  hf: [evaluateWithPyTorch, untried('transformers')],
+  'hf-remote': [evaluateWithPyTorch, untried('transformers')],
+  vllm: [untried('vLLM')],
+  gguf: [evaluateWithLlamaCpp],
+};
+
+export interface ProofRequest {
+  run: PruningRunState;
+  format: ExportFormat;
+  /** As it is stored. */
+  dtype: string;
+  contextLength: number;
+  files: ExportManifestFile[];
+  threads: number;
+}
+
+/**
+ * The engine holds the run's model and state.
+ * @throws EspalierError EXPORT_DIFFERS
+ */
+export async function proveExport(
+  bench: EngineWorkbench,
+  artifacts: ArtifactStore,
+  request: ProofRequest,
+  signal: AbortSignal,
+): Promise<ExportProof> {
+  const { run, format, contextLength, threads } = request;
+  const dataDigest = run.data.validationDigest ?? run.data.trainDigest;
+  const tokens = await firstTokens(artifacts, dataDigest);
+  const window = Math.min(run.settings.evaluationWindow, WINDOW_MAX, contextLength, tokens.length);
+  const ids = tokens.subarray(0, window * Math.max(1, Math.floor(TOKENS / window)));
+  const evaluate = (sessionId: string, modelPath: string): Promise<engineV1.EvaluationOutcome> =>
+    bench.engine.client.evaluate(
+      { sessionId, modelPath, intact: false, window, computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32 },
+      bytesOf(ids),
+      () => undefined,
+      signal,
+    );
+  const student = await evaluate(bench.sessionId, '');
+  const own: Loader = ({ folder }) =>
+    evaluate('', folder).then(
+      ({ negativeLogLikelihood }) => ({ outcome: 'agrees', loader: OWN_READER, negativeLogLikelihood }),
+      (error: unknown) => ({ outcome: 'failed', loader: OWN_READER, message: (error as Error).message }),
+    );
+  const loaders: LoaderProof[] = [];
+  await withExportFolder(artifacts, request.files, async (folder) => {
+    for (const loader of [own, ...loadersOf[format]]) {
+      const answer = await loader({ folder, window, ids: [...ids], threads }, signal);
+      signal.throwIfAborted();
+      loaders.push(checked(request, student.negativeLogLikelihood, answer));
+    }
+  });
+  return {
+    negativeLogLikelihood: student.negativeLogLikelihood,
+    predictions: Number(student.predictions),
+    window,
+    dataDigest,
+    loaders,
+  };
+}
+
+const OWN_READER = "Espalier's own reader";
+
+function checked({ format, dtype }: ProofRequest, expected: number, answer: LoaderAnswer): LoaderProof {
+  if (answer.outcome !== 'agrees') return { ...answer, negativeLogLikelihood: null };
+  const { loader, negativeLogLikelihood } = answer;
+  const difference = Math.abs(negativeLogLikelihood - expected);
+  const bound = bounds[dtype];
+  if (bound !== undefined && !(difference <= bound)) {
+    throw new EspalierError(
+      'EXPORT_DIFFERS',
+      `${loader} computes a mean negative log-likelihood of ${negativeLogLikelihood} from the ${format} export, the masked student ` +
+        `${expected}: they differ by ${difference}, more than the ${bound} that ${dtype} may round`,
+    );
+  }
+  return { loader, outcome: 'agrees', negativeLogLikelihood, message: '' };
+}
+
+async function firstTokens(artifacts: ArtifactStore, digest: string): Promise<Uint32Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of artifacts.open(digest)) {
+    chunks.push(chunk);
+    size += chunk.byteLength;
+    if (size >= TOKENS * 4) break;
+  }
+  const bytes = Buffer.concat(chunks);
+  const count = Math.min(TOKENS, Math.floor(bytes.byteLength / 4));
+  return Uint32Array.from({ length: count }, (_, at) => bytes.readUInt32LE(at * 4));
+}
+
+async function* bytesOf(ids: Uint32Array): AsyncGenerator<Uint8Array> {
+  const bytes = Buffer.alloc(ids.length * 4);
+  ids.forEach((id, at) => bytes.writeUInt32LE(id, at * 4));
+  yield await Promise.resolve(bytes);
+}
+
+/** Lines of the export's README. */
+export function proofText({ negativeLogLikelihood, predictions, loaders }: ExportProof): string {
+  const rows = loaders.map((one) => {
+    const difference =
+      one.negativeLogLikelihood === null ? one.outcome : (one.negativeLogLikelihood - negativeLogLikelihood).toExponential(1);
+    return `| ${one.loader} | ${difference}${one.message === '' ? '' : ` (${one.message.replaceAll('|', '/')})`} |`;
+  });
+  return [
+    '',
+    '## Proof',
+    '',
+    `The masked student, computed in F32, has a mean negative log-likelihood of ${negativeLogLikelihood.toFixed(4)} nats over`,
+    `${predictions} predictions on text of the run. What loaders compute from this export differs from that by:`,
+    '',
+    '| loader | difference |',
+    '|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}

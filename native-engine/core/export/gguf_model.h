@@ -1,0 +1,20 @@
+// A GGUF file as llama.cpp reads it: metadata, list of tensors, values.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "export/export_plan.h"
+#include "export/weights_stream.h"
+
+namespace espalier {
+
+// "llama" where all layers are alike, else "deci", the architecture with widths per layer.
+std::string gguf_architecture(const ExportPlan& plan);
+
+// All bytes before the values, with the tokenizer of the source folder.
+// Throws Error(kNotSupported, "tokenizer.json...") for a tokenizer that llama.cpp has no equal of.
+std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>& tensors, const ExportRequest& request);
+
+void write_gguf(FolderWriter& folder, WeightsStream& stream, const std::string& header, const std::vector<ExportTensor>& tensors);
+
+}  // namespace espalier

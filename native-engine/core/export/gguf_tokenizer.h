@@ -1,0 +1,15 @@
+// A Hugging Face tokenizer as llama.cpp's metadata, so that llama.cpp cuts text into the same tokens.
+#pragma once
+#include <string>
+
+#include "espalier/model_config.h"
+#include "files/gguf_metadata.h"
+
+namespace espalier {
+
+// Reads tokenizer.json and its companions in `source_folder`. Without a tokenizer.json the file says that it has no vocabulary.
+// Throws Error(kNotSupported, "tokenizer.json.<field>", ...) for a tokenizer that llama.cpp has no equal of, and
+// Error(kModelCorrupt, "tokenizer.json...") for one that contradicts itself or the model.
+void add_gguf_tokenizer(GgufMetadata& out, const std::string& source_folder, const ModelConfig& config);
+
+}  // namespace espalier

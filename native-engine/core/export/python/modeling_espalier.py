@@ -1,0 +1,209 @@
+"""A LLaMA whose layers differ in width, as Espalier writes it.
+
+config.json's `espalier` object holds the widths of each layer. Attention heads, MLP units and hidden units that were pruned are
+gone; a layer may have no attention or no MLP at all.
+
+`EspalierDecoder` needs nothing but torch. `EspalierCompactedForCausalLM` around it is for transformers (`trust_remote_code=True`).
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width, eps):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x):
+        h = x.float()
+        h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + self.eps)
+        return (self.weight * h).to(x.dtype)
+
+
+def rotary_frequencies(config):
+    """The angle of each pair of a head's dimensions per position; plain, linear and llama3 scaling."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    scaling = getattr(config, "rope_scaling", None) or parameters
+    theta = parameters.get("rope_theta") or getattr(config, "rope_theta", None) or 10000.0
+    d = config.head_dim
+    frequency = 1.0 / theta ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind == "linear":
+        frequency = frequency / scaling["factor"]
+    elif kind == "llama3":
+        turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        kept = ((turns - low) / (high - low)).clamp(0, 1)
+        frequency = kept * frequency + (1 - kept) * frequency / scaling["factor"]
+    return frequency
+
+
+def rotate(x, angles):
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    def __init__(self, config, widths, cache_index):
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.cache_index = cache_index
+        self.kv_of_query = list(widths["query_to_kv"])
+        queries, kv = widths["num_attention_heads"] * self.head_dim, widths["num_key_value_heads"] * self.head_dim
+        bias = config.espalier["base_architecture"] == "Qwen2ForCausalLM"
+        self.q_proj = nn.Linear(config.hidden_size, queries, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
+
+    def heads(self, x):
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def forward(self, x, angles, mask, cache):
+        q, k, v = self.heads(self.q_proj(x)), self.heads(self.k_proj(x)), self.heads(self.v_proj(x))
+        q, k = rotate(q, angles), rotate(k, angles)
+        if cache is not None:
+            k, v = cache.update(k, v, self.cache_index)
+        k, v = k[:, self.kv_of_query], v[:, self.kv_of_query]
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.o_proj(h.transpose(1, 2).flatten(-2))
+
+
+class MLP(nn.Module):
+    def __init__(self, config, width):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, width, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, width, bias=False)
+        self.down_proj = nn.Linear(width, config.hidden_size, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, config, widths, cache_index):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, widths, cache_index) if widths["num_attention_heads"] > 0 else None
+        self.mlp = MLP(config, widths["intermediate_size"]) if widths["intermediate_size"] > 0 else None
+
+    def forward(self, x, angles, mask, cache):
+        if self.self_attn is not None:
+            x = x + self.self_attn(self.input_layernorm(x), angles, mask, cache)
+        if self.mlp is not None:
+            x = x + self.mlp(self.post_attention_layernorm(x))
+        return x
+
+
+class EspalierDecoder(nn.Module):
+    """Token ids to hidden states. `config` is anything with the fields of config.json as attributes."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.window = window_of(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        layers, attention_count = [], 0
+        for widths in config.espalier["layers"]:
+            layers.append(Layer(config, widths, attention_count))
+            attention_count += widths["num_attention_heads"] > 0
+        self.layers = nn.ModuleList(layers)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.config_of_rope = config
+
+    def forward(self, input_ids=None, inputs_embeds=None, padding_mask=None, positions=None, past=0, cache=None):
+        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        tokens = x.shape[1]
+        here = torch.arange(past, past + tokens, device=x.device)
+        if positions is None:
+            positions = here[None]
+        angles = positions[:, None, :, None].double() * rotary_frequencies(self.config_of_rope).to(x.device)
+        there = torch.arange(past + tokens, device=x.device)
+        mask = there[None] <= here[:, None]
+        if self.window:
+            mask = mask & (there[None] > here[:, None] - self.window)
+        mask = mask[None, None]
+        if padding_mask is not None:
+            # A query in the padding reads itself, so that no row is empty.
+            mask = (mask & padding_mask[:, None, None, :].bool()) | (there[None] == here[:, None])[None, None]
+        for layer in self.layers:
+            x = layer(x, angles, mask, cache)
+        return self.norm(x)
+
+
+def window_of(config):
+    """Tokens that a query reads back; 0: all."""
+    architecture = config.espalier["base_architecture"]
+    if architecture == "LlamaForCausalLM":
+        return 0
+    if architecture == "Qwen2ForCausalLM" and not getattr(config, "use_sliding_window", False):
+        return 0
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        slides = kinds[0] == "sliding_attention"
+    else:
+        slides = architecture != "Qwen2ForCausalLM" or getattr(config, "max_window_layers", 28) == 0
+    return (getattr(config, "sliding_window", 4096 if architecture == "MistralForCausalLM" else 0) or 0) if slides else 0
+
+
+try:
+    from transformers import GenerationMixin, PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
+    from .configuration_espalier import EspalierCompactedConfig
+except ImportError:
+    PreTrainedModel = None
+
+if PreTrainedModel is not None:
+
+    class EspalierCompactedForCausalLM(PreTrainedModel, GenerationMixin):
+        config_class = EspalierCompactedConfig
+        base_model_prefix = "model"
+        _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.model = EspalierDecoder(config)
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.post_init()
+
+        def get_input_embeddings(self):
+            return self.model.embed_tokens
+
+        def set_input_embeddings(self, value):
+            self.model.embed_tokens = value
+
+        def get_output_embeddings(self):
+            return self.lm_head
+
+        def set_output_embeddings(self, value):
+            self.lm_head = value
+
+        def forward(
+            self,
+            input_ids=None,
+            attention_mask=None,
+            position_ids=None,
+            past_key_values=None,
+            inputs_embeds=None,
+            labels=None,
+            use_cache=None,
+            logits_to_keep=0,
+            **_,
+        ):
+            if use_cache and past_key_values is None:
+                past_key_values = DynamicCache()
+            past = 0 if past_key_values is None else past_key_values.get_seq_length()
+            h = self.model(input_ids, inputs_embeds, attention_mask, position_ids, past, past_key_values)
+            logits = self.lm_head(h[:, -logits_to_keep:] if logits_to_keep else h)
+            loss = None
+            if labels is not None:
+                loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+            return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)

@@ -1,0 +1,178 @@
+#include "model/gguf_weights.h"
+
+#include <algorithm>
+#include <list>
+#include <mutex>
+#include <set>
+
+#include "files/gguf_file.h"
+#include "files/mapped_file.h"
+#include "model/gguf_names.h"
+#include "model/tensor_names.h"
+#include "model/weights_digest.h"
+
+namespace espalier {
+namespace {
+
+RopeScaling read_rope(const GgufFile& file, const std::string& prefix) {
+  RopeScaling rope;
+  if (file.string_or(prefix + "rope.scaling.type", "none") == "linear") {
+    rope.type = RopeType::kLinear;
+    rope.factor = file.number(prefix + "rope.scaling.factor");
+  }
+  if (!file.tensors.contains(kGgufRopeFactors)) return rope;
+  // The divisors alone do not say by which rule they were made; an export of ours does.
+  rope.type = RopeType::kLlama3;
+  rope.factor = file.number(kRopeKeyPrefix + std::string("factor"));
+  rope.low_freq_factor = file.number(kRopeKeyPrefix + std::string("low_freq_factor"));
+  rope.high_freq_factor = file.number(kRopeKeyPrefix + std::string("high_freq_factor"));
+  rope.original_max_positions = static_cast<int64_t>(file.number(kRopeKeyPrefix + std::string("original_max_positions")));
+  return rope;
+}
+
+ModelConfig read_config(const GgufFile& file) {
+  const std::string architecture = file.string_or("general.architecture", "");
+  if (architecture != "llama" && architecture != "deci") {
+    throw Error(ErrorCode::kModelUnsupported, file.source + ":general.architecture",
+                "general.architecture is \"" + architecture + "\": supported are llama, deci");
+  }
+  const std::string prefix = architecture + ".";
+  const auto integer = [&](const char* key) { return static_cast<int64_t>(file.number(prefix + key)); };
+  ModelConfig c;
+  c.qkv_bias = file.tensors.contains(gguf_projection_name(0, kQ, ".bias"));
+  c.architecture = c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM";
+  c.layer_count = std::clamp<int64_t>(integer("block_count"), 1, 4096);
+  c.hidden_size = integer("embedding_length");
+  c.vocab_size = integer("vocab_size");
+  c.max_positions = integer("context_length");
+  c.head_dim = integer("attention.key_length");
+  c.rms_norm_eps = file.number(prefix + "attention.layer_norm_rms_epsilon");
+  c.rope_theta = file.number(prefix + "rope.freq_base");
+  c.rope_scaling = read_rope(file, prefix);
+  c.tied_embeddings = !file.tensors.contains("output.weight");
+  const auto heads = file.per_layer(prefix + "attention.head_count", c.layer_count);
+  const auto kv_heads = file.per_layer(prefix + "attention.head_count_kv", c.layer_count);
+  const auto units = file.per_layer(prefix + "feed_forward_length", c.layer_count);
+  for (size_t l = 0; l < heads.size(); ++l) {
+    if (heads[l] > 0 && (kv_heads[l] == 0 || heads[l] % kv_heads[l] != 0)) {
+      throw Error(ErrorCode::kModelUnsupported, file.source + ":" + prefix + "attention.head_count_kv",
+                  "layer " + std::to_string(l) + " has " + std::to_string(heads[l]) + " query heads, no multiple of its " +
+                      std::to_string(kv_heads[l]) + " key/value heads");
+    }
+    LayerShape shape{heads[l], heads[l] > 0 ? kv_heads[l] : 0, units[l], {}};
+    for (int64_t h = 0; h < heads[l]; ++h) shape.kv_head_of_query.push_back(static_cast<int32_t>(h / (heads[l] / kv_heads[l])));
+    c.head_count = std::max(c.head_count, shape.heads);
+    c.kv_head_count = std::max(c.kv_head_count, shape.kv_heads);
+    c.intermediate_size = std::max(c.intermediate_size, shape.intermediate);
+    c.layers.push_back(std::move(shape));
+  }
+  return c;
+}
+
+class GgufModel final : public ModelWeights {
+ public:
+  explicit GgufModel(const std::string& path)
+      : mapping_(path, ErrorCode::kModelNotFound, kGgufFileName),
+        file_(parse_gguf(mapping_.bytes(), kGgufFileName)),
+        config_(read_config(file_)) {
+    const ModelConfig& c = config_;
+    embedding_ = take("token_embd.weight", c.vocab_size, c.hidden_size);
+    final_norm_ = take("output_norm.weight", 0, c.hidden_size);
+    lm_head_ = c.tied_embeddings ? embedding_ : take("output.weight", c.vocab_size, c.hidden_size);
+    for (int64_t l = 0; l < c.layer_count; ++l) layers_.push_back(take_layer(l));
+    for (const auto& [name, tensor] : file_.tensors) {
+      if (used_.contains(name) || name == kGgufRopeFactors) continue;
+      throw Error(ErrorCode::kModelUnsupported, std::string(kGgufFileName) + ":" + name.substr(0, 200),
+                  "tensor " + name.substr(0, 200) + " has no place in this architecture");
+    }
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  const LayerWeights& layer(int64_t index) const override { return layers_.at(static_cast<size_t>(index)); }
+  WeightView embedding() const override { return embedding_; }
+  WeightView final_norm() const override { return final_norm_; }
+  WeightView lm_head() const override { return lm_head_; }
+  uint64_t bytes() const override { return weights_bytes(*this); }
+  std::string digest() const override {
+    std::call_once(digest_once_, [this] { digest_ = weights_digest(*this); });
+    return digest_;
+  }
+
+ private:
+  const GgufTensor& find(const std::string& name, int64_t rows, int64_t cols) {
+    const auto found = file_.tensors.find(name);
+    const std::vector<int64_t> expected = rows == 0 ? std::vector<int64_t>{cols} : std::vector<int64_t>{rows, cols};
+    if (found == file_.tensors.end() || found->second.shape != expected) {
+      throw Error(ErrorCode::kModelCorrupt, std::string(kGgufFileName) + ":" + name,
+                  "tensor " + name + " is missing in " + kGgufFileName + " or has another shape than its metadata say");
+    }
+    used_.insert(name);
+    return found->second;
+  }
+
+  WeightView take(const std::string& name, int64_t rows, int64_t cols) {
+    const GgufTensor& tensor = find(name, rows, cols);
+    if (tensor.type == StoredType::kQ8_0) return decoded(tensor, cols);
+    const DType dtype = tensor.type == StoredType::kF32 ? DType::kF32 : tensor.type == StoredType::kF16 ? DType::kF16 : DType::kBF16;
+    return {tensor.bytes.data(), dtype, rows == 0 ? 1 : rows, cols};
+  }
+
+  WeightView decoded(const GgufTensor& tensor, int64_t cols) {
+    const auto width = static_cast<size_t>(cols);
+    const size_t blocks = tensor.bytes.size() / kQ8BlockBytes;
+    std::vector<uint8_t>& copy = copies_.emplace_back(blocks * kQ8BlockValues * sizeof(float));
+    for (size_t i = 0; i < blocks * kQ8BlockValues; ++i) {
+      encode(decode_q8(tensor.bytes.data() + i / kQ8BlockValues * kQ8BlockBytes, i % kQ8BlockValues), DType::kF32,
+             copy.data() + i * sizeof(float));
+    }
+    return {copy.data(), DType::kF32, static_cast<int64_t>(blocks * kQ8BlockValues / width), cols};
+  }
+
+  // Back to Hugging Face's order, which pairs the halves of a head. `rows` of `width` values; a bias has one value a row.
+  WeightView with_halves(const WeightView& paired, int64_t rows, int64_t width) {
+    const auto row_bytes = static_cast<size_t>(width) * element_bytes(paired.dtype);
+    std::vector<uint8_t>& copy = copies_.emplace_back(static_cast<size_t>(rows) * row_bytes);
+    const int64_t half = config_.head_dim / 2;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t head = row / config_.head_dim, within = row % config_.head_dim;
+      const int64_t from = head * config_.head_dim + 2 * (within % half) + within / half;
+      std::copy_n(static_cast<const uint8_t*>(paired.data) + static_cast<size_t>(from) * row_bytes, row_bytes,
+                  copy.data() + static_cast<size_t>(row) * row_bytes);
+    }
+    return {copy.data(), paired.dtype, paired.rows, paired.cols};
+  }
+
+  LayerWeights take_layer(int64_t l) {
+    const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
+    LayerWeights out;
+    if (shape.heads > 0) out.input_norm = take(gguf_attention_norm_name(l), 0, config_.hidden_size);
+    if (shape.intermediate > 0) out.post_attention_norm = take(gguf_mlp_norm_name(l), 0, config_.hidden_size);
+    for (int p = 0; p < kProjectionCount; ++p) {
+      const auto slot = static_cast<size_t>(p);
+      const Extent extent = projection_extent(config_, shape, p);
+      if (extent.rows == 0 || extent.cols == 0) continue;
+      out.proj[slot] = take(gguf_projection_name(l, p, ".weight"), extent.rows, extent.cols);
+      if (p <= kK) out.proj[slot] = with_halves(out.proj[slot], extent.rows, extent.cols);
+      if (!config_.qkv_bias || p > kV) continue;
+      out.qkv_bias[slot] = take(gguf_projection_name(l, p, ".bias"), 0, extent.rows);
+      if (p <= kK) out.qkv_bias[slot] = with_halves(out.qkv_bias[slot], extent.rows, 1);
+    }
+    return out;
+  }
+
+  MappedFile mapping_;
+  GgufFile file_;
+  ModelConfig config_;
+  std::list<std::vector<uint8_t>> copies_;
+  std::set<std::string> used_;
+  WeightView embedding_, final_norm_, lm_head_;
+  std::vector<LayerWeights> layers_;
+  mutable std::once_flag digest_once_;
+  mutable std::string digest_;
+};
+
+}  // namespace
+
+std::shared_ptr<const ModelWeights> load_gguf(const std::string& path) { return std::make_shared<GgufModel>(path); }
+
+}  // namespace espalier

@@ -1,0 +1,15 @@
+// A model from a GGUF file of our own: what an export is checked by. Architectures `llama` and `deci`.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "espalier/model_weights.h"
+
+namespace espalier {
+
+constexpr const char* kGgufFileName = "model.gguf";
+
+// Throws Error(kModelNotFound | kModelCorrupt | kModelUnsupported, field, ...).
+std::shared_ptr<const ModelWeights> load_gguf(const std::string& path);
+
+}  // namespace espalier

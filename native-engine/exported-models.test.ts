@@ -1,0 +1,271 @@
+// What is exported, as other programs read it: a GGUF reader written here from the format's description, llama.cpp where it is
+// installed (npm run loader:llama-cpp), PyTorch where a Python has it. What is not at hand is said to be skipped.
+import { Tokenizer } from '@huggingface/tokenizers';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Session, type ExportOptions } from './index.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const tinyModel = join(root, 'testdata/models/gqa-random-tiny'); // tied, grouped queries, llama3's rope scaling
+const factbookModel = join(root, 'examples/models/factbook-llama-3m');
+const hasLlamaCpp = existsSync(join(root, 'loaders/llama-cpp/node_modules/node-llama-cpp'));
+const python = ['python3', '/usr/bin/python3'].find((one) => spawnSync(one, ['-c', 'import torch']).status === 0);
+const withLlamaCpp = hasLlamaCpp ? test : test.skip;
+const withPyTorch = python === undefined ? test.skip : test;
+const WINDOW = 64;
+const ids = Uint32Array.from({ length: 256 }, (_, i) => (i * i * 31 + 7 * i + 1) % 2048);
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'espalier-exported-'));
+  if (!hasLlamaCpp) process.stderr.write('skipped: llama.cpp is not installed (npm run loader:llama-cpp)\n');
+  if (python === undefined) process.stderr.write('skipped: no Python with PyTorch\n');
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A session whose state is pruned hard and unevenly. */
+async function pruned(modelFolder: string): Promise<Session> {
+  const session = await Session.open({ modelFolder, batchSize: 2, sequenceLength: 32 });
+  await session.setData(ids);
+  await session.initialise(1n);
+  const steps = 40;
+  await session.train({
+    firstStep: 0,
+    seed: 7n,
+    losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 },
+    maskLearningRate: 0.3,
+    lambdaLearningRate: 20,
+    gradientClipNorm: 1,
+    trainMasks: true,
+    returnState: false,
+    loraLearningRate: Array<number>(steps).fill(1e-2),
+    scheduledSparsity: Array<number>(steps).fill(0.6),
+  });
+  return session;
+}
+
+function ask(command: string, args: string[], request: object): Record<string, unknown> {
+  const { stdout, stderr, status } = spawnSync(command, args, { input: JSON.stringify(request), encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command} ended with ${status}: ${stderr.slice(-2000)}`);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+const askLlamaCpp = (file: string, request: object): Record<string, unknown> =>
+  ask(process.execPath, [join(root, 'loaders/llama-cpp/evaluate.mjs'), file], { threads: 1, ...request });
+
+interface Gguf {
+  metadata: Map<string, unknown>;
+  tensors: Map<string, { shape: number[]; type: number; bytes: Buffer }>;
+}
+
+function readGguf(path: string): Gguf {
+  const file = readFileSync(path);
+  let at = 0;
+  const advance = (size: number): number => (at += size) - size;
+  const u32 = (): number => file.readUInt32LE(advance(4));
+  const u64 = (): number => Number(file.readBigUInt64LE(advance(8)));
+  const text = (): string => {
+    const size = u64();
+    return file.toString('utf8', at, (at += size));
+  };
+  const value = (type: number): unknown => {
+    if (type === 4) return u32();
+    if (type === 5) return file.readInt32LE(advance(4));
+    if (type === 6) return file.readFloatLE(advance(4));
+    if (type === 7) return file[advance(1)] === 1;
+    if (type === 8) return text();
+    if (type !== 9) throw new Error(`type ${type}`);
+    const of = u32();
+    return Array.from({ length: u64() }, () => value(of));
+  };
+  expect(file.toString('latin1', 0, advance(4) + 4)).toBe('GGUF');
+  expect(u32()).toBe(3);
+  const tensorCount = u64();
+  const metadata = new Map(Array.from({ length: u64() }, () => [text(), value(u32())] as const));
+  const infos = Array.from({ length: tensorCount }, () => {
+    const name = text();
+    const shape = Array.from({ length: u32() }, u64).reverse();
+    return { name, shape, type: u32(), offset: u64() };
+  });
+  const data = Math.ceil(at / 32) * 32;
+  const tensors = new Map<string, { shape: number[]; type: number; bytes: Buffer }>();
+  let end = 0;
+  for (const { name, shape, type, offset } of infos) {
+    expect(offset).toBe(Math.ceil(end / 32) * 32); // one after the other, aligned
+    const values = shape.reduce((product, size) => product * size, 1);
+    const size = type === 0 ? values * 4 : type === 8 ? (values / 32) * 34 : values * 2;
+    end = offset + size;
+    tensors.set(name, { shape, type, bytes: file.subarray(data + offset, data + end) });
+  }
+  expect(data + Math.ceil(end / 32) * 32).toBe(file.byteLength);
+  return { metadata, tensors };
+}
+
+test('a GGUF file says what it is, and its tensors have the shapes that it says', async () => {
+  const session = await pruned(tinyModel);
+  const out = join(folder, 'gguf');
+  const made = await session.exportModel({ container: 'gguf', form: 'compacted', dtype: 'f32', outFolder: out, modelCard: '# card' });
+  await session.close();
+  expect(made.files.map(({ name }) => name).sort()).toEqual(['README.md', 'model.gguf']);
+  const { metadata, tensors } = readGguf(join(out, 'model.gguf'));
+  expect(metadata.get('general.architecture')).toBe('deci');
+  expect(metadata.get('espalier.model_card')).toBe('# card');
+  expect(metadata.get('deci.block_count')).toBe(made.layers.length);
+  expect(metadata.get('deci.attention.head_count')).toEqual(made.layers.map(({ heads }) => heads));
+  expect(metadata.get('deci.attention.head_count_kv')).toEqual(made.layers.map(({ kvHeads }) => kvHeads));
+  expect(metadata.get('deci.feed_forward_length')).toEqual(made.layers.map(({ intermediate }) => intermediate));
+  expect(metadata.get('deci.attention.key_length')).toBe(8);
+  expect(metadata.get('tokenizer.ggml.pre')).toBe('gpt-2');
+  expect((metadata.get('tokenizer.ggml.tokens') as string[])[1]).toBe('<s>');
+  expect((metadata.get('tokenizer.ggml.token_type') as number[]).slice(0, 4)).toEqual([3, 3, 3, 1]);
+  expect(metadata.get('tokenizer.ggml.add_bos_token')).toBe(true);
+  expect(tensors.has('output.weight')).toBe(false); // tied stays tied
+  expect(tensors.get('rope_freqs.weight')!.shape).toEqual([4]);
+  made.layers.forEach(({ heads, kvHeads, intermediate }, l) => {
+    const shape = (name: string): number[] | undefined => tensors.get(`blk.${l}.${name}.weight`)?.shape;
+    expect(shape('attn_q')).toEqual(heads > 0 ? [heads * 8, made.hiddenSize] : undefined);
+    expect(shape('attn_k')).toEqual(heads > 0 ? [kvHeads * 8, made.hiddenSize] : undefined);
+    expect(shape('attn_norm')).toEqual(heads > 0 ? [made.hiddenSize] : undefined);
+    expect(shape('ffn_down')).toEqual([made.hiddenSize, intermediate]);
+  });
+});
+
+const kinds: [string, Pick<ExportOptions, 'container' | 'form'>][] = [
+  ['compacted', { container: 'gguf', form: 'compacted' }],
+  ['padded', { container: 'gguf', form: 'padded' }],
+  ['masked', { container: 'gguf', form: 'masked' }],
+];
+withLlamaCpp.each(kinds)('llama.cpp computes from GGUF, %s, what the masked student computes', async (name, kind) => {
+  for (const model of [tinyModel, factbookModel]) {
+    const session = await pruned(model);
+    const student = await session.evaluate({ ids, window: WINDOW });
+    const outFolder = join(folder, `${model === tinyModel ? 'tiny' : 'factbook'}-${name}`);
+    await session.exportModel({ ...kind, dtype: 'f32', outFolder });
+    await session.close();
+    const answer = askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
+    expect(Math.abs((answer['negativeLogLikelihood'] as number) - student.negativeLogLikelihood)).toBeLessThan(1e-5);
+  }
+});
+
+withPyTorch.each(['padded', 'compacted', 'masked'] as const)(
+  'PyTorch computes from a %s folder what the masked student computes',
+  async (form) => {
+    for (const model of [tinyModel, factbookModel]) {
+      const session = await pruned(model);
+      const student = await session.evaluate({ ids, window: WINDOW });
+      const outFolder = join(folder, `${model === tinyModel ? 'tiny' : 'factbook'}-torch-${form}`);
+      await session.exportModel({ form, dtype: 'f32', outFolder });
+      await session.close();
+      const answer = ask(python!, [join(root, 'loaders/torch/evaluate.py'), outFolder], { window: WINDOW, ids: [...ids], threads: 1 });
+      expect(Math.abs((answer['negativeLogLikelihood'] as number) - student.negativeLogLikelihood)).toBeLessThan(1e-5);
+    }
+  },
+);
+
+const texts = [
+  'The capital of Norway is Oslo.',
+  '  Two spaces,\ttabs\n\nand 12345 digits; 3.14% of it',
+  "It's they'll we've I'M",
+  'Ünïcödé — 日本語 🙂',
+];
+
+/** Merges as the conversion of a SentencePiece model has them: every pair that makes a token, token by token. */
+function sentencePiece(): object {
+  const tokens = ['<unk>', '<s>', '</s>'];
+  for (let byte = 0; byte < 256; byte++) tokens.push(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const words = 'the capital of norway is oslo and digits it they spaces'.split(' ').map((word) => [...`▁${word}`]);
+  tokens.push(...new Set([...words.flat(), ...'TNOI.,;\'"%0123456789']));
+  const merges: string[] = [];
+  for (;;) {
+    const counts = new Map<string, number>();
+    for (const word of words)
+      word.slice(1).forEach((right, i) => counts.set(`${word[i]} ${right}`, (counts.get(`${word[i]} ${right}`) ?? 0) + 1));
+    const [best] = [...counts].sort((a, b) => b[1] - a[1]);
+    if (best === undefined) break;
+    const token = best[0].replace(' ', '');
+    if (!tokens.includes(token)) {
+      tokens.push(token);
+      for (let at = 1; at < token.length; at++) {
+        const [left, right] = [token.slice(0, at), token.slice(at)];
+        if (tokens.includes(left) && tokens.includes(right)) merges.push(`${left} ${right}`);
+      }
+    }
+    for (const word of words) {
+      for (let i = 0; i + 1 < word.length;) {
+        if (`${word[i]}${word[i + 1]}` === token) word.splice(i, 2, token);
+        else i++;
+      }
+    }
+  }
+  return {
+    version: '1.0',
+    added_tokens: ['<unk>', '<s>', '</s>'].map((content, id) => ({ id, content, special: true, normalized: false })),
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        { type: 'Prepend', prepend: '▁' },
+        { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      ],
+    },
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    model: {
+      type: 'BPE',
+      unk_token: '<unk>',
+      fuse_unk: true,
+      byte_fallback: true,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges,
+    },
+  };
+}
+
+async function exportWith(tokenizer: object | undefined, name: string): Promise<string> {
+  const modelFolder = join(folder, `${name}-model`);
+  cpSync(tinyModel, modelFolder, { recursive: true });
+  if (tokenizer !== undefined) writeFileSync(join(modelFolder, 'tokenizer.json'), JSON.stringify(tokenizer));
+  const session = await Session.open({ modelFolder, batchSize: 2, sequenceLength: 32 });
+  await session.initialise(1n);
+  const outFolder = join(folder, name);
+  try {
+    await session.exportModel({ container: 'gguf', form: 'masked', dtype: 'f16', outFolder });
+  } finally {
+    await session.close();
+  }
+  return join(outFolder, 'model.gguf');
+}
+
+withLlamaCpp.each([
+  ['byte-level', undefined],
+  ['SentencePiece', sentencePiece()],
+])('llama.cpp cuts text as the %s tokenizer does', async (name, tokenizer) => {
+  const file = await exportWith(tokenizer, name);
+  const json = tokenizer ?? (JSON.parse(readFileSync(join(tinyModel, 'tokenizer.json'), 'utf8')) as object);
+  const ours = new Tokenizer(json, {});
+  const expected = texts.map((text) => ours.encode(text, { add_special_tokens: false }).ids);
+  expect(askLlamaCpp(file, { texts })['tokens']).toEqual(expected);
+});
+
+test.each([
+  ['model.type', (one: Json) => (one.model.type = 'Unigram'), 'GGUF exports know BPE'],
+  ['pre_tokenizer', (one: Json) => (one.pre_tokenizer = { type: 'Whitespace' }), 'beside byte fallback'],
+  ['model.merges', (one: Json) => one.model.merges.pop(), 'SentencePiece in'],
+  ['normalizer', (one: Json) => (one.normalizer = { type: 'Lowercase' }), 'no equal of'],
+])('a tokenizer that llama.cpp has no equal of is refused by name: %s', async (part, change, message) => {
+  const tokenizer = sentencePiece() as Json;
+  change(tokenizer);
+  await expect(exportWith(tokenizer, `refused-${part}`)).rejects.toMatchObject({
+    code: 'NOT_SUPPORTED',
+    field: `tokenizer.json.${part}`,
+    message: expect.stringContaining(message) as string,
+  });
+  expect(existsSync(join(folder, `refused-${part}`))).toBe(false);
+});
+interface Json {
+  normalizer: unknown;
+  pre_tokenizer: unknown;
+  model: { type: string; merges: string[] };
+}
