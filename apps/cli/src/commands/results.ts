@@ -8,7 +8,7 @@ import { findExportPlace } from '../export-folder.js';
 import { requireFilePlace } from '../files.js';
 import { evaluateRun, exportRun } from '../operations.js';
 import { absolutePath, wholeNumber, windowTokens } from '../options/parse.js';
-import { subjectWords } from '../output/evaluation-words.js';
+import { measured, subjectWords } from '../output/evaluation-words.js';
 import { bytes, count, decimal } from '../output/format.js';
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
@@ -56,10 +56,11 @@ function registerEvaluate(program: Command): void {
         signal,
       );
       line.end();
+      const { metric, value, n, convention } = measured(evaluation);
       output.result(evaluation, () => {
         output.text(
-          `perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${subjectWords(evaluation)}, step ${evaluation.step}, ` +
-            `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`,
+          `${metric} ${output.style('bold', decimal(value))} (${subjectWords(evaluation)}, step ${evaluation.step}, ${convention}, ` +
+            `over ${count(n)})`,
         );
       });
     } finally {
