@@ -87,7 +87,7 @@ function recorded(
 
 /** The files of an export as a folder, for as long as it is used. */
 export async function withExportFolder<T>(
-  artifacts: ArtifactStore,
+  artifacts: Pick<ArtifactStore, 'open'>,
   files: ExportManifestFile[],
   use: (folder: string) => Promise<T>,
 ): Promise<T> {

@@ -1,7 +1,7 @@
 // Is an export the masked student? Its mean negative log-likelihood, from every loader at hand, against the student's in F32.
 import type { ArtifactStore, ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
-import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ExportProof, LoaderProof } from '../pruning-run/record/pruning-run.events.js';
 import { withExportFolder } from './evaluations.js';

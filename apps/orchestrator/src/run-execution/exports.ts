@@ -4,7 +4,7 @@ import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
-import type { EngineWorkbench } from '../engines/engine-workbench.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ExportChoice } from './export-formats.js';
 import { proofText, proveExport } from './export-proof.js';
 import { speedNotes } from './export-speed.js';
@@ -15,7 +15,6 @@ export interface ExportRequest extends ExportChoice {
   state: StateFact;
   teacherMark: number | null;
   skipProof: boolean;
-  threads: number;
 }
 
 /** How much of the progress is the engine's writing; the rest is storing and proving. */
@@ -32,8 +31,8 @@ export async function exportModel(
   onProgress: (doneShare: number) => void,
   signal: AbortSignal,
 ): Promise<RecordExport> {
-  const { run, state, form, format, multipleOf, teacherMark, threads } = request;
-  const { model } = await bench.bringModel(run, threads);
+  const { run, state, form, format, multipleOf, teacherMark } = request;
+  const { model } = await bench.bringModel(run);
   await bench.bringState(run, state);
   const messages = bench.engine.client.exportModel(
     { ...request.engine, sessionId: bench.sessionId, dtype: request.dtype, multipleOf, modelCard: modelCard(request) },
@@ -52,7 +51,7 @@ export async function exportModel(
   const contextLength = Number(outcome.contextLength);
   const proof = request.skipProof
     ? undefined
-    : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files, threads }, signal);
+    : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files, threads: bench.threads }, signal);
   const notes = [...outcome.notes, ...speedNotes(format, model!, outcome)];
   const text =
     stored.readme +

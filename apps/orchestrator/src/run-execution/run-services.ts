@@ -79,8 +79,10 @@ export class RunServices {
     const run = await this.runs.load(runId);
     const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
     const pinned = [state.stateDigest];
-    yield* this.work(pinned, signal, async (bench, onProgress, both) => {
-      const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof, threads: this.config.threads };
+    // The proof reads the export where this process has put it.
+    const wish = { runId, needsOurFiles: !request.skipProof, doing: `an export of run ${runId}` };
+    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+      const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof };
       const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, onProgress, both);
       const after = (await this.runs.change(runId, exported, { by })).run;
       await this.feed.seen(runId, after.revision); // what is recorded needs no pin

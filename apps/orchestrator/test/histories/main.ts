@@ -95,7 +95,7 @@ async function describedThinnedAndDeleted(): Promise<string> {
   const describing = { runId, name: 'recorded end', addTags: ['kept'], removeTags: ['draft'], note: '' };
   await unary((done) => server.runs.describeRun(v1.DescribeRunRequest.fromPartial(describing), done));
   await server.completed(runId);
-  await collect(server.runs.exportRun({ runId, teacherMark: undefined, form: 'compacted', dtype: 'f32' }));
+  await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId, form: 'compacted', dtype: 'f32' })));
   const thinning = { runId, keepEvery: 5, exports: true, reason: 'room' };
   await unary((done) => server.artifacts.discardArtifacts(v1.DiscardArtifactsRequest.fromPartial(thinning), done));
   await unary((done) => server.runs.deleteRun({ runId, reason: 'done with' }, done));
