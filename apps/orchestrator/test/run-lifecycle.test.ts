@@ -166,7 +166,7 @@ describe('a run', () => {
 
   it('tells before a launch what the run would be and take, and refuses what would not fit', async () => {
     const small = await plan({ batchSize: 3 });
-    expect(small.settings).toMatchObject({ batchSize: 3, totalSteps: 1400, warmupSteps: 420, loraRank: 8 });
+    expect(small.settings).toMatchObject({ batchSize: 3, totalSteps: 1400, warmupSteps: 420, loraRank: 64 });
     const {
       weightsBytes,
       loraBytes,
