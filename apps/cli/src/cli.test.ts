@@ -685,7 +685,7 @@ describe('results', () => {
       },
     });
     expect((await espalier(server, 'eval', 'abcd', '--teacher', '30')).stdout).toMatch(
-      /^perplexity 6\.8281 \(masked, step 100, windows of 256 tokens, 104,805 predictions\)/,
+      /^perplexity 6\.8281 \(masked, step 100, windows of 256 tokens, over 104,805\)/,
     );
     const verified = await espalier(server, 'verify', 'abcd', '--replay', '10..20', '--tolerance', '1e-3');
     expect(verified.exitCode).toBe(1);

@@ -1,8 +1,8 @@
-// The schema of each event, field by field; no other field may be in it. Versions 1 and 2 have the same fields.
+// The schema of each event, field by field and by the version it was stored with; no other field may be in it.
 import { z } from 'zod';
 import { settingsTable, type Setting, type SettingValues } from '#protocol';
 
-export const NEWEST_VERSION = 2;
+export const NEWEST_VERSION = 3;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.number().int().nonnegative();
@@ -94,6 +94,15 @@ const launch = {
   settings,
 };
 
+const evaluated = {
+  subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64})$/),
+  step: count,
+  stateDigest: digest.nullable(),
+  teacherMark: count.nullable(),
+  dataDigest: text,
+  dataPath: text.exactOptional(),
+};
+
 const facts = {
   RunLaunched: { ...launch },
   RunForked: {
@@ -178,16 +187,14 @@ const facts = {
   RunFailed: { step: count, code: text, message: text, field: text },
   RunCancelled: { step: count, reason: text },
   EvaluationRecorded: {
-    subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64})$/),
-    step: count,
-    stateDigest: digest.nullable(),
-    teacherMark: count.nullable(),
-    window: count,
-    perplexity: z.number(),
-    negativeLogLikelihood: z.number(),
-    predictions: count,
-    dataDigest: text,
-    dataPath: text.exactOptional(),
+    ...evaluated,
+    task: text,
+    metric: text,
+    value: z.number(),
+    stderr: maybe,
+    n: count,
+    convention: text,
+    details: z.record(text, z.number()),
   },
   ModelExported: {
     exportDigest: digest,
@@ -207,20 +214,47 @@ const facts = {
 
 /** Who asked for it; events of earlier releases don't say. */
 const context = z.strictObject({ actor: text, roles: z.array(text), requestId: text.optional() }).optional();
-const envelope = { v: z.literal([1, NEWEST_VERSION]), at: z.iso.datetime({ precision: 3 }), chain: digest, context };
+const envelope = { at: z.iso.datetime({ precision: 3 }), chain: digest, context };
 type FactName = keyof typeof facts;
-export const eventSchemas = Object.fromEntries(
-  Object.entries(facts).map(([type, shape]) => [type, z.strictObject({ ...envelope, ...shape })]),
-) as unknown as {
-  [T in FactName]: z.ZodType<
-    z.infer<z.ZodObject<(typeof facts)[T]>> & { v: 1 | typeof NEWEST_VERSION; at: string; chain: string; context?: z.infer<typeof context> }
-  >;
+type Shapes = Record<string, z.ZodRawShape>;
+
+/** Events that had other fields up to a version, the last first: those of version 2 are those of version 1 too. */
+const earlier: { upTo: number; shapes: Shapes }[] = [
+  {
+    upTo: 2,
+    shapes: {
+      EvaluationRecorded: { ...evaluated, window: count, perplexity: z.number(), negativeLogLikelihood: z.number(), predictions: count },
+    },
+  },
+];
+
+const schemasOf = (shapes: Shapes, version: number): Record<string, z.ZodType> =>
+  Object.fromEntries(
+    Object.entries(shapes).map(([type, shape]) => [type, z.strictObject({ v: z.literal(version), ...envelope, ...shape })]),
+  );
+
+const byVersion = Array.from({ length: NEWEST_VERSION }, (_, index) => {
+  const version = index + 1;
+  const shapes = earlier.filter(({ upTo }) => version <= upTo).reduce<Shapes>((all, one) => ({ ...all, ...one.shapes }), facts);
+  return schemasOf(shapes, version);
+});
+
+/** Of an event as it is stored. */
+export function eventSchema(type: KnownType, version: number): z.ZodType {
+  return byVersion[version - 1]?.[type] ?? z.never();
+}
+
+/** Of an event of the newest version. */
+export type CheckedEvent<T extends FactName> = z.infer<z.ZodObject<(typeof facts)[T]>> & {
+  v: typeof NEWEST_VERSION;
+  at: string;
+  chain: string;
+  context?: z.infer<typeof context>;
 };
-export type CheckedEvent<T extends FactName> = z.infer<(typeof eventSchemas)[T]>;
 export type KnownType = FactName;
 
 export const stepsMeasuredSchema = z.strictObject({
-  v: z.literal([1, NEWEST_VERSION]),
+  v: z.number().int().min(1).max(NEWEST_VERSION),
   at: z.iso.datetime({ precision: 3 }),
   attempt: count,
   branch: count,
@@ -249,7 +283,7 @@ export const stepsMeasuredSchema = z.strictObject({
 });
 
 export function isKnownType(type: string): type is KnownType {
-  return Object.hasOwn(eventSchemas, type);
+  return Object.hasOwn(facts, type);
 }
 
 /** The fields that do not fit, with their paths; null when all do. */
@@ -262,8 +296,8 @@ export function schemaProblem(schema: z.ZodType, value: unknown): string | null 
     .join('; ');
 }
 
-/** Whether an event has all the fields that its type must have; further ones don't matter here. */
+/** Whether an event, brought to the newest version, has all the fields that its type must have; further ones don't matter here. */
 export function hasItsFields(type: KnownType, fields: Record<string, unknown>): boolean {
-  const result = eventSchemas[type].safeParse(fields);
+  const result = eventSchema(type, NEWEST_VERSION).safeParse({ ...fields, v: NEWEST_VERSION });
   return result.success || result.error.issues.every(({ code }) => code === 'unrecognized_keys');
 }

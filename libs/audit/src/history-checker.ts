@@ -2,7 +2,7 @@
 // fields that do not fit, steps that do not join, states that nobody recorded. Used by the server on its store and by the
 // offline check on a bundle.
 import { canonicalJson, chainAfter } from './canonical-json.js';
-import { eventSchemas, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
+import { eventSchema, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
 
 export interface RawEvent {
   revision: bigint;
@@ -92,7 +92,7 @@ export class HistoryChecker {
       this.unknownTypes.set(event.type, (this.unknownTypes.get(event.type) ?? 0) + 1);
       return;
     }
-    const unfit = schemaProblem(eventSchemas[event.type], fields);
+    const unfit = schemaProblem(eventSchema(event.type, Number(fields['v'])), fields);
     if (unfit !== null) {
       this.report('schema', subject, `${event.type}: ${unfit}`);
       return;

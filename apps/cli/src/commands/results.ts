@@ -5,7 +5,7 @@ import { downloadExport } from '../download-export.js';
 import { findExportPlace } from '../export-folder.js';
 import { evaluateRun, exportRun } from '../operations.js';
 import { absolutePath, wholeNumber, windowTokens } from '../options/parse.js';
-import { subjectWords } from '../output/evaluation-words.js';
+import { measured, subjectWords } from '../output/evaluation-words.js';
 import { bytes, count, decimal } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -52,10 +52,11 @@ function registerEvaluate(program: Command): void {
         signal,
       );
       line.end();
+      const { metric, value, n, convention } = measured(evaluation);
       output.result(evaluation, () => {
         output.text(
-          `perplexity ${output.style('bold', decimal(evaluation.perplexity))} (${subjectWords(evaluation)}, step ${evaluation.step}, ` +
-            `windows of ${evaluation.window} tokens, ${count(evaluation.predictions)} predictions)`,
+          `${metric} ${output.style('bold', decimal(value))} (${subjectWords(evaluation)}, step ${evaluation.step}, ${convention}, ` +
+            `over ${count(n)})`,
         );
       });
     } finally {

@@ -16,7 +16,7 @@ import {
   teacherWord,
   when,
 } from '../output/format.js';
-import { subjectWords } from '../output/evaluation-words.js';
+import { measured, subjectWords } from '../output/evaluation-words.js';
 import { statusStyle, statusText } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
@@ -170,20 +170,21 @@ function printResults({ output }: Context, run: v1.Run): void {
   if (run.evaluations.length > 0) {
     output.line();
     output.table(
-      ['EVALUATED', 'PERPLEXITY', 'NLL', 'STEP', 'WINDOW', 'PREDICTIONS', 'TEXT', 'NOTE', 'AT'],
+      ['EVALUATED', 'METRIC', 'VALUE', 'STDERR', 'STEP', 'N', 'CONVENTION', 'TEXT', 'NOTE', 'AT'],
       run.evaluations.map((evaluation) => [
         subjectWords(evaluation),
-        decimal(evaluation.perplexity),
-        decimal(evaluation.negativeLogLikelihood),
+        measured(evaluation).metric,
+        decimal(measured(evaluation).value),
+        evaluation.stderr === undefined ? '' : decimal(evaluation.stderr),
         String(evaluation.step),
-        String(evaluation.window),
-        count(evaluation.predictions),
+        count(measured(evaluation).n),
+        measured(evaluation).convention,
         textWords(evaluation, run),
         evaluation.headline ? output.style('green', "the run's own") : abandonedWords(evaluation),
         when(evaluation.evaluatedAt),
       ]),
-      [1, 2, 3, 4, 5],
-      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 5, PREDICTIONS: 4, NLL: 3, WINDOW: 2 },
+      [2, 3, 4, 5],
+      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 4, N: 3, CONVENTION: 2 },
     );
   }
   if (run.exports.length > 0) {

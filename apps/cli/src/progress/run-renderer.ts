@@ -1,7 +1,7 @@
 // Shows a followed run: a live line on a terminal, else a plain line now and then; what happens to the run in both.
 import { v1 } from '#protocol';
 import { decimal, duration, percent, teacherWord } from '../output/format.js';
-import { subjectWords } from '../output/evaluation-words.js';
+import { measured, subjectWords } from '../output/evaluation-words.js';
 import { statusText } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
@@ -73,7 +73,8 @@ export class RunRenderer {
       say(this.output.style('yellow', `${now.skippedSteps} steps skipped so far (values not finite)`));
     if (now.rewinds > before.rewinds) say(`rewound to step ${now.step}`);
     for (const evaluation of now.evaluations.slice(before.evaluations.length)) {
-      say(`perplexity ${decimal(evaluation.perplexity)} (${subjectWords(evaluation)}, step ${evaluation.step})`);
+      const { metric, value } = measured(evaluation);
+      say(`${metric} ${decimal(value)} (${subjectWords(evaluation)}, step ${evaluation.step})`);
     }
   }
 

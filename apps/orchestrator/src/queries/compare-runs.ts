@@ -1,7 +1,7 @@
 // CompareRuns: where two runs differ in what they were asked, what came out, and which heads and units they kept.
 import type { ArtifactStore } from '#artifact-store';
 import type { v1 } from '#protocol';
-import { comparableOf } from '../pruning-run/aggregate/headline.js';
+import { comparableOf, otherMeasuresOf } from '../pruning-run/aggregate/headline.js';
 import { readStateFile } from './state-file.js';
 import { commonAncestor } from './lineage.js';
 import { openUnits, type OpenUnits } from './open-units.js';
@@ -59,10 +59,22 @@ function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown
     kl_loss: lastStep?.klLoss,
     lm_loss: lastStep?.lmLoss,
     numerics_fingerprint: run.numericsFingerprint,
-    perplexity_intact: intact?.perplexity,
-    perplexity_masked: masked?.perplexity,
-    perplexity_exported: exported?.perplexity,
+    perplexity_intact: intact?.value,
+    perplexity_masked: masked?.value,
+    perplexity_exported: exported?.value,
+    ...Object.fromEntries(otherMeasuresOf(summary.run).map((one) => [measureOf(one), one.value])),
   };
+}
+
+/** Names all that two values must have in common to be compared. */
+function measureOf({
+  task,
+  metric,
+  convention,
+  dataDigest,
+  subject,
+}: Parameters<typeof otherMeasuresOf>[0]['evaluations'][number]): string {
+  return `${task}.${metric} of ${subject.split(':')[0]} (${convention}, data ${dataDigest.slice(0, 12)})`;
 }
 
 function prefixed(prefix: string, fields: object): Record<string, unknown> {

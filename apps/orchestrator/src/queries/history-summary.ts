@@ -1,5 +1,6 @@
 // One line for people about each event.
 import type { DiscardedArtifact, RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import { measureName } from '../pruning-run/record/measures.js';
 import { isOffTarget } from '../pruning-run/planning/target-sparsity.js';
 
 export function summarize(event: RecordedEvent): string {
@@ -131,12 +132,11 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunCancelled':
       return `cancelled at step ${event.data.step}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'EvaluationRecorded': {
-      const { subject, step, perplexity, predictions, window, teacherMark, dataDigest, dataPath } = event.data;
+      const { subject, step, value, stderr, n, convention, teacherMark, dataDigest, dataPath } = event.data;
       const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
-      return (
-        `perplexity of ${what} at step ${step}: ${number(perplexity)} ` +
-        `(${predictions} predictions, window ${window}, text ${dataPath ?? short(dataDigest)})`
-      );
+      const off = stderr === null ? '' : ` ± ${number(stderr)}`;
+      const on = `(over ${n}, ${convention}, data ${dataPath ?? short(dataDigest)})`;
+      return `${measureName(event.data)} of ${what} at step ${step}: ${number(value)}${off} ${on}`;
     }
     case 'RunDescribed': {
       const { name, addedTags, removedTags, note } = event.data;

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
@@ -74,10 +75,11 @@ function recorded(
     step,
     stateDigest,
     teacherMark,
-    window,
-    perplexity,
-    negativeLogLikelihood,
-    predictions: Number(outcome.predictions),
+    ...perplexityOver(window),
+    value: perplexity,
+    stderr: null,
+    n: Number(outcome.predictions),
+    details: { negativeLogLikelihood },
     dataDigest,
   };
 }

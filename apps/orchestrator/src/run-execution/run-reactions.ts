@@ -1,5 +1,6 @@
 // What a run needs next, as a pure function of what is recorded about it: the heart of the driver.
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
 /** So many steps are looked at before a run is given up for those it skipped; at its end there may be fewer. */
@@ -59,8 +60,7 @@ function isEvaluated(
     (one) =>
       one.subject === subject &&
       one.stateDigest === stateDigest &&
-      one.dataDigest === run.data.validationDigest &&
-      one.window === run.settings.evaluationWindow,
+      sameMeasure(one, { ...perplexityOver(run.settings.evaluationWindow), dataDigest: run.data.validationDigest! }),
   );
 }
 

@@ -7,6 +7,7 @@ import { ModelAndData } from '../run-commands/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../pruning-run/record/call-context.js';
+import { sameMeasure } from '../pruning-run/record/measures.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
@@ -61,11 +62,7 @@ export class RunServices {
       const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
       const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;
       const evaluation = after.evaluations.findLast(
-        (one) =>
-          one.subject === evaluated.subject &&
-          one.stateDigest === evaluated.stateDigest &&
-          one.dataDigest === dataDigest &&
-          one.window === window,
+        (one) => one.subject === evaluated.subject && one.stateDigest === evaluated.stateDigest && sameMeasure(one, evaluated),
       )!;
       return { run: after, evaluation };
     });

@@ -1,5 +1,6 @@
 // The page for people in an audit bundle: what was asked, on what, who instructed when and why, and what came out.
 import type { BundleManifest, Instruction } from '#audit';
+import { measureName } from '../pruning-run/record/measures.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 
 export function recordPage(
@@ -52,9 +53,9 @@ export function recordPage(
       ? []
       : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),
     ...run.evaluations.map(
-      ({ subject, step, perplexity, predictions, window, dataDigest, abandoned }) =>
-        `- Perplexity of ${subject} at step ${step}${abandoned ? ' of an abandoned branch' : ''}: ` +
-        `${perplexity} over ${predictions} predictions, windows of ${window}, tokens ${dataDigest}`,
+      ({ subject, step, abandoned, ...one }) =>
+        `- ${measureName(one)} of ${subject} at step ${step}${abandoned ? ' of an abandoned branch' : ''}: ` +
+        `${one.value} over ${one.n}, ${one.convention}, data ${one.dataDigest}`,
     ),
     ...run.exports.map(
       ({ form, dtype, exportDigest, parameterCount }) => `- Exported ${form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,

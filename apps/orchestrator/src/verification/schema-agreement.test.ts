@@ -1,11 +1,11 @@
 // The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
-import { eventSchemas, isKnownType, type CheckedEvent, type KnownType } from '#audit';
+import { eventSchema, isKnownType, type CheckedEvent, type KnownType } from '#audit';
 import type { CallContext } from '../pruning-run/record/call-context.js';
-import { CURRENT_VERSION, isKnownType as isWritten } from '../pruning-run/record/event-versions.js';
+import { CURRENT_VERSION, knownTypeNames } from '../pruning-run/record/event-versions.js';
 import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/record/pruning-run.events.js';
 import { fact, launched, model } from '../pruning-run/testing.js';
 
-type Envelope = { v: 1 | 2; at: string; chain: string; context?: CallContext | undefined };
+type Envelope = { v: 3; at: string; chain: string; context?: CallContext | undefined };
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 /** A subject like export:<digest> is checked by its pattern; its type there is string. */
 type Written<T extends PruningRunEventType> = T extends 'EvaluationRecorded'
@@ -19,17 +19,27 @@ const sameNames: Same<KnownType, PruningRunEventType> = true;
 test('the same event types on both sides', () => {
   expect(agreed).toBe(true);
   expect(sameNames).toBe(true);
-  expect(Object.keys(eventSchemas).every(isWritten)).toBe(true);
+  expect(knownTypeNames.every(isKnownType)).toBe(true);
   expect(isKnownType('RunLaunched') && !isKnownType('toString')).toBe(true);
 });
 
-test.each([1, CURRENT_VERSION])('a fact as written in version %s fits, one with a field too many or too few does not', (v) => {
+test.each([1, 2, CURRENT_VERSION])('a fact as written in version %s fits, one with a field too many or too few does not', (v) => {
   const envelope = { v, at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64) };
   const { data } = launched();
-  expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope }).success).toBe(true);
-  expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, more: 1 }).success).toBe(false);
-  expect(eventSchemas.RunLaunched.safeParse({ ...data, ...envelope, model: { ...model, path: undefined } }).success).toBe(false);
+  expect(eventSchema('RunLaunched', v).safeParse({ ...data, ...envelope }).success).toBe(true);
+  expect(eventSchema('RunLaunched', v).safeParse({ ...data, ...envelope, more: 1 }).success).toBe(false);
+  expect(eventSchema('RunLaunched', v).safeParse({ ...data, ...envelope, model: { ...model, path: undefined } }).success).toBe(false);
   expect(
-    eventSchemas.RunPaused.safeParse({ ...fact('RunPaused', { step: 1, by: 'request' }).data, ...envelope, by: 'nobody' }).success,
+    eventSchema('RunPaused', v).safeParse({ ...fact('RunPaused', { step: 1, by: 'request' }).data, ...envelope, by: 'nobody' }).success,
   ).toBe(false);
+});
+
+test('an evaluation of before version 3 is a perplexity, and nothing else', () => {
+  const envelope = { at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64) };
+  const subject = { subject: 'intact', step: 0, stateDigest: null, teacherMark: null, dataDigest: 'd' };
+  const perplexity = { ...envelope, ...subject, window: 256, perplexity: 7, negativeLogLikelihood: 1.9, predictions: 100 };
+  const measure = { task: 'boolq', metric: 'acc', value: 0.6, stderr: 0.1, n: 90, convention: '0-shot', details: {} };
+  const fits = (v: number, fields: object): boolean => eventSchema('EvaluationRecorded', v).safeParse({ v, ...fields }).success;
+  expect([1, 2, 3].map((v) => fits(v, perplexity))).toEqual([true, true, false]);
+  expect([1, 2, 3].map((v) => fits(v, { ...envelope, ...subject, ...measure }))).toEqual([false, false, true]);
 });

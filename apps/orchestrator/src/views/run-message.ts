@@ -1,5 +1,6 @@
 // RunSummary to the public protocol's Run.
 import { settingsMessage, v1 } from '#protocol';
+import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
 import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
@@ -157,15 +158,22 @@ export function evaluationMessage(
   run: Pick<RunSummary['run'], 'current' | 'data' | 'settings' | 'evaluations'>,
   fact: RecordedEvaluation,
 ): v1.Evaluation {
-  const { subject, perplexity, negativeLogLikelihood, step, window, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
+  const { subject, task, metric, value, stderr, n, convention, step, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
+  const perplexity = isPerplexity(fact);
   const ownData = dataDigest === run.data.validationDigest;
   return {
     subject,
-    perplexity,
-    negativeLogLikelihood,
-    predictions: BigInt(fact.predictions),
+    task,
+    metric,
+    value,
+    stderr: stderr ?? undefined,
+    n: BigInt(n),
+    convention,
+    perplexity: perplexity ? value : 0,
+    negativeLogLikelihood: perplexity ? (fact.details['negativeLogLikelihood'] ?? Math.log(value)) : 0,
+    predictions: BigInt(perplexity ? n : 0),
     step: BigInt(step),
-    window,
+    window: windowOf(fact),
     evaluatedAt: dateOf(at),
     teacherMark: teacherMark ?? undefined,
     stateDigest: stateDigest ?? '',

@@ -1,4 +1,7 @@
-import { comparableOf, headlineOf } from './headline.js';
+import { comparableOf, headlineOf, otherMeasuresOf } from './headline.js';
+import { decodeStored } from '../record/stored-event.js';
+import { canonicalJson } from '../../event-sourcing/canonical-json.js';
+import { perplexityOver } from '../record/measures.js';
 import type { PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
 import { data, fact, launched, stateAt, Story } from '../testing.js';
 
@@ -10,10 +13,11 @@ function evaluation(state: StateFact | null, perplexity: number, more: Partial<E
     step: state?.step ?? 0,
     stateDigest: state?.stateDigest ?? null,
     teacherMark: null,
-    window: 256,
-    perplexity,
-    negativeLogLikelihood: Math.log(perplexity),
-    predictions: 100,
+    ...perplexityOver(256),
+    value: perplexity,
+    stderr: null,
+    n: 100,
+    details: { negativeLogLikelihood: Math.log(perplexity) },
     dataDigest: data.validationDigest!,
     ...more,
   };
@@ -27,14 +31,14 @@ const evaluated = (story: Story, ...evaluations: Evaluation[]): Story => {
   for (const one of evaluations) story.when({ kind: 'recordEvaluation', ...one });
   return story;
 };
-const headline = (story: Story): number | undefined => headlineOf(story.state)?.perplexity;
+const headline = (story: Story): number | undefined => headlineOf(story.state)?.value;
 
 describe("a run's headline", () => {
   it('is the last state on its own validation text, over its own windows, whatever else is evaluated after it', () => {
     const story = evaluated(
       trained(),
       evaluation(last, 7),
-      evaluation(last, 1, { window: 8 }),
+      evaluation(last, 1, perplexityOver(8)),
       evaluation(last, 2, { dataDigest: 'ab'.repeat(32), dataPath: '/easy.jsonl' }),
       evaluation(teacher, 3, { teacherMark: 1 }),
       evaluation(null, 4),
@@ -94,13 +98,48 @@ it('runs are compared by what was measured alike: an evaluation of other text or
   const digest = `export:${'cd'.repeat(32)}` as const;
   const story = evaluated(trained(), evaluation(null, 4), evaluation(last, 7), evaluation(last, 8, { subject: digest }));
   const before = comparableOf(story.state);
-  expect([before.intact?.perplexity, before.masked?.perplexity, before.exported?.perplexity]).toEqual([4, 7, 8]);
+  expect([before.intact?.value, before.masked?.value, before.exported?.value]).toEqual([4, 7, 8]);
   evaluated(
     story,
-    evaluation(null, 1, { window: 8 }),
+    evaluation(null, 1, perplexityOver(8)),
     evaluation(last, 1, { dataDigest: 'ab'.repeat(32) }),
-    evaluation(last, 1, { subject: digest, window: 8 }),
+    evaluation(last, 1, { subject: digest, ...perplexityOver(8) }),
     evaluation(teacher, 1, { subject: `export:${'ee'.repeat(32)}` }),
   );
   expect(comparableOf(story.state)).toEqual(before);
+});
+
+describe('an evaluation by another metric', () => {
+  const boolq = { task: 'boolq', metric: 'acc', convention: '0-shot', dataDigest: 'b0'.repeat(32), stderr: 0.009, n: 3270, details: {} };
+
+  it('is recorded beside the perplexity, once a state, and changes no headline', () => {
+    const story = evaluated(trained(), evaluation(last, 7), evaluation(last, 0.61, boolq), evaluation(last, 0.61, boolq));
+    evaluated(story, evaluation(last, 0.64, { ...boolq, metric: 'acc_norm' }), evaluation(last, 0.59, { ...boolq, convention: '5-shot' }));
+    expect(headline(story)).toBe(7);
+    expect(story.state.evaluations.map(({ metric, convention, value }) => [metric, convention, value])).toEqual([
+      ['perplexity', 'windows of 256 tokens', 7],
+      ['acc', '0-shot', 0.61],
+      ['acc_norm', '0-shot', 0.64],
+      ['acc', '5-shot', 0.59],
+    ]);
+  });
+  it('is compared where it is of the last state', () => {
+    const story = evaluated(trained(), evaluation(last, 7), evaluation(teacher, 0.7, boolq), evaluation(last, 0.61, boolq));
+    expect(otherMeasuresOf(story.state).map(({ task, metric, value }) => [task, metric, value])).toEqual([['boolq', 'acc', 0.61]]);
+  });
+});
+
+it('an evaluation of before there were other metrics is read as a perplexity', () => {
+  const earlier = { subject: 'intact', step: 0, stateDigest: null, teacherMark: null, dataDigest: 'd' };
+  const fields = { ...earlier, window: 128, perplexity: 7.5, negativeLogLikelihood: 2.01, predictions: 900, v: 2, at: 't', chain: 'c' };
+  expect(decodeStored({ type: 'EvaluationRecorded', data: Buffer.from(canonicalJson(fields)) }).data).toEqual({
+    ...earlier,
+    task: 'text',
+    metric: 'perplexity',
+    convention: 'windows of 128 tokens',
+    value: 7.5,
+    stderr: null,
+    n: 900,
+    details: { negativeLogLikelihood: 2.01 },
+  });
 });

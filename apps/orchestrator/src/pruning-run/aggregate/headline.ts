@@ -1,5 +1,6 @@
 // Which evaluation speaks for a run. Anybody may evaluate anything (a teacher, other text, other windows), so a run's
 // perplexity in lists and comparisons is chosen by one rule; pure.
+import { isPerplexity, perplexityOver, sameMeasure } from '../record/measures.js';
 import type { RecordedEvaluation, PruningRunState } from './pruning-run.state.js';
 
 type Measured = Pick<PruningRunState, 'current' | 'data' | 'settings' | 'evaluations'>;
@@ -7,7 +8,8 @@ type Measured = Pick<PruningRunState, 'current' | 'data' | 'settings' | 'evaluat
 /** On the run's own validation text, over windows of its own length: only such perplexities can be compared. */
 function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, evaluation: RecordedEvaluation): boolean {
   return (
-    data.validationDigest !== null && evaluation.dataDigest === data.validationDigest && evaluation.window === settings.evaluationWindow
+    data.validationDigest !== null &&
+    sameMeasure(evaluation, { ...perplexityOver(settings.evaluationWindow), dataDigest: data.validationDigest })
   );
 }
 
@@ -34,4 +36,12 @@ export function comparableOf(run: Measured): {
     masked: headlineOf(run),
     exported: last((one) => one.subject.startsWith('export:') && isOfLastState(one)),
   };
+}
+
+/** Evaluations of the last recorded state by other measures than perplexity, the last of each; what they compare says the measure. */
+export function otherMeasuresOf(run: Measured): RecordedEvaluation[] {
+  const ofLastState = run.evaluations.filter((one) => !isPerplexity(one) && one.stateDigest === (run.current?.stateDigest ?? null));
+  return ofLastState.filter(
+    (one, index) => !ofLastState.slice(index + 1).some((later) => later.subject === one.subject && sameMeasure(later, one)),
+  );
 }

@@ -1,5 +1,6 @@
 // What each change makes happen; called by decide's switch. The client's changes are here, the engine's and the
 // starting points of forks and rewinds in the files beside.
+import { sameMeasure } from '../record/measures.js';
 import type { NewFact } from '../record/pruning-run.events.js';
 import { findDiscard } from './discarding.js';
 import { runDeleted, runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
@@ -88,14 +89,10 @@ function whatCanFollow({ teachers, current }: PruningRunState): string {
   return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';
 }
 
-/** Recorded once for the same subject, state, data and window. */
+/** Recorded once for the same subject, state and measure. */
 export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
   const known = alive(state).evaluations.some(
-    (one) =>
-      one.subject === data.subject &&
-      one.stateDigest === data.stateDigest &&
-      one.dataDigest === data.dataDigest &&
-      one.window === data.window,
+    (one) => one.subject === data.subject && one.stateDigest === data.stateDigest && sameMeasure(one, data),
   );
   return known ? [] : [{ type: 'EvaluationRecorded', at, data }];
 }

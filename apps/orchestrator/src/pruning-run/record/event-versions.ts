@@ -1,17 +1,29 @@
 // Every version that an event was ever stored with stays readable: an upcaster turns the fields of version n into those
 // of n+1. histories/ holds recorded histories of each version; a test replays them.
 import { withUnrecorded } from '#protocol';
+import { perplexityOver } from './measures.js';
 import type { PruningRunEventType, RunSettings } from './pruning-run.events.js';
 
-/** Version 2 differs from 1 in its chain alone, which covers the event's id too. */
-export const CURRENT_VERSION = 2;
+/** Version 2 differs from 1 in its chain alone, which covers the event's id too; version 3 has evaluations of any metric, and phases. */
+export const CURRENT_VERSION = 3;
 
 type Fields = Record<string, unknown>;
 type Upcaster = (fields: Fields) => Fields;
 
 /** upcasters[type][n] makes version n + 1 of a version n event; a missing one means that nothing changed. */
 type Upcasters = Partial<Record<PruningRunEventType, Record<number, Upcaster>>>;
-const upcasters: Upcasters = {};
+const upcasters: Upcasters = {
+  EvaluationRecorded: {
+    2: ({ window, perplexity, negativeLogLikelihood, predictions, ...rest }) => ({
+      ...rest,
+      ...perplexityOver(Number(window)),
+      value: perplexity,
+      stderr: null,
+      n: predictions,
+      details: { negativeLogLikelihood },
+    }),
+  },
+};
 
 /** A record, so that the compiler asks for every type. */
 const knownTypes: Record<PruningRunEventType, true> = {

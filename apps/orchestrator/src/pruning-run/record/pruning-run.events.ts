@@ -187,15 +187,19 @@ interface Facts {
   RunFailed: { step: number; code: string; message: string; field: string };
   /** The run does not go on by itself. A RunRewound can take it up again from a teacher. */
   RunCancelled: { step: number; reason: string };
+  /** Before version 3 an evaluation was a perplexity. */
   EvaluationRecorded: {
     subject: 'intact' | 'masked' | `export:${string}`;
     step: number;
     stateDigest: string | null;
     teacherMark: number | null;
-    window: number;
-    perplexity: number;
-    negativeLogLikelihood: number;
-    predictions: number;
+    task: string;
+    metric: string;
+    value: number;
+    stderr: number | null; // null: the metric has none
+    n: number; // of what the value is a mean over: predictions, questions
+    convention: string; // in words, see measures.ts
+    details: Record<string, number>; // what else came out of it, by name
     dataDigest: string;
     dataPath?: string; // of other text than the run's own
   };

@@ -225,7 +225,7 @@ export class RunProjection {
       Date.parse(run.launchedAt) || 0,
       updatedAtMs,
       leaseMs === null ? null : updatedAtMs + leaseMs,
-      headlineOf(run)?.perplexity ?? NO_PERPLEXITY,
+      headlineOf(run)?.value ?? NO_PERPLEXITY,
       run.current?.hardSparsity ?? 0,
       run.settings.targetSparsity,
       run.revision,

@@ -1,0 +1,34 @@
+// What an evaluation measured: a task, a metric of it, and the convention that makes two results comparable. Perplexity is one of them.
+
+/** Equal measures give values that can be compared. */
+export interface Measure {
+  /** "text": the given text itself. */
+  task: string;
+  metric: string;
+  /** In words, exactly as it is compared: "windows of 256 tokens". */
+  convention: string;
+  /** Of what it was measured on. */
+  dataDigest: string;
+}
+
+export const perplexityOver = (windowTokens: number): Omit<Measure, 'dataDigest'> => ({
+  task: 'text',
+  metric: 'perplexity',
+  convention: `windows of ${windowTokens} tokens`,
+});
+
+export const isPerplexity = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): boolean => task === 'text' && metric === 'perplexity';
+
+/** 0 where the convention has no windows. */
+export function windowOf({ convention }: Pick<Measure, 'convention'>): number {
+  return Number(/^windows of (\d+) tokens$/.exec(convention)?.[1] ?? 0);
+}
+
+export function sameMeasure(left: Measure, right: Measure): boolean {
+  return (
+    left.task === right.task && left.metric === right.metric && left.convention === right.convention && left.dataDigest === right.dataDigest
+  );
+}
+
+/** "perplexity", "boolq acc" */
+export const measureName = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): string => (task === 'text' ? metric : `${task} ${metric}`);
