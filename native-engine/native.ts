@@ -119,7 +119,8 @@ export interface SegmentOptions {
   lambdaLearningRate: number;
   sparsityControl?: SparsityControl | undefined; // multipliers when absent
   gradientClipNorm: number;
-  trainMasks: boolean;
+  trainMasks: boolean; // else the deterministic masks hold, and only LoRA learns
+  momentsFromStep?: number | undefined; // LoRA's moments are 0 at this step and count from it; 0 when absent
   loraLearningRate: readonly number[] | Float64Array; // one a step
   scheduledSparsity: readonly number[] | Float64Array; // one a step
   stopAtExpectedSparsity?: number | undefined; // a state that reaches it is kept as a teacher

@@ -66,6 +66,7 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   out.sparsity_control = read_sparsity_control(options);
   out.gradient_clip_norm = options.number("gradientClipNorm");
   out.train_masks = options.boolean("trainMasks");
+  if (options.has("momentsFromStep")) out.moments_from_step = options.integer("momentsFromStep", 0, INT64_C(1) << 53);
   out.lora_learning_rate = options.numbers("loraLearningRate");
   out.scheduled_sparsity = options.numbers("scheduledSparsity");
   if (out.scheduled_sparsity.size() != out.lora_learning_rate.size()) {

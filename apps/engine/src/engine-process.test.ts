@@ -164,6 +164,7 @@ const segment = (
   lambdaLearningRate: 0.5,
   gradientClipNorm: 1,
   freezeMasks: false,
+  momentsFromStep: 0n,
   loraLearningRate: Array(stepCount).fill(1e-3) as number[],
   scheduledSparsity: Array(stepCount).fill(0.3) as number[],
   segmentSteps: 0,

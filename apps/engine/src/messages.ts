@@ -91,6 +91,7 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
       sparsityControl: sparsityControlOf(request.sparsityControl),
       gradientClipNorm: request.gradientClipNorm,
       trainMasks: !request.freezeMasks,
+      momentsFromStep: exactNumber(request.momentsFromStep, 'moments_from_step'),
       returnState: request.returnStates,
       loraLearningRate,
       scheduledSparsity,

@@ -112,6 +112,25 @@ const launch = {
   settings,
 };
 
+const phase = z.enum(['prune', 'recover']);
+const assigned = {
+  fromStep: count,
+  teacher,
+  reason: z.enum(['run_start', 'capacity_gap', 'post_target_phase', 'recipe', 'rewound', 'recovery']),
+  explanation: text,
+};
+const segment = {
+  attempt: count,
+  firstStep: count,
+  state,
+  loss: z.strictObject({ mean: maybe, last: maybe, layerMean: maybe, klMean: maybe, lmMean: maybe }),
+  trainingSeconds: z.number(),
+  tokens: count,
+  metricsRevision: count,
+  metricsDigest: digest,
+  openDigest: digest.optional(),
+};
+const snapshot = { attempt: count, mark: count, threshold: z.number(), state };
 const evaluated = {
   subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64})$/),
   step: count,
@@ -150,24 +169,16 @@ const facts = {
     engineName: text.exactOptional(),
   },
   TeacherAssigned: {
-    fromStep: count,
-    teacher,
-    reason: z.enum(['run_start', 'capacity_gap', 'post_target_phase', 'recipe', 'rewound']),
-    explanation: text,
+    ...assigned,
+    phase,
   },
   SparsityAdvanced: { attempt: count, step: count, scheduledSparsity: z.number(), expectedSparsity: z.number(), hardSparsity: z.number() },
   MasksUpdated: {
-    attempt: count,
-    firstStep: count,
-    state,
-    loss: z.strictObject({ mean: maybe, last: maybe, layerMean: maybe, klMean: maybe, lmMean: maybe }),
-    trainingSeconds: z.number(),
-    tokens: count,
-    metricsRevision: count,
-    metricsDigest: digest,
-    openDigest: digest.optional(),
+    ...segment,
+    phase,
   },
-  TeacherSnapshotted: { attempt: count, mark: count, threshold: z.number(), state },
+  TeacherSnapshotted: { ...snapshot, phase },
+  PhaseStarted: { attempt: count, phase, fromStep: count, endStep: count, stateDigest: digest, masksDigest: digest },
   TargetSparsityReached: { step: count, expectedSparsity: z.number(), targetSparsity: z.number(), remainingSteps: count },
   StepsSkipped: { attempt: count, steps: z.array(count), cause: z.literal('non_finite') },
   EngineLost: {
@@ -243,6 +254,9 @@ const earlier: { upTo: number; shapes: Shapes }[] = [
   {
     upTo: 2,
     shapes: {
+      TeacherAssigned: assigned,
+      MasksUpdated: segment,
+      TeacherSnapshotted: snapshot,
       EvaluationRecorded: { ...evaluated, window: count, perplexity: z.number(), negativeLogLikelihood: z.number(), predictions: count },
     },
   },

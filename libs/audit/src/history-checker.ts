@@ -63,6 +63,8 @@ export class HistoryChecker {
   step = 0;
   fork: ForkFact | null = null;
   private abandoned = 0;
+  /** Of the phase under way, where its masks are frozen. */
+  private frozenMasks = '';
   /** What the next event's chain may follow; empty after an event that says none, or that is missing. */
   private chainBefore: string[] = [''];
   /** Events were missing or damaged since the last segment: where the next one starts can't be told. */
@@ -173,6 +175,9 @@ export class HistoryChecker {
       case 'RunForked':
         this.takeStart(type, fields as CheckedEvent<'RunForked'>, subject);
         break;
+      case 'PhaseStarted':
+        this.frozenMasks = (fields as CheckedEvent<'PhaseStarted'>).masksDigest;
+        break;
       case 'MasksUpdated':
         this.takeSegment(fields as CheckedEvent<'MasksUpdated'>, revision, subject);
         break;
@@ -224,12 +229,14 @@ export class HistoryChecker {
   }
 
   private takeSegment(
-    { firstStep, state, metricsRevision, metricsDigest, openDigest }: CheckedEvent<'MasksUpdated'>,
+    { firstStep, phase, state, metricsRevision, metricsDigest, openDigest }: CheckedEvent<'MasksUpdated'>,
     revision: number,
     subject: string,
   ): void {
     if (!this.stepUnsure && firstStep !== this.step)
       this.report('steps', subject, `the segment starts at step ${firstStep}, the one before ended at ${this.step}`);
+    if (phase === 'recover' && !this.unsure && state.masksDigest !== this.frozenMasks)
+      this.report('steps', subject, `its masks are ${state.masksDigest}, the phase began with ${this.frozenMasks || 'none'} frozen`);
     if (state.step <= firstStep) this.report('steps', subject, `the segment from ${firstStep} ends at ${state.step}`);
     this.step = state.step;
     this.stepUnsure = false;

@@ -160,6 +160,9 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
   if (plan.scheduled_sparsity.size() != steps)
     throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity", "must hold one value for each step, as lora_learning_rate does");
   if (!data_) throw Error(ErrorCode::kInvalidArgument, "data", "no training data was set");
+  if (plan.moments_from_step > step())
+    throw Error(ErrorCode::kInvalidArgument, "moments_from_step",
+                "is " + std::to_string(plan.moments_from_step) + ", after the state's step " + std::to_string(step()));
   if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
   backend_->attach_thread();
   int64_t done = 0;

@@ -19,8 +19,9 @@ bool all_finite(const std::vector<float>& values) {
   return true;
 }
 
-AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr<const float> gradient, double learning_rate) {
-  const auto steps = static_cast<double>(state.step + 1);
+AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr<const float> gradient, double learning_rate,
+               int64_t moments_from_step = 0) {
+  const auto steps = static_cast<double>(state.step - moments_from_step + 1);
   AdamW op;
   op.param = state.params() + offset;
   op.m = state.adam_m() + offset;
@@ -84,10 +85,17 @@ void update_tracked(Backend& backend, const ModelConfig& config, DeviceState& st
   state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
 }
 
+// Also before a step that is skipped: the next one counts from there too.
+void begin_moments(Backend& backend, const DeviceState& state, const SegmentPlan& plan) {
+  if (plan.moments_from_step == 0 || state.step != plan.moments_from_step) return;
+  for (const DevicePtr<float> moments : {state.adam_m(), state.adam_v()}) backend.run(Clear{moments, state.layout().lora_size()});
+}
+
 }  // namespace
 
 UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceState& state, const UpdateInput& in) {
   UpdateResult r;
+  begin_moments(backend, state, in.plan);
   Masks mask_gradient;
   const bool tracked = in.plan.sparsity_control == SparsityControl::kTracking;
   double excess = 0, price = 0;
@@ -103,7 +111,8 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
   r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm) || !all_finite(mask_gradient.head) ||
               !all_finite(mask_gradient.intermediate) || !all_finite(mask_gradient.hidden);
   if (r.skipped) return r;
-  AdamW lora = adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index]);
+  AdamW lora =
+      adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index], in.plan.moments_from_step);
   const double clip = in.plan.gradient_clip_norm;
   if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
   backend.run(lora);

@@ -1,4 +1,5 @@
 // The state after n steps is the same to the bit, however they were cut, resumed, checkpointed or interrupted by teachers.
+#include "method/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -101,6 +102,42 @@ TEST_F(Determinism, NonFiniteStepsAreSkippedAndTold) {
   const TrainState after = trainer->export_state();
   EXPECT_EQ(std::memcmp(before.params().data(), after.params().data(), before.size() * 4), 0);
   EXPECT_EQ(after.step, before.step + 1);
+}
+
+TEST_F(Determinism, RecoveryLearnsOnOpenUnitsAloneWithMomentsOfItsOwn) {
+  const auto plan = [](int64_t first, int64_t count) {
+    SegmentPlan p = segment(first, count);
+    p.losses = {0.0, 0.0, 1.0, 2.0 / 3.0};
+    p.train_masks = false;
+    p.moments_from_step = 4;
+    return p;
+  };
+  const auto whole = session(), cut = session(), dense = session();
+  for (Trainer* t : {whole.get(), cut.get()}) run(*t, segment(0, 4));
+  const TrainState pruned = whole->export_state();
+  run(*whole, plan(4, 6));
+  run(*cut, plan(4, 1));
+  const auto bytes = cut->export_state().serialize();
+  dense->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
+  run(*dense, plan(5, 5));
+  EXPECT_EQ(digest_of(*whole), digest_of(*dense)) << "a state holds all that a resumed recovery needs";
+  const TrainState recovered = whole->export_state();
+  const auto lora = static_cast<size_t>(pruned.lora_size()), all = static_cast<size_t>(pruned.size());
+  EXPECT_EQ(std::memcmp(pruned.params().data() + lora, recovered.params().data() + lora, (all - lora) * 4), 0) << "masks are frozen";
+  EXPECT_NE(std::memcmp(pruned.params().data(), recovered.params().data(), lora * 4), 0);
+  // What is closed has no gradient, and no moment from before either: its rows stay as they were.
+  const Masks z = deterministic_masks(model->config(), LogAlphas(pruned));
+  const StateLayout::Entry& up = *pruned.find("model.layers.0.mlp.up_proj.lora_B");
+  const int64_t rank = up.shape[1];
+  int64_t closed = 0;
+  for (int64_t unit = 0; unit < up.shape[0]; unit++) {
+    const int64_t at = up.offset + unit * rank;
+    const bool same = std::memcmp(&pruned.params()[at], &recovered.params()[at], static_cast<size_t>(rank) * 4) == 0;
+    if (z.intermediate[unit] != 0.0f) continue;
+    closed++;
+    EXPECT_TRUE(same) << "unit " << unit;
+  }
+  EXPECT_GT(closed, 0);
 }
 
 TEST_F(Determinism, LanguageModelRecipeNeedsNoTeacher) {

@@ -5,7 +5,7 @@ import { runQuickstart, type QuickstartOptions } from '../quickstart.js';
 import { action, examples } from './command.js';
 
 /** The others are the preset's. */
-const QUICKSTART_SETTINGS = ['recipe', 'target_sparsity', 'total_steps', 'seed'];
+const QUICKSTART_SETTINGS = ['recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'seed'];
 
 export function registerQuickstart(program: Command): void {
   const quickstart = program

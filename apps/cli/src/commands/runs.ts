@@ -4,7 +4,7 @@ import type { Context } from '../context.js';
 import { choices, STATUSES, wholeNumber } from '../options/parse.js';
 import { gathered } from '../options/label-options.js';
 import { count, decimal, percent, recipeWord, when } from '../output/format.js';
-import { statusStyle, statusText } from '../output/run-status.js';
+import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { cutTo } from '../output/text-width.js';
 import { action, examples } from './command.js';
 
@@ -101,7 +101,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse, is
       run.runId,
       cutTo(run.name || '-', NAME_MAX),
       output.style(statusStyle(run), statusText(run)),
-      `${run.step}/${run.settings?.totalSteps ?? '-'}${run.liveStep > run.step ? `, now ${run.liveStep}` : ''}`,
+      `${run.step}/${stepsInAll(run) ?? '-'}${run.liveStep > run.step ? `, now ${run.liveStep}` : ''}`,
       percent(run.hardSparsity || run.expectedSparsity),
       percent(run.settings?.targetSparsity ?? Number.NaN, 0),
       decimal(headlinePerplexity(run), 3),

@@ -17,7 +17,7 @@ import {
   when,
 } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
-import { statusStyle, statusText } from '../output/run-status.js';
+import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { runFileOf } from '../options/run-file.js';
@@ -84,6 +84,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
         `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
     ],
+    ['phase', phaseWords(run)],
     ['target', targetWords(run)],
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
     ['loss', lossWords(run)],
@@ -96,11 +97,18 @@ function stepWords(run: v1.Run): string {
   const eta = etaSeconds({ run, latest: run.liveMetrics });
   const done = run.liveStep > run.step ? ` recorded, ${run.liveStep} done` : '';
   const left = !hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : '';
-  return `${run.step} of ${run.settings?.totalSteps ?? '-'}${done}${left}`;
+  return `${run.step} of ${stepsInAll(run) ?? '-'}${done}${left}`;
 }
 
 function preparationWords({ doing, doneShare }: v1.Preparation): string {
   return doing === '' ? 'when a server takes it up' : `${doing}${doneShare > 0 ? `, ${percent(doneShare)} of the text is done` : ''}`;
+}
+
+/** Where the run is, where its plan has several phases. */
+function phaseWords({ phases, phase }: v1.Run): string | undefined {
+  if (phases.length < 2) return undefined;
+  const words = phases.map(({ kind, firstStep, endStep }) => `${kind} (steps ${firstStep} to ${endStep - 1n})`);
+  return `${phase}; the plan: ${words.join(', then ')}`;
 }
 
 function targetWords(run: v1.Run): string | undefined {

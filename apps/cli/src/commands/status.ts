@@ -8,7 +8,7 @@ import { ExitCode, exitCodeOf } from '../cli-error.js';
 import { isSameServer } from '../connection/server-address.js';
 import type { Context } from '../context.js';
 import { bytes, count, percent, statusWord } from '../output/format.js';
-import { isEvaluating } from '../output/run-status.js';
+import { isEvaluating, stepsInAll } from '../output/run-status.js';
 import { runningServer } from '../stack.js';
 import type { Output } from '../output/output.js';
 import { action, examples } from './command.js';
@@ -116,7 +116,7 @@ async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; 
             name: run.name,
             status: isEvaluating(run) ? 'evaluating' : status,
             step: Number(run.step),
-            totalSteps: run.settings?.totalSteps ?? 0,
+            totalSteps: stepsInAll(run) ?? 0,
           });
       }
       total = page.total;

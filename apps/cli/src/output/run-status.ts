@@ -3,9 +3,16 @@ import { v1 } from '#protocol';
 import { percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
 
+/** Through all phases of its plan. */
+export function stepsInAll({ phases, settings }: Pick<v1.Run, 'phases' | 'settings'>): number | undefined {
+  const last = phases.at(-1);
+  return last === undefined ? settings?.totalSteps : Number(last.endStep);
+}
+
 /** All steps are recorded and the run goes on: what is left is to evaluate it on its validation text. */
-export function isEvaluating({ status, step, settings }: v1.Run): boolean {
-  return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(settings?.totalSteps ?? Number.MAX_SAFE_INTEGER);
+export function isEvaluating(run: v1.Run): boolean {
+  const { status, step } = run;
+  return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
 }
 
 /**

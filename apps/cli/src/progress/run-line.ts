@@ -1,7 +1,7 @@
 // One line that says how a run is going; the least important parts go first when the terminal is narrow.
 import { v1 } from '#protocol';
 import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord } from '../output/format.js';
-import { statusStyle, statusText } from '../output/run-status.js';
+import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { styled, type Style, type Terminal } from '../output/terminal.js';
 
 /** What the line shows: the recorded run, with the steps that the engine has reported since. */
@@ -31,7 +31,7 @@ interface Part {
 
 function parts(progress: RunProgress, terminal: Terminal): Part[] {
   const { run, latest } = progress;
-  const total = run.settings?.totalSteps ?? 0;
+  const total = stepsInAll(run) ?? 0;
   const step = stepOf(progress);
   const target = run.settings?.targetSparsity ?? 0;
   const expected = latest?.expectedSparsity ?? run.expectedSparsity;
@@ -77,8 +77,8 @@ function losses(metrics: v1.StepMetrics): Part[] {
 /** The server's estimate counts from the last recorded step; the steps since then are no longer ahead. */
 export function etaSeconds(progress: RunProgress): number {
   const { run } = progress;
-  const left = (run.settings?.totalSteps ?? 0) - stepOf(progress);
-  const leftThen = (run.settings?.totalSteps ?? 0) - Number(run.step);
+  const left = (stepsInAll(run) ?? 0) - stepOf(progress);
+  const leftThen = (stepsInAll(run) ?? 0) - Number(run.step);
   return run.etaSeconds > 0 && leftThen > 0 ? (run.etaSeconds * left) / leftThen : Number.NaN;
 }
 

@@ -2,7 +2,7 @@
 import { v1 } from '#protocol';
 import { decimal, duration, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
-import { statusText } from '../output/run-status.js';
+import { statusText, stepsInAll } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
@@ -45,7 +45,7 @@ export class RunRenderer {
   }
 
   private showPlain(progress: RunProgress, statusChanged: boolean): void {
-    const share = (stepOf(progress) - this.plainStep) / Math.max(progress.run.settings?.totalSteps ?? 1, 1);
+    const share = (stepOf(progress) - this.plainStep) / Math.max(stepsInAll(progress.run) ?? 1, 1);
     if (!statusChanged && Date.now() - this.plainAt < PLAIN_LINE_MS && share < PLAIN_LINE_SHARE) return;
     this.plainAt = Date.now();
     this.plainStep = stepOf(progress);
@@ -83,7 +83,7 @@ export class RunRenderer {
     if (this.progress === null || this.output.json) return;
     const { run } = this.progress;
     const words =
-      `${statusText(run)} at step ${run.step} of ${run.settings?.totalSteps ?? 0}: hard sparsity ${percent(run.hardSparsity)}, ` +
+      `${statusText(run)} at step ${run.step} of ${stepsInAll(run) ?? 0}: hard sparsity ${percent(run.hardSparsity)}, ` +
       `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
     if (run.targetMissed) {

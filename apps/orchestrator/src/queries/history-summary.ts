@@ -28,9 +28,10 @@ function lineOf(event: RecordedEvent): string {
       return `event of a type this release does not know: ${event.storedType}`;
     case 'RunLaunched': {
       const { model, settings } = event.data;
+      const then = settings.recoverSteps > 0 ? `, then ${settings.recoverSteps} steps of recovery` : '';
       return (
         `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} ` +
-        `in ${settings.totalSteps} steps, recipe ${settings.recipe}`
+        `in ${settings.totalSteps} steps, recipe ${settings.recipe}${then}`
       );
     }
     case 'RunForked': {
@@ -54,6 +55,10 @@ function lineOf(event: RecordedEvent): string {
     }
     case 'TeacherAssigned':
       return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;
+    case 'PhaseStarted': {
+      const { phase, fromStep, endStep, masksDigest } = event.data;
+      return `phase ${phase} from step ${fromStep} to ${endStep - 1}, masks ${short(masksDigest)} frozen`;
+    }
     case 'SparsityAdvanced': {
       const { step, scheduledSparsity, expectedSparsity } = event.data;
       return `step ${step}: scheduled sparsity ${percent(scheduledSparsity)}, expected ${percent(expectedSparsity)}`;
@@ -85,6 +90,7 @@ type Outcome = Exclude<
       | 'AttemptStarted'
       | 'EngineAttached'
       | 'TeacherAssigned'
+      | 'PhaseStarted'
       | 'SparsityAdvanced'
       | 'MasksUpdated'
       | 'TeacherSnapshotted'

@@ -24,9 +24,9 @@ export async function queryMetrics(views: RunViews, request: v1.QueryMetricsRequ
   if (summary === null) throw runNotFound(runId);
   const rows = readRows(views.database, runId, summary.extras.rewinds, { fromStep, toStep, includeAbandoned: request.includeAbandoned });
   const total = rowCount(rows);
-  const { recipe } = summary.run.settings;
+  const { settings } = summary.run;
   return {
-    steps: downsample(rows, maxPoints).map((index) => stepMessage(stepAt(rows, index), recipe)),
+    steps: downsample(rows, maxPoints).map((index) => stepMessage(stepAt(rows, index), settings)),
     totalSteps: BigInt(total),
     downsampled: total > maxPoints,
   };

@@ -130,8 +130,8 @@ function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRu
     (cursor.status !== null &&
       (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '') || cursor.preparation !== preparationText(run)));
   if (!changed && steps.length === 0 && live.length === 0) return null;
-  const { recipe } = summary.run.settings;
-  return { run, steps: [...steps, ...live].map((step) => stepMessage(step, recipe)), revision: BigInt(revision), live: live.length > 0 };
+  const { settings } = summary.run;
+  return { run, steps: [...steps, ...live].map((step) => stepMessage(step, settings)), revision: BigInt(revision), live: live.length > 0 };
 }
 
 /** Moves the cursor over the segments it takes. */

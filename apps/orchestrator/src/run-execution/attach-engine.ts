@@ -1,5 +1,6 @@
 // Brings an engine to where a run's record ends: model, data, state.
 import { stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { endStepOf } from '../pruning-run/method/phases.js';
 import type { AttachEngine } from '../pruning-run/aggregate/run-change.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, withTokens } from './damaged-artifacts.js';
@@ -17,7 +18,7 @@ export async function attachEngine(
 ): Promise<AttachEngine> {
   const { numericsFingerprint } = await bench.bringModel(run);
   const { about } = bench.engine;
-  if (stepOf(run) < run.settings.totalSteps) await withTokens(parts, run, 'train', () => bench.bringTokens(run));
+  if (stepOf(run) < endStepOf(run.settings)) await withTokens(parts, run, 'train', () => bench.bringTokens(run));
   let stateDigest: string;
   try {
     stateDigest = await bench.bringState(run, run.current);

@@ -1,5 +1,6 @@
 // What a run needs next, as a pure function of what is recorded about it: the heart of the driver.
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { endStepOf } from '../pruning-run/method/phases.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
@@ -30,7 +31,7 @@ export function nextAction(
   if (shuttingDown) return { kind: 'pause', by: 'shutdown' };
   const skipped = mostlySkipped(run);
   if (skipped !== null) return { kind: 'giveUp', ...skipped };
-  if (stepOf(run) < run.settings.totalSteps) return { kind: 'train' };
+  if (stepOf(run) < endStepOf(run.settings)) return { kind: 'train' };
   if (evaluationError?.code === 'EVALUATION_NOT_FINITE') return { kind: 'giveUp', ...evaluationError, field: '' };
   if (run.data.validationDigest !== null && evaluationError === null) {
     if (!isEvaluated(run, 'intact', null)) return { kind: 'evaluate', subject: 'intact' };
@@ -43,7 +44,7 @@ export function nextAction(
 function mostlySkipped(run: PruningRunState): { code: string; message: string; field: string } | null {
   const { fromStep, steps } = run.latestSkips;
   const judged = stepOf(run) - fromStep;
-  const enough = stepOf(run) < run.settings.totalSteps ? SKIPS_JUDGED_FROM_STEPS : 1;
+  const enough = stepOf(run) < endStepOf(run.settings) ? SKIPS_JUDGED_FROM_STEPS : 1;
   if (judged < enough || steps.length * 2 <= judged) return null;
   const message =
     `${steps.length} of the last ${judged} steps were skipped, since their loss or a gradient was not finite: ` +

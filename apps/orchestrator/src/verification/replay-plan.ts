@@ -1,7 +1,8 @@
 // What a run's record says must be computed again, and from where: pure, from the events alone.
 import type { RecordedEvent, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { evolve, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { lossesOf, type SegmentPlan, type TeacherStretch } from '../pruning-run/planning/segment-plan.js';
+import { lossesAt } from '../pruning-run/method/phases.js';
+import type { SegmentPlan, TeacherStretch } from '../pruning-run/planning/segment-plan.js';
 import { stepTargets } from '../pruning-run/method/sparsity-schedule.js';
 
 export interface ReplaySegment {
@@ -63,7 +64,7 @@ function segmentOf(
     startDigest: run.current?.stateDigest ?? null,
     endDigest: state.stateDigest,
     stretches: stretchesFrom(firstStep, recorded),
-    losses: lossesOf(run.settings),
+    losses: lossesAt(run.settings, firstStep),
     ...stepTargets(run.settings, firstStep, state.step),
     settings: run.settings,
     numericsFingerprint: run.engine!.numericsFingerprint,

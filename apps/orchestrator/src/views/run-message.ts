@@ -5,6 +5,7 @@ import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
 import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
+import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
 import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
 import type { LivePreparation, LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
@@ -37,6 +38,8 @@ export function runMessage(
     weightsDigest: run.model.weightsDigest,
     data: { trainPath: run.data.trainPath, validationPath: run.data.validationPath ?? '' },
     settings: startIsLost(extras) ? undefined : settingsMessage(run.settings),
+    phases: run.phases.map(({ kind, firstStep, endStep }) => ({ kind, firstStep: BigInt(firstStep), endStep: BigInt(endStep) })),
+    phase: run.phase,
     step: BigInt(current?.step ?? 0),
     scheduledSparsity: run.scheduledSparsity,
     expectedSparsity: current?.expectedSparsity ?? 0,
@@ -68,7 +71,7 @@ export function runMessage(
     trainingSeconds: run.trainingSeconds,
     ...speedOf(summary, live),
     skippedSteps: run.skippedSteps,
-    lastStep: extras.lastStep === null ? undefined : stepMessage(extras.lastStep, run.settings.recipe),
+    lastStep: extras.lastStep === null ? undefined : stepMessage(extras.lastStep, run.settings),
     revision: BigInt(run.revision),
     digestChain: run.chain,
     rewinds: extras.rewinds.length,
@@ -79,7 +82,7 @@ export function runMessage(
     recordedStatus: STATUS_NUMBERS[run.status],
     targetMissed: hasMissedTarget(run),
     liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
-    liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings.recipe),
+    liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings),
     waitingFor: waitMessage(run, wait),
     deletedAt: dateOf(run.deleted?.at ?? null),
     deletionReason: run.deleted?.reason ?? '',
@@ -119,7 +122,7 @@ function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]):
     sum.tokens = live.length * run.settings.batchSize * run.settings.sequenceLength;
   }
   const ended = isFinished(run) || isDamaged(extras);
-  const stepsLeft = ended ? 0 : run.settings.totalSteps - (run.current?.step ?? 0);
+  const stepsLeft = ended ? 0 : endStepOf(run.settings) - (run.current?.step ?? 0);
   return {
     tokensPerSecond: sum.seconds > 0 ? sum.tokens / sum.seconds : 0,
     etaSeconds: sum.steps > 0 ? (stepsLeft * sum.seconds) / sum.steps : 0,
@@ -132,7 +135,7 @@ function teacherRef(choice: TeacherChoice): v1.TeacherRef {
 }
 
 /** A loss that was not finite is NaN on the wire, with `skipped` set. */
-export function stepMessage(step: StepMeasurement, recipe: RunSettings['recipe']): v1.StepMetrics {
+export function stepMessage(step: StepMeasurement, settings: RunSettings): v1.StepMetrics {
   return {
     step: BigInt(step.step),
     loss: step.loss ?? NaN,
@@ -150,7 +153,7 @@ export function stepMessage(step: StepMeasurement, recipe: RunSettings['recipe']
     teacher:
       step.teacherMark !== null
         ? { teacher: { $case: 'mark', value: step.teacherMark } }
-        : { teacher: recipe === 'lm' ? { $case: 'none', value: true } : { $case: 'intact', value: true } },
+        : { teacher: needsTeacher(lossesAt(settings, step.step)) ? { $case: 'intact', value: true } : { $case: 'none', value: true } },
   };
 }
 

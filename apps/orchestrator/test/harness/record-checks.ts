@@ -37,7 +37,8 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
     }
     if (decoded.type === 'TeacherAssigned') {
       const before = instructions.at(-1);
-      const moved = before === undefined || (!sameTeacher(before.teacher, decoded.data.teacher) && before.fromStep < decoded.data.fromStep);
+      const other = before?.phase !== decoded.data.phase || !sameTeacher(before.teacher, decoded.data.teacher);
+      const moved = before === undefined || (other && before.fromStep < decoded.data.fromStep);
       if (!moved)
         problems.push(`event ${index}: a teacher is assigned from step ${decoded.data.fromStep} on who was, or before the one before`);
       instructions.push(decoded.data);

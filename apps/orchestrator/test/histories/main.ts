@@ -45,9 +45,9 @@ try {
   rmSync(sources, { recursive: true });
 }
 
-/** Loses its engine, is paused and resumed, rewound, restarted with its orchestrator, completed, evaluated and exported. */
+/** Loses its engine, is paused and resumed, rewound, restarted with its orchestrator, recovers, completed, evaluated and exported. */
 async function livedThrough(): Promise<string> {
-  const { runId } = await server.launch({}, { name: 'recorded', ...made });
+  const { runId } = await server.launch({ recoverSteps: 40 }, { name: 'recorded', ...made });
   await server.until(runId, ({ step }) => step >= 20n);
   server.signal('engine', 'SIGKILL');
   await server.until(runId, ({ restarts, step }) => restarts > 0 && step >= 40n);

@@ -2,7 +2,7 @@
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/engines/wire/engine-client.js';
 import { sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
-import { lossesOf } from '../../src/pruning-run/planning/segment-plan.js';
+import { lossesAt } from '../../src/pruning-run/method/phases.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import { stretchesFrom } from '../../src/verification/replay-plan.js';
 import type { RecordedRun } from './recorded-run.js';
@@ -56,7 +56,7 @@ export class BareEngine {
       await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
       this.teachers.add(teacher.stateDigest); // the bundled model's fit into the engine's memory, all of them
     }
-    const plan = { firstStep, losses: lossesOf(settings), stretches, ...stepTargets(settings, firstStep, endStep) };
+    const plan = { firstStep, losses: lossesAt(settings, firstStep), stretches, ...stepTargets(settings, firstStep, endStep) };
     const { outcome, steps: reports } = await this.client.trainSegment(trainRequest(this.sessionId, settings, plan, 'leave'), this.signal);
     const seconds = reports.map((report) => report.seconds);
     this.stepSeconds.push(...seconds);

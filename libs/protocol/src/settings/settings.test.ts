@@ -6,7 +6,9 @@ import { defaultOf, requestedValues, settingsMessage, valueOfText, withUnrecorde
 import { settingOfField, settingsPage, settingsTable } from '../index.js';
 
 const setting = (field: string) => settingOfField(field)!;
-const defaults = Object.fromEntries(settingsTable().map((one) => [one.name, defaultOf(one, 'short') ?? 2])) as unknown as SettingValues;
+const defaults = Object.fromEntries(
+  settingsTable().map((one) => [one.name, defaultOf(one, 'short') ?? (one.atMost === '' ? 2 : 0)]),
+) as unknown as SettingValues;
 
 describe('the table of settings', () => {
   it.each(settingsTable())('says what $field is, what is allowed and what it is when nobody gives it', (one) => {

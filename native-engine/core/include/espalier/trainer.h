@@ -47,7 +47,9 @@ struct SegmentPlan {
   double lambda_learning_rate = 1.0;
   SparsityControl sparsity_control = SparsityControl::kMultipliers;
   double gradient_clip_norm = 1.0;
-  bool train_masks = true;
+  bool train_masks = true;  // else the deterministic masks hold, and only LoRA learns
+  // LoRA's moments count from this step on, at which they are 0: what was learned before by another loss has no part in them.
+  int64_t moments_from_step = 0;
   std::vector<double> lora_learning_rate;  // one for each step of the segment
   std::vector<double> scheduled_sparsity;  // one for each step; same length
   // The segment ends early after the first step whose expected sparsity (after the update) reaches this value.

@@ -1,6 +1,7 @@
 // What the engine is asked for, made of what is recorded: one place, so that a replay asks for exactly what the run did.
 import { engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
+import { phaseAt } from '../../pruning-run/method/phases.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 
@@ -48,6 +49,7 @@ export function trainRequest(
   states: 'return' | 'leave' | { file: string },
   reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
 ): engineV1.TrainRequest {
+  const phase = phaseAt(settings, steps.firstStep); // no segment reaches beyond its phase
   return {
     sessionId,
     firstStep: BigInt(steps.firstStep),
@@ -57,7 +59,8 @@ export function trainRequest(
     lambdaLearningRate: settings.lambdaLearningRate,
     sparsityControl: sparsityControls[settings.sparsityControl],
     gradientClipNorm: settings.gradientClipNorm,
-    freezeMasks: false,
+    freezeMasks: phase.kind === 'recover',
+    momentsFromStep: BigInt(phase.firstStep),
     loraLearningRate: steps.loraLearningRates,
     scheduledSparsity: steps.scheduledSparsities,
     segmentSteps: steps.segmentSteps ?? 0,

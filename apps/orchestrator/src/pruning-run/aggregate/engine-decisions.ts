@@ -7,6 +7,7 @@ import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.
 import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';
 import { fallenBack } from './starting-points.js';
+import { endStepOf, phaseAt } from '../method/phases.js';
 import { marksReached, sameTeacher, stretchesOf, teacherAt } from '../method/teacher-policy.js';
 
 /** The run, if `attempt` is the one that may speak for it. */
@@ -42,7 +43,7 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
     resumedFromStep: stepOf(run),
     resumedFromStateDigest: change.stateDigest,
   };
-  return [{ type: 'EngineAttached', at, data }, ...reassigned(run, at)];
+  return [{ type: 'EngineAttached', at, data }, ...phaseStarted(run, change.attempt, at), ...reassigned(run, at)];
 }
 
 /** A segment's facts: what was skipped, who instructed on the way, the new state, and what that state reaches. */
@@ -58,10 +59,12 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
   if (change.skippedSteps.length > 0) {
     facts.push({ type: 'StepsSkipped', at, data: { attempt, steps: change.skippedSteps, cause: 'non_finite' } });
   }
-  const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...data } = change;
+  const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...segment } = change;
+  const phase = phaseAt(run.settings, firstStep).kind;
+  const data = { ...segment, phase };
   const within = stretchesOf(run, firstStep, step)
     .slice(1)
-    .map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, ...assignment }));
+    .map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, phase, ...assignment }));
   facts.push(...within.map((one) => ({ type: 'TeacherAssigned', at, data: one }) as const), { type: 'MasksUpdated', at, data });
   return [...facts, ...boundaryFacts({ ...run, assignment: within.at(-1) ?? run.assignment }, attempt, reached, at)];
 }
@@ -69,18 +72,33 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
 /** Snapshots due, the target reached, the next teacher. */
 function boundaryFacts(run: PruningRunState, attempt: number, state: StateFact, at: string): NewFact[] {
   const facts: NewFact[] = [];
-  const marks = marksReached(run, state.expectedSparsity);
-  for (const { mark, threshold } of marks) facts.push({ type: 'TeacherSnapshotted', at, data: { attempt, mark, threshold, state } });
+  const marks = run.phase === 'prune' ? marksReached(run, state.expectedSparsity) : [];
+  for (const { mark, threshold } of marks)
+    facts.push({ type: 'TeacherSnapshotted', at, data: { attempt, phase: run.phase, mark, threshold, state } });
   const { targetSparsity, totalSteps } = run.settings;
   const { step, expectedSparsity } = state;
   let { targetReachedStep } = run;
-  if (targetReachedStep === null && expectedSparsity >= targetSparsity) {
+  if (run.phase === 'prune' && targetReachedStep === null && expectedSparsity >= targetSparsity) {
     targetReachedStep = step;
     facts.push({ type: 'TargetSparsityReached', at, data: { step, expectedSparsity, targetSparsity, remainingSteps: totalSteps - step } });
   }
-  if (step >= totalSteps) return facts;
+  if (step >= endStepOf(run.settings)) return facts;
   const teachers = [...run.teachers, ...marks.map((mark) => ({ ...mark, state }))];
-  return [...facts, ...reassigned({ ...run, teachers, targetReachedStep, current: state }, at)];
+  const then = { ...run, teachers, targetReachedStep, current: state };
+  return [...facts, ...phaseStarted(then, attempt, at), ...reassigned(then, at)];
+}
+
+/** Where the next step is one of another phase than the last. */
+function phaseStarted(
+  { settings, current, phase: before }: Pick<PruningRunState, 'settings' | 'current' | 'phase'>,
+  attempt: number,
+  at: string,
+): NewFact[] {
+  if (current === null || current.step >= endStepOf(settings)) return [];
+  const { kind: phase, endStep } = phaseAt(settings, current.step);
+  if (phase === before) return [];
+  const { step: fromStep, stateDigest, masksDigest } = current;
+  return [{ type: 'PhaseStarted', at, data: { attempt, phase, fromStep, endStep, stateDigest, masksDigest } }];
 }
 
 function reassigned(
@@ -89,9 +107,16 @@ function reassigned(
 ): NewFact[] {
   const fromStep = stepOf(run);
   const { teacher, reason, explanation } = teacherAt(run, fromStep);
-  if (run.assignment !== null && sameTeacher(run.assignment.teacher, teacher)) return [];
+  const phase = phaseAt(run.settings, fromStep).kind;
+  if (run.assignment !== null && run.assignment.phase === phase && sameTeacher(run.assignment.teacher, teacher)) return [];
   const afterRewind = run.assignment === null && run.branch > 0;
-  return [{ type: 'TeacherAssigned', at, data: { fromStep, teacher, reason: afterRewind ? 'rewound' : reason, explanation } }];
+  return [
+    {
+      type: 'TeacherAssigned',
+      at,
+      data: { fromStep, phase, teacher, reason: afterRewind ? 'rewound' : reason, explanation },
+    },
+  ];
 }
 
 /** The attempt goes on with it, so that its teacher is said at once. */
@@ -99,7 +124,8 @@ export function fallBack(state: PruningRunState | null, { attempt, stateDigest }
   const run = attempted(state, attempt);
   if ((run.current?.stateDigest ?? null) === stateDigest) return []; // a retry
   const fallen = fallenBack(run, stateDigest, at);
-  return [fallen, ...reassigned(runRewound(run, fallen), at)];
+  const rewound = runRewound(run, fallen);
+  return [fallen, ...phaseStarted(rewound, attempt, at), ...reassigned(rewound, at)];
 }
 
 export function recordEngineLoss(state: PruningRunState | null, change: RecordEngineLoss, at: string): NewFact[] {
@@ -119,7 +145,7 @@ export function recordEngineLoss(state: PruningRunState | null, change: RecordEn
 export function complete(state: PruningRunState | null, change: Complete, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
   const { current } = run;
-  if (current === null || current.step < run.settings.totalSteps) {
+  if (current === null || current.step < endStepOf(run.settings)) {
     throw new RunError('INTERNAL', `run ${run.runId} has steps left to train`, run);
   }
   const { step, stateDigest, expectedSparsity, hardSparsity } = current;

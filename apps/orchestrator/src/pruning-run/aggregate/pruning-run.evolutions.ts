@@ -1,5 +1,6 @@
 // How each event changes the state; called by evolve's switch.
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../record/pruning-run.events.js';
+import { phaseOfDone, phasesOf } from '../method/phases.js';
 import { idleStatus, stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
 
 /** The last segment is remembered whole, and with what came before it at least so many steps. */
@@ -20,6 +21,8 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     model,
     data: source,
     settings,
+    phases: phasesOf(settings),
+    phase: 'prune',
     origin: null,
     status: idleStatus({ data: source }),
     failure: null,
@@ -73,6 +76,7 @@ export function runForked(event: EventOf<'RunForked'>): PruningRunState {
     ...runLaunched({ ...event, type: 'RunLaunched' }),
     origin: { parentRunId, parentRevision, from, teacherMark },
     current: from,
+    phase: phaseOfDone(event.data.settings, from.step).kind,
     latestSkips: noSkipsSince(from.step),
     teachers: inheritedTeachers.map((one) => inherited(one, event.at)),
     targetReachedStep,
@@ -181,6 +185,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     status: state.attemptOpen ? state.status : idleStatus(state),
     acceptOtherNumerics: data.acceptOtherNumerics,
     current: data.state,
+    phase: phaseOfDone(state.settings, data.toStep).kind,
     openDigest: null,
     previous: null,
     latestSkips: noSkipsSince(data.toStep),

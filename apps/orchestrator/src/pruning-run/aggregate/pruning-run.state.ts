@@ -3,12 +3,14 @@ import type {
   DataIdentity,
   DiscardedArtifact,
   ModelIdentity,
+  PhaseKind,
   PruningRunEventData,
   RunSettings,
   StateFact,
   TeacherChoice,
   TeacherReason,
 } from '../record/pruning-run.events.js';
+import type { Phase } from '../method/phases.js';
 import type { TeacherSnapshot } from '../method/teacher-policy.js';
 
 export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled' | 'deleted';
@@ -54,6 +56,10 @@ export interface PruningRunState {
   model: ModelIdentity;
   data: DataIdentity;
   settings: RunSettings;
+  /** The plan, in order; steps count through all of them. */
+  phases: Phase[];
+  /** That of the last recorded step, or the one that was begun after it. */
+  phase: PhaseKind;
   origin: RunOrigin | null;
 
   status: RunStatus;
@@ -69,7 +75,7 @@ export interface PruningRunState {
   previous: StateFact | null;
   teachers: Teacher[]; // on the current branch, weakest pruned first
   abandonedTeachers: Teacher[];
-  assignment: { teacher: TeacherChoice; fromStep: number; reason: TeacherReason; explanation: string } | null;
+  assignment: { phase: PhaseKind; teacher: TeacherChoice; fromStep: number; reason: TeacherReason; explanation: string } | null;
   targetReachedStep: number | null;
   targetReachedAt: string | null;
   scheduledSparsity: number;

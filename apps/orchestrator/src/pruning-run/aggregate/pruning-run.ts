@@ -37,6 +37,8 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
       return on.engineAttached(state, event);
     case 'TeacherAssigned':
       return { ...state, assignment: event.data };
+    case 'PhaseStarted':
+      return { ...state, phase: event.data.phase };
     case 'SparsityAdvanced':
       return on.sparsityAdvanced(state, event);
     case 'MasksUpdated':

@@ -5,7 +5,8 @@ import { artifactDiscarded, findDiscard } from './discarding.js';
 import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
-import { lambdaLearningRateOf, settingsViolations } from '../method/run-settings.js';
+import { lambdaLearningRateOf, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
+import { endStepOf } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
 
 type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
@@ -102,6 +103,9 @@ export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettin
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
     settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
   }
+  if (overrides.recoverWarmupSteps === undefined && settings.recoverSteps !== parent.recoverSteps) {
+    settings.recoverWarmupSteps = recoverWarmupSteps(settings.recoverSteps);
+  }
   const { sparsityControl } = overrides;
   if (sparsityControl !== undefined && sparsityControl !== parent.sparsityControl) {
     settings.lambdaLearningRate = overrides.lambdaLearningRate ?? lambdaLearningRateOf(sparsityControl, parent.preset);
@@ -167,11 +171,19 @@ function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: S
 
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
   const violations: FieldViolation[] = settingsViolations(settings, parent.model);
-  if (settings.totalSteps <= from.step) {
+  // What is recovered is a state of pruning that has ended: it can't have ended before the fork's own beginning.
+  const pruned = Math.min(from.step, parent.settings.totalSteps);
+  if (settings.totalSteps < pruned || (from.step > pruned && settings.totalSteps !== pruned && settings.totalSteps <= from.step)) {
     violations.push({
       field: 'settings.total_steps',
       code: 'FIELD_OUT_OF_RANGE',
-      description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}`,
+      description: `must be ${pruned}, the steps of pruning already done where the fork starts, or above ${from.step}, is ${settings.totalSteps}`,
+    });
+  } else if (endStepOf(settings) <= from.step) {
+    violations.push({
+      field: 'settings.total_steps',
+      code: 'FIELD_OUT_OF_RANGE',
+      description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}; or recover_steps must reach beyond`,
     });
   }
   if (violations.length > 0) throw invalidRequest(violations);

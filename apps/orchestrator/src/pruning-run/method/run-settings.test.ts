@@ -88,11 +88,19 @@ test('a default is in the table or computed here, never both or neither', () => 
 });
 
 describe('schedules', () => {
-  const settings = { targetSparsity: 0.5, warmupSteps: 100, totalSteps: 400, loraLearningRate: 1e-3 };
+  const settings = resolveSettings({ warmupSteps: 100, totalSteps: 400 });
   it('raise the scheduled sparsity to the target over the warm-up', () => {
     expect([0, 50, 100, 399].map((step) => scheduledSparsity({ ...settings, schedule: 'linear' }, step))).toEqual([0, 0.25, 0.5, 0.5]);
     expect([0, 50, 100].map((step) => scheduledSparsity({ ...settings, schedule: 'cubic' }, step))).toEqual([0, 0.4375, 0.5]);
     expect(scheduledSparsity({ ...settings, warmupSteps: 0, schedule: 'linear' }, 0)).toBe(0.5);
+  });
+  it('give recovery a rate of its own: up over its warm-up, then down to 0', () => {
+    const rates = (recoverSchedule: 'linear' | 'cosine'): number[] => {
+      const one = { ...settings, recoverSteps: 100, recoverWarmupSteps: 20, recoverLearningRate: 1e-2, recoverSchedule };
+      return [399, 400, 419, 420, 460, 499].map((step) => Number(loraLearningRate(one, step).toPrecision(3)));
+    };
+    expect(rates('linear')).toEqual([2.5e-6, 5e-4, 1e-2, 1e-2, 5e-3, 1.25e-4]);
+    expect(rates('cosine')).toEqual([2.5e-6, 5e-4, 1e-2, 1e-2, 5e-3, 3.85e-6]);
   });
   it('let the learning rate of LoRA fall to 0', () => {
     expect([0, 200, 399].map((step) => loraLearningRate(settings, step))).toEqual([1e-3, 5e-4, 2.5e-6]);

@@ -19,6 +19,7 @@ const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLim
   warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
   maskLearningRate,
   lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
+  recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
   evaluationWindow: (_, limits) => Math.min(256, limits?.maxPositions ?? Infinity),
 };
 
@@ -48,6 +49,8 @@ function warmupShare(preset: string, targetSparsity: number): number {
   return targetSparsity < 0.35 ? 4 / 7 : 1 / 7; // of 7 epochs
 }
 
+export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);
+
 const MASK_LEARNING_RATE = 0.1; // as published
 /** With fewer steps masks have to move faster to be told apart: at 150 steps 0.4 did better than 0.2 and 0.8 (docs/design/sparsity.md). */
 const STEPS_AT_PUBLISHED_MASK_RATE = 1400;
@@ -76,6 +79,10 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
   if (s.recipe !== 'lm' && s.layerLossWeight === 0 && s.klLossWeight === 0) {
     const description = 'must be above 0 where kl_loss_weight is 0: nothing would be learnt';
     violations.push({ field: 'settings.layer_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });
+  }
+  if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
+    const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';
+    violations.push({ field: 'settings.recover_lm_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });
   }
   return violations;
 }

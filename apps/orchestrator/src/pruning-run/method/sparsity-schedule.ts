@@ -1,4 +1,5 @@
 // What each step aims at, as pure functions of the settings and the step's number.
+import { phaseAt } from './phases.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 
 type Schedule = Pick<RunSettings, 'targetSparsity' | 'warmupSteps' | 'schedule'>;
@@ -15,9 +16,26 @@ export function scheduledSparsity({ targetSparsity, warmupSteps, schedule }: Sch
   }
 }
 
-/** LoRA's learning rate at step `step`: linear from its full value at step 0 to 0 after the last step. */
-export function loraLearningRate(settings: Pick<RunSettings, 'loraLearningRate' | 'totalSteps'>, step: number): number {
+type RateSettings = Pick<
+  RunSettings,
+  'loraLearningRate' | 'totalSteps' | 'recoverSteps' | 'recoverLearningRate' | 'recoverWarmupSteps' | 'recoverSchedule'
+>;
+
+/** LoRA's learning rate at step `step`. While pruning: linear from its full value at step 0 to 0 after the last step. */
+export function loraLearningRate(settings: RateSettings, step: number): number {
+  const { kind, firstStep } = phaseAt(settings, step);
+  if (kind === 'recover') return recoveryLearningRate(settings, step - firstStep);
   return (settings.loraLearningRate * (settings.totalSteps - step)) / settings.totalSteps;
+}
+
+/** Up to its full value over the warm-up, then down to 0 after the last step. */
+function recoveryLearningRate(
+  { recoverLearningRate, recoverSteps, recoverWarmupSteps, recoverSchedule }: RateSettings,
+  index: number,
+): number {
+  if (index < recoverWarmupSteps) return (recoverLearningRate * (index + 1)) / recoverWarmupSteps;
+  const done = (index - recoverWarmupSteps) / (recoverSteps - recoverWarmupSteps);
+  return recoverLearningRate * (recoverSchedule === 'linear' ? 1 - done : (1 + Math.cos(Math.PI * done)) / 2);
 }
 
 /** What the steps [firstStep, endStep) aim at, one value a step. */

@@ -1,6 +1,7 @@
+import { resolveSettings } from './run-settings.js';
 import { nextMark, marksReached, nextTeacherChange, teacherAt, type PolicyInput, type TeacherSnapshot } from './teacher-policy.js';
 
-const settings = { recipe: 'nuteprune', targetSparsity: 0.5, totalSteps: 1400, snapshotInterval: 0.01, teacherGapMarks: 10 } as const;
+const settings = resolveSettings({});
 const snapshots = (count: number): TeacherSnapshot[] =>
   Array.from({ length: count }, (_, index) => ({
     mark: index + 1,

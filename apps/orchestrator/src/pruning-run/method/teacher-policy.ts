@@ -3,6 +3,7 @@
 // A snapshot is taken at every multiple of the snapshot interval that the expected sparsity first reaches below the target.
 // Before the target is reached the teacher is the snapshot ten back: a fixed gap in capacity. After it, the snapshots
 // instruct in phases from the weakest pruned last, so teachers go from weak to strong, ending with the intact model.
+import { lossesAt, needsTeacher, phaseAt } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
 export interface TeacherSnapshot {
@@ -11,7 +12,7 @@ export interface TeacherSnapshot {
   state: Pick<StateFact, 'step' | 'stateDigest' | 'expectedSparsity'>;
 }
 
-type PolicySettings = Pick<RunSettings, 'recipe' | 'targetSparsity' | 'totalSteps' | 'snapshotInterval' | 'teacherGapMarks'>;
+type PolicySettings = Pick<RunSettings, 'targetSparsity' | 'snapshotInterval' | 'teacherGapMarks'> & Parameters<typeof lossesAt>[0];
 
 export interface PolicyInput {
   settings: PolicySettings;
@@ -29,6 +30,11 @@ export interface Assignment {
 
 /** The teacher of the step that follows `step` done steps. */
 export function teacherAt(input: PolicyInput, step: number): Assignment {
+  if (phaseAt(input.settings, step).kind === 'recover') {
+    return needsTeacher(lossesAt(input.settings, step))
+      ? { teacher: { kind: 'intact' }, reason: 'recovery', explanation: 'the pruned model recovers: the intact model instructs' }
+      : { teacher: { kind: 'none' }, reason: 'recovery', explanation: 'the pruned model recovers: it learns from the text alone' };
+  }
   switch (input.settings.recipe) {
     case 'lm':
       return { teacher: { kind: 'none' }, reason: 'recipe', explanation: 'recipe lm learns from the text alone' };
@@ -78,7 +84,7 @@ function phaseInterval(totalSteps: number, reachedStep: number, teacherCount: nu
 /** The first step count after `step` from which another teacher instructs while no snapshot is added; null: none. */
 export function nextTeacherChange(input: PolicyInput, step: number): number | null {
   const { recipe, totalSteps } = input.settings;
-  if (recipe !== 'nuteprune' || input.targetReachedStep === null) return null;
+  if (recipe !== 'nuteprune' || input.targetReachedStep === null || phaseAt(input.settings, step).kind !== 'prune') return null;
   const current = teacherAt(input, step).teacher;
   if (current.kind === 'intact') return null; // the phases only ever go down
   const interval = phaseInterval(totalSteps, input.targetReachedStep, input.teachers.length);

@@ -1,8 +1,9 @@
 // The next segment: steps up to the next boundary, and who instructs which of them. Where a run is cut into
 // segments does not change its result; that is why a pause may add a cut anywhere.
 import type { PruningRunState } from '../aggregate/pruning-run.state.js';
-import type { RunSettings, TeacherChoice } from '../record/pruning-run.events.js';
+import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { stepTargets } from '../method/sparsity-schedule.js';
+import { lossesAt, phaseAt, type LossWeights } from '../method/phases.js';
 import { nextMark, stretchesOf } from '../method/teacher-policy.js';
 
 export interface TeacherStretch {
@@ -18,7 +19,7 @@ export interface SegmentPlan {
   stopAtExpectedSparsity: number | null;
   /** Never empty; the first starts with the segment, each lasts until the next. */
   stretches: TeacherStretch[];
-  losses: { layerWeight: number; klWeight: number; lmWeight: number; temperature: number };
+  losses: LossWeights;
   loraLearningRates: number[]; // one a step
   scheduledSparsities: number[]; // one a step
 }
@@ -26,13 +27,14 @@ export interface SegmentPlan {
 export type PlanInput = Pick<PruningRunState, 'settings' | 'teachers' | 'targetReachedStep' | 'current'>;
 
 /**
- * The next boundary: segment_steps from its first step on, the next mark, the target, or the end.
+ * The next boundary: segment_steps from its first step on, the next mark, the target, or the end of the phase.
  * @param teachersKept so many snapshots the engine can hold: the segment ends before one more is needed
  */
 export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPlan {
   const { settings } = run;
   const firstStep = run.current?.step ?? 0;
-  const furthestStep = Math.min(firstStep + settings.segmentSteps, settings.totalSteps);
+  const phase = phaseAt(settings, firstStep);
+  const furthestStep = Math.min(firstStep + settings.segmentSteps, phase.endStep);
   const all = stretchesOf(run, firstStep, furthestStep);
   // After the target every change brings a snapshot that was not there, or the intact model.
   const stretches = all.slice(0, Math.max(1, teachersKept));
@@ -40,16 +42,10 @@ export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPla
   return {
     firstStep,
     endStep,
-    stopAtExpectedSparsity: run.targetReachedStep === null ? (nextMark(run)?.threshold ?? settings.targetSparsity) : null,
+    stopAtExpectedSparsity:
+      run.targetReachedStep === null && phase.kind === 'prune' ? (nextMark(run)?.threshold ?? settings.targetSparsity) : null,
     stretches,
-    losses: lossesOf(settings),
+    losses: lossesAt(settings, firstStep),
     ...stepTargets(settings, firstStep, endStep),
   };
-}
-
-export function lossesOf(settings: RunSettings): SegmentPlan['losses'] {
-  const { temperature } = settings;
-  return settings.recipe === 'lm'
-    ? { layerWeight: 0, klWeight: 0, lmWeight: 1, temperature }
-    : { layerWeight: settings.layerLossWeight, klWeight: settings.klLossWeight, lmWeight: 0, temperature };
 }

@@ -3,6 +3,7 @@
 import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
 import { stepTargets } from '../method/sparsity-schedule.js';
+import { phaseAt } from '../method/phases.js';
 import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from '../method/teacher-policy.js';
 
 /** What an engine trains ahead of the record at most. */
@@ -59,15 +60,15 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
 
 /** After the target: of the last segment that still needs no more snapshots than the engine can hold. */
 function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): number {
-  const { segmentSteps, totalSteps } = run.settings;
-  const furthestStep = Math.min(firstStep + SEGMENTS_AHEAD * segmentSteps, totalSteps);
+  const { segmentSteps } = run.settings;
+  const furthestStep = Math.min(firstStep + SEGMENTS_AHEAD * segmentSteps, phaseAt(run.settings, firstStep).endStep);
   const tooMany = stretchesOf(run, firstStep, furthestStep)[teachersKept];
   return tooMany === undefined ? furthestStep : firstStep + Math.floor((tooMany.firstStep - firstStep) / segmentSteps) * segmentSteps;
 }
 
 /** Nothing may be pushed out on the way: neither a teacher that is loaded now, nor a snapshot taken until then. */
 function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld): PlannedMark[] {
-  if (run.targetReachedStep !== null) return [];
+  if (run.targetReachedStep !== null || phaseAt(run.settings, run.current?.step ?? 0).kind !== 'prune') return [];
   const marks: PlannedMark[] = [];
   const teachers: TeacherSnapshot[] = [...run.teachers];
   const loaded = new Set<string>();

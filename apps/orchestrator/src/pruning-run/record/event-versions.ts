@@ -10,6 +10,8 @@ export const CURRENT_VERSION = 3;
 type Fields = Record<string, unknown>;
 type Upcaster = (fields: Fields) => Fields;
 
+const pruning: Upcaster = (fields) => ({ ...fields, phase: 'prune' });
+
 /** upcasters[type][n] makes version n + 1 of a version n event; a missing one means that nothing changed. */
 type Upcasters = Partial<Record<PruningRunEventType, Record<number, Upcaster>>>;
 const upcasters: Upcasters = {
@@ -23,6 +25,10 @@ const upcasters: Upcasters = {
       details: { negativeLogLikelihood },
     }),
   },
+  // A run had one phase.
+  TeacherAssigned: { 2: pruning },
+  MasksUpdated: { 2: pruning },
+  TeacherSnapshotted: { 2: pruning },
 };
 
 /** A record, so that the compiler asks for every type. */
@@ -36,6 +42,7 @@ const knownTypes: Record<PruningRunEventType, true> = {
   SparsityAdvanced: true,
   MasksUpdated: true,
   TeacherSnapshotted: true,
+  PhaseStarted: true,
   TargetSparsityReached: true,
   StepsSkipped: true,
   EngineLost: true,

@@ -29,6 +29,10 @@ const outcomes: Record<string, Partial<PruningRunState>> = {
   'v2-failed.jsonl': { status: 'failed', branch: 0, attempt: 2, restarts: 0, revision: 15 },
   'v2-waiting.jsonl': { status: 'paused', pausedBy: 'obstacle', branch: 0, attempt: 2, restarts: 0, revision: 65 },
   'v2-deleted.jsonl': { status: 'deleted', name: 'recorded end', tags: ['kept'], note: '', attempt: 1, restarts: 0, revision: 125 },
+  'v3-launched.jsonl': { status: 'completed', phase: 'recover', branch: 1, attempt: 5, restarts: 2, revision: 268 },
+  'v3-forked.jsonl': { status: 'cancelled', phase: 'prune', branch: 0, attempt: 1, restarts: 0, revision: 9 },
+  'v3-waiting.jsonl': { status: 'paused', pausedBy: 'obstacle', branch: 0, attempt: 2, restarts: 0, revision: 65 },
+  'v3-deleted.jsonl': { status: 'deleted', name: 'recorded end', tags: ['kept'], note: '', attempt: 1, restarts: 0, revision: 125 },
 };
 
 describe.each(files)('the history %s', (file) => {

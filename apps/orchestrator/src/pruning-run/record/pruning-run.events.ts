@@ -14,6 +14,7 @@ export type RunSettings = SettingValues;
 export type Recipe = RunSettings['recipe'];
 export type ScheduleShape = RunSettings['schedule'];
 export type SparsityControl = RunSettings['sparsityControl'];
+export type PhaseKind = 'prune' | 'recover';
 
 export interface ModelIdentity {
   path: string;
@@ -44,7 +45,7 @@ export type TeacherChoice = { kind: 'intact' } | { kind: 'snapshot'; mark: numbe
  * run_start: the first teacher. capacity_gap: a new snapshot moved the teacher on. post_target_phase: the target is reached,
  * teachers go from weak to strong. recipe: the recipe knows one teacher or none. rewound: an earlier state was taken up.
  */
-export type TeacherReason = 'run_start' | 'capacity_gap' | 'post_target_phase' | 'recipe' | 'rewound';
+export type TeacherReason = 'run_start' | 'capacity_gap' | 'post_target_phase' | 'recipe' | 'rewound' | 'recovery';
 
 export interface StateFact {
   step: number;
@@ -159,11 +160,14 @@ interface Facts {
     engineName?: string; // of its slot; older histories have none
   };
   /** Which teacher instructs from `fromStep` on, and why. One that took over within a segment comes before its MasksUpdated. */
-  TeacherAssigned: { fromStep: number; teacher: TeacherChoice; reason: TeacherReason; explanation: string };
+  TeacherAssigned: { fromStep: number; phase: PhaseKind; teacher: TeacherChoice; reason: TeacherReason; explanation: string };
+  /** All steps before it are done; from here on the state's deterministic masks are frozen. */
+  PhaseStarted: { attempt: number; phase: PhaseKind; fromStep: number; endStep: number; stateDigest: string; masksDigest: string };
   SparsityAdvanced: { attempt: number; step: number; scheduledSparsity: number; expectedSparsity: number; hardSparsity: number };
   /** The state after steps [firstStep, state.step): durable before this event. */
   MasksUpdated: {
     attempt: number;
+    phase: PhaseKind;
     firstStep: number;
     state: StateFact;
     loss: SegmentLoss;
@@ -174,7 +178,7 @@ interface Facts {
     /** Of the gates that the state's masks leave open, one bit each (libs/audit gate-set.ts); not in events of earlier releases. */
     openDigest?: string | undefined;
   };
-  TeacherSnapshotted: { attempt: number; mark: number; threshold: number; state: StateFact };
+  TeacherSnapshotted: { attempt: number; phase: PhaseKind; mark: number; threshold: number; state: StateFact };
   TargetSparsityReached: { step: number; expectedSparsity: number; targetSparsity: number; remainingSteps: number };
   StepsSkipped: { attempt: number; steps: number[]; cause: 'non_finite' };
   /** The attempt is over without a result: its engine died, hung or failed, or the orchestrator died with it. */

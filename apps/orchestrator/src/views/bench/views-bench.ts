@@ -41,6 +41,7 @@ function longRun(runId: string, segments: number, stepsEach: number, ends = fals
     );
     facts.push(
       fact('MasksUpdated', {
+        phase: 'prune',
         attempt: 1,
         firstStep: index * stepsEach,
         state,
@@ -53,7 +54,13 @@ function longRun(runId: string, segments: number, stepsEach: number, ends = fals
     );
     if (index % Math.ceil(segments / 50) === 0)
       facts.push(
-        fact('TeacherSnapshotted', { attempt: 1, mark: Math.floor(index / Math.ceil(segments / 50)) + 1, threshold: 0.01, state }),
+        fact('TeacherSnapshotted', {
+          phase: 'prune',
+          attempt: 1,
+          mark: Math.floor(index / Math.ceil(segments / 50)) + 1,
+          threshold: 0.01,
+          state,
+        }),
       );
   }
   if (ends) {

@@ -1,0 +1,110 @@
+import { resolveSettings } from '../method/run-settings.js';
+import { planSegment } from '../planning/segment-plan.js';
+import { planTraining } from '../planning/training-plan.js';
+import { canonicalJson } from '../../event-sourcing/canonical-json.js';
+import { decodeStored } from '../record/stored-event.js';
+import { launched, stateAt, Story, typesOf } from '../testing.js';
+import { settingsOfFork } from './starting-points.js';
+
+/** 20 steps of pruning in segments of 10, then 15 of recovery. */
+const asked = { totalSteps: 20, segmentSteps: 10, recoverSteps: 15, targetSparsity: 0.02 };
+const recovering = (more: object = {}): Story =>
+  new Story(launched({ ...asked, ...more })).start().train(stateAt(10, 0.01), stateAt(20, 0.02));
+const engine = { teachersKept: 8, teachersHeld: 0, holdsTeacher: () => true };
+
+describe('a run of two phases', () => {
+  it('begins the second where pruning ends: masks frozen, nobody instructs, and each fact says its phase', () => {
+    const story = new Story(launched(asked)).start().train(stateAt(10, 0.01));
+    expect(story.state).toMatchObject({ phase: 'prune', phases: [{ kind: 'prune' }, { kind: 'recover', firstStep: 20, endStep: 35 }] });
+    const before = story.facts.length;
+    story.train(stateAt(20, 0.02));
+    const facts = story.facts.slice(before);
+    expect(typesOf(facts).slice(-2)).toEqual(['PhaseStarted', 'TeacherAssigned']);
+    expect(facts.at(-2)!.data).toMatchObject({ phase: 'recover', fromStep: 20, endStep: 35, masksDigest: stateAt(20, 0.02).masksDigest });
+    expect(facts.at(-1)!.data).toMatchObject({ phase: 'recover', fromStep: 20, teacher: { kind: 'none' }, reason: 'recovery' });
+    expect(facts.find(({ type }) => type === 'MasksUpdated')!.data).toMatchObject({ phase: 'prune' });
+    story.train(stateAt(30, 0.02));
+    expect(story.facts.findLast(({ type }) => type === 'MasksUpdated')!.data).toMatchObject({ phase: 'recover', firstStep: 20 });
+    expect(story.state.phase).toBe('recover');
+  });
+  it('plans no segment across the phases, by the losses and the rate of each', () => {
+    const pruning = new Story(launched({ ...asked, segmentSteps: 13 })).start().train(stateAt(13, 0.01)).state;
+    expect(planSegment(pruning)).toMatchObject({ firstStep: 13, endStep: 20, losses: { layerWeight: 0.9, lmWeight: 0 } });
+    expect(planTraining(pruning, engine).endStep).toBe(20);
+    const run = recovering().state;
+    expect(planSegment(run)).toMatchObject({
+      firstStep: 20,
+      endStep: 30,
+      stopAtExpectedSparsity: null,
+      losses: { layerWeight: 0, lmWeight: 1 },
+    });
+    expect(planTraining(run, engine)).toMatchObject({ endStep: 35, marks: [] });
+  });
+  it('has the intact model instruct where recovery distils', () => {
+    expect(recovering({ recoverKlLossWeight: 0.5 }).state.assignment).toMatchObject({ teacher: { kind: 'intact' }, reason: 'recovery' });
+  });
+  it('completes after the last phase, not before', () => {
+    const story = recovering();
+    const complete = { kind: 'complete', attempt: 1, evaluationError: null } as const;
+    expect(() => story.when(complete)).toThrow('has steps left to train');
+    expect(typesOf(story.train(stateAt(30, 0.02), stateAt(35, 0.02)).when(complete))).toEqual(['RunCompleted']);
+  });
+  it('is rewound into pruning, and recovers again', () => {
+    const story = recovering().train(stateAt(30, 0.02));
+    story.when({ kind: 'requestPause' });
+    story.when({ kind: 'confirmPause', by: 'request' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+    expect(story.state).toMatchObject({ phase: 'prune', current: { step: 10 } });
+    story.start(2).train(stateAt(20, 0.02, 'again'));
+    expect(story.state.phase).toBe('recover');
+  });
+});
+
+describe('a fork into recovery', () => {
+  const parent = new Story(launched({ totalSteps: 20, segmentSteps: 10, targetSparsity: 0.02 }))
+    .start()
+    .train(stateAt(10, 0.01), stateAt(20, 0.02)).state;
+  const fork = (from: object, overrides: object): Story => {
+    const story = new Story();
+    story.when({
+      kind: 'fork',
+      runId: 'bbbbccccdddd',
+      name: 'f',
+      requestId: 'f',
+      requestDigest: 'f',
+      parent,
+      data: null,
+      from,
+      overrides,
+    } as never);
+    return story;
+  };
+  it('begins at the end of pruning, or at a teacher where pruning is to end', () => {
+    for (const [from, overrides, step] of [
+      [{ kind: 'last' }, { recoverSteps: 40 }, 20],
+      [{ kind: 'mark', mark: 1 }, { recoverSteps: 40, totalSteps: 10, warmupSteps: 3 }, 10],
+    ] as const) {
+      const story = fork(from, overrides);
+      expect(story.state).toMatchObject({ phase: 'prune', current: { step } });
+      story.start(1);
+      expect(story.state).toMatchObject({ phase: 'recover', assignment: { teacher: { kind: 'none' }, fromStep: step } });
+    }
+  });
+  it('may not say that pruning ended before where it starts', () => {
+    expect(() => fork({ kind: 'last' }, { recoverSteps: 40, totalSteps: 15, warmupSteps: 3 })).toThrow(
+      expect.objectContaining({ field: 'settings.total_steps' }),
+    );
+    expect(() => fork({ kind: 'last' }, {})).toThrow(expect.objectContaining({ field: 'settings.total_steps' }));
+  });
+  it('warms up for its own number of steps', () => {
+    expect(settingsOfFork(resolveSettings({}), { recoverSteps: 200 }).recoverWarmupSteps).toBe(10);
+    expect(settingsOfFork(resolveSettings({ recoverSteps: 200 }), {}).recoverWarmupSteps).toBe(10);
+  });
+});
+
+it('events from before there were phases belong to pruning', () => {
+  const stored = Buffer.from(
+    canonicalJson({ v: 2, at: 't', chain: 'c', fromStep: 0, teacher: { kind: 'intact' }, reason: 'run_start', explanation: '' }),
+  );
+  expect(decodeStored({ type: 'TeacherAssigned', data: stored }).data).toMatchObject({ phase: 'prune' });
+});
