@@ -94,7 +94,7 @@ const columns = {
   type: "type = substr(type, 1, length(type) - 1) || 'X'",
   is_json: 'is_json = 1 - is_json',
   created: 'created_us = created_us + iif((created_us >> 16) & 255 = 255, -65536, 65536)',
-  data: 'data = CAST(replace(CAST(data AS TEXT), \'"v":2\', \'"v":3\') AS BLOB)',
+  data: 'data = CAST(replace(CAST(data AS TEXT), \'"v":\', \'"w":\') AS BLOB)',
   metadata: "metadata = CAST('x' AS BLOB)",
   position: 'position = position + 1',
 };

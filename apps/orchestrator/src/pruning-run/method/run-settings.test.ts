@@ -88,7 +88,7 @@ test('a default is in the table or computed here, never both or neither', () => 
 });
 
 describe('schedules', () => {
-  const settings = resolveSettings({ warmupSteps: 100, totalSteps: 400 });
+  const settings = resolveSettings({ warmupSteps: 100, totalSteps: 400, loraLearningRate: 1e-3 });
   it('raise the scheduled sparsity to the target over the warm-up', () => {
     expect([0, 50, 100, 399].map((step) => scheduledSparsity({ ...settings, schedule: 'linear' }, step))).toEqual([0, 0.25, 0.5, 0.5]);
     expect([0, 50, 100].map((step) => scheduledSparsity({ ...settings, schedule: 'cubic' }, step))).toEqual([0, 0.4375, 0.5]);
