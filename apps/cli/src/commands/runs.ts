@@ -51,7 +51,9 @@ export function registerRuns(program: Command): void {
   );
   action<RunsOptions>(runs, async (context, _, options) => {
     const list = await listRuns(context, options);
-    context.output.result(list, () => printRuns(context, list));
+    const { status, name, model, parent, tag } = options;
+    const isFiltered = [status, name, model, parent, tag].some((one) => one !== undefined);
+    context.output.result(list, () => printRuns(context, list, isFiltered));
   });
 }
 
@@ -88,9 +90,9 @@ function headlinePerplexity(run: v1.Run): number | undefined {
   return run.evaluations.find(({ headline }) => headline)?.perplexity;
 }
 
-function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse): void {
+function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse, isFiltered: boolean): void {
   if (runs.length === 0) {
-    output.line(total === 0 ? 'no runs; start one with: espalier launch --help' : 'no runs match');
+    output.line(total === 0 && !isFiltered ? 'no runs; start one with: espalier launch --help' : 'no runs match');
     return;
   }
   output.table(
