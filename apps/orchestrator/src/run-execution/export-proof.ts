@@ -8,6 +8,7 @@ import { withExportFolder } from './evaluations.js';
 import type { ExportFormat } from './export-formats.js';
 import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';
 
+const OWN_READER = "Espalier's own reader";
 const TOKENS = 1024;
 const WINDOW_MAX = 256;
 /** Beyond these the export is not the student. What the other types round is as it is. */
@@ -15,9 +16,9 @@ const bounds: Partial<Record<string, number>> = { f32: 1e-5, f16: 1e-3 };
 
 type Loader = (request: LoaderRequest, signal: AbortSignal) => Promise<LoaderAnswer>;
 const untried =
-  (loader: string): Loader =>
+  (loader: string, message = 'Espalier does not run it'): Loader =>
   () =>
-    Promise.resolve({ outcome: 'untried', loader, message: 'Espalier does not run it' });
+    Promise.resolve({ outcome: 'untried', loader, message });
 /** Who else than our own reader loads a format. */
 const loadersOf: Record<ExportFormat, Loader[]> = {
   masked: [evaluateWithPyTorch, untried('transformers')],
@@ -34,7 +35,6 @@ export interface ProofRequest {
   dtype: string;
   contextLength: number;
   files: ExportManifestFile[];
-  threads: number;
 }
 
 /**
@@ -47,7 +47,7 @@ export async function proveExport(
   request: ProofRequest,
   signal: AbortSignal,
 ): Promise<ExportProof> {
-  const { run, format, contextLength, threads } = request;
+  const { run, format, contextLength } = request;
   const dataDigest = run.data.validationDigest ?? run.data.trainDigest;
   const tokens = await firstTokens(artifacts, dataDigest);
   const window = Math.min(run.settings.evaluationWindow, WINDOW_MAX, contextLength, tokens.length);
@@ -60,15 +60,16 @@ export async function proveExport(
       signal,
     );
   const student = await evaluate(bench.sessionId, '');
-  const own: Loader = ({ folder }) =>
+  const readByEngine: Loader = ({ folder }) =>
     evaluate('', folder).then(
       ({ negativeLogLikelihood }) => ({ outcome: 'agrees', loader: OWN_READER, negativeLogLikelihood }),
       (error: unknown) => ({ outcome: 'failed', loader: OWN_READER, message: (error as Error).message }),
     );
+  const own = bench.engine.sharesFiles ? readByEngine : untried(OWN_READER, 'the engine is on another machine');
   const loaders: LoaderProof[] = [];
   await withExportFolder(artifacts, request.files, async (folder) => {
     for (const loader of [own, ...loadersOf[format]]) {
-      const answer = await loader({ folder, window, ids: [...ids], threads }, signal);
+      const answer = await loader({ folder, window, ids: [...ids], threads: bench.threads }, signal);
       signal.throwIfAborted();
       loaders.push(checked(request, student.negativeLogLikelihood, answer));
     }
@@ -81,8 +82,6 @@ export async function proveExport(
     loaders,
   };
 }
-
-const OWN_READER = "Espalier's own reader";
 
 function checked({ format, dtype }: ProofRequest, expected: number, answer: LoaderAnswer): LoaderProof {
   if (answer.outcome !== 'agrees') return { ...answer, negativeLogLikelihood: null };

@@ -54,7 +54,7 @@ export async function exportModel(
     : await proveExport(
         bench,
         artifacts,
-        { run, format, dtype: dtype.toLowerCase(), contextLength, files, threads: bench.threads },
+        { run, format, dtype: dtype.toLowerCase(), contextLength, files },
         signal,
       );
   const notes = [...outcome.notes, ...speedNotes(format, model!, outcome)];

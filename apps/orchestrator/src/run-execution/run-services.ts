@@ -79,8 +79,7 @@ export class RunServices {
     const run = await this.runs.load(runId);
     const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
     const pinned = [state.stateDigest];
-    // The proof reads the export where this process has put it.
-    const wish = { runId, needsOurFiles: !request.skipProof, doing: `an export of run ${runId}` };
+    const wish = { runId, needsOurFiles: false, doing: `an export of run ${runId}` };
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof };
       const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, onProgress, both);
