@@ -203,9 +203,9 @@ describe('errors', () => {
     expect((await runCli(['--server', 'nonsense', 'runs'])).exitCode).toBe(2);
   });
 
-  test.each([
+  test.each<[string[], string?]>([
     [['lanch']],
-    [['launch']],
+    [['launch'], 'OPTION_REQUIRED'], // the model may stand in a file of --config
     [['runs', '--nonsense']],
     [['runs', '--status', 'sleeping']],
     [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
@@ -214,12 +214,12 @@ describe('errors', () => {
     [['show']],
     [['show', 'a', 'b']],
     [['history', 'x', '--types', ',']],
-  ])('usage: %j ends with 2, as JSON too', async (args) => {
+  ])('usage: %j ends with 2, as JSON too', async (args, code = 'USAGE') => {
     const result = await runCli(args, { cwd: folder });
     expect(result).toMatchObject({ exitCode: 2, stdout: '' });
     const json = await runCli([...args, '--json'], { cwd: folder });
     expect(json.exitCode).toBe(2);
-    expect((JSON.parse(json.stderr) as { error: { code: string } }).error.code).toBe('USAGE');
+    expect((JSON.parse(json.stderr) as { error: { code: string } }).error.code).toBe(code);
   });
 });
 

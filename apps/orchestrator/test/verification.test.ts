@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { checkAuditBundle } from '#audit';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
-import type { StepMeasurement } from '../src/pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../src/pruning-run/record/steps-measured.js';
 import { openUnits } from '../src/queries/open-units.js';
 import { readStateFile } from '../src/queries/state-file.js';
 import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';

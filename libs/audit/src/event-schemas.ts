@@ -5,11 +5,11 @@ import { settingsTable, type Setting, type SettingValues } from '#protocol';
 export const NEWEST_VERSION = 3;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
-const count = z.number().int().nonnegative();
+export const count = z.number().int().nonnegative();
 const ratio = z.number().min(0).max(1);
 const runId = z.string().regex(/^[a-z2-7]{12}$/);
-const text = z.string();
-const maybe = z.number().nullable();
+export const text = z.string();
+export const maybe = z.number().nullable();
 
 /** A field may be missing, but not undefined (`partial` of zod allows both). */
 function allOptional(shape: Record<string, z.ZodType>): Record<string, z.ZodType> {
@@ -286,35 +286,6 @@ export type CheckedEvent<T extends FactName> = z.infer<z.ZodObject<(typeof facts
   context?: z.infer<typeof context>;
 };
 export type KnownType = FactName;
-
-export const stepsMeasuredSchema = z.strictObject({
-  v: z.number().int().min(1).max(NEWEST_VERSION),
-  at: z.iso.datetime({ precision: 3 }),
-  attempt: count,
-  branch: count,
-  masks: z.strictObject({ closedBefore: text.optional(), changed: text }).optional(),
-  steps: z.array(
-    z.strictObject({
-      step: count,
-      loss: maybe,
-      layerLoss: maybe,
-      klLoss: maybe,
-      lmLoss: maybe,
-      lagrangian: maybe,
-      scheduledSparsity: z.number(),
-      expectedSparsity: z.number(),
-      gradientNorm: maybe,
-      lambda1: z.number(),
-      lambda2: z.number(),
-      seconds: z.number(),
-      skipped: z.boolean(),
-      openHeads: count,
-      openUnits: count,
-      openHidden: count,
-      teacherMark: count.nullable(),
-    }),
-  ),
-});
 
 export function isKnownType(type: string): type is KnownType {
   return Object.hasOwn(facts, type);

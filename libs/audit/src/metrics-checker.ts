@@ -1,6 +1,7 @@
 // The metrics stream of a run against what its MasksUpdated events say about it.
 import { canonicalJson, sha256Hex, uuidOf } from './canonical-json.js';
-import { schemaProblem, stepsMeasuredSchema } from './event-schemas.js';
+import { schemaProblem } from './event-schemas.js';
+import { stepsMeasuredSchema } from './steps-schema.js';
 import { MasksChecker } from './masks-checker.js';
 import { hasMetadata, METADATA_FOUND, type HistoryChecker, type NamedBatch, type Problem, type RawEvent } from './history-checker.js';
 

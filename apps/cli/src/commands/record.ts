@@ -184,7 +184,8 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
     output.style(event.damaged ? 'red' : 'bold', type.padEnd(TYPE_WIDTH)),
   ].join('  ');
   const asked = whoAsked(event);
-  const words = `${event.summary}${asked === '' ? '' : `  ${output.style('dim', asked)}`}${mark === '' ? '' : `  ${output.style('yellow', mark)}`}`;
+  const after = [asked === '' ? '' : output.style('dim', asked), mark === '' ? '' : output.style('yellow', mark)];
+  const words = [event.summary, ...after.filter((one) => one !== '')].join('  ');
   // On a narrow screen what the event says has lines of its own.
   const width = widthOf(lead) + 2;
   if (output.terminal.columns - width >= SUMMARY_MIN) output.indented(`${lead}  `, width, words);

@@ -3,7 +3,7 @@
 // costs no memory and misses no step; it only sees fewer, fuller messages.
 import type { v1 } from '#protocol';
 import { EspalierError } from '#protocol';
-import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { isFinished } from '../pruning-run/aggregate/pruning-run.js';
 import { stepsOf, progressAt, segmentsAfter } from '../views/projection/metrics-reader.js';
 import { firstStepOf, isDamaged, type RunSummary } from '../views/projection/run-detail.js';

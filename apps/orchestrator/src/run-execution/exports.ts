@@ -51,12 +51,7 @@ export async function exportModel(
   const contextLength = Number(outcome.contextLength);
   const proof = request.skipProof
     ? undefined
-    : await proveExport(
-        bench,
-        artifacts,
-        { run, format, dtype: dtype.toLowerCase(), contextLength, files },
-        signal,
-      );
+    : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files }, signal);
   const notes = [...outcome.notes, ...speedNotes(format, model!, outcome)];
   const text =
     stored.readme +

@@ -3,7 +3,7 @@
 import { EspalierError, toEspalierError } from '#protocol';
 import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { BY_SERVER } from '../pruning-run/record/call-context.js';
-import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-plan.js';

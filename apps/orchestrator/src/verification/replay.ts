@@ -1,7 +1,8 @@
 // Executes recorded segments again and compares the states they end in.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
-import type { DataIdentity, ModelIdentity, StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { EngineApi, EndedSegment } from '../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';

@@ -1,6 +1,6 @@
 // The first step at which a repeated segment measured something else than was recorded.
 import type { engineV1 } from '#protocol';
-import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 
 export interface StepDifference {
   step: number;

@@ -2,7 +2,7 @@
 // process, and no harm done: the steps are recorded with their segment.
 import { Injectable } from '@nestjs/common';
 import { toEspalierError } from '#protocol';
-import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import type { LivePreparation, LiveWait } from './live-steps.js';
 
 interface LiveRun {

@@ -1,5 +1,5 @@
 // What WatchRun and the shown status need of the steps that engines have reported but that are not recorded yet.
-import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 
 /** What a run, or everything, waits for at the moment; it goes on by itself. */
 export interface LiveWait {

@@ -1,7 +1,8 @@
 // RunSummary to the public protocol's Run.
 import { settingsMessage, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
-import type { RunSettings, StateFact, StepMeasurement, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
 import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
 import { v1 } from '#protocol';
-import type { StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import { LiveProgress } from './live-progress.js';
 import { readHistory, watchHistory } from '../queries/history.js';

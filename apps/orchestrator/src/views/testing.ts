@@ -7,7 +7,8 @@ import type { NewEvent, StoredEvent } from '#event-store';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { eventId } from '../event-sourcing/event-ids.js';
 import { CURRENT_VERSION } from '../pruning-run/record/event-versions.js';
-import type { NewFact, PruningRunEventData, StepMeasurement } from '../pruning-run/record/pruning-run.events.js';
+import type { NewFact, PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { encodeFacts, encodeStepsMeasured, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
 import { openViewsDatabase, type ViewsDatabase } from './projection/views-database.js';
 

@@ -1,7 +1,8 @@
 // What this process appended itself comes back to it through its subscriptions: it is then taken from memory rather than
 // parsed and checked again. The stored bytes decide: only where they are the ones that were sent is the memory used.
 import type { NewEvent, StoredEvent } from '#event-store';
-import type { PruningRunEvent, StepsMeasured } from './pruning-run.events.js';
+import type { PruningRunEvent } from './pruning-run.events.js';
+import type { StepsMeasured } from './steps-measured.js';
 
 class Remembered<Value> {
   private readonly entries = new Map<string, { sent: NewEvent; value: Value }>();

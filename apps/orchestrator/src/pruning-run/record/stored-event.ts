@@ -4,7 +4,8 @@ import { canonicalJson, sha256Hex } from '../../event-sourcing/canonical-json.js
 import { readCallContext } from './call-context.js';
 import { isKnownType, upcast } from './event-versions.js';
 import { CURRENT_VERSION } from './event-versions.js';
-import type { NewFact, PruningRunEvent, RecordedEvent, StepsMeasured } from './pruning-run.events.js';
+import type { NewFact, PruningRunEvent, RecordedEvent } from './pruning-run.events.js';
+import type { StepsMeasured } from './steps-measured.js';
 
 export const RUN_STREAM_PREFIX = 'pruningRun-';
 export const METRICS_STREAM_PREFIX = 'runMetrics-';

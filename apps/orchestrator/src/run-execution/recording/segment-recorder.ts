@@ -12,7 +12,7 @@ import { sha256Hex } from '../../event-sourcing/canonical-json.js';
 import { eventId } from '../../event-sourcing/event-ids.js';
 import { BY_SERVER } from '../../pruning-run/record/call-context.js';
 import { ownMeasurements } from '../../pruning-run/record/own-events.js';
-import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { RecordSegment } from '../../pruning-run/aggregate/run-change.js';
 import { patiently, RunRepository, type Patience } from '../../pruning-run/run-repository.js';

@@ -1,7 +1,8 @@
 // The engine's words for a segment turned into ours; pure.
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
-import type { SegmentLoss, SegmentMasks, StateFact, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
+import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';

@@ -1,5 +1,5 @@
 // A batch of step metrics as one block of doubles: small enough to keep all steps of all runs, quick to search through.
-import type { StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 
 /** Column order of a row; null is stored as NaN, a flag as 0 or 1. */
 export const METRIC_COLUMNS = [

@@ -1,5 +1,5 @@
 // Recorded steps out of the read models.
-import type { StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { isActiveStep, type Rewind } from './run-detail.js';
 import { decodeRows, ROW_DOUBLES, rowCount, stepAt } from './metrics-codec.js';
 import type { ViewsDatabase } from './views-database.js';

@@ -1,6 +1,7 @@
 // Events to RunDetail, by the aggregate's evolve. An event that is unknown or does not fit is counted and passed over:
 // a view that stopped at a strange event would show nothing at all.
-import type { RecordedEvent, StepsMeasured } from '../../pruning-run/record/pruning-run.events.js';
+import type { RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
+import type { StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import { evolve, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { resolveSettings } from '../../pruning-run/method/run-settings.js';

@@ -11,7 +11,8 @@ import {
   runIdOf,
 } from '../../pruning-run/record/stored-event.js';
 import { headlineOf } from '../../pruning-run/aggregate/headline.js';
-import type { RecordedEvent, StepMeasurement } from '../../pruning-run/record/pruning-run.events.js';
+import type { RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
