@@ -14,7 +14,7 @@ import { EventStoreHost } from './storage/event-store.provider.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
-import { patiently } from './pruning-run/run-repository.js';
+import { patiently } from './event-sourcing/patience.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { claimArtifacts } from './storage/shared-artifacts.js';
 import { StorageWatch } from './storage/storage-watch.js';

@@ -8,7 +8,7 @@ import { ServerInterceptingCall } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { peerUid, type ConnectionEnds } from '#local-access';
 import { requestIdIn, type CallInfo } from '#protocol';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
 
 @Injectable()

@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
 import { serverStreaming, settingsMessage, unary, v1, type CallInfo } from '#protocol';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventStoreError, type EventStore, type NewEvent } from '#event-store';
 import { RunRepository } from './run-repository.js';
-import { BY_SERVER } from './record/call-context.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { CHAIN_START, chainProblem, decodeStored } from './record/stored-event.js';
 import { launched } from './testing.js';
 

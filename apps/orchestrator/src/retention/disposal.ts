@@ -6,7 +6,7 @@ import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactEntry,
 import { EspalierError } from '#protocol';
 import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/aggregate/discarding.js';
 import { decide, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import type { DiscardedArtifact, NewFact } from '../pruning-run/record/pruning-run.events.js';
 import type { Delete, Discard } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';

@@ -3,7 +3,7 @@ import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { CancelRun, DescribeRun, PauseRun, ResumeRun, type Changed } from './pruning-run.commands.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../views/run-views.js';

@@ -2,7 +2,7 @@
 import { Command } from '@nestjs/cqrs';
 import type { engineV1 } from '#protocol';
 import type { DataSource } from './model-and-data.js';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { Describe, StartingPoint } from '../pruning-run/aggregate/run-change.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';

@@ -2,7 +2,7 @@
 // the engine and this is recorded.
 import { EspalierError } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
-import { BY_SERVER } from '../pruning-run/record/call-context.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import { RunAttempt } from './run-attempt.js';
 import { World } from './testing.js';

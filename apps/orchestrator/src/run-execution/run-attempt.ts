@@ -2,7 +2,7 @@
 // facts say something else. The engine trains segment after segment; those it has ended are recorded meanwhile.
 import { EspalierError, toEspalierError } from '#protocol';
 import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { BY_SERVER } from '../pruning-run/record/call-context.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';

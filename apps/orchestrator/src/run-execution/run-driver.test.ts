@@ -4,7 +4,7 @@ import { EspalierError } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
 import type { ScriptedConnector } from '../engines/testing.js';
 import type { EnginePool } from '../engine-pool/engine-pool.js';
-import { BY_SERVER } from '../pruning-run/record/call-context.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { launched } from '../pruning-run/testing.js';
 import { RunDriver } from './run-driver.js';
 import { World } from './testing.js';

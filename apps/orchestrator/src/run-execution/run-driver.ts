@@ -14,7 +14,7 @@ import type { Placement } from '../engine-pool/placement.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { isPrepared, isRunnable, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
-import { BY_SERVER } from '../pruning-run/record/call-context.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { LiveProgress } from '../views/live-progress.js';

@@ -8,7 +8,7 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/aggregate/restart-policy.js';
-import { BY_SERVER } from '../pruning-run/record/call-context.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../tokens.js';
 import { isTransient } from '../engines/wire/engine-errors.js';

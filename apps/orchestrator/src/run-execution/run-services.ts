@@ -6,7 +6,7 @@ import { EspalierError, invalidField, type v1 } from '#protocol';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import { sameMeasure } from '../pruning-run/record/measures.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';

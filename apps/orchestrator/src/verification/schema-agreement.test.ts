@@ -1,6 +1,6 @@
 // The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
 import { eventSchema, isKnownType, type CheckedEvent, type KnownType } from '#audit';
-import type { CallContext } from '../pruning-run/record/call-context.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import { CURRENT_VERSION, knownTypeNames } from '../pruning-run/record/event-versions.js';
 import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/record/pruning-run.events.js';
 import { fact, launched, model } from '../pruning-run/testing.js';

@@ -1,20 +1,16 @@
 // Every version that an event was ever stored with stays readable: an upcaster turns the fields of version n into those
 // of n+1. histories/ holds recorded histories of each version; a test replays them.
 import { withUnrecorded } from '#protocol';
+import { upcastBy, type EventTypes, type Fields, type Upcaster, type Upcasters } from '../../event-sourcing/event-types.js';
 import { perplexityOver } from './measures.js';
 import type { PruningRunEventType, RunSettings } from './pruning-run.events.js';
 
 /** Version 2 differs from 1 in its chain alone, which covers the event's id too; version 3 has evaluations of any metric, and phases. */
 export const CURRENT_VERSION = 3;
 
-type Fields = Record<string, unknown>;
-type Upcaster = (fields: Fields) => Fields;
-
 const pruning: Upcaster = (fields) => ({ ...fields, phase: 'prune' });
 
-/** upcasters[type][n] makes version n + 1 of a version n event; a missing one means that nothing changed. */
-type Upcasters = Partial<Record<PruningRunEventType, Record<number, Upcaster>>>;
-const upcasters: Upcasters = {
+const upcasters: Upcasters<PruningRunEventType> = {
   EvaluationRecorded: {
     2: ({ window, perplexity, negativeLogLikelihood, predictions, ...rest }) => ({
       ...rest,
@@ -66,9 +62,15 @@ export function isKnownType(type: string): type is PruningRunEventType {
   return Object.hasOwn(knownTypes, type);
 }
 
-export function upcast(type: PruningRunEventType, version: number, fields: Fields, table = upcasters, current = CURRENT_VERSION): Fields {
-  let result = fields;
-  for (let from = version; from < current; from += 1) result = table[type]?.[from]?.(result) ?? result;
+/** What a setting is in runs that were recorded before it was does not depend on the version. */
+function upcast(type: PruningRunEventType, version: number, fields: Fields): Fields {
+  const result = upcastBy(upcasters, type, { from: version, to: CURRENT_VERSION }, fields);
   if (type === 'RunLaunched' || type === 'RunForked') return { ...result, settings: withUnrecorded(result['settings'] as RunSettings) };
   return result;
 }
+
+export const eventTypes: EventTypes = {
+  currentVersion: CURRENT_VERSION,
+  isKnown: isKnownType,
+  upcast: (type, version, fields) => upcast(type as PruningRunEventType, version, fields),
+};

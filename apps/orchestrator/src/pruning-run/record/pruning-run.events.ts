@@ -6,7 +6,8 @@
 // go into events.
 
 import type { SettingValues } from '#protocol';
-import type { CallContext } from './call-context.js';
+import type { CallContext } from '../../event-sourcing/call-context.js';
+import type { Envelope, UnknownEvent } from '../../event-sourcing/event-codec.js';
 import type { Obstacle } from './obstacles.js';
 
 /** Complete settings of a run: with model and data they determine every bit of the result. Their table: proto/espalier/v1/common.proto. */
@@ -262,25 +263,10 @@ interface Facts {
 
 export type PruningRunEventType = keyof Facts;
 export type PruningRunEventData<T extends PruningRunEventType> = Facts[T];
-interface Envelope {
-  /** Time of the decision, ISO 8601 with milliseconds. */
-  at: string;
-  /** Schema version that it was stored with; `data` is of the current one. */
-  v: number;
-  /** Digest chain up to and with this event. */
-  chain: string;
-  /** Who asked for it; events of earlier releases don't say. */
-  context?: CallContext | undefined;
-}
 /** A fact as decided: not stored yet. */
 export type NewFact = {
   [T in PruningRunEventType]: { type: T; at: string; data: Facts[T]; context?: CallContext | undefined };
 }[PruningRunEventType];
 export type PruningRunEvent = { [T in PruningRunEventType]: Envelope & { type: T; data: Facts[T] } }[PruningRunEventType];
-/** An event of a later release, or of somebody else: kept, shown, without effect on the state. */
-export interface UnknownEvent extends Envelope {
-  type: 'Unknown';
-  storedType: string;
-  data: Record<string, unknown>;
-}
+export type { UnknownEvent };
 export type RecordedEvent = PruningRunEvent | UnknownEvent;

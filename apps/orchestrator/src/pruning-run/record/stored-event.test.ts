@@ -1,7 +1,7 @@
 import { canonicalJson } from '../../event-sourcing/canonical-json.js';
 import { CHAIN_START, chainProblem, decodeStored, encodeFacts } from './stored-event.js';
 import { launched, Story, stateAt } from '../testing.js';
-import { upcast } from './event-versions.js';
+import { upcastBy } from '../../event-sourcing/event-types.js';
 
 describe('canonical JSON', () => {
   it('has one text for equal values', () => {
@@ -50,8 +50,8 @@ describe('old and unknown events', () => {
         2: (f: Record<string, unknown>) => ({ ...f, n: 3 }),
       },
     };
-    expect(upcast('RunCancelled', 1, { why: 'x' }, table, 3)).toEqual({ why: 'x', reason: 'x', n: 3 });
-    expect(upcast('RunCancelled', 2, { reason: 'y' }, table, 3)).toEqual({ reason: 'y', n: 3 });
+    expect(upcastBy(table, 'RunCancelled', { from: 1, to: 3 }, { why: 'x' })).toEqual({ why: 'x', reason: 'x', n: 3 });
+    expect(upcastBy(table, 'RunCancelled', { from: 2, to: 3 }, { reason: 'y' })).toEqual({ reason: 'y', n: 3 });
   });
   it('are kept when nobody here knows them, a later version of a known type too', () => {
     const read = (type: string, v: number): unknown =>

@@ -1,0 +1,98 @@
+// An aggregate that has nothing to do with runs: what it takes is its definition.
+import { EspalierError } from '#protocol';
+import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent } from '#event-store';
+import { AggregateRepository, type Aggregate, type AggregateState } from './aggregate-repository.js';
+import { BY_SERVER } from './call-context.js';
+import { CHAIN_START, chainProblem, decodeStored, type Envelope, type Fact, type UnknownEvent } from './event-codec.js';
+import { upcastBy, type EventTypes } from './event-types.js';
+
+interface Shelf extends AggregateState {
+  books: string[];
+}
+interface BookPlaced extends Fact {
+  type: 'BookPlaced';
+  data: { title: string };
+}
+
+/** A book was called by its name before version 2. */
+const types: EventTypes = {
+  currentVersion: 2,
+  isKnown: (type) => type === 'BookPlaced',
+  upcast: (type, from, fields) =>
+    upcastBy({ BookPlaced: { 1: ({ name }) => ({ title: name }) } }, type as 'BookPlaced', { from, to: 2 }, fields),
+};
+
+const shelf: Aggregate<Shelf, { title: string }, BookPlaced> = {
+  name: 'shelf',
+  types,
+  stream: (id) => `shelf-${id}`,
+  decode: (stored) => decodeStored(types, stored) as (BookPlaced & Envelope) | UnknownEvent,
+  evolve: (state, event) => ({
+    books: [...(state?.books ?? []), ...('title' in event.data ? [String(event.data['title'])] : [])],
+    revision: (state?.revision ?? -1) + 1,
+    chain: event.chain,
+  }),
+  decide: (state, { title }, at) => {
+    if (state?.books.includes(title)) return [];
+    if ((state?.books.length ?? 0) >= 3) throw new EspalierError('FIELD_OUT_OF_RANGE', 'the shelf is full');
+    return [{ type: 'BookPlaced', at, data: { title } }];
+  },
+  notFound: (id) => new EspalierError('RUN_NOT_FOUND', `no shelf ${id}`),
+  damaged: (id) => new EspalierError('RUN_DAMAGED', `shelf ${id}`),
+  onAppend: () => undefined,
+};
+
+/** Holds streams in memory; another writer may have been there first. */
+function memoryStore(): { store: EventStore; streams: Map<string, NewEvent[]> } {
+  const streams = new Map<string, NewEvent[]>();
+  const store = {
+    async *read(stream: string, { from }: { from: 'start' | bigint }) {
+      const first = from === 'start' ? 0 : Number(from);
+      for (const [index, event] of (streams.get(stream) ?? []).entries())
+        if (index >= first) yield { ...event, stream, revision: BigInt(index), position: {} } as unknown as StoredEvent;
+    },
+    append: (stream: string, events: NewEvent[], expected: 'no_stream' | bigint) => {
+      const held = streams.get(stream) ?? [];
+      if ((expected === 'no_stream' ? 0 : Number(expected) + 1) !== held.length)
+        return Promise.reject(new WrongExpectedRevisionError(stream, expected, BigInt(held.length - 1)));
+      streams.set(stream, [...held, ...events]);
+      return Promise.resolve({ revision: BigInt(held.length + events.length - 1) });
+    },
+  };
+  return { store: store as unknown as EventStore, streams };
+}
+
+describe('an aggregate of another kind', () => {
+  const by = BY_SERVER;
+  it('is loaded, decides and is appended to, with a whole chain', async () => {
+    const { store, streams } = memoryStore();
+    const shelves = new AggregateRepository(store, shelf);
+    await expect(shelves.load('a')).rejects.toThrow('no shelf a');
+    await shelves.change('a', { title: 'Emma' }, { by });
+    expect((await shelves.change('a', { title: 'Emma' }, { by })).facts).toEqual([]); // told again
+    const { state } = await shelves.changeInTurn(
+      'a',
+      [
+        { key: '1', change: { title: 'Ulysses' } },
+        { key: '2', change: { title: 'Dune' } },
+      ],
+      { by },
+    );
+    expect(state).toMatchObject({ books: ['Emma', 'Ulysses', 'Dune'], revision: 2 });
+    await expect(shelves.change('a', { title: 'Ada' }, { by })).rejects.toThrow('the shelf is full');
+    let chain = CHAIN_START;
+    for (const event of streams.get('shelf-a')!) {
+      expect(chainProblem(chain, event)).toBeNull();
+      chain = decodeStored(types, event).chain;
+    }
+  });
+  it('decides again where another writer was quicker, and reads what earlier releases wrote', async () => {
+    const { store, streams } = memoryStore();
+    const [one, other] = [new AggregateRepository(store, shelf), new AggregateRepository(store, shelf)];
+    await one.change('a', { title: 'Emma' }, { by });
+    await other.change('a', { title: 'Dune' }, { by });
+    expect((await one.change('a', { title: 'Ulysses' }, { by })).state.books).toEqual(['Emma', 'Dune', 'Ulysses']);
+    streams.set('shelf-b', [{ id: 'x', type: 'BookPlaced', data: Buffer.from('{"at":"t","chain":"c","name":"Old","v":1}') }]);
+    expect((await one.load('b')).books).toEqual(['Old']);
+  });
+});

@@ -1,0 +1,109 @@
+// Facts of an aggregate to stored bytes and back: canonical JSON, the digest chain over every event of a stream, upcasting, unknown types.
+import type { NewEvent, StoredEvent } from '#event-store';
+import { readCallContext, type CallContext } from './call-context.js';
+import { canonicalJson, sha256Hex } from './canonical-json.js';
+import type { EventTypes } from './event-types.js';
+
+/** A fact as decided: not stored yet. */
+export interface Fact {
+  type: string;
+  at: string;
+  data: object;
+  context?: CallContext | undefined;
+}
+export interface Envelope {
+  /** Time of the decision, ISO 8601 with milliseconds. */
+  at: string;
+  /** Schema version that it was stored with; `data` is of the current one. */
+  v: number;
+  /** Digest chain up to and with this event. */
+  chain: string;
+  /** Who asked for it; events of earlier releases don't say. */
+  context?: CallContext | undefined;
+}
+/** An event of a later release, or of somebody else: kept, shown, without effect on the state. */
+export interface UnknownEvent extends Envelope {
+  type: 'Unknown';
+  storedType: string;
+  data: Record<string, unknown>;
+}
+
+/** The chain before a stream's first event. */
+export const CHAIN_START = '';
+const FIRST_WITH_ID = 2;
+
+/**
+ * chain = SHA-256(previous chain, newline, event id, newline, event type, newline, stored bytes with `chain` = ""), so a
+ * changed byte in any event, its id and type included, breaks the chain at that event. Version 1 left the id out.
+ */
+function chainOver(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, version: number, text: string): string {
+  const idLine = version >= FIRST_WITH_ID ? `${id}\n` : '';
+  return sha256Hex(`${previous}\n${idLine}${type}\n${text}`);
+}
+
+/** The canonical JSON with `chain`, up to the chain's first character and from behind its last. */
+function aroundChain(fields: Record<string, unknown>): [string, string] {
+  const names = Object.keys(fields).filter((name) => fields[name] !== undefined);
+  const part = (wanted: string[]): string => canonicalJson(Object.fromEntries(wanted.map((name) => [name, fields[name]]))).slice(1, -1);
+  const before = part(names.filter((name) => name < 'chain'));
+  const after = part(names.filter((name) => name > 'chain'));
+  return [`{${before}${before && ','}"chain":"`, `"${after && ','}${after}}`];
+}
+
+/** Links facts to the chain and gives each the id at its position. */
+export function encodeFacts<F extends Fact>(
+  { currentVersion }: Pick<EventTypes, 'currentVersion'>,
+  facts: F[],
+  previousChain: string,
+  idOf: (index: number, fact: F) => string,
+): { stored: NewEvent[]; events: (F & Envelope)[] } {
+  const stored: NewEvent[] = [];
+  const events: (F & Envelope)[] = [];
+  let chain = previousChain;
+  facts.forEach((fact, index) => {
+    const fields: Record<string, unknown> = { ...fact.data, at: fact.at, context: fact.context, v: currentVersion };
+    const id = idOf(index, fact);
+    const [before, after] = aroundChain(fields);
+    chain = chainOver(chain, { id, type: fact.type }, currentVersion, before + after);
+    stored.push({ id, type: fact.type, data: Buffer.from(before + chain + after) });
+    events.push({ ...fact, v: currentVersion, chain });
+  });
+  return { stored, events };
+}
+
+/** @throws SyntaxError when the bytes are no JSON object */
+export function decodeStored(
+  types: EventTypes,
+  stored: Pick<StoredEvent, 'type' | 'data'>,
+): UnknownEvent | (Envelope & { type: string; data: object }) {
+  const { v, at, chain, context: said, ...fields } = parseObject(stored.data);
+  const context = readCallContext(said);
+  const envelope = { v: Number(v ?? 0), at: textOf(at), chain: textOf(chain), ...(context === undefined ? {} : { context }) };
+  if (!types.isKnown(stored.type) || envelope.v > types.currentVersion) {
+    return { ...envelope, type: 'Unknown', storedType: stored.type, data: fields };
+  }
+  return { ...envelope, type: stored.type, data: types.upcast(stored.type, envelope.v, fields) };
+}
+
+/** What is wrong with an event's bytes, given the chain before it; null when nothing is. Works for unknown types too. */
+export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'id' | 'type' | 'data'>): string | null {
+  let object: Record<string, unknown>;
+  try {
+    object = parseObject(stored.data);
+  } catch (error) {
+    return `not a JSON object: ${(error as Error).message}`;
+  }
+  if (Buffer.compare(Buffer.from(canonicalJson(object)), stored.data) !== 0) return 'the bytes are not canonical JSON';
+  const expected = chainOver(previousChain, stored, Number(object['v']), canonicalJson({ ...object, chain: '' }));
+  return object['chain'] === expected ? null : `the digest chain is ${String(object['chain'])}, its content gives ${expected}`;
+}
+
+export function parseObject(data: Uint8Array): Record<string, unknown> {
+  const value: unknown = JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('utf8'));
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new SyntaxError('an object was expected');
+  return value as Record<string, unknown>;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

@@ -1,0 +1,49 @@
+// Waiting for an event store that does not answer, or can't write at the moment.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EventStoreUnavailableError } from '#event-store';
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 5_000;
+export const PATIENCE_MS = 10_000;
+
+export interface Patience {
+  /** How long an event store that does not answer is waited for; default 10 s. */
+  patienceMs?: number;
+  signal?: AbortSignal;
+  /** Told before each wait. */
+  onWait?: (error: Error) => void;
+}
+
+/** Whether the work settles in time. */
+export async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
+  if (ms === Infinity) return work.then(() => true);
+  const late = new AbortController();
+  const timeout = sleep(ms, false, { signal: late.signal }).catch(() => false);
+  const inTime = await Promise.race([work.then(() => true), timeout]);
+  late.abort();
+  return inTime;
+}
+
+/** Errors that pass when somebody frees disk space, or starts the store again. */
+const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 'STORE_STOPPING', 'STORE_FAILED']);
+
+/**
+ * Repeats while the store does not answer; safe for appends since their ids stay the same. Endless patience also waits for
+ * a store that can't write at the moment.
+ */
+export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIENCE_MS, signal, onWait }: Patience): Promise<T> {
+  const until = Date.now() + patienceMs;
+  for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
+    try {
+      return await work();
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      const passes = error instanceof EventStoreUnavailableError || (patienceMs === Infinity && MENDABLE.has(String(code)));
+      if (!passes || Date.now() + delayMs > until) throw error;
+      onWait?.(error as Error);
+      await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => {
+        throw error; // told to wait no longer
+      });
+    }
+  }
+}

@@ -1,0 +1,22 @@
+// What this process appended itself comes back to it through its subscriptions: it is then taken from memory rather than
+// parsed and checked again. The stored bytes decide: only where they are the ones that were sent is the memory used.
+import type { NewEvent, StoredEvent } from '#event-store';
+
+export class Remembered<Value> {
+  private readonly entries = new Map<string, { sent: NewEvent; value: Value }>();
+
+  constructor(private readonly most: number) {}
+
+  /** Call before the append: the event may come back before the answer. */
+  remember(sent: NewEvent, value: Value): void {
+    this.entries.delete(sent.id);
+    this.entries.set(sent.id, { sent, value });
+    const [oldest] = this.entries.keys();
+    if (this.entries.size > this.most) this.entries.delete(oldest!);
+  }
+
+  find({ id, type, data }: Pick<StoredEvent, 'id' | 'type' | 'data'>): Value | null {
+    const entry = this.entries.get(id);
+    return entry !== undefined && entry.sent.type === type && Buffer.compare(entry.sent.data, data) === 0 ? entry.value : null;
+  }
+}
