@@ -110,7 +110,8 @@ describe('a run', () => {
       const evaluated = await collect(server.runs.evaluateRun(request));
       expect(evaluated[evaluated.length - 1]!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);
     }
-    await collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, teacherMark: 1 })));
+    const teacher = await collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, teacherMark: 1 })));
+    expect(teacher.some((one) => one.waitingFor.includes(runId))).toBe(true);
     await cancel(runId);
     await server.until(runId, (run) => run.status === RUN_STATUS_CANCELLED);
     expect(recordProblems(await server.events(runId))).toEqual([]);

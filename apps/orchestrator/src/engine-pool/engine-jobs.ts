@@ -21,6 +21,7 @@ interface Job extends WaitingJob {
   doing: string;
   signal: AbortSignal;
   place: Place | null;
+  onPlaced(): void;
   run(bench: EngineWorkbench): Promise<void>;
   refuse(error: unknown): void;
 }
@@ -42,7 +43,8 @@ export class EngineJobs {
     this.wake = listener;
   }
 
-  submit<T>(work: Work<T>, wish: JobWish, signal: AbortSignal): SubmittedJob<T> {
+  /** @param onPlaced called when it is known what the job waits for */
+  submit<T>(work: Work<T>, wish: JobWish, signal: AbortSignal, onPlaced: () => void = () => undefined): SubmittedJob<T> {
     this.ids += 1;
     const id = this.ids;
     let waits: () => string = () => '';
@@ -53,6 +55,7 @@ export class EngineJobs {
         signal,
         slot: null,
         place: null,
+        onPlaced,
         run: (bench) => work(bench, AbortSignal.any([signal, bench.engine.lost])).then(resolve, reject),
         refuse: reject,
       };
@@ -82,19 +85,22 @@ export class EngineJobs {
 
   assign(id: number, place: Place): void {
     const job = this.queue.find((one) => one.id === id);
-    if (job !== undefined) Object.assign(job, { place, slot: place.name });
+    if (job === undefined) return;
+    Object.assign(job, { place, slot: place.name });
+    job.onPlaced();
   }
 
   waitingAt(slot: string): number {
     return this.queue.filter(({ place }) => place?.name === slot).length;
   }
 
-  /** Does what waits at the slot, one after the other. */
-  async runAllAt(slot: { readonly name: string; doing: string }, bench: EngineWorkbench): Promise<void> {
+  /** Does what waits at the slot, one after the other. @param next what the slot does after that, in words */
+  async runAllAt(slot: { readonly name: string; doing: string }, bench: EngineWorkbench, next = ''): Promise<void> {
     for (let job = this.takeAt(slot.name); job !== null; job = this.takeAt(slot.name)) {
       slot.doing = job.doing;
       await job.run(bench);
     }
+    slot.doing = next;
   }
 
   refuseAt(slot: string, error: unknown): void {

@@ -8,6 +8,9 @@ import type { LiveProgress } from '../views/live-progress.js';
 import type { RunFeed } from '../views/run-feed.js';
 import type { SegmentRecorder } from './recording/segment-recorder.js';
 
+/** The engine's work for a run before its next segment, in words. */
+export const runToBeLoaded = (runId: string): string => `run ${runId} to be loaded`;
+
 /** The parts that an attempt works with; the driver lends them. */
 export interface AttemptParts {
   runs: Pick<RunRepository, 'change'>;

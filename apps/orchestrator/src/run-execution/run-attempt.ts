@@ -9,7 +9,7 @@ import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-plan.js';
 import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import { attachEngine } from './attach-engine.js';
-import type { AttemptParts } from './attempt-parts.js';
+import { runToBeLoaded, type AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/wire/engine-requests.js';
@@ -68,7 +68,6 @@ export class RunAttempt {
 
   private async attach(bench: EngineWorkbench): Promise<void> {
     if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
-    this.parts.slot.doing = `run ${this.runId} to be loaded`;
     const { parts, run, number } = this;
     await this.change(await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage)));
     parts.slot.promisedBytes = 0; // they are taken
@@ -78,7 +77,7 @@ export class RunAttempt {
     for (;;) {
       const action = this.next();
       if (action.kind !== 'train' || this.jobsWait) await this.settle();
-      if (this.jobsWait) await this.parts.jobs.runAllAt(this.parts.slot, bench);
+      if (this.jobsWait) await this.parts.jobs.runAllAt(this.parts.slot, bench, runToBeLoaded(this.runId));
       switch (action.kind) {
         case 'train':
           await this.train(bench);

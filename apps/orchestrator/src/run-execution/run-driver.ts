@@ -18,6 +18,7 @@ import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { LiveProgress } from '../views/live-progress.js';
+import { runToBeLoaded } from './attempt-parts.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from '../views/run-feed.js';
 import { RunPreparation } from './run-preparation.js';
@@ -190,7 +191,7 @@ export class RunDriver {
 
   private async train(run: PruningRunState, slot: EngineSlot, neededBytes: number): Promise<void> {
     const { runId } = run;
-    slot.take({ doing: `run ${runId} to be loaded`, runId }, neededBytes);
+    slot.take({ doing: runToBeLoaded(runId), runId }, neededBytes);
     const work: RunAtWork = { slot, attempt: null, number: run.attempt + 1 };
     this.atWork.set(runId, work);
     try {

@@ -110,7 +110,7 @@ export class RunServices {
       wake();
       return work(bench, onProgress, both);
     };
-    const job = this.jobs.submit(begin, wish, signal);
+    const job = this.jobs.submit(begin, wish, signal, () => wake());
     const { result } = job;
     const ended = result
       .then(
