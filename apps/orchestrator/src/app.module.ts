@@ -37,7 +37,7 @@ export interface Surroundings {
   store: EventStore;
   artifacts: ArtifactStore;
   lease: DriverLease;
-  /** Of the data folder. */
+  /** The data folder's own id. */
   folderId: string;
   /** The token that clients must show; null: anybody on this machine may call. */
   token: string | null;

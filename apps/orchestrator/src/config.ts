@@ -22,9 +22,9 @@ export interface OrchestratorConfig {
   /** Addresses of engines that somebody else runs. */
   namedEngines: string[];
   device: string;
-  /** Of each local engine. */
+  /** Threads of each local engine. */
   threads: number;
-  /** Of named engines; undefined: those that each has. */
+  /** Threads of named engines; undefined: those that each has. */
   namedThreads: number | undefined;
   /** Segments that the engine ends within this time are recorded together; a crash loses about as much training. */
   recordIntervalMs: number;

@@ -273,12 +273,12 @@ const byVersion = Array.from({ length: NEWEST_VERSION }, (_, index) => {
   return schemasOf(shapes, version);
 });
 
-/** Of an event as it is stored. */
+/** The schema of an event as it is stored. */
 export function eventSchema(type: KnownType, version: number): z.ZodType {
   return byVersion[version - 1]?.[type] ?? z.never();
 }
 
-/** Of an event of the newest version. */
+/** An event of the newest version. */
 export type CheckedEvent<T extends FactName> = z.infer<z.ZodObject<(typeof facts)[T]>> & {
   v: typeof NEWEST_VERSION;
   at: string;

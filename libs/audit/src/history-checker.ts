@@ -63,7 +63,7 @@ export class HistoryChecker {
   step = 0;
   fork: ForkFact | null = null;
   private abandoned = 0;
-  /** Of the phase under way, where its masks are frozen. */
+  /** The masks of the phase under way, where they are frozen. */
   private frozenMasks = '';
   /** What the next event's chain may follow; empty after an event that says none, or that is missing. */
   private chainBefore: string[] = [''];

@@ -6,7 +6,7 @@
 
 namespace espalier::test {
 
-// Of a backend target. Matrices lie row by row.
+// The probes of one backend target. Matrices lie row by row.
 struct Probes {
   const char* name;
   bool (*usable)();

@@ -10,7 +10,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 // Checks nothing now: a bad shape or a failing kernel throws when the stream comes to it.
 void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function<void()> kernel);
 
-// Of the streams that this thread makes from here on.
+// How the streams behave that this thread makes from here on.
 void behave(const emulator::Behaviour& behaviour);
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -109,7 +109,10 @@ export class EnginePool {
     };
   }
 
-  /** What the engines say of the run. Local ones that are not needed for that are not started: they are alike. @param force ask a single one too */
+  /**
+   * What the engines say of the run. Local ones that are not needed for that are not started: they are alike.
+   * @param force ask a single one too
+   */
   private async appraise(run: RunToFit, { force }: { force: boolean }): Promise<Map<string, Appraisal>> {
     if (this.slots.length === 1 && !force) return new Map(); // nothing to choose
     const local = this.slots.filter(({ isNamed }) => !isNamed);
@@ -126,7 +129,8 @@ export class EnginePool {
 
   /** null: it can't be asked now. */
   private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
-    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${canonicalJson({ ...sessionOptions(run, slot.threads), memoryLimitBytes: 0 })}`;
+    const session = canonicalJson({ ...sessionOptions(run, slot.threads), memoryLimitBytes: 0 });
+    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${session}`;
     const known = this.appraisals.get(key);
     const now = performance.now();
     if (known !== undefined && now - known.atMs < FIT_VALID_MS) return known.answer;

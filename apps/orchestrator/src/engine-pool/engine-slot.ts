@@ -23,10 +23,10 @@ export interface SlotOptions {
   name: string;
   connector: EngineConnector;
   supervisor: EngineSupervisor;
-  /** Of its sessions; undefined: as many as the engine has. */
+  /** Threads of its sessions; undefined: as many as the engine has. */
   threads: number | undefined;
   artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>;
-  /** Of this machine's kernel. */
+  /** The boot id of this machine's kernel. */
   bootId: string;
 }
 
@@ -87,7 +87,7 @@ export class EngineSlot {
     if (this.occupant !== null) this.occupant = { ...this.occupant, doing };
   }
 
-  /** Of sessions on it. @returns 0 where it was never heard of: as many as it has */
+  /** Threads of sessions on it. @returns 0 where it was never heard of: as many as it has */
   get threads(): number {
     return this.options.threads ?? this.about?.threads ?? 0;
   }

@@ -27,11 +27,11 @@ export class EngineWorkbench {
   constructor(
     readonly engine: LiveEngine,
     private readonly artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>,
-    /** Of its sessions: part of the numerics. */
+    /** Threads of its sessions: part of the numerics. */
     readonly threads: number,
   ) {}
 
-  /** Of the run whose model is loaded. */
+  /** The run whose model is loaded. */
   get runId(): string | null {
     return this.held?.runId ?? null;
   }

@@ -9,7 +9,7 @@ export interface SlotView {
   isUp: boolean;
   /** Why it is down, in words. */
   problem: string;
-  /** Of the run that it trains; else of the run whose model it holds. */
+  /** The run that it trains; else the run whose model it holds. */
   runId: string | null;
   /** Tries in a row that failed. */
   failures: number;
@@ -30,7 +30,7 @@ export interface WaitingRun {
   runId: string;
   /** The numerics that it must go on with; null: any will do. */
   fingerprint: string | null;
-  /** Of the slot where it was. */
+  /** The name of the slot where it was. */
   lastSlot: string | null;
   /** By slot; none: nobody has asked. */
   fits: ReadonlyMap<string, Fit>;

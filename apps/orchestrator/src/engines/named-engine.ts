@@ -15,7 +15,7 @@ const RENEWALS_A_LEASE = 3;
 export interface NamedEngineOptions {
   address: string;
   leaseMs: number;
-  /** Of our data folder. */
+  /** The id of our data folder. */
   folderId: string;
   /** Whether the runs are ours to drive: else the claim is left to run out. */
   mayRenew: () => boolean;

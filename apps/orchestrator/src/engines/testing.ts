@@ -8,7 +8,7 @@ import type { LiveEngine } from './engine-supervisor.js';
 export const FINGERPRINT = 'numerics of the script';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** Of the model of pruning-run/testing.ts: no head or unit is ever closed. */
+/** The gates of the model of pruning-run/testing.ts: no head or unit is ever closed. */
 const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
 
 /** The state that a script's engine has after so many steps: the same for every run of a seed. */

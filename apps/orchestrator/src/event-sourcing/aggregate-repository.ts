@@ -19,7 +19,7 @@ const CACHED = 64;
 const CONFLICTS_MAX = 20;
 
 export interface AggregateState {
-  /** Of the last event folded. */
+  /** The revision of the last event folded. */
   revision: number;
   chain: string;
 }

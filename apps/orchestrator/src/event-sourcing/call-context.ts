@@ -4,7 +4,7 @@ export interface CallContext {
   /** A user's name, `uid:1000` where it has none, or `system:espalier`: no user's name has a colon. */
   actor: string;
   roles: string[];
-  /** Of the call that asked for it; events of the server's own have none. */
+  /** The id of the call that asked for it; events of the server's own have none. */
   requestId?: string | undefined;
 }
 

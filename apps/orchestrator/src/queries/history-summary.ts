@@ -161,7 +161,9 @@ function lineOfOutcome(event: Outcome): string {
     }
     case 'RunDeleted':
       return `deleted, with ${discardWords(event.data.artifacts)}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
-    case 'ModelExported':
-      return `exported ${event.data.made?.format ?? event.data.form}, ${event.data.dtype || 'dtype as the source'}, ${event.data.parameterCount} parameters, as ${short(event.data.exportDigest)}`;
+    case 'ModelExported': {
+      const { made, form, dtype, parameterCount, exportDigest } = event.data;
+      return `exported ${made?.format ?? form}, ${dtype || 'dtype as the source'}, ${parameterCount} parameters, as ${short(exportDigest)}`;
+    }
   }
 }

@@ -12,7 +12,7 @@ interface TeacherState {
   stateDigest: string;
 }
 
-/** Of the run's own teachers before a step, once each. */
+/** States of the run's own teachers before a step, once each. */
 export function teacherSteps(database: ViewsDatabase, runId: string, beforeStep: number): TeacherState[] {
   return database
     .prepare(

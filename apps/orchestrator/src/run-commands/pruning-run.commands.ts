@@ -13,7 +13,7 @@ export interface Changed {
   revision: number;
   /** The same request had launched the run before. */
   alreadyDone: boolean;
-  /** Of a launch: what the run will take. */
+  /** Memory that a launched run will take. */
   memory?: engineV1.PlanMemoryResponse;
 }
 

@@ -34,7 +34,8 @@ function simulated(unrest: number): void {
   }
   const closed = encodeGates(gatesApart(allGates(gates), open)).length;
   console.log(
-    `7B shape, ${gates} gates, unrest ${unrest}: ${mean(changes).toFixed(0)} changes and ${mean(sizes).toFixed(0)} bytes a segment (most ${Math.max(...sizes)}), ` +
+    `7B shape, ${gates} gates, unrest ${unrest}: ${mean(changes).toFixed(0)} changes and ` +
+      `${mean(sizes).toFixed(0)} bytes a segment (most ${Math.max(...sizes)}), ` +
       `${(sum(sizes) / 1e6).toFixed(2)} MB in ${SEGMENTS} segments, ${median(times).toFixed(2)} ms each; what a fork begins with: ${closed} bytes`,
   );
 }

@@ -70,7 +70,7 @@ struct RmsNormBackwardArguments {
 };
 
 // With xhat = x * rstd: gradient = rstd * (dxhat - xhat * mean(dxhat * xhat)); gradient * x = (dxhat - xhat * mean) * xhat.
-// Of the norm's output h = xhat * weight: dxhat * xhat = dout * h.
+// From the norm's output h = xhat * weight: dxhat * xhat = dout * h.
 template <class T, class S>
 __global__ void __launch_bounds__(256) rmsnorm_backward_kernel(RmsNormBackwardArguments<T, S> a) {
   SIMT_SHARED(float, space, kMostWarps);

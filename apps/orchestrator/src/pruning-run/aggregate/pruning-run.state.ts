@@ -69,7 +69,7 @@ export interface PruningRunState {
 
   /** The last recorded state; null: none yet. */
   current: StateFact | null;
-  /** Of the gates that its masks leave open; null where the record does not say which these are. */
+  /** The digest of the gates that its masks leave open; null where the record does not say which these are. */
   openDigest: string | null;
   /** The recorded state before it, kept as a second place to go on from. */
   previous: StateFact | null;

@@ -5,14 +5,8 @@ import type { PruningRunState } from './pruning-run.state.js';
 export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
 
 export type Launch = { kind: 'launch' } & PruningRunEventData<'RunLaunched'>;
-export interface Fork {
+export interface Fork extends Omit<PruningRunEventData<'RunLaunched'>, 'model' | 'settings' | 'data'> {
   kind: 'fork';
-  runId: string;
-  name: string;
-  tags?: string[] | undefined;
-  note?: string | undefined;
-  requestId: string;
-  requestDigest: string;
   parent: PruningRunState;
   from: StartingPoint;
   overrides: Partial<RunSettings>;
@@ -111,7 +105,7 @@ interface GivesRoom {
 }
 export interface Discard extends GivesRoom {
   kind: 'discard';
-  /** Of the teachers all but every n-th (null: all stay); those of abandoned branches; exports. */
+  /** What goes: all teachers but every n-th (null: all stay); those of abandoned branches; exports. */
   thinning: { keepEvery: number | null; abandoned: boolean; exports: boolean };
 }
 export interface Delete extends GivesRoom {

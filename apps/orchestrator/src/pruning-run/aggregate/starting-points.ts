@@ -177,13 +177,16 @@ function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from:
     violations.push({
       field: 'settings.total_steps',
       code: 'FIELD_OUT_OF_RANGE',
-      description: `must be ${pruned}, the steps of pruning already done where the fork starts, or above ${from.step}, is ${settings.totalSteps}`,
+      description:
+        `must be ${pruned}, the steps of pruning already done where the fork starts, or above ${from.step}, ` + `is ${settings.totalSteps}`,
     });
   } else if (endStepOf(settings) <= from.step) {
     violations.push({
       field: 'settings.total_steps',
       code: 'FIELD_OUT_OF_RANGE',
-      description: `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}; or recover_steps must reach beyond`,
+      description:
+        `must be above ${from.step}, the steps already done where the fork starts, is ${settings.totalSteps}; ` +
+        'or recover_steps must reach beyond',
     });
   }
   if (violations.length > 0) throw invalidRequest(violations);

@@ -7,7 +7,7 @@ export interface Measure {
   metric: string;
   /** In words, exactly as it is compared: "windows of 256 tokens". */
   convention: string;
-  /** Of what it was measured on. */
+  /** The text that it was measured on. */
   dataDigest: string;
 }
 

@@ -111,28 +111,22 @@ export interface SegmentLoss {
   lmMean: number | null;
 }
 
+/** How any run begins, launched or forked. */
+type Launched = {
+  runId: string;
+  name: string;
+  tags?: string[] | undefined;
+  note?: string | undefined;
+  requestId: string;
+  requestDigest: string;
+  model: ModelIdentity;
+  data: DataIdentity;
+  settings: RunSettings; // of a fork: as they are from here on
+};
+
 interface Facts {
-  RunLaunched: {
-    runId: string;
-    name: string;
-    tags?: string[] | undefined;
-    note?: string | undefined;
-    requestId: string;
-    requestDigest: string;
-    model: ModelIdentity;
-    data: DataIdentity;
-    settings: RunSettings;
-  };
-  RunForked: {
-    runId: string;
-    name: string;
-    tags?: string[] | undefined;
-    note?: string | undefined;
-    requestId: string;
-    requestDigest: string;
-    model: ModelIdentity;
-    data: DataIdentity;
-    settings: RunSettings; // as they are from here on
+  RunLaunched: Launched;
+  RunForked: Launched & {
     parentRunId: string;
     parentRevision: number; // the parent's last event that the fork knows
     from: StateFact;
@@ -176,7 +170,7 @@ interface Facts {
     tokens: number;
     metricsRevision: number;
     metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
-    /** Of the gates that the state's masks leave open, one bit each (libs/audit gate-set.ts); not in events of earlier releases. */
+    /** Digest of the gates that the state's masks leave open, one bit each (libs/audit gate-set.ts); not in earlier events. */
     openDigest?: string | undefined;
   };
   TeacherSnapshotted: { attempt: number; phase: PhaseKind; mark: number; threshold: number; state: StateFact };

@@ -11,7 +11,7 @@ import {
   runIdOf,
 } from '../../pruning-run/record/stored-event.js';
 import { headlineOf } from '../../pruning-run/aggregate/headline.js';
-import type { RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
+import type { RecordedEvent, StateFact } from '../../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
@@ -116,41 +116,19 @@ export class RunProjection {
 
   /** The rows beside the run's own. */
   private project(runId: string, detail: RunDetail, event: RecordedEvent, revision: number): void {
+    const addTeacher = (mark: number, state: StateFact, ownerRunId: string): void => {
+      const { step, expectedSparsity, hardSparsity, stateDigest, stateBytes } = state;
+      const inherited = event.type === 'RunForked' ? 1 : 0;
+      const sparsity = [expectedSparsity, hardSparsity] as const;
+      this.statements.addTeacher.run(runId, revision, mark, step, ownerRunId, ...sparsity, stateDigest, stateBytes, event.at, inherited);
+    };
     switch (event.type) {
       case 'RunForked':
-        for (const { mark, state, ownerRunId } of event.data.inheritedTeachers) {
-          this.statements.addTeacher.run(
-            runId,
-            revision,
-            mark,
-            state.step,
-            ownerRunId,
-            state.expectedSparsity,
-            state.hardSparsity,
-            state.stateDigest,
-            state.stateBytes,
-            event.at,
-            1,
-          );
-        }
+        for (const { mark, state, ownerRunId } of event.data.inheritedTeachers) addTeacher(mark, state, ownerRunId);
         break;
-      case 'TeacherSnapshotted': {
-        const { mark, state } = event.data;
-        this.statements.addTeacher.run(
-          runId,
-          revision,
-          mark,
-          state.step,
-          runId,
-          state.expectedSparsity,
-          state.hardSparsity,
-          state.stateDigest,
-          state.stateBytes,
-          event.at,
-          0,
-        );
+      case 'TeacherSnapshotted':
+        addTeacher(event.data.mark, event.data.state, runId);
         break;
-      }
       case 'MasksUpdated':
         this.statements.addSegment.run(
           runId,
