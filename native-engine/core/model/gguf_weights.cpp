@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <list>
-#include <mutex>
 #include <set>
 
 #include "files/gguf_file.h"
 #include "files/mapped_file.h"
 #include "model/gguf_names.h"
 #include "model/tensor_names.h"
+#include "model/weight_table.h"
 #include "model/weights_digest.h"
 
 namespace espalier {
@@ -69,12 +69,10 @@ ModelConfig read_config(const GgufFile& file) {
   return c;
 }
 
-class GgufModel final : public ModelWeights {
+class GgufModel final : public WeightTable {
  public:
-  explicit GgufModel(const std::string& path)
-      : mapping_(path, ErrorCode::kModelNotFound, kGgufFileName),
-        file_(parse_gguf(mapping_.bytes(), kGgufFileName)),
-        config_(read_config(file_)) {
+  // file: as it lies in the mapping
+  GgufModel(MappedFile mapping, GgufFile file) : WeightTable(read_config(file)), mapping_(std::move(mapping)), file_(std::move(file)) {
     const ModelConfig& c = config_;
     embedding_ = take("token_embd.weight", c.vocab_size, c.hidden_size);
     final_norm_ = take("output_norm.weight", 0, c.hidden_size);
@@ -85,17 +83,6 @@ class GgufModel final : public ModelWeights {
       throw Error(ErrorCode::kModelUnsupported, std::string(kGgufFileName) + ":" + name.substr(0, 200),
                   "tensor " + name.substr(0, 200) + " has no place in this architecture");
     }
-  }
-
-  const ModelConfig& config() const override { return config_; }
-  const LayerWeights& layer(int64_t index) const override { return layers_.at(static_cast<size_t>(index)); }
-  WeightView embedding() const override { return embedding_; }
-  WeightView final_norm() const override { return final_norm_; }
-  WeightView lm_head() const override { return lm_head_; }
-  uint64_t bytes() const override { return weights_bytes(*this); }
-  std::string digest() const override {
-    std::call_once(digest_once_, [this] { digest_ = weights_digest(*this); });
-    return digest_;
   }
 
  private:
@@ -162,17 +149,16 @@ class GgufModel final : public ModelWeights {
 
   MappedFile mapping_;
   GgufFile file_;
-  ModelConfig config_;
   std::list<std::vector<uint8_t>> copies_;
   std::set<std::string> used_;
-  WeightView embedding_, final_norm_, lm_head_;
-  std::vector<LayerWeights> layers_;
-  mutable std::once_flag digest_once_;
-  mutable std::string digest_;
 };
 
 }  // namespace
 
-std::shared_ptr<const ModelWeights> load_gguf(const std::string& path) { return std::make_shared<GgufModel>(path); }
+std::shared_ptr<const ModelWeights> load_gguf(const std::string& path) {
+  MappedFile mapping(path, ErrorCode::kModelNotFound, kGgufFileName);
+  GgufFile file = parse_gguf(mapping.bytes(), kGgufFileName);
+  return std::make_shared<GgufModel>(std::move(mapping), std::move(file));
+}
 
 }  // namespace espalier

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <map>
-#include <mutex>
 #include <set>
 #include <vector>
 
@@ -12,7 +11,7 @@
 #include "files/safetensors.h"
 #include "model/gguf_weights.h"
 #include "model/tensor_names.h"
-#include "model/weights_digest.h"
+#include "model/weight_table.h"
 
 namespace espalier {
 
@@ -138,26 +137,15 @@ class TensorFolder {
   std::set<std::string> used_;
 };
 
-class LoadedModel final : public ModelWeights {
+class LoadedModel final : public WeightTable {
  public:
-  LoadedModel(const std::string& folder, ModelConfig config) : config_(std::move(config)), tensors_(folder) {
+  LoadedModel(const std::string& folder, ModelConfig config) : WeightTable(std::move(config)), tensors_(folder) {
     const ModelConfig& c = config_;
     embedding_ = tensors_.take(kEmbeddingName, c.vocab_size, c.hidden_size);
     final_norm_ = tensors_.take(kFinalNormName, 0, c.hidden_size);
     lm_head_ = c.tied_embeddings ? embedding_ : tensors_.take(kLmHeadName, c.vocab_size, c.hidden_size);
     for (int64_t l = 0; l < c.layer_count; ++l) layers_.push_back(take_layer(l));
     tensors_.refuse_unused({kLmHeadName});  // a tied model may still store its head
-  }
-
-  const ModelConfig& config() const override { return config_; }
-  const LayerWeights& layer(int64_t index) const override { return layers_.at(static_cast<size_t>(index)); }
-  WeightView embedding() const override { return embedding_; }
-  WeightView final_norm() const override { return final_norm_; }
-  WeightView lm_head() const override { return lm_head_; }
-  uint64_t bytes() const override { return weights_bytes(*this); }
-  std::string digest() const override {
-    std::call_once(digest_once_, [this] { digest_ = weights_digest(*this); });
-    return digest_;
   }
 
  private:
@@ -180,12 +168,7 @@ class LoadedModel final : public ModelWeights {
     return out;
   }
 
-  ModelConfig config_;
   TensorFolder tensors_;
-  WeightView embedding_, final_norm_, lm_head_;
-  std::vector<LayerWeights> layers_;
-  mutable std::once_flag digest_once_;
-  mutable std::string digest_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "espalier/model_weights.h"
 #include "files/number_formats.h"
 #include "model/tensor_names.h"
+#include "model/weight_table.h"
 #include "model/weights_digest.h"
 
 namespace espalier {
@@ -40,10 +41,10 @@ std::vector<float> normal_quantiles() {
   return out;
 }
 
-class RandomModel final : public ModelWeights {
+class RandomModel final : public WeightTable {
  public:
   RandomModel(const ModelConfig& config, DType dtype, uint64_t seed)
-      : config_(config), dtype_(dtype), seed_(seed), quantiles_(normal_quantiles()) {
+      : WeightTable(config), dtype_(dtype), seed_(seed), quantiles_(normal_quantiles()) {
     // The usual start of LLaMA training: 0.02, and smaller into the residual stream so that depth does not blow it up.
     const float std = 0.02f;
     const float residual_std = std / std::sqrt(2.0f * static_cast<float>(config.layer_count));
@@ -63,14 +64,6 @@ class RandomModel final : public ModelWeights {
       layers_.push_back(layer);
     }
   }
-
-  const ModelConfig& config() const override { return config_; }
-  const LayerWeights& layer(int64_t index) const override { return layers_.at(static_cast<size_t>(index)); }
-  WeightView embedding() const override { return embedding_; }
-  WeightView final_norm() const override { return final_norm_; }
-  WeightView lm_head() const override { return lm_head_; }
-  uint64_t bytes() const override { return weights_bytes(*this); }
-  std::string digest() const override { return weights_digest(*this); }
 
  private:
   uint8_t* allocate(int64_t rows, int64_t cols) {
@@ -109,13 +102,10 @@ class RandomModel final : public ModelWeights {
     return {data, dtype_, 1, cols};
   }
 
-  ModelConfig config_;
   DType dtype_;
   uint64_t seed_;
   std::vector<float> quantiles_;
   std::vector<std::unique_ptr<uint8_t[]>> storage_;
-  WeightView embedding_, final_norm_, lm_head_;
-  std::vector<LayerWeights> layers_;
 };
 
 }  // namespace
