@@ -6,18 +6,11 @@ namespace espalier::test {
 
 namespace {
 
-BackendSpec emulated(const std::string& behaviour) {
-  BackendSpec spec;
-  spec.name = kEmulatedCuda;
-  spec.kernels = behaviour;
-  return spec;
-}
-
 // results_on(device): all bytes that ops made there.
 template <class F>
 void expect_equal_bits(F&& results_on) {
-  const std::vector<std::vector<char>> expected = results_on(emulated("early"));
-  for (const char* behaviour : {"late", "late:2", "late:12345"}) EXPECT_EQ(results_on(emulated(behaviour)), expected) << behaviour;
+  const std::vector<std::vector<char>> expected = results_on(emulated_card("early"));
+  for (const char* behaviour : {"late", "late:2", "late:12345"}) EXPECT_EQ(results_on(emulated_card(behaviour)), expected) << behaviour;
 }
 
 }  // namespace
@@ -126,7 +119,7 @@ TEST(CudaOrders, AttentionAndItsGradients) {
 
 TEST(CudaDevice, UploadsMayBeLargerThanTheMemoryTheyPassThrough) {
   for (const char* behaviour : {"early", "late"}) {
-    Device device(emulated(behaviour));
+    Device device(emulated_card(behaviour));
     const std::vector<float> values = random_floats(5'000'000, 6);
     const List<float> large(device, values), small(device, {1.0f, 2.0f});
     device.run(Clear{small.data(), 1});

@@ -7,13 +7,6 @@ namespace espalier::test {
 
 namespace {
 
-BackendSpec emulated(const std::string& behaviour) {
-  BackendSpec spec;
-  spec.name = kEmulatedCuda;
-  spec.kernels = behaviour;
-  return spec;
-}
-
 // Small integers: every sum is exact, so any order of a right sum gives the same bits and a wrong factor gives others.
 float small_integer(int64_t i, int64_t j) { return static_cast<float>((i * 31 + j * 17 + i * j % 13) % 9 - 4); }
 
@@ -34,7 +27,7 @@ struct Bench {
 
   Bench(const Case& z_, const std::string& behaviour)
       : z(z_),
-        device(emulated(behaviour)),
+        device(emulated_card(behaviour)),
         a(device, z.type, z.rows, z.depth, z.depth, small_integer),
         c(device, z.result, z.rows, z.cols, z.cols, [](int64_t, int64_t) { return 5.0f; }) {
     const int64_t down = z.transposed ? z.cols : z.depth, across = z.transposed ? z.depth : z.cols;
@@ -84,7 +77,7 @@ TEST(CudaProduct, LargeTilesGiveExactSumsOfIntegers) {
 // The same rows and columns in a product of small tiles and in one of large tiles, whose sums are rounded.
 TEST(CudaProduct, BitsDoNotDependOnTheTiles) {
   for (const DType type : {DType::kBF16, DType::kF32}) {
-    Device device(emulated("late:5"));
+    Device device(emulated_card("late:5"));
     constexpr int64_t kRows = 1450, kCols = 1432, kDepth = 200;
     const Buffer a(device, type, kRows, kDepth, kDepth, Random(1));
     const List<float> b(device, random_floats(kCols * kDepth, 2));

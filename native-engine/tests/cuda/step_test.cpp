@@ -11,8 +11,7 @@ namespace {
 TrainerOptions on_emulated(const std::string& behaviour, ComputeDType dtype) {
   TrainerOptions options;
   options.dtype = dtype;
-  options.backend.name = kEmulatedCuda;
-  options.backend.kernels = behaviour;
+  options.backend = emulated_card(behaviour);
   return options;
 }
 

@@ -10,4 +10,11 @@ inline constexpr const char* kEmulatedCuda = "cuda-emulated";
 // bits come out.
 const BackendKind& emulated_cuda_kind();
 
+inline BackendSpec emulated_card(const std::string& behaviour) {
+  BackendSpec spec;
+  spec.name = kEmulatedCuda;
+  spec.kernels = behaviour;
+  return spec;
+}
+
 }  // namespace espalier::test

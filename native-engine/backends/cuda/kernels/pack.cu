@@ -4,42 +4,20 @@
 // they are one access of 16 bytes; only chosen columns, or matrices at odd addresses, are read value by value.
 #include "pack.h"
 
+#include <type_traits>
+
+#include "stored.h"
+
 namespace espalier::cuda::ESPALIER_TARGET {
 
 inline constexpr int64_t kPackThreads = 256;
-
-template <DType stored>
-__device__ __forceinline__ float decode_bits(uint32_t bits) {
-  if constexpr (stored == DType::kF32) return bits_to_float(bits);
-  if constexpr (stored == DType::kBF16) return bits_to_float(bits << 16);
-  // Shifted into place, the number is too small by 2^(127-15): one exact product mends normal and subnormal alike.
-  const uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7fffu;
-  if (rest >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-  const float magnitude = bits_to_float(rest << 13) * 0x1p112f;
-  return sign ? -magnitude : magnitude;
-}
 
 struct alignas(16) Words4 {
   uint32_t word[4];
 };
 
-// The value at `index`, byte by byte unless it lies at a multiple of its size.
 template <DType stored>
-__device__ __forceinline__ float stored_value(const uint8_t* from, int64_t index) {
-  constexpr int kBytes = stored == DType::kF32 ? 4 : 2;
-  const uint8_t* at = from + index * kBytes;
-  uint32_t bits = 0;
-  if (reinterpret_cast<uint64_t>(at) % kBytes == 0) {
-    if constexpr (kBytes == 4)
-      bits = load(reinterpret_cast<const uint32_t*>(at));
-    else
-      bits = load(reinterpret_cast<const uint16_t*>(at));
-  } else {
-    SIMT_UNROLL
-    for (int b = 0; b < kBytes; b++) bits |= static_cast<uint32_t>(load(at + b)) << (8 * b);
-  }
-  return decode_bits<stored>(bits);
-}
+using StoredBits = std::conditional_t<stored == DType::kF32, uint32_t, uint16_t>;
 
 template <DType stored>
 __device__ __forceinline__ void stored_values(float (&v)[8], const uint8_t* at) {
@@ -59,7 +37,8 @@ __device__ __forceinline__ void stored_values(float (&v)[8], const uint8_t* at) 
 
 template <DType stored, class T>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, uint32_t pieces_in_row, uint32_t pieces) {
-  constexpr int kBytes = stored == DType::kF32 ? 4 : 2;
+  using Bits = StoredBits<stored>;
+  constexpr int kBytes = sizeof(Bits);
   const uint32_t piece = blockIdx.x * static_cast<uint32_t>(kPackThreads) + threadIdx.x;
   if (piece >= pieces) return;
   const int64_t i = piece / pieces_in_row, j = int64_t{piece % pieces_in_row} * 8;
@@ -75,7 +54,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, ui
     for (int c = 0; c < 8; c++) {
       int64_t col = j + c >= p.cols ? -1 : p.col_index ? load(p.col_index + j + c) : j + c;
       if (col >= p.stored_cols) col = -1;
-      v[c] = row < 0 || col < 0 ? 0.0f : stored_value<stored>(p.from, row * p.stride + col);
+      v[c] = row < 0 || col < 0 ? 0.0f : decode_bits<stored>(bits_at<Bits>(p.from + (row * p.stride + col) * kBytes));
     }
   }
   T* at = to + int64_t{piece} * 8;

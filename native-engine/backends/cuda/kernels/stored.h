@@ -11,6 +11,24 @@ __device__ __forceinline__ float half_to_float(uint16_t bits) {
   return bits_to_float(sign | float_to_bits(bits_to_float(rest << 13) * 5.192296858534828e33f));
 }
 
+// A value of a stored dtype from its bits.
+template <DType stored>
+__device__ __forceinline__ float decode_bits(uint32_t bits) {
+  if constexpr (stored == DType::kF32) return bits_to_float(bits);
+  if constexpr (stored == DType::kBF16) return to_float(bf16{static_cast<uint16_t>(bits)});
+  return half_to_float(static_cast<uint16_t>(bits));
+}
+
+// The bits at an address, byte by byte unless it is a multiple of their size.
+template <class Bits>
+__device__ __forceinline__ Bits bits_at(const uint8_t* at) {
+  if (reinterpret_cast<uint64_t>(at) % sizeof(Bits) == 0) return load(reinterpret_cast<const Bits*>(at));
+  uint32_t bits = 0;
+  SIMT_UNROLL
+  for (unsigned b = 0; b < sizeof(Bits); b++) bits |= static_cast<uint32_t>(load(at + b)) << (8 * b);
+  return static_cast<Bits>(bits);
+}
+
 struct Stored {
   const uint8_t* data;
   DType dtype;
@@ -18,19 +36,9 @@ struct Stored {
 
   __device__ __forceinline__ float at(int64_t row, int64_t col) const {
     const int64_t i = row * cols + col;
-    if (dtype == DType::kF32) return bits_to_float(bits<uint32_t>(i));
-    const uint16_t half = bits<uint16_t>(i);
-    return dtype == DType::kBF16 ? to_float(bf16{half}) : half_to_float(half);
-  }
-
- private:
-  template <class T>
-  __device__ __forceinline__ T bits(int64_t i) const {
-    const uint8_t* p = data + i * sizeof(T);
-    if (reinterpret_cast<uint64_t>(data) % sizeof(T) == 0) return load(reinterpret_cast<const T*>(p));
-    T v = 0;
-    for (unsigned b = 0; b < sizeof(T); b++) v = static_cast<T>(v | static_cast<T>(load(p + b)) << (8 * b));
-    return v;
+    if (dtype == DType::kF32) return decode_bits<DType::kF32>(bits_at<uint32_t>(data + i * 4));
+    const uint16_t bits = bits_at<uint16_t>(data + i * 2);
+    return dtype == DType::kBF16 ? decode_bits<DType::kBF16>(bits) : decode_bits<DType::kF16>(bits);
   }
 };
 
