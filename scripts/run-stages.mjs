@@ -4,6 +4,7 @@
 // Stages: native jest format lint types imports proto house-rules cuda sanitizers. With --counts the totals are also written as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -55,7 +56,12 @@ async function runCheck(command, commandArgs) {
 async function runCTest(build, environment = {}) {
   const report = join(root, build, 'ctest.xml');
   rmSync(report, { force: true });
-  const status = await run('ctest', ['--test-dir', build, '--output-on-failure', '--output-junit', report], environment);
+  const atOnce = String(availableParallelism());
+  const status = await run(
+    'ctest',
+    ['--test-dir', build, '--parallel', atOnce, '--output-on-failure', '--output-junit', report],
+    environment,
+  );
   if (!existsSync(report)) return { passed: 0, failed: 1 };
   const xml = readFileSync(report, 'utf8');
   const count = (name) => Number(new RegExp(`<testsuite[^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
