@@ -68,6 +68,24 @@ test('a launch is what the file says, and options say more', async () => {
   expect(launched).toMatchObject({ name: 'other', data: { trainPath: '/x' }, tags: ['one'], settings: { seed: 7n, targetSparsity: 0.5 } });
 });
 
+test('text may be several paths, another column and only its beginning, in the file and as options', async () => {
+  const file = 'model: m\ndata: [a.jsonl, /b]\nvalidation: v\ntext_column: content\nmax_train_tokens: 1000\nmax_validation_tokens: 2e3\n';
+  await withFile(file, 'launch');
+  expect(launched!.data).toEqual({
+    trainPath: join(folder, 'a.jsonl'),
+    moreTrainPaths: ['/b'],
+    validationPath: join(folder, 'v'),
+    moreValidationPaths: [],
+    textColumn: 'content',
+    maxTrainTokens: 1000n,
+    maxValidationTokens: 2000n,
+  });
+  await withFile(file, 'launch', '--data', '/c', '--data', '/d', '--text-column', 'messages', '--max-train-tokens', '5');
+  expect(launched!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], textColumn: 'messages', maxTrainTokens: 5n });
+  await withFile('data: [/c, /d]\nmax_train_tokens: 7', 'fork', 'abcd', '--last');
+  expect(forked!.overrides!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], validationPath: '', maxTrainTokens: 7n });
+});
+
 test('a fork takes all of it but the model', async () => {
   await withFile('settings: {target_sparsity: 0.7}\nnote: gentler', 'fork', 'abcd', '--last');
   expect(forked).toMatchObject({ note: 'gentler', settings: { targetSparsity: 0.7 } });
@@ -87,6 +105,8 @@ test.each<[string, string, string]>([
   ['a word that is none', 'settings:\n  recipe: cake\n', 'run.yaml:2: recipe: Allowed are nuteprune'],
   ['no value', 'settings:\n  seed:\n', 'seed: a value is needed'],
   ['a yes that is none', 'settings: {dense_steps: yes}', 'dense_steps: true and false are allowed'],
+  ['no path in a list of paths', 'data: []\n', 'run.yaml:1: data: a path, or a list of paths, is needed'],
+  ['a limit that takes nothing', 'max_train_tokens: 0\n', 'max_train_tokens: a whole number of 1 or more is needed'],
   ['an anchor', 'name: &n x\n', 'run.yaml:1: anchors and aliases are not allowed'],
   ['a bomb of aliases', bomb, 'run.yaml:1: anchors and aliases are not allowed'],
   ['what would be a program', 'name: !!js/function "f"\n', 'run.yaml:1: Unresolved tag'],

@@ -15,7 +15,7 @@ const evaluation = (part: Partial<v1.Evaluation>): v1.Evaluation =>
 
 test('show tells evaluations apart by what they were made of; runs shows the headline only', async () => {
   const run = testRun({
-    data: { trainPath: '/train.jsonl', validationPath: '/validation.jsonl' },
+    data: v1.DataSource.fromPartial({ trainPath: '/train.jsonl', validationPath: '/validation.jsonl' }),
     evaluations: [
       evaluation({ dataPath: '/validation.jsonl', headline: true }),
       evaluation({ perplexity: 1.5, window: 8, dataPath: '/validation.jsonl' }),

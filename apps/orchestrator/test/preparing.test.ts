@@ -150,6 +150,20 @@ test('a launch that is cancelled before it is recorded launches nothing', async 
   expect(again.alreadyLaunched).toBe(false);
 });
 
+test('text in several files, under another name and cut short is read the same by a fork and after its tokens were lost', async () => {
+  const [csv, rows] = [join(folder, 'a.csv'), join(folder, 'b.jsonl')];
+  writeFileSync(csv, `content\n${'"one, two, three and so on"\n'.repeat(60)}`);
+  writeFileSync(rows, `${JSON.stringify({ content: 'four, five, six and so on' })}\n`.repeat(60));
+  const data = { trainPath: csv, moreTrainPaths: [rows], textColumn: 'content', maxTrainTokens: 700n };
+  const run = await server.completed((await server.launch(SHORT, { data })).runId);
+  expect(run.data).toEqual({ ...data, validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n });
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from: { $case: 'lastState', value: true } });
+  const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
+  expect(fork!.data).toEqual(run.data);
+  const refused = server.launch(SHORT, { data: { ...data, moreTrainPaths: [join(folder, 'none.csv')] } });
+  await expect(refused).rejects.toThrow(/more_train_paths\[0\]|none\.csv/);
+});
+
 test('a fork with other text prepares that text only', async () => {
   const parent = await server.completed((await server.launch(SHORT)).runId);
   const request = v1.ForkRunRequest.fromPartial({

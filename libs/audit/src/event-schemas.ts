@@ -51,6 +51,11 @@ const data = z.strictObject({
   validationDigest: digest.nullable(),
   validationTokens: count,
   tokenizerDigest: digest,
+  moreTrainPaths: z.array(text).optional(),
+  moreValidationPaths: z.array(text).optional(),
+  textColumn: text.optional(),
+  maxTrainTokens: count.optional(),
+  maxValidationTokens: count.optional(),
 });
 const state = z.strictObject({
   step: count,

@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import { kindOf, openUserFile, userFileChunks, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
-type DataFormat = 'jsonl' | 'text' | 'parquet';
+type DataFormat = 'jsonl' | 'text' | 'parquet' | 'json' | 'csv' | 'tsv';
 export interface DataFile {
   path: string;
   format: DataFormat;
@@ -15,8 +15,21 @@ export interface DataFile {
   modifiedNs: bigint;
 }
 
-const FORMATS: Record<string, DataFormat> = { jsonl: 'jsonl', ndjson: 'jsonl', txt: 'text', text: 'text', parquet: 'parquet' };
-const ALLOWED_FORMATS = '.jsonl or .ndjson with {"text": ...} in each line, .txt, .parquet with a column text, each also as .gz';
+const FORMATS: Record<string, DataFormat> = {
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+  txt: 'text',
+  text: 'text',
+  parquet: 'parquet',
+  json: 'json',
+  csv: 'csv',
+  tsv: 'tsv',
+};
+/** In a folder of other data, such files describe the data more often than they are some. */
+const OFTEN_NO_DATA: DataFormat[] = ['json', 'csv', 'tsv'];
+const ALLOWED_FORMATS =
+  '.jsonl or .ndjson with {"text": ...} in each line, .json with an array of those, .csv, .tsv or .parquet with a column text, and .txt, ' +
+  'each also as .gz';
 
 function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
   const match = /\.([a-z]+)(\.gz)?$/i.exec(path);
@@ -27,7 +40,10 @@ function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
 /** A folder of more is taken for a mistaken path. */
 const FOLDER_ENTRIES_MAX = 100_000;
 
-/** One file, or all files of a known format below a folder, sorted by their path inside it (by code unit). */
+/**
+ * One file, or all files of a known format below a folder, sorted by their path inside it (by code unit). A folder's .json, .csv and
+ * .tsv files count where it holds nothing else.
+ */
 export async function listDataFiles(dataPath: string, signal?: AbortSignal): Promise<DataFile[]> {
   const found = await statOrThrow(dataPath);
   if (!found.isDirectory()) {
@@ -49,7 +65,8 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal): Pro
     files.push(describe(path, known, entry));
   }
   if (files.length === 0) throw unknownFormat(`the folder ${dataPath} holds no data file`, dataPath);
-  return files;
+  const surely = files.filter(({ format }) => !OFTEN_NO_DATA.includes(format));
+  return surely.length > 0 ? surely : files;
 }
 
 /** The names of everything below the folder that is no folder, relative to it; hidden ones are left out. */

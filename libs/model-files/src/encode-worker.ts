@@ -21,7 +21,7 @@ function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vo
   let count = 0;
   for (const [index, document] of documents.entries()) {
     progress.at(batch, index);
-    const encoding = tokenizer.encode(document.text);
+    const encoding = tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true });
     if (count + encoding.ids.length > ids.length) {
       const grown = new Uint32Array(Math.max(ids.length * 2, count + encoding.ids.length));
       grown.set(ids.subarray(0, count));

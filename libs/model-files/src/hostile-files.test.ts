@@ -30,7 +30,7 @@ const file = async (name: string, content: string | Uint8Array): Promise<string>
   return at(name);
 };
 const prepare = (dataPath: string, more: object = {}) =>
-  prepareTokens({ modelPath: MODEL, dataPath, vocabularySize: 2048, store, dataField: 'data.train_path', ...more });
+  prepareTokens({ modelPath: MODEL, text: { paths: [dataPath], fields: ['data.train_path'] }, vocabularySize: 2048, store, ...more });
 
 async function refusal(work: Promise<unknown>): Promise<ModelFilesError> {
   const began = performance.now();

@@ -6,7 +6,7 @@ import { openUserFile, readUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 export interface Tokenizer {
-  encode(text: string): { ids: (number | undefined)[]; tokens: string[] };
+  encode(text: string, options?: { add_special_tokens?: boolean }): { ids: (number | undefined)[]; tokens: string[] };
 }
 export interface TokenizerFiles {
   tokenizerJson: string;
@@ -35,9 +35,9 @@ function noTokenizer(file: string): ModelFilesError {
 }
 
 export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal): Promise<TokenizerFiles> {
-  const json = await readPart(modelPath, 'tokenizer.json', TOKENIZER_BYTES_MAX, signal);
+  const json = await readModelFile(modelPath, 'tokenizer.json', TOKENIZER_BYTES_MAX, signal);
   if (json === null) throw noTokenizer(join(modelPath, 'tokenizer.json'));
-  const config = (await readPart(modelPath, 'tokenizer_config.json', CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
+  const config = (await readModelFile(modelPath, 'tokenizer_config.json', CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
   return {
     tokenizerJson: json.toString('utf8'),
     configJson: config.toString('utf8'),
@@ -47,7 +47,7 @@ export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal
 }
 
 /** null: there is none. */
-async function readPart(modelPath: string, name: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer | null> {
+export async function readModelFile(modelPath: string, name: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer | null> {
   const file = join(modelPath, name);
   return ofModel(file, () => readUserFile(file, limitBytes, signal));
 }

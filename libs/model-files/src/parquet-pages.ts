@@ -57,7 +57,8 @@ export async function* readColumnPages(
   const chunk = rowGroup.columns.find(({ meta_data: data }) => data?.path_in_schema[0] === column)?.meta_data;
   if (chunk === undefined) throw new Error(`row group ${group} lacks the column ${column}`);
   const schemaPath = getTreePath(parquetSchema(metadata), chunk.path_in_schema);
-  if (!isFlatColumn(schemaPath)) throw new Error(`the column ${column} is nested; a column of strings is allowed`);
+  if (!isFlatColumn(schemaPath))
+    throw new Error(`the column ${column} is nested; a column of strings is allowed (messages of a conversation are read from JSON)`);
   const element = schemaPath[1]!.element;
   const decoder: ColumnDecoder = {
     pathInSchema: chunk.path_in_schema,

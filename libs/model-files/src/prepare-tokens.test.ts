@@ -27,7 +27,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const prepare = (dataPath: string, more: object = {}) =>
-  prepareTokens({ modelPath: MODEL, dataPath, vocabularySize: VOCABULARY_SIZE, store, ...more });
+  prepareTokens({ modelPath: MODEL, text: { paths: [dataPath] }, vocabularySize: VOCABULARY_SIZE, store, ...more });
 const file = async (name: string, content: string | Uint8Array) => {
   const path = join(folder, 'data', name);
   await mkdir(join(path, '..'), { recursive: true });
@@ -260,7 +260,7 @@ describe('bad data is named by code, file and line', () => {
   ];
   test.each(cases)('%s', async (_, name, content, code, line, message) => {
     const path = await file(name, content());
-    const error = await failure(prepare(path, { dataField: 'data.train_path' }));
+    const error = await failure(prepare(path, { text: { paths: [path], fields: ['data.train_path'] } }));
     expect([error.code, error.file, error.line, error.field]).toEqual([code, path, line, 'data.train_path']);
     expect(error.message).toMatch(message);
     for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);

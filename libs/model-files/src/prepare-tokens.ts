@@ -1,14 +1,18 @@
 // A corpus as one artifact of token ids: u32 little-endian, documents joined, each led (and ended) as the tokenizer's
 // post-processor says. The same files with the same tokenizer are tokenized once.
 import { on } from 'node:events';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { ArtifactStore } from '#artifact-store';
+import { chatTemplateDigest, readChatTemplate, type ChatTemplate } from './chat-template.js';
 import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './load-tokenizer.js';
 import { ALIVE_INTERVAL_MS } from './thread-progress.js';
 import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
 import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
 import type { TokenizeMessage, TokenizeWorkerData } from './tokenize-worker.js';
+
+const TEXT_COLUMN = 'text';
 
 /** Real documents take milliseconds. */
 const DOCUMENT_TIME_LIMIT_MS = 10_000;
@@ -19,18 +23,26 @@ export interface TokenizingProgress {
   documents: number;
   tokens: number;
 }
+/** The text to make tokens of. */
+export interface TextSource {
+  /** Data files, or folders of them, in the order that they are read. */
+  paths: string[];
+  /** The request fields that the paths came from, for errors; fewer: the last one goes on. */
+  fields?: string[];
+  /** The field or column with the text; by default "text". */
+  textColumn?: string;
+  /** Reading ends with so many tokens. */
+  maxTokens?: number | undefined;
+}
 export interface PrepareTokensOptions {
   /** Folder with tokenizer.json. */
   modelPath: string;
-  /** A data file, or a folder of them. */
-  dataPath: string;
+  text: TextSource;
   /** The model's vocab_size: ids from 0 to one below it are allowed. */
   vocabularySize: number;
   store: ArtifactStore;
   /** Where prepared corpora are remembered; by default beside a folder store. */
   indexFolder?: string;
-  /** The request field that `dataPath` came from, for errors. */
-  dataField?: string;
   onProgress?: (progress: TokenizingProgress) => void;
   /** How long the tokenizer may take for a document, beside what its length takes. */
   documentTimeLimitMs?: number;
@@ -47,54 +59,88 @@ export interface PreparedTokens {
 /** Checks what costs nothing: whether the sources are there, and are files. Returns the bytes of the data. */
 export async function requireSources({
   modelPath,
-  dataPath,
-  dataField,
+  text,
   signal,
-}: Pick<PrepareTokensOptions, 'modelPath' | 'dataPath' | 'dataField' | 'signal'>): Promise<number> {
-  return ofField(dataField, async () => {
+}: Pick<PrepareTokensOptions, 'modelPath' | 'text' | 'signal'>): Promise<number> {
+  return withField(text, async () => {
     await requireTokenizer(modelPath);
-    const files = await listDataFiles(dataPath, signal);
+    const files = await filesOf(text, signal);
     return files.reduce((sum, { bytes }) => sum + bytes, 0);
   });
 }
 
 /** Rejects with ModelFilesError, with ArtifactStoreError, or with the signal's reason. */
 export async function prepareTokens(options: PrepareTokensOptions): Promise<PreparedTokens> {
-  return ofField(options.dataField, () => prepare(options));
+  return withField(options.text, () => prepare(options));
 }
 
-async function ofField<T>(field: string | undefined, work: () => Promise<T>): Promise<T> {
+/** Says in an error which field of the request named the file that it is about. */
+async function withField<T>({ paths, fields = ['data_path'] }: TextSource, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof ModelFilesError) error.field ??= field ?? 'data_path';
+    if (error instanceof ModelFilesError) {
+      const named = paths.findIndex((path) => error.file === path || error.file?.startsWith(join(path, '/')));
+      error.field ??= fields[Math.min(Math.max(named, 0), fields.length - 1)];
+    }
     throw error;
   }
 }
 
-async function prepare(options: PrepareTokensOptions): Promise<PreparedTokens> {
-  const { signal, store, vocabularySize } = options;
-  const tokenizer = await readTokenizerFiles(options.modelPath, signal);
-  const { tokenizerDigest, configDigest } = tokenizer;
-  const files = await listDataFiles(options.dataPath, signal);
-  const keyed = [];
-  for (const { path, format, gzip } of files) keyed.push({ format, gzip, digest: await digestOfFile(path, signal) });
-  const key = tokenIndexKey({ tokenizerDigest, configDigest, files: keyed });
-  const indexFolder = options.indexFolder ?? indexFolderOf(store);
+async function filesOf({ paths }: TextSource, signal?: AbortSignal): Promise<DataFile[]> {
+  const files: DataFile[] = [];
+  for (const path of paths) files.push(...(await listDataFiles(path, signal)));
+  return files;
+}
 
+async function prepare(options: PrepareTokensOptions): Promise<PreparedTokens> {
+  const { signal, store, text, vocabularySize } = options;
+  const tokenizer = await readTokenizerFiles(options.modelPath, signal);
+  const { tokenizerDigest } = tokenizer;
+  const sources: Sources = {
+    files: await filesOf(text, signal),
+    tokenizer,
+    chatTemplate: await readChatTemplate(options.modelPath, tokenizer.configJson, signal),
+  };
+  // A part of a text is tokenized again sooner than all of it is read for its digest.
+  const indexFolder = text.maxTokens === undefined ? (options.indexFolder ?? indexFolderOf(store)) : undefined;
+  const key = indexFolder === undefined ? '' : await keyOf(sources, text, signal);
   const known = indexFolder === undefined ? null : await readTokenIndex(indexFolder, key, store);
   // An entry made for a larger vocabulary may hold ids that this model lacks; tokenizing again names their place.
   if (known !== null && known.largestId < vocabularySize) return { digest: known.digest, tokenCount: known.tokenCount, tokenizerDigest };
 
-  const made = await tokenize(options, files, tokenizer);
+  const made = await tokenize(options, sources);
   if (indexFolder !== undefined) await writeTokenIndex(indexFolder, key, made);
   return { digest: made.digest, tokenCount: made.tokenCount, tokenizerDigest };
 }
 
-async function tokenize(options: PrepareTokensOptions, files: DataFile[], tokenizer: TokenizerFiles): Promise<TokenIndexEntry> {
+interface Sources {
+  files: DataFile[];
+  tokenizer: TokenizerFiles;
+  chatTemplate: ChatTemplate | null;
+}
+
+async function keyOf({ files, tokenizer, chatTemplate }: Sources, { textColumn = TEXT_COLUMN }: TextSource, signal?: AbortSignal) {
+  const keyed = [];
+  for (const { path, format, gzip } of files) keyed.push({ format, gzip, digest: await digestOfFile(path, signal) });
+  const { tokenizerDigest, configDigest } = tokenizer;
+  const templateDigest = chatTemplate === null ? '' : chatTemplateDigest(chatTemplate);
+  return tokenIndexKey({ tokenizerDigest, configDigest, templateDigest, textColumn, files: keyed });
+}
+
+async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatTemplate }: Sources): Promise<TokenIndexEntry> {
   const { tokenizerJson, configJson } = tokenizer;
   const { vocabularySize, documentTimeLimitMs = DOCUMENT_TIME_LIMIT_MS } = options;
-  const workerData: TokenizeWorkerData = { files, tokenizerJson, configJson, vocabularySize, documentTimeLimitMs };
+  const { textColumn = TEXT_COLUMN } = options.text;
+  const workerData: TokenizeWorkerData = {
+    files,
+    textColumn,
+    chatTemplate,
+    tokenizerJson,
+    configJson,
+    vocabularySize,
+    documentTimeLimitMs,
+  };
   const worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData });
   const totals = { tokenCount: 0, largestId: -1 };
   try {
@@ -120,7 +166,9 @@ async function* tokenBytes(
     if (message.kind === 'failed') throw fromErrorMessage(message.error);
     if (message.kind === 'done') break;
     if (message.kind === 'alive') continue;
-    countTokens(message.bytes, totals);
+    const left = (options.text.maxTokens ?? Infinity) - totals.tokenCount;
+    const bytes = message.bytes.byteLength > left * 4 ? message.bytes.subarray(0, left * 4) : message.bytes;
+    countTokens(bytes, totals);
     documents += message.documents;
     options.onProgress?.({
       bytesDone: Math.min(Math.round(message.bytesRead), bytesTotal),
@@ -128,14 +176,14 @@ async function* tokenBytes(
       documents,
       tokens: totals.tokenCount,
     });
-    yield message.bytes;
+    yield bytes;
+    if (totals.tokenCount === options.text.maxTokens) break;
     worker.postMessage('taken');
   }
   // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
   if (totals.tokenCount === 0) {
-    throw new ModelFilesError('DATA_EMPTY', `${options.dataPath} holds no text; at least one document that is not empty is needed`, {
-      file: options.dataPath,
-    });
+    const file = options.text.paths.join(', ');
+    throw new ModelFilesError('DATA_EMPTY', `${file} holds no text; at least one document that is not empty is needed`, { file });
   }
   await requireUnchanged(files);
 }
@@ -143,10 +191,10 @@ async function* tokenBytes(
 /** How long the reading thread may be silent, counted in missing signs of life. The encoding threads have a limit of their own. */
 const SILENCE_LIMIT = 60_000 / ALIVE_INTERVAL_MS;
 
-async function* workerMessages(worker: Worker, { dataPath, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {
+async function* workerMessages(worker: Worker, { text, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {
   signal?.throwIfAborted();
-  const unusable = (code: ModelFilesErrorCode, what: string): ModelFilesError =>
-    new ModelFilesError(code, `${dataPath} ${what}`, { file: dataPath });
+  const file = text.paths.join(', ');
+  const unusable = (code: ModelFilesErrorCode, what: string): ModelFilesError => new ModelFilesError(code, `${file} ${what}`, { file });
   const hung = new AbortController();
   let owed = 0;
   const watching = setInterval(() => {

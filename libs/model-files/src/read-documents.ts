@@ -1,7 +1,10 @@
 // Data files as a stream of documents; memory holds one document or one Parquet page, whatever the corpus measures.
 import type { DataFile } from './data-files.js';
+import type { DocumentRows } from './document-row.js';
 import { malformed } from './model-files.errors.js';
 import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
+import { readCsv } from './read-csv.js';
+import { isJsonArray, readJsonArray } from './read-json.js';
 import { readParquet } from './read-parquet.js';
 import { UnpackBudget } from './unpack-budget.js';
 
@@ -10,13 +13,31 @@ const LINE_LIMIT_BYTES = 256 << 20;
 const TEXT_DOCUMENT_BYTES = 1 << 20;
 const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
 
-export async function* readDocuments(files: DataFile[], onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+export async function* readDocuments(files: DataFile[], rows: DocumentRows, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
   await requireUnpackable(files);
   const budget = new UnpackBudget();
   for (const file of files) {
-    if (file.format === 'parquet') yield* readParquet(file, budget, onBytes);
-    else if (file.format === 'jsonl') yield* readJsonLines(file, budget, onBytes);
-    else yield* readText(file, budget, onBytes);
+    yield* readFile(file, rows, budget, onBytes);
+  }
+}
+
+async function* readFile(file: DataFile, rows: DocumentRows, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+  switch (file.format) {
+    case 'parquet':
+      return yield* readParquet(file, rows, budget, onBytes);
+    case 'csv':
+    case 'tsv':
+      return yield* readCsv(file, rows, budget, onBytes);
+    case 'json': {
+      if (!(await isJsonArray(file))) return yield* readJsonLines(file, rows, budget, onBytes);
+      let element = 0;
+      for await (const value of readJsonArray(file, budget, onBytes)) yield rows.document(value, file.path, ++element);
+      return;
+    }
+    case 'jsonl':
+      return yield* readJsonLines(file, rows, budget, onBytes);
+    case 'text':
+      return yield* readText(file, budget, onBytes);
   }
 }
 
@@ -26,7 +47,12 @@ async function requireUnpackable(files: DataFile[]): Promise<void> {
   for (const file of files.filter(({ gzip }) => gzip)) for await (const _ of readBytes(file, budget, () => undefined));
 }
 
-async function* readJsonLines(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+async function* readJsonLines(
+  file: DataFile,
+  rows: DocumentRows,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+): AsyncGenerator<SourceDocument> {
   for await (const { bytes, line } of readLines(file, budget, onBytes)) {
     const source = decodeUtf8(bytes, file.path, line);
     if (source.trim() === '') continue;
@@ -36,15 +62,7 @@ async function* readJsonLines(file: DataFile, budget: UnpackBudget, onBytes: Byt
     } catch (error) {
       throw malformed(file.path, line, `no valid JSON (${(error as Error).message})`);
     }
-    if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-      throw malformed(file.path, line, 'not a JSON object; {"text": "..."} is allowed');
-    }
-    const { text } = value as { text?: unknown };
-    if (text === undefined)
-      throw malformed(file.path, line, `the field "text" is missing (there are: ${Object.keys(value).join(', ') || 'none'})`);
-    if (typeof text !== 'string')
-      throw malformed(file.path, line, `"text" is ${text === null ? 'null' : `a ${typeof text}`}; a string is allowed`);
-    yield { text, file: file.path, line };
+    yield rows.document(value, file.path, line);
   }
 }
 

@@ -1,9 +1,10 @@
-// The `text` column of a Parquet file, page by page.
+// The text column of a Parquet file, page by page.
 import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parquetMetadataAsync, parquetSchema, type FileMetaData } from 'hyparquet';
 import { fileError, openDataFile, type DataFile } from './data-files.js';
+import type { DocumentRows } from './document-row.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
 import { readColumnPages, readSlice, type ByteSource } from './parquet-pages.js';
 import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
@@ -11,12 +12,17 @@ import type { UnpackBudget } from './unpack-budget.js';
 
 const FOOTER_BYTES_MAX = 256 << 20;
 
-export async function* readParquet(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+export async function* readParquet(
+  file: DataFile,
+  rows: DocumentRows,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+): AsyncGenerator<SourceDocument> {
   if (!file.gzip) {
     const handle = await openDataFile(file.path);
     try {
       budget.read(file.bytes);
-      yield* readRows({ file: handle, bytes: (await handle.stat()).size }, file, file.bytes, budget, onBytes);
+      yield* readRows({ file: handle, bytes: (await handle.stat()).size }, file, rows, file.bytes, budget, onBytes);
     } finally {
       await handle.close();
     }
@@ -32,7 +38,7 @@ export async function* readParquet(file: DataFile, budget: UnpackBudget, onBytes
       }
       bytes += chunk.byteLength;
     }
-    yield* readRows({ file: unpacked, bytes }, file, 0, budget, onBytes);
+    yield* readRows({ file: unpacked, bytes }, file, rows, 0, budget, onBytes);
   } finally {
     await unpacked.close();
   }
@@ -51,21 +57,22 @@ async function namelessFile(): Promise<FileHandle> {
 async function* readRows(
   source: ByteSource,
   { path: name }: DataFile,
+  rows: DocumentRows,
   countedBytes: number,
   budget: UnpackBudget,
   onBytes: BytesRead,
 ): AsyncGenerator<SourceDocument> {
-  const metadata = await openParquet(source, name);
+  const metadata = await openParquet(source, name, rows);
   const rowsTotal = Number(metadata.num_rows);
   let row = 0;
   for (let group = 0; group < metadata.row_groups.length; group += 1) {
     try {
-      for await (const values of readColumnPages(source, metadata, group, 'text', budget, name)) {
+      for await (const values of readColumnPages(source, metadata, group, rows.column, budget, name)) {
         budget.unpack(textLength(values), name); // a value of a dictionary comes as often as its number does
         for (const value of values as Iterable<unknown>) {
           row += 1;
           if (typeof value !== 'string')
-            throw malformed(name, row, `"text" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
+            throw malformed(name, row, `"${rows.column}" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
           yield { text: value, file: name, line: row };
         }
         onBytes(countedBytes * (values.length / Math.max(rowsTotal, 1)));
@@ -83,7 +90,7 @@ function textLength(values: ArrayLike<unknown>): number {
   return length;
 }
 
-async function openParquet(source: ByteSource, name: string): Promise<FileMetaData> {
+async function openParquet(source: ByteSource, name: string, rows: DocumentRows): Promise<FileMetaData> {
   try {
     const footer = new DataView((await readSlice(source, Math.max(source.bytes - 8, 0), source.bytes)).buffer);
     if (footer.byteLength === 8 && footer.getUint32(0, true) > FOOTER_BYTES_MAX)
@@ -93,7 +100,7 @@ async function openParquet(source: ByteSource, name: string): Promise<FileMetaDa
       slice: async (start, end) => (await readSlice(source, start, end ?? source.bytes)).buffer,
     });
     const columns = parquetSchema(metadata).children.map((column) => column.element.name);
-    if (!columns.includes('text')) throw malformed(name, undefined, `no column "text" (there are: ${columns.join(', ') || 'none'})`);
+    if (!columns.includes(rows.column)) throw malformed(name, undefined, rows.missing(columns, 'column'));
     return metadata;
   } catch (error) {
     throw parquetError(error, name);

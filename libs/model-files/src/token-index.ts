@@ -11,6 +11,9 @@ const TOKENS_VERSION = 1;
 export interface TokenIndexKey {
   tokenizerDigest: string;
   configDigest: string;
+  /** '': the model has none. */
+  templateDigest: string;
+  textColumn: string;
   files: { format: string; gzip: boolean; digest: string }[];
 }
 export interface TokenIndexEntry {
@@ -28,7 +31,7 @@ export function indexFolderOf(store: ArtifactStore): string | undefined {
 export function tokenIndexKey(key: TokenIndexKey): string {
   const files = key.files.map(({ format, gzip, digest }) => [format, gzip, digest]);
   return createHash('sha256')
-    .update(JSON.stringify([TOKENS_VERSION, key.tokenizerDigest, key.configDigest, files]))
+    .update(JSON.stringify([TOKENS_VERSION, key.tokenizerDigest, key.configDigest, key.templateDigest, key.textColumn, files]))
     .digest('hex');
 }
 

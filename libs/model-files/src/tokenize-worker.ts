@@ -1,7 +1,9 @@
 // Thread entry: reads the data files, has them encoded, and sends the token bytes in order, a few chunks ahead of the
 // reader. All of this is off the main thread because unpacking a Parquet row group can take seconds.
 import { parentPort, workerData } from 'node:worker_threads';
+import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
+import { DocumentRows } from './document-row.js';
 import { ALIVE_INTERVAL_MS } from './thread-progress.js';
 import { EncoderPool, type EncoderPoolOptions } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
@@ -10,6 +12,8 @@ import { readDocuments } from './read-documents.js';
 
 export interface TokenizeWorkerData extends EncoderPoolOptions {
   files: DataFile[];
+  textColumn: string;
+  chatTemplate: ChatTemplate | null;
 }
 export type TokenizeMessage =
   | { kind: 'alive' }
@@ -21,7 +25,7 @@ const BATCH_CHARACTERS = 1 << 18;
 const CHUNKS_AHEAD = 8;
 
 const port = parentPort!;
-const { files, ...encoderData } = workerData as TokenizeWorkerData;
+const { files, textColumn, chatTemplate, ...encoderData } = workerData as TokenizeWorkerData;
 
 let chunksUnread = 0;
 let wakeUp: (() => void) | undefined;
@@ -54,9 +58,10 @@ async function tokenize(): Promise<void> {
       characters = 0;
       if (inFlight.length >= pool.depth) await sendOldest();
     };
-    for await (const document of readDocuments(files, (bytes) => {
+    const onBytes = (bytes: number): void => {
       bytesRead += bytes;
-    })) {
+    };
+    for await (const document of readDocuments(files, new DocumentRows(textColumn, chatTemplate), onBytes)) {
       if (document.text === '') continue; // nothing but a start token would be left of it
       documents.push(document);
       characters += document.text.length;

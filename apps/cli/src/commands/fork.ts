@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
+import { addDataOptions, dataChoice, dataSource, type DataChoice } from '../options/data-options.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
 import { runFileFor } from '../options/run-file.js';
@@ -17,10 +18,8 @@ export interface StartingPoint {
   last?: boolean;
   fromState?: string;
 }
-interface ForkOptions extends LabelOptions, StartingPoint {
-  data?: string;
+interface ForkOptions extends LabelOptions, StartingPoint, DataChoice {
   config?: string;
-  validation?: string;
   requestId?: string;
   watch?: boolean;
 }
@@ -51,12 +50,10 @@ export function registerFork(program: Command): void {
     .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
     .option('--last', 'from the last recorded state')
     .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
-    .option('--data <path>', 'other text to train on', absolutePath)
-    .option('--validation <path>', 'other text to evaluate on', absolutePath)
     .option('--config <file>', 'YAML file of what is not given as an option: data, settings, name, tags, note', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addForkOptions(addLabelOptions(fork));
+  addForkOptions(addLabelOptions(addDataOptions(fork, 'other text to train on', 'other text to evaluate on')));
   examples(
     fork,
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
@@ -74,17 +71,13 @@ export function registerFork(program: Command): void {
     const file = await runFileFor(options);
     if (file.model !== undefined)
       throw new CliError('CONFIG_INVALID', 'model: a fork has the model of its parent', { field: '--config', exitCode: ExitCode.usage });
-    const [trainPath, validationPath] = [options.data ?? file.data, options.validation ?? file.validation];
-    const data =
-      trainPath === undefined && validationPath === undefined
-        ? undefined
-        : { trainPath: trainPath ?? '', validationPath: validationPath ?? '' };
+    const data = dataChoice(options, file);
     const request = v1.ForkRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
       ...labelsOf(options, file),
       parentRunId: parentRunId!,
       from,
-      overrides: data === undefined ? undefined : { data },
+      overrides: Object.keys(data).length === 0 ? undefined : { data: dataSource(data) },
       settings: settingsOf(options, file.settings),
     });
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);

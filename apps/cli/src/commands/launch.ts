@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
+import { addDataOptions, dataChoice, dataSource, type DataChoice } from '../options/data-options.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
@@ -12,11 +13,9 @@ import { action, examples } from './command.js';
 import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
-interface LaunchOptions extends LabelOptions {
+interface LaunchOptions extends LabelOptions, DataChoice {
   model?: string;
-  data?: string;
   config?: string;
-  validation?: string;
   requestId?: string;
   watch?: boolean;
 }
@@ -34,27 +33,28 @@ export function registerLaunch(program: Command): void {
         'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
     )
     .option('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)', modelFolder)
-    .option('--data <path>', 'text to train on: .jsonl with {"text"}, .txt or .parquet, also .gz, or a folder of them', absolutePath)
-    .option('--validation <path>', 'text to evaluate on', absolutePath)
     .option('--config <file>', 'YAML file of what is not given as an option, as show RUN --yaml writes one', absolutePath)
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addSettingOptions(addLabelOptions(launch));
+  const data = 'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz, or a folder of them';
+  addSettingOptions(addLabelOptions(addDataOptions(launch, data, 'text to evaluate on')));
   examples(
     launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
     ['espalier launch --model models/llama --data train/ --validation valid.jsonl --recipe distill', 'one intact teacher'],
+    ['espalier launch --model models/llama --data chats.jsonl --text-column messages', "conversations, by the model's chat template"],
     ['espalier launch --config run.yaml --seed 7', 'the file, with another seed'],
     ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
   );
   action<LaunchOptions>(launch, async (context, _, options) => {
     const { connection, output } = context;
     const file = await runFileFor(options);
+    const data = dataChoice(options, file);
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
       ...labelsOf(options, file),
       modelPath: needed('--model', options.model ?? file.model),
-      data: { trainPath: needed('--data', options.data ?? file.data), validationPath: options.validation ?? file.validation ?? '' },
+      data: dataSource({ ...data, data: needed('--data', data.data) }),
       settings: settingsOf(options, file.settings),
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);

@@ -135,15 +135,21 @@ function originPairs(run: v1.Run): [string, string | undefined][] {
       'parameters',
       run.parameterCount > 0n ? `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable` : undefined,
     ],
-    [
-      'data',
-      run.data === undefined
-        ? undefined
-        : `${run.data.trainPath}${run.data.validationPath === '' ? '' : `, validation ${run.data.validationPath}`}`,
-    ],
+    ['data', run.data === undefined ? undefined : dataText(run.data)],
     ['forked from', run.parentRunId === '' ? undefined : `${run.parentRunId} at step ${run.forkedAtStep}`],
     ['rewinds', run.rewinds > 0 ? String(run.rewinds) : undefined],
   ];
+}
+
+function dataText(data: v1.DataSource): string {
+  const validation = [data.validationPath, ...data.moreValidationPaths].filter((path) => path !== '');
+  return [
+    [data.trainPath, ...data.moreTrainPaths].join(', '),
+    ...(data.textColumn === '' ? [] : [`column ${data.textColumn}`]),
+    ...(data.maxTrainTokens === 0n ? [] : [`at most ${count(data.maxTrainTokens)} tokens`]),
+    ...(validation.length === 0 ? [] : [`validation ${validation.join(', ')}`]),
+    ...(data.maxValidationTokens === 0n ? [] : [`at most ${count(data.maxValidationTokens)} tokens of it`]),
+  ].join(', ');
 }
 
 function enginePairs(run: v1.Run): [string, string | undefined][] {

@@ -6,7 +6,9 @@ import { settingOfField } from '#protocol';
 const OTHER_NAMES: Record<string, string[]> = {
   model_path: ['--model'],
   train_path: ['--data'],
+  more_train_paths: ['--data'],
   validation_path: ['--validation'],
+  more_validation_paths: ['--validation'],
   data_path: ['--data'],
   teacher_mark: ['--from-teacher', '--teacher'],
   state_digest: ['--from-state'],

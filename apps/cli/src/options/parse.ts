@@ -23,6 +23,12 @@ export function number(text: string): number {
   return value;
 }
 
+export function positiveWholeNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 1) throw new InvalidArgumentError('A whole number of 1 or more is allowed.');
+  return value;
+}
+
 /** Windows hold a first token and one to predict. */
 export function windowTokens(text: string): number {
   const value = wholeNumber(text);
@@ -55,6 +61,11 @@ export function engineAddresses(text: string, before: string[] = []): string[] {
   if (problem !== null) throw new InvalidArgumentError(`It ${problem}.`);
   if (before.includes(text)) throw new InvalidArgumentError('It is named twice.');
   return [...before, text];
+}
+
+/** Repeated: each is one more. */
+export function absolutePaths(text: string, before: string[] = []): string[] {
+  return [...before, absolutePath(text)];
 }
 
 /** The folder of a model; one of its files means its folder. */

@@ -5,22 +5,23 @@ import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, st
 import { readUserFile, UserFileError } from '#files';
 import { requestedValues, settingsTable, valueOfText, visibleText, type RequestedValues, type Setting, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
+import type { DataChoice } from './data-options.js';
+import { positiveWholeNumber } from './parse.js';
 
 /** A run's settings are two kilobytes. */
 const FILE_BYTES_MAX = 64 << 10;
 
 /** Beside `settings`. Paths are of the file's folder. */
-export interface RunFile {
+export interface RunFile extends DataChoice {
   model?: string;
-  data?: string;
-  validation?: string;
   name?: string;
   tags?: string[];
   note?: string;
   settings: RequestedValues;
 }
-const PATHS = ['model', 'data', 'validation'] as const;
 const TEXTS = ['name', 'note'] as const;
+const PATH_LISTS = ['data', 'validation'] as const;
+const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
 
 /** @throws CliError that names the file, the line and the key */
 export async function readRunFile(path: string): Promise<RunFile> {
@@ -44,7 +45,7 @@ export async function runFileFor({ config }: { config?: string }): Promise<RunFi
 }
 
 /** @throws CliError OPTION_REQUIRED */
-export function needed(option: string, value: string | undefined): string {
+export function needed<T>(option: string, value: T | undefined): T {
   if (value !== undefined) return value;
   throw new CliError('OPTION_REQUIRED', `${option} is needed, or a file that says it: --config FILE`, {
     field: option,
@@ -81,12 +82,16 @@ class Reader {
 
   read(): RunFile {
     const file: RunFile = { settings: {} };
-    const allowed = [...PATHS, ...TEXTS, 'tags', 'settings'];
+    const allowed = ['model', ...PATH_LISTS, 'text_column', ...Object.keys(LIMITS), ...TEXTS, 'tags', 'settings'];
+    const fromHere = (path: string): string => resolve(dirname(this.path), path);
     for (const [key, pair] of this.entries(this.document.contents, 'the file')) {
       if (!allowed.includes(key)) throw this.unknown(key, pair, allowed);
-      const isPath = PATHS.find((name) => name === key);
+      const isPathList = PATH_LISTS.find((name) => name === key);
       const isText = TEXTS.find((name) => name === key);
-      if (isPath !== undefined) file[isPath] = resolve(dirname(this.path), this.textOf(pair, key, 'a path'));
+      if (key === 'model') file.model = fromHere(this.textOf(pair, key, 'a path'));
+      else if (isPathList !== undefined) file[isPathList] = this.oneOrMore(pair, key).map(fromHere);
+      else if (key === 'text_column') file.textColumn = this.textOf(pair, key, 'a name');
+      else if (key in LIMITS) file[LIMITS[key as keyof typeof LIMITS]] = this.limitOf(pair, key);
       else if (isText !== undefined) file[isText] = this.textOf(pair, key, 'a text', true);
       else if (key === 'tags') file.tags = this.itemsOf(pair, key);
       else file.settings = this.settingsOf(pair);
@@ -136,6 +141,22 @@ class Reader {
     return text;
   }
 
+  private oneOrMore(pair: Pair, key: string): string[] {
+    if (!isSeq(pair.value)) return [this.textOf(pair, key, 'a path')];
+    const items = this.itemsOf(pair, key);
+    if (items.length === 0 || items.includes('')) throw this.wrong(pair, key, 'a path, or a list of paths, is needed');
+    return items;
+  }
+
+  private limitOf(pair: Pair, key: string): number {
+    const text = this.textOf(pair, key, 'a number');
+    try {
+      return positiveWholeNumber(text);
+    } catch {
+      throw this.wrong(pair, key, 'a whole number of 1 or more is needed');
+    }
+  }
+
   private itemsOf(pair: Pair, key: string): string[] {
     if (!isSeq(pair.value)) throw this.wrong(pair, key, 'a list is needed: [one, two]');
     return pair.value.items.map((item) => {
@@ -166,14 +187,21 @@ function invalid(message: string): CliError {
   return new CliError('CONFIG_INVALID', message, { field: '--config', exitCode: ExitCode.usage });
 }
 
+function oneOrList(paths: string[]): string | string[] | undefined {
+  return paths.length > 1 ? paths : paths[0] || undefined;
+}
+
 /** A file that launches the same run again; every setting is in it. */
 export function runFileOf(run: v1.Run): string {
   const values = requestedValues(run.settings);
   const settings = settingsTable().map(({ name, field, kind }) => [field, values[name] ?? (kind === 'flag' ? false : undefined)] as const);
   const file = {
     model: run.modelPath,
-    data: run.data?.trainPath,
-    validation: run.data?.validationPath || undefined,
+    data: oneOrList([run.data?.trainPath ?? '', ...(run.data?.moreTrainPaths ?? [])]),
+    validation: oneOrList([run.data?.validationPath ?? '', ...(run.data?.moreValidationPaths ?? [])]),
+    text_column: run.data?.textColumn || undefined,
+    max_train_tokens: Number(run.data?.maxTrainTokens ?? 0n) || undefined,
+    max_validation_tokens: Number(run.data?.maxValidationTokens ?? 0n) || undefined,
     name: run.name || undefined,
     tags: run.tags.length === 0 ? undefined : run.tags,
     note: run.note || undefined,

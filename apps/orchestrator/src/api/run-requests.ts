@@ -76,8 +76,18 @@ export function startingPoint(from: From): StartingPoint {
   }
 }
 
-function dataSource({ trainPath, validationPath }: v1.DataSource): DataSource {
-  return { trainPath, validationPath };
+/** What is left out is no part of the command, so that a request of before these fields is still the same request. */
+function dataSource(source: v1.DataSource): DataSource {
+  const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, maxTrainTokens, maxValidationTokens } = source;
+  return {
+    trainPath,
+    validationPath,
+    ...(moreTrainPaths.length === 0 ? {} : { moreTrainPaths }),
+    ...(moreValidationPaths.length === 0 ? {} : { moreValidationPaths }),
+    ...(textColumn === '' ? {} : { textColumn }),
+    ...(maxTrainTokens === 0n ? {} : { maxTrainTokens: Number(maxTrainTokens) }),
+    ...(maxValidationTokens === 0n ? {} : { maxValidationTokens: Number(maxValidationTokens) }),
+  };
 }
 
 /** Adds the violations of an invalid part to the others. */

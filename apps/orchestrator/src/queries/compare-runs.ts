@@ -29,11 +29,11 @@ export async function compareRuns(
 
 function askedOf({ run }: RunSummary): Record<string, unknown> {
   const { path, weightsDigest } = run.model;
-  const { trainPath, trainDigest, validationPath, validationDigest, tokenizerDigest } = run.data;
+  const { trainTokens: _, validationTokens: __, ...data } = run.data;
   return {
     ...prefixed('settings', run.settings),
     ...prefixed('model', { path, weightsDigest }),
-    ...prefixed('data', { trainPath, trainDigest, validationPath, validationDigest, tokenizerDigest }),
+    ...prefixed('data', data),
   };
 }
 

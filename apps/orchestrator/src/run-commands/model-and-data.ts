@@ -2,13 +2,13 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { prepareTokens, requireSources, requireTokenizer } from '#model-files';
+import { prepareTokens, requireSources, requireTokenizer, type TextSource } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
-import type { DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { DataIdentity, DataReading, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 
@@ -32,7 +32,7 @@ export interface PreparationProgress {
   doneShare: number;
 }
 
-export interface DataSource {
+export interface DataSource extends DataReading {
   trainPath: string;
   validationPath: string; // '' : none
 }
@@ -71,16 +71,23 @@ export class ModelAndData {
 
   /** The data as it is named; what costs nothing to find out about it is refused here. */
   async namedData(source: DataSource, model: ModelIdentity, signal: AbortSignal): Promise<DataIdentity> {
-    const trainPath = resolve(source.trainPath);
-    const validationPath = source.validationPath === '' ? null : resolve(source.validationPath);
-    const { path: modelPath } = model;
-    await requireSources({ modelPath, dataPath: trainPath, dataField: 'data.train_path', signal });
-    if (validationPath !== null) await requireSources({ modelPath, dataPath: validationPath, dataField: 'data.validation_path', signal });
+    const { moreTrainPaths, moreValidationPaths } = source;
+    if (source.validationPath === '' && moreValidationPaths !== undefined)
+      throw invalidField('FIELD_REQUIRED', 'data.validation_path', 'is needed: more_validation_paths are read after it');
+    const named = {
+      ...source,
+      trainPath: resolve(source.trainPath),
+      validationPath: source.validationPath === '' ? null : resolve(source.validationPath),
+      ...(moreTrainPaths === undefined ? {} : { moreTrainPaths: moreTrainPaths.map((path) => resolve(path)) }),
+      ...(moreValidationPaths === undefined ? {} : { moreValidationPaths: moreValidationPaths.map((path) => resolve(path)) }),
+    };
+    await requireSources({ modelPath: model.path, text: trainText(named), signal });
+    const validation = validationText(named);
+    if (validation !== null) await requireSources({ modelPath: model.path, text: validation, signal });
     return {
-      trainPath,
+      ...named,
       trainDigest: '',
       trainTokens: 0,
-      validationPath,
       validationDigest: null,
       validationTokens: 0,
       tokenizerDigest: '',
@@ -107,33 +114,33 @@ export class ModelAndData {
 
   /** Tokenizes what has not been tokenized before. */
   private async prepareData(
-    { data: { trainPath, validationPath }, settings }: PruningRunState,
+    { data, settings }: PruningRunState,
     model: ModelIdentity,
     onProgress: (progress: PreparationProgress) => void,
     signal: AbortSignal,
   ): Promise<DataIdentity> {
     const named = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
-    const bytesOf = (path: string | null, dataField: string): Promise<number> =>
-      path === null ? Promise.resolve(0) : requireSources({ modelPath: model.path, dataPath: path, dataField, signal });
-    const trainBytes = await bytesOf(trainPath, 'data.train_path');
-    const bytesTotal = Math.max(trainBytes + (await bytesOf(validationPath, 'data.validation_path')), 1);
-    const prepare = (dataPath: string, dataField: string, what: string, bytesBefore: number) => {
+    const [trainSource, validationSource] = [trainText(data), validationText(data)];
+    const bytesOf = (text: TextSource | null): Promise<number> =>
+      text === null ? Promise.resolve(0) : requireSources({ modelPath: model.path, text, signal });
+    const trainBytes = await bytesOf(trainSource);
+    const bytesTotal = Math.max(trainBytes + (await bytesOf(validationSource)), 1);
+    const prepare = (text: TextSource, what: string, bytesBefore: number) => {
       const tell = (bytesDone: number): void =>
         onProgress({ doing: `tokenizing the ${what} text`, doneShare: (bytesBefore + bytesDone) / bytesTotal });
       tell(0);
-      return prepareTokens({ ...named, dataPath, dataField, onProgress: ({ bytesDone }) => tell(bytesDone) });
+      return prepareTokens({ ...named, text, onProgress: ({ bytesDone }) => tell(bytesDone) });
     };
-    const train = await prepare(trainPath, 'data.train_path', 'training', 0);
+    const train = await prepare(trainSource, 'training', 0);
     const needed = settings.batchSize * settings.sequenceLength;
     requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
-    const validation = validationPath === null ? null : await prepare(validationPath, 'data.validation_path', 'validation', trainBytes);
+    const validation = validationSource === null ? null : await prepare(validationSource, 'validation', trainBytes);
     if (validation !== null)
       requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
     return {
-      trainPath,
+      ...data,
       trainDigest: train.digest,
       trainTokens: train.tokenCount,
-      validationPath,
       validationDigest: validation?.digest ?? null,
       validationTokens: validation?.tokenCount ?? 0,
       tokenizerDigest: train.tokenizerDigest,
@@ -147,16 +154,16 @@ export class ModelAndData {
     damage: EspalierError,
     signal: AbortSignal,
   ): Promise<void> {
-    const [path, digest] = part === 'train' ? [data.trainPath, data.trainDigest] : [data.validationPath!, data.validationDigest!];
+    const [text, digest] = part === 'train' ? [trainText(data), data.trainDigest] : [validationText(data)!, data.validationDigest!];
     const lost = (why: string): EspalierError =>
       new EspalierError(
         damage.code,
-        `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${path}: ${why}`,
+        `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${text.paths.join(', ')}: ${why}`,
       );
     await this.artifacts.delete(digest); // so that the remembered one is not taken for whole
     const made = await prepareTokens({
       modelPath: model.path,
-      dataPath: path,
+      text,
       vocabularySize: model.vocabularySize,
       store: this.artifacts,
       signal,
@@ -170,8 +177,7 @@ export class ModelAndData {
   async prepareEvaluationData(path: string, model: ModelIdentity, window: number, signal: AbortSignal): Promise<string> {
     const { digest, tokenCount } = await prepareTokens({
       modelPath: model.path,
-      dataPath: resolve(path),
-      dataField: 'data_path',
+      text: { paths: [resolve(path)], fields: ['data_path'] },
       vocabularySize: model.vocabularySize,
       store: this.artifacts,
       signal,
@@ -179,6 +185,27 @@ export class ModelAndData {
     requireTokens(tokenCount, window, 'data_path', 'a window');
     return digest;
   }
+}
+
+type NamedData = DataReading & Pick<DataIdentity, 'trainPath' | 'validationPath'>;
+
+function trainText({ trainPath, moreTrainPaths = [], textColumn, maxTrainTokens }: NamedData): TextSource {
+  return {
+    paths: [trainPath, ...moreTrainPaths],
+    fields: ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)],
+    ...(textColumn === undefined ? {} : { textColumn }),
+    maxTokens: maxTrainTokens,
+  };
+}
+
+function validationText({ validationPath, moreValidationPaths = [], textColumn, maxValidationTokens }: NamedData): TextSource | null {
+  if (validationPath === null) return null;
+  return {
+    paths: [validationPath, ...moreValidationPaths],
+    fields: ['data.validation_path', ...moreValidationPaths.map((_, index) => `data.more_validation_paths[${index}]`)],
+    ...(textColumn === undefined ? {} : { textColumn }),
+    maxTokens: maxValidationTokens,
+  };
 }
 
 /** @throws EspalierError OUT_OF_MEMORY */

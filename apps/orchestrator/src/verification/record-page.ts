@@ -19,11 +19,13 @@ export function recordPage(
     '## What was asked',
     '',
     `- Model: ${model.path}, ${model.architecture}, ${model.parameterCount} parameters, weights SHA-256 ${model.weightsDigest}`,
-    `- Training data: ${data.trainPath}, ${data.trainTokens} tokens, ` +
+    `- Training data: ${[data.trainPath, ...(data.moreTrainPaths ?? [])].join(', ')}, ${data.trainTokens} tokens, ` +
       `SHA-256 of the tokens ${data.trainDigest}, of the tokenizer ${data.tokenizerDigest}`,
     ...(data.validationPath === null
       ? []
-      : [`- Validation data: ${data.validationPath}, ${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`]),
+      : [
+          `- Validation data: ${[data.validationPath, ...(data.moreValidationPaths ?? [])].join(', ')}, ${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`,
+        ]),
     ...(origin === null
       ? []
       : [

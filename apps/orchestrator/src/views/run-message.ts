@@ -1,7 +1,7 @@
 // RunSummary to the public protocol's Run.
 import { settingsMessage, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
-import type { RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
@@ -11,6 +11,18 @@ import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
 import type { LivePreparation, LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
+
+function dataMessage(data: DataIdentity): v1.DataSource {
+  return {
+    trainPath: data.trainPath,
+    validationPath: data.validationPath ?? '',
+    moreTrainPaths: data.moreTrainPaths ?? [],
+    moreValidationPaths: data.moreValidationPaths ?? [],
+    textColumn: data.textColumn ?? '',
+    maxTrainTokens: BigInt(data.maxTrainTokens ?? 0),
+    maxValidationTokens: BigInt(data.maxValidationTokens ?? 0),
+  };
+}
 
 /**
  * @param live steps that the engine has reported since the last recorded one
@@ -37,7 +49,7 @@ export function runMessage(
     failure: run.failure ?? undefined,
     modelPath: run.model.path,
     weightsDigest: run.model.weightsDigest,
-    data: { trainPath: run.data.trainPath, validationPath: run.data.validationPath ?? '' },
+    data: dataMessage(run.data),
     settings: startIsLost(extras) ? undefined : settingsMessage(run.settings),
     phases: run.phases.map(({ kind, firstStep, endStep }) => ({ kind, firstStep: BigInt(firstStep), endStep: BigInt(endStep) })),
     phase: run.phase,

@@ -23,6 +23,8 @@ const STOP_TIMEOUT_MS = 30_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
 
+type LaunchParts = Omit<Partial<v1.LaunchRunRequest>, 'data'> & { data?: Partial<v1.DataSource> };
+
 export class TestServer {
   private child: ChildProcess | null = null;
   private client: v1.RunServiceClient | null = null;
@@ -178,7 +180,7 @@ export class TestServer {
     return this.artifactClient!;
   }
 
-  launch(settings: Partial<v1.RunSettings>, more: Partial<v1.LaunchRunRequest> = {}): Promise<v1.Run> {
+  launch(settings: Partial<v1.RunSettings>, more: LaunchParts = {}): Promise<v1.Run> {
     const request = v1.LaunchRunRequest.fromPartial({
       modelPath: TINY_MODEL,
       data: { trainPath: CORPUS, validationPath: CORPUS },

@@ -30,7 +30,16 @@ export interface ModelIdentity {
   maxPositions: number;
 }
 
-export interface DataIdentity {
+/** How text is read; what is as usual is left out. */
+export interface DataReading {
+  moreTrainPaths?: string[] | undefined;
+  moreValidationPaths?: string[] | undefined;
+  textColumn?: string | undefined; // "text"
+  maxTrainTokens?: number | undefined; // all
+  maxValidationTokens?: number | undefined;
+}
+
+export interface DataIdentity extends DataReading {
   trainPath: string;
   trainDigest: string; // of the token shard, an artifact; '' (and the other digests empty) until the run is prepared
   trainTokens: number;

@@ -1,0 +1,44 @@
+// Which text a run trains on and is evaluated on: the options of launch and fork, and the same in a run's file.
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import { absolutePaths, positiveWholeNumber } from './parse.js';
+
+/** By the keys of a run's file; the first path is the one that must be there. */
+export interface DataChoice {
+  data?: string[];
+  validation?: string[];
+  textColumn?: string;
+  maxTrainTokens?: number;
+  maxValidationTokens?: number;
+}
+
+export function addDataOptions(command: Command, train: string, evaluate: string): Command {
+  return command
+    .option('--data <path>', `${train}; may be given several times`, absolutePaths)
+    .option('--validation <path>', `${evaluate}; may be given several times`, absolutePaths)
+    .option('--text-column <name>', 'field or column with the text, or with the messages of a conversation (default: text)')
+    .option('--max-train-tokens <n>', 'read no more than so many tokens to train on, for a quick trial', positiveWholeNumber)
+    .option('--max-validation-tokens <n>', 'read no more than so many tokens to evaluate on', positiveWholeNumber);
+}
+
+/** An option counts before what the file says. */
+export function dataChoice(options: DataChoice, file: DataChoice): DataChoice {
+  const given = Object.entries(options).filter(([name, value]) => value !== undefined && DATA_KEYS.has(name));
+  return { ...file, ...(Object.fromEntries(given) as DataChoice) };
+}
+
+const DATA_KEYS = new Set(['data', 'validation', 'textColumn', 'maxTrainTokens', 'maxValidationTokens']);
+
+export function dataSource(choice: DataChoice): v1.DataSource {
+  const [trainPath = '', ...moreTrainPaths] = choice.data ?? [];
+  const [validationPath = '', ...moreValidationPaths] = choice.validation ?? [];
+  return {
+    trainPath,
+    moreTrainPaths,
+    validationPath,
+    moreValidationPaths,
+    textColumn: choice.textColumn ?? '',
+    maxTrainTokens: BigInt(choice.maxTrainTokens ?? 0),
+    maxValidationTokens: BigInt(choice.maxValidationTokens ?? 0),
+  };
+}

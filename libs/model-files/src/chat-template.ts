@@ -1,0 +1,93 @@
+// A model's own chat template turns a conversation into the text that the model was trained on. Two renderings must give the same
+// bytes, on whatever day: so the date that some templates ask for is fixed.
+import { createHash } from 'node:crypto';
+import { Environment, Interpreter, Template } from '@huggingface/jinja';
+import { readModelFile } from './load-tokenizer.js';
+
+const TEMPLATE_BYTES_MAX = 1 << 20;
+/** The date that published templates fall back to where they have no clock. */
+const DATE = '26 Jul 2024';
+
+export interface ChatTemplate {
+  /** Jinja, as transformers takes it. */
+  source: string;
+  /** By name, as in bos_token. */
+  specialTokens: Record<string, string>;
+}
+
+export interface ChatMessage {
+  role: string;
+  content: string;
+}
+
+/** The file chat_template.jinja, else what tokenizer_config.json says; null: the model has none. */
+export async function readChatTemplate(modelPath: string, configJson: string, signal?: AbortSignal): Promise<ChatTemplate | null> {
+  const file = await readModelFile(modelPath, 'chat_template.jinja', TEMPLATE_BYTES_MAX, signal);
+  const config = objectIn(configJson);
+  const source = file?.toString('utf8') ?? templateIn(config.chat_template);
+  return source === undefined ? null : { source, specialTokens: specialTokensIn(config) };
+}
+
+export function chatTemplateDigest({ source }: ChatTemplate): string {
+  return createHash('sha256').update(source).digest('hex');
+}
+
+/** tokenizer_config.json that is no JSON object is told where the tokenizer is made. */
+function objectIn(json: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Some models have several by name. */
+function templateIn(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (!Array.isArray(value)) return undefined;
+  const named = value as { name?: unknown; template?: unknown }[];
+  const template = named.find(({ name }) => name === 'default')?.template;
+  return typeof template === 'string' ? template : undefined;
+}
+
+function specialTokensIn(config: Record<string, unknown>): Record<string, string> {
+  const tokens: Record<string, string> = {};
+  for (const [name, value] of Object.entries(config)) {
+    if (!name.endsWith('_token')) continue;
+    const content = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
+    if (typeof content === 'string') tokens[name] = content;
+  }
+  return tokens;
+}
+
+/** @throws Error with what the template says, or what is wrong with it */
+export function chatRenderer({ source, specialTokens }: ChatTemplate): (messages: ChatMessage[]) => string {
+  const template = new Template(source);
+  return (messages) => {
+    const environment = new Environment();
+    const values: Record<string, unknown> = {
+      ...specialTokens,
+      true: true,
+      false: false,
+      none: null,
+      True: true,
+      False: false,
+      None: null,
+      raise_exception: (message: unknown) => {
+        throw new Error(String(message));
+      },
+      range: (start: number, stop?: number, step = 1) => rangeOf(stop === undefined ? 0 : start, stop ?? start, step),
+      strftime_now: () => DATE,
+      messages,
+      add_generation_prompt: false,
+    };
+    for (const [name, value] of Object.entries(values)) environment.set(name, value);
+    return (new Interpreter(environment).run(template.parsed) as { value: string }).value;
+  };
+}
+
+function rangeOf(start: number, stop: number, step: number): number[] {
+  const length = Math.max(Math.ceil((stop - start) / step), 0);
+  return Array.from({ length }, (_, index) => start + index * step);
+}

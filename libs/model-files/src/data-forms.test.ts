@@ -1,0 +1,190 @@
+// The same documents in each form that users have them: the tokens are those of the documents, whatever holds them.
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import * as library from '@huggingface/tokenizers';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { ModelFilesError, prepareTokens, type TextSource } from './index.js';
+
+const MODEL = 'examples/models/factbook-llama-3m';
+const TEXTS = ['A village, "Höhe" 3 m.', 'Two\nlines; and a comma, too.', ' spaces  and\ttabs '];
+
+interface OriginalTokenizer {
+  encode(text: string, options?: { add_special_tokens: boolean }): { ids: number[] };
+}
+let folder: string;
+let store: ArtifactStore;
+let original: OriginalTokenizer;
+
+beforeAll(async () => {
+  const read = async (name: string) => JSON.parse(await readFile(join(MODEL, name), 'utf8')) as object;
+  const Original = library.Tokenizer as unknown as new (tokenizer: object, config: object) => OriginalTokenizer;
+  original = new Original(await read('tokenizer.json'), await read('tokenizer_config.json'));
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'data-forms-'));
+  store = await openArtifactStore({ folder: join(folder, 'artifacts') });
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function file(name: string, content: string | Uint8Array): Promise<string> {
+  const path = join(folder, 'data', name);
+  await mkdir(join(path, '..'), { recursive: true });
+  await writeFile(path, content);
+  return path;
+}
+async function tokensOf(text: TextSource, modelPath = MODEL): Promise<number[]> {
+  const { digest } = await prepareTokens({ modelPath, text, vocabularySize: 2048, store });
+  const bytes = await store.get(digest);
+  return Array.from(new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)));
+}
+async function refusal(text: TextSource, modelPath = MODEL): Promise<ModelFilesError> {
+  const error: unknown = await tokensOf(text, modelPath).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ModelFilesError);
+  return error as ModelFilesError;
+}
+const expected = (texts = TEXTS) => texts.flatMap((text) => original.encode(text).ids);
+const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
+const rows = (column = 'text') => TEXTS.map((text, id) => ({ id, [column]: text }));
+
+const FORMS: Record<string, (column: string) => string | Uint8Array> = {
+  'rows.jsonl': (column) =>
+    rows(column)
+      .map((row) => `${JSON.stringify(row)}\n`)
+      .join(''),
+  'array.json': (column) => JSON.stringify(rows(column), null, 2),
+  'lines.json': (column) =>
+    rows(column)
+      .map((row) => `${JSON.stringify(row)}\n`)
+      .join(''),
+  'rows.csv': (column) => `id,${column}\r\n${TEXTS.map((text, id) => `${id},${quoted(text)}\r\n`).join('')}`,
+  'rows.tsv': (column) => `id\t${column}\n${TEXTS.map((text, id) => `${id}\t${quoted(text)}\n`).join('')}`,
+  'rows.parquet': (column) => new Uint8Array(parquetWriteBuffer({ columnData: [{ name: column, data: TEXTS, type: 'STRING' }] })),
+};
+
+describe.each(Object.keys(FORMS))('%s', (name) => {
+  test('holds the documents, under the usual name and another, packed and with a byte order mark', async () => {
+    expect(await tokensOf({ paths: [await file(name, FORMS[name]!('text'))] })).toEqual(expected());
+    expect(await tokensOf({ paths: [await file(name, FORMS[name]!('content'))], textColumn: 'content' })).toEqual(expected());
+    expect(await tokensOf({ paths: [await file(`${name}.gz`, gzipSync(FORMS[name]!('text')))] })).toEqual(expected());
+    if (name.endsWith('parquet')) return;
+    expect(await tokensOf({ paths: [await file(name, `\ufeff${FORMS[name]!('text') as string}`)] })).toEqual(expected());
+  });
+
+  test('names the columns that there are where the one with the text is missing', async () => {
+    const path = await file(name, FORMS[name]!('content'));
+    const error = await refusal({ paths: [path], fields: ['data.train_path'] });
+    expect(error).toMatchObject({ code: 'DATA_MALFORMED', field: 'data.train_path', file: path });
+    expect(error.message).toMatch(/"text" is missing \(there are: (id, )?content\); text_column names/);
+  });
+});
+
+test('several paths are read in their order, and an error names the field of its own', async () => {
+  const [one, two] = [await file('1/a.jsonl', '{"text":"one"}\n'), await file('2.csv', 'text\ntwo\n')];
+  expect(await tokensOf({ paths: [two, join(one, '..')] })).toEqual(expected(['two', 'one']));
+  const bad = await file('3/bad.jsonl', '{"text":1}\n');
+  const fields = ['data.train_path', 'data.more_train_paths[0]'];
+  expect(await refusal({ paths: [one, join(bad, '..')], fields })).toMatchObject({ field: fields[1], file: bad, line: 1 });
+  expect(await refusal({ paths: [one, join(folder, 'none')], fields })).toMatchObject({ code: 'DATA_NOT_FOUND', field: fields[1] });
+});
+
+test('a folder of other data has .json and .csv files that describe it', async () => {
+  await file('set/dataset_infos.json', '{"default": {}}');
+  const data = await file('set/train.jsonl', '{"text":"one"}\n');
+  expect(await tokensOf({ paths: [join(data, '..')] })).toEqual(expected(['one']));
+  const csv = await file('sheets/part.csv', 'text\ntwo\n');
+  expect(await tokensOf({ paths: [join(csv, '..')] })).toEqual(expected(['two']));
+});
+
+test('a limit takes exactly so many tokens from the front, and all of them where there are fewer', async () => {
+  const paths = [await file('rows.jsonl', FORMS['rows.jsonl']!('text'))];
+  expect(await tokensOf({ paths, maxTokens: 7 })).toEqual(expected().slice(0, 7));
+  expect(await tokensOf({ paths })).toEqual(expected());
+  expect(await tokensOf({ paths, maxTokens: 1_000_000 })).toEqual(expected());
+});
+
+test.each([
+  ['rows.csv', 'text\n"open', /no valid CSV .*Quote Not Closed/],
+  ['rows.csv', 'text,other\none\n', /line 2: no valid CSV/],
+  ['array.json', '[{"text":"one"},{"text"', /line 2: no valid JSON/],
+  ['array.json', '[{"text":"one"}] more', /no valid JSON/],
+  ['array.json', '["one"]', /line 1: not a JSON object/],
+  ['lines.json', '{\n  "text": "one"\n}', /line 1: no valid JSON/],
+  ['rows.csv', Buffer.from([0x74, 0x65, 0x78, 0x74, 10, 0xff, 10]), /not valid UTF-8/],
+  ['array.json', Buffer.from('[{"text":"\xff"}]', 'latin1'), /not valid UTF-8/],
+])('%s that holds %j is refused', async (name, content, message) => {
+  const error = await refusal({ paths: [await file(name, content)] });
+  expect(error.code).toBe('DATA_MALFORMED');
+  expect(error.message).toMatch(message);
+});
+
+describe('conversations', () => {
+  const CHAT = [
+    { role: 'user', content: ' Where is it? ' },
+    { role: 'assistant', content: 'In <s> Europe.' },
+  ];
+  const TEMPLATE =
+    "{{ bos_token }}{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('roles: user, assistant') }}" +
+    '{% endif %}[{{ m.role }}] {{ m.content | trim }}{{ eos_token }}{% endfor %}';
+  const RENDERED = '<s>[user] Where is it?</s>[assistant] In <s> Europe.</s>';
+  const chats = (...all: unknown[]) => file('chats.jsonl', all.map((messages) => `${JSON.stringify({ messages })}\n`).join(''));
+  const withTemplate = async (template: string | null, name = 'chat_template.jinja'): Promise<string> => {
+    const model = join(folder, 'model');
+    await cp(MODEL, model, { recursive: true });
+    if (template !== null) await writeFile(join(model, name), template);
+    return model;
+  };
+
+  test('become text by the template of the model, whose own tokens start and end it', async () => {
+    const model = await withTemplate(TEMPLATE);
+    const ids = await tokensOf({ paths: [await chats(CHAT, CHAT)], textColumn: 'messages' }, model);
+    const once = original.encode(RENDERED, { add_special_tokens: false }).ids;
+    expect(ids).toEqual([...once, ...once]);
+    expect(once.filter((id) => id === 1)).toHaveLength(2); // one written by the template, one by the assistant
+  });
+
+  test('the template may stand in tokenizer_config.json, and may have a name there', async () => {
+    const model = await withTemplate(null);
+    const config = JSON.parse(await readFile(join(model, 'tokenizer_config.json'), 'utf8')) as object;
+    const text = { paths: [await chats(CHAT)], textColumn: 'messages' };
+    const once = original.encode(RENDERED, { add_special_tokens: false }).ids;
+    for (const chat_template of [
+      TEMPLATE,
+      [
+        { name: 'tools', template: 'x' },
+        { name: 'default', template: TEMPLATE },
+      ],
+    ]) {
+      await writeFile(join(model, 'tokenizer_config.json'), JSON.stringify({ ...config, chat_template }));
+      expect(await tokensOf(text, model)).toEqual(once);
+    }
+  });
+
+  test('another template gives other tokens, also for a text that was tokenized before; the day gives none', async () => {
+    const text = { paths: [await chats(CHAT)], textColumn: 'messages' };
+    const first = await tokensOf(text, await withTemplate(TEMPLATE));
+    const second = await tokensOf(text, await withTemplate("{{ strftime_now('%d %b %Y') }}"));
+    expect(second).toEqual(original.encode('26 Jul 2024', { add_special_tokens: false }).ids);
+    expect(second).not.toEqual(first);
+  });
+
+  test('are refused with the place and the reason', async () => {
+    const text = async (...all: unknown[]): Promise<TextSource> => ({ paths: [await chats(...all)], textColumn: 'messages' });
+    expect((await refusal(await text(CHAT))).message).toMatch(/the model has no chat template/);
+    const model = await withTemplate(TEMPLATE);
+    const refused: [unknown, RegExp][] = [
+      [[], /"messages" is an empty list/],
+      [[{ role: 'user' }], /"messages\[0\]" is no message/],
+      [[{ role: 'tool', content: 'x' }], /does not take "messages": roles: user, assistant/],
+      [{ role: 'user' }, /"messages" is an object; a string or a list of messages/],
+    ];
+    for (const [messages, message] of refused) {
+      const error = await refusal(await text(CHAT, messages), model);
+      expect(error).toMatchObject({ code: 'DATA_MALFORMED', line: 2 });
+      expect(error.message).toMatch(message);
+    }
+    expect((await refusal(await text(CHAT), await withTemplate('{% for m in'))).message).toMatch(/does not take "messages"/);
+  });
+});

@@ -1,0 +1,58 @@
+// A .csv or .tsv file with a line of column names; quoted values may hold line ends (RFC 4180).
+import { Readable } from 'node:stream';
+import { parse, type CsvError } from 'csv-parse';
+import type { DataFile } from './data-files.js';
+import type { DocumentRows } from './document-row.js';
+import { malformed, ModelFilesError } from './model-files.errors.js';
+import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
+import type { UnpackBudget } from './unpack-budget.js';
+
+const RECORD_LIMIT_CHARACTERS = 64 << 20;
+
+export async function* readCsv(
+  file: DataFile,
+  rows: DocumentRows,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+): AsyncGenerator<SourceDocument> {
+  const parser = parse({
+    delimiter: file.format === 'tsv' ? '\t' : ',',
+    bom: true,
+    skip_empty_lines: true,
+    max_record_size: RECORD_LIMIT_CHARACTERS,
+    info: true,
+    columns: (names: string[]) => {
+      if (!names.includes(rows.column)) throw malformed(file.path, 1, rows.missing(names, 'column'));
+      return names;
+    },
+  });
+  const text = Readable.from(validUtf8(file, budget, onBytes));
+  text.on('error', (error) => parser.destroy(error));
+  text.pipe(parser);
+  try {
+    for await (const { record, info } of parser as AsyncIterable<{ record: unknown; info: { lines: number } }>) {
+      yield rows.document(record, file.path, info.lines);
+    }
+  } catch (error) {
+    if (error instanceof ModelFilesError) throw error;
+    const { code, message, lines } = error as CsvError & { lines?: number };
+    if (!String(code).startsWith('CSV_')) throw error;
+    throw malformed(file.path, lines, `no valid ${file.format.toUpperCase()} (${message})`);
+  } finally {
+    text.destroy();
+    parser.destroy();
+  }
+}
+
+async function* validUtf8(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<string> {
+  const utf8 = new TextDecoder('utf-8', { fatal: true });
+  const decoded = (chunk?: Uint8Array): string => {
+    try {
+      return chunk === undefined ? utf8.decode() : utf8.decode(chunk, { stream: true });
+    } catch {
+      throw malformed(file.path, undefined, 'not valid UTF-8');
+    }
+  };
+  for await (const chunk of readBytes(file, budget, onBytes)) yield decoded(chunk);
+  yield decoded();
+}
