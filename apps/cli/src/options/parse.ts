@@ -57,6 +57,11 @@ export function engineAddresses(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
+/** Repeated: that of the next engine. */
+export function deviceNames(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
 /** The folder of a model; one of its files means its folder. */
 export function modelFolder(text: string): string {
   const path = absolutePath(text);
