@@ -31,8 +31,6 @@ export default tseslint.config(
       'max-lines-per-function': ['error', { max: 90 }],
     },
   },
-  // The formatter leaves long texts as they are.
-  { files: ['apps/cli/**/*.ts'], rules: { 'max-len': ['error', { code: 140 }] } },
   { files: ['apps/cli/**/*.ts', '**/bench/**/*.ts', '**/*.bench.ts', '**/test/**/*.ts'], rules: { 'no-console': 'off' } },
   {
     files: ['**/*.test.ts', '**/test/**/*.ts', '**/contract/**/*.ts', '**/testing/**/*.ts'],

@@ -1,4 +1,4 @@
-// What is exported, as other programs read it: a GGUF reader written here from the format's description, llama.cpp where it is
+// Exports as other programs read them: a GGUF reader written here from the format's description, llama.cpp where it is
 // installed (npm run loader:llama-cpp), PyTorch where a Python has it. What is not at hand is said to be skipped.
 import { Tokenizer } from '@huggingface/tokenizers';
 import { spawnSync } from 'node:child_process';

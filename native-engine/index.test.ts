@@ -426,7 +426,8 @@ test('the process may exit while a job runs', async () => {
     const session = await Session.open({ modelFolder: ${JSON.stringify(tinyModel)}, batchSize: 2, sequenceLength: 32 });
     await session.setData(new Uint32Array(3200)); await session.initialise(1n);
     const n = 100000, plan = ${JSON.stringify({ ...segment(0, 0), seed: undefined })};
-    session.train({ ...plan, seed: 1n, loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) }, { onReports: () => process.exit(5) });`;
+    session.train({ ...plan, seed: 1n, loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) },
+      { onReports: () => process.exit(5) });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'inherit', 'inherit'] });
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on('exit', (...how) => resolve(how)));
   expect({ code, signal }).toEqual({ code: 5, signal: null });

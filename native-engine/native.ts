@@ -1,7 +1,7 @@
 // The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
 
 export type ComputeDtype = 'f32' | 'bf16';
-/** What holds the expected sparsity to the scheduled one. */
+/** The rule that holds the expected sparsity to the scheduled one. */
 export type SparsityControl = 'multipliers' | 'tracking';
 export type Projection = 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj' | 'gate_proj' | 'up_proj' | 'down_proj';
 

@@ -1,18 +1,20 @@
 #!/usr/bin/env node
-// Size limits and import rules of the native sources and two promises about the whole tree that no linter checks: no machine's paths
-// and no registry's address anywhere. (TypeScript sizes are checked by ESLint.)
+// Size limits and import rules of the native sources, and promises about the whole tree that no linter checks: lines that fit, comments
+// that name their subject, no machine's paths and no registry's address anywhere. (TypeScript sizes are checked by ESLint.)
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 
 const maxFileLines = 320;
 const maxFunctionLines = 90;
+const maxLineLength = 140;
 const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { encoding: 'utf8' })
   .trim()
   .split('\n')
   .filter((f) => existsSync(f));
 const problems = [];
 
-// What a folder of native-engine may include besides itself and the public headers (core/include/espalier), as ARCHITECTURE.md says.
+// The headers that a folder of native-engine may include besides its own and the public ones (core/include/espalier), as ARCHITECTURE.md
+// says.
 const nativeImports = {
   'core/base': [],
   'core/device': ['base'],
@@ -40,9 +42,26 @@ for (const file of files) {
     checkSizes(file, lines);
     checkImports(file, lines);
   }
+  checkText(file, lines);
   lines.forEach((line, i) => {
     if (file !== 'scripts/house-rules.mjs' && /\/work\/|registry\.npmjs\.org|deb\.debian\.org/.test(line))
       problems.push(`${file}:${i + 1}: names a machine's path or a registry`);
+  });
+}
+
+// Lines fit, but for what can't be broken: a regular expression, the text of a document, a published configuration. A comment names its
+// subject first.
+function checkText(file, lines) {
+  if (!/\.(cpp|h|cu|cuh|ts|mjs|js|cjs|proto|sh|cmake|py)$|CMakeLists\.txt$/.test(file)) return;
+  const hash = /\.(sh|cmake|py|txt)$/.test(file);
+  lines.forEach((line, i) => {
+    if (line.length > maxLineLength && !/^\s*(\/[^/*]|\{?"|.*R"|.*\\`)/.test(line)) {
+      problems.push(`${file}:${i + 1}: ${line.length} characters, at most ${maxLineLength}`);
+    }
+    const comment = (hash ? /(?:^|\s)#\s+(.*)/ : /(?:^|[\s;{(,])(?:\/\/[/!<]*|\/\*\*?|\*(?!\/))\s+(.*)/).exec(line)?.[1];
+    if (comment !== undefined && /^(Of|What)\b/.test(comment)) {
+      problems.push(`${file}:${i + 1}: a comment that begins with "${comment.split(' ')[0]}" hides its subject`);
+    }
   });
 }
 

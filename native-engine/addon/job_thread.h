@@ -15,7 +15,7 @@ namespace espalier::addon {
 // Makes a JavaScript value on the event loop out of what a job left behind.
 using MakeValue = std::function<Napi::Value(Napi::Env)>;
 
-// What a job sees of the outside.
+// A job's view of the outside.
 class JobContext {
  public:
   virtual ~JobContext() = default;

@@ -30,7 +30,7 @@ namespace {
 using namespace espalier;
 using Clock = std::chrono::steady_clock;
 
-// Of all threads, waiting ones that spin included: on a machine with other work what one thread's step takes.
+// Processor time of all threads, waiting ones that spin included: on a machine with other work the cost of one thread's step.
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }

@@ -1,4 +1,4 @@
-// What went wrong, in the terms of the command line, and the exit code that says so to scripts.
+// An error in the terms of the command line, and the exit code that says so to scripts.
 import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { EspalierError, statusOf, toEspalierError, type FieldViolation } from '#protocol';
@@ -36,7 +36,7 @@ export const EXIT_CODES_HELP = `Exit codes:
 export interface CliErrorDetails {
   field?: string;
   exitCode?: number;
-  /** What to do next, printed on a line of its own. */
+  /** Tells what to do next, on a line of its own. */
   hint?: string;
   cause?: unknown;
 }

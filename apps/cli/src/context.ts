@@ -1,4 +1,4 @@
-// What every command gets: where to write, and how to reach the server.
+// The context that every command gets: where to write, and how to reach the server.
 import { Connection } from './connection/connection.js';
 import { dataFolderOf, findServer, type ServerAddress } from './connection/server-address.js';
 import { Interrupted } from './cli-error.js';

@@ -12,7 +12,7 @@ const EXPORT_MARKER = 'espalier-export.json';
 /** Far above the manifest of a model in hundreds of files. */
 const MARKER_MAX_BYTES = 1 << 20;
 
-/** What a new export may take the place of. */
+/** Whether a new export may take the place of what is there. */
 export interface ExportPlace {
   folder: string;
   /** The files of the export that lies there, and how they looked when their bytes were checked. */

@@ -65,7 +65,7 @@ function withoutLinks(path: string): string {
 export interface FilePlace {
   option: string;
   force: boolean;
-  /** What a file there must be to be replaced, e.g. "an audit bundle". */
+  /** A file that is there must be this to be replaced, e.g. "an audit bundle". */
   what: string;
   /** Tells from its first bytes whether an earlier result of ours lies there. */
   isOurs: (head: Buffer, file: FileHandle) => boolean | Promise<boolean>;
@@ -105,7 +105,7 @@ export async function namedFile<T>(field: string, reading: Promise<T>): Promise<
   });
 }
 
-/** What the system says is wrong, without the call and the paths that it names, which may be ours. */
+/** The system's words for what is wrong, without the call and the paths that it names, which may be ours. */
 export function systemWords({ code, message }: NodeJS.ErrnoException): string {
   return /^[A-Z0-9]+: ([^,]+)/.exec(message)?.[1] ?? code ?? message;
 }

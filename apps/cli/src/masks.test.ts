@@ -1,4 +1,4 @@
-// What `masks` prints, against a server of the public protocol.
+// The output of `masks`, against a server of the public protocol.
 import stringWidth from 'string-width';
 import { v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';

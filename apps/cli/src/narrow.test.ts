@@ -1,4 +1,4 @@
-// What commands print fits the terminal, and holds nothing that acts upon it.
+// The output of commands fits the terminal, and holds nothing that acts upon it.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

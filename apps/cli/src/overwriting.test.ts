@@ -1,4 +1,4 @@
-// What a command writes takes the place of nothing but an earlier result of its own kind.
+// A command's result takes the place of nothing but an earlier result of its own kind.
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -47,7 +47,7 @@ other run has it. A digest may be cut to its first 4 or more digits.
 export function buildProgram(quietErrors = false): Command {
   const program = new Command('espalier');
   for (const option of globalOptions()) program.addOption(option);
-  // What is wrong with a command line repeats it.
+  // The message about a wrong command line repeats it.
   program.configureOutput({ writeErr: (text) => (quietErrors ? undefined : process.stderr.write(visibleLines(text))) });
   program
     .description(

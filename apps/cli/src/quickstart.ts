@@ -33,7 +33,7 @@ export interface QuickstartOptions {
   stop?: boolean;
 }
 
-/** What --json writes, field for field. */
+/** The result that --json writes, field for field. */
 interface QuickstartResult {
   steps: number;
   target_sparsity: number;
@@ -41,7 +41,7 @@ interface QuickstartResult {
   sparsity: number;
   parameters_dense: number;
   parameters_pruned: number;
-  /** Of the weights. */
+  /** Bytes of the weights. */
   bytes_dense: number;
   bytes_pruned: number;
   perplexity_intact: number;
@@ -245,7 +245,7 @@ async function writeResult(file: string, result: QuickstartResult): Promise<void
   );
 }
 
-/** What every release has written. */
+/** The fields that every release has written. */
 const RESULT_FIELDS = ['steps', 'target_sparsity', 'perplexity_exported', 'state_digest'] as const satisfies (keyof QuickstartResult)[];
 
 function isResult(head: Buffer): boolean {

@@ -111,7 +111,7 @@ test('history --follow and watch outlive a server that is killed again and again
 });
 
 interface Follower {
-  /** What it has printed. */
+  /** All that it has printed. */
   readonly lines: Record<string, unknown>[];
   hasSaid: (text: string) => boolean;
   timesConnectedAgain: () => number;

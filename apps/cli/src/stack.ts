@@ -17,7 +17,8 @@ export interface StackOptions {
   engines?: string | undefined;
   /** Addresses of engines that run already. */
   engine?: string[] | undefined;
-  device?: string | undefined;
+  /** One for all of its engines, or one for each. */
+  device?: string[] | undefined;
   threads?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
@@ -46,7 +47,7 @@ function serverProgram(): string {
   return fileURLToPath(new URL('../../orchestrator/src/main.js', import.meta.url));
 }
 
-/** What the collector does in idle moments to give back memory comes out of the engine's steps. */
+/** The collector gives memory back in idle moments, and takes the time for that from the engine's steps. */
 const NODE_OPTIONS = ['--no-memory-reducer'];
 
 function serverArguments(options: StackOptions): string[] {
@@ -57,7 +58,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--artifacts', options.artifacts],
     ['--engines', options.engines],
     ...(options.engine ?? []).map((address): [string, string] => ['--engine', address]),
-    ['--device', options.device],
+    ...(options.device ?? []).map((name): [string, string] => ['--device', name]),
     ['--threads', options.threads],
     ['--log-level', options.logLevel],
   ];

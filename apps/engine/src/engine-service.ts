@@ -70,7 +70,6 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed))) };
     }),
     importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
-    exportState: serverStreaming(({ sessionId }: engineV1.ExportStateRequest) => exportState(holder, sessionId)),
     loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
     train: serverStreaming((request: engineV1.TrainRequest, signal) => trainSegments(holder, training, request, signal)),
     stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
@@ -178,13 +177,6 @@ async function loadTeacher(
   );
   const { session } = holder.require(first.sessionId);
   return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes)) };
-}
-
-async function* exportState(holder: SessionHolder, sessionId: string): AsyncGenerator<engineV1.ExportStateResponse> {
-  const { session } = holder.require(sessionId);
-  const { digest, bytes } = await holder.exclusive('ExportState', () => session.exportState());
-  yield { digest, totalBytes: BigInt(bytes.byteLength), chunk: Buffer.alloc(0) };
-  for (const chunk of chunksOf(bytes)) yield { digest: '', totalBytes: 0n, chunk };
 }
 
 /** Messages on their way to the client of the training under way. */

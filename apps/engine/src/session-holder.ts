@@ -5,7 +5,7 @@ import { planMemory, Session, type MemoryPlan, type SessionOptions } from '#nati
 
 /** The memory plan of the whole process. */
 export interface ProcessMemoryPlan extends MemoryPlan {
-  /** What it takes without a session: Node and the server. */
+  /** The memory of the process without a session: Node and the server. */
   processBytes: number;
 }
 

@@ -55,7 +55,7 @@ export class Tenancy {
     return this.tenant === null ? undefined : { ...this.tenant.holder, claim: '' };
   }
 
-  /** What is left of the lease; 0: it has run out, or there is none. */
+  /** The rest of the lease; 0: it has run out, or there is none. */
   get leftMs(): number {
     return this.tenant === null ? 0 : Math.max(0, Math.ceil(this.tenant.renewedAtMs + this.tenant.leaseMs - this.nowMs()));
   }

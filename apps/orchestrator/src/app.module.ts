@@ -44,13 +44,14 @@ export interface Surroundings {
   log: Logger;
 }
 
-/** What every part may ask for. */
+/** The providers that every part may ask for. */
 @Global()
 @Module({})
 class SurroundingsModule {
   static of({ config, store, artifacts, lease, folderId, token, log }: Surroundings): DynamicModule {
     const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
-    const lender = engineLender(pool, config.engines === 0 ? null : processOptions(config, 'verification', log));
+    const checking = { name: 'verification', device: config.devices[0]! };
+    const lender = engineLender(pool, config.engines === 0 ? null : processOptions(config, checking, log));
     const providers = [
       { provide: ORCHESTRATOR_CONFIG, useValue: config },
       { provide: EVENT_STORE, useValue: store },

@@ -21,7 +21,8 @@ export interface OrchestratorConfig {
   engines: number;
   /** Addresses of engines that somebody else runs. */
   namedEngines: string[];
-  device: string;
+  /** The devices of the local engines, in their order; one for all where there is only one. */
+  devices: string[];
   /** Threads of each local engine. */
   threads: number;
   /** Threads of named engines; undefined: those that each has. */
@@ -62,10 +63,15 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     .addOption(
       new Option('--engine <address>', 'an engine that runs already; may be given again (as a variable: a list with commas)')
         .env('ESPALIER_ENGINE')
-        .argParser(engineAddresses),
+        .argParser(listed),
     )
     .addOption(
-      new Option('--device <name>', 'of local engines, or auto: the first that can be used').default('auto').env('ESPALIER_DEVICE'),
+      new Option(
+        '--device <name>',
+        'of local engines, or auto: the first that can be used; given once for all, or once for each (as a variable: a list with commas)',
+      )
+        .env('ESPALIER_DEVICE')
+        .argParser(listed),
     )
     .addOption(
       new Option('--threads <n>', 'of each engine (default: the cores divided by the local engines)')
@@ -102,14 +108,16 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
   const given = program.parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
-  const { artifacts, engine: namedEngines = [], threads, engines = namedEngines.length === 0 ? 1 : 0, ...options } = given;
+  const { artifacts, engine: namedEngines = [], device: devices = ['auto'], threads, engines: asked, ...options } = given;
+  const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
   const dataFolder = resolve(options.dataFolder);
   requireSafeAddresses({ ...options, namedEngines });
-  requireEngines(engines, namedEngines, options.device);
+  requireEngines(engines, namedEngines, devices);
   return {
     ...options,
     engines,
     namedEngines,
+    devices,
     threads: threads ?? Math.max(1, Math.floor(availableParallelism() / Math.max(engines, 1))),
     namedThreads: threads,
     dataFolder,
@@ -122,19 +130,22 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
 interface GivenOptions {
   artifacts: string;
   engine: string[];
+  device: string[];
   engines: number;
   threads: number;
 }
 
 /** @throws EspalierError FIELD_OUT_OF_RANGE, ENGINE_ADDRESS_INVALID */
-function requireEngines(engines: number, named: string[], device: string): void {
+function requireEngines(engines: number, named: string[], devices: string[]): void {
   const refuse = (option: string, code: ErrorCode, why: string): never => {
     throw new EspalierError(code, `${option}: ${why}`, { violations: [{ field: option, description: why, code }] });
   };
   if (engines === 0 && named.length === 0)
     refuse('--engines', 'FIELD_OUT_OF_RANGE', '0 leaves none to work with: name one that runs already with --engine, or start 1 or more');
   const cores = availableParallelism();
-  if (engines > cores && ['auto', 'cpu'].includes(device))
+  if (devices.length !== 1 && devices.length !== engines)
+    refuse('--device', 'FIELD_OUT_OF_RANGE', `${devices.length} are named for ${engines} engines: one for all is allowed, or one for each`);
+  if (engines > cores && devices.some((device) => ['auto', 'cpu'].includes(device)))
     refuse('--engines', 'FIELD_OUT_OF_RANGE', `${engines} are more than this machine has cores: 0 to ${cores} are allowed`);
   for (const address of named) {
     const problem = addressProblem(address, { anyPort: false });
@@ -174,7 +185,7 @@ function hostPort(value: string): string {
   return value;
 }
 
-function engineAddresses(value: string, before: string[] = []): string[] {
+function listed(value: string, before: string[] = []): string[] {
   return [...before, ...value.split(',').filter(Boolean)];
 }
 

@@ -1,5 +1,6 @@
 // Starts the orchestrator: data folder, event store, providers, driver, server; stops them in the opposite order.
 import 'reflect-metadata';
+import { availableParallelism } from 'node:os';
 import { NestFactory } from '@nestjs/core';
 import { setFlagsFromString } from 'node:v8';
 import { openArtifactStore } from '#artifact-store';
@@ -48,10 +49,18 @@ async function main(): Promise<void> {
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // Who names a device is told at once that it can't be used; whatever can be is found when an engine is needed first.
-  if (config.engines > 0 && config.device !== DEVICE_OF_ITS_CHOICE) await app.get(EnginePool).slots[0]!.acquire();
+  const cores = availableParallelism();
+  if (config.engines * config.threads > cores)
+    log.warn({ engines: config.engines, threads: config.threads, cores }, 'the engines have more threads than there are cores');
+  const pool = app.get(EnginePool);
+  for (const device of new Set(config.devices)) {
+    if (device !== DEVICE_OF_ITS_CHOICE) await pool.slots.find((slot) => slot.device === device)?.acquire();
+  }
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
   await driver.start();
+  pool.onChange(() => server.setEnginesServing(pool.canWork));
+  server.setEnginesServing(pool.canWork);
   const storage = app.get(StorageWatch);
   let [reachable, canRecord] = [true, true];
   const tellHealth = (): void => server.setServing(reachable && canRecord);

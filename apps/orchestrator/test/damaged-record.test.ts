@@ -32,7 +32,7 @@ describe('a run with a damaged event', () => {
   });
   afterAll(() => server.dispose());
 
-  /** Of an event's digest in the chain, which is nowhere else in the file. */
+  /** Spoils a byte of the event's digest in the chain, which is nowhere else in the file. */
   function flipByte({ dataJson }: v1.HistoryEvent): void {
     const database = new Database(file);
     database.pragma('wal_checkpoint(TRUNCATE)');
@@ -109,7 +109,7 @@ describe('a run with a damaged event', () => {
     await server.start();
     await isSetAside(hit, victim.revision);
     await isSetAside(lostStart, 0n);
-    // What later events say is known.
+    // The content of later events is known.
     expect((await server.run(hit)).teacherCount).toBeGreaterThanOrEqual(seen.filter(({ type }) => type === 'TeacherSnapshotted').length);
     expect(await server.run(lostStart)).toMatchObject({ settings: undefined, step: 40n, recordedStatus: RUN_STATUS_COMPLETED });
     await othersWork();

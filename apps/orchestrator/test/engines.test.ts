@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { TestServer } from './harness/server.js';
+import { collect, TestServer, unary } from './harness/server.js';
 
 const ENGINE = fileURLToPath(new URL('../../engine/src/main.js', import.meta.url));
 const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
@@ -121,6 +121,17 @@ describe('an engine that somebody else runs', () => {
     expect((await standby.engines())[0]).toMatchObject({ status: ENGINE_STATUS_IDLE, heldBy: '' });
   });
 
+  it('computes recorded steps again for a proof, and is free afterwards', async () => {
+    const standby = servers[1]!;
+    const { runs } = await unary<v1.ListRunsResponse>((done) => standby.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
+    const request = v1.VerifyRunRequest.fromPartial({ runId: runs[0]!.runId, replay: true, fromStep: 60n, toStep: 80n });
+    const verdicts = await collect(standby.history.verifyRun(request));
+    expect(verdicts.filter(({ ok }) => !ok)).toEqual([]);
+    expect(verdicts.at(-1)!.summary).toMatchObject({ ok: true, numericsFingerprint: runs[0]!.numericsFingerprint, maxAbsDifference: 0 });
+    expect(Number(verdicts.at(-1)!.summary!.replayedSteps)).toBeGreaterThanOrEqual(20);
+    expect((await standby.engines())[0]).toMatchObject({ status: ENGINE_STATUS_IDLE, doing: '' });
+  });
+
   it('is not taken from an orchestrator of other runs, which hears who has it; the run that needs it says so', async () => {
     const stranger = TestServer.inNewFolder({ ESPALIER_ENGINE: address });
     try {
@@ -161,8 +172,10 @@ test.each([
   ['', 'nonsense', 'ENGINE_ADDRESS_INVALID'],
   ['', '127.0.0.1:9,127.0.0.1:9', 'named twice'],
   ['', '10.1.2.3:9', 'ADDRESS_INSECURE'],
-])('--engines "%s" --engine "%s" is refused at the start', async (engines, named, message) => {
-  const server = TestServer.inNewFolder({ ...(engines && { ESPALIER_ENGINES: engines }), ...(named && { ESPALIER_ENGINE: named }) });
+  ['1', '', '2 are named for 1 engines', 'cpu,auto'],
+])('--engines "%s" --engine "%s" is refused at the start', async (engines, named, message, devices = '') => {
+  const env = { ESPALIER_ENGINES: engines, ESPALIER_ENGINE: named, ESPALIER_DEVICE: devices };
+  const server = TestServer.inNewFolder(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')));
   await expect(server.start()).rejects.toThrow(message);
   await server.dispose();
 });

@@ -1,4 +1,4 @@
-// What other users of the machine can do with a server: nothing. The loosest umask must not change that.
+// Other users of the machine can do nothing with a server. The loosest umask must not change that.
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chmodSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
-import { runIdOf } from '../src/event-sourcing/event-ids.js';
+import { idOfRequest } from '../src/event-sourcing/event-ids.js';
 import { checkHealth } from '../src/engines/wire/engine-health.js';
 import { reflectedServices } from './harness/reflection.js';
 import { codeOf, collect, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
@@ -187,7 +187,7 @@ describe('a run', () => {
       code: 'OUT_OF_MEMORY',
       field: 'settings.batch_size',
     });
-    expect(await refused(server.run(runIdOf('large')))).toBe('RUN_NOT_FOUND');
+    expect(await refused(server.run(idOfRequest('run', 'large')))).toBe('RUN_NOT_FOUND');
     expect(await refused(plan({}, ''))).toBe('FIELD_REQUIRED');
     expect(await refused(plan({ batchSize: 0 }))).toBe('FIELD_OUT_OF_RANGE');
   });

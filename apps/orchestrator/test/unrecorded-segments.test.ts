@@ -35,7 +35,7 @@ describe('segments that wait to be recorded', () => {
     await atOnce.dispose();
   });
 
-  /** A run whose engine has told of several segments, of which the first at most is recorded. */
+  /** A run whose engine has told of several segments; the first at most is recorded. */
   async function aheadOfItsRecord(): Promise<string> {
     const { runId } = await late.launch(settings);
     const watching = late.runs.watchRun(v1.WatchRunRequest.fromPartial({ runId, follow: true }));

@@ -23,7 +23,7 @@ it('200 watchers, one of them slow, get every step of a run once and in order; t
       }),
   );
   try {
-    // What the first run of a server needs for good, tokenizing threads among it, is not what watchers cost.
+    // The first run of a server takes some memory for good, for tokenizing threads say: that is no cost of watchers.
     await server.completed((await server.launch({ totalSteps: 2, warmupSteps: 1 })).runId);
     const { runId } = await server.launch({ totalSteps: STEPS, warmupSteps: STEPS / 2 });
     const before = residentMb(server.pid);

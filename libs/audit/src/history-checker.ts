@@ -17,7 +17,7 @@ export type CheckName =
   'store' | 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
 export interface Problem {
   check: CheckName;
-  /** What is wrong: "run abcd revision 7", "artifact 12ab...", "entry events/...". */
+  /** The place of the problem: "run abcd revision 7", "artifact 12ab...", "entry events/...". */
   subject: string;
   detail: string;
 }
@@ -65,7 +65,7 @@ export class HistoryChecker {
   private abandoned = 0;
   /** The masks of the phase under way, where they are frozen. */
   private frozenMasks = '';
-  /** What the next event's chain may follow; empty after an event that says none, or that is missing. */
+  /** The chains that the next event's may follow; empty after an event that says none, or that is missing. */
   private chainBefore: string[] = [''];
   /** Events were missing or damaged since the last segment: where the next one starts can't be told. */
   private stepUnsure = false;

@@ -15,7 +15,7 @@ export class MasksChecker {
 
   constructor(private readonly count: number) {}
 
-  /** What is wrong with the masks of the next segment; null when nothing is. */
+  /** The problem of the masks of the next segment; null when there is none. */
   problem({ firstStep, endStep, openDigest }: NamedBatch, masks: SegmentMasks | undefined): string | null {
     const before = this.step === firstStep ? this.open : null;
     this.open = null;

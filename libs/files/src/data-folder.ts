@@ -7,7 +7,7 @@ export const DATA_FOLDER_ID = 'orchestrator.id';
 /** In a data folder: what the clients of its server show; readable by the server's user only. */
 export const TOKEN_FILE = 'token';
 
-/** What may lie there before that: a start cut short, a restored store, copied artifacts, the root of a file system. */
+/** Things that may lie there before that: a start cut short, a restored store, copied artifacts, the root of a file system. */
 const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log|event-store|artifacts|lost\+found)$/;
 
 /** The name of something there that no server of ours put there; none in a folder that is new, empty or ours. */

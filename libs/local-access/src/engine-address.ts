@@ -3,7 +3,7 @@ import { isAbsolute } from 'node:path';
 /** sun_path of a socket address has 108 bytes, the terminating zero included. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
-/** What is wrong with the form of an engine's address; null: nothing. @param anyPort port 0 is allowed too: the system picks one */
+/** The problem in the form of an engine's address; null: none. @param anyPort port 0 is allowed too: the system picks one */
 export function addressProblem(address: string, { anyPort }: { anyPort: boolean }): string | null {
   if (address.startsWith('unix:')) {
     const path = address.slice('unix:'.length);

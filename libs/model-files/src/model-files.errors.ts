@@ -43,7 +43,7 @@ export function malformed(file: string, line: number | undefined, what: string):
   return new ModelFilesError('DATA_MALFORMED', `${place}: ${what}`, { file, line });
 }
 
-/** What crosses a thread boundary: a structured clone keeps no class and no own property of an error but its message. */
+/** An error as it crosses a thread boundary: a structured clone keeps no class and no own property of an error but its message. */
 export interface ErrorMessage {
   code: ModelFilesErrorCode | undefined;
   message: string;

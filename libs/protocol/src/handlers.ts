@@ -11,7 +11,7 @@ import type {
 import { requestIdIn } from './request-id.js';
 import { toServiceError } from './service-error.js';
 
-/** What a handler may want to know of a call beside its message. */
+/** Facts about a call that a handler may want beside its message. */
 export interface CallInfo {
   method: string;
   metadata: Metadata;

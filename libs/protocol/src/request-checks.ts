@@ -1,4 +1,4 @@
-// What holds for every request, whatever its method: what is needed is there, numbers are finite, enums known, and no field is
+// Rules that hold for every request, whatever its method: what is needed is there, numbers are finite, enums known, and no field is
 // longer than its kind may be. It is checked once, by the descriptors, before a handler sees the message.
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';

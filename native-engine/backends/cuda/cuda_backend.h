@@ -18,7 +18,7 @@ class CudaBackend final : public Backend {
   void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override;
   void synchronize() override;
 
-  // What the ops need besides the tensors passed in.
+  // Resources that the ops need besides the tensors passed in.
   static uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
 
  protected:

@@ -21,7 +21,7 @@ DeviceDescription describe(const Card& card, int number) {
   d.kernels = {card.major == 9 ? "sm_90a" : "sm_80"};
   d.kernels_in_use = d.kernels.back();
   d.threads = static_cast<int>(std::thread::hardware_concurrency());
-  // What other processes hold of it can't be asked without taking some of it.
+  // The memory that other processes hold can't be asked for without taking some of it.
   d.memory_bytes = d.memory_available_bytes = card.memory_bytes;
   if (card.major < kLeastMajor)
     d.problem = "compute capability " + capability(card) + " is below " + std::to_string(kLeastMajor) + ".0, the least that is supported";

@@ -1,4 +1,4 @@
-// What the program knows of the CUDA backend before it makes one.
+// The program's knowledge of the CUDA backend before it makes one.
 #pragma once
 #include "device/registry.h"
 

@@ -54,7 +54,7 @@ class Event {
   EventHandle handle_;
 };
 
-// What is given to one stream runs in order; between streams only events give an order.
+// Work that is given to one stream runs in order; between streams only events give an order.
 class Stream {
  public:
   Stream();

@@ -34,7 +34,7 @@ uint64_t available_bytes() {
   const uint64_t machine = read_value("/proc/meminfo", "MemAvailable:") * 1024;
   const uint64_t limit = read_number("/sys/fs/cgroup/memory.max", UINT64_MAX);
   const uint64_t used = read_number("/sys/fs/cgroup/memory.current", 0);
-  // What the control group holds of files can be dropped: mapped weights above all.
+  // Pages of files in the control group can be dropped: mapped weights above all.
   const char* stat = "/sys/fs/cgroup/memory.stat";
   const uint64_t files = read_value(stat, "active_file") + read_value(stat, "inactive_file");
   const uint64_t held = used > files ? used - files : 0;

@@ -1,4 +1,4 @@
-// What the operating system says about memory.
+// The operating system's word about memory.
 #pragma once
 #include <cstdint>
 

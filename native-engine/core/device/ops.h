@@ -1,4 +1,4 @@
-// What a device can do: about twenty ops over row-major tensors, each a struct of what it takes and what it makes.
+// The ops of a device: about twenty ops over row-major tensors, each a struct of what it takes and what it makes.
 //
 // Conventions: widths of activations are multiples of kWidthMultiple, padded with zeros; row counts are arbitrary. An index of
 // -1 in a gather list stands for such padding. "Compute dtype" is f32 or bf16; accumulation is always f32. Equal inputs give

@@ -1,4 +1,4 @@
-// What tokenizer.json says of a BPE tokenizer, checked.
+// A BPE tokenizer as tokenizer.json describes it, checked.
 #pragma once
 #include <cstdint>
 #include <string>

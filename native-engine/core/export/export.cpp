@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a tokenizer or a text generator reads besides the weights.
+// Files that a tokenizer or a text generator reads besides the weights.
 constexpr std::array kCompanions = {"generation_config.json",
                                     "tokenizer.json",
                                     "tokenizer_config.json",

@@ -69,7 +69,7 @@ OrderedJson layer_widths(const ModelConfig& pruned) {
   return layers;
 }
 
-// What our own reader goes by: the widths of each layer.
+// Our own reader goes by these: the widths of each layer.
 OrderedJson espalier_object(const char* form, const std::string& architecture, const ModelConfig& dense, const ModelConfig& pruned) {
   return {{"format_version", kEspalierFormatVersion},
           {"form", form},

@@ -1,4 +1,4 @@
-// What an export keeps of a model, decided from the masks alone, and how it is laid out.
+// The part of a model that an export keeps, decided from the masks alone, and how it is laid out.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -6,7 +6,7 @@
 
 namespace espalier {
 
-// What a number is for; part of the counter, so that no two uses share a stream.
+// The use of a number; part of the counter, so that no two uses share a stream.
 enum class RandomStream : uint32_t {
   kHeadMask = 1,
   kIntermediateMask = 2,

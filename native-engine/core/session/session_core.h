@@ -1,4 +1,4 @@
-// What a session holds: the base model, the trainer, the teachers seen last. Plain C++; used by one thread at a time.
+// The contents of a session: the base model, the trainer, the teachers seen last. Plain C++; used by one thread at a time.
 #pragma once
 #include <cstdint>
 #include <list>

@@ -1,4 +1,4 @@
-// What the build says about itself, for the numerics fingerprint (build_id.cmake writes it).
+// The build's word about itself, for the numerics fingerprint (build_id.cmake writes it).
 #pragma once
 #include <string>
 #include <vector>

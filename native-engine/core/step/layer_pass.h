@@ -8,7 +8,7 @@
 
 namespace espalier {
 
-// What every pass needs and no pass changes.
+// The inputs that every pass needs and no pass changes.
 struct PassContext {
   Backend* backend = nullptr;
   const DeviceModel* model = nullptr;

@@ -8,7 +8,7 @@
 
 namespace espalier {
 
-// What one decoder layer leaves for its backward pass. Buffers have the widths of the dense layer; shaped() narrows them.
+// The results that one decoder layer leaves for its backward pass. Buffers have the widths of the dense layer; shaped() narrows them.
 struct LayerActivations {
   Tensor norm1, qkv, heads;                                  // [N, D], [N, q + k + v] as attention's operands, [N, H d]
   Tensor norm2, gate_up;                                     // [N, D], [N, 2 I]
@@ -29,7 +29,7 @@ struct Workspace {
   std::vector<Tensor> inputs;  // f32 [N, D], checkpointing only
   std::vector<Tensor> diffs;   // student - teacher after the layer; in the backward pass the gradient there, in compute dtype
 
-  // What a step returns, in one block that is read once.
+  // The results of a step, in one block that is read once.
   DevicePtr<std::byte> results;
   uint64_t result_bytes = 0;
   DevicePtr<double> layer_sums;              // [L]

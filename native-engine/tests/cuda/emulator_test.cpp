@@ -1,4 +1,5 @@
-// What the emulator must find: kernels that are wrong on a card, though they may happen to be right on one. Compiled as the kernels are.
+// Faults that the emulator must find: kernels that are wrong on a card, though they may happen to be right on one. Compiled as the
+// kernels are.
 #include <gtest/gtest.h>
 
 #include "counters.h"

@@ -76,7 +76,7 @@ class Bench {
     stream_.upload(address, pinned, bytes);
     return reinterpret_cast<T*>(kernel_address(address, bytes));
   }
-  // What the buffer that was taken last holds.
+  // The contents of the buffer that was taken last.
   template <class T>
   std::vector<T> down() {
     const auto [address, bytes] = taken_.back();

@@ -12,7 +12,7 @@ struct Probes {
   bool (*usable)();
   // a [16, 16] b [16, 8] + c [16, 8], of numbers that bf16 holds
   std::vector<float> (*multiply)(const std::vector<float>& a, const std::vector<float>& b, const std::vector<float>& c);
-  // What each lane holds after four 8 x 8 matrices of 16 bits, one behind the other, were loaded: [32, 4]
+  // The registers of each lane after four 8 x 8 matrices of 16 bits, one behind the other, were loaded: [32, 4]
   std::vector<uint32_t> (*load_matrices)(const std::vector<uint16_t>& matrices, bool transposed);
   // 32 pieces of 16 bytes through shared memory, the first `bytes` of each: [512]
   std::vector<uint8_t> (*copy)(const std::vector<uint8_t>& from, int bytes);

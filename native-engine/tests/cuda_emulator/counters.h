@@ -1,4 +1,4 @@
-// What kernels cost the device, as far as it follows from their addresses: counted where a test asks for it, since it takes time.
+// The cost of kernels on the device, as far as it follows from their addresses: counted where a test asks for it, since it takes time.
 #pragma once
 #include <cstdint>
 #include <map>

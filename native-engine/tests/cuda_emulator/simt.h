@@ -1,4 +1,4 @@
-// What kernels are written in, for g++: the words of backends/cuda/gpu/simt.h over the emulator.
+// The language of kernels, for g++: the words of backends/cuda/gpu/simt.h over the emulator.
 #pragma once
 #include <cmath>
 #include <cstdint>

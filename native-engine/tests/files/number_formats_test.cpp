@@ -7,7 +7,7 @@
 namespace espalier {
 namespace {
 
-// What the format says, computed from its fields in double.
+// The value by the format's definition, computed from its fields in double.
 double f16_by_definition(uint16_t bits) {
   const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
   const double sign = bits & 0x8000 ? -1 : 1;

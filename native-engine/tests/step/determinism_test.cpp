@@ -125,7 +125,7 @@ TEST_F(Determinism, RecoveryLearnsOnOpenUnitsAloneWithMomentsOfItsOwn) {
   const auto lora = static_cast<size_t>(pruned.lora_size()), all = static_cast<size_t>(pruned.size());
   EXPECT_EQ(std::memcmp(pruned.params().data() + lora, recovered.params().data() + lora, (all - lora) * 4), 0) << "masks are frozen";
   EXPECT_NE(std::memcmp(pruned.params().data(), recovered.params().data(), lora * 4), 0);
-  // What is closed has no gradient, and no moment from before either: its rows stay as they were.
+  // A closed unit has no gradient, and no moment from before either: its rows stay as they were.
   const Masks z = deterministic_masks(model->config(), LogAlphas(pruned));
   const StateLayout::Entry& up = *pruned.find("model.layers.0.mlp.up_proj.lora_B");
   const int64_t rank = up.shape[1];

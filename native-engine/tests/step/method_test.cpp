@@ -111,7 +111,7 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
                [&] { Trainer::create(model, LoraSpec{}, options); });
 }
 
-// What malloc has handed out; 0 throughout where a sanitizer takes its place.
+// Bytes that malloc has handed out; 0 throughout where a sanitizer takes its place.
 static uint64_t allocated_bytes() {
   const struct mallinfo2 info = mallinfo2();
   return info.uordblks + info.hblkhd;

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { Context, type GlobalOptions } from '../context.js';
 
-const GATHERING = new Set(['--status', '--tag', '--engine']);
+const GATHERING = new Set(['--status', '--tag', '--engine', '--device']);
 
 // A command that always succeeds need not return an exit code.
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type
@@ -25,7 +25,7 @@ export function globalOptions(): Option[] {
 }
 
 export interface ActionLimits {
-  /** What it does, it does in the data folder of this machine: a server elsewhere has no part in it. */
+  /** The command works in the data folder of this machine: a server elsewhere has no part in it. */
   localOnly?: boolean;
 }
 
@@ -66,7 +66,7 @@ function notWithServer(command: Command): CliError {
   });
 }
 
-/** Of two values the last would count, silently; lists are options that gather them (--status, --engine). */
+/** The last of two values would count, silently; lists are options that gather them (--status, --engine). */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
     if (!(option.required || option.optional) || GATHERING.has(option.long ?? '')) continue;

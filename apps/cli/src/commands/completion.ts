@@ -67,7 +67,7 @@ export function registerCompletion(program: Command): void {
   });
 }
 
-/** What the last of the words may become. */
+/** The words that the last one may become. */
 export async function candidates(program: Command, words: string[], runs: (words: string[]) => Promise<string[]>): Promise<string[]> {
   const last = words.at(-1) ?? '';
   let command = program;
@@ -95,7 +95,7 @@ export async function candidates(program: Command, words: string[], runs: (words
   return RUN_ARGUMENTS.includes(argument) ? beginning(await runs(words)) : [];
 }
 
-/** What an option takes, where that is one of a few words. */
+/** The words that an option takes, where they are few. */
 function valuesOf(command: Command, { long, argChoices }: Option): readonly string[] {
   if (long === '--export' && command.name() !== 'metrics') return [];
   return argChoices ?? VALUES[long ?? ''] ?? [];

@@ -1,4 +1,4 @@
-// What the processes of a server have logged, as one stream in the order of time.
+// The logs of a server's processes, as one stream in the order of time.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,7 +26,7 @@ interface LogLine {
   time: number | undefined;
   level: number;
   source: Source;
-  /** What it says, for people. */
+  /** The text, for people. */
   text: string;
   /** As it was written: an object where it is JSON. */
   logged: unknown;

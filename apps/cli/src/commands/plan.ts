@@ -5,7 +5,7 @@ import type { Context } from '../context.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
-import { bytes, count } from '../output/format.js';
+import { bytes, count, duration } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
@@ -16,9 +16,9 @@ export function registerPlan(program: Command): void {
     .command('plan')
     .summary('what a launch would be and take')
     .description(
-      'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take and the disk ' +
-        'that its snapshots will, without launching anything; warns when the target sparsity is out of reach. Exit code 1 when it would ' +
-        'not fit.',
+      'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take, the disk ' +
+        'that its snapshots will, and the time where a run like it was here before, without launching anything. Warns when the target ' +
+        'sparsity is out of reach. Exit code 1 when it would not fit.',
     )
     .option('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)', modelFolder)
     .option('--config <file>', 'YAML file of what is not given as an option, as launch takes it', absolutePath);
@@ -44,7 +44,13 @@ export function registerPlan(program: Command): void {
   });
 }
 
-function printPlan(context: Context, { settings, parameterCount, prunableParameterCount, memory, disk }: v1.PlanRunResponse): void {
+function estimateWords({ estimatedSeconds, estimatedByRunId }: v1.PlanRunResponse): string {
+  if (estimatedSeconds === undefined) return 'not known yet: no run here has trained this model by this recipe in such batches';
+  return `about ${duration(estimatedSeconds)}, at the speed of run ${estimatedByRunId}`;
+}
+
+function printPlan(context: Context, response: v1.PlanRunResponse): void {
+  const { settings, parameterCount, prunableParameterCount, memory, disk } = response;
   const { output } = context;
   const m = memory!;
   output.line(`${count(parameterCount)} parameters, ${count(prunableParameterCount)} of them prunable`);
@@ -52,6 +58,7 @@ function printPlan(context: Context, { settings, parameterCount, prunableParamet
   output.line();
   output.line(output.style('bold', 'Memory'));
   output.pairs([
+    ['asked', `engine ${response.engine}`],
     ['weights', bytes(m.weightsBytes)],
     ['LoRA and masks', bytes(m.loraBytes)],
     ['optimizer', bytes(m.optimizerBytes)],
@@ -69,6 +76,9 @@ function printPlan(context: Context, { settings, parameterCount, prunableParamet
       ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
     ]);
   }
+  output.line();
+  output.line(output.style('bold', 'Time'));
+  output.pairs([['training', estimateWords(response)]]);
   if (m.totalBytes > m.availableBytes)
     output.line(output.style('red', 'it does not fit: a smaller batch or sequence, or --checkpoint-activations, takes less'));
 }

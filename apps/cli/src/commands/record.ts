@@ -196,7 +196,7 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
   if (options.data && !event.damaged) output.line(`${' '.repeat(DATA_INDENT)}${event.dataJson}`);
 }
 
-/** What the server does by itself is most of a history: such events name nobody. */
+/** Most of a history is the server's own work: such events name nobody. */
 function whoAsked({ context }: v1.HistoryEvent): string {
   return context === undefined || context.actor.startsWith('system:') ? '' : `by ${context.actor}`;
 }

@@ -118,7 +118,7 @@ function targetWords(run: v1.Run): string | undefined {
   return `missed: ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
 }
 
-/** Of the last recorded step, and of the last that is done. */
+/** The loss of the last recorded step, and of the last that is done. */
 function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
   const recorded = lastStep === undefined ? [] : [`${decimal(learningLoss(lastStep))} at step ${lastStep.step + 1n}, recorded`];
   const live = liveMetrics === undefined ? [] : [`${decimal(learningLoss(liveMetrics))} at step ${liveMetrics.step + 1n}, done`];
@@ -152,13 +152,18 @@ function dataText(data: v1.DataSource): string {
   ].join(', ');
 }
 
+function launchWords({ launchedAt, launchedBy, endedAt }: v1.Run): string {
+  const by = launchedBy === '' ? '' : ` by ${launchedBy}`;
+  return `${when(launchedAt)}${by}${endedAt === undefined ? '' : `, ended ${when(endedAt)}`}`;
+}
+
 function enginePairs(run: v1.Run): [string, string | undefined][] {
   return [
     ['engine', run.engine],
     ['attempt', run.attempt > 1 || run.restarts > 0 ? `${run.attempt}, ${run.restarts} restarts` : undefined],
     ['numerics', run.numericsFingerprint],
     ['state', shortDigest(run.stateDigest)],
-    ['launched', `${when(run.launchedAt)}${run.endedAt === undefined ? '' : `, ended ${when(run.endedAt)}`}`],
+    ['launched', launchWords(run)],
   ];
 }
 

@@ -69,7 +69,7 @@ async function statusOf(context: Context): Promise<Status> {
   const answers = runs !== null;
   const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
   const listen = server?.address ?? null;
-  // What lies in the data folder tells nothing of a server that is not its own.
+  // The data folder tells nothing of a server that is not its own.
   const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
   if (isElsewhere || hidden !== null) {
     const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };

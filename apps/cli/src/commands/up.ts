@@ -1,7 +1,10 @@
 import { Option, type Command } from 'commander';
-import { engineAddresses, engineCount, listenAddress, threadCount } from '../options/parse.js';
+import { Connection } from '../connection/connection.js';
+import { serverOf } from '../connection/server-address.js';
+import { deviceNames, engineAddresses, engineCount, listenAddress, threadCount } from '../options/parse.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
+import { engineProblems } from './engine-problems.js';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
@@ -12,7 +15,7 @@ interface UpOptions {
   artifacts?: string;
   engines?: string;
   engine?: string[];
-  device?: string;
+  device?: string[];
   threads?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
@@ -40,7 +43,11 @@ export function registerUp(program: Command): void {
     )
     .option('--engines <n>', 'engines that it starts, each for one run at a time (default: 1, or 0 where --engine names some)', engineCount)
     .option('--engine <address>', 'an engine that runs already; may be given again', engineAddresses)
-    .option('--device <name>', 'that its engines compute on (default: auto, the first that can be used)')
+    .option(
+      '--device <name>',
+      'that its engines compute on (default: auto, the first that can be used); given once for all, or once for each engine',
+      deviceNames,
+    )
     .option('--threads <n>', 'that each engine may use (default: the cores divided by the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
@@ -72,6 +79,8 @@ export function registerUp(program: Command): void {
         const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
         process.stderr.write(`a server runs already, with its own options: ${names} holds after \`espalier down\` and another \`up\`\n`);
       }
+      const problems = running.wasRunning ? [] : await problemsOfServer(dataFolder, signal);
+      for (const problem of problems) process.stderr.write(`${problem}\n`);
       output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
         output.line(
           `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
@@ -100,7 +109,19 @@ export function registerUp(program: Command): void {
   );
 }
 
-/** What was given for the server itself. */
+/** None where the server can't be asked: it is up all the same. */
+async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promise<string[]> {
+  const connection = new Connection(serverOf(dataFolder)!, signal);
+  try {
+    return await engineProblems(connection);
+  } catch {
+    return [];
+  } finally {
+    connection.close();
+  }
+}
+
+/** The options that were given for the server itself. */
 function serverOptions({
   listen,
   eventStore,

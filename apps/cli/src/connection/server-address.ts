@@ -63,15 +63,19 @@ export function findServer(options: { server?: string | undefined; dataFolder?: 
   if (options.server !== undefined) return named(options.server, '--server', dataFolder);
   const fromEnvironment = process.env['ESPALIER_SERVER'];
   if (fromEnvironment) return named(fromEnvironment, 'ESPALIER_SERVER', dataFolder);
-  const found = announcement(dataFolder);
-  if (found !== null) {
-    const { listen } = found;
-    if (listen === undefined) throw notStarted(dataFolder);
-    const source = serverFilePath(dataFolder);
-    return { address: listen, source, origin: 'data folder', token: tokenFor(listen, dataFolder, listen) };
-  }
+  const found = serverOf(dataFolder);
+  if (found !== null) return found;
   const source = `the default; there is no ${serverFilePath(dataFolder)}`;
   return { address: DEFAULT_SERVER, source, origin: 'default', token: process.env['ESPALIER_TOKEN'] || null };
+}
+
+/** The data folder's own server; null: none was started there. @throws CliError SERVER_UNAVAILABLE while it starts */
+export function serverOf(dataFolder: string): ServerAddress | null {
+  const found = announcement(dataFolder);
+  if (found === null) return null;
+  const { listen } = found;
+  if (listen === undefined) throw notStarted(dataFolder);
+  return { address: listen, source: serverFilePath(dataFolder), origin: 'data folder', token: tokenFor(listen, dataFolder, listen) };
 }
 
 function notStarted(dataFolder: string): CliError {

@@ -1,4 +1,4 @@
-// What the protocol calls a field is an option or an argument of the command line; its errors are told in those words.
+// A field of the protocol is an option or an argument of the command line: errors about it are told in those words.
 import type { Command } from 'commander';
 import { settingOfField } from '#protocol';
 

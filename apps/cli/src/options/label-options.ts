@@ -1,4 +1,4 @@
-// What people call a run and say about it.
+// The name, tags and note of a run: words of people about it.
 import type { Command } from 'commander';
 import type { RunFile } from './run-file.js';
 

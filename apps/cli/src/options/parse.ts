@@ -68,6 +68,11 @@ export function absolutePaths(text: string, before: string[] = []): string[] {
   return [...before, absolutePath(text)];
 }
 
+/** Repeated: that of the next engine. */
+export function deviceNames(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
 /** The folder of a model; one of its files means its folder. */
 export function modelFolder(text: string): string {
   const path = absolutePath(text);

@@ -1,4 +1,4 @@
-// What a launch, a plan or a fork is made of, as a YAML file: read with the place of whatever is wrong, and written so that it makes
+// The input of a launch, a plan or a fork as a YAML file: read with the place of whatever is wrong, and written so that it makes
 // the same run again. Its settings are those of the table.
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, stringify, visit, type Document, type Pair } from 'yaml';

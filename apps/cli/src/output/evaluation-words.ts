@@ -1,13 +1,13 @@
 import type { v1 } from '#protocol';
 import { shortDigest } from './format.js';
 
-/** What was evaluated: "intact", "masked", "masked, teacher #20", "export 0123456789ab". */
+/** The model that was evaluated: "intact", "masked", "masked, teacher #20", "export 0123456789ab". */
 export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
   const what = subject.startsWith('export:') ? `export ${shortDigest(subject.slice('export:'.length))}` : subject;
   return teacherMark === undefined ? what : `${what}, teacher #${teacherMark}`;
 }
 
-/** What was measured; a server of before says it by the fields of perplexity alone. */
+/** The measure; a server of before says it by the fields of perplexity alone. */
 export function measured(evaluation: v1.Evaluation): { metric: string; value: number; n: bigint; convention: string } {
   const { task, metric, value, n, convention, perplexity, predictions, window } = evaluation;
   if (metric === '') return { metric: 'perplexity', value: perplexity, n: predictions, convention: `windows of ${window} tokens` };

@@ -46,7 +46,7 @@ export function fitTable(head: string[], rows: string[][], fit: Fit, available: 
   return { head: fitted(head), rows: rows.map(fitted), columns };
 }
 
-/** What is left goes to the columns that gave way, in turns. */
+/** The room that is left goes to the columns that gave way, in turns. */
 function widen(widths: Map<number, number>, natural: number[], spare: number): void {
   let left = spare;
   for (let grown = true; left > 0 && grown;) {

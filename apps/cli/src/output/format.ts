@@ -41,7 +41,7 @@ export function decimal(value: number | null | undefined, digits = 4): string {
 }
 
 /**
- * What is learnt by: the total without the Lagrangian term, which holds the sparsity at its schedule and is negative while the
+ * The loss that is learnt by: the total without the Lagrangian term, which holds the sparsity at its schedule and is negative while the
  * student is behind.
  */
 export function learningLoss({ loss, lagrangian }: Pick<v1.StepMetrics, 'loss' | 'lagrangian'>): number {

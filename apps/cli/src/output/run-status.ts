@@ -16,7 +16,7 @@ export function isEvaluating(run: v1.Run): boolean {
 }
 
 /**
- * What a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed
+ * The cause that a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed
  * target does not make a run fail.
  */
 export function statusText(run: v1.Run): string {

@@ -1,4 +1,4 @@
-// What the terminal can do. Colour only where a person looks at it and has not asked for none (https://no-color.org).
+// The abilities of the terminal. Colour only where a person looks at it and has not asked for none (https://no-color.org).
 import { visibleLines } from '#protocol';
 
 export interface Terminal {
@@ -15,7 +15,7 @@ export function describeTerminal(stream: { isTTY?: boolean; columns?: number } =
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return {
     isLive: isTerminal,
-    // What is not for a screen is not fitted to one.
+    // Output that is not for a screen is not fitted to one.
     columns: stream.columns || Number(env['COLUMNS']) || (isTerminal ? 80 : Infinity),
     colour: isTerminal && !env['NO_COLOR'],
     unicode: !isTerminal || /utf-?8/i.test(locale) || locale === '',

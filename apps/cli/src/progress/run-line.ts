@@ -4,7 +4,7 @@ import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord 
 import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { styled, type Style, type Terminal } from '../output/terminal.js';
 
-/** What the line shows: the recorded run, with the steps that the engine has reported since. */
+/** The content of the line: the recorded run, with the steps that the engine has reported since. */
 export interface RunProgress {
   run: v1.Run;
   latest: v1.StepMetrics | undefined;

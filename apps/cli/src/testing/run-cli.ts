@@ -14,7 +14,7 @@ export function runCli(
   options: {
     env?: Record<string, string>;
     cwd?: string;
-    /** Of another user. */
+    /** The user that runs it, where that is another. */
     uid?: number;
     onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;
     onErrorOutput?: (sofar: string) => void;

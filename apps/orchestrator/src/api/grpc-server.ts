@@ -18,6 +18,8 @@ import { RunGrpc } from './run.grpc.js';
 import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
 
 const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService'].map((name) => `espalier.v1.${name}`);
+/** Its health is that of the engines. */
+const ENGINES = 'espalier.engines';
 const GRACE_MS = 2_000;
 
 @Injectable()
@@ -25,6 +27,7 @@ export class GrpcServer {
   private readonly server: Server;
   private readonly health = new HealthImplementation({
     '': 'SERVING',
+    [ENGINES]: 'NOT_SERVING',
     ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)),
   });
 
@@ -68,9 +71,14 @@ export class GrpcServer {
     });
   }
 
-  /** What the health service says; without its event store this server can't record anything. */
+  /** Tells the health service; without its event store this server can't record anything. */
   setServing(serving: boolean): void {
     for (const name of ['', ...SERVICES]) this.health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+  }
+
+  /** Tells the health service of the engines: whether any can work. Runs wait for one; all else is answered without. */
+  setEnginesServing(serving: boolean): void {
+    this.health.setStatus(ENGINES, serving ? 'SERVING' : 'NOT_SERVING');
   }
 
   /** Lets calls end for a moment; streams that follow a run never would. */

@@ -1,4 +1,4 @@
-// What makes room, and how much is in use: proto in, disposal and views out; no rules.
+// The calls that make room, and that tell how much is in use: proto in, disposal and views out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { invalidField, serverStreaming, unary, type CallInfo, type v1 } from '#protocol';
@@ -36,7 +36,7 @@ export class RetentionGrpc {
     };
   }
 
-  /** What can't be undone takes no abbreviation. */
+  /** A call that can't be undone takes no abbreviation. */
   private async delete({ runId, reason }: v1.DeleteRunRequest, call: CallInfo): Promise<v1.DeleteRunResponse> {
     this.lease.requireHeld();
     if (!RUN_ID.test(runId)) throw invalidField('FIELD_OUT_OF_RANGE', 'run_id', 'the whole id is needed: neither a name nor its beginning');

@@ -45,7 +45,7 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   };
 }
 
-/** What is left out is no part of the command, so that a request of before tags is still the same request. */
+/** A field that is left out is no part of the command, so that a request of before tags is still the same request. */
 function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {
   const violations = tagViolations(tags, 'tags');
   if (violations.length > 0) throw invalidRequest(violations);

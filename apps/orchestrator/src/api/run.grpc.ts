@@ -8,6 +8,8 @@ import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
+import { endStepOf } from '../pruning-run/method/phases.js';
+import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
@@ -91,7 +93,15 @@ export class RunGrpc {
       warnings: [...targetWarnings(settings), ...diskWarnings(disk)],
       disk,
       engine,
+      ...this.estimate(model.path, settings),
     };
+  }
+
+  private estimate(modelPath: string, settings: RunSettings): { estimatedSeconds: number | undefined; estimatedByRunId: string } {
+    const last = this.views.lastSpeed(modelPath, settings);
+    if (last === null) return { estimatedSeconds: undefined, estimatedByRunId: '' };
+    const tokens = endStepOf(settings) * settings.batchSize * settings.sequenceLength;
+    return { estimatedSeconds: tokens / last.tokensPerSecond, estimatedByRunId: last.runId };
   }
 
   private async changed({ runId, revision }: Changed): Promise<{ run: v1.Run }> {

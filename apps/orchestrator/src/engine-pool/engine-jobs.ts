@@ -7,13 +7,13 @@ import type { WaitingJob } from './placement.js';
 
 type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
 
-/** What placing needs to know of a job, and how it is told of. */
+/** The facts about a job that placing needs, and the words that tell of it. */
 export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles'> & { doing: string };
 
 /** Where a job waits. */
 interface Place {
   readonly name: string;
-  /** What it does before it comes to a new job, in words. */
+  /** Its work before it comes to a new job, in words. */
   readonly doing: string;
 }
 
@@ -28,7 +28,7 @@ interface Job extends WaitingJob {
 
 export interface SubmittedJob<T> {
   result: Promise<T>;
-  /** What it waits for, in words; '' when nothing is known. */
+  /** The work that it waits for, in words; '' when nothing is known. */
   readonly waitingFor: string;
 }
 

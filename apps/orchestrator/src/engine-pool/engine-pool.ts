@@ -8,10 +8,10 @@ import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { EngineSlot } from './engine-slot.js';
 import { place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
-/** What an engine said of a run is believed for so long: its free memory changes. */
+/** An engine's answer about a run is believed for so long: its free memory changes. */
 const FIT_VALID_MS = 2_000;
 
-/** What an engine must know to say whether it can train a run. */
+/** An engine must know this to say whether it can train a run. */
 export type RunToFit = Pick<PruningRunState, 'settings' | 'model'>;
 
 /** An engine for questions that touch no session. */
@@ -34,6 +34,11 @@ export class EnginePool {
   /** Called when a slot's status changes, or what it does. */
   onChange(listener: () => void): void {
     for (const slot of this.slots) slot.onChange(listener);
+  }
+
+  /** Whether any engine works, or would be started for work. */
+  get canWork(): boolean {
+    return this.slots.some(({ status }) => ['notStarted', 'starting', 'idle', 'busy'].includes(status));
   }
 
   slot(name: string): EngineSlot {
@@ -110,20 +115,24 @@ export class EnginePool {
   }
 
   /**
-   * What the engines say of the run. Local ones that are not needed for that are not started: they are alike.
+   * The engines' answers about the run. Local engines that compute on the same device are alike: one of them is asked.
    * @param force ask a single one too
    */
   private async appraise(run: RunToFit, { force }: { force: boolean }): Promise<Map<string, Appraisal>> {
     if (this.slots.length === 1 && !force) return new Map(); // nothing to choose
     const local = this.slots.filter(({ isNamed }) => !isNamed);
     const idle = local.filter(({ isTaken }) => !isTaken);
-    const speaker = idle.find((slot) => slot.view().isUp) ?? idle[0];
-    const asked = this.slots.filter((slot) => slot === speaker || slot.view().isUp || (force && slot.isNamed));
+    const speakers = new Map<string | undefined, EngineSlot>();
+    for (const slot of [...idle].sort((left, right) => Number(right.view().isUp) - Number(left.view().isUp)))
+      if (!speakers.has(slot.device)) speakers.set(slot.device, slot);
+    const asked = this.slots.filter((slot) => speakers.get(slot.device) === slot || slot.view().isUp || (force && slot.isNamed));
     const answers = await Promise.all(asked.map(async (slot) => [slot, await this.ask(slot, run)] as const));
     const appraisals = new Map<string, Appraisal>();
     for (const [slot, answer] of answers) if (answer !== null) appraisals.set(slot.name, answer);
-    const alike = speaker === undefined ? undefined : appraisals.get(speaker.name);
-    if (alike !== undefined) for (const { name } of idle) if (!appraisals.has(name)) appraisals.set(name, alike);
+    for (const { name, device } of idle) {
+      const alike = appraisals.get(speakers.get(device)!.name);
+      if (alike !== undefined && !appraisals.has(name)) appraisals.set(name, alike);
+    }
     return appraisals;
   }
 

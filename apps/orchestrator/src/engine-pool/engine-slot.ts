@@ -25,6 +25,8 @@ export interface SlotOptions {
   supervisor: EngineSupervisor;
   /** Threads of its sessions; undefined: as many as the engine has. */
   threads: number | undefined;
+  /** That a local engine is started on, as it was asked for; undefined: somebody else started it. */
+  device?: string | undefined;
   artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>;
   /** The boot id of this machine's kernel. */
   bootId: string;
@@ -40,7 +42,7 @@ export class EngineSlot {
   private isWanted = false;
   private known: engineV1.DescribeEngineResponse | null = null;
   private shown: SlotStatus = 'notStarted';
-  private changed: () => void = () => undefined;
+  private readonly listeners: (() => void)[] = [];
   private keeping: Promise<void> = Promise.resolve();
   /** When the status began. */
   since = new Date();
@@ -57,14 +59,18 @@ export class EngineSlot {
 
   /** Called when its status changes, or what it does. */
   onChange(listener: () => void): void {
-    this.changed = listener;
+    this.listeners.push(listener);
+  }
+
+  get device(): string | undefined {
+    return this.options.device;
   }
 
   get isNamed(): boolean {
     return this.connector.isNamed;
   }
 
-  /** What the engine last said of itself. */
+  /** The engine's last description of itself. */
   get about(): engineV1.DescribeEngineResponse | null {
     return this.supervisor.live?.about ?? this.known;
   }
@@ -77,7 +83,7 @@ export class EngineSlot {
     return this.occupant !== null;
   }
 
-  /** What it does before it comes to something new, in words. */
+  /** Its work before it comes to something new, in words. */
   get doing(): string {
     if (this.occupant === null) return '';
     return this.supervisor.live === null ? `engine ${this.name} to start` : this.occupant.doing;
@@ -205,6 +211,6 @@ export class EngineSlot {
       this.shown = status;
       this.since = new Date();
     }
-    this.changed();
+    for (const listener of this.listeners) listener();
   }
 }

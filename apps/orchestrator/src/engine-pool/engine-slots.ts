@@ -12,7 +12,7 @@ import { EngineSlot } from './engine-slot.js';
 export interface EnginesWanted {
   engines: number;
   namedEngines: readonly string[];
-  device: string;
+  devices: readonly string[];
   threads: number;
   namedThreads: number | undefined;
   dataFolder: string;
@@ -28,18 +28,23 @@ export interface SlotSurroundings {
 }
 
 /** How an engine process is started here, whatever for. */
-export function processOptions({ dataFolder, device, threads }: EnginesWanted, name: string, log: Logger): EngineProcessOptions {
+export function processOptions(
+  { dataFolder, threads }: Pick<EnginesWanted, 'dataFolder' | 'threads'>,
+  { name, device }: { name: string; device: string },
+  log: Logger,
+): EngineProcessOptions {
   return { folder: join(dataFolder, 'engine'), device, threads, onOutput: (line) => log.info({ engine: line, slot: name }, 'engine') };
 }
 
 /** Local ones first, then those that were named, in the order they were named in. */
 export function engineSlots(wanted: EnginesWanted, { folderId, drives, artifacts, log }: SlotSurroundings): EngineSlot[] {
   const bootId = ownBootId();
-  const slot = (name: string, connector: EngineConnector, threads: number | undefined): EngineSlot =>
-    new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, artifacts, bootId });
+  const slot = (name: string, connector: EngineConnector, threads: number | undefined, device?: string): EngineSlot =>
+    new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, device, artifacts, bootId });
   const local = Array.from({ length: wanted.engines }, (_, index) => {
     const name = `local-${index + 1}`;
-    return slot(name, localEngine(processOptions(wanted, name, log)), wanted.threads);
+    const device = wanted.devices[index] ?? wanted.devices[0]!;
+    return slot(name, localEngine(processOptions(wanted, { name, device }, log)), wanted.threads, device);
   });
   const leaseMs = wanted.leaseSeconds * 1_000;
   const named = wanted.namedEngines.map((address) =>

@@ -1,4 +1,4 @@
-// What an engine holds: given what was brought before, when something is brought, then this is asked of the engine.
+// The contents of an engine: given what was brought before, when something is brought, then this is asked of the engine.
 import { liveEngine, ScriptedEngine, scriptedState } from '../engines/testing.js';
 import { planTraining } from '../pruning-run/planning/training-plan.js';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';

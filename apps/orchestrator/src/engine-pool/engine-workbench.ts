@@ -1,4 +1,4 @@
-// What one engine holds at the moment, and how to bring it to hold what the next piece of work needs: each `bring` does
+// The contents of one engine at the moment, and how to bring it to hold what the next piece of work needs: each `bring` does
 // nothing when it is there already. Training, evaluation and export of different runs share an engine through it.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';

@@ -1,5 +1,5 @@
-// Which work goes to which slot: a pure function of what is known of both (docs/design/engines.md). It places nothing itself, and is
-// asked again whenever something has changed.
+// Which work goes to which slot (docs/design/engines.md): a pure function of the views of slots and work. It places nothing itself, and
+// is asked again whenever something has changed.
 
 export interface SlotView {
   name: string;
@@ -23,7 +23,7 @@ export interface SlotView {
   sharesFiles: boolean;
 }
 
-/** What an engine says of a run without training it. */
+/** An engine's answer about a run, without training it. */
 export type Fit = { fingerprint: string; neededBytes: number; availableBytes: number } | { problem: string };
 
 export interface WaitingRun {
@@ -142,7 +142,7 @@ function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly 
   return unknown.length > 0 ? unknown : slots;
 }
 
-/** What does not fit is placed all the same where nobody else will ever make room: its engine says what is missing. */
+/** A run that does not fit is placed all the same where nobody else will ever make room: its engine says what is missing. */
 function hasRoom(
   run: WaitingRun,
   { name, memoryPool }: SlotView,

@@ -25,7 +25,7 @@ export interface EngineConnector {
   readonly isNamed: boolean;
   /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE, ENGINE_OF_ANOTHER_USER */
   connect(signal: AbortSignal): Promise<EngineLink>;
-  /** What the engine says of itself, without attaching it; null: it can't be asked. */
+  /** The engine's description of itself, without attaching it; null: it can't be asked. */
   look(timeoutMs: number): Promise<engineV1.DescribeEngineResponse | null>;
   /** For questions that touch no session; `close` when they are answered. null: only an attached engine answers any. */
   visit(): Promise<{ client: EngineApi; about: engineV1.DescribeEngineResponse; close(): void }> | null;

@@ -55,13 +55,13 @@ export class EngineSupervisor {
   private heartbeat: () => void = () => undefined;
   private changed: () => void = () => undefined;
   private isWaiting = false;
-  /** What ends now ends because we want it. */
+  /** An engine that ends now ends because we want it. */
   private isEnding = false;
   /** In a row: tries that failed, and losses of engines that did not live through their first health checks. */
   failures = 0;
   /** Since we began. */
   losses = 0;
-  /** What was wrong when the engine was last lost or tried; null: it is well. */
+  /** The error when the engine was last lost or tried; null: it is well. */
   problem: EspalierError | null = null;
   conditionSince = new Date();
   private shown: Condition = 'absent';
@@ -142,7 +142,9 @@ export class EngineSupervisor {
     try {
       this.link = await this.connector.connect(this.stopping.signal);
     } catch (error) {
-      this.problem = toEspalierError(error);
+      const problem = toEspalierError(error);
+      if (problem.message !== this.problem?.message) log.warn({ engine: name, code: problem.code }, problem.message); // once, of many tries
+      this.problem = problem;
       throw error;
     }
     const { link } = this;

@@ -22,7 +22,7 @@ export class ScriptedEngine {
   availableBytes = 10_000n;
   /** Called before each step is reported; may throw, wait, or ask for something else meanwhile. */
   beforeStep: (step: number) => Promise<void> | void = () => undefined;
-  /** What a method fails with, once. */
+  /** The error that a method fails with, once. */
   readonly failures = new Map<keyof EngineApi, Error>();
   private sessions = 0;
   private stopAt: 'step' | 'segment' | null = null;
@@ -158,7 +158,7 @@ export class ScriptedConnector implements EngineConnector {
   /** Ends the link that is up, as the death of its process would. */
   die: (reason: string) => void = () => undefined;
   readonly ended: string[] = [];
-  /** What the next health checks fail with; null: they are answered. */
+  /** The next health checks fail with it; null: they are answered. */
   sick: Error | null = null;
 
   constructor(

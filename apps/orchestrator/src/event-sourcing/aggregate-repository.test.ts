@@ -1,46 +1,9 @@
 // An aggregate that has nothing to do with runs: what it takes is its definition.
-import { EspalierError } from '#protocol';
 import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent } from '#event-store';
-import { AggregateRepository, type Aggregate, type AggregateState } from './aggregate-repository.js';
+import { AggregateRepository } from './aggregate-repository.js';
 import { BY_SERVER } from './call-context.js';
-import { CHAIN_START, chainProblem, decodeStored, type Envelope, type Fact, type UnknownEvent } from './event-codec.js';
-import { upcastBy, type EventTypes } from './event-types.js';
-
-interface Shelf extends AggregateState {
-  books: string[];
-}
-interface BookPlaced extends Fact {
-  type: 'BookPlaced';
-  data: { title: string };
-}
-
-/** A book was called by its name before version 2. */
-const types: EventTypes = {
-  currentVersion: 2,
-  isKnown: (type) => type === 'BookPlaced',
-  upcast: (type, from, fields) =>
-    upcastBy({ BookPlaced: { 1: ({ name }) => ({ title: name }) } }, type as 'BookPlaced', { from, to: 2 }, fields),
-};
-
-const shelf: Aggregate<Shelf, { title: string }, BookPlaced> = {
-  name: 'shelf',
-  types,
-  stream: (id) => `shelf-${id}`,
-  decode: (stored) => decodeStored(types, stored) as (BookPlaced & Envelope) | UnknownEvent,
-  evolve: (state, event) => ({
-    books: [...(state?.books ?? []), ...('title' in event.data ? [String(event.data['title'])] : [])],
-    revision: (state?.revision ?? -1) + 1,
-    chain: event.chain,
-  }),
-  decide: (state, { title }, at) => {
-    if (state?.books.includes(title)) return [];
-    if ((state?.books.length ?? 0) >= 3) throw new EspalierError('FIELD_OUT_OF_RANGE', 'the shelf is full');
-    return [{ type: 'BookPlaced', at, data: { title } }];
-  },
-  notFound: (id) => new EspalierError('RUN_NOT_FOUND', `no shelf ${id}`),
-  damaged: (id) => new EspalierError('RUN_DAMAGED', `shelf ${id}`),
-  onAppend: () => undefined,
-};
+import { CHAIN_START, chainProblem, decodeStored } from './event-codec.js';
+import { shelf, types } from './testing.js';
 
 /** Holds streams in memory; another writer may have been there first. */
 function memoryStore(): { store: EventStore; streams: Map<string, NewEvent[]> } {

@@ -24,12 +24,13 @@ export interface AggregateState {
   chain: string;
 }
 
-/** What one kind of aggregate is; pure but for what `onAppend` remembers. */
+/** The definition of one kind of aggregate; pure but for what `onAppend` remembers. */
 export interface Aggregate<State extends AggregateState, Change, F extends Fact> {
   /** For people: "run". */
   name: string;
   types: EventTypes;
-  stream(id: string): string;
+  /** A stream's name is this and the aggregate's id. */
+  streamPrefix: string;
   decode(stored: StoredEvent): (F & Envelope) | UnknownEvent;
   evolve(state: State | null, event: (F & Envelope) | UnknownEvent): State | null;
   /** @throws EspalierError when the state does not allow it */
@@ -80,7 +81,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     const from = state === null ? 'start' : BigInt(state.revision) + 1n;
     try {
       let next = from === 'start' ? 0n : from;
-      for await (const stored of this.store.read(this.aggregate.stream(id), { from })) {
+      for await (const stored of this.store.read(this.aggregate.streamPrefix + id, { from })) {
         if (stored.revision > next) throw new EventCorruptError(stored.stream, next, stored.position, `event ${next} is missing`);
         next = stored.revision + 1n;
         if (state === null || stored.revision > BigInt(state.revision)) state = this.aggregate.evolve(state, this.aggregate.decode(stored));
@@ -108,7 +109,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     return this.changeInTurn(id, [{ key: options.key ?? randomUUID(), change }], options);
   }
 
-  /** Several changes, each of what the ones before made of it; all of them or none. */
+  /** Several changes, each decided on the result of the ones before; all of them or none. */
   async changeInTurn(id: string, changes: KeyedChange<Change>[], options: ChangeOptions): Promise<{ state: State; facts: F[] }> {
     return this.inTurn(id, options, async (options) => {
       // The state that this process wrote last is nearly always the newest; the expected revision finds out when it is not.
@@ -165,7 +166,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
 
   private append(id: string, events: NewEvent[], state: State | null): Promise<unknown> {
     const expected: ExpectedRevision = state === null ? 'no_stream' : BigInt(state.revision);
-    return this.store.append(this.aggregate.stream(id), events, expected);
+    return this.store.append(this.aggregate.streamPrefix + id, events, expected);
   }
 
   /** Changes of one aggregate one after the other: they would only conflict. */

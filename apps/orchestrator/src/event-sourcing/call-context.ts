@@ -8,10 +8,10 @@ export interface CallContext {
   requestId?: string | undefined;
 }
 
-/** What the server does by itself: it drives runs, records what the engine has trained, recovers. */
+/** The server's own work: it drives runs, records what the engine has trained, recovers. */
 export const BY_SERVER: CallContext = { actor: 'system:espalier', roles: ['system'] };
 
-/** What an event was stored with; undefined where it says nothing of the kind, as events of earlier releases do. */
+/** The context that an event was stored with; undefined where it says nothing of the kind, as events of earlier releases do. */
 export function readCallContext(stored: unknown): CallContext | undefined {
   if (typeof stored !== 'object' || stored === null) return undefined;
   const { actor, roles, requestId } = stored as Record<string, unknown>;

@@ -85,7 +85,7 @@ export function decodeStored(
   return { ...envelope, type: stored.type, data: types.upcast(stored.type, envelope.v, fields) };
 }
 
-/** What is wrong with an event's bytes, given the chain before it; null when nothing is. Works for unknown types too. */
+/** The problem of an event's bytes, given the chain before it; null when there is none. Works for unknown types too. */
 export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'id' | 'type' | 'data'>): string | null {
   let object: Record<string, unknown>;
   try {

@@ -14,8 +14,8 @@ export function eventId(...names: (string | number)[]): string {
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** 12 characters (60 bits) that follow from the request id: a repeated request finds its run without any index. */
-export function runIdOf(requestId: string): string {
-  const bytes = createHash('sha256').update(`run\n${requestId}`).digest();
+/** 12 characters (60 bits) that follow from the request's id: a repeated request finds what it made without any index. */
+export function idOfRequest(kind: string, requestId: string): string {
+  const bytes = createHash('sha256').update(`${kind}\n${requestId}`).digest();
   return Array.from({ length: 12 }, (_, index) => ALPHABET[bytes[index]! & 31]).join('');
 }

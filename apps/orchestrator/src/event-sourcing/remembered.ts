@@ -1,4 +1,4 @@
-// What this process appended itself comes back to it through its subscriptions: it is then taken from memory rather than
+// An event that this process appended comes back to it through its subscriptions: it is then taken from memory rather than
 // parsed and checked again. The stored bytes decide: only where they are the ones that were sent is the memory used.
 import type { NewEvent, StoredEvent } from '#event-store';
 

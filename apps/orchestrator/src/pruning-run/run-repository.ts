@@ -15,13 +15,13 @@ import type { NewFact } from './record/pruning-run.events.js';
 import { runDamaged, runNotFound } from './aggregate/pruning-run.errors.js';
 import { decide, evolve, type PruningRunState } from './aggregate/pruning-run.js';
 import type { RunChange } from './aggregate/run-change.js';
-import { decodeStored, runStream } from './record/stored-event.js';
+import { decodeStored, RUN_STREAM_PREFIX } from './record/stored-event.js';
 
-const pruningRun: Aggregate<PruningRunState, RunChange, NewFact> = {
+export const pruningRun: Aggregate<PruningRunState, RunChange, NewFact> = {
   name: 'run',
   types: eventTypes,
-  stream: runStream,
-  decode: decodeStored,
+  streamPrefix: RUN_STREAM_PREFIX,
+  decode: (stored) => ownEvents.find(stored) ?? decodeStored(stored),
   evolve,
   decide,
   notFound: runNotFound,
@@ -61,7 +61,7 @@ export class RunRepository {
     return { run, facts };
   }
 
-  /** Several changes, each of what the ones before made of the run; all of them or none. */
+  /** Several changes, each decided on the result of the ones before; all of them or none. */
   async changeInTurn(
     runId: string,
     changes: KeyedChange<RunChange>[],

@@ -51,7 +51,10 @@ function lineOf(event: RecordedEvent): string {
       const { attempt, engineName = '', backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
       const name = engineName === '' ? '' : `${engineName}, `;
       const changed = numericsChangedFrom === null ? '' : `, changed from ${short(numericsChangedFrom)}`;
-      return `attempt ${attempt}: engine ${name}${backend} on ${device}, ${threads} threads, numerics ${short(numericsFingerprint)}${changed}`;
+      return (
+        `attempt ${attempt}: engine ${name}${backend} on ${device}, ${threads} threads, ` +
+        `numerics ${short(numericsFingerprint)}${changed}`
+      );
     }
     case 'TeacherAssigned':
       return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;

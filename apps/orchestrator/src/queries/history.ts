@@ -45,10 +45,25 @@ function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.Histo
     dataJson: Buffer.from(stored.data).toString('utf8'),
     summary: summarize(event),
     knownType: event.type !== 'Unknown',
-    abandoned: isAbandoned(rewinds, Number(stored.revision)),
+    abandoned: !outlivesRewinds(event, Number(stored.revision), rewinds) && isAbandoned(rewinds, Number(stored.revision)),
     damaged: false,
     context: contextMessage(event),
   };
+}
+
+/** Words about the run, and what was thrown away, hold on every branch; results hold for the states that are left. */
+function outlivesRewinds(event: RecordedEvent, revision: number, rewinds: readonly Rewind[]): boolean {
+  switch (event.type) {
+    case 'RunDescribed':
+    case 'RunPrepared':
+    case 'ArtifactsDiscarded':
+      return true;
+    case 'EvaluationRecorded':
+    case 'ModelExported':
+      return rewinds.every((rewind) => revision >= rewind.revision || event.data.step <= rewind.toStep);
+    default:
+      return false;
+  }
 }
 
 function contextMessage({ context }: RecordedEvent): v1.CallContext | undefined {

@@ -4,7 +4,7 @@ import { invalidField } from '#protocol';
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
 import { readSegments } from '../views/projection/metrics-reader.js';
 import { isActiveStep, type Rewind } from '../views/projection/run-detail.js';
-import type { ViewsDatabase } from '../views/projection/views-database.js';
+import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 
 const CHUNK_BYTES = 1 << 18;
 const FORMATS = ['csv', 'jsonl', 'parquet'] as const;

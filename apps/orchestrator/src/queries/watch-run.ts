@@ -27,7 +27,7 @@ interface Cursor {
   /** The revision in the last message. */
   revision: number;
   status: v1.RunStatus | null;
-  /** Code of what the run waited for then; '': nothing. */
+  /** Code of the cause that the run waited for then; '': it did not wait. */
   waitedFor: string;
   /** The preparation that the last message told, and its progress. */
   preparation: string;

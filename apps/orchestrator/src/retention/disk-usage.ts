@@ -1,4 +1,4 @@
-// What the disk holds: by run, by kind, what several runs share, and what could go.
+// The contents of the disk: by run, by kind, what several runs share, and what could go.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';

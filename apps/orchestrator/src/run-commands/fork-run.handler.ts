@@ -6,7 +6,7 @@ import { EspalierError } from '#protocol';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
-import { runIdOf } from '../event-sourcing/event-ids.js';
+import { idOfRequest } from '../event-sourcing/event-ids.js';
 import { alreadyLaunched } from './launch-run.handler.js';
 import { ModelAndData } from './model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
@@ -29,7 +29,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
 
   async execute({ request, by, signal }: ForkRun): Promise<Changed> {
     const { requestId, name, tags, note, parentRunId, from, overrides } = request;
-    const runId = runIdOf(requestId);
+    const runId = idOfRequest('run', requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);

@@ -4,7 +4,7 @@ import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { invalidField } from '#protocol';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
-import { runIdOf } from '../event-sourcing/event-ids.js';
+import { idOfRequest } from '../event-sourcing/event-ids.js';
 import { ModelAndData, requireMemory } from './model-and-data.js';
 import { LaunchRun, type Changed } from './pruning-run.commands.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -21,7 +21,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
 
   async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
     const { requestId, name, tags, note, modelPath, data: source } = request;
-    const runId = runIdOf(requestId);
+    const runId = idOfRequest('run', requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);

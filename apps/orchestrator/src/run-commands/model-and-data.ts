@@ -1,4 +1,4 @@
-// What a run is made from, looked at before it is accepted, so that whatever is wrong with it is said at once.
+// The sources of a run, looked at before it is accepted, so that whatever is wrong with it is said at once.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';

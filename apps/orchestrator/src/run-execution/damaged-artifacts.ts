@@ -1,4 +1,4 @@
-// What a run does about an artifact that is missing or no longer has its bytes. Nothing is lost with it as long as what it
+// A run's way out when an artifact is missing or no longer has its bytes. Nothing is lost with it as long as what it
 // was made from is there: a state is trained again from a whole one before it, tokens are made again from their text, and
 // both come out bit for bit the same.
 import type { ArtifactStore } from '#artifact-store';

@@ -13,7 +13,7 @@ import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 
-/** What is evaluated. */
+/** The state or export to evaluate. */
 export type Subject =
   | { kind: 'intact' }
   | { kind: 'masked'; state: StateFact; teacherMark: number | null }

@@ -1,4 +1,4 @@
-// What an export can be: a format that users name, and behind it a container and a form, which the engine takes apart from each other.
+// The kinds of an export: a format that users name, and behind it a container and a form, which the engine takes apart from each other.
 import { engineV1, invalidField, type v1 } from '#protocol';
 import type { MadeExport } from '../pruning-run/record/pruning-run.events.js';
 

@@ -1,4 +1,4 @@
-// What an export's shapes mean for its speed, as far as shapes alone can say.
+// The meaning of an export's shapes for its speed, as far as shapes alone can say.
 import type { engineV1 } from '#protocol';
 import type { ExportFormat } from './export-formats.js';
 

@@ -133,7 +133,8 @@ function modelCard({ run, state, form, format }: ExportRequest): string {
     `Pruned by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`,
     '',
     `- run ${run.runId}, step ${state.step}, state ${state.stateDigest}`,
-    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, reached ${percent(state.hardSparsity)} of the prunable parameters`,
+    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, ` +
+      `reached ${percent(state.hardSparsity)} of the prunable parameters`,
     `- format ${format}, form ${form}`,
     '',
   ].join('\n');

@@ -28,7 +28,7 @@ import { StateKeeper } from '../retention/state-keeper.js';
 
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
-/** What keeps a run from a free engine (memory, another's numerics) is looked at so often. */
+/** Obstacles between a run and a free engine (memory, another's numerics) are looked at so often. */
 const LOOK_AGAIN_MS = 5_000;
 
 interface RunAtWork {

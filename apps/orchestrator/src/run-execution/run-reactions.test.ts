@@ -1,4 +1,4 @@
-// What the driver does next with a run, given what is recorded about it.
+// The driver's next move with a run, given what is recorded about it.
 import { launched, segment, stateAt, Story } from '../pruning-run/testing.js';
 import { nextAction } from './run-reactions.js';
 

@@ -1,4 +1,4 @@
-// What a run needs next, as a pure function of what is recorded about it: the heart of the driver.
+// The next thing that a run needs, as a pure function of its record: the heart of the driver.
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';

@@ -103,7 +103,7 @@ export class World {
     return this.store.eventsOf(runStream(runId)).map(({ type }) => type);
   }
 
-  /** What the last event of a type says. */
+  /** The data of the last event of a type. */
   last(runId: string, type: string): Record<string, unknown> {
     const event = this.store.eventsOf(runStream(runId)).findLast((one) => one.type === type);
     return decodeStored(event!).data;

@@ -50,7 +50,7 @@ export class DataFolder {
   }
 
   /**
-   * What clients must show from now on. It is another one at each start: whoever took the port of a server that is gone, and was
+   * The token that clients must show from now on. It is another one at each start: whoever took the port of a server that is gone, and was
    * shown its token, has nothing.
    */
   newToken(): string {

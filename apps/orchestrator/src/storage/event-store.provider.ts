@@ -143,7 +143,7 @@ function kill(pid: number): void {
   }
 }
 
-/** What was given: a connection string, or a file that holds one. */
+/** The address as it was given: a connection string, or a file that holds one. */
 function connectionStringOf(given: string): string {
   if (given.includes('://')) return given;
   try {

@@ -1,4 +1,4 @@
-// What a run's record says must be computed again, and from where: pure, from the events alone.
+// The steps that a run's record says must be computed again, and from where: pure, from the events alone.
 import type { RecordedEvent, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { evolve, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { lossesAt } from '../pruning-run/method/phases.js';

@@ -28,7 +28,7 @@ export interface SegmentVerdict {
   detail: string;
   stepDifference: StepDifference | null;
   tensorDifferences: TensorDifference[];
-  /** What this engine's numbers are worth: equal fingerprints give equal bits. */
+  /** The worth of this engine's numbers: equal fingerprints give equal bits. */
   numericsFingerprint: string;
 }
 

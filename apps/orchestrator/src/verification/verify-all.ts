@@ -13,7 +13,7 @@ const RUNS_SHARE = 0.4;
 
 type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts'>;
 
-/** What the runs' records say of an artifact. */
+/** The runs' records about an artifact. */
 interface Named {
   what: string;
   runId: string;

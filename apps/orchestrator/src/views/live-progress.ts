@@ -1,4 +1,4 @@
-// What is known of runs that train right now but is not recorded yet: reported steps and signs of life. Lost with the
+// News of runs that train right now, which is not recorded yet: reported steps and signs of life. Lost with the
 // process, and no harm done: the steps are recorded with their segment.
 import { Injectable } from '@nestjs/common';
 import { toEspalierError } from '#protocol';

@@ -1,14 +1,14 @@
-// What WatchRun and the shown status need of the steps that engines have reported but that are not recorded yet.
+// Steps that engines have reported but that are not recorded yet, as WatchRun and the shown status need them.
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 
-/** What a run, or everything, waits for at the moment; it goes on by itself. */
+/** The cause that a run, or everything, waits for at the moment; it goes on by itself. */
 export interface LiveWait {
   code: string;
   message: string;
   sinceMs: number;
 }
 
-/** What is being done to prepare a run. */
+/** The work that is being done to prepare a run. */
 export interface LivePreparation {
   doing: string;
   doneShare: number;

@@ -1,7 +1,7 @@
 import { EspalierError, invalidField } from '#protocol';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { SHORTEST_PREFIX } from '../pruning-run/aggregate/short-digests.js';
-import type { ViewsDatabase } from './projection/views-database.js';
+import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 
 const SHOWN = 5;
 

@@ -2,7 +2,7 @@
 import { invalidField, v1 } from '#protocol';
 import { decodePageToken, encodePageToken } from './page-token.js';
 import type { RunSummary } from './projection/run-detail.js';
-import type { ViewsDatabase } from './projection/views-database.js';
+import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 
 const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;

@@ -79,6 +79,7 @@ export function runMessage(
     engineName: engine?.engineName ?? '',
     numericsFingerprint: run.numericsFingerprint ?? '',
     launchedAt: dateOf(run.launchedAt),
+    launchedBy: run.launchedBy ?? '',
     updatedAt: dateOf(run.updatedAt),
     endedAt: dateOf(run.endedAt),
     trainingSeconds: run.trainingSeconds,

@@ -219,6 +219,7 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
   const parentFacts = parent.facts.length;
   parent.facts.push(
     fact('RunPaused', { step: 20, by: 'request' }),
+    fact('RunDescribed', { name: 'renamed', addedTags: [], removedTags: [] }), // what it is called is no matter of branches
     fact('RunRewound', {
       toStep: 10,
       state: stateAt(10, 0.012),

@@ -1,25 +1,26 @@
-// The read side of the orchestrator: opens the read models, keeps them up with the event store, answers from them.
+// The views of runs: opens their read models and answers from them.
 import { join } from 'node:path';
-import { renameSync } from 'node:fs';
 import { readPastDamage, type EventCorruptError, type EventStore, type Position } from '#event-store';
-import { EspalierError, v1 } from '#protocol';
+import { EspalierError, type v1 } from '#protocol';
+import { Views } from '../event-sourcing/views.js';
+import { readPosition } from '../event-sourcing/views-file.js';
 import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { runStream } from '../pruning-run/record/stored-event.js';
 import { discardOf, neededBy, runsNeeding, type DiscardRow } from './projection/needed-artifacts.js';
-import { requireOwnName, resolveRunId } from './run-ids.js';
-import type { LiveSteps } from './live-steps.js';
-import { ProjectionRunner } from './projection/projection-runner.js';
 import type { RunDetail, RunSummary } from './projection/run-detail.js';
+import { RunProjection } from './projection/run-projection.js';
+import { viewsSchema } from './projection/views-schema.js';
+import type { LiveSteps } from './live-steps.js';
+import { requireOwnName, resolveRunId } from './run-ids.js';
 import { listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
-import { ViewChanges } from './projection/view-changes.js';
-import { isOfStore, openViewsDatabase, readPosition, removeDatabase, type ViewsDatabase } from './projection/views-database.js';
 
-/** How long a query waits for the views to know what the store knows. */
-const PATIENCE_MS = 5000;
-const RETRY_MS = 1000;
+/** The settings that a step's time depends on, beside the model. */
+const SPEED_SETTINGS = ['recipe', 'batchSize', 'sequenceLength', 'checkpointActivations', 'loraRank'] as const;
+const RUNS_LOOKED_AT = 50;
 
 export interface RunViewsOptions {
   store: EventStore;
@@ -30,82 +31,31 @@ export interface RunViewsOptions {
   onDamage?: (error: EventCorruptError) => void;
 }
 
-export class RunViews {
-  readonly changes = new ViewChanges();
+export class RunViews extends Views {
   readonly live: LiveSteps;
   readonly now: () => number;
-  private readonly store: EventStore;
-  private readonly file: string;
-  private readonly onError: (error: unknown) => void;
-  private readonly onDamage: (error: EventCorruptError) => void;
-  private current: ViewsDatabase;
-  private runner: ProjectionRunner;
-  private rebuilding = false;
   private stopReports: () => void = () => undefined;
-  private started: Promise<void> = Promise.resolve();
-  private stopped = false;
 
   constructor({ store, folder, live, now, onError, onDamage }: RunViewsOptions) {
-    this.store = store;
+    const projection = (database: Views['database']): RunProjection => new RunProjection(database);
+    super({ store, file: join(folder, 'views.sqlite'), schema: viewsSchema, projection, onError, onDamage });
     this.live = live;
     this.now = now ?? Date.now;
-    this.onError = onError ?? (() => undefined);
-    this.onDamage = onDamage ?? (() => undefined);
-    this.file = join(folder, 'views.sqlite');
-    this.current = openViewsDatabase(this.file);
-    this.runner = this.runnerFor(this.current);
   }
 
-  start(): void {
-    this.started = this.begin();
+  override start(): void {
+    super.start();
     this.stopReports = this.live.onReport((runId) => (runId === '' ? this.changes.notifyAll() : this.changes.notify([runId])));
   }
 
-  private async begin(): Promise<void> {
-    while (!this.stopped) {
-      try {
-        if (!(await isOfStore(this.current, this.store))) this.startAnew();
-        break;
-      } catch (error) {
-        this.onError(error);
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-      }
-    }
-    if (!this.stopped) this.runner.start();
-  }
-
-  /** The store was put back to an earlier time, or is another one. */
-  private startAnew(): void {
-    this.current.close();
-    removeDatabase(this.file);
-    this.current = openViewsDatabase(this.file);
-    this.runner = this.runnerFor(this.current);
-  }
-
-  async stop(): Promise<void> {
-    this.stopped = true;
+  override async stop(): Promise<void> {
     this.stopReports();
-    await this.started;
-    await this.runner.stop();
-    this.changes.notifyAll();
-    this.current.close();
+    await super.stop();
   }
 
-  get database(): ViewsDatabase {
-    return this.current;
-  }
-
-  private runnerFor(database: ViewsDatabase, failed = this.onError): ProjectionRunner {
-    return new ProjectionRunner(this.store, database, { changed: (runIds) => this.changes.notify(runIds), failed, damaged: this.onDamage });
-  }
-
-  /** Marks an event as damaged that could not be read now, though the views have its content. */
-  noteDamage(error: EventCorruptError): void {
-    try {
-      this.runner.note(error);
-    } catch (failure) {
-      this.onError(failure); // told again when its event is met again
-    }
+  protected override revisionOf(runId: string): number | null {
+    const row = this.database.prepare('SELECT revision FROM runs WHERE run_id = ?').get(runId) as { revision: number } | undefined;
+    return row?.revision ?? null;
   }
 
   isDamaged(runId: string): boolean {
@@ -197,7 +147,25 @@ export class RunViews {
     return { position: readPosition(this.database).position, runs: details.map((detail) => (JSON.parse(detail) as RunDetail).run) };
   }
 
-  /** What is known of the artifacts that runs need; a run that changes at this moment may need others. */
+  /** The last run that trained this model by this recipe in such batches, and its speed; null: none has. */
+  lastSpeed(modelPath: string, settings: RunSettings): { runId: string; tokensPerSecond: number } | null {
+    const summaries = this.database
+      .prepare<[string], string>(
+        `SELECT summary FROM run_details JOIN runs USING (run_id)
+         WHERE model_path = ? AND status <> 'deleted' ORDER BY updated_at_ms DESC LIMIT ${RUNS_LOOKED_AT}`,
+      )
+      .pluck()
+      .iterate(modelPath);
+    for (const text of summaries) {
+      const { run, extras } = JSON.parse(text) as RunSummary;
+      const seconds = extras.recent.reduce((sum, segment) => sum + segment.seconds, 0);
+      if (seconds === 0 || SPEED_SETTINGS.some((name) => run.settings[name] !== settings[name])) continue;
+      return { runId: run.runId, tokensPerSecond: extras.recent.reduce((sum, { tokens }) => sum + tokens, 0) / seconds };
+    }
+    return null;
+  }
+
+  /** The artifacts that runs need, as far as is known; a run that changes at this moment may need others. */
   neededBy(runId: string): string[] {
     return neededBy(this.database, runId);
   }
@@ -226,78 +194,9 @@ export class RunViews {
     });
   }
 
-  /** @throws VIEW_LAGGING when the views don't get there in time */
-  async reach(runId: string, revision: number): Promise<void> {
-    const deadline = Date.now() + PATIENCE_MS;
-    for (;;) {
-      const change = this.changes.next(runId, Math.max(1, deadline - Date.now()));
-      const row = this.database.prepare('SELECT revision FROM runs WHERE run_id = ?').get(runId) as { revision: number } | undefined;
-      if (row !== undefined && row.revision >= revision) return;
-      if (Date.now() >= deadline) throw lagging(`run ${runId} at revision ${revision}`, this.runner.lastFailure);
-      await change;
-    }
-  }
-
-  /** The views never answer from a half-read history. */
-  async ready(): Promise<void> {
-    await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
-    if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
-  }
-
   private async knownToStore(runId: string): Promise<boolean> {
     if (!/^[a-z2-7]{12}$/.test(runId)) return false;
     for await (const _ of readPastDamage(this.store, runStream(runId), { maxCount: 1 })) return true;
     return false;
   }
-
-  /** Builds the read models anew beside the old ones, which answer until the new ones have caught up. */
-  async *rebuild(signal: AbortSignal): AsyncGenerator<v1.RebuildViewsResponse> {
-    if (this.rebuilding) throw new EspalierError('CONFLICTING_CHANGES', 'the views are being rebuilt already');
-    this.rebuilding = true;
-    const file = `${this.file}.rebuild`;
-    removeDatabase(file);
-    const database = openViewsDatabase(file);
-    const failures: unknown[] = [];
-    const runner = this.runnerFor(database, (error) => failures.push(error));
-    let swapped = false;
-    try {
-      runner.start();
-      while (!(await runner.whenCaughtUp(200))) {
-        if (signal.aborted) return;
-        if (failures.length > 0) throw failures[0];
-        yield { eventsDone: BigInt(runner.eventsDone), done: false };
-      }
-      await this.swap(runner, database, file);
-      swapped = true;
-      yield { eventsDone: BigInt(this.runner.eventsDone), done: true };
-    } finally {
-      this.rebuilding = false;
-      if (!swapped) {
-        await runner.stop();
-        database.close();
-        removeDatabase(file);
-      }
-    }
-  }
-
-  /** Synchronous from closing to reopening, so that no query ever meets a closed database. */
-  private async swap(runner: ProjectionRunner, database: ViewsDatabase, file: string): Promise<void> {
-    await runner.stop();
-    await this.runner.stop();
-    database.pragma('wal_checkpoint(TRUNCATE)');
-    database.close();
-    this.current.close();
-    removeDatabase(this.file);
-    renameSync(file, this.file);
-    this.current = openViewsDatabase(this.file);
-    this.runner = this.runnerFor(this.current);
-    this.runner.caughtUp = true;
-    this.runner.start();
-    this.changes.notifyAll();
-  }
-}
-
-function lagging(what: string, failure: unknown): EspalierError {
-  const why = failure === null ? '' : `; they can't be written: ${(failure as Error).message}`;
-  return new EspalierError('VIEW_LAGGING', `the views are still catching up with the event store (${what}${why}); try again in a moment`);
 }

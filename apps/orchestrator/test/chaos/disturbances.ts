@@ -1,4 +1,4 @@
-// What can happen to the processes and their files. After `apply` either the orchestrator is dead or it goes on.
+// Disturbances of the processes and their files. After `apply` either the orchestrator is dead or it goes on.
 import { existsSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { v1 } from '#protocol';

@@ -38,7 +38,7 @@ console.log(`chaos: ${rounds} rounds, seed ${values.seed}, ${engines} engines`);
 // Some segments are recorded together, so that a death takes several of them.
 const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '300', ESPALIER_ENGINES: values.engines });
 await server.start();
-/** Of the runs that train side by side, the states that each ends in alone; they differ by their seeds. */
+/** Runs train side by side and differ by their seeds: the state that each one ends in alone. */
 const expected: string[] = [];
 for (let index = 0; index < engines; index += 1) {
   const alone = await server.launch({ ...settings, seed: BigInt(42 + index) }, model);

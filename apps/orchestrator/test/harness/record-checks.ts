@@ -1,4 +1,4 @@
-// What must hold for a run's record whatever was killed: nothing seen is lost or changed, nothing is there twice, the chain
+// A run's record must hold this whatever was killed: nothing seen is lost or changed, nothing is there twice, the chain
 // is whole, the recorded segments of the current branch follow one another, and every step had the teacher that it should.
 import type { v1 } from '#protocol';
 import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/record/stored-event.js';
@@ -90,7 +90,7 @@ export function comparable(run: v1.Run): Record<string, unknown> {
   >;
 }
 
-/** What the record says must be computed again. */
+/** The steps that must be computed again by the record. */
 export function replayPlan(events: v1.HistoryEvent[]): ReplayPlanner {
   const planner = new ReplayPlanner();
   for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));

@@ -1,4 +1,4 @@
-// What a tool like grpcurl sees: the services that the server says it has.
+// The view of a tool like grpcurl: the services that the server says it has.
 import type { Channel, ClientOptions } from '@grpc/grpc-js';
 import { reflectionV1 } from '#protocol';
 

@@ -31,10 +31,10 @@ export class TestServer {
   private historyClient: v1.HistoryServiceClient | null = null;
   private artifactClient: v1.ArtifactServiceClient | null = null;
   private address = '';
-  /** What is killed with an orchestrator and must be gone before the next one starts. */
+  /** Processes that are killed with an orchestrator and must be gone before the next one starts. */
   private orphans: number[] = [];
 
-  /** Of the engine; another number gives other numerics. Taken at the next start. */
+  /** Threads of the engine; another number gives other numerics. Taken at the next start. */
   threads = 1;
 
   constructor(
@@ -71,7 +71,7 @@ export class TestServer {
     this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure(), options);
   }
 
-  /** What this server's clients must show; null: nothing. */
+  /** The token that this server's clients must show; null: none. */
   get token(): string | null {
     const file = join(this.dataFolder, TOKEN_FILE);
     return existsSync(file) ? readFileSync(file, 'utf8').trim() : null;
@@ -91,7 +91,7 @@ export class TestServer {
     return this.pidsOf(part)[0] ?? null;
   }
 
-  /** Of several engines, in the order of their start. */
+  /** The processes of a part; those of several engines in the order of their start. */
   pidsOf(part: 'engine' | 'store'): number[] {
     const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
     return childrenOf(this.pid)
@@ -104,7 +104,7 @@ export class TestServer {
     return join(this.dataFolder, 'event-store.url');
   }
 
-  /** Of several engines one, whichever. */
+  /** Signals the part; one of several engines, whichever. */
   signal(part: Part, name: NodeJS.Signals): boolean {
     const pids = part === 'orchestrator' ? [this.pidOf(part)] : this.pidsOf(part);
     const pid = pids[Math.floor(Math.random() * pids.length)];

@@ -1,9 +1,9 @@
 // npm run record-histories [-- --replace]
 //
-// Records histories of the present event version with the real processes, for histories.test.ts: a run that lives through
-// what a run can live through, a fork that is cancelled, a run that waits at an obstacle, and one that is described, thinned out and
-// deleted. Those that are there stay as they are, since a recorded history is never changed: a new story is a new file, and --replace
-// is for what was not released. Prints what the test must expect of each.
+// Records histories of the present event version with the real processes, for histories.test.ts: a run that lives through what a run
+// can live through, a fork that is cancelled, a run that waits at an obstacle, one that is described, thinned out and deleted, and one
+// that skips its steps until it is given up. Those that are there stay as they are, since a recorded history is never changed: a new
+// story is a new file, and --replace is for what was not released. Prints the outcome that the test must expect of each.
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { collect, CORPUS, TestServer, TINY_MODEL, unary } from '../harness/serve
 
 const { values } = parseArgs({ options: { replace: { type: 'boolean', default: false } } });
 const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/record/histories/', import.meta.url));
-const { RUN_STATUS_PAUSED, RUN_STATUS_CANCELLED } = v1.RunStatus;
+const { RUN_STATUS_PAUSED, RUN_STATUS_CANCELLED, RUN_STATUS_FAILED } = v1.RunStatus;
 const server = TestServer.inNewFolder();
 /** Copies, so that the record names no folder of this machine's user. */
 const sources = mkdtempSync(join(tmpdir(), 'espalier-recorded-'));
@@ -31,6 +31,7 @@ const stories = {
   forked: forkedAndCancelled,
   waiting: waitingForOtherNumerics,
   deleted: describedThinnedAndDeleted,
+  skipped: givenUpForSkippedSteps,
 };
 
 try {
@@ -99,6 +100,14 @@ async function describedThinnedAndDeleted(): Promise<string> {
   const thinning = { runId, keepEvery: 5, exports: true, reason: 'room' };
   await unary((done) => server.artifacts.discardArtifacts(v1.DiscardArtifactsRequest.fromPartial(thinning), done));
   await unary((done) => server.runs.deleteRun({ runId, reason: 'done with' }, done));
+  return runId;
+}
+
+/** Rates and weights that no arithmetic bears: the loss is not finite, and such steps are skipped. */
+async function givenUpForSkippedSteps(): Promise<string> {
+  const unbearable = { loraAlpha: 1e6, loraLearningRate: 1, layerLossWeight: 1e6, gradientClipNorm: 1e6 };
+  const { runId } = await server.launch(unbearable, { name: 'recorded skips', ...made });
+  await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
   return runId;
 }
 

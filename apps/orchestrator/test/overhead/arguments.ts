@@ -22,7 +22,7 @@ export interface OverheadArguments {
   out: string | undefined;
 }
 
-/** What to say instead of measuring; exit code 0 for --help, 2 for a mistake. */
+/** The text to print instead of measuring; exit code 0 for --help, 2 for a mistake. */
 export class UsageError extends Error {
   constructor(
     message: string,

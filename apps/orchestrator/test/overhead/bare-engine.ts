@@ -8,9 +8,9 @@ import { stretchesFrom } from '../../src/verification/replay-plan.js';
 import type { RecordedRun } from './recorded-run.js';
 
 export class BareEngine {
-  /** Of the steps done. */
+  /** Seconds of the steps done. */
   readonly stepSeconds: number[] = [];
-  /** Of the state after the last of them. */
+  /** Digest of the state after the last of them. */
   stateDigest = '';
   private sessionId = '';
   private readonly teachers = new Set<string>();

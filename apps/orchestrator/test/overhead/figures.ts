@@ -8,10 +8,10 @@ export interface Turn {
   endStep: number;
   /** All of its time, whatever it did. */
   runSeconds: number;
-  /** Of that, inside its steps. */
+  /** The part of that inside its steps. */
   runStepSeconds: number;
   bareSeconds: number;
-  /** Of the processes that do not compute, in this time; null before the first stop, as it holds their start, and after the last. */
+  /** Processor time of the processes that do not compute; null before the first stop, as it holds their start, and after the last. */
   processorMs: Record<string, number> | null;
 }
 
@@ -29,7 +29,7 @@ export interface TimedRun {
   stops: Stop[];
   /** One a step, by the clock: a step in which the run was stopped holds the stop. */
   stepSeconds: number[];
-  /** Of the same steps on the bare engine. */
+  /** Figures of the same steps on the bare engine. */
   bareSeconds: number[];
 }
 
@@ -46,7 +46,7 @@ export interface Figures {
   run_seconds: number;
   bare_seconds: number;
   overhead: Estimate;
-  /** Of the middle half of the turns: a machine that is slow for seconds, now for the run, now for the bare engine, does not move it. */
+  /** The overhead over the middle half of the turns: a machine that is slow for seconds now and then does not move it. */
   overhead_middle: Estimate;
   /** The part of the overhead that is time between steps; the rest are slower steps. */
   between_steps: number;

@@ -1,6 +1,6 @@
 // npm run overhead -- --help
 //
-// What a run costs beyond its steps. Trains the bundled model through the real processes (events, digests, states, teachers,
+// The cost of a run beyond its steps. Trains the bundled model through the real processes (events, digests, states, teachers,
 // views), and the very same steps, teachers included, on a bare engine that nobody asks for a state. Both work in turns of a
 // few seconds, each pair of turns in an order drawn at random, because the machine's own rate moves more in a minute than what
 // is measured. While the bare engine works, the run's processes are stopped (SIGSTOP); nobody asks them anything, so a run

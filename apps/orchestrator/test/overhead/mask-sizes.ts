@@ -1,6 +1,6 @@
 // node dist/apps/orchestrator/test/overhead/mask-sizes.js [views.sqlite]
 //
-// What the masks' history takes: for a model of the shape of LLaMA 7B whose gates close evenly up to a half, with gates near the
+// The size of the masks' history: for a model of the shape of LLaMA 7B whose gates close evenly up to a half, with gates near the
 // threshold going to and fro or not; or, with the views of a server, for the runs that it has.
 import Database from 'better-sqlite3';
 import { allGates, encodeGates, gatesApart, gatesDigest, gatesIn, type Gates } from '#audit';
@@ -36,7 +36,8 @@ function simulated(unrest: number): void {
   console.log(
     `7B shape, ${gates} gates, unrest ${unrest}: ${mean(changes).toFixed(0)} changes and ` +
       `${mean(sizes).toFixed(0)} bytes a segment (most ${Math.max(...sizes)}), ` +
-      `${(sum(sizes) / 1e6).toFixed(2)} MB in ${SEGMENTS} segments, ${median(times).toFixed(2)} ms each; what a fork begins with: ${closed} bytes`,
+      `${(sum(sizes) / 1e6).toFixed(2)} MB in ${SEGMENTS} segments, ${median(times).toFixed(2)} ms each; ` +
+      `a fork begins with ${closed} bytes`,
   );
 }
 

@@ -48,7 +48,7 @@ export class WatchedRun {
     };
   }
 
-  /** Of the orchestrator, the event store, and the engine's event loop alone. */
+  /** Processor time of the orchestrator, the event store, and the engine's event loop alone. */
   private processorMs(): Record<string, number> {
     const of = (part: Part, path: (pid: number) => string): number => {
       const pid = this.server.pidOf(part);

@@ -1,4 +1,4 @@
-// What trials come to: a line for each recipe and target, over its seeds.
+// The results of trials: a line for each recipe and target, over its seeds.
 
 export interface Trial {
   name: string;

@@ -79,7 +79,7 @@ export class LastingSubscription<From> implements Subscription {
     }
   }
 
-  /** What is there already, up to a damaged event. */
+  /** The events that are there already, up to a damaged one. */
   private async *read(after: From): AsyncGenerator<SubscriptionItem> {
     try {
       for await (const event of this.readAfter(after)) yield { kind: 'event', event };

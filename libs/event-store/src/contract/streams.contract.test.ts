@@ -16,7 +16,7 @@ import {
 } from '@kurrent/kurrentdb-client';
 import { collect, events, eventually, startTarget, uniqueName, type Target } from './target.js';
 
-/** What the official client asks of a server, beyond what our own interface uses. */
+/** Calls of the official client beyond those that our own interface uses. */
 describe('streams protocol', () => {
   let target: Target;
   let client: KurrentDBClient;

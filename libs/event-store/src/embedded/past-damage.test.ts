@@ -1,4 +1,4 @@
-// What readers get of a store in which events are damaged: everything else, in order, and the names of those.
+// Readers of a store in which events are damaged get everything else, in order, and the names of those.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

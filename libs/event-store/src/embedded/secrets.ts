@@ -1,4 +1,4 @@
-// What keeps a server to its user: certificates by which each side knows the other's place, and passwords. They are made at the
+// The secrets that keep a server to its user: certificates by which each side knows the other's place, and passwords. They are made at the
 // first start and lie in the store's folder, readable by its user only.
 import { randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -8,7 +8,7 @@ export interface Limits {
   maxEventBytes: number;
 }
 
-/** What every service of the server works with. */
+/** The parts that every service of the server works with. */
 export interface ServerContext {
   store: Store;
   access: Access;

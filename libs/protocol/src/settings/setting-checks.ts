@@ -1,4 +1,4 @@
-// What is allowed for a setting, by its entry in the table alone. Rules that several settings make together are the server's.
+// The values that a setting may have, by its entry in the table alone. Rules that several settings make together are the server's.
 import type { FieldViolation } from '../espalier-error.js';
 import { settingsTable, type Setting } from './settings-table.js';
 import type { SettingValues } from './setting-values.js';

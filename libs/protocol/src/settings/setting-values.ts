@@ -5,7 +5,7 @@ import { settingsTable, type Setting, type SettingName } from './settings-table.
 
 type Word<Name, Prefix extends string> = Name extends `${Prefix}${infer Rest}` ? Exclude<Lowercase<Rest>, 'unspecified'> : never;
 
-/** What an event holds for a value of a message. A new enum among the settings has its line here. */
+/** The form in an event of a value of a message. A new enum among the settings has its line here. */
 type Stored<T> = T extends string | boolean | readonly string[]
   ? T
   : T extends bigint
@@ -30,7 +30,7 @@ type Value = SettingValues[SettingName];
 /** Settings that are left out, or undefined, are not asked for. */
 export type RequestedValues = { [K in SettingName]?: SettingValues[K] | undefined };
 
-/** What a message asks for; what it leaves out is not there. Other messages with fields of the same names will do. */
+/** The settings that a message asks for; those it leaves out are not there. Other messages with fields of the same names will do. */
 export function requestedValues(message: Partial<v1.RunSettings> | undefined): RequestedValues {
   const values: Record<string, Value> = {};
   for (const setting of settingsTable()) {
@@ -73,7 +73,7 @@ export function withUnrecorded(recorded: Partial<SettingValues>): SettingValues 
   return { ...recorded, ...Object.fromEntries(later.map((one) => [one.name, valueOfText(one, one.beforeRecorded)])) } as SettingValues;
 }
 
-/** What a preset has for a setting; undefined where that is computed. */
+/** A preset's value of a setting; undefined where that is computed. */
 export function defaultOf(setting: Setting, preset: string): Value | undefined {
   return setting.computed ? undefined : valueOfText(setting, defaultText(setting, preset));
 }

@@ -1,4 +1,4 @@
-// What kernels are written in, on the device. The tests' emulator has a header of the same name with the same words for g++.
+// The words that kernels are written in, on the device. The tests' emulator has a header of the same name with the same words for g++.
 //
 // CUDA's own words (__global__, __device__, threadIdx, __syncthreads, ...) mean what they mean there. Besides them:
 //   launch_kernel(name, kernel, grid, block, shared_bytes, stream, args...)   instead of <<<>>>
@@ -79,7 +79,7 @@ __device__ __forceinline__ void shared_store(T* p, T v) {
   *p = v;
 }
 
-// What the emulator counts of arithmetic that is not an instruction of instructions.h.
+// Arithmetic that the emulator counts and that is not an instruction of instructions.h.
 __device__ __forceinline__ void count_flops(int64_t) {}
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

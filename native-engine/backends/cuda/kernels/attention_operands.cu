@@ -1,4 +1,4 @@
-// What attention multiplies: [N, query_width + 2 kv_width] in compute dtype from the three products of queries, keys and values, with
+// The operands of attention: [N, query_width + 2 kv_width] in compute dtype from the three products of queries, keys and values, with
 // bias, queries and keys turned by their position's angles, queries scaled so that scores are base-2 logarithms, rounded once.
 //
 // The products lie side by side as f32, so one pass over them is left, bound by its bytes: 6 a value where compute is bf16. A block a row;

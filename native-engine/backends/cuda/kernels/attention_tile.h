@@ -1,4 +1,4 @@
-// What attention's kernels share: tiles of a head's rows in shared memory, and products of such tiles whose results stay in registers.
+// Shared parts of attention's kernels: tiles of a head's rows in shared memory, and products of such tiles whose results stay in registers.
 //
 // A block owns kRows rows (queries, or keys and values in their gradient), 16 for each warp, and goes along the other side by tiles of some
 // columns. Rows are filled up with zeros to kDim values, and kPad more keep the rows of a matrix that is loaded in different banks. For

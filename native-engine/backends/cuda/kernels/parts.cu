@@ -1,4 +1,4 @@
-// What blocks have summed, each for its part, added up in an order that depends on the number of parts alone.
+// The sums of blocks, each of its part, added up in an order that depends on the number of parts alone.
 //
 // Columns: to[j] += parts[0][j] + parts[1][j] + ..., parts [count, cols]; a thread a column, so that a warp reads neighbours.
 // Single numbers, in double: one block, whose threads take every 256th.

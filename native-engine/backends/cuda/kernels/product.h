@@ -1,4 +1,4 @@
-// What the kernels of products are given, and what they share: dense factors in the compute dtype, rows at multiples of 16 bytes.
+// The arguments of the products' kernels, and what they share: dense factors in the compute dtype, rows at multiples of 16 bytes.
 #pragma once
 #include "types.h"
 

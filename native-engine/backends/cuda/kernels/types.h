@@ -1,4 +1,4 @@
-// What kernels see of tensors and lists, and how they read and write values of the compute dtype.
+// Tensors and lists as kernels see them, and how they read and write values of the compute dtype.
 //
 // Four neighbouring values are one access where rows begin at multiples of four values: widths are multiples of kWidthMultiple, and so are
 // the strides and first columns of tensors. matrix() refuses others.

@@ -46,7 +46,7 @@ class StateLayout {
   int64_t lora_size_ = 0, size_ = 0;
 };
 
-// What a state holds besides its tensors.
+// The numbers of a state besides its tensors.
 struct StateScalars {
   int64_t step = 0;                // steps done
   std::array<double, 2> lambda{};  // Lagrange multipliers

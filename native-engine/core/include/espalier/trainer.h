@@ -39,7 +39,7 @@ struct LossWeights {
 // tracker (core/method/tracking.h); every step ends at its scheduled sparsity.
 enum class SparsityControl { kMultipliers, kTracking };
 
-// What stays the same over the steps of one segment.
+// The options that stay the same over the steps of one segment.
 struct SegmentPlan {
   uint64_t seed = 0;
   LossWeights losses;

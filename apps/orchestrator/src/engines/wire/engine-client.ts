@@ -24,11 +24,11 @@ export interface EndedSegment {
   state: Uint8Array | { file: string } | null;
 }
 
-/** What a training call tells, in the order of the steps. */
+/** News of a training call, in the order of the steps. */
 export type TrainingProgress =
   { kind: 'steps'; steps: engineV1.StepReport[] } | { kind: 'segment'; segment: EndedSegment } | { kind: 'end'; end: engineV1.TrainingEnd };
 
-/** What an engine can be asked for; a script stands in for it in tests. */
+/** All that an engine can be asked for; a script stands in for it in tests. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */

@@ -1,8 +1,8 @@
-// What an engine's failure means for the run: try again on a new attempt, or give up since it would fail again.
+// The meaning of an engine's failure for the run: try again on a new attempt, or give up since it would fail again.
 import type { ServiceError } from '@grpc/grpc-js';
 import { EspalierError, fromServiceError } from '#protocol';
 
-/** Failures of the connection or the process, not of what was asked. */
+/** Failures of the connection or the process: the request was not at fault. */
 const lossStatuses = new Set(['UNAVAILABLE', 'CANCELLED', 'DEADLINE_EXCEEDED', 'UNKNOWN', 'ABORTED', 'INTERNAL']);
 const transientCodes = new Set([
   'ENGINE_LOST',

@@ -1,4 +1,4 @@
-// What the engine is asked for, made of what is recorded: one place, so that a replay asks for exactly what the run did.
+// Requests to the engine, made from the record alone: one place, so that a replay asks for exactly what the run did.
 import { engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt } from '../../pruning-run/method/phases.js';

@@ -1,4 +1,4 @@
-// What goes to an engine with a call: bytes at the pace that it takes them, and the claim that says whose it is.
+// Everything that goes to an engine with a call: bytes at the pace that it takes them, and the claim that says whose it is.
 import { InterceptingCall, type ClientWritableStream, type Interceptor } from '@grpc/grpc-js';
 
 const MIB = 1 << 20;

@@ -31,7 +31,7 @@ export function discard(run: PruningRunState, change: Discard, at: string): NewF
   return [{ type: 'ArtifactsDiscarded', at, data: { reason: change.reason, keepEvery, abandoned, exports, artifacts } }];
 }
 
-/** What is asked for must be something. */
+/** A request must ask for something. */
 export function thinningViolations({ keepEvery, abandoned, exports }: Thinning): FieldViolation[] {
   if (keepEvery !== null && !(Number.isInteger(keepEvery) && keepEvery >= 2))
     return [{ field: 'keep_every', description: `must be a whole number from 2 on, is ${keepEvery}`, code: 'FIELD_OUT_OF_RANGE' }];
@@ -48,7 +48,7 @@ export function requireThinning(thinning: Thinning): void {
 }
 
 /**
- * What goes: all teachers but every n-th and the last, those of abandoned branches, exports. What stays whatever is asked:
+ * These go: all teachers but every n-th and the last, those of abandoned branches, exports. These stay whatever is asked:
  * the last state, where a fork began, and the states that the remaining exports were made from.
  */
 export function thinned(run: PruningRunState, { keepEvery, abandoned, exports }: Thinning): DiscardedArtifact[] {

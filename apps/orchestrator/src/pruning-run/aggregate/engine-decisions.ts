@@ -1,4 +1,4 @@
-// What the engine's reports make happen. Every report names its attempt: one that was given up is refused.
+// The decisions on the engine's reports. Every report names its attempt: one that was given up is refused.
 import type { NewFact, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
@@ -8,7 +8,7 @@ import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSe
 import { runRewound } from './pruning-run.evolutions.js';
 import { fallenBack } from './starting-points.js';
 import { endStepOf, phaseAt } from '../method/phases.js';
-import { marksReached, sameTeacher, stretchesOf, teacherAt } from '../method/teacher-policy.js';
+import { sameTeacher, snapshotsDue, stretchesOf, teacherAt } from '../method/teacher-policy.js';
 
 /** The run, if `attempt` is the one that may speak for it. */
 function attempted(state: PruningRunState | null, attempt: number): PruningRunState {
@@ -72,7 +72,7 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
 /** Snapshots due, the target reached, the next teacher. */
 function boundaryFacts(run: PruningRunState, attempt: number, state: StateFact, at: string): NewFact[] {
   const facts: NewFact[] = [];
-  const marks = run.phase === 'prune' ? marksReached(run, state.expectedSparsity) : [];
+  const marks = run.phase === 'prune' ? snapshotsDue(run, state) : [];
   for (const { mark, threshold } of marks)
     facts.push({ type: 'TeacherSnapshotted', at, data: { attempt, phase: run.phase, mark, threshold, state } });
   const { targetSparsity, totalSteps } = run.settings;

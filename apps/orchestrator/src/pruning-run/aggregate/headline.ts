@@ -22,7 +22,7 @@ export function headlineOf(run: Measured): RecordedEvaluation | null {
   return run.evaluations.findLast((one) => isHeadline(run, one)) ?? null;
 }
 
-/** What two runs are compared by: the headline, the intact model, and an export of the last recorded state. */
+/** Two runs are compared by these: the headline, the intact model, and an export of the last recorded state. */
 export function comparableOf(run: Measured): {
   intact: RecordedEvaluation | null;
   masked: RecordedEvaluation | null;

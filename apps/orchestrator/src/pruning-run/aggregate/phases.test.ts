@@ -1,3 +1,4 @@
+import { teachersTaken } from '../method/teacher-policy.js';
 import { resolveSettings } from '../method/run-settings.js';
 import { planSegment } from '../planning/segment-plan.js';
 import { planTraining } from '../planning/training-plan.js';
@@ -26,6 +27,28 @@ describe('a run of two phases', () => {
     story.train(stateAt(30, 0.02));
     expect(story.facts.findLast(({ type }) => type === 'MasksUpdated')!.data).toMatchObject({ phase: 'recover', firstStep: 20 });
     expect(story.state.phase).toBe('recover');
+  });
+  it('keeps the state that pruning ends with: it can be rewound to and forked from', () => {
+    const story = new Story(launched(asked)).start().train(stateAt(10, 0.012));
+    const before = story.facts.length;
+    story.train(stateAt(20, 0.0199));
+    const kept = story.facts.slice(before).filter(({ type }) => type === 'TeacherSnapshotted');
+    expect(kept).toMatchObject([{ data: { phase: 'prune', mark: 2, threshold: 0.0199, state: { step: 20 } } }]);
+    story.train(stateAt(30, 0.0199));
+    story.when({ kind: 'requestPause' });
+    story.when({ kind: 'confirmPause', by: 'request' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 2 }, acceptOtherNumerics: false });
+    expect(story.state).toMatchObject({ current: { step: 20 }, teachers: [{ mark: 1 }, { mark: 2 }] });
+    story.start(2);
+    expect(story.state).toMatchObject({ phase: 'recover', assignment: { reason: 'rewound', fromStep: 20 } });
+    expect(teachersTaken(story.state.settings)).toBe(2);
+  });
+  it('keeps no second snapshot of a state that is one already, and none where no phase follows', () => {
+    const snapshots = (story: Story): unknown[] =>
+      story.facts.filter(({ type }) => type === 'TeacherSnapshotted').map(({ data }) => (data as { mark: number }).mark);
+    expect(snapshots(new Story(launched(asked)).start().train(stateAt(10, 0.005), stateAt(20, 0.013)))).toEqual([1]);
+    const pruningOnly = new Story(launched({ ...asked, recoverSteps: 0 })).start().train(stateAt(10, 0.012), stateAt(20, 0.0199));
+    expect(snapshots(pruningOnly)).toEqual([1]);
   });
   it('plans no segment across the phases, by the losses and the rate of each', () => {
     const pruning = new Story(launched({ ...asked, segmentSteps: 13 })).start().train(stateAt(13, 0.01)).state;

@@ -1,4 +1,4 @@
-// What each change makes happen; called by decide's switch. The client's changes are here, the engine's and the
+// The decision on each change; called by decide's switch. The client's changes are here, the engine's and the
 // starting points of forks and rewinds in the files beside.
 import { sameMeasure } from '../record/measures.js';
 import type { NewFact } from '../record/pruning-run.events.js';
@@ -83,7 +83,7 @@ export function resume(state: PruningRunState | null, change: Resume, at: string
   return [{ type: 'RunResumed', at, data }];
 }
 
-/** What is left to do with a run that does not go on from its last state. */
+/** Advice for a run that does not go on from its last state. */
 function whatCanFollow({ teachers, current }: PruningRunState): string {
   if (teachers.length > 0) return ' and does not go on from its last state: rewind it to a teacher, or fork it';
   return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';

@@ -1,4 +1,4 @@
-// What a run refuses, with stable codes (see the table in libs/protocol).
+// The refusals of a run, with stable codes (see the table in libs/protocol).
 import { EspalierError, type ErrorCode } from '#protocol';
 import type { PruningRunState } from './pruning-run.state.js';
 

@@ -9,7 +9,7 @@ const SKIPS_REMEMBERED_STEPS = 100;
 type Skips = PruningRunState['latestSkips'];
 type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
 
-export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): PruningRunState {
+export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>): PruningRunState {
   const { runId, name, tags, note, requestId, requestDigest, model, data: source, settings } = data;
   return {
     runId,
@@ -57,6 +57,7 @@ export function runLaunched({ data, at, chain }: EventOf<'RunLaunched'>): Prunin
     discarded: [],
     deleted: null,
     launchedAt: at,
+    launchedBy: context?.actor ?? null,
     updatedAt: at,
     endedAt: null,
     revision: 0,
@@ -203,7 +204,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
   };
 }
 
-/** What was thrown away and is made again is there again. */
+/** An export that was thrown away and is made again is there again. */
 export function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
   const made = new Set([data.exportDigest, ...data.files.map(({ digest }) => digest)]);
   const discarded = state.discarded.filter(({ digest }) => !made.has(digest));

@@ -1,4 +1,4 @@
-// What the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
+// The state that the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
 import type {
   DataIdentity,
   DiscardedArtifact,
@@ -106,6 +106,8 @@ export interface PruningRunState {
   deleted: { at: string; reason: string } | null;
 
   launchedAt: string;
+  /** The user whose call launched or forked it; null: its event is of an earlier release and does not say. */
+  launchedBy: string | null;
   updatedAt: string;
   endedAt: string | null;
   /** The revision of the last event folded. */
@@ -166,7 +168,6 @@ export function needsTheSame(before: PruningRunState, after: PruningRunState): b
     before.abandonedTeachers === after.abandonedTeachers &&
     before.exports === after.exports &&
     before.evaluations === after.evaluations &&
-    before.data === after.data &&
     before.data === after.data &&
     before.discarded === after.discarded &&
     (before.status === 'deleted') === (after.status === 'deleted')

@@ -1,4 +1,4 @@
-// What can be asked of a run: by a client, or by the driver for the engine. decide turns it into facts or refuses.
+// All changes that a run can be asked for: by a client, or by the driver for the engine. decide turns it into facts or refuses.
 import type { DataIdentity, PruningRunEventData, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
@@ -90,7 +90,7 @@ export interface Cancel {
   kind: 'cancel';
   reason: string;
 }
-/** What is undefined stays as it is. */
+/** A field that is undefined stays as it is. */
 export interface Describe {
   kind: 'describe';
   name: string | undefined;
@@ -105,7 +105,7 @@ interface GivesRoom {
 }
 export interface Discard extends GivesRoom {
   kind: 'discard';
-  /** What goes: all teachers but every n-th (null: all stay); those of abandoned branches; exports. */
+  /** These go: all teachers but every n-th (null: all stay); those of abandoned branches; exports. */
   thinning: { keepEvery: number | null; abandoned: boolean; exports: boolean };
 }
 export interface Delete extends GivesRoom {

@@ -29,7 +29,7 @@ export function rewound(
   return rewoundTo(run, teacher.state, teacher.mark, acceptOtherNumerics, at);
 }
 
-/** What a run can go on from by itself, the latest first: never from before a fork began, where its settings did not hold. */
+/** The states that a run can go on from by itself, the latest first: never from before a fork began, where its settings did not hold. */
 export function statesToFallBackTo(run: PruningRunState): StateFact[] {
   const own = run.teachers.filter((one) => one.ownerRunId === run.runId).map((one) => one.state);
   return [run.previous, ...own, run.origin?.from ?? null].filter((state) => state !== null).sort((left, right) => right.step - left.step);
@@ -171,7 +171,7 @@ function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: S
 
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
   const violations: FieldViolation[] = settingsViolations(settings, parent.model);
-  // What is recovered is a state of pruning that has ended: it can't have ended before the fork's own beginning.
+  // Recovery begins with the state at the end of pruning: pruning can't have ended before the fork's own beginning.
   const pruned = Math.min(from.step, parent.settings.totalSteps);
   if (settings.totalSteps < pruned || (from.step > pruned && settings.totalSteps !== pruned && settings.totalSteps <= from.step)) {
     violations.push({

@@ -43,7 +43,7 @@ type LossSettings = PhaseSettings &
     'recipe' | 'layerLossWeight' | 'klLossWeight' | 'temperature' | 'recoverLmLossWeight' | 'recoverLayerLossWeight' | 'recoverKlLossWeight'
   >;
 
-/** What the step that follows `step` done steps learns by. */
+/** The losses of the step that follows `step` done steps. */
 export function lossesAt(settings: LossSettings, step: number): LossWeights {
   const { temperature } = settings;
   if (phaseAt(settings, step).kind === 'recover') {

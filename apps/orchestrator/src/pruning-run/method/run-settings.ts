@@ -11,7 +11,7 @@ import {
 } from '#protocol';
 import type { RunSettings, SparsityControl } from '../record/pruning-run.events.js';
 
-/** What a request leaves out takes the preset's value; undefined fields are left out. */
+/** A setting that a request leaves out takes the preset's value; undefined fields are left out. */
 export type RequestedSettings = RequestedValues;
 
 /** Defaults that follow from other settings, in the order in which they are found. */

@@ -1,4 +1,4 @@
-// What each step aims at, as pure functions of the settings and the step's number.
+// The targets of each step, as pure functions of the settings and the step's number.
 import { phaseAt } from './phases.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 
@@ -38,7 +38,7 @@ function recoveryLearningRate(
   return recoverLearningRate * (recoverSchedule === 'linear' ? 1 - done : (1 + Math.cos(Math.PI * done)) / 2);
 }
 
-/** What the steps [firstStep, endStep) aim at, one value a step. */
+/** The targets of the steps [firstStep, endStep), one value a step. */
 export function stepTargets(
   settings: Parameters<typeof loraLearningRate>[0] & Schedule,
   firstStep: number,

@@ -1,14 +1,17 @@
 // Which teacher instructs which step, and when snapshots are taken; pure.
 //
 // A snapshot is taken at every multiple of the snapshot interval that the expected sparsity first reaches below the target.
+// The state that pruning ends with is a snapshot too, where another phase goes on from it.
 // Before the target is reached the teacher is the snapshot ten back: a fixed gap in capacity. After it, the snapshots
 // instruct in phases from the weakest pruned last, so teachers go from weak to strong, ending with the intact model.
-import { lossesAt, needsTeacher, phaseAt } from './phases.js';
+import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
-export interface TeacherSnapshot {
+interface Mark {
   mark: number; // 1, 2, ... in the order they were taken
   threshold: number; // expected sparsity that it stands for
+}
+export interface TeacherSnapshot extends Mark {
   state: Pick<StateFact, 'step' | 'stateDigest' | 'expectedSparsity'>;
 }
 
@@ -106,21 +109,30 @@ export function stretchesOf(input: PolicyInput, firstStep: number, endStep: numb
 }
 
 /** The next snapshot to take, or null when the target comes first or is reached. */
-export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): { mark: number; threshold: number } | null {
+export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): Mark | null {
   if (targetReachedStep !== null) return null;
   const last = teachers[teachers.length - 1];
   const threshold = thresholdAfter(last?.threshold ?? 0, settings.snapshotInterval);
   return threshold < settings.targetSparsity ? { mark: (last?.mark ?? 0) + 1, threshold } : null;
 }
 
-/** How many snapshots a run takes on its way to the target. */
+/** How many snapshots a run takes: on its way to the target, and at the end of pruning where another phase follows. */
 export function teachersTaken(settings: PolicySettings): number {
-  return marksReached({ settings, teachers: [], targetReachedStep: null }, settings.targetSparsity).length;
+  const atMarks = marksReached({ settings, teachers: [], targetReachedStep: null }, settings.targetSparsity).length;
+  return atMarks + (phasesOf(settings).length > 1 ? 1 : 0);
+}
+
+/** The snapshots that a state of pruning is due: at its marks, or as the one that the next phase begins with. */
+export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pick<StateFact, 'step' | 'expectedSparsity'>): Mark[] {
+  const marks = marksReached(input, expectedSparsity);
+  const { settings, teachers } = input;
+  const isLast = step === phasesOf(settings)[0].endStep && step < endStepOf(settings);
+  return marks.length === 0 && isLast ? [{ mark: (teachers.at(-1)?.mark ?? 0) + 1, threshold: expectedSparsity }] : marks;
 }
 
 /** Every snapshot that a state of this expected sparsity is due: one step may cross several. */
-export function marksReached(input: PolicyInput, expectedSparsity: number): { mark: number; threshold: number }[] {
-  const reached: { mark: number; threshold: number }[] = [];
+export function marksReached(input: PolicyInput, expectedSparsity: number): Mark[] {
+  const reached: Mark[] = [];
   const teachers = [...input.teachers];
   for (let next = nextMark(input); next !== null && next.threshold <= expectedSparsity; next = nextMark({ ...input, teachers })) {
     reached.push(next);

@@ -57,7 +57,7 @@ type TargetSettings = Pick<
 >;
 
 /**
- * What keeps a run from its target, known before it starts. It is said only where it is sure: a run without a warning may
+ * The causes that keep a run from its target, known before it starts. A cause is said only where it is sure: a run without a warning may
  * still miss.
  * @param from where it starts: a fork begins with what its parent reached
  */

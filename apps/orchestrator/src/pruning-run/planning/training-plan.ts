@@ -1,4 +1,4 @@
-// What the engine is asked to do next, in one go: several segments, as far as is known who instructs. Each ends where
+// The engine's next work, asked for in one go: several segments, as far as is known who instructs. Each ends where
 // planSegment says, so that a run is cut alike whatever is asked for at once, or before, where a slow model takes too long.
 import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
@@ -6,16 +6,16 @@ import { stepTargets } from '../method/sparsity-schedule.js';
 import { phaseAt } from '../method/phases.js';
 import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from '../method/teacher-policy.js';
 
-/** What an engine trains ahead of the record at most. */
+/** An engine trains at most so many segments ahead of the record. */
 const SEGMENTS_AHEAD = 16;
 
 /**
- * What a segment takes at most, and so what a crash costs a slow model. Where the time runs out is no fact of the run; like a
+ * A segment takes at most so long, so a crash costs a slow model no more. Where the time runs out is no fact of the run; like a
  * pause it only adds a cut, and where a run is cut changes no bit of its states.
  */
 const SEGMENT_SECONDS = 15;
 
-/** What the engine holds of snapshots. */
+/** The snapshots that the engine holds. */
 export interface TeachersHeld {
   /** So many it can hold. */
   teachersKept: number;

@@ -1,4 +1,4 @@
-// What an evaluation measured: a task, a metric of it, and the convention that makes two results comparable. Perplexity is one of them.
+// The measure of an evaluation: a task, a metric of it, and the convention that makes two results comparable. Perplexity is one of them.
 
 /** Equal measures give values that can be compared. */
 export interface Measure {

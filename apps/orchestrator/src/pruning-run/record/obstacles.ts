@@ -1,4 +1,4 @@
-// What keeps a run from going on until somebody mends it. Such a run waits, paused, and loses nothing; only what nobody can
+// Obstacles keep a run from going on until somebody mends them. Such a run waits, paused, and loses nothing; only what nobody can
 // mend fails it.
 const MENDABLE = new Set([
   'NUMERICS_CHANGED', // accept the other numerics, or bring back the engine that had these
@@ -43,7 +43,7 @@ export interface Obstacle {
 
 export const isMendable = ({ code }: Pick<Obstacle, 'code'>): boolean => MENDABLE.has(code);
 
-/** What goes on with a run once its obstacle is gone, or accepted. */
+/** The command that goes on with a run once its obstacle is gone, or accepted. */
 export function commandToGoOn(runId: string, { code }: Pick<Obstacle, 'code'>): string {
   return `espalier resume ${runId}${code === 'NUMERICS_CHANGED' ? ' --accept-other-numerics' : ''}`;
 }

@@ -86,7 +86,7 @@ export interface DiscardedArtifact {
   marks: number[]; // of the teachers that a state was
 }
 
-/** What an export came out as. */
+/** The form that an export came out in. */
 export interface MadeExport {
   format: 'masked' | 'hf' | 'hf-remote' | 'vllm' | 'gguf';
   multipleOf: number;
@@ -212,7 +212,7 @@ interface Facts {
     step: number;
     stateDigest: string;
     hardSparsity: number;
-    /** What was reached and what was asked for; events of earlier releases don't say it. */
+    /** The sparsity that was reached, and the one that was asked for; events of earlier releases don't say it. */
     expectedSparsity?: number;
     targetSparsity?: number;
     trainingSeconds: number;
@@ -231,7 +231,7 @@ interface Facts {
     metric: string;
     value: number;
     stderr: number | null; // null: the metric has none
-    n: number; // of what the value is a mean over: predictions, questions
+    n: number; // the value is a mean over so many predictions or questions
     convention: string; // in words, see measures.ts
     details: Record<string, number>; // what else came out of it, by name
     dataDigest: string;
@@ -250,7 +250,7 @@ interface Facts {
     made?: MadeExport; // not in events of earlier releases
     proof?: ExportProof; // not where it was skipped
   };
-  /** What people call the run and say about it; what is absent stayed as it was. */
+  /** Words of people about the run; a field that is absent stayed as it was. */
   RunDescribed: { name?: string | undefined; addedTags: string[]; removedTags: string[]; note?: string | undefined };
   /** Recorded before the bytes go; a crash in between is made good at the next start. The teachers among them are none any more. */
   ArtifactsDiscarded: {

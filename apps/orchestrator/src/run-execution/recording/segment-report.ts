@@ -70,7 +70,7 @@ export function trainedSegment(
   };
 }
 
-/** What the record does not know yet of the masks: how they changed, and from what where a run begins or was set back. */
+/** News of the masks for the record: how they changed, and from what where a run begins or was set back. */
 function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsBefore }: engineV1.SegmentOutcome): SegmentMasks {
   const gates = model.layers.reduce((sum, { heads, units }) => sum + heads + units, model.hiddenSize);
   if (openUnits.length !== gateBytes(gates) || openUnitsBefore.length !== gateBytes(gates)) {

@@ -1,7 +1,7 @@
 // The masks of a run over its recorded states, added up from what opened and closed in each segment.
 import { allGates, decodeGates, gatesApart, type Gates } from '#audit';
 import { isActiveStep, type Rewind } from './run-detail.js';
-import type { ViewsDatabase } from './views-database.js';
+import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
 interface MasksRow {
   revision: number;

@@ -2,7 +2,7 @@
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { isActiveStep, type Rewind } from './run-detail.js';
 import { decodeRows, ROW_DOUBLES, rowCount, stepAt } from './metrics-codec.js';
-import type { ViewsDatabase } from './views-database.js';
+import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
 export interface StepRange {
   fromStep?: number | undefined;

@@ -1,5 +1,5 @@
 import type { Statement } from 'better-sqlite3';
-import type { ViewsDatabase } from './views-database.js';
+import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
 export interface Statements {
   loadDetail: Statement;
@@ -12,8 +12,6 @@ export interface Statements {
   addSegment: Statement;
   addMetrics: Statement;
   addMasks: Statement;
-  savePosition: Statement;
-  saveLast: Statement;
 }
 
 /** Writes replace, so that an event that is delivered twice leaves the same rows. */
@@ -29,7 +27,5 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)'),
     addMetrics: database.prepare('INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)'),
     addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes VALUES (?, ?, ?, ?)'),
-    savePosition: database.prepare('UPDATE projection SET position_commit = ?, position_prepare = ?, events = events + ?'),
-    saveLast: database.prepare('UPDATE projection SET last_stream = ?, last_revision = ?, last_event_id = ?'),
   };
 }

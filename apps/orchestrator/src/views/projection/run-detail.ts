@@ -1,4 +1,4 @@
-// What the views know about one run: the aggregate's own state (so that no view can disagree with the rules) and what
+// The views' knowledge of one run: the aggregate's own state (so that no view can disagree with the rules) and what
 // only readers need. Plain data, stored as JSON and folded on from there.
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';

@@ -9,7 +9,8 @@ import { RunProjection } from './run-projection.js';
 import type { RunSummary } from './run-detail.js';
 import { readRows, stepsOf } from './metrics-reader.js';
 import { contentOf, Recorder, stepMeasured, withDatabase } from '../testing.js';
-import { openViewsDatabase, readPosition, type ViewsDatabase } from './views-database.js';
+import { readPosition, type ViewsDatabase } from '../../event-sourcing/views-file.js';
+import { openViewsDatabase } from './views-schema.js';
 
 const RUN = 'aaaabbbbcccc';
 const nowMs = Date.parse(AT);

@@ -1,7 +1,8 @@
-// Stored events to rows. A batch is applied in one transaction together with the position, so the file always shows the
-// state after some whole number of events, whatever kills the process.
+// The stored events of runs, and their metrics, to rows.
 import { hasItsFields } from '#audit';
-import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
+import { EventCorruptError, type StoredEvent } from '#event-store';
+import { Projection, type RecordItem } from '../../event-sourcing/projection.js';
+import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 import { ownEvents, ownMeasurements } from '../../pruning-run/record/own-events.js';
 import {
   decodeStepsMeasured,
@@ -19,14 +20,12 @@ import { encodeSteps } from './metrics-codec.js';
 import { readRows, stepsOf } from './metrics-reader.js';
 import { NeededArtifacts } from './needed-artifacts.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
-import { NO_PERPLEXITY, type ViewsDatabase } from './views-database.js';
+import { NO_PERPLEXITY } from './views-schema.js';
 
 const CACHED_RUNS = 4096;
 
-/** An event, or what stands in the place of one that can't be read. */
-export type RecordItem = StoredEvent | EventCorruptError;
-
-export class RunProjection {
+export class RunProjection extends Projection {
+  readonly streamPrefixes = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
   private readonly statements: Statements;
   private readonly needed: NeededArtifacts;
   /** Folded runs, the least recently used first. */
@@ -35,46 +34,39 @@ export class RunProjection {
   /** Streams that don't begin with a run: nothing to show. */
   private readonly notRuns = new Set<string>();
 
-  constructor(private readonly database: ViewsDatabase) {
+  constructor(database: ViewsDatabase) {
+    super(database);
     this.statements = prepareStatements(database);
     this.needed = new NeededArtifacts(database);
   }
 
-  /** Applies all events or none; returns the runs that changed. */
-  apply(events: readonly RecordItem[], position: Position | null): Set<string> {
+  /** The events of a segment come right behind its measured steps. */
+  override hasMoreToCome({ type }: StoredEvent): boolean {
+    return type === 'StepsMeasured';
+  }
+
+  protected override take(item: RecordItem): void {
+    if (item instanceof EventCorruptError) this.applyDamage(item);
+    else if (item.stream.startsWith(RUN_STREAM_PREFIX)) this.applyRunEvent(runIdOf(item), item);
+    else this.applyMetrics(item.stream.slice(METRICS_STREAM_PREFIX.length), item);
+  }
+
+  protected override save(): Set<string> {
+    const changed = this.changed;
     this.changed = new Set();
-    try {
-      this.database.transaction(() => {
-        for (const event of events) {
-          if (event instanceof EventCorruptError) this.applyDamage(event);
-          else this.applyOne(event);
-        }
-        for (const runId of this.changed) this.save(runId, this.cache.get(runId)!);
-        if (position !== null) {
-          this.statements.savePosition.run(position.commit.toString(), position.prepare.toString(), events.length);
-        }
-        const last = events.findLast((event): event is StoredEvent => !(event instanceof EventCorruptError));
-        if (last !== undefined) this.statements.saveLast.run(last.stream, Number(last.revision), last.id);
-      })();
-    } catch (error) {
-      this.cache.clear(); // folded further than what was stored
-      throw error;
-    }
+    for (const runId of changed) this.saveRun(runId, this.cache.get(runId)!);
     this.shrinkCache();
-    return this.changed;
+    return changed;
+  }
+
+  protected override forget(): void {
+    this.cache.clear();
+    this.changed = new Set();
   }
 
   /** Whether what follows an event of a run is projected already. */
-  hasPassed(event: EventCorruptError): boolean {
+  override hasPassed(event: EventCorruptError): boolean {
     return (this.load(runIdOf(event))?.run.revision ?? -1) >= Number(event.revision);
-  }
-
-  private applyOne(stored: StoredEvent): void {
-    if (stored.stream.startsWith(RUN_STREAM_PREFIX)) {
-      this.applyRunEvent(runIdOf(stored), stored);
-    } else if (stored.stream.startsWith(METRICS_STREAM_PREFIX)) {
-      this.applyMetrics(stored.stream.slice(METRICS_STREAM_PREFIX.length), stored);
-    }
   }
 
   private applyRunEvent(runId: string, stored: StoredEvent): void {
@@ -189,7 +181,7 @@ export class RunProjection {
     return detail;
   }
 
-  private save(runId: string, detail: RunDetail): void {
+  private saveRun(runId: string, detail: RunDetail): void {
     const { run } = detail;
     const updatedAtMs = Date.parse(run.updatedAt) || 0;
     const leaseMs = run.status === 'training' ? (run.engine?.leaseMs ?? null) : null;

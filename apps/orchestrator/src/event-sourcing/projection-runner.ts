@@ -1,22 +1,20 @@
 // Keeps the read models up with the event store: one subscription, batches, position with the rows.
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import type { EventCorruptError, EventStore, Position, Subscription } from '#event-store';
-import { METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../../pruning-run/record/stored-event.js';
-import { RunProjection, type RecordItem } from './run-projection.js';
-import { readPosition, type ViewsDatabase } from './views-database.js';
+import type { Projection, RecordItem } from './projection.js';
+import { readPosition, type ViewsDatabase } from './views-file.js';
 
-const VIEW_STREAM_PREFIXES = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
 const BATCH_EVENTS = 500;
 const RETRY_MS = 1000;
-/** The events of their segment come right behind measured steps: one transaction for both. */
-const METRICS_WAIT_MS = 100;
+/** How long the rest of a commit is waited for: one transaction for both. */
+const REST_WAIT_MS = 100;
 
 export interface ProjectionListener {
   /** After the commit of a batch. */
-  changed(runIds: Set<string>): void;
+  changed(ids: Set<string>): void;
   /** Writing failed (disk full, say); tried again until it works. */
   failed(error: unknown): void;
-  /** An event can't be read: it is passed over, and its run is marked. */
+  /** An event can't be read: it is passed over, and its aggregate is marked. */
   damaged(error: EventCorruptError): void;
 }
 
@@ -27,7 +25,6 @@ export class ProjectionRunner {
   caughtUp = false;
   /** The error that keeps the newest events out of the file; null: there is none. */
   lastFailure: unknown = null;
-  private readonly projection: RunProjection;
   private position: Position | null;
   private subscription: Subscription | undefined;
   private running: Promise<void> | undefined;
@@ -41,9 +38,9 @@ export class ProjectionRunner {
   constructor(
     private readonly store: EventStore,
     database: ViewsDatabase,
+    private readonly projection: Projection,
     private readonly listener: ProjectionListener,
   ) {
-    this.projection = new RunProjection(database);
     const { position, events } = readPosition(database);
     this.position = position;
     this.eventsDone = events;
@@ -78,7 +75,8 @@ export class ProjectionRunner {
     while (!this.stopped) {
       this.batch = []; // what was not stored comes again
       try {
-        this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes: VIEW_STREAM_PREFIXES });
+        const streamPrefixes = [...this.projection.streamPrefixes];
+        this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes });
         for await (const item of this.subscription) {
           if (this.stopped) return;
           if (item.kind === 'event') await this.take(item.event);
@@ -117,8 +115,8 @@ export class ProjectionRunner {
     if (this.batch.length >= BATCH_EVENTS) {
       this.flush();
       await yieldToOthers(); // queries get their turn during a long catch-up
-    } else if ('type' in event && event.type === 'StepsMeasured' && this.caughtUp) {
-      this.timer ??= setTimeout(() => this.flushLater(), METRICS_WAIT_MS);
+    } else if ('type' in event && this.caughtUp && this.projection.hasMoreToCome(event)) {
+      this.timer ??= setTimeout(() => this.flushLater(), REST_WAIT_MS);
     } else if (!this.flushPlanned) {
       // When the store has no more to give at once, what there is goes in.
       this.flushPlanned = true;

@@ -1,0 +1,84 @@
+// Several engines as one: given what each says of a run, when somebody wants an engine, then these are asked and one is chosen.
+import { EspalierError } from '#protocol';
+import { EngineSupervisor } from '../engines/engine-supervisor.js';
+import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
+import { launched, Story } from '../pruning-run/testing.js';
+import { EnginePool } from './engine-pool.js';
+import { EngineSlot } from './engine-slot.js';
+
+const log = { info: () => undefined, warn: () => undefined } as never;
+const artifacts = { open: () => Promise.reject(new Error('nothing is there')) } as never;
+const run = new Story(launched()).state;
+const planned = ({ asked }: ScriptedEngine): number => asked.filter((method) => method === 'planMemory').length;
+let pools: EnginePool[];
+
+beforeEach(() => {
+  pools = [];
+});
+afterEach(async () => {
+  for (const pool of pools) await pool.stop();
+});
+
+/** One slot an engine, of the device beside it. */
+function poolOf(...engines: [engine: ScriptedEngine | Error, device: string][]): EnginePool {
+  const slots = engines.map(([engine, device], index) => {
+    const connector = new ScriptedConnector([engine]);
+    const name = `local-${index + 1}`;
+    const supervisor = new EngineSupervisor(connector, { name, log });
+    return new EngineSlot({ name, connector, supervisor, threads: 2, device, artifacts, bootId: 'this machine' });
+  });
+  const pool = new EnginePool(slots);
+  pools.push(pool);
+  return pool;
+}
+
+test('of local engines on one device one is asked for all; each device is asked for itself', async () => {
+  const [first, alike, other] = [new ScriptedEngine(), new ScriptedEngine(), new ScriptedEngine()];
+  const pool = poolOf([first, 'cpu'], [alike, 'cpu'], [other, 'cuda:0']);
+  await pool.place([run], []);
+  expect([first, alike, other].map(planned)).toEqual([1, 0, 1]);
+});
+
+test('a run goes to the engine with its numerics, though another is first', async () => {
+  const [other, same] = [new ScriptedEngine(), new ScriptedEngine()];
+  other.fingerprint = 'others';
+  same.fingerprint = 'its own';
+  const pool = poolOf([other, 'cuda:0'], [same, 'cpu']);
+  const begun = { ...run, numericsFingerprint: 'its own' };
+  expect((await pool.place([begun], [])).runs).toMatchObject([{ runId: run.runId, slot: 'local-2' }]);
+  expect((await pool.place([{ ...begun, acceptOtherNumerics: true }], [])).runs).toMatchObject([{ slot: 'local-1' }]);
+});
+
+test('where nothing is free, nobody is asked', async () => {
+  const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
+  const pool = poolOf([first, 'cpu'], [second, 'cpu']);
+  for (const slot of pool.slots) slot.take({ doing: 'something', runId: 'x' });
+  expect((await pool.place([run], [])).runs).toEqual([]);
+  expect([first, second].map(planned)).toEqual([0, 0]);
+});
+
+test('a plan names the engine that a new run would get, and has its memory', async () => {
+  const [small, large] = [new ScriptedEngine(), new ScriptedEngine()];
+  small.availableBytes = 2_000n;
+  large.availableBytes = 20_000n;
+  const pool = poolOf([small, 'cpu'], [large, 'cuda:0']);
+  expect(await pool.forNewRun(run)).toMatchObject({ engine: 'local-2', memory: { availableBytes: 20_000n } });
+});
+
+test('an engine that runs already is asked before one is started, and a broken one is passed over', async () => {
+  const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
+  const running = poolOf([first, 'cpu'], [second, 'cpu']);
+  await running.slots[1]!.acquire();
+  expect((await running.consult()).slot.name).toBe('local-2');
+  const broken = poolOf([new EspalierError('ENGINE_UNAVAILABLE', 'it does not start'), 'cuda:0'], [second, 'cpu']);
+  expect((await broken.consult()).slot.name).toBe('local-2');
+});
+
+test('a pool can work while any engine is there for it', () => {
+  const pool = poolOf([new ScriptedEngine(), 'cpu']);
+  expect(pool.canWork).toBe(true);
+  const connector = new ScriptedConnector([new ScriptedEngine()], true);
+  const supervisor = new EngineSupervisor(connector, { name: 'named', log });
+  const named = new EngineSlot({ name: 'named', connector, supervisor, threads: 2, artifacts, bootId: '' });
+  expect(new EnginePool([named]).canWork).toBe(false); // another drives the runs
+});

@@ -1,0 +1,158 @@
+// The feed and the views of an aggregate that has nothing to do with runs, on a real event store.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  connectEventStore,
+  EventCorruptError,
+  startEmbeddedEventStore,
+  type EmbeddedEventStore,
+  type EventStore,
+  type StoredEvent,
+} from '#event-store';
+import { AggregateFeed } from './aggregate-feed.js';
+import { AggregateRepository } from './aggregate-repository.js';
+import { BY_SERVER } from './call-context.js';
+import { Projection, type RecordItem } from './projection.js';
+import { shelf, type BookPlaced, type Shelf } from './testing.js';
+import { Views } from './views.js';
+import { readPosition } from './views-file.js';
+
+const by = BY_SERVER;
+const quiet = { error: () => undefined } as never;
+const BOOKS = 'CREATE TABLE books (shelf TEXT NOT NULL, place INTEGER NOT NULL, title TEXT NOT NULL, PRIMARY KEY (shelf, place)) STRICT;';
+
+class BookProjection extends Projection {
+  readonly streamPrefixes = [shelf.streamPrefix];
+  private changed = new Set<string>();
+
+  protected override take(item: RecordItem): void {
+    if (item instanceof EventCorruptError) return;
+    const event = shelf.decode(item);
+    const id = item.stream.slice(shelf.streamPrefix.length);
+    if (event.type === 'Unknown') return;
+    this.database.prepare('INSERT OR REPLACE INTO books VALUES (?, ?, ?)').run(id, Number(item.revision), event.data.title);
+    this.changed.add(id);
+  }
+  protected override save(): Set<string> {
+    const { changed } = this;
+    this.changed = new Set();
+    return changed;
+  }
+  protected override forget(): void {
+    this.changed = new Set();
+  }
+  override hasPassed(): boolean {
+    return true;
+  }
+}
+
+class BookViews extends Views {
+  protected override revisionOf(id: string): number | null {
+    return this.database.prepare<[string], number | null>('SELECT max(place) FROM books WHERE shelf = ?').pluck().get(id) ?? null;
+  }
+  titles(): string[] {
+    return this.database.prepare<[], string>('SELECT title FROM books ORDER BY shelf, place').pluck().all();
+  }
+}
+
+let folder: string;
+let server: EmbeddedEventStore;
+let store: EventStore;
+let shelves: AggregateRepository<Shelf, { title: string }, BookPlaced>;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'read-side-'));
+  server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
+  store = connectEventStore(server);
+  shelves = new AggregateRepository(store, shelf);
+});
+afterEach(async () => {
+  await store.close();
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const place = async (id: string, ...titles: string[]): Promise<void> => {
+  for (const title of titles) await shelves.change(id, { title }, { by });
+};
+const viewsOn = (version = 1): BookViews =>
+  new BookViews({
+    store,
+    file: join(folder, 'books.sqlite'),
+    schema: { version, tables: BOOKS },
+    projection: (database) => new BookProjection(database),
+  });
+
+test('the feed knows what is open, forgets what is full, and reads a shelf anew that speaks again', async () => {
+  await place('a', 'Emma', 'Dune', 'Ulysses');
+  await place('b', 'Emma');
+  const told: [string, number | null, number][] = [];
+  const damaged: string[] = [];
+  const feed = new AggregateFeed<Shelf, BookPlaced>(
+    store,
+    shelf,
+    {
+      isClosed: ({ books }) => books.length === 3,
+      find: (id) => shelves.find(id),
+      begin: () => Promise.resolve({ position: null, open: new Map() }),
+      revisionBefore: () => -1,
+      changed: (id, before, after) => told.push([id, before?.revision ?? null, after.revision]),
+      damaged: (id) => damaged.push(id),
+    },
+    quiet,
+  );
+  await feed.start();
+  expect(feed.all().map(({ books }) => books)).toEqual([['Emma']]);
+  await place('b', 'Dune');
+  await feed.seen('b', 1);
+  expect(feed.get('b')!.books).toEqual(['Emma', 'Dune']);
+  expect(told.at(-1)).toEqual(['b', 0, 1]);
+  expect(feed.get('a')).toBeUndefined();
+  await feed.seen('a', 2); // it was closed, and that is enough
+  await store.append('shelf-a', [{ id: 'f7d1f1d6-9a0f-4a43-8b52-b43b6ea7c9c0', type: 'Dusted', data: Buffer.from('{"v":2}') }], 2n);
+  await feed.seen('a', 3);
+  expect(told.at(-1)).toEqual(['a', null, 3]);
+  feed.setAside('b');
+  expect([feed.get('b'), feed.isDamaged('b'), damaged]).toEqual([undefined, true, ['b']]);
+  await feed.stop();
+});
+
+test('the views go on from their position, and are made anew for another version of their tables or on request', async () => {
+  await place('a', 'Emma');
+  const first = viewsOn();
+  first.start();
+  await first.reach('a', 0);
+  await first.stop();
+  await place('a', 'Dune');
+  const again = viewsOn();
+  expect(again.titles()).toEqual(['Emma']);
+  again.start();
+  await again.reach('a', 1);
+  expect(again.titles()).toEqual(['Emma', 'Dune']);
+  again.database.exec("UPDATE books SET title = 'spoiled'");
+  const steps = [];
+  for await (const step of again.rebuild(new AbortController().signal)) steps.push(step);
+  expect(steps.at(-1)).toEqual({ eventsDone: 2n, done: true });
+  expect(again.titles()).toEqual(['Emma', 'Dune']);
+  await again.stop();
+  const grown = viewsOn(2);
+  expect([grown.titles(), readPosition(grown.database).position]).toEqual([[], null]);
+  grown.start();
+  await grown.reach('a', 1);
+  await grown.stop();
+});
+
+test('a batch that fails leaves neither rows nor a position, and comes again', async () => {
+  await place('a', 'Emma', 'Dune');
+  const events: StoredEvent[] = [];
+  for await (const event of store.read('shelf-a', { from: 'start' })) events.push(event);
+  const views = viewsOn();
+  const projection = new BookProjection(views.database);
+  const unreadable = { ...events[1]!, data: Buffer.from('no JSON') };
+  expect(() => projection.apply([events[0]!, unreadable], unreadable.position)).toThrow(SyntaxError);
+  expect([views.titles(), readPosition(views.database)]).toEqual([[], { position: null, events: 0 }]);
+  expect([...projection.apply(events, events[1]!.position)]).toEqual(['a']);
+  expect([views.titles(), readPosition(views.database).events]).toEqual([['Emma', 'Dune'], 2]);
+  await views.stop();
+});

@@ -1,0 +1,171 @@
+// The read side of one kind of aggregate: opens its file of read models, keeps it up with the event store, and makes it anew when asked to
+// or when it is another store's. What queries ask of the rows belongs to a class of its own that extends this one.
+import { renameSync } from 'node:fs';
+import type { EventCorruptError, EventStore } from '#event-store';
+import { EspalierError } from '#protocol';
+import { ProjectionRunner } from './projection-runner.js';
+import type { Projection } from './projection.js';
+import { ViewChanges } from './view-changes.js';
+import { isOfStore, openViewsFile, removeViewsFile, type ViewsDatabase, type ViewsSchema } from './views-file.js';
+
+/** How long a query waits for the views to know what the store knows. */
+const PATIENCE_MS = 5000;
+const RETRY_MS = 1000;
+
+export interface ViewsOptions {
+  store: EventStore;
+  file: string;
+  schema: ViewsSchema;
+  projection: (database: ViewsDatabase) => Projection;
+  onError?: ((error: unknown) => void) | undefined;
+  onDamage?: ((error: EventCorruptError) => void) | undefined;
+}
+
+export abstract class Views {
+  readonly changes = new ViewChanges();
+  protected readonly store: EventStore;
+  protected started: Promise<void> = Promise.resolve();
+  private current: ViewsDatabase;
+  private runner: ProjectionRunner;
+  private rebuilding = false;
+  private stopped = false;
+
+  constructor(private readonly options: ViewsOptions) {
+    this.store = options.store;
+    this.current = this.open();
+    this.runner = this.runnerFor(this.current);
+  }
+
+  /** The revision that the rows of one aggregate show; null: they don't know it. */
+  protected abstract revisionOf(id: string): number | null;
+
+  get database(): ViewsDatabase {
+    return this.current;
+  }
+
+  start(): void {
+    this.started = this.begin();
+  }
+
+  private async begin(): Promise<void> {
+    while (!this.stopped) {
+      try {
+        if (!(await isOfStore(this.current, this.store))) this.startAnew();
+        break;
+      } catch (error) {
+        this.onError(error);
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+    if (!this.stopped) this.runner.start();
+  }
+
+  /** The store was put back to an earlier time, or is another one. */
+  private startAnew(): void {
+    this.current.close();
+    removeViewsFile(this.options.file);
+    this.current = this.open();
+    this.runner = this.runnerFor(this.current);
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.started;
+    await this.runner.stop();
+    this.changes.notifyAll();
+    this.current.close();
+  }
+
+  /** Marks an event as damaged that could not be read now, though the views have its content. */
+  noteDamage(error: EventCorruptError): void {
+    try {
+      this.runner.note(error);
+    } catch (failure) {
+      this.onError(failure); // told again when its event is met again
+    }
+  }
+
+  /** @throws VIEW_LAGGING when the views don't get there in time */
+  async reach(id: string, revision: number): Promise<void> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const change = this.changes.next(id, Math.max(1, deadline - Date.now()));
+      if ((this.revisionOf(id) ?? -1) >= revision) return;
+      if (Date.now() >= deadline) throw lagging(`${id} at revision ${revision}`, this.runner.lastFailure);
+      await change;
+    }
+  }
+
+  /** The views never answer from a half-read history. */
+  async ready(): Promise<void> {
+    await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
+    if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
+  }
+
+  /** Builds the read models anew beside the old ones, which answer until the new ones have caught up. */
+  async *rebuild(signal: AbortSignal): AsyncGenerator<{ eventsDone: bigint; done: boolean }> {
+    if (this.rebuilding) throw new EspalierError('CONFLICTING_CHANGES', 'the views are being rebuilt already');
+    this.rebuilding = true;
+    const file = `${this.options.file}.rebuild`;
+    removeViewsFile(file);
+    const database = this.open(file);
+    const failures: unknown[] = [];
+    const runner = this.runnerFor(database, (error) => failures.push(error));
+    let swapped = false;
+    try {
+      runner.start();
+      while (!(await runner.whenCaughtUp(200))) {
+        if (signal.aborted) return;
+        if (failures.length > 0) throw failures[0];
+        yield { eventsDone: BigInt(runner.eventsDone), done: false };
+      }
+      await this.swap(runner, database, file);
+      swapped = true;
+      yield { eventsDone: BigInt(this.runner.eventsDone), done: true };
+    } finally {
+      this.rebuilding = false;
+      if (!swapped) {
+        await runner.stop();
+        database.close();
+        removeViewsFile(file);
+      }
+    }
+  }
+
+  /** Synchronous from closing to reopening, so that no query ever meets a closed database. */
+  private async swap(runner: ProjectionRunner, database: ViewsDatabase, file: string): Promise<void> {
+    await runner.stop();
+    await this.runner.stop();
+    database.pragma('wal_checkpoint(TRUNCATE)');
+    database.close();
+    this.current.close();
+    removeViewsFile(this.options.file);
+    renameSync(file, this.options.file);
+    this.current = this.open();
+    this.runner = this.runnerFor(this.current);
+    this.runner.caughtUp = true;
+    this.runner.start();
+    this.changes.notifyAll();
+  }
+
+  private open(file = this.options.file): ViewsDatabase {
+    return openViewsFile(file, this.options.schema);
+  }
+
+  private runnerFor(database: ViewsDatabase, failed = (error: unknown): void => this.onError(error)): ProjectionRunner {
+    return new ProjectionRunner(this.store, database, this.options.projection(database), {
+      changed: (ids) => this.changes.notify(ids),
+      failed,
+      damaged: (error) => this.options.onDamage?.(error),
+    });
+  }
+
+  private onError(error: unknown): void {
+    this.options.onError?.(error);
+  }
+}
+
+function lagging(what: string, failure: unknown): EspalierError {
+  const why = failure === null ? '' : `; they can't be written: ${(failure as Error).message}`;
+  return new EspalierError('VIEW_LAGGING', `the views are still catching up with the event store (${what}${why}); try again in a moment`);
+}
