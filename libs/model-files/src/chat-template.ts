@@ -1,8 +1,15 @@
 // A model's own chat template turns a conversation into the text that the model was trained on. Two renderings must give the same
 // bytes, on whatever day: so the date that some templates ask for is fixed.
 import { createHash } from 'node:crypto';
-import { Environment, Interpreter, Template } from '@huggingface/jinja';
+import * as library from '@huggingface/jinja';
 import { readModelFile } from './load-tokenizer.js';
+
+// The library's public parts, as far as they are used here: its type files don't resolve under nodenext.
+const jinja = library as unknown as {
+  Template: new (source: string) => { parsed: unknown };
+  Environment: new () => { set(name: string, value: unknown): void };
+  Interpreter: new (environment: unknown) => { run(program: unknown): { value: string } };
+};
 
 const TEMPLATE_BYTES_MAX = 1 << 20;
 /** The date that published templates fall back to where they have no clock. */
@@ -63,9 +70,9 @@ function specialTokensIn(config: Record<string, unknown>): Record<string, string
 
 /** @throws Error with what the template says, or what is wrong with it */
 export function chatRenderer({ source, specialTokens }: ChatTemplate): (messages: ChatMessage[]) => string {
-  const template = new Template(source);
+  const template = new jinja.Template(source);
   return (messages) => {
-    const environment = new Environment();
+    const environment = new jinja.Environment();
     const values: Record<string, unknown> = {
       ...specialTokens,
       true: true,
@@ -83,7 +90,7 @@ export function chatRenderer({ source, specialTokens }: ChatTemplate): (messages
       add_generation_prompt: false,
     };
     for (const [name, value] of Object.entries(values)) environment.set(name, value);
-    return (new Interpreter(environment).run(template.parsed) as { value: string }).value;
+    return new jinja.Interpreter(environment).run(template.parsed).value;
   };
 }
 

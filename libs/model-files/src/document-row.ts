@@ -24,7 +24,7 @@ export class DocumentRows {
     return { text: this.conversation(value, file, line), hasSpecialTokens: true, file, line };
   }
 
-  /** What is said where a file lacks the column. */
+  /** The words for a file that lacks the column. */
   missing(names: string[], what: 'field' | 'column'): string {
     const others = names.length === 0 ? 'none' : names.join(', ');
     return `the ${what} "${this.column}" is missing (there are: ${others}); text_column names the one with the text`;

@@ -36,7 +36,7 @@ export async function* readCsv(
   } catch (error) {
     if (error instanceof ModelFilesError) throw error;
     const { code, message, lines } = error as CsvError & { lines?: number };
-    if (!String(code).startsWith('CSV_')) throw error;
+    if (!code.startsWith('CSV_')) throw error;
     throw malformed(file.path, lines, `no valid ${file.format.toUpperCase()} (${message})`);
   } finally {
     text.destroy();

@@ -24,20 +24,24 @@ export async function* readDocuments(files: DataFile[], rows: DocumentRows, onBy
 async function* readFile(file: DataFile, rows: DocumentRows, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
   switch (file.format) {
     case 'parquet':
-      return yield* readParquet(file, rows, budget, onBytes);
+      yield* readParquet(file, rows, budget, onBytes);
+      return;
     case 'csv':
     case 'tsv':
-      return yield* readCsv(file, rows, budget, onBytes);
+      yield* readCsv(file, rows, budget, onBytes);
+      return;
     case 'json': {
-      if (!(await isJsonArray(file))) return yield* readJsonLines(file, rows, budget, onBytes);
-      let element = 0;
-      for await (const value of readJsonArray(file, budget, onBytes)) yield rows.document(value, file.path, ++element);
+      if (await isJsonArray(file)) {
+        let element = 0;
+        for await (const value of readJsonArray(file, budget, onBytes)) yield rows.document(value, file.path, ++element);
+      } else yield* readJsonLines(file, rows, budget, onBytes);
       return;
     }
     case 'jsonl':
-      return yield* readJsonLines(file, rows, budget, onBytes);
+      yield* readJsonLines(file, rows, budget, onBytes);
+      return;
     case 'text':
-      return yield* readText(file, budget, onBytes);
+      yield* readText(file, budget, onBytes);
   }
 }
 

@@ -16,7 +16,7 @@ export async function isJsonArray(file: DataFile): Promise<boolean> {
 }
 
 /** The elements of the array, in order; memory holds those of one chunk. */
-export async function* readJsonArray(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<unknown> {
+export async function* readJsonArray(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator {
   const parser = new JSONParser({ paths: ['$.*'], keepStack: false });
   let elements: unknown[] = [];
   let read = 0;

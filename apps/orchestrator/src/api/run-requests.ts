@@ -76,7 +76,7 @@ export function startingPoint(from: From): StartingPoint {
   }
 }
 
-/** What is left out is no part of the command, so that a request of before these fields is still the same request. */
+/** Fields that were left out are no part of the command: a request from before there were any is still the same request. */
 function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, maxTrainTokens, maxValidationTokens } = source;
   return {
