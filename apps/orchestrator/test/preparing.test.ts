@@ -157,7 +157,8 @@ test('text in several files, under another name and cut short is read the same b
   const data = { trainPath: csv, moreTrainPaths: [rows], textColumn: 'content', maxTrainTokens: 700n };
   const run = await server.completed((await server.launch(SHORT, { data })).runId);
   expect(run.data).toEqual({ ...data, validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n });
-  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from: { $case: 'lastState', value: true } });
+  const from = { $case: 'lastState' as const, value: true };
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
   const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   expect(fork!.data).toEqual(run.data);
   const refused = server.launch(SHORT, { data: { ...data, moreTrainPaths: [join(folder, 'none.csv')] } });

@@ -206,7 +206,7 @@ describe('bad data is named by code, file and line', () => {
       2,
       /"text" is missing \(there are: content, id\)/,
     ],
-    ['text is a number', 'a.jsonl', () => '{"text":7}', 'DATA_MALFORMED', 1, /is a number; a string is allowed/],
+    ['text is a number', 'a.jsonl', () => '{"text":7}', 'DATA_MALFORMED', 1, /is a number; a string or a list of messages is allowed/],
     ['text is null', 'a.jsonl', () => '{"text":null}', 'DATA_MALFORMED', 1, /is null/],
     [
       'not UTF-8',
@@ -241,7 +241,7 @@ describe('bad data is named by code, file and line', () => {
       () => Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'content', data: ['x'], type: 'STRING' }] })),
       'DATA_MALFORMED',
       undefined,
-      /no column "text" \(there are: content\)/,
+      /the column "text" is missing \(there are: content\)/,
     ],
     ['null in Parquet', 'a.parquet', () => parquet(['one', null]), 'DATA_MALFORMED', 2, /null/],
     [
@@ -256,7 +256,7 @@ describe('bad data is named by code, file and line', () => {
     ['empty documents', 'a.jsonl', () => jsonl('', ''), 'DATA_EMPTY', undefined, /holds no text/],
     ['empty text', 'a.txt', () => '', 'DATA_EMPTY', undefined, /holds no text/],
     ['Parquet without rows', 'a.parquet', () => parquet([]), 'DATA_EMPTY', undefined, /holds no text/],
-    ['unknown format', 'a.csv', () => 'text\nx', 'DATA_UNSUPPORTED', undefined, /allowed are \.jsonl/],
+    ['unknown format', 'a.xml', () => 'text\nx', 'DATA_UNSUPPORTED', undefined, /allowed are \.jsonl/],
   ];
   test.each(cases)('%s', async (_, name, content, code, line, message) => {
     const path = await file(name, content());

@@ -4,6 +4,8 @@ import { CliError, ExitCode } from '../cli-error.js';
 import { Context, type GlobalOptions } from '../context.js';
 
 const GATHERING = new Set(['--status', '--tag', '--engine', '--device']);
+/** Elsewhere --data is one path. */
+const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 
 // A command that always succeeds need not return an exit code.
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type
@@ -66,10 +68,14 @@ function notWithServer(command: Command): CliError {
   });
 }
 
+function gathers(command: Command, option: string): boolean {
+  return GATHERING.has(option) || (GATHERING_TEXT.commands.includes(command.name()) && GATHERING_TEXT.options.includes(option));
+}
+
 /** The last of two values would count, silently; lists are options that gather them (--status, --engine). */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
-    if (!(option.required || option.optional) || GATHERING.has(option.long ?? '')) continue;
+    if (!(option.required || option.optional) || gathers(command, option.long ?? '')) continue;
     let given = 0;
     command.on(`option:${option.name()}`, () => {
       given += 1;

@@ -24,7 +24,8 @@ export function recordPage(
     ...(data.validationPath === null
       ? []
       : [
-          `- Validation data: ${[data.validationPath, ...(data.moreValidationPaths ?? [])].join(', ')}, ${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`,
+          `- Validation data: ${[data.validationPath, ...(data.moreValidationPaths ?? [])].join(', ')}, ` +
+            `${data.validationTokens} tokens, SHA-256 ${data.validationDigest}`,
         ]),
     ...(origin === null
       ? []
