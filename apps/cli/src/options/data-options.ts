@@ -24,7 +24,7 @@ export function addDataOptions(command: Command, train: string, evaluate: string
 /** An option counts before what the file says. */
 export function dataChoice(options: DataChoice, file: DataChoice): DataChoice {
   const given = ([name, value]: [string, unknown]): boolean => value !== undefined && DATA_KEYS.has(name);
-  return Object.fromEntries([...Object.entries(file).filter(given), ...Object.entries(options).filter(given)]) as DataChoice;
+  return Object.fromEntries([...Object.entries(file).filter(given), ...Object.entries(options).filter(given)]);
 }
 
 const DATA_KEYS = new Set(['data', 'validation', 'textColumn', 'maxTrainTokens', 'maxValidationTokens']);
