@@ -13,6 +13,9 @@ import type {
   ModelDescription,
   NativeAddon,
   NativeSession,
+  ScoreBatch,
+  ScorerOptions,
+  Scores,
   SegmentOptions,
   SegmentResult,
   StateSummary,
@@ -32,6 +35,9 @@ export type {
   MemoryPlan,
   ModelDescription,
   Projection,
+  ScoreBatch,
+  ScorerOptions,
+  Scores,
   SegmentOptions,
   SegmentResult,
   SparsityControl,
@@ -141,6 +147,25 @@ export function evaluateModel(
   );
 }
 
+/** Scores one batch; the next may follow when it is done. */
+export type ScoreOne = (batch: ScoreBatch, job?: JobOptions<number>) => Promise<Scores>;
+
+const scorerDefaults = { computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
+
+/** Log-likelihoods under a model folder as it is, for as long as `use` takes. */
+export function withModelScorer<T>(modelFolder: string, options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
+  return withSession((session) => scoring(session, { ...scorerDefaults, ...defined(options), modelFolder }, use));
+}
+
+async function scoring<T>(native: NativeSession, options: ScorerOptions, use: (score: ScoreOne) => Promise<T>): Promise<T> {
+  await native.openScorer(options);
+  try {
+    return await use((batch, job = {}) => cancellable(native, job.signal, native.score(batch, job.onReports)));
+  } finally {
+    await native.closeScorer();
+  }
+}
+
 export interface JobOptions<Report> {
   onReports?: ((reports: Report[]) => void) | undefined;
   /** Ends the job at its next step. */
@@ -220,6 +245,12 @@ export class Session {
   evaluate(options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {}): Promise<EvaluationResult> {
     const full = { ...evaluateDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
     return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
+  }
+
+  /** Log-likelihoods under the session's model and state, for as long as `use` takes. */
+  withScorer<T>(options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
+    const full = { ...scorerDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
+    return this.job(() => scoring(this.native, full, use));
   }
 
   exportModel(

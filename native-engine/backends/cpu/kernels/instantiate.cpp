@@ -28,6 +28,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       attention_scratch_bytes,
       attention_operands,
       attention,
+      path_attention,
       attention_backward,
       swiglu,
       swiglu_backward,
