@@ -1,7 +1,5 @@
 // The native engine for TypeScript: defaults, one error class, promises, and sessions that close safely.
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { addon, mapped, toEngineError, EngineError } from './load-addon.js';
 import type {
   DeviceDescription,
   EvaluateOptions,
@@ -11,7 +9,6 @@ import type {
   LoraOptions,
   MemoryPlan,
   ModelDescription,
-  NativeAddon,
   NativeSession,
   ScoreBatch,
   ScorerOptions,
@@ -47,18 +44,7 @@ export type {
   TrainerOptions,
 } from './native.js';
 
-/** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-  constructor(
-    readonly code: string,
-    readonly field: string,
-    message: string,
-    cause?: unknown,
-  ) {
-    super(message, cause === undefined ? undefined : { cause });
-  }
-}
+export { EngineError } from './load-addon.js';
 
 export interface EngineDescription {
   build: string;
@@ -90,21 +76,6 @@ const loraDefaults: LoraOptions = {
 };
 const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 const exportDefaults = { container: 'safetensors', dtype: 'source', multipleOf: 1, modelCard: '' } as const;
-
-let loaded: NativeAddon | undefined;
-
-function addon(): NativeAddon {
-  if (loaded) return loaded;
-  const path =
-    process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
-  if (!existsSync(path))
-    throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
-  // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
-  // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
-  process.env['GOMP_SPINCOUNT'] ??= '2000';
-  loaded = createRequire(import.meta.url)(path) as NativeAddon;
-  return loaded;
-}
 
 export function describeEngine(): EngineDescription {
   return mapped(() => addon().describe());
@@ -322,19 +293,4 @@ function loraOptions(lora: Partial<LoraOptions> = {}): LoraOptions {
 /** Without the fields that are undefined, so that they do not hide defaults. */
 function defined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-function mapped<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw toEngineError(error);
-  }
-}
-
-function toEngineError(error: unknown): EngineError {
-  if (error instanceof EngineError) return error;
-  const { code, field, message } = (error ?? {}) as { code?: unknown; field?: unknown; message?: unknown };
-  if (typeof code === 'string' && typeof field === 'string') return new EngineError(code, field, String(message), error);
-  return new EngineError('INTERNAL', '', typeof message === 'string' ? message : String(error), error);
 }

@@ -58,16 +58,14 @@ function collect(node: unknown, read: Set<string>, bound: Set<string>): void {
   if (type === 'For') collect(parts['loopvar'], bound, bound);
   if (type === 'Set') collect(parts['assignee'], bound, bound);
   for (const [part, value] of Object.entries(parts)) {
-    if (part === 'filter' || part === 'test') {
-      // A filter's name is no column, but its arguments may name some.
-      if ((value as Node | null)?.type !== 'Identifier' && type !== 'If' && type !== 'Ternary')
-        collect((value as Node | null)?.['args'], read, bound);
-      else if (type === 'If' || type === 'Ternary') collect(value, read, bound);
-      continue;
-    }
-    if (part === 'property' && !parts['computed']) continue;
-    if (part === 'key' && type === 'KeywordArgumentExpression') continue;
-    collect(value, read, bound);
+    const isName =
+      (part === 'property' && parts.computed !== true) ||
+      (type === 'KeywordArgumentExpression' && part === 'key') ||
+      (type === 'TestExpression' && part === 'test');
+    if (isName) continue;
+    // A filter's name is no column, but its arguments may name some.
+    if (type === 'FilterExpression' && part === 'filter') collect((value as Node)['args'], read, bound);
+    else collect(value, read, bound);
   }
 }
 

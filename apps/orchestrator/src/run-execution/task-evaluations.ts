@@ -2,8 +2,18 @@
 import { createHash } from 'node:crypto';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { openTextEncoder, type TextEncoder } from '#model-files';
-import { engineV1 } from '#protocol';
-import { encodeQuestions, meanOf, measure, type Answer, type Measured, type MeanTask, type Question, type TaskQuestions } from '#tasks';
+import { engineV1, EspalierError } from '#protocol';
+import {
+  encodeQuestions,
+  meanOf,
+  measure,
+  TaskError,
+  type Answer,
+  type Measured,
+  type MeanTask,
+  type Question,
+  type TaskQuestions,
+} from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ScoredBatch, TokenBatch } from '../engines/wire/scoring.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -21,7 +31,7 @@ export interface TaskEvaluationRequest {
 export type TaskProgress = (doneShare: number, doing: string) => void;
 
 /** What is known of a task before it is scored, and what makes its values comparable. */
-export interface TaskIdentity {
+interface TaskIdentity {
   task: string;
   convention: string;
   dataDigest: string;
@@ -45,6 +55,12 @@ export async function evaluateTasks(
   const { run, subject } = request;
   const encoder = await openTextEncoder(run.model.path, run.model.vocabularySize, signal);
   try {
+    const expected = run.data.tokenizerDigest;
+    if (expected !== '' && encoder.tokenizerDigest !== expected)
+      throw new EspalierError(
+        'TOKENIZER_MISMATCH',
+        `the tokenizer.json in ${run.model.path} has changed since run ${run.runId} was launched`,
+      );
     const evaluateWith = (sessionId: string, modelPath: string): Promise<void> =>
       evaluateAll(
         { bench, request, encoder, record, onProgress, signal },
@@ -85,8 +101,9 @@ async function evaluateAll(
       for (const questions of blocksOf(task.questions)) {
         signal.throwIfAborted();
         const { batch, block } = await encoded(questions, encoder, run.model.maxPositions);
+        if (batch.lengths.length === 0) throw new TaskError('TASK_DATA_INVALID', `${task.task.task}: its continuations are empty`);
         blocks.push(block);
-        if (batch.lengths.length > 0) yield batch;
+        yield batch;
       }
   };
   const scored = bench.engine.client.score(model, batches(), (share) => tell(share), signal);
@@ -98,30 +115,34 @@ async function evaluateAll(
     const now = done + (block === undefined ? 0 : share * block.weight);
     onProgress(now / total, `${task.task.task}, ${answered} of ${task.questions.length}`);
   };
-  for (task of tasks) {
-    const answers: Answer[] = [];
-    const counts = { cut: 0, sequences: 0, tokens: 0 };
-    answered = 0;
-    while (answers.length < task.questions.length) {
-      tell(0);
-      const result = await scored.next();
-      const block = blocks.shift();
-      if (result.done === true || block === undefined) throw new Error('the engine ended the scoring early');
-      answers.push(...answersOf(block, result.value));
-      for (const name of ['cut', 'sequences', 'tokens'] as const) counts[name] += block[name];
-      done += block.weight;
-      answered = answers.length;
+  try {
+    for (task of tasks) {
+      const answers: Answer[] = [];
+      const counts = { cut: 0, sequences: 0, tokens: 0 };
+      answered = 0;
+      while (answers.length < task.questions.length) {
+        tell(0);
+        const result = await scored.next();
+        const block = blocks.shift();
+        if (result.done === true || block === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine ended the scoring early');
+        answers.push(...answersOf(block, result.value));
+        for (const name of ['cut', 'sequences', 'tokens'] as const) counts[name] += block[name];
+        done += block.weight;
+        answered = answers.length;
+      }
+      const measures = measure(task.task, task.questions, answers);
+      known.set(task.task.task, measures);
+      const identity = identityOf(task, request.dtype, encoder.tokenizerDigest);
+      const samples = samplesOf(task, answers);
+      await record(
+        measures.map((one) => recordOf(request.subject, { ...identity, ...one }, counts, samples)),
+        samples,
+      );
     }
-    const measures = measure(task.task, task.questions, answers);
-    known.set(task.task.task, measures);
-    const identity = identityOf(task, request.dtype, encoder.tokenizerDigest);
-    const samples = samplesOf(task, answers);
-    await record(
-      measures.map((one) => recordOf(request.subject, { ...identity, ...one }, counts, samples)),
-      samples,
-    );
+    await scored.next(); // the engine has let go of its scorer
+  } finally {
+    await scored.return(undefined);
   }
-  await scored.return(undefined);
   const facts = means.flatMap((mean) => meanRecords(mean, known, request, encoder.tokenizerDigest));
   if (facts.length > 0) await record(facts, null);
 }
@@ -194,7 +215,7 @@ function answersOf({ places }: Block, { logLikelihoods, greedy }: ScoredBatch): 
   }));
 }
 
-export function identityOf(
+function identityOf(
   { task, rowCount, questions, promptDigest, dataDigest }: TaskQuestions,
   dtype: ComputeDtype,
   tokenizerDigest: string,

@@ -5,6 +5,7 @@
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
+#include "path_attention.h"
 #include "product.h"
 #include "rmsnorm.h"
 #include "selection.h"
