@@ -23,7 +23,7 @@ export async function evaluateRun(
   return evaluation;
 }
 
-/** What the evaluations came to, and how far they are. */
+/** All evaluations of a call, once they are done. */
 export async function evaluateTasks(
   connection: Connection,
   request: Partial<v1.EvaluateTasksRequest> & { runId: string },

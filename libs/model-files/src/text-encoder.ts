@@ -41,7 +41,7 @@ export async function openTextEncoder(modelPath: string, vocabularySize: number,
 interface SpecialTokens {
   bos: SpecialToken | null;
   eos: SpecialToken | null;
-  /** What tokenizers of LLaMA's class put around a text, whatever tokenizer.json says; null: the post-processor decides. */
+  /** Tokenizers of LLaMA's class put these around a text, whatever tokenizer.json says; null: the post-processor decides. */
   rewritten: { before: number[]; after: number[] } | null;
 }
 interface SpecialToken {

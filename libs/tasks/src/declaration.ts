@@ -1,4 +1,4 @@
-// What a task is: a small file that says where its rows lie, what a model is asked with each of them, and what is measured.
+// A task is a small file. It says where its rows lie, what a model is asked with each of them, and what is measured.
 import { z } from 'zod';
 import { parse } from 'yaml';
 import { TaskError } from './task-error.js';

@@ -6,7 +6,7 @@ import { readUserFile, UserFileError } from '#files';
 import { parseTask, type MeanTask, type ScoredTask, type Task } from './declaration.js';
 import { TaskError } from './task-error.js';
 
-/** Of the repository: the compiled files lie two folders below it. */
+/** The folder of the repository; compiled files lie four folders below it. */
 const BUILT_IN = fileURLToPath(new URL('../../../../tasks', import.meta.url));
 const DECLARATION_BYTES_MAX = 1 << 20;
 const ENDING = /\.ya?ml$/;

@@ -1,4 +1,4 @@
-// What the likelihoods come to: accuracies, perplexities and how far off they may be.
+// Accuracies and perplexities from likelihoods, and how far off they may be.
 import type { MeanTask, ScoredTask } from './declaration.js';
 import type { Question } from './questions.js';
 
@@ -13,7 +13,7 @@ export interface Measured {
   value: number;
   /** null: the metric has none, or one question alone. */
   stderr: number | null;
-  /** What the value is a mean over. */
+  /** The value is a mean over so many. */
   n: number;
 }
 
@@ -65,7 +65,7 @@ function best(scores: readonly number[]): number {
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Of the mean: the sample's deviation by the root of how many there are. */
+/** The mean's deviation: the sample's by the root of how many there are. */
 function errorOfMean(values: readonly number[]): number | null {
   if (values.length < 2) return null;
   const centre = mean(values);

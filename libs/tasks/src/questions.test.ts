@@ -1,4 +1,4 @@
-// What the built-in tasks ask a model, word for word, and what a user is told whose data or file does not fit.
+// The built-in tasks' prompts, word for word, and the words to a user whose data or file does not fit.
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -165,7 +165,8 @@ test("a user's own task is a file, without code", async () => {
   const path = join(folder, 'capitals.yaml');
   await writeFile(
     path,
-    'task: capitals\ndata: { folder: geo, split: test }\nprompt: "{% for hint in hints %}{{hint}}; {% endfor %}The capital of {{country}} is\\n"\n' +
+    'task: capitals\ndata: { folder: geo, split: test }\n' +
+      'prompt: "{% for hint in hints %}{{hint}}; {% endfor %}The capital of {{country}} is\\n"\n' +
       'choices: ["{{a}}", "{{b}}"]\ngold: right\nlabels: [a, b]\nmetrics: [acc]\n',
   );
   await put('geo/test.jsonl', { country: 'France', hints: ['north'], a: 'Paris', b: 'Rome', right: 'a' });

@@ -13,7 +13,7 @@ export interface Pair {
   continuation: string;
 }
 export interface Question {
-  /** Of its row in the split, from 0. */
+  /** Its row in the split, from 0. */
   index: number;
   file: string;
   line: number;
@@ -22,7 +22,7 @@ export interface Question {
   asks: { kind: 'pairs'; pairs: Pair[] } | { kind: 'whole'; text: string };
   /** null: there is no choice. */
   gold: number | null;
-  /** Of each choice, in characters, without what joins it to the context. */
+  /** Each choice's characters, without what joins it to the context. */
   lengths: number[];
   words: number;
   bytes: number;
@@ -86,10 +86,8 @@ async function rowsOf(task: ScoredTask, split: string, { dataFolder, signal }: Q
   });
   if (files.length === 0) {
     const there = found.length === 0 ? 'no .jsonl or .parquet file' : `only ${found.slice(0, 10).join(', ')}`;
-    throw new TaskError(
-      'TASK_DATA_NOT_FOUND',
-      `${task.task}: ${folder} has no file of the split ${split}: ${split}.jsonl, ${split}.parquet or ${split}-*.parquet is needed, there is ${there}`,
-    );
+    const needed = `${split}.jsonl, ${split}.parquet or ${split}-*.parquet is needed`;
+    throw new TaskError('TASK_DATA_NOT_FOUND', `${task.task}: ${folder} has no file of the split ${split}: ${needed}, there is ${there}`);
   }
   if (rows.length === 0) throw new TaskError('TASK_DATA_INVALID', `${task.task}: ${files.join(', ')} holds no rows`);
   return rows;

@@ -11,7 +11,7 @@ export interface Template {
   readonly columns: ReadonlySet<string>;
 }
 
-/** What templates know besides the columns. */
+/** Names that templates know besides the columns. */
 const GLOBALS = new Set(['loop', 'range', 'namespace', 'true', 'false', 'none', 'True', 'False', 'None']);
 
 export function compile(source: string, field: string): Template {

@@ -22,7 +22,7 @@ struct Packing {
   std::vector<int32_t> ids, positions;
   std::vector<int32_t> bounds, path;
   int64_t longest = 0;
-  // What is asked for: the row that predicts, the token that follows, and the sequence that it belongs to.
+  // Predictions that are asked for: the row that predicts, the token that follows, and the sequence that it belongs to.
   std::vector<int32_t> rows, targets;
   std::vector<size_t> of;
 

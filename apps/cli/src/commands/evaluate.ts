@@ -1,4 +1,4 @@
-// eval: what a run, a teacher, an export or the intact model is worth, by perplexity or by tasks.
+// eval: perplexity or tasks of a run, a teacher, an export or the intact model.
 import { resolve } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { v1 } from '#protocol';
@@ -29,7 +29,7 @@ interface EvaluateOptions {
   compute?: 'f32' | 'bf16';
 }
 
-/** What is evaluated, as requests name it. */
+/** The model that is evaluated, as requests name it. */
 type Subject = Pick<v1.EvaluateRunRequest, 'teacherMark' | 'intact' | 'exportDigest'>;
 
 export function registerEvaluate(program: Command): void {
@@ -165,7 +165,7 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
   output.result(evaluations, () => printTable(output, evaluations));
 }
 
-/** What a line of samples begins with. */
+/** Every line of samples begins so. */
 const SAMPLE_START = '{"task":';
 
 /** The artifacts of each subject's tasks, one after the other. */

@@ -74,7 +74,7 @@ export class RunServices {
     });
   }
 
-  /** What tasks ask is read and checked before an engine is waited for. What is done stays recorded, whatever becomes of the rest. */
+  /** Questions are read and checked before an engine is waited for. A task that is done stays recorded, whatever becomes of the rest. */
   async *evaluateTasks(
     request: v1.EvaluateTasksRequest,
     runId: string,

@@ -30,7 +30,7 @@ export interface TaskEvaluationRequest {
 }
 export type TaskProgress = (doneShare: number, doing: string) => void;
 
-/** What is known of a task before it is scored, and what makes its values comparable. */
+/** Known of a task before it is scored; equal ones make values comparable. */
 interface TaskIdentity {
   task: string;
   convention: string;
@@ -289,7 +289,8 @@ function meanRecords(
     const rows = [...new Set(identities.map(({ convention }) => convention))];
     const together = (part: 'prompt' | 'data'): string => digestOf(identities.map(({ digests }) => digests[part]).join('\n'));
     const data = together('data');
-    const convention = `${one.convention}; ${rows.length === 1 ? rows[0]! : 'rows as in its tasks'}${dtype === 'bf16' && rows.length > 1 ? ', bf16' : ''}`;
+    const asked = rows.length === 1 ? rows[0]! : ['rows as in its tasks', ...(dtype === 'f32' ? [] : [dtype])].join(', ');
+    const convention = `${one.convention}; ${asked}`;
     const digests = { prompt: together('prompt'), data, tokenizer };
     return [recordOf(subject, { task: mean.task, convention, dataDigest: data, digests, metric: 'mean', ...value }, {}, null)];
   });

@@ -1,4 +1,4 @@
-// What a request for tasks asks for, read and checked as far as that needs no engine.
+// The tasks of a request, read and checked as far as that needs no engine.
 import { isAbsolute } from 'node:path';
 import { findTasks, readQuestions, type TaskQuestions, type WantedTasks } from '#tasks';
 import { invalidField, type v1 } from '#protocol';

@@ -9,7 +9,7 @@ export interface Measure {
   convention: string;
   /** The text that it was measured on, or the rows of a task. */
   dataDigest: string;
-  /** Of a task that is not the text itself: how it asks, its rows, and the tokenizer. */
+  /** A task that is not the text itself has them: how it asks, its rows, and the tokenizer. */
   digests?: TaskDigests;
 }
 
