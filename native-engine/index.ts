@@ -1,7 +1,5 @@
 // The native engine for TypeScript: defaults, one error class, promises, and sessions that close safely.
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { addon, mapped, toEngineError, EngineError } from './load-addon.js';
 import type {
   DeviceDescription,
   EvaluateOptions,
@@ -11,8 +9,10 @@ import type {
   LoraOptions,
   MemoryPlan,
   ModelDescription,
-  NativeAddon,
   NativeSession,
+  ScoreBatch,
+  ScorerOptions,
+  Scores,
   SegmentOptions,
   SegmentResult,
   StateSummary,
@@ -32,6 +32,9 @@ export type {
   MemoryPlan,
   ModelDescription,
   Projection,
+  ScoreBatch,
+  ScorerOptions,
+  Scores,
   SegmentOptions,
   SegmentResult,
   SparsityControl,
@@ -41,18 +44,7 @@ export type {
   TrainerOptions,
 } from './native.js';
 
-/** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-  constructor(
-    readonly code: string,
-    readonly field: string,
-    message: string,
-    cause?: unknown,
-  ) {
-    super(message, cause === undefined ? undefined : { cause });
-  }
-}
+export { EngineError } from './load-addon.js';
 
 export interface EngineDescription {
   build: string;
@@ -84,21 +76,6 @@ const loraDefaults: LoraOptions = {
 };
 const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 const exportDefaults = { container: 'safetensors', dtype: 'source', multipleOf: 1, modelCard: '' } as const;
-
-let loaded: NativeAddon | undefined;
-
-function addon(): NativeAddon {
-  if (loaded) return loaded;
-  const path =
-    process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
-  if (!existsSync(path))
-    throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
-  // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
-  // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
-  process.env['GOMP_SPINCOUNT'] ??= '2000';
-  loaded = createRequire(import.meta.url)(path) as NativeAddon;
-  return loaded;
-}
 
 export function describeEngine(): EngineDescription {
   return mapped(() => addon().describe());
@@ -139,6 +116,25 @@ export function evaluateModel(
   return withSession((session) =>
     cancellable(session, job.signal, session.evaluate({ ...evaluateDefaults, ...defined(options), modelFolder }, job.onReports)),
   );
+}
+
+/** Scores one batch; the next may follow when it is done. */
+export type ScoreOne = (batch: ScoreBatch, job?: JobOptions<number>) => Promise<Scores>;
+
+const scorerDefaults = { computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
+
+/** Log-likelihoods under a model folder as it is, for as long as `use` takes. */
+export function withModelScorer<T>(modelFolder: string, options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
+  return withSession((session) => scoring(session, { ...scorerDefaults, ...defined(options), modelFolder }, use));
+}
+
+async function scoring<T>(native: NativeSession, options: ScorerOptions, use: (score: ScoreOne) => Promise<T>): Promise<T> {
+  await native.openScorer(options);
+  try {
+    return await use((batch, job = {}) => cancellable(native, job.signal, native.score(batch, job.onReports)));
+  } finally {
+    await native.closeScorer();
+  }
 }
 
 export interface JobOptions<Report> {
@@ -222,6 +218,12 @@ export class Session {
     return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
   }
 
+  /** Log-likelihoods under the session's model and state, for as long as `use` takes. */
+  withScorer<T>(options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
+    const full = { ...scorerDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
+    return this.job(() => scoring(this.native, full, use));
+  }
+
   exportModel(
     options: Partial<ExportOptions> & Pick<ExportOptions, 'form' | 'outFolder'>,
     job: JobOptions<number> = {},
@@ -291,19 +293,4 @@ function loraOptions(lora: Partial<LoraOptions> = {}): LoraOptions {
 /** Without the fields that are undefined, so that they do not hide defaults. */
 function defined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-function mapped<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw toEngineError(error);
-  }
-}
-
-function toEngineError(error: unknown): EngineError {
-  if (error instanceof EngineError) return error;
-  const { code, field, message } = (error ?? {}) as { code?: unknown; field?: unknown; message?: unknown };
-  if (typeof code === 'string' && typeof field === 'string') return new EngineError(code, field, String(message), error);
-  return new EngineError('INTERNAL', '', typeof message === 'string' ? message : String(error), error);
 }

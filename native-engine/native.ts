@@ -155,6 +155,26 @@ export interface EvaluationResult {
   predictions: number;
 }
 
+export interface ScorerOptions {
+  computeDtype: ComputeDtype;
+  device: string;
+  threads: number;
+  intact: boolean; // without masks and LoRA
+  modelFolder?: string | undefined; // another model than the session's
+}
+
+/** Sequences one after another. The last `scored` tokens of each are what is asked about, those before them its context. */
+export interface ScoreBatch {
+  ids: Uint32Array;
+  lengths: Uint32Array;
+  scored: Uint32Array;
+}
+
+export interface Scores {
+  logLikelihoods: Float64Array; // of the scored tokens together, nats
+  greedy: Uint8Array; // 1: each scored token is the likeliest
+}
+
 export interface ExportOptions {
   container: 'safetensors' | 'gguf';
   form: 'masked' | 'padded' | 'blocks' | 'compacted';
@@ -189,6 +209,9 @@ export interface NativeSession {
   loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
   train(options: SegmentOptions, onReports?: (reports: StepReport[]) => void): Promise<SegmentResult>;
   evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;
+  openScorer(options: ScorerOptions): Promise<void>;
+  score(batch: ScoreBatch, onReports?: (doneShares: number[]) => void): Promise<Scores>; // after openScorer
+  closeScorer(): Promise<void>;
   exportModel(options: ExportOptions, onReports?: (doneShares: number[]) => void): Promise<ExportedModel>;
   cancel(): void; // the running job, at its next step
 }

@@ -101,6 +101,17 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
   return out;
 }
 
+ScorerOptions read_scorer_options(const JsObject& options) {
+  ScorerOptions out;
+  out.dtype = read_compute_dtype(options);
+  out.backend = read_backend(options);
+  out.intact = options.boolean("intact");
+  if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
+  return out;
+}
+
+ScoreBatch read_score_batch(const JsObject& options) { return {options.words("ids"), options.words("lengths"), options.words("scored")}; }
+
 ExportRequest read_export_request(const JsObject& options) {
   ExportRequest out;
   const auto choose = [&](const char* name, const auto& choices, auto& value) {

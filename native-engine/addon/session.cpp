@@ -28,14 +28,16 @@ MakeValue number_of(double number) {
 }  // namespace
 
 Napi::Function Session::define(Napi::Env env) {
-  return DefineClass(env, "Session",
-                     {InstanceMethod<&Session::load>("load"), InstanceMethod<&Session::plan_memory>("planMemory"),
-                      InstanceMethod<&Session::open>("open"), InstanceMethod<&Session::release>("release"),
-                      InstanceMethod<&Session::set_data>("setData"), InstanceMethod<&Session::initialise>("initialise"),
-                      InstanceMethod<&Session::import_state>("importState"), InstanceMethod<&Session::export_state>("exportState"),
-                      InstanceMethod<&Session::summary>("summary"), InstanceMethod<&Session::load_teacher>("loadTeacher"),
-                      InstanceMethod<&Session::train>("train"), InstanceMethod<&Session::evaluate>("evaluate"),
-                      InstanceMethod<&Session::export_model>("exportModel"), InstanceMethod<&Session::cancel>("cancel")});
+  return DefineClass(
+      env, "Session",
+      {InstanceMethod<&Session::load>("load"), InstanceMethod<&Session::plan_memory>("planMemory"), InstanceMethod<&Session::open>("open"),
+       InstanceMethod<&Session::release>("release"), InstanceMethod<&Session::set_data>("setData"),
+       InstanceMethod<&Session::initialise>("initialise"), InstanceMethod<&Session::import_state>("importState"),
+       InstanceMethod<&Session::export_state>("exportState"), InstanceMethod<&Session::summary>("summary"),
+       InstanceMethod<&Session::load_teacher>("loadTeacher"), InstanceMethod<&Session::train>("train"),
+       InstanceMethod<&Session::evaluate>("evaluate"), InstanceMethod<&Session::open_scorer>("openScorer"),
+       InstanceMethod<&Session::score>("score"), InstanceMethod<&Session::close_scorer>("closeScorer"),
+       InstanceMethod<&Session::export_model>("exportModel"), InstanceMethod<&Session::cancel>("cancel")});
 }
 
 Napi::Value Session::start(const Info& info, Job job) {
@@ -162,6 +164,35 @@ Napi::Value Session::evaluate(const Info& info) {
     return start(info, [core = core_, options](JobContext& context) {
       const auto on_progress = [&](double share) { context.report(number_of(share)); };
       return value_of(core->evaluate(*options, on_progress, context.cancelled()));
+    });
+  });
+}
+
+Napi::Value Session::open_scorer(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const auto options = std::make_shared<const ScorerOptions>(read_scorer_options(JsObject(info[0], "")));
+    return start(info, [core = core_, options](JobContext&) {
+      core->open_scorer(*options);
+      return nothing();
+    });
+  });
+}
+
+Napi::Value Session::score(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const auto batch = std::make_shared<const ScoreBatch>(read_score_batch(JsObject(info[0], "")));
+    return start(info, [core = core_, batch](JobContext& context) {
+      const auto on_progress = [&](double share) { context.report(number_of(share)); };
+      return value_of(core->score(*batch, on_progress, context.cancelled()));
+    });
+  });
+}
+
+Napi::Value Session::close_scorer(const Info& info) {
+  return guarded(info.Env(), [&] {
+    return start(info, [core = core_](JobContext&) {
+      core->close_scorer();
+      return nothing();
     });
   });
 }

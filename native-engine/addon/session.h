@@ -29,6 +29,9 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value load_teacher(const Info& info);
   Napi::Value train(const Info& info);
   Napi::Value evaluate(const Info& info);
+  Napi::Value open_scorer(const Info& info);
+  Napi::Value score(const Info& info);
+  Napi::Value close_scorer(const Info& info);
   Napi::Value export_model(const Info& info);
   Napi::Value cancel(const Info& info);
 

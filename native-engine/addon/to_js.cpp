@@ -148,6 +148,16 @@ Napi::Value to_js(Napi::Env env, const EvaluationResult& result) {
       .done();
 }
 
+Napi::Value to_js(Napi::Env env, const std::vector<SequenceScore>& scores) {
+  Napi::Float64Array likelihoods = Napi::Float64Array::New(env, scores.size());
+  Napi::Uint8Array greedy = Napi::Uint8Array::New(env, scores.size());
+  for (size_t i = 0; i < scores.size(); ++i) {
+    likelihoods[i] = scores[i].log_likelihood;
+    greedy[i] = scores[i].greedy ? 1 : 0;
+  }
+  return ObjectBuilder(env).set("logLikelihoods", likelihoods).set("greedy", greedy).done();
+}
+
 Napi::Value to_js(Napi::Env env, const ExportResult& result) {
   Napi::Array files = Napi::Array::New(env, result.files.size());
   for (uint32_t i = 0; i < result.files.size(); ++i) {

@@ -23,6 +23,23 @@ export async function evaluateRun(
   return evaluation;
 }
 
+/** All evaluations of a call, once they are done. */
+export async function evaluateTasks(
+  connection: Connection,
+  request: Partial<v1.EvaluateTasksRequest> & { runId: string },
+  onProgress: (doneShare: number, waitingFor: string, doing: string) => void,
+  signal?: AbortSignal,
+): Promise<v1.Evaluation[]> {
+  let evaluations: v1.Evaluation[] = [];
+  const full = v1.EvaluateTasksRequest.fromPartial(request);
+  for await (const response of connection.stream(connection.runs, connection.runs.evaluateTasks, full, signal)) {
+    onProgress(response.doneShare, response.waitingFor, response.doing);
+    if (response.evaluations.length > 0) evaluations = response.evaluations;
+  }
+  if (evaluations.length === 0) throw withoutResult('evaluation');
+  return evaluations;
+}
+
 export async function exportRun(
   connection: Connection,
   request: Partial<v1.ExportRunRequest> & { runId: string },

@@ -214,6 +214,13 @@ function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>
   return all(stream);
 }
 
+function score({ client }: Engine, requests: Partial<engineV1.ScoreRequest>[]): Promise<engineV1.ScoreResponse[]> {
+  const stream = client.score();
+  for (const request of requests) stream.write(engineV1.ScoreRequest.fromPartial(request));
+  stream.end();
+  return all(stream);
+}
+
 const refused = (code: string, ...fields: string[]): unknown =>
   expect.objectContaining({
     code,
@@ -513,6 +520,31 @@ describe('one engine', () => {
     const exported = await outcomeOf({ modelPath: out });
     expect(Math.abs(exported.negativeLogLikelihood - masked.negativeLogLikelihood)).toBeLessThan(1e-5);
     expect(readdirSync(join(folder, 'scratch')).flatMap((name) => readdirSync(join(folder, 'scratch', name)))).toEqual([]);
+  });
+
+  test('scores sequences as it evaluates them, batch after batch', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    await all(engine.client.train(segment(sessionId, 0, 30, { returnStates: false })));
+    const lengths = Array<number>(50).fill(64);
+    const batch = (first: number): Partial<engineV1.ScoreRequest> => ({
+      tokens: ids.subarray(first * 64 * 4, (first + 50) * 64 * 4),
+      lengths,
+      scored: Array<number>(50).fill(63),
+    });
+    for (const request of [{ sessionId }, { sessionId, intact: true }, { modelPath: tinyModel }]) {
+      const scored = (await score(engine, [{ ...request, ...batch(0) }, batch(50)])).filter((one) => one.logLikelihoods.length > 0);
+      expect(scored.map((one) => one.greedy.byteLength)).toEqual([50, 50]);
+      const sum = scored.flatMap((one) => one.logLikelihoods).reduce((total, one) => total + one, 0);
+      const evaluated = (await evaluate(engine, request)).at(-1)!.outcome!;
+      expect(sum / 6300).toBeCloseTo(-evaluated.negativeLogLikelihood, 5);
+    }
+    await expect(score(engine, [{ sessionId, lengths: [] }])).rejects.toEqual(refused('FIELD_REQUIRED', 'lengths'));
+    await expect(score(engine, [{ sessionId, ...batch(0), lengths: lengths.slice(1) }])).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
+    await initialise(engine, sessionId); // the engine is free again
   });
 
   test('an evaluation without a finite value is no result', async () => {

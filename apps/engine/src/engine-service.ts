@@ -18,6 +18,7 @@ import {
   stepMessage,
   trainingOptions,
 } from './messages.js';
+import { score } from './score.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
 import type { Tenancy } from './tenancy.js';
@@ -84,6 +85,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       return Promise.resolve({});
     }),
     evaluate: bidirectional((requests: AsyncIterable<engineV1.EvaluateRequest>, signal) => evaluate(parts, requests, signal), onFailure),
+    score: bidirectional((requests: AsyncIterable<engineV1.ScoreRequest>, signal) => score(parts, requests, signal), onFailure),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
   };
 }

@@ -117,6 +117,49 @@ describe('a run', () => {
     expect(recordProblems(await server.events(runId))).toEqual([]);
   });
 
+  it('is evaluated by tasks, which leave its own figure alone', async () => {
+    const { mkdirSync, writeFileSync } = await import('node:fs');
+    const data = `${server.dataFolder}-tasks`;
+    const rows = [0, 1, 2].map((n) => ({ goal: `Goal ${n}`, sol1: 'do it', sol2: `do it ${n} times over`, label: n % 2 }));
+    mkdirSync(`${data}/piqa`, { recursive: true });
+    writeFileSync(`${data}/piqa/validation.jsonl`, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const evaluate = async (request: Partial<v1.EvaluateTasksRequest>): Promise<v1.Evaluation[]> => {
+      const full = v1.EvaluateTasksRequest.fromPartial({ runId: done.runId, tasks: ['piqa'], taskDataPath: data, ...request });
+      return (await collect(server.runs.evaluateTasks(full))).at(-1)!.evaluations;
+    };
+    const [acc, accNorm] = await evaluate({});
+    expect(acc).toMatchObject({
+      subject: 'masked',
+      task: 'piqa',
+      metric: 'acc',
+      n: 3n,
+      convention: '0 shots, all 3 rows',
+      headline: false,
+    });
+    expect(accNorm).toMatchObject({ metric: 'acc_norm', samplesDigest: acc!.samplesDigest, digests: acc!.digests });
+    const chunks = await collect(server.artifacts.downloadArtifact({ digest: acc!.samplesDigest, offset: 0n }));
+    const samples = Buffer.concat(chunks.map(({ chunk }) => chunk))
+      .toString()
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { loglikelihoods: number[] });
+    expect(samples).toEqual(
+      rows.map(({ label }, index) => ({ task: 'piqa', index, gold: label, loglikelihoods: [expect.any(Number), expect.any(Number)] })),
+    );
+    const right = samples.filter(({ loglikelihoods: [one, other] }, index) => Number(other! > one!) === rows[index]!.label);
+    expect(acc!.value).toBe(right.length / 3);
+    const [limited] = await evaluate({ intact: true, limit: 2 });
+    expect(limited).toMatchObject({ subject: 'intact', n: 2n, convention: '0 shots, the first 2 of 3 rows' });
+    const { run } = await unary<v1.GetRunResponse>((cb) => server.runs.getRun({ runId: done.runId }, cb));
+    expect(run!.evaluations.find(({ headline }) => headline)).toEqual(done.evaluations.find(({ headline }) => headline));
+    const bad = (request: Partial<v1.EvaluateTasksRequest>): Promise<string> => refused(evaluate(request));
+    expect(await bad({ tasks: [] })).toBe('FIELD_REQUIRED');
+    expect(await bad({ tasks: ['piqua'] })).toBe('TASK_NOT_FOUND');
+    expect(await bad({ tasks: ['boolq'] })).toBe('TASK_DATA_NOT_FOUND');
+    expect(await bad({ computeDtype: 'f64' })).toBe('FIELD_UNKNOWN_VALUE');
+    expect(recordProblems(await server.events(done.runId))).toEqual([]);
+  });
+
   it('throws away states that nothing needs', async () => {
     const { readdirSync, readFileSync } = await import('node:fs');
     const folder = `${server.dataFolder}/artifacts/objects`;

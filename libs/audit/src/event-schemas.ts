@@ -229,6 +229,8 @@ const facts = {
     n: count,
     convention: text,
     details: z.record(text, z.number()),
+    digests: z.strictObject({ prompt: digest, data: digest, tokenizer: digest }).exactOptional(),
+    samplesDigest: digest.exactOptional(),
   },
   ModelExported: {
     exportDigest: digest,

@@ -14,14 +14,21 @@ interface EncodeRequest {
   batch: number;
   documents: SourceDocument[];
 }
-export type EncodeResponse = { batch: number; ids: Uint32Array<ArrayBuffer> } | { batch: number; error: ErrorMessage };
+/** The documents' ids one after another, and how many each has. */
+export interface EncodedDocuments {
+  ids: Uint32Array<ArrayBuffer>;
+  lengths: Uint32Array<ArrayBuffer>;
+}
+export type EncodeResponse = ({ batch: number } & EncodedDocuments) | { batch: number; error: ErrorMessage };
 
-function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vocabularySize: number): Uint32Array<ArrayBuffer> {
+function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vocabularySize: number): EncodedDocuments {
   let ids = new Uint32Array(1 << 16);
+  const lengths = new Uint32Array(documents.length);
   let count = 0;
   for (const [index, document] of documents.entries()) {
     progress.at(batch, index);
-    const encoding = tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true });
+    const encoding = tokenizer.encode(document.text, { add_special_tokens: document.plain !== true });
+    lengths[index] = encoding.ids.length;
     if (count + encoding.ids.length > ids.length) {
       const grown = new Uint32Array(Math.max(ids.length * 2, count + encoding.ids.length));
       grown.set(ids.subarray(0, count));
@@ -35,7 +42,7 @@ function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vo
       ids[count++] = id;
     }
   }
-  return ids.slice(0, count);
+  return { ids: ids.slice(0, count), lengths };
 }
 
 function mismatch(
@@ -64,10 +71,10 @@ port.on('message', (request: EncodeRequest) => {
   progress.at(batch, LOADING);
   try {
     tokenizer ??= loadTokenizer(data);
-    response = { batch, ids: encodeAll(tokenizer, request, data.vocabularySize) };
+    response = { batch, ...encodeAll(tokenizer, request, data.vocabularySize) };
   } catch (error) {
     response = { batch, error: toErrorMessage(error) };
   }
   progress.at(IDLE, LOADING);
-  port.postMessage(response, 'ids' in response ? [response.ids.buffer] : []);
+  port.postMessage(response, 'ids' in response ? [response.ids.buffer, response.lengths.buffer] : []);
 });

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { EncodeProgress, IDLE, LOADING } from './thread-progress.js';
-import type { EncodeResponse, EncodeWorkerData } from './encode-worker.js';
+import type { EncodedDocuments, EncodeResponse, EncodeWorkerData } from './encode-worker.js';
 import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 
@@ -16,7 +16,7 @@ const CHECK_INTERVAL_MS = 250;
 
 interface Waiting {
   documents: SourceDocument[];
-  resolve(ids: Uint32Array<ArrayBuffer>): void;
+  resolve(encoded: EncodedDocuments): void;
   reject(error: unknown): void;
 }
 interface Thread {
@@ -56,7 +56,7 @@ export class EncoderPool {
     worker.on('message', (response: EncodeResponse) => {
       const waiting = this.waiting.get(response.batch);
       this.waiting.delete(response.batch);
-      if ('ids' in response) waiting?.resolve(response.ids);
+      if ('ids' in response) waiting?.resolve(response);
       else waiting?.reject(fromErrorMessage(response.error));
     });
     worker.on('error', (error: NodeJS.ErrnoException) => this.fail(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? tooLarge(error) : error));
@@ -80,10 +80,10 @@ export class EncoderPool {
     this.waiting.clear();
   }
 
-  encode(documents: SourceDocument[]): Promise<Uint32Array<ArrayBuffer>> {
+  encode(documents: SourceDocument[]): Promise<EncodedDocuments> {
     if (this.failed !== null) return Promise.reject(this.failed);
     const batch = this.nextBatch++;
-    const answer = new Promise<Uint32Array<ArrayBuffer>>((resolve, reject) => this.waiting.set(batch, { documents, resolve, reject }));
+    const answer = new Promise<EncodedDocuments>((resolve, reject) => this.waiting.set(batch, { documents, resolve, reject }));
     answer.catch(() => undefined); // awaited later, in order
     this.threads[batch % this.threads.length]!.worker.postMessage({ batch, documents });
     return answer;

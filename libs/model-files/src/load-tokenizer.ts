@@ -6,6 +6,7 @@ import { openUserFile, readUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 export interface Tokenizer {
+  /** With the special tokens that its post-processor adds, or without. */
   encode(text: string, options?: { add_special_tokens?: boolean }): { ids: (number | undefined)[]; tokens: string[] };
 }
 export interface TokenizerFiles {

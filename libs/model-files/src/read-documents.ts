@@ -58,16 +58,25 @@ async function* readJsonLines(
   onBytes: BytesRead,
 ): AsyncGenerator<SourceDocument> {
   for await (const { bytes, line } of readLines(file, budget, onBytes)) {
-    const source = decodeUtf8(bytes, file.path, line);
-    if (source.trim() === '') continue;
-    let value: unknown;
-    try {
-      value = JSON.parse(source);
-    } catch (error) {
-      throw malformed(file.path, line, `no valid JSON (${(error as Error).message})`);
-    }
-    yield rows.document(value, file.path, line);
+    const value = parseJsonObject(bytes, file.path, line, `{${JSON.stringify(rows.column)}: "..."}`);
+    if (value !== null) yield rows.document(value, file.path, line);
   }
+}
+
+/** null: an empty line. @param allowed for the error: what the line may be */
+export function parseJsonObject(bytes: Buffer, file: string, line: number, allowed: string): Record<string, unknown> | null {
+  const source = decodeUtf8(bytes, file, line);
+  if (source.trim() === '') return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(source);
+  } catch (error) {
+    throw malformed(file, line, `no valid JSON (${(error as Error).message})`);
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    throw malformed(file, line, `not a JSON object; ${allowed} is allowed`);
+  }
+  return value as Record<string, unknown>;
 }
 
 async function* readText(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
@@ -100,7 +109,7 @@ interface Line {
 }
 
 /** Lines without their ends. A longer one than `cutBytes` is cut there, between two characters; without it, refused. */
-async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {
+export async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {
   let rest: Buffer[] = [];
   let restBytes = 0;
   let line = 1;

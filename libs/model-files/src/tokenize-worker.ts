@@ -5,6 +5,7 @@ import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
 import { DocumentRows } from './document-row.js';
 import { ALIVE_INTERVAL_MS } from './thread-progress.js';
+import type { EncodedDocuments } from './encode-worker.js';
 import { EncoderPool, type EncoderPoolOptions } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
@@ -36,7 +37,7 @@ port.on('message', () => {
 });
 
 interface Batch {
-  ids: Promise<Uint32Array<ArrayBuffer>>;
+  ids: Promise<EncodedDocuments>;
   documents: number;
 }
 
@@ -46,7 +47,7 @@ async function tokenize(): Promise<void> {
   let bytesRead = 0;
   const sendOldest = async () => {
     const { ids, documents } = inFlight.shift()!;
-    await send(littleEndian(await ids), documents, bytesRead);
+    await send(littleEndian((await ids).ids), documents, bytesRead);
   };
   try {
     let documents: SourceDocument[] = [];

@@ -61,6 +61,10 @@ const errorStatuses = {
   DATA_CHANGED: precondition, // while it was read
   DATA_TOO_LARGE: invalid, // unpacked, or in files
   TOKENIZER_TIMEOUT: invalid, // it hangs on a document
+  TASK_NOT_FOUND: status.NOT_FOUND,
+  TASK_INVALID: invalid, // a task's file
+  TASK_DATA_NOT_FOUND: status.NOT_FOUND, // no folder of the task, or no file of its split
+  TASK_DATA_INVALID: invalid, // a column is missing, or a value is none that the task knows
   FILE_NOT_REGULAR: invalid, // a FIFO, a device, a folder where a file is needed
   FILE_TOO_LARGE: invalid,
   // engine

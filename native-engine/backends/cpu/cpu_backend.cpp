@@ -123,6 +123,14 @@ void CpuBackend::launch(const Attention& op) {
   });
 }
 
+void CpuBackend::launch(const PathAttention& op) {
+  const int64_t bytes = (k_.attention_scratch_bytes(op.longest, op.shape.head_dim) + 4095) / 4096 * 4096;
+  char* areas = scratch<char>(kAttention, threads_ * bytes);
+  parallel_items(threads_, op.pieces * op.shape.kv_heads, op.shape.kv_heads, [&](int64_t item, int thread) {
+    k_.path_attention(op, item / op.shape.kv_heads, item % op.shape.kv_heads, areas + thread * bytes);
+  });
+}
+
 void CpuBackend::launch(const AttentionBackward& op) {
   const AttentionShape& s = op.shape;
   const int64_t bytes = (k_.attention_scratch_bytes(s.tokens, s.head_dim) + 4095) / 4096 * 4096;

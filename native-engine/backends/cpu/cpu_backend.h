@@ -36,6 +36,7 @@ class CpuBackend final : public Backend {
   void launch(const RmsNormBackward& op) override;
   void launch(const AttentionOperands& op) override;
   void launch(const Attention& op) override;
+  void launch(const PathAttention& op) override;
   void launch(const AttentionBackward& op) override;
   void launch(const Swiglu& op) override;
   void launch(const SwigluBackward& op) override;

@@ -31,6 +31,7 @@ struct Kernels {
   // Rows [begin, end) of the heads from `column` on, whose products are in `sums`, from its first row on.
   void (*attention_operands)(const AttentionOperands&, const Tensor& sums, int64_t column, int64_t begin, int64_t end);
   void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
+  void (*path_attention)(const PathAttention&, int64_t piece, int64_t kv_head, void* scratch);
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
   void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);
   void (*swiglu_backward)(const SwigluBackward&, int64_t begin, int64_t end, float* unit_dot_part);

@@ -138,6 +138,15 @@ void check(const Attention& op) {
   apart("attention", op.out, {&op.operands});
 }
 
+void check(const PathAttention& op) {
+  constexpr const char* name = "path_attention";
+  check_shape(name, op.shape, op.operands);
+  require(op.shape.batch == 1, name, "sequences lie in one row of the batch");
+  require(is_matrix(op.out, op.operands.rows, op.shape.query_width) && op.out.dtype == op.operands.dtype, name, "out differs");
+  require(op.pieces > 0 && op.bounds && op.longest > 0 && (op.path || op.path_size == 0), name, "a list is missing");
+  apart(name, op.out, {&op.operands});
+}
+
 void check(const AttentionBackward& op) {
   constexpr const char* name = "attention_backward";
   check_shape(name, op.shape, op.operands);

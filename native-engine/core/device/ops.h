@@ -115,6 +115,21 @@ struct Attention {
   DevicePtr<const float> column_scale;  // [query_width], of out, the same for all columns of a head; nullptr: ones
 };
 
+// Attention of sequences of any length in one tensor, where one may go on from a row of another. A piece is a run of rows that are new; its
+// path are the rows before it in its sequence, oldest first. A query sees its piece's path and the piece up to itself. The shape has one
+// row of the batch, whose tokens are all rows: angles are those of each row's position.
+struct PathAttention {
+  AttentionShape shape;
+  Tensor operands;
+  Tensor out;                           // compute dtype [N, query_width]
+  DevicePtr<const float> column_scale;  // as in Attention
+  int64_t pieces = 0;
+  int64_t longest = 0;              // most rows of a path and its piece
+  DevicePtr<const int32_t> bounds;  // [pieces, 4]: the piece's first row, its rows, where its path begins in `path`, rows of the path
+  DevicePtr<const int32_t> path;    // rows; nullptr where no piece has a path
+  int64_t path_size = 0;
+};
+
 // dqkv may lie where operands do.
 struct AttentionBackward {
   AttentionShape shape;
@@ -158,6 +173,7 @@ struct TokenLoss {
   Tensor dlogits;             // compute dtype; empty: no gradient wanted
   DevicePtr<double> kl_rows;  // [C] KL(teacher || student) at the temperature
   DevicePtr<double> lm_rows;  // [C] negative log-likelihood
+  DevicePtr<int32_t> best;    // [C] the largest logit's column, the first of equal ones; nullptr: not wanted
 };
 
 // Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
@@ -230,6 +246,7 @@ void check(const RmsNorm& op);
 void check(const RmsNormBackward& op);
 void check(const AttentionOperands& op);
 void check(const Attention& op);
+void check(const PathAttention& op);
 void check(const AttentionBackward& op);
 void check(const Swiglu& op);
 void check(const SwigluBackward& op);

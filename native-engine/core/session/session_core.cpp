@@ -69,6 +69,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   teachers_.clear();
   teacher_in_use_.clear();
   open_units_.clear();
+  scorer_.reset();
   trainer_.reset();  // before the new one asks for its memory
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
@@ -79,6 +80,7 @@ void SessionCore::close() {
   teachers_.clear();
   teacher_in_use_.clear();
   open_units_.clear();
+  scorer_.reset();
   trainer_.reset();
   model_.reset();
 }
@@ -234,13 +236,44 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   return out;
 }
 
+std::shared_ptr<const ModelWeights> SessionCore::model_in(const std::string& folder) const {
+  if (!folder.empty()) return load_model(folder);
+  if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model: open it, or name a model folder");
+  return model_;
+}
+
+void SessionCore::open_scorer(const ScorerOptions& options) {
+  scorer_.reset();  // before the new one asks for its memory
+  const auto model = model_in(options.model_folder);
+  std::optional<TrainState> state;
+  if (options.model_folder.empty() && !options.intact) state = trainer().export_snapshot();
+  scorer_ = Scorer::create(model, std::move(state), options.dtype, options.backend);
+}
+
+std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
+                                              const std::atomic<bool>& cancel) {
+  if (!scorer_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no open scorer");
+  const auto refuse = [](const char* field, const std::string& what) { throw Error(ErrorCode::kInvalidArgument, field, what); };
+  if (batch.lengths.size() != batch.scored.size()) refuse("scored", "has another number of sequences than lengths");
+  std::vector<ScoredSequence> sequences;
+  sequences.reserve(batch.lengths.size());
+  const std::span<const uint32_t> ids(batch.ids);
+  size_t first = 0;
+  for (size_t i = 0; i < batch.lengths.size(); i++) {
+    const size_t length = batch.lengths[i];
+    if (length > ids.size() - first) refuse("lengths", "name more tokens than the " + std::to_string(ids.size()) + " there are");
+    sequences.push_back({ids.subspan(first, length), batch.scored[i]});
+    first += length;
+  }
+  if (first != ids.size()) refuse("lengths", "name " + std::to_string(first) + " of the " + std::to_string(ids.size()) + " tokens");
+  return scorer_->score(sequences, on_progress, cancel);
+}
+
 EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                        const std::atomic<bool>& cancel) {
-  const bool other = !options.model_folder.empty();
-  if (!other && !model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model: open it, or name a model folder");
-  const auto model = other ? load_model(options.model_folder) : model_;
+  const auto model = model_in(options.model_folder);
   std::optional<TrainState> state;
-  if (!other && !options.intact) state = trainer().export_snapshot();
+  if (options.model_folder.empty() && !options.intact) state = trainer().export_snapshot();
   return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
                             cancel);
 }

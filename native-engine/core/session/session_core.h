@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "espalier/export.h"
+#include "espalier/scorer.h"
 #include "espalier/trainer.h"
 
 namespace espalier {
@@ -59,6 +60,18 @@ struct EvaluateOptions {
   std::string model_folder;  // another model than the session's; its own weights, no masks
 };
 
+struct ScorerOptions {
+  ComputeDType dtype = ComputeDType::kF32;
+  BackendSpec backend;
+  bool intact = false;
+  std::string model_folder;  // as in EvaluateOptions
+};
+
+// Sequences one after another: their tokens, and for each how many it has and how many of the last ones are scored.
+struct ScoreBatch {
+  std::vector<uint32_t> ids, lengths, scored;
+};
+
 // Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
@@ -83,6 +96,11 @@ class SessionCore {
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
+  // For many batches under one model and state; open until close_scorer, or until the session is closed or opened anew.
+  void open_scorer(const ScorerOptions& options);
+  std::vector<SequenceScore> score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
+                                   const std::atomic<bool>& cancel);
+  void close_scorer() { scorer_.reset(); }
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
 
  private:
@@ -91,6 +109,7 @@ class SessionCore {
     TrainState state;  // without moments
   };
   Trainer& trainer() const;
+  std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // empty: the session's
   StateSummary summary_of(std::string digest) const;
   std::vector<uint8_t> take_open_units();
   bool find_teacher(const std::string& digest);  // moves it to the front
@@ -102,6 +121,7 @@ class SessionCore {
   std::string folder_;
   std::shared_ptr<const ModelWeights> model_;
   std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
   std::list<Teacher> teachers_;      // the one used last in front
   std::string teacher_in_use_;       // empty: intact

@@ -85,7 +85,10 @@ void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Te
   operands.space = c.ws->attention_space.reshaped(a.qkv.rows, a.qkv.cols);
   operands.operands = a.qkv;
   b.run(operands);
-  b.run(Attention{operands.shape, a.qkv, a.heads, keep ? a.lse : DevicePtr<float>(), lists.head_scale});
+  if (const PassPaths& p = c.paths; p.pieces > 0)
+    b.run(PathAttention{operands.shape, a.qkv, a.heads, lists.head_scale, p.pieces, p.longest, p.bounds, p.path, p.path_size});
+  else
+    b.run(Attention{operands.shape, a.qkv, a.heads, keep ? a.lse : DevicePtr<float>(), lists.head_scale});
   add_to_stream(c, role, open_group(c, role, layer, kO, 1), a.heads, a.o_narrow, x);
 }
 

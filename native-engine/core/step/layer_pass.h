@@ -8,6 +8,13 @@
 
 namespace espalier {
 
+// Sequences that go on from one another's rows (PathAttention) instead of rows of a batch; no pieces: there are none.
+struct PassPaths {
+  int64_t pieces = 0, longest = 0;
+  DevicePtr<const int32_t> bounds, path;
+  int64_t path_size = 0;
+};
+
 // The inputs that every pass needs and no pass changes.
 struct PassContext {
   Backend* backend = nullptr;
@@ -17,6 +24,7 @@ struct PassContext {
   int64_t batch = 0, tokens = 0;
   DeviceBuffer rope;                          // the two tables
   DevicePtr<const float> rope_cos, rope_sin;  // [tokens, d / 2]
+  PassPaths paths;                            // forward only
 
   int64_t rows() const { return batch * tokens; }
   const ModelConfig& config() const { return model->config(); }

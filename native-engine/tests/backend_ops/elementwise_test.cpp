@@ -1,4 +1,6 @@
 // RMSNorm, SwiGLU, losses and AdamW against plain double loops, with odd row counts and padded widths.
+#include <algorithm>
+
 #include "op_fixture.h"
 
 namespace espalier::test {
@@ -155,9 +157,11 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
   Buffer dlogits(device, type, 5, vocab);
   const List<int32_t> targets(device, std::vector<int32_t>{3, static_cast<int32_t>(vocab) - 1, -1, 0, 512});
   const List<double> kl(device, 5), lm(device, 5);
+  const List<int32_t> best(device, 5);
   TokenLoss op;
   op.student = student.tensor();
   op.teacher = teacher.tensor();
+  op.best = best.data();
   op.targets = targets.data();
   op.temperature = 2.0f / 3.0f;
   op.kl_gradient_scale = 0.3f;
@@ -185,6 +189,7 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
     }
     for (int64_t j = vocab; j < op.dlogits.stride; j++) EXPECT_EQ(dlogits.get(n, j), 0.0) << "behind the vocabulary";
     EXPECT_NEAR(kl[n], expected, 2e-6 * expected);
+    EXPECT_EQ(best[n], std::max_element(q1.begin(), q1.end()) - q1.begin());
     EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
   }
   EXPECT_LT(gradient.relative(), tolerance);

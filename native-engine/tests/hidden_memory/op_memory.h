@@ -92,6 +92,16 @@ void move_memory(Attention& op, Move&& move) {
 }
 
 template <class Move>
+void move_memory(PathAttention& op, Move&& move) {
+  move_memory(op.shape, move);
+  move_memory(op.operands, move);
+  move_memory(op.out, move);
+  op.column_scale = move(op.column_scale, op.shape.query_width);
+  op.bounds = move(op.bounds, 4 * op.pieces);
+  op.path = move(op.path, op.path_size);
+}
+
+template <class Move>
 void move_memory(AttentionBackward& op, Move&& move) {
   move_memory(op.shape, move);
   for (Tensor* t : {&op.operands, &op.dout, &op.dqkv}) move_memory(*t, move);
@@ -127,6 +137,7 @@ void move_memory(TokenLoss& op, Move&& move) {
   op.targets = move(op.targets, op.student.rows);
   op.kl_rows = move(op.kl_rows, op.student.rows);
   op.lm_rows = move(op.lm_rows, op.student.rows);
+  op.best = move(op.best, op.student.rows);
 }
 
 template <class Move>

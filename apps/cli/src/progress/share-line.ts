@@ -1,5 +1,6 @@
 import { bar, percent } from '../output/format.js';
 import type { Output } from '../output/output.js';
+import { cutTo } from '../output/text-width.js';
 import { LiveLine } from './live-line.js';
 
 /** How far a longer call is, on a terminal only. */
@@ -13,9 +14,11 @@ export class ShareLine {
     this.live = new LiveLine(output.terminal);
   }
 
-  update(doneShare: number, waitingFor = ''): void {
-    if (waitingFor !== '') this.live.update(`${this.what}: waiting for ${waitingFor}`);
-    else this.live.update(`${this.what}  ${bar(doneShare, 24, this.output.terminal.unicode)}  ${percent(doneShare, 0)}`);
+  /** @param details what is done at the moment, cut to the room that is left */
+  update(doneShare: number, waitingFor = '', details = ''): void {
+    if (waitingFor !== '') return this.live.update(`${this.what}: waiting for ${waitingFor}`);
+    const line = `${this.what}  ${bar(doneShare, 24, this.output.terminal.unicode)}  ${percent(doneShare, 0)}`;
+    this.live.update(details === '' ? line : cutTo(`${line}  ${details}`, this.output.terminal.columns - 1));
   }
 
   /** A line that stays, in a terminal or not. */

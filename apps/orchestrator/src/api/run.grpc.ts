@@ -22,7 +22,16 @@ import { ORCHESTRATOR_CONFIG } from '../tokens.js';
 
 type RunCommands = Pick<
   v1.RunServiceServer,
-  'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'describeRun' | 'evaluateRun' | 'exportRun'
+  | 'planRun'
+  | 'launchRun'
+  | 'forkRun'
+  | 'resumeRun'
+  | 'pauseRun'
+  | 'cancelRun'
+  | 'describeRun'
+  | 'evaluateRun'
+  | 'evaluateTasks'
+  | 'exportRun'
 >;
 
 @Injectable()
@@ -70,6 +79,9 @@ export class RunGrpc {
         return this.changed(await commands.execute(new DescribeRun(await views.wholeRunId(request.runId), description, by)));
       }),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal, call) => this.evaluate(request, services, signal, call)),
+      evaluateTasks: serverStreaming((request: v1.EvaluateTasksRequest, signal, call) =>
+        this.evaluateTasks(request, services, signal, call),
+      ),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal, call) => this.export(request, services, signal, call)),
     };
   }
@@ -129,6 +141,23 @@ export class RunGrpc {
     const by = await this.accepted(call);
     for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
+    }
+  }
+
+  private async *evaluateTasks(
+    request: v1.EvaluateTasksRequest,
+    services: RunServices,
+    signal: AbortSignal,
+    call: CallInfo,
+  ): AsyncGenerator<v1.EvaluateTasksResponse> {
+    const by = await this.accepted(call);
+    for await (const news of services.evaluateTasks(request, await this.views.wholeRunId(request.runId), by, signal)) {
+      const { run, evaluations } = 'result' in news ? news.result : { run: null, evaluations: [] };
+      yield {
+        ...progress(news),
+        doing: 'doing' in news ? news.doing : '',
+        evaluations: evaluations.map((one) => evaluationMessage(run!, one)),
+      };
     }
   }
 

@@ -62,6 +62,12 @@ export class ScriptedEngine {
       onProgress(0.5);
       return this.note('evaluate', { perplexity: 20, negativeLogLikelihood: 3, predictions: 100n, seconds: 1 });
     },
+    async *score(_request, batches, onProgress) {
+      for await (const { lengths } of batches) {
+        onProgress(0.5);
+        yield { logLikelihoods: lengths.map(() => -1), greedy: lengths.map(() => false) };
+      }
+    },
     exportModel: () => {
       throw new Error('not in the script');
     },

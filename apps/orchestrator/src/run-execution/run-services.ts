@@ -8,6 +8,7 @@ import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discard
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { sameMeasure } from '../pruning-run/record/measures.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
@@ -18,13 +19,20 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate, type Subject } from './evaluations.js';
 import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
+import { computeDtypeOf, readTasks } from './task-requests.js';
+import { digestOf, evaluateTasks } from './task-evaluations.js';
 import { RunFeed } from '../views/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
-export type Progress<T> = { doneShare: number } | { waitingFor: string } | { result: T };
+export type Progress<T> = { doneShare: number; doing: string } | { waitingFor: string } | { result: T };
+type OnProgress = (doneShare: number, doing?: string) => void;
 export interface Evaluated {
   run: PruningRunState;
   evaluation: RecordedEvaluation;
+}
+export interface TasksEvaluated {
+  run: PruningRunState;
+  evaluations: RecordedEvaluation[];
 }
 
 @Injectable()
@@ -62,10 +70,40 @@ export class RunServices {
       const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest }, onProgress, both);
       const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
       const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;
-      const evaluation = after.evaluations.findLast(
-        (one) => one.subject === evaluated.subject && one.stateDigest === evaluated.stateDigest && sameMeasure(one, evaluated),
-      )!;
-      return { run: after, evaluation };
+      return { run: after, evaluation: recordedAs(after, evaluated) };
+    });
+  }
+
+  /** Questions are read and checked before an engine is waited for. A task that is done stays recorded, whatever becomes of the rest. */
+  async *evaluateTasks(
+    request: v1.EvaluateTasksRequest,
+    runId: string,
+    by: CallContext,
+    signal: AbortSignal,
+  ): AsyncGenerator<Progress<TasksEvaluated>> {
+    const run = await this.runs.load(runId);
+    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const subject = subjectOf(run, request);
+    const dtype = computeDtypeOf(request.computeDtype);
+    const { tasks, means } = await readTasks(request, signal);
+    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
+    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `an evaluation of run ${runId}` };
+    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+      const recorded: RecordEvaluation[] = [];
+      let after = run;
+      const record = async (facts: RecordEvaluation[], samples: Buffer | null): Promise<void> => {
+        if (samples !== null) {
+          const digest = digestOf(samples);
+          await this.keeper.pin(digest);
+          pinned.push(digest);
+          await this.artifacts.put(samples, { mediaType: 'application/x-ndjson' });
+        }
+        for (const fact of facts) after = (await this.runs.change(runId, fact, { by })).run;
+        await this.feed.seen(runId, after.revision);
+        recorded.push(...facts);
+      };
+      await evaluateTasks(bench, this.artifacts, { run, subject, tasks, means, dtype }, record, onProgress, both);
+      return { run: after, evaluations: recorded.map((fact) => recordedAs(after, fact)) };
     });
   }
 
@@ -94,15 +132,15 @@ export class RunServices {
     wish: JobWish,
     pinned: string[],
     signal: AbortSignal,
-    work: (bench: EngineWorkbench, onProgress: (doneShare: number) => void, signal: AbortSignal) => Promise<T>,
+    work: (bench: EngineWorkbench, onProgress: OnProgress, signal: AbortSignal) => Promise<T>,
   ): AsyncGenerator<Progress<T>> {
     for (const digest of [...pinned]) await this.keeper.pin(digest);
-    let doneShare = 0;
+    let done = { doneShare: 0, doing: '' };
     let started = false;
     let settled = false;
     let wake: () => void = () => undefined;
-    const onProgress = (share: number): void => {
-      doneShare = share;
+    const onProgress = (doneShare: number, doing = ''): void => {
+      done = { doneShare, doing };
       wake();
     };
     const begin = (bench: EngineWorkbench, both: AbortSignal): Promise<T> => {
@@ -122,13 +160,13 @@ export class RunServices {
         wake();
       });
     try {
-      let told: string | number = '';
+      let told: typeof done | string = '';
       while (!settled) {
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        const news = started ? doneShare : job.waitingFor;
-        if (news !== told && news !== '') yield typeof news === 'number' ? { doneShare: news } : { waitingFor: news };
+        const news = started ? done : job.waitingFor;
+        if (news !== told && news !== '') yield typeof news === 'string' ? { waitingFor: news } : news;
         told = news;
         if (!settled) await Promise.race([woken, tick()]);
       }
@@ -137,6 +175,11 @@ export class RunServices {
       void ended.then(() => pinned.forEach((digest) => this.keeper.release(digest)));
     }
   }
+}
+
+/** The last of the same subject, state and measure. */
+function recordedAs(run: PruningRunState, fact: RecordEvaluation): RecordedEvaluation {
+  return run.evaluations.findLast((one) => one.subject === fact.subject && one.stateDigest === fact.stateDigest && sameMeasure(one, fact))!;
 }
 
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 500).unref());
@@ -160,7 +203,10 @@ function stateOf(run: PruningRunState, mark: number | undefined): { state: State
   return { state: run.current, mark: null };
 }
 
-function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: v1.EvaluateRunRequest): Subject {
+function subjectOf(
+  run: PruningRunState,
+  { intact, exportDigest, teacherMark }: Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>,
+): Subject {
   const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
   if (run.status === 'deleted') throw runDeleted(run);
   if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');

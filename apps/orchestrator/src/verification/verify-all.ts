@@ -3,6 +3,7 @@ import { HistoryChecker } from '#audit';
 import type { ArtifactEntry } from '#artifact-store';
 import { EventCorruptError, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
+import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';
@@ -70,8 +71,8 @@ function addNames(named: Map<string, Named>, { artifacts }: Context, runId: stri
     const fits = what === 'export' ? () => manifestFits(artifacts, digest, history) : () => Promise.resolve(true);
     named.set(digest, { what, runId, excuse, fits });
   }
-  for (const { dataDigest } of planner.run?.evaluations ?? []) {
-    if (!named.has(dataDigest)) named.set(dataDigest, { what: 'tokens', runId, excuse: '', fits: () => Promise.resolve(true) });
+  for (const digest of (planner.run?.evaluations ?? []).flatMap(artifactOf)) {
+    if (!named.has(digest)) named.set(digest, { what: 'tokens', runId, excuse: '', fits: () => Promise.resolve(true) });
   }
 }
 

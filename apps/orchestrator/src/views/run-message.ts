@@ -176,6 +176,7 @@ export function evaluationMessage(
   fact: RecordedEvaluation,
 ): v1.Evaluation {
   const { subject, task, metric, value, stderr, n, convention, step, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
+  const { digests, samplesDigest, details } = fact;
   const perplexity = isPerplexity(fact);
   const ownData = dataDigest === run.data.validationDigest;
   return {
@@ -196,6 +197,9 @@ export function evaluationMessage(
     stateDigest: stateDigest ?? '',
     dataDigest,
     dataPath: (ownData ? run.data.validationPath : dataPath) ?? '',
+    digests,
+    samplesDigest: samplesDigest ?? '',
+    details,
     headline: fact === headlineOf(run),
     // A run that was rewound can come to the same state again.
     abandoned: fact.abandoned && stateDigest !== run.current?.stateDigest,

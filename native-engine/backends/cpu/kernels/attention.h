@@ -135,11 +135,12 @@ static inline void pack_two_tokens(const T* first, const T* second, int64_t toke
   }
 }
 
-// Keys or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim].
-template <class T, class Words>
-static void pack_keys(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t column, AttentionScratch<Words>& w,
-                      uint32_t* transposed, uint32_t* pairs) {
-  const auto head = [&](int64_t t) { return row_ptr<T>(operands, batch_row * s.tokens + t) + column; };
+// Keys or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim]. row_of(t): where token t
+// lies.
+template <class T, class Words, class RowOf>
+static void pack_keys(const Tensor& operands, RowOf&& row_of, int64_t column, AttentionScratch<Words>& w, uint32_t* transposed,
+                      uint32_t* pairs) {
+  const auto head = [&](int64_t t) { return row_ptr<T>(operands, row_of(t)) + column; };
   int64_t t = 0;
   if (w.dim % W == 0)
     for (; t + 2 <= w.tokens; t += 2) pack_two_tokens<T>(head(t), head(t + 1), t, w, transposed != nullptr, pairs);
@@ -158,23 +159,29 @@ static void pack_keys(const AttentionShape& s, const Tensor& operands, int64_t b
   if (transposed) transpose_words(w.rows, w.padded_tokens, w.dim_words, w.dim_words, transposed, w.padded_tokens);
 }
 
-// The keys that the queries [first, first + count) may see: [begin, end), both multiples of 32.
+template <class T, class Words>
+static void pack_keys(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t column, AttentionScratch<Words>& w,
+                      uint32_t* transposed, uint32_t* pairs) {
+  pack_keys<T>(operands, [&](int64_t t) { return batch_row * s.tokens + t; }, column, w, transposed, pairs);
+}
+
+// The keys that a block of queries from token `first` on may see: [begin, end), both multiples of 32.
 struct KeyRange {
   int64_t begin, end;
 };
 static inline KeyRange visible_keys(const AttentionShape& s, int64_t first, int64_t padded_tokens) {
-  const int64_t end = first + kBlock < padded_tokens ? first + kBlock : padded_tokens;
+  const int64_t last = (first + kBlock + kBlock - 1) / kBlock * kBlock, end = last < padded_tokens ? last : padded_tokens;
   const int64_t oldest = s.window > 0 ? first - s.window + 1 : 0;
   return {oldest > 0 ? oldest / kBlock * kBlock : 0, end};
 }
 
-// Query rows of one block.
+// Query rows of one block, from row `first` of the operands on.
 template <class T, class Words>
-static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t head, int64_t first, int64_t count,
+static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_t head, int64_t first, int64_t count,
                          AttentionScratch<Words>& w, float* rows) {
   for (int64_t i = 0; i < count; i++) {
     float* row = rows + i * w.padded_dim;
-    read_head(row_ptr<T>(operands, batch_row * s.tokens + first + i) + HeadColumns{s}.query(head), w.dim, row);
+    read_head(row_ptr<T>(operands, first + i) + HeadColumns{s}.query(head), w.dim, row);
     pack_row<Words>(row, w.dim, w.query + i * w.dim_words);
   }
 }
@@ -212,18 +219,23 @@ static inline void hide_keys(float* scores, const AttentionShape& s, int64_t que
   for (int32_t j = 0; j < oldest; j += W) store(scores + j, lane_index() + j < oldest ? hidden : load(scores + j));
 }
 
+// A block of `count` queries: where its first row lies, and which token of its sequence that is.
+struct QueryBlock {
+  int64_t row, token, count;
+};
+
 template <class T, class Words>
-static void attention_block(const Attention& op, int64_t batch_row, int64_t head, int64_t first, AttentionScratch<Words>& w) {
+static void attention_block(const Attention& op, int64_t head, const QueryBlock& block, AttentionScratch<Words>& w) {
   const AttentionShape& s = op.shape;
-  const int64_t count = s.tokens - first < kBlock ? s.tokens - first : kBlock;
-  const KeyRange range = visible_keys(s, first, w.padded_tokens);
+  const int64_t count = block.count;
+  const KeyRange range = visible_keys(s, block.token, w.padded_tokens);
   const int64_t keys = range.end - range.begin;
-  pack_queries<T>(s, op.operands, batch_row, head, first, count, w, w.query_rows);
+  pack_queries<T>(s, op.operands, head, block.row, count, w, w.query_rows);
   tile_product<Words>(count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys, false);
   float inverse_sums[kBlock];
   for (int64_t i = 0; i < count; i++) {
     float* row = w.scores + i * keys;
-    hide_keys(row, s, first + i, range);
+    hide_keys(row, s, block.token + i, range);
     vf top = load(row);
     for (int64_t j = W; j < keys; j += W) top = vmax(load(row + j), top);
     const float max = max_lanes(top);
@@ -235,17 +247,26 @@ static void attention_block(const Attention& op, int64_t batch_row, int64_t head
     }
     const float sum = sum_lanes(sums);
     inverse_sums[i] = (op.column_scale ? host(op.column_scale)[head * w.dim] : 1.0f) / sum;
-    if (op.lse) host(op.lse)[head * op.operands.rows + batch_row * s.tokens + first + i] = max + __builtin_log2f(sum);
+    if (op.lse) host(op.lse)[head * op.operands.rows + block.row + i] = max + __builtin_log2f(sum);
   }
   const int64_t words = keys / Words::kPair;
   tile_product<Words>(count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim, w.padded_dim,
                       w.block_out, w.padded_dim, false);
   for (int64_t i = 0; i < count; i++) {
-    T* out = row_ptr<T>(op.out, batch_row * s.tokens + first + i) + head * w.dim;
+    T* out = row_ptr<T>(op.out, block.row + i) + head * w.dim;
     const float* sums = w.block_out + i * w.padded_dim;
     int64_t j = 0;
     for (; j + W <= w.dim; j += W) store(out + j, load(sums + j) * inverse_sums[i]);
     if (j < w.dim) store_part(out + j, load(sums + j) * inverse_sums[i], w.dim - j);
+  }
+}
+
+// Zeros behind the last head.
+template <class T>
+static void clear_padding(const Attention& op, int64_t first, int64_t rows) {
+  for (int64_t n = first; n < first + rows; n++) {
+    T* out = row_ptr<T>(op.out, n);
+    for (int64_t j = op.shape.heads * op.shape.head_dim; j < op.out.cols; j++) out[j] = T{};
   }
 }
 
@@ -262,13 +283,10 @@ static void attention(const Attention& op, int64_t batch_row, int64_t kv_head, v
       if (host(s.kv_of_head)[head] == kv_head)
         for (int64_t first = 0; first < s.tokens; first += kBlock) {
           fetch_next_head<T>(s, op.operands, batch_row, head, first);
-          attention_block<T>(op, batch_row, head, first, w);
+          const int64_t left = s.tokens - first;
+          attention_block<T>(op, head, {batch_row * s.tokens + first, first, left < kBlock ? left : kBlock}, w);
         }
-    if (kv_head == 0)
-      for (int64_t t = 0; t < s.tokens; t++) {
-        T* out = row_ptr<T>(op.out, batch_row * s.tokens + t);
-        for (int64_t j = s.heads * s.head_dim; j < op.out.cols; j++) out[j] = T{};
-      }
+    if (kv_head == 0) clear_padding<T>(op, batch_row * s.tokens, s.tokens);
   });
 }
 

@@ -100,7 +100,7 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   const int64_t count = s.tokens - first < kBlock ? s.tokens - first : kBlock;
   const KeyRange range = visible_keys(s, first, w.padded_tokens);
   const int64_t keys = range.end - range.begin, dim = w.padded_dim;
-  pack_queries<T>(s, op.operands, batch_row, head, first, count, w, w.query_rows);
+  pack_queries<T>(s, op.operands, head, batch_row * s.tokens + first, count, w, w.query_rows);
   pack_dout<T>(op, batch_row, head, first, count, w);
   pack_block_pairs(w.query_rows, count, w, w.query_pairs);
   pack_block_pairs(w.dout_rows, count, w, w.dout_pairs);

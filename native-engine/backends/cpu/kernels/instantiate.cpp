@@ -5,6 +5,7 @@
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
+#include "path_attention.h"
 #include "product.h"
 #include "rmsnorm.h"
 #include "selection.h"
@@ -28,6 +29,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       attention_scratch_bytes,
       attention_operands,
       attention,
+      path_attention,
       attention_backward,
       swiglu,
       swiglu_backward,

@@ -118,6 +118,12 @@ static double language_model_row(const float* logits, int64_t count, int32_t tar
   return (qs.log2_sum() - static_cast<double>(logits[target]) * kLog2e) * 0.69314718055994530942;
 }
 
+static int32_t largest_of(const float* x, int64_t count) {
+  int64_t best = 0;
+  for (int64_t j = 1; j < count; j++) best = x[j] > x[best] ? j : best;
+  return static_cast<int32_t>(best);
+}
+
 static void token_loss(const TokenLoss& op, int64_t row) {
   with_compute_type(op.dlogits.dtype, [&](auto type) {
     using T = decltype(type);
@@ -130,6 +136,7 @@ static void token_loss(const TokenLoss& op, int64_t row) {
     if (op.targets)
       host(op.lm_rows)[row] =
           language_model_row<T>(student, count, host(op.targets)[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
+    if (op.best) host(op.best)[row] = largest_of(student, count);
     if (dlogits)
       for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
   });

@@ -22,6 +22,7 @@ struct TokenLossArguments {
   const int32_t* targets;          // nullptr: no language-model loss
   Matrix<T> dlogits;               // empty: no gradient wanted
   double *kl_rows, *lm_rows;
+  int32_t* best;  // nullptr: not wanted
   int64_t count;
   float scale;  // log2(e) / temperature
   float kl_gradient_scale, lm_gradient_scale;
@@ -41,6 +42,25 @@ __device__ __forceinline__ float block_max(float v, float* space) {
     most = other > most ? other : most;
   }
   return most;
+}
+
+// The column of the row's largest logit, the first of equal ones. `space` as in block_max.
+__device__ __forceinline__ int32_t largest_of(const float* x, int64_t count, float* space) {
+  float most = -INFINITY;
+  int64_t first = count;
+  for (int64_t j = threadIdx.x; j < count; j += kTokenThreads) {
+    const float v = load(x + j);
+    if (v > most || first == count) {
+      most = v;
+      first = j;
+    }
+  }
+  const float highest = block_max(most, space);
+  __syncthreads();
+  // Columns are exact in f32: a vocabulary has fewer than 2^24 tokens.
+  const float nearest = block_max(most == highest ? -static_cast<float>(first) : -static_cast<float>(count), space);
+  __syncthreads();
+  return static_cast<int32_t>(-nearest);
 }
 
 // The sum of 2^(x scale - shift), with shift the largest x scale.
@@ -130,7 +150,10 @@ __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArgu
   if (dlogits)
     for (int64_t j = a.count + threadIdx.x; j < a.dlogits.stride; j += kTokenThreads) store1(dlogits + j, 0.0f);
   if (distills) total = block_sum(total, doubles);
+  if (a.best) __syncthreads();
+  const int32_t best = a.best ? largest_of(student, a.count, floats) : 0;
   if (threadIdx.x != 0) return;
+  if (a.best) store(a.best + n, best);
   if (distills) store(a.kl_rows + n, total);
   if (a.targets)
     store(a.lm_rows + n,
@@ -148,6 +171,7 @@ void CudaBackend::launch(const TokenLoss& op) {
                                   any_matrix<T>(op.dlogits, op.dlogits.stride),
                                   list(op.kl_rows, rows),
                                   list(op.lm_rows, rows),
+                                  list(op.best, rows),
                                   count,
                                   kLog2e / op.temperature,
                                   op.kl_gradient_scale,

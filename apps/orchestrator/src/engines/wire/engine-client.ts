@@ -11,6 +11,7 @@ import {
 import { engineV1, EspalierError } from '#protocol';
 import { checkHealth } from './engine-health.js';
 import { engineError } from './engine-errors.js';
+import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
 import { send, showing } from './sending.js';
 
 type Client = engineV1.EngineServiceClient;
@@ -190,6 +191,17 @@ export class EngineClient {
       throw sendingError ?? error;
     }
     return required(outcome, 'EvaluateResponse.outcome');
+  }
+
+  /** Scores the batches in their order; the next ones are made while one is computed. */
+  async *score(
+    request: Pick<engineV1.ScoreRequest, 'sessionId' | 'modelPath' | 'intact' | 'computeDtype'>,
+    batches: AsyncIterable<TokenBatch>,
+    onProgress: (batchShare: number) => void,
+    signal: AbortSignal,
+  ): AsyncGenerator<ScoredBatch> {
+    const call = this.client.score();
+    yield* scoreBatches(call, this.stream<engineV1.ScoreResponse>(call, signal), request, batches, onProgress);
   }
 
   exportModel(request: engineV1.ExportModelRequest, signal: AbortSignal): AsyncIterable<engineV1.ExportModelResponse> {

@@ -1,6 +1,7 @@
 // Which artifacts of a run are thrown away when somebody asks for the room, and what then still speaks of them; pure. The
 // fact is recorded first, with every digest; then the bytes go. What another run needs is never among them.
 import { invalidRequest, type FieldViolation } from '#protocol';
+import { artifactOf } from '../record/measures.js';
 import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
 import { RunError, runDeleted, runStillActive } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, type KnownDiscard, type PruningRunState } from './pruning-run.state.js';
@@ -86,7 +87,7 @@ export function artifactsOf(run: PruningRunState): DiscardedArtifact[] {
   };
   if (isPrepared(run)) addTokens(data.trainDigest, data.trainTokens * BYTES_OF_TOKEN);
   addTokens(data.validationDigest, data.validationTokens * BYTES_OF_TOKEN);
-  for (const { dataDigest } of run.evaluations) addTokens(dataDigest, null);
+  for (const digest of run.evaluations.flatMap(artifactOf)) addTokens(digest, null);
   return [...found.values()];
 }
 const BYTES_OF_TOKEN = 4;

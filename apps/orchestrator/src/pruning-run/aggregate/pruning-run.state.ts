@@ -11,6 +11,7 @@ import type {
   TeacherReason,
 } from '../record/pruning-run.events.js';
 import type { Phase } from '../method/phases.js';
+import { artifactOf } from '../record/measures.js';
 import type { TeacherSnapshot } from '../method/teacher-policy.js';
 
 export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled' | 'deleted';
@@ -184,7 +185,7 @@ export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArti
   const tokens = [
     ...(isPrepared(run) ? [trainDigest] : []),
     ...(validationDigest === null ? [] : [validationDigest]),
-    ...run.evaluations.map((one) => one.dataDigest),
+    ...run.evaluations.flatMap(artifactOf),
   ];
   return new Map([
     ...tokens.map((digest) => [digest, 'tokens'] as const),

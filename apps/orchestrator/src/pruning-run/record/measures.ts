@@ -7,11 +7,19 @@ export interface Measure {
   metric: string;
   /** In words, exactly as it is compared: "windows of 256 tokens". */
   convention: string;
-  /** The text that it was measured on. */
+  /** The text that it was measured on, or the rows of a task. */
   dataDigest: string;
+  /** A task that is not the text itself has them: how it asks, its rows, and the tokenizer. */
+  digests?: TaskDigests;
 }
 
-export const perplexityOver = (windowTokens: number): Omit<Measure, 'dataDigest'> => ({
+export interface TaskDigests {
+  prompt: string;
+  data: string;
+  tokenizer: string;
+}
+
+export const perplexityOver = (windowTokens: number): Omit<Measure, 'dataDigest' | 'digests'> => ({
   task: 'text',
   metric: 'perplexity',
   convention: `windows of ${windowTokens} tokens`,
@@ -26,8 +34,23 @@ export function windowOf({ convention }: Pick<Measure, 'convention'>): number {
 
 export function sameMeasure(left: Measure, right: Measure): boolean {
   return (
-    left.task === right.task && left.metric === right.metric && left.convention === right.convention && left.dataDigest === right.dataDigest
+    left.task === right.task &&
+    left.metric === right.metric &&
+    left.convention === right.convention &&
+    left.dataDigest === right.dataDigest &&
+    left.digests?.prompt === right.digests?.prompt &&
+    left.digests?.tokenizer === right.digests?.tokenizer
   );
+}
+
+/** The artifact that an evaluation needs: the tokens that it was measured on, or what each question of a task came to. */
+export function artifactOf({
+  digests,
+  dataDigest,
+  samplesDigest,
+}: Pick<Measure, 'digests' | 'dataDigest'> & { samplesDigest?: string }): string[] {
+  if (digests === undefined) return [dataDigest];
+  return samplesDigest === undefined ? [] : [samplesDigest];
 }
 
 /** "perplexity", "boolq acc" */

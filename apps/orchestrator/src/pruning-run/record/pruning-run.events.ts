@@ -8,6 +8,7 @@
 import type { SettingValues } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../../event-sourcing/event-codec.js';
+import type { TaskDigests } from './measures.js';
 import type { Obstacle } from './obstacles.js';
 
 /** Complete settings of a run: with model and data they determine every bit of the result. Their table: proto/espalier/v1/common.proto. */
@@ -236,6 +237,8 @@ interface Facts {
     details: Record<string, number>; // what else came out of it, by name
     dataDigest: string;
     dataPath?: string; // of other text than the run's own
+    digests?: TaskDigests; // of a task that is not the text itself; its dataDigest names no artifact
+    samplesDigest?: string; // artifact of JSON Lines: what each question came to
   };
   ModelExported: {
     exportDigest: string;

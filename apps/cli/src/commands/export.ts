@@ -1,4 +1,4 @@
-// eval and export: what a run has come to.
+// export: a run as a model for other programs.
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -6,68 +6,12 @@ import { connectionWords, type ConnectionNews } from '../connection/lasting-stre
 import { downloadExport, downloadExportedFile, isOurGguf } from '../download-export.js';
 import { findExportPlace } from '../export-folder.js';
 import { requireFilePlace } from '../files.js';
-import { evaluateRun, exportRun } from '../operations.js';
-import { absolutePath, wholeNumber, windowTokens } from '../options/parse.js';
-import { measured, subjectWords } from '../output/evaluation-words.js';
-import { bytes, count, decimal } from '../output/format.js';
+import { exportRun } from '../operations.js';
+import { absolutePath, wholeNumber } from '../options/parse.js';
+import { bytes, count } from '../output/format.js';
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
-
-interface EvaluateOptions {
-  teacher?: number;
-  intact?: boolean;
-  export?: string;
-  data?: string;
-  window?: number;
-}
-
-export function registerResults(program: Command): void {
-  registerEvaluate(program);
-  registerExport(program);
-}
-
-function registerEvaluate(program: Command): void {
-  const evaluate = program
-    .command('eval')
-    .argument(...RUN_ARGUMENT)
-    .summary('perplexity of a run, one of its teachers, an export, or the intact model')
-    .description('Evaluates the last state of a run on its validation text, with deterministic masks; recorded in its history.')
-    .option('--teacher <mark>', 'this teacher instead', wholeNumber)
-    .option('--intact', 'the model before pruning instead')
-    .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
-    .option('--data <path>', 'on other text', absolutePath)
-    .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens);
-  examples(evaluate, ['espalier eval k3f9'], ['espalier eval k3f9 --intact'], ['espalier eval k3f9 --teacher 30 --data other.jsonl']);
-  action<EvaluateOptions>(evaluate, async ({ connection, output, signal }, [runId], options) => {
-    const line = new ShareLine(output, 'evaluating');
-    try {
-      const evaluation = await evaluateRun(
-        connection,
-        {
-          runId: runId!,
-          teacherMark: options.teacher,
-          intact: options.intact ?? false,
-          exportDigest: options.export ?? '',
-          dataPath: options.data ?? '',
-          window: options.window ?? 0,
-        },
-        (share, waitingFor) => line.update(share, waitingFor),
-        signal,
-      );
-      line.end();
-      const { metric, value, n, convention } = measured(evaluation);
-      output.result(evaluation, () => {
-        output.text(
-          `${metric} ${output.style('bold', decimal(value))} (${subjectWords(evaluation)}, step ${evaluation.step}, ${convention}, ` +
-            `over ${count(n)})`,
-        );
-      });
-    } finally {
-      line.end();
-    }
-  });
-}
 
 /** As digests are shown elsewhere; the first 4 are enough while no other begins so. */
 const SHOWN_DIGITS = 12;
@@ -85,7 +29,7 @@ interface ExportOptions {
 
 const GGUF_ENDING = '.gguf';
 
-function registerExport(program: Command): void {
+export function registerExport(program: Command): void {
   const exporting = program
     .command('export')
     .argument(...RUN_ARGUMENT)

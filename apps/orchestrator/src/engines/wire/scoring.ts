@@ -1,0 +1,70 @@
+// A Score call: batches of sequences go out as the engine takes them, and come back scored, in order.
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { engineV1 } from '#protocol';
+import { drainedOrEnded } from './sending.js';
+
+/** Sequences one after another; the last `scored` tokens of each are asked about. */
+export interface TokenBatch {
+  tokens: Uint32Array;
+  lengths: number[];
+  scored: number[];
+}
+export interface ScoredBatch {
+  logLikelihoods: number[];
+  greedy: boolean[];
+}
+
+/** So many batches are on their way: one that is computed, and one that waits. */
+const BATCHES_AHEAD = 2;
+
+export async function* scoreBatches(
+  call: ClientDuplexStream<engineV1.ScoreRequest, engineV1.ScoreResponse>,
+  responses: AsyncIterable<engineV1.ScoreResponse>,
+  request: Pick<engineV1.ScoreRequest, 'sessionId' | 'modelPath' | 'intact' | 'computeDtype'>,
+  batches: AsyncIterable<TokenBatch>,
+  onProgress: (batchShare: number) => void,
+): AsyncGenerator<ScoredBatch> {
+  let ended = false;
+  let ahead = 0;
+  let answered: () => void = () => undefined;
+  call.once('status', () => {
+    ended = true;
+    answered();
+  });
+  const send = async (): Promise<void> => {
+    for await (const { tokens, lengths, scored } of batches) {
+      while (ahead >= BATCHES_AHEAD && !ended)
+        await new Promise<void>((resolve) => {
+          answered = resolve;
+        });
+      if (ended) return;
+      ahead += 1;
+      const room = call.write({ ...request, tokens: Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength), lengths, scored });
+      if (!room) await drainedOrEnded(call);
+    }
+    call.end();
+  };
+  let sendingError: unknown;
+  const sending = send().catch((error: unknown) => {
+    // e.g. a text that the tokenizer refuses: the engine waits for a batch that never comes
+    sendingError = error;
+    call.cancel();
+  });
+  try {
+    for await (const { doneShare, logLikelihoods, greedy } of responses) {
+      if (logLikelihoods.length === 0) {
+        onProgress(doneShare);
+        continue;
+      }
+      ahead -= 1;
+      answered();
+      yield { logLikelihoods, greedy: Array.from(greedy, (one) => one === 1) };
+    }
+  } catch (error) {
+    throw sendingError ?? error;
+  } finally {
+    ended = true;
+    answered();
+    await sending;
+  }
+}

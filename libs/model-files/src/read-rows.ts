@@ -1,0 +1,78 @@
+// Rows of any columns, of JSON Lines and Parquet files: for data sets that are questions, not text. They are held in memory together.
+import { parquetReadObjects } from 'hyparquet';
+import { compressors } from 'hyparquet-compressors';
+import { basename } from 'node:path';
+import { fileError, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
+import { malformed, ModelFilesError } from './model-files.errors.js';
+import { readBytes } from './read-bytes.js';
+import { parseJsonObject, readLines } from './read-documents.js';
+import { UnpackBudget } from './unpack-budget.js';
+
+export type Row = Record<string, unknown>;
+export interface LocatedRow {
+  row: Row;
+  file: string;
+  /** Line, or row of Parquet, from 1. */
+  line: number;
+}
+
+/** Sets of questions have some dozen megabytes; their rows are in memory at once. */
+const SET_BYTES_MAX = 512 << 20;
+
+/**
+ * All rows of a split: of `SPLIT.jsonl`, `SPLIT.parquet` or `SPLIT-00000-of-00001.parquet`, each also gzipped, in the folder or below it.
+ * Empty where there is no such file; `found` names those that there are.
+ */
+export async function readSplit(
+  folder: string,
+  split: string,
+  signal?: AbortSignal,
+): Promise<{ rows: LocatedRow[]; found: string[]; files: string[] }> {
+  const all = await listDataFiles(folder, signal);
+  const rowFiles = all.filter(({ format }) => format !== 'text');
+  const files = rowFiles.filter(({ path }) => basename(path).startsWith(`${split}.`) || basename(path).startsWith(`${split}-`));
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  if (bytes > SET_BYTES_MAX)
+    throw new ModelFilesError('DATA_TOO_LARGE', `the ${split} files in ${folder} have ${bytes} bytes; at most ${SET_BYTES_MAX} are read`, {
+      file: folder,
+    });
+  const rows: LocatedRow[] = [];
+  const budget = new UnpackBudget();
+  for (const file of files) {
+    signal?.throwIfAborted();
+    for await (const row of file.format === 'parquet' ? parquetRows(file, budget) : jsonRows(file, budget)) rows.push(row);
+  }
+  await requireUnchanged(files);
+  return { rows, found: rowFiles.map(({ path }) => basename(path)), files: files.map(({ path }) => path) };
+}
+
+async function* jsonRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<LocatedRow> {
+  for await (const { bytes, line } of readLines(file, budget, () => undefined)) {
+    const row = parseJsonObject(bytes, file.path, line, '{"column": value, ...}');
+    if (row !== null) yield { row, file: file.path, line };
+  }
+}
+
+async function* parquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<LocatedRow> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of readBytes(file, budget, () => undefined)) chunks.push(chunk);
+  const bytes = new Uint8Array(Buffer.concat(chunks)).buffer;
+  let rows: Row[];
+  try {
+    rows = await parquetReadObjects({ file: bytes, compressors });
+  } catch (error) {
+    const located = fileError(error, file.path);
+    throw located instanceof ModelFilesError
+      ? located
+      : malformed(file.path, undefined, `damaged or incomplete Parquet (${(error as Error).message})`);
+  }
+  for (const [index, row] of rows.entries()) yield { row: plain(row) as Row, file: file.path, line: index + 1 };
+}
+
+/** Whole numbers of 64 bits as JSON has them. */
+function plain(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (value === null || typeof value !== 'object' || value instanceof Date) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, plain(part)]));
+}

@@ -1,0 +1,125 @@
+// Accuracies and perplexities from likelihoods, and how far off they may be.
+import type { MeanTask, ScoredTask } from './declaration.js';
+import type { Question } from './questions.js';
+
+/** Sums of log-likelihoods, one a choice, in nats; of a text's windows together. */
+export interface Answer {
+  logLikelihoods: number[];
+  /** Greedy decoding gives the choice. */
+  greedy: boolean[];
+}
+export interface Measured {
+  metric: string;
+  value: number;
+  /** null: the metric has none, or one question alone. */
+  stderr: number | null;
+  /** The value is a mean over so many. */
+  n: number;
+}
+
+export function measure(task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Measured[] {
+  return task.metrics.map((metric) => measured(metric, task, questions, answers));
+}
+
+function measured(metric: string, task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Measured {
+  const total = (): number => answers.reduce((sum, { logLikelihoods }) => sum + logLikelihoods[0]!, 0);
+  const per = (count: (question: Question) => number): { n: number; rate: number } => {
+    const n = questions.reduce((sum, one) => sum + count(one), 0);
+    return { n, rate: -total() / n };
+  };
+  switch (metric) {
+    case 'word_perplexity': {
+      const { n, rate } = per(({ words }) => words);
+      return { metric, value: Math.exp(rate), stderr: null, n };
+    }
+    case 'byte_perplexity': {
+      const { n, rate } = per(({ bytes }) => bytes);
+      return { metric, value: Math.exp(rate), stderr: null, n };
+    }
+    case 'bits_per_byte': {
+      const { n, rate } = per(({ bytes }) => bytes);
+      return { metric, value: rate / Math.LN2, stderr: null, n };
+    }
+    case 'perplexity': {
+      const values = answers.map(({ logLikelihoods }) => logLikelihoods[0]!);
+      const perplexity = (of: readonly number[]): number => Math.exp(-mean(of));
+      return { metric, value: perplexity(values), stderr: bootstrapped(values), n: values.length };
+    }
+    default: {
+      const right = questions.map((question, index) => (isRight(metric, task, question, answers[index]!) ? 1 : 0));
+      return { metric, value: mean(right), stderr: groupedError(questions, right), n: right.length };
+    }
+  }
+}
+
+function isRight(metric: string, task: ScoredTask, { gold, lengths }: Question, { logLikelihoods, greedy }: Answer): boolean {
+  if (task.kind === 'continuation') return greedy[0]!;
+  const scores = metric === 'acc_norm' ? logLikelihoods.map((sum, place) => sum / lengths[place]!) : logLikelihoods;
+  return best(scores) === gold;
+}
+
+/** The first of equal ones. */
+function best(scores: readonly number[]): number {
+  return scores.reduce((at, score, place) => (score > scores[at]! ? place : at), 0);
+}
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** The mean's deviation: the sample's by the root of how many there are. */
+function errorOfMean(values: readonly number[]): number | null {
+  if (values.length < 2) return null;
+  const centre = mean(values);
+  const squares = values.reduce((sum, value) => sum + (value - centre) ** 2, 0);
+  return Math.sqrt(squares / (values.length - 1) / values.length);
+}
+
+/** Groups are weighted by their size, and their variances pooled. */
+function groupedError(questions: readonly Question[], values: readonly number[]): number | null {
+  const groups = new Map<string, number[]>();
+  questions.forEach(({ group }, index) => groups.set(group, [...(groups.get(group) ?? []), values[index]!]));
+  if (groups.size < 2) return errorOfMean(values);
+  const all = values.length;
+  if (all <= groups.size) return null;
+  let pooled = 0;
+  for (const group of groups.values()) pooled += (group.length - 1) * (errorOfMean(group) ?? 0) ** 2 * group.length;
+  return Math.sqrt(pooled / (all - groups.size) / all);
+}
+
+const RESAMPLES = 10_000;
+
+/** The deviation of a perplexity over resampled questions, from a fixed seed. */
+function bootstrapped(values: readonly number[]): number | null {
+  if (values.length < 2) return null;
+  let seed = 1234;
+  const next = (): number => {
+    // mulberry32
+    seed = (seed + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const perplexities = Array.from({ length: RESAMPLES }, () => {
+    let sum = 0;
+    for (let i = 0; i < values.length; i++) sum += values[Math.floor(next() * values.length)]!;
+    return Math.exp(-sum / values.length);
+  });
+  const centre = mean(perplexities);
+  return Math.sqrt(perplexities.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (RESAMPLES - 1));
+}
+
+/** The plain mean of the members' values; null where one is missing. */
+export function meanOf(
+  { of }: MeanTask['means'][number],
+  known: ReadonlyMap<string, readonly Measured[]>,
+): Omit<Measured, 'metric'> | null {
+  const members = Object.entries(of).map(([task, metric]) => known.get(task)?.find((one) => one.metric === metric));
+  if (members.some((one) => one === undefined)) return null;
+  const found = members as Measured[];
+  const squares = found.map(({ stderr }) => stderr).map((one) => (one === null ? NaN : one ** 2));
+  const sum = squares.reduce((total, one) => total + one, 0);
+  return {
+    value: mean(found.map(({ value }) => value)),
+    stderr: Number.isNaN(sum) ? null : Math.sqrt(sum) / found.length,
+    n: found.length,
+  };
+}

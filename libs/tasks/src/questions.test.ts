@@ -1,0 +1,267 @@
+// The built-in tasks' prompts, word for word, and the words to a user whose data or file does not fit.
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { builtInTasks, findTasks } from './find-tasks.js';
+import { readQuestions, type Question, type TaskQuestions } from './questions.js';
+import { TaskError } from './task-error.js';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'espalier-tasks-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function put(name: string, ...rows: object[]): Promise<void> {
+  await mkdir(join(folder, name, '..'), { recursive: true });
+  await writeFile(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+}
+
+async function ask(name: string, limit?: number): Promise<TaskQuestions> {
+  const { scored } = await findTasks([name]);
+  return readQuestions(scored[0]!, { dataFolder: folder, limit });
+}
+
+/** Context and continuation of each choice, as they are joined. */
+const pairsOf = ({ asks }: Question): string[][] =>
+  asks.kind === 'pairs' ? asks.pairs.map(({ context, continuation }) => [context, continuation]) : [];
+
+async function refusal(work: Promise<unknown>): Promise<TaskError> {
+  return work.then(
+    () => Promise.reject(new Error('it was accepted')),
+    (error: unknown) => {
+      if (error instanceof TaskError) return error;
+      throw error;
+    },
+  );
+}
+
+test('boolq', async () => {
+  await put('boolq/validation.jsonl', { passage: 'Iron rusts.', question: 'does iron rust', label: 1 });
+  const { questions } = await ask('boolq');
+  const context = 'Iron rusts.\nQuestion: does iron rust?\nAnswer:';
+  expect(pairsOf(questions[0]!)).toEqual([
+    [context, ' no'],
+    [context, ' yes'],
+  ]);
+  expect(questions[0]).toMatchObject({ gold: 1, lengths: [2, 3] });
+});
+
+test('piqa', async () => {
+  await put('piqa/validation.jsonl', { goal: 'Cool soup', sol1: 'Blow on it.', sol2: 'Heat it up.', label: 0 });
+  const { questions } = await ask('piqa');
+  expect(pairsOf(questions[0]!)).toEqual([
+    ['Question: Cool soup\nAnswer:', ' Blow on it.'],
+    ['Question: Cool soup\nAnswer:', ' Heat it up.'],
+  ]);
+  expect(questions[0]).toMatchObject({ gold: 0, lengths: [11, 11] });
+});
+
+test('hellaswag: tags go, double spaces once, and the second half is capitalised with its other letters small', async () => {
+  await put('hellaswag/validation.jsonl', {
+    activity_label: 'Baking',
+    ctx_a: 'A cook [step] takes flour. [title] Mix.',
+    ctx_b: 'the Cook',
+    endings: ['pours [substeps] milk.', ' sings  a   song. '],
+    label: '1',
+  });
+  const { questions } = await ask('hellaswag');
+  const context = 'Baking: A cook takes flour.. Mix. The cook';
+  expect(pairsOf(questions[0]!)).toEqual([
+    [context, ' pours milk.'],
+    [context, ' sings a  song.'],
+  ]);
+  expect(questions[0]).toMatchObject({ gold: 1, lengths: [11, 14] });
+});
+
+test('winogrande: the option belongs to the context, and what follows the blank is scored', async () => {
+  await put('winogrande_xl/validation.jsonl', {
+    sentence: 'Ann thanked Bea because _ had helped.',
+    option1: 'Ann',
+    option2: 'Bea',
+    answer: '2',
+  });
+  const { questions } = await ask('winogrande');
+  expect(pairsOf(questions[0]!)).toEqual([
+    ['Ann thanked Bea because Ann', ' had helped.'],
+    ['Ann thanked Bea because Bea', ' had helped.'],
+  ]);
+  expect(questions[0]!.gold).toBe(1);
+});
+
+test.each(['arc_easy', 'arc_challenge'])('%s: the answer is found by its label', async (name) => {
+  const choices = { text: ['ice', 'steam'], label: ['1', '2'] };
+  await put(`${name}/test.jsonl`, { id: 'x', question: 'What is hot?', choices, answerKey: '2' });
+  const { questions } = await ask(name);
+  expect(pairsOf(questions[0]!)).toEqual([
+    ['Question: What is hot?\nAnswer:', ' ice'],
+    ['Question: What is hot?\nAnswer:', ' steam'],
+  ]);
+  expect(questions[0]).toMatchObject({ gold: 1, lengths: [3, 5] });
+});
+
+test('openbookqa asks with nothing around the question', async () => {
+  const choices = { text: ['fur', 'fins'], label: ['A', 'B'] };
+  await put('openbookqa/test.jsonl', { question_stem: 'Fish have', choices, answerKey: 'B' });
+  const { questions } = await ask('openbookqa');
+  expect(pairsOf(questions[0]!)).toEqual([
+    ['Fish have', ' fur'],
+    ['Fish have', ' fins'],
+  ]);
+});
+
+test('mmlu: the first five of the subject in dev, answered, then the question', async () => {
+  const row = (subject: string, number: number): object => ({
+    question: ` Q${number} `,
+    subject,
+    choices: ['w', 'x', 'y', 'z'],
+    answer: number % 4,
+  });
+  const dev = [0, 1, 2, 3, 4, 5].flatMap((number) => [row('other', number + 10), row('high_school_physics', number)]);
+  await put('mmlu/dev.jsonl', ...dev);
+  await put('mmlu/test.jsonl', row('high_school_physics', 7));
+  const { questions } = await ask('mmlu');
+  const asked = (number: number): string => `Q${number}\nA. w\nB. x\nC. y\nD. z\nAnswer:`;
+  const shots = [0, 1, 2, 3, 4].map((number) => `${asked(number)} ${'ABCD'[number % 4]}\n\n`).join('');
+  const context = `The following are multiple choice questions (with answers) about high school physics.\n\n${shots}${asked(7)}`;
+  expect(pairsOf(questions[0]!)).toEqual([' A', ' B', ' C', ' D'].map((choice) => [context, choice]));
+  expect(questions[0]).toMatchObject({ gold: 3, group: 'high_school_physics' });
+});
+
+test('lambada: the last word by spaces, whatever line breaks it holds', async () => {
+  await put('lambada_openai/test.jsonl', { text: 'He gave\n\nit to the dog' }, { text: 'north of\n\nPower' });
+  const { questions } = await ask('lambada');
+  expect(questions.flatMap(pairsOf)).toEqual([
+    ['He gave\n\nit to the', ' dog'],
+    ['north', ' of\n\nPower'],
+  ]);
+});
+
+test('wikitext: put together again for the model, counted as it was', async () => {
+  const page = ' = A Title = \n \n The 2 @,@ 000 men ( and women ) said " yes " , it \'s 3 @.@ 5 ° here : N ; good ! \n';
+  await put('wikitext_document_level/test.jsonl', { page });
+  const { questions } = await ask('wikitext');
+  expect(questions[0]!.asks).toEqual({
+    kind: 'whole',
+    text: ' = A Title =\n\nThe 2,000 men (and women) said "yes", it\'s 3.5°here: N; good!\n',
+  });
+  // Empty strings at the ends count as words.
+  expect(questions[0]).toMatchObject({ words: page.split(/\s+/).length, bytes: Buffer.byteLength(page) });
+});
+
+test('the mean of seven tasks asks its seven, each once', async () => {
+  const { scored, means } = await findTasks(['piqa', 'seven']);
+  expect(scored.map(({ task }) => task).sort()).toEqual(
+    ['arc_challenge', 'arc_easy', 'boolq', 'hellaswag', 'openbookqa', 'piqa', 'winogrande'].sort(),
+  );
+  expect(means[0]!.means.map(({ convention }) => convention)).toEqual([
+    'arc_easy by acc, the rest by acc_norm where it exists',
+    'acc_norm where it exists',
+  ]);
+});
+
+test("a user's own task is a file, without code", async () => {
+  const path = join(folder, 'capitals.yaml');
+  await writeFile(
+    path,
+    'task: capitals\ndata: { folder: geo, split: test }\n' +
+      'prompt: "{% for hint in hints %}{{hint}}; {% endfor %}The capital of {{country}} is\\n"\n' +
+      'choices: ["{{a}}", "{{b}}"]\ngold: right\nlabels: [a, b]\nmetrics: [acc]\n',
+  );
+  await put('geo/test.jsonl', { country: 'France', hints: ['north'], a: 'Paris', b: 'Rome', right: 'a' });
+  const { scored } = await findTasks([path]);
+  const { questions } = await readQuestions(scored[0]!, { dataFolder: folder });
+  expect(pairsOf(questions[0]!)[0]).toEqual(['north; The capital of France is\n', ' Paris']);
+  expect(questions[0]!.gold).toBe(0);
+});
+
+test('Parquet has the same rows, and so the same digest, by the names of published data sets', async () => {
+  await put('piqa/validation.jsonl', { goal: 'Cool soup', sol1: 'Blow', sol2: 'Heat', label: 1 });
+  const lines = await ask('piqa');
+  await rm(join(folder, 'piqa'), { recursive: true });
+  await mkdir(join(folder, 'piqa/plain_text'), { recursive: true });
+  const columnData = [
+    { name: 'idx', data: [7n], type: 'INT64' as const },
+    { name: 'goal', data: ['Cool soup'] },
+    { name: 'sol1', data: ['Blow'] },
+    { name: 'sol2', data: ['Heat'] },
+    { name: 'label', data: [1n], type: 'INT64' as const },
+  ];
+  await writeFile(join(folder, 'piqa/plain_text/validation-00000-of-00001.parquet'), Buffer.from(parquetWriteBuffer({ columnData })));
+  const parquet = await ask('piqa');
+  expect(parquet.questions.map(pairsOf)).toEqual(lines.questions.map(pairsOf));
+  expect(parquet.questions[0]!.gold).toBe(1);
+  expect(parquet.dataDigest).toBe(lines.dataDigest);
+  expect(parquet.promptDigest).toBe(lines.promptDigest);
+});
+
+describe('what does not fit is named', () => {
+  test('a task that there is not', async () => {
+    const error = await refusal(findTasks(['boolk']));
+    expect(error).toMatchObject({ code: 'TASK_NOT_FOUND', field: 'tasks' });
+    for (const name of await builtInTasks()) expect(error.message).toContain(name);
+  });
+
+  test('a folder that is missing, and a split', async () => {
+    expect(await refusal(ask('piqa'))).toMatchObject({
+      code: 'TASK_DATA_NOT_FOUND',
+      message: expect.stringContaining(join(folder, 'piqa')),
+    });
+    await put('piqa/train.jsonl', { goal: 'x' });
+    const error = await refusal(ask('piqa'));
+    expect(error).toMatchObject({ code: 'TASK_DATA_NOT_FOUND', field: 'task_data_path' });
+    expect(error.message).toMatch(/validation\.jsonl.*only train\.jsonl/);
+  });
+
+  test('columns, with the line and those that there are', async () => {
+    const whole = { goal: 'a', sol1: 'b', sol2: 'c', label: 0 };
+    await put('piqa/validation.jsonl', whole, { goal: 'a', solution1: 'b', sol2: 'c', label: 0 });
+    const error = await refusal(ask('piqa'));
+    expect(error.code).toBe('TASK_DATA_INVALID');
+    expect(error.message).toMatch(/piqa: .*validation\.jsonl, line 2: the column sol1 .*there are: goal, solution1, sol2, label/);
+  });
+
+  test('an answer that is none of the choices', async () => {
+    await put('piqa/validation.jsonl', { goal: 'a', sol1: 'b', sol2: 'c', label: 2 });
+    expect((await refusal(ask('piqa'))).message).toMatch(/line 1: label is 2; a number from 0 to 1 is allowed/);
+  });
+
+  test('too few examples of a subject', async () => {
+    const row = { question: 'Q', subject: 'law', choices: ['a', 'b', 'c', 'd'], answer: 0 };
+    await put('mmlu/dev.jsonl', row, row);
+    await put('mmlu/test.jsonl', row);
+    expect((await refusal(ask('mmlu'))).message).toMatch(/the split dev has 2 rows of subject law; 5 shots are needed/);
+  });
+
+  test('a file that is no task', async () => {
+    const path = join(folder, 'mine.yaml');
+    const told = async (text: string): Promise<string> => {
+      await writeFile(path, text);
+      return (await refusal(findTasks([path]))).message;
+    };
+    expect(await told('task: mine\nprompt: "x"')).toMatch(/mine\.yaml: data: /);
+    expect(await told('- a list')).toMatch(/a task is a mapping/);
+    expect(await told('task: [')).toMatch(/no valid YAML/);
+    expect(await told('kind: guess')).toMatch(/kind is "guess"; one of choices, contexts, continuation, rolling, mean/);
+    expect(await told('task: mine\ndata: { folder: x, split: test }\nprompt: x\nchoices: [a, b]\ngold: g\nmetrics: [f1]')).toMatch(
+      /metrics\.0/,
+    );
+    expect(await told('task: mine\ndata: { folder: x, split: test }\npromt: x\nchoices: [a, b]\ngold: g\nmetrics: [acc]')).toMatch(/promt/);
+  });
+
+  test('a template that is none', async () => {
+    const path = join(folder, 'mine.yaml');
+    await writeFile(path, 'task: mine\ndata: { folder: geo, split: test }\nprompt: "{{ open"\nchoices: [a, b]\ngold: g\nmetrics: [acc]\n');
+    const { scored } = await findTasks([path]);
+    expect((await refusal(readQuestions(scored[0]!, { dataFolder: folder }))).message).toMatch(/mine\.prompt: .* no valid template/);
+  });
+});
+
+test('a limit asks the first ones, and the data stay the same', async () => {
+  const row = (number: number): object => ({ goal: `g${number}`, sol1: 'b', sol2: 'c', label: 0 });
+  await put('piqa/validation.jsonl', row(1), row(2), row(3));
+  const [all, some] = [await ask('piqa'), await ask('piqa', 2)];
+  expect(some.questions).toEqual(all.questions.slice(0, 2));
+  expect(some).toMatchObject({ rowCount: 3, dataDigest: all.dataDigest });
+});

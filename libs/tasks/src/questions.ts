@@ -1,0 +1,267 @@
+// Rows and a task's declaration become questions: texts whose likelihood a model is asked for, and what the right answer is.
+import { createHash } from 'node:crypto';
+import { readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
+import { join } from 'node:path';
+import type { ChoicesTask, ScoredTask } from './declaration.js';
+import { characters, splitAtSpace } from './python-text.js';
+import { TaskError } from './task-error.js';
+import { cleaner, compile, valueAt, type Template } from './template.js';
+
+/** How likely the continuation is after the context. */
+export interface Pair {
+  context: string;
+  continuation: string;
+}
+export interface Question {
+  /** Its row in the split, from 0. */
+  index: number;
+  file: string;
+  line: number;
+  /** '' where the task has none. */
+  group: string;
+  asks: { kind: 'pairs'; pairs: Pair[] } | { kind: 'whole'; text: string };
+  /** null: there is no choice. */
+  gold: number | null;
+  /** Each choice's characters, without what joins it to the context. */
+  lengths: number[];
+  words: number;
+  bytes: number;
+}
+export interface TaskQuestions {
+  task: ScoredTask;
+  questions: Question[];
+  /** Rows of the split, of which the questions are the first. */
+  rowCount: number;
+  /** SHA-256 of the declaration, but for what it says about itself. */
+  promptDigest: string;
+  /** SHA-256 of the rows of all splits that are used, in the columns that the task names. */
+  dataDigest: string;
+}
+
+export interface QuestionOptions {
+  /** Holds a folder for each task. */
+  dataFolder: string;
+  /** Questions at most; undefined: all. */
+  limit?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export async function readQuestions(task: ScoredTask, options: QuestionOptions): Promise<TaskQuestions> {
+  const maker = questionMaker(task);
+  const rows = await rowsOf(task, task.data.split, options);
+  requireColumns(task, rows, maker.columns);
+  const examples = task.kind === 'choices' && task.shots !== undefined ? await rowsOf(task, task.shots.split, options) : [];
+  requireColumns(task, examples, maker.columns);
+  const digest = createHash('sha256');
+  for (const { row } of [...rows, ...examples])
+    digest.update(`${canonical(Object.fromEntries([...maker.columns].map((name) => [name, row[name]])))}\n`);
+  const asked = rows.slice(0, options.limit ?? rows.length);
+  return {
+    task,
+    questions: asked.map((row, index) => maker.question(row, index, examples)),
+    rowCount: rows.length,
+    promptDigest: createHash('sha256')
+      .update(canonical({ ...task, about: '' }))
+      .digest('hex'),
+    dataDigest: digest.digest('hex'),
+  };
+}
+
+/** JSON with the names of fields in order. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, part: unknown) =>
+    part === null || typeof part !== 'object' || Array.isArray(part)
+      ? part
+      : Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1))),
+  );
+}
+
+async function rowsOf(task: ScoredTask, split: string, { dataFolder, signal }: QuestionOptions): Promise<LocatedRow[]> {
+  const folder = join(dataFolder, task.data.folder);
+  const { rows, found, files } = await readSplit(folder, split, signal).catch((error: unknown) => {
+    if (!(error instanceof ModelFilesError)) throw error;
+    if (error.code === 'DATA_NOT_FOUND')
+      throw new TaskError('TASK_DATA_NOT_FOUND', `${task.task}: there is no folder ${folder}; the data of the task belong there`);
+    throw new TaskError('TASK_DATA_INVALID', `${task.task}: ${error.message}`);
+  });
+  if (files.length === 0) {
+    const there = found.length === 0 ? 'no .jsonl or .parquet file' : `only ${found.slice(0, 10).join(', ')}`;
+    const needed = `${split}.jsonl, ${split}.parquet or ${split}-*.parquet is needed`;
+    throw new TaskError('TASK_DATA_NOT_FOUND', `${task.task}: ${folder} has no file of the split ${split}: ${needed}, there is ${there}`);
+  }
+  if (rows.length === 0) throw new TaskError('TASK_DATA_INVALID', `${task.task}: ${files.join(', ')} holds no rows`);
+  return rows;
+}
+
+function requireColumns(task: ScoredTask, rows: LocatedRow[], columns: ReadonlySet<string>): void {
+  for (const { row, file, line } of rows) {
+    const missing = [...columns].filter((name) => row[name] === undefined || row[name] === null);
+    if (missing.length === 0) continue;
+    const there = Object.keys(row).join(', ') || 'none';
+    const what = missing.length === 1 ? 'column' : 'columns';
+    throw new TaskError(
+      'TASK_DATA_INVALID',
+      `${task.task}: ${file}, line ${line}: the ${what} ${missing.join(', ')} must have a value (there are: ${there})`,
+    );
+  }
+}
+
+interface QuestionMaker {
+  columns: ReadonlySet<string>;
+  question(row: LocatedRow, index: number, examples: LocatedRow[]): Question;
+}
+
+function questionMaker(task: ScoredTask): QuestionMaker {
+  const clean = cleaner(task.clean, `${task.task}.clean`);
+  const columns = new Set<string>();
+  const template = (source: string, field: string): Template => {
+    const made = compile(source, `${task.task}.${field}`);
+    made.columns.forEach((name) => columns.add(name));
+    return made;
+  };
+  const path = (source: string): string => {
+    columns.add(source.split('.')[0]!);
+    return source;
+  };
+  const base = ({ file, line }: LocatedRow, index: number) => ({
+    index,
+    file,
+    line,
+    group: '',
+    gold: null,
+    lengths: [],
+    words: 0,
+    bytes: 0,
+  });
+  switch (task.kind) {
+    case 'choices':
+      return { columns, question: choicesMaker(task, clean, template, path, base) };
+    case 'contexts': {
+      const contexts = task.contexts.map((one, place) => template(one, `contexts.${place}`));
+      const continuation = template(task.continuation, 'continuation');
+      const gold = goldOf(task, path);
+      return {
+        columns,
+        question: (row, index) => {
+          const after = task.delimiter + clean(continuation.render(row.row));
+          const pairs = contexts.map((one) => ({ context: clean(one.render(row.row)), continuation: after }));
+          return {
+            ...base(row, index),
+            asks: { kind: 'pairs', pairs },
+            gold: gold(row, pairs.length),
+            lengths: pairs.map(() => characters(after)),
+          };
+        },
+      };
+    }
+    case 'continuation': {
+      const prompt = template(task.prompt, 'prompt');
+      const continuation = template(task.continuation, 'continuation');
+      return {
+        columns,
+        question: (row, index) => {
+          const pair = { context: clean(prompt.render(row.row)), continuation: task.delimiter + clean(continuation.render(row.row)) };
+          return { ...base(row, index), asks: { kind: 'pairs', pairs: [pair] }, gold: 0 };
+        },
+      };
+    }
+    case 'rolling': {
+      const column = path(task.text);
+      return {
+        columns,
+        question: (row, index) => {
+          const text = String(valueAt(row.row, column));
+          return {
+            ...base(row, index),
+            asks: { kind: 'whole', text: clean(text) },
+            words: splitAtSpace(text).length,
+            bytes: Buffer.byteLength(text),
+          };
+        },
+      };
+    }
+  }
+}
+
+function choicesMaker(
+  task: ChoicesTask,
+  clean: (text: string) => string,
+  template: (source: string, field: string) => Template,
+  path: (source: string) => string,
+  base: (row: LocatedRow, index: number) => Omit<Question, 'asks'>,
+): QuestionMaker['question'] {
+  const description = template(task.description, 'description');
+  const prompt = template(task.prompt, 'prompt');
+  const choices =
+    typeof task.choices === 'string' ? path(task.choices) : task.choices.map((one, place) => template(one, `choices.${place}`));
+  const group = task.group === undefined ? null : path(task.group);
+  const gold = goldOf(task, path);
+  const groupOf = (row: Row): string => (group === null ? '' : String(valueAt(row, group)));
+  const choicesOf = (located: LocatedRow): string[] => {
+    if (typeof choices !== 'string') return choices.map((one) => clean(one.render(located.row)));
+    const value = valueAt(located.row, choices);
+    if (Array.isArray(value) && value.length > 1) return value.map((one) => clean(String(one)));
+    throw invalidRow(task, located, `${choices} must be a list of two or more choices`);
+  };
+  const shotsOf = remembered((name: string, examples: LocatedRow[]): string => {
+    if (task.shots === undefined) return '';
+    const { count, between, split } = task.shots;
+    const taken = examples.filter(({ row }) => groupOf(row) === name).slice(0, count);
+    if (taken.length < count) {
+      const where = name === '' ? '' : ` of ${task.group} ${name}`;
+      throw new TaskError(
+        'TASK_DATA_INVALID',
+        `${task.task}: the split ${split} has ${taken.length} rows${where}; ${count} shots are needed`,
+      );
+    }
+    return taken
+      .map((row) => {
+        const answers = choicesOf(row);
+        return clean(prompt.render(row.row)) + task.delimiter + answers[gold(row, answers.length)]! + between;
+      })
+      .join('');
+  });
+  return (row, index, examples) => {
+    const name = groupOf(row.row);
+    const context = description.render(row.row) + shotsOf(name, examples) + clean(prompt.render(row.row));
+    const answers = choicesOf(row);
+    const pairs = answers.map((answer) => ({ context, continuation: task.delimiter + answer }));
+    return {
+      ...base(row, index),
+      group: name,
+      asks: { kind: 'pairs', pairs },
+      gold: gold(row, answers.length),
+      lengths: answers.map(characters),
+    };
+  };
+}
+
+/** By its first argument; the others are the same at each call. */
+function remembered<Rest extends unknown[], T>(make: (key: string, ...rest: Rest) => T): (key: string, ...rest: Rest) => T {
+  const made = new Map<string, T>();
+  return (key, ...rest) => {
+    const known = made.get(key) ?? make(key, ...rest);
+    made.set(key, known);
+    return known;
+  };
+}
+
+function goldOf(
+  task: Pick<ChoicesTask, 'task' | 'gold' | 'labels'>,
+  path: (source: string) => string,
+): (row: LocatedRow, choices: number) => number {
+  const column = path(task.gold);
+  const labels = typeof task.labels === 'string' ? path(task.labels) : task.labels;
+  return (located, choices) => {
+    const value = valueAt(located.row, column);
+    const names = typeof labels === 'string' ? valueAt(located.row, labels) : labels;
+    const place = Array.isArray(names) ? names.map(String).indexOf(String(value)) : Number(String(value).trim() === '' ? NaN : value);
+    if (Number.isInteger(place) && place >= 0 && place < choices) return place;
+    const allowed = Array.isArray(names) ? `one of ${names.join(', ')}` : `a number from 0 to ${choices - 1}`;
+    throw invalidRow(task, located, `${column} is ${JSON.stringify(value)}; ${allowed} is allowed`);
+  };
+}
+
+function invalidRow({ task }: Pick<ChoicesTask, 'task'>, { file, line }: LocatedRow, what: string): TaskError {
+  return new TaskError('TASK_DATA_INVALID', `${task}: ${file}, line ${line}: ${what}`);
+}

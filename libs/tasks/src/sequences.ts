@@ -1,0 +1,84 @@
+// Questions become token sequences, by the rules that published figures were made by.
+import type { TextEncoder } from '#model-files';
+import { trailingSpace } from './python-text.js';
+import type { Pair, Question } from './questions.js';
+
+/** The last `scored` tokens are asked about; all but the last are the model's input. */
+export interface Sequence {
+  ids: Uint32Array;
+  scored: number;
+  /** Tokens of the context that had no room. */
+  cut: number;
+}
+
+/** For each pair or window of a question one sequence; null: nothing of it is scored. */
+export type EncodedQuestion = (Sequence | null)[];
+
+type Encoder = Pick<TextEncoder, 'encode' | 'prefixId'>;
+
+/** @param positions the longest input that the model takes */
+export async function encodeQuestions(questions: readonly Question[], encoder: Encoder, positions: number): Promise<EncodedQuestion[]> {
+  const texts: { text: string; file: string; line: number; plain?: boolean }[] = [];
+  const places = new Map<string, number>();
+  const place = (text: string, { file, line }: Question, plain = false): number => {
+    const key = `${plain ? 'p' : 's'}${text}`;
+    const known = places.get(key);
+    if (known !== undefined) return known;
+    places.set(key, texts.length);
+    texts.push({ text, file, line, ...(plain ? { plain } : {}) });
+    return texts.length - 1;
+  };
+  const planned = questions.map((question) => {
+    const { asks } = question;
+    if (asks.kind === 'whole') return { whole: place(asks.text, question) };
+    return {
+      pairs: asks.pairs.map(spaceMoved).map(({ context, continuation }) => ({
+        context: context === '' ? null : place(context, question),
+        // After an empty context the continuation stands alone, without special tokens.
+        all: place(context + continuation, question, context === ''),
+      })),
+    };
+  });
+  const ids = await encoder.encode(texts);
+  return planned.map(({ whole, pairs }) => {
+    if (whole !== undefined) return windows(ids[whole]!, encoder.prefixId, positions);
+    return pairs.map(({ context, all }) => joined(context === null ? null : ids[context]!, ids[all]!, encoder, positions));
+  });
+}
+
+/** White space that the context ends in moves to the continuation, so that it is encoded as in running text. */
+export function spaceMoved({ context, continuation }: Pair): Pair {
+  const cut = context.length - trailingSpace(context);
+  return { context: context.slice(0, cut), continuation: context.slice(cut) + continuation };
+}
+
+/** @param context null: empty */
+function joined(context: Uint32Array | null, all: Uint32Array, encoder: Encoder, positions: number): Sequence | null {
+  const before = context ?? new Uint32Array();
+  const after = all.subarray(before.length);
+  if (after.length === 0) return null;
+  if (before.length > 0) return cutTo(Uint32Array.of(...before, ...after), after.length, positions);
+  const prefix = encoder.prefixId;
+  // The prefix stands in for the context, unless the continuation begins with it already.
+  if (prefix === null || after[0] === prefix) return after.length < 2 ? null : cutTo(after, after.length - 1, positions);
+  return cutTo(Uint32Array.of(prefix, ...after), after.length, positions);
+}
+
+/** The last tokens stay. */
+function cutTo(ids: Uint32Array, scored: number, positions: number): Sequence {
+  const kept = ids.length > positions + 1 ? ids.subarray(ids.length - positions - 1) : ids;
+  return { ids: kept, scored: Math.min(scored, kept.length - 1), cut: ids.length - kept.length };
+}
+
+/** Windows that don't overlap in what they score; the last has as much context as fits. */
+export function windows(ids: Uint32Array, prefix: number | null, positions: number): Sequence[] {
+  const whole = prefix === null ? ids : Uint32Array.of(prefix, ...ids);
+  const made: Sequence[] = [];
+  for (let done = 1; done < whole.length;) {
+    const end = Math.min(done + positions, whole.length);
+    const begin = Math.max(end - positions - 1, 0);
+    made.push({ ids: whole.subarray(begin, end), scored: end - done, cut: 0 });
+    done = end;
+  }
+  return made;
+}
