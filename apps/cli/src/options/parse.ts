@@ -12,6 +12,13 @@ export function wholeNumber(text: string): number {
   }
 }
 
+/** Where 0 would stand for what is left out. */
+export function positiveNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 1) throw new InvalidArgumentError('A whole number from 1 on is allowed.');
+  return value;
+}
+
 export function bigNumber(text: string): bigint {
   if (!/^\d+$/.test(text) || BigInt(text) >= 1n << 64n) throw new InvalidArgumentError('A whole number from 0 to 2^64 - 1 is allowed.');
   return BigInt(text);
