@@ -1,4 +1,4 @@
-// What `audit check` prints of a bundle, in the width of a terminal.
+// `audit check` says in the width of a terminal how a bundle is.
 import { PassThrough } from 'node:stream';
 import stringWidth from 'string-width';
 import type { BundleReport } from '#audit';

@@ -75,8 +75,10 @@ function lineOf(event: RecordedEvent): string {
     }
     case 'TeacherSnapshotted':
       return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
-    case 'TargetSparsityReached':
-      return `target ${percent(event.data.targetSparsity)} reached at step ${event.data.step}, ${counted(event.data.remainingSteps, 'step remains', 'steps remain')}`;
+    case 'TargetSparsityReached': {
+      const { step, targetSparsity, remainingSteps } = event.data;
+      return `target ${percent(targetSparsity)} reached at step ${step}, ${counted(remainingSteps, 'step remains', 'steps remain')}`;
+    }
     default:
       return lineOfOutcome(event);
   }

@@ -52,7 +52,8 @@ export function recordPage(
     '## What came out',
     '',
     `- Status: ${run.status}${run.failure === null ? '' : ` (${run.failure.code}: ${run.failure.message})`}, ` +
-      `${counted(last, 'step')}, ${counted(run.branch, 'rewind')}, ${counted(run.restarts, 'restart')}, ${counted(run.skippedSteps, 'skipped step')}`,
+      `${counted(last, 'step')}, ${counted(run.branch, 'rewind')}, ${counted(run.restarts, 'restart')}, ` +
+      counted(run.skippedSteps, 'skipped step'),
     ...(current === null
       ? []
       : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),

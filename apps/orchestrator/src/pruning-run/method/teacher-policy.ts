@@ -54,7 +54,8 @@ function teacherBeforeTarget({ settings, teachers }: PolicyInput): Assignment {
   const taken = teachers.at(-1)?.mark ?? 0;
   const teacher = teachers.findLast((one) => one.mark <= taken - gap + 1);
   if (teacher === undefined) {
-    const explanation = `${counted(teachers.length, 'snapshot exists', 'snapshots exist')}, fewer than the gap of ${gap}: the intact model instructs`;
+    const exist = counted(teachers.length, 'snapshot exists', 'snapshots exist');
+    const explanation = `${exist}, fewer than the gap of ${gap}: the intact model instructs`;
     return { teacher: { kind: 'intact' }, reason: teachers.length === 0 ? 'run_start' : 'capacity_gap', explanation };
   }
   const exist =
