@@ -456,7 +456,11 @@ describe('reading', () => {
     });
     expect((await espalier(server, 'teachers', 'abcd')).stdout).toMatch(/#1 +9 +1\.01% +1\.00% +efefefefefef +1\.91 MiB .*abandoned/);
     expect((await espalier(server, 'lineage', 'abcd')).stdout).toMatch(/└─ child +forked at step 7/);
-    expect((await espalier(server, 'diff', 'abcd', 'wxyz')).stdout).toMatch(/target_sparsity +0\.5 +0\.7[^]*2 +0\.0% +0\.0% +1 4 +- +- +3/);
+    const differences = (await espalier(server, 'diff', 'abcd', 'wxyz')).stdout;
+    expect(differences).toMatch(/target_sparsity +0\.5 +0\.7[^]*2 +0\.0% +0\.0% +1 4 +- +- +3/);
+    const legend = 'ONLY: what that run keeps open and the other one has pruned';
+    expect(differences).toContain(`${legend}; of units their number (--units names them)\n`);
+    expect((await espalier(server, 'diff', 'abcd', 'wxyz', '--units')).stdout).toContain(`${legend}\n`);
   });
 });
 
@@ -566,6 +570,17 @@ describe('a launch that is being prepared', () => {
       stderr: expect.stringMatching(/DATA_MALFORMED: --data: d, line 3[^]*espalier delete abcdefghij23/),
     });
     expect(result.stdout).toMatch(/^launched abcdefghij23/);
+  });
+
+  test('has failed by the time the launch is answered, where little is read', async () => {
+    const failure = { code: 'TOKENIZER_INVALID', message: 'no JSON', field: 'model_path' };
+    const failed = testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure });
+    const answer = { run: failed, alreadyLaunched: false, warnings: [] };
+    const server = await serve({ launchRun: () => answer, forkRun: () => answer });
+    for (const command of [launch, ['fork', 'abcd', '--last']]) {
+      const result = await espalier(server, ...command);
+      expect(result).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/TOKENIZER_INVALID: (--model: )?no JSON/) });
+    }
   });
 
   test('goes on after Ctrl-C, which says how to end it', async () => {

@@ -6,7 +6,7 @@ import { basename, dirname, join, resolve, sep } from 'node:path';
 import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
 import { readUserFile, userFileChunks } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
-import { fileError, requireOutsideDataFolder } from './files.js';
+import { fileError, requireOutsideDataFolder, requireWritable } from './files.js';
 
 const EXPORT_MARKER = 'espalier-export.json';
 /** Far above the manifest of a model in hundreds of files. */
@@ -27,7 +27,10 @@ export async function findExportPlace(path: string, force: boolean, signal?: Abo
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, folder);
   });
-  if (found === undefined) return { folder, old: undefined };
+  if (found === undefined) {
+    await requireWritable(folder);
+    return { folder, old: undefined };
+  }
   if (found.isSymbolicLink()) throw foreign(folder, 'it is a symbolic link');
   if (!found.isDirectory()) throw foreign(folder, 'it is a file');
   if (`${process.cwd()}${sep}`.startsWith(folder === sep ? sep : `${folder}${sep}`)) throw foreign(folder, 'you are in it');

@@ -1,7 +1,7 @@
 // Results that become files: whole under their name or not there at all.
 import { randomUUID } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
-import { lstat, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdtemp, open, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { DATA_FOLDER_ID, makeFolder, openUserFile, UserFileError } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
@@ -54,11 +54,25 @@ export function requireOutsideDataFolder(path: string, option: string): void {
   }
 }
 
+/** Whether something can be made there is found out by making it: /proc looks writable. @throws CliError */
+export async function requireWritable(path: string): Promise<void> {
+  try {
+    await rmdir(await mkdtemp(join(existingFolder(dirname(resolve(path))), '.espalier-')));
+  } catch (error) {
+    throw fileError(error, path);
+  }
+}
+
+function existingFolder(path: string): string {
+  let folder = path;
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  return folder;
+}
+
 /** The folders that lead there as they are; what does not exist yet is no link. */
 function withoutLinks(path: string): string {
   const whole = resolve(path);
-  let folder = dirname(whole);
-  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  const folder = existingFolder(dirname(whole));
   return join(realpathSync(folder), relative(folder, whole));
 }
 
@@ -79,7 +93,7 @@ export async function requireFilePlace(path: string, { option, force, what, isOu
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, path);
   });
-  if (found === undefined) return;
+  if (found === undefined) return requireWritable(path);
   const details = { field: option, exitCode: ExitCode.notAllowed };
   const foreign = (why: string): CliError =>
     new CliError('FILE_FOREIGN', `${path} is not replaced: ${why}`, { ...details, hint: 'name a file that does not exist yet' });

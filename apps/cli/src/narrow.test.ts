@@ -26,8 +26,10 @@ async function espalier(answers: Answers, columns: number, ...args: string[]): P
 
 const NAME = '長い名前の実行 👩‍🔬 with a long name that goes on and on, as names do when people sweep over settings';
 function answersWith(name: string): Answers {
+  const lists = { loraTargets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'] };
   const run = testRun({
     name,
+    settings: { ...testRun().settings!, ...lists },
     modelPath: `/models/${'deep/'.repeat(3)}llama`,
     evaluations: [
       v1.Evaluation.fromPartial({
@@ -81,6 +83,23 @@ function answersWith(name: string): Answers {
       const usage = { runId: run.runId, name, status: v1.RunStatus.RUN_STATUS_COMPLETED, ...sizes };
       return v1.GetDiskUsageResponse.fromPartial({ runs: [usage], unneededBytes: bytes, artifactsBytes: bytes, sharedBytes: bytes });
     },
+    planRun: () => v1.PlanRunResponse.fromPartial({ settings: run.settings, memory: {}, disk: { teachers: 1 } }),
+    listEngines: () =>
+      v1.ListEnginesResponse.fromPartial({
+        engines: [
+          {
+            name: 'unix:/run/user/1000/the-first.sock',
+            status: v1.EngineStatus.ENGINE_STATUS_ATTACHED_ELSEWHERE,
+            heldBy: 'process 12345 on a-machine-with-a-long-name.example',
+            backend: 'cpu',
+            device: 'AMD EPYC 9654 96-Core Processor',
+            threads: 1,
+            memoryAvailableBytes: 1n << 36n,
+            residentBytes: 1n << 32n,
+            losses: 3,
+          },
+        ],
+      }),
     compareRuns: () =>
       v1.CompareRunsResponse.fromPartial({
         settings: [{ field: 'lora_targets', left: name, right: 'q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' }],
@@ -99,6 +118,9 @@ const TABLES: string[][] = [
   ['diff', 'abcd', 'wxyz', '--units'],
   ['export', 'abcd', '--out', 'm'],
   ['du'],
+  ['plan', '--model', 'm'],
+  ['engines'],
+  ['status'],
 ];
 
 describe.each([60, 80, 120, 200])('%i columns', (columns) => {

@@ -1,4 +1,5 @@
 // A command's result takes the place of nothing but an earlier result of its own kind.
+import { createHash } from 'node:crypto';
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -121,6 +122,42 @@ describe('export --force', () => {
   });
 });
 
+test('export --force of one GGUF file replaces a GGUF file that Espalier wrote, and nothing else', async () => {
+  const head = (key: string): Buffer => Buffer.concat([Buffer.from('GGUF'), Buffer.from([3, 0, 0, 0]), Buffer.from(key)]);
+  const written = head('espalier.model_card');
+  const { answers, digest } = testExport();
+  const gguf = await TestServer.start({
+    ...answers,
+    statArtifact: () =>
+      v1.StatArtifactResponse.fromPartial({
+        bytes: 100n,
+        files: [{ name: 'model.gguf', bytes: BigInt(written.length), digest: createHash('sha256').update(written).digest('hex') }],
+      }),
+    async *downloadArtifact() {
+      yield v1.DownloadArtifactResponse.fromPartial({ totalBytes: BigInt(written.length), chunk: written });
+    },
+  });
+  const file = join(folder, 'model.gguf');
+  const exported = (...more: string[]) => runCli(['export', 'abcd', '--out', file, '--server', gguf.address, ...more], { cwd: folder });
+  try {
+    const first = await exported();
+    expect(first).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(digest.slice(0, 12)) });
+    expect(await exported()).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('FILE_EXISTS') });
+    await writeFile(file, head('espalier.model_card and an older export'));
+    expect((await exported('--force')).exitCode).toBe(0);
+    expect(await readFile(file)).toEqual(written);
+    for (const foreign of [head('general.architecture'), Buffer.from('the work of months')]) {
+      await writeFile(file, foreign);
+      const why = /FILE_FOREIGN: .*it is not a GGUF file that Espalier wrote/;
+      expect(await exported('--force')).toMatchObject({ exitCode: 5, stderr: expect.stringMatching(why) });
+      expect(await readFile(file)).toEqual(foreign);
+    }
+    expect(await readdir(folder)).toEqual(['model.gguf']);
+  } finally {
+    gguf.stop();
+  }
+});
+
 describe.each([
   ['metrics', ['metrics', 'abcd', '--export', 'csv', '--out', 'result'], 'it is not a file of metrics'],
   ['jsonl', ['metrics', 'abcd', '--export', 'jsonl', '--out', 'result'], 'it is not a file of metrics'],
@@ -167,11 +204,18 @@ test('up: a folder of the user is no data folder', async () => {
   expect(await readdir(folder)).toEqual(['corpus.txt']);
 });
 
-test('where nothing can be written it is said at once', async () => {
+test('where nothing can be written it is said at once, before the server works for it', async () => {
+  server.stop(); // whoever asked it would be told that it is gone
   expect((await espalier('export', 'abcd', '--out', '/dev/null/foo')).stderr).toMatch(/PATH_NOT_A_FOLDER/);
   for (const out of ['/proc/foo', '/proc/foo/bar'])
     expect((await espalier('export', 'abcd', '--out', out)).stderr).toBe(
       `error FILE_UNUSABLE: ${out}: no such file or directory\n`, // nothing of the names that it has meanwhile
     );
+  for (const command of [
+    ['export', 'abcd', '--out', '/proc/foo.gguf'],
+    ['metrics', 'abcd', '--export', 'csv', '--out', '/proc/foo.csv'],
+    ['audit', 'export', 'abcd', '--out', '/proc/foo.tar'],
+  ])
+    expect((await espalier(...command)).stderr).toMatch(/^error FILE_UNUSABLE: \/proc\/foo\.\w+: no such file or directory\n$/);
   expect((await espalier('up', '--detach', '--data-folder', '/proc/x')).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

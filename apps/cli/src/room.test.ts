@@ -54,10 +54,10 @@ test('gc of a run is looked at first, then done when confirmed', async () => {
     },
   };
   const dry = await espalier(answers, 'gc', 'abcd', '--keep-every', '5', '--dry-run');
-  expect(dry.stdout).toBe('state abababababab, teacher #3 #4, 1.00 MiB\nwould throw away 1 artifact, 2 of them teachers (1.00 MiB)\n');
+  expect(dry.stdout).toBe('state abababababab, teacher #3 #4, 1.00 MiB\nwould throw away 1 artifact, of 2 teachers (1.00 MiB)\n');
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '5')).exitCode).toBe(2);
   const done = await espalier(answers, 'gc', 'abcd', '--keep-every', '5', '--abandoned', '--yes');
-  expect(done.stdout).toMatch(/^threw away 1 artifact, 2 of them teachers \(1\.00 MiB\): 1\.00 MiB freed/);
+  expect(done.stdout).toMatch(/^threw away 1 artifact, of 2 teachers \(1\.00 MiB\): 1\.00 MiB freed/);
   expect(requests.map(({ dryRun }) => dryRun)).toEqual([true, true, true, false]);
   expect(requests.at(-1)).toMatchObject({ runId: 'abcd', keepEvery: 5, abandoned: true, exports: false });
 });

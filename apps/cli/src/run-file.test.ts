@@ -123,6 +123,16 @@ test.each<[string, string, string]>([
   expect(launched).toBeUndefined();
 });
 
+test('a key of the file is told by its own name, not by that of an option', async () => {
+  const path = join(folder, 'run.yaml');
+  await writeFile(path, 'settings:\n  total_steps: many\n');
+  const wrong = await runCli(['plan', '--config', path], { env: { ESPALIER_SERVER: server.address } });
+  expect(wrong.stderr).toContain('--config: run.yaml:2: total_steps: A whole number');
+  await writeFile(path, 'settings:\n  steps: 3\n');
+  const unknown = await runCli(['plan', '--config', path], { env: { ESPALIER_SERVER: server.address } });
+  expect(unknown.stderr).toMatch(/there is no "steps"; allowed are preset, recipe, target_sparsity, total_steps/);
+});
+
 test('what neither the file nor an option says is asked for', async () => {
   const { exitCode, stderr } = await withFile('data: /x\n', 'launch');
   expect(exitCode).toBe(2);

@@ -81,12 +81,14 @@ test('a target that was missed is said wherever the run is shown, and is the exi
 });
 
 test('a target out of reach is said before and at the launch, beside the result', async () => {
-  const warnings = [{ code: 'TARGET_OUT_OF_REACH', field: 'settings.mask_learning_rate', message: 'the masks can reach at most 5%' }];
+  const message = 'in 3 steps at mask_learning_rate 0.1 the masks can reach at most 5%: more total_steps or a lower target get there';
+  const warnings = [{ code: 'TARGET_OUT_OF_REACH', field: 'settings.mask_learning_rate', message }];
   const answers: Answers = {
     planRun: () => v1.PlanRunResponse.fromPartial({ settings: {}, memory: {}, warnings }),
     launchRun: () => ({ run: testRun(), alreadyLaunched: false, warnings }),
     forkRun: () => ({ run: testRun(), alreadyLaunched: false, warnings }),
   };
+  const told = 'warning: in 3 steps at --mask-lr 0.1 the masks can reach at most 5%: more --steps or a lower target get there\n';
   for (const args of [
     ['plan', '--model', '/model'],
     ['launch', '--model', '/model', '--data', '/train.jsonl', '--json'],
@@ -94,7 +96,7 @@ test('a target out of reach is said before and at the launch, beside the result'
   ]) {
     const { exitCode, stderr, stdout } = await espalier(answers, ...args);
     server?.stop();
-    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: 'warning: the masks can reach at most 5%\n' });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: told });
     if (args.includes('--json')) expect(JSON.parse(stdout)).toMatchObject({ run_id: 'abcdefghij23' });
   }
 });

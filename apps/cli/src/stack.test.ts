@@ -1,4 +1,5 @@
 // The real server, started and stopped as a user does it.
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -168,6 +169,14 @@ test('a server that cannot start says why', async () => {
     ['--listen', 'a:70000'],
   ])
     expect(await espalier('up', '--detach', ...bad)).toMatchObject({ exitCode: 2, stdout: '' });
+  execFileSync('mkfifo', [join(folder, 'fifo')]); // opened for reading, it would block for ever
+  for (const path of [join(folder, 'fifo'), '/dev/zero']) {
+    const store = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--event-store', path);
+    expect(store).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/--event-store .* no file that holds one: .* is a (FIFO|device)/),
+    });
+  }
   await writeFile(join(folder, 'file'), '');
   expect((await runCli(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

@@ -1,10 +1,11 @@
 // Which server a command is about, and what it says where there is none, or where another user has it.
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli, type CliResult } from './testing/run-cli.js';
-import { TestServer } from './testing/test-server.js';
+import { testRun, TestServer } from './testing/test-server.js';
 
 let folder: string;
 beforeEach(() => {
@@ -49,6 +50,17 @@ test('status of a server that is named says nothing of the data folder here, whe
   expect(JSON.parse(elsewhere.stdout)).toMatchObject({ server: { answers: true, data_folder: null, pid: null }, store: null, disk: null });
 });
 
+test('status names a run that is evaluated on its validation text, whose steps are all done', async () => {
+  const run = testRun({ step: 100n, liveStep: 100n });
+  const server = await TestServer.start({ listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) });
+  const status = (...more: string[]) => runCli(['status', '--server', server.address, '--data-folder', folder, ...more]);
+  const { stdout } = await status();
+  const { runs } = JSON.parse((await status('--json')).stdout) as { runs: { active: object[] } };
+  server.stop();
+  expect(stdout).toMatch(/^abcdefghij23 +a name +evaluating +100\/100$/m);
+  expect(runs.active).toMatchObject([{ run_id: 'abcdefghij23', status: 'evaluating' }]);
+});
+
 test('while a server starts nobody else is asked in its place, and down stops it', async () => {
   announce(folder, { pid: process.pid });
   expect(await runCli(['runs', '--data-folder', folder])).toMatchObject({
@@ -56,6 +68,14 @@ test('while a server starts nobody else is asked in its place, and down stops it
     stderr: expect.stringMatching(/SERVER_UNAVAILABLE: the server of .* has not started yet/),
   });
   expect((await runCli(['status', '--data-folder', folder])).exitCode).toBe(4);
+});
+
+test('a data folder whose files are no files makes nobody wait', async () => {
+  for (const name of ['espalier.json', 'token']) execFileSync('mkfifo', [join(folder, name)]);
+  expect((await runCli(['status', '--data-folder', folder])).exitCode).toBe(4);
+  rmSync(join(folder, 'espalier.json'));
+  announce(folder, { listen: await deadAddress(), pid: process.pid });
+  expect((await runCli(['runs', '--data-folder', folder])).exitCode).toBe(4);
 });
 
 test('an empty name is no data folder', async () => {

@@ -196,11 +196,12 @@ async function* trainSegments(
   const options = trainingOptions(request);
   const progress = new Batches<Progress>(request.reportIntervalMs);
   const running = holder
-    .exclusive(TRAINING, (stop, mayGoOn) =>
-      // Nobody waits for bytes that have to be sent: the next segment but one would.
-      train(session, options, AbortSignal.any([signal, stop]), mayGoOn, (items) =>
-        progress.push(items, options.stateFile === '' && 'segment' in items[0]!),
-      ),
+    .exclusive(
+      TRAINING,
+      (stop, mayGoOn) =>
+        // Nobody waits for bytes that have to be sent: the next segment but one would.
+        train(session, options, stop, mayGoOn, (items) => progress.push(items, options.stateFile === '' && 'segment' in items[0]!)),
+      signal,
     )
     .finally(() => progress.end());
   running.catch(() => undefined); // awaited below, after the last report
@@ -248,12 +249,16 @@ async function* evaluate(
   };
   const shares = new Batches<number>();
   const running = holder
-    .exclusive<EvaluationResult>('Evaluate', (stop) => {
-      const job = { signal: AbortSignal.any([signal, stop]), onReports: (batch: number[]) => shares.push(batch) };
-      return first.modelPath === ''
-        ? holder.require(first.sessionId).session.evaluate(options, job)
-        : evaluateModel(first.modelPath, options, job);
-    })
+    .exclusive<EvaluationResult>(
+      'Evaluate',
+      (stop) => {
+        const job = { signal: stop, onReports: (batch: number[]) => shares.push(batch) };
+        return first.modelPath === ''
+          ? holder.require(first.sessionId).session.evaluate(options, job)
+          : evaluateModel(first.modelPath, options, job);
+      },
+      signal,
+    )
     .finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };

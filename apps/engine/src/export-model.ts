@@ -29,9 +29,7 @@ export async function* exportModel(
   try {
     const shares = new Batches<number>();
     const running = holder
-      .exclusive('ExportModel', (stop) =>
-        session.exportModel(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => shares.push(batch) }),
-      )
+      .exclusive('ExportModel', (stop) => session.exportModel(options, { signal: stop, onReports: (batch) => shares.push(batch) }), signal)
       .finally(() => shares.end());
     running.catch(() => undefined); // awaited below, after the last report
     for await (const batch of shares) yield { ...none, doneShare: batch.at(-1)! };

@@ -18,7 +18,7 @@ export interface OpenSession {
 
 export class SessionHolder {
   private current: OpenSession | undefined;
-  private work: { name: string; abort: AbortController; mayGoOn: boolean; done: Promise<unknown> } | undefined;
+  private work: { name: string; abort: AbortController; stopping: AbortSignal; mayGoOn: boolean; done: Promise<unknown> } | undefined;
   private shuttingDown = false;
   private readonly processBytes = process.memoryUsage.rss();
 
@@ -68,13 +68,19 @@ export class SessionHolder {
     await session.close();
   }
 
-  /** Runs heavy work alone. The signal given to it aborts when the work is told to stop; it asks by itself whether it may go on. */
-  async exclusive<T>(name: string, run: (signal: AbortSignal, mayGoOn: () => boolean) => Promise<T>): Promise<T> {
+  /**
+   * Runs heavy work alone. The signal given to it aborts when the work is told to stop, or its client has gone; it asks by itself
+   * whether it may go on. Work that ends for such a reason is waited for.
+   */
+  async exclusive<T>(name: string, run: (signal: AbortSignal, mayGoOn: () => boolean) => Promise<T>, client?: AbortSignal): Promise<T> {
+    while (this.work?.stopping.aborted) await this.work.done.catch(() => undefined);
     if (this.shuttingDown) throw new EspalierError('SHUTTING_DOWN', 'the engine is shutting down');
+    client?.throwIfAborted();
     if (this.work !== undefined) throw new EspalierError('ENGINE_BUSY', `the engine is busy with ${this.work.name}`);
     const abort = new AbortController();
-    const work = { name, abort, mayGoOn: true, done: Promise.resolve() as Promise<unknown> };
-    const done = run(abort.signal, () => work.mayGoOn);
+    const stopping = client === undefined ? abort.signal : AbortSignal.any([abort.signal, client]);
+    const work = { name, abort, stopping, mayGoOn: true, done: Promise.resolve() as Promise<unknown> };
+    const done = run(stopping, () => work.mayGoOn);
     work.done = done;
     this.work = work;
     try {

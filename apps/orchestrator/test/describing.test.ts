@@ -58,6 +58,8 @@ it.each<[string, Partial<v1.DescribeRunRequest>, string]>([
   ['a note that acts upon a terminal', { note: 'fine \u001b[2J' }, 'note'],
   ['a note of two lines', { note: 'one\ntwo' }, 'note'],
   ['a book for a note', { note: 'x'.repeat(2_001) }, 'note'],
+  ['a name that is longer than any screen', { name: 'x'.repeat(201) }, 'name'],
+  ['a name of two lines', { name: 'one\ntwo' }, 'name'],
   ['a name that is written backwards', { name: 'abc\u202edef' }, 'name'],
 ])('refuses %s', async (_, request, field) => {
   await expect(describing(request)).rejects.toMatchObject({ violations: [{ field }] });

@@ -8,7 +8,7 @@ import { makeClientConstructor, ChannelCredentials, type ServiceError } from '@g
 import { service as healthService } from 'grpc-health-check';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, TestServer, unary } from './harness/server.js';
+import { codeOf, CORPUS, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 // A small rank, so that the small disks below hold the states once there is room.
 const SETTINGS = { totalSteps: 1_500, warmupSteps: 750, targetSparsity: 0.3, loraRank: 8 };
@@ -118,6 +118,18 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     await goesOnAsIfNothingHadBeen(runId, seen);
     expect((await server.run(runId)).waitingFor).toBeUndefined();
     expect(server.logTail()).toMatch(/log lines were lost|room again/);
+  });
+
+  it('is foreseen at the launch, as in the plan', async () => {
+    const settings = v1.RunSettings.fromPartial({ ...SETTINGS, snapshotInterval: 0.001, loraRank: 64 });
+    const data = { trainPath: CORPUS, validationPath: '' };
+    const request = v1.LaunchRunRequest.fromPartial({ modelPath: TINY_MODEL, data, settings });
+    const { run, warnings } = await unary<v1.LaunchRunResponse>((done) => server.runs.launchRun(request, done));
+    await unary<v1.CancelRunResponse>((done) => server.runs.cancelRun({ runId: run!.runId, reason: '' }, done));
+    const planned = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings });
+    const plan = await unary<v1.PlanRunResponse>((done) => server.runs.planRun(planned, done));
+    for (const told of [warnings, plan.warnings])
+      expect(told).toMatchObject([{ code: 'DISK_TOO_SMALL', message: expect.stringMatching(/^299 snapshots take \d+ bytes/) as string }]);
   });
 
   it("also when the run's own states filled the disk of the artifacts: then it can be paused all the same", async () => {

@@ -134,6 +134,14 @@ test('what costs nothing to find is refused before anything is recorded', async 
   expect(await of({ data: { trainPath: CORPUS, validationPath: join(folder, 'nothing.txt') } })).toBe('DATA_NOT_FOUND');
   expect(await of({ modelPath: model })).toBe('FILE_NOT_REGULAR');
   expect(await of({ modelPath: folder })).toBe('MODEL_NOT_FOUND');
+  const planned = (modelPath: string): Promise<string> =>
+    unary<v1.PlanRunResponse>((done) => server.runs.planRun(v1.PlanRunRequest.fromPartial({ modelPath }), done)).then(
+      () => 'planned',
+      codeOf,
+    );
+  expect(await planned(model)).toBe('FILE_NOT_REGULAR');
+  rmSync(join(model, 'tokenizer.json'));
+  expect(await planned(model)).toBe(await of({ modelPath: model }));
 });
 
 test('a launch that is cancelled before it is recorded launches nothing', async () => {

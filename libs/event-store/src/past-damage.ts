@@ -4,7 +4,7 @@ import { EventCorruptError } from './event-store.errors.js';
 
 /** The events of a stream, and in the places of damaged ones what is wrong with them. */
 export async function* readPastDamage(
-  store: EventStore,
+  store: Pick<EventStore, 'read'>,
   stream: string,
   { from, direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER }: ReadOptions = {},
 ): AsyncGenerator<StoredEvent | EventCorruptError> {

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promis
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readUserFile, userFileChunks, type UserFileError } from '#files';
+import { readUserFile, readUserFileSync, requireUserFile, userFileChunks, type UserFileError } from '#files';
 
 let folder: string;
 beforeEach(async () => {
@@ -41,6 +41,23 @@ test('what is no regular file is refused by its kind, at once', async () => {
     expect(await failure(folder)).toMatchObject({ code: 'FILE_NOT_REGULAR', message: expect.stringContaining('a folder') });
   } finally {
     server.close();
+  }
+});
+
+test('so it is where it is only looked at, and where it is read at once', async () => {
+  const path = join(folder, 'a');
+  await writeFile(path, 'words');
+  await requireUserFile(path, 5);
+  expect(readUserFileSync(path, 5).toString()).toBe('words');
+  execFileSync('mkfifo', [join(folder, 'fifo')]);
+  for (const [wrong, code] of [
+    [join(folder, 'fifo'), 'FILE_NOT_REGULAR'],
+    ['/dev/zero', 'FILE_NOT_REGULAR'],
+    [folder, 'FILE_NOT_REGULAR'],
+    [path, 'FILE_TOO_LARGE'],
+  ] as const) {
+    await expect(requireUserFile(wrong, 4)).rejects.toMatchObject({ code });
+    expect(() => readUserFileSync(wrong, 4)).toThrow(expect.objectContaining({ code }) as Error);
   }
 });
 

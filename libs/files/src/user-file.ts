@@ -1,7 +1,7 @@
 // Opens files that a user names. Such a path may lead to anything: a FIFO would block the reader for ever, /dev/zero never
 // ends, a folder has no bytes. So the open itself never blocks, and what was opened must be a regular file. Links are
 // followed: Hugging Face's cache consists of them.
-import type { Stats } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { constants, lstat, open, type FileHandle } from 'node:fs/promises';
 
 export type UserFileErrorCode = 'FILE_NOT_FOUND' | 'FILE_UNUSABLE' | 'FILE_NOT_REGULAR' | 'FILE_TOO_LARGE';
@@ -36,25 +36,50 @@ export async function openUserFile(path: string): Promise<FileHandle> {
   }
 }
 
+/** Whether it could be read whole, as far as that costs nothing to find out. @throws UserFileError */
+export async function requireUserFile(path: string, limitBytes: number): Promise<void> {
+  const file = await openUserFile(path);
+  try {
+    requireSize(path, (await file.stat()).size, limitBytes);
+  } finally {
+    await file.close();
+  }
+}
+
 /** The whole of a file that has at most `limitBytes`. @throws UserFileError, or the signal's reason */
 export async function readUserFile(path: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const tooLarge = (has: string): UserFileError =>
-    new UserFileError('FILE_TOO_LARGE', `${path} has ${has}; at most ${limitBytes} bytes are allowed`, path);
   const file = await openUserFile(path);
   try {
-    const { size } = await file.stat();
-    if (size > limitBytes) throw tooLarge(`${size} bytes`);
+    requireSize(path, (await file.stat()).size, limitBytes);
     for await (const chunk of chunksOf(file, path, signal)) {
       bytes += chunk.byteLength;
-      if (bytes > limitBytes) throw tooLarge(`more than ${limitBytes} bytes by now`); // it grows
+      requireSize(path, bytes, limitBytes); // it may grow
       chunks.push(chunk);
     }
   } finally {
     await file.close();
   }
   return Buffer.concat(chunks, bytes);
+}
+
+/** The same at once, for small files that are needed before anything else. @throws UserFileError, or the system's own error */
+export function readUserFileSync(path: string, limitBytes: number): Buffer {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = fstatSync(file);
+    if (!found.isFile()) throw notRegular(path, kindOf(found));
+    requireSize(path, found.size, limitBytes);
+    return readFileSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function requireSize(path: string, bytes: number, limitBytes: number): void {
+  if (bytes > limitBytes)
+    throw new UserFileError('FILE_TOO_LARGE', `${path} has ${bytes} bytes; at most ${limitBytes} bytes are allowed`, path);
 }
 
 /** The bytes of a file, piece by piece. @throws UserFileError, or the signal's reason */

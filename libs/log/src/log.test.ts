@@ -52,3 +52,11 @@ test('a line is cut at a fixed length and stays JSON', () => {
   expect(cutLine(`${'y'.repeat(100_000)}\n`).length).toBeLessThanOrEqual(LINE_CHARACTERS_MAX);
   expect(cutLine('{"msg":"short"}\n')).toBe('{"msg":"short"}\n');
 });
+
+test('a line acts upon no terminal that shows it, and says the same', () => {
+  const place = disk(10_000);
+  const msg = 'there is no run \u001b[2J\u009b31m\u202egnp';
+  new LossyWriter((bytes) => place.write(bytes)).write(`${JSON.stringify({ level: 30, msg })}\n`);
+  expect(place.text()).toMatch(/^[\u0020-\u007e]+\n$/);
+  expect(JSON.parse(place.text())).toEqual({ level: 30, msg });
+});

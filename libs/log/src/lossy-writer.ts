@@ -1,6 +1,7 @@
 // Where log lines go. A log must never end what it tells of: on a full disk, or when nobody reads any more, lines are dropped
 // and counted, and the number is told as soon as there is room again.
 import { writeSync } from 'node:fs';
+import { visibleJson } from '#protocol';
 import { cutLine } from './cut-line.js';
 
 type WriteBytes = (bytes: Uint8Array) => number;
@@ -19,7 +20,7 @@ export class LossyWriter {
   }
 
   write(line: string): void {
-    if ((this.lost > 0 && !this.tellLoss()) || !this.put(cutLine(line))) this.lost += 1;
+    if ((this.lost > 0 && !this.tellLoss()) || !this.put(visibleJson(cutLine(line)))) this.lost += 1;
   }
 
   private tellLoss(): boolean {

@@ -7,7 +7,10 @@ export interface LogOptions {
   base: Record<string, unknown>;
 }
 
-/** JSON lines on standard error. Nothing that is logged, and nothing that happens to standard error, ever throws. */
+/**
+ * JSON lines on standard error, in which nothing acts upon a terminal that shows them. Nothing that is logged, and nothing that
+ * happens to standard error, ever throws.
+ */
 export function openLog({ level = 'info', base }: LogOptions): Logger {
   return pino({ level, base }, LossyWriter.to(2));
 }

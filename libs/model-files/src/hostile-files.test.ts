@@ -10,7 +10,7 @@ import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
 import { deltaByteArray } from 'hyparquet-writer/src/delta.js';
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
-import { ModelFilesError, prepareTokens } from './index.js';
+import { ModelFilesError, prepareTokens, requireTokenizer } from './index.js';
 
 const MODEL = 'examples/models/factbook-llama-3m';
 const MIB = 1 << 20;
@@ -60,7 +60,12 @@ describe('what is no regular file', () => {
     const model = join(folder, 'model');
     await mkdir(model);
     execFileSync('mkfifo', [join(model, 'tokenizer.json')]);
-    const refused = () => refusal(prepare(data, { modelPath: model }));
+    const refused = async () => {
+      const early = await refusal(requireTokenizer(model)); // before anything is recorded
+      const late = await refusal(prepare(data, { modelPath: model }));
+      expect([early.code, early.message]).toEqual([late.code, late.message]);
+      return late;
+    };
     expect(await refused()).toMatchObject({ code: 'FILE_NOT_REGULAR', field: 'model_path', message: expect.stringContaining('a FIFO') });
     await rm(join(model, 'tokenizer.json'));
     await symlink('/dev/zero', join(model, 'tokenizer.json'));

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
-import { openUserFile, readUserFile, UserFileError } from '#files';
+import { readUserFile, requireUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 export interface Tokenizer {
@@ -22,12 +22,15 @@ export interface TokenizerFiles {
 const TOKENIZER_BYTES_MAX = 128 << 20;
 const CONFIG_BYTES_MAX = 16 << 20;
 
-/** Whether there is a file to read it from. */
+const JSON_FILE = 'tokenizer.json';
+const CONFIG_FILE = 'tokenizer_config.json'; // not every model has one
+
+/** Whether there are files to read it from. */
 export async function requireTokenizer(modelPath: string): Promise<void> {
-  const path = join(modelPath, 'tokenizer.json');
-  const file = await ofModel(path, () => openUserFile(path));
-  if (file === null) throw noTokenizer(path);
-  await file.close();
+  const [json, config] = [join(modelPath, JSON_FILE), join(modelPath, CONFIG_FILE)];
+  const found = await ofModel(json, () => requireUserFile(json, TOKENIZER_BYTES_MAX).then(() => true));
+  if (found === null) throw noTokenizer(json);
+  await ofModel(config, () => requireUserFile(config, CONFIG_BYTES_MAX));
 }
 
 function noTokenizer(file: string): ModelFilesError {
@@ -36,9 +39,9 @@ function noTokenizer(file: string): ModelFilesError {
 }
 
 export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal): Promise<TokenizerFiles> {
-  const json = await readModelFile(modelPath, 'tokenizer.json', TOKENIZER_BYTES_MAX, signal);
-  if (json === null) throw noTokenizer(join(modelPath, 'tokenizer.json'));
-  const config = (await readModelFile(modelPath, 'tokenizer_config.json', CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
+  const json = await readModelFile(modelPath, JSON_FILE, TOKENIZER_BYTES_MAX, signal);
+  if (json === null) throw noTokenizer(join(modelPath, JSON_FILE));
+  const config = (await readModelFile(modelPath, CONFIG_FILE, CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
   return {
     tokenizerJson: json.toString('utf8'),
     configJson: config.toString('utf8'),

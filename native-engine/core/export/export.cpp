@@ -34,11 +34,16 @@ constexpr std::array kCompanions = {"generation_config.json",
 // Licences travel with the weights that they cover.
 constexpr std::array kLicences = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "USE_POLICY.md"};
 
+// The largest tokenizers in use have about 40 MB.
+constexpr size_t kCopiedBytesMax = 128 << 20;
+
 void copy_files(FolderWriter& folder, const std::string& source_folder, std::span<const char* const> names) {
   for (const char* name : names) {
     const std::string path = source_folder + "/" + name;
     std::error_code ec;
-    if (!source_folder.empty() && fs::is_regular_file(path, ec)) folder.copy_file(path, name);
+    if (!source_folder.empty() && fs::is_regular_file(path, ec)) {
+      folder.add_file(name, read_text_file(path, kCopiedBytesMax, ErrorCode::kModelNotFound, name));
+    }
   }
 }
 

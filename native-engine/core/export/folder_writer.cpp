@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "files/mapped_file.h"
+#include "espalier/error.h"
 
 namespace espalier {
 namespace {
@@ -141,13 +141,6 @@ void FolderWriter::end_file() {
 void FolderWriter::add_file(const std::string& name, const std::string& content) {
   begin_file(name);
   write(content.data(), content.size());
-  end_file();
-}
-
-void FolderWriter::copy_file(const std::string& from_path, const std::string& name) {
-  const MappedFile source(from_path, ErrorCode::kModelNotFound, name);
-  begin_file(name);
-  write(source.bytes().data(), source.bytes().size());
   end_file();
 }
 

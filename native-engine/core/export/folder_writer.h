@@ -23,7 +23,6 @@ class FolderWriter {
   void write(const void* data, size_t size_bytes);
   void end_file();  // durable once this returns
   void add_file(const std::string& name, const std::string& content);
-  void copy_file(const std::string& from_path, const std::string& name);
   void publish();
   const std::vector<ExportedFile>& files() const { return files_; }
   // Throws Error(kIo) when the disk cannot take this many bytes, before an hour was spent on writing them.

@@ -274,6 +274,25 @@ TEST(Export, RefusesBadRequests) {
   refused(ErrorCode::kInvalidArgument, "dtype", "beyond the range of f16");
 }
 
+TEST(Export, RefusesCompanionsWithoutEnd) {
+  const TempFolder folder;
+  const Student student(load_model(test::tiny_model()), 17);
+  ExportRequest request;
+  request.source_folder = (folder / "source").string();
+  std::filesystem::copy(test::tiny_model(), request.source_folder);
+  std::filesystem::permissions(request.source_folder, std::filesystem::perms::owner_all);
+  for (const char* name : {"generation_config.json", "LICENSE"}) {
+    const std::string path = request.source_folder + "/" + name;
+    test::write_file(path, "");
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    std::filesystem::resize_file(path, uint64_t{1} << 30);  // sparse
+    request.out_folder = (folder / "out").string();
+    expect_error(ErrorCode::kFileTooLarge, name, "has 1073741824 bytes", [&] { export_student(student, request); });
+    EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+    std::filesystem::remove(path);
+  }
+}
+
 TEST(Export, CancelLeavesNothing) {
   const TempFolder folder;
   const Student student(load_model(test::tiny_model()), 14);

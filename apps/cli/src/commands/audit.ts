@@ -9,7 +9,7 @@ import { ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { namedFile, requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
-import { bytes, count, problemsFound, shortDigest } from '../output/format.js';
+import { bytes, howMany, problemsFound, shortDigest } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface ExportOptions {
@@ -97,9 +97,12 @@ async function readKey(given: string, publicKeyHex: (text: string) => string): P
   }
 }
 
-function printBundle({ output }: Context, report: BundleReport): void {
+export function printBundle({ output }: Pick<Context, 'output'>, report: BundleReport): void {
   for (const run of report.runs)
-    output.text(`run ${run.runId}: ${count(run.events)} events, ${count(run.metricsEvents)} batches of metrics, ${count(run.steps)} steps`);
+    output.text(
+      `run ${run.runId}: ${howMany(run.events, 'event')}, ${howMany(run.metricsEvents, 'batch', 'batches')} of metrics, ` +
+        howMany(run.steps, 'step'),
+    );
   for (const { fromStep, teacher, explanation } of report.instructions)
     output.indented('  ', 2, `from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
   for (const problem of report.problems)

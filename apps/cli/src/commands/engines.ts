@@ -48,14 +48,14 @@ function printEngines({ output }: Context, engines: v1.Engine[]): void {
   const notes = engines.map((engine) => [engine.name, noteOf(engine)] as const).filter(([, note]) => note !== '');
   if (notes.length === 0) return;
   output.line();
-  for (const [name, note] of notes) output.indented(`${name}: `, 4, note);
+  for (const [name, note] of notes) output.text(`${name}: ${note}`);
 }
 
 /** The rest that the columns have no room for. */
 export function noteOf(engine: v1.Engine): string {
   const { ENGINE_STATUS_ATTACHED_ELSEWHERE, ENGINE_STATUS_STANDBY } = v1.EngineStatus;
   const notes = [engine.doing];
-  if (engine.waitingJobs > 0) notes.push(`${engine.waitingJobs} more wait for it`);
+  if (engine.waitingJobs > 0) notes.push(engine.waitingJobs === 1 ? '1 more waits for it' : `${engine.waitingJobs} more wait for it`);
   if (engine.heldBy !== '') {
     const left = Math.max(0, Math.round(((engine.heldUntil?.getTime() ?? 0) - Date.now()) / 1_000));
     notes.push(`belongs to the orchestrator in ${engine.heldBy}, for ${left} s more unless that renews its lease`);

@@ -7,7 +7,7 @@ import { downloadExport, downloadExportedFile, isOurGguf } from '../download-exp
 import { findExportPlace } from '../export-folder.js';
 import { requireFilePlace } from '../files.js';
 import { exportRun } from '../operations.js';
-import { absolutePath, wholeNumber } from '../options/parse.js';
+import { absolutePath, positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
@@ -45,7 +45,7 @@ export function registerExport(program: Command): void {
     .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)')
     .option('--form <form>', 'of gguf: compacted, padded (architecture llama instead of deci) or masked (default: compacted)')
     .option('--dtype <type>', 'bf16, f16 or f32, for gguf also q8_0 (default: as the original)')
-    .option('--multiple-of <n>', 'fill MLP and hidden widths up with zeros to a multiple of it (default: 1, for q8_0 32)', wholeNumber)
+    .option('--multiple-of <n>', 'fill MLP and hidden widths up with zeros to a multiple of it (default: 1, for q8_0 32)', positiveNumber)
     .option('--no-proof', 'do not evaluate the result')
     .option('--force', 'replace an earlier export there; anything else is left alone');
   examples(

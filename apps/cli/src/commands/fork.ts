@@ -85,7 +85,7 @@ export function registerFork(program: Command): void {
       printLaunched(context, response.run!, response.alreadyLaunched);
       output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
     }
-    printWarnings(output, response.warnings);
+    printWarnings(output, response.warnings, fork);
     if (options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);

@@ -7,7 +7,7 @@ import { addDataOptions, dataChoice, dataSource, type DataChoice } from '../opti
 import { absolutePath, modelFolder } from '../options/parse.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
-import { percent, recipeWord } from '../output/format.js';
+import { howMany, percent, recipeWord } from '../output/format.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { untilPrepared } from './preparing.js';
@@ -60,7 +60,7 @@ export function registerLaunch(program: Command): void {
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
     if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
-    printWarnings(output, response.warnings);
+    printWarnings(output, response.warnings, launch);
     if (options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);
@@ -73,7 +73,7 @@ export function printLaunched({ output }: Context, run: v1.Run, already: boolean
   const what =
     settings === undefined
       ? ''
-      : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${settings.totalSteps} steps`;
+      : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${howMany(settings.totalSteps ?? 0, 'step')}`;
   output.line(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );

@@ -3,8 +3,8 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { bigNumber, wholeNumber } from '../options/parse.js';
-import { percent } from '../output/format.js';
+import { bigNumber, positiveNumber, wholeNumber } from '../options/parse.js';
+import { howMany, percent } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface MasksOptions {
@@ -33,7 +33,7 @@ export function registerMasks(program: Command): void {
     .option('--layer <n>', 'of this layer only, with the numbers of its heads and units', wholeNumber)
     .option('--from-step <n>', 'first step', bigNumber)
     .option('--to-step <n>', 'last step', bigNumber)
-    .option('--points <n>', 'how many states to show, 1 to 1,000; evenly chosen of those that were recorded', wholeNumber);
+    .option('--points <n>', 'how many states to show, 1 to 1,000; evenly chosen of those that were recorded', positiveNumber);
   examples(
     masks,
     ['espalier masks k3f9'],
@@ -124,12 +124,13 @@ function printMaps({ output }: Context, response: v1.QueryMasksResponse): void {
   const hidden = response.series.find(kindIs(MASK_KIND_HIDDEN));
   if (hidden !== undefined) output.line(`hidden units: ${lastOpen(hidden)}, ${lastShare(hidden)}  ${map(hidden, unicode)}`);
   const [first, last] = [response.steps[0]!, response.steps.at(-1)!];
-  const of = response.downsampled ? ` of ${response.totalPoints}` : '';
-  output.line(output.style('dim', `from left to right: ${response.steps.length}${of} recorded states, steps ${first} to ${last}`));
+  const states = howMany(response.downsampled ? response.totalPoints : response.steps.length, 'recorded state');
+  const shown = response.downsampled ? `${response.steps.length} of ${states}` : states;
+  output.line(output.style('dim', `from left to right: ${shown}, steps ${first} to ${last}`));
 }
 
 function printState({ output }: Context, response: v1.QueryMasksResponse, { layer }: MasksOptions): void {
-  output.line(`after ${response.steps.at(-1)} steps`);
+  output.line(`after ${howMany(response.steps.at(-1)!, 'step')}`);
   if (layer === undefined) {
     const rows = [...layersOf(response)].map(([index, { heads, units }]) => [
       String(index),
@@ -166,7 +167,7 @@ function printChanges({ output }: Context, response: v1.QueryMasksResponse): voi
   for (const series of response.series)
     output.line(`${kindWord(series.kind)} at the end: ${lastOpen(series)} open  ${map(sampled(series), output.terminal.unicode)}`);
   if (response.downsampled)
-    output.line(output.style('dim', `${response.steps.length} of ${response.totalPoints} recorded states; more with --points`));
+    output.line(output.style('dim', `${response.steps.length} of ${howMany(response.totalPoints, 'recorded state')}; more with --points`));
 }
 
 function sampled(series: v1.MaskSeries): v1.MaskSeries {

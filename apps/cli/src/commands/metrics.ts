@@ -4,8 +4,8 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
-import { absolutePath, bigNumber, wholeNumber } from '../options/parse.js';
-import { bytes, count, decimal, learningLoss, percent, teacherWord } from '../output/format.js';
+import { absolutePath, bigNumber, positiveNumber } from '../options/parse.js';
+import { bytes, decimal, howMany, learningLoss, percent, teacherWord } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 interface MetricsOptions {
@@ -30,7 +30,7 @@ export function registerMetrics(program: Command): void {
     .description('Shows the metrics of a run. Long runs are thinned out with their extremes kept; --export gives every step.')
     .option('--from-step <n>', 'first step', bigNumber)
     .option('--to-step <n>', 'last step', bigNumber)
-    .option('--points <n>', 'how many steps to show, 2 to 10,000', wholeNumber)
+    .option('--points <n>', 'how many steps to show, 2 to 10,000', positiveNumber)
     .option('--abandoned', 'also steps on branches that the run was rewound from')
     .option('--export <format>', 'every step as csv, jsonl or parquet')
     .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath)
@@ -81,7 +81,7 @@ function checkExportOptions(options: MetricsOptions): void {
 
 function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): void {
   if (response.steps.length === 0) {
-    output.line('no steps yet');
+    output.line('no steps are recorded there yet');
     return;
   }
   const losses = (['layerLoss', 'klLoss', 'lmLoss'] as const).filter((name) => response.steps.some((step) => step[name] !== undefined));
@@ -104,7 +104,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
     { SECONDS: 7, GRADIENT: 6, LAGRANGIAN: 5, LM: 4, KL: 3, LAYER: 2, SCHEDULED: 1 },
   );
   if (response.downsampled)
-    output.line(output.style('dim', `${response.steps.length} of ${count(response.totalSteps)} steps; all of them with --export csv`));
+    output.line(output.style('dim', `${response.steps.length} of ${howMany(response.totalSteps, 'step')}; all of them with --export csv`));
 }
 
 /** Whether it begins, or as Parquet ends, as every export does. */

@@ -5,7 +5,7 @@ import type { Context } from '../context.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
-import { bytes, count, duration } from '../output/format.js';
+import { bytes, count, duration, howMany } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
@@ -38,7 +38,7 @@ export function registerPlan(program: Command): void {
       LAUNCH_TIMEOUT_MS,
     );
     output.result(response, () => printPlan(context, response));
-    printWarnings(output, response.warnings);
+    printWarnings(output, response.warnings, plan);
     const { totalBytes, availableBytes } = response.memory!;
     return totalBytes <= availableBytes ? ExitCode.ok : ExitCode.failed;
   });
@@ -53,7 +53,7 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
   const { settings, parameterCount, prunableParameterCount, memory, disk } = response;
   const { output } = context;
   const m = memory!;
-  output.line(`${count(parameterCount)} parameters, ${count(prunableParameterCount)} of them prunable`);
+  output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable`);
   printSettings(context, settings);
   output.line();
   output.line(output.style('bold', 'Memory'));
@@ -72,7 +72,7 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
     output.line();
     output.line(output.style('bold', 'Disk'));
     output.pairs([
-      ['snapshots', `${disk.teachers} teachers of ${bytes(disk.stateBytes)}`],
+      ['snapshots', `${howMany(disk.teachers, 'teacher')} of ${bytes(disk.stateBytes)}`],
       ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
     ]);
   }

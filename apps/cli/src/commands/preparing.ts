@@ -11,7 +11,20 @@ import { runLine } from '../progress/run-line.js';
  * @throws CliError what kept it from being prepared
  */
 export async function untilPrepared(context: Context, launched: v1.Run): Promise<v1.Run> {
-  if (launched.preparation === undefined) return launched;
+  const run = launched.preparation === undefined ? launched : await followed(context, launched);
+  if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
+  const { code, message, field } = run.failure;
+  // Whatever the cause is, the run is there and has failed: that is no mistake in a command line that can be given again.
+  throw new CliError(code, message, {
+    ...(field === '' ? {} : { field }),
+    exitCode: ExitCode.failed,
+    hint:
+      `run ${run.runId} has failed; when the cause is mended, launch another. ` +
+      `Its record goes from the list with: espalier delete ${run.runId}`,
+  });
+}
+
+async function followed(context: Context, launched: v1.Run): Promise<v1.Run> {
   const { output, signal } = context;
   const { runId } = launched;
   const live = new LiveLine(output.terminal);
@@ -29,12 +42,5 @@ export async function untilPrepared(context: Context, launched: v1.Run): Promise
     throw error;
   }
   live.end();
-  if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
-  const { code, message, field } = run.failure;
-  // Whatever the cause is, the run is there and has failed: that is no mistake in a command line that can be given again.
-  throw new CliError(code, message, {
-    ...(field === '' ? {} : { field }),
-    exitCode: ExitCode.failed,
-    hint: `run ${runId} has failed; when the cause is mended, launch another. Its record goes from the list with: espalier delete ${runId}`,
-  });
+  return run;
 }

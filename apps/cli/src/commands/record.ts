@@ -5,7 +5,7 @@ import { CliError, ExitCode } from '../cli-error.js';
 import { connectionWords, lastingStream } from '../connection/lasting-stream.js';
 import type { Context } from '../context.js';
 import { bigNumber, names, wholeNumber } from '../options/parse.js';
-import { bytes, count, percent, shortDigest, statusWord, when } from '../output/format.js';
+import { bytes, howMany, percent, shortDigest, statusWord, when } from '../output/format.js';
 import { widthOf } from '../output/text-width.js';
 import { printable } from '../output/terminal.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -240,6 +240,6 @@ function registerViews(program: Command): void {
     let eventsDone = 0n;
     for await (const progress of connection.stream(connection.history, connection.history.rebuildViews, {}, signal))
       eventsDone = progress.eventsDone;
-    output.result({ eventsDone }, () => output.line(`rebuilt from ${count(eventsDone)} events`));
+    output.result({ eventsDone }, () => output.line(`rebuilt from ${howMany(eventsDone, 'event')}`));
   });
 }

@@ -5,7 +5,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { wholeNumber } from '../options/parse.js';
-import { bytes, count, duration, shortDigest, statusWord } from '../output/format.js';
+import { bytes, duration, howMany, shortDigest, statusWord } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
 
@@ -153,12 +153,12 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
 }
 
 function artifactCount(number: number | bigint): string {
-  return `${count(number)} artifact${Number(number) === 1 ? '' : 's'}`;
+  return howMany(number, 'artifact');
 }
 
 function whatGoes({ artifacts, freedBytes }: v1.DiscardArtifactsResponse): string {
   const teachers = artifacts.reduce((sum, { marks }) => sum + marks.length, 0);
-  return `${artifactCount(artifacts.length)}${teachers > 0 ? `, ${count(teachers)} of them teachers` : ''} (${bytes(freedBytes)})`;
+  return `${artifactCount(artifacts.length)}${teachers > 0 ? `, of ${howMany(teachers, 'teacher')}` : ''} (${bytes(freedBytes)})`;
 }
 
 function artifactLine({ kind, digest, marks, bytes: size }: v1.DiscardedArtifact): string {

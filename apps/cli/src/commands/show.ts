@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { v1 } from '#protocol';
+import { stepsFrom, v1 } from '#protocol';
 import type { Context } from '../context.js';
 import {
   bar,
@@ -8,6 +8,7 @@ import {
   count,
   decimal,
   duration,
+  howMany,
   learningLoss,
   percent,
   shortCount,
@@ -89,7 +90,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
     ['loss', lossWords(run)],
     ['training', `${duration(run.trainingSeconds)}${run.tokensPerSecond > 0 ? `, ${shortCount(run.tokensPerSecond)} tokens/s` : ''}`],
-    ['skipped', run.skippedSteps > 0 ? `${run.skippedSteps} steps, values not finite` : undefined],
+    ['skipped', run.skippedSteps > 0 ? `${howMany(run.skippedSteps, 'step')}, values not finite` : undefined],
   ];
 }
 
@@ -107,7 +108,7 @@ function preparationWords({ doing, doneShare }: v1.Preparation): string {
 /** Where the run is, where its plan has several phases. */
 function phaseWords({ phases, phase }: v1.Run): string | undefined {
   if (phases.length < 2) return undefined;
-  const words = phases.map(({ kind, firstStep, endStep }) => `${kind} (steps ${firstStep} to ${endStep - 1n})`);
+  const words = phases.map(({ kind, firstStep, endStep }) => `${kind} (${stepsFrom(firstStep, endStep)})`);
   return `${phase}; the plan: ${words.join(', then ')}`;
 }
 
@@ -160,7 +161,7 @@ function launchWords({ launchedAt, launchedBy, endedAt }: v1.Run): string {
 function enginePairs(run: v1.Run): [string, string | undefined][] {
   return [
     ['engine', run.engine],
-    ['attempt', run.attempt > 1 || run.restarts > 0 ? `${run.attempt}, ${run.restarts} restarts` : undefined],
+    ['attempt', run.attempt > 1 || run.restarts > 0 ? `${run.attempt}, ${howMany(run.restarts, 'restart')}` : undefined],
     ['numerics', run.numericsFingerprint],
     ['state', shortDigest(run.stateDigest)],
     ['launched', launchWords(run)],

@@ -7,7 +7,7 @@ import { toEspalierError, v1 } from '#protocol';
 import { ExitCode, exitCodeOf } from '../cli-error.js';
 import { isSameServer } from '../connection/server-address.js';
 import type { Context } from '../context.js';
-import { bytes, count, percent, statusWord } from '../output/format.js';
+import { bytes, howMany, percent, statusWord } from '../output/format.js';
 import { isEvaluating, stepsInAll } from '../output/run-status.js';
 import { runningServer } from '../stack.js';
 import type { Output } from '../output/output.js';
@@ -204,7 +204,8 @@ function printStatus({ output }: Context, { server, store, engines, disk, runs }
           : 'no embedded one here'
         : store.problem !== null
           ? bad(store.problem)
-          : `${store.open ? 'in use' : 'closed'}, ${count(store.events)} events in ${count(store.streams)} streams, ${bytes(store.bytes)}`,
+          : `${store.open ? 'in use' : 'closed'}, ${howMany(store.events, 'event')} in ${howMany(store.streams, 'stream')}, ` +
+            bytes(store.bytes),
     ],
     ['engines', engines?.map((engine) => engineLine(output, engine)).join('; ')],
     [

@@ -2,7 +2,7 @@
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { bytes, count, problemsFound } from '../output/format.js';
+import { bytes, count, howMany, problemsFound } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 
 export async function verifyAll({ connection, output, signal }: Context): Promise<number> {
@@ -27,7 +27,7 @@ export async function verifyAll({ connection, output, signal }: Context): Promis
     output.text(
       `${verdict}: ${count(events)} events, ${count(runs)} runs${withProblems}, ${count(artifacts)} artifacts (${bytes(artifactBytes)})`,
     );
-    if (unknown.length > 0) output.line(`${count(unknown.length)} files that no event names; see: espalier gc --dry-run`);
+    if (unknown.length > 0) output.line(`${howMany(unknown.length, 'file')} that no event names; see: espalier gc --dry-run`);
   });
   return ok ? ExitCode.ok : ExitCode.failed;
 }

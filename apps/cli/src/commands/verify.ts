@@ -5,7 +5,7 @@ import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import type { Output } from '../output/output.js';
 import { number, stepRange } from '../options/parse.js';
-import { count, decimal, problemsFound } from '../output/format.js';
+import { count, decimal, howMany, problemsFound } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { verifyAll } from './verify-all.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -98,9 +98,9 @@ function printSummary(
   }
   const within =
     range.from === undefined && range.to === undefined ? '' : `, the recorded stretches that hold ${range.from ?? ''}..${range.to ?? ''}`;
-  const replayed = summary.replayedSteps > 0n ? `, ${count(summary.replayedSteps)} steps computed again${within}` : '';
+  const replayed = summary.replayedSteps > 0n ? `, ${howMany(summary.replayedSteps, 'step')} computed again${within}` : '';
   const verdict = summary.ok
     ? output.style('green', 'the record is whole and true')
     : output.style('red', problemsFound(summary.problems.length));
-  output.text(`${verdict}: ${count(summary.events)} events, ${count(summary.artifacts)} artifacts${replayed}`);
+  output.text(`${verdict}: ${howMany(summary.events, 'event')}, ${howMany(summary.artifacts, 'artifact')}${replayed}`);
 }

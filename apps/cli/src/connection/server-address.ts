@@ -1,8 +1,7 @@
 // Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. And what is shown to it:
 // ESPALIER_TOKEN, or the data folder's token, but that only to the server of that data folder.
-import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { TOKEN_FILE } from '#files';
+import { readUserFileSync, TOKEN_FILE } from '#files';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
@@ -36,10 +35,15 @@ export function readServerFile(dataFolder: string): ServerFile | null {
   return listen === undefined || pid === undefined ? null : { listen, pid };
 }
 
+/** The data folder is as whoever names it says; a FIFO in it must not make the command wait. */
+function smallFile(path: string): string {
+  return readUserFileSync(path, 64 << 10).toString('utf8');
+}
+
 /** A server writes its process first, and the address once it accepts calls. Null: there is none. */
 export function announcement(dataFolder: string): Partial<ServerFile> | null {
   try {
-    const { listen, pid } = JSON.parse(readFileSync(serverFilePath(dataFolder), 'utf8')) as Record<string, unknown>;
+    const { listen, pid } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
     return { ...(typeof listen === 'string' ? { listen } : {}), ...(typeof pid === 'number' ? { pid } : {}) };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -102,7 +106,7 @@ function tokenFor(address: string, dataFolder: string, listen: string | undefine
   if (given) return given;
   if (listen === undefined || !isSameServer(address, listen)) return null;
   try {
-    return readFileSync(join(dataFolder, TOKEN_FILE), 'utf8').trim();
+    return smallFile(join(dataFolder, TOKEN_FILE)).trim();
   } catch {
     return null; // it asks for none, or is another user's
   }

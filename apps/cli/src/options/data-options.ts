@@ -1,7 +1,7 @@
 // Which text a run trains on and is evaluated on: the options of launch and fork, and the same in a run's file.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
-import { absolutePaths, positiveWholeNumber } from './parse.js';
+import { absolutePaths, positiveNumber } from './parse.js';
 
 /** By the keys of a run's file; the first path is the one that must be there. */
 export interface DataChoice {
@@ -17,8 +17,8 @@ export function addDataOptions(command: Command, train: string, evaluate: string
     .option('--data <path>', `${train}; may be given several times`, absolutePaths)
     .option('--validation <path>', `${evaluate}; may be given several times`, absolutePaths)
     .option('--text-column <name>', 'field or column with the text, or with the messages of a conversation (default: text)')
-    .option('--max-train-tokens <n>', 'read no more than so many tokens to train on, for a quick trial', positiveWholeNumber)
-    .option('--max-validation-tokens <n>', 'read no more than so many tokens to evaluate on', positiveWholeNumber);
+    .option('--max-train-tokens <n>', 'read no more than so many tokens to train on, for a quick trial', positiveNumber)
+    .option('--max-validation-tokens <n>', 'read no more than so many tokens to evaluate on', positiveNumber);
 }
 
 /** An option counts before what the file says. */

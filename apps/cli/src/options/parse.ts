@@ -12,6 +12,13 @@ export function wholeNumber(text: string): number {
   }
 }
 
+/** Where 0 would stand for what is left out. */
+export function positiveNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 1) throw new InvalidArgumentError('A whole number from 1 on is allowed.');
+  return value;
+}
+
 export function bigNumber(text: string): bigint {
   if (!/^\d+$/.test(text) || BigInt(text) >= 1n << 64n) throw new InvalidArgumentError('A whole number from 0 to 2^64 - 1 is allowed.');
   return BigInt(text);
@@ -20,12 +27,6 @@ export function bigNumber(text: string): bigint {
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('A number is allowed, e.g. 0.5 or 1e-3.');
-  return value;
-}
-
-export function positiveWholeNumber(text: string): number {
-  const value = wholeNumber(text);
-  if (value < 1) throw new InvalidArgumentError('A whole number of 1 or more is allowed.');
   return value;
 }
 

@@ -6,7 +6,7 @@ import { readUserFile, UserFileError } from '#files';
 import { requestedValues, settingsTable, valueOfText, visibleText, type RequestedValues, type Setting, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { DataChoice } from './data-options.js';
-import { positiveWholeNumber } from './parse.js';
+import { positiveNumber } from './parse.js';
 
 /** A run's settings are two kilobytes. */
 const FILE_BYTES_MAX = 64 << 10;
@@ -151,7 +151,7 @@ class Reader {
   private limitOf(pair: Pair, key: string): number {
     const text = this.textOf(pair, key, 'a number');
     try {
-      return positiveWholeNumber(text);
+      return positiveNumber(text);
     } catch {
       throw this.wrong(pair, key, 'a whole number of 1 or more is needed');
     }

@@ -1,8 +1,13 @@
 // Numbers for people: a unit beside each, no digits that mean nothing.
-import { v1 } from '#protocol';
+import { counted, v1 } from '#protocol';
 
 export function count(value: number | bigint): string {
   return value.toString().replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+}
+
+/** "1 step", "1,400 steps". */
+export function howMany(value: number | bigint, one: string, several?: string): string {
+  return counted(value, one, several, count);
 }
 
 export function shortCount(value: number | bigint): string {
@@ -70,7 +75,7 @@ export function shortDigest(digest: string): string {
 }
 
 export function problemsFound(count: number): string {
-  return count === 1 ? '1 problem found' : `${count} problems found`;
+  return `${howMany(count, 'problem')} found`;
 }
 
 export function statusWord(status: v1.RunStatus): string {

@@ -3,7 +3,7 @@ import Table from 'cli-table3';
 import { visibleJson } from '#protocol';
 import { fitTable, type Fit } from './fit-table.js';
 import { toPlain } from './plain.js';
-import { wrapTo } from './text-width.js';
+import { wrapWords } from './text-width.js';
 import { describeTerminal, printable, styled, type Style, type Terminal } from './terminal.js';
 
 export interface OutputOptions {
@@ -76,9 +76,7 @@ export class Output {
   /** Text behind a lead of that width; where it takes several lines, all begin at the same column. */
   indented(lead: string, width: number, text: string): void {
     const room = Math.max(this.terminal.columns - width, 20);
-    // A path or a digest is left whole, for copying: the terminal itself breaks what has no room.
-    const lines = text.split(' ').some((word) => word.length > room) ? [text] : wrapTo(text, room);
-    this.line(`${lead}${lines.join(`\n${' '.repeat(width)}`)}`);
+    this.line(`${lead}${wrapWords(printable(text), room).join(`\n${' '.repeat(width)}`)}`);
   }
 }
 

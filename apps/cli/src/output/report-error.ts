@@ -42,10 +42,11 @@ export function outputError(cause: NodeJS.ErrnoException): CliError {
   return new CliError('OUTPUT_FAILED', `standard output can't be written: ${why}`, { exitCode: ExitCode.failed, cause });
 }
 
-function linesOf({ message, violations }: EspalierError, command: Command | undefined): string[] {
+function linesOf({ code, message, violations }: EspalierError, command: Command | undefined): string[] {
   const fields = violations.map(({ field }) => field);
   const flag = (field: string) => (command === undefined ? undefined : flagOf(field, command)) ?? field;
-  const told = (text: string) => (command === undefined ? text : inFlags(text, fields, command));
+  // A file of settings names them as the protocol does.
+  const told = (text: string) => (command === undefined || code === 'CONFIG_INVALID' ? text : inFlags(text, fields, command));
   if (violations.length > 1) {
     return [
       `${violations.length} values are not valid`,

@@ -17,5 +17,5 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
 function valueText(value: Plain, unit: string): string {
   if (value === null || value === undefined) return '-';
   const text = Array.isArray(value) ? value.join(',') : String(value);
-  return unit === '' ? text : `${text} ${unit}`;
+  return unit === '' ? text : `${text} ${value === 1 ? unit.replace(/s$/, '') : unit}`;
 }

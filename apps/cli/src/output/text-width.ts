@@ -42,3 +42,24 @@ export function wrapTo(text: string, columns: number): string[] {
   }
   return [...lines, line];
 }
+
+/**
+ * As lines of at most so many columns, but a word that is longer (a path, a digest) is left whole, for copying: the terminal itself
+ * breaks it. A list is broken behind its commas.
+ */
+export function wrapWords(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line: string | undefined;
+  for (const word of text.split(' ')) {
+    const parts = widthOf(word) > columns ? word.split(/(?<=,)/) : [word];
+    for (const [index, part] of parts.entries()) {
+      const joined = line === undefined ? part : `${line}${index === 0 ? ' ' : ''}${part}`;
+      if (line === undefined || widthOf(joined) <= columns) line = joined;
+      else {
+        lines.push(line);
+        line = part;
+      }
+    }
+  }
+  return [...lines, line ?? ''];
+}

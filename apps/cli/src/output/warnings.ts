@@ -1,8 +1,11 @@
+import type { Command } from 'commander';
 import type { v1 } from '#protocol';
+import { inFlags } from '../options/flag-names.js';
 import { printable } from './terminal.js';
 import type { Output } from './output.js';
 
-/** On standard error, so that a program that reads the result is not disturbed. */
-export function printWarnings(output: Output, warnings: readonly v1.PlanWarning[]): void {
-  for (const { message } of warnings) process.stderr.write(`${output.style('yellow', 'warning:')} ${printable(message)}\n`);
+/** In the words of the command's options; on standard error, so that a program that reads the result is not disturbed. */
+export function printWarnings(output: Output, warnings: readonly v1.PlanWarning[], command: Command): void {
+  for (const { message, field } of warnings)
+    process.stderr.write(`${output.style('yellow', 'warning:')} ${printable(inFlags(message, [field], command))}\n`);
 }

@@ -1,6 +1,6 @@
 // Shows a followed run: a live line on a terminal, else a plain line now and then; what happens to the run in both.
 import { v1 } from '#protocol';
-import { decimal, duration, percent, teacherWord } from '../output/format.js';
+import { decimal, duration, howMany, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
 import { statusText, stepsInAll } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
@@ -70,7 +70,7 @@ export class RunRenderer {
       say(`target of ${target} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`);
     }
     if (now.skippedSteps > before.skippedSteps)
-      say(this.output.style('yellow', `${now.skippedSteps} steps skipped so far (values not finite)`));
+      say(this.output.style('yellow', `${howMany(now.skippedSteps, 'step')} skipped so far (values not finite)`));
     if (now.rewinds > before.rewinds) say(`rewound to step ${now.step}`);
     for (const evaluation of now.evaluations.slice(before.evaluations.length)) {
       const { metric, value } = measured(evaluation);
@@ -84,7 +84,8 @@ export class RunRenderer {
     const { run } = this.progress;
     const words =
       `${statusText(run)} at step ${run.step} of ${stepsInAll(run) ?? 0}: hard sparsity ${percent(run.hardSparsity)}, ` +
-      `${run.teacherCount} teachers, last instructed by ${teacherWord(run.teacher)}, ${duration(run.trainingSeconds)} of training`;
+      `${howMany(run.teacherCount, 'teacher')}, last instructed by ${teacherWord(run.teacher)}, ` +
+      `${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
     if (run.targetMissed) {
       const reached = `${percent(run.expectedSparsity)} instead of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;

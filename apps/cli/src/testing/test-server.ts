@@ -34,6 +34,7 @@ export interface Answers {
   discardArtifacts?: Unary<v1.DiscardArtifactsRequest, v1.DiscardArtifactsResponse>;
   collectGarbage?: Streaming<v1.CollectGarbageRequest, v1.CollectGarbageResponse>;
   getDiskUsage?: Unary<v1.GetDiskUsageRequest, v1.GetDiskUsageResponse>;
+  listEngines?: Unary<v1.ListEnginesRequest, v1.ListEnginesResponse>;
   listTeachers?: Unary<v1.ListTeachersRequest, v1.ListTeachersResponse>;
   statArtifact?: Unary<v1.StatArtifactRequest, v1.StatArtifactResponse>;
   downloadArtifact?: Streaming<v1.DownloadArtifactRequest, v1.DownloadArtifactResponse>;
@@ -61,7 +62,7 @@ export class TestServer {
 
   static async start(answers: Answers, address = '127.0.0.1:0'): Promise<TestServer> {
     const server = new Server();
-    for (const service of [v1.RunServiceService, v1.HistoryServiceService, v1.ArtifactServiceService]) {
+    for (const service of [v1.RunServiceService, v1.HistoryServiceService, v1.ArtifactServiceService, v1.EngineServiceService]) {
       server.addService(service, implementation(Object.keys(service), answers as Record<string, unknown>));
     }
     const port = await new Promise<number>((resolve, reject) => {

@@ -1,4 +1,5 @@
 // One line for people about each event.
+import { counted, stepsFrom } from '#protocol';
 import type { DiscardedArtifact, RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
 import { isOffTarget } from '../pruning-run/planning/target-sparsity.js';
@@ -28,10 +29,10 @@ function lineOf(event: RecordedEvent): string {
       return `event of a type this release does not know: ${event.storedType}`;
     case 'RunLaunched': {
       const { model, settings } = event.data;
-      const then = settings.recoverSteps > 0 ? `, then ${settings.recoverSteps} steps of recovery` : '';
+      const then = settings.recoverSteps > 0 ? `, then ${counted(settings.recoverSteps, 'step')} of recovery` : '';
       return (
         `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} ` +
-        `in ${settings.totalSteps} steps, recipe ${settings.recipe}${then}`
+        `in ${counted(settings.totalSteps, 'step')}, recipe ${settings.recipe}${then}`
       );
     }
     case 'RunForked': {
@@ -52,7 +53,7 @@ function lineOf(event: RecordedEvent): string {
       const name = engineName === '' ? '' : `${engineName}, `;
       const changed = numericsChangedFrom === null ? '' : `, changed from ${short(numericsChangedFrom)}`;
       return (
-        `attempt ${attempt}: engine ${name}${backend} on ${device}, ${threads} threads, ` +
+        `attempt ${attempt}: engine ${name}${backend} on ${device}, ${counted(threads, 'thread')}, ` +
         `numerics ${short(numericsFingerprint)}${changed}`
       );
     }
@@ -60,7 +61,7 @@ function lineOf(event: RecordedEvent): string {
       return `${teacherText(event.data.teacher)} instructs from step ${event.data.fromStep} on: ${event.data.explanation}`;
     case 'PhaseStarted': {
       const { phase, fromStep, endStep, masksDigest } = event.data;
-      return `phase ${phase} from step ${fromStep} to ${endStep - 1}, masks ${short(masksDigest)} frozen`;
+      return `phase ${phase}, ${stepsFrom(fromStep, endStep)}, masks ${short(masksDigest)} frozen`;
     }
     case 'SparsityAdvanced': {
       const { step, scheduledSparsity, expectedSparsity } = event.data;
@@ -69,14 +70,15 @@ function lineOf(event: RecordedEvent): string {
     case 'MasksUpdated': {
       const { firstStep, state: after, loss, trainingSeconds } = event.data;
       return (
-        `steps ${firstStep} to ${after.step - 1} done in ${trainingSeconds.toFixed(1)} s, ` +
-        `mean loss ${number(loss.mean)}: ${state(after)}`
+        `${stepsFrom(firstStep, after.step)} done in ${trainingSeconds.toFixed(1)} s, ` + `mean loss ${number(loss.mean)}: ${state(after)}`
       );
     }
     case 'TeacherSnapshotted':
       return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
-    case 'TargetSparsityReached':
-      return `target ${percent(event.data.targetSparsity)} reached at step ${event.data.step}, ${event.data.remainingSteps} steps remain`;
+    case 'TargetSparsityReached': {
+      const { step, targetSparsity, remainingSteps } = event.data;
+      return `target ${percent(targetSparsity)} reached at step ${step}, ${counted(remainingSteps, 'step remains', 'steps remain')}`;
+    }
     default:
       return lineOfOutcome(event);
   }
@@ -103,7 +105,7 @@ type Outcome = Exclude<
 
 function discardWords(artifacts: DiscardedArtifact[]): string {
   const bytes = artifacts.reduce((sum, one) => sum + (one.bytes ?? 0), 0);
-  return `${artifacts.length} artifacts (${(bytes / 2 ** 20).toFixed(1)} MiB)`;
+  return `${counted(artifacts.length, 'artifact')} (${(bytes / 2 ** 20).toFixed(1)} MiB)`;
 }
 
 function lineOfOutcome(event: Outcome): string {
@@ -159,7 +161,7 @@ function lineOfOutcome(event: Outcome): string {
     }
     case 'ArtifactsDiscarded': {
       const { keepEvery, artifacts, reason } = event.data;
-      const kept = keepEvery === null ? '' : `; every ${keepEvery}th teacher stays, and what forks, exports and the last state need`;
+      const kept = keepEvery === null ? '' : `; one teacher in ${keepEvery} stays, and what forks, exports and the last state need`;
       return `${discardWords(artifacts)} thrown away${kept}${reason === '' ? '' : `: ${reason}`}`;
     }
     case 'RunDeleted':

@@ -1,6 +1,6 @@
 // A run's model for other programs, in the artifact store: each file an artifact, and a manifest that names them.
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
-import { engineV1, EspalierError } from '#protocol';
+import { engineV1, EspalierError, visibleText } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
@@ -125,7 +125,8 @@ async function storeFiles(
   return { files, readme, outcome };
 }
 
-function modelCard({ run, state, form, format }: ExportRequest): string {
+/** Whoever prints it on a terminal sees what names and paths hold. */
+export function modelCard({ run, state, form, format }: Pick<ExportRequest, 'run' | 'state' | 'form' | 'format'>): string {
   const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
   return [
     `# ${run.name || run.runId}`,
@@ -137,5 +138,7 @@ function modelCard({ run, state, form, format }: ExportRequest): string {
       `reached ${percent(state.hardSparsity)} of the prunable parameters`,
     `- format ${format}, form ${form}`,
     '',
-  ].join('\n');
+  ]
+    .map(visibleText)
+    .join('\n');
 }

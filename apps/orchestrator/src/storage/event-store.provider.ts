@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { connectEventStore, startEmbeddedEventStore, storeSecrets, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { readUserFileSync } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 
@@ -143,11 +144,13 @@ function kill(pid: number): void {
   }
 }
 
+const CONNECTION_FILE_BYTES_MAX = 64 << 10;
+
 /** The address as it was given: a connection string, or a file that holds one. */
 function connectionStringOf(given: string): string {
   if (given.includes('://')) return given;
   try {
-    return readFileSync(given, 'utf8').trim();
+    return readUserFileSync(given, CONNECTION_FILE_BYTES_MAX).toString('utf8').trim();
   } catch (error) {
     throw new EspalierError(
       'EVENT_STORE_ADDRESS_INVALID',

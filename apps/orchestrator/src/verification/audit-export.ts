@@ -2,7 +2,7 @@
 import { HistoryChecker, writeBundle, type BundleManifest, type BundleRun, type RawEvent } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore, StoredEvent } from '#event-store';
-import { EspalierError, type v1 } from '#protocol';
+import { counted, EspalierError, type v1 } from '#protocol';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { RecordedEvent } from '../pruning-run/record/pruning-run.events.js';
 import { neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -84,7 +84,7 @@ class RunTeller {
         const { attempt, backend, device, threads, engineVersion, engineBuild, numericsFingerprint } = event.data;
         this.engines.push({
           attempt,
-          engine: `${backend} ${device}, ${threads} threads, ${engineVersion} ${engineBuild}`,
+          engine: `${backend} ${device}, ${counted(threads, 'thread')}, ${engineVersion} ${engineBuild}`,
           numericsFingerprint,
         });
       }

@@ -1,4 +1,5 @@
 // The page for people in an audit bundle: what was asked, on what, who instructed when and why, and what came out.
+import { counted, visibleText } from '#protocol';
 import type { BundleManifest, Instruction } from '#audit';
 import { measureName } from '../pruning-run/record/measures.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -51,7 +52,8 @@ export function recordPage(
     '## What came out',
     '',
     `- Status: ${run.status}${run.failure === null ? '' : ` (${run.failure.code}: ${run.failure.message})`}, ` +
-      `${last} steps, ${run.branch} rewinds, ${run.restarts} restarts, ${run.skippedSteps} skipped steps`,
+      `${counted(last, 'step')}, ${counted(run.branch, 'rewind')}, ${counted(run.restarts, 'restart')}, ` +
+      counted(run.skippedSteps, 'skipped step'),
     ...(current === null
       ? []
       : [`- State ${current.stateDigest}: expected sparsity ${current.expectedSparsity}, by hard masks ${current.hardSparsity}`]),
@@ -65,5 +67,7 @@ export function recordPage(
         `- Exported ${made?.format ?? form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,
     ),
     '',
-  ].join('\n');
+  ]
+    .map(visibleText) // whoever prints it on a terminal sees what names and paths hold
+    .join('\n');
 }

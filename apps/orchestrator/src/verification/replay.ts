@@ -1,6 +1,6 @@
 // Executes recorded segments again and compares the states they end in.
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, type engineV1 } from '#protocol';
+import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
@@ -230,7 +230,7 @@ class Replay {
     const tensorDifferences = await this.compareStates(segment, outcome.state);
     const what =
       stepDifference === null
-        ? `all measurements of ${steps.length} steps are within ${tolerance}`
+        ? `all measurements of ${counted(steps.length, 'step')} are within ${tolerance}`
         : `step ${stepDifference.step}: ${stepDifference.quantity} was recorded as ${stepDifference.recorded}, ` +
           `computed as ${stepDifference.computed}`;
     return {

@@ -2,12 +2,12 @@
 import { HistoryChecker } from '#audit';
 import type { ArtifactEntry } from '#artifact-store';
 import { EventCorruptError, type EventStore, type Position, type StoredEvent } from '#event-store';
-import { v1 } from '#protocol';
+import { counted, v1 } from '#protocol';
 import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';
-import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, type CheckedRecord } from './verify-run.js';
+import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';
 
 const STORE_SHARE = 0.2;
 const RUNS_SHARE = 0.4;
@@ -17,9 +17,8 @@ type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts'>;
 /** The runs' records about an artifact. */
 interface Named {
   what: string;
-  runId: string;
-  /** Why it may be missing; null: some run needs it. */
-  excuse: string | null;
+  /** The runs that need it; it may be missing where there is none. */
+  needers: string[];
   /** Its files are as recorded; of an export's manifest. */
   fits: () => Promise<boolean>;
 }
@@ -54,7 +53,7 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
   }
   for await (const verdict of artifactVerdicts(context, named, summary, say, signal)) yield ofRun('', verdict);
   const problems = summary.problems.length;
-  const detail = summary.ok ? 'everything is as recorded' : problems === 1 ? '1 problem' : `${problems} problems`;
+  const detail = summary.ok ? 'everything is as recorded' : counted(problems, 'problem');
   yield { runId: '', check: 'summary', subject: 'the store', ok: summary.ok, detail, doneShare: 1, summary };
 }
 
@@ -65,19 +64,22 @@ function knownRuns({ views }: Context): string[] {
 /** An artifact that any run needs must be there, whatever the others say of it. */
 function addNames(named: Map<string, Named>, { artifacts }: Context, runId: string, { history, planner }: CheckedRecord): void {
   for (const [digest, what] of artifactsNamed(history)) {
+    const needers = excuseOf(planner.run, digest, what) === null ? [runId] : [];
     const known = named.get(digest);
-    const excuse = excuseOf(planner.run, digest, what);
-    if (known !== undefined && (known.excuse === null || excuse !== null)) continue;
+    if (known !== undefined && (known.needers.length > 0 || needers.length === 0)) {
+      known.needers.push(...needers);
+      continue;
+    }
     const fits = what === 'export' ? () => manifestFits(artifacts, digest, history) : () => Promise.resolve(true);
-    named.set(digest, { what, runId, excuse, fits });
+    named.set(digest, { what, needers, fits });
   }
   for (const digest of (planner.run?.evaluations ?? []).flatMap(artifactOf)) {
-    if (!named.has(digest)) named.set(digest, { what: 'tokens', runId, excuse: '', fits: () => Promise.resolve(true) });
+    if (!named.has(digest)) named.set(digest, { what: 'tokens', needers: [], fits: () => Promise.resolve(true) });
   }
 }
 
 async function* artifactVerdicts(
-  { artifacts }: Context,
+  { artifacts, store }: Context,
   named: ReadonlyMap<string, Named>,
   summary: v1.VerifyAllSummary,
   say: Say,
@@ -107,9 +109,14 @@ async function* artifactVerdicts(
     summary.unknown.push(digest);
     yield say('unknown', subject, true, `${bytes} bytes that no event names`, at);
   }
-  for (const [digest, { what, runId, excuse }] of named) {
-    if (!present.has(digest) && excuse === null && (await artifacts.stat(digest)) === null)
+  const meanwhile = runsMeanwhile(store, signal);
+  for (const [digest, { what, needers }] of named) {
+    if (present.has(digest) || needers.length === 0 || (await artifacts.stat(digest)) !== null) continue;
+    for (const runId of needers) {
+      if (excuseOf(await meanwhile.now(runId), digest, what) !== null) continue;
       yield say('artifacts', `artifact ${digest}`, false, `${what} of run ${runId}: not in the store`, 1);
+      break; // the first that needs it says enough
+    }
   }
   for await (const path of artifacts.strangers?.() ?? []) {
     summary.unknown.push(path);
@@ -146,7 +153,7 @@ class StoreReader {
         'store',
         'the event store',
         true,
-        `${this.events} events of ${this.heads.size} streams, each where it belongs`,
+        `${counted(this.events, 'event')} of ${counted(this.heads.size, 'stream')}, each where it belongs`,
         STORE_SHARE,
       );
   }

@@ -56,12 +56,21 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-async function verify(history: StoredEvent[] = events, request: Partial<v1.VerifyRunRequest> = {}): Promise<v1.VerifyRunResponse[]> {
+/** @param later the record as it is when it is read again */
+async function verify(
+  history: StoredEvent[] = events,
+  request: Partial<v1.VerifyRunRequest> = {},
+  later: StoredEvent[] = history,
+): Promise<v1.VerifyRunResponse[]> {
+  const read = new Set<string>();
   const store = {
-    read: (stream: string) =>
-      (async function* () {
-        for (const event of history) if (event.stream === stream) yield event;
-      })(),
+    read: (stream: string) => {
+      const now = read.has(stream) ? later : history;
+      read.add(stream);
+      return (async function* () {
+        for (const event of now) if (event.stream === stream) yield event;
+      })();
+    },
   } as unknown as EventStore;
   const views = { runId: (text: string) => Promise.resolve(text), peek: () => seen, database: { prepare: () => ({ all: () => [] }) } };
   const context: VerifyContext = {
@@ -163,6 +172,25 @@ test('an end that was cut off is found by what the views have seen', async () =>
   expect(problems(await verify())).toEqual([]);
   const found = problems(await verify(events.filter((event) => event !== run.at(-1))));
   expect(found.map(({ check, subject }) => [check, subject])).toContainEqual(['contiguity', `run ${RUN} revision ${run.length - 1}`]);
+  seen = null;
+});
+
+test('a state that the run left behind while it was verified is not missed; one that it still needs is', async () => {
+  const tokens = digests.tokens;
+  const launch = launched({ totalSteps: 30, segmentSteps: 10 }, RUN);
+  const start = {
+    ...launch,
+    data: { ...launch.data, data: { ...dataIdentity, trainDigest: tokens, validationDigest: tokens } },
+  } as NewFact;
+  const first = await storedState(10, 0.001);
+  const others = [await storedState(20, 0.002), await storedState(30, 0.003)];
+  const whole = new Recorder().record(RUN, new Story(start).start().train(first, ...others).facts).events;
+  const begun = whole.slice(0, whole.findIndex(({ type }) => type === 'MasksUpdated') + 1);
+  await rm(artifacts.pathOf!(first.stateDigest));
+  expect(problems(await verify(begun, {}, whole))).toEqual([]);
+  expect(problems(await verify(begun)).map(({ subject }) => subject)).toEqual([`artifact ${first.stateDigest}`]);
+  seen = { run: { revision: begun.length } }; // the views were ahead before it was read
+  expect(problems(await verify(begun)).map(({ check }) => check)).toContain('contiguity');
   seen = null;
 });
 

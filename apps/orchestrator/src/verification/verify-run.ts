@@ -3,12 +3,13 @@
 import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#audit';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { EventCorruptError, readPastDamage, type EventStore, type StoredEvent } from '#event-store';
-import { invalidField, v1 } from '#protocol';
+import { counted, invalidField, v1 } from '#protocol';
 import { findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { neededArtifacts, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { decodeStored, metricsStream, runStream } from '../pruning-run/record/stored-event.js';
 import { ancestorsOf } from '../queries/lineage.js';
 import { replayChecks } from './replay-checks.js';
+import { RunsMeanwhile } from './runs-meanwhile.js';
 import { ReplayPlanner } from './replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';
 
@@ -35,7 +36,7 @@ export async function* verifyRun(
   yield* recordVerdicts(context, runId, record, say, eventsShare, signal);
   summary.events += BigInt(record.events);
   const artifactsShare = request.replay ? 0.1 : 0.5;
-  for await (const verdict of artifactVerdicts(context.artifacts, record, say, eventsShare, artifactsShare, signal)) {
+  for await (const verdict of artifactVerdicts(context, runId, record, say, eventsShare, artifactsShare, signal)) {
     summary.artifacts += 1n;
     yield verdict;
   }
@@ -45,7 +46,7 @@ export async function* verifyRun(
     check: 'summary',
     subject: `run ${runId}`,
     ok: summary.ok,
-    detail: summary.ok ? 'everything is as recorded' : summary.problems.length === 1 ? '1 problem' : `${summary.problems.length} problems`,
+    detail: summary.ok ? 'everything is as recorded' : counted(summary.problems.length, 'problem'),
     doneShare: 1,
     summary,
   };
@@ -70,19 +71,20 @@ export async function* recordVerdicts(
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const line = [runId, ...ancestorsOf(views, runId)];
   const histories = new Map<string, HistoryChecker>();
+  const known = views.peek(runId)?.run.revision ?? -1; // before it is read: the run may go on meanwhile
   for (const [index, owner] of line.entries()) {
     const history = await readHistory(store, owner, index === 0 ? record.planner : null, signal);
     histories.set(owner, history);
-    if (index === 0) history.endsBefore(views.peek(runId)?.run.revision ?? -1);
+    if (index === 0) history.endsBefore(known);
     yield* historyVerdicts(owner, history, say, share / 2);
   }
   record.history = histories.get(runId)!;
-  const forks = `${line.length - 1} forks back to the launch`;
+  const forks = `${counted(line.length - 1, 'fork')} back to the launch`;
   yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), forks, say, share / 2);
   const metrics = await checkMetrics(store, runId, record.history, signal);
   record.events = record.history.events + metrics.events;
   const unnamed = metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : '';
-  const batches = `${metrics.events} batches as recorded${unnamed}`;
+  const batches = `${counted(metrics.events, 'batch', 'batches')} as recorded${unnamed}`;
   yield* problemVerdicts('metrics', `metrics of run ${runId}`, metrics.problems, batches, say, share);
 }
 
@@ -106,7 +108,7 @@ function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRun
 function requireRecorded({ fromStep, toStep }: v1.VerifyRunRequest, runId: string, steps: number | undefined): void {
   if (steps === undefined) return;
   const refuse = (field: string, most: number, step: bigint) =>
-    invalidField('FIELD_OUT_OF_RANGE', field, `0 to ${most} is allowed, is ${step}: run ${runId} has ${steps} recorded steps`);
+    invalidField('FIELD_OUT_OF_RANGE', field, `0 to ${most} is allowed, is ${step}: run ${runId} has ${counted(steps, 'recorded step')}`);
   if (fromStep !== undefined && fromStep >= steps) throw refuse('from_step', steps - 1, fromStep);
   if (toStep !== undefined && toStep > steps) throw refuse('to_step', steps, toStep);
 }
@@ -137,11 +139,11 @@ function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, shar
   const unknown = [...history.unknownTypes].map(([type, count]) => `${count} ${type}`).join(', ');
   const good: Record<(typeof HISTORY_CHECKS)[number], string> = {
     store: 'every event as the store took it',
-    contiguity: `${history.events} events, none missing`,
+    contiguity: `${counted(history.events, 'event')}, none missing`,
     schema:
       unknown === '' ? 'every event has the fields of its type' : `every known event has the fields of its type; not known: ${unknown}`,
     chain: `ends in ${history.chain}`,
-    steps: `${history.step} steps, each segment where the one before ended`,
+    steps: `${counted(history.step, 'step')}, each segment where the one before ended`,
     lineage: 'the events belong to this run',
   };
   for (const check of HISTORY_CHECKS) {
@@ -203,9 +205,18 @@ export function excuseOf(run: PruningRunState | null, digest: string, what: stri
   return what === 'state' ? '' : null;
 }
 
+export function runsMeanwhile(store: EventStore, signal: AbortSignal): RunsMeanwhile {
+  return new RunsMeanwhile(store, async (runId) => {
+    const planner = new ReplayPlanner();
+    await readHistory(store, runId, planner, signal);
+    return planner.run;
+  });
+}
+
 /** Every artifact that the run names. Those that it needs must be there. */
 async function* artifactVerdicts(
-  artifacts: ArtifactStore,
+  { artifacts, store }: Pick<VerifyContext, 'artifacts' | 'store'>,
+  runId: string,
   { history, planner }: CheckedRecord,
   say: Say,
   from: number,
@@ -213,6 +224,7 @@ async function* artifactVerdicts(
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const names = artifactsNamed(history);
+  const meanwhile = runsMeanwhile(store, signal);
   let done = 0;
   for (const [digest, what] of names) {
     signal.throwIfAborted();
@@ -220,7 +232,8 @@ async function* artifactVerdicts(
     const at = from + (share * done) / names.size;
     const subject = `artifact ${digest}`;
     const condition = await artifacts.verify(digest);
-    const excuse = condition === 'missing' ? excuseOf(planner.run, digest, what) : null;
+    const excuse =
+      condition === 'missing' ? (excuseOf(planner.run, digest, what) ?? excuseOf(await meanwhile.now(runId), digest, what)) : null;
     if (excuse !== null) {
       if (excuse !== '') yield say('artifacts', subject, true, `${what}: ${excuse}`, at);
     } else if (condition !== 'ok') {

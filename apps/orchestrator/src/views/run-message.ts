@@ -1,5 +1,5 @@
 // RunSummary to the public protocol's Run.
-import { settingsMessage, v1 } from '#protocol';
+import { counted, settingsMessage, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
 import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
@@ -75,7 +75,7 @@ export function runMessage(
     engine:
       engine === null
         ? ''
-        : `${engine.backend} ${engine.device} (${engine.threads} threads), ${engine.engineVersion} ${engine.engineBuild}`,
+        : `${engine.backend} ${engine.device} (${counted(engine.threads, 'thread')}), ${engine.engineVersion} ${engine.engineBuild}`,
     engineName: engine?.engineName ?? '',
     numericsFingerprint: run.numericsFingerprint ?? '',
     launchedAt: dateOf(run.launchedAt),

@@ -5,6 +5,7 @@ import {
   NotLeaderError,
   TimeoutError,
   UnavailableError,
+  UnknownError,
   WrongExpectedVersionError,
   isCommandError,
 } from '@kurrent/kurrentdb-client';
@@ -32,7 +33,7 @@ export function translateError(error: unknown, appended?: { stream: string; expe
     error instanceof TimeoutError ||
     error instanceof NotLeaderError
   ) {
-    return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
+    return unavailable(error, text);
   }
   if (error instanceof MaxAppendSizeExceededError) {
     const message = `an append or one of its events is too large: at most ${error.maxAppendSize} bytes are allowed`;
@@ -46,10 +47,17 @@ export function translateError(error: unknown, appended?: { stream: string; expe
   }
   const found = CODE_IN_TEXT.exec(text);
   if (found) return new EventStoreError(found[1]!, text.slice(found.index + found[0].length), { cause: error });
-  if (error instanceof Error && isCommandError(error))
+  if (error instanceof Error && isCommandError(error) && !(error instanceof UnknownError))
     return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
-  // A connection lost in the middle of a call can surface as an error of the transport.
-  return new EventStoreUnavailableError(`the event store is not available: ${text}`, { cause: error });
+  // A connection lost in the middle of a call (EPIPE, say) can surface as an error of the transport, or as one that the client has
+  // no class for. No server of ours answers with such a one.
+  return unavailable(error, text);
+}
+
+/** The client's native part names a lost connection by the name of its class alone. */
+function unavailable(error: unknown, text: string): EventStoreUnavailableError {
+  const says = /^\w*Error$|^$/.test(text) ? 'it does not answer, or the connection to it broke' : text;
+  return new EventStoreUnavailableError(`the event store is not available: ${says}`, { cause: error });
 }
 
 function codeOfType(type: string): string {

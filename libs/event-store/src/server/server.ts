@@ -1,6 +1,6 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readUserFileSync } from '#files';
 import { listenForSameUser } from '#local-access';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
@@ -94,11 +94,13 @@ function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }
 
+const PEM_BYTES_MAX = 1 << 20;
+
 /** undefined without TLS. */
 function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
   if (!tls) return undefined;
   try {
-    const pair = { cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) };
+    const pair = { cert_chain: readUserFileSync(tls.certFile, PEM_BYTES_MAX), private_key: readUserFileSync(tls.keyFile, PEM_BYTES_MAX) };
     return ServerCredentials.createSsl(null, [pair], false);
   } catch (error) {
     throw new StoreError('STORE_TLS_UNUSABLE', `certificate or key can't be used: ${(error as Error).message}`, {

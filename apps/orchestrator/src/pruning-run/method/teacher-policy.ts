@@ -4,6 +4,7 @@
 // The state that pruning ends with is a snapshot too, where another phase goes on from it.
 // Before the target is reached the teacher is the snapshot ten back: a fixed gap in capacity. After it, the snapshots
 // instruct in phases from the weakest pruned last, so teachers go from weak to strong, ending with the intact model.
+import { counted } from '#protocol';
 import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
@@ -53,12 +54,13 @@ function teacherBeforeTarget({ settings, teachers }: PolicyInput): Assignment {
   const taken = teachers.at(-1)?.mark ?? 0;
   const teacher = teachers.findLast((one) => one.mark <= taken - gap + 1);
   if (teacher === undefined) {
-    const explanation = `${teachers.length} snapshots exist, fewer than the gap of ${gap}: the intact model instructs`;
+    const exist = counted(teachers.length, 'snapshot exists', 'snapshots exist');
+    const explanation = `${exist}, fewer than the gap of ${gap}: the intact model instructs`;
     return { teacher: { kind: 'intact' }, reason: teachers.length === 0 ? 'run_start' : 'capacity_gap', explanation };
   }
   const exist =
     taken === teachers.length
-      ? `${teachers.length} snapshots exist: the one ${gap} back`
+      ? `${counted(teachers.length, 'snapshot exists', 'snapshots exist')}: the one ${gap} back`
       : `${teachers.length} of ${taken} snapshots are kept: the last that is at least ${gap} back`;
   const explanation = `${exist} is mark ${teacher.mark}, ${describe(teacher)}`;
   return { teacher: choose(teacher), reason: 'capacity_gap', explanation };

@@ -1,6 +1,6 @@
 // How much of the disk a run's snapshots will take, before it is launched.
 import { statfs } from 'node:fs/promises';
-import type { engineV1, v1 } from '#protocol';
+import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 import { teachersTaken } from '../method/teacher-policy.js';
@@ -28,7 +28,7 @@ export async function availableBytes(folder: string): Promise<bigint | undefined
 export function diskWarnings({ teachers, totalBytes, availableBytes: free }: v1.DiskPlan): SettingsWarning[] {
   if (free === undefined || totalBytes <= free) return [];
   const message =
-    `${teachers} snapshots take ${totalBytes} bytes, ${free} are free on the disk of the artifacts: ` +
+    `${counted(teachers, 'snapshot takes', 'snapshots take')} ${totalBytes} bytes, ${free} are free on the disk of the artifacts: ` +
     'a larger snapshot_interval or a lower lora_rank takes less';
   return [{ code: 'DISK_TOO_SMALL', field: 'settings.snapshot_interval', message }];
 }

@@ -1,0 +1,44 @@
+// Who gets the engine: one piece of heavy work at a time, and the next as soon as nobody wants the one before.
+import { SessionHolder } from './session-holder.js';
+
+/** Work that ends a moment after it is told to, as a step must be done first. */
+function work(): { run: (signal: AbortSignal) => Promise<string>; end: () => void } {
+  let end: () => void = () => undefined;
+  const run = (signal: AbortSignal): Promise<string> =>
+    new Promise((resolve, reject) => {
+      end = () => resolve('done');
+      signal.addEventListener('abort', () => setTimeout(() => reject(new Error('stopped')), 20));
+    });
+  return { run, end: () => end() };
+}
+
+test('work that goes on is not disturbed: other work is refused and told by what', async () => {
+  const holder = new SessionHolder();
+  const first = work();
+  const done = holder.exclusive('Evaluate', first.run, new AbortController().signal);
+  await expect(holder.exclusive('ExportModel', work().run)).rejects.toMatchObject({
+    code: 'ENGINE_BUSY',
+    message: 'the engine is busy with Evaluate',
+  });
+  first.end();
+  expect(await done).toBe('done');
+});
+
+test('work whose client has gone, or that was told to stop, is waited for; of two that wait one gets the engine', async () => {
+  for (const stop of ['client', 'stopWork']) {
+    const holder = new SessionHolder();
+    const client = new AbortController();
+    const given = holder.exclusive('Evaluate', work().run, client.signal);
+    const endings = given.catch((error: unknown) => (error as Error).message);
+    if (stop === 'client') client.abort();
+    else void holder.stopWork('Evaluate');
+    const next = [work(), work()];
+    const answers = Promise.allSettled(next.map(({ run }, index) => holder.exclusive(`next ${index}`, run)));
+    expect(await endings).toBe('stopped');
+    setTimeout(() => next.forEach(({ end }) => end()), 20);
+    expect(await answers).toMatchObject([
+      { value: 'done' },
+      { reason: { code: 'ENGINE_BUSY', message: 'the engine is busy with next 0' } },
+    ]);
+  }
+});

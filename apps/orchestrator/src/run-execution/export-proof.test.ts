@@ -1,0 +1,56 @@
+// When an export counts as the masked student: by what a loader computes from it.
+import type { ArtifactStore } from '#artifact-store';
+import { engineV1 } from '#protocol';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { ExportProof } from '../pruning-run/record/pruning-run.events.js';
+import { proveExport } from './export-proof.js';
+
+const STUDENT = 1.75;
+
+/** An engine that computes `fromExport` of the export, where it can read it. */
+function proof(dtype: string, fromExport: number | Error): Promise<ExportProof> {
+  const evaluate = (request: engineV1.EvaluateRequest): Promise<engineV1.EvaluationOutcome> => {
+    const found = request.sessionId === '' ? fromExport : STUDENT;
+    if (found instanceof Error) return Promise.reject(found);
+    return Promise.resolve(engineV1.EvaluationOutcome.fromPartial({ negativeLogLikelihood: found, predictions: 31n }));
+  };
+  const bench = { engine: { client: { evaluate }, sharesFiles: true }, sessionId: 'student', threads: 1 } as unknown as EngineWorkbench;
+  const tokens = { async *open() { yield await Promise.resolve(new Uint8Array(4 * 64)); } } as unknown as ArtifactStore; // prettier-ignore
+  const run = {
+    data: { validationDigest: 'ab'.repeat(32), trainDigest: 'cd'.repeat(32) },
+    settings: { evaluationWindow: 32 },
+  } as unknown as PruningRunState;
+  const request = { run, format: 'vllm' as const, dtype, contextLength: 64, files: [] };
+  return proveExport(bench, tokens, request, new AbortController().signal);
+}
+
+test.each([
+  ['f32', STUDENT + 5e-6],
+  ['f16', STUDENT - 5e-4],
+  ['bf16', STUDENT + 0.05], // rounds as it rounds
+])('an export in %s that computes the same but for rounding is proven', async (dtype, found) => {
+  const { negativeLogLikelihood, loaders } = await proof(dtype, found);
+  expect(negativeLogLikelihood).toBe(STUDENT);
+  expect(loaders[0]).toMatchObject({ outcome: 'agrees', negativeLogLikelihood: found });
+});
+
+test.each([
+  ['f32', STUDENT + 5e-5],
+  ['f32', Number.NaN],
+  ['f16', STUDENT - 5e-3],
+  ['bf16', Number.NaN],
+  ['q8_0', Number.POSITIVE_INFINITY],
+])('an export in %s that computes something else (%d) is refused, with both figures', async (dtype, found) => {
+  await expect(proof(dtype, found)).rejects.toMatchObject({
+    code: 'EXPORT_DIFFERS',
+    message: expect.stringMatching(
+      new RegExp(`own reader computes .* of ${found} from the vllm export, the masked student ${STUDENT}`),
+    ) as string,
+  });
+});
+
+test('a loader that can not read the export is told as such, and refuses nothing', async () => {
+  const { loaders } = await proof('f32', new Error('no such architecture'));
+  expect(loaders[0]).toMatchObject({ outcome: 'failed', negativeLogLikelihood: null, message: 'no such architecture' });
+});

@@ -1,0 +1,15 @@
+/** "1 thread", "2 threads", "0 threads"; `write` gives the number its form. */
+export function counted(
+  number: number | bigint,
+  one: string,
+  several = `${one}s`,
+  write: (value: number | bigint) => string = String,
+): string {
+  return `${write(number)} ${Number(number) === 1 ? one : several}`;
+}
+
+/** "step 3", "steps 3 to 9"; `end` is the first behind them. */
+export function stepsFrom(first: number | bigint, end: number | bigint): string {
+  const last = BigInt(end) - 1n;
+  return last > BigInt(first) ? `steps ${first} to ${last}` : `step ${first}`;
+}
