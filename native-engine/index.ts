@@ -1,25 +1,28 @@
-// The native engine for TypeScript: defaults, one error class, promises, and sessions that close safely.
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+// The native engine for TypeScript: defaults, promises, and sessions that close safely.
+import { addon, EngineError, mapped, toEngineError } from './load-addon.js';
 import type {
   DeviceDescription,
   EvaluateOptions,
   EvaluationResult,
   ExportedModel,
   ExportOptions,
+  GeneratedToken,
+  GenerateOptions,
+  GenerationResult,
   LoraOptions,
+  MeasureOptions,
   MemoryPlan,
   ModelDescription,
-  NativeAddon,
   NativeSession,
   SegmentOptions,
   SegmentResult,
+  SpeedResult,
   StateSummary,
   StepReport,
   TrainerOptions,
 } from './native.js';
 
+export { EngineError } from './load-addon.js';
 export type {
   ComputeDtype,
   DeviceDescription,
@@ -27,32 +30,26 @@ export type {
   EvaluationResult,
   ExportedModel,
   ExportOptions,
+  GeneratedToken,
+  GenerateOptions,
+  GeneratePrompt,
+  GenerationResult,
   LayerWidth,
   LoraOptions,
+  MeasureOptions,
   MemoryPlan,
   ModelDescription,
   Projection,
   SegmentOptions,
   SegmentResult,
   SparsityControl,
+  Speed,
+  SpeedResult,
   StateSummary,
   StepReport,
   TeacherStretch,
   TrainerOptions,
 } from './native.js';
-
-/** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-  constructor(
-    readonly code: string,
-    readonly field: string,
-    message: string,
-    cause?: unknown,
-  ) {
-    super(message, cause === undefined ? undefined : { cause });
-  }
-}
 
 export interface EngineDescription {
   build: string;
@@ -83,22 +80,8 @@ const loraDefaults: LoraOptions = {
   targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
 };
 const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
+const generateDefaults = { endTokens: new Uint32Array(), computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 const exportDefaults = { container: 'safetensors', dtype: 'source', multipleOf: 1, modelCard: '' } as const;
-
-let loaded: NativeAddon | undefined;
-
-function addon(): NativeAddon {
-  if (loaded) return loaded;
-  const path =
-    process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
-  if (!existsSync(path))
-    throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
-  // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
-  // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
-  process.env['GOMP_SPINCOUNT'] ??= '2000';
-  loaded = createRequire(import.meta.url)(path) as NativeAddon;
-  return loaded;
-}
 
 export function describeEngine(): EngineDescription {
   return mapped(() => addon().describe());
@@ -138,6 +121,26 @@ export function evaluateModel(
 ): Promise<EvaluationResult> {
   return withSession((session) =>
     cancellable(session, job.signal, session.evaluate({ ...evaluateDefaults, ...defined(options), modelFolder }, job.onReports)),
+  );
+}
+
+/** What a model folder as it is goes on with. @param job the listener stops texts that it wants no more of */
+export function generateWith(modelFolder: string, options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
+  return withSession((session) => generateIn(session, { ...generateDefaults, ...defined(options), modelFolder }, job));
+}
+
+export type GivenGenerateOptions = Partial<GenerateOptions> & Pick<GenerateOptions, 'prompts'>;
+export interface GenerateJob {
+  onTokens?: (tokens: GeneratedToken[], stop: (prompt: number) => void) => void;
+  signal?: AbortSignal | undefined;
+}
+
+function generateIn(native: NativeSession, options: GenerateOptions, { onTokens, signal }: GenerateJob): Promise<GenerationResult> {
+  const stop = (prompt: number): void => native.stopText({ prompt });
+  return cancellable(
+    native,
+    signal,
+    native.generate(options, (tokens) => onTokens?.(tokens, stop)),
   );
 }
 
@@ -222,6 +225,16 @@ export class Session {
     return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
   }
 
+  generate(options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
+    const full = { ...generateDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
+    return this.job(() => generateIn(this.native, full, job));
+  }
+
+  measureSpeed(options: Omit<MeasureOptions, 'device' | 'threads'>, job: JobOptions<number> = {}): Promise<SpeedResult> {
+    const full = { device: this.options.device, threads: this.options.threads, ...options };
+    return this.job(() => cancellable(this.native, job.signal, this.native.measureSpeed(full, job.onReports)));
+  }
+
   exportModel(
     options: Partial<ExportOptions> & Pick<ExportOptions, 'form' | 'outFolder'>,
     job: JobOptions<number> = {},
@@ -291,19 +304,4 @@ function loraOptions(lora: Partial<LoraOptions> = {}): LoraOptions {
 /** Without the fields that are undefined, so that they do not hide defaults. */
 function defined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
-}
-
-function mapped<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw toEngineError(error);
-  }
-}
-
-function toEngineError(error: unknown): EngineError {
-  if (error instanceof EngineError) return error;
-  const { code, field, message } = (error ?? {}) as { code?: unknown; field?: unknown; message?: unknown };
-  if (typeof code === 'string' && typeof field === 'string') return new EngineError(code, field, String(message), error);
-  return new EngineError('INTERNAL', '', typeof message === 'string' ? message : String(error), error);
 }

@@ -10,6 +10,8 @@ TrainerOptions read_trainer_options(const JsObject& options);
 SegmentPlan read_segment_plan(const JsObject& options);
 std::vector<TeacherStretch> read_teachers(const JsObject& options);  // none where there are none
 EvaluateOptions read_evaluate_options(const JsObject& options);
+GenerateOptions read_generate_options(const JsObject& options);
+MeasureOptions read_measure_options(const JsObject& options);
 ExportRequest read_export_request(const JsObject& options);
 
 }  // namespace espalier::addon

@@ -37,6 +37,7 @@ class CpuBackend final : public Backend {
   void launch(const AttentionOperands& op) override;
   void launch(const Attention& op) override;
   void launch(const AttentionBackward& op) override;
+  void launch(const CachedAttention& op) override;
   void launch(const Swiglu& op) override;
   void launch(const SwigluBackward& op) override;
   void launch(const LayerLoss& op) override;
@@ -55,6 +56,7 @@ class CpuBackend final : public Backend {
     kFactor,
     kHeadDot,
     kAttention,
+    kScores,
     kLoraWords,
     kLoraProduct,
     kLoraPack,

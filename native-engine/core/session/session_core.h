@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "espalier/export.h"
+#include "espalier/generate.h"
+#include "espalier/speed.h"
 #include "espalier/trainer.h"
 
 namespace espalier {
@@ -59,6 +61,17 @@ struct EvaluateOptions {
   std::string model_folder;  // another model than the session's; its own weights, no masks
 };
 
+struct GenerateOptions {
+  GenerateRequest request;
+  bool intact = false;
+  std::string model_folder;  // as in EvaluateOptions
+};
+
+struct MeasureOptions {
+  SpeedOptions speed;
+  std::string model_folder;  // instead of the session's state
+};
+
 // Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
@@ -83,6 +96,10 @@ class SessionCore {
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
+  GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
+                            const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
+  // Of the model before pruning, then of what is left of it under the state, or of another folder's.
+  SpeedResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
 
  private:
@@ -93,6 +110,8 @@ class SessionCore {
   Trainer& trainer() const;
   StateSummary summary_of(std::string digest) const;
   std::vector<uint8_t> take_open_units();
+  std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
+  void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, TrainState state);
   std::vector<std::string> teacher_digests() const;
@@ -106,6 +125,9 @@ class SessionCore {
   std::list<Teacher> teachers_;      // the one used last in front
   std::string teacher_in_use_;       // empty: intact
   std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
+  // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.
+  std::shared_ptr<const ModelWeights> compacted_;
+  ComputeDType compacted_dtype_ = ComputeDType::kF32;
 };
 
 }  // namespace espalier

@@ -13,6 +13,7 @@ import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
+import { RunTexts } from '../run-execution/run-texts.js';
 import { Callers } from './callers.js';
 import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage } from '../views/run-message.js';
@@ -22,7 +23,17 @@ import { ORCHESTRATOR_CONFIG } from '../tokens.js';
 
 type RunCommands = Pick<
   v1.RunServiceServer,
-  'planRun' | 'launchRun' | 'forkRun' | 'resumeRun' | 'pauseRun' | 'cancelRun' | 'describeRun' | 'evaluateRun' | 'exportRun'
+  | 'planRun'
+  | 'launchRun'
+  | 'forkRun'
+  | 'resumeRun'
+  | 'pauseRun'
+  | 'cancelRun'
+  | 'describeRun'
+  | 'evaluateRun'
+  | 'generate'
+  | 'benchRun'
+  | 'exportRun'
 >;
 
 @Injectable()
@@ -31,6 +42,7 @@ export class RunGrpc {
     @Inject(CommandBus) private readonly commands: CommandBus,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(RunServices) private readonly services: RunServices,
+    @Inject(RunTexts) private readonly texts: RunTexts,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
@@ -70,6 +82,8 @@ export class RunGrpc {
         return this.changed(await commands.execute(new DescribeRun(await views.wholeRunId(request.runId), description, by)));
       }),
       evaluateRun: serverStreaming((request: v1.EvaluateRunRequest, signal, call) => this.evaluate(request, services, signal, call)),
+      generate: serverStreaming((request: v1.GenerateRequest, signal, call) => this.generate(request, signal, call)),
+      benchRun: serverStreaming((request: v1.BenchRunRequest, signal, call) => this.bench(request, signal, call)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal, call) => this.export(request, services, signal, call)),
     };
   }
@@ -129,6 +143,18 @@ export class RunGrpc {
     const by = await this.accepted(call);
     for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
+    }
+  }
+
+  private async *generate(request: v1.GenerateRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.GenerateResponse> {
+    await this.accepted(call);
+    yield* this.texts.generate(request, await this.views.wholeRunId(request.runId), signal);
+  }
+
+  private async *bench(request: v1.BenchRunRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.BenchRunResponse> {
+    await this.accepted(call);
+    for await (const news of this.services.benchRun(request, await this.views.wholeRunId(request.runId), signal)) {
+      yield { ...progress(news), outcome: 'result' in news ? news.result : undefined };
     }
   }
 

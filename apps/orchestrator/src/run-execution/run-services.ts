@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, invalidField, type v1 } from '#protocol';
+import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
@@ -18,6 +18,8 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate, type Subject } from './evaluations.js';
 import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
+import { speedOptions } from './text-requests.js';
+import { measureSpeed } from './texts.js';
 import { RunFeed } from '../views/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
@@ -67,6 +69,19 @@ export class RunServices {
       )!;
       return { run: after, evaluation };
     });
+  }
+
+  async *benchRun(request: v1.BenchRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<engineV1.SpeedOutcome>> {
+    const run = await this.runs.load(runId);
+    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const subject = subjectOf(run, { ...request, intact: false });
+    if (subject.kind === 'intact') throw new Error('unreachable: the intact model is measured beside every other');
+    const options = speedOptions(request, run.model.maxPositions);
+    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
+    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `a measurement of run ${runId}` };
+    yield* this.work(wish, pinned, signal, (bench, onProgress, both) =>
+      measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both),
+    );
   }
 
   async *exportRun(
@@ -160,7 +175,10 @@ function stateOf(run: PruningRunState, mark: number | undefined): { state: State
   return { state: run.current, mark: null };
 }
 
-function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: v1.EvaluateRunRequest): Subject {
+export function subjectOf(
+  run: PruningRunState,
+  { intact, exportDigest, teacherMark }: Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>,
+): Subject {
   const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
   if (run.status === 'deleted') throw runDeleted(run);
   if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');

@@ -192,6 +192,14 @@ export class EngineClient {
     return required(outcome, 'EvaluateResponse.outcome');
   }
 
+  generate(request: engineV1.GenerateRequest, signal: AbortSignal): AsyncIterable<engineV1.GenerateResponse> {
+    return this.stream(this.client.generate(request), signal);
+  }
+
+  measureSpeed(request: engineV1.MeasureSpeedRequest, signal: AbortSignal): AsyncIterable<engineV1.MeasureSpeedResponse> {
+    return this.stream(this.client.measureSpeed(request), signal);
+  }
+
   exportModel(request: engineV1.ExportModelRequest, signal: AbortSignal): AsyncIterable<engineV1.ExportModelResponse> {
     return this.stream(this.client.exportModel(request), signal);
   }
