@@ -124,7 +124,7 @@ export function evaluateModel(
   );
 }
 
-/** What a model folder as it is goes on with. @param job the listener stops texts that it wants no more of */
+/** Texts by a model folder as it is. @param job the listener stops texts that it wants no more of */
 export function generateWith(modelFolder: string, options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
   return withSession((session) => generateIn(session, { ...generateDefaults, ...defined(options), modelFolder }, job));
 }

@@ -1,4 +1,4 @@
-// What a client is told of a text that tokens make: no part of a stop text, and nothing held back that is none.
+// A client is told of a text that tokens make: no part of a stop text, and nothing is held back that is none.
 import { engineV1 } from '#protocol';
 import { Text } from './generation.js';
 

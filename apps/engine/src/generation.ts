@@ -65,7 +65,7 @@ function refuseEmpty(prompts: readonly number[][]): void {
 
 /** One text under way. */
 export class Text {
-  /** Of the text that nobody was told yet: it may be the beginning of a stop text. */
+  /** The end of the text, which nobody was told yet: it may be the beginning of a stop text. */
   private held = '';
   private tokens = 0;
   private ended = false;

@@ -38,7 +38,7 @@ export class TextTokenizer {
 
 /** So many tokens of a prompt show how its text goes on: a tokenizer may leave out a space at the beginning of a text. */
 const CONTEXT_TOKENS = 8;
-/** What stands for bytes that are no character yet. */
+/** It stands for bytes that are no character yet. */
 const INCOMPLETE = '\uFFFD';
 
 /** Tokens in, text out, as soon as whole characters are there. */
@@ -62,7 +62,7 @@ export class GrowingText {
     return text === '' || text.endsWith(INCOMPLETE) ? '' : this.take(text);
   }
 
-  /** What no further token will complete. */
+  /** The text that no further token will complete. */
   end(): string {
     return this.take(this.rest());
   }

@@ -35,9 +35,9 @@ class Decoder {
 
   int64_t length(int64_t sequence) const { return lengths_.at(static_cast<size_t>(sequence)); }
 
-  // Of keys and values, for all sequences.
+  // Room for keys and values of all sequences.
   static uint64_t cache_bytes(const ModelConfig& config, const DecoderShape& shape);
-  // Of all that the decoder takes beside the weights.
+  // All that the decoder takes beside the weights.
   static uint64_t bytes(const ModelConfig& config, const DecoderShape& shape);
 
  private:

@@ -1,4 +1,4 @@
-// What decoding a token reads of a model.
+// The part of a model that decoding a token reads.
 #pragma once
 #include "device/memory.h"
 

@@ -98,7 +98,7 @@ class SessionCore {
                             const std::atomic<bool>& cancel);
   GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                             const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
-  // Of the model before pruning, then of what is left of it under the state, or of another folder's.
+  // The speed of the model before pruning, then that of what is left of it under the state, or of another folder's.
   SpeedResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
 

@@ -71,7 +71,7 @@ const ENDS: Record<engineV1.TextEnd, v1.TextEnd> = {
   [engineV1.TextEnd.UNRECOGNIZED]: v1.TextEnd.UNRECOGNIZED,
 };
 
-/** What texts have more than a client was told. A slow client gets more at once: no more is kept than the texts themselves. */
+/** The ends of texts, which a client was not told yet. A slow client gets more at once: no more is kept than the texts themselves. */
 export class TextNews {
   begun = false;
   ended = false;

@@ -63,7 +63,7 @@ export async function wholeTexts(
   return texts;
 }
 
-/** Of the intact model and of the subject, in turns. */
+/** The speed of the intact model and of the subject, in turns. */
 export async function measureSpeed(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get'>,
