@@ -33,8 +33,8 @@ export function registerBench(program: Command): void {
     .option('--tokens <n>', 'to make after each prompt (default: 32)', wholeNumber)
     .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', wholeNumber)
     .option('--rounds <n>', 'how often (default: 5)', wholeNumber)
-    .option('--dtype <type>', 'f32 or bf16 (default: f32)');
-  examples(bench, ['espalier bench k3f9'], ['espalier bench k3f9 --teacher 30 --dtype bf16 --batch 8']);
+    .option('--dtype <type>', 'bf16 or f32 (default: bf16)');
+  examples(bench, ['espalier bench k3f9'], ['espalier bench k3f9 --teacher 30 --batch 8 --prompt 64']);
   action<BenchOptions>(bench, async ({ connection, output, signal }, [runId], options) => {
     const line = new ShareLine(output, 'measuring');
     const request = {

@@ -35,7 +35,7 @@ export function registerLadder(program: Command): void {
         'small and as good as (the Pareto front of parameters and perplexity). Evaluations that the history has are not made again.',
     )
     .option('--every <n>', 'only each n-th teacher', wholeNumber)
-    .option('--dtype <type>', 'in which speed is measured, f32 or bf16 (default: f32)')
+    .option('--dtype <type>', 'in which speed is measured, bf16 or f32 (default: bf16)')
     .option('--svg <file>', 'also as a drawing', absolutePath)
     .option('--choose <mark>', 'the teacher to export', wholeNumber)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)

@@ -51,7 +51,8 @@ export function speedOptions(
     atMost(promptTokens, most, 'prompt_tokens', `${most}: the model has ${positions} positions, and ${tokens} tokens follow`);
   atMost(sequences, MOST_SEQUENCES, 'sequences', String(MOST_SEQUENCES));
   atMost(rounds, MOST_ROUNDS, 'rounds', String(MOST_ROUNDS));
-  const computeDtype = DTYPES[request.computeDtype];
+  // Speed is that of the weights as exports store them; in f32 those of a state take twice the bytes.
+  const computeDtype = DTYPES[request.computeDtype || 'bf16'];
   if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
   if (violations.length > 0) throw invalidRequest(violations);
   return { promptTokens, tokens, sequences, rounds, computeDtype: computeDtype! };
