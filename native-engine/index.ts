@@ -1,12 +1,16 @@
-// The native engine for TypeScript: defaults, one error class, promises, and sessions that close safely.
-import { addon, mapped, toEngineError, EngineError } from './load-addon.js';
+// The native engine for TypeScript: defaults, promises, and sessions that close safely.
+import { addon, EngineError, mapped, toEngineError } from './load-addon.js';
 import type {
   DeviceDescription,
   EvaluateOptions,
   EvaluationResult,
   ExportedModel,
   ExportOptions,
+  GeneratedToken,
+  GenerateOptions,
+  GenerationResult,
   LoraOptions,
+  MeasureOptions,
   MemoryPlan,
   ModelDescription,
   NativeSession,
@@ -15,11 +19,13 @@ import type {
   Scores,
   SegmentOptions,
   SegmentResult,
+  SpeedResult,
   StateSummary,
   StepReport,
   TrainerOptions,
 } from './native.js';
 
+export { EngineError } from './load-addon.js';
 export type {
   ComputeDtype,
   DeviceDescription,
@@ -27,8 +33,13 @@ export type {
   EvaluationResult,
   ExportedModel,
   ExportOptions,
+  GeneratedToken,
+  GenerateOptions,
+  GeneratePrompt,
+  GenerationResult,
   LayerWidth,
   LoraOptions,
+  MeasureOptions,
   MemoryPlan,
   ModelDescription,
   Projection,
@@ -38,13 +49,13 @@ export type {
   SegmentOptions,
   SegmentResult,
   SparsityControl,
+  Speed,
+  SpeedResult,
   StateSummary,
   StepReport,
   TeacherStretch,
   TrainerOptions,
 } from './native.js';
-
-export { EngineError } from './load-addon.js';
 
 export interface EngineDescription {
   build: string;
@@ -75,6 +86,7 @@ const loraDefaults: LoraOptions = {
   targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
 };
 const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
+const generateDefaults = { endTokens: new Uint32Array(), computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 const exportDefaults = { container: 'safetensors', dtype: 'source', multipleOf: 1, modelCard: '' } as const;
 
 export function describeEngine(): EngineDescription {
@@ -135,6 +147,26 @@ async function scoring<T>(native: NativeSession, options: ScorerOptions, use: (s
   } finally {
     await native.closeScorer();
   }
+}
+
+/** Texts by a model folder as it is. @param job the listener stops texts that it wants no more of */
+export function generateWith(modelFolder: string, options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
+  return withSession((session) => generateIn(session, { ...generateDefaults, ...defined(options), modelFolder }, job));
+}
+
+export type GivenGenerateOptions = Partial<GenerateOptions> & Pick<GenerateOptions, 'prompts'>;
+export interface GenerateJob {
+  onTokens?: (tokens: GeneratedToken[], stop: (prompt: number) => void) => void;
+  signal?: AbortSignal | undefined;
+}
+
+function generateIn(native: NativeSession, options: GenerateOptions, { onTokens, signal }: GenerateJob): Promise<GenerationResult> {
+  const stop = (prompt: number): void => native.stopText({ prompt });
+  return cancellable(
+    native,
+    signal,
+    native.generate(options, (tokens) => onTokens?.(tokens, stop)),
+  );
 }
 
 export interface JobOptions<Report> {
@@ -222,6 +254,16 @@ export class Session {
   withScorer<T>(options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
     const full = { ...scorerDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
     return this.job(() => scoring(this.native, full, use));
+  }
+
+  generate(options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
+    const full = { ...generateDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
+    return this.job(() => generateIn(this.native, full, job));
+  }
+
+  measureSpeed(options: Omit<MeasureOptions, 'device' | 'threads'>, job: JobOptions<number> = {}): Promise<SpeedResult> {
+    const full = { device: this.options.device, threads: this.options.threads, ...options };
+    return this.job(() => cancellable(this.native, job.signal, this.native.measureSpeed(full, job.onReports)));
   }
 
   exportModel(

@@ -163,6 +163,16 @@ export interface ScorerOptions {
   modelFolder?: string | undefined; // another model than the session's
 }
 
+export interface GenerateOptions {
+  prompts: readonly GeneratePrompt[];
+  endTokens: Uint32Array; // a text ends with any of them
+  computeDtype: ComputeDtype;
+  device: string;
+  threads: number;
+  intact: boolean; // without masks and LoRA
+  modelFolder?: string | undefined; // another model than the session's
+}
+
 /** Sequences one after another. The last `scored` tokens of each are what is asked about, those before them its context. */
 export interface ScoreBatch {
   ids: Uint32Array;
@@ -173,6 +183,57 @@ export interface ScoreBatch {
 export interface Scores {
   logLikelihoods: Float64Array; // of the scored tokens together, nats
   greedy: Uint8Array; // 1: each scored token is the likeliest
+}
+
+export interface GeneratePrompt {
+  ids: Uint32Array;
+  maxTokens: number;
+  temperature: number; // 0: always the likeliest token
+  topP: number; // the likeliest tokens that have this much of the probability together; 1: all
+  seed: bigint;
+}
+
+export interface GeneratedToken {
+  prompt: number; // its number in the request
+  id: number;
+  finish: '' | 'end' | 'length'; // end: the token is one of endTokens
+}
+
+export interface GenerationResult {
+  promptTokens: number;
+  generatedTokens: number;
+  decodePasses: number; // each reads the weights once
+  prefillSeconds: number;
+  decodeSeconds: number;
+  weightBytes: number; // that a pass reads
+  cacheBytes: number; // of keys and values
+}
+
+/** Speed of the session's model before pruning and of what is left of it, measured in turns. */
+export interface MeasureOptions {
+  promptTokens: number;
+  tokens: number; // decoded in each round, by each sequence
+  sequences: number; // decoded together
+  rounds: number;
+  computeDtype: ComputeDtype;
+  device: string;
+  threads: number;
+  modelFolder?: string | undefined; // instead of the session's state
+}
+
+/** Medians over the rounds. */
+export interface Speed {
+  prefillSeconds: number; // of one prompt
+  passSeconds: number; // of one token more for every sequence
+  prefillRatio: number; // times by those of the first model in the same round
+  passRatio: number;
+  parameterCount: number;
+  weightBytes: number; // that a pass reads
+}
+
+export interface SpeedResult {
+  models: Speed[]; // before pruning, then after
+  copyBytesPerSecond: number; // read and written, by a copy of what no cache holds
 }
 
 export interface ExportOptions {
@@ -212,6 +273,9 @@ export interface NativeSession {
   openScorer(options: ScorerOptions): Promise<void>;
   score(batch: ScoreBatch, onReports?: (doneShares: number[]) => void): Promise<Scores>; // after openScorer
   closeScorer(): Promise<void>;
+  generate(options: GenerateOptions, onReports?: (tokens: GeneratedToken[]) => void): Promise<GenerationResult>;
+  stopText(options: { prompt: number }): void; // of the generation under way: no further token of it
+  measureSpeed(options: MeasureOptions, onReports?: (doneShares: number[]) => void): Promise<SpeedResult>;
   exportModel(options: ExportOptions, onReports?: (doneShares: number[]) => void): Promise<ExportedModel>;
   cancel(): void; // the running job, at its next step
 }

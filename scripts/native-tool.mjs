@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Runs a native command-line tool (step_dump, step_bench), building it first where needed. Set-up messages go to stderr,
+// Runs a native command-line tool (step_dump, step_bench, decode_bench), building it first where needed. Set-up messages go to stderr,
 // so that the tool's output can be piped.
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';

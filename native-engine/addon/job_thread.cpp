@@ -20,13 +20,13 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
   const std::atomic<bool>& cancelled() const override { return cancel; }
 
   // Worker thread.
-  void report(MakeValue value) override {
+  void report(MakeValue value, bool at_once) override {
     bool wake = false;
     {
       const std::lock_guard lock(mutex);
       reports.push_back(std::move(value));
       const auto now = std::chrono::steady_clock::now();
-      wake = !wake_pending && now - last_wake >= kReportInterval;
+      wake = !wake_pending && (at_once || now - last_wake >= kReportInterval);
       if (wake) {
         wake_pending = true;
         last_wake = now;

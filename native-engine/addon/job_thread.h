@@ -21,7 +21,8 @@ class JobContext {
   virtual ~JobContext() = default;
   virtual const std::atomic<bool>& cancelled() const = 0;
   // Queues one report; the caller's function gets them all, in order and in batches, before the job's promise settles.
-  virtual void report(MakeValue value) = 0;
+  // at_once: the caller's function is called as soon as the event loop comes to it, for what can't wait for a whole batch.
+  virtual void report(MakeValue value, bool at_once = false) = 0;
 };
 
 using Job = std::function<MakeValue(JobContext&)>;

@@ -110,7 +110,34 @@ ScorerOptions read_scorer_options(const JsObject& options) {
   return out;
 }
 
+GenerateOptions read_generate_options(const JsObject& options) {
+  GenerateOptions out;
+  for (const JsObject& given : options.objects("prompts")) {
+    Prompt& prompt = out.request.prompts.emplace_back();
+    prompt.ids = given.words("ids");
+    prompt.max_tokens = given.integer("maxTokens", 1, 1 << 24);
+    prompt.sampling = {given.number("temperature"), given.number("topP"), given.unsigned64("seed")};
+  }
+  out.request.end_tokens = options.words("endTokens");
+  out.request.dtype = read_compute_dtype(options);
+  out.request.backend = read_backend(options);
+  out.intact = options.boolean("intact");
+  if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
+  return out;
+}
+
 ScoreBatch read_score_batch(const JsObject& options) { return {options.words("ids"), options.words("lengths"), options.words("scored")}; }
+MeasureOptions read_measure_options(const JsObject& options) {
+  MeasureOptions out;
+  out.speed.prompt = options.integer("promptTokens", 0, INT32_MAX);
+  out.speed.tokens = options.integer("tokens", 0, INT32_MAX);
+  out.speed.sequences = options.integer("sequences", 0, INT32_MAX);
+  out.speed.rounds = options.integer("rounds", 0, INT32_MAX);
+  out.speed.dtype = read_compute_dtype(options);
+  out.speed.backend = read_backend(options);
+  if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
+  return out;
+}
 
 ExportRequest read_export_request(const JsObject& options) {
   ExportRequest out;

@@ -12,6 +12,8 @@ std::vector<TeacherStretch> read_teachers(const JsObject& options);  // none whe
 EvaluateOptions read_evaluate_options(const JsObject& options);
 ScorerOptions read_scorer_options(const JsObject& options);
 ScoreBatch read_score_batch(const JsObject& options);
+GenerateOptions read_generate_options(const JsObject& options);
+MeasureOptions read_measure_options(const JsObject& options);
 ExportRequest read_export_request(const JsObject& options);
 
 }  // namespace espalier::addon

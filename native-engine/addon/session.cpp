@@ -28,16 +28,28 @@ MakeValue number_of(double number) {
 }  // namespace
 
 Napi::Function Session::define(Napi::Env env) {
-  return DefineClass(
-      env, "Session",
-      {InstanceMethod<&Session::load>("load"), InstanceMethod<&Session::plan_memory>("planMemory"), InstanceMethod<&Session::open>("open"),
-       InstanceMethod<&Session::release>("release"), InstanceMethod<&Session::set_data>("setData"),
-       InstanceMethod<&Session::initialise>("initialise"), InstanceMethod<&Session::import_state>("importState"),
-       InstanceMethod<&Session::export_state>("exportState"), InstanceMethod<&Session::summary>("summary"),
-       InstanceMethod<&Session::load_teacher>("loadTeacher"), InstanceMethod<&Session::train>("train"),
-       InstanceMethod<&Session::evaluate>("evaluate"), InstanceMethod<&Session::open_scorer>("openScorer"),
-       InstanceMethod<&Session::score>("score"), InstanceMethod<&Session::close_scorer>("closeScorer"),
-       InstanceMethod<&Session::export_model>("exportModel"), InstanceMethod<&Session::cancel>("cancel")});
+  return DefineClass(env, "Session",
+                     {InstanceMethod<&Session::load>("load"),
+                      InstanceMethod<&Session::plan_memory>("planMemory"),
+                      InstanceMethod<&Session::open>("open"),
+                      InstanceMethod<&Session::release>("release"),
+                      InstanceMethod<&Session::set_data>("setData"),
+                      InstanceMethod<&Session::initialise>("initialise"),
+                      InstanceMethod<&Session::import_state>("importState"),
+                      InstanceMethod<&Session::export_state>("exportState"),
+                      InstanceMethod<&Session::summary>("summary"),
+                      InstanceMethod<&Session::load_teacher>("loadTeacher"),
+                      InstanceMethod<&Session::train>("train"),
+                      InstanceMethod<&Session::evaluate>("evaluate"),
+                      InstanceMethod<&Session::open_scorer>("openScorer"),
+                      InstanceMethod<&Session::score>("score"),
+                      InstanceMethod<&Session::close_scorer>("closeScorer"),
+                      InstanceMethod<&Session::evaluate>("evaluate"),
+                      InstanceMethod<&Session::generate>("generate"),
+                      InstanceMethod<&Session::stop_text>("stopText"),
+                      InstanceMethod<&Session::measure_speed>("measureSpeed"),
+                      InstanceMethod<&Session::export_model>("exportModel"),
+                      InstanceMethod<&Session::cancel>("cancel")});
 }
 
 Napi::Value Session::start(const Info& info, Job job) {
@@ -193,6 +205,38 @@ Napi::Value Session::close_scorer(const Info& info) {
     return start(info, [core = core_](JobContext&) {
       core->close_scorer();
       return nothing();
+    });
+  });
+}
+
+Napi::Value Session::generate(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const auto options = std::make_shared<const GenerateOptions>(read_generate_options(JsObject(info[0], "")));
+    const auto stopped = std::make_shared<StoppedTexts>(options->request.prompts.size());
+    const Napi::Value promise = start(info, [core = core_, options, stopped](JobContext& context) {
+      const auto on_token = [&](const GeneratedToken& token) { context.report(value_of(token), true); };
+      const auto is_stopped = [&](int64_t prompt) { return (*stopped)[static_cast<size_t>(prompt)].load(); };
+      return value_of(core->generate(*options, on_token, is_stopped, context.cancelled()));
+    });
+    stopped_ = stopped;  // after start: it refuses while another job runs
+    return promise;
+  });
+}
+
+Napi::Value Session::stop_text(const Info& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int64_t prompt = JsObject(info[0], "").integer("prompt", 0, INT32_MAX);
+    if (stopped_ && prompt < static_cast<int64_t>(stopped_->size())) (*stopped_)[static_cast<size_t>(prompt)] = true;
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value Session::measure_speed(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const MeasureOptions options = read_measure_options(JsObject(info[0], ""));
+    return start(info, [core = core_, options](JobContext& context) {
+      const auto on_progress = [&](double share) { context.report(number_of(share)); };
+      return value_of(core->measure_speed(options, on_progress, context.cancelled()));
     });
   });
 }

@@ -3,7 +3,9 @@
 #pragma once
 #include <napi.h>
 
+#include <atomic>
 #include <memory>
+#include <vector>
 
 #include "job_thread.h"
 #include "session/session_core.h"
@@ -32,13 +34,20 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value open_scorer(const Info& info);
   Napi::Value score(const Info& info);
   Napi::Value close_scorer(const Info& info);
+  Napi::Value generate(const Info& info);
+  Napi::Value stop_text(const Info& info);
+  Napi::Value measure_speed(const Info& info);
   Napi::Value export_model(const Info& info);
   Napi::Value cancel(const Info& info);
 
   // The second argument of `info`, when it is a function, gets the job's reports.
   Napi::Value start(const Info& info, Job job);
 
+  // Texts that the caller wants no more of, by the numbers of their prompts.
+  using StoppedTexts = std::vector<std::atomic<bool>>;
+
   std::shared_ptr<SessionCore> core_;  // jobs hold it too
+  std::shared_ptr<StoppedTexts> stopped_;
   JobThread thread_;
 };
 

@@ -158,6 +158,39 @@ Napi::Value to_js(Napi::Env env, const std::vector<SequenceScore>& scores) {
   return ObjectBuilder(env).set("logLikelihoods", likelihoods).set("greedy", greedy).done();
 }
 
+Napi::Value to_js(Napi::Env env, const GeneratedToken& token) {
+  const char* const finish = token.finish == Finish::kEnd ? "end" : token.finish == Finish::kLength ? "length" : "";
+  return ObjectBuilder(env).count("prompt", token.prompt).count("id", token.id).text("finish", finish).done();
+}
+
+Napi::Value to_js(Napi::Env env, const GenerationResult& result) {
+  return ObjectBuilder(env)
+      .count("promptTokens", result.prompt_tokens)
+      .count("generatedTokens", result.generated_tokens)
+      .count("decodePasses", result.decode_passes)
+      .number("prefillSeconds", result.prefill_seconds)
+      .number("decodeSeconds", result.decode_seconds)
+      .bytes("weightBytes", result.weight_bytes)
+      .bytes("cacheBytes", result.cache_bytes)
+      .done();
+}
+
+Napi::Value to_js(Napi::Env env, const SpeedResult& result) {
+  Napi::Array models = Napi::Array::New(env, result.models.size());
+  for (uint32_t i = 0; i < result.models.size(); ++i) {
+    const Speed& s = result.models[i];
+    models.Set(i, ObjectBuilder(env)
+                      .number("prefillSeconds", s.prefill_seconds)
+                      .number("passSeconds", s.pass_seconds)
+                      .number("prefillRatio", s.prefill_ratio)
+                      .number("passRatio", s.pass_ratio)
+                      .bytes("parameterCount", s.parameters)
+                      .bytes("weightBytes", s.weight_bytes)
+                      .done());
+  }
+  return ObjectBuilder(env).set("models", models).number("copyBytesPerSecond", result.copy_bytes_per_second).done();
+}
+
 Napi::Value to_js(Napi::Env env, const ExportResult& result) {
   Napi::Array files = Napi::Array::New(env, result.files.size());
   for (uint32_t i = 0; i < result.files.size(); ++i) {

@@ -13,16 +13,13 @@
 #include <cstdio>
 #include <ctime>
 #include <iostream>
-#include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/memory_use.h"
+#include "bench_models.h"
 #include "device/registry.h"
 #include "espalier/error.h"
-#include "method/masks.h"
-#include "method/philox.h"
 #include "step/trainer_impl.h"
 
 namespace {
@@ -44,23 +41,6 @@ struct Options {
   double seconds = 12;
   bool checkpoint = false, dense_products = false;
 };
-
-// One or several numbers from `low` to `high`, with commas between.
-std::vector<double> parse_list(const std::string& name, const std::string& list, double low, double high) {
-  std::vector<double> numbers;
-  std::istringstream in(list + ",");
-  for (std::string item; std::getline(in, item, ',');) {
-    size_t used = 0;
-    const double number = item.empty() ? low - 1 : std::stod(item, &used);
-    if (used != item.size() || !(number >= low && number <= high)) {
-      std::ostringstream text;
-      text << "must be one or several numbers from " << low << " to " << high << ", with commas between";
-      throw Error(ErrorCode::kInvalidArgument, name, text.str());
-    }
-    numbers.push_back(number);
-  }
-  return numbers;
-}
 
 std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
 
@@ -106,34 +86,6 @@ Options parse(int argc, char** argv) {
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
   return o;
-}
-
-ModelConfig shape_config(const std::string& name) {
-  struct Shape {
-    int64_t d, l, h, g, i, v;
-  };
-  const std::map<std::string, Shape> shapes = {{"factbook-llama-3m", {192, 6, 6, 6, 512, 2048}},
-                                               {"mid", {768, 12, 12, 12, 2048, 8192}},
-                                               {"1b", {2048, 22, 32, 4, 5632, 32000}},
-                                               {"7b", {4096, 32, 32, 32, 11008, 32000}}};
-  const auto found = shapes.find(name);
-  if (found == shapes.end()) throw Error(ErrorCode::kInvalidArgument, "--shape", "unknown; known are factbook-llama-3m, mid, 1b, 7b");
-  const Shape s = found->second;
-  ModelConfig c;
-  c.architecture = "LlamaForCausalLM";
-  c.hidden_size = s.d;
-  c.layer_count = s.l;
-  c.head_count = s.h;
-  c.kv_head_count = s.g;
-  c.head_dim = s.d / s.h;
-  c.intermediate_size = s.i;
-  c.vocab_size = s.v;
-  c.max_positions = 4096;
-  c.rms_norm_eps = 1e-5;
-  LayerShape layer{s.h, s.g, s.i, {}};
-  for (int64_t h = 0; h < s.h; h++) layer.kv_head_of_query.push_back(static_cast<int32_t>(h * s.g / s.h));
-  c.layers.assign(s.l, layer);
-  return c;
 }
 
 // Highest rate of a square-ish product of this dtype in this process, best of a few shapes and runs.
@@ -184,18 +136,6 @@ double thread_round_trip_ns(int threads) {
 double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v.empty() ? 0 : v[v.size() / 2];
-}
-
-// Heads and units close with probability p, the rest stay fully open.
-Masks random_masks(const ModelConfig& c, double p, int64_t step) {
-  Masks z = open_masks(c);
-  const auto close = [&](std::vector<float>& values, uint32_t stream) {
-    for (size_t i = 0; i < values.size(); i++)
-      if (random_uniform(7, step, stream, static_cast<int64_t>(i)) < p) values[i] = 0.0f;
-  };
-  close(z.head, 1);
-  close(z.intermediate, 2);
-  return z;
 }
 
 LoraSpec lora_of(int64_t rank) {

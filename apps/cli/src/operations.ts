@@ -56,6 +56,22 @@ export async function exportRun(
   return exported;
 }
 
+export async function benchRun(
+  connection: Connection,
+  request: Partial<v1.BenchRunRequest> & { runId: string },
+  onProgress: OperationProgress = () => undefined,
+  signal?: AbortSignal,
+): Promise<{ dense: v1.ModelSpeed; compact: v1.ModelSpeed; copyBytesPerSecond: number }> {
+  let outcome: v1.SpeedOutcome | undefined;
+  const full = v1.BenchRunRequest.fromPartial(request);
+  for await (const response of connection.stream(connection.runs, connection.runs.benchRun, full, signal)) {
+    onProgress(response.doneShare, response.waitingFor);
+    outcome = response.outcome ?? outcome;
+  }
+  if (outcome?.dense === undefined || outcome.compact === undefined) throw withoutResult('measurement');
+  return { dense: outcome.dense, compact: outcome.compact, copyBytesPerSecond: outcome.copyBytesPerSecond };
+}
+
 function withoutResult(what: string): CliError {
   return new CliError('RESULT_MISSING', `the server ended the ${what} without a result; try again`, { exitCode: ExitCode.failed });
 }

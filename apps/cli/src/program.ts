@@ -4,12 +4,15 @@ import { visibleLines } from '#protocol';
 import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
+import { registerBench } from './commands/bench.js';
 import { registerCompletion } from './commands/completion.js';
 import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
 import { registerEngines } from './commands/engines.js';
 import { registerFork } from './commands/fork.js';
+import { registerGenerate } from './commands/generate.js';
 import { registerHelp } from './commands/help.js';
+import { registerLadder } from './commands/ladder.js';
 import { registerLaunch } from './commands/launch.js';
 import { registerLogs } from './commands/logs.js';
 import { registerMasks } from './commands/masks.js';
@@ -38,6 +41,7 @@ A first session:
   $ espalier teachers RUN                     the states on the way
   $ espalier fork RUN --from-teacher 20       another run from one of them
   $ espalier eval RUN                         perplexity
+  $ espalier generate RUN "Once upon"         text
   $ espalier export RUN --out pruned/         the smaller model
   $ espalier verify RUN --replay 100..150     prove it, computing steps again
 
@@ -80,6 +84,9 @@ export function buildProgram(quietErrors = false): Command {
   registerEvaluate(program);
   registerExport(program);
   registerTasks(program);
+  registerGenerate(program);
+  registerBench(program);
+  registerLadder(program);
   registerMetrics(program);
   registerMasks(program);
   registerDiff(program);

@@ -221,6 +221,16 @@ function score({ client }: Engine, requests: Partial<engineV1.ScoreRequest>[]): 
   return all(stream);
 }
 
+/** The texts that follow the prompts, put together from what the engine tells. */
+async function texts({ client }: Engine, request: Partial<engineV1.GenerateRequest>): Promise<string[]> {
+  const full = engineV1.GenerateRequest.fromPartial({ tokenizerPath: tinyModel, maxTokens: 12, ...request });
+  const messages = await all(client.generate(full));
+  const made = full.prompts.map(() => '');
+  for (const { prompt, text } of messages.flatMap(({ pieces }) => pieces)) made[prompt] = `${made[prompt]}${text}`;
+  expect(messages.at(-1)!.outcome!.generatedTokens).toBeGreaterThan(0n);
+  return made;
+}
+
 const refused = (code: string, ...fields: string[]): unknown =>
   expect.objectContaining({
     code,
@@ -519,6 +529,9 @@ describe('one engine', () => {
     expect(messages.at(-1)!.outcome!.parameterCount).toBeGreaterThan(0n);
     const exported = await outcomeOf({ modelPath: out });
     expect(Math.abs(exported.negativeLogLikelihood - masked.negativeLogLikelihood)).toBeLessThan(1e-5);
+    const text = await texts(engine, { sessionId, prompts: ['Once upon', 'The'] });
+    expect(await texts(engine, { modelPath: out, prompts: ['Once upon', 'The'] })).toEqual(text);
+    expect(await texts(engine, { sessionId, intact: true, prompts: ['Once upon', 'The'] })).not.toEqual(text);
     expect(readdirSync(join(folder, 'scratch')).flatMap((name) => readdirSync(join(folder, 'scratch', name)))).toEqual([]);
   });
 
@@ -545,6 +558,36 @@ describe('one engine', () => {
       code: 'INVALID_ARGUMENT',
     });
     await initialise(engine, sessionId); // the engine is free again
+  });
+
+  test('a text ends at a stop text, its length or when nobody waits for it any more, and the engine is free again', async () => {
+    const { sessionId } = await openSession(engine);
+    const intact = { sessionId, intact: true, maxTokens: 40 };
+    const [whole] = await texts(engine, { ...intact, prompts: ['Once upon'] });
+    const stop = whole!.slice(10, 14);
+    expect(await texts(engine, { ...intact, prompts: ['Once upon', 'The'], stop: [stop] })).toEqual([
+      whole!.slice(0, whole!.indexOf(stop)),
+      expect.not.stringContaining(stop),
+    ]);
+    const endless = engineV1.GenerateRequest.fromPartial({
+      ...intact,
+      tokenizerPath: tinyModel,
+      maxTokens: 500,
+      prompts: Array<string>(64).fill('The'),
+    });
+    const stream = engine.client.generate(endless);
+    await new Promise((resolve) => stream.once('data', resolve));
+    stream.on('error', () => undefined).cancel();
+    await free(engine, sessionId);
+  });
+
+  test('a prompt that no text can follow is named', async () => {
+    const { sessionId } = await openSession(engine);
+    const asked = (request: Partial<engineV1.GenerateRequest>) => texts(engine, { sessionId, intact: true, ...request });
+    await expect(asked({ prompts: [] })).rejects.toEqual(refused('FIELD_REQUIRED', 'prompts'));
+    await expect(asked({ prompts: ['a', 'b '.repeat(600)] })).rejects.toEqual(refused('INVALID_ARGUMENT', 'prompts[1]'));
+    await expect(asked({ prompts: ['a'], tokenizerPath: folder })).rejects.toMatchObject({ code: 'TOKENIZER_NOT_FOUND' });
+    await expect(texts(engine, { sessionId, prompts: ['a'] })).resolves.toHaveLength(1);
   });
 
   test('an evaluation without a finite value is no result', async () => {

@@ -6,6 +6,7 @@ import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
 import { exportModel } from './export-model.js';
+import { generate, measureSpeed } from './generation.js';
 import { bidirectional, clientStreaming, serverStreaming, unary, type FailureListener } from './handlers.js';
 import {
   computeDtypeOf,
@@ -86,6 +87,8 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     }),
     evaluate: bidirectional((requests: AsyncIterable<engineV1.EvaluateRequest>, signal) => evaluate(parts, requests, signal), onFailure),
     score: bidirectional((requests: AsyncIterable<engineV1.ScoreRequest>, signal) => score(parts, requests, signal), onFailure),
+    generate: serverStreaming((request: engineV1.GenerateRequest, signal) => generate(parts, request, signal)),
+    measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(holder, request, signal)),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
   };
 }

@@ -25,6 +25,7 @@ import { RunDriver } from './run-execution/run-driver.js';
 import { RunFeed } from './views/run-feed.js';
 import { RunPreparation } from './run-execution/run-preparation.js';
 import { RunServices } from './run-execution/run-services.js';
+import { RunTexts } from './run-execution/run-texts.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
 import { RunViewsModule } from './api/queries.module.js';
@@ -91,6 +92,7 @@ export class AppModule {
         RunPreparation,
         RunDriver,
         RunServices,
+        RunTexts,
         Disposal,
         Callers,
         RetentionGrpc,

@@ -160,6 +160,40 @@ describe('a run', () => {
     expect(recordProblems(await server.events(done.runId))).toEqual([]);
   });
 
+  it('writes texts: of its last state, a teacher and the intact model, the same for a seed whatever else is asked for', async () => {
+    const { runId } = done;
+    const asked = (request: Partial<v1.GenerateRequest>) =>
+      collect(server.runs.generate(v1.GenerateRequest.fromPartial({ runId, prompts: ['Once upon'], maxTokens: 16, ...request })));
+    const texts = async (request: Partial<v1.GenerateRequest> = {}): Promise<string[]> => {
+      const made = (request.prompts ?? ['Once upon']).map(() => '');
+      for (const { prompt, text } of (await asked(request)).flatMap(({ pieces }) => pieces)) made[prompt] = `${made[prompt]}${text}`;
+      return made;
+    };
+    const [greedy] = await texts();
+    expect(greedy!.length).toBeGreaterThan(0);
+    expect(await texts({ intact: true })).not.toEqual([greedy]);
+    expect(await texts({ teacherMark: 1 })).not.toEqual([greedy]);
+    const drawn = { temperature: 1, topP: 0.9, seed: 5n };
+    const [alone] = await texts({ ...drawn, prompts: ['The'] });
+    expect(await texts({ ...drawn, prompts: ['Once upon', 'The'] })).toContain(alone);
+    const stop = greedy!.slice(4, 7);
+    expect(await texts({ stop: [stop] })).toEqual([greedy!.slice(0, greedy!.indexOf(stop))]);
+
+    await expect(
+      asked({ prompts: [], maxTokens: 100_000, temperature: -1, topP: 0, stop: [''], computeDtype: 'int8' }),
+    ).rejects.toMatchObject({
+      violations: ['prompts', 'max_tokens', 'temperature', 'top_p', 'stop[0]', 'compute_dtype'].map((field) =>
+        expect.objectContaining({ field, code: 'FIELD_OUT_OF_RANGE' }),
+      ),
+    });
+    await expect(asked({ prompts: ['a', 'b '.repeat(2_000)] })).rejects.toMatchObject({ violations: [{ field: 'prompts[1]' }] });
+
+    const stream = server.runs.generate(v1.GenerateRequest.fromPartial({ runId, prompts: Array<string>(64).fill('The'), maxTokens: 500 }));
+    await new Promise((resolve) => stream.once('data', resolve));
+    stream.on('error', () => undefined).cancel();
+    expect(await texts()).toEqual([greedy]); // the engine is free again
+  });
+
   it('throws away states that nothing needs', async () => {
     const { readdirSync, readFileSync } = await import('node:fs');
     const folder = `${server.dataFolder}/artifacts/objects`;

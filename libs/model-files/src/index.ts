@@ -3,3 +3,4 @@ export { ModelFilesError } from './model-files.errors.js';
 export { requireTokenizer } from './load-tokenizer.js';
 export { readSplit, type LocatedRow, type Row } from './read-rows.js';
 export { openTextEncoder, type TextEncoder } from './text-encoder.js';
+export { GrowingText, TextTokenizer } from './text-tokenizer.js';

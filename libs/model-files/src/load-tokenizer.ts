@@ -8,6 +8,7 @@ import { ModelFilesError } from './model-files.errors.js';
 export interface Tokenizer {
   /** With the special tokens that its post-processor adds, or without. */
   encode(text: string, options?: { add_special_tokens?: boolean }): { ids: (number | undefined)[]; tokens: string[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
 }
 export interface TokenizerFiles {
   tokenizerJson: string;

@@ -147,6 +147,14 @@ void CpuBackend::launch(const AttentionBackward& op) {
   }
 }
 
+void CpuBackend::launch(const CachedAttention& op) {
+  const AttentionShape& s = op.shape;
+  const int64_t floats = padded_width(op.capacity);
+  float* areas = scratch<float>(kScores, threads_ * floats);
+  parallel_items(threads_, op.operands.rows * s.kv_heads, 1,
+                 [&](int64_t item, int thread) { k_.cached_attention(op, item / s.kv_heads, item % s.kv_heads, areas + thread * floats); });
+}
+
 void CpuBackend::launch(const Swiglu& op) {
   parallel_parts(threads_, op.out.rows, 1, [&](int, Range r) { k_.swiglu(op, r.begin, r.end); });
 }

@@ -38,6 +38,7 @@ class CpuBackend final : public Backend {
   void launch(const Attention& op) override;
   void launch(const PathAttention& op) override;
   void launch(const AttentionBackward& op) override;
+  void launch(const CachedAttention& op) override;
   void launch(const Swiglu& op) override;
   void launch(const SwigluBackward& op) override;
   void launch(const LayerLoss& op) override;
@@ -56,6 +57,7 @@ class CpuBackend final : public Backend {
     kFactor,
     kHeadDot,
     kAttention,
+    kScores,
     kLoraWords,
     kLoraProduct,
     kLoraPack,

@@ -11,6 +11,9 @@ namespace espalier::cpu {
 // Rows that pass by a product's panels together: whole tiles of panels of every width.
 inline constexpr int64_t kBlockRows = 24;
 
+// Up to so many rows a product is bound by the bytes of its stored matrix, so nothing is packed.
+inline constexpr int64_t kFewRows = 16;
+
 // Threads that make the same columns of a product, each for rows of its own: each packs a share of the panels, and all use them.
 struct Team {
   int64_t index = 0, size = 1;
@@ -33,6 +36,8 @@ struct Kernels {
   void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
   void (*path_attention)(const PathAttention&, int64_t piece, int64_t kv_head, void* scratch);
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
+  // One new token's heads that read one key/value head. scores: room for `capacity` floats, padded.
+  void (*cached_attention)(const CachedAttention&, int64_t row, int64_t kv_head, float* scores);
   void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);
   void (*swiglu_backward)(const SwigluBackward&, int64_t begin, int64_t end, float* unit_dot_part);
   void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
@@ -51,6 +56,9 @@ struct Kernels {
   double (*square_sum)(const float* data, int64_t begin, int64_t end);
   // c (+)= sums * column_scale, rows [begin, end).
   void (*finish_product)(Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end);
+  // Products of few rows, where the stored matrix is read once and in place: columns [begin, end).
+  bool (*few_rows_fit)(const Product&);
+  void (*few_rows)(const Product&, int64_t begin, int64_t end);
   // Large products of this instruction set's own, where it has any that fits: rows from first_row and columns [begin, end) into c.
   bool (*product_fits)(const Product&);
   // For panels of one group; a team of several needs twice that. whole: columns that stay together.

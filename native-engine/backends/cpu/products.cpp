@@ -39,6 +39,7 @@ void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
 
 void CpuBackend::launch(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
+  if (k_.few_rows_fit(op)) return parallel_parts(threads_, op.c.cols, kLine, [&](int, Range r) { k_.few_rows(op, r.begin, r.end); });
   if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
   parallel_grid(op.c.rows, panel_words(op, 0), [&](Range rows, int64_t part, int64_t parts, uint32_t* panels, Team& team) {
     const Range columns = part_of(op.c.cols, parts, part, kLine);
@@ -107,11 +108,12 @@ void CpuBackend::launch(const AttentionOperands& op) {
   const AttentionShape& s = op.shape;
   const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
   const std::array<HeadProduct, 3> parts = head_products(s);
-  if (!own_products_ || !k_.product_fits(op.products[0])) {
+  const bool few = k_.few_rows_fit(op.products[0]) && k_.few_rows_fit(op.products[1]) && k_.few_rows_fit(op.products[2]);
+  if (few || !own_products_ || !k_.product_fits(op.products[0])) {
     for (size_t p = 0; p < parts.size(); p++) {
       Product whole = op.products[p];
       whole.c = {op.space.data, DType::kF32, rows, parts[p].width, parts[p].width};
-      multiply_by_library(whole);
+      few ? launch(whole) : multiply_by_library(whole);
       const Tensor sums = whole.c.columns(0, parts[p].heads * s.head_dim);
       parallel_parts(threads_, rows, 1, [&](int, Range r) {
         k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), parts[p].column, r.begin, r.end);

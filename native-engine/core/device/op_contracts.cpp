@@ -157,6 +157,19 @@ void check(const AttentionBackward& op) {
   apart_or_in_place(name, op.dqkv, {&op.operands});
 }
 
+void check(const CachedAttention& op) {
+  constexpr const char* name = "cached_attention";
+  check_shape(name, op.shape, op.operands);
+  require(op.shape.batch == 1 && op.capacity > 0, name, "an empty cache");
+  require(op.cache && op.cache.dtype == op.operands.dtype && is_matrix(op.cache, op.cache.rows, 2 * op.shape.kv_width) &&
+              op.cache.rows >= op.capacity * op.operands.rows,
+          name, "the cache differs");
+  require(is_matrix(op.out, op.operands.rows, op.shape.query_width) && op.out.dtype == op.operands.dtype, name, "out differs");
+  require(op.sequences && op.positions, name, "a list is missing");
+  apart(name, op.out, {&op.operands, &op.cache});
+  apart(name, op.cache, {&op.operands});
+}
+
 void check(const Swiglu& op) {
   require(op.out && is_wide(op.out) && is_matrix(op.gate_up, op.out.rows, 2 * op.out.cols) && op.gate_up.dtype == op.out.dtype, "swiglu",
           "gate_up differs");

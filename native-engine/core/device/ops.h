@@ -139,6 +139,20 @@ struct AttentionBackward {
   DevicePtr<double> head_dot;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
 };
 
+// Attention of one new token of each of N sequences (shape.tokens, in a batch of 1) over that token and those before it, whose keys and
+// values lie in a cache. Sequence s has `capacity` rows of the cache, from row s * capacity on; its token at position p has the row
+// p % capacity of these. The new tokens' keys and values are written there first. At most `capacity` tokens are seen.
+struct CachedAttention {
+  AttentionShape shape;
+  Tensor operands;                     // as AttentionOperands makes them
+  Tensor cache;                        // compute dtype [rows, 2 kv_width], keys, then values
+  DevicePtr<const int32_t> sequences;  // [N], each another one
+  DevicePtr<const int32_t> positions;  // [N]
+  int64_t capacity = 0;
+  Tensor out;                           // as Attention's
+  DevicePtr<const float> column_scale;  // as Attention's
+};
+
 struct Swiglu {
   Tensor gate_up;  // [N, 2 I]: gate, then up
   Tensor out;      // [N, I] = silu(gate) * up
@@ -248,6 +262,7 @@ void check(const AttentionOperands& op);
 void check(const Attention& op);
 void check(const PathAttention& op);
 void check(const AttentionBackward& op);
+void check(const CachedAttention& op);
 void check(const Swiglu& op);
 void check(const SwigluBackward& op);
 void check(const LayerLoss& op);

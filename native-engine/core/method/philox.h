@@ -15,6 +15,7 @@ enum class RandomStream : uint32_t {
   kInitIntermediate = 17,
   kInitHidden = 18,
   kBatchOrder = 32,
+  kSampling = 48,
   kLoraInit = 1024,  // + index of the tensor
 };
 

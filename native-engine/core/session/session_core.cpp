@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "espalier/error.h"
+#include "export/compacted_model.h"
 #include "method/masks_digest.h"
 #include "method/open_units.h"
 #include "model/weights_digest.h"
@@ -68,7 +69,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
   teachers_.clear();
   teacher_in_use_.clear();
-  open_units_.clear();
+  state_changes();
   scorer_.reset();
   trainer_.reset();  // before the new one asks for its memory
   trainer_ = Trainer::create(model_, lora, options);
@@ -79,7 +80,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
 void SessionCore::close() {
   teachers_.clear();
   teacher_in_use_.clear();
-  open_units_.clear();
+  state_changes();
   scorer_.reset();
   trainer_.reset();
   model_.reset();
@@ -105,12 +106,12 @@ int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
 void SessionCore::initialise(uint64_t seed) {
   TrainState state(trainer().layout());
   state.initialise(seed);
-  open_units_.clear();
+  state_changes();
   trainer().import_state(state);
 }
 
 void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
-  open_units_.clear();
+  state_changes();
   trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
 }
 
@@ -128,6 +129,11 @@ StateSummary SessionCore::summary_of(std::string digest) const {
   out.masks_digest = masks_digest(model_->config(), masks);
   out.open_units = open_units(masks);
   return out;
+}
+
+void SessionCore::state_changes() {
+  open_units_.clear();
+  compacted_.reset();
 }
 
 // The open units of the trainer's state, taken because that state may change from here on.
@@ -206,6 +212,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;
   out.open_units_before = take_open_units();
+  state_changes();
   bool reached = false;
   double step_seconds = 0;
   const auto note = [&](const StepReport& report) {
@@ -276,6 +283,31 @@ EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std
   if (options.model_folder.empty() && !options.intact) state = trainer().export_snapshot();
   return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
                             cancel);
+}
+
+std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
+  if (compacted_ && compacted_dtype_ == dtype) return compacted_;
+  compacted_.reset();  // first, so that two are never in memory at once
+  const TrainState state = trainer().export_snapshot();
+  const Masks masks = deterministic_masks(model_->config(), state);
+  compacted_ = compacted_model(*model_, &state, masks, dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
+  compacted_dtype_ = dtype;
+  return compacted_;
+}
+
+GenerationResult SessionCore::generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
+                                       const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel) {
+  const bool other = !options.model_folder.empty();
+  if (!other && !model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model: open it, or name a model folder");
+  const auto model = other ? load_model(options.model_folder) : options.intact ? model_ : compacted(options.request.dtype);
+  return espalier::generate(model, options.request, on_token, stopped, cancel);
+}
+
+SpeedResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
+                                       const std::atomic<bool>& cancel) {
+  if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model");
+  const auto other = options.model_folder.empty() ? compacted(options.speed.dtype) : load_model(options.model_folder);
+  return espalier::measure_speed({model_, other}, options.speed, on_progress, cancel);
 }
 
 ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "espalier/export.h"
+#include "espalier/generate.h"
 #include "espalier/scorer.h"
+#include "espalier/speed.h"
 #include "espalier/trainer.h"
 
 namespace espalier {
@@ -67,9 +69,20 @@ struct ScorerOptions {
   std::string model_folder;  // as in EvaluateOptions
 };
 
+struct GenerateOptions {
+  GenerateRequest request;
+  bool intact = false;
+  std::string model_folder;  // as in EvaluateOptions
+};
+
 // Sequences one after another: their tokens, and for each how many it has and how many of the last ones are scored.
 struct ScoreBatch {
   std::vector<uint32_t> ids, lengths, scored;
+};
+
+struct MeasureOptions {
+  SpeedOptions speed;
+  std::string model_folder;  // instead of the session's state
 };
 
 // Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
@@ -101,6 +114,10 @@ class SessionCore {
   std::vector<SequenceScore> score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
                                    const std::atomic<bool>& cancel);
   void close_scorer() { scorer_.reset(); }
+  GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
+                            const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
+  // The speed of the model before pruning, then that of what is left of it under the state, or of another folder's.
+  SpeedResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
 
  private:
@@ -112,6 +129,8 @@ class SessionCore {
   std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // empty: the session's
   StateSummary summary_of(std::string digest) const;
   std::vector<uint8_t> take_open_units();
+  std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
+  void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, TrainState state);
   std::vector<std::string> teacher_digests() const;
@@ -126,6 +145,9 @@ class SessionCore {
   std::list<Teacher> teachers_;      // the one used last in front
   std::string teacher_in_use_;       // empty: intact
   std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
+  // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.
+  std::shared_ptr<const ModelWeights> compacted_;
+  ComputeDType compacted_dtype_ = ComputeDType::kF32;
 };
 
 }  // namespace espalier

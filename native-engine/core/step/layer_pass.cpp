@@ -73,7 +73,7 @@ AttentionShape attention_shape(const PassContext& c, const DeviceRole& role, int
   return s;
 }
 
-void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& a, bool keep) {
+void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& a, const Attend& attend) {
   Backend& b = *c.backend;
   const RoleLayerLists& lists = role.lists.layers[layer];
   const ProjectionGroup qkv = open_group(c, role, layer, kQ, 3);
@@ -88,7 +88,7 @@ void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Te
   if (const PassPaths& p = c.paths; p.pieces > 0)
     b.run(PathAttention{operands.shape, a.qkv, a.heads, lists.head_scale, p.pieces, p.longest, p.bounds, p.path, p.path_size});
   else
-    b.run(Attention{operands.shape, a.qkv, a.heads, keep ? a.lse : DevicePtr<float>(), lists.head_scale});
+    attend(operands.shape, a.qkv, a.heads, lists.head_scale);
   add_to_stream(c, role, open_group(c, role, layer, kO, 1), a.heads, a.o_narrow, x);
 }
 
@@ -184,8 +184,15 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
 }  // namespace
 
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep) {
+  const DevicePtr<float> lse = keep ? buffers.lse : DevicePtr<float>();
+  forward_layer(c, role, layer, x, buffers, [&](const auto& shape, const auto& operands, const auto& out, auto head_scale) {
+    c.backend->run(Attention{shape, operands, out, lse, head_scale});
+  });
+}
+
+void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, const Attend& attend) {
   const LayerActivations a = shaped(c, role, layer, buffers);
-  if (role.layers[layer].heads > 0) attention_forward(c, role, layer, x, a, keep);
+  if (role.layers[layer].heads > 0) attention_forward(c, role, layer, x, a, attend);
   if (role.layers[layer].units > 0) mlp_forward(c, role, layer, x, a);
 }
 

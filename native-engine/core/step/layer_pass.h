@@ -1,5 +1,6 @@
 // One decoder layer, forward and backward, for any role.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "step/device_model.h"
@@ -37,6 +38,12 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 
 // x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
+
+// Makes the outputs of a layer's heads from attention's operands.
+using Attend =
+    std::function<void(const AttentionShape& shape, const Tensor& operands, const Tensor& out, DevicePtr<const float> head_scale)>;
+// The same with another attention than that of whole sequences.
+void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, const Attend& attend);
 
 // The layer loss of the layer below. Its gradient, difference * scale, is added to the gradient of this layer's input.
 struct LowerLoss {

@@ -138,7 +138,11 @@ Role make_intact_role(const ModelWeights& model) {
     units += s.intermediate;
   }
   const Masks ones{std::vector<float>(heads, 1.0f), std::vector<float>(units, 1.0f), std::vector<float>(config.hidden_size, 1.0f)};
-  return make_role(model, ones, true);
+  Role role = make_role(model, ones, true);
+  // Everything is open, so that no list is needed: what is padded lies beyond the stored matrix, where ops read zeros.
+  role.hidden_all = true;
+  for (RoleLayer& r : role.layers) r.heads_all = r.kv_all = r.units_all = true;
+  return role;
 }
 
 std::vector<int32_t> match_hidden(const Role& student, const Role& teacher) {

@@ -102,7 +102,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
   ws.teacher = lay_out_layer(a, t, n, w, 0, lora);
   ws.units = a.tensor(t, n, w.units);
-  ws.chunk = chunk_tokens(n, w.vocab);
+  ws.chunk = s.chunk > 0 ? s.chunk : chunk_tokens(n, w.vocab);
   const int64_t roles = s.training ? 2 : 1;
   ws.h = a.tensor(t, roles * ws.chunk, w.hidden);
   const auto shared = a.array<float>(std::max(roles * ws.chunk * w.vocab, n * w.qkv)).as<std::byte>();

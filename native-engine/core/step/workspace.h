@@ -21,6 +21,7 @@ struct WorkspaceShape {
   ComputeDType dtype = ComputeDType::kBF16;
   bool training = true;     // false: a forward pass of one role
   bool checkpoint = false;  // keep layer inputs only
+  int64_t chunk = 0;        // tokens whose logits are made at once; 0: as suits the losses
 };
 
 struct Workspace {

@@ -110,6 +110,15 @@ void move_memory(AttentionBackward& op, Move&& move) {
 }
 
 template <class Move>
+void move_memory(CachedAttention& op, Move&& move) {
+  move_memory(op.shape, move);
+  for (Tensor* t : {&op.operands, &op.cache, &op.out}) move_memory(*t, move);
+  op.sequences = move(op.sequences, op.operands.rows);
+  op.positions = move(op.positions, op.operands.rows);
+  op.column_scale = move(op.column_scale, op.shape.query_width);
+}
+
+template <class Move>
 void move_memory(Swiglu& op, Move&& move) {
   move_memory(op.gate_up, move);
   move_memory(op.out, move);

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { Context, type GlobalOptions } from '../context.js';
 
-const GATHERING = new Set(['--status', '--tag', '--engine', '--device']);
+const GATHERING = new Set(['--status', '--tag', '--engine', '--device', '--stop']);
 /** Elsewhere --data is one path. */
 const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 

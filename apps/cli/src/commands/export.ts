@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import { downloadExport, downloadExportedFile, isOurGguf } from '../download-export.js';
 import { findExportPlace } from '../export-folder.js';
@@ -16,7 +17,7 @@ import { action, examples, RUN_ARGUMENT } from './command.js';
 /** As digests are shown elsewhere; the first 4 are enough while no other begins so. */
 const SHOWN_DIGITS = 12;
 
-interface ExportOptions {
+export interface ExportOptions {
   out: string;
   teacher?: number;
   format?: string;
@@ -54,62 +55,65 @@ export function registerExport(program: Command): void {
     ['espalier export k3f9 --dtype q8_0 --out pruned.gguf'],
     ['espalier export k3f9 --teacher 20 --format hf --dtype f16 --multiple-of 64 --out pruned-20/'],
   );
-  action<ExportOptions>(exporting, async (context, [runId], options) => {
-    const { connection, output, signal } = context;
-    const force = options.force === true;
-    const asFile = options.out.endsWith(GGUF_ENDING);
-    const format = options.format ?? (asFile ? 'gguf' : '');
-    if (asFile && format !== 'gguf') {
-      throw new CliError('OPTION_INVALID', `--out ${options.out} names a GGUF file, --format ${format} makes a folder`, {
-        field: '--out',
-        exitCode: ExitCode.usage,
-      });
-    }
-    const gguf = { option: '--out', force, what: 'a GGUF file that Espalier wrote', isOurs: isOurGguf };
-    const place = asFile ? undefined : await findExportPlace(options.out, force, signal);
-    if (asFile) await requireFilePlace(options.out, gguf);
-    const line = new ShareLine(output, 'exporting');
-    try {
-      const exported = await exportRun(
-        connection,
-        {
-          runId: runId!,
-          teacherMark: options.teacher,
-          format,
-          form: options.form ?? '',
-          dtype: options.dtype ?? '',
-          multipleOf: options.multipleOf ?? 0,
-          skipProof: !options.proof,
-        },
-        (share, waitingFor) => line.update(share / 2, waitingFor),
-        signal,
+  action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));
+}
+
+/** Exports, downloads, and says what it came to. */
+export async function exportInto(context: Context, runId: string, options: ExportOptions): Promise<void> {
+  const { connection, output, signal } = context;
+  const force = options.force === true;
+  const asFile = options.out.endsWith(GGUF_ENDING);
+  const format = options.format ?? (asFile ? 'gguf' : '');
+  if (asFile && format !== 'gguf') {
+    throw new CliError('OPTION_INVALID', `--out ${options.out} names a GGUF file, --format ${format} makes a folder`, {
+      field: '--out',
+      exitCode: ExitCode.usage,
+    });
+  }
+  const gguf = { option: '--out', force, what: 'a GGUF file that Espalier wrote', isOurs: isOurGguf };
+  const place = asFile ? undefined : await findExportPlace(options.out, force, signal);
+  if (asFile) await requireFilePlace(options.out, gguf);
+  const line = new ShareLine(output, 'exporting');
+  try {
+    const exported = await exportRun(
+      connection,
+      {
+        runId,
+        teacherMark: options.teacher,
+        format,
+        form: options.form ?? '',
+        dtype: options.dtype ?? '',
+        multipleOf: options.multipleOf ?? 0,
+        skipProof: !options.proof,
+      },
+      (share, waitingFor) => line.update(share / 2, waitingFor),
+      signal,
+    );
+    const download = {
+      digest: exported.digest,
+      signal,
+      onProgress: (share: number) => line.update(0.5 + share / 2),
+      findServer: () => context.findServer(),
+      onNews: (news: ConnectionNews) => line.note(connectionWords(news)),
+    };
+    const written =
+      place === undefined
+        ? await downloadExportedFile(connection, { ...download, name: 'model.gguf', path: options.out })
+        : await downloadExport(connection, { ...download, place });
+    line.end();
+    output.result({ ...exported, folder: written.folder, files: written.files }, () => {
+      writeExport(output, exported, options.out);
+      output.text(`evaluate it with: espalier eval ${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}`);
+      output.table(
+        ['FILE', 'SIZE', 'SHA-256'],
+        written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),
+        [1],
+        { FILE: 'cut', 'SHA-256': 'cut' },
       );
-      const download = {
-        digest: exported.digest,
-        signal,
-        onProgress: (share: number) => line.update(0.5 + share / 2),
-        findServer: () => context.findServer(),
-        onNews: (news: ConnectionNews) => line.note(connectionWords(news)),
-      };
-      const written =
-        place === undefined
-          ? await downloadExportedFile(connection, { ...download, name: 'model.gguf', path: options.out })
-          : await downloadExport(connection, { ...download, place });
-      line.end();
-      output.result({ ...exported, folder: written.folder, files: written.files }, () => {
-        writeExport(output, exported, options.out);
-        output.text(`evaluate it with: espalier eval ${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}`);
-        output.table(
-          ['FILE', 'SIZE', 'SHA-256'],
-          written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),
-          [1],
-          { FILE: 'cut', 'SHA-256': 'cut' },
-        );
-      });
-    } finally {
-      line.end();
-    }
-  });
+    });
+  } finally {
+    line.end();
+  }
 }
 
 function writeExport(output: Output, exported: v1.ModelExport, out: string): void {

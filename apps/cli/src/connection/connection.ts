@@ -84,13 +84,15 @@ export class Connection {
     method: (this: Client, ...parameters: Parameters<StreamingMethod<Request, Response>>) => ClientReadableStream<Response>,
     request: Request,
     signal = this.signal,
+    /** Makes a message fit for a terminal, where it is not enough to show each text as one line. */
+    visible: (message: Response) => Response = visibleMessage,
   ): AsyncGenerator<Response> {
     signal?.throwIfAborted();
     const call = method.call(client, request);
     const cancel = () => call.cancel();
     signal?.addEventListener('abort', cancel);
     try {
-      for await (const message of call) yield shown(message as Response);
+      for await (const message of call) yield shown(message as Response, visible);
     } catch (error) {
       signal?.throwIfAborted();
       throw this.mapped(error);
@@ -125,8 +127,8 @@ function visibleError(error: EspalierError): EspalierError {
   return new EspalierError(code, visibleText(message), { violations: visibleMessage(violations), metadata, cause: error.cause });
 }
 
-function shown<Message>(message: Message): Message {
-  return Connection.forPeople ? visibleMessage(message) : message;
+function shown<Message>(message: Message, visible: (message: Message) => Message = visibleMessage): Message {
+  return Connection.forPeople ? visible(message) : message;
 }
 
 function tokenRefused({ address }: ServerAddress, code: string, cause: unknown): CliError {

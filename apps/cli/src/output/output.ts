@@ -40,6 +40,11 @@ export class Output {
     this.stdout.write(`${printable(text)}\n`);
   }
 
+  /** Part of a line that goes on. */
+  piece(text: string): void {
+    this.stdout.write(printable(text));
+  }
+
   /** A sentence, wrapped between words. */
   text(text: string): void {
     this.indented('', 0, text);

@@ -13,6 +13,7 @@ import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
+import { RunTexts } from '../run-execution/run-texts.js';
 import { Callers } from './callers.js';
 import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage } from '../views/run-message.js';
@@ -31,6 +32,8 @@ type RunCommands = Pick<
   | 'describeRun'
   | 'evaluateRun'
   | 'evaluateTasks'
+  | 'generate'
+  | 'benchRun'
   | 'exportRun'
 >;
 
@@ -40,6 +43,7 @@ export class RunGrpc {
     @Inject(CommandBus) private readonly commands: CommandBus,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(RunServices) private readonly services: RunServices,
+    @Inject(RunTexts) private readonly texts: RunTexts,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
@@ -82,6 +86,8 @@ export class RunGrpc {
       evaluateTasks: serverStreaming((request: v1.EvaluateTasksRequest, signal, call) =>
         this.evaluateTasks(request, services, signal, call),
       ),
+      generate: serverStreaming((request: v1.GenerateRequest, signal, call) => this.generate(request, signal, call)),
+      benchRun: serverStreaming((request: v1.BenchRunRequest, signal, call) => this.bench(request, signal, call)),
       exportRun: serverStreaming((request: v1.ExportRunRequest, signal, call) => this.export(request, services, signal, call)),
     };
   }
@@ -158,6 +164,18 @@ export class RunGrpc {
         doing: 'doing' in news ? news.doing : '',
         evaluations: evaluations.map((one) => evaluationMessage(run!, one)),
       };
+    }
+  }
+
+  private async *generate(request: v1.GenerateRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.GenerateResponse> {
+    await this.accepted(call);
+    yield* this.texts.generate(request, await this.views.wholeRunId(request.runId), signal);
+  }
+
+  private async *bench(request: v1.BenchRunRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.BenchRunResponse> {
+    await this.accepted(call);
+    for await (const news of this.services.benchRun(request, await this.views.wholeRunId(request.runId), signal)) {
+      yield { ...progress(news), outcome: 'result' in news ? news.result : undefined };
     }
   }
 

@@ -57,6 +57,12 @@ export class ScriptedEngine {
       return this.note('stopTraining', undefined);
     },
     setReportInterval: () => Promise.resolve(),
+    generate: () => {
+      throw new Error('not in the script');
+    },
+    measureSpeed: () => {
+      throw new Error('not in the script');
+    },
     evaluate: async (_request, tokens, onProgress) => {
       for await (const _ of tokens); // all of them
       onProgress(0.5);

@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, invalidField, type v1 } from '#protocol';
+import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
@@ -21,6 +21,8 @@ import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
 import { computeDtypeOf, readTasks } from './task-requests.js';
 import { digestOf, evaluateTasks } from './task-evaluations.js';
+import { speedOptions } from './text-requests.js';
+import { measureSpeed } from './texts.js';
 import { RunFeed } from '../views/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
@@ -105,6 +107,19 @@ export class RunServices {
       await evaluateTasks(bench, this.artifacts, { run, subject, tasks, means, dtype }, record, onProgress, both);
       return { run: after, evaluations: recorded.map((fact) => recordedAs(after, fact)) };
     });
+  }
+
+  async *benchRun(request: v1.BenchRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<engineV1.SpeedOutcome>> {
+    const run = await this.runs.load(runId);
+    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const subject = subjectOf(run, { ...request, intact: false });
+    if (subject.kind === 'intact') throw new Error('unreachable: the intact model is measured beside every other');
+    const options = speedOptions(request, run.model.maxPositions);
+    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
+    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `a measurement of run ${runId}` };
+    yield* this.work(wish, pinned, signal, (bench, onProgress, both) =>
+      measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both),
+    );
   }
 
   async *exportRun(
@@ -203,7 +218,7 @@ function stateOf(run: PruningRunState, mark: number | undefined): { state: State
   return { state: run.current, mark: null };
 }
 
-function subjectOf(
+export function subjectOf(
   run: PruningRunState,
   { intact, exportDigest, teacherMark }: Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>,
 ): Subject {

@@ -2,6 +2,8 @@
 #include "attention.h"
 #include "attention_backward.h"
 #include "attention_operands.h"
+#include "cached_attention.h"
+#include "few_rows.h"
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
@@ -31,6 +33,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       attention,
       path_attention,
       attention_backward,
+      cached_attention,
       swiglu,
       swiglu_backward,
       layer_loss,
@@ -44,6 +47,8 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       adamw,
       square_sum,
       finish_product,
+      few_rows_fit,
+      few_rows,
       product_fits,
       product_panel_bytes,
       product,

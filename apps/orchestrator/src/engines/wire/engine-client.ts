@@ -204,6 +204,14 @@ export class EngineClient {
     yield* scoreBatches(call, this.stream<engineV1.ScoreResponse>(call, signal), request, batches, onProgress);
   }
 
+  generate(request: engineV1.GenerateRequest, signal: AbortSignal): AsyncIterable<engineV1.GenerateResponse> {
+    return this.stream(this.client.generate(request), signal);
+  }
+
+  measureSpeed(request: engineV1.MeasureSpeedRequest, signal: AbortSignal): AsyncIterable<engineV1.MeasureSpeedResponse> {
+    return this.stream(this.client.measureSpeed(request), signal);
+  }
+
   exportModel(request: engineV1.ExportModelRequest, signal: AbortSignal): AsyncIterable<engineV1.ExportModelResponse> {
     return this.stream(this.client.exportModel(request), signal);
   }

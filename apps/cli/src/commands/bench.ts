@@ -1,0 +1,87 @@
+// bench: how fast the pruned model is beside the one it was made of.
+import type { Command } from 'commander';
+import type { v1 } from '#protocol';
+import { benchRun } from '../operations.js';
+import { wholeNumber } from '../options/parse.js';
+import { bytes, count, decimal, shortCount } from '../output/format.js';
+import { ShareLine } from '../progress/share-line.js';
+import { action, examples, RUN_ARGUMENT } from './command.js';
+
+interface BenchOptions {
+  teacher?: number;
+  export?: string;
+  prompt?: number;
+  tokens?: number;
+  batch?: number;
+  rounds?: number;
+  dtype?: string;
+}
+
+export function registerBench(program: Command): void {
+  const bench = program
+    .command('bench')
+    .argument(...RUN_ARGUMENT)
+    .summary('speed of a run, one of its teachers or an export beside the intact model')
+    .description(
+      'Measures how long the model takes for a prompt (prefill) and for each token after it (decode), before pruning and after, in ' +
+        'turns, so that a machine that slows down slows both. Times are medians over the rounds; the ratio is that of the times in the ' +
+        'same round. Nothing is recorded.',
+    )
+    .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
+    .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
+    .option('--prompt <tokens>', 'length of each prompt (default: 128)', wholeNumber)
+    .option('--tokens <n>', 'to make after each prompt (default: 32)', wholeNumber)
+    .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', wholeNumber)
+    .option('--rounds <n>', 'how often (default: 5)', wholeNumber)
+    .option('--dtype <type>', 'bf16 or f32 (default: bf16)');
+  examples(bench, ['espalier bench k3f9'], ['espalier bench k3f9 --teacher 30 --batch 8 --prompt 64']);
+  action<BenchOptions>(bench, async ({ connection, output, signal }, [runId], options) => {
+    const line = new ShareLine(output, 'measuring');
+    const request = {
+      runId: runId!,
+      teacherMark: options.teacher,
+      exportDigest: options.export ?? '',
+      promptTokens: options.prompt ?? 0,
+      tokens: options.tokens ?? 0,
+      sequences: options.batch ?? 0,
+      rounds: options.rounds ?? 0,
+      computeDtype: options.dtype ?? '',
+    };
+    try {
+      const outcome = await benchRun(connection, request, (share, waitingFor) => line.update(share, waitingFor), signal);
+      line.end();
+      const { dense, compact, copyBytesPerSecond } = outcome;
+      const sequences = options.batch ?? 1;
+      output.result(outcome, () => {
+        output.table(
+          ['MODEL', 'PARAMETERS', 'WEIGHTS READ', 'PREFILL', 'RATIO', 'DECODE', 'RATIO'],
+          [row('intact', dense, sequences), row('pruned', compact, sequences)],
+          [1, 2, 3, 4, 5, 6],
+        );
+        const share = (speed: v1.ModelSpeed): string => decimal(readRate(speed) / copyBytesPerSecond, 2);
+        output.text(
+          `weights are read at ${share(dense)} (intact) and ${share(compact)} (pruned) of the ${bytes(copyBytesPerSecond)}/s that a copy ` +
+            'reads and writes here',
+        );
+      });
+    } finally {
+      line.end();
+    }
+  });
+}
+
+function readRate({ weightBytes, passSeconds }: v1.ModelSpeed): number {
+  return Number(weightBytes) / passSeconds;
+}
+
+function row(name: string, speed: v1.ModelSpeed, sequences: number): string[] {
+  return [
+    name,
+    shortCount(speed.parameterCount),
+    bytes(speed.weightBytes),
+    `${decimal(speed.prefillSeconds * 1e3, 2)} ms`,
+    decimal(speed.prefillRatio, 2),
+    `${count(Math.round(sequences / speed.passSeconds))} tokens/s`,
+    decimal(speed.passRatio, 2),
+  ];
+}

@@ -1,0 +1,81 @@
+// The ladder as a drawing: parameters against perplexity, the front as a line.
+import { decimal, shortCount } from '../output/format.js';
+import { onFront, type Candidate } from './pareto.js';
+
+const WIDTH = 720;
+const HEIGHT = 440;
+const LEFT = 70;
+const RIGHT = 30;
+const TOP = 40;
+const BOTTOM = 60;
+const OURS = '<!-- espalier ladder -->';
+
+export function ladderSvg(candidates: readonly Candidate[]): string {
+  const x = scale(
+    candidates.map(({ parameters }) => parameters),
+    LEFT,
+    WIDTH - RIGHT,
+  );
+  const y = scale(
+    candidates.map(({ perplexity }) => perplexity),
+    HEIGHT - BOTTOM,
+    TOP,
+  );
+  const front = candidates.filter((one) => onFront(one, candidates)).sort((a, b) => a.parameters - b.parameters);
+  const line = front.map((one) => `${x.at(one.parameters)},${y.at(one.perplexity)}`).join(' ');
+  const point = (one: Candidate): string => {
+    const at = `cx="${x.at(one.parameters)}" cy="${y.at(one.perplexity)}"`;
+    const name = one.mark === null ? 'intact' : `#${one.mark}`;
+    const title = `<title>${name}: ${shortCount(one.parameters)} parameters, perplexity ${decimal(one.perplexity)}</title>`;
+    const isFront = onFront(one, candidates);
+    const label = isFront ? `<text x="${x.at(one.parameters)}" y="${y.at(one.perplexity) - 8}" text-anchor="middle">${name}</text>` : '';
+    return `<circle ${at} r="4" fill="${isFront ? '#1b7f4b' : '#b8b8b8'}">${title}</circle>${label}`;
+  };
+  const vertical = x.ticks.map(
+    (value) =>
+      `<line x1="${x.at(value)}" y1="${TOP}" x2="${x.at(value)}" y2="${HEIGHT - BOTTOM}" stroke="#eee"/>` +
+      `<text x="${x.at(value)}" y="${HEIGHT - BOTTOM + 18}" text-anchor="middle">${shortCount(value)}</text>`,
+  );
+  const horizontal = y.ticks.map(
+    (value) =>
+      `<line x1="${LEFT}" y1="${y.at(value)}" x2="${WIDTH - RIGHT}" y2="${y.at(value)}" stroke="#eee"/>` +
+      `<text x="${LEFT - 8}" y="${y.at(value) + 4}" text-anchor="end">${decimal(value, 2)}</text>`,
+  );
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,
+    OURS,
+    `<rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>`,
+    ...vertical,
+    ...horizontal,
+    `<polyline points="${line}" fill="none" stroke="#1b7f4b" stroke-width="1.5"/>`,
+    ...candidates.map(point),
+    `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 16}" text-anchor="middle">parameters</text>`,
+    `<text x="${LEFT}" y="20">perplexity</text>`,
+    '</svg>',
+    '',
+  ].join('\n');
+}
+
+/** Whether a file that begins so is a drawing of ours, which may be replaced. */
+export function isLadderSvg(head: Buffer): boolean {
+  return head.toString('utf8').includes(OURS);
+}
+
+interface Scale {
+  at(value: number): number;
+  ticks: number[];
+}
+
+/** Round values in steps of 1, 2 or 5; their first and last hold all values between them. */
+function scale(values: readonly number[], from: number, to: number): Scale {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const rough = (high - low || Math.abs(high) || 1) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
+  const first = Math.floor(low / step);
+  const last = Math.max(first + 1, Math.ceil(high / step));
+  const ticks = Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
+  const at = (value: number): number => Math.round((from + ((value / step - first) / (last - first)) * (to - from)) * 10) / 10;
+  return { at, ticks };
+}

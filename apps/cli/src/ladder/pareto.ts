@@ -1,0 +1,30 @@
+// Which of several models are worth having.
+
+export interface Candidate {
+  /** null: the model before pruning. */
+  mark: number | null;
+  sparsity: number;
+  perplexity: number;
+  parameters: number;
+  prefillSeconds: number;
+  passSeconds: number;
+  prefillRatio: number;
+  passRatio: number;
+}
+
+/** Whether no other is as small and as good, and better in one of the two. */
+export function onFront(one: Candidate, all: readonly Candidate[]): boolean {
+  return !all.some(
+    (other) =>
+      other.parameters <= one.parameters &&
+      other.perplexity <= one.perplexity &&
+      (other.parameters < one.parameters || other.perplexity < one.perplexity),
+  );
+}
+
+/** The smallest pruned model whose perplexity is at most this; of equal ones the best. */
+export function smallestWithin(all: readonly Candidate[], perplexity: number): Candidate | undefined {
+  return all
+    .filter((one) => one.mark !== null && one.perplexity <= perplexity)
+    .sort((a, b) => a.parameters - b.parameters || a.perplexity - b.perplexity)[0];
+}

@@ -1,0 +1,170 @@
+// Generate: prompts to tokens, the tokens that follow to text, which ends where a stop text begins. And how fast that goes.
+import { engineV1, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import { TextTokenizer, type GrowingText } from '#model-files';
+import { generateWith, type GeneratedToken, type GenerationResult, type Speed, type SpeedResult } from '#native-engine';
+import { Batches } from './batches.js';
+import { computeDtypeOf } from './messages.js';
+import type { SessionHolder } from './session-holder.js';
+
+const DEFAULT_TOKENS = 128;
+
+export interface GenerationParts {
+  holder: SessionHolder;
+  device: string;
+  threads: number;
+}
+
+export async function* generate(
+  { holder, device, threads }: GenerationParts,
+  request: engineV1.GenerateRequest,
+  signal: AbortSignal,
+): AsyncGenerator<engineV1.GenerateResponse> {
+  if (request.modelPath === '') holder.require(request.sessionId);
+  if (request.tokenizerPath === '') throw invalidField('FIELD_REQUIRED', 'tokenizer_path', 'is empty: a model folder is required');
+  if (request.prompts.length === 0) throw invalidField('FIELD_REQUIRED', 'prompts', 'is empty: at least one prompt is required');
+  const tokenizer = await TextTokenizer.read(request.tokenizerPath, signal);
+  const ids = request.prompts.map((prompt) => tokenizer.encode(prompt));
+  refuseEmpty(ids);
+  const texts = ids.map((prompt) => new Text(tokenizer.after(prompt), request.stop));
+  const { temperature, seed } = request;
+  const each = { maxTokens: request.maxTokens || DEFAULT_TOKENS, temperature, topP: request.topP || 1, seed };
+  const options = {
+    prompts: ids.map((prompt) => ({ ids: Uint32Array.from(prompt), ...each })),
+    endTokens: Uint32Array.from(tokenizer.endTokens),
+    computeDtype: computeDtypeOf(request.computeDtype, 'f32'),
+    device,
+    threads,
+    intact: request.intact,
+  };
+  const pieces = new Batches<engineV1.TextPiece>();
+  const onTokens = (tokens: GeneratedToken[], stop: (prompt: number) => void): void => {
+    const made = tokens.flatMap((token) => texts[token.prompt]!.push(token, stop));
+    if (made.length > 0) pieces.push(made);
+  };
+  const running = holder
+    .exclusive<GenerationResult>('Generate', (stop) => {
+      const job = { signal: AbortSignal.any([signal, stop]), onTokens };
+      return request.modelPath === ''
+        ? holder.require(request.sessionId).session.generate(options, job)
+        : generateWith(request.modelPath, options, job);
+    })
+    .finally(() => pieces.end());
+  running.catch(() => undefined); // awaited below, after the last piece
+  for await (const batch of pieces) yield { pieces: joined(batch), outcome: undefined };
+  yield { pieces: [], outcome: outcomeMessage(await running) };
+}
+
+function refuseEmpty(prompts: readonly number[][]): void {
+  const violations = prompts.flatMap((ids, index): FieldViolation[] =>
+    ids.length > 0
+      ? []
+      : [{ field: `prompts[${index}]`, description: 'holds no token: at least one is needed to go on from', code: 'FIELD_REQUIRED' }],
+  );
+  if (violations.length > 0) throw invalidRequest(violations);
+}
+
+/** One text under way. */
+export class Text {
+  /** The end of the text, which nobody was told yet: it may be the beginning of a stop text. */
+  private held = '';
+  private tokens = 0;
+  private ended = false;
+
+  constructor(
+    private readonly text: Pick<GrowingText, 'push' | 'end'>,
+    private readonly stops: readonly string[],
+  ) {}
+
+  /** @param stop called with the prompt where no further token is wanted */
+  push({ prompt, id, finish }: GeneratedToken, stop: (prompt: number) => void): engineV1.TextPiece[] {
+    if (this.ended) return []; // made before the text was stopped
+    if (finish !== 'end') {
+      this.tokens += 1;
+      this.held += this.text.push(id);
+    }
+    if (finish !== '') this.held += this.text.end();
+    const at = firstOf(this.held, this.stops);
+    const end =
+      at >= 0
+        ? engineV1.TextEnd.TEXT_END_STOP
+        : finish === 'end'
+          ? engineV1.TextEnd.TEXT_END_MODEL
+          : finish === 'length'
+            ? engineV1.TextEnd.TEXT_END_LENGTH
+            : engineV1.TextEnd.TEXT_END_UNSPECIFIED;
+    this.ended = end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED;
+    if (at >= 0 && finish === '') stop(prompt);
+    const told = at >= 0 ? at : this.ended ? this.held.length : this.held.length - beginningOfStop(this.held, this.stops);
+    const text = this.held.slice(0, told);
+    this.held = this.held.slice(told);
+    return text === '' && !this.ended ? [] : [{ prompt, text, tokens: this.tokens, end }];
+  }
+}
+
+/** Where the first of the stop texts begins; -1: none is there. */
+function firstOf(text: string, stops: readonly string[]): number {
+  const places = stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
+  return places.length === 0 ? -1 : Math.min(...places);
+}
+
+/** So many characters at the end of the text may be the beginning of a stop text. */
+function beginningOfStop(text: string, stops: readonly string[]): number {
+  let longest = 0;
+  for (const stop of stops)
+    for (let length = Math.min(stop.length - 1, text.length); length > longest; length--)
+      if (text.endsWith(stop.slice(0, length))) longest = length;
+  return longest;
+}
+
+/** One piece a text, with all that came of it. */
+function joined(pieces: readonly engineV1.TextPiece[]): engineV1.TextPiece[] {
+  const byPrompt = new Map<number, engineV1.TextPiece>();
+  for (const piece of pieces) {
+    const before = byPrompt.get(piece.prompt);
+    byPrompt.set(piece.prompt, before === undefined ? piece : { ...piece, text: before.text + piece.text });
+  }
+  return [...byPrompt.values()];
+}
+
+function outcomeMessage(result: GenerationResult): engineV1.GenerationOutcome {
+  return {
+    promptTokens: BigInt(result.promptTokens),
+    generatedTokens: BigInt(result.generatedTokens),
+    decodePasses: BigInt(result.decodePasses),
+    prefillSeconds: result.prefillSeconds,
+    decodeSeconds: result.decodeSeconds,
+    weightBytes: BigInt(result.weightBytes),
+    cacheBytes: BigInt(result.cacheBytes),
+  };
+}
+
+export async function* measureSpeed(
+  holder: SessionHolder,
+  request: engineV1.MeasureSpeedRequest,
+  signal: AbortSignal,
+): AsyncGenerator<engineV1.MeasureSpeedResponse> {
+  const { session } = holder.require(request.sessionId);
+  const options = {
+    promptTokens: request.promptTokens || 128,
+    tokens: request.tokens || 32,
+    sequences: request.sequences || 1,
+    rounds: request.rounds || 5,
+    computeDtype: computeDtypeOf(request.computeDtype, 'f32'),
+    modelFolder: request.modelPath || undefined,
+  };
+  const shares = new Batches<number>();
+  const running = holder
+    .exclusive<SpeedResult>('MeasureSpeed', (stop) =>
+      session.measureSpeed(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => shares.push(batch) }),
+    )
+    .finally(() => shares.end());
+  running.catch(() => undefined); // awaited below, after the last report
+  for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
+  const { models, copyBytesPerSecond } = await running;
+  const [dense, compact] = models.map(speedMessage);
+  yield { doneShare: 1, outcome: { dense, compact, copyBytesPerSecond } };
+}
+
+function speedMessage(speed: Speed): engineV1.ModelSpeed {
+  return { ...speed, parameterCount: BigInt(speed.parameterCount), weightBytes: BigInt(speed.weightBytes) };
+}

@@ -1,0 +1,69 @@
+// The public requests for texts and for their speed, as the engine is asked; what is wrong with one is named field by field.
+import { engineV1, invalidRequest, type FieldViolation, type v1 } from '#protocol';
+import type { TextOptions } from './texts.js';
+
+const MOST_PROMPTS = 64;
+const MOST_STOPS = 16;
+const DEFAULT_TOKENS = 128;
+const HOTTEST = 100;
+
+/** @param positions of the model */
+export function textOptions(request: v1.GenerateRequest, positions: number): TextOptions {
+  const { prompts, maxTokens, temperature, topP = 1, seed, stop } = request;
+  const violations: FieldViolation[] = [];
+  const refuse = (holds: boolean, field: string, description: string): void => {
+    if (!holds) violations.push({ field, description, code: 'FIELD_OUT_OF_RANGE' });
+  };
+  refuse(prompts.length >= 1 && prompts.length <= MOST_PROMPTS, 'prompts', `must be 1 to ${MOST_PROMPTS} texts, are ${prompts.length}`);
+  refuse(maxTokens <= positions, 'max_tokens', `must be at most the model's ${positions} positions, is ${maxTokens}`);
+  refuse(temperature >= 0 && temperature <= HOTTEST, 'temperature', `must be from 0 to ${HOTTEST}, is ${temperature}`);
+  refuse(topP > 0 && topP <= 1, 'top_p', `must be above 0 and at most 1, is ${topP}`);
+  refuse(stop.length <= MOST_STOPS, 'stop', `must be at most ${MOST_STOPS} texts, are ${stop.length}`);
+  stop.forEach((text, index) => refuse(text !== '', `stop[${index}]`, 'is empty: every text would end at once'));
+  const computeDtype = DTYPES[request.computeDtype];
+  if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
+  if (violations.length > 0) throw invalidRequest(violations);
+  const tokens = Math.min(maxTokens === 0 ? DEFAULT_TOKENS : maxTokens, positions);
+  return { prompts, maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype! };
+}
+
+const MOST_SEQUENCES = 16;
+const MOST_ROUNDS = 1_000;
+
+/** @param positions of the model */
+export function speedOptions(
+  request: v1.BenchRunRequest,
+  positions: number,
+): Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'> {
+  const given = { promptTokens: request.promptTokens || 128, tokens: request.tokens || 32 };
+  // A small model has less room than is measured by default.
+  const tokens = request.tokens === 0 ? Math.min(given.tokens, Math.max(1, Math.floor(positions / 4))) : given.tokens;
+  const promptTokens = request.promptTokens === 0 ? Math.min(given.promptTokens, Math.max(1, positions - tokens)) : given.promptTokens;
+  const sequences = request.sequences || 1;
+  const rounds = request.rounds || 5;
+  const violations: FieldViolation[] = [];
+  const atMost = (value: number, most: number, field: string, what: string): void => {
+    if (value > most) violations.push({ field, description: `must be at most ${what}, is ${value}`, code: 'FIELD_OUT_OF_RANGE' });
+  };
+  const most = positions - tokens;
+  atMost(tokens, positions - 1, 'tokens', `${positions - 1}: the model has ${positions} positions`);
+  if (violations.length === 0)
+    atMost(promptTokens, most, 'prompt_tokens', `${most}: the model has ${positions} positions, and ${tokens} tokens follow`);
+  atMost(sequences, MOST_SEQUENCES, 'sequences', String(MOST_SEQUENCES));
+  atMost(rounds, MOST_ROUNDS, 'rounds', String(MOST_ROUNDS));
+  // Speed is that of the weights as exports store them; in f32 those of a state take twice the bytes.
+  const computeDtype = DTYPES[request.computeDtype || 'bf16'];
+  if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
+  if (violations.length > 0) throw invalidRequest(violations);
+  return { promptTokens, tokens, sequences, rounds, computeDtype: computeDtype! };
+}
+
+function dtypeViolation(given: string): FieldViolation {
+  return { field: 'compute_dtype', description: `must be "f32" or "bf16", is "${given}"`, code: 'FIELD_OUT_OF_RANGE' };
+}
+
+const DTYPES: Partial<Record<string, engineV1.ComputeDtype>> = {
+  '': engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
+  f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
+  bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16,
+};

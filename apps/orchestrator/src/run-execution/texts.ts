@@ -1,0 +1,92 @@
+// Texts that follow prompts, by the engine, and how fast it makes them: of a run's state, an export or the intact model.
+import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
+import { engineV1, EspalierError } from '#protocol';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import { withExportFolder, type Subject } from './evaluations.js';
+
+/** Without what names the model. */
+export type TextOptions = Pick<
+  engineV1.GenerateRequest,
+  'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype'
+>;
+export interface TextRequest extends TextOptions {
+  run: PruningRunState;
+  subject: Subject;
+}
+
+/** @param onPieces called with what the texts have more than before, as they are made */
+export async function generateTexts(
+  bench: EngineWorkbench,
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  { run, subject, ...options }: TextRequest,
+  onPieces: (pieces: engineV1.TextPiece[]) => void,
+  signal: AbortSignal,
+): Promise<engineV1.GenerationOutcome> {
+  // An export's text is that of the run's model: a GGUF file has no tokenizer.json.
+  const common = { ...options, tokenizerPath: run.model.path };
+  const generate = async (model: Pick<engineV1.GenerateRequest, 'sessionId' | 'modelPath' | 'intact'>) => {
+    let outcome: engineV1.GenerationOutcome | undefined;
+    for await (const message of bench.engine.client.generate({ ...common, ...model }, signal)) {
+      if (message.pieces.length > 0) onPieces(message.pieces);
+      outcome = message.outcome ?? outcome;
+    }
+    if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no GenerateResponse.outcome');
+    return outcome;
+  };
+  if (subject.kind === 'export') {
+    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
+    return withExportFolder(artifacts, files, (modelPath) => generate({ sessionId: '', modelPath, intact: false }));
+  }
+  await bench.bringModel(run);
+  if (subject.kind === 'masked') await bench.bringState(run, subject.state);
+  return generate({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind === 'intact' });
+}
+
+/** The whole texts, in the order of their prompts. */
+export async function wholeTexts(
+  bench: EngineWorkbench,
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  request: TextRequest,
+  onDone: (texts: number) => void,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const texts = request.prompts.map(() => '');
+  let done = 0;
+  const add = (pieces: engineV1.TextPiece[]): void => {
+    for (const { prompt, text, end } of pieces) {
+      texts[prompt] = `${texts[prompt]}${text}`;
+      if (end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED) onDone(++done);
+    }
+  };
+  await generateTexts(bench, artifacts, request, add, signal);
+  return texts;
+}
+
+/** The speed of the intact model and of the subject, in turns. */
+export async function measureSpeed(
+  bench: EngineWorkbench,
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  run: PruningRunState,
+  subject: Exclude<Subject, { kind: 'intact' }>,
+  options: Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'>,
+  onProgress: (doneShare: number) => void,
+  signal: AbortSignal,
+): Promise<engineV1.SpeedOutcome> {
+  await bench.bringModel(run);
+  const measure = async (modelPath: string): Promise<engineV1.SpeedOutcome> => {
+    let outcome: engineV1.SpeedOutcome | undefined;
+    for await (const message of bench.engine.client.measureSpeed({ ...options, sessionId: bench.sessionId, modelPath }, signal)) {
+      onProgress(message.doneShare);
+      outcome = message.outcome ?? outcome;
+    }
+    if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedResponse.outcome');
+    return outcome;
+  };
+  if (subject.kind === 'export') {
+    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
+    return withExportFolder(artifacts, files, measure);
+  }
+  await bench.bringState(run, subject.state);
+  return measure('');
+}

@@ -1,0 +1,94 @@
+// Text from tokens as they come: the pieces together are the text, and none has half a character.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { TextTokenizer } from './text-tokenizer.js';
+
+const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'espalier-text-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** As Llama 2 has it: "▁" for a space, one before each text that decoding takes away, bytes for what has no token. */
+const sentencePieceLike = {
+  added_tokens: [{ id: 0, content: '<s>', special: true, normalized: false, lstrip: false, rstrip: false, single_word: false }],
+  normalizer: {
+    type: 'Sequence',
+    normalizers: [
+      { type: 'Prepend', prepend: '▁' },
+      { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+    ],
+  },
+  pre_tokenizer: null,
+  post_processor: null,
+  decoder: {
+    type: 'Sequence',
+    decoders: [
+      { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+      { type: 'ByteFallback' },
+      { type: 'Fuse' },
+      { type: 'Strip', content: ' ', start: 1, stop: 0 },
+    ],
+  },
+  model: {
+    type: 'BPE',
+    byte_fallback: true,
+    vocab: Object.fromEntries(
+      [
+        '<s>',
+        '▁',
+        'a',
+        'b',
+        '▁a',
+        '▁b',
+        ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+      ].map((token, id) => [token, id]),
+    ),
+    merges: ['▁ a', '▁ b'],
+  },
+};
+
+async function tokenizerIn(name: string, files: Record<string, unknown>): Promise<TextTokenizer> {
+  const path = mkdtempSync(join(folder, `${name}-`));
+  for (const [file, content] of Object.entries(files)) writeFileSync(join(path, file), JSON.stringify(content));
+  return TextTokenizer.read(path);
+}
+
+function piecesOf(tokenizer: TextTokenizer, prompt: string, whole: string): string[] {
+  const before = tokenizer.encode(prompt);
+  const ids = tokenizer.encode(whole);
+  expect(ids.slice(0, before.length)).toEqual(before);
+  const text = tokenizer.after(before);
+  return [...ids.slice(before.length).map((id) => text.push(id)), text.end()];
+}
+
+test.each(['Once upon', 'Zoë'])('pieces make the text that follows "%s"', async (prompt) => {
+  const tokenizer = await TextTokenizer.read(tinyModel);
+  const rest = ' a time, naïve 東京 and 👩‍🚀 met.\n\n  Then?';
+  const pieces = piecesOf(tokenizer, prompt, prompt + rest);
+  expect(pieces.join('')).toBe(rest);
+  expect(pieces.filter((piece) => piece.includes('\uFFFD'))).toEqual([]);
+});
+
+test('a space that the tokenizer would leave out at the beginning of a text is there', async () => {
+  const tokenizer = await tokenizerIn('spaces', { 'tokenizer.json': sentencePieceLike });
+  const pieces = piecesOf(tokenizer, 'a b', 'a b a 東 b');
+  expect(pieces.join('')).toBe(' a 東 b');
+  expect(pieces.filter((piece) => piece.includes('\uFFFD'))).toEqual([]);
+});
+
+test('bytes that never become a character are told at the end', async () => {
+  const tokenizer = await tokenizerIn('bytes', { 'tokenizer.json': sentencePieceLike });
+  const text = tokenizer.after(tokenizer.encode('a'));
+  const [first] = tokenizer.encode('東').slice(-3);
+  expect(text.push(first!)).toBe('');
+  expect(text.end()).toBe('\uFFFD');
+});
+
+test('a text ends with the tokens of generation_config.json, else of config.json', async () => {
+  const named = async (files: Record<string, unknown>) =>
+    (await tokenizerIn('ends', { 'tokenizer.json': sentencePieceLike, ...files })).endTokens;
+  expect(await named({ 'generation_config.json': { eos_token_id: [7, 9] }, 'config.json': { eos_token_id: 2 } })).toEqual([7, 9]);
+  expect(await named({ 'generation_config.json': {}, 'config.json': { eos_token_id: 2 } })).toEqual([2]);
+  expect(await named({})).toEqual([]);
+});

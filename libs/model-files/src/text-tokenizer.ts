@@ -1,0 +1,111 @@
+// A model's tokenizer both ways: prompts to tokens, and tokens to text as they come.
+import { join } from 'node:path';
+import { readUserFile, UserFileError } from '#files';
+import { loadTokenizer, readTokenizerFiles, type Tokenizer } from './load-tokenizer.js';
+import { ModelFilesError } from './model-files.errors.js';
+
+const CONFIG_BYTES_MAX = 16 << 20;
+
+export class TextTokenizer {
+  private constructor(
+    private readonly tokenizer: Tokenizer,
+    /** A text ends with any of them. */
+    readonly endTokens: readonly number[],
+  ) {}
+
+  /** @param folder of a Hugging Face model */
+  static async read(folder: string, signal?: AbortSignal): Promise<TextTokenizer> {
+    const tokenizer = loadTokenizer(await readTokenizerFiles(folder, signal));
+    return new TextTokenizer(tokenizer, await readEndTokens(folder, signal));
+  }
+
+  /** @throws ModelFilesError where a character has no token */
+  encode(text: string): number[] {
+    const { ids, tokens } = this.tokenizer.encode(text);
+    return ids.map((id, index) => {
+      if (id !== undefined) return id;
+      throw new ModelFilesError('TOKENIZER_MISMATCH', `the tokenizer has no id for ${JSON.stringify(tokens[index])}`, {
+        field: 'model_path',
+      });
+    });
+  }
+
+  /** The text that follows a prompt. */
+  after(prompt: readonly number[]): GrowingText {
+    return new GrowingText(this.tokenizer, prompt);
+  }
+}
+
+/** So many tokens of a prompt show how its text goes on: a tokenizer may leave out a space at the beginning of a text. */
+const CONTEXT_TOKENS = 8;
+/** It stands for bytes that are no character yet. */
+const INCOMPLETE = '\uFFFD';
+
+/** Tokens in, text out, as soon as whole characters are there. */
+export class GrowingText {
+  private readonly ids: number[];
+  /** Text before it is out; from `context` on tokens are decoded together. */
+  private out: number;
+  private context = 0;
+
+  constructor(
+    private readonly tokenizer: Pick<Tokenizer, 'decode'>,
+    prompt: readonly number[],
+  ) {
+    this.ids = prompt.slice(-CONTEXT_TOKENS);
+    this.out = this.ids.length;
+  }
+
+  push(id: number): string {
+    this.ids.push(id);
+    const text = this.rest();
+    return text === '' || text.endsWith(INCOMPLETE) ? '' : this.take(text);
+  }
+
+  /** The text that no further token will complete. */
+  end(): string {
+    return this.take(this.rest());
+  }
+
+  private rest(): string {
+    return this.decode(this.context).slice(this.decode(this.context, this.out).length);
+  }
+
+  private take(text: string): string {
+    this.context = this.out;
+    this.out = this.ids.length;
+    return text;
+  }
+
+  private decode(from: number, to?: number): string {
+    const ids = this.ids.slice(from, to);
+    return ids.length === 0 ? '' : this.tokenizer.decode(ids, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  }
+}
+
+/** Those of generation_config.json, which may name several; else of config.json. */
+async function readEndTokens(folder: string, signal?: AbortSignal): Promise<number[]> {
+  for (const name of ['generation_config.json', 'config.json']) {
+    const ids = endTokensOf(await readJson(join(folder, name), signal));
+    if (ids.length > 0) return ids;
+  }
+  return [];
+}
+
+function endTokensOf(config: unknown): number[] {
+  const named = (config as { eos_token_id?: unknown } | null)?.eos_token_id;
+  return (Array.isArray(named) ? (named as unknown[]) : [named]).filter((id) => Number.isInteger(id) && (id as number) >= 0) as number[];
+}
+
+async function readJson(file: string, signal?: AbortSignal): Promise<unknown> {
+  try {
+    return JSON.parse((await readUserFile(file, CONFIG_BYTES_MAX, signal)).toString('utf8'));
+  } catch (error) {
+    if (error instanceof UserFileError) {
+      if (error.code === 'FILE_NOT_FOUND') return null;
+      const code = error.code === 'FILE_UNUSABLE' ? 'DATA_UNREADABLE' : error.code;
+      throw new ModelFilesError(code, error.message, { field: 'model_path', file });
+    }
+    throw new ModelFilesError('MODEL_CONFIG_INVALID', `${file} is no JSON: ${(error as Error).message}`, { field: 'model_path', file });
+  }
+}

@@ -1,0 +1,72 @@
+// Models and masks of the benchmarks, and lists on their command lines.
+#pragma once
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "espalier/error.h"
+#include "espalier/trainer.h"
+#include "method/masks.h"
+#include "method/philox.h"
+
+namespace espalier {
+
+// One or several numbers from `low` to `high`, with commas between.
+inline std::vector<double> parse_list(const std::string& name, const std::string& list, double low, double high) {
+  std::vector<double> numbers;
+  std::istringstream in(list + ",");
+  for (std::string item; std::getline(in, item, ',');) {
+    size_t used = 0;
+    const double number = item.empty() ? low - 1 : std::stod(item, &used);
+    if (used != item.size() || !(number >= low && number <= high)) {
+      std::ostringstream text;
+      text << "must be one or several numbers from " << low << " to " << high << ", with commas between";
+      throw Error(ErrorCode::kInvalidArgument, name, text.str());
+    }
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+inline ModelConfig shape_config(const std::string& name) {
+  struct Shape {
+    int64_t d, l, h, g, i, v;
+  };
+  const std::map<std::string, Shape> shapes = {{"factbook-llama-3m", {192, 6, 6, 6, 512, 2048}},
+                                               {"mid", {768, 12, 12, 12, 2048, 8192}},
+                                               {"1b", {2048, 22, 32, 4, 5632, 32000}},
+                                               {"7b", {4096, 32, 32, 32, 11008, 32000}}};
+  const auto found = shapes.find(name);
+  if (found == shapes.end()) throw Error(ErrorCode::kInvalidArgument, "--shape", "unknown; known are factbook-llama-3m, mid, 1b, 7b");
+  const Shape s = found->second;
+  ModelConfig c;
+  c.architecture = "LlamaForCausalLM";
+  c.hidden_size = s.d;
+  c.layer_count = s.l;
+  c.head_count = s.h;
+  c.kv_head_count = s.g;
+  c.head_dim = s.d / s.h;
+  c.intermediate_size = s.i;
+  c.vocab_size = s.v;
+  c.max_positions = 4096;
+  c.rms_norm_eps = 1e-5;
+  LayerShape layer{s.h, s.g, s.i, {}};
+  for (int64_t h = 0; h < s.h; h++) layer.kv_head_of_query.push_back(static_cast<int32_t>(h * s.g / s.h));
+  c.layers.assign(s.l, layer);
+  return c;
+}
+
+// Heads and units close with probability p, the rest stay fully open.
+inline Masks random_masks(const ModelConfig& c, double p, int64_t step) {
+  Masks z = open_masks(c);
+  const auto close = [&](std::vector<float>& values, uint32_t stream) {
+    for (size_t i = 0; i < values.size(); i++)
+      if (random_uniform(7, step, stream, static_cast<int64_t>(i)) < p) values[i] = 0.0f;
+  };
+  close(z.head, 1);
+  close(z.intermediate, 2);
+  return z;
+}
+
+}  // namespace espalier

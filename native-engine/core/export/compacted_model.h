@@ -1,0 +1,13 @@
+// A pruned model in memory: what a compacted export holds, without the file.
+#pragma once
+#include <memory>
+
+#include "espalier/export.h"
+
+namespace espalier {
+
+// The open part of the model with the state's LoRA merged and the masks folded in, stored as f32 or bf16. Widths are filled up with zeros
+// to whole vectors. Throws what export_model throws for such an export.
+std::shared_ptr<const ModelWeights> compacted_model(const ModelWeights& model, const TrainState* state, const Masks& masks, DType dtype);
+
+}  // namespace espalier

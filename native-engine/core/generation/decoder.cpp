@@ -1,0 +1,154 @@
+#include "generation/decoder.h"
+
+#include "espalier/error.h"
+#include "step/rope.h"
+#include "step/step.h"
+
+namespace espalier {
+
+namespace {
+
+constexpr uint64_t kLayerAlignment = 128;
+
+// Behind a window nothing is seen, so nothing is kept.
+int64_t rows_kept(const ModelConfig& config, int64_t tokens) {
+  return config.sliding_window > 0 ? std::min(config.sliding_window, tokens) : tokens;
+}
+
+// Keys and values of a layer: of the key/value heads that it has.
+int64_t cache_width(const ModelConfig& config, const LayerShape& layer) {
+  return layer.heads > 0 ? 2 * padded_width(layer.kv_heads * config.head_dim) : 0;
+}
+
+uint64_t layer_cache_bytes(const ModelConfig& config, const LayerShape& layer, const DecoderShape& shape) {
+  const int64_t values = shape.sequences * rows_kept(config, shape.tokens) * cache_width(config, layer);
+  const uint64_t bytes = static_cast<uint64_t>(values) * (shape.dtype == ComputeDType::kF32 ? 4 : 2);
+  return (bytes + kLayerAlignment - 1) / kLayerAlignment * kLayerAlignment;
+}
+
+WorkspaceShape workspace_shape(const DecoderShape& shape) {
+  WorkspaceShape s;
+  s.batch = 1;
+  s.tokens = std::max(shape.prompt, shape.sequences);
+  s.dtype = shape.dtype;
+  s.training = false;
+  s.chunk = shape.sequences;
+  return s;
+}
+
+std::vector<int32_t> device_ids(std::span<const uint32_t> ids) { return {ids.begin(), ids.end()}; }
+
+}  // namespace
+
+Decoder::Decoder(Backend& backend, std::shared_ptr<const ModelWeights> model, const DecoderShape& shape)
+    : backend_(backend),
+      shape_(shape),
+      model_(backend, std::move(model)),
+      capacity_(rows_kept(model_.config(), shape.tokens)),
+      role_block_(backend),
+      token_block_(backend),
+      role_(compile_role(make_intact_role(model_.weights()), {}, role_block_)),
+      lengths_(static_cast<size_t>(shape.sequences), 0) {
+  const ModelConfig& config = model_.config();
+  const WorkspaceShape space = workspace_shape(shape);
+  memory_ = backend.allocate(lay_out_workspace(config, LoraSpec{}, space, nullptr).total_bytes);
+  ws_ = lay_out_workspace(config, LoraSpec{}, space, memory_.data());
+  cache_memory_ = backend.allocate(cache_bytes(config, shape));
+  int64_t used = 0;
+  for (const LayerShape& layer : config.layers) {
+    const DType dtype = shape.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
+    const int64_t width = cache_width(config, layer);
+    cache_.push_back({cache_memory_.data() + used, dtype, shape.sequences * capacity_, width, width});
+    used += static_cast<int64_t>(layer_cache_bytes(config, layer, shape));
+  }
+  prompt_pass_ = make_pass_context(backend, model_, ws_, shape.dtype, 1, shape.prompt);
+  token_pass_ = make_pass_context(backend, model_, ws_, shape.dtype, 1, 1);
+  make_rope_tables(config, shape.tokens, cos_, sin_);
+}
+
+uint64_t Decoder::cache_bytes(const ModelConfig& config, const DecoderShape& shape) {
+  uint64_t bytes = kLayerAlignment;
+  for (const LayerShape& layer : config.layers) bytes += layer_cache_bytes(config, layer, shape);
+  return bytes;
+}
+
+uint64_t Decoder::bytes(const ModelConfig& config, const DecoderShape& shape) {
+  return cache_bytes(config, shape) + lay_out_workspace(config, LoraSpec{}, workspace_shape(shape), nullptr).total_bytes;
+}
+
+// Rows [first, first + count) of x.
+std::vector<float> Decoder::logits(PassContext& c, Tensor x, int64_t first, int64_t count) {
+  const int64_t vocabulary = model_.config().vocab_size;
+  const Tensor h = ws_.h.reshaped(ws_.h.rows, role_.hidden_width).row_range(0, count);
+  const Tensor out = ws_.logits.columns(0, vocabulary).row_range(0, count);
+  norm_forward(c, x.row_range(first, count), h, nullptr, role_.lists.final_norm);
+  multiply_by_head(c, role_, out, h, true);
+  std::vector<float> rows = download(backend_, out.data.as<const float>(), count * out.stride);
+  for (int64_t n = 1; n < count; n++) std::copy_n(rows.begin() + n * out.stride, vocabulary, rows.begin() + n * vocabulary);
+  rows.resize(static_cast<size_t>(count * vocabulary));
+  return rows;
+}
+
+// The newest keys and values of a prompt, where its further tokens look for them.
+void Decoder::keep_prompt(int64_t layer, int64_t sequence, const AttentionShape& shape, const Tensor& operands) {
+  const Tensor made = operands.columns(shape.query_width, 2 * shape.kv_width);
+  const Tensor kept = cache_[layer].row_range(sequence * capacity_, capacity_);
+  const int64_t tokens = made.rows;
+  for (int64_t from = std::max<int64_t>(0, tokens - capacity_); from < tokens;) {
+    const int64_t place = from % capacity_, count = std::min(tokens - from, capacity_ - place);
+    backend_.run(Copy{kept.row_range(place, count), made.row_range(from, count)});
+    from += count;
+  }
+}
+
+std::vector<float> Decoder::start(int64_t sequence, std::span<const uint32_t> ids, const std::atomic<bool>& cancel) {
+  PassContext& c = prompt_pass_;
+  c.tokens = static_cast<int64_t>(ids.size());
+  const std::vector<int32_t> list = device_ids(ids);
+  token_block_.begin(UploadBlock::room_for(list));
+  const auto place = token_block_.add(list);
+  token_block_.send();
+  const Tensor x = ws_.teacher_x.reshaped(c.rows(), role_.hidden_width);
+  embed_tokens(c, role_, place, x);
+  for (int64_t l = 0; l < c.config().layer_count; l++) {
+    if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the generation was cancelled");
+    forward_layer(c, role_, l, x, ws_.teacher, [&](const auto& shape, const auto& operands, const auto& out, auto head_scale) {
+      backend_.run(Attention{shape, operands, out, nullptr, head_scale});
+      keep_prompt(l, sequence, shape, operands);
+    });
+  }
+  lengths_.at(static_cast<size_t>(sequence)) = c.tokens;
+  return logits(c, x, c.tokens - 1, 1);
+}
+
+std::vector<float> Decoder::advance(std::span<const NextToken> next) {
+  PassContext& c = token_pass_;
+  c.tokens = static_cast<int64_t>(next.size());
+  std::vector<int32_t> ids, sequences, positions;
+  std::vector<float> cos, sin;
+  const int64_t half = c.config().head_dim / 2;
+  for (const NextToken& token : next) {
+    const int64_t position = lengths_.at(static_cast<size_t>(token.sequence))++;
+    ids.push_back(static_cast<int32_t>(token.id));
+    sequences.push_back(static_cast<int32_t>(token.sequence));
+    positions.push_back(static_cast<int32_t>(position));
+    cos.insert(cos.end(), cos_.begin() + position * half, cos_.begin() + (position + 1) * half);
+    sin.insert(sin.end(), sin_.begin() + position * half, sin_.begin() + (position + 1) * half);
+  }
+  const auto room = [](const auto&... lists) { return (UploadBlock::room_for(lists) + ...); };
+  token_block_.begin(room(ids, sequences, positions, cos, sin));
+  const auto ids_there = token_block_.add(ids), sequences_there = token_block_.add(sequences),
+             positions_there = token_block_.add(positions);
+  c.rope_cos = token_block_.add(cos);
+  c.rope_sin = token_block_.add(sin);
+  token_block_.send();
+  const Tensor x = ws_.teacher_x.reshaped(c.rows(), role_.hidden_width);
+  embed_tokens(c, role_, ids_there, x);
+  for (int64_t l = 0; l < c.config().layer_count; l++)
+    forward_layer(c, role_, l, x, ws_.teacher, [&](const auto& shape, const auto& operands, const auto& out, auto head_scale) {
+      backend_.run(CachedAttention{shape, operands, cache_[l], sequences_there, positions_there, capacity_, out, head_scale});
+    });
+  return logits(c, x, 0, c.tokens);
+}
+
+}  // namespace espalier

@@ -1,0 +1,13 @@
+// The next token from its logits.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "espalier/generate.h"
+
+namespace espalier {
+
+// `index`: of the token among those generated. Throws Error(kInvalidArgument, "model") where no logit can be compared.
+uint32_t choose_token(std::span<const float> logits, const Sampling& sampling, int64_t index);
+
+}  // namespace espalier

@@ -1,0 +1,126 @@
+#include "espalier/speed.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "device/registry.h"
+#include "espalier/error.h"
+#include "generation/decoder.h"
+#include "generation/pass_bytes.h"
+#include "model/weights_digest.h"
+
+namespace espalier {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kMostSequences = 16, kMostRounds = 1000;
+// Beyond the caches of common processors.
+constexpr int64_t kCopyRows = 1 << 12, kCopyColumns = 1 << 13;
+
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+void check_between(int64_t value, int64_t low, int64_t high, const char* field) {
+  if (value < low || value > high)
+    throw Error(ErrorCode::kInvalidArgument, field,
+                "must be from " + std::to_string(low) + " to " + std::to_string(high) + ", not " + std::to_string(value));
+}
+
+void check_options(const std::vector<std::shared_ptr<const ModelWeights>>& models, const SpeedOptions& o) {
+  int64_t positions = int64_t{1} << 24;
+  for (const auto& model : models)
+    if (model->config().max_positions > 0) positions = std::min(positions, model->config().max_positions);
+  check_between(o.prompt, 1, positions - 1, "prompt_tokens");
+  check_between(o.tokens, 1, positions - o.prompt, "tokens");
+  check_between(o.sequences, 1, kMostSequences, "sequences");
+  check_between(o.rounds, 1, kMostRounds, "rounds");
+}
+
+// One model's decoder and its times.
+struct Measured {
+  std::unique_ptr<Decoder> decoder;
+  int64_t vocabulary = 0;
+  std::vector<double> prefill, pass;
+};
+
+double copy_speed(Backend& backend, int64_t rounds) {
+  constexpr int64_t kValues = kCopyRows * kCopyColumns;
+  const DeviceBuffer from = backend.allocate(kValues * 4), to = backend.allocate(kValues * 4);
+  const auto tensor = [](const DeviceBuffer& b) { return Tensor{b.data(), DType::kF32, kCopyRows, kCopyColumns, kCopyColumns}; };
+  backend.run(Clear{from.data().as<float>(), kValues});
+  std::vector<double> seconds;
+  for (int64_t round = 0; round <= rounds; round++) {
+    backend.synchronize();
+    const auto start = Clock::now();
+    backend.run(Copy{tensor(to), tensor(from)});
+    backend.synchronize();
+    if (round > 0) seconds.push_back(since(start));
+  }
+  return 2.0 * kValues * 4 / median(seconds);
+}
+
+// A prompt for each sequence, then tokens for all of them. The first round warms up.
+void take_turn(Measured& m, const SpeedOptions& o, bool counts, const std::atomic<bool>& cancel) {
+  std::vector<uint32_t> prompt;
+  for (int64_t i = 0; i < o.prompt; i++) prompt.push_back(static_cast<uint32_t>((i * i * 31 + 7 * i + 1) % m.vocabulary));
+  auto start = Clock::now();
+  for (int64_t s = 0; s < o.sequences; s++) m.decoder->start(s, prompt, cancel);
+  if (counts) m.prefill.push_back(since(start) / static_cast<double>(o.sequences));
+  start = Clock::now();
+  for (int64_t t = 0; t < o.tokens; t++) {
+    if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the measurement was cancelled");
+    std::vector<NextToken> next;
+    for (int64_t s = 0; s < o.sequences; s++) next.push_back({s, prompt[(t + s) % o.prompt]});
+    m.decoder->advance(next);
+  }
+  if (counts) m.pass.push_back(since(start) / static_cast<double>(o.tokens));
+}
+
+double median_ratio(const std::vector<double>& times, const std::vector<double>& first) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < times.size(); i++) ratios.push_back(times[i] / first[i]);
+  return median(ratios);
+}
+
+}  // namespace
+
+SpeedResult measure_speed(const std::vector<std::shared_ptr<const ModelWeights>>& models, const SpeedOptions& options,
+                          const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel) {
+  check_options(models, options);
+  const std::unique_ptr<Backend> backend = make_backend(options.backend);
+  SpeedResult result;
+  result.copy_bytes_per_second = copy_speed(*backend, options.rounds);
+  std::vector<Measured> measured;
+  for (const auto& model : models)
+    measured.push_back(
+        {std::make_unique<Decoder>(*backend, model,
+                                   DecoderShape{options.sequences, options.prompt, options.prompt + options.tokens, options.dtype}),
+         model->config().vocab_size,
+         {},
+         {}});
+  for (int64_t round = 0; round <= options.rounds; round++)
+    for (size_t i = 0; i < measured.size(); i++) {
+      take_turn(measured[i], options, round > 0, cancel);
+      const double done = static_cast<double>(round) * static_cast<double>(measured.size()) + static_cast<double>(i + 1);
+      if (on_progress) on_progress(done / static_cast<double>((options.rounds + 1) * static_cast<int64_t>(measured.size())));
+    }
+  for (size_t i = 0; i < models.size(); i++) {
+    const Measured &m = measured[i], &first = measured.front();
+    Speed speed{median(m.prefill),     median(m.pass), median_ratio(m.prefill, first.prefill), median_ratio(m.pass, first.pass), 0,
+                pass_bytes(*models[i])};
+    for_each_tensor(*models[i], [&](const std::string&, const WeightView& view) {
+      speed.parameters += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
+    });
+    result.models.push_back(speed);
+  }
+  return result;
+}
+
+}  // namespace espalier

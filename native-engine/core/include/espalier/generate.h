@@ -1,0 +1,61 @@
+// Text generation: tokens that follow a prompt, by a model as it is or under the masks and LoRA of a state.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "espalier/device.h"
+#include "espalier/model_weights.h"
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+// How a token is chosen from the logits. The random number of a prompt's n-th token is a function of the seed and n alone.
+struct Sampling {
+  double temperature = 0;  // 0: the most likely token, of equal ones the first
+  double top_p = 1;        // the most likely tokens that have this much of the probability together
+  uint64_t seed = 0;
+};
+
+struct Prompt {
+  std::vector<uint32_t> ids;
+  int64_t max_tokens = 128;
+  Sampling sampling;
+};
+
+struct GenerateRequest {
+  std::vector<Prompt> prompts;
+  std::vector<uint32_t> end_tokens;  // a text ends with any of them
+  ComputeDType dtype = ComputeDType::kF32;
+  BackendSpec backend;
+  // So many prompts are decoded together. No result depends on it.
+  int64_t together = 16;
+};
+
+// kNone: the text goes on. kEnd: the token is one of end_tokens. kLength: max_tokens are there, or the model's positions are used up.
+enum class Finish { kNone, kEnd, kLength };
+
+struct GeneratedToken {
+  int64_t prompt = 0;  // its number in the request
+  uint32_t id = 0;
+  Finish finish = Finish::kNone;
+};
+
+struct GenerationResult {
+  int64_t prompt_tokens = 0, generated_tokens = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+  int64_t decode_passes = 0;  // each reads the weights once
+  uint64_t weight_bytes = 0;  // that a pass reads
+  uint64_t cache_bytes = 0;   // of keys and values, for all that are decoded together
+};
+
+// `model` as it is: for a run's state see compacted_model. `on_token` is called in the order in which tokens are made; `stopped(prompt)`
+// is asked before each further token of a prompt.
+// Throws Error(kInvalidArgument, "prompts[i]...", ...), Error(kOutOfMemory, "max_tokens"), Error(kCancelled).
+GenerationResult generate(const std::shared_ptr<const ModelWeights>& model, const GenerateRequest& request,
+                          const std::function<void(const GeneratedToken&)>& on_token, const std::function<bool(int64_t prompt)>& stopped,
+                          const std::atomic<bool>& cancel);
+
+}  // namespace espalier
