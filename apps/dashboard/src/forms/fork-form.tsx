@@ -1,16 +1,14 @@
 // A new run from a teacher, or the last state, of another one; the parent stays as it is.
-import { toJson } from '@bufbuild/protobuf';
 import { useState } from 'preact/hooks';
 import { artifactService, runService, troubleOf, type Trouble } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
-import { RunSettingsSchema } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { count, percent } from '../ui/format.js';
 import { Dialog, TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { Plan, usePlan } from './plan.js';
-import { SETTING_FIELDS, settingsOf, SettingsFields, type Typed } from './settings-fields.js';
+import { settingsOf, SettingsFields, typedOf, wordsOf, type Typed } from './settings-fields.js';
 import { TextField } from './text-field.js';
 
 const LAST = 'last';
@@ -30,12 +28,12 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
   const [trouble, setTrouble] = useState<Trouble>();
   const [isSending, setSending] = useState(false);
   const [requestId] = useState(() => crypto.randomUUID());
-  const inherited = settingsWords(parent);
+  const inherited = wordsOf(parent.settings);
   const { data: teachers } = useLoaded(`fork ${parent.runId}`, async (signal) => {
     const asked = { runId: parent.runId, includeAbandoned: true, includeInherited: true };
     return (await artifactService.listTeachers(asked, { signal })).teachers;
   });
-  const planned = usePlan(parent.modelPath, JSON.stringify(typed), () => settingsOf({ ...settingsTyped(parent), ...typed }));
+  const planned = usePlan(parent.modelPath, JSON.stringify(typed), () => settingsOf({ ...typedOf(parent.settings), ...typed }));
   const send = async (event: Event): Promise<void> => {
     event.preventDefault();
     setSending(true);
@@ -93,20 +91,5 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
         </footer>
       </form>
     </Dialog>
-  );
-}
-
-/** The parent's settings as somebody would type them. */
-function settingsTyped({ settings }: Run): Typed {
-  if (settings === undefined) return {};
-  const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
-  return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : String(value)]));
-}
-
-/** And as people read them. */
-function settingsWords(run: Run): Record<string, string> {
-  const typed = settingsTyped(run);
-  return Object.fromEntries(
-    SETTING_FIELDS.map(({ name, choices }) => [name, choices.find(([value]) => value === typed[name])?.[1] ?? typed[name] ?? '']),
   );
 }

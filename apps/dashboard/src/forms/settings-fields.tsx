@@ -1,5 +1,5 @@
 // The settings of a run as fields of a form, from the protocol's own table of them: name, range, default, unit, help.
-import { fromJson, getOption, hasOption, ScalarType, type DescField, type JsonObject } from '@bufbuild/protobuf';
+import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
 import { setting } from '../generated/espalier/v1/setting_pb.js';
 import type { Trouble } from '../api/client.js';
@@ -37,6 +37,24 @@ function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
   if (field.fieldKind === 'list') return 'list';
   if (field.enum !== undefined || allowed.length > 0) return 'choice';
   return field.fieldKind === 'scalar' && field.scalar === ScalarType.BOOL ? 'flag' : 'number';
+}
+
+/** Settings as somebody would type them. */
+export function typedOf(settings: RunSettings | undefined): Typed {
+  if (settings === undefined) return {};
+  const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
+  return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : String(value)]));
+}
+
+/** And as people read them. */
+export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
+  const typed = typedOf(settings);
+  return Object.fromEntries(
+    SETTING_FIELDS.flatMap(({ name, choices }) => {
+      const value = typed[name];
+      return value === undefined ? [] : [[name, choices.find(([one]) => one === value)?.[1] ?? value]];
+    }),
+  );
 }
 
 /** @throws where a number is none; the field is named */

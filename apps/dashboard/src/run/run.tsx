@@ -66,9 +66,10 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
             {tag}
           </Anchor>
         ))}
-        <span class="grow" />
-        <Integrity run={run} />
-        <Actions run={run} changed={reload} fork={() => setFork({ stateDigest: null })} />
+        <span class="actions">
+          <Integrity run={run} />
+          <Actions run={run} changed={reload} fork={() => setFork({ stateDigest: null })} />
+        </span>
       </div>
       <TroubleNote trouble={trouble} />
       <Notes run={run} />

@@ -1,12 +1,10 @@
-import { toJson } from '@bufbuild/protobuf';
-import { RunSettingsSchema } from '../generated/espalier/v1/common_pb.js';
+import { wordsOf } from '../forms/settings-fields.js';
 import { count, time } from '../ui/format.js';
 import type { TabProps } from './run.js';
 
 /** What the run was asked for, by the names that run files and the command line have. */
 export function SettingsTab({ run }: TabProps) {
-  const settings =
-    run.settings === undefined ? {} : (toJson(RunSettingsSchema, run.settings, { useProtoFieldName: true }) as Record<string, unknown>);
+  const settings = wordsOf(run.settings);
   const facts: [string, string][] = [
     ['model', run.modelPath],
     ['weights digest', run.weightsDigest],
@@ -21,10 +19,7 @@ export function SettingsTab({ run }: TabProps) {
   ];
   return (
     <div class="charts wide">
-      <Table
-        title="Settings"
-        rows={Object.entries(settings).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : String(value)])}
-      />
+      <Table title="Settings" rows={Object.entries(settings)} />
       <Table title="Facts" rows={facts} />
     </div>
   );

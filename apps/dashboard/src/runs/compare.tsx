@@ -1,10 +1,9 @@
 // Any number of runs beside one another: curves over one another, and the settings in which they differ; the first is the baseline.
-import { toJson } from '@bufbuild/protobuf';
 import { useMemo, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
-import { RunSettingsSchema } from '../generated/espalier/v1/common_pb.js';
+import { wordsOf } from '../forms/settings-fields.js';
 import type { QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { loadCurves } from '../run/curve-data.js';
@@ -14,6 +13,7 @@ import { TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { color } from '../ui/theme.js';
 import { headlineOf, nameOf } from './columns.js';
+import { MaskDifferences } from './mask-differences.js';
 
 const TONES = 6;
 const AXES = { step: 'steps', tokens: 'tokens', time: 'seconds of training' };
@@ -121,6 +121,12 @@ function Comparison({ all, ids, query }: { all: Compared[]; ids: string[]; query
             />
           ))}
       </div>
+      <br />
+      <div class="charts wide">
+        {all.slice(1).map(({ run }) => (
+          <MaskDifferences key={run.runId} baseline={all[0]!.run} other={run} />
+        ))}
+      </div>
     </>
   );
 }
@@ -167,8 +173,7 @@ function factsOf(run: Run): Record<string, string> {
 }
 
 function settingsOf({ settings, modelPath, data }: Run): Record<string, string> {
-  const json = settings === undefined ? {} : (toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>);
-  const words = Object.entries(json).map(([name, value]) => [name.replaceAll('_', ' '), String(value)]);
+  const words = Object.entries(wordsOf(settings)).map(([name, value]) => [name.replaceAll('_', ' '), value]);
   return { model: modelPath, 'training text': data?.trainPath ?? '', ...(Object.fromEntries(words) as Record<string, string>) };
 }
 

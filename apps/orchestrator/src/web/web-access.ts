@@ -36,21 +36,22 @@ export class WebAccess {
     this.links = secrets.token === null ? null : new LoginKeys(secrets.token);
   }
 
-  /**
-   * Why a request is none of a page of this server: another site's page that has its name lead here (its Host is that name), or
-   * calls over from where it is (its Origin is another).
-   */
-  foreignness({ headers }: IncomingMessage): EspalierError | undefined {
+  /** Why a request is none of a page of this server: another site had its own name lead here, and the Host is that name. */
+  foreignHost({ headers }: IncomingMessage): EspalierError | undefined {
     const host = headers.host ?? '';
-    if (!this.isOwnName(hostName(host)))
-      return new EspalierError(
-        'HOST_FOREIGN',
-        `the name in "Host: ${host}" is none of this server; use the address that it was started with`,
-      );
-    const { origin } = headers;
-    const isOwnOrigin = origin === undefined || origin.toLowerCase() === `http://${host.toLowerCase()}`;
+    if (this.isOwnName(hostName(host))) return undefined;
+    return new EspalierError(
+      'HOST_FOREIGN',
+      `the name in "Host: ${host}" is none of this server; use the address that it was started with`,
+    );
+  }
+
+  /** Why a call is none of a page of this server: a page of another origin makes it. (Links from there are welcome.) */
+  foreignOrigin({ headers }: IncomingMessage): EspalierError | undefined {
+    const { origin, host = '' } = headers;
     const site = headers['sec-fetch-site'];
-    if (isOwnOrigin && (site === undefined || site === 'same-origin' || site === 'none')) return undefined;
+    const isOwn = origin === undefined || origin.toLowerCase() === `http://${host.toLowerCase()}`;
+    if (isOwn && (site === undefined || site === 'same-origin' || site === 'none')) return undefined;
     return new EspalierError(
       'ORIGIN_FOREIGN',
       `pages of other origins may not call this server: "${origin ?? String(site)}" is another one`,

@@ -101,8 +101,8 @@ export class WebServer {
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
     const path = (request.url ?? '/').split('?', 1)[0]!;
     const isCall = API_PATH.test(path);
-    const foreign = access.foreignness(request);
-    if (isCall) this.call(access, path, foreign, request, response);
+    const foreign = access.foreignHost(request);
+    if (isCall) this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
     else if (foreign !== undefined) sendText(response, 403, foreign.message);
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
