@@ -13,6 +13,11 @@ export const historyService = createClient(HistoryService, transport);
 export const artifactService = createClient(ArtifactService, transport);
 export const engineService = createClient(EngineService, transport);
 
+/** By which a launch that is sent twice is made once; where the browser can't make one, the server does. */
+export function newRequestId(): string {
+  return 'randomUUID' in crypto ? crypto.randomUUID() : '';
+}
+
 /** What went wrong, in words. */
 export interface Trouble {
   /** Stable, upper snake case. */

@@ -67,7 +67,9 @@ async function lead(): Promise<never> {
 export function startLive(): void {
   channel.onmessage = ({ data }) => take(data as News);
   channel.postMessage({ asks: true } satisfies News);
-  void navigator.locks.request(LOCK, lead);
+  // Without TLS, on a host that is not this machine, browsers have no locks: then each tab has a stream of its own.
+  if ('locks' in navigator) void navigator.locks.request(LOCK, lead);
+  else void lead();
 }
 
 export function useLink(): Link {

@@ -1,6 +1,6 @@
 // A new run from a teacher, or the last state, of another one; the parent stays as it is.
 import { useState } from 'preact/hooks';
-import { artifactService, runService, troubleOf, type Trouble } from '../api/client.js';
+import { artifactService, newRequestId, runService, troubleOf, type Trouble } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
@@ -27,7 +27,7 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
   const [typed, setTyped] = useState<Typed>({});
   const [trouble, setTrouble] = useState<Trouble>();
   const [isSending, setSending] = useState(false);
-  const [requestId] = useState(() => crypto.randomUUID());
+  const [requestId] = useState(newRequestId);
   const inherited = wordsOf(parent.settings);
   const { data: teachers } = useLoaded(`fork ${parent.runId}`, async (signal) => {
     const asked = { runId: parent.runId, includeAbandoned: true, includeInherited: true };

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { runService, troubleOf, type Trouble } from '../api/client.js';
+import { newRequestId, runService, troubleOf, type Trouble } from '../api/client.js';
 import { Dialog, TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { Plan, usePlan } from './plan.js';
@@ -11,7 +11,7 @@ export function LaunchForm({ close }: { close: () => void }) {
   const [typed, setTyped] = useState<Typed>({});
   const [trouble, setTrouble] = useState<Trouble>();
   const [isSending, setSending] = useState(false);
-  const [requestId] = useState(() => crypto.randomUUID());
+  const [requestId] = useState(newRequestId);
   const planned = usePlan(texts.model, JSON.stringify(typed), () => settingsOf(typed));
   const text = (name: keyof typeof texts) => (value: string) => setTexts({ ...texts, [name]: value });
   const send = async (event: Event): Promise<void> => {

@@ -12,6 +12,8 @@ const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_st
 export interface SettingField {
   name: string;
   help: string;
+  /** In words; '' where it has none. */
+  range: string;
   unit: string;
   fallback: string;
   mayFork: boolean;
@@ -21,9 +23,19 @@ export interface SettingField {
 
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
   if (!hasOption(field, setting)) return [];
-  const { help, unit, default: fallback, forkMayChange, allowed } = getOption(field, setting);
+  const { help, unit, default: fallback, forkMayChange, allowed, min, above, max } = getOption(field, setting);
+  const range = max === undefined ? '' : above === undefined ? `${min ?? 0} to ${max}` : `above ${above}, up to ${max}`;
   return [
-    { name: field.name, help, unit, fallback, mayFork: forkMayChange, choices: choicesOf(field, allowed), kind: kindOf(field, allowed) },
+    {
+      name: field.name,
+      help,
+      range,
+      unit,
+      fallback,
+      mayFork: forkMayChange,
+      choices: choicesOf(field, allowed),
+      kind: kindOf(field, allowed),
+    },
   ];
 });
 
@@ -116,7 +128,7 @@ interface FieldProps {
   changed: (value: string) => void;
 }
 
-function Field({ field: { name, help, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
+function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
   const words = name.replaceAll('_', ' ');
   const isChoice = kind === 'choice' || kind === 'flag';
   return (
@@ -148,7 +160,8 @@ function Field({ field: { name, help, unit, choices, kind }, value, fallback, wr
       )}
       <small>
         {help}
-        {unit !== '' && ` (${unit})`}
+        {range !== '' && `: ${range}`}
+        {unit !== '' && ` ${unit}`}
       </small>
       {wrong !== undefined && <span class="wrong">{wrong}</span>}
     </label>
