@@ -55,7 +55,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${theme}.png`) });
   };
   const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-  /** What axe finds against WCAG AA. */
+  /** The barriers that axe finds, against WCAG AA. */
   const barriers = async (): Promise<string[]> => {
     await page.evaluate(axe);
     const found = (await page.evaluate(

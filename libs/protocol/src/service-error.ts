@@ -48,7 +48,7 @@ function detailsOf(known: EspalierError, code: status, longest: number, most: nu
   return Buffer.from(Status.encode({ code, message: cut(known.message, longest), details }).finish());
 }
 
-/** What an error's metadata says beside status and message. */
+/** The details that an error's metadata has beside status and message. */
 export function errorDetails(metadata: Metadata): Status['details'] {
   const raw = metadata.get(DETAILS_KEY)[0];
   return raw instanceof Uint8Array ? Status.decode(raw).details : [];

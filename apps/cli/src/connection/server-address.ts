@@ -10,7 +10,7 @@ const DEFAULT_DATA_FOLDER = '.espalier';
 
 export interface ServerFile {
   listen: string;
-  /** Of the dashboard, "http://127.0.0.1:7434"; undefined: it has none. */
+  /** The dashboard, "http://127.0.0.1:7434"; undefined: it has none. */
   web?: string;
   pid: number;
 }

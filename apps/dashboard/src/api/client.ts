@@ -18,7 +18,7 @@ export function newRequestId(): string {
   return 'randomUUID' in crypto ? crypto.randomUUID() : '';
 }
 
-/** What went wrong, in words. */
+/** A failure in words. */
 export interface Trouble {
   /** Stable, upper snake case. */
   code: string;

@@ -1,4 +1,4 @@
-// What happens to runs, told to every tab by one stream: a browser opens six connections to a server at most, and a stream keeps one.
+// Changes of runs, told to every tab by one stream: a browser opens six connections to a server at most, and a stream keeps one.
 // The tab that has the lock reads it and tells the others; when it closes, another one gets the lock.
 import { useEffect, useState } from 'preact/hooks';
 import { historyService, isAbort, troubleOf } from './client.js';

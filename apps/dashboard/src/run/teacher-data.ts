@@ -7,7 +7,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 
 export interface Assignment {
   fromStep: number;
-  /** Of the first step that another one instructs. */
+  /** The first step that another one instructs. */
   endStep: number;
   /** 0: the intact model; null: nobody. */
   mark: number | null;

@@ -19,7 +19,7 @@ export function toCsv(x: number[], curves: Curve[], xName = 'step'): string {
           { name: `${label} highest`, values: highest },
         ]),
   ]);
-  // What a spreadsheet would take for a formula stays text.
+  // A text that a spreadsheet would take for a formula stays text.
   const quoted = (text: string): string => `"${text.replace(/^([=+\-@\t\r])/, "'$1").replaceAll('"', '""')}"`;
   const cell = (value: number | null | undefined): string =>
     value === null || value === undefined || Number.isNaN(value) ? '' : String(value);

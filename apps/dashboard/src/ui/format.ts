@@ -67,7 +67,7 @@ export function ago(at: Timestamp | undefined, now = Date.now()): string {
 
 export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
 
-/** What a run in this state looks like. */
+/** How a run in this state looks. */
 export function statusTone(status: RunStatus): 'good' | 'live' | 'wait' | 'bad' | 'quiet' {
   switch (status) {
     case RunStatus.COMPLETED:

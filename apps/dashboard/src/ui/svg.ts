@@ -43,7 +43,8 @@ export function toSvg({ title, unit, x, curves, log, words }: Drawing): string {
       lowest === undefined || highest === undefined
         ? ''
         : `<path d="${[highest, lowest].map(path).join('')}" fill="none" stroke="${stroke}" stroke-opacity=".25"/>`;
-    return `${band}<path d="${path(values)}" fill="none" stroke="${stroke}" stroke-width="1.8"${dashed === true ? ' stroke-dasharray="6 4"' : ''}/>`;
+    const dash = dashed === true ? ' stroke-dasharray="6 4"' : '';
+    return `${band}<path d="${path(values)}" fill="none" stroke="${stroke}" stroke-width="1.8"${dash}/>`;
   });
   const ticks = Array.from({ length: 5 }, (_, index) => index / 4);
   const grid = ticks.map((share) => {

@@ -23,7 +23,7 @@ system.addEventListener('change', applyTheme);
 
 export function toggleTheme(): void {
   const next = isDark() ? 'light' : 'dark';
-  // What the system has anyway is not stored, so that the page follows it again.
+  // A choice that the system has anyway is not stored, so that the page follows it again.
   if ((next === 'dark') === system.matches) localStorage.removeItem(KEY);
   else localStorage.setItem(KEY, next);
   applyTheme();

@@ -10,7 +10,7 @@ export function isOpenMethod(path: string): boolean {
   return OPEN_METHOD.test(path);
 }
 
-/** What is wrong with an `authorization` header; nothing where it shows the token. */
+/** The problem of an `authorization` header; nothing where it shows the token. */
 export function tokenProblem(token: string): (authorization: string | undefined) => EspalierError | undefined {
   const expected = digest(token);
   return (authorization = '') => {

@@ -51,6 +51,7 @@ export class HistoryGrpc {
 
 async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {
   const { run, extras } = await views.summary(runId);
-  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format, new Date(run.launchedAt)))
+  const launchedAt = new Date(run.launchedAt);
+  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format, launchedAt))
     yield { chunk: Buffer.from(chunk) };
 }

@@ -10,7 +10,7 @@ type ValueOf = (rows: Float64Array, at: number) => number;
 interface Quantity {
   name: string;
   unit: string;
-  /** Of the row that begins at `at`; NaN where it has none. */
+  /** Its value in the row that begins at `at`; NaN where it has none. */
   of: (run: RunFacts, segment: Segment) => ValueOf;
 }
 
@@ -67,7 +67,7 @@ const WIDTH = HEAD + EACH * QUANTITIES.length;
 
 export class CurvePoints {
   private data = new Float64Array(0);
-  /** Of the first point, in steps divided by stepsPerPoint. */
+  /** The first point's steps, divided by stepsPerPoint. */
   private first = -1;
   length = 0;
 

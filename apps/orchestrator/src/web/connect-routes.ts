@@ -17,7 +17,7 @@ import {
 } from '#protocol';
 import type { PublicService } from '../api/public-services.js';
 
-/** What the HTTP server says of each call: its metadata, by which callers are known. */
+/** The HTTP server hands over each call's metadata, by which callers are known. */
 export const CALL_METADATA = createContextKey<Metadata>(new Metadata());
 
 type AnyMethod = MethodDefinition<object, object>;

@@ -35,7 +35,7 @@ export class TestServer {
   /** Threads of the engine; another number gives other numerics. Taken at the next start. */
   threads = 1;
 
-  /** Of its web server; taken at the next start. */
+  /** The address of its web server; taken at the next start. */
   web = 'off';
   private page = '';
 

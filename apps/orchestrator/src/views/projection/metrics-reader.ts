@@ -18,7 +18,7 @@ export interface SegmentRows {
   attempt: number;
   firstStep: number;
   endStep: number;
-  /** Of the state at its end. */
+  /** The hard sparsity of the state at its end. */
   hardSparsity: number;
   rows: Float64Array;
 }
