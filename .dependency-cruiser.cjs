@@ -21,6 +21,7 @@ const folders = [
   'queries',
   'verification',
   'api',
+  'web',
 ];
 const inFolder = (folder) => `^${orchestrator}/${folder}/[^/]+$`;
 const oneWay = folders.slice(0, -1).map((folder, place) => ({
@@ -47,6 +48,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^apps/([^/]+)/src', pathNot: '\\.test\\.ts$' },
       to: { path: '^apps/([^/]+)/', pathNot: '^apps/$1/' },
+    },
+    {
+      name: 'dashboard-is-a-client',
+      comment: 'the page uses nothing of the server but the public API, and runs in a browser',
+      severity: 'error',
+      from: { path: '^apps/dashboard/' },
+      to: { path: ['^libs/', '^apps/(?!dashboard/)', '^native-engine/', 'node_modules/@(grpc|nestjs|kurrent)'] },
     },
     {
       name: 'store-client-in-one-place',

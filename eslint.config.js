@@ -2,10 +2,10 @@ import tseslint from 'typescript-eslint';
 
 // Type-aware rules that catch lost promises and forgotten cases; sizes as in the house rules (ARCHITECTURE.md).
 export default tseslint.config(
-  { ignores: ['dist/**', 'node_modules/**', '**/generated/**', 'native-engine/build*/**'] },
+  { ignores: ['dist/**', 'node_modules/**', '**/generated/**', 'native-engine/build*/**', 'apps/dashboard/vite.config.js'] },
   ...tseslint.configs.strictTypeChecked,
   {
-    files: ['apps/**/*.ts', 'libs/**/*.ts', 'native-engine/*.ts'],
+    files: ['apps/**/*.{ts,tsx}', 'libs/**/*.ts', 'native-engine/*.ts'],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],

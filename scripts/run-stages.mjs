@@ -15,7 +15,11 @@ const stages = {
   jest: () => runJest(),
   format: () => runCheck(process.execPath, ['scripts/format.mjs']),
   lint: () => runCheck(bin('eslint'), ['apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']),
-  types: () => runCheck(bin('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']),
+  types: async () =>
+    added(
+      await runCheck(bin('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']),
+      await runCheck(bin('tsc'), ['-p', 'apps/dashboard']),
+    ),
   imports: () => runCheck(bin('depcruise'), ['--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']),
   proto: async () =>
     added(await runCheck(bin('buf'), ['lint']), await runCheck(bin('buf'), ['breaking', '--against', 'proto/espalier-v1.binpb'])),

@@ -13,6 +13,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stampFolder = join(root, 'node_modules', '.espalier');
 const withTests = process.argv.includes('--tests');
 
+const GENERATED = ['libs/protocol', 'apps/dashboard'].map((part) => join(root, part, 'src/generated'));
+
 const debianPackages = {
   cmake: 'cmake',
   'g++': 'g++',
@@ -36,7 +38,7 @@ function main() {
     'protocol',
     digestOf(['proto', 'buf.gen.yaml', 'scripts/protoc-gen-descriptor-set.mjs', 'package-lock.json']),
     generateProtocol,
-    [join(root, 'libs/protocol/src/generated')],
+    GENERATED,
   );
   stamped('native engine', withTests ? 'native-tests' : 'native', digestOf(['native-engine', 'package-lock.json']), buildNative, [
     join(root, 'native-engine/build/espalier_native.node'),
@@ -48,6 +50,9 @@ function main() {
     compileTypeScript,
     [join(root, 'dist')],
   );
+  stamped('dashboard', 'dashboard', digestOf(['apps/dashboard', 'proto', 'buf.gen.yaml', 'package-lock.json']), buildDashboard, [
+    join(root, 'dist/dashboard/index.html'),
+  ]);
   if (withTests) {
     stamped('llama.cpp, to check exports with', 'llama-cpp', digestOf(['loaders/llama-cpp/package-lock.json']), installLlamaCpp, [
       join(root, 'loaders/llama-cpp/node_modules'),
@@ -99,8 +104,7 @@ function isInstalled(name) {
 }
 
 function generateProtocol() {
-  const folder = join(root, 'libs/protocol/src/generated');
-  rmSync(folder, { recursive: true, force: true });
+  for (const folder of GENERATED) rmSync(folder, { recursive: true, force: true });
   run('node_modules/.bin/buf', ['generate']);
 }
 
@@ -127,6 +131,10 @@ function hasNvcc() {
 
 function compileTypeScript() {
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+}
+
+function buildDashboard() {
+  run(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'apps/dashboard']);
 }
 
 function stamped(title, name, digest, work, outputs = []) {

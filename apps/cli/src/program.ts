@@ -16,6 +16,7 @@ import { registerLadder } from './commands/ladder.js';
 import { registerLaunch } from './commands/launch.js';
 import { registerLogs } from './commands/logs.js';
 import { registerMasks } from './commands/masks.js';
+import { registerOpen } from './commands/open.js';
 import { registerMetrics } from './commands/metrics.js';
 import { registerPlan } from './commands/plan.js';
 import { registerQuickstart } from './commands/quickstart.js';
@@ -35,6 +36,7 @@ import { registerVerify } from './commands/verify.js';
 const WALK_THROUGH = `
 A first session:
   $ espalier up --detach                      start the server
+  $ espalier open                             look at it in a browser
   $ espalier launch --model M --data T -w     prune a model to half, and look on
   $ espalier pause RUN                        stop at the next step
   $ espalier resume RUN                       go on from exactly there
@@ -69,6 +71,7 @@ export function buildProgram(quietErrors = false): Command {
     .enablePositionalOptions();
   program.commandsGroup('Server:');
   registerUp(program);
+  registerOpen(program);
   registerStatus(program);
   registerEngines(program);
   registerLogs(program);

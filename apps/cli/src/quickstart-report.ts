@@ -1,4 +1,5 @@
 import type { Context } from './context.js';
+import { dashboardLink } from './dashboard-link.js';
 import { bytes, count, decimal, duration, percent, shortCount } from './output/format.js';
 import type { QuickstartOutcome } from './quickstart.js';
 import type { RunningStack } from './stack.js';
@@ -62,6 +63,8 @@ export function printQuickstart(
   const width = Math.max(...commands.map(([command]) => command.length));
   for (const [command, note] of commands)
     output.line(`  npx espalier${folder} ${command.padEnd(width)}  ${output.style('dim', `# ${note}`)}`);
+  const link = dashboardLink(context.dataFolder, stack, `/runs/${run.runId}`);
+  if (link !== null) output.line(`\nLook at it: ${link}`);
   output.line(`\nThe server keeps running (process ${stack.pid}, log ${stack.logFile}).`);
 }
 

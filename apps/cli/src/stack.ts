@@ -6,12 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
+import { dashboardLink } from './dashboard-link.js';
 import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
 
 export interface StackOptions {
   dataFolder: string;
   /** Passed on to the server when given; it has defaults and ESPALIER_... variables of its own. */
   listen?: string | undefined;
+  web?: string | undefined;
   eventStore?: string | undefined;
   artifacts?: string | undefined;
   engines?: string | undefined;
@@ -54,6 +56,7 @@ function serverArguments(options: StackOptions): string[] {
   const flags: [string, string | undefined][] = [
     ['--data-folder', options.dataFolder],
     ['--listen', options.listen],
+    ['--web', options.web],
     ['--event-store', options.eventStore],
     ['--artifacts', options.artifacts],
     ['--engines', options.engines],
@@ -195,10 +198,24 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
   const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
   // The terminal sends Ctrl-C to both of us, a program to one: a server that is told twice stops once.
   signal.addEventListener('abort', () => child.kill('SIGTERM'));
+  void tellDashboard(child, options.dataFolder);
   return new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code, by) => resolve(code ?? (by === 'SIGINT' || by === 'SIGTERM' ? 0 : ExitCode.failed)));
   });
+}
+
+/** Prints the link to the dashboard once the server answers. */
+async function tellDashboard(child: ChildProcess, dataFolder: string): Promise<void> {
+  while (child.exitCode === null && child.signalCode === null) {
+    const file = readServerFile(dataFolder);
+    if (file !== null && file.pid === child.pid) {
+      const link = dashboardLink(dataFolder, file);
+      if (link !== null) process.stderr.write(`dashboard: ${link}\n`);
+      return;
+    }
+    await sleep(POLL_MS);
+  }
 }
 
 /** Asks the server to stop in order, also one that has not started yet, and waits for it. Gives its process; null when none runs. */

@@ -7,7 +7,9 @@ import type { EventStore } from '#event-store';
 import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { Callers } from './api/callers.js';
+import { OpenCalls, WITH_TOKEN } from './api/call-limits.js';
 import { GrpcServer } from './api/grpc-server.js';
+import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
 import { ModelAndData } from './run-commands/model-and-data.js';
@@ -31,7 +33,17 @@ import { StateKeeper } from './retention/state-keeper.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
 import { StorageWatch } from './storage/storage-watch.js';
-import { ACCESS_TOKEN, ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from './tokens.js';
+import { WebServer } from './web/web-server.js';
+import {
+  ACCESS_TOKEN,
+  ARTIFACT_STORE,
+  BORROW_ENGINE,
+  EVENT_STORE,
+  LIVE_PROGRESS,
+  LOGGER,
+  OPEN_CALLS,
+  ORCHESTRATOR_CONFIG,
+} from './tokens.js';
 
 export interface Surroundings {
   config: OrchestratorConfig;
@@ -97,7 +109,10 @@ export class AppModule {
         Callers,
         RetentionGrpc,
         RunGrpc,
+        PublicServices,
+        { provide: OPEN_CALLS, useFactory: () => new OpenCalls(WITH_TOKEN) },
         GrpcServer,
+        WebServer,
         StorageWatch,
       ],
     };

@@ -8,6 +8,9 @@ import { EspalierError, type ErrorCode } from '#protocol';
 /** More on one machine have been tried by nobody. */
 const ENGINES_MAX = 64;
 
+export const DEFAULT_WEB = '127.0.0.1:7434';
+export const WEB_OFF = 'off';
+
 export interface OrchestratorConfig {
   dataFolder: string;
   artifactFolder: string;
@@ -15,6 +18,8 @@ export interface OrchestratorConfig {
   sharesArtifacts: boolean;
   /** host:port; port 0 picks a free one. */
   listen: string;
+  /** host:port of the web server; "off": none. undefined: the usual port, or any free one where that is taken. */
+  web: string | undefined;
   /** Connection string; undefined: the embedded event store in the data folder. */
   eventStore: string | undefined;
   /** Engines that this orchestrator starts. */
@@ -49,6 +54,14 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
       ).env('ESPALIER_ARTIFACTS'),
     )
     .addOption(new Option('--listen <host:port>', 'where to serve').default('127.0.0.1:7433').env('ESPALIER_LISTEN').argParser(hostPort))
+    .addOption(
+      new Option(
+        '--web <host:port>',
+        'where to serve the dashboard and the API for browsers, or off (default: 127.0.0.1:7434, or any free port)',
+      )
+        .env('ESPALIER_WEB')
+        .argParser((value) => (value === WEB_OFF ? value : hostPort(value))),
+    )
     .addOption(
       new Option(
         '--event-store <url>',
@@ -108,13 +121,14 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
   const given = program.parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
-  const { artifacts, engine: namedEngines = [], device: devices = ['auto'], threads, engines: asked, ...options } = given;
+  const { web, artifacts, engine: namedEngines = [], device: devices = ['auto'], threads, engines: asked, ...options } = given;
   const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
   const dataFolder = resolve(options.dataFolder);
-  requireSafeAddresses({ ...options, namedEngines });
+  requireSafeAddresses({ ...options, web, namedEngines });
   requireEngines(engines, namedEngines, devices);
   return {
     ...options,
+    web,
     engines,
     namedEngines,
     devices,
@@ -128,6 +142,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
 }
 
 interface GivenOptions {
+  web: string;
   artifacts: string;
   engine: string[];
   device: string[];
@@ -163,10 +178,11 @@ function isOn(variable: string): boolean {
 /** @throws EspalierError ADDRESS_INSECURE */
 function requireSafeAddresses({
   listen,
+  web = WEB_OFF,
   namedEngines,
   allowInsecureRemote,
   openLoopback,
-}: Pick<OrchestratorConfig, 'listen' | 'namedEngines' | 'allowInsecureRemote' | 'openLoopback'>): void {
+}: Pick<OrchestratorConfig, 'listen' | 'web' | 'namedEngines' | 'allowInsecureRemote' | 'openLoopback'>): void {
   const refuse = (option: string, address: string, why: string): never => {
     throw new EspalierError('ADDRESS_INSECURE', `${option} ${address}: ${why}`, {
       violations: [{ field: option, description: why, code: 'ADDRESS_INSECURE' }],
@@ -175,6 +191,10 @@ function requireSafeAddresses({
   const remote = 'is beyond this machine, and nothing is encrypted; use 127.0.0.1, or say --allow-insecure-remote';
   if (!isLoopbackAddress(listen) && !allowInsecureRemote) refuse('--listen', listen, remote);
   if (!isLoopbackAddress(listen) && openLoopback) refuse('--listen', listen, 'with --open-loopback everybody there could do everything');
+  if (web !== WEB_OFF && !isLoopbackAddress(web)) {
+    if (!allowInsecureRemote) refuse('--web', web, remote);
+    if (openLoopback) refuse('--web', web, 'with --open-loopback everybody there could do everything');
+  }
   const beyond = namedEngines.find((engine) => addressProblem(engine, { anyPort: false }) === null && !isLoopbackAddress(engine));
   if (beyond !== undefined && !allowInsecureRemote) refuse('--engine', beyond, remote);
 }

@@ -8,7 +8,7 @@ import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { toEspalierError } from '#protocol';
 import { AppModule } from './app.module.js';
-import { parseConfig } from './config.js';
+import { DEFAULT_WEB, parseConfig, WEB_OFF, type OrchestratorConfig } from './config.js';
 import { DataFolder } from './storage/data-folder.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { EventStoreHost } from './storage/event-store.provider.js';
@@ -19,6 +19,7 @@ import { patiently } from './event-sourcing/patience.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { claimArtifacts } from './storage/shared-artifacts.js';
 import { StorageWatch } from './storage/storage-watch.js';
+import { WebServer } from './web/web-server.js';
 
 // Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
 // takes for the rest is never earned back.
@@ -74,9 +75,12 @@ async function main(): Promise<void> {
   };
   storage.start();
   const listen = await server.listen(config.listen);
-  folder.announce(listen);
+  const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey() });
+  folder.announce(listen, web);
   lease.announce(listen);
-  process.stdout.write(`${JSON.stringify({ ready: true, listen, dataFolder: config.dataFolder, pid: process.pid })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ready: true, listen, ...(web === null ? {} : { web }), dataFolder: config.dataFolder, pid: process.pid })}\n`,
+  );
 
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {
@@ -88,7 +92,7 @@ async function main(): Promise<void> {
     storage.stop();
     await driver.stop();
     await lease.stop();
-    await server.close();
+    await Promise.all([server.close(), app.get(WebServer).close()]);
     await app.close();
     await eventStore.close();
     folder.close();
@@ -113,6 +117,16 @@ async function main(): Promise<void> {
     }
     log.error({ err: error }, 'a disk or a pipe failed where nobody looked for it');
   });
+}
+
+/** The page's address; null where none is wanted. */
+async function serveWeb(
+  server: WebServer,
+  { web }: OrchestratorConfig,
+  { cookieKey, ...secrets }: { token: string | null; folderId: string; cookieKey: () => string },
+): Promise<string | null> {
+  if (web === WEB_OFF) return null;
+  return server.listen(web ?? DEFAULT_WEB, { ...secrets, cookieKey: cookieKey() }, web === undefined);
 }
 
 function isOfDisk(error: unknown): boolean {

@@ -10,3 +10,5 @@ export const LOGGER = Symbol('Logger');
 export const ACCESS_TOKEN = Symbol('AccessToken');
 /** Gives an engine for verification; provided by app.module.ts. */
 export const BORROW_ENGINE = Symbol('BorrowEngine');
+/** Counts the calls that are open at any of the servers. */
+export const OPEN_CALLS = Symbol('OpenCalls');

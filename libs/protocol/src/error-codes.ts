@@ -124,6 +124,9 @@ const errorStatuses = {
   // who calls
   TOKEN_NEEDED: status.UNAUTHENTICATED,
   TOKEN_WRONG: status.UNAUTHENTICATED,
+  LOGIN_NEEDED: status.UNAUTHENTICATED, // the browser's cookie is none of this server's, or too old
+  HOST_FOREIGN: status.PERMISSION_DENIED, // a name that is not this server's leads to it
+  ORIGIN_FOREIGN: status.PERMISSION_DENIED, // a page of another origin calls
   TOO_MANY_CALLS: status.RESOURCE_EXHAUSTED, // at once, of this client or of all
   // the rest
   CANCELLED: status.CANCELLED,

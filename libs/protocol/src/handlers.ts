@@ -29,10 +29,20 @@ export function reportFailure(method: string, error: unknown, metadata?: Metadat
   errorListener(method, error, requestIdIn(metadata));
 }
 
+/** The function in a handler of grpc-js, for servers of other protocols: one answer, or messages one after the other. */
+export type PlainHandler = (request: object, signal: AbortSignal, call: CallInfo) => Promise<object> | AsyncIterable<object>;
+const plainHandlers = new WeakMap<object, PlainHandler>();
+
+export function plainHandler(handler: object): PlainHandler {
+  const plain = plainHandlers.get(handler);
+  if (plain === undefined) throw new TypeError('only what unary() or serverStreaming() made has a plain handler');
+  return plain;
+}
+
 export function unary<Request, Response>(
   handler: (request: Request, signal: AbortSignal, call: CallInfo) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
-  return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
+  const wrapped = (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void => {
     handler(call.request, signalOf(call), infoOf(call)).then(
       (response) => callback(null, response),
       (error: unknown) => {
@@ -41,14 +51,18 @@ export function unary<Request, Response>(
       },
     );
   };
+  plainHandlers.set(wrapped, handler as unknown as PlainHandler);
+  return wrapped;
 }
 
 export function serverStreaming<Request, Response>(
   handler: (request: Request, signal: AbortSignal, call: CallInfo) => AsyncIterable<Response>,
 ): handleServerStreamingCall<Request, Response> {
-  return (call: ServerWritableStream<Request, Response>) => {
+  const wrapped = (call: ServerWritableStream<Request, Response>): void => {
     void pump(call, handler);
   };
+  plainHandlers.set(wrapped, handler as unknown as PlainHandler);
+  return wrapped;
 }
 
 async function pump<Request, Response>(

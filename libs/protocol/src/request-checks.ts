@@ -39,6 +39,7 @@ const LONGEST: Record<string, number> = {
   after_position: 128,
   lora_targets: 64,
   types: 64,
+  quantities: 64,
   statuses: 64,
 };
 /** Paths, page tokens, parts of paths. */

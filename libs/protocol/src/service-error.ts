@@ -48,6 +48,12 @@ function detailsOf(known: EspalierError, code: status, longest: number, most: nu
   return Buffer.from(Status.encode({ code, message: cut(known.message, longest), details }).finish());
 }
 
+/** The details that an error's metadata has beside status and message. */
+export function errorDetails(metadata: Metadata): Status['details'] {
+  const raw = metadata.get(DETAILS_KEY)[0];
+  return raw instanceof Uint8Array ? Status.decode(raw).details : [];
+}
+
 /** With half a character at the end, the text could not be encoded. */
 function cut(text: string, longest: number): string {
   if (text.length <= longest) return text.toWellFormed();

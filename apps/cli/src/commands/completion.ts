@@ -38,7 +38,7 @@ const VALUES: Record<string, readonly string[]> = {
   '--source': Object.keys(SOURCES),
   '--format': ['hf-remote', 'hf', 'gguf', 'vllm', 'masked'],
   '--form': ['compacted', 'padded', 'masked'],
-  '--export': ['csv', 'jsonl', 'parquet'],
+  '--export': ['csv', 'jsonl', 'parquet', 'tensorboard'],
 };
 
 export function registerCompletion(program: Command): void {

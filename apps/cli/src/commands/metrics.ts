@@ -19,6 +19,9 @@ interface MetricsOptions {
 }
 /** A table that fits a screen. */
 const TABLE_POINTS = 40;
+const BINARY = ['parquet', 'tensorboard'];
+/** Behind a record's length and checksum, in the first record of every event file. */
+const EVENT_FILE = /^.{12}\x09.{8}\x1a\x0dbrain\.Event:2/s;
 /** Where Parquet names its columns. */
 const FOOTER_BYTES = 65_536;
 
@@ -32,7 +35,7 @@ export function registerMetrics(program: Command): void {
     .option('--to-step <n>', 'last step', bigNumber)
     .option('--points <n>', 'how many steps to show, 2 to 10,000', positiveNumber)
     .option('--abandoned', 'also steps on branches that the run was rewound from')
-    .option('--export <format>', 'every step as csv, jsonl or parquet')
+    .option('--export <format>', 'every step as csv, jsonl, parquet or tensorboard')
     .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath)
     .option('--force', 'with --out: replace earlier metrics of that name');
   examples(
@@ -40,6 +43,7 @@ export function registerMetrics(program: Command): void {
     ['espalier metrics k3f9'],
     ['espalier metrics k3f9 --export csv > k3f9.csv'],
     ['espalier metrics k3f9 --export parquet --out k3f9.parquet'],
+    ['espalier metrics k3f9 --export tensorboard --out logs/k3f9/events.out.tfevents.k3f9', 'then: tensorboard --logdir logs'],
   );
   action<MetricsOptions>(metrics, async (context, [runId], options) => {
     checkExportOptions(options);
@@ -61,7 +65,10 @@ export function registerMetrics(program: Command): void {
 function checkExportOptions(options: MetricsOptions): void {
   if (options.export === undefined) {
     if (options.out !== undefined)
-      throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl or parquet', { field: '--out', exitCode: ExitCode.usage });
+      throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl, parquet or tensorboard', {
+        field: '--out',
+        exitCode: ExitCode.usage,
+      });
     return;
   }
   const chosen = {
@@ -111,6 +118,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
 async function isMetricsFile(head: Buffer, file: FileHandle): Promise<boolean> {
   const text = head.toString('latin1');
   if (text.startsWith('branch,attempt,abandoned,step,') || /^\{"branch":\d+,"attempt":\d+,"abandoned":/.test(text)) return true;
+  if (EVENT_FILE.test(text)) return true;
   if (!text.startsWith('PAR1')) return false;
   const { size } = await file.stat();
   const { buffer, bytesRead } = await file.read(Buffer.alloc(FOOTER_BYTES), 0, FOOTER_BYTES, Math.max(size - FOOTER_BYTES, 0));
@@ -124,14 +132,14 @@ async function exportMetrics(
   format: string,
   { out, force }: MetricsOptions,
 ): Promise<undefined> {
-  if (!['csv', 'jsonl', 'parquet'].includes(format)) {
-    throw new CliError('OPTION_INVALID', `${JSON.stringify(format)} is no format; csv, jsonl and parquet are allowed`, {
+  if (!['csv', 'jsonl', ...BINARY].includes(format)) {
+    throw new CliError('OPTION_INVALID', `${JSON.stringify(format)} is no format; csv, jsonl, parquet and tensorboard are allowed`, {
       field: '--export',
       exitCode: ExitCode.usage,
     });
   }
-  if (out === undefined && format === 'parquet' && process.stdout.isTTY) {
-    throw new CliError('OPTION_REQUIRED', 'parquet is not for the terminal: name a file with --out', {
+  if (out === undefined && BINARY.includes(format) && process.stdout.isTTY) {
+    throw new CliError('OPTION_REQUIRED', `${format} is not for the terminal: name a file with --out`, {
       field: '--out',
       exitCode: ExitCode.usage,
     });

@@ -1,7 +1,8 @@
 import { Option, type Command } from 'commander';
 import { Connection } from '../connection/connection.js';
 import { serverOf } from '../connection/server-address.js';
-import { deviceNames, engineAddresses, engineCount, listenAddress, threadCount } from '../options/parse.js';
+import { deviceNames, engineAddresses, engineCount, listenAddress, threadCount, webAddress } from '../options/parse.js';
+import { dashboardLink } from '../dashboard-link.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
 import { engineProblems } from './engine-problems.js';
@@ -11,6 +12,7 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'
 interface UpOptions {
   detach?: boolean;
   listen?: string;
+  web?: string;
   eventStore?: string;
   artifacts?: string;
   engines?: string;
@@ -32,6 +34,7 @@ export function registerUp(program: Command): void {
     )
     .option('-d, --detach', 'leave it running in the background')
     .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)', listenAddress)
+    .option('--web <host:port>', 'where the dashboard is, or off (default 127.0.0.1:7434, or any free port)', webAddress)
     .option(
       '--event-store <url>',
       'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113, ' +
@@ -81,10 +84,11 @@ export function registerUp(program: Command): void {
       }
       const problems = running.wasRunning ? [] : await problemsOfServer(dataFolder, signal);
       for (const problem of problems) process.stderr.write(`${problem}\n`);
-      output.result({ listen: running.listen, pid: running.pid, logFile: running.logFile, wasRunning: running.wasRunning }, () => {
-        output.line(
-          `${running.wasRunning ? 'already running' : 'running'} at ${running.listen} (process ${running.pid}), log in ${running.logFile}`,
-        );
+      const { listen, web, pid, logFile, wasRunning } = running;
+      output.result({ listen, ...(web === undefined ? {} : { web }), pid, logFile, wasRunning }, () => {
+        output.line(`${wasRunning ? 'already running' : 'running'} at ${listen} (process ${pid}), log in ${logFile}`);
+        const link = dashboardLink(dataFolder, running);
+        if (link !== null) output.line(`dashboard: ${link}`);
       });
     },
     { localOnly: true },
@@ -124,6 +128,7 @@ async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promis
 /** The options that were given for the server itself. */
 function serverOptions({
   listen,
+  web,
   eventStore,
   artifacts,
   engines,
@@ -134,6 +139,6 @@ function serverOptions({
   openLoopback,
   logLevel,
 }: UpOptions): Partial<UpOptions> {
-  const all = { listen, eventStore, artifacts, engines, engine, device, threads, allowInsecureRemote, openLoopback, logLevel };
+  const all = { listen, web, eventStore, artifacts, engines, engine, device, threads, allowInsecureRemote, openLoopback, logLevel };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

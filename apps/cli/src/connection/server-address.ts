@@ -9,6 +9,8 @@ const DEFAULT_DATA_FOLDER = '.espalier';
 
 export interface ServerFile {
   listen: string;
+  /** The dashboard, "http://127.0.0.1:7434"; undefined: it has none. */
+  web?: string;
   pid: number;
 }
 export interface ServerAddress {
@@ -31,8 +33,8 @@ function serverFilePath(dataFolder: string): string {
 
 /** The server that the data folder names; null where it names none, and while one starts. @throws CliError DATA_FOLDER_UNREADABLE */
 export function readServerFile(dataFolder: string): ServerFile | null {
-  const { listen, pid } = announcement(dataFolder) ?? {};
-  return listen === undefined || pid === undefined ? null : { listen, pid };
+  const { listen, web, pid } = announcement(dataFolder) ?? {};
+  return listen === undefined || pid === undefined ? null : { listen, pid, ...(web === undefined ? {} : { web }) };
 }
 
 /** The data folder is as whoever names it says; a FIFO in it must not make the command wait. */
@@ -43,8 +45,12 @@ function smallFile(path: string): string {
 /** A server writes its process first, and the address once it accepts calls. Null: there is none. */
 export function announcement(dataFolder: string): Partial<ServerFile> | null {
   try {
-    const { listen, pid } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
-    return { ...(typeof listen === 'string' ? { listen } : {}), ...(typeof pid === 'number' ? { pid } : {}) };
+    const { listen, web, pid } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
+    return {
+      ...(typeof listen === 'string' ? { listen } : {}),
+      ...(typeof web === 'string' ? { web } : {}),
+      ...(typeof pid === 'number' ? { pid } : {}),
+    };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') throw unreadable(dataFolder, error);

@@ -10,19 +10,28 @@ export function isOpenMethod(path: string): boolean {
   return OPEN_METHOD.test(path);
 }
 
+/** The problem of an `authorization` header; nothing where it shows the token. */
+export function tokenProblem(token: string): (authorization: string | undefined) => EspalierError | undefined {
+  const expected = digest(token);
+  return (authorization = '') => {
+    const shown = /^bearer +(\S+)$/i.exec(authorization)?.[1];
+    if (shown === undefined) return tokenNeeded();
+    // Digests are of one length, and what is compared tells nothing of the token.
+    return timingSafeEqual(digest(shown), expected) ? undefined : tokenWrong();
+  };
+}
+
 /** Refuses calls without `authorization: Bearer TOKEN`, before their message is read. */
 export function tokenCheck(token: string): ServerInterceptor {
-  const expected = digest(token);
+  const problemOf = tokenProblem(token);
   return (method, call) => {
     if (isOpenMethod(method.path)) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
-            const shown = /^bearer +(\S+)$/i.exec(String(metadata.get('authorization')[0] ?? ''))?.[1];
-            // Digests are of one length, and what is compared tells nothing of the token.
-            if (shown !== undefined && timingSafeEqual(digest(shown), expected)) return pass(metadata);
-            const error = shown === undefined ? tokenNeeded() : tokenWrong();
+            const error = problemOf(metadata.get('authorization').map(String)[0]);
+            if (error === undefined) return pass(metadata);
             reportFailure(method.path, error, metadata);
             call.sendStatus(toServiceError(error));
           },

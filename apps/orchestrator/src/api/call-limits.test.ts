@@ -3,7 +3,7 @@ import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream, ty
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { serverStreaming, v1 } from '#protocol';
-import { callLimits } from './call-limits.js';
+import { callLimits, OpenCalls } from './call-limits.js';
 
 const CHUNK_BYTES = 128 << 10;
 const CHUNKS = 100;
@@ -11,7 +11,7 @@ const CHUNKS = 100;
 const CHUNKS_HELD = 2;
 
 describe('calls that nobody reads', () => {
-  const server = new Server({ interceptors: [callLimits({ ofOneClient: 3, inAll: 5 })] });
+  const server = new Server({ interceptors: [callLimits(new OpenCalls({ ofOneClient: 3, inAll: 5 }))] });
   const sessions: ClientHttp2Session[] = [];
   let address: string;
   let made = 0;

@@ -9,15 +9,15 @@ interface CallLimit {
   inAll: number;
 }
 
-const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
+export const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
 /** The limit of calls that need no token. They have their own, so they take no room from calls with the token. */
 const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
 /** Streams of one connection, refused calls included; further calls wait in the client. */
 export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
 
-export function callLimits(limit = WITH_TOKEN, openLimit = WITHOUT_TOKEN): ServerInterceptor {
-  const counts = new OpenCalls(limit);
-  const openCounts = new OpenCalls(openLimit);
+/** @param counts of the calls with the token, which all servers of a process may share */
+export function callLimits(counts = new OpenCalls(WITH_TOKEN)): ServerInterceptor {
+  const openCounts = new OpenCalls(WITHOUT_TOKEN);
   return (method, call) => {
     const open = isOpenMethod(method.path) ? openCounts : counts;
     let client: string | undefined;
@@ -44,8 +44,8 @@ export function callLimits(limit = WITH_TOKEN, openLimit = WITHOUT_TOKEN): Serve
   };
 }
 
-/** Counts the open calls of each client (a connection), and of all clients together. */
-class OpenCalls {
+/** Counts the open calls of each client (of gRPC a connection, of HTTP an address), and of all clients together. */
+export class OpenCalls {
   private readonly ofClient = new Map<string, number>();
   private all = 0;
 
@@ -53,7 +53,7 @@ class OpenCalls {
 
   refusal(client: string): EspalierError | undefined {
     const { ofOneClient, inAll } = this.limit;
-    if ((this.ofClient.get(client) ?? 0) >= ofOneClient) return tooMany(`this connection has ${ofOneClient} calls open, and more`);
+    if ((this.ofClient.get(client) ?? 0) >= ofOneClient) return tooMany(`this client has ${ofOneClient} calls open, and more`);
     return this.all >= inAll ? tooMany(`${inAll} calls are open, and more of all clients`) : undefined;
   }
 

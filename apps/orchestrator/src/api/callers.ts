@@ -26,11 +26,15 @@ export class Callers {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
-            this.connections.set(metadata, call.getConnectionInfo());
+            this.remember(metadata, call.getConnectionInfo());
             pass(metadata);
           },
         }),
     });
+
+  remember(metadata: Metadata, ends: ConnectionEnds): void {
+    this.connections.set(metadata, ends);
+  }
 
   /** The context of a call that may change something. A log line says that the call was made. */
   contextOf({ method, metadata }: CallInfo): CallContext {

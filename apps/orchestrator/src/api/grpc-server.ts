@@ -4,20 +4,14 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError, v1 } from '#protocol';
+import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError } from '#protocol';
 import { tokenCheck } from './access-token.js';
-import { ArtifactGrpc } from './artifact.grpc.js';
 import { Callers } from './callers.js';
-import { callLimits, STREAMS_OF_ONE_CONNECTION } from './call-limits.js';
-import { EngineGrpc } from './engine.grpc.js';
-import { HistoryGrpc } from './history.grpc.js';
+import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './call-limits.js';
+import { PublicServices, SERVICES } from './public-services.js';
 import { requestIds } from './request-ids.js';
-import { RetentionGrpc } from './retention.grpc.js';
-import { RunQueriesGrpc } from './run-queries.grpc.js';
-import { RunGrpc } from './run.grpc.js';
-import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
+import { ACCESS_TOKEN, LOGGER, OPEN_CALLS } from '../tokens.js';
 
-const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService'].map((name) => `espalier.v1.${name}`);
 /** Its health is that of the engines. */
 const ENGINES = 'espalier.engines';
 const GRACE_MS = 2_000;
@@ -32,13 +26,9 @@ export class GrpcServer {
   });
 
   constructor(
-    @Inject(RunGrpc) runs: RunGrpc,
-    @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
-    @Inject(HistoryGrpc) history: HistoryGrpc,
-    @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
-    @Inject(EngineGrpc) engines: EngineGrpc,
-    @Inject(RetentionGrpc) retention: RetentionGrpc,
+    @Inject(PublicServices) services: PublicServices,
     @Inject(Callers) callers: Callers,
+    @Inject(OPEN_CALLS) calls: OpenCalls,
     @Inject(ACCESS_TOKEN) token: string | null,
     @Inject(LOGGER) log: Logger,
   ) {
@@ -46,17 +36,14 @@ export class GrpcServer {
       'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
-      interceptors: [requestIds, callers.interceptor, ...(token === null ? [] : [tokenCheck(token)]), callLimits(), requestChecks],
+      interceptors: [requestIds, callers.interceptor, ...(token === null ? [] : [tokenCheck(token)]), callLimits(calls), requestChecks],
     });
     onHandlerError((method, error, requestId) => {
       const { code, message } = toEspalierError(error);
       if (statusOf(code) === status.INTERNAL) log.error({ method, requestId, code, err: error }, message);
       else log.info({ method, requestId, code }, message);
     });
-    this.server.addService(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() });
-    this.server.addService(v1.HistoryServiceService, history.handlers());
-    this.server.addService(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() });
-    this.server.addService(v1.EngineServiceService, engines.handlers());
+    for (const { definition, handlers } of services.all) this.server.addService(definition, handlers);
     this.health.addToServer(this.server);
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }
@@ -91,7 +78,7 @@ export class GrpcServer {
   }
 }
 
-function listenProblem({ message }: Error): string {
+export function listenProblem({ message }: Error): string {
   if (message.includes('EADDRINUSE')) return 'another program listens there; name another port, or 0 for any free one';
   if (message.includes('EACCES')) return 'this user may not listen there: ports below 1024 are for root';
   if (/EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN|Name resolution/.test(message)) return 'this machine has no such address';

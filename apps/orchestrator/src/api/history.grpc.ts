@@ -3,6 +3,8 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
+import { CurveBins } from '../queries/curve-bins.js';
+import { queryCurves } from '../queries/query-curves.js';
 import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
 import { queryMasks } from '../queries/query-masks.js';
@@ -18,6 +20,7 @@ import { verifyRun } from '../verification/verify-run.js';
 @Injectable()
 export class HistoryGrpc {
   private readonly context: VerifyContext;
+  private readonly bins = new CurveBins();
 
   constructor(
     @Inject(RunViews) views: RunViews,
@@ -35,6 +38,7 @@ export class HistoryGrpc {
       readHistory: unary((request: v1.ReadHistoryRequest) => readHistory(views, store, request)),
       watchHistory: serverStreaming((request: v1.WatchHistoryRequest, signal) => watchHistory(views, store, request, signal)),
       queryMetrics: unary((request: v1.QueryMetricsRequest) => queryMetrics(views, request)),
+      queryCurves: unary((request: v1.QueryCurvesRequest, signal) => queryCurves(views, this.bins, request, signal)),
       queryMasks: unary((request: v1.QueryMasksRequest, signal) => queryMasks(views, artifacts, request, signal)),
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
@@ -47,6 +51,7 @@ export class HistoryGrpc {
 
 async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {
   const { run, extras } = await views.summary(runId);
-  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format))
+  const launchedAt = new Date(run.launchedAt);
+  for await (const chunk of exportMetrics(views.database, run.runId, extras.rewinds, format === '' ? 'csv' : format, launchedAt))
     yield { chunk: Buffer.from(chunk) };
 }

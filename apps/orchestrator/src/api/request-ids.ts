@@ -1,10 +1,18 @@
 // Every call has an id: its client's own, or one that the server makes.
 import { randomUUID } from 'node:crypto';
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
-import { invalidField, reportFailure, REQUEST_ID_HEADER, toServiceError } from '#protocol';
+import { invalidField, reportFailure, REQUEST_ID_HEADER, toServiceError, type EspalierError } from '#protocol';
 
 /** Letters, digits and what joins them: nothing that acts upon a log, a terminal or a shell. */
 const REQUEST_ID = /^[A-Za-z0-9][A-Za-z0-9._:=+@-]{0,127}$/;
+
+/** The id of a call whose client has shown these; `problem`: they are none, and the call is refused. */
+export function requestIdOf(shown: readonly string[]): { id: string; problem?: EspalierError } {
+  if (shown.length === 0) return { id: randomUUID() };
+  if (shown.length === 1 && REQUEST_ID.test(shown[0]!)) return { id: shown[0]! };
+  const allowed = 'one is allowed, of 1 to 128 letters, digits and . _ : = + @ -, beginning with a letter or a digit';
+  return { id: randomUUID(), problem: invalidField('FIELD_OUT_OF_RANGE', REQUEST_ID_HEADER, allowed) };
+}
 
 /** Comes before all other interceptors: from here on every call has one id, and its answer bears it too. */
 export const requestIds: ServerInterceptor = (method, call) => {
@@ -13,18 +21,12 @@ export const requestIds: ServerInterceptor = (method, call) => {
     start: (next) =>
       next({
         onReceiveMetadata: (metadata, pass) => {
-          const shown = metadata.get(REQUEST_ID_HEADER).map(String);
-          const isFit = shown.length === 0 || (shown.length === 1 && REQUEST_ID.test(shown[0]!));
-          id = isFit && shown.length === 1 ? shown[0]! : randomUUID();
+          const { id: own, problem } = requestIdOf(metadata.get(REQUEST_ID_HEADER).map(String));
+          id = own;
           metadata.set(REQUEST_ID_HEADER, id);
-          if (isFit) return pass(metadata);
-          const error = invalidField(
-            'FIELD_OUT_OF_RANGE',
-            REQUEST_ID_HEADER,
-            'one is allowed, of 1 to 128 letters, digits and . _ : = + @ -, beginning with a letter or a digit',
-          );
-          reportFailure(method.path, error, metadata);
-          call.sendStatus(toServiceError(error));
+          if (problem === undefined) return pass(metadata);
+          reportFailure(method.path, problem, metadata);
+          call.sendStatus(toServiceError(problem));
         },
       }),
     sendMetadata: (metadata, next) => {

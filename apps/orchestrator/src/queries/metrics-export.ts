@@ -3,11 +3,12 @@ import { parquetWriteBuffer } from 'hyparquet-writer';
 import { invalidField } from '#protocol';
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
 import { readSegments } from '../views/projection/metrics-reader.js';
+import { fileVersion, scalarsRecord } from './tensorboard.js';
 import { isActiveStep, type Rewind } from '../views/projection/run-detail.js';
 import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 
 const CHUNK_BYTES = 1 << 18;
-const FORMATS = ['csv', 'jsonl', 'parquet'] as const;
+const FORMATS = ['csv', 'jsonl', 'parquet', 'tensorboard'] as const;
 
 type Kind = 'integer' | 'number' | 'flag';
 const KINDS: Partial<Record<(typeof METRIC_COLUMNS)[number], Kind>> = {
@@ -37,6 +38,7 @@ export async function* exportMetrics(
   runId: string,
   rewinds: readonly Rewind[],
   format: string,
+  launchedAt: Date,
 ): AsyncGenerator<Uint8Array> {
   switch (format) {
     case 'csv':
@@ -47,6 +49,9 @@ export async function* exportMetrics(
       return;
     case 'parquet':
       yield* parquetChunks([...exportRows(database, runId, rewinds)]);
+      return;
+    case 'tensorboard':
+      yield* gathered(tensorBoardRecords(exportRows(database, runId, rewinds), launchedAt));
       return;
     default:
       throw invalidField('FIELD_UNKNOWN_VALUE', 'format', `one of ${FORMATS.join(', ')} is allowed`);
@@ -77,6 +82,35 @@ function* jsonLines(rows: Iterable<ExportRow>): Iterable<string> {
   for (const { values, ...lead } of rows) {
     yield `${JSON.stringify({ ...lead, ...Object.fromEntries(COLUMNS.map(({ name }, column) => [name, values[column]])) })}\n`;
   }
+}
+
+/** TensorBoard knows one line a step: abandoned steps are left out. Times are those of training, from the launch on. */
+function* tensorBoardRecords(rows: Iterable<ExportRow>, launchedAt: Date): Iterable<Uint8Array> {
+  let wallTime = launchedAt.getTime() / 1_000;
+  yield fileVersion(wallTime);
+  for (const { abandoned, values } of rows) {
+    if (abandoned) continue;
+    const known = COLUMNS.flatMap(({ name }, column): [string, number][] => {
+      const value = values[column];
+      return typeof value === 'number' && name !== 'step' ? [[name, value]] : [];
+    });
+    wallTime += known.find(([name]) => name === 'seconds')?.[1] ?? 0;
+    yield scalarsRecord({ step: values[0] as number, wallTime, values: known });
+  }
+}
+
+function* gathered(records: Iterable<Uint8Array>): Iterable<Uint8Array> {
+  let some: Uint8Array[] = [];
+  let bytes = 0;
+  for (const one of records) {
+    some.push(one);
+    bytes += one.length;
+    if (bytes < CHUNK_BYTES) continue;
+    yield Buffer.concat(some);
+    some = [];
+    bytes = 0;
+  }
+  if (bytes > 0) yield Buffer.concat(some);
 }
 
 function* joined(lines: Iterable<string>): Iterable<Uint8Array> {

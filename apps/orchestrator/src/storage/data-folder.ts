@@ -8,6 +8,7 @@ import { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, makeFolder,
 import { EspalierError } from '#protocol';
 
 const ANNOUNCEMENT = 'espalier.json';
+const COOKIE_KEY = 'cookie.key';
 
 export class DataFolder {
   private constructor(
@@ -45,8 +46,20 @@ export class DataFolder {
   }
 
   /** Tells the command line where to find the server. */
-  announce(listen: string): void {
-    this.write({ listen, pid: process.pid });
+  announce(listen: string, web: string | null): void {
+    this.write({ listen, ...(web === null ? {} : { web }), pid: process.pid });
+  }
+
+  /** By which browsers are known again; it outlives restarts, so that an open page goes on by itself. */
+  cookieKey(): string {
+    const file = join(this.path, COOKIE_KEY);
+    try {
+      const key = readFileSync(file, 'utf8').trim();
+      if (key !== '') return key;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    return this.newSecret(COOKIE_KEY);
   }
 
   /**
@@ -54,11 +67,15 @@ export class DataFolder {
    * shown its token, has nothing.
    */
   newToken(): string {
-    const token = randomBytes(32).toString('base64url');
-    const file = join(this.path, TOKEN_FILE);
-    writeFileSync(`${file}.new`, `${token}\n`);
+    return this.newSecret(TOKEN_FILE);
+  }
+
+  private newSecret(name: string): string {
+    const secret = randomBytes(32).toString('base64url');
+    const file = join(this.path, name);
+    writeFileSync(`${file}.new`, `${secret}\n`);
     renameSync(`${file}.new`, file);
-    return token;
+    return secret;
   }
 
   private write(announcement: object): void {

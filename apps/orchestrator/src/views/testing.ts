@@ -38,6 +38,9 @@ export function stepMeasured(step: number, loss = 1 / (step + 1)): StepMeasureme
 /** Builds the stored events of several runs, with positions in the order of telling. */
 export class Recorder {
   readonly events: StoredEvent[] = [];
+
+  constructor(private readonly measured: (step: number) => StepMeasurement = stepMeasured) {}
+
   private readonly heads = new Map<string, { revision: number; metricsRevision: number; chain: string; branch: number }>();
 
   /** A MasksUpdated gets its metrics batch before it, as the product writes them. */
@@ -67,7 +70,7 @@ export class Recorder {
     fact: PruningRunEventData<'MasksUpdated'>,
     head: { metricsRevision: number; branch: number },
   ): PruningRunEventData<'MasksUpdated'> {
-    const steps = Array.from({ length: fact.state.step - fact.firstStep }, (_, index) => stepMeasured(fact.firstStep + index));
+    const steps = Array.from({ length: fact.state.step - fact.firstStep }, (_, index) => this.measured(fact.firstStep + index));
     const id = eventId(runId, 'metrics', head.branch, fact.attempt, fact.firstStep);
     const batch = encodeStepsMeasured(
       { v: CURRENT_VERSION, at: '2026-01-02T03:04:05.678Z', attempt: fact.attempt, branch: head.branch, steps },

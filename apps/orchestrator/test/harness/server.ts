@@ -37,6 +37,10 @@ export class TestServer {
   /** Threads of the engine; another number gives other numerics. Taken at the next start. */
   threads = 1;
 
+  /** The address of its web server; taken at the next start. */
+  web = 'off';
+  private page = '';
+
   constructor(
     readonly dataFolder: string,
     private readonly env: Record<string, string> = {},
@@ -50,7 +54,10 @@ export class TestServer {
     const log = openSync(join(this.dataFolder, 'server.log'), 'a');
     const child = spawn(
       process.execPath,
-      ['--no-memory-reducer', MAIN, '--data-folder', this.dataFolder, '--listen', '127.0.0.1:0', '--threads', String(this.threads)],
+      [
+        ...['--no-memory-reducer', MAIN, '--data-folder', this.dataFolder],
+        ...['--listen', '127.0.0.1:0', '--web', this.web, '--threads', String(this.threads)],
+      ],
       {
         // Runs are a hundred times shorter here than real ones: some of their segments are recorded together, some alone.
         stdio: ['ignore', 'pipe', log],
@@ -64,7 +71,9 @@ export class TestServer {
     const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), once(child, 'exit').then(() => null)]);
     clearTimeout(timer);
     if (line === null) throw new Error(`the orchestrator ended while starting:\n${this.logTail()}`);
-    this.address = (JSON.parse(line) as { listen: string }).listen;
+    const { listen, web } = JSON.parse(line) as { listen: string; web?: string };
+    this.address = listen;
+    this.page = web ?? '';
     const options = bearerToken(this.token);
     this.client = new v1.RunServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure(), options);
@@ -79,6 +88,11 @@ export class TestServer {
 
   get listenAddress(): string {
     return this.address;
+  }
+
+  /** "http://127.0.0.1:PORT" */
+  get webAddress(): string {
+    return this.page;
   }
 
   get pid(): number {

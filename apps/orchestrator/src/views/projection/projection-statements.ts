@@ -24,7 +24,7 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     abandonTeachers: database.prepare('UPDATE teachers SET abandoned = 1 WHERE run_id = ? AND step > ?'),
     discardTeachers: database.prepare('UPDATE teachers SET discarded = 1 WHERE run_id = ? AND state_digest = ?'),
     addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts VALUES (?, ?, ?, ?, ?)'),
-    addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)'),
+    addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)'),
     addMetrics: database.prepare('INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)'),
     addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes VALUES (?, ?, ?, ?)'),
   };

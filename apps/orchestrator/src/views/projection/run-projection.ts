@@ -129,6 +129,7 @@ export class RunProjection extends Projection {
           event.data.firstStep,
           event.data.state.step,
           event.data.metricsRevision,
+          event.data.state.hardSparsity,
         );
         break;
       case 'RunRewound':

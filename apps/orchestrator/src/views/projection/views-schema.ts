@@ -24,7 +24,7 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE segments (
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, branch INTEGER NOT NULL, first_step INTEGER NOT NULL,
-    end_step INTEGER NOT NULL, metrics_revision INTEGER NOT NULL,
+    end_step INTEGER NOT NULL, metrics_revision INTEGER NOT NULL, hard_sparsity REAL NOT NULL,
     PRIMARY KEY (run_id, revision)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE metrics (
@@ -43,7 +43,7 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
 `;
 
-export const viewsSchema: ViewsSchema = { version: 11, tables: TABLES };
+export const viewsSchema: ViewsSchema = { version: 12, tables: TABLES };
 
 /** A run without an evaluation sorts behind all that have one. */
 export const NO_PERPLEXITY = 1e308;

@@ -1,0 +1,114 @@
+// Changes of runs, told to every tab by one stream: a browser opens six connections to a server at most, and a stream keeps one.
+// The tab that has the lock reads it and tells the others; when it closes, another one gets the lock.
+import { useEffect, useState } from 'preact/hooks';
+import { historyService, isAbort, troubleOf } from './client.js';
+
+export type Link = 'connecting' | 'connected' | 'away' | 'locked';
+/** `runId` '': anything may have changed, since the stream has begun anew. */
+export interface Change {
+  runId: string;
+  type: string;
+}
+type News = { change: Change } | { link: Link } | { asks: true };
+
+const LOCK = 'espalier-stream';
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 5_000;
+
+const channel = new BroadcastChannel('espalier');
+const changeListeners = new Set<(change: Change) => void>();
+const linkListeners = new Set<(link: Link) => void>();
+let link: Link = 'connecting';
+let leads = false;
+
+function take(news: News): void {
+  if ('change' in news) for (const listener of changeListeners) listener(news.change);
+  else if ('link' in news) setLink(news.link);
+  else if (leads) channel.postMessage({ link } satisfies News);
+}
+
+function tell(news: News): void {
+  channel.postMessage(news);
+  take(news);
+}
+
+function setLink(next: Link): void {
+  if (next === link) return;
+  link = next;
+  for (const listener of linkListeners) listener(next);
+}
+
+async function lead(): Promise<never> {
+  leads = true;
+  let position = '';
+  for (let wait = FIRST_RETRY_MS; ;) {
+    try {
+      for await (const message of historyService.watchHistory({ afterPosition: position })) {
+        position = message.position || position;
+        if (message.caughtUp) {
+          wait = FIRST_RETRY_MS;
+          tell({ link: 'connected' });
+          tell({ change: { runId: '', type: '' } });
+        }
+        if (message.event !== undefined) tell({ change: { runId: message.event.runId, type: message.event.type } });
+      }
+    } catch (error) {
+      if (!isAbort(error)) {
+        const { isLocked, isAway } = troubleOf(error);
+        if (!isAway) position = ''; // the store may be another one
+        tell({ link: isLocked ? 'locked' : 'away' });
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    wait = Math.min(wait * 2, LONGEST_RETRY_MS);
+  }
+}
+
+export function startLive(): void {
+  channel.onmessage = ({ data }) => take(data as News);
+  channel.postMessage({ asks: true } satisfies News);
+  // Without TLS, on a host that is not this machine, browsers have no locks: then each tab has a stream of its own.
+  if ('locks' in navigator) void navigator.locks.request(LOCK, lead);
+  else void lead();
+}
+
+export function useLink(): Link {
+  const [now, setNow] = useState(link);
+  useEffect(() => {
+    setNow(link);
+    linkListeners.add(setNow);
+    return () => void linkListeners.delete(setNow);
+  }, []);
+  return now;
+}
+
+/** Calls after changes, at most once in so many milliseconds, with all of them. */
+export function useChanges(
+  concerns: (change: Change) => boolean,
+  changed: (changes: Change[]) => void,
+  everyMs: number,
+  key: string,
+): void {
+  useEffect(() => {
+    let waiting: Change[] = [];
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let last = 0;
+    const fire = (): void => {
+      timer = undefined;
+      last = Date.now();
+      const now = waiting;
+      waiting = [];
+      changed(now);
+    };
+    const listener = (change: Change): void => {
+      if (change.runId !== '' && !concerns(change)) return;
+      waiting.push(change);
+      timer ??= setTimeout(fire, Math.max(0, last + everyMs - Date.now()));
+    };
+    changeListeners.add(listener);
+    return () => {
+      changeListeners.delete(listener);
+      clearTimeout(timer);
+    };
+  }, [key]);
+}

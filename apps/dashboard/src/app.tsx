@@ -1,0 +1,89 @@
+// The frame around every view: where one can go, whether the server answers, light or dark.
+import { useEffect, useState } from 'preact/hooks';
+import { startLive, useLink, type Link } from './api/live.js';
+import { LaunchForm } from './forms/launch-form.js';
+import { CompareView } from './runs/compare.js';
+import { RunsView } from './runs/runs.js';
+import { RunView } from './run/run.js';
+import { Anchor, usePlace, type Place } from './ui/router.js';
+import { toggleTheme, useTheme } from './ui/theme.js';
+
+startLive();
+
+const LINK_WORDS: Record<Link, [tone: string, words: string]> = {
+  connecting: ['quiet', 'connecting'],
+  connected: ['good', 'live'],
+  away: ['wait', 'server away, trying again'],
+  locked: ['bad', 'not let in'],
+};
+
+export function App() {
+  const place = usePlace();
+  const link = useLink();
+  const theme = useTheme();
+  const [launching, setLaunching] = useState(false);
+  const [tone, words] = LINK_WORDS[link];
+  return (
+    <>
+      <a class="skip" href="#content">
+        Skip to the content
+      </a>
+      <div class="top" role="banner">
+        <div>
+          <Anchor to="/" class="brand" aria-label="Espalier, all runs">
+            <img src="/icon.svg" alt="" />
+            <span>Espalier</span>
+          </Anchor>
+          <nav aria-label="Views">
+            <Anchor to="/" aria-current={place.path === '/' || place.path.startsWith('/runs/') ? 'page' : undefined}>
+              Runs
+            </Anchor>
+            <Anchor to="/compare" aria-current={place.path === '/compare' ? 'page' : undefined}>
+              Compare
+            </Anchor>
+          </nav>
+          <span class="link" role="status">
+            <span class={`dot ${tone}`} />
+            <span>{words}</span>
+          </span>
+          <button class="plain" onClick={toggleTheme} aria-label={`Change to the ${theme === 'dark' ? 'light' : 'dark'} theme`}>
+            {theme === 'dark' ? '☀' : '☾'}
+          </button>
+          <button class="main" onClick={() => setLaunching(true)}>
+            Launch
+          </button>
+        </div>
+      </div>
+      {link === 'locked' && (
+        <p class="banner" role="alert">
+          <strong>This browser is not let in.</strong> Run <code>npx espalier open</code> on the server's machine: it opens this page with a
+          link that lets it in.
+        </p>
+      )}
+      <main id="content">
+        <View place={place} launch={() => setLaunching(true)} />
+      </main>
+      {launching && <LaunchForm close={() => setLaunching(false)} />}
+    </>
+  );
+}
+
+function View({ place, launch }: { place: Place; launch: () => void }) {
+  const { path, query } = place;
+  const [, runId, tab = ''] = /^\/runs\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
+  useEffect(() => {
+    if (path === '/') document.title = 'Runs · Espalier';
+    else if (path === '/compare') document.title = 'Comparison · Espalier';
+  }, [path]);
+  if (path === '/') return <RunsView query={query} launch={launch} />;
+  if (path === '/compare') return <CompareView query={query} />;
+  if (runId !== undefined) return <RunView key={runId} runId={decodeURIComponent(runId)} tab={tab} query={query} />;
+  return (
+    <div class="card empty">
+      <h1>Nothing is here</h1>
+      <p>
+        There is no view at this address. <Anchor to="/">All runs</Anchor>
+      </p>
+    </div>
+  );
+}

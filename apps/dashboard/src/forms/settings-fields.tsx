@@ -1,0 +1,169 @@
+// The settings of a run as fields of a form, from the protocol's own table of them: name, range, default, unit, help.
+import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject } from '@bufbuild/protobuf';
+import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
+import { setting } from '../generated/espalier/v1/setting_pb.js';
+import type { Trouble } from '../api/client.js';
+
+/** What was typed, by the names of the protocol; '' is the default. */
+export type Typed = Record<string, string>;
+
+const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
+
+export interface SettingField {
+  name: string;
+  help: string;
+  /** In words; '' where it has none. */
+  range: string;
+  unit: string;
+  fallback: string;
+  mayFork: boolean;
+  choices: [value: string, word: string][];
+  kind: 'choice' | 'number' | 'flag' | 'list';
+}
+
+export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
+  if (!hasOption(field, setting)) return [];
+  const { help, unit, default: fallback, forkMayChange, allowed, min, above, max } = getOption(field, setting);
+  const range = max === undefined ? '' : above === undefined ? `${min ?? 0} to ${max}` : `above ${above}, up to ${max}`;
+  return [
+    {
+      name: field.name,
+      help,
+      range,
+      unit,
+      fallback,
+      mayFork: forkMayChange,
+      choices: choicesOf(field, allowed),
+      kind: kindOf(field, allowed),
+    },
+  ];
+});
+
+function choicesOf(field: DescField, allowed: string[]): [string, string][] {
+  if (field.enum === undefined) return allowed.map((word) => [word, word]);
+  const { values, sharedPrefix = '' } = field.enum;
+  return values.filter(({ number }) => number !== 0).map(({ name }) => [name, name.toLowerCase().slice(sharedPrefix.length)]);
+}
+
+function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
+  if (field.fieldKind === 'list') return 'list';
+  if (field.enum !== undefined || allowed.length > 0) return 'choice';
+  return field.fieldKind === 'scalar' && field.scalar === ScalarType.BOOL ? 'flag' : 'number';
+}
+
+/** Settings as somebody would type them. */
+export function typedOf(settings: RunSettings | undefined): Typed {
+  if (settings === undefined) return {};
+  const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
+  return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : String(value)]));
+}
+
+/** And as people read them. */
+export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
+  const typed = typedOf(settings);
+  return Object.fromEntries(
+    SETTING_FIELDS.flatMap(({ name, choices }) => {
+      const value = typed[name];
+      return value === undefined ? [] : [[name, choices.find(([one]) => one === value)?.[1] ?? value]];
+    }),
+  );
+}
+
+/** @throws where a number is none; the field is named */
+export function settingsOf(typed: Typed): RunSettings {
+  const json: JsonObject = {};
+  for (const { name, kind } of SETTING_FIELDS) {
+    const text = (typed[name] ?? '').trim();
+    if (text === '') continue;
+    if (kind === 'list') json[name] = text.split(/[\s,]+/);
+    else if (kind === 'flag') json[name] = text === 'true';
+    else if (kind === 'choice') json[name] = text;
+    else if (Number.isFinite(Number(text))) json[name] = /^\d+$/.test(text) ? text : Number(text);
+    else throw new Error(`settings.${name}: "${text}" is no number`);
+  }
+  try {
+    return fromJson(RunSettingsSchema, json);
+  } catch (error) {
+    throw new Error(error instanceof Error ? error.message.replace(/^cannot decode [^:]*: /, '') : String(error));
+  }
+}
+
+interface Props {
+  typed: Typed;
+  changed: (typed: Typed) => void;
+  /** Only what a fork may change; the parent's values stand for defaults. */
+  parent?: Record<string, string>;
+  trouble: Trouble | undefined;
+}
+
+export function SettingsFields({ typed, changed, parent, trouble }: Props) {
+  const fields = SETTING_FIELDS.filter(({ mayFork }) => parent === undefined || mayFork);
+  const show = (field: SettingField) => (
+    <Field
+      key={field.name}
+      field={field}
+      value={typed[field.name] ?? ''}
+      fallback={parent?.[field.name] ?? field.fallback}
+      wrong={trouble?.fields.find((one) => one.field === `settings.${field.name}`)?.description}
+      changed={(value) => changed({ ...typed, [field.name]: value })}
+    />
+  );
+  return (
+    <>
+      <div class="fields">{fields.filter(({ name }) => FIRST.includes(name)).map(show)}</div>
+      <details>
+        <summary>All other settings</summary>
+        <br />
+        <div class="fields">{fields.filter(({ name }) => !FIRST.includes(name)).map(show)}</div>
+      </details>
+    </>
+  );
+}
+
+interface FieldProps {
+  field: SettingField;
+  value: string;
+  fallback: string;
+  wrong: string | undefined;
+  changed: (value: string) => void;
+}
+
+function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
+  const words = name.replaceAll('_', ' ');
+  const isChoice = kind === 'choice' || kind === 'flag';
+  return (
+    <label class="field">
+      <span>{words}</span>
+      {isChoice ? (
+        <select value={value} onChange={({ currentTarget }) => changed(currentTarget.value)}>
+          <option value="">{fallback === '' ? 'default' : `${fallback} (unchanged)`}</option>
+          {(kind === 'flag'
+            ? [
+                ['true', 'yes'],
+                ['false', 'no'],
+              ]
+            : choices
+          ).map(([one, word]) => (
+            <option key={one} value={one}>
+              {word}
+            </option>
+          ))}
+        </select>
+      ) : (
+        <input
+          inputMode={kind === 'number' ? 'decimal' : 'text'}
+          value={value}
+          placeholder={fallback}
+          aria-invalid={wrong !== undefined}
+          onInput={({ currentTarget }) => changed(currentTarget.value)}
+        />
+      )}
+      <small>
+        {help}
+        {range !== '' && `: ${range}`}
+        {unit !== '' && ` ${unit}`}
+      </small>
+      {wrong !== undefined && <span class="wrong">{wrong}</span>}
+    </label>
+  );
+}

@@ -1,0 +1,129 @@
+// What can be done with a run, as its state allows it.
+import { useState } from 'preact/hooks';
+import { runService, troubleOf, type Trouble } from '../api/client.js';
+import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../runs/columns.js';
+import { Dialog, TroubleNote } from '../ui/parts.js';
+import { go } from '../ui/router.js';
+
+const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RECOVERING];
+const ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED];
+
+export function Actions({ run, changed, fork }: { run: Run; changed: () => void; fork: () => void }) {
+  const [trouble, setTrouble] = useState<Trouble>();
+  const [asked, setAsked] = useState<'cancel' | 'delete' | null>(null);
+  const [isBusy, setBusy] = useState(false);
+  const { runId, status } = run;
+  const act = async (work: () => Promise<unknown>): Promise<void> => {
+    setBusy(true);
+    setTrouble(undefined);
+    try {
+      await work();
+      changed();
+    } catch (error) {
+      setTrouble(troubleOf(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  const isUnderWay = UNDER_WAY.includes(status);
+  return (
+    <>
+      {isUnderWay && (
+        <button disabled={isBusy} onClick={() => void act(() => runService.pauseRun({ runId }))}>
+          Pause
+        </button>
+      )}
+      {(status === RunStatus.PAUSED || status === RunStatus.FAILED) && (
+        <button
+          class="main"
+          disabled={isBusy}
+          onClick={() => void act(() => runService.resumeRun({ runId, from: { case: 'lastState', value: true } }))}
+        >
+          Resume
+        </button>
+      )}
+      {run.stateDigest !== '' && status !== RunStatus.DELETED && <button onClick={fork}>Fork</button>}
+      {(isUnderWay || status === RunStatus.PAUSED) && (
+        <button class="danger" onClick={() => setAsked('cancel')}>
+          Cancel
+        </button>
+      )}
+      {ENDED.includes(status) && (
+        <button class="danger" onClick={() => setAsked('delete')}>
+          Delete
+        </button>
+      )}
+      <TroubleNote trouble={trouble} />
+      {asked !== null && (
+        <Sure
+          run={run}
+          what={asked}
+          close={() => setAsked(null)}
+          done={() => {
+            setAsked(null);
+            if (asked === 'delete') go('/');
+            else changed();
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+const WORDS = {
+  cancel: {
+    title: 'Cancel',
+    text: 'It ends at the next step and keeps everything. It can be forked, or rewound to a teacher.',
+    button: 'Cancel the run',
+  },
+  delete: {
+    title: 'Delete',
+    text: 'Its states, teachers and exports are thrown away for good, but for what forks need. Its history stays.',
+    button: 'Delete the run',
+  },
+};
+
+function Sure({ run, what, close, done }: { run: Run; what: 'cancel' | 'delete'; close: () => void; done: () => void }) {
+  const [reason, setReason] = useState('');
+  const [trouble, setTrouble] = useState<Trouble>();
+  const { title, text, button } = WORDS[what];
+  const send = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    try {
+      await (what === 'cancel' ? runService.cancelRun({ runId: run.runId, reason }) : runService.deleteRun({ runId: run.runId, reason }));
+      done();
+    } catch (error) {
+      setTrouble(troubleOf(error));
+    }
+  };
+  return (
+    <Dialog title={`${title} ${nameOf(run)}`} close={close}>
+      <form onSubmit={(event) => void send(event)}>
+        <header>
+          <h2>
+            {title} {nameOf(run)}?
+          </h2>
+        </header>
+        <div class="in">
+          <p>{text}</p>
+          <br />
+          <label class="field">
+            <span>Reason, for the history</span>
+            <input value={reason} maxLength={1000} onInput={({ currentTarget }) => setReason(currentTarget.value)} />
+          </label>
+          <TroubleNote trouble={trouble} />
+        </div>
+        <footer>
+          <button type="button" onClick={close}>
+            Back
+          </button>
+          <button class="danger" type="submit">
+            {button}
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,78 @@
+// The curves of runs as the server sums them up: so many points as a chart is wide.
+import type { Curve as CurveMessage, QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
+import { historyService } from '../api/client.js';
+import { smoothed, type Curve } from '../ui/chart.js';
+
+const POINTS = 800;
+
+export interface Range {
+  from: number;
+  to: number;
+}
+
+export function loadCurves(runId: string, range: Range | null, signal: AbortSignal): Promise<QueryCurvesResponse> {
+  const asked = range === null ? {} : { fromStep: BigInt(range.from), toStep: BigInt(range.to) };
+  return historyService.queryCurves({ runId, maxPoints: POINTS, ...asked }, { signal });
+}
+
+const known = (values: number[]): (number | null)[] => values.map((value) => (Number.isFinite(value) ? value : null));
+
+export function curveOf(
+  response: QueryCurvesResponse,
+  quantity: string,
+  options: { label: string; tone: number; dashed?: boolean; smoothing?: number; bands?: boolean },
+): Curve | null {
+  const message: CurveMessage | undefined = response.curves.find((one) => one.quantity === quantity);
+  if (message === undefined || !message.mean.some(Number.isFinite)) return null;
+  const { label, tone, dashed = false, smoothing = 0, bands = true } = options;
+  return {
+    label,
+    tone,
+    dashed,
+    spans: quantity === 'hard_sparsity',
+    values: smoothed(known(message.mean), smoothing),
+    ...(bands && message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
+  };
+}
+
+export interface Picture {
+  title: string;
+  unit?: string;
+  quantities: [quantity: string, label: string, dashed?: boolean][];
+  /** Values are shares. */
+  isShare?: boolean;
+  log?: boolean;
+}
+
+export const PICTURES: Picture[] = [
+  {
+    title: 'Loss',
+    quantities: [
+      ['loss', 'total'],
+      ['layer_loss', 'layers'],
+      ['kl_loss', 'KL'],
+      ['lm_loss', 'next token'],
+    ],
+    log: true,
+  },
+  {
+    title: 'Sparsity',
+    quantities: [
+      ['expected_sparsity', 'expected'],
+      ['hard_sparsity', 'by hard masks'],
+      ['scheduled_sparsity', 'scheduled', true],
+    ],
+    isShare: true,
+  },
+  { title: 'Learning rate of LoRA', quantities: [['lora_learning_rate', 'rate']] },
+  { title: 'Speed', unit: 'tokens/s', quantities: [['tokens_per_second', 'tokens/s']] },
+  { title: 'Gradient norm', quantities: [['gradient_norm', 'norm']], log: true },
+  {
+    title: 'Lagrangian',
+    quantities: [
+      ['lagrangian', 'term'],
+      ['lambda1', 'λ₁'],
+      ['lambda2', 'λ₂'],
+    ],
+  },
+];

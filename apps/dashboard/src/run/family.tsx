@@ -1,0 +1,103 @@
+// The family of a run as one picture over the steps: where each was forked, how far it came, what it has come to.
+import { runService } from '../api/client.js';
+import { useLoaded } from '../api/loaded.js';
+import type { LineageNode, Run } from '../generated/espalier/v1/run_service_pb.js';
+import { headlineOf, nameOf } from '../runs/columns.js';
+import { count, decimal, percent, statusTone, statusWord } from '../ui/format.js';
+import { TroubleNote } from '../ui/parts.js';
+import { Anchor } from '../ui/router.js';
+import type { TabProps } from './run.js';
+
+const LANE = 46;
+const [LEFT, RIGHT, WIDTH] = [16, 300, 1100];
+/** Of larger families the members nearest to the run are drawn. */
+const MOST_MEMBERS = 60;
+
+interface Member {
+  node: LineageNode;
+  run: Run | undefined;
+}
+
+export function FamilyTab({ run }: TabProps) {
+  const { data, trouble } = useLoaded(`family ${run.runId}`, (signal) => loadFamily(run.runId, signal), `${run.revision}`);
+  if (data === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <TroubleNote trouble={trouble} />;
+  const { members, total } = data;
+  return (
+    <section class="card" aria-label="Family">
+      <header>
+        <h2>Family</h2>
+        <span class="soft">
+          {count(total)} {total === 1 ? 'run: nothing was forked from it yet' : 'runs; each line is a run over its steps'}
+          {members.length < total && `, ${members.length} of them drawn`}
+        </span>
+        {members.length > 1 && (
+          <Anchor
+            to={`/compare?runs=${members
+              .slice(0, 8)
+              .map(({ node }) => node.runId)
+              .join(',')}`}
+          >
+            Compare them
+          </Anchor>
+        )}
+      </header>
+      <div class="in scroll">
+        <Graph members={members} own={run.runId} />
+      </div>
+    </section>
+  );
+}
+
+async function loadFamily(runId: string, signal: AbortSignal): Promise<{ members: Member[]; total: number }> {
+  const { tree } = await runService.getLineage({ runId }, { signal });
+  const at = tree.findIndex((node) => node.runId === runId);
+  const first = Math.max(0, Math.min(at - MOST_MEMBERS / 2, tree.length - MOST_MEMBERS));
+  const members = await Promise.all(
+    tree.slice(first, first + MOST_MEMBERS).map(async (node) => ({
+      node,
+      run: (await runService.getRun({ runId: node.runId }, { signal }).catch(() => ({ run: undefined }))).run,
+    })),
+  );
+  return { members, total: tree.length };
+}
+
+function Graph({ members, own }: { members: Member[]; own: string }) {
+  const last = Math.max(1, ...members.map(({ run }) => Number(run?.step ?? 0)));
+  const x = (step: bigint | number): number => LEFT + (Number(step) / last) * (WIDTH - LEFT - RIGHT);
+  const lanes = new Map(members.map(({ node }, lane) => [node.runId, lane]));
+  const y = (lane: number): number => lane * LANE + 26;
+  return (
+    <svg
+      class="family"
+      viewBox={`0 0 ${WIDTH} ${members.length * LANE + 10}`}
+      style={{ minWidth: '760px' }}
+      role="group"
+      aria-label="Lineage"
+    >
+      {members.map(({ node, run }, lane) => {
+        const parent = lanes.get(node.parentRunId);
+        const start = x(node.forkedAtStep);
+        const end = Math.max(x(run?.step ?? node.forkedAtStep), start + 3);
+        const perplexity = run === undefined ? undefined : headlineOf(run)?.perplexity;
+        return (
+          <g key={node.runId}>
+            {parent !== undefined && <path d={`M${start} ${y(parent)}V${y(lane) - 8}Q${start} ${y(lane)} ${start + 8} ${y(lane)}`} />}
+            <line class={node.runId === own ? 'own' : ''} x1={start} x2={end} y1={y(lane)} y2={y(lane)} />
+            <circle class={`end ${statusTone(node.status)}`} cx={end} cy={y(lane)} r={5.5} />
+            <a href={`/runs/${node.runId}`}>
+              <text x={end + 12} y={y(lane) - 2}>
+                {cut(nameOf(node))}
+              </text>
+            </a>
+            <text class="soft" x={end + 12} y={y(lane) + 14}>
+              {`${statusWord(node.status)}, ${percent(node.hardSparsity, 0)} of ${percent(node.targetSparsity, 0)}`}
+              {perplexity !== undefined && `, perplexity ${decimal(perplexity)}`}
+            </text>
+          </g>
+        );
+      })}
+    </svg>
+  );
+}
+
+const cut = (name: string): string => (name.length > 34 ? `${name.slice(0, 33)}…` : name);

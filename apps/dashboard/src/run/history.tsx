@@ -1,0 +1,139 @@
+// The record itself: every event, newest first, in words and as it is stored.
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { historyService, isAbort, troubleOf, type Trouble } from '../api/client.js';
+import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.js';
+import { time } from '../ui/format.js';
+import { TroubleNote } from '../ui/parts.js';
+import { setQuery } from '../ui/router.js';
+import type { TabProps } from './run.js';
+
+const PAGE_SIZE = 100;
+const CHOICES = [
+  'TeacherAssigned',
+  'TeacherSnapshotted',
+  'MasksUpdated',
+  'SparsityAdvanced',
+  'EngineAttached',
+  'EngineLost',
+  'StepsSkipped',
+  'RunPaused',
+  'RunResumed',
+  'RunRewound',
+  'EvaluationRecorded',
+  'ModelExported',
+];
+
+export function HistoryTab({ run, query }: TabProps) {
+  const type = query.get('type') ?? '';
+  const { events, next, trouble, older } = useEvents(run.runId, run.revision, type);
+  return (
+    <section class="card" aria-label="History">
+      <header>
+        <h2>History</h2>
+        <span class="soft">every stored fact, the newest first</span>
+        <label>
+          Type
+          <select value={type} onChange={({ currentTarget }) => setQuery({ type: currentTarget.value })}>
+            <option value="">all</option>
+            {CHOICES.map((one) => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        </label>
+      </header>
+      <div class="in">
+        <TroubleNote trouble={trouble} />
+        {events.length === 0 && <p class="soft">No event of this type.</p>}
+        {events.map((event) => (
+          <Event key={String(event.revision)} event={event} />
+        ))}
+        {next !== undefined && (
+          <p>
+            <br />
+            <button onClick={older}>Older events</button>
+          </p>
+        )}
+      </div>
+    </section>
+  );
+}
+
+function Event({ event }: { event: HistoryEvent }) {
+  const { revision, recordedAt, type, summary, abandoned, context, dataJson, damaged } = event;
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <article class={`event ${abandoned ? 'abandoned' : ''}`}>
+      <span class="soft num">{String(revision)}</span>
+      <span class="soft num">{time(recordedAt)}</span>
+      <b>
+        {damaged ? 'damaged' : type}
+        {abandoned && <span class="soft"> (abandoned)</span>}
+      </b>
+      <p>
+        {summary}
+        {context !== undefined && <span class="soft"> · {context.actor}</span>}
+      </p>
+      <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+        <summary class="soft" aria-label={`Event ${revision} as it is stored`}>
+          raw
+        </summary>
+        {isOpen && <pre tabIndex={0}>{pretty(dataJson)}</pre>}
+      </details>
+    </article>
+  );
+}
+
+function pretty(json: string): string {
+  try {
+    return JSON.stringify(JSON.parse(json), null, 2);
+  } catch {
+    return json;
+  }
+}
+
+interface Events {
+  events: HistoryEvent[];
+  next: bigint | undefined;
+  trouble: Trouble | undefined;
+  older: () => void;
+}
+
+/** The newest page is read again when there is something new; older ones stay. */
+function useEvents(runId: string, revision: bigint, type: string): Events {
+  const [state, setState] = useState<{ key: string; events: HistoryEvent[]; next: bigint | undefined; trouble: Trouble | undefined }>({
+    key: '',
+    events: [],
+    next: undefined,
+    trouble: undefined,
+  });
+  const key = `${runId} ${type}`;
+  const latest = useRef(state);
+  latest.current = state;
+  const load = useCallback(
+    async (from: bigint | undefined, signal?: AbortSignal) => {
+      const asked = { runId, backwards: true, pageSize: PAGE_SIZE, types: type === '' ? [] : [type] };
+      try {
+        const page = await historyService.readHistory(
+          { ...asked, ...(from === undefined ? {} : { fromRevision: from }) },
+          signal === undefined ? {} : { signal },
+        );
+        const before = latest.current.key === key ? latest.current : { events: [], next: undefined };
+        const isNewest = from === undefined;
+        const oldest = page.events.at(-1)?.revision ?? 0n;
+        const rest = isNewest ? before.events.filter((one) => one.revision < oldest) : [];
+        const events = isNewest ? [...page.events, ...rest] : [...before.events, ...page.events];
+        setState({ key, events, next: isNewest && rest.length > 0 ? before.next : page.nextRevision, trouble: undefined });
+      } catch (error) {
+        if (!isAbort(error)) setState((before) => ({ ...before, trouble: troubleOf(error) }));
+      }
+    },
+    [key],
+  );
+  useEffect(() => {
+    const controller = new AbortController();
+    void load(undefined, controller.signal);
+    return () => controller.abort();
+  }, [key, revision]);
+  const own = state.key === key ? state : { events: [], next: undefined, trouble: state.trouble };
+  return { ...own, older: () => void load(own.next) };
+}

@@ -1,0 +1,166 @@
+// One run: what it is at, what can be done with it, and its views.
+import { useEffect, useState } from 'preact/hooks';
+import { runService } from '../api/client.js';
+import { useChanges } from '../api/live.js';
+import { useLoaded } from '../api/loaded.js';
+import { ForkForm } from '../forms/fork-form.js';
+import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';
+import { count, decimal, duration, NONE, percent, short, statusWord, teacherWord } from '../ui/format.js';
+import { Meter, Status, TroubleNote } from '../ui/parts.js';
+import { Anchor } from '../ui/router.js';
+import { Actions } from './actions.js';
+import { CurvesTab } from './curves.js';
+import { EvaluationsTab } from './evaluations.js';
+import { FamilyTab } from './family.js';
+import { HistoryTab } from './history.js';
+import { MasksTab } from './masks.js';
+import { SettingsTab } from './settings.js';
+import { TeachersTab } from './teachers.js';
+import { Integrity } from './integrity.js';
+
+const LIVE_EVERY_MS = 1_000;
+const TABS = {
+  '': { title: 'Curves', view: CurvesTab },
+  teachers: { title: 'Teachers', view: TeachersTab },
+  masks: { title: 'Masks', view: MasksTab },
+  evaluations: { title: 'Evaluations and engine', view: EvaluationsTab },
+  family: { title: 'Family', view: FamilyTab },
+  history: { title: 'History', view: HistoryTab },
+  settings: { title: 'Settings', view: SettingsTab },
+};
+
+export interface TabProps {
+  run: Run;
+  query: URLSearchParams;
+  /** Opens the form for a fork at a teacher, or at the last state. */
+  fork: (stateDigest: string | null) => void;
+}
+
+export function RunView({ runId, tab, query }: { runId: string; tab: string; query: URLSearchParams }) {
+  const { data: run, trouble, reload } = useLoaded(`run ${runId}`, async (signal) => (await runService.getRun({ runId }, { signal })).run!);
+  const [fork, setFork] = useState<{ stateDigest: string | null } | null>(null);
+  useChanges((change) => change.runId === (run?.runId ?? runId), reload, 300, run?.runId ?? runId);
+  const isAtWork =
+    run !== undefined && [RunStatus.TRAINING, RunStatus.PREPARING, RunStatus.QUEUED, RunStatus.RECOVERING].includes(run.status);
+  useEffect(() => {
+    // Steps that are not recorded yet have no event.
+    if (!isAtWork) return undefined;
+    const timer = setInterval(() => document.visibilityState === 'visible' && reload(), LIVE_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [isAtWork]);
+  useEffect(() => {
+    document.title = run === undefined ? 'Run · Espalier' : `${nameOf(run)} · ${statusWord(run.status)} · Espalier`;
+  }, [run?.name, run?.status]);
+  if (run === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <Missing runId={runId} trouble={trouble} />;
+  const { view: View } = TABS[tab as keyof typeof TABS] ?? TABS[''];
+  return (
+    <>
+      <div class="bar">
+        <h1>{nameOf(run)}</h1>
+        <Status status={run.status} />
+        <code class="soft">{run.runId}</code>
+        {run.tags.map((tag) => (
+          <Anchor to={`/?tags=${encodeURIComponent(tag)}`} class="tag" key={tag}>
+            {tag}
+          </Anchor>
+        ))}
+        <span class="actions">
+          <Integrity run={run} />
+          <Actions run={run} changed={reload} fork={() => setFork({ stateDigest: null })} />
+        </span>
+      </div>
+      <TroubleNote trouble={trouble} />
+      <Notes run={run} />
+      <Meter share={endOf(run) > 0n ? Number(stepOf(run)) / Number(endOf(run)) : 0} label="steps done" />
+      <Figures run={run} />
+      <nav class="tabs" aria-label="Views of the run">
+        {Object.entries(TABS).map(([id, { title }]) => (
+          <Anchor key={id} to={`/runs/${run.runId}${id === '' ? '' : `/${id}`}`} aria-current={tab === id ? 'page' : undefined}>
+            {title}
+          </Anchor>
+        ))}
+      </nav>
+      <View run={run} query={query} fork={(stateDigest) => setFork({ stateDigest })} />
+      {fork !== null && <ForkForm parent={run} stateDigest={fork.stateDigest} close={() => setFork(null)} />}
+    </>
+  );
+}
+
+function Missing({ runId, trouble }: { runId: string; trouble: NonNullable<ReturnType<typeof useLoaded>['trouble']> }) {
+  if (trouble.isLocked) return null;
+  return (
+    <div class="card empty">
+      <h1>{trouble.isAway ? 'The server does not answer' : `No run ${runId}`}</h1>
+      <p>
+        {trouble.message} {trouble.isAway ? 'It is tried again.' : <Anchor to="/">All runs</Anchor>}
+      </p>
+    </div>
+  );
+}
+
+/** What somebody has to know before all else. */
+function Notes({ run }: { run: Run }) {
+  const { waitingFor, failure, note, damage, preparation, targetMissed } = run;
+  return (
+    <>
+      {damage.length > 0 && (
+        <p class="trouble">
+          {damage.length} events of its record can't be read: {damage[0]!.problem}
+        </p>
+      )}
+      {failure !== undefined && run.status === RunStatus.FAILED && (
+        <p class="trouble">
+          {failure.message} <code>{failure.code}</code>
+        </p>
+      )}
+      {waitingFor !== undefined && (
+        <p class="note">
+          {waitingFor.message} {waitingFor.command !== '' && <code>{waitingFor.command}</code>}
+        </p>
+      )}
+      {preparation !== undefined && preparation.doing !== '' && (
+        <p class="note">
+          {preparation.doing} ({percent(preparation.doneShare, 0)})
+        </p>
+      )}
+      {targetMissed && (
+        <p class="note">It completed more than one point away from its target: more steps or a higher mask learning rate get there.</p>
+      )}
+      {note !== '' && <p class="soft">{note}</p>}
+    </>
+  );
+}
+
+function Figures({ run }: { run: Run }) {
+  const masked = headlineOf(run);
+  const intact = run.evaluations.findLast(
+    ({ subject, dataDigest, window }) =>
+      subject === 'intact' && (masked === undefined || (dataDigest === masked.dataDigest && window === masked.window)),
+  );
+  const live = run.liveMetrics ?? run.lastStep;
+  const figures: [term: string, value: string, more: string][] = [
+    ['Step', count(stepOf(run)), `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`],
+    ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${percent(run.settings?.targetSparsity ?? 0, 0)}`],
+    ['By hard masks', percent(run.hardSparsity), ''],
+    ['Loss', decimal(live?.loss), ''],
+    ['Perplexity', decimal(masked?.perplexity), intact === undefined ? '' : `intact ${decimal(intact.perplexity)}`],
+    ['Teacher', teacherWord(run.teacher), `${run.teacherCount} kept`],
+    ['Speed', run.tokensPerSecond > 0 ? short(run.tokensPerSecond) : NONE, 'tokens/s'],
+    ['Trained', duration(run.trainingSeconds), run.etaSeconds > 0 ? `${duration(run.etaSeconds)} left` : ''],
+  ];
+  return (
+    <dl class="card figures">
+      {figures.map(([term, value, more]) => (
+        <div key={term}>
+          <dt>{term}</dt>
+          <dd>
+            {value}
+            <small>{more || '\u00a0'}</small>
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,48 @@
+import { wordsOf } from '../forms/settings-fields.js';
+import { count, time } from '../ui/format.js';
+import type { TabProps } from './run.js';
+
+/** What the run was asked for, by the names that run files and the command line have. */
+export function SettingsTab({ run }: TabProps) {
+  const settings = wordsOf(run.settings);
+  const facts: [string, string][] = [
+    ['model', run.modelPath],
+    ['weights digest', run.weightsDigest],
+    ['training text', run.data?.trainPath ?? ''],
+    ['validation text', run.data?.validationPath ?? ''],
+    ['parameters', `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable`],
+    ['numerics', run.numericsFingerprint],
+    ['state', run.stateDigest],
+    ['chain', `${run.digestChain} at revision ${run.revision}`],
+    ['launched', time(run.launchedAt)],
+    ['ended', time(run.endedAt)],
+  ];
+  return (
+    <div class="charts wide">
+      <Table title="Settings" rows={Object.entries(settings)} />
+      <Table title="Facts" rows={facts} />
+    </div>
+  );
+}
+
+function Table({ title, rows }: { title: string; rows: [string, string][] }) {
+  return (
+    <section class="card" aria-label={title}>
+      <header>
+        <h2>{title}</h2>
+      </header>
+      <div class="in scroll">
+        <table class="plain">
+          <tbody>
+            {rows.map(([name, value]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td class="mono break">{value || '–'}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,89 @@
+// Every teacher as a row, with who was instructed by it.
+import { count, bytes, percent, time } from '../ui/format.js';
+import type { TabProps } from './run.js';
+import { useTeachers } from './teacher-data.js';
+import { Timeline } from './timeline.js';
+
+export function TeachersTab({ run, fork }: TabProps) {
+  const teachers = useTeachers(run);
+  const { snapshots, assignments } = teachers;
+  if (snapshots.length === 0 && assignments.length === 0)
+    return (
+      <div class="card empty">
+        <h2>No teacher yet</h2>
+        <p>The first one is snapshotted when the expected sparsity reaches its first mark.</p>
+      </div>
+    );
+  return (
+    <>
+      <Timeline run={run} teachers={teachers} range={null} fork={fork} />
+      <section class="card" aria-label="Snapshots">
+        <header>
+          <h2>Snapshots</h2>
+          <span class="soft">each is a full state: a run can be forked or resumed from it</span>
+        </header>
+        <div class="in scroll">
+          <table class="plain num">
+            <thead>
+              <tr>
+                <th>Mark</th>
+                <th class="right">Step</th>
+                <th class="right">Expected sparsity</th>
+                <th class="right">By hard masks</th>
+                <th>Instructed steps</th>
+                <th class="right">Size</th>
+                <th>Taken</th>
+                <th>
+                  <span class="skip">Fork</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {snapshots.map(
+                ({
+                  mark,
+                  step,
+                  expectedSparsity,
+                  hardSparsity,
+                  stateDigest,
+                  snapshottedAt,
+                  abandoned,
+                  inherited,
+                  discarded,
+                  bytes: size,
+                }) => (
+                  <tr key={`${stateDigest} ${step}`}>
+                    <td>
+                      #{mark}{' '}
+                      <span class="soft">
+                        {[abandoned && 'abandoned', inherited && "a parent's", discarded && 'thrown away'].filter(Boolean).join(', ')}
+                      </span>
+                    </td>
+                    <td class="right">{count(step)}</td>
+                    <td class="right">{percent(expectedSparsity)}</td>
+                    <td class="right">{percent(hardSparsity)}</td>
+                    <td>
+                      {assignments
+                        .filter((one) => one.mark === mark && !abandoned)
+                        .map(({ fromStep, endStep }) => `${count(fromStep)}–${count(endStep - 1)}`)
+                        .join(', ') || '–'}
+                    </td>
+                    <td class="right">{bytes(size)}</td>
+                    <td>{time(snapshottedAt)}</td>
+                    <td class="right">
+                      {!discarded && (
+                        <button class="plain" onClick={() => fork(stateDigest)} aria-label={`Fork at teacher ${mark}`}>
+                          Fork
+                        </button>
+                      )}
+                    </td>
+                  </tr>
+                ),
+              )}
+            </tbody>
+          </table>
+        </div>
+      </section>
+    </>
+  );
+}

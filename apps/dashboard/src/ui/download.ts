@@ -1,0 +1,28 @@
+import type { Curve } from './chart.js';
+
+export function download(name: string, type: string, content: string | Blob): void {
+  const url = URL.createObjectURL(typeof content === 'string' ? new Blob([content], { type }) : content);
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name.replace(/[^\w.-]+/g, '_');
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+export function toCsv(x: number[], curves: Curve[], xName = 'step'): string {
+  const columns = curves.flatMap(({ label, values, lowest, highest }) => [
+    { name: label, values },
+    ...(lowest === undefined || highest === undefined
+      ? []
+      : [
+          { name: `${label} lowest`, values: lowest },
+          { name: `${label} highest`, values: highest },
+        ]),
+  ]);
+  // A text that a spreadsheet would take for a formula stays text.
+  const quoted = (text: string): string => `"${text.replace(/^([=+\-@\t\r])/, "'$1").replaceAll('"', '""')}"`;
+  const cell = (value: number | null | undefined): string =>
+    value === null || value === undefined || Number.isNaN(value) ? '' : String(value);
+  const lines = x.map((at, index) => [String(at), ...columns.map(({ values }) => cell(values[index]))].join(','));
+  return [[quoted(xName), ...columns.map(({ name }) => quoted(name))].join(','), ...lines, ''].join('\r\n');
+}

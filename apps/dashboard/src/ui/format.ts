@@ -1,0 +1,101 @@
+// Numbers, times and states in words, as people read them.
+import type { Timestamp } from '@bufbuild/protobuf/wkt';
+import { timestampDate } from '@bufbuild/protobuf/wkt';
+import { RunStatus, type TeacherRef } from '../generated/espalier/v1/common_pb.js';
+
+const whole = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
+export const NONE = '–';
+
+export const count = (value: number | bigint): string => whole.format(value).replaceAll(',', '\u202f');
+export const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}\u2009%`;
+
+export function decimal(value: number | undefined): string {
+  if (value === undefined || !Number.isFinite(value)) return NONE;
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2).replace('-', '\u2212').replace('e+', 'e');
+  return value.toPrecision(size >= 1000 ? 5 : 4);
+}
+
+/** For an axis: no more digits than it takes. */
+export function tick(value: number): string {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e5))
+    return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e').replace('-', '\u2212');
+  return String(Number(value.toPrecision(4))).replace('-', '\u2212');
+}
+
+export function short(value: number): string {
+  if (!Number.isFinite(value)) return NONE;
+  for (const [unit, size] of [
+    ['G', 1e9],
+    ['M', 1e6],
+    ['k', 1e3],
+  ] as const)
+    if (Math.abs(value) >= size) return `${(value / size).toPrecision(3)}\u2009${unit}`;
+  return value.toPrecision(3);
+}
+
+export function bytes(value: number | bigint): string {
+  let size = Number(value);
+  for (const unit of ['B', 'KiB', 'MiB', 'GiB']) {
+    if (size < 1024) return `${unit === 'B' ? size : size.toPrecision(3)}\u2009${unit}`;
+    size /= 1024;
+  }
+  return `${size.toPrecision(3)}\u2009TiB`;
+}
+
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds) || seconds < 0) return NONE;
+  if (seconds < 60) return `${Math.round(seconds)}\u2009s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes}\u2009min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours}\u2009h ${String(minutes % 60).padStart(2, '0')}`;
+  return `${(hours / 24).toFixed(1)}\u2009d`;
+}
+
+const dayAndTime = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
+export const time = (at: Timestamp | undefined): string => (at === undefined ? NONE : dayAndTime.format(timestampDate(at)));
+
+export function ago(at: Timestamp | undefined, now = Date.now()): string {
+  if (at === undefined) return NONE;
+  const seconds = (now - timestampDate(at).getTime()) / 1000;
+  if (seconds < 10) return 'just now';
+  if (seconds < 86_400) return `${duration(seconds)} ago`;
+  return new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric' }).format(timestampDate(at));
+}
+
+export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
+
+/** How a run in this state looks. */
+export function statusTone(status: RunStatus): 'good' | 'live' | 'wait' | 'bad' | 'quiet' {
+  switch (status) {
+    case RunStatus.COMPLETED:
+      return 'good';
+    case RunStatus.TRAINING:
+    case RunStatus.PREPARING:
+      return 'live';
+    case RunStatus.QUEUED:
+    case RunStatus.PAUSED:
+    case RunStatus.RECOVERING:
+      return 'wait';
+    case RunStatus.FAILED:
+    case RunStatus.DAMAGED:
+      return 'bad';
+    default:
+      return 'quiet';
+  }
+}
+
+export function teacherWord(ref: TeacherRef | undefined): string {
+  switch (ref?.teacher.case) {
+    case 'mark':
+      return `#${ref.teacher.value}`;
+    case 'intact':
+      return 'intact';
+    case 'none':
+      return 'none';
+    default:
+      return NONE;
+  }
+}

@@ -1,0 +1,61 @@
+// Small parts that many views have.
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import type { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import type { Trouble } from '../api/client.js';
+import { statusTone, statusWord } from './format.js';
+
+export function Status({ status }: { status: RunStatus }) {
+  return (
+    <span class={`status ${statusTone(status)}`}>
+      <span class={`dot ${statusTone(status)}`} />
+      {statusWord(status)}
+    </span>
+  );
+}
+
+/** Nothing while the page as a whole says it. */
+export function TroubleNote({ trouble }: { trouble: Trouble | undefined }) {
+  if (trouble === undefined || trouble.isLocked) return null;
+  return (
+    <p class="trouble" role="alert">
+      {trouble.message} <code class="soft">{trouble.code}</code>
+    </p>
+  );
+}
+
+export function Meter({ share, label }: { share: number; label: string }) {
+  const shown = Math.max(0, Math.min(1, share));
+  return (
+    <span class="meter" role="progressbar" aria-label={label} aria-valuenow={Math.round(shown * 100)} aria-valuemin={0} aria-valuemax={100}>
+      <span style={{ width: `${shown * 100}%` }} />
+    </span>
+  );
+}
+
+export function Sparkline({ values, label }: { values: number[]; label: string }) {
+  const known = values.filter(Number.isFinite);
+  if (known.length < 2) return <span class="soft">–</span>;
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const y = (value: number): number => (high === low ? 14 : 26 - ((value - low) / (high - low)) * 24);
+  const points = values.flatMap((value, index) =>
+    Number.isFinite(value) ? [`${((index / (values.length - 1)) * 100).toFixed(2)} ${y(value).toFixed(2)}`] : [],
+  );
+  return (
+    <svg class="spark" viewBox="0 0 100 28" preserveAspectRatio="none" role="img" aria-label={label}>
+      <path d={`M${points.join('L')}`} />
+    </svg>
+  );
+}
+
+export function Dialog({ title, close, children }: { title: string; close: () => void; children: ComponentChildren }) {
+  const element = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    element.current?.showModal();
+  }, []);
+  return (
+    <dialog ref={element} aria-label={title} onClose={close} onCancel={close}>
+      {children}
+    </dialog>
+  );
+}

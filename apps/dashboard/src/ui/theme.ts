@@ -1,0 +1,46 @@
+// Light or dark: as the system has it, unless somebody chose one of the two.
+import { useEffect, useState } from 'preact/hooks';
+
+type Choice = 'system' | 'light' | 'dark';
+const KEY = 'espalier.theme';
+const system = matchMedia('(prefers-color-scheme: dark)');
+const listeners = new Set<() => void>();
+
+function chosen(): Choice {
+  const stored = localStorage.getItem(KEY);
+  return stored === 'light' || stored === 'dark' ? stored : 'system';
+}
+
+export function isDark(): boolean {
+  return chosen() === 'system' ? system.matches : chosen() === 'dark';
+}
+
+export function applyTheme(): void {
+  document.documentElement.dataset['theme'] = isDark() ? 'dark' : 'light';
+  for (const listener of listeners) listener();
+}
+system.addEventListener('change', applyTheme);
+
+export function toggleTheme(): void {
+  const next = isDark() ? 'light' : 'dark';
+  // A choice that the system has anyway is not stored, so that the page follows it again.
+  if ((next === 'dark') === system.matches) localStorage.removeItem(KEY);
+  else localStorage.setItem(KEY, next);
+  applyTheme();
+}
+
+/** Draws anew when it changes. */
+export function useTheme(): 'light' | 'dark' {
+  const [dark, setDark] = useState(isDark());
+  useEffect(() => {
+    const changed = (): void => setDark(isDark());
+    listeners.add(changed);
+    return () => void listeners.delete(changed);
+  }, []);
+  return dark ? 'dark' : 'light';
+}
+
+/** A colour of the style sheet, for what is drawn on a canvas. */
+export function color(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}

@@ -1,0 +1,42 @@
+// The services of espalier.v1 with their handlers: the gRPC server and the HTTP server offer the same ones.
+import { Inject, Injectable } from '@nestjs/common';
+import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { v1 } from '#protocol';
+import { ArtifactGrpc } from './artifact.grpc.js';
+import { EngineGrpc } from './engine.grpc.js';
+import { HistoryGrpc } from './history.grpc.js';
+import { RetentionGrpc } from './retention.grpc.js';
+import { RunQueriesGrpc } from './run-queries.grpc.js';
+import { RunGrpc } from './run.grpc.js';
+
+export const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService'].map((name) => `espalier.v1.${name}`);
+
+export interface PublicService {
+  definition: ServiceDefinition;
+  handlers: UntypedServiceImplementation;
+}
+
+@Injectable()
+export class PublicServices {
+  readonly all: readonly PublicService[];
+
+  constructor(
+    @Inject(RunGrpc) runs: RunGrpc,
+    @Inject(RunQueriesGrpc) queries: RunQueriesGrpc,
+    @Inject(HistoryGrpc) history: HistoryGrpc,
+    @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
+    @Inject(EngineGrpc) engines: EngineGrpc,
+    @Inject(RetentionGrpc) retention: RetentionGrpc,
+  ) {
+    const of = <Handlers>(definition: ServiceDefinition<Handlers & UntypedServiceImplementation>, handlers: Handlers): PublicService => ({
+      definition,
+      handlers: handlers as UntypedServiceImplementation,
+    });
+    this.all = [
+      of<v1.RunServiceServer>(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() }),
+      of<v1.HistoryServiceServer>(v1.HistoryServiceService, history.handlers()),
+      of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),
+      of<v1.EngineServiceServer>(v1.EngineServiceService, engines.handlers()),
+    ];
+  }
+}

@@ -1,0 +1,86 @@
+// Curves over the steps of a run: every step is in one point, abandoned ones in none, however wide the points are.
+import { v1 } from '#protocol';
+import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import { RunProjection } from '../views/projection/run-projection.js';
+import type { RunSummary } from '../views/projection/run-detail.js';
+import type { RunViews } from '../views/run-views.js';
+import { Recorder, withDatabase } from '../views/testing.js';
+import { CurveBins } from './curve-bins.js';
+import { queryCurves } from './query-curves.js';
+
+const RUN = 'aaaabbbbcccc';
+
+describe('the curves of a run', () => {
+  const views = withDatabase();
+  const recorder = new Recorder();
+  const projection = new RunProjection(views.database);
+  const bins = new CurveBins();
+  const story = new Story(launched({ totalSteps: 3_000 }, RUN)).start();
+  let told = 0;
+  const record = (): void => {
+    const before = recorder.events.length;
+    recorder.record(RUN, story.facts.slice(told));
+    told = story.facts.length;
+    projection.apply(recorder.events.slice(before), recorder.events.at(-1)!.position);
+  };
+  const summary = (): RunSummary => {
+    const row = views.database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(RUN) as { summary: string };
+    return JSON.parse(row.summary) as RunSummary;
+  };
+  const asked = (request: Partial<v1.QueryCurvesRequest>): Promise<v1.QueryCurvesResponse> => {
+    const source = { database: views.database, summary: async () => summary() } as unknown as RunViews;
+    return queryCurves(source, bins, v1.QueryCurvesRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal);
+  };
+  const loss = (step: number): number => 1 / (step + 1);
+  beforeAll(() => {
+    for (let step = 100; step <= 2_000; step += 100) story.train(stateAt(step, 0.1));
+    record();
+  });
+  afterAll(() => views.close());
+
+  test.each([1, 7, 31, 100, 700, 5_000])(
+    'of at most %i points: each has the lowest, mean and highest loss of its steps',
+    async (maxPoints) => {
+      const answer = await asked({ maxPoints, quantities: ['loss'] });
+      expect(answer.steps.length).toBeLessThanOrEqual(maxPoints);
+      expect(answer.totalSteps).toBe(2_000n);
+      expect(answer.steps.at(-1)).toBe(1_999n);
+      const width = Number(answer.stepsPerPoint);
+      const { mean, lowest, highest } = answer.curves[0]!;
+      answer.steps.forEach((last, point) => {
+        const steps = Array.from({ length: Number(last) - point * width + 1 }, (_, index) => point * width + index);
+        expect(mean[point]).toBeCloseTo(steps.reduce((sum, step) => sum + loss(step), 0) / steps.length, 12);
+        if (width > 1) expect([lowest[point], highest[point]]).toEqual([loss(steps.at(-1)!), loss(steps[0]!)]);
+      });
+    },
+  );
+
+  test('while the run goes on and when it is rewound, they say what the record says', async () => {
+    story.train(stateAt(2_100, 0.1));
+    record();
+    expect(await asked({ maxPoints: 10, quantities: ['loss'] })).toMatchObject({ totalSteps: 2_100n });
+    const hard = await asked({ fromStep: 2_090n, quantities: ['hard_sparsity'] });
+    expect(hard.curves[0]!.mean).toEqual([...Array<number>(9).fill(NaN), stateAt(2_100, 0.1).hardSparsity]);
+    const zoomed = await asked({ fromStep: 2_050n, toStep: 2_059n });
+    expect(zoomed.steps).toEqual(Array.from({ length: 10 }, (_, index) => BigInt(2_050 + index)));
+    story.facts.push(
+      fact('RunPaused', { step: 2_100, by: 'request' }),
+      fact('RunRewound', {
+        toStep: 1_000,
+        state: stateAt(1_000, 0.1),
+        teacherMark: 1,
+        abandonedFromRevision: 20,
+        acceptOtherNumerics: false,
+        targetReachedStep: null,
+      }),
+    );
+    story.start(2).train(stateAt(1_100, 0.1, 'again'));
+    record();
+    expect(await asked({ maxPoints: 10, quantities: ['loss'] })).toMatchObject({ totalSteps: 1_100n });
+  });
+
+  test('a quantity that is none is refused, with those that are', async () => {
+    await expect(asked({ quantities: ['lost'] })).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE' });
+    await expect(asked({ maxPoints: 5_001 })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE' });
+  });
+});

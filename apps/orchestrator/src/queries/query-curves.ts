@@ -1,0 +1,69 @@
+// QueryCurves: metrics as curves of so many points.
+import { invalidField, type v1 } from '#protocol';
+import { readSegments } from '../views/projection/metrics-reader.js';
+import { isActiveStep } from '../views/projection/run-detail.js';
+import type { RunViews } from '../views/run-views.js';
+import { BIN_STEPS, type CurveBins } from './curve-bins.js';
+import { CurvePoints, QUANTITIES } from './curve-points.js';
+
+const DEFAULT_POINTS = 500;
+const MOST_POINTS = 5_000;
+
+export async function queryCurves(
+  views: RunViews,
+  bins: CurveBins,
+  request: v1.QueryCurvesRequest,
+  signal: AbortSignal,
+): Promise<v1.QueryCurvesResponse> {
+  const maxPoints = request.maxPoints === 0 ? DEFAULT_POINTS : request.maxPoints;
+  if (maxPoints > MOST_POINTS) throw invalidField('FIELD_OUT_OF_RANGE', 'max_points', `1 to ${MOST_POINTS} is allowed`);
+  const wanted = quantitiesOf(request.quantities);
+  const summary = await views.summary(request.runId);
+  const { run, extras } = summary;
+  const fromStep = Math.max(Number(request.fromStep ?? 0n), run.origin?.from.step ?? 0);
+  const lastStep = Math.max((run.current?.step ?? 0) - 1, fromStep);
+  const toStep = Math.min(Number(request.toStep ?? lastStep), lastStep);
+  if (request.toStep !== undefined && request.toStep < (request.fromStep ?? 0n))
+    throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
+  const stepsPerPoint = widthOf(fromStep, toStep, maxPoints);
+  let points: CurvePoints;
+  if (stepsPerPoint < BIN_STEPS) {
+    const from = Math.floor(fromStep / stepsPerPoint) * stepsPerPoint;
+    points = new CurvePoints(stepsPerPoint);
+    const isWanted = (step: number, branch: number): boolean =>
+      step >= from && step <= toStep && isActiveStep(extras.rewinds, branch, step);
+    for (const segment of readSegments(views.database, run.runId, { fromStep: from, toStep }))
+      points.add(run, segment, (step) => isWanted(step, segment.branch));
+  } else {
+    points = (await bins.of(views, summary, signal)).widened(stepsPerPoint, fromStep, toStep);
+  }
+  const { steps, seconds, totalSteps, values } = points.told();
+  return {
+    stepsPerPoint: BigInt(stepsPerPoint),
+    steps: steps.map(BigInt),
+    seconds,
+    totalSteps: BigInt(totalSteps),
+    curves: wanted.map((index) => {
+      const { name, unit } = QUANTITIES[index]!;
+      const { lowest, mean, highest } = values(index);
+      return { quantity: name, unit, mean, ...(stepsPerPoint === 1 ? { lowest: [], highest: [] } : { lowest, highest }) };
+    }),
+  };
+}
+
+/** The fewest steps a point for which there are no more points than allowed; beyond a bin whole bins. */
+function widthOf(fromStep: number, toStep: number, maxPoints: number): number {
+  const rounded = (width: number): number => (width < BIN_STEPS ? width : Math.ceil(width / BIN_STEPS) * BIN_STEPS);
+  const pointsAt = (width: number): number => Math.floor(toStep / width) - Math.floor(fromStep / width) + 1;
+  let width = rounded(Math.max(1, Math.ceil((toStep - fromStep + 1) / maxPoints)));
+  // A range that begins within a point may reach over one point more.
+  while (pointsAt(width) > maxPoints) width = rounded(width + 1);
+  return width;
+}
+
+function quantitiesOf(asked: string[]): number[] {
+  const all = QUANTITIES.map(({ name }) => name);
+  const unknown = asked.find((name) => !all.includes(name));
+  if (unknown !== undefined) throw invalidField('FIELD_UNKNOWN_VALUE', 'quantities', `"${unknown}" is none; allowed are ${all.join(', ')}`);
+  return all.flatMap((name, index) => (asked.length === 0 || asked.includes(name) ? [index] : []));
+}

@@ -1,0 +1,51 @@
+// The dashboard's files, as `vite build` leaves them: read once, kept in memory, and told to be kept by browsers where their name
+// has a digest of their content.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { extname, join, relative, sep } from 'node:path';
+import { gzipSync } from 'node:zlib';
+
+const TYPES: Record<string, string> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+const PAGE = '/index.html';
+const FOR_EVER = 'public, max-age=31536000, immutable';
+const ASK_AGAIN = 'no-cache';
+
+export interface PageFile {
+  bytes: Buffer;
+  zipped: Buffer;
+  headers: Record<string, string>;
+}
+
+export class PageFiles {
+  private files: Map<string, PageFile> | undefined;
+
+  constructor(private readonly folder: string) {}
+
+  /** The file of a path; the page itself for every view of it. undefined: there is none, or the dashboard is not built. */
+  at(path: string): PageFile | undefined {
+    this.files ??= existsSync(this.folder) ? read(this.folder) : undefined;
+    return this.files?.get(path) ?? (extname(path) === '' ? this.files?.get(PAGE) : undefined);
+  }
+}
+
+function read(folder: string): Map<string, PageFile> {
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => TYPES[extname(name)] !== undefined);
+  return new Map(
+    names.map((name) => {
+      const bytes = readFileSync(join(folder, name));
+      const path = `/${relative('.', name).split(sep).join('/')}`;
+      const headers = {
+        'content-type': TYPES[extname(name)]!,
+        'cache-control': path.startsWith('/assets/') ? FOR_EVER : ASK_AGAIN,
+        etag: `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 22)}"`,
+        vary: 'accept-encoding',
+      };
+      return [path, { bytes, zipped: gzipSync(bytes), headers }];
+    }),
+  );
+}

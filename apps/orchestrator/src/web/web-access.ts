@@ -1,0 +1,116 @@
+// Who may use the web server. A request shows the server's token, as a gRPC call does, or the cookie that a browser got for a
+// login link. A cookie goes to whatever listens on this host, so it counts only on connections of the server's own user.
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import type { Socket } from 'node:net';
+import { LoginKeys, peerUid } from '#local-access';
+import { EspalierError } from '#protocol';
+import { tokenProblem } from '../api/access-token.js';
+
+const COOKIE_DAYS = 30;
+const ROOT_UID = 0;
+
+export interface WebSecrets {
+  /** null: everybody on this machine may call. */
+  token: string | null;
+  /** Outlives restarts, so that a page goes on by itself; readable by the server's user only. */
+  cookieKey: string;
+  /** Tells the cookies of several servers on one host apart. */
+  folderId: string;
+}
+
+export class WebAccess {
+  private readonly cookieName: string;
+  private readonly problemOfToken: ((authorization: string | undefined) => EspalierError | undefined) | null;
+  private readonly links: LoginKeys | null;
+  private readonly users = new WeakMap<Socket, number | undefined>();
+
+  /** @param host that the server listens on, as it was named */
+  constructor(
+    private readonly secrets: WebSecrets,
+    private readonly host: string,
+  ) {
+    this.cookieName = `espalier-${secrets.folderId.slice(0, 8)}`;
+    this.problemOfToken = secrets.token === null ? null : tokenProblem(secrets.token);
+    this.links = secrets.token === null ? null : new LoginKeys(secrets.token);
+  }
+
+  /** Why a request is none of a page of this server: another site had its own name lead here, and the Host is that name. */
+  foreignHost({ headers }: IncomingMessage): EspalierError | undefined {
+    const host = headers.host ?? '';
+    if (this.isOwnName(hostName(host))) return undefined;
+    return new EspalierError(
+      'HOST_FOREIGN',
+      `the name in "Host: ${host}" is none of this server; use the address that it was started with`,
+    );
+  }
+
+  /** Why a call is none of a page of this server: a page of another origin makes it. (Links from there are welcome.) */
+  foreignOrigin({ headers }: IncomingMessage): EspalierError | undefined {
+    const { origin, host = '' } = headers;
+    const site = headers['sec-fetch-site'];
+    const isOwn = origin === undefined || origin.toLowerCase() === `http://${host.toLowerCase()}`;
+    if (isOwn && (site === undefined || site === 'same-origin' || site === 'none')) return undefined;
+    return new EspalierError(
+      'ORIGIN_FOREIGN',
+      `pages of other origins may not call this server: "${origin ?? String(site)}" is another one`,
+    );
+  }
+
+  /** An address in numbers can't be made to lead elsewhere, as a name can; any port, since it may be forwarded. */
+  private isOwnName(name: string): boolean {
+    if (name === '') return false;
+    if (name === 'localhost' || name === this.host || name === '::1' || /^127(\.\d{1,3}){3}$/.test(name)) return true;
+    return ['0.0.0.0', '::'].includes(this.host) && isIP(name) !== 0;
+  }
+
+  /** Why a request may not call; nothing where it may. */
+  problem({ headers, socket }: IncomingMessage, now = Date.now()): EspalierError | undefined {
+    if (this.problemOfToken === null) return undefined;
+    if (headers.authorization !== undefined) return this.problemOfToken(headers.authorization);
+    const cookie = cookieIn(headers.cookie ?? '', this.cookieName);
+    if (cookie === undefined) return this.problemOfToken(undefined);
+    const [until = '', signature = ''] = cookie.split('.');
+    const expected = Buffer.from(this.signature(until));
+    const shown = Buffer.from(signature);
+    const isOurs = shown.length === expected.length && timingSafeEqual(shown, expected) && Number(until) > now;
+    if (isOurs && this.mayBeOwn(socket)) return undefined;
+    return new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
+  }
+
+  /** The cookie for a login link's key; undefined where the key is none, too old or used. */
+  cookieFor(key: string, socket: Socket, now = Date.now()): string | undefined {
+    if (this.links === null || !this.mayBeOwn(socket) || !this.links.accept(key, now)) return undefined;
+    const until = String(now + COOKIE_DAYS * 86_400_000);
+    const value = `${until}.${this.signature(until)}`;
+    return `${this.cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${COOKIE_DAYS * 86_400}`;
+  }
+
+  get asksForLogin(): boolean {
+    return this.links !== null;
+  }
+
+  private signature(until: string): string {
+    return createHmac('sha256', this.secrets.cookieKey).update(`espalier cookie\n${until}`).digest('base64url');
+  }
+
+  /** Not where the kernel says that the connection is another user's of this machine. Root reads everything anyway. */
+  private mayBeOwn(socket: Socket): boolean {
+    if (!this.users.has(socket)) this.users.set(socket, peerUid(socket));
+    const uid = this.users.get(socket);
+    return uid === undefined || uid === ROOT_UID || uid === process.geteuid?.();
+  }
+}
+
+function hostName(host: string): string {
+  return (/^\[([^\]]*)\](?::\d+)?$/.exec(host)?.[1] ?? /^([^:]*)(?::\d+)?$/.exec(host)?.[1] ?? '').toLowerCase();
+}
+
+function cookieIn(header: string, name: string): string | undefined {
+  for (const part of header.split(';')) {
+    const at = part.indexOf('=');
+    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
+  }
+  return undefined;
+}

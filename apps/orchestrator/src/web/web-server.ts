@@ -1,0 +1,198 @@
+// HTTP for browsers at one address: the dashboard's files, the link that lets a browser in, and espalier.v1 over Connect and
+// gRPC-Web. What holds for a gRPC call holds here too: the token (or the cookie that stands for it), the limit of open calls, request
+// ids, checks of requests, errors with stable codes.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { Inject, Injectable } from '@nestjs/common';
+import { ConnectError, createContextValues } from '@connectrpc/connect';
+import { codeToHttpStatus, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
+import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
+import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { LOGIN_PATH } from '#local-access';
+import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure } from '#protocol';
+import { Callers } from '../api/callers.js';
+import type { OpenCalls } from '../api/call-limits.js';
+import { listenProblem } from '../api/grpc-server.js';
+import { PublicServices } from '../api/public-services.js';
+import { requestIdOf } from '../api/request-ids.js';
+import { OPEN_CALLS } from '../tokens.js';
+import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
+import { PageFiles } from './page-files.js';
+import { WebAccess, type WebSecrets } from './web-access.js';
+
+const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.url)); // of dist/apps/orchestrator/src/web
+const API_PATH = /^\/espalier\.v1\.\w+\/\w+$/;
+const GRACE_MS = 2_000;
+const CONNECTIONS_MAX = 512;
+
+/** Nothing on a page but what this server sends, and no other page around it. */
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+};
+
+@Injectable()
+export class WebServer {
+  private server: Server | null = null;
+  private readonly stopping = new AbortController();
+  private readonly files = new PageFiles(PAGE_FOLDER);
+  private readonly api: (request: IncomingMessage, response: ServerResponse) => void;
+  private readonly requestIds = new WeakMap<IncomingMessage, string>();
+
+  constructor(
+    @Inject(PublicServices) services: PublicServices,
+    @Inject(Callers) private readonly callers: Callers,
+    @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
+  ) {
+    this.api = connectNodeAdapter({
+      routes: connectRoutes(services.all),
+      grpc: false, // it has a port of its own
+      acceptCompression: [], // the way is short, and the time is the engine's
+      readMaxBytes: REQUEST_BYTES_MAX,
+      jsonOptions: { ignoreUnknownFields: false },
+      shutdownSignal: this.stopping.signal,
+      contextValues: (request) => {
+        const metadata = callMetadata(this.requestIds.get(request as IncomingMessage) ?? '');
+        this.callers.remember(metadata, request.socket);
+        return createContextValues().set(CALL_METADATA, metadata);
+      },
+    });
+  }
+
+  /**
+   * Returns the page's address, "http://127.0.0.1:7434".
+   * @param address host:port; where `orAnyPort` is set and the port is taken, another one
+   * @throws EspalierError LISTEN_FAILED
+   */
+  async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
+    const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+    const access = new WebAccess(secrets, host);
+    const server = createServer((request, response) => this.serve(access, request, response));
+    server.maxConnections = CONNECTIONS_MAX;
+    try {
+      await bind(server, host, Number(/\d+$/.exec(address)![0]));
+    } catch (error) {
+      if (!orAnyPort || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE')
+        throw new EspalierError('LISTEN_FAILED', `${address} can't be served: ${listenProblem(error as Error)}`);
+      await bind(server, host, 0);
+    }
+    this.server = server;
+    return `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    const { server } = this;
+    if (server === null) return;
+    this.stopping.abort(toConnectError(new EspalierError('SHUTTING_DOWN', 'the server is stopping')));
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const force = setTimeout(() => server.closeAllConnections(), GRACE_MS);
+    await closed;
+    clearTimeout(force);
+  }
+
+  private serve(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
+    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    const path = (request.url ?? '/').split('?', 1)[0]!;
+    const isCall = API_PATH.test(path);
+    const foreign = access.foreignHost(request);
+    if (isCall) this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
+    else if (foreign !== undefined) sendText(response, 403, foreign.message);
+    else if (request.method !== 'GET' && request.method !== 'HEAD')
+      sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
+    else if (path === LOGIN_PATH) login(access, request, response);
+    else this.page(path, request, response);
+  }
+
+  private call(
+    access: WebAccess,
+    path: string,
+    foreign: EspalierError | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
+    const { id, problem } = requestIdOf(request.headersDistinct[REQUEST_ID_HEADER] ?? []);
+    this.requestIds.set(request, id);
+    response.setHeader(REQUEST_ID_HEADER, id);
+    response.setHeader('cache-control', 'no-store');
+    const client = `http ${request.socket.remoteAddress ?? ''}`;
+    const refusal = foreign ?? problem ?? access.problem(request) ?? this.calls.refusal(client);
+    if (refusal !== undefined) {
+      reportFailure(path, refusal, callMetadata(id));
+      refuse(toConnectError(refusal), request, response);
+      return;
+    }
+    this.calls.add(client, 1);
+    response.once('close', () => this.calls.add(client, -1));
+    this.api(request, response);
+  }
+
+  private page(path: string, request: IncomingMessage, response: ServerResponse): void {
+    const file = this.files.at(path);
+    if (file === undefined) {
+      sendText(response, 404, `there is no ${path} here; without the dashboard's files: npm run build`);
+      return;
+    }
+    const { bytes, zipped, headers } = file;
+    if (request.headers['if-none-match'] === headers['etag']) {
+      response.writeHead(304, headers).end();
+      return;
+    }
+    const zips = /\bgzip\b/.test(request.headers['accept-encoding']?.toString() ?? '');
+    const body = zips ? zipped : bytes;
+    response.writeHead(200, { ...headers, ...(zips ? { 'content-encoding': 'gzip' } : {}), 'content-length': body.length });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+}
+
+function bind(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function login(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
+  const query = new URLSearchParams((request.url ?? '').split('?')[1] ?? '');
+  const to = query.get('to') ?? '/';
+  // A path of this page: what begins with two slashes, or has a backslash, browsers take for another host's.
+  const path = /^\/(?![/\\])[\w\-./?=&%]*$/.test(to) ? to : '/';
+  const cookie = access.cookieFor(query.get('key') ?? '', request.socket);
+  if (cookie === undefined && access.asksForLogin && access.problem(request) !== undefined) {
+    sendText(
+      response,
+      403,
+      'This link was used already, or is too old, or of a server that has been started anew. Another one: espalier open',
+    );
+    return;
+  }
+  response.writeHead(303, { location: path, 'cache-control': 'no-store', ...(cookie === undefined ? {} : { 'set-cookie': cookie }) });
+  response.end();
+}
+
+/** A refusal before the message is read, as the protocol of the request has it. */
+function refuse(error: ConnectError, request: IncomingMessage, response: ServerResponse): void {
+  request.resume();
+  const type = request.headers['content-type'] ?? '';
+  if (type.startsWith('application/grpc-web')) {
+    const trailer = setTrailerStatus(new Headers({ 'content-type': type }), error);
+    response.writeHead(200, Object.fromEntries(trailer)).end();
+    return;
+  }
+  response.writeHead(codeToHttpStatus(error.code), { 'content-type': 'application/json' });
+  response.end(errorToJsonBytes(error, undefined));
+}
+
+function sendText(response: ServerResponse, status: number, text: string, headers: Record<string, string> = {}): void {
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', ...headers });
+  response.end(`${text}\n`);
+}

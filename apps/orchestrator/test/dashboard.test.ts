@@ -1,0 +1,189 @@
+// The dashboard as somebody uses it: Chromium before a real server with a real run. Skipped where there is no Chromium.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { BrowserContext, Page } from 'playwright-core';
+import { chromium } from 'playwright-core';
+import { loginLink } from '#local-access';
+import { TestServer } from './harness/server.js';
+
+const PROGRAM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+const FLAGS = [
+  ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+];
+const SCREENSHOTS = fileURLToPath(new URL('../../../screenshots', import.meta.url)); // in dist
+const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
+
+(PROGRAM === undefined ? describe.skip : describe)('the dashboard', () => {
+  const server = TestServer.inNewFolder();
+  server.web = '127.0.0.1:0';
+  const profile = mkdtempSync(join(tmpdir(), 'espalier-chromium-'));
+  const complaints: string[] = [];
+  let browser: BrowserContext;
+  let page: Page;
+  let runId: string;
+
+  beforeAll(async () => {
+    mkdirSync(SCREENSHOTS, { recursive: true });
+    await server.start();
+    server.web = server.webAddress.replace('http://', ''); // after a restart too
+    browser = await chromium.launchPersistentContext(profile, { executablePath: PROGRAM!, headless: true, args: FLAGS });
+    page = browser.pages()[0] ?? (await browser.newPage());
+    page.setDefaultTimeout(60_000); // for what hangs; a slow machine is no failure
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('console', (message) => {
+      if (message.type() === 'error' && /Content Security Policy|is not/.test(message.text())) complaints.push(message.text());
+    });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await server.dispose();
+    rmSync(profile, { recursive: true, force: true });
+  });
+
+  const text = (words: string | RegExp): Promise<void> => page.getByText(words).first().waitFor();
+  const state = (word: string): Promise<void> => page.locator('.status', { hasText: word }).first().waitFor();
+  const view = async (path: string, words: string | RegExp): Promise<void> => {
+    await page.goto(server.webAddress + path);
+    await text(words);
+  };
+  const shot = async (name: string, width = 1280): Promise<void> => {
+    const theme = (await page.evaluate('document.documentElement.dataset.theme')) as string;
+    await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${theme}.png`) });
+  };
+  const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  /** The barriers that axe finds, against WCAG AA. */
+  const barriers = async (): Promise<string[]> => {
+    await page.evaluate(axe);
+    const found = (await page.evaluate(
+      "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] }).then(({ violations }) => " +
+        'violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary}`))',
+    )) as string[];
+    return found;
+  };
+
+  test('without a login it says how to get one; the link lets the browser in, and no run yet says what to do', async () => {
+    await view('/', 'This browser is not let in.');
+    await page.goto(loginLink(server.webAddress, server.token));
+    await text('No runs yet');
+    await text('live');
+    expect(await barriers()).toEqual([]);
+    await shot('empty');
+  });
+
+  test('a run that is launched appears by itself, goes on before the eyes, and its name stays text', async () => {
+    ({ runId } = await server.launch({ totalSteps: 150 }, { name: NAME, tags: ['trial'] }));
+    await page.getByRole('link', { name: NAME }).click();
+    await page.waitForURL(`**/runs/${runId}`);
+    await state('completed'); // nobody reloads
+    await page.getByText('Perplexity').waitFor();
+    await text('by hard masks');
+    expect(await page.locator('h1').textContent()).toBe(NAME);
+    expect(await page.locator('main img').count()).toBe(0);
+    expect(await page.title()).toContain('<img');
+  });
+
+  test.each([
+    ['', 'Loss'],
+    ['/teachers', 'Snapshots'],
+    ['/masks', 'Attention heads'],
+    ['/evaluations', 'windows of 64 tokens'],
+    ['/family', 'nothing was forked from it yet'],
+    ['/history', 'RunCompleted'],
+    ['/settings', 'lora_learning_rate'],
+  ])('the view %s of a run has an address of its own, in both themes without barriers', async (path, words) => {
+    await view(`/runs/${runId}${path}`, words);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await barriers()).toEqual([]);
+      await shot(`run${path.replace('/', '-')}`);
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+  });
+
+  test('the slider goes back to an earlier state of the masks, by keys', async () => {
+    await view(`/runs/${runId}/masks`, 'State at step');
+    const slider = page.getByRole('slider');
+    const before = await slider.getAttribute('aria-valuetext');
+    await slider.press('Home');
+    expect(await slider.getAttribute('aria-valuetext')).not.toBe(before);
+  });
+
+  test('a stroke in the timeline forks there; the answer of the plan is shown while typing', async () => {
+    await view(`/runs/${runId}`, 'who instructed when');
+    await page.getByRole('button', { name: /^Fork at teacher 5,/ }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('local-1').waitFor(); // the engine that the plan would take
+    expect(await dialog.getByRole('combobox').first().inputValue()).toMatch(/^[0-9a-f]{64}$/);
+    await dialog.getByLabel('target sparsity').fill('7');
+    await dialog
+      .getByText(/target_sparsity/)
+      .first()
+      .waitFor(); // refused as the launch would be
+    expect(await barriers()).toEqual([]);
+    await dialog.getByLabel('target sparsity').fill('0.15');
+    await dialog.getByLabel('Name').fill('forked by hand');
+    await shot('fork');
+    await dialog.getByRole('button', { name: 'Fork', exact: true }).click();
+    await page.waitForURL((url) => url.pathname.startsWith('/runs/') && !url.pathname.includes(runId));
+    await text('forked by hand');
+    const forkId = new URL(page.url()).pathname.split('/')[2]!;
+    expect(await server.run(forkId)).toMatchObject({ parentRunId: runId, settings: { targetSparsity: 0.15 } });
+    await state('completed');
+    await page.getByRole('link', { name: 'Family' }).click();
+    await page.getByRole('link', { name: /<img/ }).waitFor();
+    await view(`/compare?runs=${runId},${forkId}`, 'baseline');
+    await page.getByRole('row', { name: 'target sparsity 0.2 0.15' }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('compare');
+  });
+
+  test('the record is checked from the page', async () => {
+    await view(`/runs/${runId}`, 'not checked');
+    await page.getByRole('button', { name: 'not checked' }).click();
+    await page.getByRole('button', { name: 'Check now' }).click();
+    await text(/Everything holds/);
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'verified' }).waitFor();
+  });
+
+  test('when the server is killed the page says so, and goes on by itself when it is back', async () => {
+    await view('/', '2 in all');
+    await server.kill();
+    await text('server away, trying again');
+    await text('forked by hand'); // what was there stays
+    await server.orphansGone();
+    await server.start();
+    await text('live');
+    await page.getByLabel('Name contains').fill('forked');
+    await text('1 found');
+    expect(new URL(page.url()).search).toBe('?q=forked');
+    await page.getByRole('button', { name: 'Sparsity' }).click();
+    expect(await page.getByRole('columnheader', { name: /Sparsity/ }).getAttribute('aria-sort')).toBe('descending');
+  });
+
+  test('it can be read on a telephone and on a large screen', async () => {
+    for (const [width, height] of [
+      [390, 844],
+      [1920, 1080],
+    ] as const) {
+      await page.setViewportSize({ width, height });
+      for (const [name, path, words] of [
+        ['runs', '/', 'in all'],
+        ['run', `/runs/${runId}`, 'Loss'],
+      ] as const) {
+        await view(path, words);
+        const sideways = (await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')) as number;
+        expect([name, width, sideways <= 0]).toEqual([name, width, true]);
+        for (const colorScheme of ['light', 'dark'] as const) {
+          await page.emulateMedia({ colorScheme });
+          await shot(name, width);
+        }
+      }
+    }
+    expect(complaints).toEqual([]);
+  });
+});

@@ -1,0 +1,163 @@
+// The API as browsers and plain programs reach it: over HTTP/1.1, with Connect and gRPC-Web.
+import { execFile } from 'node:child_process';
+import { request } from 'node:http';
+import { promisify } from 'node:util';
+import type { DescService } from '@bufbuild/protobuf';
+import { Code, ConnectError, createClient, type Interceptor, type Transport } from '@connectrpc/connect';
+import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-web';
+import { loginLink } from '#local-access';
+import { fileRegistry, v1 } from '#protocol';
+import { CORPUS, TestServer, TINY_MODEL, TINY_RUN } from './harness/server.js';
+
+/** Methods by name: the messages are those of the descriptors. */
+type AnyClient = Record<string, (request: object) => Promise<unknown> & AsyncIterable<unknown>>;
+const clientOf = (service: string, transport: Transport): AnyClient =>
+  createClient<DescService>(fileRegistry().getService(`espalier.v1.${service}`)!, transport);
+
+describe('espalier.v1 over HTTP', () => {
+  const server = TestServer.inNewFolder();
+  let runId: string;
+  server.web = '127.0.0.1:0';
+
+  const showToken: Interceptor = (next) => (call) => {
+    call.header.set('authorization', `Bearer ${server.token}`);
+    return next(call);
+  };
+  const transports = (): Record<string, Transport> => ({
+    connect: createConnectTransport({ baseUrl: server.webAddress, interceptors: [showToken], useBinaryFormat: true }),
+    'connect as JSON': createConnectTransport({ baseUrl: server.webAddress, interceptors: [showToken] }),
+    'gRPC-Web': createGrpcWebTransport({ baseUrl: server.webAddress, interceptors: [showToken] }),
+  });
+  const post = (method: string, headers: Record<string, string>, body = '{}'): Promise<Response> =>
+    fetch(`${server.webAddress}/espalier.v1.${method}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body,
+    });
+  const bearer = (): { authorization: string } => ({ authorization: `Bearer ${server.token}` });
+
+  beforeAll(async () => {
+    await server.start();
+    ({ runId } = await server.launch({ totalSteps: 20 }, { name: 'by <b>hand</b>' }));
+    await server.completed(runId);
+  });
+  afterAll(() => server.dispose());
+
+  test.each(['connect', 'connect as JSON', 'gRPC-Web'])('%s: answers, streams and errors are those of gRPC', async (protocol) => {
+    const transport = transports()[protocol]!;
+    const runs = clientOf('RunService', transport);
+    const listed = (await runs['listRuns']!({})) as { runs: { runId: string; name: string; step: bigint }[] };
+    expect(listed.runs).toMatchObject([{ runId, name: 'by <b>hand</b>', step: 20n }]);
+
+    const watched: { run: { status: number }; steps: unknown[] }[] = [];
+    for await (const message of runs['watchRun']!({ runId, afterRevision: 0n })) watched.push(message as (typeof watched)[number]);
+    expect(watched.at(-1)!.run.status).toBe(v1.RunStatus.RUN_STATUS_COMPLETED);
+    expect(watched.flatMap(({ steps }) => steps)).toHaveLength(20);
+
+    const settings = { targetSparsity: 2, totalSteps: 0 };
+    const error = ConnectError.from(
+      await runs['launchRun']!({ modelPath: TINY_MODEL, data: { trainPath: CORPUS }, settings }).then(
+        () => new Error('it was taken'),
+        (reason: unknown) => reason,
+      ),
+    );
+    expect(error.code).toBe(Code.InvalidArgument);
+    expect(error.findDetails(fileRegistry())).toMatchObject([
+      { reason: 'REQUEST_INVALID' },
+      { fieldViolations: [{ field: 'settings.target_sparsity' }, { field: 'settings.total_steps' }] },
+    ]);
+    const unknown = ConnectError.from(await runs['getRun']!({ runId: 'x'.repeat(201) }).catch((reason: unknown) => reason));
+    expect(unknown.findDetails(fileRegistry())).toMatchObject([{ reason: 'FIELD_OUT_OF_RANGE' }, {}]);
+  });
+
+  test('curl needs no more than a content type and the token, and hears which field it misspelt', async () => {
+    const curl = async (body: string): Promise<Record<string, unknown>> => {
+      const url = `${server.webAddress}/espalier.v1.RunService/ListRuns`;
+      const headers = ['-H', 'Content-Type: application/json', '-H', `Authorization: Bearer ${server.token}`];
+      const { stdout } = await promisify(execFile)('curl', ['-sS', ...headers, '-d', body, url]);
+      return JSON.parse(stdout) as Record<string, unknown>;
+    };
+    expect(await curl('{"pageSize": 5}')).toMatchObject({ total: 1, runs: [{ runId, status: 'RUN_STATUS_COMPLETED' }] });
+    expect(await curl('{"pagesize": 5}')).toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('"pagesize"') });
+  });
+
+  test('a request id that a client gives is in the answer and in the record', async () => {
+    const answer = await post(
+      'RunService/DescribeRun',
+      { ...bearer(), 'x-request-id': 'from-a-page' },
+      JSON.stringify({ runId, note: 'seen' }),
+    );
+    expect([answer.status, answer.headers.get('x-request-id')]).toEqual([200, 'from-a-page']);
+    const last = (await server.events(runId)).at(-1)!;
+    expect(last).toMatchObject({ type: 'RunDescribed', context: { requestId: 'from-a-page', roles: ['owner'] } });
+  });
+
+  test('who shows no token is refused, and so are other content types, hosts and origins', async () => {
+    const codeOf = async (answer: Response): Promise<unknown> => [answer.status, ((await answer.json()) as { code: string }).code];
+    expect(await codeOf(await post('RunService/ListRuns', {}))).toEqual([401, 'unauthenticated']);
+    expect(await codeOf(await post('RunService/ListRuns', { authorization: 'Bearer no' }))).toEqual([401, 'unauthenticated']);
+    expect(await codeOf(await post('RunService/ListRuns', { ...bearer(), origin: 'http://127.0.0.1:1' }))).toEqual([
+      403,
+      'permission_denied',
+    ]);
+    expect((await post('RunService/ListRuns', { ...bearer(), origin: server.webAddress })).status).toBe(200);
+    expect((await post('RunService/ListRuns', { ...bearer(), 'content-type': 'text/plain' })).status).toBe(415);
+    expect((await post('RunService/ListRuns', { ...bearer(), 'content-type': 'application/grpc' })).status).toBe(415);
+    const preflight = await fetch(`${server.webAddress}/espalier.v1.RunService/ListRuns`, {
+      method: 'OPTIONS',
+      headers: { origin: 'http://evil.example', 'access-control-request-method': 'POST' },
+    });
+    expect(preflight.headers.get('access-control-allow-origin')).toBeNull();
+    // A name that was made to lead here sends itself; fetch lets nobody set it.
+    const { port } = new URL(server.webAddress);
+    const rebound = await new Promise<number>((resolve, reject) => {
+      request({ port, host: '127.0.0.1', path: '/', headers: { host: `evil.example:${port}` } }, (answer) => resolve(answer.statusCode!))
+        .on('error', reject)
+        .end();
+    });
+    expect(rebound).toBe(403);
+  });
+
+  test('a login link works once; its cookie opens the API, also after the server has been started anew', async () => {
+    const link = loginLink(server.webAddress, server.token, `/runs/${runId}`);
+    const first = await fetch(link, { redirect: 'manual' });
+    expect([first.status, first.headers.get('location')]).toEqual([303, `/runs/${runId}`]);
+    const cookie = first.headers.get('set-cookie')!;
+    expect(cookie).toMatch(/; HttpOnly; SameSite=Strict/);
+    expect((await fetch(link, { redirect: 'manual' })).status).toBe(403);
+    const away = await fetch(loginLink(server.webAddress, server.token, '//evil.example'), { redirect: 'manual' });
+    expect(away.headers.get('location')).toBe('/');
+
+    const shown = { cookie: cookie.split(';')[0]! };
+    expect((await post('RunService/ListRuns', shown)).status).toBe(200);
+    expect((await post('RunService/ListRuns', { cookie: `${shown.cookie}x` })).status).toBe(401);
+    await server.stop();
+    await server.start();
+    expect((await post('RunService/ListRuns', shown)).status).toBe(200);
+  });
+
+  test('calls of one client are limited, those that nobody reads too', async () => {
+    const stops = new AbortController();
+    const body = new Uint8Array(5); // an envelope around the empty message
+    const watch = (): Promise<Response> =>
+      fetch(`${server.webAddress}/espalier.v1.HistoryService/WatchHistory`, {
+        method: 'POST',
+        headers: { ...bearer(), 'content-type': 'application/connect+proto' },
+        body,
+        signal: stops.signal,
+      });
+    const answers = await Promise.all(Array.from({ length: 70 }, watch));
+    stops.abort();
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(6);
+    for (const end = Date.now() + 10_000; (await post('RunService/ListRuns', bearer())).status !== 200;)
+      if (Date.now() > end) throw new Error('the calls were never given back');
+  });
+
+  test('requests are checked as those over gRPC are: their size, and every field', async () => {
+    const large = await post('RunService/ListRuns', bearer(), JSON.stringify({ nameContains: 'x'.repeat(2 << 20) }));
+    expect([large.status, ((await large.json()) as { code: string }).code]).toEqual([429, 'resource_exhausted']);
+    const settings = { ...TINY_RUN, temperature: 'NaN' };
+    const notFinite = await post('RunService/PlanRun', bearer(), JSON.stringify({ modelPath: TINY_MODEL, settings }));
+    expect(await notFinite.json()).toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('settings.temperature') });
+  });
+});
