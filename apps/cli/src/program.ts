@@ -7,6 +7,7 @@ import { globalOptions } from './commands/command.js';
 import { registerCompletion } from './commands/completion.js';
 import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
+import { registerDevices } from './commands/devices.js';
 import { registerEngines } from './commands/engines.js';
 import { registerFork } from './commands/fork.js';
 import { registerHelp } from './commands/help.js';
@@ -67,6 +68,7 @@ export function buildProgram(quietErrors = false): Command {
   registerUp(program);
   registerStatus(program);
   registerEngines(program);
+  registerDevices(program);
   registerLogs(program);
   program.commandsGroup('Runs:');
   registerPlan(program);
