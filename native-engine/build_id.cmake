@@ -3,7 +3,7 @@
 #  - the step: the sources in ROOTS, what they include of core/, and every source that lies in a folder whose headers they include (of a
 #    public header, the folder of its source), with what it includes in turn;
 #  - each backend: the sources in its folder and what they include.
-# OBJECTS are the folders of objects. STEP_OPTIONS and KERNEL_OPTIONS are the compiler's. No path, time or version
+# OBJECTS are the folders of objects. STEP_OPTIONS and OPTIONS_OF_<backend> are the compiler's. No path, time or version
 # control enters: equal sources have equal digests.
 set(depfiles "")
 foreach(folder IN LISTS OBJECTS)
@@ -102,7 +102,7 @@ foreach(backend IN LISTS backend_folders)
   if(IS_DIRECTORY ${ENGINE_DIR}/backends/${backend})
     files_of("^backends/${backend}/" backend_files)
     if(backend_files)  # else it is not in this build
-      digest_of("${backend_files}" "${KERNEL_OPTIONS}" digest)
+      digest_of("${backend_files}" "${OPTIONS_OF_${backend}}" digest)
       string(APPEND backends "    {\"${backend}\", \"${digest}\"},\n")
       list(APPEND backend_list ${backend_files})
     endif()

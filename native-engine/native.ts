@@ -72,7 +72,17 @@ export interface MemoryPlan {
   teachersBytes: number;
   scratchBytes: number;
   totalBytes: number;
-  availableBytes: number;
+  availableBytes: number; // of the device
+  hostBytes: number; // of the machine, where the device has memory of its own; else 0
+  hostAvailableBytes: number;
+  change: MemoryChange | null; // the smallest that makes it fit where it does not
+}
+
+export interface MemoryChange {
+  batchSize: number;
+  sequenceLength: number;
+  checkpointActivations: boolean;
+  totalBytes: number; // that the run takes then
 }
 
 export interface StateSummary {

@@ -26,6 +26,10 @@ const debianPackages = {
   ...(withTests ? { 'libgtest-dev': 'libgtest-dev', 'python3-grpcio': 'python3-grpcio' } : {}),
 };
 
+const NVCC = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'];
+const OLDEST_NVCC = 13;
+const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg']; // the last: a card seen through WSL
+
 main();
 
 function main() {
@@ -40,9 +44,14 @@ function main() {
     generateProtocol,
     GENERATED,
   );
-  stamped('native engine', withTests ? 'native-tests' : 'native', digestOf(['native-engine', 'package-lock.json']), buildNative, [
-    join(root, 'native-engine/build/espalier_native.node'),
-  ]);
+  const cuda = cudaChoice();
+  stamped(
+    'native engine',
+    withTests ? 'native-tests' : 'native',
+    `${digestOf(['native-engine', 'package-lock.json'])} ${cuda.id}`,
+    () => buildNative(cuda),
+    [join(root, 'native-engine/build/espalier_native.node')],
+  );
   stamped(
     'TypeScript',
     'typescript',
@@ -108,7 +117,7 @@ function generateProtocol() {
   run('node_modules/.bin/buf', ['generate']);
 }
 
-function buildNative() {
+function buildNative(cuda) {
   // `compile` would keep the options of an earlier build, and start all over on any error of the compiler.
   const options = [
     '-d',
@@ -117,16 +126,40 @@ function buildNative() {
     'Unix Makefiles',
     '--CDESPALIER_NODE_ADDON=ON',
     `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`,
+    `--CDESPALIER_CUDA=${cuda.build ? 'ON' : 'OFF'}`,
   ];
   run('node_modules/.bin/cmake-js', ['configure', ...options]);
   run('node_modules/.bin/cmake-js', ['build', ...options, '--parallel', String(availableParallelism())]);
-  if (withTests && !hasNvcc()) return 'done; nvcc is not here, so the CUDA backend is tested over its emulator only';
+  return `done, ${cuda.said}`;
 }
 
-function hasNvcc() {
-  return ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'].some(
-    (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0,
-  );
+/** Whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes, so a machine without a card is spared them. */
+function cudaChoice() {
+  const asked = process.env.ESPALIER_CUDA?.toUpperCase();
+  if (asked !== undefined && asked !== '' && !['ON', 'OFF'].includes(asked))
+    fail(`ESPALIER_CUDA must be ON or OFF, not ${process.env.ESPALIER_CUDA}.`);
+  const version = nvccVersion();
+  const without = (why) => ({ build: false, id: 'without CUDA', said: `without the CUDA backend: ${why}` });
+  const built = { build: true, id: `with nvcc ${version}`, said: `with the CUDA backend (nvcc ${version})` };
+  if (asked === 'OFF') return without('ESPALIER_CUDA is OFF');
+  if (version === null) {
+    if (asked === 'ON') fail('ESPALIER_CUDA is ON, but nvcc is neither on the PATH nor in /usr/local/cuda or /opt/cuda.');
+    return without(withTests ? 'nvcc is not here, so it is tested over its emulator only' : 'nvcc is not here');
+  }
+  if (asked === 'ON') return built;
+  if (Number(version.split('.')[0]) < OLDEST_NVCC)
+    return without(`nvcc ${version} is older than ${OLDEST_NVCC}, the oldest that was tried (ESPALIER_CUDA=ON builds it all the same)`);
+  if (!withTests && !DRIVER_FILES.some((path) => existsSync(path)))
+    return without('no NVIDIA driver is loaded here (ESPALIER_CUDA=ON builds it all the same)');
+  return built;
+}
+
+function nvccVersion() {
+  for (const command of [...(process.env.CUDA_HOME ? [join(process.env.CUDA_HOME, 'bin/nvcc')] : []), ...NVCC]) {
+    const asked = spawnSync(command, ['--version'], { encoding: 'utf8' });
+    if (asked.status === 0) return /release (\d+\.\d+)/.exec(asked.stdout)?.[1] ?? '0.0';
+  }
+  return null;
 }
 
 function compileTypeScript() {

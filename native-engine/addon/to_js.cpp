@@ -64,6 +64,15 @@ Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
       .done();
 }
 
+static Napi::Value to_js(Napi::Env env, const MemoryChange& change) {
+  return ObjectBuilder(env)
+      .count("batchSize", change.batch_size)
+      .count("sequenceLength", change.sequence_length)
+      .flag("checkpointActivations", change.checkpoint_activations)
+      .bytes("totalBytes", change.total)
+      .done();
+}
+
 Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
   return ObjectBuilder(env)
       .bytes("weightsBytes", plan.weights)
@@ -74,6 +83,9 @@ Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
       .bytes("scratchBytes", plan.scratch)
       .bytes("totalBytes", plan.total)
       .bytes("availableBytes", plan.available)
+      .bytes("hostBytes", plan.host)
+      .bytes("hostAvailableBytes", plan.host_available)
+      .set("change", plan.change ? to_js(env, *plan.change) : env.Null())
       .done();
 }
 

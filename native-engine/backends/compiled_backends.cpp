@@ -1,8 +1,23 @@
 // The one list of what is linked in. "auto" takes the first device that can be used.
+#ifdef ESPALIER_WITH_CUDA
+#include "cuda/cuda_kind.h"
+#endif
+#ifndef ESPALIER_WITHOUT_CPU
 #include "cpu/cpu_kind.h"
+#endif
+#include "device/registry.h"
 
 namespace espalier {
 
-std::vector<const BackendKind*> compiled_backends() { return {&cpu::cpu_kind()}; }
+std::vector<const BackendKind*> compiled_backends() {
+  return {
+#ifdef ESPALIER_WITH_CUDA
+      &cuda::gpu::cuda_kind(),
+#endif
+#ifndef ESPALIER_WITHOUT_CPU
+      &cpu::cpu_kind(),
+#endif
+  };
+}
 
 }  // namespace espalier

@@ -4,11 +4,11 @@
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
 // is that of the student. Lists, as in 0,0.5 or 8,64, take steps of each pair of the two in turn and print a line for each: a machine
 // whose speed drifts slows all alike, and "ratio" is the median over the turns of a step's time by that of the first pair's.
+// On a card larger products are tried for the peak, and copying is timed; --product-sizes names others.
 // "lora_gflop" is what LoRA's products take of a step, "added_s" the median over the turns of what a step takes beyond the first pair's.
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
@@ -20,24 +20,23 @@
 #include "bench_models.h"
 #include "device/registry.h"
 #include "espalier/error.h"
+#include "peaks.h"
 #include "step/trainer_impl.h"
 
 namespace {
 
 using namespace espalier;
-using Clock = std::chrono::steady_clock;
+using namespace espalier::bench;
 
 // Processor time of all threads, waiting ones that spin included: on a machine with other work the cost of one thread's step.
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 struct Options {
   std::string model, shape = "factbook-llama-3m", dtype = "bf16", device = "auto";
   int64_t batch = 8, seq = 128;
   int threads = 0;
   std::vector<double> mask_sparsity = {0};
-  std::vector<int64_t> lora_rank = {8};
+  std::vector<int64_t> lora_rank = {8}, product_sizes;
   double seconds = 12;
   bool checkpoint = false, dense_products = false;
 };
@@ -76,61 +75,18 @@ Options parse(int argc, char** argv) {
       o.mask_sparsity = parse_list(name, value, 0, 1);
     else if (name == "--lora-rank")
       o.lora_rank = whole(parse_list(name, value, 1, 4096));
+    else if (name == "--product-sizes")
+      o.product_sizes = whole(parse_list(name, value, 16, 65536));
     else if (name == "--seconds")
       o.seconds = std::stod(value);
     else
-      throw Error(
-          ErrorCode::kInvalidArgument, name,
-          "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --device --threads --seconds --checkpoint "
-          "--dense-products");
+      throw Error(ErrorCode::kInvalidArgument, name,
+                  "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --product-sizes --device --threads "
+                  "--seconds --checkpoint "
+                  "--dense-products");
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
   return o;
-}
-
-// Highest rate of a square-ish product of this dtype in this process, best of a few shapes and runs.
-double matmul_peak(const std::string& dtype, const BackendSpec& spec) {
-  const std::unique_ptr<Backend> backend = make_backend(spec);
-  const DType t = dtype == "f32" ? DType::kF32 : DType::kBF16;
-  double best = 0;
-  for (const int64_t n : {1024, 2048}) {
-    std::vector<uint16_t> values(static_cast<size_t>(n * n) * 2);
-    for (size_t j = 0; j < values.size(); j++) values[j] = static_cast<uint16_t>(0x3c00 + j * 7 % 97);
-    const DeviceBuffer in = backend->allocate(values.size() * 2), out = backend->allocate(values.size() * 2);
-    upload_now<uint16_t>(*backend, in.data().as<uint16_t>(), values);
-    Product product;
-    product.c = {out.data(), t, n, n, n};
-    product.transposed = true;
-    product.add({in.data(), t, n, n, n}, {{in.data(), t, n, n}, n, n, nullptr, nullptr});
-    for (int run = 0; run < 20; run++) {
-      const auto start = Clock::now();
-      backend->run(product);
-      backend->synchronize();
-      best = std::max(best, 2.0 * n * n * n / seconds_since(start));
-    }
-  }
-  return best;
-}
-
-// Nanoseconds for a line of memory to go to another thread's core and back: some 50 where the two share a cache, several times that
-// where they don't, which steps feel. Which it is may change while a virtual machine runs.
-double thread_round_trip_ns(int threads) {
-  constexpr int kRounds = 300;
-  std::atomic<int> turn{0};
-  double seconds = 0;
-#pragma omp parallel num_threads(threads)
-  {
-    const int me = omp_get_thread_num();
-    const int rounds = me < 2 && omp_get_num_threads() > 1 && omp_get_num_procs() > 1 ? kRounds : 0;
-    const auto start = Clock::now();
-    for (int i = 0; i < rounds; i++) {
-      while (turn.load(std::memory_order_acquire) != 2 * i + me) {
-      }
-      turn.store(2 * i + me + 1, std::memory_order_release);
-    }
-    if (me == 0) seconds = seconds_since(start);
-  }
-  return seconds / kRounds * 1e9;
 }
 
 double median(std::vector<double> v) {
@@ -214,7 +170,12 @@ void run(const Options& o) {
       round_trips.push_back(thread_round_trip_ns(o.threads > 0 ? o.threads : omp_get_num_procs()));
     }
   const uint64_t peak_bytes = peak_resident_bytes();
-  const double peak = matmul_peak(o.dtype, options.backend);
+  const BackendSpec spec = resolve_backend(options.backend);
+  const bool on_card = kind_of(spec).has_own_memory();
+  const std::unique_ptr<Backend> backend = make_backend(spec);
+  const std::vector<int64_t> usual = on_card ? std::vector<int64_t>{2048, 4096, 8192} : std::vector<int64_t>{1024, 2048};
+  const double peak = matmul_peak(o.dtype, backend.get(), o.product_sizes.empty() ? usual : o.product_sizes);
+  const double copied = copy_rate(backend.get(), uint64_t{1} << (on_card && o.product_sizes.empty() ? 30 : 26));
   double body = 0;
   for (const LayerShape& l : c.layers)
     body += static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
@@ -234,14 +195,16 @@ void run(const Options& o) {
         "per_s\":%.4g,"
         "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
         "6f},"
-        "\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":\"%s\"}\n",
+        "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":"
+        "\"%s\"}\n",
         o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
         o.dtype.c_str(), m.sparsity, static_cast<long long>(m.trainer->layout().lora().rank),
         lora_flops(m.trainer->layout(), o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
         *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
         median(m.ratios), tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
-        part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), median(round_trips),
-        static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
+        part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), copied, describe_device(spec).model.c_str(),
+        median(round_trips), static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total),
+        numerics_fingerprint(options).c_str());
   }
 }
 }  // namespace

@@ -125,12 +125,12 @@ describe('launch and fork', () => {
 });
 
 describe('plan', () => {
-  const planned = (totalBytes: bigint): v1.PlanRunResponse =>
+  const planned = (totalBytes: bigint, memory: Partial<v1.MemoryPlan> = {}): v1.PlanRunResponse =>
     v1.PlanRunResponse.fromPartial({
       settings: { batchSize: 4, sequenceLength: 64, totalSteps: 100 },
       parameterCount: 3_443_136n,
       prunableParameterCount: 2_654_208n,
-      memory: { weightsBytes: 100n, activationsBytes: totalBytes - 100n, totalBytes, availableBytes: 1n << 30n },
+      memory: { weightsBytes: 100n, activationsBytes: totalBytes - 100n, totalBytes, availableBytes: 1n << 30n, ...memory },
     });
 
   test('shows the settings and the memory of a run that is not launched', async () => {
@@ -149,11 +149,26 @@ describe('plan', () => {
     expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }) }]);
   });
 
+  test('of what does not fit, the options that would make it fit', async () => {
+    const change = { batchSize: 3, sequenceLength: 64, checkpointActivations: true, totalBytes: 1n << 29n };
+    const server = await serve({ planRun: () => planned(1n << 31n, { change }) });
+    const { stdout } = await espalier(server, 'plan', '--model', 'model');
+    expect(stdout).toMatch(/it does not fit: 512\.0 MiB would, with --checkpoint-activations --batch-size 3\n/);
+  });
+
+  test('of a card, what the machine takes beside it counts too', async () => {
+    const onCard = { hostBytes: 1n << 33n, hostAvailableBytes: 1n << 32n };
+    const server = await serve({ planRun: () => planned(1n << 20n, onCard) });
+    const result = await espalier(server, 'plan', '--model', 'model');
+    expect(result.exitCode).toBe(1);
+    expect(result.stdout).toMatch(/on the host +8\.00 GiB of 4\.00 GiB/);
+  });
+
   test('what does not fit is said, and is the exit code', async () => {
     const server = await serve({ planRun: () => planned(1n << 31n) });
     const result = await espalier(server, 'plan', '--model', 'model');
     expect(result.exitCode).toBe(1);
-    expect(result.stdout).toMatch(/it does not fit/);
+    expect(result.stdout).toMatch(/it does not fit, and no smaller batch or sequence would/);
     expect(JSON.parse((await espalier(server, 'plan', '--model', 'model', '--json')).stdout)).toMatchObject({
       memory: { total_bytes: 2 ** 31, available_bytes: 2 ** 30 },
     });

@@ -8,6 +8,7 @@ import { registerBench } from './commands/bench.js';
 import { registerCompletion } from './commands/completion.js';
 import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
+import { registerDevices } from './commands/devices.js';
 import { registerEngines } from './commands/engines.js';
 import { registerFork } from './commands/fork.js';
 import { registerGenerate } from './commands/generate.js';
@@ -74,6 +75,7 @@ export function buildProgram(quietErrors = false): Command {
   registerOpen(program);
   registerStatus(program);
   registerEngines(program);
+  registerDevices(program);
   registerLogs(program);
   program.commandsGroup('Runs:');
   registerPlan(program);

@@ -21,6 +21,15 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+test('devices: of this machine while no server runs, then with the engines on them', async () => {
+  const cpu = { name: 'cpu', problem: '', memory_bytes: expect.stringMatching(/^[1-9]\d+$/) };
+  const listed = async () => (JSON.parse((await espalier('devices', '--json')).stdout) as { devices: object[] }).devices;
+  expect(await listed()).toContainEqual(expect.objectContaining({ ...cpu, engines: [] }));
+  expect((await espalier('devices')).stdout).toMatch(/^DEVICE +USABLE +MODEL[^]*cpu +yes /);
+  await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--device', 'cpu', '--engines', '2', '--threads', '1');
+  expect(await listed()).toContainEqual(expect.objectContaining({ ...cpu, engines: ['local-1'] }));
+});
+
 test('up --detach is ready when it returns, is found through the data folder, and down stops it', async () => {
   const up = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--json');
   expect(up).toMatchObject({ exitCode: 0, stderr: '' });

@@ -10,6 +10,7 @@ const usage = `espalier engine: one process, one device, driven over espalier.en
   --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
   --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
   --allow-insecure-remote  listen on an address other machines can reach; there is no encryption and no login
+  --list-devices        print what DEVICE may be as JSON, and end
   --help`;
 
 export interface EngineArguments {
@@ -19,6 +20,9 @@ export interface EngineArguments {
   scratch: string | undefined;
   exitWithStdin: boolean;
 }
+
+/** The only one where there is nothing to serve. */
+export const LIST_DEVICES = '--list-devices';
 
 /** Ends the program with a text for the user instead of starting; exit code 0 for --help, 2 for a mistake. */
 export class UsageError extends Error {

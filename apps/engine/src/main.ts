@@ -5,7 +5,7 @@ import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
 import { chosenDevice, describeEngine } from '#native-engine';
-import { parseArguments, UsageError, type EngineArguments } from './arguments.js';
+import { LIST_DEVICES, parseArguments, UsageError, type EngineArguments } from './arguments.js';
 import { EngineServer } from './engine-server.js';
 import { toProtocolError } from './engine-errors.js';
 import { engineService } from './engine-service.js';
@@ -24,6 +24,10 @@ const log = openLog({ base: { process: 'engine', pid: process.pid } });
 
 async function main(): Promise<void> {
   keepForOwner();
+  if (process.argv.length === 3 && process.argv[2] === LIST_DEVICES) {
+    process.stdout.write(`${JSON.stringify(describeEngine().devices)}\n`);
+    return;
+  }
   const args = parsedArguments();
   const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string };
   const { build } = describeEngine();

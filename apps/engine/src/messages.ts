@@ -189,6 +189,9 @@ export function memoryMessage(plan: ProcessMemoryPlan, numericsFingerprint: stri
     totalBytes: BigInt(plan.totalBytes),
     availableBytes: BigInt(plan.availableBytes),
     processBytes: BigInt(plan.processBytes),
+    hostBytes: BigInt(plan.hostBytes),
+    hostAvailableBytes: BigInt(plan.hostAvailableBytes),
+    change: plan.change === null ? undefined : { ...plan.change, totalBytes: BigInt(plan.change.totalBytes) },
     numericsFingerprint,
   };
 }

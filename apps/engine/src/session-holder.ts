@@ -1,7 +1,7 @@
 // The one session of this engine, and the rule that one piece of heavy work runs at a time.
 import { randomUUID } from 'node:crypto';
 import { EspalierError } from '#protocol';
-import { planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
+import { chosenDevice, planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
 
 /** The memory plan of the whole process. */
 export interface ProcessMemoryPlan extends MemoryPlan {
@@ -42,8 +42,20 @@ export class SessionHolder {
     const { processBytes } = this;
     const plan = await planMemory(options);
     const { memory } = this.current ?? {};
+    if (plan.hostBytes > 0) {
+      // The process is the machine's. Of the card no more is there than all of it, should nobody know what is free.
+      const availableBytes = Math.min(plan.availableBytes + (memory?.totalBytes ?? 0), chosenDevice(options.device ?? 'auto').memoryBytes);
+      const held = memory?.hostBytes ?? processBytes;
+      const hostBytes = plan.hostBytes + processBytes;
+      return { ...plan, processBytes, availableBytes, hostBytes, hostAvailableBytes: plan.hostAvailableBytes + held };
+    }
     const held = memory === undefined ? processBytes : memory.totalBytes - memory.weightsBytes;
-    return { ...plan, processBytes, totalBytes: plan.totalBytes + processBytes, availableBytes: plan.availableBytes + held };
+    const totalBytes = plan.totalBytes + processBytes;
+    const availableBytes = plan.availableBytes + held;
+    if (totalBytes <= availableBytes) return { ...plan, processBytes, totalBytes, availableBytes, change: null };
+    const { change } = await planMemory({ ...options, memoryLimitBytes: Math.max(1, availableBytes - processBytes) });
+    const changed = change === null ? null : { ...change, totalBytes: change.totalBytes + processBytes };
+    return { ...plan, processBytes, totalBytes, availableBytes, change: changed };
   }
 
   /** Opens a session; with `replace`, in the place of one that is open, whose work is stopped at its next step. */

@@ -1,28 +1,36 @@
 #include "cuda_kind.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "cuda_backend.h"
 
-namespace espalier::cuda {
+namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-using namespace ESPALIER_TARGET;
-
-constexpr int kLeastMajor = 8;  // bf16 products and copies past the registers
+// The driver keeps memory of its own on a card for each process. No card was at hand to measure it: others tell of half as much.
+constexpr uint64_t kContextBytes = uint64_t{1} << 30;
+constexpr int kLeastMajor = 8;   // bf16 products and copies past the registers
+constexpr int kLatestMajor = 9;  // newer cards translate the code of compute_80 when it is loaded
 
 std::string capability(const Card& card) { return std::to_string(card.major) + "." + std::to_string(card.minor); }
+
+std::string code_for(const Card& card) {
+  if (card.major > kLatestMajor) return "compute_80";
+  return card.major == 9 ? "sm_90a" : "sm_80";
+}
 
 DeviceDescription describe(const Card& card, int number) {
   DeviceDescription d;
   d.name = "cuda:" + std::to_string(number);
   d.model = card.model;
-  d.kernels = {card.major == 9 ? "sm_90a" : "sm_80"};
+  d.kernels = {code_for(card)};
   d.kernels_in_use = d.kernels.back();
   d.threads = static_cast<int>(std::thread::hardware_concurrency());
-  // The memory that other processes hold can't be asked for without taking some of it.
-  d.memory_bytes = d.memory_available_bytes = card.memory_bytes;
+  d.memory_bytes = card.memory_bytes;
+  d.memory_available_bytes = std::min(card.free_bytes, card.memory_bytes - std::min(card.memory_bytes, kContextBytes));
   if (card.major < kLeastMajor)
     d.problem = "compute capability " + capability(card) + " is below " + std::to_string(kLeastMajor) + ".0, the least that is supported";
   return d;
@@ -44,15 +52,20 @@ class CudaKind final : public BackendKind {
     return all;
   }
 
+  // The runtime is linked in, so the compiler's version says its own. The driver decides bits where it translates the code.
   std::string fingerprint(const BackendSpec& spec) const override {
-    const Card card = list_cards().cards.at(static_cast<size_t>(spec.device));
-    return card.model + " " + capability(card) + " with " + std::to_string(card.multiprocessors) + " multiprocessors";
+    const Cards found = list_cards();
+    const Card& card = found.cards.at(static_cast<size_t>(spec.device));
+    const char* tf32 = std::getenv("NVIDIA_TF32_OVERRIDE");
+    return card.model + " " + capability(card) + " with " + std::to_string(card.multiprocessors) + " multiprocessors, " + code_for(card) +
+           (card.major > kLatestMajor ? " by the driver for CUDA " + found.driver : "") + ", TF32 override " + (tf32 ? tf32 : "none");
   }
 
   uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {
     return CudaBackend::scratch_bytes(config, shape);
   }
 
+  bool has_own_memory() const override { return true; }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override { return std::make_unique<CudaBackend>(spec.device); }
 };
 
@@ -63,4 +76,4 @@ const BackendKind& cuda_kind() {
   return kind;
 }
 
-}  // namespace espalier::cuda
+}  // namespace espalier::cuda::ESPALIER_TARGET

@@ -2,8 +2,8 @@
 #pragma once
 #include "device/registry.h"
 
-namespace espalier::cuda {
+namespace espalier::cuda::ESPALIER_TARGET {
 
 const BackendKind& cuda_kind();
 
-}  // namespace espalier::cuda
+}  // namespace espalier::cuda::ESPALIER_TARGET

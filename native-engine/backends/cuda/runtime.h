@@ -17,10 +17,12 @@ struct Card {
   int multiprocessors = 0;
   int major = 0, minor = 0;  // compute capability
   uint64_t memory_bytes = 0;
+  uint64_t free_bytes = 0;  // as many as memory_bytes where nobody can say
 };
 
 struct Cards {
   std::vector<Card> cards;
+  std::string driver;   // the version of CUDA that it is for
   std::string problem;  // why there are none, in words
 };
 

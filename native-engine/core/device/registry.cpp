@@ -16,9 +16,16 @@ std::vector<const BackendKind*>& kinds() {
   return all;
 }
 
-std::string known_devices() {
+std::vector<DeviceDescription> devices_of(const std::vector<const BackendKind*>& among) {
+  std::vector<DeviceDescription> all;
+  for (const BackendKind* kind : among)
+    for (DeviceDescription& d : kind->devices()) all.push_back(std::move(d));
+  return all;
+}
+
+std::string known_devices(const std::vector<const BackendKind*>& among) {
   std::string text = kAuto;
-  for (const DeviceDescription& d : list_devices()) text += ", " + d.name + (d.problem.empty() ? "" : " (" + d.problem + ")");
+  for (const DeviceDescription& d : devices_of(among)) text += ", " + d.name + (d.problem.empty() ? "" : " (" + d.problem + ")");
   return text;
 }
 
@@ -27,12 +34,7 @@ std::string known_devices() {
 const std::vector<const BackendKind*>& backend_kinds() { return kinds(); }
 void add_backend(const BackendKind& kind) { kinds().push_back(&kind); }
 
-std::vector<DeviceDescription> list_devices() {
-  std::vector<DeviceDescription> all;
-  for (const BackendKind* kind : kinds())
-    for (DeviceDescription& d : kind->devices()) all.push_back(std::move(d));
-  return all;
-}
+std::vector<DeviceDescription> list_devices() { return devices_of(kinds()); }
 
 BackendSpec parse_device(const std::string& text, int threads) {
   BackendSpec spec;
@@ -43,27 +45,33 @@ BackendSpec parse_device(const std::string& text, int threads) {
   const auto [rest, problem] = std::from_chars(from, end, spec.device);
   const bool number =
       colon == std::string::npos || (problem == std::errc{} && rest == end && spec.device >= 0 && spec.device < kDevicesMax);
-  if (spec.name.empty() || !number || (spec.name == kAuto && colon != std::string::npos))
+  if (spec.name.empty() || !number)
     throw Error(ErrorCode::kInvalidArgument, "device",
-                "device must be \"auto\", a backend's name or that with a number, as in name:0, not '" + text + "'");
+                "device must be \"auto\", a backend's name or one of these with a number, as in name:0, not '" + text + "'");
   return spec;
 }
 
-BackendSpec resolve_backend(BackendSpec spec) {
-  for (const BackendKind* kind : kinds()) {
+BackendSpec resolve_backend(BackendSpec spec, const std::vector<const BackendKind*>& among) {
+  for (const BackendKind* kind : among) {
     if (spec.name != kAuto && spec.name != kind->name()) continue;
     const std::vector<DeviceDescription> devices = kind->devices();
-    for (size_t i = 0; i < devices.size(); i++) {
-      if (spec.name == kAuto ? !devices[i].problem.empty() : static_cast<int>(i) != spec.device) continue;
-      if (!devices[i].problem.empty())
-        throw Error(ErrorCode::kNotSupported, "device", "device '" + devices[i].name + "' can't be used: " + devices[i].problem);
-      spec.name = kind->name();
-      spec.device = static_cast<int>(i);
-      return spec;
+    std::vector<int> usable;
+    for (size_t i = 0; i < devices.size(); i++)
+      if (devices[i].problem.empty()) usable.push_back(static_cast<int>(i));
+    if (spec.name == kAuto) {
+      if (usable.empty()) continue;
+      spec.device = usable[static_cast<size_t>(spec.device) % usable.size()];
+    } else {
+      if (static_cast<size_t>(spec.device) >= devices.size()) break;
+      const DeviceDescription& chosen = devices[static_cast<size_t>(spec.device)];
+      if (!chosen.problem.empty())
+        throw Error(ErrorCode::kNotSupported, "device", "device '" + chosen.name + "' can't be used: " + chosen.problem);
     }
+    spec.name = kind->name();
+    return spec;
   }
   const std::string wanted = spec.name + (spec.device > 0 ? ":" + std::to_string(spec.device) : "");
-  throw Error(ErrorCode::kNotSupported, "device", "device '" + wanted + "' is not there; known are " + known_devices());
+  throw Error(ErrorCode::kNotSupported, "device", "device '" + wanted + "' is not there; known are " + known_devices(among));
 }
 
 DeviceDescription describe_device(const BackendSpec& spec) {

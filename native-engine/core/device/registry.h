@@ -23,6 +23,7 @@ class BackendKind {
   virtual std::string fingerprint(const BackendSpec& spec) const = 0;
   // Bytes that the ops need besides the tensors passed in, for the widest layer of `config`.
   virtual uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const = 0;
+  virtual bool has_own_memory() const { return false; }  // else the device's memory is the host's
   virtual std::unique_ptr<Backend> make(const BackendSpec& spec) const = 0;
 };
 
@@ -34,7 +35,7 @@ std::vector<const BackendKind*> compiled_backends();
 
 // The spec with a backend's name in place of "auto". Throws Error(kNotSupported, "device", ...) where this build has no such backend or
 // device, or where it can't be used now.
-BackendSpec resolve_backend(BackendSpec spec);
+BackendSpec resolve_backend(BackendSpec spec, const std::vector<const BackendKind*>& among = backend_kinds());
 const BackendKind& kind_of(const BackendSpec& resolved);
 std::unique_ptr<Backend> make_backend(const BackendSpec& spec);
 

@@ -50,11 +50,22 @@ ModelDescription describe_model(const ModelWeights& model, bool read_weights) {
 }
 
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
-  MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
-  const uint64_t kept = teachers_kept(plan.lora) * plan.lora, states = 2 * (plan.lora + plan.optimizer);
-  plan.teachers += kept;
-  plan.scratch += states;  // one is being handed out while the next is made
-  plan.total += kept + states;
+  const auto planned = [&](const TrainerOptions& with) {
+    MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, with);
+    const uint64_t kept = teachers_kept(plan.lora) * plan.lora;
+    const uint64_t states = 2 * (plan.lora + plan.optimizer);  // one is being handed out while the next is made
+    if (plan.host > 0) {
+      plan.host += kept + states;
+    } else {
+      plan.teachers += kept;
+      plan.scratch += states;
+      plan.total += kept + states;
+    }
+    return plan;
+  };
+  MemoryPlan plan = planned(options);
+  const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
+  if (!plan.fits(limit)) plan.change = smallest_change(options, limit, planned);
   return plan;
 }
 

@@ -1,4 +1,5 @@
 // Tells the memory of a run before it starts, from the layout that the run allocates and the sizes of its state.
+#include "base/memory_use.h"
 #include "device/registry.h"
 #include "espalier/error.h"
 #include "model/tensor_names.h"
@@ -11,25 +12,77 @@ namespace {
 // Code and libraries, measured with an empty workspace.
 constexpr uint64_t kProcessBytes = uint64_t{14} << 20;
 
+// Lists, scales and norms of a role whose masks close little (device_role.cpp).
+uint64_t role_bytes(const ModelConfig& c) {
+  const int64_t width = c.hidden_size;
+  int64_t values = 4 * width;
+  for (const LayerShape& l : c.layers) {
+    const int64_t q = l.heads * c.head_dim, kv = l.kv_heads * c.head_dim;
+    values += l.heads + 2 * q + kv + 2 * l.intermediate + 4 * width + (c.qkv_bias ? q + 2 * kv : 0);
+  }
+  return static_cast<uint64_t>(values) * 4;
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options) {
   const BackendSpec backend = resolve_backend(options.backend);
+  const BackendKind& kind = kind_of(backend);
   const WorkspaceShape shape = training_shape(options);
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
-  const int64_t lora_count = lora_parameter_count(config, lora), mask_count = mask_parameter_count(config);
+  const auto lora_bytes = static_cast<uint64_t>(lora_parameter_count(config, lora)) * 4,
+             mask_bytes = static_cast<uint64_t>(mask_parameter_count(config)) * 4;
   const ScratchShape scratch{options.batch_size, options.sequence_length, lora.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
   plan.weights = weight_bytes;
-  plan.lora = static_cast<uint64_t>(lora_count + mask_count) * 4;
+  plan.lora = lora_bytes + mask_bytes;
   plan.optimizer = 2 * plan.lora;
-  plan.teachers = plan.lora;
   plan.activations = ws.activation_bytes;
-  plan.scratch = ws.scratch_bytes + kind_of(backend).scratch_bytes(backend, config, scratch) + kProcessBytes;
+  plan.scratch = ws.scratch_bytes + kind.scratch_bytes(backend, config, scratch);
+  if (kind.has_own_memory()) {
+    const uint64_t roles = 2 * role_bytes(config), rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * 4;
+    plan.teachers = lora_bytes;
+    plan.scratch += mask_bytes + roles + rope;
+    plan.host = kProcessBytes + roles;
+    plan.host_available = available_bytes();
+  } else {
+    plan.teachers = plan.lora;
+    plan.scratch += kProcessBytes;
+  }
   plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
   plan.available = describe_device(backend).memory_available_bytes;
   return plan;
+}
+
+std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,
+                                            const std::function<MemoryPlan(const TrainerOptions&)>& plan) {
+  const auto tried = [&](const TrainerOptions& with) -> std::optional<MemoryChange> {
+    const MemoryPlan planned = plan(with);
+    if (!planned.fits(limit)) return std::nullopt;
+    return MemoryChange{with.batch_size, with.sequence_length, with.checkpoint_activations, planned.total};
+  };
+  // The largest value below the present one that fits; memory grows with it.
+  const auto largest = [&](TrainerOptions with, int64_t TrainerOptions::* value, int64_t step) {
+    std::optional<MemoryChange> best;
+    for (int64_t low = 0, high = (with.*value - 1) / step; low < high;) {
+      const int64_t middle = (low + high + 1) / 2;
+      with.*value = middle * step;
+      const auto found = tried(with);
+      if (found) best = found;
+      (found ? low : high) = found ? middle : middle - 1;
+    }
+    return best;
+  };
+  constexpr int64_t kSequenceStep = 64;
+  TrainerOptions checkpointed = options;
+  checkpointed.checkpoint_activations = true;
+  if (!options.checkpoint_activations)
+    if (const auto found = tried(checkpointed)) return found;
+  if (const auto found = largest(options, &TrainerOptions::batch_size, 1)) return found;
+  if (const auto found = largest(checkpointed, &TrainerOptions::batch_size, 1)) return found;
+  checkpointed.batch_size = 1;
+  return largest(checkpointed, &TrainerOptions::sequence_length, kSequenceStep);
 }
 
 WorkspaceShape training_shape(const TrainerOptions& options) {

@@ -30,16 +30,31 @@ void check_options(const ModelConfig& c, const TrainerOptions& options) {
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
 }
 
+std::string in_words(const std::optional<MemoryChange>& change, const TrainerOptions& options) {
+  if (!change) return "no smaller batch or sequence would fit";
+  std::string text;
+  const auto say = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (change->checkpoint_activations && !options.checkpoint_activations) say("checkpoint_activations");
+  if (change->batch_size != options.batch_size) say("batch_size " + std::to_string(change->batch_size));
+  if (change->sequence_length != options.sequence_length) say("sequence_length " + std::to_string(change->sequence_length));
+  return "it would fit with " + text + ": " + std::to_string(change->total) + " bytes";
+}
+
 // Makes the backend after it has checked the options and that the run fits into memory.
 std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
   check_options(model.config(), options);
-  const MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, options);
+  const auto planned = [&](const TrainerOptions& with) { return plan_memory(model.config(), model.bytes(), lora, with); };
+  const MemoryPlan plan = planned(options);
   const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
   if (plan.total > limit)
     throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
                 "the run needs " + std::to_string(plan.total) + " bytes (weights " + std::to_string(plan.weights) + ", activations " +
-                    std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) +
-                    "; a smaller batch_size or sequence_length, or checkpoint_activations, needs less");
+                    std::to_string(plan.activations) + "), allowed are " + std::to_string(limit) + "; " +
+                    in_words(smallest_change(options, limit, planned), options));
+  if (!plan.fits(limit))
+    throw Error(ErrorCode::kOutOfMemory, "memory_limit_bytes",
+                "beside its device the run needs " + std::to_string(plan.host) + " bytes of this machine, free are " +
+                    std::to_string(plan.host_available));
   return make_backend(options.backend);
 }
 

@@ -162,9 +162,10 @@ void check_product(Device& device, DType type, const ProductSize& z, double tole
 // rows enough for threads that share panels.
 TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   for (const ProductSize z : {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130},
-                              ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130},
-                              ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
+                              ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130}})
     check_product(device, type(), z, tolerance());
+  if (!host_computes()) return;
+  for (const ProductSize z : {ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}}) check_product(device, type(), z, tolerance());
   Device two_by_two(with_threads(4));  // each two of which share panels
   check_product(two_by_two, type(), {300, 203, 130}, tolerance());
 }
@@ -394,11 +395,12 @@ TEST_P(MatrixOps, AttentionWithWindowBiasAndGroups) {
   check_attention(device, type(), {1, 101, 4, 2, 32, 16, true}, tolerance());
   check_attention(device, type(), {1, 70, 2, 2, 80, 33, true}, tolerance());
   check_attention(device, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
+  check_attention(device, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
+  if (!host_computes()) return;
   // Rows enough for threads that share panels, all three or each two of four.
   check_attention(device, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());
   Device two_by_two(with_threads(4));
   check_attention(two_by_two, type(), {2, 150, 5, 5, 16, 0, true}, tolerance());
-  check_attention(device, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
 }
 
 }  // namespace espalier::test

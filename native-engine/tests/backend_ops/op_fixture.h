@@ -206,6 +206,8 @@ class OpTest : public testing::TestWithParam<OpCase> {
   OpTest() : device(GetParam().spec) {}
   DType type() const { return GetParam().type; }
   double tolerance() const { return GetParam().tolerance(); }
+  // Threads of the host do the work: sizes that are there for how threads share it say nothing of other devices.
+  static bool host_computes() { return !kind_of(GetParam().spec).has_own_memory(); }
   // The same device with another number of host threads.
   static BackendSpec with_threads(int threads) {
     BackendSpec spec = GetParam().spec;

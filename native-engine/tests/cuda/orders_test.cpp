@@ -129,20 +129,4 @@ TEST(CudaDevice, UploadsMayBeLargerThanTheMemoryTheyPassThrough) {
   }
 }
 
-// Whatever this machine has: a card that can be used, or one entry that says why there is none. Nothing but "auto" passes it over.
-TEST(CudaDevice, IsUsableOrSaysWhyNot) {
-  int entries = 0;
-  for (const DeviceDescription& d : list_devices()) {
-    if (!d.name.starts_with("cuda") || d.name == kEmulatedCuda) continue;
-    entries++;
-    EXPECT_NE(d.problem.empty(), d.memory_bytes == 0) << d.name << ": " << d.problem;
-    if (d.problem.empty()) continue;
-    EXPECT_THROW(make_backend(parse_device(d.name, 1)), Error);
-  }
-#ifdef ESPALIER_WITH_CUDA
-  EXPECT_GT(entries, 0);
-#endif
-  EXPECT_EQ(resolve_backend({}).name, "cpu");
-}
-
 }  // namespace espalier::test

@@ -1,4 +1,5 @@
 // Products on the emulated card: what they cost it, and that neither tiles nor orders change a bit.
+#include "product.h"
 #include "backend_ops/op_fixture.h"
 #include "counters.h"
 #include "cuda_emulator/emulated_kind.h"
@@ -61,15 +62,31 @@ struct Bench {
 
 }  // namespace
 
-// Enough tiles that the large ones are chosen, the last of each row and column not full, and depths that end within a tile.
+namespace {
+
+// While it lives, products go the ways of large ones from these sizes on.
+class Limits {
+ public:
+  explicit Limits(cuda::emulated::ProductLimits limits) : before_(std::exchange(cuda::emulated::product_limits(), limits)) {}
+  ~Limits() { cuda::emulated::product_limits() = before_; }
+
+ private:
+  cuda::emulated::ProductLimits before_;
+};
+constexpr int64_t kAnyNumber = int64_t{1} << 40;
+
+}  // namespace
+
+// Large tiles, the last of each row and column not full, and depths that end within a tile.
 TEST(CudaProduct, LargeTilesGiveExactSumsOfIntegers) {
+  const Limits limits({kAnyNumber, 1});
   for (const DType type : {DType::kBF16, DType::kF32})
     for (const bool transposed : {true, false})
       for (const char* behaviour : {"early", "late:3"}) {
-        Bench bench({type, DType::kF32, 1450, 1432, 72, transposed}, behaviour);
+        Bench bench({type, DType::kF32, 298, 282, 72, transposed}, behaviour);
         bench.run(true);
         for (int64_t i = 0; i < bench.z.rows; i++)
-          for (int64_t j = i % 7; j < bench.z.cols; j += 7) ASSERT_EQ(bench.c.get(i, j), 5 + bench.expected(i, j)) << i << "," << j;
+          for (int64_t j = 0; j < bench.z.cols; j++) ASSERT_EQ(bench.c.get(i, j), 5 + bench.expected(i, j)) << i << "," << j;
         bench.c.expect_untouched_outside();
       }
 }
@@ -78,7 +95,7 @@ TEST(CudaProduct, LargeTilesGiveExactSumsOfIntegers) {
 TEST(CudaProduct, BitsDoNotDependOnTheTiles) {
   for (const DType type : {DType::kBF16, DType::kF32}) {
     Device device(emulated_card("late:5"));
-    constexpr int64_t kRows = 1450, kCols = 1432, kDepth = 200;
+    constexpr int64_t kRows = 298, kCols = 282, kDepth = 200;
     const Buffer a(device, type, kRows, kDepth, kDepth, Random(1));
     const List<float> b(device, random_floats(kCols * kDepth, 2));
     const Buffer whole(device, DType::kF32, kRows, kCols), part(device, DType::kF32, 70, kCols);
@@ -89,31 +106,67 @@ TEST(CudaProduct, BitsDoNotDependOnTheTiles) {
       op.add(left, {{b.data().as<const std::byte>(), DType::kF32, kCols, kDepth}, kCols, kDepth, nullptr, nullptr});
       device.run(op);
     };
-    run(a.tensor(), whole.tensor());
+    {
+      const Limits large({kAnyNumber, 1});
+      run(a.tensor(), whole.tensor());
+    }
+    const Limits small({kAnyNumber, 1000});
     run(a.tensor().row_range(130, 70), part.tensor());
     for (int64_t i = 0; i < 70; i++)
       for (int64_t j = 0; j < kCols; j++) ASSERT_EQ(part.get(i, j), whole.get(130 + i, j)) << i << "," << j;
   }
 }
 
-// The cost model: two operations a product of values; each factor is read once for every tile of the other's, each result written once.
-TEST(CudaProduct, CostsWhatItsTilesSay) {
+// Packed factors with room for fewer columns than the result has: it is made of slices, the last one narrower.
+TEST(CudaProduct, BitsDoNotDependOnSlicesOfColumns) {
   for (const DType type : {DType::kBF16, DType::kF32})
     for (const bool transposed : {true, false}) {
-      const Case z{type, DType::kF32, 128, 192, 256, transposed};
-      Bench bench(z, "early");
-      cuda::emulator::Counting counting;
-      bench.run();
-      bench.device.backend().synchronize();
-      EXPECT_EQ(counting.all().size(), 1u) << "dense factors are not packed";
-      const cuda::emulator::Counters& c = counting.of(type == DType::kBF16 ? "product_bf16" : "product_f32");
-      const uint64_t values = (z.cols / 64 * z.rows + z.rows / 64 * z.cols) * z.depth;
-      EXPECT_EQ(c.blocks, 6u);
-      EXPECT_EQ(c.flops, static_cast<uint64_t>(2 * z.rows * z.cols * z.depth));
-      EXPECT_EQ(c.global_bytes, values * dtype_bytes(type) + z.rows * z.cols * 4);
-      EXPECT_EQ(c.global_sectors * 32, c.global_bytes) << "every byte of every sector is used";
-      EXPECT_EQ(c.bank_conflicts, 0u);
+      Device device(emulated_card("late:9"));
+      constexpr int64_t kRows = 40, kCols = 300, kDepth = 96, kRank = 8;
+      const Buffer a(device, type, kRows, kDepth, kDepth, Random(1)), narrow(device, type, kRows, kRank, kRank, Random(2));
+      const List<float> b(device, random_floats(kCols * kDepth, 3)), lora(device, random_floats(kCols * kRank, 4)),
+          scale(device, random_floats(kCols, 5));
+      const auto made = [&](int64_t packed_values) {
+        const Limits limits({packed_values, 1000});
+        Buffer c(device, DType::kF32, kRows, kCols, kCols, Random(6));
+        Product op;
+        op.c = c.tensor();
+        op.transposed = transposed;
+        op.accumulate = true;
+        op.column_scale = scale.data();
+        const auto term = [&](const Buffer& x, const List<float>& values, int64_t depth) {
+          const int64_t down = transposed ? kCols : depth, across = transposed ? depth : kCols;
+          op.add(x.tensor(), {{values.data().as<const std::byte>(), DType::kF32, down, across}, down, across, nullptr, nullptr, 0.5f});
+        };
+        term(a, b, kDepth);
+        term(narrow, lora, kRank);
+        device.run(op);
+        return c.bytes();
+      };
+      EXPECT_EQ(made(1), made(kAnyNumber)) << "slices of 128 columns";
     }
+}
+
+// The cost model: two operations a product of values; each factor is read once for every tile of the other's, each result written once.
+TEST(CudaProduct, CostsWhatItsTilesSay) {
+  for (const uint64_t tile : {64, 128})
+    for (const DType type : {DType::kBF16, DType::kF32})
+      for (const bool transposed : {true, false}) {
+        const Limits limits({kAnyNumber, tile == 64 ? 1000u : 1u});
+        const Case z{type, DType::kF32, 256, 384, 128, transposed};
+        Bench bench(z, "early");
+        cuda::emulator::Counting counting;
+        bench.run();
+        bench.device.backend().synchronize();
+        EXPECT_EQ(counting.all().size(), 1u) << "dense factors are not packed";
+        const cuda::emulator::Counters& c = counting.of(type == DType::kBF16 ? "product_bf16" : "product_f32");
+        const uint64_t values = (z.cols / tile * z.rows + z.rows / tile * z.cols) * z.depth;
+        EXPECT_EQ(c.blocks, z.rows / tile * (z.cols / tile));
+        EXPECT_EQ(c.flops, static_cast<uint64_t>(2 * z.rows * z.cols * z.depth));
+        EXPECT_EQ(c.global_bytes, values * dtype_bytes(type) + z.rows * z.cols * 4);
+        EXPECT_EQ(c.global_sectors * 32, c.global_bytes) << "every byte of every sector is used";
+        EXPECT_EQ(c.bank_conflicts, 0u);
+      }
 }
 
 }  // namespace espalier::test

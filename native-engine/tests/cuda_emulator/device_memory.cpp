@@ -2,11 +2,13 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "espalier/error.h"
 
@@ -36,6 +38,8 @@ class DeviceMemory {
     next_ += pages + kPage;
     const auto address = reinterpret_cast<uint64_t>(shown_) + at;
     live_[address] = {begin, at, bytes};
+    live_bytes_ += bytes;
+    peak_bytes_ = std::max(peak_bytes_, live_bytes_);
     return address;
   }
 
@@ -47,8 +51,14 @@ class DeviceMemory {
     const Buffer b = buffer->second;
     if (!margin_is_whole(b)) die("something was written before a buffer");
     live_.erase(buffer);
+    live_bytes_ -= b.bytes;
     const uint64_t pages = whole(b.at + b.bytes - b.begin, kPage);
     if (pages > 0) mmap(real_ + b.begin, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  }
+
+  uint64_t take_peak() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(peak_bytes_, live_bytes_);
   }
 
   std::byte* real(uint64_t address, uint64_t bytes) {
@@ -89,6 +99,7 @@ class DeviceMemory {
   std::byte *shown_, *real_;
   uint64_t next_ = kPage;
   std::map<uint64_t, Buffer> live_;
+  uint64_t live_bytes_ = 0, peak_bytes_ = 0;
   std::mutex mutex_;
 };
 
@@ -100,6 +111,7 @@ DeviceMemory& memory() {
 }  // namespace
 
 uint64_t take_memory(uint64_t bytes) { return memory().take(bytes); }
+uint64_t take_peak_bytes() { return memory().take_peak(); }
 void give_back_memory(uint64_t address) { memory().give_back(address); }
 std::byte* real_memory(uint64_t address, uint64_t bytes) { return memory().real(address, bytes); }
 void check_margins() { memory().check(); }

@@ -31,6 +31,7 @@ class EmulatedCudaKind final : public BackendKind {
   uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {
     return cuda::emulated::CudaBackend::scratch_bytes(config, shape);
   }
+  bool has_own_memory() const override { return true; }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
     cuda::emulated::behave(behaviour_of(spec.kernels));
     return std::make_unique<cuda::emulated::CudaBackend>(0);

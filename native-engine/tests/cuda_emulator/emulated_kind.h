@@ -4,7 +4,7 @@
 
 namespace espalier::test {
 
-inline constexpr const char* kEmulatedCuda = "cuda-emulated";
+inline constexpr const char* kEmulatedCuda = "emulated";
 
 // Its sets of kernels are the ways the device may behave: "early", in order; "late", permuted; "late:SEED", permuted otherwise. The same
 // bits come out.

@@ -10,6 +10,9 @@ namespace espalier::cuda::ESPALIER_TARGET {
 // Checks nothing now: a bad shape or a failing kernel throws when the stream comes to it.
 void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function<void()> kernel);
 
+// Sets the answer of list_cards() from here on, and returns the one before.
+Cards show_cards(Cards cards);
+
 // How the streams behave that this thread makes from here on.
 void behave(const emulator::Behaviour& behaviour);
 

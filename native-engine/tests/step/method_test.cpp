@@ -98,7 +98,7 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
   const auto model = load_model(tiny_model());
   TrainerOptions options;
   options.memory_limit_bytes = 1 << 20;
-  expect_error(ErrorCode::kOutOfMemory, "memory_limit_bytes", "checkpoint_activations",
+  expect_error(ErrorCode::kOutOfMemory, "memory_limit_bytes", "no smaller batch or sequence would fit",
                [&] { Trainer::create(model, LoraSpec{}, options); });
   options = TrainerOptions{};
   const MemoryPlan all = plan_memory(model->config(), model->bytes(), LoraSpec{}, options);

@@ -39,9 +39,23 @@ export function registerPlan(program: Command): void {
     );
     output.result(response, () => printPlan(context, response));
     printWarnings(output, response.warnings, plan);
-    const { totalBytes, availableBytes } = response.memory!;
-    return totalBytes <= availableBytes ? ExitCode.ok : ExitCode.failed;
+    return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
   });
+}
+
+function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.MemoryPlan): boolean {
+  return totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
+}
+
+/** The options that would make a run fit. */
+function changeText({ change }: v1.MemoryPlan, settings: v1.RunSettings | undefined): string {
+  if (change === undefined) return 'it does not fit, and no smaller batch or sequence would';
+  const options = [
+    ...(change.checkpointActivations && settings?.checkpointActivations !== true ? ['--checkpoint-activations'] : []),
+    ...(change.batchSize === settings?.batchSize ? [] : [`--batch-size ${change.batchSize}`]),
+    ...(change.sequenceLength === settings?.sequenceLength ? [] : [`--sequence-length ${change.sequenceLength}`]),
+  ];
+  return `it does not fit: ${bytes(change.totalBytes)} would, with ${options.join(' ')}`;
 }
 
 function estimateWords({ estimatedSeconds, estimatedByRunId }: v1.PlanRunResponse): string {
@@ -65,8 +79,9 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
     ['activations', bytes(m.activationsBytes)],
     ['teachers', bytes(m.teachersBytes)],
     ['scratch', bytes(m.scratchBytes)],
-    ['process', bytes(m.processBytes)],
+    ...(m.hostBytes === 0n ? [['process', bytes(m.processBytes)] satisfies [string, string]] : []),
     ['in all', `${bytes(m.totalBytes)} of ${bytes(m.availableBytes)}`],
+    ...(m.hostBytes === 0n ? [] : [['on the host', `${bytes(m.hostBytes)} of ${bytes(m.hostAvailableBytes)}`] satisfies [string, string]]),
   ]);
   if (disk !== undefined) {
     output.line();
@@ -79,6 +94,5 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
   output.line();
   output.line(output.style('bold', 'Time'));
   output.pairs([['training', estimateWords(response)]]);
-  if (m.totalBytes > m.availableBytes)
-    output.line(output.style('red', 'it does not fit: a smaller batch or sequence, or --checkpoint-activations, takes less'));
+  if (!fits(m)) output.line(output.style('red', changeText(m, settings)));
 }

@@ -32,7 +32,28 @@ export class EngineGrpc {
       listEngines: unary(async (): Promise<v1.ListEnginesResponse> => ({
         engines: await Promise.all(this.pool.slots.map((slot) => this.message(slot))),
       })),
+      listDevices: unary(async (): Promise<v1.ListDevicesResponse> => ({ devices: await this.devices() })),
     };
+  }
+
+  /** Engines of one machine tell of the same devices, so one of them is believed. */
+  private async devices(): Promise<v1.Device[]> {
+    const heard = async (): Promise<{ slot: EngineSlot; about: engineV1.DescribeEngineResponse }[]> => {
+      const all = await Promise.all(this.pool.slots.map(async (slot) => ({ slot, about: await lookAt(slot) })));
+      return all.flatMap(({ slot, about }) => (about === null ? [] : [{ slot, about }]));
+    };
+    let known = await heard();
+    if (known.length === 0) {
+      (await this.pool.consult()).close();
+      known = await heard();
+    }
+    const machines = new Map(known.map(({ about }) => [about.bootId, about]));
+    return [...machines.values()].flatMap(({ bootId, devices }) =>
+      devices.map((device) => ({
+        ...device,
+        engines: known.filter(({ about }) => about.bootId === bootId && about.backend === device.name).map(({ slot }) => slot.name),
+      })),
+    );
   }
 
   private async message(slot: EngineSlot): Promise<v1.Engine> {

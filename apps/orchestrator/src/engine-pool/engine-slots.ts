@@ -27,6 +27,11 @@ export interface SlotSurroundings {
   log: Logger;
 }
 
+/** Several engines share out the cards that can be used, if the choice is the machine's. */
+function processDevice({ engines, devices }: EnginesWanted, device: string, index: number): string {
+  return device === 'auto' && engines > 1 && devices.length === 1 ? `auto:${index}` : device;
+}
+
 /** How an engine process is started here, whatever for. */
 export function processOptions(
   { dataFolder, threads }: Pick<EnginesWanted, 'dataFolder' | 'threads'>,
@@ -44,7 +49,8 @@ export function engineSlots(wanted: EnginesWanted, { folderId, drives, artifacts
   const local = Array.from({ length: wanted.engines }, (_, index) => {
     const name = `local-${index + 1}`;
     const device = wanted.devices[index] ?? wanted.devices[0]!;
-    return slot(name, localEngine(processOptions(wanted, { name, device }, log)), wanted.threads, device);
+    const options = processOptions(wanted, { name, device: processDevice(wanted, device, index) }, log);
+    return slot(name, localEngine(options), wanted.threads, device);
   });
   const leaseMs = wanted.leaseSeconds * 1_000;
   const named = wanted.namedEngines.map((address) =>

@@ -208,14 +208,26 @@ function validationText({ validationPath, moreValidationPaths = [], textColumn, 
   };
 }
 
+function whatWouldFit({ change }: RunPlan['memory'], settings: RunPlan['settings']): string {
+  if (change === undefined) return 'no smaller batch_size or sequence_length would fit';
+  const parts = [
+    ...(change.checkpointActivations && !settings.checkpointActivations ? ['checkpoint_activations'] : []),
+    ...(change.batchSize === settings.batchSize ? [] : [`batch_size ${change.batchSize}`]),
+    ...(change.sequenceLength === settings.sequenceLength ? [] : [`sequence_length ${change.sequenceLength}`]),
+  ];
+  return `${change.totalBytes} would do, with ${parts.join(', ')}`;
+}
+
 /** @throws EspalierError OUT_OF_MEMORY */
-export function requireMemory({ settings, memory: { totalBytes, availableBytes, activationsBytes } }: RunPlan): void {
-  if (totalBytes <= availableBytes) return;
-  const { batchSize, sequenceLength, checkpointActivations } = settings;
-  const less = `a smaller batch_size or sequence_length${checkpointActivations ? '' : ', or checkpoint_activations,'} needs less`;
+export function requireMemory({ settings, memory }: RunPlan): void {
+  const { totalBytes, availableBytes, activationsBytes, hostBytes, hostAvailableBytes } = memory;
+  if (totalBytes <= availableBytes && hostBytes <= hostAvailableBytes) return;
+  const { batchSize, sequenceLength } = settings;
   const description =
-    `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), ` +
-    `the engine's machine has ${availableBytes}; ${less}`;
+    totalBytes <= availableBytes
+      ? `beside its device the run needs ${hostBytes} bytes of the engine's machine, which has ${hostAvailableBytes}`
+      : `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), ` +
+        `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${availableBytes}; ${whatWouldFit(memory, settings)}`;
   throw new EspalierError('OUT_OF_MEMORY', description, {
     violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
   });

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "espalier/error.h"
+#include "free_memory.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
@@ -23,9 +24,7 @@ void* native(uint64_t address) { return reinterpret_cast<void*>(address); }
 std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
 // cudart answers "insufficient driver" too where there is no driver at all.
-std::string driver_problem(cudaError_t code) {
-  int driver = 0;
-  cudaDriverGetVersion(&driver);
+std::string driver_problem(cudaError_t code, int driver) {
   if (code == cudaErrorNoDevice) return "the driver sees no NVIDIA card";
   if (driver == 0) return "no NVIDIA driver is loaded";
   if (code == cudaErrorInsufficientDriver)
@@ -37,9 +36,11 @@ std::string driver_problem(cudaError_t code) {
 
 Cards list_cards() {
   Cards found;
-  int count = 0;
+  int count = 0, driver = 0;
+  cudaDriverGetVersion(&driver);
+  found.driver = version_text(driver);
   if (const cudaError_t code = cudaGetDeviceCount(&count); code != cudaSuccess) {
-    found.problem = driver_problem(code);
+    found.problem = driver_problem(code, driver);
     return found;
   }
   for (int i = 0; i < count; i++) {
@@ -48,7 +49,10 @@ Cards list_cards() {
       found.problem = cudaGetErrorString(code);
       return found;
     }
-    found.cards.push_back({p.name, p.multiProcessorCount, p.major, p.minor, p.totalGlobalMem});
+    char bus[32] = "";
+    cudaDeviceGetPCIBusId(bus, sizeof(bus), i);
+    found.cards.push_back(
+        {p.name, p.multiProcessorCount, p.major, p.minor, p.totalGlobalMem, free_memory_of(bus).value_or(p.totalGlobalMem)});
   }
   if (count == 0) found.problem = "the driver sees no NVIDIA card";
   return found;

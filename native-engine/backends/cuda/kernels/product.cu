@@ -10,9 +10,13 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
+ProductLimits& product_limits() {
+  static ProductLimits limits;
+  return limits;
+}
+
 namespace {
 
-constexpr int64_t kMostPackedValues = 64 << 20;  // of packed factors at a time: a weight of 8192 x 8192
 constexpr int64_t kColumnMultiple = 128;
 
 // Where a matrix can be read as it is.
@@ -81,9 +85,9 @@ int64_t packed_values(const Product& op, int64_t columns) {
 // How many columns of the result are made at a time.
 template <class T>
 int64_t columns_at_a_time(const Product& op) {
-  if (packed_values<T>(op, op.c.cols) <= kMostPackedValues) return op.c.cols;
+  if (packed_values<T>(op, op.c.cols) <= product_limits().packed_values) return op.c.cols;
   const int64_t each = packed_values<T>(op, kColumnMultiple);
-  return std::max<int64_t>(kMostPackedValues / each, 1) * kColumnMultiple;
+  return std::max<int64_t>(product_limits().packed_values / each, 1) * kColumnMultiple;
 }
 
 }  // namespace
@@ -94,7 +98,7 @@ uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const Scr
   const int64_t heads = padded_width(config.head_count * config.head_dim) + 2 * padded_width(config.kv_head_count * config.head_dim);
   const int64_t narrow = shape.lora_rank > 0 ? 3 * packed_stride(narrow_width(shape.lora_rank)) : 0;
   const int64_t widest = std::max({heads, 2 * units, config.vocab_size}) + narrow;
-  const int64_t factors = std::min(widest * (hidden + narrow), kMostPackedValues);
+  const int64_t factors = std::min(widest * (hidden + narrow), product_limits().packed_values);
   return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype);
 }
 

@@ -29,6 +29,13 @@ void multiply_dense(StreamHandle stream, const ProductArguments<float, float>& g
 void multiply_dense(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed);   // product_bf16.cu
 void multiply_dense(StreamHandle stream, const ProductArguments<bf16, bf16>& g, bool transposed);
 
+// From where on products go other ways to the same bits. Tests make the numbers small, so that small products go these ways too.
+struct ProductLimits {
+  int64_t packed_values = 64 << 20;  // of packed factors at a time: a weight of 8192 x 8192
+  unsigned tiles_for_large = 128;    // of 128 x 128, for large tiles: nearly as many as the larger cards have multiprocessors
+};
+ProductLimits& product_limits();  // product.cu
+
 // --- for the kernels
 
 struct TilePlace {

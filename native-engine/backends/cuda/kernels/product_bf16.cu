@@ -25,7 +25,6 @@ struct Tile {
 };
 using LargeTile = Tile<128, 128, 64, 32>;
 using SmallTile = Tile<64, 64, 32, 32>;
-constexpr unsigned kTilesForLarge = 128;  // as many as the larger cards have multiprocessors, nearly
 
 // Where piece `piece` of a row lies in a tile with rows along the depth (4 pieces a row), and in one with rows across it.
 __device__ __forceinline__ int along_depth(int row, int piece) { return row * kDepth + (piece ^ (row >> 1 & 3)) * kPiece; }
@@ -177,7 +176,7 @@ void launch_tiles(StreamHandle stream, const ProductArguments<bf16, C>& g, bool 
 }
 template <class C>
 void multiply_bf16_as(StreamHandle stream, const ProductArguments<bf16, C>& g, bool transposed) {
-  if (tile_count(g.rows, g.cols, LargeTile::kRows, LargeTile::kCols) >= kTilesForLarge)
+  if (tile_count(g.rows, g.cols, LargeTile::kRows, LargeTile::kCols) >= product_limits().tiles_for_large)
     launch_tiles<LargeTile>(stream, g, transposed);
   else
     launch_tiles<SmallTile>(stream, g, transposed);

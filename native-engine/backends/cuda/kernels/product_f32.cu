@@ -12,7 +12,6 @@ namespace {
 
 // kPart: rows or columns that the threads cover with four each.
 constexpr int kDepth = 16, kThreads = 256, kPart = 64;
-constexpr unsigned kTilesForLarge = 128;
 
 template <int size>
 __device__ __forceinline__ int place(int k, int i) {
@@ -139,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, 1) product_f32_kernel(ProductArgumen
 
 void multiply_dense(StreamHandle stream, const ProductArguments<float, float>& g, bool transposed) {
   const auto run = [&](auto kernel, unsigned tiles) { launch_kernel("product_f32", kernel, dim3(tiles), dim3(kThreads), 0, stream, g); };
-  if (const unsigned tiles = tile_count(g.rows, g.cols, 2 * kPart, 2 * kPart); tiles >= kTilesForLarge)
+  if (const unsigned tiles = tile_count(g.rows, g.cols, 2 * kPart, 2 * kPart); tiles >= product_limits().tiles_for_large)
     run(transposed ? product_f32_kernel<2, true> : product_f32_kernel<2, false>, tiles);
   else
     run(transposed ? product_f32_kernel<1, true> : product_f32_kernel<1, false>, tile_count(g.rows, g.cols, kPart, kPart));

@@ -6,7 +6,8 @@
 
 namespace espalier {
 
-// "auto" is the first device of list_devices() that can be used.
+// "auto" is the first device of list_devices() that can be used. With a number it is that one of the usable devices of the same backend,
+// counted around: so several engines of one machine share out its cards.
 struct BackendSpec {
   std::string name = "auto";  // of a backend
   int device = 0;             // which of its devices
@@ -14,7 +15,7 @@ struct BackendSpec {
   std::string kernels;        // one of the device's sets of kernels; empty: its best
 };
 
-// "auto", a backend's name, or that with the number of one of its devices, as in "name:1".
+// "auto", a backend's name, or one of these with a number of a device, as in "name:1".
 // Throws Error(kInvalidArgument, "device", ...) on any other form.
 BackendSpec parse_device(const std::string& text, int threads);
 

@@ -91,12 +91,29 @@ struct Masks {
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 
-struct MemoryPlan {  // bytes
+// Options under which a run would fit that does not, and what it would take then.
+struct MemoryChange {
+  int64_t batch_size = 0, sequence_length = 0;
+  bool checkpoint_activations = false;
+  uint64_t total = 0;
+};
+
+struct MemoryPlan {  // bytes, on the device
   uint64_t weights = 0, lora = 0, optimizer = 0, activations = 0, teachers = 0, scratch = 0, total = 0;
   uint64_t available = 0;
+  // Memory of this machine, where the device has memory of its own; else 0.
+  uint64_t host = 0, host_available = 0;
+  std::optional<MemoryChange> change;  // where `total` is too much: the smallest that would help, if any does
+
+  bool fits(uint64_t limit) const { return total <= limit && host <= host_available; }
 };
-// weight_bytes: of the model as it is stored, for its files are mapped and read as they are.
+// weight_bytes: of the model as it is stored. Where the device is the host its files are mapped and read as they are.
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
+
+// The first of these plans that fits: with checkpointing, which changes no result; else with the largest batch that fits, without or
+// with checkpointing; else the longest sequence of a batch of one. `plan` is asked a few times.
+std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,
+                                            const std::function<MemoryPlan(const TrainerOptions&)>& plan);
 
 struct EvaluationResult {
   double negative_log_likelihood = 0;  // mean, nats per prediction

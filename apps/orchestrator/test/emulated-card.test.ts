@@ -1,0 +1,58 @@
+// A whole short run on the CUDA backend, over the emulator of the native tests: orchestrator, event store and engine are the real ones,
+// kernels and queue are those that a card runs.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { CORPUS, TestServer } from './harness/server.js';
+
+const ADDON = fileURLToPath(new URL('../../../../native-engine/build/espalier_native_emulated.node', import.meta.url));
+// A device instruction is many of the host's: as few steps of as few tokens as show every kind of teacher.
+const RUN: Partial<v1.RunSettings> = {
+  targetSparsity: 0.04,
+  totalSteps: 8,
+  warmupSteps: 5,
+  batchSize: 1,
+  sequenceLength: 16,
+  loraRank: 4,
+  segmentSteps: 2,
+  snapshotInterval: 0.01,
+  teacherGapMarks: 1,
+  evaluationWindow: 16,
+};
+
+describe('a run on an emulated card', () => {
+  const server = TestServer.inNewFolder({ ESPALIER_NATIVE_ADDON: ADDON, ESPALIER_DEVICE: 'emulated' });
+  const validationPath = join(server.dataFolder, 'validation.jsonl');
+  const launch = (): Promise<v1.Run> => server.launch(RUN, { data: { trainPath: CORPUS, validationPath } });
+
+  beforeAll(async () => {
+    await server.start();
+    writeFileSync(validationPath, `${JSON.stringify({ text: 'The capital of the country is a city by the sea, with a harbour.' })}\n`);
+  });
+  afterAll(() => server.dispose());
+
+  it('has several teachers, and ends in the same bits where all is killed on the way', async () => {
+    const done = await server.completed((await launch()).runId);
+    const events = await server.events(done.runId);
+    expect(recordProblems(events)).toEqual([]);
+    expect(done.engine).toMatch(/^emulated /);
+    const teachers = events
+      .filter(({ type }) => type === 'TeacherAssigned')
+      .map(({ dataJson }) => (JSON.parse(dataJson) as Assigned).teacher);
+    expect(new Set(teachers.map((teacher) => JSON.stringify(teacher))).size).toBeGreaterThan(2);
+
+    const { runId } = await launch();
+    await server.until(runId, ({ step }) => step > 3n, 120_000, 10);
+    await server.kill('engine', 'store');
+    await server.start();
+    const again = await server.completed(runId);
+    expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
+    expect(again.evaluations.map(({ perplexity }) => perplexity)).toEqual(done.evaluations.map(({ perplexity }) => perplexity));
+  });
+});
+
+interface Assigned {
+  teacher: unknown;
+}

@@ -1,0 +1,77 @@
+// The best that a device reaches, measured beside the steps: products, copies, and lines of memory between threads.
+#pragma once
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "device/backend.h"
+
+namespace espalier::bench {
+
+using Clock = std::chrono::steady_clock;
+
+inline double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// Highest rate of a square-ish product of this dtype in this process, best of a few shapes and runs.
+inline double matmul_peak(const std::string& dtype, Backend* backend, const std::vector<int64_t>& sizes) {
+  const DType t = dtype == "f32" ? DType::kF32 : DType::kBF16;
+  double best = 0;
+  for (const int64_t n : sizes) {
+    std::vector<uint16_t> values(static_cast<size_t>(n * n) * 2);
+    for (size_t j = 0; j < values.size(); j++) values[j] = static_cast<uint16_t>(0x3c00 + j * 7 % 97);
+    const DeviceBuffer in = backend->allocate(values.size() * 2), out = backend->allocate(values.size() * 2);
+    upload_now<uint16_t>(*backend, in.data().as<uint16_t>(), values);
+    Product product;
+    product.c = {out.data(), t, n, n, n};
+    product.transposed = true;
+    product.add({in.data(), t, n, n, n}, {{in.data(), t, n, n}, n, n, nullptr, nullptr});
+    for (int run = 0; run < 20; run++) {
+      const auto start = Clock::now();
+      backend->run(product);
+      backend->synchronize();
+      best = std::max(best, 2.0 * n * n * n / seconds_since(start));
+    }
+  }
+  return best;
+}
+
+// Bytes read and written a second by a copy on the device, best of a few.
+inline double copy_rate(Backend* backend, uint64_t bytes) {
+  const DeviceBuffer from = backend->allocate(bytes), to = backend->allocate(bytes);
+  const auto cols = static_cast<int64_t>(bytes / 1024 / sizeof(float));
+  double best = 0;
+  for (int run = 0; run < 10; run++) {
+    const auto start = Clock::now();
+    backend->run(Copy{{to.data(), DType::kF32, 1024, cols, cols}, {from.data(), DType::kF32, 1024, cols, cols}});
+    backend->synchronize();
+    best = std::max(best, 2.0 * static_cast<double>(bytes) / seconds_since(start));
+  }
+  return best;
+}
+
+// Nanoseconds for a line of memory to go to another thread's core and back: some 50 where the two share a cache, several times that
+// where they don't, which steps feel. Which it is may change while a virtual machine runs.
+inline double thread_round_trip_ns(int threads) {
+  constexpr int kRounds = 300;
+  std::atomic<int> turn{0};
+  double seconds = 0;
+#pragma omp parallel num_threads(threads)
+  {
+    const int me = omp_get_thread_num();
+    const int rounds = me < 2 && omp_get_num_threads() > 1 && omp_get_num_procs() > 1 ? kRounds : 0;
+    const auto start = Clock::now();
+    for (int i = 0; i < rounds; i++) {
+      while (turn.load(std::memory_order_acquire) != 2 * i + me) {
+      }
+      turn.store(2 * i + me + 1, std::memory_order_release);
+    }
+    if (me == 0) seconds = seconds_since(start);
+  }
+  return seconds / kRounds * 1e9;
+}
+
+}  // namespace espalier::bench

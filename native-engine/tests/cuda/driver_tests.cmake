@@ -1,0 +1,22 @@
+# Machines with other drivers than this one, and the words of the program there: stand-ins for the driver's libraries, found by the loader.
+function(stand_in name library)
+  add_library(espalier_stand_in_${name} SHARED ${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/stand_in_${name}.cpp)
+  set_target_properties(espalier_stand_in_${name} PROPERTIES OUTPUT_NAME ${library} SUFFIX .so.1
+                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/stand_in_${name})
+  add_dependencies(espalier_tests espalier_stand_in_${name})
+endfunction()
+function(test_with_stand_in stand_in name test)  # and variables of the environment
+  add_test(NAME CudaDriver.${name} COMMAND espalier_tests --gtest_filter=CudaDevice.${test})
+  set_tests_properties(CudaDriver.${name} PROPERTIES ENVIRONMENT "LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/stand_in_${stand_in};${ARGN}")
+endfunction()
+
+stand_in(nvml nvidia-ml)
+test_with_stand_in(nvml TellsFreeMemory FreeMemoryIsAskedOfTheDriver "STAND_IN_CARD=0000:01:00.0")
+if(TARGET espalier_cuda)
+  stand_in(driver cuda)
+  string(REGEX MATCH "^[0-9]+\\.[0-9]+" ESPALIER_CUDA_VERSION ${CMAKE_CUDA_COMPILER_VERSION})
+  set(problem "ESPALIER_TEST_DRIVER_PROBLEM=the driver")
+  test_with_stand_in(driver TooOld WhatTheDriverSaysIsTold STAND_IN_VERSION=11040 STAND_IN_INIT=0
+                     "${problem} is for CUDA 11.4, this build needs one for ${ESPALIER_CUDA_VERSION}")
+  test_with_stand_in(driver SeesNoCard WhatTheDriverSaysIsTold STAND_IN_VERSION=99000 STAND_IN_INIT=100 "${problem} sees no NVIDIA card")
+endif()
