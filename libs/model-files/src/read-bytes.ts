@@ -11,8 +11,6 @@ export interface SourceDocument {
   file: string;
   /** Line (or Parquet row) that it starts at, from 1. */
   line: number;
-  /** Without the special tokens that the tokenizer adds. */
-  plain?: boolean;
 }
 /** Called with the bytes read from the disk since the last call. */
 export type BytesRead = (bytes: number) => void;

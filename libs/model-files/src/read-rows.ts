@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 import { fileError, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
 import { readBytes } from './read-bytes.js';
-import { parseJsonObject, readLines } from './read-documents.js';
+import { jsonOfLine, readLines } from './read-documents.js';
 import { UnpackBudget } from './unpack-budget.js';
 
 export type Row = Record<string, unknown>;
@@ -29,7 +29,7 @@ export async function readSplit(
   signal?: AbortSignal,
 ): Promise<{ rows: LocatedRow[]; found: string[]; files: string[] }> {
   const all = await listDataFiles(folder, signal);
-  const rowFiles = all.filter(({ format }) => format !== 'text');
+  const rowFiles = all.filter(({ format }) => format === 'jsonl' || format === 'parquet');
   const files = rowFiles.filter(({ path }) => basename(path).startsWith(`${split}.`) || basename(path).startsWith(`${split}-`));
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   if (bytes > SET_BYTES_MAX)
@@ -48,8 +48,11 @@ export async function readSplit(
 
 async function* jsonRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<LocatedRow> {
   for await (const { bytes, line } of readLines(file, budget, () => undefined)) {
-    const row = parseJsonObject(bytes, file.path, line, '{"column": value, ...}');
-    if (row !== null) yield { row, file: file.path, line };
+    const row = jsonOfLine(bytes, file.path, line);
+    if (row === undefined) continue;
+    if (row === null || typeof row !== 'object' || Array.isArray(row))
+      throw malformed(file.path, line, 'not a JSON object; {"column": value, ...} is allowed');
+    yield { row: row as Row, file: file.path, line };
   }
 }
 

@@ -25,8 +25,12 @@ export async function openTextEncoder(modelPath: string, vocabularySize: number,
     tokenizerDigest: files.tokenizerDigest,
     prefixId: special.bos?.id ?? special.eos?.id ?? null,
     async encode(texts) {
-      const begins = texts.map(({ text, plain }) => plain === true || (special.bos !== null && text.startsWith(special.bos.content)));
-      const { ids, lengths } = await pool.encode(texts.map((text, index) => ({ ...text, plain: begins[index]! || rewritten !== null })));
+      const begins = texts.map(
+        ({ text, hasSpecialTokens }) => hasSpecialTokens === true || (special.bos !== null && text.startsWith(special.bos.content)),
+      );
+      const { ids, lengths } = await pool.encode(
+        texts.map((text, index) => (begins[index]! || rewritten !== null ? { ...text, hasSpecialTokens: true } : text)),
+      );
       let first = 0;
       return Array.from(lengths, (length, index) => {
         const own = ids.subarray(first, first + length);

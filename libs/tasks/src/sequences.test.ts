@@ -8,8 +8,8 @@ const BOS = 1;
 const encoder = ({ bos = true, merges = {} as Record<string, number> } = {}): Pick<TextEncoder, 'encode' | 'prefixId'> => ({
   prefixId: BOS,
   encode: async (texts) =>
-    texts.map(({ text, plain }) => {
-      const ids: number[] = bos && plain !== true ? [BOS] : [];
+    texts.map(({ text, hasSpecialTokens }) => {
+      const ids: number[] = bos && hasSpecialTokens !== true ? [BOS] : [];
       for (let at = 0; at < text.length; at++) {
         const merged = merges[text.slice(at, at + 2)];
         ids.push(merged ?? text.charCodeAt(at));

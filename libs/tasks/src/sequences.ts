@@ -18,14 +18,14 @@ type Encoder = Pick<TextEncoder, 'encode' | 'prefixId'>;
 
 /** @param positions the longest input that the model takes */
 export async function encodeQuestions(questions: readonly Question[], encoder: Encoder, positions: number): Promise<EncodedQuestion[]> {
-  const texts: { text: string; file: string; line: number; plain?: boolean }[] = [];
+  const texts: { text: string; file: string; line: number; hasSpecialTokens?: true }[] = [];
   const places = new Map<string, number>();
   const place = (text: string, { file, line }: Question, plain = false): number => {
     const key = `${plain ? 'p' : 's'}${text}`;
     const known = places.get(key);
     if (known !== undefined) return known;
     places.set(key, texts.length);
-    texts.push({ text, file, line, ...(plain ? { plain } : {}) });
+    texts.push({ text, file, line, ...(plain ? { hasSpecialTokens: true as const } : {}) });
     return texts.length - 1;
   };
   const planned = questions.map((question) => {
