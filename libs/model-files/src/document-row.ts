@@ -21,7 +21,7 @@ export class DocumentRows {
     if (value === undefined) throw malformed(file, line, this.missing(Object.keys(row), 'field'));
     if (typeof value === 'string') return { text: value, file, line };
     if (!Array.isArray(value)) throw malformed(file, line, `"${this.column}" is ${kind(value)}; a string or a list of messages is allowed`);
-    return { text: this.conversation(value, file, line), plain: true, file, line };
+    return { text: this.conversation(value, file, line), hasSpecialTokens: true, file, line };
   }
 
   /** The words for a file that lacks the column. */

@@ -27,7 +27,7 @@ function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vo
   let count = 0;
   for (const [index, document] of documents.entries()) {
     progress.at(batch, index);
-    const encoding = tokenizer.encode(document.text, { add_special_tokens: document.plain !== true });
+    const encoding = tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true });
     lengths[index] = encoding.ids.length;
     if (count + encoding.ids.length > ids.length) {
       const grown = new Uint32Array(Math.max(ids.length * 2, count + encoding.ids.length));

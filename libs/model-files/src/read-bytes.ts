@@ -8,6 +8,8 @@ import type { UnpackBudget } from './unpack-budget.js';
 
 export interface SourceDocument {
   text: string;
+  /** The text has the tokens that start and end it already: a chat template wrote them. */
+  hasSpecialTokens?: true;
   file: string;
   /** Line (or Parquet row) that it starts at, from 1. */
   line: number;

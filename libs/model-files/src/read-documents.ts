@@ -58,25 +58,20 @@ async function* readJsonLines(
   onBytes: BytesRead,
 ): AsyncGenerator<SourceDocument> {
   for await (const { bytes, line } of readLines(file, budget, onBytes)) {
-    const value = parseJsonObject(bytes, file.path, line, `{${JSON.stringify(rows.column)}: "..."}`);
-    if (value !== null) yield rows.document(value, file.path, line);
+    const value = jsonOfLine(bytes, file.path, line);
+    if (value !== undefined) yield rows.document(value, file.path, line);
   }
 }
 
-/** null: an empty line. @param allowed for the error: what the line may be */
-export function parseJsonObject(bytes: Buffer, file: string, line: number, allowed: string): Record<string, unknown> | null {
+/** undefined: an empty line. */
+export function jsonOfLine(bytes: Buffer, file: string, line: number): unknown {
   const source = decodeUtf8(bytes, file, line);
-  if (source.trim() === '') return null;
-  let value: unknown;
+  if (source.trim() === '') return undefined;
   try {
-    value = JSON.parse(source);
+    return JSON.parse(source) as unknown;
   } catch (error) {
     throw malformed(file, line, `no valid JSON (${(error as Error).message})`);
   }
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw malformed(file, line, `not a JSON object; ${allowed} is allowed`);
-  }
-  return value as Record<string, unknown>;
 }
 
 async function* readText(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {

@@ -305,7 +305,8 @@ test('metrics: sampled with extremes kept, and whole as CSV, JSON lines and Parq
       Number(step),
     ),
   ).toEqual(range(100, 110));
-  const file = async (format: string): Promise<Buffer> => Buffer.concat(await collect(exportMetrics(views.database, runId, [], format)));
+  const file = async (format: string): Promise<Buffer> =>
+    Buffer.concat(await collect(exportMetrics(views.database, runId, [], format, new Date(0))));
   const csv = (await file('csv')).toString().trimEnd().split('\n');
   expect(csv).toHaveLength(2001);
   expect(csv[0]).toContain('branch,attempt,abandoned,step,loss');
