@@ -1,4 +1,5 @@
 // The native engine for TypeScript: defaults, promises, and sessions that close safely.
+import { defined, evaluateDefaults, exportDefaults, generateDefaults, loraOptions, scorerDefaults, trainerOptions } from './defaults.js';
 import { addon, EngineError, mapped, toEngineError } from './load-addon.js';
 import type {
   DeviceDescription,
@@ -70,25 +71,6 @@ export interface SessionOptions extends Partial<TrainerOptions> {
   lora?: Partial<LoraOptions>;
 }
 
-const trainerDefaults: TrainerOptions = {
-  computeDtype: 'bf16',
-  batchSize: 8,
-  sequenceLength: 128,
-  threads: 0,
-  exactSparse: true,
-  checkpointActivations: false,
-  memoryLimitBytes: 0,
-  device: 'auto',
-};
-const loraDefaults: LoraOptions = {
-  rank: 8,
-  alpha: 8,
-  targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
-};
-const evaluateDefaults = { window: 256, computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
-const generateDefaults = { endTokens: new Uint32Array(), computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
-const exportDefaults = { container: 'safetensors', dtype: 'source', multipleOf: 1, modelCard: '' } as const;
-
 export function describeEngine(): EngineDescription {
   return mapped(() => addon().describe());
 }
@@ -132,8 +114,6 @@ export function evaluateModel(
 
 /** Scores one batch; the next may follow when it is done. */
 export type ScoreOne = (batch: ScoreBatch, job?: JobOptions<number>) => Promise<Scores>;
-
-const scorerDefaults = { computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 
 /** Log-likelihoods under a model folder as it is, for as long as `use` takes. */
 export function withModelScorer<T>(modelFolder: string, options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
@@ -321,18 +301,4 @@ async function withSession<T>(work: (session: NativeSession) => Promise<T>): Pro
   } finally {
     await session.release();
   }
-}
-
-function trainerOptions(options: Partial<TrainerOptions>): TrainerOptions {
-  const known = Object.keys(trainerDefaults) as (keyof TrainerOptions)[];
-  return { ...trainerDefaults, ...Object.fromEntries(known.filter((key) => options[key] !== undefined).map((key) => [key, options[key]])) };
-}
-
-function loraOptions(lora: Partial<LoraOptions> = {}): LoraOptions {
-  return { ...loraDefaults, ...defined(lora) };
-}
-
-/** Without the fields that are undefined, so that they do not hide defaults. */
-function defined<T extends object>(options: T): T {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }

@@ -43,8 +43,8 @@ export interface OrchestratorConfig {
   logLevel: string;
 }
 
-export function parseConfig(argv: string[]): OrchestratorConfig {
-  const program = new Command('orchestrator')
+function commandLine(): Command {
+  return new Command('orchestrator')
     .description('Serves espalier.v1 and drives the runs.')
     .addOption(new Option('--data-folder <folder>', 'events, artifacts and views').default('./.espalier').env('ESPALIER_DATA_FOLDER'))
     .addOption(
@@ -120,7 +120,10 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
         .env('ESPALIER_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
-  const given = program.parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
+}
+
+export function parseConfig(argv: string[]): OrchestratorConfig {
+  const given = commandLine().parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
   const { web, artifacts, engine: namedEngines = [], device: devices = ['auto'], threads, engines: asked, ...options } = given;
   const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
   const dataFolder = resolve(options.dataFolder);

@@ -51,17 +51,17 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await text(words);
   };
   const shot = async (name: string, width = 1280): Promise<void> => {
-    const theme = (await page.evaluate('document.documentElement.dataset.theme')) as string;
+    const theme = await page.evaluate<string>('document.documentElement.dataset.theme');
     await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${theme}.png`) });
   };
   const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
   /** The barriers that axe finds, against WCAG AA. */
   const barriers = async (): Promise<string[]> => {
     await page.evaluate(axe);
-    const found = (await page.evaluate(
+    const found = await page.evaluate<string[]>(
       "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] }).then(({ violations }) => " +
         'violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary}`))',
-    )) as string[];
+    );
     return found;
   };
 
@@ -176,7 +176,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
         ['run', `/runs/${runId}`, 'Loss'],
       ] as const) {
         await view(path, words);
-        const sideways = (await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')) as number;
+        const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
         expect([name, width, sideways <= 0]).toEqual([name, width, true]);
         for (const colorScheme of ['light', 'dark'] as const) {
           await page.emulateMedia({ colorScheme });

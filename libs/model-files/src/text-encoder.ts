@@ -72,7 +72,7 @@ function specialTokens({ tokenizerJson, configJson }: TokenizerFiles): SpecialTo
   };
   const bos = token(config['bos_token']);
   const eos = token(config['eos_token']);
-  const rewrites = REWRITING_CLASS.test(String(config['tokenizer_class'] ?? ''));
+  const rewrites = typeof config['tokenizer_class'] === 'string' && REWRITING_CLASS.test(config['tokenizer_class']);
   const added = (wanted: unknown, otherwise: boolean, one: SpecialToken | null): number[] =>
     (typeof wanted === 'boolean' ? wanted : otherwise) && one !== null ? [one.id] : [];
   return {

@@ -5,7 +5,10 @@ import { encodeQuestions, spaceMoved, windows, type Sequence } from './sequences
 
 const BOS = 1;
 /** @param merges pairs of characters that are one token, as a tokenizer would join them */
-const encoder = ({ bos = true, merges = {} as Record<string, number> } = {}): Pick<TextEncoder, 'encode' | 'prefixId'> => ({
+const encoder = ({ bos = true, merges = {} }: { bos?: boolean; merges?: Record<string, number> } = {}): Pick<
+  TextEncoder,
+  'encode' | 'prefixId'
+> => ({
   prefixId: BOS,
   encode: async (texts) =>
     texts.map(({ text, hasSpecialTokens }) => {
@@ -35,7 +38,7 @@ async function sequence(context: string, continuation: string, positions = 100, 
   return (await encodeQuestions([question({ context, continuation })], with_, positions))[0]![0]!;
 }
 
-const ids = (text: string): number[] => [...text].map((one) => one.charCodeAt(0));
+const ids = (text: string): number[] => Array.from(text, (one) => one.charCodeAt(0));
 
 test('a context and what follows it', async () => {
   expect(await sequence('ab', ' c')).toEqual({ ids: Uint32Array.of(BOS, ...ids('ab c')), scored: 2, cut: 0 });

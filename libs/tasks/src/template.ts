@@ -1,9 +1,16 @@
 // Prompts are Jinja templates over the columns of a row. A column that is not there is an error, not an empty text.
-import { Template as JinjaTemplate, parse, tokenize } from '@huggingface/jinja';
+import * as library from '@huggingface/jinja';
 import type { Row } from '#model-files';
 import type { Cleaning } from './declaration.js';
 import { strip } from './python-text.js';
 import { TaskError } from './task-error.js';
+
+// The library's public parts, as far as they are used here: its type files don't resolve under nodenext.
+const jinja = library as unknown as {
+  Template: new (source: string) => { parsed: unknown; render(values: object): string };
+  tokenize(source: string): unknown;
+  parse(tokens: unknown): unknown;
+};
 
 export interface Template {
   render(row: Row): string;
@@ -15,10 +22,10 @@ export interface Template {
 const GLOBALS = new Set(['loop', 'range', 'namespace', 'true', 'false', 'none', 'True', 'False', 'None']);
 
 export function compile(source: string, field: string): Template {
-  const template = new JinjaTemplate('');
+  const template = new jinja.Template('');
   try {
     // Jinja drops one line end at the end of a template; here all of it counts.
-    template.parsed = parse(tokenize(source.endsWith('\n') ? `${source}\n` : source));
+    template.parsed = jinja.parse(jinja.tokenize(source.endsWith('\n') ? `${source}\n` : source));
   } catch (error) {
     throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} is no valid template (${(error as Error).message})`);
   }

@@ -32,23 +32,6 @@ size_t teachers_kept(uint64_t teacher_bytes) {
 
 }  // namespace
 
-ModelDescription describe_model(const ModelWeights& model, bool read_weights) {
-  ModelDescription out;
-  out.config = model.config();
-  out.weight_bytes = model.bytes();
-  if (read_weights) out.digest = model.digest();
-  out.dtype = dtype_name(model.embedding().dtype);
-  for_each_tensor(model, [&](const std::string&, const WeightView& view) {
-    out.parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
-  });
-  for (int64_t l = 0; l < out.config.layer_count; ++l) {
-    for (const WeightView& view : model.layer(l).proj) {
-      out.body_parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
-    }
-  }
-  return out;
-}
-
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
   const auto planned = [&](const TrainerOptions& with) {
     MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, with);

@@ -1,6 +1,6 @@
 // A TensorBoard event file: TFRecords (a length and a message, each with a masked CRC-32C) of tensorflow.Event messages, of which only
 // the few fields are written that a scalar has.
-import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 
 const POLYNOMIAL = 0x82f63b78;
 const MASK_DELTA = 0xa282ead8;
@@ -19,14 +19,28 @@ export interface Scalars {
 
 /** The beginning of every event file. */
 export function fileVersion(wallTime: number): Uint8Array {
-  return record(new BinaryWriter().tag(1, 1).double(wallTime).tag(3, 2).string('brain.Event:2').finish());
+  return record(
+    new BinaryWriter().tag(1, WireType.Bit64).double(wallTime).tag(3, WireType.LengthDelimited).string('brain.Event:2').finish(),
+  );
 }
 
 /** Event: 1 wall_time, 2 step, 5 summary; Summary: 1 value; Value: 1 tag, 2 simple_value. */
 export function scalarsRecord({ step, wallTime, values }: Scalars): Uint8Array {
   const summary = new BinaryWriter();
-  for (const [tag, value] of values) summary.tag(1, 2).bytes(new BinaryWriter().tag(1, 2).string(tag).tag(2, 5).float(value).finish());
-  return record(new BinaryWriter().tag(1, 1).double(wallTime).tag(2, 0).int64(step).tag(5, 2).bytes(summary.finish()).finish());
+  for (const [tag, value] of values)
+    summary
+      .tag(1, WireType.LengthDelimited)
+      .bytes(new BinaryWriter().tag(1, WireType.LengthDelimited).string(tag).tag(2, WireType.Bit32).float(value).finish());
+  return record(
+    new BinaryWriter()
+      .tag(1, WireType.Bit64)
+      .double(wallTime)
+      .tag(2, WireType.Varint)
+      .int64(step)
+      .tag(5, WireType.LengthDelimited)
+      .bytes(summary.finish())
+      .finish(),
+  );
 }
 
 function record(message: Uint8Array): Uint8Array {

@@ -68,11 +68,12 @@ export async function evaluateTasks(
       );
     if (subject.kind === 'export') {
       const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
-      return await withExportFolder(artifacts, files, (modelPath) => evaluateWith('', modelPath));
+      await withExportFolder(artifacts, files, (modelPath) => evaluateWith('', modelPath));
+      return;
     }
     await bench.bringModel(run);
     if (subject.kind === 'masked') await bench.bringState(run, subject.state);
-    return await evaluateWith(bench.sessionId, '');
+    await evaluateWith(bench.sessionId, '');
   } finally {
     await encoder.close();
   }
