@@ -1,3 +1,4 @@
+#include "model/weights_digest.h"
 #include "session/session_core.h"
 
 namespace espalier {
