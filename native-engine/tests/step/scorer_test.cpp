@@ -85,7 +85,8 @@ TEST_F(Scoring, TheDoubleForwardPass) {
 
 TEST_F(Scoring, TheLikeliestTokensAreGreedy) {
   const auto scorer = Scorer::create(model_, std::nullopt, ComputeDType::kF32, on_threads(1));
-  const ReferenceForward reference(*model_, nullptr, Masks{});
+  const Masks all_open;
+  const ReferenceForward reference(*model_, nullptr, all_open);
   Ids ids = ids_of(model_->config().vocab_size, 9, 4);
   for (int i = 0; i < 3; i++) {
     const std::vector<double> last = reference.logits(ids).back();
