@@ -24,3 +24,11 @@ test('a folder with something else in it is told by that', () => {
   writeFileSync(join(folder, 'corpus.txt'), 'the work of months');
   expect(foreignInDataFolder(folder)).toBe('corpus.txt');
 });
+
+test('a folder that an earlier release worked with is ours; one where a start was cut short is not, whatever else is there', () => {
+  writeFileSync(join(folder, 'orchestrator.lock'), '');
+  mkdirSync(join(folder, 'engine'));
+  expect(foreignInDataFolder(folder)).toBe('engine');
+  writeFileSync(join(folder, 'views.sqlite'), '');
+  expect(foreignInDataFolder(folder)).toBeUndefined();
+});

@@ -4,6 +4,9 @@ import { readdirSync } from 'node:fs';
 /** Written first, so that every folder that a server has worked with has it. */
 export const DATA_FOLDER_ID = 'orchestrator.id';
 
+/** A server of a release before the id leaves these two. The lock alone is that of a start that was cut short. */
+const OF_EARLIER_RELEASES = ['orchestrator.lock', 'views.sqlite'];
+
 /** In a data folder: what the clients of its server show; readable by the server's user only. */
 export const TOKEN_FILE = 'token';
 
@@ -13,7 +16,8 @@ const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log|event
 /** The name of something there that no server of ours put there; none in a folder that is new, empty or ours. */
 export function foreignInDataFolder(path: string): string | undefined {
   const names = namesIn(path);
-  return names.includes(DATA_FOLDER_ID) ? undefined : names.find((name) => !BEGINNINGS.test(name));
+  const isOurs = names.includes(DATA_FOLDER_ID) || OF_EARLIER_RELEASES.every((name) => names.includes(name));
+  return isOurs ? undefined : names.find((name) => !BEGINNINGS.test(name));
 }
 
 export function foreignDataFolderText(path: string, name: string): string {
