@@ -9,7 +9,7 @@ import type { AttemptParts } from './attempt-parts.js';
 
 const DAMAGE = new Set(['ARTIFACT_MISSING', 'ARTIFACT_CORRUPT', 'STATE_CORRUPT']);
 
-/** The error, if it says that an artifact is damaged. @throws any other error as it is */
+/** The error, if an artifact is damaged. @throws any other error as it is */
 export function damageOrThrow(error: unknown): EspalierError {
   const known = toEspalierError(error);
   if (!DAMAGE.has(known.code)) throw error;

@@ -11,7 +11,7 @@ import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type Load
 const OWN_READER = "Espalier's own reader";
 const TOKENS = 1024;
 const WINDOW_MAX = 256;
-/** Beyond these the export is not the student. What the other types round is as it is. */
+/** Beyond these the export is not the student. The other types round more, and have no bound. */
 const bounds: Partial<Record<string, number>> = { f32: 1e-5, f16: 1e-3 };
 
 type Loader = (request: LoaderRequest, signal: AbortSignal) => Promise<LoaderAnswer>;

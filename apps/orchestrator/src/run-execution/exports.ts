@@ -17,7 +17,7 @@ export interface ExportRequest extends ExportChoice {
   skipProof: boolean;
 }
 
-/** How much of the progress is the engine's writing; the rest is storing and proving. */
+/** The engine's writing is this share of the progress; storing and proving are the rest. */
 const WRITING_SHARE = 0.5;
 const STORED_SHARE = 0.6;
 

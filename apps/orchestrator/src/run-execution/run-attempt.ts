@@ -166,7 +166,7 @@ export class RunAttempt {
     return planned;
   }
 
-  /** Plans go on from what is about to be recorded; nobody else hears of it before it is. */
+  /** Plans go on from the state that is about to be recorded. Nobody else hears of it earlier. */
   private async add(segment: TrainedSegment): Promise<void> {
     const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
     this.ahead = expected(this.ahead, facts)!;
@@ -180,7 +180,7 @@ export class RunAttempt {
     return this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current));
   }
 
-  /** One that is loaded may push out another that is needed, but none that was loaded for the same plan: it comes to an end. */
+  /** Loading one may push out another that is needed, but none of the same plan: so the loop ends. */
   private async bringTeachers(bench: EngineWorkbench, run: PruningRunState, plan: TrainingPlan): Promise<boolean> {
     for (;;) {
       const missing = teachersOf(plan).find((teacher) => !bench.holdsTeacher(teacher));

@@ -17,7 +17,7 @@ import { RunFeed } from '../views/run-feed.js';
 
 /** Each takes several cores for a while; a small corpus must not wait for a large one. */
 const AT_ONCE = 2;
-/** The wait after the end of a preparation could not be recorded. */
+/** How long to wait when the end of a preparation could not be recorded. */
 const AFTER_FAILURE_MS = 1_000;
 /** Errors that pass when somebody makes room. */
 const FULL_STORE = new Set(['ARTIFACT_STORE_FULL', 'ARTIFACT_STORE_READ_ONLY']);

@@ -142,7 +142,7 @@ export class RunServices {
     });
   }
 
-  /** Says what the engine is waited for, then how far it is, then the result. What is pinned stays until the end. */
+  /** Yields what the engine is busy with, then the progress, then the result. Pinned artifacts stay until the end. */
   private async *work<T>(
     wish: JobWish,
     pinned: string[],

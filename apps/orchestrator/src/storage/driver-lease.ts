@@ -114,7 +114,7 @@ export class DriverLease {
     this.stopping.abort();
     this.wake();
     await this.running;
-    // With our own store ends what others could drive; and nobody is to have the lease when we come back to it.
+    // Our own store ends with us, so others have nothing to drive; and nobody is to have the lease when we come back to it.
     if (this.options.ownsStore || !this.isHeld || this.newest === null) return;
     await this.append('DrivingReleased', this.newest.revision).catch(() => undefined); // it ends by itself
   }

@@ -14,7 +14,7 @@ import type { OrchestratorConfig } from '../config.js';
 /** In the data folder: the connection string of its event store. */
 const ADDRESS_FILE = 'event-store.url';
 const CHECK_INTERVAL_MS = 500;
-/** Every so many looks whether it lives it must answer too. */
+/** Most looks only ask whether its process lives; every so often it must answer a call too. */
 const CHECKS_A_PING = 4;
 const PING_TIMEOUT_MS = 5_000;
 const SILENT_CHECKS_MAX = 3;
@@ -115,7 +115,7 @@ export class EventStoreHost {
   }
 }
 
-/** A store whose parent was killed a moment ago may still be going. */
+/** A store whose parent was killed a moment ago may not have ended yet. */
 async function patientWithLock(start: () => Promise<EmbeddedEventStore>): Promise<EmbeddedEventStore> {
   for (const until = Date.now() + LOCKED_PATIENCE_MS; ;) {
     try {

@@ -1,4 +1,4 @@
-// Whether what happens can be recorded. A full or read-only disk is no reason to end: work waits and is tried again, commands
+// Whether events can be recorded. A full or read-only disk is no reason to end: work waits and is tried again, commands
 // are refused with the cause at once, health says NOT_SERVING, and when there is room again all goes on by itself.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
@@ -11,7 +11,7 @@ import { LiveProgress } from '../views/live-progress.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 
 const CHECK_INTERVAL_MS = 2_000;
-/** Less than that is taken for none: an append and the rows that it makes have to fit. */
+/** Less room than that counts as none: an append and the rows that it makes have to fit. */
 const ROOM_BYTES = 1 << 20;
 
 @Injectable()

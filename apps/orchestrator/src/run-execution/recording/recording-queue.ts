@@ -1,5 +1,5 @@
-// Trained segments on their way into the record. Short ones are recorded several at once: what a recording costs beside the
-// facts themselves (an append with its sync, the subscriptions, the views) comes out of the steps that the engine is at.
+// Trained segments on their way into the record. Short ones are recorded several at once, since each recording (an append with its
+// sync, the subscriptions, the views) takes time from the engine's steps.
 import type { TrainedSegment } from './segment-recorder.js';
 
 export class RecordingQueue {
