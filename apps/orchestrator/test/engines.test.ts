@@ -159,6 +159,9 @@ test('a named engine that nobody runs, or that is something else, is told as suc
       expect.stringContaining(`what answers at ${other.listenAddress} is no engine`),
     ]);
     await expect(server.launch(RUN)).rejects.toMatchObject({ code: 'ENGINE_UNAVAILABLE' });
+    expect(await server.health('espalier.engines')).toBe('NOT_SERVING');
+    expect(await server.health('espalier.v1.RunService')).toBe('SERVING');
+    expect(await other.health('espalier.engines')).toBe('SERVING');
   } finally {
     await server.dispose();
     await other.dispose();

@@ -4,8 +4,6 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeClientConstructor, ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
-import { service as healthService } from 'grpc-health-check';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, CORPUS, TestServer, TINY_MODEL, unary } from './harness/server.js';
@@ -72,17 +70,9 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     return runId;
   }
 
-  const health = async (): Promise<string> => {
-    const Client = makeClientConstructor(healthService, 'Health');
-    const client = new Client(server.listenAddress, ChannelCredentials.createInsecure());
-    type Check = (request: { service: string }, done: (error: ServiceError | null, response: { status: string }) => void) => void;
-    const { status } = await unary<{ status: string }>((done) => (client['check'] as unknown as Check).call(client, { service: '' }, done));
-    client.close();
-    return status;
-  };
   async function untilHealthIs(status: string): Promise<void> {
     const until = Date.now() + 30_000;
-    while ((await health()) !== status) {
+    while ((await server.health()) !== status) {
       if (Date.now() > until) throw new Error(`health is not ${status}`);
       await sleep(100);
     }

@@ -14,6 +14,13 @@ export function summarize(event: RecordedEvent): string {
 
 const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
 const short = (digest: string | null): string => (digest === null ? 'none' : digest.slice(0, 12));
+/** The parts of two fingerprints that differ. */
+function numericsChange(before: string, now: string): string {
+  const partsOf = (fingerprint: string): string[] => fingerprint.split(/[;,] /);
+  const only = (these: string[], those: string[]): string => these.filter((part) => !those.includes(part)).join(', ');
+  const [old, present] = [partsOf(before), partsOf(now)];
+  return `, changed from ${only(old, present)} to ${only(present, old)}`;
+}
 const number = (value: number | null): string => (value === null ? 'none' : value.toPrecision(5));
 const state = ({ step, expectedSparsity, hardSparsity, stateDigest }: StateFact): string =>
   `step ${step}, expected sparsity ${percent(expectedSparsity)}, by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}`;
@@ -51,10 +58,10 @@ function lineOf(event: RecordedEvent): string {
     case 'EngineAttached': {
       const { attempt, engineName = '', backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
       const name = engineName === '' ? '' : `${engineName}, `;
-      const changed = numericsChangedFrom === null ? '' : `, changed from ${short(numericsChangedFrom)}`;
+      const changed = numericsChangedFrom === null ? '' : numericsChange(numericsChangedFrom, numericsFingerprint);
       return (
         `attempt ${attempt}: engine ${name}${backend} on ${device}, ${counted(threads, 'thread')}, ` +
-        `numerics ${short(numericsFingerprint)}${changed}`
+        `numerics of ${/sources [0-9a-f]+/.exec(numericsFingerprint)?.[0] ?? short(numericsFingerprint)}${changed}`
       );
     }
     case 'TeacherAssigned':

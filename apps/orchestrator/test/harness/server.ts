@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { ChannelCredentials, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { ChannelCredentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { service as healthService } from 'grpc-health-check';
 import { TOKEN_FILE } from '#files';
 import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
 
@@ -185,6 +186,17 @@ export class TestServer {
     const client = new v1.EngineServiceClient(this.address, ChannelCredentials.createInsecure(), bearerToken(this.token));
     try {
       return (await unary<v1.ListEnginesResponse>((done) => client.listEngines({}, done))).engines;
+    } finally {
+      client.close();
+    }
+  }
+
+  /** Status of a name of the health service; '' is the server. */
+  async health(service = ''): Promise<string> {
+    const client = new (makeClientConstructor(healthService, 'Health'))(this.address, ChannelCredentials.createInsecure());
+    type Check = (request: { service: string }, done: (error: ServiceError | null, response: { status: string }) => void) => void;
+    try {
+      return (await unary<{ status: string }>((done) => (client['check'] as unknown as Check).call(client, { service }, done))).status;
     } finally {
       client.close();
     }
