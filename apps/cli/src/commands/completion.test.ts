@@ -6,7 +6,7 @@ import { candidates } from './completion.js';
 const complete = (...words: string[]) => candidates(buildProgram(), words, async () => ['k3f9aaaabbbb', 'first try', 'k3x7aaaabbbb']);
 
 test('commands, of a command its own, and options', async () => {
-  expect(await complete('la')).toEqual(['launch']);
+  expect(await complete('lau')).toEqual(['launch']);
   expect(await complete('')).toEqual(expect.arrayContaining(['up', 'status', 'logs', 'runs', 'help']));
   expect(await complete('')).not.toContain('complete');
   expect(await complete('store', '')).toEqual(['backup', 'restore', 'stats']);
