@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 test('devices: of this machine while no server runs, then with the engines on them', async () => {
-  const cpu = { name: 'cpu', problem: '', memory_bytes: expect.stringMatching(/^[1-9]\d+$/) };
+  const cpu = { name: 'cpu', problem: '', memory_bytes: expect.any(Number) };
   const listed = async () => (JSON.parse((await espalier('devices', '--json')).stdout) as { devices: object[] }).devices;
   expect(await listed()).toContainEqual(expect.objectContaining({ ...cpu, engines: [] }));
   expect((await espalier('devices')).stdout).toMatch(/^DEVICE +USABLE +MODEL[^]*cpu +yes /);

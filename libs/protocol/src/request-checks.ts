@@ -110,7 +110,8 @@ function checkMessage(type: DescMessage, message: Message, prefix: string, viola
 
 /** Messages are those of ts-proto: a choice is { $case, value } under its own name. */
 function valueOf(field: DescField, message: Message): unknown {
-  if (field.oneof === undefined) return message[field.localName] ?? (field.scalar === ScalarType.STRING ? '' : undefined);
+  const empty = field.fieldKind === 'scalar' && field.scalar === ScalarType.STRING ? '' : undefined;
+  if (field.oneof === undefined) return message[field.localName] ?? empty;
   const choice = message[field.oneof.localName] as { $case: string; value: unknown } | undefined;
   return choice?.$case === field.localName ? choice.value : undefined;
 }

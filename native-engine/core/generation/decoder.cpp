@@ -129,6 +129,7 @@ std::vector<float> Decoder::advance(std::span<const NextToken> next) {
   const int64_t half = c.config().head_dim / 2;
   for (const NextToken& token : next) {
     const int64_t position = lengths_.at(static_cast<size_t>(token.sequence))++;
+    if (position >= static_cast<int64_t>(cos_.size()) / half) throw Error(ErrorCode::kInvalidArgument, "tokens", "no position is left");
     ids.push_back(static_cast<int32_t>(token.id));
     sequences.push_back(static_cast<int32_t>(token.sequence));
     positions.push_back(static_cast<int32_t>(position));

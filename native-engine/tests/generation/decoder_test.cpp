@@ -112,7 +112,7 @@ TEST(Decoder, GivesASequenceTheSameBitsAloneAndBesideOthers) {
   const auto ids = some_ids(model->config(), 20);
   const auto backend = make_backend(on_threads(2));
   for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
-    Decoder alone(*backend, model, {1, 20, 20, dtype}), crowded(*backend, model, {16, 20, 20, dtype});
+    Decoder alone(*backend, model, {1, 20, 24, dtype}), crowded(*backend, model, {16, 20, 24, dtype});
     const auto prompt = std::span<const uint32_t>(ids).first(5);
     EXPECT_EQ(alone.start(0, prompt, kNotCancelled), crowded.start(11, prompt, kNotCancelled));
     for (int64_t s = 0; s < 16; s++)
