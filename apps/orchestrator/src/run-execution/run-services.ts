@@ -2,25 +2,23 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
+import { invalidField, type engineV1, type v1 } from '#protocol';
 import { ModelAndData } from '../run-commands/model-and-data.js';
-import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
-import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
+import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { sameMeasure } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
-import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
-import { isPrepared, type PruningRunState, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
-import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
+import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { evaluate, type Subject } from './evaluations.js';
+import { evaluate } from './evaluations.js';
 import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
 import { computeDtypeOf, readTasks } from './task-requests.js';
-import { digestOf, evaluateTasks } from './task-evaluations.js';
+import { evaluateTasks } from './task-evaluations.js';
+import { jobOn, loadPrepared, stateOf, subjectOf } from './subjects.js';
 import { speedOptions } from './text-requests.js';
 import { measureSpeed } from './texts.js';
 import { RunFeed } from '../views/run-feed.js';
@@ -54,8 +52,7 @@ export class RunServices {
     by: CallContext,
     signal: AbortSignal,
   ): AsyncGenerator<Progress<Evaluated>> {
-    const run = await this.runs.load(runId);
-    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const run = await loadPrepared(this.runs, runId);
     const window = request.window === 0 ? run.settings.evaluationWindow : request.window;
     if (window < 2 || window > run.model.maxPositions) {
       throw invalidField('FIELD_OUT_OF_RANGE', 'window', `must be from 2 to the model's ${run.model.maxPositions} positions, is ${window}`);
@@ -66,8 +63,7 @@ export class RunServices {
         ? run.data.validationDigest
         : await this.sources.prepareEvaluationData(request.dataPath, run.model, window, signal);
     if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
-    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
-    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `an evaluation of run ${runId}` };
+    const { wish, pinned } = jobOn(subject, runId, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest }, onProgress, both);
       const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
@@ -83,19 +79,17 @@ export class RunServices {
     by: CallContext,
     signal: AbortSignal,
   ): AsyncGenerator<Progress<TasksEvaluated>> {
-    const run = await this.runs.load(runId);
-    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, request);
     const dtype = computeDtypeOf(request.computeDtype);
     const { tasks, means } = await readTasks(request, signal);
-    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
-    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `an evaluation of run ${runId}` };
+    const { wish, pinned } = jobOn(subject, runId, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const recorded: RecordEvaluation[] = [];
       let after = run;
       const record = async (facts: RecordEvaluation[], samples: Buffer | null): Promise<void> => {
         if (samples !== null) {
-          const digest = digestOf(samples);
+          const digest = sha256Hex(samples);
           await this.keeper.pin(digest);
           pinned.push(digest);
           await this.artifacts.put(samples, { mediaType: 'application/x-ndjson' });
@@ -110,13 +104,11 @@ export class RunServices {
   }
 
   async *benchRun(request: v1.BenchRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<engineV1.SpeedOutcome>> {
-    const run = await this.runs.load(runId);
-    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, { ...request, intact: false });
     if (subject.kind === 'intact') throw new Error('unreachable: the intact model is measured beside every other');
     const options = speedOptions(request, run.model.maxPositions);
-    const pinned = subject.kind === 'masked' ? [subject.state.stateDigest] : [];
-    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `a measurement of run ${runId}` };
+    const { wish, pinned } = jobOn(subject, runId, 'a measurement');
     yield* this.work(wish, pinned, signal, (bench, onProgress, both) =>
       measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both),
     );
@@ -198,57 +190,3 @@ function recordedAs(run: PruningRunState, fact: RecordEvaluation): RecordedEvalu
 }
 
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 500).unref());
-
-function stateOf(run: PruningRunState, mark: number | undefined): { state: StateFact; mark: number | null } {
-  if (run.status === 'deleted') throw runDeleted(run);
-  if (mark !== undefined) {
-    const teacher = run.teachers.find((one) => one.mark === mark);
-    const gone = findDiscard(run, ({ marks }) => marks.includes(mark));
-    if (teacher === undefined && gone !== null) throw artifactDiscarded(run, gone, 'teacher_mark');
-    if (teacher === undefined)
-      throw new RunError(
-        'TEACHER_NOT_FOUND',
-        `run ${run.runId} has no teacher ${mark}: it has ${run.teachers.length}`,
-        run,
-        'teacher_mark',
-      );
-    return { state: teacher.state, mark };
-  }
-  if (run.current === null) throw new RunError('RUN_NOT_STARTED', `run ${run.runId} has no recorded state yet`, run, 'run_id');
-  return { state: run.current, mark: null };
-}
-
-export function subjectOf(
-  run: PruningRunState,
-  { intact, exportDigest, teacherMark }: Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>,
-): Subject {
-  const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
-  if (run.status === 'deleted') throw runDeleted(run);
-  if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');
-  if (intact) return { kind: 'intact' };
-  if (exportDigest !== '') {
-    const digest = digestStartingWith(
-      requireDigestPrefix(exportDigest, 'export_digest'),
-      run.exports.map((one) => one.exportDigest),
-      'export_digest',
-    );
-    const known = run.exports.find((one) => one.exportDigest === digest);
-    if (known === undefined) {
-      throw new EspalierError('EXPORT_NOT_FOUND', `run ${run.runId} has no export ${exportDigest}`, {
-        violations: [
-          {
-            field: 'export_digest',
-            description: `one of ${run.exports.map((one) => one.exportDigest).join(', ') || 'none so far'}`,
-            code: 'EXPORT_NOT_FOUND',
-          },
-        ],
-      });
-    }
-    const gone = findDiscard(run, ({ digest }) => digest === exportDigest);
-    if (gone !== null) throw artifactDiscarded(run, gone, 'export_digest');
-    const { step, stateDigest, teacherMark: mark } = known;
-    return { kind: 'export', exportDigest: known.exportDigest, step, stateDigest, teacherMark: mark };
-  }
-  const { state, mark } = stateOf(run, teacherMark);
-  return { kind: 'masked', state, teacherMark: mark };
-}

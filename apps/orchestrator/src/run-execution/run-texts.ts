@@ -2,13 +2,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, v1 } from '#protocol';
-import { RunError } from '../pruning-run/aggregate/pruning-run.errors.js';
-import { isPrepared } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ARTIFACT_STORE } from '../tokens.js';
-import { subjectOf } from './run-services.js';
+import { jobOn, loadPrepared, subjectOf } from './subjects.js';
 import { textOptions } from './text-requests.js';
 import { generateTexts } from './texts.js';
 
@@ -22,13 +20,11 @@ export class RunTexts {
   ) {}
 
   async *generate(request: v1.GenerateRequest, runId: string, signal: AbortSignal): AsyncGenerator<v1.GenerateResponse> {
-    const run = await this.runs.load(runId);
-    if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+    const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, request);
     const options = textOptions(request, run.model.maxPositions);
-    const wish = { runId, needsOurFiles: subject.kind === 'export', doing: `texts of run ${runId}` };
-    const pinned = subject.kind === 'masked' ? subject.state.stateDigest : null;
-    if (pinned !== null) await this.keeper.pin(pinned);
+    const { wish, pinned } = jobOn(subject, runId, 'texts');
+    for (const digest of pinned) await this.keeper.pin(digest);
     const news = new TextNews();
     // A client that leaves while its texts are made ends them.
     const gone = new AbortController();
@@ -58,7 +54,7 @@ export class RunTexts {
       yield { pieces: news.take(), waitingFor: '', outcome: await job.result };
     } finally {
       gone.abort();
-      void ended.then(() => (pinned === null ? undefined : this.keeper.release(pinned)));
+      void ended.then(() => pinned.forEach((digest) => this.keeper.release(digest)));
     }
   }
 }

@@ -1,6 +1,5 @@
 // A run's model, or what else a subject names, judged by tasks: questions are encoded while the engine scores the ones before them.
-import { createHash } from 'node:crypto';
-import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
+import type { ArtifactStore } from '#artifact-store';
 import { openTextEncoder, type TextEncoder } from '#model-files';
 import { engineV1, EspalierError } from '#protocol';
 import {
@@ -16,9 +15,10 @@ import {
 } from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ScoredBatch, TokenBatch } from '../engines/wire/scoring.js';
+import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
-import { withExportFolder, type Subject } from './evaluations.js';
+import { recordedSubject, withSubject, type Subject } from './subjects.js';
 
 export type ComputeDtype = 'f32' | 'bf16';
 export interface TaskEvaluationRequest {
@@ -61,19 +61,10 @@ export async function evaluateTasks(
         'TOKENIZER_MISMATCH',
         `the tokenizer.json in ${run.model.path} has changed since run ${run.runId} was launched`,
       );
-    const evaluateWith = (sessionId: string, modelPath: string): Promise<void> =>
-      evaluateAll(
-        { bench, request, encoder, record, onProgress, signal },
-        { sessionId, modelPath, intact: subject.kind === 'intact', computeDtype: DTYPES[request.dtype] },
-      );
-    if (subject.kind === 'export') {
-      const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
-      await withExportFolder(artifacts, files, (modelPath) => evaluateWith('', modelPath));
-      return;
-    }
-    await bench.bringModel(run);
-    if (subject.kind === 'masked') await bench.bringState(run, subject.state);
-    await evaluateWith(bench.sessionId, '');
+    const computeDtype = DTYPES[request.dtype];
+    await withSubject(bench, artifacts, run, subject, (model) =>
+      evaluateAll({ bench, request, encoder, record, onProgress, signal }, { ...model, computeDtype }),
+    );
   } finally {
     await encoder.close();
   }
@@ -247,20 +238,9 @@ function recordOf(
   details: Record<string, number>,
   samples: Buffer | null,
 ): RecordEvaluation {
-  const what =
-    subject.kind === 'masked'
-      ? { subject: 'masked' as const, step: subject.state.step, stateDigest: subject.state.stateDigest, teacherMark: subject.teacherMark }
-      : subject.kind === 'export'
-        ? {
-            subject: `export:${subject.exportDigest}` as const,
-            step: subject.step,
-            stateDigest: subject.stateDigest,
-            teacherMark: subject.teacherMark,
-          }
-        : { subject: 'intact' as const, step: 0, stateDigest: null, teacherMark: null };
   return {
     kind: 'recordEvaluation',
-    ...what,
+    ...recordedSubject(subject),
     task,
     metric,
     value,
@@ -270,11 +250,9 @@ function recordOf(
     details,
     dataDigest,
     digests,
-    ...(samples === null ? {} : { samplesDigest: digestOf(samples) }),
+    ...(samples === null ? {} : { samplesDigest: sha256Hex(samples) }),
   };
 }
-
-export const digestOf = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
 
 function meanRecords(
   mean: MeanTask,
@@ -288,7 +266,7 @@ function meanRecords(
     const members = tasks.filter(({ task }) => Object.hasOwn(one.of, task.task));
     const identities = members.map((member) => identityOf(member, dtype, tokenizer));
     const rows = [...new Set(identities.map(({ convention }) => convention))];
-    const together = (part: 'prompt' | 'data'): string => digestOf(identities.map(({ digests }) => digests[part]).join('\n'));
+    const together = (part: 'prompt' | 'data'): string => sha256Hex(identities.map(({ digests }) => digests[part]).join('\n'));
     const data = together('data');
     const asked = rows.length === 1 ? rows[0]! : ['rows as in its tasks', ...(dtype === 'f32' ? [] : [dtype])].join(', ');
     const convention = `${one.convention}; ${asked}`;

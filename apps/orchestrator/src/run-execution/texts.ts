@@ -3,7 +3,7 @@ import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { withExportFolder, type Subject } from './evaluations.js';
+import { withExportFolder, withSubject, type Subject } from './subjects.js';
 
 /** Without what names the model. */
 export type TextOptions = Pick<
@@ -25,7 +25,7 @@ export async function generateTexts(
 ): Promise<engineV1.GenerationOutcome> {
   // An export's text is that of the run's model: a GGUF file has no tokenizer.json.
   const common = { ...options, tokenizerPath: run.model.path };
-  const generate = async (model: Pick<engineV1.GenerateRequest, 'sessionId' | 'modelPath' | 'intact'>) => {
+  return withSubject(bench, artifacts, run, subject, async (model) => {
     let outcome: engineV1.GenerationOutcome | undefined;
     for await (const message of bench.engine.client.generate({ ...common, ...model }, signal)) {
       if (message.pieces.length > 0) onPieces(message.pieces);
@@ -33,14 +33,7 @@ export async function generateTexts(
     }
     if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no GenerateResponse.outcome');
     return outcome;
-  };
-  if (subject.kind === 'export') {
-    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
-    return withExportFolder(artifacts, files, (modelPath) => generate({ sessionId: '', modelPath, intact: false }));
-  }
-  await bench.bringModel(run);
-  if (subject.kind === 'masked') await bench.bringState(run, subject.state);
-  return generate({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind === 'intact' });
+  });
 }
 
 /** The whole texts, in the order of their prompts. */

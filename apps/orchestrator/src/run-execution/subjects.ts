@@ -1,0 +1,146 @@
+// The states, exports and models that clients ask an engine about: chosen from a run, brought to the engine, named in what is recorded.
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { decodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
+import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
+import type { JobWish } from '../engine-pool/engine-jobs.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
+import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
+import { isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
+import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
+import type { RunRepository } from '../pruning-run/run-repository.js';
+
+export type Subject =
+  | { kind: 'intact' }
+  | { kind: 'masked'; state: StateFact; teacherMark: number | null }
+  | { kind: 'export'; exportDigest: string; step: number; stateDigest: string; teacherMark: number | null };
+
+/** @throws RunError RUN_NOT_STARTED */
+export async function loadPrepared(runs: RunRepository, runId: string): Promise<PruningRunState> {
+  const run = await runs.load(runId);
+  if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
+  return run;
+}
+
+export function stateOf(run: PruningRunState, mark: number | undefined): { state: StateFact; mark: number | null } {
+  if (run.status === 'deleted') throw runDeleted(run);
+  if (mark !== undefined) {
+    const teacher = run.teachers.find((one) => one.mark === mark);
+    const gone = findDiscard(run, ({ marks }) => marks.includes(mark));
+    if (teacher === undefined && gone !== null) throw artifactDiscarded(run, gone, 'teacher_mark');
+    if (teacher === undefined)
+      throw new RunError(
+        'TEACHER_NOT_FOUND',
+        `run ${run.runId} has no teacher ${mark}: it has ${run.teachers.length}`,
+        run,
+        'teacher_mark',
+      );
+    return { state: teacher.state, mark };
+  }
+  if (run.current === null) throw new RunError('RUN_NOT_STARTED', `run ${run.runId} has no recorded state yet`, run, 'run_id');
+  return { state: run.current, mark: null };
+}
+
+export function subjectOf(
+  run: PruningRunState,
+  { intact, exportDigest, teacherMark }: Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>,
+): Subject {
+  const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
+  if (run.status === 'deleted') throw runDeleted(run);
+  if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');
+  if (intact) return { kind: 'intact' };
+  if (exportDigest !== '') {
+    const digest = digestStartingWith(
+      requireDigestPrefix(exportDigest, 'export_digest'),
+      run.exports.map((one) => one.exportDigest),
+      'export_digest',
+    );
+    const known = run.exports.find((one) => one.exportDigest === digest);
+    if (known === undefined) {
+      throw new EspalierError('EXPORT_NOT_FOUND', `run ${run.runId} has no export ${exportDigest}`, {
+        violations: [
+          {
+            field: 'export_digest',
+            description: `one of ${run.exports.map((one) => one.exportDigest).join(', ') || 'none so far'}`,
+            code: 'EXPORT_NOT_FOUND',
+          },
+        ],
+      });
+    }
+    const gone = findDiscard(run, ({ digest }) => digest === exportDigest);
+    if (gone !== null) throw artifactDiscarded(run, gone, 'export_digest');
+    const { step, stateDigest, teacherMark: mark } = known;
+    return { kind: 'export', exportDigest: known.exportDigest, step, stateDigest, teacherMark: mark };
+  }
+  const { state, mark } = stateOf(run, teacherMark);
+  return { kind: 'masked', state, teacherMark: mark };
+}
+
+/** Where such a job may run, and what must stay until it ends. */
+export function jobOn(subject: Subject, runId: string, doing: string): { wish: JobWish; pinned: string[] } {
+  return {
+    wish: { runId, needsOurFiles: subject.kind === 'export', doing: `${doing} of run ${runId}` },
+    pinned: subject.kind === 'masked' ? [subject.state.stateDigest] : [],
+  };
+}
+
+/** The fields by which the engine knows a model. */
+export type EngineModel = Pick<engineV1.EvaluateRequest, 'sessionId' | 'modelPath' | 'intact'>;
+
+/** The engine has the subject for as long as it is used. */
+export async function withSubject<T>(
+  bench: EngineWorkbench,
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  run: PruningRunState,
+  subject: Subject,
+  use: (model: EngineModel) => Promise<T>,
+): Promise<T> {
+  if (subject.kind === 'export') {
+    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
+    return withExportFolder(artifacts, files, (modelPath) => use({ sessionId: '', modelPath, intact: false }));
+  }
+  await bench.bringModel(run);
+  if (subject.kind === 'masked') await bench.bringState(run, subject.state);
+  return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind === 'intact' });
+}
+
+/** The files of an export as a folder, for as long as it is used. */
+export async function withExportFolder<T>(
+  artifacts: Pick<ArtifactStore, 'open'>,
+  files: ExportManifestFile[],
+  use: (folder: string) => Promise<T>,
+): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'espalier-export-'));
+  try {
+    for (const file of files) {
+      const path = join(folder, file.name);
+      await mkdir(dirname(path), { recursive: true });
+      await pipeline(artifacts.open(file.digest), createWriteStream(path));
+    }
+    return await use(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The subject as an evaluation records it. */
+export function recordedSubject(subject: Subject): Pick<RecordEvaluation, 'subject' | 'step' | 'stateDigest' | 'teacherMark'> {
+  switch (subject.kind) {
+    case 'intact':
+      return { subject: 'intact', step: 0, stateDigest: null, teacherMark: null };
+    case 'masked': {
+      const { step, stateDigest } = subject.state;
+      return { subject: 'masked', step, stateDigest, teacherMark: subject.teacherMark };
+    }
+    case 'export': {
+      const { exportDigest, step, stateDigest, teacherMark } = subject;
+      return { subject: `export:${exportDigest}`, step, stateDigest, teacherMark };
+    }
+  }
+}
