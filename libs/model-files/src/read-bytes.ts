@@ -47,3 +47,21 @@ async function* counted(path: string, onBytes: BytesRead): AsyncGenerator<Buffer
     yield chunk;
   }
 }
+
+/** The bytes as text, a chunk at a time and without a byte order mark. @throws ModelFilesError DATA_MALFORMED where they are no UTF-8 */
+export async function* readUtf8(
+  file: DataFile,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+): AsyncGenerator<{ text: string; byteLength: number }> {
+  const utf8 = new TextDecoder('utf-8', { fatal: true });
+  const decoded = (chunk?: Uint8Array): string => {
+    try {
+      return chunk === undefined ? utf8.decode() : utf8.decode(chunk, { stream: true });
+    } catch {
+      throw malformed(file.path, undefined, 'not valid UTF-8');
+    }
+  };
+  for await (const chunk of readBytes(file, budget, onBytes)) yield { text: decoded(chunk), byteLength: chunk.byteLength };
+  yield { text: decoded(), byteLength: 0 };
+}

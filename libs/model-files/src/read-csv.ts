@@ -4,7 +4,7 @@ import { parse, type CsvError } from 'csv-parse';
 import type { DataFile } from './data-files.js';
 import type { DocumentRows } from './document-row.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
-import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
+import { readUtf8, type BytesRead, type SourceDocument } from './read-bytes.js';
 import type { UnpackBudget } from './unpack-budget.js';
 
 const RECORD_LIMIT_CHARACTERS = 64 << 20;
@@ -26,7 +26,7 @@ export async function* readCsv(
       return names;
     },
   });
-  const text = Readable.from(validUtf8(file, budget, onBytes));
+  const text = Readable.from(textOf(file, budget, onBytes));
   text.on('error', (error) => parser.destroy(error));
   text.pipe(parser);
   try {
@@ -44,15 +44,6 @@ export async function* readCsv(
   }
 }
 
-async function* validUtf8(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<string> {
-  const utf8 = new TextDecoder('utf-8', { fatal: true });
-  const decoded = (chunk?: Uint8Array): string => {
-    try {
-      return chunk === undefined ? utf8.decode() : utf8.decode(chunk, { stream: true });
-    } catch {
-      throw malformed(file.path, undefined, 'not valid UTF-8');
-    }
-  };
-  for await (const chunk of readBytes(file, budget, onBytes)) yield decoded(chunk);
-  yield decoded();
+async function* textOf(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<string> {
+  for await (const { text } of readUtf8(file, budget, onBytes)) yield text;
 }

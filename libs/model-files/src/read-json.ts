@@ -2,7 +2,7 @@
 import { JSONParser } from '@streamparser/json';
 import type { DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
-import { readBytes, type BytesRead } from './read-bytes.js';
+import { readBytes, readUtf8, type BytesRead } from './read-bytes.js';
 import { UnpackBudget } from './unpack-budget.js';
 
 const ELEMENT_LIMIT_BYTES = 256 << 20;
@@ -25,30 +25,20 @@ export async function* readJsonArray(file: DataFile, budget: UnpackBudget, onByt
     elements.push(value);
     bytesSinceElement = 0;
   };
-  const utf8 = new TextDecoder('utf-8', { fatal: true }); // it also drops a byte order mark
   try {
-    for await (const chunk of readBytes(file, budget, onBytes)) {
-      bytesSinceElement += chunk.byteLength;
-      parser.write(decoded(utf8, file, chunk));
+    for await (const { text, byteLength } of readUtf8(file, budget, onBytes)) {
+      bytesSinceElement += byteLength;
+      parser.write(text);
       read += elements.length;
       yield* elements;
       elements = [];
       if (bytesSinceElement > ELEMENT_LIMIT_BYTES)
         throw malformed(file.path, read + 1, `longer than ${ELEMENT_LIMIT_BYTES >> 20} MiB, the limit of an element`);
     }
-    parser.write(decoded(utf8, file));
     if (!parser.isEnded) throw new Error('the array does not end');
   } catch (error) {
     if (error instanceof ModelFilesError) throw error;
     throw malformed(file.path, read + elements.length + 1, `no valid JSON (${(error as Error).message})`);
   }
   yield* elements;
-}
-
-function decoded(utf8: InstanceType<typeof TextDecoder>, file: DataFile, chunk?: Uint8Array): string {
-  try {
-    return chunk === undefined ? utf8.decode() : utf8.decode(chunk, { stream: true });
-  } catch {
-    throw malformed(file.path, undefined, 'not valid UTF-8');
-  }
 }
