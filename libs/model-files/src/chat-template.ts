@@ -1,15 +1,8 @@
 // A model's own chat template turns a conversation into the text that the model was trained on. Two renderings must give the same
 // bytes, on whatever day: so the date that some templates ask for is fixed.
 import { createHash } from 'node:crypto';
-import * as library from '@huggingface/jinja';
-import { readModelFile } from './load-tokenizer.js';
-
-// The library's public parts, as far as they are used here: its type files don't resolve under nodenext.
-const jinja = library as unknown as {
-  Template: new (source: string) => { parsed: unknown };
-  Environment: new () => { set(name: string, value: unknown): void };
-  Interpreter: new (environment: unknown) => { run(program: unknown): { value: string } };
-};
+import { jinja } from './jinja.js';
+import { readModelFile, tokenContent } from './load-tokenizer.js';
 
 const TEMPLATE_BYTES_MAX = 1 << 20;
 /** The date that published templates fall back to where they have no clock. */
@@ -62,8 +55,8 @@ function specialTokensIn(config: Record<string, unknown>): Record<string, string
   const tokens: Record<string, string> = {};
   for (const [name, value] of Object.entries(config)) {
     if (!name.endsWith('_token')) continue;
-    const content = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
-    if (typeof content === 'string') tokens[name] = content;
+    const content = tokenContent(value);
+    if (content !== undefined) tokens[name] = content;
   }
   return tokens;
 }

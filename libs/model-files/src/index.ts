@@ -4,3 +4,4 @@ export { requireTokenizer } from './load-tokenizer.js';
 export { readSplit, type LocatedRow, type Row } from './read-rows.js';
 export { openTextEncoder, type TextEncoder } from './text-encoder.js';
 export { GrowingText, TextTokenizer } from './text-tokenizer.js';
+export { jinja } from './jinja.js';

@@ -85,6 +85,12 @@ export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'con
   }
 }
 
+/** The text of a special token, as tokenizer_config.json names one: by itself, or in an object. */
+export function tokenContent(value: unknown): string | undefined {
+  const content = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
+  return typeof content === 'string' ? content : undefined;
+}
+
 interface TokenizerDescription {
   model?: { vocab?: unknown };
   added_tokens?: { content?: unknown; id?: unknown }[];

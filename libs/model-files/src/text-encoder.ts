@@ -1,6 +1,6 @@
 // Texts to token ids as transformers encodes them by default: with the special tokens of the tokenizer's own post-processor.
 import { EncoderPool } from './encoder-pool.js';
-import { readTokenizerFiles, type TokenizerFiles } from './load-tokenizer.js';
+import { readTokenizerFiles, tokenContent, type TokenizerFiles } from './load-tokenizer.js';
 import { ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 
@@ -62,8 +62,8 @@ function specialTokens({ tokenizerJson, configJson }: TokenizerFiles): SpecialTo
     added_tokens?: { content?: unknown; id?: unknown }[];
   };
   const token = (value: unknown): SpecialToken | null => {
-    const content = typeof value === 'string' ? value : (value as { content?: unknown } | null | undefined)?.content;
-    if (typeof content !== 'string') return null;
+    const content = tokenContent(value);
+    if (content === undefined) return null;
     const vocabulary = description.model?.vocab;
     const known = (description.added_tokens ?? []).find((one) => one.content === content)?.id;
     const id =

@@ -1,16 +1,8 @@
 // Prompts are Jinja templates over the columns of a row. A column that is not there is an error, not an empty text.
-import * as library from '@huggingface/jinja';
-import type { Row } from '#model-files';
+import { jinja, type Row } from '#model-files';
 import type { Cleaning } from './declaration.js';
 import { strip } from './python-text.js';
 import { TaskError } from './task-error.js';
-
-// The library's public parts, as far as they are used here: its type files don't resolve under nodenext.
-const jinja = library as unknown as {
-  Template: new (source: string) => { parsed: unknown; render(values: object): string };
-  tokenize(source: string): unknown;
-  parse(tokens: unknown): unknown;
-};
 
 export interface Template {
   render(row: Row): string;
