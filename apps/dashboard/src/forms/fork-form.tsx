@@ -5,7 +5,7 @@ import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { count, percent } from '../ui/format.js';
-import { Dialog, TroubleNote } from '../ui/parts.js';
+import { FormDialog, TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { Plan, usePlan } from './plan.js';
 import { settingsOf, SettingsFields, typedOf, wordsOf, type Typed } from './settings-fields.js';
@@ -54,42 +54,27 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
     }
   };
   return (
-    <Dialog title={`Fork ${nameOf(parent)}`} close={close}>
-      <form onSubmit={(event) => void send(event)}>
-        <header>
-          <h2>Fork {nameOf(parent)}</h2>
-        </header>
-        <div class="in">
-          <div class="fields">
-            <label class="field">
-              <span>From</span>
-              <select value={from} onChange={({ currentTarget }) => setFrom(currentTarget.value)}>
-                <option value={LAST}>the last state, step {count(parent.step)}</option>
-                {[...(teachers ?? [])].reverse().map(({ mark, step, expectedSparsity, stateDigest: digest, abandoned }) => (
-                  <option key={`${digest} ${step}`} value={digest}>
-                    teacher #{mark}, step {count(step)}, {percent(expectedSparsity)}
-                    {abandoned && ', abandoned'}
-                  </option>
-                ))}
-              </select>
-              <small>its state, with masks, LoRA and optimizer</small>
-            </label>
-            <TextField label="Name" value={name} changed={setName} />
-            <TextField label="Tags" help="with commas between" value={tags} changed={setTags} />
-          </div>
-          <Plan {...planned} />
-          <SettingsFields typed={typed} changed={setTyped} parent={inherited} trouble={planned.trouble ?? trouble} />
-          <TroubleNote trouble={trouble} />
-        </div>
-        <footer>
-          <button type="button" onClick={close}>
-            Back
-          </button>
-          <button class="main" type="submit" disabled={isSending}>
-            {isSending ? 'Forking …' : 'Fork'}
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+    <FormDialog title={`Fork ${nameOf(parent)}`} button={isSending ? 'Forking …' : 'Fork'} isSending={isSending} send={send} close={close}>
+      <div class="fields">
+        <label class="field">
+          <span>From</span>
+          <select value={from} onChange={({ currentTarget }) => setFrom(currentTarget.value)}>
+            <option value={LAST}>the last state, step {count(parent.step)}</option>
+            {[...(teachers ?? [])].reverse().map(({ mark, step, expectedSparsity, stateDigest: digest, abandoned }) => (
+              <option key={`${digest} ${step}`} value={digest}>
+                teacher #{mark}, step {count(step)}, {percent(expectedSparsity)}
+                {abandoned && ', abandoned'}
+              </option>
+            ))}
+          </select>
+          <small>its state, with masks, LoRA and optimizer</small>
+        </label>
+        <TextField label="Name" value={name} changed={setName} />
+        <TextField label="Tags" help="with commas between" value={tags} changed={setTags} />
+      </div>
+      <Plan {...planned} />
+      <SettingsFields typed={typed} changed={setTyped} parent={inherited} trouble={planned.trouble ?? trouble} />
+      <TroubleNote trouble={trouble} />
+    </FormDialog>
   );
 }

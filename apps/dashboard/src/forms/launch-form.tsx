@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 import { newRequestId, runService, troubleOf, type Trouble } from '../api/client.js';
-import { Dialog, TroubleNote } from '../ui/parts.js';
+import { FormDialog, TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { Plan, usePlan } from './plan.js';
 import { settingsOf, SettingsFields, type Typed } from './settings-fields.js';
@@ -34,52 +34,37 @@ export function LaunchForm({ close }: { close: () => void }) {
     }
   };
   return (
-    <Dialog title="Launch a run" close={close}>
-      <form onSubmit={(event) => void send(event)}>
-        <header>
-          <h2>Launch a run</h2>
-        </header>
-        <div class="in">
-          <div class="fields">
-            <TextField
-              label="Model"
-              help="Hugging Face folder on the server's machine"
-              value={texts.model}
-              changed={text('model')}
-              needed
-              wide
-            />
-            <TextField
-              label="Training text"
-              help=".jsonl with a text field, .txt, .parquet, or a folder of them"
-              value={texts.train}
-              changed={text('train')}
-              needed
-              wide
-            />
-            <TextField
-              label="Validation text"
-              help="without it the run is not evaluated"
-              value={texts.validation}
-              changed={text('validation')}
-              wide
-            />
-            <TextField label="Name" value={texts.name} changed={text('name')} />
-            <TextField label="Tags" help="with commas between" value={texts.tags} changed={text('tags')} />
-          </div>
-          <Plan {...planned} />
-          <SettingsFields typed={typed} changed={setTyped} trouble={planned.trouble ?? trouble} />
-          <TroubleNote trouble={trouble} />
-        </div>
-        <footer>
-          <button type="button" onClick={close}>
-            Back
-          </button>
-          <button class="main" type="submit" disabled={isSending}>
-            {isSending ? 'Launching …' : 'Launch'}
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+    <FormDialog title="Launch a run" button={isSending ? 'Launching …' : 'Launch'} isSending={isSending} send={send} close={close}>
+      <div class="fields">
+        <TextField
+          label="Model"
+          help="Hugging Face folder on the server's machine"
+          value={texts.model}
+          changed={text('model')}
+          needed
+          wide
+        />
+        <TextField
+          label="Training text"
+          help=".jsonl with a text field, .txt, .parquet, or a folder of them"
+          value={texts.train}
+          changed={text('train')}
+          needed
+          wide
+        />
+        <TextField
+          label="Validation text"
+          help="without it the run is not evaluated"
+          value={texts.validation}
+          changed={text('validation')}
+          wide
+        />
+        <TextField label="Name" value={texts.name} changed={text('name')} />
+        <TextField label="Tags" help="with commas between" value={texts.tags} changed={text('tags')} />
+      </div>
+      <Plan {...planned} />
+      <SettingsFields typed={typed} changed={setTyped} trouble={planned.trouble ?? trouble} />
+      <TroubleNote trouble={trouble} />
+    </FormDialog>
   );
 }

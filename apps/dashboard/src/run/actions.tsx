@@ -4,7 +4,7 @@ import { runService, troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
-import { Dialog, TroubleNote } from '../ui/parts.js';
+import { FormDialog, TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 
 const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RECOVERING];
@@ -99,31 +99,14 @@ function Sure({ run, what, close, done }: { run: Run; what: 'cancel' | 'delete';
     }
   };
   return (
-    <Dialog title={`${title} ${nameOf(run)}`} close={close}>
-      <form onSubmit={(event) => void send(event)}>
-        <header>
-          <h2>
-            {title} {nameOf(run)}?
-          </h2>
-        </header>
-        <div class="in">
-          <p>{text}</p>
-          <br />
-          <label class="field">
-            <span>Reason, for the history</span>
-            <input value={reason} maxLength={1000} onInput={({ currentTarget }) => setReason(currentTarget.value)} />
-          </label>
-          <TroubleNote trouble={trouble} />
-        </div>
-        <footer>
-          <button type="button" onClick={close}>
-            Back
-          </button>
-          <button class="danger" type="submit">
-            {button}
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+    <FormDialog title={`${title} ${nameOf(run)}`} heading={`${title} ${nameOf(run)}?`} button={button} isDanger send={send} close={close}>
+      <p>{text}</p>
+      <br />
+      <label class="field">
+        <span>Reason, for the history</span>
+        <input value={reason} maxLength={1000} onInput={({ currentTarget }) => setReason(currentTarget.value)} />
+      </label>
+      <TroubleNote trouble={trouble} />
+    </FormDialog>
   );
 }

@@ -3,7 +3,7 @@ import { useMemo, useState } from 'preact/hooks';
 import { useLoaded } from '../api/loaded.js';
 import { Chart } from '../ui/chart.js';
 import { count, percent } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Smoothing, TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
 import { curveOf, loadCurves, PICTURES, type Range } from './curve-data.js';
 import type { TabProps } from './run.js';
@@ -52,18 +52,7 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         <button aria-pressed={log} onClick={() => setQuery({ log: log ? '' : '1' })}>
           Log scale
         </button>
-        <label>
-          Smoothing
-          <input
-            type="range"
-            min={0}
-            max={0.99}
-            step={0.01}
-            value={smoothing}
-            onInput={({ currentTarget }) => setSmoothing(Number(currentTarget.value))}
-          />
-          <span class="num">{smoothing.toFixed(2)}</span>
-        </label>
+        <Smoothing value={smoothing} changed={setSmoothing} />
         <Steps range={range} zoom={zoom} />
         <span class="soft num">
           {response !== undefined &&

@@ -9,7 +9,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { loadCurves } from '../run/curve-data.js';
 import { Chart, interpolated, smoothed, type Curve } from '../ui/chart.js';
 import { count, decimal, duration, percent, short, statusWord } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Smoothing, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { color } from '../ui/theme.js';
 import { headlineOf, nameOf } from './columns.js';
@@ -93,18 +93,7 @@ function Comparison({ all, ids, query }: { all: Compared[]; ids: string[]; query
             ))}
           </select>
         </label>
-        <label>
-          Smoothing
-          <input
-            type="range"
-            min={0}
-            max={0.99}
-            step={0.01}
-            value={smoothing}
-            onInput={({ currentTarget }) => setSmoothing(Number(currentTarget.value))}
-          />
-          <span class="num">{smoothing.toFixed(2)}</span>
-        </label>
+        <Smoothing value={smoothing} changed={setSmoothing} />
       </div>
       <div class="charts">
         {charts

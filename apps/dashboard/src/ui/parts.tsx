@@ -59,3 +59,54 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
     </dialog>
   );
 }
+
+interface FormDialogProps {
+  title: string;
+  /** Where it asks more than the title says. */
+  heading?: string;
+  button: string;
+  isDanger?: boolean;
+  isSending?: boolean;
+  send: (event: Event) => Promise<void>;
+  close: () => void;
+  children: ComponentChildren;
+}
+
+/** A dialog with a form: its heading, what is filled in, the way back and the button that sends it. */
+export function FormDialog({ title, heading = title, button, isDanger, isSending = false, send, close, children }: FormDialogProps) {
+  return (
+    <Dialog title={title} close={close}>
+      <form onSubmit={(event) => void send(event)}>
+        <header>
+          <h2>{heading}</h2>
+        </header>
+        <div class="in">{children}</div>
+        <footer>
+          <button type="button" onClick={close}>
+            Back
+          </button>
+          <button class={isDanger === true ? 'danger' : 'main'} type="submit" disabled={isSending}>
+            {button}
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}
+
+export function Smoothing({ value, changed }: { value: number; changed: (value: number) => void }) {
+  return (
+    <label>
+      Smoothing
+      <input
+        type="range"
+        min={0}
+        max={0.99}
+        step={0.01}
+        value={value}
+        onInput={({ currentTarget }) => changed(Number(currentTarget.value))}
+      />
+      <span class="num">{value.toFixed(2)}</span>
+    </label>
+  );
+}
