@@ -46,7 +46,7 @@ export function LaunchForm({ close }: { close: () => void }) {
         />
         <TextField
           label="Training text"
-          help=".jsonl with a text field, .txt, .parquet, or a folder of them"
+          help=".jsonl, .json, .csv or .parquet with a field or column text, .txt, or a folder of them"
           value={texts.train}
           changed={text('train')}
           needed
