@@ -243,12 +243,14 @@ std::shared_ptr<const ModelWeights> SessionCore::model_in(const std::string& fol
   return model_;
 }
 
+std::optional<TrainState> SessionCore::state_for(const std::string& folder, bool intact) const {
+  return folder.empty() && !intact ? std::optional(trainer().export_snapshot()) : std::nullopt;
+}
+
 void SessionCore::open_scorer(const ScorerOptions& options) {
   scorer_.reset();  // before the new one asks for its memory
   const auto model = model_in(options.model_folder);
-  std::optional<TrainState> state;
-  if (options.model_folder.empty() && !options.intact) state = trainer().export_snapshot();
-  scorer_ = Scorer::create(model, std::move(state), options.dtype, options.backend);
+  scorer_ = Scorer::create(model, state_for(options.model_folder, options.intact), options.dtype, options.backend);
 }
 
 std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
@@ -273,8 +275,7 @@ std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std
 EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                        const std::atomic<bool>& cancel) {
   const auto model = model_in(options.model_folder);
-  std::optional<TrainState> state;
-  if (options.model_folder.empty() && !options.intact) state = trainer().export_snapshot();
+  const std::optional<TrainState> state = state_for(options.model_folder, options.intact);
   return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
                             cancel);
 }
@@ -282,26 +283,26 @@ EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std
 std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
   if (compacted_ && compacted_dtype_ == dtype) return compacted_;
   compacted_.reset();  // first, so that two are never in memory at once
+  const auto dense = model_in("");
   const TrainState state = trainer().export_snapshot();
-  const Masks masks = deterministic_masks(model_->config(), state);
-  compacted_ = compacted_model(*model_, &state, masks, dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
+  const Masks masks = deterministic_masks(dense->config(), state);
+  compacted_ = compacted_model(*dense, &state, masks, dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
   compacted_dtype_ = dtype;
   return compacted_;
 }
 
 GenerationResult SessionCore::generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                                        const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel) {
-  const bool other = !options.model_folder.empty();
-  if (!other && !model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model: open it, or name a model folder");
-  const auto model = other ? load_model(options.model_folder) : options.intact ? model_ : compacted(options.request.dtype);
+  const bool pruned = options.model_folder.empty() && !options.intact;
+  const auto model = pruned ? compacted(options.request.dtype) : model_in(options.model_folder);
   return espalier::generate(model, options.request, on_token, stopped, cancel);
 }
 
 SpeedResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                                        const std::atomic<bool>& cancel) {
-  if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "this session has no model");
+  const auto dense = model_in("");
   const auto other = options.model_folder.empty() ? compacted(options.speed.dtype) : load_model(options.model_folder);
-  return espalier::measure_speed({model_, other}, options.speed, on_progress, cancel);
+  return espalier::measure_speed({dense, other}, options.speed, on_progress, cancel);
 }
 
 ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,

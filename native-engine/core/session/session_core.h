@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -127,6 +128,8 @@ class SessionCore {
   };
   Trainer& trainer() const;
   std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // empty: the session's
+  // The state that an evaluation or a scorer takes: none for another model folder and for the intact model.
+  std::optional<TrainState> state_for(const std::string& folder, bool intact) const;
   StateSummary summary_of(std::string digest) const;
   std::vector<uint8_t> take_open_units();
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
