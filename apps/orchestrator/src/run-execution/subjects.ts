@@ -73,7 +73,7 @@ export function subjectOf(
         ],
       });
     }
-    const gone = findDiscard(run, ({ digest }) => digest === exportDigest);
+    const gone = findDiscard(run, (artifact) => artifact.digest === known.exportDigest);
     if (gone !== null) throw artifactDiscarded(run, gone, 'export_digest');
     const { step, stateDigest, teacherMark: mark } = known;
     return { kind: 'export', exportDigest: known.exportDigest, step, stateDigest, teacherMark: mark };
