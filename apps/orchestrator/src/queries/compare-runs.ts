@@ -5,6 +5,7 @@ import { comparableOf, otherMeasuresOf } from '../pruning-run/aggregate/headline
 import { readStateFile } from './state-file.js';
 import { commonAncestor } from './lineage.js';
 import { openUnits, type OpenUnits } from './open-units.js';
+import { layerSparsities } from './layer-sparsity.js';
 import type { RunSummary } from '../views/projection/run-detail.js';
 import type { RunViews } from '../views/run-views.js';
 
@@ -114,6 +115,7 @@ function layerDifferences(
   leftOpen: OpenUnits | null,
   rightOpen: OpenUnits | null,
 ): v1.LayerDifference[] {
+  const [leftSparsities, rightSparsities] = [sparsitiesOf(left), sparsitiesOf(right)];
   const count = Math.max(left.run.model.layers.length, right.run.model.layers.length);
   return Array.from({ length: count }, (_, layer) => {
     const heads = only(leftOpen?.heads[layer], rightOpen?.heads[layer]);
@@ -124,30 +126,17 @@ function layerDifferences(
       headsOnlyRight: heads.right,
       unitsOnlyLeft: units.left,
       unitsOnlyRight: units.right,
-      sparsityLeft: layerSparsity(left, layer),
-      sparsityRight: layerSparsity(right, layer),
+      sparsityLeft: leftSparsities[layer] ?? 0,
+      sparsityRight: rightSparsities[layer] ?? 0,
     };
   });
+}
+
+function sparsitiesOf({ run }: RunSummary): number[] {
+  return run.current === null ? [] : layerSparsities(run.model, run.current);
 }
 
 function only(left: Set<number> | undefined, right: Set<number> | undefined): { left: number[]; right: number[] } {
   if (left === undefined || right === undefined) return { left: [], right: [] };
   return { left: [...left].filter((index) => !right.has(index)), right: [...right].filter((index) => !left.has(index)) };
-}
-
-/**
- * The share of the layer's prunable parameters that is gone. A unit is three rows of the hidden size; a head, as the method counts
- * it, the rows of its queries and outputs.
- */
-function layerSparsity({ run }: RunSummary, layer: number): number {
-  const shape = run.model.layers[layer];
-  if (shape === undefined || run.current === null) return 0;
-  const { layers, hiddenSize, prunableParameterCount } = run.model;
-  // Head size in parameters follows from the total: what the units do not account for.
-  const unitParameters = 3 * hiddenSize;
-  const totals = layers.reduce((sum, one) => ({ heads: sum.heads + one.heads, units: sum.units + one.units }), { heads: 0, units: 0 });
-  const headParameters = totals.heads === 0 ? 0 : (prunableParameterCount - totals.units * unitParameters) / totals.heads;
-  const open = (run.current.headsOpen[layer] ?? 0) * headParameters + (run.current.unitsOpen[layer] ?? 0) * unitParameters;
-  const all = shape.heads * headParameters + shape.units * unitParameters;
-  return all === 0 ? 0 : 1 - (open / all) * (run.current.hiddenOpen / hiddenSize);
 }

@@ -1,0 +1,30 @@
+// How much of each layer is gone.
+import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+
+export interface OpenParts {
+  headsOpen: number[];
+  unitsOpen: number[];
+  hiddenOpen: number;
+  hardSparsity: number;
+}
+
+/**
+ * For each layer, the share of its projections' parameters that is gone; their mean is the hard sparsity. A unit is three rows of the hidden
+ * size. A head's size is not recorded, since grouped queries leave their keys and values in place; it follows from the hard sparsity, to
+ * which heads and units add up. The layers of a model that is pruned are all of one shape.
+ */
+export function layerSparsities(
+  { layers, hiddenSize, prunableParameterCount }: Pick<ModelIdentity, 'layers' | 'hiddenSize' | 'prunableParameterCount'>,
+  { headsOpen, unitsOpen, hiddenOpen, hardSparsity }: OpenParts,
+): number[] {
+  const share = hiddenOpen / hiddenSize;
+  const gone = layers.map(({ heads, units }, layer) => ({
+    heads: heads - share * (headsOpen[layer] ?? 0),
+    units: units - share * (unitsOpen[layer] ?? 0),
+  }));
+  const all = gone.reduce((sum, one) => ({ heads: sum.heads + one.heads, units: sum.units + one.units }));
+  const unitSize = 3 * hiddenSize;
+  const headSize = all.heads === 0 ? 0 : (hardSparsity * prunableParameterCount - all.units * unitSize) / all.heads;
+  const layerSize = prunableParameterCount / layers.length;
+  return gone.map(({ heads, units }) => (heads * headSize + units * unitSize) / layerSize);
+}
