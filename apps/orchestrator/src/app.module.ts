@@ -63,8 +63,8 @@ export interface Surroundings {
 class SurroundingsModule {
   static of({ config, store, artifacts, lease, folderId, token, log }: Surroundings): DynamicModule {
     const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
-    const checking = { name: 'verification', device: config.devices[0]! };
-    const lender = engineLender(pool, config.engines === 0 ? null : processOptions(config, checking, log));
+    const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
+    const lender = engineLender(pool, config.engines === 0 ? null : checking);
     const providers = [
       { provide: ORCHESTRATOR_CONFIG, useValue: config },
       { provide: EVENT_STORE, useValue: store },

@@ -3,9 +3,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { v1 } from '#protocol';
+import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { CORPUS, TestServer } from './harness/server.js';
+import { collect, CORPUS, TestServer } from './harness/server.js';
 
 const ADDON = fileURLToPath(new URL('../../../../native-engine/build/espalier_native_emulated.node', import.meta.url));
 // A device instruction is many of the host's: as few steps of as few tokens as show every kind of teacher.
@@ -23,7 +23,8 @@ const RUN: Partial<v1.RunSettings> = {
 };
 
 describe('a run on an emulated card', () => {
-  const server = TestServer.inNewFolder({ ESPALIER_NATIVE_ADDON: ADDON, ESPALIER_DEVICE: 'emulated' });
+  const env: Record<string, string> = { ESPALIER_NATIVE_ADDON: ADDON, ESPALIER_DEVICE: 'emulated' };
+  const server = TestServer.inNewFolder(env);
   const validationPath = join(server.dataFolder, 'validation.jsonl');
   const launch = (): Promise<v1.Run> => server.launch(RUN, { data: { trainPath: CORPUS, validationPath } });
 
@@ -50,6 +51,14 @@ describe('a run on an emulated card', () => {
     const again = await server.completed(runId);
     expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
     expect(again.evaluations.map(({ perplexity }) => perplexity)).toEqual(done.evaluations.map(({ perplexity }) => perplexity));
+
+    await server.stop();
+    Object.assign(env, { ESPALIER_ENGINES: '2', ESPALIER_DEVICE: 'cpu,emulated' });
+    await server.start();
+    const replay = v1.VerifyRunRequest.fromPartial({ runId, replay: true, fromStep: 0n, toStep: 1n });
+    const [replayed, summary] = (await collect(server.history.verifyRun(replay))).slice(-2);
+    expect(replayed).toMatchObject({ check: 'replay', ok: true, detail: expect.stringContaining('bit for bit') as string });
+    expect(summary).toMatchObject({ summary: { ok: true, numericsFingerprint: done.numericsFingerprint } });
   });
 });
 

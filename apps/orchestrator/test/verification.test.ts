@@ -115,7 +115,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
   async function replay(changed: ReplaySegment | ReplaySegment[], tolerance: number | null = null): Promise<SegmentVerdict[]> {
     const all: SegmentVerdict[] = [];
     const verdicts = replaySegments({
-      client: engine.client,
+      borrowEngine: () => Promise.resolve({ client: engine.client, release: () => Promise.resolve() }),
       artifacts,
       model: planner.run!.model,
       data: planner.run!.data,

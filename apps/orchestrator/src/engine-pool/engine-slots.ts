@@ -34,11 +34,11 @@ function processDevice({ engines, devices }: EnginesWanted, device: string, inde
 
 /** How an engine process is started here, whatever for. */
 export function processOptions(
-  { dataFolder, threads }: Pick<EnginesWanted, 'dataFolder' | 'threads'>,
-  { name, device }: { name: string; device: string },
+  { dataFolder }: Pick<EnginesWanted, 'dataFolder'>,
+  name: string,
   log: Logger,
-): EngineProcessOptions {
-  return { folder: join(dataFolder, 'engine'), device, threads, onOutput: (line) => log.info({ engine: line, slot: name }, 'engine') };
+): Omit<EngineProcessOptions, 'device' | 'threads'> {
+  return { folder: join(dataFolder, 'engine'), onOutput: (line) => log.info({ engine: line, slot: name }, 'engine') };
 }
 
 /** Local ones first, then those that were named, in the order they were named in. */
@@ -49,8 +49,8 @@ export function engineSlots(wanted: EnginesWanted, { folderId, drives, artifacts
   const local = Array.from({ length: wanted.engines }, (_, index) => {
     const name = `local-${index + 1}`;
     const device = wanted.devices[index] ?? wanted.devices[0]!;
-    const options = processOptions(wanted, { name, device: processDevice(wanted, device, index) }, log);
-    return slot(name, localEngine(options), wanted.threads, device);
+    const started = { device: processDevice(wanted, device, index), threads: wanted.threads };
+    return slot(name, localEngine({ ...processOptions(wanted, name, log), ...started }), wanted.threads, device);
   });
   const leaseMs = wanted.leaseSeconds * 1_000;
   const named = wanted.namedEngines.map((address) =>

@@ -8,16 +8,30 @@ export interface BorrowedEngine {
   client: EngineApi;
   release(): Promise<void>;
 }
-export type BorrowEngine = (threads: number, signal: AbortSignal) => Promise<BorrowedEngine>;
+/** A computation that is to be done again, as it was recorded. */
+export interface ComputedBefore {
+  threads: number;
+  /** The device's name, "cpu" or "cuda:0". */
+  device: string;
+}
+export type BorrowEngine = (before: ComputedBefore, signal: AbortSignal) => Promise<BorrowedEngine>;
 
-/** @param local how an engine process of its own is started; null: all engines are named, and a free one is used */
-export function engineLender(pool: EnginePool, local: Omit<EngineProcessOptions, 'threads'> | null): BorrowEngine {
-  return async (threads, signal) => {
-    if (local !== null) {
-      const engine = await EngineProcess.start({ ...local, threads }, signal);
+/** How engine processes of our own are started. */
+export interface OwnEngines {
+  options: Omit<EngineProcessOptions, 'threads' | 'device'>;
+  /** Those that this orchestrator may compute on, as they were asked for. */
+  devices: readonly string[];
+}
+
+/** @param own null: all engines are named, and a free one is used */
+export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEngine {
+  return async (before, signal) => {
+    if (own !== null) {
+      const engine = await startOnItsDevice(own, before, signal);
       return { client: engine.client, release: () => engine.stop() };
     }
-    const slot = pool.slots.find((one) => one.status === 'idle');
+    const idle = pool.slots.filter((one) => one.status === 'idle');
+    const slot = idle.find(({ about }) => about?.backend === before.device) ?? idle[0];
     if (slot === undefined) {
       const states = pool.slots.map(({ name, status }) => `${name} is ${status}`).join(', ');
       throw new EspalierError('ENGINE_BUSY', `no engine is free (${states}); replay when one is`);
@@ -35,4 +49,20 @@ export function engineLender(pool: EnginePool, local: Omit<EngineProcessOptions,
       throw error;
     }
   };
+}
+
+/** Only the device that computed the steps gives their bits again; where it can't be had, another may compare within a tolerance. */
+async function startOnItsDevice({ options, devices }: OwnEngines, { threads, device }: ComputedBefore, signal: AbortSignal) {
+  if (devices.includes(device)) return EngineProcess.start({ ...options, device, threads }, signal);
+  const engine = await EngineProcess.start({ ...options, device: devices[0]!, threads }, signal);
+  try {
+    const about = await engine.client.describe();
+    const isOpenToUs = devices.includes('auto') && about.devices.some(({ name, problem }) => name === device && problem === '');
+    if (about.backend === device || !isOpenToUs) return engine;
+  } catch (error) {
+    await engine.stop();
+    throw error;
+  }
+  await engine.stop();
+  return EngineProcess.start({ ...options, device, threads }, signal);
 }

@@ -23,34 +23,28 @@ export async function* replayChecks(
     yield say('replay', `run ${request.runId}`, true, 'no recorded steps to execute again', 1);
     return;
   }
-  const engine = await context.borrowEngine(segments[0]!.threads, signal);
+  const verdicts = replaySegments({
+    borrowEngine: context.borrowEngine,
+    artifacts: context.artifacts,
+    model: run.model,
+    data: run.data,
+    segments,
+    tolerance: request.tolerance ?? null,
+    signal,
+    recordedSteps: ({ revision }) => segmentsAfter(context.views.database, run.runId, revision - 1, 1).flatMap(({ rows }) => stepsOf(rows)),
+  });
   let done = 0;
-  try {
-    const verdicts = replaySegments({
-      client: engine.client,
-      artifacts: context.artifacts,
-      model: run.model,
-      data: run.data,
-      segments,
-      tolerance: request.tolerance ?? null,
-      signal,
-      recordedSteps: ({ revision }) =>
-        segmentsAfter(context.views.database, run.runId, revision - 1, 1).flatMap(({ rows }) => stepsOf(rows)),
-    });
-    for await (const verdict of verdicts) {
-      done += 1;
-      note(summary, verdict);
-      const { firstStep, endStep } = verdict.segment;
-      yield say(
-        'replay',
-        `steps ${firstStep} to ${endStep - 1}`,
-        verdict.ok,
-        verdict.detail,
-        DONE_BEFORE + ((1 - DONE_BEFORE) * done) / segments.length,
-      );
-    }
-  } finally {
-    await engine.release();
+  for await (const verdict of verdicts) {
+    done += 1;
+    note(summary, verdict);
+    const { firstStep, endStep } = verdict.segment;
+    yield say(
+      'replay',
+      `steps ${firstStep} to ${endStep - 1}`,
+      verdict.ok,
+      verdict.detail,
+      DONE_BEFORE + ((1 - DONE_BEFORE) * done) / segments.length,
+    );
   }
 }
 

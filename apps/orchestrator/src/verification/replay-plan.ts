@@ -18,6 +18,8 @@ export interface ReplaySegment {
   scheduledSparsities: number[];
   settings: RunSettings;
   numericsFingerprint: string;
+  /** The name of the device that computed it. */
+  device: string;
   threads: number;
   metricsRevision: number;
 }
@@ -68,6 +70,7 @@ function segmentOf(
     ...stepTargets(run.settings, firstStep, state.step),
     settings: run.settings,
     numericsFingerprint: run.engine!.numericsFingerprint,
+    device: run.engine!.backend,
     threads: run.engine!.threads,
     metricsRevision,
   };

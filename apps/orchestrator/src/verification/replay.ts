@@ -1,6 +1,7 @@
 // Executes recorded segments again and compares the states they end in.
 import type { ArtifactStore } from '#artifact-store';
 import { counted, EspalierError, type engineV1 } from '#protocol';
+import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 import type { DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
@@ -10,7 +11,7 @@ import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
 
 export interface ReplayInput {
-  client: EngineApi;
+  borrowEngine: BorrowEngine;
   artifacts: ArtifactStore;
   model: ModelIdentity;
   data: DataIdentity;
@@ -42,23 +43,27 @@ interface Outcome {
 export async function* replaySegments(input: ReplayInput): AsyncGenerator<SegmentVerdict> {
   let carried: HeldState | null = null;
   for (const segments of sessionsOf(input.segments)) {
-    const opened = await openSession(input, segments[0]!);
-    const replay: Replay = new Replay(input, opened.sessionId, opened.numericsFingerprint, carried);
+    const engine = await input.borrowEngine(segments[0]!, input.signal);
     try {
-      for (const segment of segments) {
-        input.signal.throwIfAborted();
-        const verdict = await replay.replay(segment);
-        yield verdict;
-        if (!verdict.ok) return;
+      const replay: Replay = new Replay(input, await openSession(input, engine.client, segments[0]!), carried);
+      try {
+        for (const segment of segments) {
+          input.signal.throwIfAborted();
+          const verdict = await replay.replay(segment);
+          yield verdict;
+          if (!verdict.ok) return;
+        }
+        carried = replay.last;
+      } finally {
+        await replay.close();
       }
-      carried = replay.last;
     } finally {
-      await input.client.closeSession(opened.sessionId).catch(() => undefined); // the engine may be gone; it ends with us anyway
+      await engine.release();
     }
   }
 }
 
-/** Neighbours that one session can compute: same numerics, same threads. */
+/** Neighbours that one session can compute: same numerics, same threads. Equal numerics are those of one device. */
 function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
   const groups: ReplaySegment[][] = [];
   for (const segment of segments) {
@@ -75,10 +80,18 @@ interface HeldState {
   bytes: Uint8Array;
 }
 
+interface ReplaySession {
+  client: EngineApi;
+  sessionId: string;
+  /** The worth of this engine's numbers: equal fingerprints give equal bits. */
+  numericsFingerprint: string;
+}
+
 async function openSession(
-  { client, model, tolerance, data, artifacts }: ReplayInput,
+  { model, tolerance, data, artifacts }: ReplayInput,
+  client: EngineApi,
   segment: ReplaySegment,
-): Promise<engineV1.OpenSessionResponse> {
+): Promise<ReplaySession> {
   const { settings } = segment;
   const session = await client.openSession(sessionOptions({ settings, model }, segment.threads), 'verification');
   if (session.numericsFingerprint !== segment.numericsFingerprint && tolerance === null) {
@@ -94,7 +107,7 @@ async function openSession(
     );
   }
   await client.loadTrainingTokens(session.sessionId, data.trainDigest, data.trainTokens, artifacts.open(data.trainDigest));
-  return session;
+  return { client, ...session };
 }
 
 class Replay {
@@ -107,10 +120,14 @@ class Replay {
 
   constructor(
     private readonly input: ReplayInput,
-    private readonly sessionId: string,
-    private readonly fingerprint: string,
+    private readonly session: ReplaySession,
     private readonly carried: HeldState | null,
   ) {}
+
+  async close(): Promise<void> {
+    const { client, sessionId } = this.session;
+    await client.closeSession(sessionId).catch(() => undefined); // the engine may be gone; it ends with us anyway
+  }
 
   async replay(segment: ReplaySegment): Promise<SegmentVerdict> {
     const start = await this.takeUp(segment);
@@ -119,22 +136,23 @@ class Replay {
     this.last = { digest: this.held, bytes: outcome.state };
     const steps = this.input.recordedSteps(segment);
     const same = outcome.outcome.state!.digest === segment.endDigest;
-    const verdict = { segment, numericsFingerprint: this.fingerprint, stepDifference: null, tensorDifferences: [] };
+    const verdict = { segment, numericsFingerprint: this.session.numericsFingerprint, stepDifference: null, tensorDifferences: [] };
     if (same) return { ...verdict, ok: true, detail: `${start}, state ${segment.endDigest} reached again, bit for bit` };
-    const tolerance = segment.numericsFingerprint === this.fingerprint ? 0 : (this.input.tolerance ?? 0);
+    const tolerance = segment.numericsFingerprint === this.session.numericsFingerprint ? 0 : (this.input.tolerance ?? 0);
     return tolerance > 0 ? this.compareWithin(verdict, steps, outcome, tolerance, start) : this.narrow(verdict, steps, outcome, start);
   }
 
   /** Brings the engine to the state that the segment starts from, if it is not there already. */
   private async takeUp({ startDigest, settings, firstStep }: ReplaySegment): Promise<string> {
     if (startDigest !== null && startDigest === this.held) return 'went on';
-    const { client, artifacts } = this.input;
+    const { artifacts } = this.input;
+    const { client, sessionId } = this.session;
     if (startDigest === null) {
-      this.held = (await client.initialiseState(this.sessionId, BigInt(settings.seed))).digest;
+      this.held = (await client.initialiseState(sessionId, BigInt(settings.seed))).digest;
       return 'from the fresh state';
     }
     if ((await artifacts.stat(startDigest)) !== null) {
-      await client.importState(this.sessionId, startDigest, artifacts.open(startDigest));
+      await client.importState(sessionId, startDigest, artifacts.open(startDigest));
       this.held = startDigest;
       return `from the recorded state at step ${firstStep}`;
     }
@@ -142,7 +160,7 @@ class Replay {
       const { carried } = this;
       if (carried === null) throw new EspalierError('ARTIFACT_MISSING', `the state at step ${firstStep} is not in the artifact store`);
       await client.importState(
-        this.sessionId,
+        sessionId,
         carried.digest,
         (async function* () {
           yield carried.bytes;
@@ -156,18 +174,16 @@ class Replay {
 
   /** One teacher after the other, each loaded when its turn comes: an engine with less memory than the run's can do it too. */
   private async execute(segment: ReplaySegment): Promise<Outcome> {
-    const { client, artifacts, signal } = this.input;
+    const { artifacts, signal } = this.input;
+    const { client, sessionId } = this.session;
     const reports: engineV1.StepReport[] = [];
     let result: EndedSegment | undefined;
     for (const part of partsOf(segment)) {
       const [{ teacher }] = part.stretches;
       if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
-        await client.loadTeacher(this.sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
+        await client.loadTeacher(sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
       }
-      const trained = await client.trainSegment(
-        trainRequest(this.sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'),
-        signal,
-      );
+      const trained = await client.trainSegment(trainRequest(sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'), signal);
       reports.push(...trained.steps);
       this.teachers = new Set(trained.teacherDigests);
       result = trained;
@@ -239,7 +255,7 @@ class Replay {
       stepDifference,
       tensorDifferences,
       detail:
-        `${start}, on other numerics (${this.fingerprint} instead of ${segment.numericsFingerprint}): ` +
+        `${start}, on other numerics (${this.session.numericsFingerprint} instead of ${segment.numericsFingerprint}): ` +
         `${what}${tensorText(tensorDifferences)}`,
     };
   }
