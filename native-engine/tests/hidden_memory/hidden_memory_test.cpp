@@ -115,6 +115,24 @@ TEST(HiddenMemory, AStepWithoutUpdateHasTheHostsBits) {
   EXPECT_EQ(hidden.grad_z.hidden, host.grad_z.hidden);
 }
 
+// Nothing reads a result between the two lists, so only the block itself can keep the second from overwriting the first.
+TEST(HiddenMemory, AnUploadBlockKeepsItsListsUntilTheQueueHasTakenThem) {
+  const auto backend = make_backend(device_named(kHiddenMemory, 1));
+  const DeviceBuffer results = backend->allocate(2 * 16 * sizeof(float));
+  const DevicePtr<float> first = results.data().as<float>(), second = first + 16;
+  UploadBlock block(*backend);
+  for (const auto& [to, value] : {std::pair{first, 1.0f}, std::pair{second, 2.0f}}) {
+    const std::vector<float> list(16, value);
+    block.begin(UploadBlock::room_for(list));
+    // Read only, but a tensor has no such type.
+    const DevicePtr<std::byte> placed(block.add(list).address());
+    block.send();
+    backend->run(Copy{Tensor{to.as<std::byte>(), DType::kF32, 1, 16, 16}, Tensor{placed, DType::kF32, 1, 16, 16}});
+  }
+  EXPECT_EQ(download<float>(*backend, first, 16), std::vector<float>(16, 1.0f));
+  EXPECT_EQ(download<float>(*backend, second, 16), std::vector<float>(16, 2.0f));
+}
+
 class HiddenMemoryDeathTest : public testing::Test {
  protected:
   HiddenMemoryDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
