@@ -9,9 +9,9 @@ export interface OpenParts {
 }
 
 /**
- * For each layer, the share of its projections' parameters that is gone; their mean is the hard sparsity. A unit is three rows of the hidden
- * size. A head's size is not recorded, since grouped queries leave their keys and values in place; it follows from the hard sparsity, to
- * which heads and units add up. The layers of a model that is pruned are all of one shape.
+ * For each layer, the share of its projections' parameters that is gone; their mean is the hard sparsity. A unit is three rows of the
+ * hidden size. The record does not hold a head's size, which grouped queries make smaller: it follows from the hard sparsity, to which
+ * heads and units add up. The layers of a model that is pruned are all of one shape.
  */
 export function layerSparsities(
   { layers, hiddenSize, prunableParameterCount }: Pick<ModelIdentity, 'layers' | 'hiddenSize' | 'prunableParameterCount'>,
