@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { openTextEncoder } from './text-encoder.js';
 import { TextTokenizer } from './text-tokenizer.js';
 
 const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
@@ -91,4 +92,27 @@ test('a text ends with the tokens of generation_config.json, else of config.json
   expect(await named({ 'generation_config.json': { eos_token_id: [7, 9] }, 'config.json': { eos_token_id: 2 } })).toEqual([7, 9]);
   expect(await named({ 'generation_config.json': {}, 'config.json': { eos_token_id: 2 } })).toEqual([2]);
   expect(await named({})).toEqual([]);
+});
+
+describe('special tokens are those of the questions of tasks', () => {
+  const config = { tokenizer_class: 'LlamaTokenizer', bos_token: '<s>', eos_token: { content: 'b' } };
+  const BOS = 0;
+  const [A, B] = [4, 3];
+  test.each([
+    ['a tokenizer of LLaMA without a post-processor has BOS', config, 'a', [BOS, A]],
+    ['not where it is told not to', { ...config, add_bos_token: false, add_eos_token: true }, 'a', [A, B]],
+    ['not where the prompt begins with it', config, '<s>a', [BOS, A]],
+    ['not where the class leaves it to the post-processor', { ...config, tokenizer_class: 'PreTrainedTokenizerFast' }, 'a', [A]],
+  ])('%s', async (_, tokenizerConfig, prompt, ids) => {
+    const files = { 'tokenizer.json': sentencePieceLike, 'tokenizer_config.json': tokenizerConfig };
+    expect((await tokenizerIn('special', files)).encode(prompt)).toEqual(ids);
+    const path = mkdtempSync(join(folder, 'encoder-'));
+    for (const [file, content] of Object.entries(files)) writeFileSync(join(path, file), JSON.stringify(content));
+    const encoder = await openTextEncoder(path, 300);
+    try {
+      expect(await encoder.encode([{ text: prompt, file: 'f', line: 1 }])).toEqual([Uint32Array.from(ids)]);
+    } finally {
+      await encoder.close();
+    }
+  });
 });

@@ -3,31 +3,34 @@ import { join } from 'node:path';
 import { readUserFile, UserFileError } from '#files';
 import { loadTokenizer, readTokenizerFiles, type Tokenizer } from './load-tokenizer.js';
 import { ModelFilesError } from './model-files.errors.js';
+import { SpecialTokens } from './special-tokens.js';
 
 const CONFIG_BYTES_MAX = 16 << 20;
 
 export class TextTokenizer {
   private constructor(
     private readonly tokenizer: Tokenizer,
+    private readonly special: SpecialTokens,
     /** A text ends with any of them. */
     readonly endTokens: readonly number[],
   ) {}
 
   /** @param folder of a Hugging Face model */
   static async read(folder: string, signal?: AbortSignal): Promise<TextTokenizer> {
-    const tokenizer = loadTokenizer(await readTokenizerFiles(folder, signal));
-    return new TextTokenizer(tokenizer, await readEndTokens(folder, signal));
+    const files = await readTokenizerFiles(folder, signal);
+    return new TextTokenizer(loadTokenizer(files), SpecialTokens.of(files), await readEndTokens(folder, signal));
   }
 
-  /** @throws ModelFilesError where a character has no token */
+  /** With special tokens. @throws ModelFilesError where a character has no token */
   encode(text: string): number[] {
-    const { ids, tokens } = this.tokenizer.encode(text);
-    return ids.map((id, index) => {
+    const { ids, tokens } = this.tokenizer.encode(text, { add_special_tokens: this.special.leavesToPostProcessor(text) });
+    const known = ids.map((id, index) => {
       if (id !== undefined) return id;
       throw new ModelFilesError('TOKENIZER_MISMATCH', `the tokenizer has no id for ${JSON.stringify(tokens[index])}`, {
         field: 'model_path',
       });
     });
+    return [...this.special.around(text, known)];
   }
 
   /** The text that follows a prompt. */
