@@ -5,7 +5,7 @@ import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { ladderSvg, isLadderSvg } from '../ladder/ladder-svg.js';
-import { onFront, smallestWithin, type Candidate } from '../ladder/pareto.js';
+import { nameOf, onFront, smallestWithin, type Candidate } from '../ladder/pareto.js';
 import { benchRun, evaluateRun } from '../operations.js';
 import { absolutePath, number, wholeNumber } from '../options/parse.js';
 import { count, decimal, percent, shortCount } from '../output/format.js';
@@ -19,7 +19,7 @@ interface LadderOptions {
   dtype?: string;
   svg?: string;
   force?: boolean;
-  choose?: number;
+  choose?: number | 'last';
   maxPerplexity?: number;
   export?: string;
   format?: string;
@@ -29,15 +29,16 @@ export function registerLadder(program: Command): void {
   const ladder = program
     .command('ladder')
     .argument(...RUN_ARGUMENT)
-    .summary('size, speed and perplexity of every teacher, and the best of them')
+    .summary('size, speed and perplexity of every teacher and the last state, and the best of them')
     .description(
-      'Evaluates every teacher of a run on its validation text and measures its speed. A star marks those that no other is at once as ' +
-        'small and as good as (the Pareto front of parameters and perplexity). Evaluations that the history has are not made again.',
+      'Evaluates every teacher of a run and its last state on its validation text and measures their speed. A star marks those ' +
+        'that no other is at once as small and as good as (the Pareto front of parameters and perplexity). Evaluations that the ' +
+        'history has are not made again.',
     )
-    .option('--every <n>', 'only each n-th teacher', wholeNumber)
+    .option('--every <n>', 'only each n-th teacher, and the last state', wholeNumber)
     .option('--dtype <type>', 'in which speed is measured, bf16 or f32 (default: bf16)')
     .option('--svg <file>', 'also as a drawing', absolutePath)
-    .option('--choose <mark>', 'the teacher to export', wholeNumber)
+    .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
     .option('--format <format>', 'of the export')
@@ -49,8 +50,7 @@ export function registerLadder(program: Command): void {
     const force = options.force === true;
     if (options.svg !== undefined)
       await requireFilePlace(options.svg, { option: '--svg', force, what: 'a drawing of "espalier ladder"', isOurs: isLadderSvg });
-    const candidates = await climb(context, runId!, options, signal);
-    const chosen = choose(candidates, options);
+    const { candidates, chosen } = await climb(context, runId!, options, signal);
     if (options.svg !== undefined) await writeFileWhole(options.svg, once(Buffer.from(ladderSvg(candidates))));
     if (options.export === undefined || chosen === undefined) {
       output.result({ candidates: shown(candidates, chosen) }, () => writeLadder(output, candidates, options, chosen));
@@ -58,9 +58,12 @@ export function registerLadder(program: Command): void {
     }
     if (!output.json) writeLadder(output, candidates, options, chosen);
     const format = options.format === undefined ? {} : { format: options.format };
-    await exportInto(context, runId!, { out: options.export, teacher: chosen.mark!, proof: true, force, ...format });
+    const teacher = typeof chosen.mark === 'number' ? { teacher: chosen.mark } : {};
+    await exportInto(context, runId!, { out: options.export, ...teacher, proof: true, force, ...format });
   });
 }
+
+const markOrLast = (text: string): number | 'last' => (text === 'last' ? text : wholeNumber(text));
 
 function requireSense({ every, choose: mark, maxPerplexity, export: out, format }: LadderOptions): void {
   const wrong = (message: string, field: string): CliError => new CliError('OPTION_INVALID', message, { field, exitCode: ExitCode.usage });
@@ -71,33 +74,50 @@ function requireSense({ every, choose: mark, maxPerplexity, export: out, format 
   if (out === undefined && format !== undefined) throw wrong('--format is that of --export, which is missing', '--format');
 }
 
-/** The intact model, then the teachers in their order. */
-async function climb(
-  { connection, output }: Context,
-  runId: string,
-  { every = 1, dtype = '', choose: mark }: LadderOptions,
-  signal: AbortSignal,
-): Promise<Candidate[]> {
-  const listed = await connection.call(connection.artifacts, connection.artifacts.listTeachers, {
-    runId,
+/** A pruned state of the run. */
+interface Rung {
+  mark: number | 'last';
+  stateDigest: string;
+  hardSparsity: number;
+}
+
+/** The teachers in their order, then the last state, unless it is one of them. */
+async function rungsOf({ connection }: Context, run: v1.Run, { every = 1, choose: mark }: LadderOptions): Promise<Rung[]> {
+  const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, {
+    runId: run.runId,
     includeAbandoned: false,
     includeInherited: false,
     includeDiscarded: false,
   });
-  const teachers = listed.teachers.filter((teacher, index) => index % every === 0 || teacher.mark === mark);
-  if (mark !== undefined && !teachers.some((teacher) => teacher.mark === mark))
-    throw new CliError('TEACHER_NOT_FOUND', `the run has no teacher ${mark}`, { field: '--choose', exitCode: ExitCode.notFound });
-  if (teachers.length === 0)
-    throw new CliError('TEACHER_NOT_FOUND', 'the run has no teachers yet: the first one is made at the first snapshot mark', {
-      exitCode: ExitCode.notAllowed,
-    });
-  const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined });
+  const { stateDigest, hardSparsity } = run;
+  const lastTeacher = teachers.find((teacher) => teacher.stateDigest === stateDigest);
+  const wanted = mark === 'last' ? (lastTeacher?.mark ?? mark) : mark;
+  const isWanted = (teacher: v1.Teacher, index: number): boolean =>
+    index % every === 0 || teacher.mark === wanted || teacher === lastTeacher;
+  const last: Rung[] = stateDigest === '' || lastTeacher !== undefined ? [] : [{ mark: 'last', stateDigest, hardSparsity }];
+  const rungs = [...teachers.filter(isWanted), ...last];
+  if (wanted !== undefined && !rungs.some((rung) => rung.mark === wanted))
+    throw new CliError('TEACHER_NOT_FOUND', `the run has no teacher ${wanted}`, { field: '--choose', exitCode: ExitCode.notFound });
+  if (rungs.length === 0) throw new CliError('RUN_NOT_STARTED', 'the run has no recorded state yet', { exitCode: ExitCode.notAllowed });
+  return rungs;
+}
+
+/** The intact model, then the rungs. */
+async function climb(
+  context: Context,
+  runId: string,
+  options: LadderOptions,
+  signal: AbortSignal,
+): Promise<{ candidates: Candidate[]; chosen: Candidate | undefined }> {
+  const { connection, output } = context;
+  const run = (await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined })).run!;
+  const rungs = await rungsOf(context, run, options);
   const line = new ShareLine(output, 'climbing');
-  const pieces = 2 * teachers.length + 1;
+  const pieces = 2 * rungs.length + 1;
   let done = 0;
   const progress = (share: number, waitingFor: string): void => line.update((done + share) / pieces, waitingFor);
   const perplexityOf = async (request: { intact?: boolean; teacherMark?: number }, stateDigest: string): Promise<number> => {
-    const known = run?.evaluations.find((one) => isSame(one, run, stateDigest));
+    const known = run.evaluations.find((one) => isSame(one, run, stateDigest));
     const { perplexity } = known ?? (await evaluateRun(connection, { runId, ...request }, progress, signal));
     done += 1;
     return perplexity;
@@ -105,14 +125,16 @@ async function climb(
   try {
     const candidates: Candidate[] = [];
     const intact = await perplexityOf({ intact: true }, '');
-    for (const { mark: teacherMark, stateDigest, hardSparsity } of teachers) {
-      const perplexity = await perplexityOf({ teacherMark }, stateDigest);
-      const { dense, compact } = await benchRun(connection, { runId, teacherMark, computeDtype: dtype }, progress, signal);
+    for (const { mark, stateDigest, hardSparsity } of rungs) {
+      const named = mark === 'last' ? {} : { teacherMark: mark };
+      const perplexity = await perplexityOf(named, stateDigest);
+      const { dense, compact } = await benchRun(connection, { runId, ...named, computeDtype: options.dtype ?? '' }, progress, signal);
       done += 1;
       if (candidates.length === 0) candidates.push(candidate(null, 0, intact, dense));
-      candidates.push(candidate(teacherMark, hardSparsity, perplexity, compact));
+      candidates.push(candidate(mark, hardSparsity, perplexity, compact));
     }
-    return candidates;
+    const lastRung = rungs.findIndex((rung) => rung.stateDigest === run.stateDigest);
+    return { candidates, chosen: choose(candidates, options, candidates[lastRung + 1]) };
   } finally {
     line.end();
   }
@@ -130,18 +152,23 @@ function isSame(one: v1.Evaluation, run: v1.Run, stateDigest: string): boolean {
   );
 }
 
-function candidate(mark: number | null, sparsity: number, perplexity: number, speed: v1.ModelSpeed): Candidate {
+function candidate(mark: Candidate['mark'], sparsity: number, perplexity: number, speed: v1.ModelSpeed): Candidate {
   const { parameterCount, prefillSeconds, passSeconds, prefillRatio, passRatio } = speed;
   return { mark, sparsity, perplexity, parameters: Number(parameterCount), prefillSeconds, passSeconds, prefillRatio, passRatio };
 }
 
-function choose(candidates: readonly Candidate[], { choose: mark, maxPerplexity }: LadderOptions): Candidate | undefined {
+function choose(
+  candidates: readonly Candidate[],
+  { choose: mark, maxPerplexity }: LadderOptions,
+  last: Candidate | undefined,
+): Candidate | undefined {
+  if (mark === 'last') return last;
   if (mark !== undefined) return candidates.find((one) => one.mark === mark);
   if (maxPerplexity === undefined) return undefined;
   const found = smallestWithin(candidates, maxPerplexity);
   if (found !== undefined) return found;
   const best = Math.min(...candidates.filter((one) => one.mark !== null).map(({ perplexity }) => perplexity));
-  throw new CliError('TEACHER_NOT_FOUND', `no teacher has a perplexity of at most ${maxPerplexity}; the best has ${decimal(best)}`, {
+  throw new CliError('TEACHER_NOT_FOUND', `no pruned model has a perplexity of at most ${maxPerplexity}; the best has ${decimal(best)}`, {
     field: '--max-perplexity',
     exitCode: ExitCode.notFound,
   });
@@ -152,7 +179,7 @@ function writeLadder(output: Output, candidates: readonly Candidate[], { svg }: 
     ['', 'MODEL', 'SPARSITY', 'PARAMETERS', 'PERPLEXITY', 'PREFILL', 'DECODE', 'TIMES'],
     candidates.map((one) => [
       onFront(one, candidates) ? '*' : '',
-      `${one.mark === null ? 'intact' : `#${one.mark}`}${one === chosen ? ' (chosen)' : ''}`,
+      `${nameOf(one)}${one === chosen ? ' (chosen)' : ''}`,
       percent(one.sparsity),
       shortCount(one.parameters),
       decimal(one.perplexity),

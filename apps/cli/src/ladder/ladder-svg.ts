@@ -1,6 +1,6 @@
 // The ladder as a drawing: parameters against perplexity, the front as a line.
 import { decimal, shortCount } from '../output/format.js';
-import { onFront, type Candidate } from './pareto.js';
+import { nameOf, onFront, type Candidate } from './pareto.js';
 
 const WIDTH = 720;
 const HEIGHT = 440;
@@ -25,7 +25,7 @@ export function ladderSvg(candidates: readonly Candidate[]): string {
   const line = front.map((one) => `${x.at(one.parameters)},${y.at(one.perplexity)}`).join(' ');
   const point = (one: Candidate): string => {
     const at = `cx="${x.at(one.parameters)}" cy="${y.at(one.perplexity)}"`;
-    const name = one.mark === null ? 'intact' : `#${one.mark}`;
+    const name = nameOf(one);
     const title = `<title>${name}: ${shortCount(one.parameters)} parameters, perplexity ${decimal(one.perplexity)}</title>`;
     const isFront = onFront(one, candidates);
     const label = isFront ? `<text x="${x.at(one.parameters)}" y="${y.at(one.perplexity) - 8}" text-anchor="middle">${name}</text>` : '';

@@ -2,7 +2,7 @@
 import { ladderSvg, isLadderSvg } from './ladder-svg.js';
 import { onFront, smallestWithin, type Candidate } from './pareto.js';
 
-function model(mark: number | null, parameters: number, perplexity: number): Candidate {
+function model(mark: Candidate['mark'], parameters: number, perplexity: number): Candidate {
   return { mark, parameters, perplexity, sparsity: 0, prefillSeconds: 1, passSeconds: 1, prefillRatio: 1, passRatio: 1 };
 }
 
@@ -11,27 +11,29 @@ const good = model(1, 80, 5.5);
 const worse = model(2, 80, 6);
 const larger = model(3, 90, 5.5);
 const small = model(4, 50, 9);
-const all = [intact, good, worse, larger, small];
+const last = model('last', 45, 11);
+const all = [intact, good, worse, larger, small, last];
 
 test('a model is on the front unless another is as small and as good and better in one of the two', () => {
-  expect(all.filter((one) => onFront(one, all))).toEqual([intact, good, small]);
+  expect(all.filter((one) => onFront(one, all))).toEqual([intact, good, small, last]);
 });
 
 test('of two equal models both are on the front', () => {
   const twin = model(5, 80, 5.5);
-  expect([...all, twin].filter((one) => onFront(one, [...all, twin]))).toEqual([intact, good, small, twin]);
+  expect([...all, twin].filter((one) => onFront(one, [...all, twin]))).toEqual([intact, good, small, last, twin]);
 });
 
 test('the smallest that is good enough is chosen, never the model before pruning', () => {
   expect(smallestWithin(all, 6)).toBe(good);
   expect(smallestWithin(all, 9)).toBe(small);
+  expect(smallestWithin(all, 11)).toBe(last);
   expect(smallestWithin(all, 5.2)).toBeUndefined();
 });
 
 test('a drawing has every model, names those on the front and knows itself again', () => {
   const svg = ladderSvg(all);
-  expect(svg.match(/<circle /g)).toHaveLength(5);
-  expect([...svg.matchAll(/>(intact|#\d)<\/text>/g)].map(([, name]) => name)).toEqual(['intact', '#1', '#4']);
+  expect(svg.match(/<circle /g)).toHaveLength(6);
+  expect([...svg.matchAll(/>(intact|last|#\d)<\/text>/g)].map(([, name]) => name)).toEqual(['intact', '#1', '#4', 'last']);
   expect(isLadderSvg(Buffer.from(svg).subarray(0, 4096))).toBe(true);
   expect(isLadderSvg(Buffer.from('<svg></svg>'))).toBe(false);
   for (const [, x, y] of svg.matchAll(/<circle cx="([\d.]+)" cy="([\d.]+)"/g)) {

@@ -1,8 +1,8 @@
 // Which of several models are worth having.
 
 export interface Candidate {
-  /** null: the model before pruning. */
-  mark: number | null;
+  /** 'last': the run's last state, where it is no teacher; null: the model before pruning. */
+  mark: number | 'last' | null;
   sparsity: number;
   perplexity: number;
   parameters: number;
@@ -10,6 +10,11 @@ export interface Candidate {
   passSeconds: number;
   prefillRatio: number;
   passRatio: number;
+}
+
+export function nameOf({ mark }: Pick<Candidate, 'mark'>): string {
+  if (mark === null) return 'intact';
+  return mark === 'last' ? mark : `#${mark}`;
 }
 
 /** Whether no other is as small and as good, and better in one of the two. */
