@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Recomputes what `espalier eval --samples FILE` wrote, by code that shares nothing with Espalier: prompts, tokenizer and model.
 
-    tasks.py MODEL DATA SAMPLES [--most N]     compares in float64; one JSON object with the largest difference of each task
+    tasks.py MODEL DATA SAMPLES [--most N]     compares in float64; one JSON object with the largest difference of each task. Of bbh,
+                                               whose texts are written anew token by token, how many differ
     tasks.py MODEL DATA SAMPLES --speed        the same sequences in float32, padded batches sorted by length: seconds and tokens
 
 MODEL is a LLaMA folder with a byte-level tokenizer.json, DATA the --task-data of the evaluation. Ends with status 3 where there is no
@@ -79,6 +80,11 @@ class Tokenizer:
     def encode(self, text):
         return [1] + [token for word in self.words(text) for token in self.piece(word)]
 
+    def decode(self, ids):
+        byte_of = {c: b for b, c in self.spelled.items()}
+        names = {i: t for t, i in self.vocab.items()}
+        return bytes(byte_of[c] for i in ids for c in names[i] if c in byte_of).decode("utf-8", "replace")
+
 
 def rows_of(folder, split):
     with open(os.path.join(folder, split + ".jsonl")) as file:
@@ -107,6 +113,55 @@ def mmlu(data):
     return pairs
 
 
+def detokenized(page):
+    """WikiText's own tokens as running text."""
+    for old, new in (("s '", "s'"),):
+        page = page.replace(old, new)
+    page = re.sub("/' [0-9]/", "/'[0-9]/", page)
+    for mark in "-,.":
+        page = page.replace(f" @{mark}@ ", mark)
+    for mark in ":;.!?,":
+        page = page.replace(f" {mark} ", f"{mark} ")
+    for opening, inner, closing in (("\\(", "[^)]", "\\)"), ("\\[", "[^\\]]", "\\]"), ("\\{", "[^}]", "\\}"), ('"', '[^"]', '"'), ("'", "[^']", "'")):
+        found = f"{opening}\\s*({inner}*?)\\s*{closing}"
+        page = re.sub(found, lambda m: m.group()[0] + m.group(1) + m.group()[-1], page)
+    for old, new in (("= = = =", "===="), ("= = =", "==="), ("= =", "=="), (" \u00b0 ", "\u00b0"), (" \n", "\n"), ("\n ", "\n"), (" N ", " 1 "), (" 's", "'s")):
+        page = page.replace(old, new)
+    return page
+
+
+def windows(tokenizer, page, most):
+    """Each token once; BOS in front of the text, and before it once more as the first window's context."""
+    ids = [1] + tokenizer.encode(detokenized(page))
+    out, done = [], 1
+    while done < len(ids):
+        end = min(done + most, len(ids))
+        out.append((ids[max(end - most - 1, 0) : end], end - done))
+        done = end
+    return out
+
+
+def bbh_rows(data):
+    """(group, row) in the order of the folders' names."""
+    folder = os.path.join(data, "bbh")
+    groups = sorted(g for g in os.listdir(folder) if os.path.exists(os.path.join(folder, g, "test.jsonl")))
+    return [(group, row) for group in groups for row in rows_of(os.path.join(folder, group), "test")]
+
+
+def bbh_prompt(data, group, row, direct):
+    with open(os.path.join(data, "bbh", "cot-prompts", group + ".txt")) as file:
+        shots = file.read().split("-----\n", 1)[1].strip()
+    if direct:
+        head, *examples = shots.split("\n\nQ: ")
+        answered = []
+        for example in examples:
+            question, reasoning = re.split(r"\nA: Let's think step by step\.\s", example, maxsplit=1)
+            answer = re.findall(r"the answer is (.*)", reasoning)[-1]
+            answered.append(f"{question}\nA: {answer[:-1] if answer.endswith('.') else answer}")
+        return "\n\nQ: ".join([head, *answered]) + f"\n\nQ: {row['input']}\nA:"
+    return shots + f"\n\nQ: {row['input']}\nA: Let's think step by step.\n"
+
+
 TASKS = {
     "boolq": ("boolq", "validation", lambda r: [(f"{r['passage']}\nQuestion: {r['question']}?\nAnswer:", c) for c in (" no", " yes")]),
     "piqa": ("piqa", "validation", lambda r: [(f"Question: {r['goal']}\nAnswer:", " " + r[s]) for s in ("sol1", "sol2")]),
@@ -127,6 +182,7 @@ TASKS = {
     "arc_challenge": ("arc_challenge", "test", lambda r: [(f"Question: {r['question']}\nAnswer:", " " + c) for c in r["choices"]["text"]]),
     "openbookqa": ("openbookqa", "test", lambda r: [(r["question_stem"], " " + c) for c in r["choices"]["text"]]),
     "mmlu": ("mmlu", "test", None),
+    "wikitext": ("wikitext_document_level", "test", None),
     "lambada": ("lambada_openai", "test", lambda r: [(" ".join(r["text"].split(" ")[:-1]), " " + r["text"].split(" ")[-1])]),
 }
 
@@ -217,6 +273,38 @@ class Model:
         return out
 
 
+    def text_after(self, tokenizer, prompt, stops, ends):
+        """Greedily, at most half of the model's positions and 1,024 tokens, until a stop text."""
+        most = self.config["max_position_embeddings"]
+        room = min(1024, most // 2)
+        ids, text = tokenizer.encode(prompt)[-(most - room) :], ""
+        head = self.weights["model.embed_tokens.weight" if self.config.get("tie_word_embeddings") else "lm_head.weight"]
+        made = []
+        while len(made) < room:
+            token = F.linear(self(torch.tensor([ids + made]))[0, -1], head).argmax().item()
+            if token in ends:
+                break
+            made.append(token)
+            text = tokenizer.decode(made)
+            found = [text.index(stop) for stop in stops if stop in text]
+            if found:
+                return text[: min(found)]
+        return text
+
+
+def compare_texts(model, tokenizer, data, task, own):
+    rows = bbh_rows(data)
+    ends = model.config.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    different = []
+    for sample in own:
+        prompt = bbh_prompt(data, *rows[sample["index"]], task == "bbh_direct")
+        text = model.text_after(tokenizer, prompt, ["</s>", "Q", "\n\n"], ends)
+        if text != sample["text"]:
+            different.append({"index": sample["index"], "ours": text, "theirs": sample["text"]})
+    return {"questions": len(own), "different": different}
+
+
 @torch.no_grad()
 def main():
     folder, data, samples = sys.argv[1:4]
@@ -230,17 +318,27 @@ def main():
             by_task.setdefault(sample["task"], []).append(sample)
     out = {}
     for task, own in by_task.items():
+        own = own[:most]
+        if task in ("bbh", "bbh_direct"):
+            out[task] = compare_texts(model, tokenizer, data, task, own)
+            continue
         if task not in TASKS:
             continue
         name, split, pairs = TASKS[task]
-        pairs = pairs or mmlu(data)
+        pairs = pairs or (mmlu(data) if task == "mmlu" else None)
         rows = rows_of(os.path.join(data, name), split)
-        own = own[:most]
-        asked = [[sequence(tokenizer, *pair, model.config["max_position_embeddings"]) for pair in pairs(rows[s["index"]])] for s in own]
+        positions = model.config["max_position_embeddings"]
+        if task == "wikitext":
+            asked = [windows(tokenizer, rows[s["index"]]["page"], positions) for s in own]
+        else:
+            asked = [[sequence(tokenizer, *pair, positions) for pair in pairs(rows[s["index"]])] for s in own]
         flat = [one for question in asked for one in question]
         started = time.perf_counter()
         found = model.likelihoods(flat, 32 if speed else 4)
         seconds = time.perf_counter() - started
+        if task == "wikitext":  # one sum a page
+            sums = iter(found)
+            found = [sum(next(sums) for _ in question) for question in asked]
         theirs = [one for s in own for one in s["loglikelihoods"]]
         out[task] = {
             "questions": len(own),

@@ -23,8 +23,11 @@ export async function* generate(
   if (request.tokenizerPath === '') throw invalidField('FIELD_REQUIRED', 'tokenizer_path', 'is empty: a model folder is required');
   if (request.prompts.length === 0) throw invalidField('FIELD_REQUIRED', 'prompts', 'is empty: at least one prompt is required');
   const tokenizer = await TextTokenizer.read(request.tokenizerPath, signal);
-  const ids = request.prompts.map((prompt) => tokenizer.encode(prompt));
-  refuseEmpty(ids);
+  const whole = request.prompts.map((prompt) => tokenizer.encode(prompt));
+  refuseEmpty(whole);
+  const most = request.mostPromptTokens || Infinity;
+  const ids = whole.map((prompt) => (prompt.length > most ? prompt.slice(-most) : prompt));
+  const cutPrompts = whole.filter((prompt) => prompt.length > most).length;
   const texts = ids.map((prompt) => new Text(tokenizer.after(prompt), request.stop));
   const { temperature, seed } = request;
   const each = { maxTokens: request.maxTokens || DEFAULT_TOKENS, temperature, topP: request.topP || 1, seed };
@@ -51,7 +54,7 @@ export async function* generate(
     .finally(() => pieces.end());
   running.catch(() => undefined); // awaited below, after the last piece
   for await (const batch of pieces) yield { pieces: joined(batch), outcome: undefined };
-  yield { pieces: [], outcome: outcomeMessage(await running) };
+  yield { pieces: [], outcome: outcomeMessage(await running, cutPrompts) };
 }
 
 function refuseEmpty(prompts: readonly number[][]): void {
@@ -126,7 +129,7 @@ function joined(pieces: readonly engineV1.TextPiece[]): engineV1.TextPiece[] {
   return [...byPrompt.values()];
 }
 
-function outcomeMessage(result: GenerationResult): engineV1.GenerationOutcome {
+function outcomeMessage(result: GenerationResult, cutPrompts: number): engineV1.GenerationOutcome {
   return {
     promptTokens: BigInt(result.promptTokens),
     generatedTokens: BigInt(result.generatedTokens),
@@ -135,6 +138,7 @@ function outcomeMessage(result: GenerationResult): engineV1.GenerationOutcome {
     decodeSeconds: result.decodeSeconds,
     weightBytes: BigInt(result.weightBytes),
     cacheBytes: BigInt(result.cacheBytes),
+    cutPrompts,
   };
 }
 

@@ -117,16 +117,33 @@ describe('a run', () => {
     expect(recordProblems(await server.events(runId))).toEqual([]);
   });
 
+  it('is evaluated on other text, by the name of its column', async () => {
+    const { writeFileSync } = await import('node:fs');
+    const dataPath = `${server.dataFolder}-other.csv`;
+    writeFileSync(dataPath, `title,content\n${'one,"Once upon a time there was a house by the sea."\n'.repeat(200)}`);
+    const evaluate = async (request: Partial<v1.EvaluateRunRequest>): Promise<v1.Evaluation> => {
+      const full = v1.EvaluateRunRequest.fromPartial({ runId: done.runId, dataPath, ...request });
+      return (await collect(server.runs.evaluateRun(full))).at(-1)!.evaluation!;
+    };
+    const evaluation = await evaluate({ textColumn: 'content' });
+    expect(evaluation).toMatchObject({ dataPath, headline: false });
+    expect(evaluation.perplexity).toBeGreaterThan(1);
+    expect(await refused(evaluate({}))).toBe('DATA_MALFORMED');
+    expect(await refused(evaluate({ dataPath: '', textColumn: 'content' }))).toBe('REQUEST_INVALID');
+  });
+
   it('is evaluated by tasks, which leave its own figure alone', async () => {
     const { mkdirSync, writeFileSync } = await import('node:fs');
     const data = `${server.dataFolder}-tasks`;
     const rows = [0, 1, 2].map((n) => ({ goal: `Goal ${n}`, sol1: 'do it', sol2: `do it ${n} times over`, label: n % 2 }));
     mkdirSync(`${data}/piqa`, { recursive: true });
     writeFileSync(`${data}/piqa/validation.jsonl`, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-    const evaluate = async (request: Partial<v1.EvaluateTasksRequest>): Promise<v1.Evaluation[]> => {
+    const answers = (request: Partial<v1.EvaluateTasksRequest>): Promise<v1.EvaluateTasksResponse[]> => {
       const full = v1.EvaluateTasksRequest.fromPartial({ runId: done.runId, tasks: ['piqa'], taskDataPath: data, ...request });
-      return (await collect(server.runs.evaluateTasks(full))).at(-1)!.evaluations;
+      return collect(server.runs.evaluateTasks(full));
     };
+    const evaluate = async (request: Partial<v1.EvaluateTasksRequest>): Promise<v1.Evaluation[]> =>
+      (await answers(request)).at(-1)!.evaluations;
     const [acc, accNorm] = await evaluate({});
     expect(acc).toMatchObject({
       subject: 'masked',
@@ -148,10 +165,35 @@ describe('a run', () => {
     );
     const right = samples.filter(({ loglikelihoods: [one, other] }, index) => Number(other! > one!) === rows[index]!.label);
     expect(acc!.value).toBe(right.length / 3);
+    // The tasks that an evaluation finished before it was interrupted are not computed again.
+    const again = await answers({});
+    expect(again.at(-1)!.evaluations).toEqual([acc, accNorm]);
+    expect(again.filter(({ doing }) => doing !== '')).toEqual([]);
     const [limited] = await evaluate({ intact: true, limit: 2 });
     expect(limited).toMatchObject({ subject: 'intact', n: 2n, convention: '0 shots, the first 2 of 3 rows' });
     const { run } = await unary<v1.GetRunResponse>((cb) => server.runs.getRun({ runId: done.runId }, cb));
     expect(run!.evaluations.find(({ headline }) => headline)).toEqual(done.evaluations.find(({ headline }) => headline));
+    // A task that the model writes texts for, beside one that is scored.
+    const own = `${data}/words.yaml`;
+    const declared = {
+      task: 'words',
+      kind: 'generation',
+      data: { folder: 'piqa', split: 'validation' },
+      prompt: '{{goal}}',
+      answer: 'sol1',
+    };
+    writeFileSync(own, JSON.stringify({ ...declared, until: ['.'], max_tokens: 8, metrics: ['exact_match'] }));
+    const [, , written] = await evaluate({ tasks: [own, 'piqa'] });
+    expect(written).toMatchObject({ task: 'words', metric: 'exact_match', n: 3n, convention: 'greedy, at most 8 tokens, all 3 rows' });
+    const texts = await collect(server.artifacts.downloadArtifact({ digest: written!.samplesDigest, offset: 0n }));
+    const first = JSON.parse(
+      Buffer.concat(texts.map(({ chunk }) => chunk))
+        .toString()
+        .split('\n')[0]!,
+    ) as { gold: string; text: string };
+    const request = { runId: done.runId, prompts: ['Goal 0'], maxTokens: 8, stop: ['.'] };
+    const alone = await collect(server.runs.generate(v1.GenerateRequest.fromPartial(request)));
+    expect(first).toMatchObject({ gold: 'do it', text: alone.flatMap(({ pieces }) => pieces.map(({ text }) => text)).join('') });
     const bad = (request: Partial<v1.EvaluateTasksRequest>): Promise<string> => refused(evaluate(request));
     expect(await bad({ tasks: [] })).toBe('FIELD_REQUIRED');
     expect(await bad({ tasks: ['piqua'] })).toBe('TASK_NOT_FOUND');

@@ -5,6 +5,15 @@ import { TaskError } from './task-error.js';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9_.-]{0,63}$/, 'must be lower-case letters, digits and _ . -');
 
+function isPattern(source: string): boolean {
+  try {
+    new RegExp(source, 'u');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** One change to a text, in the order of the list. */
 const cleaning = z.union([
   z.literal('strip'),
@@ -78,6 +87,25 @@ const rolling = z.strictObject({
   metrics: z.array(z.enum(['word_perplexity', 'byte_perplexity', 'bits_per_byte'])).min(1),
 });
 
+/** A text that the model writes after a prompt, compared with the answer of the row, word for word. */
+const generation = z.strictObject({
+  ...common,
+  kind: z.literal('generation'),
+  /** With folders, each folder in that of the task is a group of questions of its own. */
+  data: common.data.extend({ groups: z.literal('folders').optional() }),
+  /** A text file in the folder of the task, in front of all; {{group}} in its name is the question's group. */
+  preface: z.strictObject({ file: z.string(), clean: z.array(cleaning).default([]), between: z.string().default('\n\n') }).optional(),
+  prompt: z.string(),
+  /** A column. */
+  answer: z.string(),
+  /** A regular expression: the first group of its first match in the text counts, or the match; without it the text. */
+  take: z.string().refine(isPattern, 'must be a valid regular expression').optional(),
+  /** The text ends before the first of these. */
+  until: z.array(z.string().min(1)).max(16).default([]),
+  max_tokens: z.number().int().min(1).max(65_536).default(128),
+  metrics: z.array(z.enum(['exact_match'])).min(1),
+});
+
 /** Means over other tasks' values. */
 const mean = z.strictObject({
   task: name,
@@ -86,13 +114,14 @@ const mean = z.strictObject({
   means: z.array(z.strictObject({ convention: z.string(), of: z.record(name, z.enum(['acc', 'acc_norm'])) })).min(1),
 });
 
-const kinds = { choices: multipleChoice, contexts, continuation, rolling, mean };
+const kinds = { choices: multipleChoice, contexts, continuation, rolling, generation, mean };
 export type ChoicesTask = z.infer<typeof multipleChoice>;
 export type ContextsTask = z.infer<typeof contexts>;
 export type ContinuationTask = z.infer<typeof continuation>;
 export type RollingTask = z.infer<typeof rolling>;
+export type GenerationTask = z.infer<typeof generation>;
 export type MeanTask = z.infer<typeof mean>;
-export type ScoredTask = ChoicesTask | ContextsTask | ContinuationTask | RollingTask;
+export type ScoredTask = ChoicesTask | ContextsTask | ContinuationTask | RollingTask | GenerationTask;
 export type Task = ScoredTask | MeanTask;
 export type Cleaning = z.infer<typeof cleaning>;
 

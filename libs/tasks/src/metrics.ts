@@ -1,5 +1,6 @@
 // Accuracies and perplexities from likelihoods, and how far off they may be.
 import type { MeanTask, ScoredTask } from './declaration.js';
+import { strip } from './python-text.js';
 import type { Question } from './questions.js';
 
 /** Sums of log-likelihoods, one a choice, in nats; of a text's windows together. */
@@ -7,6 +8,8 @@ export interface Answer {
   logLikelihoods: number[];
   /** Greedy decoding gives the choice. */
   greedy: boolean[];
+  /** The text that the model wrote, where it was asked for one. */
+  text?: string;
 }
 export interface Measured {
   metric: string;
@@ -52,10 +55,18 @@ function measured(metric: string, task: ScoredTask, questions: readonly Question
   }
 }
 
-function isRight(metric: string, task: ScoredTask, { gold, lengths }: Question, { logLikelihoods, greedy }: Answer): boolean {
+function isRight(metric: string, task: ScoredTask, { asks, gold, lengths }: Question, { logLikelihoods, greedy, text }: Answer): boolean {
+  if (asks.kind === 'text') return answerIn(task, text ?? '') === strip(asks.answer);
   if (task.kind === 'continuation') return greedy[0]!;
   const scores = metric === 'acc_norm' ? logLikelihoods.map((sum, place) => sum / lengths[place]!) : logLikelihoods;
   return best(scores) === gold;
+}
+
+/** The part of a text that is compared, without white space around it; null: there is none. */
+export function answerIn(task: ScoredTask, text: string): string | null {
+  if (task.kind !== 'generation' || task.take === undefined) return strip(text);
+  const found = new RegExp(task.take, 'u').exec(text);
+  return found === null ? null : strip(found[1] ?? found[0]);
 }
 
 /** The first of equal ones. */

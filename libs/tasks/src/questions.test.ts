@@ -243,7 +243,7 @@ describe('what does not fit is named', () => {
     expect(await told('task: mine\nprompt: "x"')).toMatch(/mine\.yaml: data: /);
     expect(await told('- a list')).toMatch(/a task is a mapping/);
     expect(await told('task: [')).toMatch(/no valid YAML/);
-    expect(await told('kind: guess')).toMatch(/kind is "guess"; one of choices, contexts, continuation, rolling, mean/);
+    expect(await told('kind: guess')).toMatch(/kind is "guess"; one of choices, contexts, continuation, rolling, generation, mean/);
     expect(await told('task: mine\ndata: { folder: x, split: test }\nprompt: x\nchoices: [a, b]\ngold: g\nmetrics: [f1]')).toMatch(
       /metrics\.0/,
     );
@@ -264,4 +264,45 @@ test('a limit asks the first ones, and the data stay the same', async () => {
   const [all, some] = [await ask('piqa'), await ask('piqa', 2)];
   expect(some.questions).toEqual(all.questions.slice(0, 2));
   expect(some).toMatchObject({ rowCount: 3, dataDigest: all.dataDigest });
+});
+
+describe('bbh', () => {
+  const worked = (input: string, answer: string): string =>
+    `Q: ${input}\nA: Let's think step by step.\nBoth are so.\n\nIt is clear. So the answer is ${answer}.`;
+  const shots = `Evaluate it.\n\n${worked('True is', 'True')}\n\n${worked('not True is', 'False')}`;
+  const official = `BENCHMARK DATA SHOULD NEVER APPEAR\n-----\n${shots}`;
+  const put2 = async (): Promise<void> => {
+    await put('bbh/boolean_expressions/test.jsonl', { input: 'not False is', target: 'True' });
+    await put('bbh/web_of_lies/test.jsonl', { input: 'Does Ann lie?', target: 'No' });
+    await mkdir(join(folder, 'bbh/cot-prompts'), { recursive: true });
+    for (const name of ['boolean_expressions', 'web_of_lies']) await writeFile(join(folder, `bbh/cot-prompts/${name}.txt`), official);
+  };
+
+  test('with a chain of thought: the official shots, a group a folder', async () => {
+    await put2();
+    const { questions } = await ask('bbh');
+    const prompt = `${shots}\n\nQ: not False is\nA: Let's think step by step.\n`;
+    expect(questions.map(({ group, asks }) => [group, asks])).toEqual([
+      ['boolean_expressions', { kind: 'text', prompt, answer: 'True' }],
+      ['web_of_lies', expect.objectContaining({ answer: 'No' })],
+    ]);
+  });
+
+  test('answered at once: the same shots without their reasoning', async () => {
+    await put2();
+    const { questions } = await ask('bbh_direct');
+    const prompt = 'Evaluate it.\n\nQ: True is\nA: True\n\nQ: not True is\nA: False\n\nQ: not False is\nA:';
+    expect(questions[0]!.asks).toEqual({ kind: 'text', prompt, answer: 'True' });
+  });
+
+  test('a change of the official prompts changes the data, a missing one is named', async () => {
+    await put2();
+    const before = (await ask('bbh')).dataDigest;
+    await writeFile(join(folder, 'bbh/cot-prompts/web_of_lies.txt'), 'Other.');
+    expect((await ask('bbh')).dataDigest).not.toBe(before);
+    await rm(join(folder, 'bbh/cot-prompts/web_of_lies.txt'));
+    const error = await refusal(ask('bbh'));
+    expect(error.code).toBe('TASK_DATA_NOT_FOUND');
+    expect(error.message).toContain('web_of_lies');
+  });
 });

@@ -1,8 +1,9 @@
 // Rows and a task's declaration become questions: texts whose likelihood a model is asked for, and what the right answer is.
 import { createHash } from 'node:crypto';
 import { readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
-import { join } from 'node:path';
-import type { ChoicesTask, ScoredTask } from './declaration.js';
+import { join, relative, sep } from 'node:path';
+import type { ChoicesTask, GenerationTask, ScoredTask } from './declaration.js';
+import { readPrefaces } from './prefaces.js';
 import { characters, splitAtSpace } from './python-text.js';
 import { TaskError } from './task-error.js';
 import { cleaner, compile, valueAt, type Template } from './template.js';
@@ -19,7 +20,7 @@ export interface Question {
   line: number;
   /** '' where the task has none. */
   group: string;
-  asks: { kind: 'pairs'; pairs: Pair[] } | { kind: 'whole'; text: string };
+  asks: { kind: 'pairs'; pairs: Pair[] } | { kind: 'whole'; text: string } | { kind: 'text'; prompt: string; answer: string };
   /** null: there is no choice. */
   gold: number | null;
   /** Each choice's characters, without what joins it to the context. */
@@ -27,8 +28,8 @@ export interface Question {
   words: number;
   bytes: number;
 }
-export interface TaskQuestions {
-  task: ScoredTask;
+export interface TaskQuestions<Kind extends ScoredTask = ScoredTask> {
+  task: Kind;
   questions: Question[];
   /** Rows of the split, of which the questions are the first. */
   rowCount: number;
@@ -37,6 +38,9 @@ export interface TaskQuestions {
   /** SHA-256 of the rows of all splits that are used, in the columns that the task names. */
   dataDigest: string;
 }
+
+/** A row and, where each folder is one, the group that it belongs to. */
+export type TaskRow = LocatedRow & { group?: string };
 
 export interface QuestionOptions {
   /** Holds a folder for each task. */
@@ -53,12 +57,14 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
   const examples = task.kind === 'choices' && task.shots !== undefined ? await rowsOf(task, task.shots.split, options) : [];
   requireColumns(task, examples, maker.columns);
   const digest = createHash('sha256');
+  const prefaces = task.kind === 'generation' ? await readPrefaces(task, rows, options) : new Map<string, string>();
+  for (const [group, text] of prefaces) digest.update(`${JSON.stringify([group, text])}\n`);
   for (const { row } of [...rows, ...examples])
     digest.update(`${canonical(Object.fromEntries([...maker.columns].map((name) => [name, row[name]])))}\n`);
   const asked = rows.slice(0, options.limit ?? rows.length);
   return {
     task,
-    questions: asked.map((row, index) => maker.question(row, index, examples)),
+    questions: asked.map((row, index) => maker.question(row, index, examples, prefaces)),
     rowCount: rows.length,
     promptDigest: createHash('sha256')
       .update(canonical({ ...task, about: '' }))
@@ -76,19 +82,23 @@ function canonical(value: unknown): string {
   );
 }
 
-async function rowsOf(task: ScoredTask, split: string, { dataFolder, signal }: QuestionOptions): Promise<LocatedRow[]> {
+async function rowsOf(task: ScoredTask, split: string, { dataFolder, signal }: QuestionOptions): Promise<TaskRow[]> {
   const folder = join(dataFolder, task.data.folder);
-  const { rows, found, files } = await readSplit(folder, split, signal).catch((error: unknown) => {
-    if (!(error instanceof ModelFilesError)) throw error;
-    if (error.code === 'DATA_NOT_FOUND')
-      throw new TaskError('TASK_DATA_NOT_FOUND', `${task.task}: there is no folder ${folder}; the data of the task belong there`);
-    throw new TaskError('TASK_DATA_INVALID', `${task.task}: ${error.message}`);
-  });
+  const { rows, found, files }: { rows: TaskRow[]; found: string[]; files: string[] } = await readSplit(folder, split, signal).catch(
+    (error: unknown) => {
+      if (!(error instanceof ModelFilesError)) throw error;
+      if (error.code === 'DATA_NOT_FOUND')
+        throw new TaskError('TASK_DATA_NOT_FOUND', `${task.task}: there is no folder ${folder}; the data of the task belong there`);
+      throw new TaskError('TASK_DATA_INVALID', `${task.task}: ${error.message}`);
+    },
+  );
   if (files.length === 0) {
     const there = found.length === 0 ? 'no .jsonl or .parquet file' : `only ${found.slice(0, 10).join(', ')}`;
     const needed = `${split}.jsonl, ${split}.parquet or ${split}-*.parquet is needed`;
     throw new TaskError('TASK_DATA_NOT_FOUND', `${task.task}: ${folder} has no file of the split ${split}: ${needed}, there is ${there}`);
   }
+  if (task.kind === 'generation' && task.data.groups === 'folders')
+    for (const row of rows) row.group = relative(folder, row.file).split(sep).slice(0, -1)[0] ?? '';
   if (rows.length === 0) throw new TaskError('TASK_DATA_INVALID', `${task.task}: ${files.join(', ')} holds no rows`);
   return rows;
 }
@@ -108,7 +118,7 @@ function requireColumns(task: ScoredTask, rows: LocatedRow[], columns: ReadonlyS
 
 interface QuestionMaker {
   columns: ReadonlySet<string>;
-  question(row: LocatedRow, index: number, examples: LocatedRow[]): Question;
+  question(row: TaskRow, index: number, examples: LocatedRow[], prefaces: ReadonlyMap<string, string>): Question;
 }
 
 function questionMaker(task: ScoredTask): QuestionMaker {
@@ -165,6 +175,8 @@ function questionMaker(task: ScoredTask): QuestionMaker {
         },
       };
     }
+    case 'generation':
+      return { columns, question: generationMaker(task, clean, template(task.prompt, 'prompt'), path(task.answer), base) };
     case 'rolling': {
       const column = path(task.text);
       return {
@@ -181,6 +193,26 @@ function questionMaker(task: ScoredTask): QuestionMaker {
       };
     }
   }
+}
+
+function generationMaker(
+  task: GenerationTask,
+  clean: (text: string) => string,
+  prompt: Template,
+  answer: string,
+  base: (row: LocatedRow, index: number) => Omit<Question, 'asks'>,
+): QuestionMaker['question'] {
+  const between = task.preface?.between ?? '';
+  return (row, index, _, prefaces) => {
+    const group = row.group ?? '';
+    const preface = prefaces.get(group);
+    const before = preface === undefined ? '' : preface + between;
+    return {
+      ...base(row, index),
+      group,
+      asks: { kind: 'text', prompt: before + clean(prompt.render(row.row)), answer: String(valueAt(row.row, answer)) },
+    };
+  };
 }
 
 function choicesMaker(

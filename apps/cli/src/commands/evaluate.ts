@@ -20,6 +20,7 @@ interface EvaluateOptions {
   export?: string[];
   last?: boolean;
   data?: string;
+  textColumn?: string;
   window?: number;
   tasks?: string[];
   taskData?: string;
@@ -46,6 +47,7 @@ export function registerEvaluate(program: Command): void {
     .option('--export <digests>', 'exported models of the run instead (4 or more digits of a digest)', names)
     .option('--last', 'the last state as well, beside what the options above name')
     .option('--data <path>', 'perplexity on other text', absolutePath)
+    .option('--text-column <name>', "the field or column of --data that holds the text (default: as of the run's own)")
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
     .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)
@@ -81,6 +83,8 @@ function requireFitting(options: EvaluateOptions): void {
     throw new CliError('OPTIONS_CONFLICT', message, { field, exitCode: ExitCode.usage });
   };
   const flags = { taskData: '--task-data', limit: '--limit', samples: '--samples', force: '--force', compute: '--compute' } as const;
+  if (options.textColumn !== undefined && options.data === undefined)
+    refuse('--text-column', '--text-column is for --data, which is not given');
   if (options.tasks === undefined) {
     for (const [name, flag] of Object.entries(flags))
       if (options[name as keyof typeof flags] !== undefined) refuse(flag, `${flag} is for --tasks, which is not given`);
@@ -112,7 +116,8 @@ async function byPerplexity(
   const line = new ShareLine(output, 'evaluating');
   try {
     for (const [index, subject] of subjects.entries()) {
-      const request = { runId, ...subject, dataPath: options.data ?? '', window: options.window ?? 0 };
+      const { data: dataPath = '', textColumn = '', window = 0 } = options;
+      const request = { runId, ...subject, dataPath, textColumn, window };
       const onProgress = (share: number, waitingFor: string): void => line.update((index + share) / subjects.length, waitingFor);
       evaluations.push(await evaluateRun(connection, request, onProgress, signal));
     }

@@ -173,11 +173,18 @@ export class ModelAndData {
     if (made.digest !== digest) throw lost(`it gives tokens ${made.digest} now, not ${digest}`);
   }
 
-  /** Tokens of other data, for one evaluation. */
-  async prepareEvaluationData(path: string, model: ModelIdentity, window: number, signal: AbortSignal): Promise<string> {
+  /** Tokens of other data, for one evaluation. @param textColumn empty: the run's own */
+  async prepareEvaluationData(
+    path: string,
+    textColumn: string,
+    { model, data }: Pick<PruningRunState, 'model' | 'data'>,
+    window: number,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const column = textColumn === '' ? data.textColumn : textColumn;
     const { digest, tokenCount } = await prepareTokens({
       modelPath: model.path,
-      text: { paths: [resolve(path)], fields: ['data_path'] },
+      text: { paths: [resolve(path)], fields: ['data_path'], ...(column === undefined ? {} : { textColumn: column }) },
       vocabularySize: model.vocabularySize,
       store: this.artifacts,
       signal,

@@ -58,15 +58,16 @@ export class RunServices {
       throw invalidField('FIELD_OUT_OF_RANGE', 'window', `must be from 2 to the model's ${run.model.maxPositions} positions, is ${window}`);
     }
     const subject = subjectOf(run, request);
+    const { dataPath: path, textColumn } = request;
+    if (path === '' && textColumn !== '')
+      throw invalidField('REQUEST_INVALID', 'text_column', `is "${textColumn}": it is for data_path, which is empty`);
     const dataDigest =
-      request.dataPath === ''
-        ? run.data.validationDigest
-        : await this.sources.prepareEvaluationData(request.dataPath, run.model, window, signal);
+      path === '' ? run.data.validationDigest : await this.sources.prepareEvaluationData(path, textColumn, run, window, signal);
     if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
     const { wish, pinned } = jobOn(subject, runId, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest }, onProgress, both);
-      const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(request.dataPath) };
+      const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(path) };
       const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;
       return { run: after, evaluation: recordedAs(after, evaluated) };
     });

@@ -2,48 +2,29 @@
 import type { ArtifactStore } from '#artifact-store';
 import { openTextEncoder, type TextEncoder } from '#model-files';
 import { engineV1, EspalierError } from '#protocol';
-import {
-  encodeQuestions,
-  meanOf,
-  measure,
-  TaskError,
-  type Answer,
-  type Measured,
-  type MeanTask,
-  type Question,
-  type TaskQuestions,
-} from '#tasks';
+import { encodeQuestions, measure, TaskError, type Answer, type Measured, type Question, type TaskQuestions } from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ScoredBatch, TokenBatch } from '../engines/wire/scoring.js';
-import { sha256Hex } from '../event-sourcing/canonical-json.js';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
-import { recordedSubject, withSubject, type Subject } from './subjects.js';
+import { withSubject, type EngineModel } from './subjects.js';
+import { generatedAnswers, isGenerated } from './task-texts.js';
+import { identityOf, knownFacts, meanRecords, recordOf, samplesOf, type TaskEvaluationRequest } from './task-records.js';
 
-export type ComputeDtype = 'f32' | 'bf16';
-export interface TaskEvaluationRequest {
-  run: PruningRunState;
-  subject: Subject;
-  tasks: TaskQuestions[];
-  means: MeanTask[];
-  dtype: ComputeDtype;
-}
 export type TaskProgress = (doneShare: number, doing: string) => void;
-
-/** Known of a task before it is scored; equal ones make values comparable. */
-interface TaskIdentity {
-  task: string;
-  convention: string;
-  dataDigest: string;
-  digests: { prompt: string; data: string; tokenizer: string };
-}
 
 /** A block of questions: enough tokens for a few passes of the engine, few enough that progress is seen. */
 const BLOCK_CHARACTERS = 1 << 18;
 
+/** A text that is asked for takes about as long as so many characters that are read. */
+const WRITTEN_CHARACTERS = 2_000;
+
 const DTYPES = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
-/** Evaluates one task after the other. @param record keeps what a task came to, before the next one begins */
+/**
+ * Evaluates one task after the other, but for those that the run's history has of the same subject by the same measures: so an
+ * evaluation that was interrupted goes on where it was.
+ * @param record keeps what a task came to, before the next one begins; of a known one too, which it has already
+ */
 export async function evaluateTasks(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get'>,
@@ -61,10 +42,14 @@ export async function evaluateTasks(
         'TOKENIZER_MISMATCH',
         `the tokenizer.json in ${run.model.path} has changed since run ${run.runId} was launched`,
       );
-    const computeDtype = DTYPES[request.dtype];
-    await withSubject(bench, artifacts, run, subject, (model) =>
-      evaluateAll({ bench, request, encoder, record, onProgress, signal }, { ...model, computeDtype }),
-    );
+    const known = knownFacts(request, encoder.tokenizerDigest);
+    for (const facts of known.values()) await record(facts, null);
+    const tasks = request.tasks.filter((task) => !known.has(task));
+    const measured = new Map<string, readonly Measured[]>([...known].map(([{ task }, facts]) => [task.task, facts]));
+    const all = { bench, request: { ...request, tasks }, encoder, record, measured, onProgress, signal };
+    if (tasks.length > 0) await withSubject(bench, artifacts, run, subject, (model) => evaluateAll(all, model));
+    const facts = request.means.flatMap((mean) => meanRecords(mean, measured, request, encoder.tokenizerDigest));
+    if (facts.length > 0) await record(facts, null);
   } finally {
     await encoder.close();
   }
@@ -75,38 +60,84 @@ interface Evaluating {
   request: TaskEvaluationRequest;
   encoder: TextEncoder;
   record: (facts: RecordEvaluation[], samples: Buffer | null) => Promise<void>;
+  /** By the names of tasks; each that is done is added. */
+  measured: Map<string, readonly Measured[]>;
   onProgress: TaskProgress;
   signal: AbortSignal;
 }
 
-async function evaluateAll(
-  { bench, request, encoder, record, onProgress, signal }: Evaluating,
-  model: Pick<engineV1.ScoreRequest, 'sessionId' | 'modelPath' | 'intact' | 'computeDtype'>,
+/** Sums up to which share of all questions is done. */
+class Share {
+  private done = 0;
+  private readonly total: number;
+
+  constructor(
+    tasks: readonly TaskQuestions[],
+    private readonly onProgress: TaskProgress,
+  ) {
+    this.total = tasks.reduce((sum, { questions }) => sum + weightOfAll(questions), 0);
+  }
+
+  add(weight: number): void {
+    this.done += weight;
+  }
+
+  /** @param under what is done of the questions under way */
+  tell({ task, questions }: TaskQuestions, answered: number, under = 0): void {
+    this.onProgress((this.done + under) / this.total, `${task.task}, ${answered} of ${questions.length}`);
+  }
+}
+
+type Counts = Record<string, number>;
+
+/** Questions that ask for texts come last, for the engine scores all the others in one call. */
+async function evaluateAll(evaluating: Evaluating, model: EngineModel): Promise<void> {
+  const { bench, request, encoder, record, measured, onProgress, signal } = evaluating;
+  const share = new Share(request.tasks, onProgress);
+  const finish = async (task: TaskQuestions, answers: Answer[], counts: Counts): Promise<void> => {
+    const measures = measure(task.task, task.questions, answers);
+    measured.set(task.task.task, measures);
+    const identity = identityOf(task, request, encoder.tokenizerDigest);
+    const samples = samplesOf(task, answers);
+    await record(
+      measures.map((one) => recordOf(request.subject, { ...identity, ...one }, counts, samples)),
+      samples,
+    );
+  };
+  const scored = request.tasks.filter((task) => !isGenerated(task));
+  if (scored.length > 0) await scoreAll(scored, evaluating, model, share, finish);
+  const computeDtype = DTYPES[request.dtype];
+  for (const task of request.tasks.filter(isGenerated)) {
+    share.tell(task, 0);
+    const onDone = (done: number): void => share.tell(task, done, weightOfAll(task.questions.slice(0, done)));
+    const { answers, counts } = await generatedAnswers(bench, request.run, model, computeDtype, task, onDone, signal);
+    share.add(weightOfAll(task.questions));
+    await finish(task, answers, counts);
+  }
+}
+
+async function scoreAll(
+  tasks: TaskQuestions[],
+  { bench, request, encoder, signal }: Evaluating,
+  model: EngineModel,
+  share: Share,
+  finish: (task: TaskQuestions, answers: Answer[], counts: Counts) => Promise<void>,
 ): Promise<void> {
-  const { tasks, means, run } = request;
-  const weights = tasks.map(({ questions }) => questions.reduce((sum, one) => sum + weightOf(one), 0));
-  const total = weights.reduce((sum, one) => sum + one, 0);
-  let done = 0;
   const blocks: Block[] = [];
   const batches = async function* (): AsyncGenerator<TokenBatch> {
     for (const task of tasks)
       for (const questions of blocksOf(task.questions)) {
         signal.throwIfAborted();
-        const { batch, block } = await encoded(questions, encoder, run.model.maxPositions);
+        const { batch, block } = await encoded(questions, encoder, request.run.model.maxPositions);
         if (batch.lengths.length === 0) throw new TaskError('TASK_DATA_INVALID', `${task.task.task}: its continuations are empty`);
         blocks.push(block);
         yield batch;
       }
   };
-  const scored = bench.engine.client.score(model, batches(), (share) => tell(share), signal);
-  const known = new Map<string, Measured[]>();
   let task = tasks[0]!;
   let answered = 0;
-  const tell = (share: number): void => {
-    const block = blocks[0];
-    const now = done + (block === undefined ? 0 : share * block.weight);
-    onProgress(now / total, `${task.task.task}, ${answered} of ${task.questions.length}`);
-  };
+  const tell = (part: number): void => share.tell(task, answered, part * (blocks[0]?.weight ?? 0));
+  const scored = bench.engine.client.score({ ...model, computeDtype: DTYPES[request.dtype] }, batches(), tell, signal);
   try {
     for (task of tasks) {
       const answers: Answer[] = [];
@@ -119,32 +150,26 @@ async function evaluateAll(
         if (result.done === true || block === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine ended the scoring early');
         answers.push(...answersOf(block, result.value));
         for (const name of ['cut', 'sequences', 'tokens'] as const) counts[name] += block[name];
-        done += block.weight;
+        share.add(block.weight);
         answered = answers.length;
       }
-      const measures = measure(task.task, task.questions, answers);
-      known.set(task.task.task, measures);
-      const identity = identityOf(task, request.dtype, encoder.tokenizerDigest);
-      const samples = samplesOf(task, answers);
-      await record(
-        measures.map((one) => recordOf(request.subject, { ...identity, ...one }, counts, samples)),
-        samples,
-      );
+      await finish(task, answers, counts);
     }
     await scored.next(); // the engine has let go of its scorer
   } finally {
     await scored.return(undefined);
   }
-  const facts = means.flatMap((mean) => meanRecords(mean, known, request, encoder.tokenizerDigest));
-  if (facts.length > 0) await record(facts, null);
 }
 
 /** About as many characters as the model reads for a question. */
 function weightOf({ asks }: Question): number {
   if (asks.kind === 'whole') return asks.text.length;
+  if (asks.kind === 'text') return asks.prompt.length + WRITTEN_CHARACTERS;
   const contexts = new Set(asks.pairs.map(({ context }) => context));
   return [...contexts].reduce((sum, one) => sum + one.length, 0) + asks.pairs.reduce((sum, one) => sum + one.continuation.length, 0);
 }
+
+const weightOfAll = (questions: readonly Question[]): number => questions.reduce((sum, one) => sum + weightOf(one), 0);
 
 function* blocksOf(questions: readonly Question[]): Generator<Question[]> {
   let block: Question[] = [];
@@ -196,7 +221,7 @@ async function encoded(questions: Question[], encoder: TextEncoder, positions: n
     all.set(part, first);
     first += part.length;
   }
-  const weight = questions.reduce((sum, one) => sum + weightOf(one), 0);
+  const weight = weightOfAll(questions);
   return { batch: { tokens: all, lengths, scored }, block: { weight, places, cut, sequences: lengths.length, tokens } };
 }
 
@@ -205,72 +230,4 @@ function answersOf({ places }: Block, { logLikelihoods, greedy }: ScoredBatch): 
     logLikelihoods: choices.map((own) => own.reduce((sum, place) => sum + logLikelihoods[place]!, 0)),
     greedy: choices.map((own) => own.every((place) => greedy[place]!)),
   }));
-}
-
-function identityOf(
-  { task, rowCount, questions, promptDigest, dataDigest }: TaskQuestions,
-  dtype: ComputeDtype,
-  tokenizerDigest: string,
-): TaskIdentity {
-  const shots = task.kind === 'choices' ? (task.shots?.count ?? 0) : 0;
-  const rows = questions.length < rowCount ? `the first ${questions.length} of ${rowCount} rows` : `all ${rowCount} rows`;
-  return {
-    task: task.task,
-    convention: [`${shots} shots`, rows, ...(dtype === 'f32' ? [] : [dtype])].join(', '),
-    dataDigest,
-    digests: { prompt: promptDigest, data: dataDigest, tokenizer: tokenizerDigest },
-  };
-}
-
-/** JSON Lines: one question each. */
-function samplesOf({ task, questions }: TaskQuestions, answers: Answer[]): Buffer {
-  const lines = questions.map(({ index, gold }, place) => {
-    const { logLikelihoods, greedy } = answers[place]!;
-    const sample = { task: task.task, index, gold, loglikelihoods: logLikelihoods };
-    return JSON.stringify(task.kind === 'continuation' ? { ...sample, greedy: greedy[0] } : sample);
-  });
-  return Buffer.from(`${lines.join('\n')}\n`);
-}
-
-function recordOf(
-  subject: Subject,
-  { task, convention, dataDigest, digests, metric, value, stderr, n }: TaskIdentity & Measured,
-  details: Record<string, number>,
-  samples: Buffer | null,
-): RecordEvaluation {
-  return {
-    kind: 'recordEvaluation',
-    ...recordedSubject(subject),
-    task,
-    metric,
-    value,
-    stderr,
-    n,
-    convention,
-    details,
-    dataDigest,
-    digests,
-    ...(samples === null ? {} : { samplesDigest: sha256Hex(samples) }),
-  };
-}
-
-function meanRecords(
-  mean: MeanTask,
-  known: ReadonlyMap<string, readonly Measured[]>,
-  { subject, tasks, dtype }: TaskEvaluationRequest,
-  tokenizer: string,
-): RecordEvaluation[] {
-  return mean.means.flatMap((one) => {
-    const value = meanOf(one, known);
-    if (value === null) return [];
-    const members = tasks.filter(({ task }) => Object.hasOwn(one.of, task.task));
-    const identities = members.map((member) => identityOf(member, dtype, tokenizer));
-    const rows = [...new Set(identities.map(({ convention }) => convention))];
-    const together = (part: 'prompt' | 'data'): string => sha256Hex(identities.map(({ digests }) => digests[part]).join('\n'));
-    const data = together('data');
-    const asked = rows.length === 1 ? rows[0]! : ['rows as in its tasks', ...(dtype === 'f32' ? [] : [dtype])].join(', ');
-    const convention = `${one.convention}; ${asked}`;
-    const digests = { prompt: together('prompt'), data, tokenizer };
-    return [recordOf(subject, { task: mean.task, convention, dataDigest: data, digests, metric: 'mean', ...value }, {}, null)];
-  });
 }

@@ -2,7 +2,7 @@
 import { isAbsolute } from 'node:path';
 import { findTasks, readQuestions, type TaskQuestions, type WantedTasks } from '#tasks';
 import { invalidField, type v1 } from '#protocol';
-import type { ComputeDtype } from './task-evaluations.js';
+import type { ComputeDtype } from './task-records.js';
 
 export async function readTasks(
   { tasks: names, taskDataPath, limit }: v1.EvaluateTasksRequest,

@@ -24,7 +24,7 @@ export function textOptions(request: v1.GenerateRequest, positions: number): Tex
   if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
   if (violations.length > 0) throw invalidRequest(violations);
   const tokens = Math.min(maxTokens === 0 ? DEFAULT_TOKENS : maxTokens, positions);
-  return { prompts, maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype! };
+  return { prompts, maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype!, mostPromptTokens: 0 };
 }
 
 const MOST_SEQUENCES = 16;

@@ -3,12 +3,12 @@ import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { withExportFolder, withSubject, type Subject } from './subjects.js';
+import { withExportFolder, withSubject, type EngineModel, type Subject } from './subjects.js';
 
 /** Without what names the model. */
 export type TextOptions = Pick<
   engineV1.GenerateRequest,
-  'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype'
+  'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype' | 'mostPromptTokens'
 >;
 export interface TextRequest extends TextOptions {
   run: PruningRunState;
@@ -23,28 +23,39 @@ export async function generateTexts(
   onPieces: (pieces: engineV1.TextPiece[]) => void,
   signal: AbortSignal,
 ): Promise<engineV1.GenerationOutcome> {
-  // An export's text is that of the run's model: a GGUF file has no tokenizer.json.
-  const common = { ...options, tokenizerPath: run.model.path };
-  return withSubject(bench, artifacts, run, subject, async (model) => {
-    let outcome: engineV1.GenerationOutcome | undefined;
-    for await (const message of bench.engine.client.generate({ ...common, ...model }, signal)) {
-      if (message.pieces.length > 0) onPieces(message.pieces);
-      outcome = message.outcome ?? outcome;
-    }
-    if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no GenerateResponse.outcome');
-    return outcome;
-  });
+  return withSubject(bench, artifacts, run, subject, (model) => textsOf(bench, run, model, options, onPieces, signal));
 }
 
-/** The whole texts, in the order of their prompts. */
+/** By a model that the engine has. */
+async function textsOf(
+  bench: EngineWorkbench,
+  run: PruningRunState,
+  model: EngineModel,
+  options: TextOptions,
+  onPieces: (pieces: engineV1.TextPiece[]) => void,
+  signal: AbortSignal,
+): Promise<engineV1.GenerationOutcome> {
+  // An export's text is that of the run's model: a GGUF file has no tokenizer.json.
+  const request = { ...options, ...model, tokenizerPath: run.model.path };
+  let outcome: engineV1.GenerationOutcome | undefined;
+  for await (const message of bench.engine.client.generate(request, signal)) {
+    if (message.pieces.length > 0) onPieces(message.pieces);
+    outcome = message.outcome ?? outcome;
+  }
+  if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no GenerateResponse.outcome');
+  return outcome;
+}
+
+/** The whole texts, in the order of their prompts, by a model that the engine has. */
 export async function wholeTexts(
   bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
-  request: TextRequest,
+  run: PruningRunState,
+  model: EngineModel,
+  options: TextOptions,
   onDone: (texts: number) => void,
   signal: AbortSignal,
-): Promise<string[]> {
-  const texts = request.prompts.map(() => '');
+): Promise<{ texts: string[]; outcome: engineV1.GenerationOutcome }> {
+  const texts = options.prompts.map(() => '');
   let done = 0;
   const add = (pieces: engineV1.TextPiece[]): void => {
     for (const { prompt, text, end } of pieces) {
@@ -52,8 +63,8 @@ export async function wholeTexts(
       if (end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED) onDone(++done);
     }
   };
-  await generateTexts(bench, artifacts, request, add, signal);
-  return texts;
+  const outcome = await textsOf(bench, run, model, options, add, signal);
+  return { texts, outcome };
 }
 
 /** The speed of the intact model and of the subject, in turns. */

@@ -1,0 +1,121 @@
+// The record of an evaluation by tasks: the measures of each task, what makes them comparable, and what each question came to.
+import { answerIn, meanOf, type Answer, type GenerationTask, type Measured, type MeanTask, type TaskQuestions } from '#tasks';
+import { sha256Hex } from '../event-sourcing/canonical-json.js';
+import { findDiscard } from '../pruning-run/aggregate/discarding.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import { sameMeasure } from '../pruning-run/record/measures.js';
+import { recordedSubject, type Subject } from './subjects.js';
+
+export type ComputeDtype = 'f32' | 'bf16';
+export interface TaskEvaluationRequest {
+  run: PruningRunState;
+  subject: Subject;
+  tasks: TaskQuestions[];
+  means: MeanTask[];
+  dtype: ComputeDtype;
+}
+
+/** Known of a task before it is scored; equal ones make values comparable. */
+interface TaskIdentity {
+  task: string;
+  convention: string;
+  dataDigest: string;
+  digests: { prompt: string; data: string; tokenizer: string };
+}
+
+/** The tasks that were evaluated before, with what they came to. */
+export function knownFacts(request: TaskEvaluationRequest, tokenizer: string): Map<TaskQuestions, RecordEvaluation[]> {
+  const { run, subject, tasks } = request;
+  const { subject: name, stateDigest } = recordedSubject(subject);
+  const same = run.evaluations.filter((one) => one.subject === name && one.stateDigest === stateDigest);
+  const known = new Map<TaskQuestions, RecordEvaluation[]>();
+  for (const task of tasks) {
+    const identity = identityOf(task, request, tokenizer);
+    const found = task.task.metrics.flatMap((metric) => same.findLast((one) => sameMeasure(one, { ...identity, metric })) ?? []);
+    const samples = found[0]?.samplesDigest;
+    const isGone = samples !== undefined && findDiscard(run, ({ digest }) => digest === samples) !== null;
+    if (found.length < task.task.metrics.length || isGone) continue;
+    known.set(
+      task,
+      found.map(({ at: _at, abandoned: _abandoned, ...fact }) => ({ kind: 'recordEvaluation', ...fact })),
+    );
+  }
+  return known;
+}
+
+/** Questions that the model writes texts for leave it at most half of its positions. */
+export const textTokens = ({ max_tokens: most }: GenerationTask, positions: number): number =>
+  Math.max(1, Math.min(most, Math.floor(positions / 2)));
+
+export function identityOf(
+  { task, rowCount, questions, promptDigest, dataDigest }: TaskQuestions,
+  { dtype, run }: Pick<TaskEvaluationRequest, 'dtype' | 'run'>,
+  tokenizerDigest: string,
+): TaskIdentity {
+  const shots = task.kind === 'choices' ? (task.shots?.count ?? 0) : 0;
+  const asked = task.kind === 'generation' ? `greedy, at most ${textTokens(task, run.model.maxPositions)} tokens` : `${shots} shots`;
+  const rows = questions.length < rowCount ? `the first ${questions.length} of ${rowCount} rows` : `all ${rowCount} rows`;
+  return {
+    task: task.task,
+    convention: [asked, rows, ...(dtype === 'f32' ? [] : [dtype])].join(', '),
+    dataDigest,
+    digests: { prompt: promptDigest, data: dataDigest, tokenizer: tokenizerDigest },
+  };
+}
+
+/** JSON Lines: one question each. */
+export function samplesOf({ task, questions }: TaskQuestions, answers: Answer[]): Buffer {
+  const lines = questions.map(({ index, gold, asks, group }, place) => {
+    const { logLikelihoods, greedy, text = '' } = answers[place]!;
+    if (asks.kind === 'text')
+      return JSON.stringify({ task: task.task, index, group, gold: asks.answer, answer: answerIn(task, text), text });
+    const sample = { task: task.task, index, gold, loglikelihoods: logLikelihoods };
+    return JSON.stringify(task.kind === 'continuation' ? { ...sample, greedy: greedy[0] } : sample);
+  });
+  return Buffer.from(`${lines.join('\n')}\n`);
+}
+
+export function recordOf(
+  subject: Subject,
+  { task, convention, dataDigest, digests, metric, value, stderr, n }: TaskIdentity & Measured,
+  details: Record<string, number>,
+  samples: Buffer | null,
+): RecordEvaluation {
+  return {
+    kind: 'recordEvaluation',
+    ...recordedSubject(subject),
+    task,
+    metric,
+    value,
+    stderr,
+    n,
+    convention,
+    details,
+    dataDigest,
+    digests,
+    ...(samples === null ? {} : { samplesDigest: sha256Hex(samples) }),
+  };
+}
+
+export function meanRecords(
+  mean: MeanTask,
+  known: ReadonlyMap<string, readonly Measured[]>,
+  request: TaskEvaluationRequest,
+  tokenizer: string,
+): RecordEvaluation[] {
+  const { subject, tasks, dtype } = request;
+  return mean.means.flatMap((one) => {
+    const value = meanOf(one, known);
+    if (value === null) return [];
+    const members = tasks.filter(({ task }) => Object.hasOwn(one.of, task.task));
+    const identities = members.map((member) => identityOf(member, request, tokenizer));
+    const rows = [...new Set(identities.map(({ convention }) => convention))];
+    const together = (part: 'prompt' | 'data'): string => sha256Hex(identities.map(({ digests }) => digests[part]).join('\n'));
+    const data = together('data');
+    const asked = rows.length === 1 ? rows[0]! : ['rows as in its tasks', ...(dtype === 'f32' ? [] : [dtype])].join(', ');
+    const convention = `${one.convention}; ${asked}`;
+    const digests = { prompt: together('prompt'), data, tokenizer };
+    return [recordOf(subject, { task: mean.task, convention, dataDigest: data, digests, metric: 'mean', ...value }, {}, null)];
+  });
+}

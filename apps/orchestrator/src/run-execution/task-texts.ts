@@ -1,0 +1,41 @@
+// Questions that are answered with a text: written greedily by the engine, some at a time.
+import type { engineV1 } from '#protocol';
+import type { Answer, GenerationTask, TaskQuestions } from '#tasks';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { EngineModel } from './subjects.js';
+import { textTokens } from './task-records.js';
+import { wholeTexts } from './texts.js';
+
+/** Prompts of a call: few enough for one message, many enough that the engine always has some to decode together. */
+const PROMPTS_TOGETHER = 128;
+
+export const isGenerated = (questions: TaskQuestions): questions is TaskQuestions<GenerationTask> => questions.task.kind === 'generation';
+
+/** A prompt that leaves no room for its text loses its beginning. @param onDone called with how many texts are done */
+export async function generatedAnswers(
+  bench: EngineWorkbench,
+  run: PruningRunState,
+  model: EngineModel,
+  computeDtype: engineV1.ComputeDtype,
+  { task, questions }: TaskQuestions<GenerationTask>,
+  onDone: (done: number) => void,
+  signal: AbortSignal,
+): Promise<{ answers: Answer[]; counts: Record<string, number> }> {
+  const maxTokens = textTokens(task, run.model.maxPositions);
+  const options = { maxTokens, temperature: 0, topP: 0, seed: 0n, stop: task.until, computeDtype };
+  const mostPromptTokens = run.model.maxPositions - maxTokens;
+  const answers: Answer[] = [];
+  const counts = { cut: 0, promptTokens: 0, tokens: 0 };
+  while (answers.length < questions.length) {
+    const before = answers.length;
+    const prompts = questions.slice(before, before + PROMPTS_TOGETHER).map(({ asks }) => (asks.kind === 'text' ? asks.prompt : ''));
+    const request = { ...options, prompts, mostPromptTokens };
+    const { texts, outcome } = await wholeTexts(bench, run, model, request, (done) => onDone(before + done), signal);
+    answers.push(...texts.map((text): Answer => ({ logLikelihoods: [], greedy: [], text })));
+    counts.cut += outcome.cutPrompts;
+    counts.promptTokens += Number(outcome.promptTokens);
+    counts.tokens += Number(outcome.generatedTokens);
+  }
+  return { answers, counts };
+}
