@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import type { BrowserContext, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import { loginLink } from '#local-access';
-import { TestServer } from './harness/server.js';
+import type { v1 } from '#protocol';
+import { TestServer, unary } from './harness/server.js';
 
 const PROGRAM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 const FLAGS = [
@@ -141,6 +142,21 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await shot('compare');
   });
 
+  test('the form of a launch is without barriers, and shows what the plan refuses', async () => {
+    await view('/', 'in all');
+    await page.getByRole('button', { name: 'Launch' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Model').first().fill('/nowhere');
+    await dialog
+      .getByText(/\/nowhere/)
+      .first()
+      .waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('launch');
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+  });
+
   test('the record is checked from the page', async () => {
     await view(`/runs/${runId}`, 'not checked');
     await page.getByRole('button', { name: 'not checked' }).click();
@@ -163,6 +179,18 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     expect(new URL(page.url()).search).toBe('?q=forked');
     await page.getByRole('button', { name: 'Sparsity' }).click();
     expect(await page.getByRole('columnheader', { name: /Sparsity/ }).getAttribute('aria-sort')).toBe('descending');
+  });
+
+  test('a branch that a run was rewound from stays in the picture of its family', async () => {
+    const { runId: rewound } = await server.launch({ totalSteps: 150 });
+    await server.until(rewound, ({ teacherCount }) => teacherCount > 8);
+    await unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId: rewound, reason: '' }, cb));
+    const from = { $case: 'teacherMark', value: 3 } as const;
+    await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId: rewound, from, acceptOtherNumerics: false }, cb));
+    await server.completed(rewound);
+    await view(`/runs/${rewound}/family`, 'given up by a rewind');
+    expect(await page.locator('.family .abandoned title').textContent()).toMatch(/^given up by a rewind: steps \d+ to \d+$/);
+    expect(await barriers()).toEqual([]);
   });
 
   test('it can be read on a telephone and on a large screen', async () => {

@@ -6,9 +6,12 @@ import { headlineOf, nameOf } from '../runs/columns.js';
 import { count, decimal, percent, statusTone, statusWord } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
+import { loadAbandoned, type AbandonedBranch } from './abandoned.js';
 import type { TabProps } from './run.js';
 
 const LANE = 46;
+/** An abandoned branch runs below its run. */
+const ABANDONED = 13;
 const [LEFT, RIGHT, WIDTH] = [16, 300, 1100];
 /** Of larger families the members nearest to the run are drawn. */
 const MOST_MEMBERS = 60;
@@ -16,6 +19,7 @@ const MOST_MEMBERS = 60;
 interface Member {
   node: LineageNode;
   run: Run | undefined;
+  abandoned: AbandonedBranch[];
 }
 
 export function FamilyTab({ run }: TabProps) {
@@ -29,6 +33,7 @@ export function FamilyTab({ run }: TabProps) {
         <span class="soft">
           {count(total)} {total === 1 ? 'run: nothing was forked from it yet' : 'runs; each line is a run over its steps'}
           {members.length < total && `, ${members.length} of them drawn`}
+          {members.some(({ abandoned }) => abandoned.length > 0) && '; a dashed line is a branch that was given up by a rewind'}
         </span>
         {members.length > 1 && (
           <Anchor
@@ -53,16 +58,18 @@ async function loadFamily(runId: string, signal: AbortSignal): Promise<{ members
   const at = tree.findIndex((node) => node.runId === runId);
   const first = Math.max(0, Math.min(at - MOST_MEMBERS / 2, tree.length - MOST_MEMBERS));
   const members = await Promise.all(
-    tree.slice(first, first + MOST_MEMBERS).map(async (node) => ({
-      node,
-      run: (await runService.getRun({ runId: node.runId }, { signal }).catch(() => ({ run: undefined }))).run,
-    })),
+    tree.slice(first, first + MOST_MEMBERS).map(async (node) => {
+      const { run } = await runService.getRun({ runId: node.runId }, { signal }).catch(() => ({ run: undefined }));
+      const abandoned = run === undefined ? [] : await loadAbandoned(run, signal).catch(() => []);
+      return { node, run, abandoned };
+    }),
   );
   return { members, total: tree.length };
 }
 
 function Graph({ members, own }: { members: Member[]; own: string }) {
-  const last = Math.max(1, ...members.map(({ run }) => Number(run?.step ?? 0)));
+  const stepsOf = ({ run, abandoned }: Member): number[] => [Number(run?.step ?? 0), ...abandoned.map(({ endStep }) => endStep)];
+  const last = Math.max(1, ...members.flatMap(stepsOf));
   const x = (step: bigint | number): number => LEFT + (Number(step) / last) * (WIDTH - LEFT - RIGHT);
   const lanes = new Map(members.map(({ node }, lane) => [node.runId, lane]));
   const y = (lane: number): number => lane * LANE + 26;
@@ -74,22 +81,33 @@ function Graph({ members, own }: { members: Member[]; own: string }) {
       role="group"
       aria-label="Lineage"
     >
-      {members.map(({ node, run }, lane) => {
+      {members.map((member, lane) => {
+        const { node, run, abandoned } = member;
         const parent = lanes.get(node.parentRunId);
         const start = x(node.forkedAtStep);
         const end = Math.max(x(run?.step ?? node.forkedAtStep), start + 3);
+        const label = Math.max(end, ...stepsOf(member).map(x)) + 12;
         const perplexity = run === undefined ? undefined : headlineOf(run)?.perplexity;
         return (
           <g key={node.runId}>
             {parent !== undefined && <path d={`M${start} ${y(parent)}V${y(lane) - 8}Q${start} ${y(lane)} ${start + 8} ${y(lane)}`} />}
             <line class={node.runId === own ? 'own' : ''} x1={start} x2={end} y1={y(lane)} y2={y(lane)} />
+            {abandoned.map(({ fromStep, endStep }) => (
+              <path
+                key={`${fromStep} ${endStep}`}
+                class="abandoned"
+                d={`M${x(fromStep)} ${y(lane)}q2 ${ABANDONED} 10 ${ABANDONED}H${Math.max(x(endStep), x(fromStep) + 12)}`}
+              >
+                <title>{`given up by a rewind: steps ${count(fromStep)} to ${count(endStep - 1)}`}</title>
+              </path>
+            ))}
             <circle class={`end ${statusTone(node.status)}`} cx={end} cy={y(lane)} r={5.5} />
             <a href={`/runs/${node.runId}`}>
-              <text x={end + 12} y={y(lane) - 2}>
+              <text x={label} y={y(lane) - 2}>
                 {cut(nameOf(node))}
               </text>
             </a>
-            <text class="soft" x={end + 12} y={y(lane) + 14}>
+            <text class="soft" x={label} y={y(lane) + 14}>
               {`${statusWord(node.status)}, ${percent(node.hardSparsity, 0)} of ${percent(node.targetSparsity, 0)}`}
               {perplexity !== undefined && `, perplexity ${decimal(perplexity)}`}
             </text>

@@ -1,7 +1,7 @@
 // The columns of the list of runs.
 import type { ComponentChildren } from 'preact';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { ago, decimal, duration, NONE, percent, short, teacherWord } from '../ui/format.js';
+import { ago, count, decimal, duration, NONE, percent, short, teacherWord } from '../ui/format.js';
 import { Meter, Sparkline, Status } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 
@@ -45,7 +45,7 @@ export const COLUMNS: Column[] = [
     width: 'minmax(72px, 1fr)',
     cell: (run) => <Meter share={endOf(run) > 0n ? Number(stepOf(run)) / Number(endOf(run)) : 0} label="steps done" />,
   },
-  { id: 'step', title: 'Step', width: '64px', right: true, cell: (run) => Number(stepOf(run)).toLocaleString('en-GB') },
+  { id: 'step', title: 'Step', width: '76px', right: true, cell: (run) => count(stepOf(run)) },
   {
     id: 'sparsity',
     title: 'Sparsity',
