@@ -144,7 +144,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
 
   test('the form of a launch is without barriers, and shows what the plan refuses', async () => {
     await view('/', 'in all');
-    await page.getByRole('button', { name: 'Launch' }).click();
+    await page.getByRole('button', { name: 'Launch', exact: true }).click();
     const dialog = page.getByRole('dialog');
     await dialog.getByLabel('Model').first().fill('/nowhere');
     await dialog
