@@ -5,6 +5,7 @@ const trainerDefaults: TrainerOptions = {
   computeDtype: 'bf16',
   batchSize: 8,
   sequenceLength: 128,
+  microShards: 1,
   threads: 0,
   exactSparse: true,
   checkpointActivations: false,

@@ -57,6 +57,7 @@ export interface TrainerOptions {
   computeDtype: ComputeDtype;
   batchSize: number;
   sequenceLength: number;
+  microShards: number; // of the batch, which they divide
   threads: number; // 0: all the process may use
   exactSparse: boolean;
   checkpointActivations: boolean;

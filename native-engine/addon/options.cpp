@@ -48,6 +48,7 @@ TrainerOptions read_trainer_options(const JsObject& options) {
   out.dtype = read_compute_dtype(options);
   out.batch_size = options.integer("batchSize", 1, 65536);
   out.sequence_length = options.integer("sequenceLength", 2, 1 << 24);
+  out.micro_shards = options.integer("microShards", 1, 65536);
   out.exact_sparse = options.boolean("exactSparse");
   out.checkpoint_activations = options.boolean("checkpointActivations");
   out.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));

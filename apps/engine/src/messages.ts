@@ -59,6 +59,7 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
     computeDtype: computeDtypeOf(options.computeDtype, 'bf16'),
     batchSize: options.batchSize,
     sequenceLength: options.sequenceLength,
+    microShards: options.microShards || 1,
     device: engine.device,
     threads: options.threads || engine.threads,
     exactSparse: !options.dense,

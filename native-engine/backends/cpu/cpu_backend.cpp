@@ -183,6 +183,14 @@ void CpuBackend::launch(const AddLossGradient& op) {
   parallel_parts(threads_, op.dx.rows, 1, [&](int, Range r) { k_.add_loss_gradient(op, r.begin, r.end); });
 }
 
+void CpuBackend::launch(const Add& op) {
+  float* to = host(op.to);
+  const float* from = host(op.from);
+  parallel_parts(threads_, op.size, 1024, [&](int, Range r) {
+    for (int64_t i = r.begin; i < r.end; i++) to[i] += from[i];
+  });
+}
+
 void CpuBackend::launch(const SquareSum& op) {
   double* sums = part_sums();
   parallel_parts(threads_, op.size, 1024, [&](int part, Range r) { sums[part * kLine] = k_.square_sum(host(op.data), r.begin, r.end); });

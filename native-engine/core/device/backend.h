@@ -56,6 +56,7 @@ class Backend {
   virtual void launch(const LoraNarrow& op) = 0;
   virtual void launch(const LoraGradient& op) = 0;
   virtual void launch(const AddLossGradient& op) = 0;
+  virtual void launch(const Add& op) = 0;
   virtual void launch(const SquareSum& op) = 0;
   virtual void launch(const AdamW& op) = 0;
 };

@@ -238,6 +238,13 @@ void check(const AddLossGradient& op) {
   apart_or_in_place(name, op.dx_compute, {&op.diff});
 }
 
+void check(const Add& op) {
+  require(op.size >= 0 && (op.size == 0 || (op.to && op.from)), "add", "no memory");
+  const Tensor to{op.to.as<std::byte>(), DType::kF32, 1, op.size, op.size};
+  const Tensor from{DevicePtr<std::byte>(op.from.address()), DType::kF32, 1, op.size, op.size};
+  apart("add", to, {&from});
+}
+
 void check(const SquareSum& op) { require(op.size >= 0 && (op.data || op.size == 0) && op.sum, "square_sum", "no memory"); }
 
 void check(const AdamW& op) { require(op.size >= 0 && (op.size == 0 || (op.param && op.m && op.v && op.gradient)), "adamw", "no memory"); }

@@ -234,6 +234,13 @@ struct AddLossGradient {
   DevicePtr<const float> compute_scale;  // [cols]; nullptr: ones
 };
 
+// to[i] += from[i]; the two lie apart.
+struct Add {
+  DevicePtr<float> to;
+  DevicePtr<const float> from;
+  int64_t size = 0;
+};
+
 struct SquareSum {
   DevicePtr<const float> data;
   int64_t size = 0;
@@ -270,6 +277,7 @@ void check(const TokenLoss& op);
 void check(const LoraNarrow& op);
 void check(const LoraGradient& op);
 void check(const AddLossGradient& op);
+void check(const Add& op);
 void check(const SquareSum& op);
 void check(const AdamW& op);
 

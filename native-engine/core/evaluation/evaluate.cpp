@@ -29,7 +29,7 @@ double windows_loss(PassContext& c, const DeviceRole& role, const std::vector<in
     const int64_t count = std::min(ws.chunk, n - first);
     op.student = ws.logits.row_range(0, count).columns(0, c.config().vocab_size);
     op.targets = device_targets + first;
-    op.lm_rows = ws.lm_rows + first;
+    op.lm_rows = ws.sums.lm_rows + first;
     const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(0, count);
     norm_forward(c, x.row_range(first, count), h, nullptr, role.lists.final_norm);
     multiply_by_head(c, role, op.student, h, true);
@@ -37,7 +37,7 @@ double windows_loss(PassContext& c, const DeviceRole& role, const std::vector<in
   }
   double sum = 0;
   const StepResults results(*c.backend, ws);
-  for (const double loss : results.at(ws.lm_rows, n)) sum += loss;
+  for (const double loss : results.at(ws.sums.lm_rows, n)) sum += loss;
   return sum;
 }
 

@@ -207,7 +207,7 @@ class ScorerImpl final : public Scorer {
       TokenLoss op;
       op.student = ws_.logits.row_range(0, count).columns(0, c.config().vocab_size);
       op.targets = targets + first;
-      op.lm_rows = ws_.lm_rows + first;
+      op.lm_rows = ws_.sums.lm_rows + first;
       op.best = best_.data().as<int32_t>() + first;
       multiply_by_head(c, role_, op.student, h, true);
       backend_->run(op);
@@ -216,7 +216,7 @@ class ScorerImpl final : public Scorer {
 
   void collect(const Packing& p, std::vector<SequenceScore>& scores) {
     const auto total = static_cast<int64_t>(p.of.size());
-    const std::vector<double> losses = download<double>(*backend_, ws_.lm_rows, total);
+    const std::vector<double> losses = download<double>(*backend_, ws_.sums.lm_rows, total);
     const std::vector<int32_t> best = download<int32_t>(*backend_, best_.data().as<int32_t>(), total);
     for (size_t i = 0; i < p.of.size(); i++) {
       SequenceScore& score = scores[p.of[i]];

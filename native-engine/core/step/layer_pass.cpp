@@ -126,7 +126,7 @@ void norm_backward(PassContext& c, const DeviceRole& role, Tensor saved, DeviceP
   op.loss_scale = loss.scale;
   op.dx_compute = space;
   op.compute_scale = role.lists.hidden_scale;
-  op.mask_dot = ws.hidden_dot;
+  op.mask_dot = ws.sums.hidden_dot;
   c.backend->run(op);
 }
 
@@ -152,7 +152,7 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   const std::array<Tensor, 3> dx{dx_compute};
   const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
   backward_multiply(c, down, dx, ws.teacher.down_narrow, dunits, nullptr);
-  c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.unit_dots + layer * padded_width(c.config().intermediate_size),
+  c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
                                 lists.unit_scale});
   lora_gradients(c, down, units, a.down_narrow, dx, ws.teacher.down_narrow);
   backward_multiply(c, gate_up, dgate_and_up, ws.teacher.gate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
@@ -174,7 +174,7 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   backward_multiply(c, o, dx, ws.teacher.o_narrow, dheads, lists.head_scale);
   lora_gradients(c, o, a.heads, a.o_narrow, dx, ws.teacher.o_narrow);
   c.backend->run(
-      AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.head_dots + layer * c.config().head_count});
+      AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.sums.head_dots + layer * c.config().head_count});
   backward_multiply(c, qkv, dq_dk_dv, ws.teacher.qkv_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, ws.teacher.qkv_narrow);
   norm_backward(c, role, a.norm1, a.rstd1, lists.input_norm, lists.input_norm_inverse, loss, space);

@@ -21,8 +21,8 @@ struct PassContext {
   Backend* backend = nullptr;
   const DeviceModel* model = nullptr;
   Workspace* ws = nullptr;
-  DType dtype = DType::kBF16;  // compute dtype
-  int64_t batch = 0, tokens = 0;
+  DType dtype = DType::kBF16;                 // compute dtype
+  int64_t batch = 0, tokens = 0;              // of one shard of a step
   DeviceBuffer rope;                          // the two tables
   DevicePtr<const float> rope_cos, rope_sin;  // [tokens, d / 2]
   PassPaths paths;                            // forward only

@@ -32,7 +32,7 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const auto lora_bytes = static_cast<uint64_t>(lora_parameter_count(config, lora)) * 4,
              mask_bytes = static_cast<uint64_t>(mask_parameter_count(config)) * 4;
-  const ScratchShape scratch{options.batch_size, options.sequence_length, lora.rank,
+  const ScratchShape scratch{shape.batch, options.sequence_length, lora.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
   plan.weights = weight_bytes;
@@ -79,15 +79,19 @@ std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint6
   checkpointed.checkpoint_activations = true;
   if (!options.checkpoint_activations)
     if (const auto found = tried(checkpointed)) return found;
-  if (const auto found = largest(options, &TrainerOptions::batch_size, 1)) return found;
-  if (const auto found = largest(checkpointed, &TrainerOptions::batch_size, 1)) return found;
-  checkpointed.batch_size = 1;
+  if (const auto found = largest(options, &TrainerOptions::batch_size, options.micro_shards)) return found;
+  if (const auto found = largest(checkpointed, &TrainerOptions::batch_size, options.micro_shards)) return found;
+  checkpointed.batch_size = options.micro_shards;
   return largest(checkpointed, &TrainerOptions::sequence_length, kSequenceStep);
 }
 
 WorkspaceShape training_shape(const TrainerOptions& options) {
+  if (options.micro_shards < 1 || options.batch_size % options.micro_shards != 0)
+    throw Error(ErrorCode::kInvalidArgument, "micro_shards",
+                "must divide batch_size, which is " + std::to_string(options.batch_size) + ", is " + std::to_string(options.micro_shards));
   WorkspaceShape shape;
-  shape.batch = options.batch_size;
+  shape.batch = options.batch_size / options.micro_shards;
+  shape.shards = options.micro_shards;
   shape.tokens = options.sequence_length;
   shape.dtype = options.dtype;
   shape.checkpoint = options.checkpoint_activations;

@@ -45,9 +45,9 @@ void add_lora(PassContext& c, const DeviceLora& lora, int64_t layer, Projection 
   const int64_t width = narrow_width(group.rank);
   out.a = {factor(*a), width, w.cols, nullptr, w.col_index};
   out.b = {factor(*b), w.rows, width, w.row_index, nullptr};
-  if (!c.ws->lora_gradient) return;
-  out.da = c.ws->lora_gradient + a->offset;
-  out.db = c.ws->lora_gradient + b->offset;
+  if (!c.ws->shard_gradient) return;
+  out.da = c.ws->shard_gradient + a->offset;
+  out.db = c.ws->shard_gradient + b->offset;
 }
 
 }  // namespace

@@ -48,16 +48,21 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
     watch.lap(times.student_forward);
     if (in.teacher)
       c.backend->run(LayerLoss{student, teacher, in.hidden_match, in.student->lists.hidden_mask,
-                               ws.diffs[l].reshaped(n, in.student->hidden_width), ws.layer_sums + l, ws.layer_dots[l]});
+                               ws.diffs[l].reshaped(n, in.student->hidden_width), ws.sums.layer_sums + l,
+                               ws.sums.layer_dots + l * padded_width(c.config().hidden_size)});
     watch.lap(times.losses);
   }
 }
+
+// Means run over the sequences of all shards.
+double batch_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch); }
+double predictions_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch * (c.tokens - 1)); }
 
 // The mean of each layer's loss runs over the student's open hidden units.
 double layer_loss_count(const PassContext& c, const StepInput& in) {
   int64_t open = 0;
   for (float z : in.student->z.hidden) open += z != 0.0f;
-  return static_cast<double>(c.rows() * open);
+  return static_cast<double>(in.shards * c.rows() * open);
 }
 
 // d loss / d diff = layer_scale * diff, for each layer.
@@ -91,7 +96,7 @@ void token_losses(PassContext& c, const StepInput& in) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), vocab = c.config().vocab_size;
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
-  const double predictions = static_cast<double>(c.batch * (c.tokens - 1)), batch = static_cast<double>(c.batch);
+  const double batch = batch_of(c, in), predictions = predictions_of(c, in);
   const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     const int64_t count = std::min(ws.chunk, n - first);
@@ -100,8 +105,8 @@ void token_losses(PassContext& c, const StepInput& in) {
     op.student = ws.logits.row_range(0, count).columns(0, vocab);
     op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
     op.temperature = static_cast<float>(in.weights.temperature);
-    op.kl_rows = ws.kl_rows + first;
-    op.lm_rows = ws.lm_rows + first;
+    op.kl_rows = ws.sums.kl_rows + first;
+    op.lm_rows = ws.sums.lm_rows + first;
     if (kl) {
       op.teacher = ws.logits.row_range(count, count).columns(0, vocab);
       op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
@@ -139,7 +144,7 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   op.loss_scale = loss.scale;
   op.dx_compute = dx_compute;
   op.compute_scale = role.lists.hidden_scale;
-  op.mask_dot = ws.hidden_dot;
+  op.mask_dot = ws.sums.hidden_dot;
   c.backend->run(op);
 }
 
@@ -162,16 +167,43 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
   }
 }
 
+// The sums of the shards in `place`, `count` values each, added up in their order.
+template <class T>
+std::vector<double> sum_of_shards(const Workspace& ws, const StepResults& results, DevicePtr<T> ShardSums::* place, int64_t count) {
+  std::vector<double> sums;
+  for (const ShardSums& shard : ws.shards) {
+    const auto values = results.at(shard.*place, count);
+    if (sums.empty())
+      sums.assign(values.begin(), values.end());
+    else
+      for (int64_t i = 0; i < count; i++) sums[i] += values[i];
+  }
+  return sums;
+}
+
+// A hidden unit's sum takes part in the residual stream's gradient and in every layer's loss.
+std::vector<double> hidden_sums(const PassContext& c, const StepInput& in, const StepResults& results) {
+  const Workspace& ws = *c.ws;
+  const int64_t open = in.student->hidden_open, padded = padded_width(c.config().hidden_size);
+  const double scale = layer_scale(c, in);
+  std::vector<double> sums = sum_of_shards(ws, results, &ShardSums::hidden_dot, open);
+  if (!in.teacher) return sums;
+  for (const ShardSums& shard : ws.shards)
+    for (int64_t l = 0; l < c.config().layer_count; l++) {
+      const auto dots = results.at(shard.layer_dots + l * padded, open);
+      for (int64_t j = 0; j < open; j++) sums[j] += scale * dots[j];
+    }
+  return sums;
+}
+
 // For each mask the ops summed gradient * value over everything that the mask scales. Dividing that sum by the mask gives its gradient.
 Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results) {
   const ModelConfig& config = c.config();
   const Role& role = *in.student;
-  const Workspace& ws = *c.ws;
   const int64_t units = padded_width(config.intermediate_size);
-  const auto head_dots = results.at(ws.head_dots, config.layer_count * config.head_count);
-  const auto unit_dots = results.at(ws.unit_dots, config.layer_count * units);
-  const auto hidden_dot = results.at(ws.hidden_dot, role.hidden_open);
-  const double scale = layer_scale(c, in);
+  const auto head_dots = sum_of_shards(*c.ws, results, &ShardSums::head_dots, config.layer_count * config.head_count);
+  const auto unit_dots = sum_of_shards(*c.ws, results, &ShardSums::unit_dots, config.layer_count * units);
+  const auto hidden_dots = hidden_sums(c, in, results);
   Masks g{std::vector<float>(role.z.head.size(), 0.0f), std::vector<float>(role.z.intermediate.size(), 0.0f),
           std::vector<float>(role.z.hidden.size(), 0.0f)};
   const auto divide = [](double sum, float z) { return z == 0.0f ? 0.0f : static_cast<float>(sum / z); };
@@ -186,18 +218,15 @@ Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResult
       g.intermediate[at] = divide(unit_dots[l * units + i], role.z.intermediate[at]);
     }
   }
-  std::vector<double> sums(hidden_dot.begin(), hidden_dot.end());
-  for (int64_t l = 0; in.teacher && l < config.layer_count; l++) {
-    const auto dots = results.at(ws.layer_dots[l], role.hidden_open);
-    for (int64_t j = 0; j < role.hidden_open; j++) sums[j] += scale * dots[j];
-  }
-  for (int64_t j = 0; j < role.hidden_open; j++) g.hidden[role.hidden_index[j]] = divide(sums[j], role.z.hidden[role.hidden_index[j]]);
+  for (int64_t j = 0; j < role.hidden_open; j++)
+    g.hidden[role.hidden_index[j]] = divide(hidden_dots[j], role.z.hidden[role.hidden_index[j]]);
   return g;
 }
 
-double sum_of(std::span<const double> values) {
+double sum_of_rows(const PassContext& c, const StepResults& results, DevicePtr<double> ShardSums::* rows) {
   double sum = 0;
-  for (const double v : values) sum += v;
+  for (const ShardSums& shard : c.ws->shards)
+    for (const double v : results.at(shard.*rows, c.rows())) sum += v;
   return sum;
 }
 
@@ -208,10 +237,9 @@ void read_results(PassContext& c, const StepInput& in, StepOutput& out) {
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
   double layer_sum = 0, kl_sum = 0, lm_sum = 0;
   if (const double count = layer_loss_count(c, in); in.teacher && count > 0)
-    for (const double sum : results.at(ws.layer_sums, c.config().layer_count)) layer_sum += sum / count;
-  if (kl)
-    kl_sum = sum_of(results.at(ws.kl_rows, c.rows())) * (in.weights.temperature * in.weights.temperature / static_cast<double>(c.batch));
-  if (lm) lm_sum = sum_of(results.at(ws.lm_rows, c.rows())) / static_cast<double>(c.batch * (c.tokens - 1));
+    for (const double sum : sum_of_shards(ws, results, &ShardSums::layer_sums, c.config().layer_count)) layer_sum += sum / count;
+  if (kl) kl_sum = sum_of_rows(c, results, &ShardSums::kl_rows) * (in.weights.temperature * in.weights.temperature / batch_of(c, in));
+  if (lm) lm_sum = sum_of_rows(c, results, &ShardSums::lm_rows) / predictions_of(c, in);
   out.gradient_squares = results.at(ws.gradient_squares, 1)[0];
   out.grad_z = mask_gradients(c, in, results);
   out.layer_loss = in.teacher ? layer_sum : kNotANumber;
@@ -220,20 +248,36 @@ void read_results(PassContext& c, const StepInput& in, StepOutput& out) {
   out.loss = in.weights.layer * layer_sum + in.weights.kl * kl_sum + in.weights.lm * lm_sum;
 }
 
+// Forward, losses and backward of one shard; its gradients begin at 0.
+void run_shard(PassContext& c, const StepInput& in, int64_t lora_size, StepTimes& times) {
+  Workspace& ws = *c.ws;
+  const bool token_loss = (in.teacher && in.weights.kl != 0) || in.weights.lm != 0;
+  forward_in_lock_step(c, in, times);
+  Stopwatch watch(*c.backend, in.timed);
+  if (token_loss) token_losses(c, in);
+  watch.lap(times.losses);
+  c.backend->run(Clear{ws.shard_gradient, lora_size});
+  c.backend->run(Clear{ws.sums.hidden_dot, in.student->hidden_width});
+  backward(c, in, token_loss);
+  if (in.shards > 1) c.backend->run(Add{ws.lora_gradient, ws.shard_gradient, lora_size});
+  watch.lap(times.backward);
+}
+
 }  // namespace
 
 StepOutput run_step(PassContext& c, const StepInput& in) {
   Workspace& ws = *c.ws;
   StepOutput out;
-  const bool token_loss = (in.teacher && in.weights.kl != 0) || in.weights.lm != 0;
   const int64_t lora_size = in.student->lora ? in.student->lora.layout->lora_size() : 0;
-  forward_in_lock_step(c, in, out.times);
+  if (in.shards > 1) c.backend->run(Clear{ws.lora_gradient, lora_size});
+  StepInput shard = in;
+  for (const ShardSums& sums : ws.shards) {
+    ws.sums = sums;
+    run_shard(c, shard, lora_size, out.times);
+    shard.ids = shard.ids + c.rows();
+    if (shard.targets) shard.targets = shard.targets + c.rows();
+  }
   Stopwatch watch(*c.backend, in.timed);
-  if (token_loss) token_losses(c, in);
-  watch.lap(out.times.losses);
-  c.backend->run(Clear{ws.lora_gradient, lora_size});
-  c.backend->run(Clear{ws.hidden_dot, in.student->hidden_width});
-  backward(c, in, token_loss);
   c.backend->run(SquareSum{ws.lora_gradient, lora_size, ws.gradient_squares});
   read_results(c, in, out);
   watch.lap(out.times.backward);

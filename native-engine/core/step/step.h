@@ -18,6 +18,7 @@ struct StepInput {
   DevicePtr<const int32_t> ids;           // [B * T]
   DevicePtr<const int32_t> targets;       // [B * T] next token, -1 at the end of a row; used when weights.lm is not 0
   DevicePtr<const int32_t> hidden_match;  // match_hidden(student, teacher); nullptr: column by column the same
+  int64_t shards = 1;                     // the context's batch is a shard's; B is that of all
   bool checkpoint = false;
   bool timed = false;  // waits after each part, to know its time
 };
@@ -30,7 +31,9 @@ struct StepOutput {
   StepTimes times;
 };
 
-// Waits for the device once, to read the results. The LoRA gradient stays in the workspace, in the layout of a state's LoRA part.
+// The sequences pass by in shards, one after the other; each shard's gradients are sums of their own, which are added in the shards' order.
+// So the bits don't depend on where a shard is computed. Waits for the device once, to read the results. The LoRA gradient stays in the
+// workspace, in the layout of a state's LoRA part.
 StepOutput run_step(PassContext& c, const StepInput& in);
 
 // Pieces that evaluation shares.

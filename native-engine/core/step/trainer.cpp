@@ -70,7 +70,7 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSp
   const WorkspaceShape shape = training_shape(options_);
   memory_ = backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes);
   workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_.data());
-  context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, options_.batch_size, options_.sequence_length);
+  context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, shape.batch, options_.sequence_length);
   use_intact_teacher();
 }
 
@@ -107,6 +107,7 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
   in.ids = student_block_.add(ids);
   in.targets = student_block_.add(targets);
   in.hidden_match = student_block_.add(match);
+  in.shards = options_.micro_shards;
   in.checkpoint = options_.checkpoint_activations;
   in.timed = timed;
   student_block_.send();

@@ -64,16 +64,19 @@ int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
 void lay_out_results(Arena& a, Workspace& ws, const ModelConfig& c, const WorkspaceShape& s, int64_t n, const Widths& w) {
   const uint64_t begin = a.used;
   ws.results = a.array<std::byte>(0);
-  ws.kl_rows = a.array<double>(n);
-  ws.lm_rows = a.array<double>(n);
-  if (s.training) {
-    ws.layer_sums = a.array<double>(c.layer_count);
-    ws.head_dots = a.array<double>(c.layer_count * c.head_count);
-    ws.gradient_squares = a.array<double>(1);
-    for (int64_t l = 0; l < c.layer_count; l++) ws.layer_dots.push_back(a.array<float>(w.hidden));
-    ws.unit_dots = a.array<float>(c.layer_count * w.units);
-    ws.hidden_dot = a.array<float>(w.hidden);
+  for (int64_t shard = 0; shard < s.shards; shard++) {
+    ShardSums& sums = ws.shards.emplace_back();
+    sums.kl_rows = a.array<double>(n);
+    sums.lm_rows = a.array<double>(n);
+    if (!s.training) continue;
+    sums.layer_sums = a.array<double>(c.layer_count);
+    sums.head_dots = a.array<double>(c.layer_count * c.head_count);
+    sums.layer_dots = a.array<float>(c.layer_count * w.hidden);
+    sums.unit_dots = a.array<float>(c.layer_count * w.units);
+    sums.hidden_dot = a.array<float>(w.hidden);
   }
+  ws.sums = ws.shards[0];
+  if (s.training) ws.gradient_squares = a.array<double>(1);
   ws.result_bytes = a.used - begin;
 }
 
@@ -93,6 +96,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     }
     ws.activation_bytes = a.used;
     ws.lora_gradient = a.array<float>(lora_parameter_count(c, lora));
+    ws.shard_gradient = s.shards > 1 ? a.array<float>(lora_parameter_count(c, lora)) : ws.lora_gradient;
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);

@@ -17,11 +17,22 @@ struct LayerActivations {
 };
 
 struct WorkspaceShape {
-  int64_t batch = 0, tokens = 0;  // N = batch * tokens
+  int64_t batch = 0, tokens = 0;  // N = batch * tokens, of one shard
+  int64_t shards = 1;             // of a step
   ComputeDType dtype = ComputeDType::kBF16;
   bool training = true;     // false: a forward pass of one role
   bool checkpoint = false;  // keep layer inputs only
   int64_t chunk = 0;        // tokens whose logits are made at once; 0: as suits the losses
+};
+
+// The sums of one shard over the rows of its sequences. The host adds the shards up in their order.
+struct ShardSums {
+  DevicePtr<double> layer_sums;        // [L]
+  DevicePtr<double> head_dots;         // [L, H]
+  DevicePtr<double> kl_rows, lm_rows;  // [N]
+  DevicePtr<float> layer_dots;         // [L, padded D]
+  DevicePtr<float> unit_dots;          // [L, padded I]
+  DevicePtr<float> hidden_dot;         // [padded D]
 };
 
 struct Workspace {
@@ -33,13 +44,9 @@ struct Workspace {
   // The results of a step, in one block that is read once.
   DevicePtr<std::byte> results;
   uint64_t result_bytes = 0;
-  DevicePtr<double> layer_sums;              // [L]
-  DevicePtr<double> head_dots;               // [L, H]
-  DevicePtr<double> kl_rows, lm_rows;        // [N]
-  DevicePtr<double> gradient_squares;        // [1], of LoRA's gradient
-  std::vector<DevicePtr<float>> layer_dots;  // [D] each
-  DevicePtr<float> unit_dots;                // [L, padded I]
-  DevicePtr<float> hidden_dot;               // [padded D]
+  std::vector<ShardSums> shards;
+  ShardSums sums;                      // of the shard at work, one of these
+  DevicePtr<double> gradient_squares;  // [1], of LoRA's gradient
 
   Tensor student_x, teacher_x;  // f32 residual streams
   LayerActivations teacher;     // of a role that has no backward pass
@@ -50,7 +57,7 @@ struct Workspace {
   // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B are written over the teacher's activations,
   // every other gradient over the value that it belongs to.
   Tensor dx, dnorm;
-  DevicePtr<float> lora_gradient;
+  DevicePtr<float> lora_gradient, shard_gradient;  // of the step, of the shard at work: the same memory where there is one shard
 
   // A chunk of tokens of the losses.
   int64_t chunk = 0;

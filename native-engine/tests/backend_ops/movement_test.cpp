@@ -66,6 +66,17 @@ TEST_P(MovementOps, CopyAndClearTouchNothingElse) {
   for (int64_t i = 1; i <= kFull; i++) EXPECT_EQ(values[i], 0.0f);
 }
 
+TEST_P(MovementOps, AddTouchesNothingElse) {
+  constexpr int64_t kSize = 5003;
+  const std::vector<float> before = random_floats(kSize + 2, 21), from = random_floats(kSize, 22);
+  const List<float> to(device, before), added(device, from);
+  device.run(Add{to.data() + 1, added.data(), kSize});
+  EXPECT_EQ(to[0], before[0]);
+  EXPECT_EQ(to[kSize + 1], before[kSize + 1]);
+  for (int64_t i = 0; i < kSize; i++) ASSERT_EQ(to[i + 1], before[i + 1] + from[i]);
+  EXPECT_THROW(device.run(Add{to.data(), to.data() + 10, 11}), Error);
+}
+
 TEST_P(MovementOps, LossGradientJoinsTheStream) {
   Buffer dx(device, DType::kF32, kRows, kWidth, kOpen, Random(7)), diff(device, type(), kRows, kWidth, kOpen, Random(8)),
       rounded(device, type(), kRows, kWidth);

@@ -13,6 +13,7 @@ struct PlanCase {
   ComputeDType dtype;
   bool checkpoint;
   int64_t batch, tokens;
+  int64_t shards = 1;
 };
 
 TrainerOptions options_of(const PlanCase& p) {
@@ -21,6 +22,7 @@ TrainerOptions options_of(const PlanCase& p) {
   options.checkpoint_activations = p.checkpoint;
   options.batch_size = p.batch;
   options.sequence_length = p.tokens;
+  options.micro_shards = p.shards;
   options.backend = emulated_card("early");
   return options;
 }
@@ -49,7 +51,8 @@ TEST_P(CudaMemory, IsAsPlanned) {
 INSTANTIATE_TEST_SUITE_P(Plans, CudaMemory,
                          testing::Values(PlanCase{"Bf16", ComputeDType::kBF16, false, 2, 64},
                                          PlanCase{"F32", ComputeDType::kF32, false, 1, 96},
-                                         PlanCase{"Checkpointed", ComputeDType::kBF16, true, 3, 40}),
+                                         PlanCase{"Checkpointed", ComputeDType::kBF16, true, 3, 40},
+                                         PlanCase{"InShards", ComputeDType::kBF16, false, 4, 48, 2}),
                          [](const auto& info) { return info.param.name; });
 
 namespace {
@@ -78,6 +81,18 @@ TEST(MemoryPlan, ARefusalNamesTheSmallestChangeThatWouldFit) {
   EXPECT_NE(refusal(options, 1).find("it would fit with sequence_length 192: "), std::string::npos) << refusal(options, 1);
   options.sequence_length = 64;
   EXPECT_NE(refusal(options, 1).find("no smaller batch or sequence would fit"), std::string::npos) << refusal(options, 1);
+}
+
+TEST(MemoryPlan, ABatchOfShardsStaysAMultipleOfThem) {
+  TrainerOptions options = options_of({"", ComputeDType::kBF16, true, 8, 256, 4});
+  EXPECT_NE(refusal(options, 1).find("it would fit with batch_size 4: "), std::string::npos) << refusal(options, 1);
+  TrainerOptions at_once = options;
+  at_once.micro_shards = 1;
+  const auto model = load_model(tiny_model());
+  const auto activations = [&](const TrainerOptions& with) {
+    return static_cast<double>(plan_memory(model->config(), model->bytes(), LoraSpec{}, with).activations);
+  };
+  EXPECT_NEAR(activations(options), activations(at_once) / 4, activations(at_once) / 100);
 }
 
 TEST(MemoryPlan, BothAChangeOfSizeAndCheckpointingIsNamedWhereNeitherIsEnough) {

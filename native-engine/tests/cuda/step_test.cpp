@@ -65,17 +65,20 @@ TEST(CudaStep, AgreesWithTheReferenceVectors) {
 // A model with grouped queries, through masks that close, a teacher and an update.
 TEST(CudaStep, ASessionLeavesTheSameBitsHoweverTheDeviceOrders) {
   const auto model = load_model(tiny_model());
-  for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
-    std::string expected;
-    for (const char* behaviour : {"early", "late", "late:7"}) {
-      const auto trainer = tiny_session(on_emulated(behaviour, dtype), model);
-      change_state(*trainer, loosen_masks);
-      run(*trainer, segment(0, 2));
-      const std::string digest = digest_of(*trainer);
-      if (expected.empty()) expected = digest;
-      EXPECT_EQ(digest, expected) << behaviour;
+  for (const int64_t shards : {1, 2})
+    for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
+      std::string expected;
+      for (const char* behaviour : {"early", "late", "late:7"}) {
+        TrainerOptions options = on_emulated(behaviour, dtype);
+        options.micro_shards = shards;
+        const auto trainer = tiny_session(options, model);
+        change_state(*trainer, loosen_masks);
+        run(*trainer, segment(0, 2));
+        const std::string digest = digest_of(*trainer);
+        if (expected.empty()) expected = digest;
+        EXPECT_EQ(digest, expected) << behaviour << ", " << shards << " shards";
+      }
     }
-  }
 }
 
 }  // namespace espalier::test

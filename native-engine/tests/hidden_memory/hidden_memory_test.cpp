@@ -12,6 +12,7 @@ struct SessionCase {
   const char* name;
   ComputeDType dtype;
   bool checkpoint, exact_sparse;
+  int64_t shards = 1;
 };
 
 class HiddenMemorySession : public testing::TestWithParam<SessionCase> {};
@@ -42,6 +43,7 @@ Outcome whole_session(const SessionCase& p, const BackendSpec& backend) {
   options.dtype = p.dtype;
   options.checkpoint_activations = p.checkpoint;
   options.exact_sparse = p.exact_sparse;
+  options.micro_shards = p.shards;
   options.backend = backend;
   const auto trainer = tiny_session(options, model);
   change_state(*trainer, loosen_masks);
@@ -89,6 +91,7 @@ TEST_P(HiddenMemorySession, AWholeSessionHasTheHostsBits) {
 INSTANTIATE_TEST_SUITE_P(All, HiddenMemorySession,
                          testing::Values(SessionCase{"bf16", ComputeDType::kBF16, false, true},
                                          SessionCase{"bf16_checkpoint", ComputeDType::kBF16, true, true},
+                                         SessionCase{"bf16_shards", ComputeDType::kBF16, false, true, 2},
                                          SessionCase{"f32", ComputeDType::kF32, false, true},
                                          SessionCase{"f32_checkpoint_dense", ComputeDType::kF32, true, false}),
                          [](const auto& info) { return std::string(info.param.name); });

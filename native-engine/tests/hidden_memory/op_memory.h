@@ -181,6 +181,12 @@ void move_memory(AddLossGradient& op, Move&& move) {
 }
 
 template <class Move>
+void move_memory(Add& op, Move&& move) {
+  op.to = move(op.to, op.size);
+  op.from = move(op.from, op.size);
+}
+
+template <class Move>
 void move_memory(SquareSum& op, Move&& move) {
   op.data = move(op.data, op.size);
   op.sum = move(op.sum, 1);

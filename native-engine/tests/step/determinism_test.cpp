@@ -1,4 +1,5 @@
 // The state after n steps is the same to the bit, however they were cut, resumed, checkpointed or interrupted by teachers.
+#include "espalier/error.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"
 
@@ -35,6 +36,95 @@ TEST_F(Determinism, ResumedFromItsBytes) {
   second->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
   run(*second, segment(4, 4));
   EXPECT_EQ(digest_of(*whole), digest_of(*second));
+}
+
+TEST_F(Determinism, ShardsAreResumedAndRecomputed) {
+  const auto in_shards = [&](bool checkpoint) {
+    TrainerOptions options;
+    options.micro_shards = 2;
+    options.checkpoint_activations = checkpoint;
+    auto trainer = tiny_session(options, model);
+    change_state(*trainer, loosen_masks);
+    return trainer;
+  };
+  const auto whole = in_shards(false), cut = in_shards(true), resumed = in_shards(false), at_once = session();
+  run(*whole, segment(0, 6));
+  run(*cut, segment(0, 4));
+  const auto bytes = cut->export_state().serialize();
+  resumed->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
+  run(*resumed, segment(4, 2));
+  EXPECT_EQ(digest_of(*whole), digest_of(*resumed));
+  run(*at_once, segment(0, 6));
+  EXPECT_NE(digest_of(*whole), digest_of(*at_once)) << "sums are added in another order";
+}
+
+namespace {
+
+StepProbe probe_of(const std::shared_ptr<const ModelWeights>& model, ComputeDType dtype, std::span<const uint32_t> ids, int64_t sequences,
+                   int64_t shards) {
+  TrainerOptions options;
+  options.dtype = dtype;
+  options.batch_size = sequences;
+  options.micro_shards = shards;
+  options.sequence_length = static_cast<int64_t>(ids.size()) / sequences;
+  options.backend.threads = 2;
+  const auto trainer = Trainer::create(model, LoraSpec{}, options);
+  change_state(*trainer, [](TrainState& state) {
+    state.initialise(4);
+    for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] += static_cast<float>(0.01 * random_normal(6, 0, 1, i));
+    loosen_masks(state);
+  });
+  StepProbe probe;
+  probe.input_ids.assign(ids.begin(), ids.end());
+  probe.student = probe.teacher = deterministic_masks(model->config(), trainer->log_alphas());
+  std::fill(probe.teacher.head.begin(), probe.teacher.head.end(), 1.0f);
+  trainer->probe(probe, {0.9, 0.1, 0.5, 2.0 / 3.0});
+  return probe;
+}
+
+}  // namespace
+
+// Four sequences in four shards have the bits of four steps of one sequence each, whose gradients somebody else adds up in their order.
+// A fourth of the loss is a fourth of every gradient, exactly.
+TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
+  constexpr int64_t kSequences = 4, kTokens = 24;
+  const auto tokens = random_tokens(model->config().vocab_size, kSequences * kTokens);
+  for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
+    const StepProbe together = probe_of(model, dtype, tokens->ids, kSequences, kSequences);
+    std::vector<float> sum(together.grad_lora.size(), 0.0f), backwards = sum;
+    std::vector<StepProbe> alone;
+    for (int64_t s = 0; s < kSequences; s++)
+      alone.push_back(probe_of(model, dtype, std::span(tokens->ids).subspan(s * kTokens, kTokens), 1, 1));
+    double loss = 0;
+    for (int64_t s = 0; s < kSequences; s++) {
+      for (size_t i = 0; i < sum.size(); i++) {
+        sum[i] += alone[s].grad_lora[i] / kSequences;
+        backwards[i] += alone[kSequences - 1 - s].grad_lora[i] / kSequences;
+      }
+      loss += alone[s].loss / kSequences;
+    }
+    EXPECT_EQ(std::memcmp(together.grad_lora.data(), sum.data(), sum.size() * sizeof(float)), 0);
+    EXPECT_NE(std::memcmp(together.grad_lora.data(), backwards.data(), sum.size() * sizeof(float)), 0) << "the order of the shards counts";
+    EXPECT_NEAR(together.loss, loss, 1e-12 * std::abs(loss));
+    for (size_t j = 0; j < together.grad_z.hidden.size(); j++) {
+      double expected = 0;
+      for (const StepProbe& one : alone) expected += one.grad_z.hidden[j] / double{kSequences};
+      EXPECT_NEAR(together.grad_z.hidden[j], expected, 1e-6 * (std::abs(expected) + 1e-3)) << j;
+    }
+  }
+}
+
+TEST_F(Determinism, ShardsMustDivideTheBatch) {
+  TrainerOptions options;
+  options.batch_size = 6;
+  options.micro_shards = 4;
+  try {
+    Trainer::create(model, LoraSpec{}, options);
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.field(), "micro_shards");
+    EXPECT_NE(std::string(error.what()).find("must divide batch_size, which is 6, is 4"), std::string::npos) << error.what();
+  }
 }
 
 TEST_F(Determinism, CheckpointingAndTeacherSwitches) {

@@ -10,23 +10,26 @@ constexpr double kTemperature = 2.0 / 3.0;
 struct LossCase {
   const char* name;
   LossWeights weights;
+  int64_t sequences = 1, shards = 1;
 };
 
 class Gradients : public testing::TestWithParam<LossCase> {
  protected:
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
-  std::vector<uint32_t> ids = random_tokens(2048, kTokens)->ids;
+  int64_t sequences = GetParam().sequences;
+  std::vector<uint32_t> ids = random_tokens(2048, kTokens* sequences)->ids;
   Masks z, teacher;
   std::unique_ptr<Trainer> trainer;
   TrainState state{model->config(), LoraSpec{}};
   StepProbe probe;
-  std::vector<Rows> teacher_layers;
-  Rows teacher_logits;
+  std::vector<std::vector<Rows>> teacher_layers;  // of each sequence
+  std::vector<Rows> teacher_logits;
 
   void SetUp() override {
     TrainerOptions options;
     options.dtype = ComputeDType::kF32;
-    options.batch_size = 1;
+    options.batch_size = sequences;
+    options.micro_shards = GetParam().shards;
     options.sequence_length = kTokens;
     options.backend.threads = 2;
     trainer = Trainer::create(model, LoraSpec{}, options);
@@ -40,8 +43,11 @@ class Gradients : public testing::TestWithParam<LossCase> {
     probe.student = z;
     probe.teacher = teacher;
     trainer->probe(probe, GetParam().weights);
-    teacher_logits = ReferenceForward(*model, nullptr, teacher).logits(ids, teacher_layers);
+    for (int64_t s = 0; s < sequences; s++)
+      teacher_logits.push_back(ReferenceForward(*model, nullptr, teacher).logits(sequence(s), teacher_layers.emplace_back()));
   }
+
+  std::span<const uint32_t> sequence(int64_t s) const { return std::span(ids).subspan(s * kTokens, kTokens); }
 
   // About a sixth of them closed, a sixth open, the others between.
   Masks soft_masks(uint32_t stream) const {
@@ -55,16 +61,16 @@ class Gradients : public testing::TestWithParam<LossCase> {
             soft(c.hidden_size, stream + 2)};
   }
 
-  double layer_loss(const std::vector<Rows>& layers) const {
+  double layer_loss(const std::vector<Rows>& layers, const std::vector<Rows>& teacher_rows) const {
     double total = 0, open = 0;
     for (const float m : z.hidden) open += m != 0.0f;
     for (size_t l = 0; l < layers.size(); l++)
       for (size_t t = 0; t < layers[l].size(); t++)
         for (size_t j = 0; j < z.hidden.size(); j++) {
-          const double d = z.hidden[j] == 0.0f ? 0.0 : layers[l][t][j] - teacher_layers[l][t][j];
+          const double d = z.hidden[j] == 0.0f ? 0.0 : layers[l][t][j] - teacher_rows[l][t][j];
           total += d * d;
         }
-    return total / (open * kTokens);
+    return total / (open * kTokens * static_cast<double>(sequences));
   }
 
   static std::vector<double> log_softmax(const std::vector<double>& logits) {
@@ -75,22 +81,29 @@ class Gradients : public testing::TestWithParam<LossCase> {
     return out;
   }
 
-  double kl_loss(const Rows& logits) const {
+  double kl_loss(const Rows& logits, const Rows& teacher_rows) const {
     double total = 0;
     for (size_t t = 0; t < logits.size(); t++) {
-      const std::vector<double> q = log_softmax(logits[t]), p = log_softmax(teacher_logits[t]);
+      const std::vector<double> q = log_softmax(logits[t]), p = log_softmax(teacher_rows[t]);
       for (size_t j = 0; j < p.size(); j++) total += std::exp(p[j]) * (p[j] - q[j]);
     }
-    return total * kTemperature * kTemperature;  // one row, so B is 1
+    return total * kTemperature * kTemperature / static_cast<double>(sequences);
   }
 
   double loss() const {
     const LossWeights& w = GetParam().weights;
     const ReferenceForward student(*model, &state, z);
-    if (w.lm != 0) return w.lm * student.negative_log_likelihood(ids);
-    std::vector<Rows> layers;
-    const Rows logits = student.logits(ids, layers);
-    return w.layer * layer_loss(layers) + w.kl * kl_loss(logits);
+    double total = 0;
+    for (int64_t s = 0; s < sequences; s++) {
+      if (w.lm != 0) {
+        total += w.lm * student.negative_log_likelihood(sequence(s)) / static_cast<double>(sequences);
+        continue;
+      }
+      std::vector<Rows> layers;
+      const Rows logits = student.logits(sequence(s), layers);
+      total += w.layer * layer_loss(layers, teacher_layers[s]) + w.kl * kl_loss(logits, teacher_logits[s]);
+    }
+    return total;
   }
 
   void expect_derivative(float& value, double gradient, const std::string& name) {
@@ -132,7 +145,9 @@ TEST_P(Gradients, OfEveryKindOfMask) {
 INSTANTIATE_TEST_SUITE_P(Of, Gradients,
                          testing::Values(LossCase{"layer", {1.0, 0.0, 0.0, kTemperature}}, LossCase{"kl", {0.0, 1.0, 0.0, kTemperature}},
                                          LossCase{"lm", {0.0, 0.0, 1.0, kTemperature}},
-                                         LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}}),
+                                         LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}},
+                                         LossCase{"the_method_in_shards", {0.9, 0.1, 0.0, kTemperature}, 3, 3},
+                                         LossCase{"lm_in_shards", {0.0, 0.0, 1.0, kTemperature}, 4, 2}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace espalier::test

@@ -1,6 +1,6 @@
 // The values that a setting may have, by its entry in the table alone. Rules that several settings make together are the server's.
 import type { FieldViolation } from '../espalier-error.js';
-import { settingsTable, type Setting } from './settings-table.js';
+import { settingOfField, settingsTable, type Setting } from './settings-table.js';
 import type { SettingValues } from './setting-values.js';
 
 export interface ModelLimits {
@@ -39,7 +39,7 @@ function violationsOf(setting: Setting, values: SettingValues): FieldViolation[]
 
 function rangeViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
   const { kind, min, above, atMost } = setting;
-  const other = atMost === '' ? undefined : (values[settingsTable().find(({ field }) => field === atMost)!.name] as number);
+  const other = atMost === '' ? undefined : (values[settingOfField(atMost)!.name] as number);
   const max = other ?? setting.max;
   const whole = kind === 'whole';
   const fits =
@@ -48,10 +48,17 @@ function rangeViolations(setting: Setting, value: number, values: SettingValues)
     (min === undefined || value >= min) &&
     (above === undefined || value > above) &&
     (max === undefined || value <= max);
-  if (fits) return [];
+  if (fits) return divisionViolations(setting, value, values);
   const low = above === undefined ? `[${min}` : `(${above}`;
   const why = other === undefined ? '' : ` (at most ${atMost})`;
   return [outOfRange(setting, `must be ${whole ? 'a whole number ' : ''}in ${low}, ${max}]${why}, is ${value}`)];
+}
+
+function divisionViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
+  if (setting.divides === '') return [];
+  const whole = values[settingOfField(setting.divides)!.name] as number;
+  if (!Number.isInteger(whole) || whole % value === 0) return [];
+  return [outOfRange(setting, `must divide ${setting.divides}, which is ${whole}, is ${value}`)];
 }
 
 function listViolations(setting: Setting, items: readonly string[]): FieldViolation[] {

@@ -3,12 +3,13 @@ import { defaultText } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting } from './settings-table.js';
 
 /** "0 to 0.95", "tracking or multipliers"; empty where anything goes. */
-export function allowedWords({ kind, allowed, min, above, max, atMost, withinPositions }: Setting): string {
+export function allowedWords({ kind, allowed, min, above, max, atMost, divides, withinPositions }: Setting): string {
   if (kind === 'flag') return '';
   if (kind === 'words') return `of ${allowed.join(', ')}`;
   if (allowed.length > 0) return orOf(allowed);
   if (kind === 'bits') return '0 to 2^64 - 1';
   if (max === undefined) return '';
+  if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
   const most = atMost !== '' ? settingOfField(atMost)!.flag : withinPositions ? "the model's positions" : grouped(max);
   return above === undefined ? `${grouped(min!)} to ${most}` : `above ${above}, to ${most}`;
 }

@@ -16,7 +16,7 @@ describe('the table of settings', () => {
     if (one.kind === 'number' || one.kind === 'whole')
       expect([one.min ?? one.above, one.max]).toEqual([expect.any(Number), expect.any(Number)]);
     expect(one.default).not.toBe('');
-    if (one.atMost !== '') expect(settingOfField(one.atMost)).toBeDefined();
+    for (const other of [one.atMost, one.divides]) if (other !== '') expect(settingOfField(other)).toBeDefined();
     if (!one.computed) for (const preset of ['short', 'paper']) expect(() => defaultOf(one, preset)).not.toThrow();
   });
   it('gives no two settings one option of the command line', () => {
@@ -74,6 +74,8 @@ describe('values of settings', () => {
       'settings.batch_size FIELD_OUT_OF_RANGE',
       'settings.lora_alpha FIELD_OUT_OF_RANGE',
     ]);
+    expect(fields({ batchSize: 6, microShards: 4 })).toEqual(['settings.micro_shards FIELD_OUT_OF_RANGE']);
+    expect(fields({ batchSize: 6, microShards: 3 })).toEqual([]);
     expect(fields({ loraTargets: ['q_proj', 'q_proj'] })).toEqual(['settings.lora_targets FIELD_UNKNOWN_VALUE']);
     expect(fields({ loraTargets: [] })).toEqual(['settings.lora_targets FIELD_UNKNOWN_VALUE']);
     expect(fields({ sequenceLength: 600 }, { maxPositions: 512 })).toEqual(['settings.sequence_length SEQUENCE_TOO_LONG']);

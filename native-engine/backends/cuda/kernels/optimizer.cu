@@ -1,4 +1,4 @@
-// AdamW without weight decay over flat arrays of any size and alignment, and the sum of squares in double.
+// AdamW without weight decay over flat arrays of any size and alignment, the sum of two gradients, and the sum of squares in double.
 //
 // A thread a parameter: 28 bytes of memory for a few operations, so nothing but neighbouring reads matters. The sum has a fixed number of
 // parts, which one block adds up in their order, whatever the card.
@@ -50,6 +50,17 @@ void CudaBackend::launch(const AdamW& op) {
                          op.low,
                          op.high};
   launch_kernel("adamw", adamw_kernel, dim3(static_cast<unsigned>((op.size + 255) / 256)), dim3(256), 0, stream_.handle(), a);
+}
+
+__global__ void __launch_bounds__(256) add_kernel(float* to, const float* from, int64_t size) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < size) store(to + i, load(to + i) + load(from + i));
+}
+
+void CudaBackend::launch(const Add& op) {
+  if (op.size == 0) return;
+  launch_kernel("add", add_kernel, dim3(static_cast<unsigned>((op.size + 255) / 256)), dim3(256), 0, stream_.handle(), list(op.to, op.size),
+                list(op.from, op.size), op.size);
 }
 
 inline constexpr int64_t kSquareParts = kMostSquareParts, kSquareThreads = 256;

@@ -22,6 +22,7 @@ struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
   int64_t batch_size = 8;         // B
   int64_t sequence_length = 128;  // T
+  int64_t micro_shards = 1;       // of the batch, one after the other; gradients are added in their order
   bool exact_sparse = true;       // closed heads and units take no part in a step
   bool checkpoint_activations = false;
   uint64_t memory_limit_bytes = 0;  // 0: what the device has free
@@ -111,7 +112,7 @@ struct MemoryPlan {  // bytes, on the device
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
 
 // The first of these plans that fits: with checkpointing, which changes no result; else with the largest batch that fits, without or
-// with checkpointing; else the longest sequence of a batch of one. `plan` is asked a few times.
+// with checkpointing; else the longest sequence of the smallest batch, a sequence for each shard. `plan` is asked a few times.
 std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,
                                             const std::function<MemoryPlan(const TrainerOptions&)>& plan);
 

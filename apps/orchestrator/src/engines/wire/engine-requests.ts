@@ -17,6 +17,7 @@ export function sessionOptions(
     computeDtype: computeDtypes[settings.computeDtype],
     batchSize: settings.batchSize,
     sequenceLength: settings.sequenceLength,
+    microShards: settings.microShards,
     threads,
     dense: settings.denseSteps,
     checkpointActivations: settings.checkpointActivations,
