@@ -11,7 +11,10 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stampFolder = join(root, 'node_modules', '.espalier');
-const withTests = process.argv.includes('--tests');
+const given = process.argv.slice(2);
+const withTests = given.includes('--tests');
+const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; with --tests also what tests need
+ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here`;
 
 const GENERATED = ['libs/protocol', 'apps/dashboard'].map((part) => join(root, part, 'src/generated'));
 
@@ -33,6 +36,9 @@ const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg
 main();
 
 function main() {
+  if (given.includes('--help')) return console.log(USAGE);
+  const unknown = given.find((argument) => argument !== '--tests');
+  if (unknown !== undefined) fail(`${unknown} is no option.\n${USAGE}`);
   requireNode();
   step('system packages', installSystemPackages);
   const lock = digestOf(['package-lock.json']);

@@ -11,7 +11,7 @@ export const ExitCode = {
   usage: 2,
   /** The run, teacher, file or digest it names is not there. */
   notFound: 3,
-  /** No server answers. */
+  /** No server answers, or the one that does is another user's. */
   unavailable: 4,
   /** Not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
   notAllowed: 5,
@@ -28,7 +28,7 @@ export const EXIT_CODES_HELP = `Exit codes:
      (also while it was prepared, by bad data, say) or cancelled
   2  the command line or a value in it is not valid
   3  the run, teacher, file or digest that it names is not there
-  4  no server answers
+  4  no server answers, or server or data folder are another user's
   5  not possible in the present state (finished run, request id taken, ...)
   6  the watched run completed more than one point away from its target sparsity
   130, 143  stopped by Ctrl-C, or by SIGTERM`;
@@ -100,6 +100,8 @@ export function exitCodeOf(error: unknown): number {
       return ExitCode.notFound;
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
+    case status.UNAUTHENTICATED:
+    case status.PERMISSION_DENIED:
       return ExitCode.unavailable;
     case status.FAILED_PRECONDITION:
     case status.ALREADY_EXISTS:

@@ -1,9 +1,10 @@
 // Which server a command is about, and what it says where there is none, or where another user has it.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { EspalierError } from '#protocol';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { testRun, TestServer } from './testing/test-server.js';
 
@@ -78,6 +79,15 @@ test('a data folder whose files are no files makes nobody wait', async () => {
   expect((await runCli(['runs', '--data-folder', folder])).exitCode).toBe(4);
 });
 
+test('open makes nobody wait for a token that is no file', async () => {
+  execFileSync('mkfifo', [join(folder, 'token')]);
+  const process = spawn('sh', ['-c', ': orchestrator; sleep 60'], { stdio: 'ignore' });
+  announce(folder, { listen: '127.0.0.1:7501', web: 'http://127.0.0.1:7502', pid: process.pid });
+  const { exitCode, stdout } = await runCli(['open', '--print', '--data-folder', folder]);
+  process.kill();
+  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: 'http://127.0.0.1:7502/\n' });
+});
+
 test('an empty name is no data folder', async () => {
   for (const command of ['runs', 'down', 'status'])
     expect(await runCli([command, '--data-folder', ''])).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/--data-folder/) });
@@ -92,8 +102,8 @@ describe("another user's data folder", () => {
   });
   afterEach(() => chmodSync(join(folder, 'theirs'), 0o700));
 
-  test.each(['runs', 'down', 'up'])('%s says that it may not look into it', async (command) => {
-    expect(await asAnother(command)).toMatchObject({
+  test.each(['runs', 'down', 'up', 'logs', 'open', 'store stats'])('%s says that it may not look into it', async (command) => {
+    expect(await asAnother(...command.split(' '))).toMatchObject({
       exitCode: 4,
       stderr: expect.stringMatching(/^error DATA_FOLDER_UNREADABLE: .* is another user's/),
     });
@@ -106,7 +116,24 @@ describe("another user's data folder", () => {
     expect(stdout).not.toMatch(/not running/);
   });
 
-  test('logs says that its file may not be read', async () => {
+  test('logs names a file in a folder that is open to all but may not be read itself', async () => {
+    chmodSync(join(folder, 'theirs'), 0o755);
+    writeFileSync(join(folder, 'theirs', 'server.log'), '', { mode: 0 });
     expect(await asAnother('logs')).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(/FILE_NOT_PERMITTED/) });
+  });
+
+  test.each([
+    ['TOKEN_NEEDED', 'asks for its token'],
+    ['TOKEN_WRONG', 'has another token'],
+  ])('a server that answers %s is as far away as one that does not answer', async (code, words) => {
+    const refuses = (): never => {
+      throw new EspalierError(code, 'the server says no');
+    };
+    const server = await TestServer.start({ listRuns: refuses });
+    const result = await runCli(['runs', '--server', server.address, '--data-folder', folder]);
+    const json = await runCli(['runs', '--json', '--server', server.address, '--data-folder', folder]);
+    server.stop();
+    expect(result).toMatchObject({ exitCode: 4, stderr: expect.stringContaining(`${code}: the server at ${server.address} ${words}`) });
+    expect(JSON.parse(json.stderr)).toMatchObject({ error: { code }, exit_code: 4 });
   });
 });

@@ -1,6 +1,7 @@
 // How a command is declared: commander parses, the action gets a context and answers with an exit code (0 if nothing).
 import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
+import { announcement } from '../connection/server-address.js';
 import { Context, type GlobalOptions } from '../context.js';
 
 const GATHERING = new Set(['--status', '--tag', '--engine', '--device', '--stop']);
@@ -47,6 +48,7 @@ export function action<Options = object>(command: Command, act: Action<Options>,
     const options = givenOptions(invoked) as Options & GlobalOptions;
     if (localOnly && options.server !== undefined) throw notWithServer(invoked);
     const context = new Context(options);
+    if (localOnly) announcement(context.dataFolder); // throws where it is another user's
     context.stopOnInterrupt();
     try {
       outcome.exitCode = (await act(context, names, options)) ?? 0;

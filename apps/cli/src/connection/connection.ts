@@ -133,7 +133,6 @@ function shown<Message>(message: Message, visible: (message: Message) => Message
 
 function tokenRefused({ address }: ServerAddress, code: string, cause: unknown): CliError {
   return new CliError(code, `the server at ${address} ${code === 'TOKEN_WRONG' ? 'has another token' : 'asks for its token'}`, {
-    exitCode: ExitCode.notAllowed,
     cause,
     hint: 'name its data folder with --data-folder, where only its user can read the token, or set ESPALIER_TOKEN',
   });

@@ -6,6 +6,7 @@ import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
 const DEFAULT_DATA_FOLDER = '.espalier';
+const WEB_PAGE = /^https?:\/\/[\w.-]+(?::\d+)?$|^https?:\/\/\[[\da-fA-F:]+\](?::\d+)?$/;
 
 export interface ServerFile {
   listen: string;
@@ -42,13 +43,13 @@ function smallFile(path: string): string {
   return readUserFileSync(path, 64 << 10).toString('utf8');
 }
 
-/** A server writes its process first, and the address once it accepts calls. Null: there is none. */
+/** A server writes its process first, and the address once it accepts calls. Null: there is none. @throws CliError DATA_FOLDER_UNREADABLE */
 export function announcement(dataFolder: string): Partial<ServerFile> | null {
   try {
     const { listen, web, pid } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
     return {
       ...(typeof listen === 'string' ? { listen } : {}),
-      ...(typeof web === 'string' ? { web } : {}),
+      ...(typeof web === 'string' && WEB_PAGE.test(web) ? { web } : {}), // a browser is sent there
       ...(typeof pid === 'number' ? { pid } : {}),
     };
   } catch (error) {
@@ -110,11 +111,15 @@ function named(address: string, source: string, dataFolder: string): ServerAddre
 function tokenFor(address: string, dataFolder: string, listen: string | undefined): string | null {
   const given = process.env['ESPALIER_TOKEN'];
   if (given) return given;
-  if (listen === undefined || !isSameServer(address, listen)) return null;
+  return listen === undefined || !isSameServer(address, listen) ? null : tokenOf(dataFolder);
+}
+
+/** Null: its server asks for none, or is another user's. */
+export function tokenOf(dataFolder: string): string | null {
   try {
     return smallFile(join(dataFolder, TOKEN_FILE)).trim();
   } catch {
-    return null; // it asks for none, or is another user's
+    return null;
   }
 }
 
