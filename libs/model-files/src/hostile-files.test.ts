@@ -10,7 +10,7 @@ import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
 import { deltaByteArray } from 'hyparquet-writer/src/delta.js';
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
-import { ModelFilesError, prepareTokens, requireTokenizer } from './index.js';
+import { ModelFilesError, prepareTokens, readSplit, requireTokenizer } from './index.js';
 
 const MODEL = 'examples/models/factbook-llama-3m';
 const MIB = 1 << 20;
@@ -262,6 +262,12 @@ describe('Parquet that says what is not so', () => {
     const path = await file('a.parquet', content());
     const error = await refusal(prepare(path));
     expect(error).toMatchObject({ code, file: path, field: 'data.train_path', message: expect.stringMatching(message) });
+  });
+
+  test.each(cases)('as rows with all their columns: %s', async (_, content) => {
+    const path = await file('a.parquet', content());
+    const error = await refusal(readSplit(join(folder, 'data'), 'a'));
+    expect(error).toMatchObject({ code: expect.stringMatching(/^DATA_(MALFORMED|TOO_LARGE)$/), file: path });
   });
 
   test('values that repeat the beginning of the one before', async () => {

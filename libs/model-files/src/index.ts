@@ -5,3 +5,4 @@ export { readSplit, type LocatedRow, type Row } from './read-rows.js';
 export { openTextEncoder, type TextEncoder } from './text-encoder.js';
 export { GrowingText, TextTokenizer } from './text-tokenizer.js';
 export { jinja } from './jinja.js';
+export { messagesFrom, readingProcess, startReading } from './reading-process.js';

@@ -24,7 +24,7 @@ const PAGE_VALUES_MAX = 1 << 24;
 const HEADER_BYTES = [1 << 14, 1 << 20, 1 << 26];
 
 /** Bound to the size that the page says it has: the library's own would unpack whatever a Zstandard frame holds. */
-const compressors: typeof allCompressors = {
+export const compressors: typeof allCompressors = {
   ...allCompressors,
   ZSTD: (input, length) => decompressZstd(input, new Uint8Array(length)),
 };
@@ -94,6 +94,37 @@ export async function* readColumnPages(
     rowsLeft -= count;
   }
 }
+
+/**
+ * Walks over the pages of all columns, nested ones too, and compares what they say of themselves with the limits: afterwards they can be
+ * read by the library, which believes it. @throws Error with what is wrong with the file, or what the budget throws
+ */
+export async function checkPages(source: ByteSource, metadata: FileMetaData, budget: Pick<UnpackBudget, 'unpack'>, name: string) {
+  for (const { columns } of metadata.row_groups) {
+    for (const { meta_data: chunk } of columns) {
+      if (chunk === undefined) throw new Error('a column says nothing of itself');
+      const first = chunk.dictionary_page_offset || chunk.data_page_offset;
+      let offset = Number(first < chunk.data_page_offset ? first : chunk.data_page_offset);
+      const end = offset + Number(chunk.total_compressed_size);
+      let valuesLeft = Number(chunk.num_values);
+      while (valuesLeft > 0) {
+        const { header, bytes } = await readHeader(source, offset, end);
+        offset += bytes;
+        checkSizes(header, end - offset);
+        const count = checkValues(header, valuesLeft);
+        budget.unpack(header.uncompressed_page_size + count * POINTER_BYTES, name);
+        if ((header.data_page_header_v2 ?? header.data_page_header)?.encoding === 'DELTA_BYTE_ARRAY')
+          throw new Error(
+            `the column ${chunk.path_in_schema.join('.')} is encoded as DELTA_BYTE_ARRAY, which is read of a text column only`,
+          );
+        offset += header.compressed_page_size;
+        if (header.type !== 'DICTIONARY_PAGE') valuesLeft -= count;
+      }
+    }
+  }
+}
+/** A value that is repeated costs no byte in the file. */
+const POINTER_BYTES = 8;
 
 function readerOf(bytes: Uint8Array): { view: DataView; offset: number } {
   return { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };

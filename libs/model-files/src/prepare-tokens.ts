@@ -1,16 +1,15 @@
 // A corpus as one artifact of token ids: u32 little-endian, documents joined, each led (and ended) as the tokenizer's
 // post-processor says. The same files with the same tokenizer are tokenized once.
-import { on } from 'node:events';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { ChildProcess } from 'node:child_process';
 import type { ArtifactStore } from '#artifact-store';
 import { chatTemplateDigest, readChatTemplate, type ChatTemplate } from './chat-template.js';
 import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './load-tokenizer.js';
-import { ALIVE_INTERVAL_MS } from './thread-progress.js';
 import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
+import { messagesFrom, startReading } from './reading-process.js';
 import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
-import type { TokenizeMessage, TokenizeWorkerData } from './tokenize-worker.js';
+import type { TokenizeMessage, TokenizeTask } from './tokenizing-process.js';
 
 const TEXT_COLUMN = 'text';
 
@@ -132,7 +131,7 @@ async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatT
   const { tokenizerJson, configJson } = tokenizer;
   const { vocabularySize, documentTimeLimitMs = DOCUMENT_TIME_LIMIT_MS } = options;
   const { textColumn = TEXT_COLUMN } = options.text;
-  const workerData: TokenizeWorkerData = {
+  const task: TokenizeTask = {
     files,
     textColumn,
     chatTemplate,
@@ -141,31 +140,30 @@ async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatT
     vocabularySize,
     documentTimeLimitMs,
   };
-  const worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData });
+  const reader = startReading(new URL('./tokenizing-process.js', import.meta.url), task);
   const totals = { tokenCount: 0, largestId: -1 };
   try {
-    const stored = await options.store.put(tokenBytes(worker, options, files, totals), { mediaType: 'application/octet-stream' });
+    const stored = await options.store.put(tokenBytes(reader, options, files, totals), { mediaType: 'application/octet-stream' });
     return { digest: stored.digest, ...totals };
   } catch (error) {
     if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(files); // the better reason
     throw error;
   } finally {
-    await worker.terminate();
+    reader.kill('SIGKILL');
   }
 }
 
 async function* tokenBytes(
-  worker: Worker,
+  reader: ChildProcess,
   options: PrepareTokensOptions,
   files: DataFile[],
   totals: { tokenCount: number; largestId: number },
 ) {
   const bytesTotal = files.reduce((sum, file) => sum + file.bytes, 0);
   let documents = 0;
-  for await (const message of workerMessages(worker, options)) {
+  for await (const message of messagesOf(reader, options)) {
     if (message.kind === 'failed') throw fromErrorMessage(message.error);
     if (message.kind === 'done') break;
-    if (message.kind === 'alive') continue;
     const left = (options.text.maxTokens ?? Infinity) - totals.tokenCount;
     const bytes = message.bytes.byteLength > left * 4 ? message.bytes.subarray(0, left * 4) : message.bytes;
     countTokens(bytes, totals);
@@ -178,7 +176,7 @@ async function* tokenBytes(
     });
     yield bytes;
     if (totals.tokenCount === options.text.maxTokens) break;
-    worker.postMessage('taken');
+    reader.send('taken');
   }
   // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
   if (totals.tokenCount === 0) {
@@ -188,35 +186,18 @@ async function* tokenBytes(
   await requireUnchanged(files);
 }
 
-/** How long the reading thread may be silent, counted in missing signs of life. The encoding threads have a limit of their own. */
-const SILENCE_LIMIT = 60_000 / ALIVE_INTERVAL_MS;
+/** How long the reading process may be silent. Its encoding threads have a limit of their own. */
+const SILENCE_LIMIT_MS = 60_000;
 
-async function* workerMessages(worker: Worker, { text, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {
-  signal?.throwIfAborted();
+function messagesOf(reader: ChildProcess, { text, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {
   const file = text.paths.join(', ');
   const unusable = (code: ModelFilesErrorCode, what: string): ModelFilesError => new ModelFilesError(code, `${file} ${what}`, { file });
-  const hung = new AbortController();
-  let owed = 0;
-  const watching = setInterval(() => {
-    owed += 1;
-    if (owed > SILENCE_LIMIT) hung.abort(unusable('DATA_MALFORMED', 'has a place at which reading it does not end'));
-  }, ALIVE_INTERVAL_MS);
-  worker.on('message', () => {
-    owed = 0;
+  return messagesFrom<TokenizeMessage>(reader, {
+    silenceMs: SILENCE_LIMIT_MS,
+    signal,
+    silent: () => unusable('DATA_MALFORMED', 'has a place at which reading it does not end'),
+    tooLarge: () => unusable('DATA_TOO_LARGE', 'needs more memory to be read than there is'),
   });
-  const either = AbortSignal.any([hung.signal, ...(signal === undefined ? [] : [signal])]);
-  try {
-    // `close` ends the loop when the thread dies without a word; its `error` event is thrown by `on`.
-    for await (const [message] of on(worker, 'message', { signal: either, close: ['exit'] })) yield message as TokenizeMessage;
-  } catch (error) {
-    either.throwIfAborted();
-    if ((error as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY')
-      throw unusable('DATA_TOO_LARGE', 'needs more memory to be read than there is');
-    throw error;
-  } finally {
-    clearInterval(watching);
-  }
-  throw new Error('the tokenizing thread ended without an answer');
 }
 
 function countTokens(bytes: Uint8Array, totals: { tokenCount: number; largestId: number }): void {

@@ -1,12 +1,12 @@
-// The text column of a Parquet file, page by page.
+// The text column of a Parquet file, page by page; or all of its rows at once.
 import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parquetMetadataAsync, parquetSchema, type FileMetaData } from 'hyparquet';
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { fileError, openDataFile, type DataFile } from './data-files.js';
 import type { DocumentRows } from './document-row.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
-import { readColumnPages, readSlice, type ByteSource } from './parquet-pages.js';
+import { checkPages, compressors, readColumnPages, readSlice, type ByteSource } from './parquet-pages.js';
 import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
 import type { UnpackBudget } from './unpack-budget.js';
 
@@ -18,11 +18,39 @@ export async function* readParquet(
   budget: UnpackBudget,
   onBytes: BytesRead,
 ): AsyncGenerator<SourceDocument> {
+  yield* opened(file, budget, onBytes, (source, countedBytes) => readRows(source, file, rows, countedBytes, budget, onBytes));
+}
+
+/** Whole rows, of all columns, nested ones too. They are in memory together. */
+export async function* readParquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<Record<string, unknown>> {
+  yield* opened(
+    file,
+    budget,
+    () => undefined,
+    async function* (source) {
+      try {
+        const metadata = await readMetadata(source);
+        await checkPages(source, metadata, budget, file.path);
+        yield* await parquetReadObjects({ file: bufferOf(source), metadata, compressors });
+      } catch (error) {
+        throw parquetError(error, file.path);
+      }
+    },
+  );
+}
+
+async function* opened<T>(
+  file: DataFile,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+  /** @param countedBytes those of the file that onBytes has not heard of yet */
+  read: (source: ByteSource, countedBytes: number) => AsyncGenerator<T>,
+): AsyncGenerator<T> {
   if (!file.gzip) {
     const handle = await openDataFile(file.path);
     try {
       budget.read(file.bytes);
-      yield* readRows({ file: handle, bytes: (await handle.stat()).size }, file, rows, file.bytes, budget, onBytes);
+      yield* read({ file: handle, bytes: (await handle.stat()).size }, file.bytes);
     } finally {
       await handle.close();
     }
@@ -38,7 +66,7 @@ export async function* readParquet(
       }
       bytes += chunk.byteLength;
     }
-    yield* readRows({ file: unpacked, bytes }, file, rows, 0, budget, onBytes);
+    yield* read({ file: unpacked, bytes }, 0);
   } finally {
     await unpacked.close();
   }
@@ -92,19 +120,27 @@ function textLength(values: ArrayLike<unknown>): number {
 
 async function openParquet(source: ByteSource, name: string, rows: DocumentRows): Promise<FileMetaData> {
   try {
-    const footer = new DataView((await readSlice(source, Math.max(source.bytes - 8, 0), source.bytes)).buffer);
-    if (footer.byteLength === 8 && footer.getUint32(0, true) > FOOTER_BYTES_MAX)
-      throw new Error(`its footer says that it has ${footer.getUint32(0, true)} bytes; at most ${FOOTER_BYTES_MAX} are allowed`);
-    const metadata = await parquetMetadataAsync({
-      byteLength: source.bytes,
-      slice: async (start, end) => (await readSlice(source, start, end ?? source.bytes)).buffer,
-    });
+    const metadata = await readMetadata(source);
     const columns = parquetSchema(metadata).children.map((column) => column.element.name);
     if (!columns.includes(rows.column)) throw malformed(name, undefined, rows.missing(columns, 'column'));
     return metadata;
   } catch (error) {
     throw parquetError(error, name);
   }
+}
+
+async function readMetadata(source: ByteSource): Promise<FileMetaData> {
+  const footer = new DataView((await readSlice(source, Math.max(source.bytes - 8, 0), source.bytes)).buffer);
+  if (footer.byteLength === 8 && footer.getUint32(0, true) > FOOTER_BYTES_MAX)
+    throw new Error(`its footer says that it has ${footer.getUint32(0, true)} bytes; at most ${FOOTER_BYTES_MAX} are allowed`);
+  return parquetMetadataAsync(bufferOf(source));
+}
+
+function bufferOf(source: ByteSource): AsyncBuffer {
+  return {
+    byteLength: source.bytes,
+    slice: async (start, end) => (await readSlice(source, start, end ?? source.bytes)).buffer,
+  };
 }
 
 function parquetError(error: unknown, name: string): unknown {

@@ -1,11 +1,9 @@
 // Rows of any columns, of JSON Lines and Parquet files: for data sets that are questions, not text. They are held in memory together.
-import { parquetReadObjects } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 import { basename } from 'node:path';
-import { fileError, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
+import { listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
-import { readBytes } from './read-bytes.js';
 import { jsonOfLine, readLines } from './read-documents.js';
+import { readParquetRows } from './read-parquet.js';
 import { UnpackBudget } from './unpack-budget.js';
 
 export type Row = Record<string, unknown>;
@@ -18,6 +16,8 @@ export interface LocatedRow {
 
 /** Sets of questions have some dozen megabytes; their rows are in memory at once. */
 const SET_BYTES_MAX = 512 << 20;
+/** Parquet in gzip is packed twice, and counts twice. */
+const UNPACKED_BYTES_MAX = 2 * SET_BYTES_MAX;
 
 /**
  * All rows of a split: of `SPLIT.jsonl`, `SPLIT.parquet` or `SPLIT-00000-of-00001.parquet`, each also gzipped, in the folder or below it.
@@ -37,7 +37,7 @@ export async function readSplit(
       file: folder,
     });
   const rows: LocatedRow[] = [];
-  const budget = new UnpackBudget();
+  const budget = new UnpackBudget(UNPACKED_BYTES_MAX);
   for (const file of files) {
     signal?.throwIfAborted();
     for await (const row of file.format === 'parquet' ? parquetRows(file, budget) : jsonRows(file, budget)) rows.push(row);
@@ -57,19 +57,17 @@ async function* jsonRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<L
 }
 
 async function* parquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<LocatedRow> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of readBytes(file, budget, () => undefined)) chunks.push(chunk);
-  const bytes = new Uint8Array(Buffer.concat(chunks)).buffer;
-  let rows: Row[];
-  try {
-    rows = await parquetReadObjects({ file: bytes, compressors });
-  } catch (error) {
-    const located = fileError(error, file.path);
-    throw located instanceof ModelFilesError
-      ? located
-      : malformed(file.path, undefined, `damaged or incomplete Parquet (${(error as Error).message})`);
+  let line = 0;
+  for await (const row of readParquetRows(file, budget)) {
+    budget.unpack(textLength(row), file.path); // a value of a dictionary comes as often as its number does
+    yield { row: plain(row) as Row, file: file.path, line: ++line };
   }
-  for (const [index, row] of rows.entries()) yield { row: plain(row) as Row, file: file.path, line: index + 1 };
+}
+
+function textLength(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return 0;
+  return Object.values(value).reduce<number>((sum, part) => sum + textLength(part), 0);
 }
 
 /** Whole numbers of 64 bits as JSON has them. */

@@ -19,6 +19,3 @@ export class EncodeProgress {
     return { batch: Atomics.load(this.cells, 0), document: Atomics.load(this.cells, 1) };
   }
 }
-
-/** How often the reading thread says that it is alive. */
-export const ALIVE_INTERVAL_MS = 1_000;

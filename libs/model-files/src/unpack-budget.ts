@@ -12,6 +12,9 @@ export class UnpackBudget {
   private packed = 0;
   private unpacked = 0;
 
+  /** @param mostBytes that may come out in all */
+  constructor(private readonly mostBytes = Infinity) {}
+
   /** So many bytes of packed files were read. */
   read(bytes: number): void {
     this.packed += bytes;
@@ -20,6 +23,8 @@ export class UnpackBudget {
   /** So many bytes came, or are about to come, out of them. @throws ModelFilesError DATA_TOO_LARGE */
   unpack(bytes: number, file: string): void {
     this.unpacked += bytes;
+    if (this.unpacked > this.mostBytes)
+      throw new ModelFilesError('DATA_TOO_LARGE', `${file} unpacks to more than ${this.mostBytes} bytes, the limit here`, { file });
     if (this.unpacked <= FREE_BYTES + RATIO_MAX * this.packed) return;
     throw new ModelFilesError(
       'DATA_TOO_LARGE',

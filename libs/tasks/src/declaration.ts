@@ -111,7 +111,14 @@ const mean = z.strictObject({
   task: name,
   about: z.string().default(''),
   kind: z.literal('mean'),
-  means: z.array(z.strictObject({ convention: z.string(), of: z.record(name, z.enum(['acc', 'acc_norm'])) })).min(1),
+  means: z
+    .array(
+      z.strictObject({
+        convention: z.string(),
+        of: z.record(name, z.enum(['acc', 'acc_norm'])).refine((of) => Object.keys(of).length > 0, 'must name a task'),
+      }),
+    )
+    .min(1),
 });
 
 const kinds = { choices: multipleChoice, contexts, continuation, rolling, generation, mean };

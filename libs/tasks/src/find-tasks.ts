@@ -8,7 +8,7 @@ import { TaskError } from './task-error.js';
 
 /** The folder of the repository; compiled files lie four folders below it. */
 const BUILT_IN = fileURLToPath(new URL('../../../../tasks', import.meta.url));
-const DECLARATION_BYTES_MAX = 1 << 20;
+const DECLARATION_BYTES_MAX = 1 << 18;
 const ENDING = /\.ya?ml$/;
 
 export async function builtInTasks(): Promise<string[]> {
@@ -27,7 +27,8 @@ export interface WantedTasks {
 /** @param names built-in ones, or absolute paths of files that end in .yaml or .yml */
 export async function findTasks(names: readonly string[]): Promise<WantedTasks> {
   const known = await builtInTasks();
-  const asked = await Promise.all(names.map(async (name) => (ENDING.test(name) ? read(name) : name)));
+  const asked: (string | Task)[] = [];
+  for (const name of new Set(names)) asked.push(ENDING.test(name) ? await read(name) : name);
   const own = new Map<string, Task>();
   for (const task of asked.filter((one) => typeof one !== 'string')) {
     if (own.has(task.task)) throw new TaskError('TASK_INVALID', `two of the task files declare ${task.task}`);
@@ -41,10 +42,21 @@ export async function findTasks(names: readonly string[]): Promise<WantedTasks> 
     else if (!means.has(task.task)) {
       means.set(task.task, task);
       for (const member of new Set(task.means.flatMap(({ of }) => Object.keys(of)))) await add(member);
+      requireMembers(task, scored);
     }
   };
   for (const one of asked) await add(typeof one === 'string' ? one : one.task);
   return { scored: [...scored.values()], means: [...means.values()] };
+}
+
+/** A mean is over values that its members come to. */
+function requireMembers({ task, means }: MeanTask, scored: ReadonlyMap<string, ScoredTask>): void {
+  for (const [member, metric] of means.flatMap(({ of }) => Object.entries(of))) {
+    const metrics: readonly string[] = scored.get(member)?.metrics ?? [];
+    if (metrics.includes(metric)) continue;
+    const has = scored.has(member) ? `has ${metrics.join(', ')}` : 'is a mean itself';
+    throw new TaskError('TASK_INVALID', `${task}: it is over ${metric} of ${member}, which ${has}`);
+  }
 }
 
 function builtIn(name: string, known: string[]): string {

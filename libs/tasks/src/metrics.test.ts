@@ -19,42 +19,42 @@ const answer = (...logLikelihoods: number[]): Answer => ({ logLikelihoods, greed
 const choices = { kind: 'choices', metrics: ['acc', 'acc_norm'] } as ScoredTask;
 const byName = (measures: Measured[]): Record<string, Measured> => Object.fromEntries(measures.map((one) => [one.metric, one]));
 
-test('acc takes the likeliest choice, acc_norm the likeliest a character; of equal ones the first', () => {
+test('acc takes the likeliest choice, acc_norm the likeliest a character; of equal ones the first', async () => {
   const questions = [
     question({ gold: 0, lengths: [10, 2] }),
     question({ gold: 1, lengths: [4, 4] }),
     question({ gold: 0, lengths: [4, 4] }),
   ];
   const answers = [answer(-5, -4), answer(-3, -3), answer(-3, -3)];
-  const { acc, acc_norm } = byName(measure(choices, questions, answers));
+  const { acc, acc_norm } = byName(await measure(choices, questions, answers));
   expect(acc).toMatchObject({ value: 1 / 3, n: 3 }); // -4 wins the first; the tie goes to choice 0
   expect(acc_norm).toMatchObject({ value: 2 / 3, n: 3 }); // -0.5 against -2 a character
   // right: 0, 0, 1: deviation sqrt((2/9 + 4/9) / 2), by the root of 3
   expect(acc!.stderr).toBeCloseTo(Math.sqrt(2 / 3 / 2 / 3), 12);
 });
 
-test('one question has no deviation', () => {
-  expect(measure(choices, [question({})], [answer(-1, -2)])[0]!.stderr).toBeNull();
+test('one question has no deviation', async () => {
+  expect((await measure(choices, [question({})], [answer(-1, -2)]))[0]!.stderr).toBeNull();
 });
 
-test('groups are weighted by size and their variances pooled', () => {
+test('groups are weighted by size and their variances pooled', async () => {
   const groups = ['a', 'a', 'b', 'b', 'b', 'b'];
   const right = [1, 0, 1, 1, 1, 0];
   const questions = groups.map((group) => question({ group, gold: 0 }));
   const answers = right.map((one) => (one === 1 ? answer(-1, -2) : answer(-2, -1)));
-  const { acc } = byName(measure(choices, questions, answers));
+  const { acc } = byName(await measure(choices, questions, answers));
   expect(acc!.value).toBeCloseTo(4 / 6, 12);
   // Sample variances: 1/2 of two, 1/4 of four.
   expect(acc!.stderr).toBeCloseTo(Math.sqrt((1 * (1 / 2) + 3 * (1 / 4)) / (6 - 2) / 6), 12);
 });
 
-test('lambada: perplexity of the words, and whether greedy decoding says them', () => {
+test('lambada: perplexity of the words, and whether greedy decoding says them', async () => {
   const task = { kind: 'continuation', metrics: ['perplexity', 'acc'] } as ScoredTask;
   const answers = [
     { logLikelihoods: [-1], greedy: [true] },
     { logLikelihoods: [-3], greedy: [false] },
   ];
-  const { perplexity, acc } = byName(measure(task, [question({}), question({})], answers));
+  const { perplexity, acc } = byName(await measure(task, [question({}), question({})], answers));
   expect(perplexity!.value).toBeCloseTo(Math.exp(2), 12);
   expect(acc!.value).toBe(0.5);
   // Resampled means are -1, -2 (twice as often) or -3.
@@ -64,10 +64,10 @@ test('lambada: perplexity of the words, and whether greedy decoding says them', 
   expect(perplexity!.stderr! / deviation).toBeCloseTo(1, 1);
 });
 
-test('wikitext: by words and bytes of all texts together', () => {
+test('wikitext: by words and bytes of all texts together', async () => {
   const task = { kind: 'rolling', metrics: ['word_perplexity', 'byte_perplexity', 'bits_per_byte'] } as ScoredTask;
   const questions = [question({ words: 4, bytes: 20 }), question({ words: 6, bytes: 30 })];
-  const measures = byName(measure(task, questions, [answer(-10), answer(-20)]));
+  const measures = byName(await measure(task, questions, [answer(-10), answer(-20)]));
   expect(measures['word_perplexity']).toEqual({ metric: 'word_perplexity', value: Math.exp(3), stderr: null, n: 10 });
   expect(measures['byte_perplexity']!.value).toBeCloseTo(Math.exp(30 / 50), 12);
   expect(measures['bits_per_byte']!.value).toBeCloseTo(30 / 50 / Math.LN2, 12);

@@ -1,4 +1,5 @@
 // Accuracies and perplexities from likelihoods, and how far off they may be.
+import { Breath } from './breath.js';
 import type { MeanTask, ScoredTask } from './declaration.js';
 import { strip } from './python-text.js';
 import type { Question } from './questions.js';
@@ -20,11 +21,13 @@ export interface Measured {
   n: number;
 }
 
-export function measure(task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Measured[] {
-  return task.metrics.map((metric) => measured(metric, task, questions, answers));
+export async function measure(task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Promise<Measured[]> {
+  const found: Measured[] = [];
+  for (const metric of task.metrics) found.push(await measured(metric, task, questions, answers));
+  return found;
 }
 
-function measured(metric: string, task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Measured {
+async function measured(metric: string, task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Promise<Measured> {
   const total = (): number => answers.reduce((sum, { logLikelihoods }) => sum + logLikelihoods[0]!, 0);
   const per = (count: (question: Question) => number): { n: number; rate: number } => {
     const n = questions.reduce((sum, one) => sum + count(one), 0);
@@ -46,7 +49,7 @@ function measured(metric: string, task: ScoredTask, questions: readonly Question
     case 'perplexity': {
       const values = answers.map(({ logLikelihoods }) => logLikelihoods[0]!);
       const perplexity = (of: readonly number[]): number => Math.exp(-mean(of));
-      return { metric, value: perplexity(values), stderr: bootstrapped(values), n: values.length };
+      return { metric, value: perplexity(values), stderr: await bootstrapped(values), n: values.length };
     }
     default: {
       const right = questions.map((question, index) => (isRight(metric, task, question, answers[index]!) ? 1 : 0));
@@ -87,7 +90,11 @@ function errorOfMean(values: readonly number[]): number | null {
 /** Groups are weighted by their size, and their variances pooled. */
 function groupedError(questions: readonly Question[], values: readonly number[]): number | null {
   const groups = new Map<string, number[]>();
-  questions.forEach(({ group }, index) => groups.set(group, [...(groups.get(group) ?? []), values[index]!]));
+  for (const [index, { group }] of questions.entries()) {
+    const own = groups.get(group);
+    if (own === undefined) groups.set(group, [values[index]!]);
+    else own.push(values[index]!);
+  }
   if (groups.size < 2) return errorOfMean(values);
   const all = values.length;
   if (all <= groups.size) return null;
@@ -99,7 +106,7 @@ function groupedError(questions: readonly Question[], values: readonly number[])
 const RESAMPLES = 10_000;
 
 /** The deviation of a perplexity over resampled questions, from a fixed seed. */
-function bootstrapped(values: readonly number[]): number | null {
+async function bootstrapped(values: readonly number[]): Promise<number | null> {
   if (values.length < 2) return null;
   let seed = 1234;
   const next = (): number => {
@@ -109,11 +116,14 @@ function bootstrapped(values: readonly number[]): number | null {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-  const perplexities = Array.from({ length: RESAMPLES }, () => {
+  const breath = new Breath();
+  const perplexities: number[] = [];
+  for (let resample = 0; resample < RESAMPLES; resample++) {
+    await breath.taken();
     let sum = 0;
     for (let i = 0; i < values.length; i++) sum += values[Math.floor(next() * values.length)]!;
-    return Math.exp(-sum / values.length);
-  });
+    perplexities.push(Math.exp(-sum / values.length));
+  }
   const centre = mean(perplexities);
   return Math.sqrt(perplexities.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (RESAMPLES - 1));
 }

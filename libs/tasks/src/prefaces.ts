@@ -12,7 +12,7 @@ const PREFACE_BYTES_MAX = 1 << 20;
 export async function readPrefaces(
   { task, data, preface }: GenerationTask,
   rows: readonly TaskRow[],
-  { dataFolder, signal }: QuestionOptions,
+  { dataFolder }: QuestionOptions,
 ): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
   if (preface === undefined) return texts;
@@ -23,7 +23,7 @@ export async function readPrefaces(
     if (!normalize(path).startsWith(normalize(`${folder}/`)))
       throw new TaskError('TASK_INVALID', `${task}: preface.file is ${preface.file}; a file in the folder of the task is allowed`);
     try {
-      texts.set(group, clean((await readUserFile(path, PREFACE_BYTES_MAX, signal)).toString('utf8')));
+      texts.set(group, clean((await readUserFile(path, PREFACE_BYTES_MAX)).toString('utf8')));
     } catch (error) {
       if (!(error instanceof UserFileError)) throw error;
       const what = group === '' ? 'the questions' : `the questions of ${group}`;

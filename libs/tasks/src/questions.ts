@@ -1,10 +1,12 @@
 // Rows and a task's declaration become questions: texts whose likelihood a model is asked for, and what the right answer is.
 import { createHash } from 'node:crypto';
-import { readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
 import { join, relative, sep } from 'node:path';
+import { readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
+import { Breath } from './breath.js';
 import type { ChoicesTask, GenerationTask, ScoredTask } from './declaration.js';
 import { readPrefaces } from './prefaces.js';
 import { characters, splitAtSpace } from './python-text.js';
+import { heldCharacters, invalidRow, requireSize, TASK_CHARACTERS_MAX, withinLimits } from './question-limits.js';
 import { TaskError } from './task-error.js';
 import { cleaner, compile, valueAt, type Template } from './template.js';
 
@@ -47,7 +49,6 @@ export interface QuestionOptions {
   dataFolder: string;
   /** Questions at most; undefined: all. */
   limit?: number | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 export async function readQuestions(task: ScoredTask, options: QuestionOptions): Promise<TaskQuestions> {
@@ -59,12 +60,30 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
   const digest = createHash('sha256');
   const prefaces = task.kind === 'generation' ? await readPrefaces(task, rows, options) : new Map<string, string>();
   for (const [group, text] of prefaces) digest.update(`${JSON.stringify([group, text])}\n`);
-  for (const { row } of [...rows, ...examples])
-    digest.update(`${canonical(Object.fromEntries([...maker.columns].map((name) => [name, row[name]])))}\n`);
+  const breath = new Breath();
+  for (const located of [...rows, ...examples]) {
+    await breath.taken();
+    const named = Object.fromEntries([...maker.columns].map((name) => [name, located.row[name]]));
+    digest.update(`${withinLimits(task, located, () => canonical(named))}\n`);
+  }
   const asked = rows.slice(0, options.limit ?? rows.length);
+  const questions: Question[] = [];
+  let characters = 0;
+  for (const [index, located] of asked.entries()) {
+    await breath.taken();
+    const question = withinLimits(task, located, () => maker.question(located, index, examples, prefaces));
+    requireSize(task, located, question.asks);
+    characters += heldCharacters(question.asks);
+    if (characters > TASK_CHARACTERS_MAX)
+      throw new TaskError(
+        'TASK_DATA_INVALID',
+        `${task.task}: up to ${located.file}, line ${located.line}, it asks more than ${TASK_CHARACTERS_MAX} characters; ask fewer`,
+      );
+    questions.push(question);
+  }
   return {
     task,
-    questions: asked.map((row, index) => maker.question(row, index, examples, prefaces)),
+    questions,
     rowCount: rows.length,
     promptDigest: createHash('sha256')
       .update(canonical({ ...task, about: '' }))
@@ -82,9 +101,9 @@ function canonical(value: unknown): string {
   );
 }
 
-async function rowsOf(task: ScoredTask, split: string, { dataFolder, signal }: QuestionOptions): Promise<TaskRow[]> {
+async function rowsOf(task: ScoredTask, split: string, { dataFolder }: QuestionOptions): Promise<TaskRow[]> {
   const folder = join(dataFolder, task.data.folder);
-  const { rows, found, files }: { rows: TaskRow[]; found: string[]; files: string[] } = await readSplit(folder, split, signal).catch(
+  const { rows, found, files }: { rows: TaskRow[]; found: string[]; files: string[] } = await readSplit(folder, split).catch(
     (error: unknown) => {
       if (!(error instanceof ModelFilesError)) throw error;
       if (error.code === 'DATA_NOT_FOUND')
@@ -292,8 +311,4 @@ function goldOf(
     const allowed = Array.isArray(names) ? `one of ${names.join(', ')}` : `a number from 0 to ${choices - 1}`;
     throw invalidRow(task, located, `${column} is ${JSON.stringify(value)}; ${allowed} is allowed`);
   };
-}
-
-function invalidRow({ task }: Pick<ChoicesTask, 'task'>, { file, line }: LocatedRow, what: string): TaskError {
-  return new TaskError('TASK_DATA_INVALID', `${task}: ${file}, line ${line}: ${what}`);
 }

@@ -43,7 +43,10 @@ function smallFile(path: string): string {
   return readUserFileSync(path, 64 << 10).toString('utf8');
 }
 
-/** A server writes its process first, and the address once it accepts calls. Null: there is none. @throws CliError DATA_FOLDER_UNREADABLE */
+/**
+ * A server writes its process first, and the address once it accepts calls. Null: there is none.
+ * @throws CliError DATA_FOLDER_UNREADABLE
+ */
 export function announcement(dataFolder: string): Partial<ServerFile> | null {
   try {
     const { listen, web, pid } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;

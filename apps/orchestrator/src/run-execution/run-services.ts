@@ -16,7 +16,7 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from './evaluations.js';
 import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
-import { computeDtypeOf, readTasks } from './task-requests.js';
+import { computeDtypeOf, tasksOf } from './task-requests.js';
 import { evaluateTasks } from './task-evaluations.js';
 import { jobOn, loadPrepared, stateOf, subjectOf } from './subjects.js';
 import { speedOptions } from './text-requests.js';
@@ -83,7 +83,7 @@ export class RunServices {
     const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, request);
     const dtype = computeDtypeOf(request.computeDtype);
-    const { tasks, means } = await readTasks(request, signal);
+    const { tasks, means } = await tasksOf(request, signal);
     const { wish, pinned } = jobOn(subject, runId, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const recorded: RecordEvaluation[] = [];

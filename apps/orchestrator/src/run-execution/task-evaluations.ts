@@ -2,7 +2,17 @@
 import type { ArtifactStore } from '#artifact-store';
 import { openTextEncoder, type TextEncoder } from '#model-files';
 import { engineV1, EspalierError } from '#protocol';
-import { encodeQuestions, measure, TaskError, type Answer, type Measured, type Question, type TaskQuestions } from '#tasks';
+import {
+  encodedCharacters,
+  encodeQuestions,
+  heldCharacters,
+  measure,
+  TaskError,
+  type Answer,
+  type Measured,
+  type Question,
+  type TaskQuestions,
+} from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ScoredBatch, TokenBatch } from '../engines/wire/scoring.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
@@ -14,6 +24,8 @@ export type TaskProgress = (doneShare: number, doing: string) => void;
 
 /** A block of questions: enough tokens for a few passes of the engine, few enough that progress is seen. */
 const BLOCK_CHARACTERS = 1 << 18;
+/** And few enough that their tokens fit in memory, where contexts have hundreds of choices. */
+const ENCODED_CHARACTERS = 1 << 22;
 
 /** A text that is asked for takes about as long as so many characters that are read. */
 const WRITTEN_CHARACTERS = 2_000;
@@ -95,7 +107,7 @@ async function evaluateAll(evaluating: Evaluating, model: EngineModel): Promise<
   const { bench, request, encoder, record, measured, onProgress, signal } = evaluating;
   const share = new Share(request.tasks, onProgress);
   const finish = async (task: TaskQuestions, answers: Answer[], counts: Counts): Promise<void> => {
-    const measures = measure(task.task, task.questions, answers);
+    const measures = await measure(task.task, task.questions, answers);
     measured.set(task.task.task, measures);
     const identity = identityOf(task, request, encoder.tokenizerDigest);
     const samples = samplesOf(task, answers);
@@ -162,25 +174,23 @@ async function scoreAll(
 }
 
 /** About as many characters as the model reads for a question. */
-function weightOf({ asks }: Question): number {
-  if (asks.kind === 'whole') return asks.text.length;
-  if (asks.kind === 'text') return asks.prompt.length + WRITTEN_CHARACTERS;
-  const contexts = new Set(asks.pairs.map(({ context }) => context));
-  return [...contexts].reduce((sum, one) => sum + one.length, 0) + asks.pairs.reduce((sum, one) => sum + one.continuation.length, 0);
-}
+const weightOf = ({ asks }: Question): number => heldCharacters(asks) + (asks.kind === 'text' ? WRITTEN_CHARACTERS : 0);
 
 const weightOfAll = (questions: readonly Question[]): number => questions.reduce((sum, one) => sum + weightOf(one), 0);
 
 function* blocksOf(questions: readonly Question[]): Generator<Question[]> {
   let block: Question[] = [];
   let characters = 0;
+  let encoded = 0;
   for (const question of questions) {
     block.push(question);
     characters += weightOf(question);
-    if (characters < BLOCK_CHARACTERS) continue;
+    encoded += encodedCharacters(question.asks);
+    if (characters < BLOCK_CHARACTERS && encoded < ENCODED_CHARACTERS) continue;
     yield block;
     block = [];
     characters = 0;
+    encoded = 0;
   }
   if (block.length > 0) yield block;
 }

@@ -1,23 +1,16 @@
 // The tasks of a request, read and checked as far as that needs no engine.
 import { isAbsolute } from 'node:path';
-import { findTasks, readQuestions, type TaskQuestions, type WantedTasks } from '#tasks';
+import { readTasks, type ReadTasks } from '#tasks';
 import { invalidField, type v1 } from '#protocol';
 import type { ComputeDtype } from './task-records.js';
 
-export async function readTasks(
-  { tasks: names, taskDataPath, limit }: v1.EvaluateTasksRequest,
-  signal: AbortSignal,
-): Promise<{ tasks: TaskQuestions[]; means: WantedTasks['means'] }> {
+export async function tasksOf({ tasks: names, taskDataPath, limit }: v1.EvaluateTasksRequest, signal: AbortSignal): Promise<ReadTasks> {
   if (names.length === 0) throw invalidField('FIELD_REQUIRED', 'tasks', 'is empty: names of tasks are needed');
-  const { scored, means } = await findTasks(names);
   if (taskDataPath === '')
     throw invalidField('FIELD_REQUIRED', 'task_data_path', 'is empty: a folder with a folder for each task is needed');
   if (!isAbsolute(taskDataPath))
     throw invalidField('FIELD_OUT_OF_RANGE', 'task_data_path', `is ${taskDataPath}: it must be an absolute path`);
-  const tasks: TaskQuestions[] = [];
-  for (const task of scored)
-    tasks.push(await readQuestions(task, { dataFolder: taskDataPath, limit: limit === 0 ? undefined : limit, signal }));
-  return { tasks, means };
+  return readTasks(names, { dataFolder: taskDataPath, limit: limit === 0 ? undefined : limit, signal });
 }
 
 export function computeDtypeOf(name: string): ComputeDtype {

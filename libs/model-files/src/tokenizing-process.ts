@@ -1,53 +1,42 @@
-// Thread entry: reads the data files, has them encoded, and sends the token bytes in order, a few chunks ahead of the
-// reader. All of this is off the main thread because unpacking a Parquet row group can take seconds.
-import { parentPort, workerData } from 'node:worker_threads';
+// Process entry: reads the data files, has them encoded, and sends the token bytes in order, a few chunks ahead of the
+// reader.
 import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
 import { DocumentRows } from './document-row.js';
-import { ALIVE_INTERVAL_MS } from './thread-progress.js';
 import type { EncodedDocuments } from './encode-worker.js';
 import { EncoderPool, type EncoderPoolOptions } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 import { readDocuments } from './read-documents.js';
+import { readingProcess, type ReadingProcess } from './reading-process.js';
 
-export interface TokenizeWorkerData extends EncoderPoolOptions {
+export interface TokenizeTask extends EncoderPoolOptions {
   files: DataFile[];
   textColumn: string;
   chatTemplate: ChatTemplate | null;
 }
 export type TokenizeMessage =
-  | { kind: 'alive' }
-  | { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number }
-  | { kind: 'done' }
-  | { kind: 'failed'; error: ErrorMessage };
+  { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number } | { kind: 'done' } | { kind: 'failed'; error: ErrorMessage };
 
 const BATCH_CHARACTERS = 1 << 18;
 const CHUNKS_AHEAD = 8;
 
-const port = parentPort!;
-const { files, textColumn, chatTemplate, ...encoderData } = workerData as TokenizeWorkerData;
-
 let chunksUnread = 0;
 let wakeUp: (() => void) | undefined;
-port.on('message', () => {
-  // the reader has taken one chunk
-  chunksUnread--;
-  wakeUp?.();
-});
 
+type Reader = ReadingProcess<TokenizeMessage>;
 interface Batch {
   ids: Promise<EncodedDocuments>;
   documents: number;
 }
 
-async function tokenize(): Promise<void> {
+async function tokenize({ files, textColumn, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {
   const pool = new EncoderPool(encoderData);
   const inFlight: Batch[] = [];
   let bytesRead = 0;
   const sendOldest = async () => {
     const { ids, documents } = inFlight.shift()!;
-    await send(littleEndian((await ids).ids), documents, bytesRead);
+    await send(reader, { kind: 'tokens', bytes: littleEndian((await ids).ids), documents, bytesRead });
   };
   try {
     let documents: SourceDocument[] = [];
@@ -75,17 +64,13 @@ async function tokenize(): Promise<void> {
   }
 }
 
-async function send(bytes: Uint8Array<ArrayBuffer>, documents: number, bytesRead: number): Promise<void> {
+async function send(reader: Reader, message: TokenizeMessage): Promise<void> {
   while (chunksUnread >= CHUNKS_AHEAD)
     await new Promise<void>((resolve) => {
       wakeUp = resolve;
     });
   chunksUnread++;
-  post({ kind: 'tokens', bytes, documents, bytesRead }, [bytes.buffer]);
-}
-
-function post(message: TokenizeMessage, transfer: ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer);
+  reader.send(message);
 }
 
 function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
@@ -95,13 +80,16 @@ function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(ids.buffer);
 }
 
-/** A file may be made so that reading it never ends: then this thread says nothing any more. */
-const alive = setInterval(() => post({ kind: 'alive' }), ALIVE_INTERVAL_MS);
-try {
-  await tokenize();
-  post({ kind: 'done' });
-} catch (error) {
-  post({ kind: 'failed', error: toErrorMessage(error) });
-}
-clearInterval(alive);
-port.close();
+await readingProcess<TokenizeTask, TokenizeMessage>(async (task, reader) => {
+  reader.onMessage(() => {
+    // one chunk was taken
+    chunksUnread--;
+    wakeUp?.();
+  });
+  try {
+    await tokenize(task, reader);
+    reader.send({ kind: 'done' });
+  } catch (error) {
+    reader.send({ kind: 'failed', error: toErrorMessage(error) });
+  }
+});

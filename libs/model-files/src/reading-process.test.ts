@@ -1,0 +1,70 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { messagesFrom, startReading, type Patience } from './reading-process.js';
+
+const LIBRARY = new URL('./reading-process.js', import.meta.url).href;
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'reading-process-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function entry(work: string): Promise<URL> {
+  const path = join(folder, 'entry.mjs');
+  await writeFile(
+    path,
+    `import { readingProcess } from '${LIBRARY}';\nawait readingProcess(async (task, { send, onMessage }) => {${work}});\n`,
+  );
+  return pathToFileURL(path);
+}
+
+async function heard(work: string, patience: Partial<Patience> = {}): Promise<unknown[]> {
+  const messages: unknown[] = [];
+  const child = startReading(await entry(work), { size: 3 });
+  const told = { silent: () => new Error('silent'), tooLarge: () => new Error('too large') };
+  for await (const message of messagesFrom(child, { silenceMs: 60_000, ...told, ...patience })) {
+    messages.push(message);
+    if (message === 'done') break;
+  }
+  return messages;
+}
+
+test('bytes and texts arrive in order', async () => {
+  const work = `for (let n = 0; n < task.size; n += 1) send(new Uint8Array(1 << 20).fill(n)); send('done');`;
+  const [first, , third, done] = (await heard(work)) as [Uint8Array, Uint8Array, Uint8Array, string];
+  expect([first.byteLength, first[0], third[1], done]).toEqual([1 << 20, 0, 2, 'done']);
+});
+
+test.each([
+  ['a heap that grows', 'const kept = []; for (;;) kept.push(new Array(1e6).fill(0).map(String));'],
+  ['an array that is too long', 'const kept = []; for (;;) kept.push(1);'],
+])('%s ends the process alone', async (_, work) => {
+  await expect(heard(work)).rejects.toThrow('too large');
+});
+
+test('a process that says nothing is given up; one that works for long without an end is not', async () => {
+  await expect(heard('for (;;);', { silenceMs: 1_000 })).rejects.toThrow('silent');
+  const slow = `await new Promise((resolve) => setTimeout(resolve, 3500)); send('done');`;
+  expect(await heard(slow, { silenceMs: 2_000 })).toEqual(['done']);
+});
+
+test('it ends with its call, and with the process that started it', async () => {
+  await expect(heard('for (;;);', { signal: AbortSignal.timeout(300) })).rejects.toThrow(/timeout/);
+  const url = await entry('for (;;);');
+  const parent = spawn(process.execPath, [
+    '--input-type=module',
+    '-e',
+    `import { startReading } from '${LIBRARY}'; startReading(new URL('${url.href}'), {}); setInterval(() => undefined, 1000);`,
+  ]);
+  const running = (): boolean => execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).includes(`${folder}/entry.mjs`);
+  while (!running()) await sleep(50);
+  await sleep(1_000);
+  parent.kill('SIGKILL');
+  for (let waited = 0; running() && waited < 20_000; waited += 100) await sleep(100);
+  expect(running()).toBe(false);
+});

@@ -1,0 +1,48 @@
+// How large a question, and all of a task, may be.
+import type { LocatedRow } from '#model-files';
+import type { ScoredTask } from './declaration.js';
+import type { Question } from './questions.js';
+import { TaskError } from './task-error.js';
+
+/** Tasks have a few choices, some a hundred. */
+const CHOICES_MAX = 1_000;
+/** Characters of what is encoded for a question: its contexts, each with each of its continuations. */
+const QUESTION_CHARACTERS_MAX = 1 << 24;
+/** Characters of a task's questions, which are in memory together. */
+export const TASK_CHARACTERS_MAX = 1 << 29;
+
+export function requireSize(task: ScoredTask, row: LocatedRow, asks: Question['asks']): void {
+  const pairs = asks.kind === 'pairs' ? asks.pairs : [];
+  if (pairs.length > CHOICES_MAX) throw invalidRow(task, row, `it has ${pairs.length} choices; at most ${CHOICES_MAX} are allowed`);
+  const characters = encodedCharacters(asks);
+  if (characters > QUESTION_CHARACTERS_MAX)
+    throw invalidRow(task, row, `its texts have ${characters} characters together; at most ${QUESTION_CHARACTERS_MAX} are allowed`);
+}
+
+/** Each choice is encoded with its context in front. */
+export function encodedCharacters(asks: Question['asks']): number {
+  if (asks.kind === 'whole') return asks.text.length;
+  return asks.pairs.reduce((sum, one) => sum + one.context.length + one.continuation.length, 0);
+}
+
+/** About as many characters as a model reads: equal contexts of a question are read, and held, once. */
+export function heldCharacters(asks: Question['asks']): number {
+  if (asks.kind === 'whole') return asks.text.length;
+  const contexts = new Set(asks.pairs.map(({ context }) => context));
+  return [...contexts].reduce((sum, one) => sum + one.length, 0) + asks.pairs.reduce((sum, one) => sum + one.continuation.length, 0);
+}
+
+/** The language has limits of its own, for the length of a text and for how deeply values nest. */
+export function withinLimits<T>(task: ScoredTask, row: LocatedRow, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof RangeError)
+      throw invalidRow(task, row, `its text gets too long, or its values are nested too deeply (${error.message})`);
+    throw error;
+  }
+}
+
+export function invalidRow({ task }: Pick<ScoredTask, 'task'>, { file, line }: LocatedRow, what: string): TaskError {
+  return new TaskError('TASK_DATA_INVALID', `${task}: ${file}, line ${line}: ${what}`);
+}
