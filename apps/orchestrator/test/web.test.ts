@@ -28,7 +28,7 @@ describe('espalier.v1 over HTTP', () => {
     'connect as JSON': createConnectTransport({ baseUrl: server.webAddress, interceptors: [showToken] }),
     'gRPC-Web': createGrpcWebTransport({ baseUrl: server.webAddress, interceptors: [showToken] }),
   });
-  const post = (method: string, headers: Record<string, string>, body = '{}'): Promise<Response> =>
+  const post = (method: string, headers: Record<string, string>, body: string | Uint8Array<ArrayBuffer> = '{}'): Promise<Response> =>
     fetch(`${server.webAddress}/espalier.v1.${method}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
@@ -78,7 +78,10 @@ describe('espalier.v1 over HTTP', () => {
       return JSON.parse(stdout) as Record<string, unknown>;
     };
     expect(await curl('{"pageSize": 5}')).toMatchObject({ total: 1, runs: [{ runId, status: 'RUN_STATUS_COMPLETED' }] });
-    expect(await curl('{"pagesize": 5}')).toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('"pagesize"') });
+    expect(await curl('{"pagesize": 5}')).toMatchObject({
+      code: 'invalid_argument',
+      message: expect.stringMatching(/^pagesize: .*pageSize/),
+    });
   });
 
   test('a request id that a client gives is in the answer and in the record', async () => {
@@ -147,15 +150,57 @@ describe('espalier.v1 over HTTP', () => {
         signal: stops.signal,
       });
     const answers = await Promise.all(Array.from({ length: 70 }, watch));
+    const beginnings = await Promise.all(
+      answers.map(async ({ body: stream }) => new TextDecoder('latin1').decode((await stream!.getReader().read()).value)),
+    );
     stops.abort();
-    expect(answers.filter(({ status }) => status === 429)).toHaveLength(6);
+    expect(beginnings.filter((text) => text.includes('TOO_MANY_CALLS'))).toHaveLength(6);
     for (const end = Date.now() + 10_000; (await post('RunService/ListRuns', bearer())).status !== 200;)
       if (Date.now() > end) throw new Error('the calls were never given back');
   });
 
-  test('requests are checked as those over gRPC are: their size, and every field', async () => {
-    const large = await post('RunService/ListRuns', bearer(), JSON.stringify({ nameContains: 'x'.repeat(2 << 20) }));
-    expect([large.status, ((await large.json()) as { code: string }).code]).toEqual([429, 'resource_exhausted']);
+  test("whatever can't be read is refused with a code of ours, and the field where there is one", async () => {
+    const refused = async (headers: Record<string, string>, body: string | Uint8Array<ArrayBuffer>): Promise<unknown[]> => {
+      const answer = await post('RunService/ListRuns', { ...bearer(), ...headers }, body);
+      const { details = [] } = (await answer.json()) as { details?: { debug?: Record<string, unknown> }[] };
+      const violations = details.flatMap(({ debug }) => (debug?.['fieldViolations'] ?? []) as { field: string }[]);
+      return [answer.status, details[0]?.debug?.['reason'], ...violations.map(({ field }) => field)];
+    };
+    expect(await refused({}, '{"pagesize": 5}')).toEqual([400, 'FIELD_UNKNOWN', 'pagesize']);
+    expect(await refused({}, '{"pageSize": "many"}')).toEqual([400, 'FIELD_UNKNOWN_VALUE', 'page_size']);
+    expect(await refused({}, '{"pageSize": ')).toEqual([400, 'REQUEST_INVALID']);
+    expect(await refused({}, '[]')).toEqual([400, 'REQUEST_INVALID']);
+    expect(await refused({ 'content-type': 'application/proto' }, new Uint8Array([255, 255, 255]))).toEqual([400, 'REQUEST_INVALID']);
+    expect(await refused({}, JSON.stringify({ nameContains: 'x'.repeat(2 << 20) }))).toEqual([429, 'REQUEST_TOO_LARGE']);
+    expect(await refused({ 'content-encoding': 'gzip' }, '{}')).toEqual([501, 'NOT_SUPPORTED']);
+    expect(await refused({ 'connect-timeout-ms': 'soon' }, '{}')).toEqual([400, 'FIELD_OUT_OF_RANGE', 'connect-timeout-ms']);
+    const path = 'HistoryService/WatchHistory';
+    const stream = await post(path, { ...bearer(), 'content-type': 'application/connect+json' }, '{}');
+    expect([stream.status, await stream.text()]).toEqual([200, expect.stringContaining('"reason":"REQUEST_INVALID"')]);
+    const web = await post(path, { ...bearer(), 'content-type': 'application/grpc-web+proto' }, 'x');
+    expect([web.status, web.headers.get('grpc-status'), web.headers.get('grpc-message')]).toEqual([
+      200,
+      '3',
+      expect.stringContaining('one%20message%20is%20needed'),
+    ]);
+    expect((await post('RunService/Nothing', bearer())).status).toBe(404);
+  });
+
+  test('no request ends the server, whatever its Host and its target are', async () => {
+    const { port } = new URL(server.webAddress);
+    const sent = (host: string, path: string): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const headers = { ...bearer(), 'content-type': 'application/json', host };
+        request({ port, host: '127.0.0.1', method: 'POST', path, headers }, (answer) => resolve(answer.statusCode!))
+          .on('error', reject)
+          .end('{}');
+      });
+    expect(await sent('127.0.0.1:99999', '/espalier.v1.RunService/ListRuns')).toBe(403);
+    expect(await sent(`127.0.0.1:${port}`, '/espalier.v1.RunService/ListRuns?%zz&=%00#')).toBe(200);
+    expect((await post('RunService/ListRuns', bearer())).status).toBe(200);
+  });
+
+  test('requests are checked as those over gRPC are: every field', async () => {
     const settings = { ...TINY_RUN, temperature: 'NaN' };
     const notFinite = await post('RunService/PlanRun', bearer(), JSON.stringify({ modelPath: TINY_MODEL, settings }));
     expect(await notFinite.json()).toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('settings.temperature') });

@@ -103,7 +103,9 @@ export class WebAccess {
   }
 }
 
+/** '': it is none, or its port can't be one. */
 function hostName(host: string): string {
+  if (!URL.canParse(`http://${host}`)) return '';
   return (/^\[([^\]]*)\](?::\d+)?$/.exec(host)?.[1] ?? /^([^:]*)(?::\d+)?$/.exec(host)?.[1] ?? '').toLowerCase();
 }
 

@@ -5,12 +5,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Inject, Injectable } from '@nestjs/common';
-import { ConnectError, createContextValues } from '@connectrpc/connect';
-import { codeToHttpStatus, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
+import { ConnectError, createConnectRouter, createContextValues } from '@connectrpc/connect';
+import { encodeEnvelope, type UniversalHandler } from '@connectrpc/connect/protocol';
+import { codeToHttpStatus, endStreamFlag, errorToJson, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
-import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import { LOGIN_PATH } from '#local-access';
-import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure } from '#protocol';
+import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
 import { Callers } from '../api/callers.js';
 import type { OpenCalls } from '../api/call-limits.js';
 import { listenProblem } from '../api/grpc-server.js';
@@ -19,6 +20,7 @@ import { requestIdOf } from '../api/request-ids.js';
 import { OPEN_CALLS } from '../tokens.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
 import { PageFiles } from './page-files.js';
+import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
 
 const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.url)); // of dist/apps/orchestrator/src/web
@@ -42,27 +44,22 @@ export class WebServer {
   private server: Server | null = null;
   private readonly stopping = new AbortController();
   private readonly files = new PageFiles(PAGE_FOLDER);
-  private readonly api: (request: IncomingMessage, response: ServerResponse) => void;
-  private readonly requestIds = new WeakMap<IncomingMessage, string>();
+  private readonly methods: ReadonlyMap<string, UniversalHandler>;
 
   constructor(
     @Inject(PublicServices) services: PublicServices,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
   ) {
-    this.api = connectNodeAdapter({
-      routes: connectRoutes(services.all),
+    const router = createConnectRouter({
       grpc: false, // it has a port of its own
       acceptCompression: [], // the way is short, and the time is the engine's
       readMaxBytes: REQUEST_BYTES_MAX,
       jsonOptions: { ignoreUnknownFields: false },
       shutdownSignal: this.stopping.signal,
-      contextValues: (request) => {
-        const metadata = callMetadata(this.requestIds.get(request as IncomingMessage) ?? '');
-        this.callers.remember(metadata, request.socket);
-        return createContextValues().set(CALL_METADATA, metadata);
-      },
     });
+    connectRoutes(services.all)(router);
+    this.methods = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
   /**
@@ -73,7 +70,9 @@ export class WebServer {
   async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
     const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
     const access = new WebAccess(secrets, host);
-    const server = createServer((request, response) => this.serve(access, request, response));
+    const server = createServer((request, response) => {
+      this.serve(access, request, response).catch((error: unknown) => fail(error, request, response));
+    });
     server.maxConnections = CONNECTIONS_MAX;
     try {
       await bind(server, host, Number(/\d+$/.exec(address)![0]));
@@ -97,12 +96,12 @@ export class WebServer {
     clearTimeout(force);
   }
 
-  private serve(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
+  private async serve(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
     const path = (request.url ?? '/').split('?', 1)[0]!;
     const isCall = API_PATH.test(path);
     const foreign = access.foreignHost(request);
-    if (isCall) this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
+    if (isCall) await this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
     else if (foreign !== undefined) sendText(response, 403, foreign.message);
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
@@ -110,27 +109,41 @@ export class WebServer {
     else this.page(path, request, response);
   }
 
-  private call(
+  private async call(
     access: WebAccess,
     path: string,
     foreign: EspalierError | undefined,
     request: IncomingMessage,
     response: ServerResponse,
-  ): void {
+  ): Promise<void> {
     const { id, problem } = requestIdOf(request.headersDistinct[REQUEST_ID_HEADER] ?? []);
-    this.requestIds.set(request, id);
+    const metadata = callMetadata(id);
     response.setHeader(REQUEST_ID_HEADER, id);
     response.setHeader('cache-control', 'no-store');
     const client = `http ${request.socket.remoteAddress ?? ''}`;
     const refusal = foreign ?? problem ?? access.problem(request) ?? this.calls.refusal(client);
-    if (refusal !== undefined) {
-      reportFailure(path, refusal, callMetadata(id));
-      refuse(toConnectError(refusal), request, response);
+    const method = this.methods.get(path);
+    if (method === undefined && refusal === undefined) {
+      sendText(response, 404, `there is no method ${path}`);
       return;
     }
-    this.calls.add(client, 1);
-    response.once('close', () => this.calls.add(client, -1));
-    this.api(request, response);
+    try {
+      if (refusal !== undefined) throw refusal;
+      this.calls.add(client, 1);
+      response.once('close', () => this.calls.add(client, -1));
+      this.callers.remember(metadata, request.socket);
+      const contextValues = createContextValues().set(CALL_METADATA, metadata);
+      const asked = universalRequestFromNodeRequest(request, response, undefined, contextValues);
+      const body = await readBody(request);
+      requireMessage(path, request.headers, body);
+      const answer = await method!({ ...asked, body: oneChunk(body) });
+      await universalResponseToNodeResponse(answer, response);
+    } catch (error) {
+      if (response.headersSent || response.destroyed) throw error;
+      const known = toEspalierError(error);
+      reportFailure(path, known, metadata);
+      refuse(toConnectError(known), request, response);
+    }
   }
 
   private page(path: string, request: IncomingMessage, response: ServerResponse): void {
@@ -149,6 +162,10 @@ export class WebServer {
     response.writeHead(200, { ...headers, ...(zips ? { 'content-encoding': 'gzip' } : {}), 'content-length': body.length });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
+}
+
+async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
 }
 
 function bind(server: Server, host: string, port: number): Promise<void> {
@@ -179,13 +196,26 @@ function login(access: WebAccess, request: IncomingMessage, response: ServerResp
   response.end();
 }
 
-/** A refusal before the message is read, as the protocol of the request has it. */
+/** Nothing that comes in may end the server. A client that has gone is no failure. */
+function fail(error: unknown, request: IncomingMessage, response: ServerResponse): void {
+  if (response.destroyed) return;
+  reportFailure(request.url?.split('?', 1)[0] ?? '', toEspalierError(error), callMetadata(''));
+  if (response.headersSent) response.destroy();
+  else sendText(response, 500, 'this request can not be answered');
+}
+
+/** A refusal before a method is asked, as the protocol of the request has it. */
 function refuse(error: ConnectError, request: IncomingMessage, response: ServerResponse): void {
   request.resume();
   const type = request.headers['content-type'] ?? '';
   if (type.startsWith('application/grpc-web')) {
     const trailer = setTrailerStatus(new Headers({ 'content-type': type }), error);
     response.writeHead(200, Object.fromEntries(trailer)).end();
+    return;
+  }
+  if (type.startsWith('application/connect+')) {
+    const end = Buffer.from(JSON.stringify({ error: errorToJson(error, undefined) }));
+    response.writeHead(200, { 'content-type': type }).end(encodeEnvelope(endStreamFlag, end));
     return;
   }
   response.writeHead(codeToHttpStatus(error.code), { 'content-type': 'application/json' });
