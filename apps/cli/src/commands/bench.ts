@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { benchRun } from '../operations.js';
-import { wholeNumber } from '../options/parse.js';
+import { positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count, decimal, shortCount } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -29,10 +29,10 @@ export function registerBench(program: Command): void {
     )
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
-    .option('--prompt <tokens>', 'length of each prompt (default: 128)', wholeNumber)
-    .option('--tokens <n>', 'to make after each prompt (default: 32)', wholeNumber)
-    .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', wholeNumber)
-    .option('--rounds <n>', 'how often (default: 5)', wholeNumber)
+    .option('--prompt <tokens>', 'length of each prompt (default: 128)', positiveNumber)
+    .option('--tokens <n>', 'to make after each prompt (default: 32)', positiveNumber)
+    .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', positiveNumber)
+    .option('--rounds <n>', 'how often (default: 5)', positiveNumber)
     .option('--dtype <type>', 'bf16 or f32 (default: bf16)');
   examples(bench, ['espalier bench k3f9'], ['espalier bench k3f9 --teacher 30 --batch 8 --prompt 64']);
   action<BenchOptions>(bench, async ({ connection, output, signal }, [runId], options) => {

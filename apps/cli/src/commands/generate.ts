@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { v1, visibleLines } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
-import { bigNumber, number, wholeNumber } from '../options/parse.js';
+import { bigNumber, number, positiveNumber, wholeNumber } from '../options/parse.js';
 import { count, decimal } from '../output/format.js';
 import type { Output } from '../output/output.js';
 import { LiveLine } from '../progress/live-line.js';
@@ -39,7 +39,7 @@ export function registerGenerate(program: Command): void {
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
     .option('--intact', 'the model before pruning instead')
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
-    .option('--max-tokens <n>', 'of each text (default: 128)', wholeNumber)
+    .option('--max-tokens <n>', 'of each text (default: 128)', positiveNumber)
     .option('--temperature <t>', 'how far to stray from the likeliest tokens; 1: as the model says (default: 0)', number)
     .option('--top-p <share>', 'only the likeliest tokens that have this much of the probability together', number)
     .option('--seed <n>', 'of the random numbers (default: 0)', bigNumber)
@@ -103,7 +103,7 @@ class Texts {
     private readonly output: Output,
     prompts: readonly string[],
   ) {
-    this.all = prompts.map((prompt) => ({ prompt, text: '', tokens: 0, end: '' }));
+    this.all = prompts.map((prompt) => ({ prompt: output.json ? prompt : visibleLines(prompt), text: '', tokens: 0, end: '' }));
   }
 
   add({ prompt, text, tokens, end }: v1.TextPiece): void {

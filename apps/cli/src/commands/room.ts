@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
-import { wholeNumber } from '../options/parse.js';
+import { positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, duration, howMany, shortDigest, statusWord } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
@@ -84,7 +84,7 @@ function registerCollect(program: Command): void {
         'fork began, what remaining exports were made from, and all that other runs need. The history stays whole; steps that a lost ' +
         'teacher instructed can no longer be replayed.',
     )
-    .option('--keep-every <n>', 'of the teachers keep every n-th and the last', wholeNumber)
+    .option('--keep-every <n>', 'of the teachers keep every n-th and the last', positiveNumber)
     .option('--abandoned', 'the teachers of abandoned branches go')
     .option('--exports', "the server's copies of the exports go")
     .option('--reason <text>', 'kept in the history')

@@ -36,6 +36,7 @@ const OTHER_NAMES: Record<string, string[]> = {
   parent_run_id: ['--parent', 'RUN'],
   left_run_id: ['LEFT'],
   right_run_id: ['RIGHT'],
+  prompts: ['PROMPT'],
 };
 
 /** A place in a model's files: "config.hidden_act", "config.json", "model.safetensors:lm_head.weight", "model". */

@@ -42,6 +42,8 @@ export function outputError(cause: NodeJS.ErrnoException): CliError {
   return new CliError('OUTPUT_FAILED', `standard output can't be written: ${why}`, { exitCode: ExitCode.failed, cause });
 }
 
+const RUN_NAMES = ['RUN', 'LEFT', 'RIGHT'];
+
 function linesOf({ code, message, violations }: EspalierError, command: Command | undefined): string[] {
   const fields = violations.map(({ field }) => field);
   const flag = (field: string) => (command === undefined ? undefined : flagOf(field, command)) ?? field;
@@ -57,5 +59,6 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
   const words = told(message);
   const name = field === undefined ? '' : flag(field);
   // Which option it is about, if it does not say so; which run, say, is clear.
-  return [name.startsWith('--') && !words.includes(name) ? `${name}: ${words}` : words];
+  const isSaid = words.includes(name) || !/^(--|[A-Z]+$)/.test(name) || RUN_NAMES.includes(name);
+  return [isSaid ? words : `${name}: ${words}`];
 }

@@ -20,6 +20,7 @@ export interface Answers {
   compareRuns?: Unary<v1.CompareRunsRequest, v1.CompareRunsResponse>;
   watchRun?: Streaming<v1.WatchRunRequest, v1.WatchRunResponse>;
   evaluateRun?: Streaming<v1.EvaluateRunRequest, v1.EvaluateRunResponse>;
+  generate?: Streaming<v1.GenerateRequest, v1.GenerateResponse>;
   exportRun?: Streaming<v1.ExportRunRequest, v1.ExportRunResponse>;
   readHistory?: Unary<v1.ReadHistoryRequest, v1.ReadHistoryResponse>;
   watchHistory?: Streaming<v1.WatchHistoryRequest, v1.WatchHistoryResponse>;
@@ -44,6 +45,7 @@ const STREAMING = new Set([
   'watchRun',
   'evaluateRun',
   'exportRun',
+  'generate',
   'exportMetrics',
   'verifyRun',
   'rebuildViews',

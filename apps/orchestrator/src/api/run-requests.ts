@@ -56,7 +56,7 @@ export function describeRequest({ name, addTags, removeTags, note }: v1.Describe
   const violations = [...tagViolations(addTags, 'add_tags'), ...tagViolations(removeTags, 'remove_tags')];
   const both = addTags.find((tag) => removeTags.includes(tag));
   if (both !== undefined)
-    violations.push({ field: 'remove_tags', description: `"${both}" is among add_tags too`, code: 'REQUEST_INVALID' });
+    violations.push({ field: 'remove_tags', description: `"${both}" is both added and removed`, code: 'REQUEST_INVALID' });
   if (violations.length > 0) throw invalidRequest(violations);
   return { name, addTags, removeTags, note };
 }
