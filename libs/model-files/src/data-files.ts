@@ -39,12 +39,14 @@ function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
 
 /** A folder of more is taken for a mistaken path. */
 const FOLDER_ENTRIES_MAX = 100_000;
+/** A busy machine looks through a hundred thousand entries in ten seconds; a slow network, or /proc, takes as long as it likes. */
+const LOOKING_MS = 30_000;
 
 /**
  * One file, or all files of a known format below a folder, sorted by their path inside it (by code unit). A folder's .json, .csv and
  * .tsv files count where it holds nothing else.
  */
-export async function listDataFiles(dataPath: string, signal?: AbortSignal): Promise<DataFile[]> {
+export async function listDataFiles(dataPath: string, signal?: AbortSignal, lookingMs = LOOKING_MS): Promise<DataFile[]> {
   const found = await statOrThrow(dataPath);
   if (!found.isDirectory()) {
     requireRegular(dataPath, found);
@@ -53,7 +55,7 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal): Pro
     return [describe(dataPath, known, found)];
   }
 
-  const names = (await namesBelow(dataPath, signal)).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  const names = (await namesBelow(dataPath, performance.now() + lookingMs, signal)).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
   const files: DataFile[] = [];
   for (const name of names) {
     const known = formatOf(name);
@@ -70,7 +72,7 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal): Pro
 }
 
 /** The names of everything below the folder that is no folder, relative to it; hidden ones are left out. */
-async function namesBelow(folder: string, signal?: AbortSignal): Promise<string[]> {
+async function namesBelow(folder: string, until: number, signal?: AbortSignal): Promise<string[]> {
   const names: string[] = [];
   const folders = [folder];
   let entries = 0;
@@ -78,6 +80,15 @@ async function namesBelow(folder: string, signal?: AbortSignal): Promise<string[
     try {
       for await (const entry of await opendir(current)) {
         signal?.throwIfAborted();
+        if (performance.now() > until) {
+          throw new ModelFilesError(
+            'DATA_TOO_LARGE',
+            `the folder ${folder} takes too long to look through; name the files in it, or a smaller one`,
+            {
+              file: folder,
+            },
+          );
+        }
         if (entry.name.startsWith('.')) continue;
         entries += 1;
         if (entries > FOLDER_ENTRIES_MAX) {

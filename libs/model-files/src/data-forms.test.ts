@@ -81,6 +81,14 @@ describe.each(Object.keys(FORMS))('%s', (name) => {
   });
 });
 
+test('of very many columns the first are named', async () => {
+  const names = Array.from({ length: 20_000 }, (_, index) => `c${index}`);
+  const path = await file('wide.csv', `${names.join(',')}\n${names.join(',')}\n`);
+  const { message } = await refusal({ paths: [path] });
+  expect(message).toMatch(/there are: c0, c1, .*, c19 and 19980 more\)/);
+  expect(message.length).toBeLessThan(1_000);
+});
+
 test('several paths are read in their order, and an error names the field of its own', async () => {
   const [one, two] = [await file('1/a.jsonl', '{"text":"one"}\n'), await file('2.csv', 'text\ntwo\n')];
   expect(await tokensOf({ paths: [two, join(one, '..')] })).toEqual(expected(['two', 'one']));

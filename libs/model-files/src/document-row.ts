@@ -1,6 +1,6 @@
 // One row of a data file (an object of JSON, a line of CSV) as a document.
 import { chatRenderer, type ChatMessage, type ChatTemplate } from './chat-template.js';
-import { malformed, ModelFilesError } from './model-files.errors.js';
+import { listed, malformed, ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 
 export class DocumentRows {
@@ -26,8 +26,7 @@ export class DocumentRows {
 
   /** The words for a file that lacks the column. */
   missing(names: string[], what: 'field' | 'column'): string {
-    const others = names.length === 0 ? 'none' : names.join(', ');
-    return `the ${what} "${this.column}" is missing (there are: ${others}); text_column names the one with the text`;
+    return `the ${what} "${this.column}" is missing (there are: ${listed(names)}); text_column names the one with the text`;
   }
 
   private conversation(value: unknown[], file: string, line: number): string {

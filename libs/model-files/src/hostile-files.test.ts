@@ -10,6 +10,7 @@ import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
 import { deltaByteArray } from 'hyparquet-writer/src/delta.js';
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { listDataFiles } from './data-files.js';
 import { ModelFilesError, prepareTokens, readSplit, requireTokenizer } from './index.js';
 
 const MODEL = 'examples/models/factbook-llama-3m';
@@ -77,6 +78,14 @@ describe('what is no regular file', () => {
     await cp(join(MODEL, 'tokenizer.json'), join(model, 'tokenizer.json'));
     execFileSync('mkfifo', [join(model, 'tokenizer_config.json')]);
     expect(await refused()).toMatchObject({ code: 'FILE_NOT_REGULAR', file: join(model, 'tokenizer_config.json') });
+  });
+});
+
+test('a folder that takes too long to look through', async () => {
+  await file('a.txt', 'words');
+  await expect(listDataFiles(join(folder, 'data'), undefined, 0)).rejects.toMatchObject({
+    code: 'DATA_TOO_LARGE',
+    message: expect.stringContaining('takes too long to look through'),
   });
 });
 

@@ -1,5 +1,5 @@
 export { prepareTokens, requireSources, type TextSource, type PreparedTokens, type TokenizingProgress } from './prepare-tokens.js';
-export { ModelFilesError } from './model-files.errors.js';
+export { listed, ModelFilesError } from './model-files.errors.js';
 export { requireTokenizer } from './load-tokenizer.js';
 export { readSplit, type LocatedRow, type Row } from './read-rows.js';
 export { openTextEncoder, type TextEncoder } from './text-encoder.js';

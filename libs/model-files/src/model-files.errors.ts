@@ -44,6 +44,16 @@ export function malformed(file: string, line: number | undefined, what: string):
   return new ModelFilesError('DATA_MALFORMED', `${place}: ${what}`, { file, line });
 }
 
+const LISTED_MAX = 20;
+const NAME_MAX = 80;
+
+/** Names out of a file in a message, which stays short whatever the file is. */
+export function listed(names: readonly string[]): string {
+  const shown = names.slice(0, LISTED_MAX).map((name) => (name.length > NAME_MAX ? `${name.slice(0, NAME_MAX)}...` : name));
+  const rest = names.length - shown.length;
+  return names.length === 0 ? 'none' : `${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
+}
+
 /** An error as it crosses a thread boundary: a structured clone keeps no class and no own property of an error but its message. */
 export interface ErrorMessage {
   code: ModelFilesErrorCode | undefined;

@@ -11,7 +11,7 @@ const ALIVE = 'alive';
 
 /** @param entry the module of the process, which takes its task by `readingProcess` */
 export function startReading(entry: URL, task: object): ChildProcess {
-  const child = fork(fileURLToPath(entry), [], {
+  const child = fork(fileURLToPath(entry), [String(process.pid)], {
     serialization: 'advanced',
     execArgv: [`--max-old-space-size=${HEAP_MB}`],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
@@ -74,19 +74,17 @@ export interface ReadingProcess<Message> {
 }
 
 /** In the process: does the task, says all the while that it is alive whenever the work lets it, and ends. */
-export async function readingProcess<Task, Message>(work: (task: Task, process: ReadingProcess<Message>) => Promise<void>): Promise<void> {
-  const [task] = (await once(process, 'message')) as [Task];
-  endWithParent();
+export async function readingProcess<Message>(work: (task: unknown, process: ReadingProcess<Message>) => Promise<void>): Promise<void> {
+  endWith(Number(process.argv[2]));
+  const [task] = (await once(process, 'message')) as [unknown];
   const alive = setInterval(() => process.send!(ALIVE), ALIVE_INTERVAL_MS);
   await work(task, { send: (message) => process.send!(message), onMessage: (listener) => process.on('message', listener) });
   clearInterval(alive);
   process.send!(ALIVE, () => process.exit()); // behind everything else that is on its way
 }
 
-/** In a thread, since the work may keep the event loop for ever. */
-function endWithParent(): void {
-  const source = `
-    const parent = process.ppid;
-    setInterval(() => { if (process.ppid !== parent) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
+/** In a thread, since the work may keep the event loop for ever. @param parent which may have gone already */
+function endWith(parent: number): void {
+  const source = `setInterval(() => { if (process.ppid !== ${parent}) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
   new Worker(source, { eval: true }).unref();
 }

@@ -80,14 +80,14 @@ function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(ids.buffer);
 }
 
-await readingProcess<TokenizeTask, TokenizeMessage>(async (task, reader) => {
+await readingProcess<TokenizeMessage>(async (task, reader) => {
   reader.onMessage(() => {
     // one chunk was taken
     chunksUnread--;
     wakeUp?.();
   });
   try {
-    await tokenize(task, reader);
+    await tokenize(task as TokenizeTask, reader);
     reader.send({ kind: 'done' });
   } catch (error) {
     reader.send({ kind: 'failed', error: toErrorMessage(error) });

@@ -89,21 +89,26 @@ test('a mean needs all its tasks', () => {
   expect(whole.stderr).toBeCloseTo(0.025, 12);
 });
 
-test('a text is right where what is taken from it is the answer, word for word', () => {
+test('a text is right where what is taken from it is the answer, word for word', async () => {
   const text = (answer: string, wrote: string): [Question, Answer] => [
     question({ asks: { kind: 'text', prompt: '', answer } }),
     { logLikelihoods: [], greedy: [], text: wrote },
   ];
-  const told = (task: object, ...pairs: [Question, Answer][]): number =>
+  const told = (task: object, ...pairs: [Question, Answer][]): Promise<number> =>
     measure(
       { kind: 'generation', metrics: ['exact_match'], ...task } as ScoredTask,
       pairs.map(([one]) => one),
       pairs.map(([, one]) => one),
-    )[0]!.value;
+    ).then(([measured]) => measured!.value);
   const take = { take: '(?<=the answer is )(.*)(?=.)' };
-  expect(told(take, text('(B)', 'So. So the answer is (B).'))).toBe(1);
-  expect(told(take, text('(B)', 'the answer is (B)'))).toBe(0); // the last character is left out
-  expect(told(take, text('(B)', 'the answer is (A). No, the answer is (B).'))).toBe(0); // to the end of the line
-  expect(told(take, text('', 'no idea'))).toBe(0);
-  expect(told({}, text('No', ' No\n'), text('No', ' no'))).toBe(0.5);
+  expect(await told(take, text('(B)', 'So. So the answer is (B).'))).toBe(1);
+  expect(await told(take, text('(B)', 'the answer is (B)'))).toBe(0); // the last character is left out
+  expect(await told(take, text('(B)', 'the answer is (A). No, the answer is (B).'))).toBe(0); // to the end of the line
+  expect(await told(take, text('', 'no idea'))).toBe(0);
+  expect(await told({}, text('No', ' No\n'), text('No', ' no'))).toBe(0.5);
+  const endless = told({ task: 'mine', take: '(a+)+$' }, text('b', `${'a'.repeat(60)}!`));
+  await expect(endless).rejects.toMatchObject({
+    code: 'TASK_INVALID',
+    message: expect.stringMatching(/^mine: take: .* ran for more than 2 s/),
+  });
 });

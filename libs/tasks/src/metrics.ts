@@ -1,8 +1,10 @@
 // Accuracies and perplexities from likelihoods, and how far off they may be.
+import { runInNewContext } from 'node:vm';
 import { Breath } from './breath.js';
 import type { MeanTask, ScoredTask } from './declaration.js';
 import { strip } from './python-text.js';
 import type { Question } from './questions.js';
+import { TaskError } from './task-error.js';
 
 /** Sums of log-likelihoods, one a choice, in nats; of a text's windows together. */
 export interface Answer {
@@ -68,8 +70,23 @@ function isRight(metric: string, task: ScoredTask, { asks, gold, lengths }: Ques
 /** The part of a text that is compared, without white space around it; null: there is none. */
 export function answerIn(task: ScoredTask, text: string): string | null {
   if (task.kind !== 'generation' || task.take === undefined) return strip(text);
-  const found = new RegExp(task.take, 'u').exec(text);
+  const found = matchOf(task.task, task.take, text);
   return found === null ? null : strip(found[1] ?? found[0]);
+}
+
+/** A pattern may run for ever on some text. */
+const PATTERN_MS = 2_000;
+
+function matchOf(task: string, pattern: string, text: string): RegExpExecArray | null {
+  try {
+    return runInNewContext("new RegExp(pattern, 'u').exec(text)", { pattern, text }, { timeout: PATTERN_MS }) as RegExpExecArray | null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
+    throw new TaskError(
+      'TASK_INVALID',
+      `${task}: take: ${JSON.stringify(pattern)} ran for more than ${PATTERN_MS / 1000} s on a text of the model`,
+    );
+  }
 }
 
 /** The first of equal ones. */

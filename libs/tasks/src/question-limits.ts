@@ -22,12 +22,14 @@ export function requireSize(task: ScoredTask, row: LocatedRow, asks: Question['a
 /** Each choice is encoded with its context in front. */
 export function encodedCharacters(asks: Question['asks']): number {
   if (asks.kind === 'whole') return asks.text.length;
+  if (asks.kind === 'text') return asks.prompt.length;
   return asks.pairs.reduce((sum, one) => sum + one.context.length + one.continuation.length, 0);
 }
 
 /** About as many characters as a model reads: equal contexts of a question are read, and held, once. */
 export function heldCharacters(asks: Question['asks']): number {
   if (asks.kind === 'whole') return asks.text.length;
+  if (asks.kind === 'text') return asks.prompt.length;
   const contexts = new Set(asks.pairs.map(({ context }) => context));
   return [...contexts].reduce((sum, one) => sum + one.length, 0) + asks.pairs.reduce((sum, one) => sum + one.continuation.length, 0);
 }

@@ -1,7 +1,7 @@
 // Rows and a task's declaration become questions: texts whose likelihood a model is asked for, and what the right answer is.
 import { createHash } from 'node:crypto';
 import { join, relative, sep } from 'node:path';
-import { readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
+import { listed, readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
 import { Breath } from './breath.js';
 import type { ChoicesTask, GenerationTask, ScoredTask } from './declaration.js';
 import { readPrefaces } from './prefaces.js';
@@ -126,11 +126,10 @@ function requireColumns(task: ScoredTask, rows: LocatedRow[], columns: ReadonlyS
   for (const { row, file, line } of rows) {
     const missing = [...columns].filter((name) => row[name] === undefined || row[name] === null);
     if (missing.length === 0) continue;
-    const there = Object.keys(row).join(', ') || 'none';
     const what = missing.length === 1 ? 'column' : 'columns';
     throw new TaskError(
       'TASK_DATA_INVALID',
-      `${task.task}: ${file}, line ${line}: the ${what} ${missing.join(', ')} must have a value (there are: ${there})`,
+      `${task.task}: ${file}, line ${line}: the ${what} ${missing.join(', ')} must have a value (there are: ${listed(Object.keys(row))})`,
     );
   }
 }

@@ -8,12 +8,13 @@ import { TaskError } from './task-error.js';
 
 const CHARACTERS_A_MESSAGE = 1 << 20;
 
-await readingProcess<ReadTasksTask, TaskMessage>(async ({ names, ...options }, { send }) => {
+await readingProcess<TaskMessage>(async (task, { send }) => {
+  const { names, ...options } = task as ReadTasksTask;
   try {
     const { scored, means } = await findTasks(names);
-    for (const task of scored) {
-      send({ kind: 'begins', task: task.task });
-      const { questions, ...read } = await readQuestions(task, options);
+    for (const one of scored) {
+      send({ kind: 'begins', task: one.task });
+      const { questions, ...read } = await readQuestions(one, options);
       send({ kind: 'task', read });
       for (const some of portions(questions)) send({ kind: 'questions', questions: some });
     }
