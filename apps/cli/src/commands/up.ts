@@ -57,7 +57,7 @@ export function registerUp(program: Command): void {
       'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
     )
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
-    .addOption(new Option('--log-level <level>', 'trace, debug, info (default), warn or error').choices(LOG_LEVELS));
+    .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
   examples(
     up,
     ['espalier up', 'in front, log on the terminal'],
