@@ -31,7 +31,7 @@ const shots = z.strictObject({
 const common = {
   task: name,
   about: z.string().default(''),
-  data: z.strictObject({ folder: z.string().regex(/^[\w.-]+$/, 'must be the name of a folder in --task-data'), split: z.string() }),
+  data: z.strictObject({ folder: z.string().regex(/^(?!\.+$)[\w.-]+$/, 'must be the name of a folder in --task-data'), split: z.string() }),
   clean: z.array(cleaning).default([]),
 };
 

@@ -241,6 +241,8 @@ describe('what does not fit is named', () => {
       return (await refusal(findTasks([path]))).message;
     };
     expect(await told('task: mine\nprompt: "x"')).toMatch(/mine\.yaml: data: /);
+    const beside = 'task: mine\ndata: { folder: "..", split: test }\nprompt: x\nchoices: [a, b]\ngold: g\nmetrics: [acc]';
+    expect(await told(beside)).toMatch(/data\.folder: must be the name of a folder in --task-data/);
     expect(await told('- a list')).toMatch(/a task is a mapping/);
     expect(await told('task: [')).toMatch(/no valid YAML/);
     expect(await told('kind: guess')).toMatch(/kind is "guess"; one of choices, contexts, continuation, rolling, generation, mean/);
