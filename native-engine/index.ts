@@ -38,6 +38,7 @@ export type {
   GenerateOptions,
   GeneratePrompt,
   GenerationResult,
+  Importance,
   LayerWidth,
   LoraOptions,
   MeasureOptions,
@@ -155,6 +156,11 @@ export interface JobOptions<Report> {
   signal?: AbortSignal | undefined;
 }
 
+export interface TrainJob extends JobOptions<StepReport> {
+  /** Told of the share of its text that a pruning at once has read. */
+  onCalibrated?: ((doneShare: number) => void) | undefined;
+}
+
 /** One model with one trainable state. One job at a time: a second one is refused with ENGINE_BUSY. */
 export class Session {
   private closing = false;
@@ -220,9 +226,18 @@ export class Session {
     return this.job(() => this.native.loadTeacher({ digest, bytes }));
   }
 
-  /** Aborting the signal ends the segment at a step boundary; the result then says `stopped`. */
-  train(options: SegmentOptions, job: JobOptions<StepReport> = {}): Promise<SegmentResult> {
-    return this.job(() => cancellable(this.native, job.signal, this.native.train(options, job.onReports)));
+  /**
+   * Aborting the signal ends the segment at a step boundary, a pruning at once between two batches of its calibration text; the result
+   * then says `stopped`.
+   */
+  train(options: SegmentOptions, { onReports, onCalibrated, signal }: TrainJob = {}): Promise<SegmentResult> {
+    const told = (reports: (StepReport | number)[]): void => {
+      const share = reports.findLast((one) => typeof one === 'number');
+      if (share !== undefined) onCalibrated?.(share);
+      const steps = reports.filter((one) => typeof one !== 'number');
+      if (steps.length > 0) onReports?.(steps);
+    };
+    return this.job(() => cancellable(this.native, signal, this.native.train(options, told)));
   }
 
   evaluate(options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {}): Promise<EvaluationResult> {

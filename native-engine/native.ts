@@ -122,6 +122,9 @@ export interface TeacherStretch {
   digest?: string | undefined; // of a teacher in memory; absent: the intact model
 }
 
+/** A pruning at once closes first whatever weighs least, adds least on text, or matters least to the loss. */
+export type Importance = 'magnitude' | 'wanda' | 'taylor';
+
 export interface SegmentOptions {
   firstStep: number; // must be the state's step
   seed: bigint;
@@ -131,6 +134,8 @@ export interface SegmentOptions {
   sparsityControl?: SparsityControl | undefined; // multipliers when absent
   gradientClipNorm: number;
   trainMasks: boolean; // else the deterministic masks hold, and only LoRA learns
+  /** The segment's one step is no training: it closes heads and units at once, down to its scheduled sparsity. */
+  oneShot?: { importance: Importance; calibrationSequences: number } | undefined;
   momentsFromStep?: number | undefined; // LoRA's moments are 0 at this step and count from it; 0 when absent
   loraLearningRate: readonly number[] | Float64Array; // one a step
   scheduledSparsity: readonly number[] | Float64Array; // one a step
@@ -158,9 +163,12 @@ export interface EvaluateOptions {
   threads: number;
   intact: boolean; // without masks and LoRA
   modelFolder?: string | undefined; // another model than the session's
+  /** The session's intact model with single weights set to 0, that share of each projection; wanda looks at the session's text. */
+  unstructured?: { importance: 'magnitude' | 'wanda'; sparsity: number; calibrationSequences: number; seed: bigint } | undefined;
 }
 
 export interface EvaluationResult {
+  zeroShare: number; // of the projections' weights, where single ones were set to 0
   negativeLogLikelihood: number; // nats a prediction
   perplexity: number;
   predictions: number;
@@ -279,7 +287,8 @@ export interface NativeSession {
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   summary(): Promise<StateSummary>;
   loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
-  train(options: SegmentOptions, onReports?: (reports: StepReport[]) => void): Promise<SegmentResult>;
+  /** A number is the share of the calibration text that a pruning at once has read. */
+  train(options: SegmentOptions, onReports?: (reports: (StepReport | number)[]) => void): Promise<SegmentResult>;
   evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;
   openScorer(options: ScorerOptions): Promise<void>;
   score(batch: ScoreBatch, onReports?: (doneShares: number[]) => void): Promise<Scores>; // after openScorer

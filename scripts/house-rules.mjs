@@ -23,7 +23,7 @@ const nativeImports = {
   'core/method': ['base', 'files'],
   'core/state': ['base', 'files', 'method', 'model'],
   'core/step': ['base', 'device', 'files', 'method', 'model', 'state'],
-  'core/evaluation': ['base', 'device', 'method', 'step'],
+  'core/evaluation': ['base', 'device', 'files', 'method', 'model', 'step'],
   'core/export': ['base', 'files', 'model'],
   'core/generation': ['base', 'device', 'method', 'model', 'step'],
   'core/session': ['base', 'method', 'model', 'step', 'evaluation', 'export', 'generation'],

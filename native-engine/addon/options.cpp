@@ -22,6 +22,14 @@ SparsityControl read_sparsity_control(const JsObject& options) {
   options.fail("sparsityControl", "\"multipliers\" or \"tracking\"");
 }
 
+Importance read_importance(const JsObject& options) {
+  const std::string name = options.string("importance");
+  if (name == "magnitude") return Importance::kMagnitude;
+  if (name == "wanda") return Importance::kWanda;
+  if (name == "taylor") return Importance::kTaylor;
+  options.fail("importance", "\"magnitude\", \"wanda\" or \"taylor\"");
+}
+
 BackendSpec read_backend(const JsObject& options) {
   return parse_device(options.string("device"), static_cast<int>(options.integer("threads", 0, kThreadsMax)));
 }
@@ -67,6 +75,10 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   out.sparsity_control = read_sparsity_control(options);
   out.gradient_clip_norm = options.number("gradientClipNorm");
   out.train_masks = options.boolean("trainMasks");
+  if (options.has("oneShot")) {
+    const JsObject one_shot = options.object("oneShot");
+    out.one_shot = {read_importance(one_shot), one_shot.integer("calibrationSequences", 1, 1 << 30), {}};
+  }
   if (options.has("momentsFromStep")) out.moments_from_step = options.integer("momentsFromStep", 0, INT64_C(1) << 53);
   out.lora_learning_rate = options.numbers("loraLearningRate");
   out.scheduled_sparsity = options.numbers("scheduledSparsity");
@@ -99,6 +111,15 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
   out.backend = read_backend(options);
   out.intact = options.boolean("intact");
   if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
+  if (options.has("unstructured")) {
+    const JsObject pruning = options.object("unstructured");
+    out.unstructured.emplace();
+    out.unstructured->importance = read_importance(pruning);
+    out.unstructured->sparsity = pruning.number("sparsity");
+    out.unstructured->calibration_sequences = pruning.integer("calibrationSequences", 1, 1 << 30);
+    out.unstructured->seed = pruning.unsigned64("seed");
+    out.unstructured->dtype = out.dtype;
+  }
   return out;
 }
 

@@ -159,12 +159,13 @@ Napi::Value Session::load_teacher(const Info& info) {
 Napi::Value Session::train(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    const auto plan = std::make_shared<const SegmentPlan>(read_segment_plan(options));
+    const auto plan = std::make_shared<SegmentPlan>(read_segment_plan(options));
     const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
     const std::vector<TeacherStretch> teachers = read_teachers(options);
     const bool return_state = options.boolean("returnState");
     return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(report)); };
+      if (plan->one_shot) plan->one_shot->on_calibrated = [&](double share) { context.report(number_of(share)); };
       return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
     });
   });

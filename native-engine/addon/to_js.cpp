@@ -157,6 +157,7 @@ Napi::Value to_js(Napi::Env env, const EvaluationResult& result) {
       .number("negativeLogLikelihood", result.negative_log_likelihood)
       .number("perplexity", result.perplexity)
       .count("predictions", result.predictions)
+      .number("zeroShare", result.zero_share)
       .done();
 }
 

@@ -164,6 +164,7 @@ const segment = (
   maskLearningRate: 0.1,
   lambdaLearningRate: 0.5,
   gradientClipNorm: 1,
+  oneShot: undefined,
   freezeMasks: false,
   momentsFromStep: 0n,
   loraLearningRate: Array(stepCount).fill(1e-3) as number[],
@@ -208,7 +209,15 @@ async function free(engine: Engine, sessionId: string): Promise<void> {
 
 function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluateResponse[]> {
   const stream = client.evaluate();
-  const empty = { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: 0, tokens: Buffer.alloc(0) };
+  const empty = {
+    sessionId: '',
+    modelPath: '',
+    intact: false,
+    window: 0,
+    computeDtype: 0,
+    tokens: Buffer.alloc(0),
+    unstructured: undefined,
+  };
   stream.write({ ...empty, window: 64, tokens: ids.subarray(0, 4001), ...request }); // cut in the middle of a token
   stream.write({ ...empty, tokens: ids.subarray(4001) });
   stream.end();

@@ -18,6 +18,7 @@ import {
   stateMessage,
   stepMessage,
   trainingOptions,
+  unstructuredOf,
 } from './messages.js';
 import { score } from './score.js';
 import type { Scratch } from './scratch.js';
@@ -209,11 +210,12 @@ async function* trainSegments(
     .finally(() => progress.end());
   running.catch(() => undefined); // awaited below, after the last report
   training.progress = progress;
-  const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined };
+  const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined, calibratedShare: 0 };
   for await (const batch of progress) {
     const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
     const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
-    yield { ...nothing, steps, segments: segments.map(outcomeMessage) };
+    const calibrated = batch.findLast((item) => 'calibratedShare' in item);
+    yield { ...nothing, steps, segments: segments.map(outcomeMessage), calibratedShare: calibrated?.calibratedShare ?? 0 };
     for (const { result, stateFile, letGo } of segments) {
       if (stateFile === '' && result.stateBytes !== null)
         for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
@@ -249,6 +251,7 @@ async function* evaluate(
     device,
     threads,
     intact: first.intact,
+    unstructured: first.unstructured === undefined ? undefined : unstructuredOf(first.unstructured),
   };
   const shares = new Batches<number>();
   const running = holder

@@ -4,8 +4,10 @@ import { engineV1, invalidField } from '#protocol';
 import type {
   ComputeDtype,
   DeviceDescription,
+  EvaluateOptions,
   ExportedModel,
   ExportOptions,
+  Importance,
   LayerWidth,
   ModelDescription,
   Projection,
@@ -44,6 +46,32 @@ function sparsityControlOf(value: engineV1.SparsityControl): SparsityControl {
     case engineV1.SparsityControl.UNRECOGNIZED:
       throw invalidField('FIELD_UNKNOWN_VALUE', 'sparsity_control', 'must be MULTIPLIERS or TRACKING');
   }
+}
+
+function importanceOf(value: engineV1.Importance, field: string): Importance {
+  switch (value) {
+    case engineV1.Importance.IMPORTANCE_MAGNITUDE:
+      return 'magnitude';
+    case engineV1.Importance.IMPORTANCE_WANDA:
+      return 'wanda';
+    case engineV1.Importance.IMPORTANCE_TAYLOR:
+      return 'taylor';
+    case engineV1.Importance.IMPORTANCE_UNSPECIFIED:
+    case engineV1.Importance.UNRECOGNIZED:
+      throw invalidField('FIELD_UNKNOWN_VALUE', field, 'must be MAGNITUDE, WANDA or TAYLOR');
+  }
+}
+
+function oneShotOf({ importance, calibrationSequences }: engineV1.OneShot): NonNullable<TrainingOptions['steps']['oneShot']> {
+  return { importance: importanceOf(importance, 'one_shot.importance'), calibrationSequences };
+}
+
+export function unstructuredOf(pruning: engineV1.Unstructured): NonNullable<EvaluateOptions['unstructured']> {
+  const { sparsity, calibrationSequences, seed } = pruning;
+  const importance = importanceOf(pruning.importance, 'unstructured.importance');
+  if (importance === 'taylor')
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'unstructured.importance', 'must be MAGNITUDE or WANDA for single weights');
+  return { importance, sparsity, calibrationSequences, seed };
 }
 
 export function deviceMessage(device: DeviceDescription): engineV1.Device {
@@ -92,6 +120,7 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
       sparsityControl: sparsityControlOf(request.sparsityControl),
       gradientClipNorm: request.gradientClipNorm,
       trainMasks: !request.freezeMasks,
+      oneShot: request.oneShot === undefined ? undefined : oneShotOf(request.oneShot),
       momentsFromStep: exactNumber(request.momentsFromStep, 'moments_from_step'),
       returnState: request.returnStates,
       loraLearningRate,

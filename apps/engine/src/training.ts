@@ -3,12 +3,12 @@
 import { rm, writeFile } from 'node:fs/promises';
 import {
   releaseBytes,
-  type JobOptions,
   type SegmentOptions,
   type SegmentResult,
   type Session,
   type StepReport,
   type TeacherStretch,
+  type TrainJob,
 } from '#native-engine';
 
 export interface TrainingOptions {
@@ -45,7 +45,7 @@ export interface EndedSegment {
 
 export type LocatedSegment = Omit<EndedSegment, 'stateFile'> & { stateFile: string };
 
-export type Progress = { step: StepReport } | { segment: EndedSegment };
+export type Progress = { step: StepReport } | { segment: EndedSegment } | { calibratedShare: number };
 
 export interface TrainingEnd {
   stopped: boolean;
@@ -62,7 +62,11 @@ export async function train(
 ): Promise<TrainingEnd> {
   const { steps, segmentSteps, segmentSeconds, maxSegments } = options;
   const endStep = steps.firstStep + steps.loraLearningRate.length;
-  const job: JobOptions<StepReport> = { signal, onReports: (reports) => onProgress(reports.map((step) => ({ step }))) };
+  const job: TrainJob = {
+    signal,
+    onReports: (reports) => onProgress(reports.map((step) => ({ step }))),
+    onCalibrated: (calibratedShare) => onProgress([{ calibratedShare }]),
+  };
   let { marks, teachers } = options;
   let before: Promise<void> = Promise.resolve();
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));

@@ -137,7 +137,7 @@ const segment = {
 };
 const snapshot = { attempt: count, mark: count, threshold: z.number(), state };
 const evaluated = {
-  subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64})$/),
+  subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64}|unstructured:(magnitude|wanda):\d(\.\d+)?(e-\d+)?)$/),
   step: count,
   stateDigest: digest.nullable(),
   teacherMark: count.nullable(),

@@ -65,6 +65,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   teacher_in_use_.clear();
   state_changes();
   scorer_.reset();
+  data_.reset();
   trainer_.reset();  // before the new one asks for its memory
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
@@ -76,6 +77,7 @@ void SessionCore::close() {
   teacher_in_use_.clear();
   state_changes();
   scorer_.reset();
+  data_.reset();
   trainer_.reset();
   model_.reset();
 }
@@ -93,7 +95,8 @@ int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
   auto data = std::make_shared<TokenData>();
   data->ids = std::move(ids);
   const auto count = static_cast<int64_t>(data->ids.size());
-  trainer().set_data(std::move(data));
+  trainer().set_data(data);
+  data_ = std::move(data);
   return count / sequence_length_;
 }
 
@@ -274,6 +277,7 @@ std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std
 
 EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                        const std::atomic<bool>& cancel) {
+  if (options.unstructured) return evaluate_unstructured(options, on_progress, cancel);
   const auto model = model_in(options.model_folder);
   const std::optional<TrainState> state = state_for(options.model_folder, options.intact);
   return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,

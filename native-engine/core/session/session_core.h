@@ -12,6 +12,7 @@
 #include "espalier/scorer.h"
 #include "espalier/speed.h"
 #include "espalier/trainer.h"
+#include "espalier/unstructured.h"
 
 namespace espalier {
 
@@ -61,6 +62,8 @@ struct EvaluateOptions {
   BackendSpec backend;
   bool intact = false;
   std::string model_folder;  // another model than the session's; its own weights, no masks
+  // The session's intact model with single weights set to 0; its text, sequence length and backend are the session's.
+  std::optional<UnstructuredOptions> unstructured;
 };
 
 struct ScorerOptions {
@@ -132,6 +135,8 @@ class SessionCore {
   std::optional<TrainState> state_for(const std::string& folder, bool intact) const;
   StateSummary summary_of(std::string digest) const;
   std::vector<uint8_t> take_open_units();
+  EvaluationResult evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
+                                         const std::atomic<bool>& cancel);
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
   void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front
@@ -143,6 +148,7 @@ class SessionCore {
   std::string folder_;
   std::shared_ptr<const ModelWeights> model_;
   std::unique_ptr<Trainer> trainer_;
+  std::shared_ptr<const TokenData> data_;  // the training text
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
   std::list<Teacher> teachers_;      // the one used last in front

@@ -140,6 +140,9 @@ void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::
   c.backend->run(op);
 }
 
+// The part of a buffer that the pass's rows take.
+Tensor of_rows(const PassContext& c, const Tensor& t) { return t.reshaped(c.rows(), t.cols); }
+
 // A gradient is written over the value that it belongs to, once that value is no longer needed. Less memory is touched, and its lines
 // stay with the core that wrote them.
 void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, const LowerLoss& loss,
@@ -151,12 +154,13 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   const Tensor dunits = ws.units.reshaped(c.rows(), width), units = dunits, dgate_up = a.gate_up;
   const std::array<Tensor, 3> dx{dx_compute};
   const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
-  backward_multiply(c, down, dx, ws.teacher.down_narrow, dunits, nullptr);
+  backward_multiply(c, down, dx, of_rows(c, ws.teacher.down_narrow), dunits, nullptr);
   c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
                                 lists.unit_scale});
-  lora_gradients(c, down, units, a.down_narrow, dx, ws.teacher.down_narrow);
-  backward_multiply(c, gate_up, dgate_and_up, ws.teacher.gate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
-  lora_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, ws.teacher.gate_up_narrow);
+  lora_gradients(c, down, units, a.down_narrow, dx, of_rows(c, ws.teacher.down_narrow));
+  backward_multiply(c, gate_up, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width),
+                    nullptr);
+  lora_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow));
   norm_backward(c, role, a.norm2, a.rstd2, lists.post_attention_norm, lists.post_attention_norm_inverse, loss, space);
   dx_compute = space;
 }
@@ -171,12 +175,12 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   const std::array<Tensor, 3> dx{dx_compute};
   const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
                                        dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
-  backward_multiply(c, o, dx, ws.teacher.o_narrow, dheads, lists.head_scale);
-  lora_gradients(c, o, a.heads, a.o_narrow, dx, ws.teacher.o_narrow);
+  backward_multiply(c, o, dx, of_rows(c, ws.teacher.o_narrow), dheads, lists.head_scale);
+  lora_gradients(c, o, a.heads, a.o_narrow, dx, of_rows(c, ws.teacher.o_narrow));
   c.backend->run(
       AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.sums.head_dots + layer * c.config().head_count});
-  backward_multiply(c, qkv, dq_dk_dv, ws.teacher.qkv_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
-  lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, ws.teacher.qkv_narrow);
+  backward_multiply(c, qkv, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
+  lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow));
   norm_backward(c, role, a.norm1, a.rstd1, lists.input_norm, lists.input_norm_inverse, loss, space);
   dx_compute = space;
 }

@@ -181,6 +181,14 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
                 "is " + std::to_string(plan.moments_from_step) + ", after the state's step " + std::to_string(step()));
   if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
   backend_->attach_thread();
+  if (plan.one_shot) {
+    if (steps != 1) throw Error(ErrorCode::kInvalidArgument, "one_shot", "pruning at once is one step, not " + std::to_string(steps));
+    if (plan.one_shot->calibration_sequences < 1)
+      throw Error(ErrorCode::kInvalidArgument, "one_shot.calibration_sequences", "must be at least 1");
+    const std::optional<StepReport> report = cancel.load() ? std::nullopt : prune_at_once(plan, cancel);
+    if (report && on_step) on_step(*report);
+    return report ? 1 : 0;
+  }
   int64_t done = 0;
   while (done < static_cast<int64_t>(steps) && !cancel.load()) {
     const StepReport report = one_step(plan, done++);

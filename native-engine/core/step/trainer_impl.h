@@ -1,5 +1,6 @@
 // The one implementation of Trainer, seen by tests and benchmarks.
 #pragma once
+#include "method/one_shot.h"
 #include "step/step.h"
 
 namespace espalier {
@@ -34,6 +35,13 @@ class TrainerImpl final : public Trainer {
   std::vector<int32_t> batch_ids(uint64_t seed, int64_t step) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
   StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed);
+
+  // nullopt: cancelled, and the state is as it was
+  std::optional<StepReport> prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel);
+  std::optional<GateImportance> wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
+  std::optional<GateImportance> taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss);
+  bool calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
+                 const std::function<void(const std::vector<int32_t>& ids)>& pass);
 
   TrainerOptions options_;
   std::shared_ptr<const TokenData> data_;

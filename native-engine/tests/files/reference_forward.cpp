@@ -121,8 +121,12 @@ void ReferenceForward::rotate(Rows& x, int64_t heads) const {
 }
 
 Rows ReferenceForward::attention(int64_t l, const Rows& x) const {
+  if (config_.layers[static_cast<size_t>(l)].heads == 0) return Rows(x.size());
+  return masked(project(l, kO, heads(l, x)));
+}
+
+Rows ReferenceForward::heads(int64_t l, const Rows& x) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
-  if (shape.heads == 0) return Rows(x.size());
   Rows q = project(l, kQ, x), k = project(l, kK, x);
   const Rows v = project(l, kV, x);
   rotate(q, shape.heads);
@@ -148,12 +152,16 @@ Rows ReferenceForward::attention(int64_t l, const Rows& x) const {
       mixed[t].insert(mixed[t].end(), out.begin(), out.end());
     }
   }
-  return masked(project(l, kO, mixed));
+  return mixed;
 }
 
 Rows ReferenceForward::mlp(int64_t l, const Rows& x) const {
+  if (config_.layers[static_cast<size_t>(l)].intermediate == 0) return Rows(x.size());
+  return masked(project(l, kDown, units(l, x)));
+}
+
+Rows ReferenceForward::units(int64_t l, const Rows& x) const {
   const int64_t width = config_.layers[static_cast<size_t>(l)].intermediate;
-  if (width == 0) return Rows(x.size());
   Rows gate = project(l, kGate, x);
   const Rows up = project(l, kUp, x);
   for (size_t t = 0; t < x.size(); ++t) {
@@ -164,7 +172,24 @@ Rows ReferenceForward::mlp(int64_t l, const Rows& x) const {
       gate[t][at] = g / (1 + std::exp(-g)) * z * up[t][at];
     }
   }
-  return masked(project(l, kDown, gate));
+  return gate;
+}
+
+std::vector<ReferenceForward::Inputs> ReferenceForward::inputs(std::span<const uint32_t> ids) const {
+  std::vector<Inputs> all;
+  Rows x;
+  for (const uint32_t id : ids) x.push_back(masked_hidden(row(model_.embedding(), id)));
+  for (int64_t l = 0; l < config_.layer_count; ++l) {
+    Inputs in;
+    in.qkv = norm(x, model_.layer(l).input_norm);
+    in.o = heads(l, in.qkv);
+    add(x, masked(project(l, kO, in.o)));
+    in.gate_up = norm(x, model_.layer(l).post_attention_norm);
+    in.down = units(l, in.gate_up);
+    add(x, masked(project(l, kDown, in.down)));
+    all.push_back(std::move(in));
+  }
+  return all;
 }
 
 Rows ReferenceForward::masked(Rows x) const {

@@ -27,6 +27,12 @@ class ReferenceForward {
   // Mean over the predictions, nats.
   double negative_log_likelihood(std::span<const uint32_t> ids) const;
 
+  // The inputs of a layer's projections, [tokens][width] each.
+  struct Inputs {
+    Rows qkv, o, gate_up, down;
+  };
+  std::vector<Inputs> inputs(std::span<const uint32_t> ids) const;  // of a model whose layers have heads and units
+
  private:
   static std::vector<double> row(const WeightView& w, int64_t index);
   static Rows product(const Rows& x, const WeightView& w);
@@ -37,7 +43,9 @@ class ReferenceForward {
   double frequency(int64_t pair) const;
   void rotate(Rows& x, int64_t heads) const;
   Rows attention(int64_t l, const Rows& x) const;
+  Rows heads(int64_t l, const Rows& x) const;  // their outputs, side by side
   Rows mlp(int64_t l, const Rows& x) const;
+  Rows units(int64_t l, const Rows& x) const;
   Rows masked(Rows x) const;
 
   const ModelWeights& model_;

@@ -7,7 +7,7 @@ import type { Connection } from '../connection/connection.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { evaluateRun, evaluateTasks } from '../operations.js';
-import { absolutePath, choice, names, wholeNumber, windowTokens } from '../options/parse.js';
+import { absolutePath, choice, names, shareBelowOne, wholeNumber, windowTokens } from '../options/parse.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
 import { count, decimal, duration } from '../output/format.js';
 import type { Output } from '../output/output.js';
@@ -19,6 +19,8 @@ interface EvaluateOptions {
   intact?: boolean;
   export?: string[];
   last?: boolean;
+  unstructured?: 'magnitude' | 'wanda';
+  sparsity?: number;
   data?: string;
   textColumn?: string;
   window?: number;
@@ -31,7 +33,7 @@ interface EvaluateOptions {
 }
 
 /** The model that is evaluated, as requests name it. */
-type Subject = Pick<v1.EvaluateRunRequest, 'teacherMark' | 'intact' | 'exportDigest'>;
+type Subject = Pick<v1.EvaluateRunRequest, 'teacherMark' | 'intact' | 'exportDigest' | 'unstructured'>;
 
 export function registerEvaluate(program: Command): void {
   const evaluate = program
@@ -45,6 +47,12 @@ export function registerEvaluate(program: Command): void {
     .option('--teacher <marks>', 'these teachers instead (20 or 20,30)', marks)
     .option('--intact', 'the model before pruning instead')
     .option('--export <digests>', 'exported models of the run instead (4 or more digits of a digest)', names)
+    .option(
+      '--unstructured <method>',
+      'the model before pruning with single weights set to 0, chosen by magnitude or wanda: a baseline that makes nothing smaller',
+      choice({ magnitude: 'magnitude', wanda: 'wanda' } as const),
+    )
+    .option('--sparsity <share>', "how many of them (0.5 or 50%; the run's target)", shareBelowOne)
     .option('--last', 'the last state as well, beside what the options above name')
     .option('--data <path>', 'perplexity on other text', absolutePath)
     .option('--text-column <name>', "the field or column of --data that holds the text (default: as of the run's own)")
@@ -59,6 +67,7 @@ export function registerEvaluate(program: Command): void {
     evaluate,
     ['espalier eval k3f9'],
     ['espalier eval k3f9 --teacher 30 --data other.jsonl'],
+    ['espalier eval k3f9 --unstructured wanda --sparsity 50%'],
     ['espalier eval k3f9 --tasks boolq,piqa,mmlu --task-data data/'],
     ['espalier eval k3f9 --intact --teacher 20,30 --last --tasks seven --task-data data/'],
   );
@@ -85,21 +94,32 @@ function requireFitting(options: EvaluateOptions): void {
   const flags = { taskData: '--task-data', limit: '--limit', samples: '--samples', force: '--force', compute: '--compute' } as const;
   if (options.textColumn !== undefined && options.data === undefined)
     refuse('--text-column', '--text-column is for --data, which is not given');
+  if (options.sparsity !== undefined && options.unstructured === undefined)
+    refuse('--sparsity', '--sparsity is for --unstructured, which is not given');
   if (options.tasks === undefined) {
     for (const [name, flag] of Object.entries(flags))
       if (options[name as keyof typeof flags] !== undefined) refuse(flag, `${flag} is for --tasks, which is not given`);
     return;
   }
   if (options.data !== undefined) refuse('--data', '--data is text for perplexity; the data of tasks are in --task-data');
+  if (options.unstructured !== undefined) refuse('--unstructured', '--unstructured is for perplexity only');
   if (options.window !== undefined) refuse('--window', '--window is for perplexity; tasks have none');
   if (options.taskData === undefined) refuse('--task-data', '--tasks needs --task-data, a folder with a folder for each task');
   if (options.force === true && options.samples === undefined) refuse('--force', '--force is for --samples, which is not given');
 }
 
-function subjectsOf({ teacher = [], intact = false, export: digests = [], last = false }: EvaluateOptions): Subject[] {
-  const one = (subject: Partial<Subject>): Subject => ({ teacherMark: undefined, intact: false, exportDigest: '', ...subject });
+function subjectsOf({ teacher = [], intact = false, export: digests = [], last = false, ...options }: EvaluateOptions): Subject[] {
+  const one = (subject: Partial<Subject>): Subject => ({
+    teacherMark: undefined,
+    intact: false,
+    exportDigest: '',
+    unstructured: undefined,
+    ...subject,
+  });
+  const { unstructured: importance, sparsity } = options;
   const named = [
     ...(intact ? [one({ intact: true })] : []),
+    ...(importance === undefined ? [] : [one({ unstructured: { importance, sparsity } })]),
     ...teacher.map((teacherMark) => one({ teacherMark })),
     ...digests.map((exportDigest) => one({ exportDigest })),
   ];

@@ -30,6 +30,13 @@ export function number(text: string): number {
   return value;
 }
 
+/** A share of a whole, which is not reached. */
+export function shareBelowOne(text: string): number {
+  const value = /%$/.test(text) ? number(text.slice(0, -1)) / 100 : number(text);
+  if (value < 0 || value >= 1) throw new InvalidArgumentError('A share from 0 to below 1 is allowed, e.g. 0.5 or 50%.');
+  return value;
+}
+
 /** Windows hold a first token and one to predict. */
 export function windowTokens(text: string): number {
   const value = wholeNumber(text);

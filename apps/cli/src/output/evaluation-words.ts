@@ -1,9 +1,11 @@
 import type { v1 } from '#protocol';
-import { shortDigest } from './format.js';
+import { percent, shortDigest } from './format.js';
 
-/** The model that was evaluated: "intact", "masked", "masked, teacher #20", "export 0123456789ab". */
+/** The model that was evaluated: "intact", "masked, teacher #20", "export 0123456789ab", "intact, wanda on single weights, 50.0%". */
 export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
-  const what = subject.startsWith('export:') ? `export ${shortDigest(subject.slice('export:'.length))}` : subject;
+  const [kind, of, share] = subject.split(':');
+  if (kind === 'unstructured') return `intact, ${of} on single weights, ${percent(Number(share))}`;
+  const what = kind === 'export' ? `export ${shortDigest(of!)}` : subject;
   return teacherMark === undefined ? what : `${what}, teacher #${teacherMark}`;
 }
 

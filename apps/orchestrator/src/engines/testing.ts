@@ -66,7 +66,7 @@ export class ScriptedEngine {
     evaluate: async (_request, tokens, onProgress) => {
       for await (const _ of tokens); // all of them
       onProgress(0.5);
-      return this.note('evaluate', { perplexity: 20, negativeLogLikelihood: 3, predictions: 100n, seconds: 1 });
+      return this.note('evaluate', { perplexity: 20, negativeLogLikelihood: 3, predictions: 100n, seconds: 1, zeroShare: 0 });
     },
     async *score(_request, batches, onProgress) {
       for await (const { lengths } of batches) {

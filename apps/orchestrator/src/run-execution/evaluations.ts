@@ -5,11 +5,12 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { recordedSubject, withSubject, type Subject } from './subjects.js';
+import { unstructuredRequest } from '../engines/wire/engine-requests.js';
+import { recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
 
 export interface EvaluationRequest {
   run: PruningRunState;
-  subject: Subject;
+  subject: MeasuredSubject;
   window: number;
   /** Token shard. */
   dataDigest: string;
@@ -25,8 +26,9 @@ export async function evaluate(
   const { run, subject, window, dataDigest } = request;
   const tokens = artifacts.open(dataDigest);
   const computeDtype = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
+  const unstructured = subject.kind === 'unstructured' ? unstructuredRequest(run.settings, subject) : undefined;
   const outcome = await withSubject(bench, artifacts, run, subject, (model) =>
-    bench.engine.client.evaluate({ ...model, window, computeDtype }, tokens, onProgress, signal),
+    bench.engine.client.evaluate({ ...model, window, computeDtype, unstructured }, tokens, onProgress, signal),
   );
   return recorded(request, outcome);
 }
@@ -43,7 +45,7 @@ function recorded({ subject, window, dataDigest }: EvaluationRequest, outcome: e
     value: perplexity,
     stderr: null,
     n: Number(outcome.predictions),
-    details: { negativeLogLikelihood },
+    details: { negativeLogLikelihood, ...(subject.kind === 'unstructured' ? { zeroShare: outcome.zeroShare } : {}) },
     dataDigest,
   };
 }

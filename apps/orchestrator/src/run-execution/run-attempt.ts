@@ -142,6 +142,8 @@ export class RunAttempt {
         const measured = progress.steps.map((one) => stepMeasurement(one, planned));
         steps.push(...measured);
         this.parts.live.report(this.runId, this.number, measured);
+      } else if (progress.kind === 'calibrated') {
+        this.parts.slot.doing = `the calibration of run ${this.runId}, ${Math.floor(progress.share * 100)}% of its text read`;
       } else if (progress.kind === 'segment') {
         const segment = trainedSegment(this.ahead, this.number, planned, steps, progress.segment);
         watchdog.rest(); // a store that is away is no sign of an engine that hangs
@@ -307,11 +309,8 @@ export class RunAttempt {
         return;
       }
       const { code, message, field } = known;
-      await this.change(
-        isTransient(known)
-          ? { kind: 'recordEngineLoss', attempt: this.number, cause: 'engine', code, message }
-          : { kind: 'fail', attempt: this.number, code, message, field },
-      );
+      const failed = { attempt: this.number, code, message };
+      await this.change(isTransient(known) ? { ...failed, kind: 'recordEngineLoss', cause: 'engine' } : { ...failed, kind: 'fail', field });
     } catch (failure) {
       if (!(failure instanceof EspalierError && failure.code === 'ATTEMPT_STALE')) throw failure;
     }

@@ -18,7 +18,7 @@ import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
 import { computeDtypeOf, tasksOf } from './task-requests.js';
 import { evaluateTasks } from './task-evaluations.js';
-import { jobOn, loadPrepared, stateOf, subjectOf } from './subjects.js';
+import { jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from './subjects.js';
 import { speedOptions } from './text-requests.js';
 import { measureSpeed } from './texts.js';
 import { RunFeed } from '../views/run-feed.js';
@@ -57,7 +57,7 @@ export class RunServices {
     if (window < 2 || window > run.model.maxPositions) {
       throw invalidField('FIELD_OUT_OF_RANGE', 'window', `must be from 2 to the model's ${run.model.maxPositions} positions, is ${window}`);
     }
-    const subject = subjectOf(run, request);
+    const subject = measuredSubjectOf(run, request);
     const { dataPath: path, textColumn } = request;
     if (path === '' && textColumn !== '')
       throw invalidField('REQUEST_INVALID', 'text_column', `is "${textColumn}": it is for data_path, which is empty`);

@@ -21,6 +21,14 @@ export type Subject =
   | { kind: 'masked'; state: StateFact; teacherMark: number | null }
   | { kind: 'export'; exportDigest: string; step: number; stateDigest: string; teacherMark: number | null };
 
+/** Single weights of the intact model set to 0. */
+interface SingleWeights {
+  kind: 'unstructured';
+  importance: 'magnitude' | 'wanda';
+  sparsity: number;
+}
+export type MeasuredSubject = Subject | SingleWeights;
+
 /** @throws RunError RUN_NOT_STARTED */
 export async function loadPrepared(runs: RunRepository, runId: string): Promise<PruningRunState> {
   const run = await runs.load(runId);
@@ -47,10 +55,30 @@ export function stateOf(run: PruningRunState, mark: number | undefined): { state
   return { state: run.current, mark: null };
 }
 
-export function subjectOf(
+type NamedSubject = Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>;
+
+/** Perplexity is also measured of what is no model of the run's. */
+export function measuredSubjectOf(
   run: PruningRunState,
-  { intact, exportDigest, teacherMark }: Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>,
-): Subject {
+  request: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured'>,
+): MeasuredSubject {
+  const { unstructured, intact, exportDigest, teacherMark } = request;
+  if (unstructured === undefined) return subjectOf(run, request);
+  if (run.status === 'deleted') throw runDeleted(run);
+  if (intact || exportDigest !== '' || teacherMark !== undefined)
+    throw invalidField('REQUEST_INVALID', 'unstructured', 'name one of unstructured, intact, export_digest and teacher_mark');
+  return singleWeights(unstructured, run.settings.targetSparsity);
+}
+
+function singleWeights({ importance, sparsity }: v1.Unstructured, targetSparsity: number): SingleWeights {
+  if (importance !== 'magnitude' && importance !== 'wanda')
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'unstructured.importance', `must be magnitude or wanda, is "${importance}"`);
+  const share = sparsity ?? targetSparsity;
+  if (share < 0 || share >= 1) throw invalidField('FIELD_OUT_OF_RANGE', 'unstructured.sparsity', `must be from 0 to below 1, is ${share}`);
+  return { kind: 'unstructured', importance, sparsity: share };
+}
+
+export function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: NamedSubject): Subject {
   const named = [intact, exportDigest !== '', teacherMark !== undefined].filter(Boolean).length;
   if (run.status === 'deleted') throw runDeleted(run);
   if (named > 1) throw invalidField('REQUEST_INVALID', 'intact', 'name one of intact, export_digest and teacher_mark');
@@ -83,7 +111,7 @@ export function subjectOf(
 }
 
 /** Where such a job may run, and what must stay until it ends. */
-export function jobOn(subject: Subject, runId: string, doing: string): { wish: JobWish; pinned: string[] } {
+export function jobOn(subject: MeasuredSubject, runId: string, doing: string): { wish: JobWish; pinned: string[] } {
   return {
     wish: { runId, needsOurFiles: subject.kind === 'export', doing: `${doing} of run ${runId}` },
     pinned: subject.kind === 'masked' ? [subject.state.stateDigest] : [],
@@ -98,7 +126,7 @@ export async function withSubject<T>(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get'>,
   run: PruningRunState,
-  subject: Subject,
+  subject: MeasuredSubject,
   use: (model: EngineModel) => Promise<T>,
 ): Promise<T> {
   if (subject.kind === 'export') {
@@ -107,7 +135,8 @@ export async function withSubject<T>(
   }
   await bench.bringModel(run);
   if (subject.kind === 'masked') await bench.bringState(run, subject.state);
-  return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind === 'intact' });
+  if (subject.kind === 'unstructured' && subject.importance === 'wanda') await bench.bringTokens(run);
+  return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind !== 'masked' });
 }
 
 /** The files of an export as a folder, for as long as it is used. */
@@ -130,10 +159,12 @@ export async function withExportFolder<T>(
 }
 
 /** The subject as an evaluation records it. */
-export function recordedSubject(subject: Subject): Pick<RecordEvaluation, 'subject' | 'step' | 'stateDigest' | 'teacherMark'> {
+export function recordedSubject(subject: MeasuredSubject): Pick<RecordEvaluation, 'subject' | 'step' | 'stateDigest' | 'teacherMark'> {
   switch (subject.kind) {
     case 'intact':
       return { subject: 'intact', step: 0, stateDigest: null, teacherMark: null };
+    case 'unstructured':
+      return { subject: `unstructured:${subject.importance}:${subject.sparsity}`, step: 0, stateDigest: null, teacherMark: null };
     case 'masked': {
       const { step, stateDigest } = subject.state;
       return { subject: 'masked', step, stateDigest, teacherMark: subject.teacherMark };

@@ -40,6 +40,15 @@ struct LossWeights {
 // tracker (core/method/tracking.h); every step ends at its scheduled sparsity.
 enum class SparsityControl { kMultipliers, kTracking };
 
+// How pruning at once rates heads and units, on the model as it is (core/method/one_shot.h).
+enum class Importance { kMagnitude, kWanda, kTaylor };
+
+struct OneShot {
+  Importance importance = Importance::kMagnitude;
+  int64_t calibration_sequences = 128;              // rows of the training text, each once; those that there are
+  std::function<void(double share)> on_calibrated;  // after each batch of them; may be empty
+};
+
 // The options that stay the same over the steps of one segment.
 struct SegmentPlan {
   uint64_t seed = 0;
@@ -49,6 +58,8 @@ struct SegmentPlan {
   SparsityControl sparsity_control = SparsityControl::kMultipliers;
   double gradient_clip_norm = 1.0;
   bool train_masks = true;  // else the deterministic masks hold, and only LoRA learns
+  // The plan's one step is no training: it closes heads and units at once, down to the scheduled sparsity.
+  std::optional<OneShot> one_shot;
   // LoRA's moments count from this step on, at which they are 0: what was learned before by another loss has no part in them.
   int64_t moments_from_step = 0;
   std::vector<double> lora_learning_rate;  // one for each step of the segment
@@ -120,6 +131,7 @@ struct EvaluationResult {
   double negative_log_likelihood = 0;  // mean, nats per prediction
   double perplexity = 0;
   int64_t predictions = 0;
+  double zero_share = 0;  // of the projections' weights, where single ones were set to 0
 };
 
 // Token ids of a data split, flat; rows of `sequence_length` are cut from its start, the remainder is dropped.

@@ -27,7 +27,10 @@ export interface EndedSegment {
 
 /** News of a training call, in the order of the steps. */
 export type TrainingProgress =
-  { kind: 'steps'; steps: engineV1.StepReport[] } | { kind: 'segment'; segment: EndedSegment } | { kind: 'end'; end: engineV1.TrainingEnd };
+  | { kind: 'calibrated'; share: number }
+  | { kind: 'steps'; steps: engineV1.StepReport[] }
+  | { kind: 'segment'; segment: EndedSegment }
+  | { kind: 'end'; end: engineV1.TrainingEnd };
 
 /** All that an engine can be asked for; a script stands in for it in tests. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
@@ -121,7 +124,8 @@ export class EngineClient {
   /** An aborted signal, and a reader that leaves, end the training at the next step boundary. */
   async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
     const messages = this.stream(this.client.train(request), signal);
-    for await (const { steps, segments, end } of messages) {
+    for await (const { steps, segments, end, calibratedShare } of messages) {
+      if (calibratedShare > 0) yield { kind: 'calibrated', share: calibratedShare };
       let first = 0;
       for (const outcome of segments) {
         const next = steps.findIndex(({ step }, index) => index >= first && step >= required(outcome.state, 'SegmentOutcome.state').step);
@@ -149,7 +153,7 @@ export class EngineClient {
     for await (const progress of this.train(request, signal)) {
       if (progress.kind === 'steps') steps.push(...progress.steps);
       else if (progress.kind === 'segment') segment = progress.segment;
-      else teacherDigests = progress.end.teacherDigests;
+      else if (progress.kind === 'end') teacherDigests = progress.end.teacherDigests;
     }
     return { ...required(segment, 'TrainResponse.segments'), steps, teacherDigests };
   }
@@ -172,7 +176,14 @@ export class EngineClient {
     const sending = send(call, tokens, (chunk, first) => ({
       ...(first
         ? request
-        : { sessionId: '', modelPath: '', intact: false, window: 0, computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED }),
+        : {
+            sessionId: '',
+            modelPath: '',
+            intact: false,
+            window: 0,
+            computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED,
+            unstructured: undefined,
+          }),
       tokens: Buffer.from(chunk),
     }));
     let sendingError: unknown;

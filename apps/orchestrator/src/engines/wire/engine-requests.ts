@@ -1,7 +1,7 @@
 // Requests to the engine, made from the record alone: one place, so that a replay asks for exactly what the run did.
 import { engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
-import { phaseAt } from '../../pruning-run/method/phases.js';
+import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 
@@ -30,6 +30,24 @@ const sparsityControls = {
   multipliers: engineV1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
   tracking: engineV1.SparsityControl.SPARSITY_CONTROL_TRACKING,
 };
+
+const importances = {
+  magnitude: engineV1.Importance.IMPORTANCE_MAGNITUDE,
+  wanda: engineV1.Importance.IMPORTANCE_WANDA,
+  taylor: engineV1.Importance.IMPORTANCE_TAYLOR,
+};
+
+function oneShotOf({ recipe, calibrationSequences }: RunSettings): engineV1.OneShot | undefined {
+  return prunesAtOnce(recipe) ? { importance: importances[recipe], calibrationSequences } : undefined;
+}
+
+/** Single weights of the intact model, chosen on the text and by the seed that the run has. */
+export function unstructuredRequest(
+  { calibrationSequences, seed }: RunSettings,
+  { importance, sparsity }: { importance: 'magnitude' | 'wanda'; sparsity: number },
+): engineV1.Unstructured {
+  return { importance: importances[importance], sparsity, calibrationSequences, seed: BigInt(seed) };
+}
 
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
@@ -62,6 +80,7 @@ export function trainRequest(
     gradientClipNorm: settings.gradientClipNorm,
     freezeMasks: phase.kind === 'recover',
     momentsFromStep: BigInt(phase.firstStep),
+    oneShot: phase.kind === 'prune' ? oneShotOf(settings) : undefined,
     loraLearningRate: steps.loraLearningRates,
     scheduledSparsity: steps.scheduledSparsities,
     segmentSteps: steps.segmentSteps ?? 0,

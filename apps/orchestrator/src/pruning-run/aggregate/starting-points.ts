@@ -6,7 +6,7 @@ import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
 import { lambdaLearningRateOf, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
-import { endStepOf } from '../method/phases.js';
+import { endStepOf, prunesAtOnce } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
 
 type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
@@ -169,8 +169,22 @@ function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: S
   return from.expectedSparsity >= settings.targetSparsity ? from.step : null;
 }
 
+/** Masks that were closed at once are no beginning for learning them, nor the other way round; there is nothing to prune once more. */
+function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation[] {
+  const refused = (field: string, description: string): FieldViolation[] => [
+    { field: `settings.${field}`, description: `${description}: launch a run instead`, code: 'FORK_FIELD_FIXED' },
+  ];
+  const atOnce = prunesAtOnce(settings.recipe) || prunesAtOnce(parent.recipe);
+  if (atOnce && settings.recipe !== parent.recipe)
+    return refused('recipe', `cannot become ${settings.recipe} after ${parent.recipe} has begun`);
+  if (atOnce && settings.targetSparsity !== parent.targetSparsity)
+    return refused('target_sparsity', `cannot be changed: ${parent.recipe} has pruned already`);
+  return [];
+}
+
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
   const violations: FieldViolation[] = settingsViolations(settings, parent.model);
+  violations.push(...otherMethod(settings, parent.settings));
   // Recovery begins with the state at the end of pruning: pruning can't have ended before the fork's own beginning.
   const pruned = Math.min(from.step, parent.settings.totalSteps);
   if (settings.totalSteps < pruned || (from.step > pruned && settings.totalSteps !== pruned && settings.totalSteps <= from.step)) {

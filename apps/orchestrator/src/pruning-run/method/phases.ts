@@ -1,6 +1,11 @@
 // The phases of a run, one after the other, as its settings have them; pure. Steps count through all of them.
 import type { PhaseKind, RunSettings } from '../record/pruning-run.events.js';
 
+/** Baselines: they prune in one step, and train nothing while they do. */
+export type OneShotRecipe = 'magnitude' | 'wanda' | 'taylor';
+export const prunesAtOnce = (recipe: RunSettings['recipe']): recipe is OneShotRecipe =>
+  recipe === 'magnitude' || recipe === 'wanda' || recipe === 'taylor';
+
 export interface Phase {
   kind: PhaseKind;
   /** Number of its first step. */
@@ -50,7 +55,7 @@ export function lossesAt(settings: LossSettings, step: number): LossWeights {
     const { recoverLayerLossWeight, recoverKlLossWeight, recoverLmLossWeight } = settings;
     return { layerWeight: recoverLayerLossWeight, klWeight: recoverKlLossWeight, lmWeight: recoverLmLossWeight, temperature };
   }
-  return settings.recipe === 'lm'
+  return settings.recipe === 'lm' || prunesAtOnce(settings.recipe)
     ? { layerWeight: 0, klWeight: 0, lmWeight: 1, temperature }
     : { layerWeight: settings.layerLossWeight, klWeight: settings.klLossWeight, lmWeight: 0, temperature };
 }

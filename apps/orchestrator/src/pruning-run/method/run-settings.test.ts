@@ -34,6 +34,14 @@ describe('settings', () => {
     expect(resolveSettings({ preset: 'paper', targetSparsity: 0.2 }).warmupSteps).toBe(5000);
     expect(resolveSettings({ totalSteps: 100, targetSparsity: undefined }).warmupSteps).toBe(30);
   });
+  it('are one step for recipes that prune at once', () => {
+    const { totalSteps, warmupSteps, ...settings } = resolveSettings({ recipe: 'wanda', targetSparsity: 0.3 });
+    expect([totalSteps, warmupSteps, scheduledSparsity({ ...settings, warmupSteps }, 0)]).toEqual([1, 0, 0.3]);
+    expect(settingsViolations(resolveSettings({ recipe: 'taylor', layerLossWeight: 0, klLossWeight: 0 }))).toEqual([]);
+    expect(settingsViolations(resolveSettings({ recipe: 'magnitude', totalSteps: 2 }))).toEqual([
+      expect.objectContaining({ field: 'settings.total_steps', code: 'FIELD_OUT_OF_RANGE' }),
+    ]);
+  });
   it('name every bad field and what is allowed', () => {
     const violations = settingsViolations(
       resolveSettings({

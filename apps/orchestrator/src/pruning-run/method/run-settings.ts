@@ -9,6 +9,7 @@ import {
   type RequestedValues,
   type SettingName,
 } from '#protocol';
+import { prunesAtOnce } from './phases.js';
 import type { RunSettings, SparsityControl } from '../record/pruning-run.events.js';
 
 /** A setting that a request leaves out takes the preset's value; undefined fields are left out. */
@@ -38,6 +39,7 @@ export function resolveSettings(requested: RequestedSettings, limits?: ModelLimi
     );
   const settings: Record<string, unknown> = {};
   for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaultOf(setting, preset);
+  if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
   for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
   return { ...(settings as RunSettings), preset };
@@ -73,10 +75,17 @@ function inOrder(items: readonly string[], order: readonly string[]): string[] {
   return [...items].sort((left, right) => rank(left) - rank(right));
 }
 
+function oneShotViolations({ recipe, totalSteps }: RunSettings): FieldViolation[] {
+  if (totalSteps === 1) return [];
+  const description = `must be 1 with recipe ${recipe}, which prunes at once, is ${totalSteps}; recover_steps may follow`;
+  return [{ field: 'settings.total_steps', description, code: 'FIELD_OUT_OF_RANGE' }];
+}
+
 /** Every bad field with what is allowed; empty when all is well. `limits` is left out before the model is known. */
 export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldViolation[] {
   const violations = valueViolations(s, limits);
-  if (s.recipe !== 'lm' && s.layerLossWeight === 0 && s.klLossWeight === 0) {
+  if (prunesAtOnce(s.recipe)) violations.push(...oneShotViolations(s));
+  else if (s.recipe !== 'lm' && s.layerLossWeight === 0 && s.klLossWeight === 0) {
     const description = 'must be above 0 where kl_loss_weight is 0: nothing would be learnt';
     violations.push({ field: 'settings.layer_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });
   }

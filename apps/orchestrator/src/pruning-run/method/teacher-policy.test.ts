@@ -21,6 +21,10 @@ describe('teachers before the target', () => {
   it('are one or none for the other recipes', () => {
     expect(markAt({ ...before(20), settings: { ...settings, recipe: 'distill' } }, 0)).toBe('intact');
     expect(markAt({ ...before(20), settings: { ...settings, recipe: 'lm' } }, 0)).toBe('none');
+    expect(markAt({ ...before(0), settings: { ...settings, recipe: 'taylor' } }, 0)).toBe('none');
+  });
+  it('are not taken where the masks close at once', () => {
+    expect(nextMark({ ...before(0), settings: { ...settings, recipe: 'wanda' } })).toBeNull();
   });
 });
 

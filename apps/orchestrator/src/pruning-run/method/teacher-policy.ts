@@ -5,7 +5,7 @@
 // Before the target is reached the teacher is the snapshot ten back: a fixed gap in capacity. After it, the snapshots
 // instruct in phases from the weakest pruned last, so teachers go from weak to strong, ending with the intact model.
 import { counted } from '#protocol';
-import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf } from './phases.js';
+import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf, prunesAtOnce } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
 interface Mark {
@@ -42,6 +42,10 @@ export function teacherAt(input: PolicyInput, step: number): Assignment {
   switch (input.settings.recipe) {
     case 'lm':
       return { teacher: { kind: 'none' }, reason: 'recipe', explanation: 'recipe lm learns from the text alone' };
+    case 'magnitude':
+    case 'wanda':
+    case 'taylor':
+      return { teacher: { kind: 'none' }, reason: 'recipe', explanation: `recipe ${input.settings.recipe} prunes at once, untaught` };
     case 'distill':
       return { teacher: { kind: 'intact' }, reason: 'recipe', explanation: 'recipe distill has the intact model as its only teacher' };
     case 'nuteprune':
@@ -112,7 +116,7 @@ export function stretchesOf(input: PolicyInput, firstStep: number, endStep: numb
 
 /** The next snapshot to take, or null when the target comes first or is reached. */
 export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): Mark | null {
-  if (targetReachedStep !== null) return null;
+  if (targetReachedStep !== null || prunesAtOnce(settings.recipe)) return null;
   const last = teachers[teachers.length - 1];
   const threshold = thresholdAfter(last?.threshold ?? 0, settings.snapshotInterval);
   return threshold < settings.targetSparsity ? { mark: (last?.mark ?? 0) + 1, threshold } : null;

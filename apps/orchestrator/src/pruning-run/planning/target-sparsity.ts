@@ -1,6 +1,7 @@
 // Whether a run met its target, and whether it can; pure. Target means expected sparsity.
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { PruningRunState } from '../aggregate/pruning-run.state.js';
+import { prunesAtOnce } from '../method/phases.js';
 import { scheduledSparsity } from '../method/sparsity-schedule.js';
 
 /** A run is on target within this difference of expected sparsity: one point. */
@@ -53,7 +54,7 @@ export interface SettingsWarning {
 
 type TargetSettings = Pick<
   RunSettings,
-  'targetSparsity' | 'totalSteps' | 'warmupSteps' | 'schedule' | 'maskLearningRate' | 'sparsityControl'
+  'recipe' | 'targetSparsity' | 'totalSteps' | 'warmupSteps' | 'schedule' | 'maskLearningRate' | 'sparsityControl'
 >;
 
 /**
@@ -65,6 +66,7 @@ export function targetWarnings(
   settings: TargetSettings,
   from: { step: number; expectedSparsity: number } = { step: 0, expectedSparsity: 0 },
 ): SettingsWarning[] {
+  if (prunesAtOnce(settings.recipe)) return []; // no masks learn
   const { targetSparsity, totalSteps, warmupSteps, maskLearningRate } = settings;
   const steps = totalSteps - from.step;
   const scheduled = scheduledSparsity(settings, totalSteps - 1);

@@ -224,7 +224,7 @@ interface Facts {
   RunCancelled: { step: number; reason: string };
   /** Before version 3 an evaluation was a perplexity. */
   EvaluationRecorded: {
-    subject: 'intact' | 'masked' | `export:${string}`;
+    subject: 'intact' | 'masked' | `export:${string}` | `unstructured:${'magnitude' | 'wanda'}:${number}`; // the last by its sparsity
     step: number;
     stateDigest: string | null;
     teacherMark: number | null;

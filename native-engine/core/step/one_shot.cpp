@@ -1,0 +1,152 @@
+// The step that prunes at once: calibration on the training text, then masks that no training follows.
+#include "method/one_shot.h"
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "method/masks.h"
+#include "method/sparsity.h"
+#include "step/squares.h"
+#include "step/trainer_impl.h"
+
+namespace espalier {
+
+namespace {
+
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
+
+// A step of one shard, for as long as it lives.
+class OneShard {
+ public:
+  OneShard(Workspace& ws, TrainerOptions& options)
+      : ws_(ws), options_(options), shards_(ws.shards), gradient_(ws.shard_gradient), count_(options.micro_shards) {
+    ws.shards.resize(1);
+    ws.shard_gradient = ws.lora_gradient;
+    options.micro_shards = 1;
+  }
+  OneShard(const OneShard&) = delete;
+  OneShard& operator=(const OneShard&) = delete;
+  ~OneShard() {
+    ws_.shards = shards_;
+    ws_.shard_gradient = gradient_;
+    options_.micro_shards = count_;
+  }
+
+ private:
+  Workspace& ws_;
+  TrainerOptions& options_;
+  std::vector<ShardSums> shards_;
+  DevicePtr<float> gradient_;
+  int64_t count_;
+};
+
+}  // namespace
+
+// A pass over batch after batch of the calibration rows; false: it was cancelled.
+bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
+                            const std::function<void(const std::vector<int32_t>& ids)>& pass) {
+  const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
+  const int64_t count = std::min(plan.one_shot->calibration_sequences, row_count);
+  const std::vector<int64_t> rows = batch_rows(plan.seed, 0, count, row_count);
+  const int64_t batch_before = context_.batch;
+  bool done = true;
+  for (int64_t first = 0; first < count && done; first += batch_size) {
+    context_.batch = std::min(batch_size, count - first);
+    std::vector<int32_t> ids;
+    for (int64_t i = first; i < first + context_.batch; i++)
+      ids.insert(ids.end(), data_->ids.begin() + rows[i] * tokens, data_->ids.begin() + (rows[i] + 1) * tokens);
+    pass(ids);
+    if (plan.one_shot->on_calibrated)
+      plan.one_shot->on_calibrated(static_cast<double>(first + context_.batch) / static_cast<double>(count));
+    done = !cancel.load();
+  }
+  context_.batch = batch_before;
+  return done;
+}
+
+// The inputs of o_proj and down_proj in the intact model.
+std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
+  const ModelConfig& c = model_.config();
+  const int64_t head_columns = c.head_count * c.head_dim;
+  InputSquares squares{std::vector<double>(c.layer_count * head_columns), std::vector<double>(c.layer_count * c.intermediate_size)};
+  UploadBlock role_block(*backend_), token_block(*backend_);
+  const DeviceRole role = compile_role(make_intact_role(model_.weights()), {}, role_block);
+  const bool done = calibrate(plan, context_.batch, cancel, [&](const std::vector<int32_t>& ids) {
+    const int64_t n = context_.rows();
+    const Tensor x = workspace_.teacher_x.reshaped(n, role.hidden_width);
+    token_block.begin(UploadBlock::room_for(ids));
+    const auto device_ids = token_block.add(ids);
+    token_block.send();
+    embed_tokens(context_, role, device_ids, x);
+    for (int64_t l = 0; l < c.layer_count; l++) {
+      forward_layer(context_, role, l, x, workspace_.teacher, false);
+      const RoleLayer& r = role.layers[l];
+      add_squares(*backend_, workspace_.teacher.heads.reshaped(n, r.head_width),
+                  std::span(squares.heads).subspan(l * head_columns, head_columns));
+      add_squares(*backend_, workspace_.units.reshaped(n, r.unit_width),
+                  std::span(squares.units).subspan(l * c.intermediate_size, c.intermediate_size));
+    }
+  });
+  if (!done) return std::nullopt;
+  return wanda_importance(model_.weights(), squares);
+}
+
+// A mask of 1 in front of a head or unit: the absolute slope of the loss along it says, to first order, how much the loss changes when
+// the mask becomes 0. The mean over sequences, each by itself.
+std::optional<GateImportance> TrainerImpl::taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss) {
+  const OneShard one(workspace_, options_);
+  const Masks open = open_masks(model_.config());
+  GateImportance sums{std::vector<double>(open.head.size()), std::vector<double>(open.intermediate.size())};
+  int64_t sequences = 0;
+  loss = 0;
+  const bool done = calibrate(plan, 1, cancel, [&](const std::vector<int32_t>& ids) {
+    const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, ids, false);
+    for (size_t i = 0; i < sums.head.size(); i++) sums.head[i] += std::abs(static_cast<double>(out.grad_z.head[i]));
+    for (size_t i = 0; i < sums.intermediate.size(); i++) sums.intermediate[i] += std::abs(static_cast<double>(out.grad_z.intermediate[i]));
+    loss += out.lm_loss;
+    sequences++;
+  });
+  if (!done) return std::nullopt;
+  const double scale = 1.0 / static_cast<double>(sequences);
+  loss *= scale;
+  for (auto* part : {&sums.head, &sums.intermediate})
+    for (double& v : *part) v *= scale;
+  return sums;
+}
+
+std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
+  const auto begin = std::chrono::steady_clock::now();
+  StepReport report;
+  report.loss = report.layer_loss = report.kl_loss = report.lm_loss = kNotANumber;
+  std::optional<GateImportance> ratings;
+  switch (plan.one_shot->importance) {
+    case Importance::kMagnitude:
+      ratings = magnitude_importance(model_.weights());
+      break;
+    case Importance::kWanda:
+      ratings = wanda_ratings(plan, cancel);
+      break;
+    case Importance::kTaylor:
+      ratings = taylor_ratings(plan, cancel, report.lm_loss);
+      report.loss = report.lm_loss;
+      break;
+  }
+  if (!ratings) return std::nullopt;
+  const Masks log_alphas = one_shot_log_alphas(model_.config(), *ratings, plan.scheduled_sparsity[0]);
+  std::vector<float> all;
+  for (const auto* part : {&log_alphas.head, &log_alphas.intermediate, &log_alphas.hidden})
+    all.insert(all.end(), part->begin(), part->end());
+  state_.write_log_alphas(all);
+  report.step = state_.step++;
+  report.scheduled_sparsity = plan.scheduled_sparsity[0];
+  report.expected_sparsity = expected_sparsity(model_.config(), state_.log_alphas());
+  const auto open = [](const std::vector<float>& part) { return std::count_if(part.begin(), part.end(), [](float a) { return a > 0; }); };
+  report.open_heads = open(log_alphas.head);
+  report.open_units = open(log_alphas.intermediate);
+  report.open_hidden = open(log_alphas.hidden);
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return report;
+}
+
+}  // namespace espalier
