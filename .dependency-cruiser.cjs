@@ -18,6 +18,7 @@ const folders = [
   'run-commands',
   'run-execution/recording',
   'run-execution',
+  'studies',
   'queries',
   'verification',
   'api',

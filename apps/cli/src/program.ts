@@ -31,6 +31,7 @@ import { registerShow } from './commands/show.js';
 import { registerStatus } from './commands/status.js';
 import { registerSteering } from './commands/steer.js';
 import { registerStore } from './commands/store.js';
+import { registerStudy } from './commands/study.js';
 import { registerUp } from './commands/up.js';
 import { registerVerify } from './commands/verify.js';
 
@@ -95,6 +96,7 @@ export function buildProgram(quietErrors = false): Command {
   registerMetrics(program);
   registerMasks(program);
   registerDiff(program);
+  registerStudy(program);
   program.commandsGroup('Record:');
   registerRecord(program);
   registerVerify(program);

@@ -32,6 +32,10 @@ import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
+import { StudyGrpc } from './api/study.grpc.js';
+import { LaunchStudy } from './studies/launch-study.js';
+import { StudyDriver } from './studies/study-driver.js';
+import { StudyRepository } from './studies/study-repository.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import { WebServer } from './web/web-server.js';
 import {
@@ -105,6 +109,10 @@ export class AppModule {
         RunDriver,
         RunServices,
         RunTexts,
+        StudyRepository,
+        LaunchStudy,
+        StudyDriver,
+        StudyGrpc,
         Disposal,
         Callers,
         RetentionGrpc,

@@ -18,6 +18,7 @@ import { RunDriver } from './run-execution/run-driver.js';
 import { patiently } from './event-sourcing/patience.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { claimArtifacts } from './storage/shared-artifacts.js';
+import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import { WebServer } from './web/web-server.js';
 
@@ -54,12 +55,11 @@ async function main(): Promise<void> {
   if (config.engines * config.threads > cores)
     log.warn({ engines: config.engines, threads: config.threads, cores }, 'the engines have more threads than there are cores');
   const pool = app.get(EnginePool);
-  for (const device of new Set(config.devices)) {
-    if (device !== DEVICE_OF_ITS_CHOICE) await pool.slots.find((slot) => slot.device === device)?.acquire();
-  }
+  await acquireNamedDevices(pool, config);
   const driver = app.get(RunDriver);
   const server = app.get(GrpcServer);
   await driver.start();
+  app.get(StudyDriver).start();
   pool.onChange(() => server.setEnginesServing(pool.canWork));
   server.setEnginesServing(pool.canWork);
   const storage = app.get(StorageWatch);
@@ -90,6 +90,7 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
+    await app.get(StudyDriver).stop();
     await driver.stop();
     await lease.stop();
     await Promise.all([server.close(), app.get(WebServer).close()]);
@@ -117,6 +118,10 @@ async function main(): Promise<void> {
     }
     log.error({ err: error }, 'a disk or a pipe failed where nobody looked for it');
   });
+}
+
+async function acquireNamedDevices({ slots }: EnginePool, { devices }: OrchestratorConfig): Promise<void> {
+  for (const device of new Set(devices)) if (device !== DEVICE_OF_ITS_CHOICE) await slots.find((slot) => slot.device === device)?.acquire();
 }
 
 /** The page's address; null where none is wanted. */

@@ -10,7 +10,9 @@ import { descriptorSet, fileDescriptors, fileRegistry, fromServiceError, v1 } fr
 import { TestServer, TINY_MODEL } from './harness/server.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
-const PUBLIC_SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService'].map((name) => `espalier.v1.${name}`);
+const PUBLIC_SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService'].map(
+  (name) => `espalier.v1.${name}`,
+);
 
 let server: TestServer;
 let runId: string;

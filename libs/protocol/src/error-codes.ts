@@ -27,6 +27,7 @@ const errorStatuses = {
   TEACHER_ABANDONED: precondition,
   STATE_NOT_FOUND: status.NOT_FOUND,
   EXPORT_NOT_FOUND: status.NOT_FOUND,
+  STUDY_NOT_FOUND: status.NOT_FOUND,
   REVISION_NOT_FOUND: status.OUT_OF_RANGE,
   // what the run allows
   RUN_FINISHED: precondition,
@@ -34,6 +35,8 @@ const errorStatuses = {
   RUN_STILL_ACTIVE: precondition,
   RUN_DELETED: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
+  STUDY_ENDED: precondition, // all its runs have ended, or it was cancelled
+  STUDY_DAMAGED: precondition,
   NUMERICS_CHANGED: precondition,
   EXPORT_DIFFERS: precondition, // a loader computes something else than the masked student; the export is not recorded
   ATTEMPT_STALE: status.ABORTED,

@@ -22,6 +22,9 @@ const LONGEST: Record<string, number> = {
   add_tags: 64,
   remove_tags: 64,
   run_id: 200, // or a run's name
+  study_id: 200,
+  variant: 100,
+  runs: 1_000,
   parent_run_id: 200,
   left_run_id: 200,
   right_run_id: 200,
@@ -50,13 +53,17 @@ const ANY_64_BITS = new Set(['seed']);
 const MOST_VIOLATIONS = 10;
 
 /** Texts that people read: nothing in them may act upon a terminal, or hide. */
-const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags']);
+const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags', 'variant']);
 
 /** Fields without which a message says nothing, and what belongs there. */
 const NEEDED: Record<string, string> = {
   'LaunchRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchRunRequest.data': 'training text',
   'PlanRunRequest.model_path': 'the folder of a Hugging Face model',
+  'LaunchStudyRequest.name': 'a name, by which the study is known',
+  'StudyRunRequest.variant': 'the name of its line in tables and plots',
+  'StudyRunRequest.model_path': 'the folder of a Hugging Face model',
+  'StudyRunRequest.data': 'training text',
   'DataSource.train_path': 'a file or folder of training text',
 };
 

@@ -5,3 +5,4 @@ export * from './generated/espalier/v1/history_service.js';
 export * from './generated/espalier/v1/artifact_service.js';
 export * from './generated/espalier/v1/setting.js';
 export * from './generated/espalier/v1/engine_service.js';
+export * from './generated/espalier/v1/study_service.js';

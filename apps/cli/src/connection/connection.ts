@@ -41,6 +41,7 @@ export class Connection {
   readonly history: v1.HistoryServiceClient;
   readonly artifacts: v1.ArtifactServiceClient;
   readonly engines: v1.EngineServiceClient;
+  readonly studies: v1.StudyServiceClient;
 
   /** Every call ends when the signal says so. */
   constructor(
@@ -53,10 +54,11 @@ export class Connection {
     this.history = new v1.HistoryServiceClient(server.address, secret, options);
     this.artifacts = new v1.ArtifactServiceClient(server.address, secret, options);
     this.engines = new v1.EngineServiceClient(server.address, secret, options);
+    this.studies = new v1.StudyServiceClient(server.address, secret, options);
   }
 
   close(): void {
-    for (const client of [this.runs, this.history, this.artifacts, this.engines]) client.close();
+    for (const client of [this.runs, this.history, this.artifacts, this.engines, this.studies]) client.close();
   }
 
   /** One answer, or the error of it. */

@@ -1,5 +1,6 @@
 // The ladder as a drawing: parameters against perplexity, the front as a line.
 import { decimal, shortCount } from '../output/format.js';
+import { scale } from '../output/svg-scale.js';
 import { nameOf, onFront, type Candidate } from './pareto.js';
 
 const WIDTH = 720;
@@ -59,23 +60,4 @@ export function ladderSvg(candidates: readonly Candidate[]): string {
 /** Whether a file that begins so is a drawing of ours, which may be replaced. */
 export function isLadderSvg(head: Buffer): boolean {
   return head.toString('utf8').includes(OURS);
-}
-
-interface Scale {
-  at(value: number): number;
-  ticks: number[];
-}
-
-/** Round values in steps of 1, 2 or 5; their first and last hold all values between them. */
-function scale(values: readonly number[], from: number, to: number): Scale {
-  const low = Math.min(...values);
-  const high = Math.max(...values);
-  const rough = (high - low || Math.abs(high) || 1) / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
-  const first = Math.floor(low / step);
-  const last = Math.max(first + 1, Math.ceil(high / step));
-  const ticks = Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
-  const at = (value: number): number => Math.round((from + ((value / step - first) / (last - first)) * (to - from)) * 10) / 10;
-  return { at, ticks };
 }

@@ -36,6 +36,10 @@ export interface Answers {
   collectGarbage?: Streaming<v1.CollectGarbageRequest, v1.CollectGarbageResponse>;
   getDiskUsage?: Unary<v1.GetDiskUsageRequest, v1.GetDiskUsageResponse>;
   listEngines?: Unary<v1.ListEnginesRequest, v1.ListEnginesResponse>;
+  launchStudy?: Unary<v1.LaunchStudyRequest, v1.LaunchStudyResponse>;
+  listStudies?: Unary<v1.ListStudiesRequest, v1.ListStudiesResponse>;
+  getStudy?: Unary<v1.GetStudyRequest, v1.GetStudyResponse>;
+  cancelStudy?: Unary<v1.CancelStudyRequest, v1.CancelStudyResponse>;
   listTeachers?: Unary<v1.ListTeachersRequest, v1.ListTeachersResponse>;
   statArtifact?: Unary<v1.StatArtifactRequest, v1.StatArtifactResponse>;
   downloadArtifact?: Streaming<v1.DownloadArtifactRequest, v1.DownloadArtifactResponse>;
@@ -64,7 +68,13 @@ export class TestServer {
 
   static async start(answers: Answers, address = '127.0.0.1:0'): Promise<TestServer> {
     const server = new Server();
-    for (const service of [v1.RunServiceService, v1.HistoryServiceService, v1.ArtifactServiceService, v1.EngineServiceService]) {
+    for (const service of [
+      v1.RunServiceService,
+      v1.HistoryServiceService,
+      v1.ArtifactServiceService,
+      v1.EngineServiceService,
+      v1.StudyServiceService,
+    ]) {
       server.addService(service, implementation(Object.keys(service), answers as Record<string, unknown>));
     }
     const port = await new Promise<number>((resolve, reject) => {

@@ -8,8 +8,11 @@ import { HistoryGrpc } from './history.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
+import { StudyGrpc } from './study.grpc.js';
 
-export const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService'].map((name) => `espalier.v1.${name}`);
+export const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService'].map(
+  (name) => `espalier.v1.${name}`,
+);
 
 export interface PublicService {
   definition: ServiceDefinition;
@@ -27,6 +30,7 @@ export class PublicServices {
     @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
     @Inject(EngineGrpc) engines: EngineGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
+    @Inject(StudyGrpc) studies: StudyGrpc,
   ) {
     const of = <Handlers>(definition: ServiceDefinition<Handlers & UntypedServiceImplementation>, handlers: Handlers): PublicService => ({
       definition,
@@ -37,6 +41,7 @@ export class PublicServices {
       of<v1.HistoryServiceServer>(v1.HistoryServiceService, history.handlers()),
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),
       of<v1.EngineServiceServer>(v1.EngineServiceService, engines.handlers()),
+      of<v1.StudyServiceServer>(v1.StudyServiceService, studies.handlers()),
     ];
   }
 }

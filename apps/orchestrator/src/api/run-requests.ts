@@ -77,7 +77,7 @@ export function startingPoint(from: From): StartingPoint {
 }
 
 /** Fields that were left out are no part of the command: a request from before there were any is still the same request. */
-function dataSource(source: v1.DataSource): DataSource {
+export function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, maxTrainTokens, maxValidationTokens } = source;
   return {
     trainPath,

@@ -1,0 +1,181 @@
+// A study as a YAML file: variants, grids of settings and seeds, written out into runs. Whatever is wrong is said with its line.
+import { isMap, isScalar, isSeq, Pair } from 'yaml';
+import { settingsMessage, settingsTable, v1, type RequestedValues, type Setting } from '#protocol';
+import type { CliError } from '../cli-error.js';
+import { dataSource } from './data-options.js';
+import { wholeNumber } from './parse.js';
+import { readYamlText, SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
+
+/** Hundreds of runs written out. */
+const FILE_BYTES_MAX = 256 << 10;
+const MOST_RUNS = 1_000;
+const MOST_AT_ONCE = 64;
+export const STUDY_FILE = '<file>';
+
+/** The whole study's, or one variant's, which counts before it. */
+interface Part extends SourceChoice {
+  settings: RequestedValues;
+  grid: Map<Setting, unknown[]>;
+  seeds: string[] | null;
+}
+interface Variant extends Part {
+  name: string;
+  pair: Pair | null;
+}
+
+export interface StudyFile {
+  request: v1.LaunchStudyRequest;
+  /** Makes the place of a run known to a refusal of the server: "runs[3].settings.seed". */
+  placeOf(field: string): string | null;
+}
+
+/** @throws CliError that names the file, the line and what is allowed */
+export async function readStudyFile(path: string): Promise<StudyFile> {
+  return new StudyReader(path, await readYamlText(path, STUDY_FILE, FILE_BYTES_MAX), STUDY_FILE).read();
+}
+
+const PART_KEYS = [...SOURCE_KEYS, 'settings', 'grid', 'seeds'];
+
+class StudyReader extends YamlReader {
+  read(): StudyFile {
+    const whole = emptyPart();
+    const variants: Variant[] = [];
+    const request = v1.LaunchStudyRequest.fromPartial({});
+    const top = this.document.contents;
+    for (const [key, pair] of this.entries(top, 'the file')) {
+      if (this.takesPart(whole, key, pair)) continue;
+      if (key === 'name') request.name = this.textOf(pair, key, 'a name');
+      else if (key === 'note') request.note = this.textOf(pair, key, 'a text', true);
+      else if (key === 'at_once') request.atOnce = this.atOnceOf(pair);
+      else if (key === 'runs') variants.push(...this.variantsOf(pair));
+      else throw this.unknown(key, pair, ['name', 'note', 'at_once', ...PART_KEYS, 'runs']);
+    }
+    if (request.name === '') throw this.problem(0, 'name: a name is needed, by which the study is known');
+    if (variants.length === 0) variants.push({ ...emptyPart(), name: whole.settings.recipe ?? 'nuteprune', pair: null });
+    const places: (Pair | null)[] = [];
+    for (const variant of variants) {
+      for (const run of this.runsOf(whole, variant)) {
+        if (request.runs.length === MOST_RUNS) throw this.at(variant.pair, `a study has at most ${MOST_RUNS} runs`);
+        request.runs.push(run);
+        places.push(variant.pair);
+      }
+    }
+    return { request, placeOf: (field) => this.placeOf(field, places) };
+  }
+
+  private takesPart(part: Part, key: string, pair: Pair): boolean {
+    if (this.takesSource(part, key, pair)) return true;
+    if (key === 'settings') part.settings = this.settingsOf(pair);
+    else if (key === 'grid') part.grid = this.gridOf(pair);
+    else if (key === 'seeds') part.seeds = this.seedsOf(pair);
+    else return false;
+    if (key !== 'grid' && part.seeds !== null && part.settings.seed !== undefined)
+      throw this.wrong(pair, key, 'seeds and the setting seed both say the seed: give one');
+    const twice = [...part.grid.keys()].find(({ name }) => part.settings[name] !== undefined);
+    if (twice !== undefined) throw this.wrong(pair, key, `${twice.field} is among settings and in the grid: give it once`);
+    return true;
+  }
+
+  private variantsOf({ value }: Pair): Variant[] {
+    if (!isSeq(value) || value.items.length === 0)
+      throw this.problem(rangeOf(value), 'runs must be a list of variants: "- name: wanda" with the settings, grid and seeds of its own');
+    const variants = value.items.map((item): Variant => {
+      const part = emptyPart();
+      let name = '';
+      let first: Pair | null = null;
+      if (!isMap(item)) throw this.problem(rangeOf(item), 'an item of runs must be a mapping: "- name: wanda"');
+      for (const [key, pair] of this.entries(item, 'an item of runs')) {
+        first ??= pair;
+        if (key === 'name') name = this.textOf(pair, key, 'a name');
+        else if (!this.takesPart(part, key, pair)) throw this.unknown(key, pair, ['name', ...PART_KEYS]);
+      }
+      if (name === '') throw this.problem(rangeOf(item), 'name: every item of runs needs one, for its line in tables and plots');
+      return { ...part, name, pair: first };
+    });
+    variants.forEach(({ name, pair }, index) => {
+      if (variants.findIndex((one) => one.name === name) < index) throw this.at(pair, `name: ${JSON.stringify(name)} is there twice`);
+    });
+    return variants;
+  }
+
+  private gridOf({ value }: Pair): Part['grid'] {
+    const table = new Map(settingsTable().map((setting) => [setting.field, setting]));
+    const grid: Part['grid'] = new Map();
+    for (const [key, pair] of this.entries(value, 'grid')) {
+      const setting = table.get(key);
+      if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
+      if (setting.field === 'seed') throw this.wrong(pair, key, 'seeds have a key of their own: "seeds: [1, 2, 3]"');
+      if (!isSeq(pair.value) || pair.value.items.length === 0) throw this.wrong(pair, key, 'a list of values is needed: [0.3, 0.5]');
+      const values = pair.value.items.map((item) => this.valueOf(setting, new Pair(pair.key, item)));
+      if (new Set(values.map((one) => JSON.stringify(one))).size < values.length) throw this.wrong(pair, key, 'a value is there twice');
+      grid.set(setting, values);
+    }
+    return grid;
+  }
+
+  private seedsOf(pair: Pair): string[] {
+    const seeds = this.itemsOf(pair, 'seeds');
+    const bad = seeds.find((seed) => !/^\d+$/.test(seed) || BigInt(seed) >= 1n << 64n);
+    if (seeds.length === 0 || bad !== undefined) throw this.wrong(pair, 'seeds', 'whole numbers from 0 to 2^64 - 1 are allowed: [1, 2, 3]');
+    if (new Set(seeds).size < seeds.length) throw this.wrong(pair, 'seeds', 'a seed is there twice');
+    return seeds;
+  }
+
+  private atOnceOf(pair: Pair): number {
+    const text = this.textOf(pair, 'at_once', 'a number');
+    let value = 0;
+    try {
+      value = wholeNumber(text);
+    } catch {
+      // said below
+    }
+    if (value < 1 || value > MOST_AT_ONCE) throw this.wrong(pair, 'at_once', `a whole number from 1 to ${MOST_AT_ONCE} is allowed`);
+    return value;
+  }
+
+  /** Every combination of the grid and the seeds. */
+  private *runsOf(whole: Part, variant: Variant): Iterable<v1.StudyRunRequest> {
+    const source = { ...definedOf(whole), ...definedOf(variant) };
+    if (source.model === undefined) throw this.at(variant.pair, 'model: the folder of a model is needed');
+    if (source.data === undefined) throw this.at(variant.pair, 'data: a path of training text is needed');
+    const fixed = { ...whole.settings, ...variant.settings };
+    // A variant's own settings and grid count before those of the whole.
+    const grid = new Map([...whole.grid].filter(([{ name }]) => variant.settings[name] === undefined));
+    for (const [setting, values] of variant.grid) grid.set([...grid.keys()].find(({ name }) => name === setting.name) ?? setting, values);
+    const ownSeed = variant.settings.seed === undefined ? null : [variant.settings.seed];
+    const seeds = variant.seeds ?? ownSeed ?? whole.seeds ?? [fixed.seed ?? undefined];
+    for (const values of combinations([...grid])) {
+      for (const seed of seeds) {
+        const settings = { ...fixed, ...values, ...(seed === undefined ? {} : { seed }) };
+        yield { variant: variant.name, modelPath: source.model, data: dataSource(source), settings: settingsMessage(settings) };
+      }
+    }
+  }
+
+  private placeOf(field: string, places: readonly (Pair | null)[]): string | null {
+    const index = /^runs\[(\d+)\]/.exec(field)?.[1];
+    const pair = index === undefined ? undefined : places[Number(index)];
+    return pair === undefined || pair === null ? null : this.lineOf(rangeOf(pair.key));
+  }
+
+  private at(pair: Pair | null, what: string): CliError {
+    return this.problem(pair === null ? 0 : rangeOf(pair.key), what);
+  }
+}
+
+const emptyPart = (): Part => ({ settings: {}, grid: new Map(), seeds: null });
+
+function definedOf({ settings: _, grid: _g, seeds: _s, ...source }: Part): SourceChoice {
+  return Object.fromEntries(Object.entries(source).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'pair'));
+}
+
+function combinations(grid: readonly [Setting, unknown[]][]): RequestedValues[] {
+  return grid.reduce<RequestedValues[]>(
+    (all, [{ name }, values]) => all.flatMap((one) => values.map((value) => ({ ...one, [name]: value }))),
+    [{}],
+  );
+}
+
+function rangeOf(node: unknown): number | undefined {
+  return isScalar(node) || isMap(node) || isSeq(node) ? node.range?.[0] : undefined;
+}

@@ -1,0 +1,165 @@
+// A YAML file that a person wrote: read with the place of whatever is wrong. The values of settings are those of the table.
+import { basename, dirname, resolve } from 'node:path';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
+import { readUserFile, UserFileError } from '#files';
+import { settingsTable, valueOfText, type RequestedValues, type Setting } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import type { DataChoice } from './data-options.js';
+import { positiveNumber } from './parse.js';
+
+const PATH_LISTS = ['data', 'validation'] as const;
+const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
+export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', ...Object.keys(LIMITS)];
+export interface SourceChoice extends DataChoice {
+  model?: string;
+}
+
+/** @param field the option or argument that names the file @throws CliError */
+export async function readYamlText(path: string, field: string, mostBytes: number): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readUserFile(path, mostBytes));
+  } catch (error) {
+    if (error instanceof TypeError) throw invalid(`${basename(path)} is no UTF-8 text`, field);
+    if (!(error instanceof UserFileError)) throw error;
+    throw new CliError(error.code, error.message, {
+      field,
+      exitCode: error.code === 'FILE_NOT_FOUND' ? ExitCode.notFound : ExitCode.usage,
+    });
+  }
+}
+
+/** Throws CliErrors that name the file, the line and the key. */
+export class YamlReader {
+  private readonly lines = new LineCounter();
+  protected readonly document: Document.Parsed;
+
+  constructor(
+    private readonly path: string,
+    text: string,
+    private readonly field: string,
+  ) {
+    try {
+      this.document = parseDocument(text, {
+        version: '1.2',
+        schema: 'core',
+        uniqueKeys: true,
+        lineCounter: this.lines,
+        prettyErrors: false,
+      });
+    } catch {
+      throw invalid(`${basename(path)} can't be read: its values lie too deep in one another`, field);
+    }
+    const [problem] = [...this.document.errors, ...this.document.warnings];
+    if (problem !== undefined) throw this.problem(problem.pos[0], problem.message);
+    visit(this.document, (_, node) => {
+      if (isAlias(node) || (isNode(node) && 'anchor' in node && node.anchor !== undefined))
+        throw this.problem(node.range?.[0], 'anchors and aliases are not allowed: write the value itself');
+    });
+  }
+
+  /** Whether the key is one of SOURCE_KEYS; then its value is in `choice`. Paths are of the file's folder. */
+  protected takesSource(choice: SourceChoice, key: string, pair: Pair): boolean {
+    const isPathList = PATH_LISTS.find((name) => name === key);
+    if (key === 'model') choice.model = this.fromHere(this.textOf(pair, key, 'a path'));
+    else if (isPathList !== undefined) choice[isPathList] = this.oneOrMore(pair, key).map((path) => this.fromHere(path));
+    else if (key === 'text_column') choice.textColumn = this.textOf(pair, key, 'a name');
+    else if (key in LIMITS) choice[LIMITS[key as keyof typeof LIMITS]] = this.limitOf(pair, key);
+    else return false;
+    return true;
+  }
+
+  private fromHere(path: string): string {
+    return resolve(dirname(this.path), path);
+  }
+
+  protected settingsOf({ value }: Pair): RequestedValues {
+    const table = new Map(settingsTable().map((setting) => [setting.field, setting]));
+    const values: [string, unknown][] = [];
+    for (const [key, pair] of this.entries(value, 'settings')) {
+      const setting = table.get(key);
+      if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
+      values.push([setting.name, this.valueOf(setting, pair)]);
+    }
+    return Object.fromEntries(values);
+  }
+
+  protected valueOf(setting: Setting, pair: Pair): unknown {
+    const { field, kind } = setting;
+    if (kind === 'words' && isSeq(pair.value)) return this.itemsOf(pair, field);
+    const text = this.textOf(pair, field, 'a value');
+    if (kind === 'flag' && !['true', 'false'].includes(text)) throw this.wrong(pair, field, 'true and false are allowed');
+    try {
+      return valueOfText(setting, text);
+    } catch (error) {
+      if (error instanceof RangeError) throw this.wrong(pair, field, error.message);
+      throw error;
+    }
+  }
+
+  protected *entries(node: unknown, what: string): Iterable<[key: string, pair: Pair]> {
+    if (node === null) return; // an empty file
+    if (!isMap(node)) throw this.problem(rangeOf(node), `${what} must be a mapping: lines of "key: value"`);
+    for (const pair of node.items) {
+      if (!isScalar(pair.key)) throw this.problem(rangeOf(pair.key), `a key of ${what} is no word`);
+      yield [String(pair.key.value), pair];
+    }
+  }
+
+  /** As it is written: a large number and 2/3 stay whole. */
+  protected textOf(pair: Pair, key: string, what: string, mayBeEmpty = false): string {
+    const { value } = pair;
+    if (!isScalar(value) || value.value === null) throw this.wrong(pair, key, `${what} is needed`);
+    const text = value.source ?? '';
+    if (text === '' && !mayBeEmpty) throw this.wrong(pair, key, `${what} is needed`);
+    return text;
+  }
+
+  private oneOrMore(pair: Pair, key: string): string[] {
+    if (!isSeq(pair.value)) return [this.textOf(pair, key, 'a path')];
+    const items = this.itemsOf(pair, key);
+    if (items.length === 0 || items.includes('')) throw this.wrong(pair, key, 'a path, or a list of paths, is needed');
+    return items;
+  }
+
+  private limitOf(pair: Pair, key: string): number {
+    const text = this.textOf(pair, key, 'a number');
+    try {
+      return positiveNumber(text);
+    } catch {
+      throw this.wrong(pair, key, 'a whole number of 1 or more is needed');
+    }
+  }
+
+  protected itemsOf(pair: Pair, key: string): string[] {
+    if (!isSeq(pair.value)) throw this.wrong(pair, key, 'a list is needed: [one, two]');
+    return pair.value.items.map((item) => {
+      if (!isScalar(item) || item.value === null) throw this.wrong(pair, key, 'its items must be words');
+      return item.source ?? '';
+    });
+  }
+
+  protected unknown(key: string, pair: Pair, allowed: readonly string[]): CliError {
+    return this.problem(rangeOf(pair.key), `there is no ${JSON.stringify(key)}; allowed are ${allowed.join(', ')}`);
+  }
+
+  protected wrong(pair: Pair, key: string, what: string): CliError {
+    return this.problem(rangeOf(pair.value) ?? rangeOf(pair.key), `${key}: ${what}`);
+  }
+
+  protected problem(offset: number | undefined, what: string): CliError {
+    return invalid(`${this.lineOf(offset)}: ${what.split('\n')[0]}`, this.field);
+  }
+
+  /** "run.yaml:3" */
+  protected lineOf(offset: number | undefined): string {
+    return `${basename(this.path)}${offset === undefined ? '' : `:${this.lines.linePos(offset).line}`}`;
+  }
+}
+
+function rangeOf(node: unknown): number | undefined {
+  return isNode(node) ? node.range?.[0] : undefined;
+}
+
+function invalid(message: string, field: string): CliError {
+  return new CliError('CONFIG_INVALID', message, { field, exitCode: ExitCode.usage });
+}

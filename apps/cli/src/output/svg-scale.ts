@@ -1,0 +1,36 @@
+// The axis of a drawing: values to places, and round values to write beside it.
+
+export interface Scale {
+  at(value: number): number;
+  ticks: number[];
+}
+
+/** Round values in steps of 1, 2 or 5; their first and last hold all values between them. */
+export function scale(values: readonly number[], from: number, to: number): Scale {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const rough = (high - low || Math.abs(high) || 1) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
+  const first = Math.floor(low / step);
+  const last = Math.max(first + 1, Math.ceil(high / step));
+  const ticks = Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
+  const at = (value: number): number => Math.round((from + ((value / step - first) / (last - first)) * (to - from)) * 10) / 10;
+  return { at, ticks };
+}
+
+/** As `scale`, by the logarithms of values above 0. */
+export function logScale(values: readonly number[], from: number, to: number): Scale {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const powers = Array.from({ length: 25 }, (_, index) => index - 12);
+  const all = powers.flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
+  const first = all.findLastIndex((tick) => tick <= low);
+  const last = Math.max(
+    first + 1,
+    all.findIndex((tick) => tick >= high),
+  );
+  const ticks = all.slice(first, last + 1);
+  const [least, most] = [Math.log(ticks[0]!), Math.log(ticks.at(-1)!)];
+  const at = (value: number): number => Math.round((from + ((Math.log(value) - least) / (most - least)) * (to - from)) * 10) / 10;
+  return { at, ticks };
+}

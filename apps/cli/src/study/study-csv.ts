@@ -1,0 +1,43 @@
+// The runs of a study as CSV, a line each.
+import { requestedValues, settingsTable, type v1 } from '#protocol';
+import { statusWord } from '../output/format.js';
+import { measureName } from './study-points.js';
+
+const FIRST = 'study,variant,run,status';
+
+export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
+  const table = settingsTable();
+  const measures = [...new Set(runs.flatMap(({ run }) => (run === undefined ? [] : ownMeasures(run).map(([name]) => name))))];
+  const head = [FIRST, ...table.map(({ field }) => field), 'step', 'hard_sparsity', 'training_seconds', ...measures.map(field), 'refusal'];
+  const rows = runs.map(({ variant, settings, run, refusal }) => {
+    const values = requestedValues(run?.settings ?? settings);
+    const known = new Map(run === undefined ? [] : ownMeasures(run));
+    return [
+      study!.name,
+      variant,
+      run?.runId ?? '',
+      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusWord(run.status),
+      ...table.map(({ name }) => String(values[name] ?? '')),
+      run === undefined ? '' : String(run.step),
+      run === undefined ? '' : String(run.hardSparsity),
+      run === undefined ? '' : String(run.trainingSeconds),
+      ...measures.map((name) => (known.has(name) ? String(known.get(name)) : '')),
+      refusal?.message ?? '',
+    ];
+  });
+  return [head.join(','), ...rows.map((row) => row.map(field).join(','))].map((line) => `${line}\n`).join('');
+}
+
+/** The values of the last state, by name. */
+function ownMeasures({ evaluations, stateDigest }: v1.Run): [string, number][] {
+  return evaluations
+    .filter((one) => one.subject === 'masked' && !one.abandoned && one.stateDigest === stateDigest && (one.headline || one.task !== 'text'))
+    .map((one) => [measureName(one), one.value]);
+}
+
+const field = (text: string): string => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+/** Whether a file that begins so is a table of ours, which may be replaced. */
+export function isStudyCsv(head: Buffer): boolean {
+  return head.toString('utf8').startsWith(FIRST);
+}

@@ -1,0 +1,184 @@
+// study: its file, its table and its drawing, against a server of the public protocol.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { invalidField, v1 } from '#protocol';
+import { runCli, type CliResult } from '../testing/run-cli.js';
+import { TestServer } from '../testing/test-server.js';
+
+let folder: string;
+let server: TestServer;
+let launched: v1.LaunchStudyRequest | undefined;
+let refuse: Error | null = null;
+let detail: v1.GetStudyResponse;
+const { STUDY_STATUS_COMPLETED } = v1.StudyStatus;
+
+const measure = (subject: string, mean: number, spread?: number, task = 'text', metric = 'perplexity'): Partial<v1.StudyMeasure> => ({
+  subject,
+  task,
+  metric,
+  convention: 'windows of 256 tokens',
+  dataDigest: 'd',
+  figure: { mean, spread, lowest: mean - (spread ?? 0), highest: mean + (spread ?? 0), n: spread === undefined ? 1 : 3 },
+});
+const group = (variant: string, target: string, sparsity: number, ...measures: Partial<v1.StudyMeasure>[]): Partial<v1.StudyGroup> => ({
+  variant,
+  settings: { target_sparsity: target },
+  runs: 3,
+  runsCompleted: 3,
+  hardSparsity: { mean: sparsity, spread: 0.001, lowest: sparsity, highest: sparsity, n: 3 },
+  measures: measures as v1.StudyMeasure[],
+});
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'study-'));
+  server = await TestServer.start({
+    launchStudy: (request) => {
+      if (refuse !== null) throw refuse;
+      launched = request;
+      return v1.LaunchStudyResponse.fromPartial({
+        study: { studyId: 'abcdefghijkl', name: request.name, runs: request.runs.length },
+        added: 2,
+      });
+    },
+    getStudy: () => detail,
+  });
+});
+afterAll(async () => {
+  server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+beforeEach(() => {
+  launched = undefined;
+  refuse = null;
+  detail = v1.GetStudyResponse.fromPartial({
+    study: { studyId: 'abcdefghijkl', name: 'recipes', status: STUDY_STATUS_COMPLETED, runs: 6, runsCompleted: 6 },
+    groups: [
+      group('nuteprune', '0.3', 0.301, measure('masked', 9.5, 0.25), measure('intact', 8), measure('masked', 0.71, 0.01, 'boolq', 'acc')),
+      group('nuteprune', '0.5', 0.502, measure('masked', 12.25, 0.5), measure('intact', 8)),
+      group('<wanda>', '0.3', 0.3, measure('masked', 30), measure('intact', 8)),
+    ],
+    runs: [
+      { variant: 'nuteprune', settings: { targetSparsity: 0.3, seed: 1n } },
+      { variant: 'a "b", c', settings: { seed: 2n }, refusal: { code: 'MODEL_NOT_FOUND', message: 'gone' } },
+    ],
+  });
+});
+
+const cli = (...words: string[]): Promise<CliResult> => runCli(words, { env: { ESPALIER_SERVER: server.address } });
+async function launch(text: string): Promise<CliResult> {
+  const path = join(folder, 'study.yaml');
+  await writeFile(path, text);
+  return cli('study', 'launch', path);
+}
+
+const FILE = `name: recipes
+model: models/llama
+data: train.jsonl
+validation: valid.jsonl
+at_once: 2
+settings: {total_steps: 300}
+seeds: [1, 2, 3]
+grid:
+  target_sparsity: [0.3, 50%]
+runs:
+  - name: nuteprune
+  - name: wanda
+    settings: {recipe: wanda, total_steps: 1}
+    seeds: [7]
+`;
+
+test('a file is written out into every combination of variant, grid and seed', async () => {
+  expect((await launch(FILE)).stderr).toBe('');
+  expect(launched).toMatchObject({ name: 'recipes', atOnce: 2 });
+  expect(launched!.runs.map(({ variant, settings }) => [variant, settings!.targetSparsity, settings!.seed, settings!.totalSteps])).toEqual([
+    ...[0.3, 0.5].flatMap((target) => [1n, 2n, 3n].map((seed) => ['nuteprune', target, seed, 300])),
+    ...[0.3, 0.5].map((target) => ['wanda', target, 7n, 1]),
+  ]);
+  expect(launched!.runs[0]).toMatchObject({ modelPath: join(folder, 'models/llama'), data: { trainPath: join(folder, 'train.jsonl') } });
+});
+
+test('what a variant says counts before the whole, in the grid too', async () => {
+  await launch(`${FILE}  - name: gentle\n    settings: {target_sparsity: 0.2, seed: 9}\n    model: /other\n`);
+  const gentle = launched!.runs.filter(({ variant }) => variant === 'gentle');
+  expect(gentle.map(({ settings, modelPath }) => [settings!.targetSparsity, settings!.seed, modelPath])).toEqual([[0.2, 9n, '/other']]);
+  await launch('name: one\nmodel: m\ndata: d\nsettings: {recipe: distill}\n');
+  expect(launched!.runs.map(({ variant }) => variant)).toEqual(['distill']);
+});
+
+test.each<[string, string, string]>([
+  ['a key that is not there', FILE.replace('grid:', 'gird:'), 'study.yaml:8: there is no "gird"; allowed are name, note, at_once, model'],
+  [
+    'a setting that is not there',
+    FILE.replace('target_sparsity: [', 'sparsity: ['),
+    'study.yaml:9: there is no "sparsity"; allowed are preset',
+  ],
+  ['a value that is none', FILE.replace('50%', 'half'), 'study.yaml:9: target_sparsity: A number is allowed'],
+  ['a value twice', FILE.replace('50%', '0.3'), 'study.yaml:9: target_sparsity: a value is there twice'],
+  ['no list in the grid', FILE.replace('[0.3, 50%]', '0.3'), 'study.yaml:9: target_sparsity: a list of values is needed'],
+  ['a seed in the grid', FILE.replace('target_sparsity: [0.3, 50%]', 'seed: [1]'), 'study.yaml:9: seed: seeds have a key of their own'],
+  ['a seed that is none', FILE.replace('[1, 2, 3]', '[1, -2]'), 'study.yaml:7: seeds: whole numbers from 0'],
+  ['a seed twice', FILE.replace('[1, 2, 3]', '[1, 1]'), 'study.yaml:7: seeds: a seed is there twice'],
+  ['two words for the seed', FILE.replace('total_steps: 300', 'seed: 4'), 'study.yaml:7: seeds: seeds and the setting seed'],
+  ['a setting twice', FILE.replace('total_steps: 300', 'target_sparsity: 0.4'), 'target_sparsity is among settings and in the grid'],
+  ['a variant twice', FILE.replace('name: wanda', 'name: nuteprune'), 'study.yaml:12: name: "nuteprune" is there twice'],
+  ['a variant without a name', FILE.replace('- name: wanda\n    settings', '- settings'), 'name: every item of runs needs one'],
+  ['too many at once', FILE.replace('at_once: 2', 'at_once: 65'), 'study.yaml:5: at_once: a whole number from 1 to 64 is allowed'],
+  ['no model', FILE.replace('model: models/llama\n', ''), 'model: the folder of a model is needed'],
+  ['no name', FILE.replace('name: recipes\n', ''), 'name: a name is needed'],
+  ['no runs', FILE.replace(/runs:[^]*/, 'runs: []\n'), 'runs must be a list of variants'],
+  [
+    'more runs than a study may have',
+    FILE.replace('[1, 2, 3]', `[${Array.from({ length: 600 }, (_, seed) => seed).join(',')}]`),
+    'at most 1000 runs',
+  ],
+])('%s is refused with its line', async (_, text, words) => {
+  const { exitCode, stderr } = await launch(text);
+  expect([exitCode, stderr.includes(words) ? words : stderr]).toEqual([2, words]);
+  expect(launched).toBeUndefined();
+});
+
+test('a refusal of the server is told by the line of the variant', async () => {
+  refuse = invalidField('FIELD_OUT_OF_RANGE', 'runs[7].settings.total_steps', 'must be 1 with recipe wanda');
+  const { exitCode, stderr } = await launch(FILE);
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('study.yaml:12: ');
+  expect(stderr).toContain('must be 1 with recipe wanda');
+});
+
+test('the table has mean and spread, and another measure by its name', async () => {
+  const { stdout } = await cli('study', 'show', 'recipes');
+  expect(stdout).toContain('6 of 6 runs completed');
+  expect(stdout).toMatch(/nuteprune +0\.3 +3 +30\.1% +9\.5000 +± 0\.2500/);
+  expect(stdout).toContain('before pruning 8.0000');
+  expect((await cli('study', 'show', 'recipes', '--measure', 'boolq acc')).stdout).toMatch(/BOOLQ ACC[^]*0\.7100/);
+  const unknown = await cli('study', 'show', 'recipes', '--measure', 'piqa acc');
+  expect([unknown.exitCode, unknown.stderr]).toEqual([2, expect.stringContaining('there are: perplexity, boolq acc') as string]);
+});
+
+test('the CSV has a line for each run, and is replaced only where it is one of ours', async () => {
+  const csv = join(folder, 'study.csv');
+  expect((await cli('study', 'show', 'recipes', '--csv', csv)).exitCode).toBe(0);
+  const lines = (await readFile(csv, 'utf8')).trimEnd().split('\n');
+  expect(lines[0]).toMatch(/^study,variant,run,status,preset,recipe,target_sparsity/);
+  expect(lines[1]).toMatch(/^recipes,nuteprune,,waiting,/);
+  expect(lines[2]).toMatch(/^recipes,"a ""b"", c",,refused,.*,gone$/);
+  expect((await cli('study', 'show', 'recipes', '--csv', csv)).exitCode).not.toBe(0);
+  expect((await cli('study', 'show', 'recipes', '--csv', csv, '--force')).exitCode).toBe(0);
+  await writeFile(csv, 'mine');
+  expect((await cli('study', 'show', 'recipes', '--csv', csv, '--force')).exitCode).not.toBe(0);
+});
+
+test('the drawing has every point, the spread as bars, and names as text', async () => {
+  const out = join(folder, 'study.svg');
+  expect((await cli('study', 'plot', 'recipes', '--out', out)).exitCode).toBe(0);
+  const svg = await readFile(out, 'utf8');
+  expect(svg.match(/<polyline /g)).toHaveLength(2);
+  expect(svg.match(/perplexity 9\.5000 ± 0\.2500 over 3 runs/g)).toHaveLength(1);
+  expect(svg).toContain('before pruning: 8.0000');
+  expect(svg).toContain('&lt;wanda&gt;');
+  expect(svg).not.toContain('<wanda>');
+  expect(svg).not.toContain('NaN');
+  detail = v1.GetStudyResponse.fromPartial({ study: { name: 'empty' } });
+  expect((await cli('study', 'plot', 'empty', '--out', join(folder, 'none.svg'))).stderr).toContain('nothing to draw');
+});

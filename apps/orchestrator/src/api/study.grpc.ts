@@ -1,0 +1,69 @@
+// StudyService: proto in, studies out; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import { requestedValues, unary, v1, type CallInfo } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { StorageWatch } from '../storage/storage-watch.js';
+import { LaunchStudy } from '../studies/launch-study.js';
+import { StudyDriver } from '../studies/study-driver.js';
+import { studyDetail, studyMessage } from '../studies/study-message.js';
+import { StudyRepository } from '../studies/study-repository.js';
+import type { StudyState } from '../studies/study.js';
+import { RunViews } from '../views/run-views.js';
+import { Callers } from './callers.js';
+import { dataSource } from './run-requests.js';
+
+@Injectable()
+export class StudyGrpc {
+  constructor(
+    @Inject(StudyRepository) private readonly studies: StudyRepository,
+    @Inject(LaunchStudy) private readonly launching: LaunchStudy,
+    @Inject(StudyDriver) private readonly driver: StudyDriver,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(Callers) private readonly callers: Callers,
+  ) {}
+
+  handlers(): v1.StudyServiceServer {
+    return {
+      launchStudy: unary(async (request: v1.LaunchStudyRequest, signal, call): Promise<v1.LaunchStudyResponse> => {
+        const { name, note, atOnce } = request;
+        const runs = request.runs.map(({ variant, modelPath, data, settings }) => ({
+          variant,
+          modelPath,
+          data: dataSource(data!),
+          settings: requestedValues(settings),
+        }));
+        const { study, added } = await this.launching.execute({ name, note, atOnce, runs }, await this.accepted(call), signal);
+        return { study: this.message(study), added };
+      }),
+      listStudies: unary(async (): Promise<v1.ListStudiesResponse> => {
+        await this.studies.start();
+        return { studies: this.studies.all().map((study) => this.message(study)) };
+      }),
+      getStudy: unary(async ({ studyId }: v1.GetStudyRequest): Promise<v1.GetStudyResponse> => {
+        await this.studies.start();
+        const study = this.studies.named(studyId);
+        return studyDetail(study, this.views, this.driver.waitOf(study.studyId));
+      }),
+      cancelStudy: unary(async ({ studyId, reason }: v1.CancelStudyRequest, _, call): Promise<v1.CancelStudyResponse> => {
+        const by = await this.accepted(call);
+        await this.studies.start();
+        const { study } = await this.studies.change(this.studies.named(studyId).studyId, { kind: 'cancel', reason }, { by });
+        return { study: this.message(study) };
+      }),
+    };
+  }
+
+  private message(study: StudyState): v1.Study {
+    return studyMessage(study, this.views, this.driver.waitOf(study.studyId));
+  }
+
+  /** Who asks for a change, once it is clear that there can be one. */
+  private async accepted(call: CallInfo): Promise<CallContext> {
+    await this.storage.requireRoom();
+    this.lease.requireHeld();
+    return this.callers.contextOf(call);
+  }
+}

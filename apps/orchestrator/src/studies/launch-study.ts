@@ -1,0 +1,103 @@
+// A study as it is asked for: every run is checked before anything is recorded, as its own launch would be.
+import { Inject, Injectable } from '@nestjs/common';
+import { resolve } from 'node:path';
+import { EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
+import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
+import { ModelAndData, requireMemory } from '../run-commands/model-and-data.js';
+import { planRun, studyIdOf, type RunOfStudy } from './study-plan.js';
+import { StudyRepository } from './study-repository.js';
+import type { StudyState } from './study.js';
+
+const MOST_AT_ONCE = 64;
+const MOST_VIOLATIONS = 10;
+
+export interface StudyRequest {
+  name: string;
+  note: string;
+  atOnce: number;
+  runs: RunOfStudy[];
+}
+
+@Injectable()
+export class LaunchStudy {
+  constructor(
+    @Inject(StudyRepository) private readonly studies: StudyRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+  ) {}
+
+  /** @throws EspalierError whose violations name the run: "runs[3].settings.total_steps" */
+  async execute(request: StudyRequest, by: CallContext, signal: AbortSignal): Promise<{ study: StudyState; added: number }> {
+    const { name, note, atOnce } = request;
+    if (name.trim() === '') throw invalidField('FIELD_REQUIRED', 'name', 'is needed: the study is known by it');
+    if (atOnce > MOST_AT_ONCE) throw invalidField('FIELD_OUT_OF_RANGE', 'at_once', `must be from 0 to ${MOST_AT_ONCE}, is ${atOnce}`);
+    if (request.runs.length === 0) throw invalidField('FIELD_REQUIRED', 'runs', 'is empty: a study has at least one run');
+    const runs = request.runs.map(withWholePaths);
+    refuseBadSettings(runs);
+    await this.checkSources(runs, signal);
+    signal.throwIfAborted();
+    const studyId = studyIdOf(name);
+    const before = await this.studies.find(studyId);
+    const launch = { kind: 'launch', studyId, name, note, atOnce, runs: runs.map(planRun) } as const;
+    const { study } = await this.studies.change(studyId, launch, { by });
+    return { study, added: study.runs.length - (before?.runs.length ?? 0) };
+  }
+
+  /** Runs that need the same are checked once. */
+  private async checkSources(runs: RunOfStudy[], signal: AbortSignal): Promise<void> {
+    const seen = new Set<string>();
+    for (const [index, { modelPath, data, settings }] of runs.entries()) {
+      const { batchSize, sequenceLength, loraRank, loraTargets, checkpointActivations, computeDtype, evaluationWindow } = settings;
+      const decides = [batchSize, sequenceLength, loraRank, loraTargets, checkpointActivations, computeDtype, evaluationWindow];
+      const key = JSON.stringify([modelPath, data, decides]);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      await ofRun(index, async () => {
+        const plan = await this.sources.plan(modelPath, settings);
+        requireMemory(plan);
+        await this.sources.namedData(data, plan.model, signal);
+      });
+    }
+  }
+}
+
+/** The driver that launches them may work in another folder. */
+function withWholePaths(run: RunOfStudy): RunOfStudy {
+  const { trainPath, validationPath, moreTrainPaths, moreValidationPaths } = run.data;
+  const whole = (path: string): string => resolve(path);
+  return {
+    ...run,
+    modelPath: whole(run.modelPath),
+    data: {
+      ...run.data,
+      trainPath: whole(trainPath),
+      validationPath: validationPath === '' ? '' : whole(validationPath),
+      ...(moreTrainPaths === undefined ? {} : { moreTrainPaths: moreTrainPaths.map(whole) }),
+      ...(moreValidationPaths === undefined ? {} : { moreValidationPaths: moreValidationPaths.map(whole) }),
+    },
+  };
+}
+
+function refuseBadSettings(runs: RunOfStudy[]): void {
+  const violations = runs.flatMap(({ settings }, index) => settingsViolations(resolveSettings(settings)).map((one) => inRun(index, one)));
+  if (violations.length > 0) throw invalidRequest(violations.slice(0, MOST_VIOLATIONS));
+}
+
+const inRun = (index: number, { field, ...rest }: FieldViolation): FieldViolation => ({
+  ...rest,
+  field: field === '' ? `runs[${index}]` : `runs[${index}].${field}`,
+});
+
+async function ofRun(index: number, check: () => Promise<void>): Promise<void> {
+  try {
+    await check();
+  } catch (error) {
+    if (!(error instanceof EspalierError)) throw error;
+    const violations =
+      error.violations.length > 0 ? error.violations : [{ field: error.field, description: error.message, code: error.code }];
+    throw new EspalierError(error.code, `run ${index + 1} of the study: ${error.message}`, {
+      violations: violations.map((one) => inRun(index, one)),
+      metadata: error.metadata,
+    });
+  }
+}

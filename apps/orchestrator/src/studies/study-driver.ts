@@ -1,0 +1,198 @@
+// Launches the runs of studies, so many at once. What is to be done follows from what is recorded, so a new process goes on where this
+// one died: a run's request id follows from its study and its settings, and the same request launches one run.
+import { Inject, Injectable } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import type { Logger } from 'pino';
+import { EspalierError, statusOf, toEspalierError } from '#protocol';
+import { status } from '@grpc/grpc-js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
+import { isFinished, type RunStatus } from '../pruning-run/aggregate/pruning-run.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { LaunchRun } from '../run-commands/pruning-run.commands.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { LOGGER } from '../tokens.js';
+import { RunFeed } from '../views/run-feed.js';
+import { requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
+import { StudyRepository } from './study-repository.js';
+import { waitingRuns, type StudyRun, type StudyState } from './study.js';
+
+const LOOK_AGAIN_MS = 5_000;
+const LONGEST_NAME = 120;
+/** Refusals that no waiting mends. */
+const FINAL = new Set([status.INVALID_ARGUMENT, status.NOT_FOUND, status.FAILED_PRECONDITION, status.DATA_LOSS, status.ALREADY_EXISTS]);
+
+interface Launched {
+  run: StudyRun;
+  status: RunStatus;
+}
+
+@Injectable()
+export class StudyDriver {
+  private readonly shutdown = new AbortController();
+  /** Those of runs that were heard of or looked up. */
+  private readonly statuses = new Map<string, RunStatus>();
+  private readonly waits = new Map<string, string>();
+  private loop: Promise<void> = Promise.resolve();
+  private wake: () => void = () => undefined;
+
+  constructor(
+    @Inject(StudyRepository) private readonly studies: StudyRepository,
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(RunFeed) private readonly feed: RunFeed,
+    @Inject(EnginePool) private readonly pool: EnginePool,
+    @Inject(CommandBus) private readonly commands: CommandBus,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  start(): void {
+    this.studies.onChange(() => this.wake());
+    this.lease.onChange(() => this.wake());
+    this.feed.onChange(({ runId, status }) => {
+      if (this.statuses.get(runId) === status) return;
+      this.statuses.set(runId, status);
+      this.wake();
+    });
+    this.loop = this.drive();
+  }
+
+  async stop(): Promise<void> {
+    this.shutdown.abort(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
+    this.wake();
+    await this.loop;
+    await this.studies.stop();
+  }
+
+  /** The cause that keeps the study from launching its next run; '': none. */
+  waitOf(studyId: string): string {
+    return this.waits.get(studyId) ?? '';
+  }
+
+  private async drive(): Promise<void> {
+    await Promise.race([this.studies.start(), aborted(this.shutdown.signal)]);
+    while (!this.shutdown.signal.aborted) {
+      const woken = new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+      let again = false;
+      if (this.lease.held) for (const study of this.studies.all()) again = !(await this.driveOn(study)) || again;
+      const timer = again ? setTimeout(() => this.wake(), LOOK_AGAIN_MS) : undefined;
+      await woken; // stop() wakes it too
+      clearTimeout(timer);
+    }
+  }
+
+  /** False: something is in the way, and it is looked at again after a while. Outlives any error. */
+  private async driveOn(study: StudyState): Promise<boolean> {
+    if (study.endedAt !== null || this.shutdown.signal.aborted) return true;
+    try {
+      if (study.cancelled !== null) await this.cancelRuns(study, study.cancelled.reason);
+      else await this.launchNext(study);
+      this.waits.delete(study.studyId);
+      return true;
+    } catch (error) {
+      if (this.shutdown.signal.aborted) return true;
+      const { message } = toEspalierError(error);
+      this.waits.set(study.studyId, message);
+      this.log.warn({ err: error, studyId: study.studyId }, 'a study waits');
+      return false;
+    }
+  }
+
+  private async launchedOf({ runs }: Pick<StudyState, 'runs'>): Promise<Launched[]> {
+    const launched: Launched[] = [];
+    for (const run of runs) if (run.runId !== null) launched.push({ run, status: await this.statusOf(run.runId) });
+    return launched;
+  }
+
+  private async statusOf(runId: string): Promise<RunStatus> {
+    if (this.feed.isDamaged(runId)) return 'failed';
+    const known = this.statuses.get(runId);
+    if (known !== undefined) return known;
+    const { status } = await this.runs.load(runId);
+    this.statuses.set(runId, status);
+    return status;
+  }
+
+  private async launchNext(study: StudyState): Promise<void> {
+    const launched = await this.launchedOf(study);
+    // A run that somebody paused, or that waits for somebody to mend something, takes no engine.
+    let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
+    const most = study.atOnce === 0 ? Math.max(1, this.pool.slots.length) : study.atOnce;
+    const waiting = waitingRuns(study);
+    for (const run of waiting.slice(0, Math.max(0, most - underWay))) {
+      if (!(await this.launch(study, run, underWay > 0))) continue;
+      underWay += 1;
+    }
+    if (waiting.length === 0) await this.endOnceAllHave(study, launched);
+  }
+
+  private async endOnceAllHave({ studyId }: StudyState, launched: Launched[]): Promise<void> {
+    if (launched.some(({ status }) => !isFinished({ status }))) return;
+    const runsCompleted = launched.filter(({ status }) => status === 'completed').length;
+    await this.studies.change(studyId, { kind: 'end', runsCompleted }, this.options());
+  }
+
+  /** Whether it is under way now. @throws what passes */
+  private async launch({ studyId, name: studyName, launchContext }: StudyState, run: StudyRun, othersUnderWay: boolean): Promise<boolean> {
+    const { key, variant, modelPath, data, settings } = run;
+    const request = {
+      requestId: requestIdOf(studyId, key),
+      name: `${studyName}: ${variant}`.slice(0, LONGEST_NAME),
+      tags: [studyTag(studyId)],
+      modelPath,
+      data,
+      settings,
+    };
+    try {
+      const runId = runIdOfStudy(studyId, key);
+      if ((await this.runs.find(runId)) === null) // else it was launched just before a crash
+        await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
+      await this.studies.change(studyId, { kind: 'runLaunched', key, runId }, this.options());
+      return true;
+    } catch (error) {
+      const { code, message, field } = toEspalierError(error);
+      // Other runs give their memory back.
+      if (!FINAL.has(statusOf(code)) && (code !== 'OUT_OF_MEMORY' || othersUnderWay)) throw error;
+      await this.studies.change(studyId, { kind: 'runRefused', key, code, message, field }, this.options());
+      return false;
+    }
+  }
+
+  private async cancelRuns(study: StudyState, reason: string): Promise<void> {
+    await this.findUnrecorded(study);
+    const launched = await this.launchedOf((await this.studies.find(study.studyId)) ?? study);
+    const because = reason === '' ? `study ${study.name} was cancelled` : reason;
+    for (const { run, status } of launched) {
+      if (isFinished({ status })) continue;
+      try {
+        await this.runs.change(run.runId!, { kind: 'cancel', reason: because }, this.options());
+      } catch (error) {
+        if (!isFinished(await this.runs.load(run.runId!))) throw error; // else it ended meanwhile
+      }
+      this.statuses.delete(run.runId!);
+    }
+    await this.endOnceAllHave(study, await this.launchedOf({ runs: launched.map(({ run }) => run) }));
+  }
+
+  /** Runs that were launched just before a crash. */
+  private async findUnrecorded({ studyId, runs }: StudyState): Promise<void> {
+    for (const { key, runId, refusal } of runs) {
+      if (runId !== null || refusal !== null) continue;
+      const id = runIdOfStudy(studyId, key);
+      if ((await this.runs.find(id)) !== null) await this.studies.change(studyId, { kind: 'runLaunched', key, runId: id }, this.options());
+    }
+  }
+
+  private options(): { by: typeof BY_SERVER; signal: AbortSignal } {
+    return { by: BY_SERVER, signal: this.shutdown.signal };
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,102 @@
+// The runs of a study in groups that differ by their seed only, with mean and spread; pure.
+import { settingsMessage, settingsTable, v1, type SettingName } from '#protocol';
+import { resolveSettings } from '../pruning-run/method/run-settings.js';
+import type { StudyRun } from './study.js';
+
+export interface RunInStudy {
+  planned: StudyRun;
+  run: v1.Run | null;
+}
+
+/** Settings that differ between runs of one variant; what tells variants apart is in their names. */
+function variedSettings(runs: readonly RunInStudy[]): SettingName[] {
+  const values = new Map<string, Set<string>>(); // by variant and setting
+  for (const { planned } of runs) {
+    for (const { name } of settingsTable()) {
+      const key = `${planned.variant}\n${name}`;
+      const seen = values.get(key) ?? new Set();
+      values.set(key, seen.add(JSON.stringify(planned.settings[name] ?? null)));
+    }
+  }
+  return settingsTable()
+    .map(({ name }) => name)
+    .filter((name) => name !== 'seed' && runs.some(({ planned }) => values.get(`${planned.variant}\n${name}`)!.size > 1));
+}
+
+export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; groups: v1.StudyGroup[] } {
+  const varied = variedSettings(runs);
+  const models = new Set(runs.map(({ planned }) => planned.modelPath));
+  const data = new Set(runs.map(({ planned }) => JSON.stringify(planned.data)));
+  const groups = new Map<string, { about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'modelPath'>; members: RunInStudy[] }>();
+  const messages: v1.StudyRun[] = [];
+  for (const one of runs) {
+    const { planned } = one;
+    const complete = resolveSettings(planned.settings);
+    const settings = Object.fromEntries(
+      settingsTable()
+        .filter(({ name }) => varied.includes(name))
+        .map(({ name, field }) => [field, String(complete[name])]),
+    );
+    const about = { variant: planned.variant, settings, modelPath: models.size > 1 ? planned.modelPath : '' };
+    const key = JSON.stringify([about, data.size > 1 ? planned.data : null]);
+    const group = groups.get(key) ?? { about, members: [] };
+    groups.set(key, group);
+    group.members.push(one);
+    messages.push({
+      variant: planned.variant,
+      settings: settingsMessage(complete),
+      run: one.run ?? undefined,
+      refusal: planned.refusal ?? undefined,
+      group: [...groups.keys()].indexOf(key),
+    });
+  }
+  return { runs: messages, groups: [...groups.values()].map(({ about, members }) => groupMessage(about, members)) };
+}
+
+function groupMessage(about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'modelPath'>, members: readonly RunInStudy[]): v1.StudyGroup {
+  const completed = members.flatMap(({ run }) => (run !== null && run.status === v1.RunStatus.RUN_STATUS_COMPLETED ? [run] : []));
+  return {
+    ...about,
+    runs: members.length,
+    runsCompleted: completed.length,
+    hardSparsity: figureOf(completed.map(({ hardSparsity }) => hardSparsity)),
+    trainingSeconds: figureOf(completed.map(({ trainingSeconds }) => trainingSeconds)),
+    measures: measuresOf(completed),
+  };
+}
+
+/** Undefined for no values. */
+export function figureOf(values: readonly number[]): v1.StudyFigure | undefined {
+  const n = values.length;
+  if (n === 0) return undefined;
+  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return {
+    mean,
+    spread: n > 1 ? Math.sqrt(squares / (n - 1)) : undefined,
+    lowest: Math.min(...values),
+    highest: Math.max(...values),
+    n,
+  };
+}
+
+/** Measures of last states and of models before pruning; the last value where a run has several. */
+function measuresOf(runs: readonly v1.Run[]): v1.StudyMeasure[] {
+  const measures = new Map<string, { about: Omit<v1.StudyMeasure, 'figure'>; values: number[]; headline: boolean }>();
+  for (const { evaluations, stateDigest } of runs) {
+    const own = evaluations.filter((one) => !one.abandoned && (one.stateDigest === '' || one.stateDigest === stateDigest));
+    const last = new Map<string, v1.Evaluation>();
+    for (const one of own) {
+      const { subject, task, metric, convention, dataDigest, digests } = one;
+      if (!subject.startsWith('export:')) last.set(JSON.stringify([subject, task, metric, convention, dataDigest, digests]), one);
+    }
+    for (const [key, { subject, task, metric, convention, dataDigest, value, headline }] of last) {
+      const measure = measures.get(key) ?? { about: { subject, task, metric, convention, dataDigest }, values: [], headline };
+      measures.set(key, measure);
+      measure.values.push(value);
+    }
+  }
+  return [...measures.values()]
+    .sort((left, right) => Number(right.headline) - Number(left.headline))
+    .map(({ about, values }) => ({ ...about, figure: figureOf(values) }));
+}

@@ -1,0 +1,102 @@
+// The only writer of studies, and all of them as the store tells them: there are few, and they are small.
+import { Inject, Injectable } from '@nestjs/common';
+import type { Logger } from 'pino';
+import type { EventStore } from '#event-store';
+import { EspalierError, invalidField } from '#protocol';
+import { AggregateFeed } from '../event-sourcing/aggregate-feed.js';
+import { AggregateRepository, type Aggregate, type ChangeOptions } from '../event-sourcing/aggregate-repository.js';
+import { decodeStored } from '../event-sourcing/event-codec.js';
+import { EVENT_STORE, LOGGER } from '../tokens.js';
+import { STUDY_STREAM_PREFIX, studyEventTypes, type NewStudyFact, type StudyEvent } from './study.events.js';
+import { decide, evolve, studyNotFound, type StudyChange, type StudyState } from './study.js';
+
+const SHORTEST_PREFIX = 4;
+
+const study: Aggregate<StudyState, StudyChange, NewStudyFact> = {
+  name: 'study',
+  types: studyEventTypes,
+  streamPrefix: STUDY_STREAM_PREFIX,
+  decode: (stored) => decodeStored(studyEventTypes, stored) as StudyEvent,
+  evolve,
+  decide,
+  notFound: studyNotFound,
+  damaged: (studyId, problems) =>
+    new EspalierError('STUDY_DAMAGED', `the record of study ${studyId} is damaged, so it can't go on: ${problems.join('; ')}`),
+  onAppend: () => undefined,
+};
+
+@Injectable()
+export class StudyRepository {
+  private readonly studies: AggregateRepository<StudyState, StudyChange, NewStudyFact>;
+  private readonly feed: AggregateFeed<StudyState, NewStudyFact>;
+  private readonly listeners = new Set<() => void>();
+  private starting: Promise<void> | null = null;
+
+  constructor(@Inject(EVENT_STORE) store: EventStore, @Inject(LOGGER) log: Logger) {
+    this.studies = new AggregateRepository(store, study);
+    this.feed = new AggregateFeed<StudyState, NewStudyFact>(
+      store,
+      study,
+      {
+        isClosed: () => false, // they are listed
+        find: (studyId) => this.studies.find(studyId),
+        begin: () => Promise.resolve({ position: null, open: new Map() }),
+        revisionBefore: () => -1,
+        changed: () => this.tell(),
+        damaged: (studyId) => {
+          log.error({ studyId }, 'an event of a study could not be read: the study is left alone');
+          this.tell();
+        },
+      },
+      log,
+    );
+  }
+
+  /** Resolves when everything recorded so far is known. */
+  start(): Promise<void> {
+    return (this.starting ??= this.feed.start());
+  }
+
+  stop(): Promise<void> {
+    return this.feed.stop();
+  }
+
+  onChange(listener: () => void): void {
+    this.listeners.add(listener);
+  }
+
+  /** The latest first. */
+  all(): StudyState[] {
+    return this.feed.all().sort((left, right) => right.launchedAt.localeCompare(left.launchedAt));
+  }
+
+  /** By id, name, or the beginning of an id. @throws EspalierError STUDY_NOT_FOUND */
+  named(text: string): StudyState {
+    const all = this.feed.all();
+    const whole = all.find(({ studyId }) => studyId === text) ?? all.find(({ name }) => name === text);
+    if (whole !== undefined) return whole;
+    const found = text.length >= SHORTEST_PREFIX ? all.filter(({ studyId }) => studyId.startsWith(text)) : [];
+    if (found.length > 1)
+      throw invalidField(
+        'RUN_ID_AMBIGUOUS',
+        'study_id',
+        `${text} is the beginning of several: ${found.map(({ studyId }) => studyId).join(', ')}`,
+      );
+    if (found[0] === undefined) throw studyNotFound(text);
+    return found[0];
+  }
+
+  find(studyId: string): Promise<StudyState | null> {
+    return this.studies.find(studyId);
+  }
+
+  async change(studyId: string, change: StudyChange, options: ChangeOptions): Promise<{ study: StudyState; facts: NewStudyFact[] }> {
+    const { state, facts } = await this.studies.change(studyId, change, options);
+    if (facts.length > 0) await this.feed.seen(studyId, state.revision);
+    return { study: state, facts };
+  }
+
+  private tell(): void {
+    for (const listener of this.listeners) listener();
+  }
+}

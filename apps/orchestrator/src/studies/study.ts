@@ -1,0 +1,121 @@
+// The aggregate of a study; pure.
+import { EspalierError } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
+import type { NewStudyFact, PlannedRun, StudyEvent } from './study.events.js';
+
+export interface StudyRun extends PlannedRun {
+  runId: string | null; // null: not launched
+  refusal: { code: string; message: string; field: string } | null;
+}
+
+export interface StudyState {
+  studyId: string;
+  name: string;
+  note: string;
+  /** Runs under way at a time; 0: as many as there are engines. */
+  atOnce: number;
+  runs: StudyRun[];
+  launchedAt: string;
+  launchContext: CallContext | null;
+  cancelled: { at: string; reason: string } | null;
+  /** All runs have ended; null: not yet. */
+  endedAt: string | null;
+  revision: number;
+  chain: string;
+}
+
+export type StudyChange =
+  | { kind: 'launch'; studyId: string; name: string; note: string; atOnce: number; runs: PlannedRun[] }
+  | { kind: 'runLaunched'; key: string; runId: string }
+  | { kind: 'runRefused'; key: string; code: string; message: string; field: string }
+  | { kind: 'cancel'; reason: string }
+  | { kind: 'end'; runsCompleted: number };
+
+export const studyNotFound = (studyId: string): EspalierError =>
+  new EspalierError('STUDY_NOT_FOUND', `there is no study ${studyId}`, {
+    violations: [{ field: 'study_id', description: `there is no study ${studyId}`, code: 'STUDY_NOT_FOUND' }],
+  });
+
+export function evolve(state: StudyState | null, event: StudyEvent): StudyState | null {
+  if (event.type === 'StudyLaunched' && state === null) {
+    const { at, chain, context, data } = event;
+    return {
+      ...data,
+      runs: data.runs.map(planned),
+      launchedAt: at,
+      launchContext: context ?? null,
+      cancelled: null,
+      endedAt: null,
+      revision: 0,
+      chain,
+    };
+  }
+  if (state === null) return null;
+  return { ...applied(state, event), revision: state.revision + 1, chain: event.chain };
+}
+
+const planned = (run: PlannedRun): StudyRun => ({ ...run, runId: null, refusal: null });
+
+function applied(state: StudyState, event: StudyEvent): StudyState {
+  const changed = (key: string, change: Partial<StudyRun>): StudyState => ({
+    ...state,
+    runs: state.runs.map((run) => (run.key === key ? { ...run, ...change } : run)),
+  });
+  switch (event.type) {
+    case 'Unknown':
+    case 'StudyLaunched': // a second birth changes nothing
+      return state;
+    case 'StudyExtended':
+      return { ...state, atOnce: event.data.atOnce, runs: [...state.runs, ...event.data.runs.map(planned)], endedAt: null };
+    case 'StudyRunLaunched':
+      return changed(event.data.key, { runId: event.data.runId });
+    case 'StudyRunRefused': {
+      const { key, ...refusal } = event.data;
+      return changed(key, { refusal });
+    }
+    case 'StudyCancelled':
+      return { ...state, cancelled: { at: event.at, reason: event.data.reason } };
+    case 'StudyEnded':
+      return { ...state, endedAt: event.at };
+  }
+}
+
+/** @throws EspalierError when the study does not allow it */
+export function decide(state: StudyState | null, change: StudyChange, at: string): NewStudyFact[] {
+  if (change.kind === 'launch') return launch(state, change, at);
+  if (state === null) throw studyNotFound('with this id');
+  switch (change.kind) {
+    case 'runLaunched': {
+      const { key, runId } = change;
+      return state.runs.some((run) => run.key === key && run.runId === null)
+        ? [{ type: 'StudyRunLaunched', at, data: { key, runId } }]
+        : [];
+    }
+    case 'runRefused': {
+      const { kind: _, ...data } = change;
+      const waits = state.runs.some((run) => run.key === data.key && run.runId === null && run.refusal === null);
+      return waits ? [{ type: 'StudyRunRefused', at, data }] : [];
+    }
+    case 'cancel':
+      if (state.cancelled !== null) return [];
+      if (state.endedAt !== null)
+        throw new EspalierError('STUDY_ENDED', `all runs of study ${state.name} have ended: there is nothing to cancel`);
+      return [{ type: 'StudyCancelled', at, data: { reason: change.reason } }];
+    case 'end':
+      return state.endedAt === null ? [{ type: 'StudyEnded', at, data: { runsCompleted: change.runsCompleted } }] : [];
+  }
+}
+
+function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { kind: 'launch' }, at: string): NewStudyFact[] {
+  const known = new Set(state?.runs.map(({ key }) => key));
+  const runs = data.runs.filter(({ key }) => !known.has(key) && known.add(key));
+  if (state === null) return [{ type: 'StudyLaunched', at, data: { ...data, runs } }];
+  if (runs.length === 0 && (state.atOnce === data.atOnce || state.endedAt !== null)) return [];
+  if (state.cancelled !== null)
+    throw new EspalierError('STUDY_ENDED', `study ${state.name} was cancelled, so no runs can be added: give the new one another name`);
+  return [{ type: 'StudyExtended', at, data: { atOnce: data.atOnce, runs } }];
+}
+
+/** Runs that are still to be launched, in order. */
+export const waitingRuns = ({ runs, cancelled }: Pick<StudyState, 'runs' | 'cancelled'>): StudyRun[] =>
+  cancelled === null ? runs.filter(({ runId, refusal }) => runId === null && refusal === null) : [];

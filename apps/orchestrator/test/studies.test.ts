@@ -1,0 +1,129 @@
+// A study of six runs with the real processes, killed twice on its way; one that is cancelled, and requests that are refused.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { bearerToken, v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { codeOf, CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+
+const { STUDY_STATUS_COMPLETED, STUDY_STATUS_CANCELLED } = v1.StudyStatus;
+
+describe('a study', () => {
+  const server = TestServer.inNewFolder();
+  const run = (variant: string, settings: Partial<v1.RunSettings>): v1.StudyRunRequest =>
+    v1.StudyRunRequest.fromPartial({
+      variant,
+      modelPath: TINY_MODEL,
+      data: { trainPath: CORPUS, validationPath: CORPUS },
+      settings: { ...TINY_RUN, totalSteps: 60, ...settings },
+    });
+  const recipes = [1n, 2n].flatMap((seed) => [
+    run('nuteprune', { seed }),
+    run('distill', { recipe: v1.Recipe.RECIPE_DISTILL, seed }),
+    run('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed }),
+  ]);
+
+  async function call<Response>(
+    ask: (client: v1.StudyServiceClient, done: Parameters<Parameters<typeof unary<Response>>[0]>[0]) => unknown,
+  ) {
+    const client = new v1.StudyServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), bearerToken(server.token));
+    try {
+      return await unary<Response>((done) => ask(client, done));
+    } finally {
+      client.close();
+    }
+  }
+  const launch = (name: string, runs: v1.StudyRunRequest[], atOnce = 2): Promise<v1.LaunchStudyResponse> =>
+    call((client, done) => client.launchStudy({ name, note: '', atOnce, runs }, done));
+  const get = (studyId: string): Promise<v1.GetStudyResponse> => call((client, done) => client.getStudy({ studyId }, done));
+  async function until(name: string, wanted: (study: v1.GetStudyResponse) => boolean, withinMs = 240_000): Promise<v1.GetStudyResponse> {
+    for (const end = Date.now() + withinMs; ;) {
+      const detail = await get(name);
+      if (wanted(detail)) return detail;
+      if (Date.now() > end)
+        throw new Error(`study ${name} did not get there: ${JSON.stringify(detail.study, (_, value: unknown) => String(value))}`);
+      await sleep(50);
+    }
+  }
+
+  beforeAll(() => server.start());
+  afterAll(() => server.dispose());
+
+  it('of six runs completes, with each run once, though it is killed twice', async () => {
+    expect(await launch('recipes', recipes)).toMatchObject({ added: 6, study: { runs: 6, atOnce: 2 } });
+    await until('recipes', ({ study }) => study!.runsCompleted >= 1);
+    await server.kill('engine', 'store');
+    await server.start();
+    await until('recipes', ({ study }) => study!.runsCompleted >= 3);
+    await server.kill();
+    await server.start();
+    let mostAtOnce = 0;
+    const { study, runs, groups } = await until('recipes', (detail) => {
+      mostAtOnce = Math.max(mostAtOnce, detail.study!.runsUnderWay);
+      return detail.study!.endedAt !== undefined;
+    });
+    expect(study).toMatchObject({ status: STUDY_STATUS_COMPLETED, runsCompleted: 6, runsFailed: 0, runsWaiting: 0, runsUnderWay: 0 });
+    expect(mostAtOnce).toBeLessThanOrEqual(2);
+    const ids = runs.map((one) => one.run!.runId);
+    expect(new Set(ids).size).toBe(6);
+    const listed: v1.ListRunsResponse = await unary((done) =>
+      server.runs.listRuns(v1.ListRunsRequest.fromPartial({ pageSize: 100 }), done),
+    );
+    expect(listed.runs.map(({ runId }) => runId).sort()).toEqual([...ids].sort()); // none was launched twice
+    for (const id of ids) expect(recordProblems(await server.events(id))).toEqual([]);
+    expect(groups.map(({ variant, runs: n, measures }) => [variant, n, measures[0]!.figure!.n])).toEqual([
+      ['nuteprune', 2, 2],
+      ['distill', 2, 2],
+      ['wanda', 2, 2],
+    ]);
+    expect(groups[0]!.measures[0]!.figure!.spread).toBeGreaterThan(0);
+  });
+
+  it('ends in the same bits as its runs launched by hand', async () => {
+    const { runs } = await get('recipes');
+    const alone = await server.completed((await server.launch({ totalSteps: 60, seed: 2n })).runId);
+    expect(alone.stateDigest).toBe(
+      runs.find(({ variant, settings }) => variant === 'nuteprune' && settings!.seed === 2n)!.run!.stateDigest,
+    );
+  });
+
+  it('launched again gets only the runs that it does not have', async () => {
+    expect((await launch('recipes', recipes)).added).toBe(0);
+    const more = [...recipes, run('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed: 3n })];
+    expect((await launch('recipes', more)).added).toBe(1);
+    const { study } = await until('recipes', (detail) => detail.study!.runsCompleted === 7 && detail.study!.endedAt !== undefined);
+    expect(study!.runs).toBe(7);
+  });
+
+  it('that is cancelled cancels what is under way, also when it is killed at that moment', async () => {
+    await launch(
+      'long',
+      [1n, 2n, 3n].map((seed) => run('long', { totalSteps: 5000, seed })),
+      1,
+    );
+    await until('long', ({ runs }) => runs.some((one) => (one.run?.step ?? 0n) > 0n));
+    await call<v1.CancelStudyResponse>((client, done) => client.cancelStudy({ studyId: 'long', reason: 'enough' }, done));
+    await server.kill();
+    await server.start();
+    const { study, runs } = await until('long', (detail) => detail.study!.endedAt !== undefined);
+    expect(study).toMatchObject({ status: STUDY_STATUS_CANCELLED, runsCancelled: 1, runsWaiting: 0 });
+    expect(runs.filter((one) => one.run === undefined)).toHaveLength(2);
+    expect(codeOf(await launch('long', [run('more', {})]).catch((error: unknown) => error))).toBe('STUDY_ENDED');
+  });
+
+  it('is refused as a whole where one of its runs is wrong, and says which', async () => {
+    const wrong = (runs: v1.StudyRunRequest[], name = 'wrong'): Promise<unknown> => launch(name, runs).catch((error: unknown) => error);
+    expect(await wrong([run('a', {}), run('b', { targetSparsity: 0.99 })])).toMatchObject({
+      code: 'FIELD_OUT_OF_RANGE',
+      violations: [expect.objectContaining({ field: 'runs[1].settings.target_sparsity' })],
+    });
+    expect(await wrong([run('a', {}), { ...run('b', {}), modelPath: '/nowhere' }])).toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+      violations: [expect.objectContaining({ field: expect.stringMatching(/^runs\[1\]/) as string })],
+    });
+    expect(codeOf(await wrong([]))).toBe('FIELD_REQUIRED');
+    expect(codeOf(await wrong([run('a', {})], ''))).toBe('FIELD_REQUIRED');
+    expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');
+    const { studies } = await call<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
+    expect(studies.map(({ name }) => name)).toEqual(['long', 'recipes']);
+  });
+});
