@@ -5,6 +5,7 @@ import { LaunchForm } from './forms/launch-form.js';
 import { CompareView } from './runs/compare.js';
 import { RunsView } from './runs/runs.js';
 import { RunView } from './run/run.js';
+import { StudiesView, StudyView } from './studies/studies.js';
 import { Anchor, usePlace, type Place } from './ui/router.js';
 import { toggleTheme, useTheme } from './ui/theme.js';
 
@@ -37,6 +38,9 @@ export function App() {
           <nav aria-label="Views">
             <Anchor to="/" aria-current={place.path === '/' || place.path.startsWith('/runs/') ? 'page' : undefined}>
               Runs
+            </Anchor>
+            <Anchor to="/studies" aria-current={place.path.startsWith('/studies') ? 'page' : undefined}>
+              Studies
             </Anchor>
             <Anchor to="/compare" aria-current={place.path === '/compare' ? 'page' : undefined}>
               Compare
@@ -71,12 +75,16 @@ export function App() {
 function View({ place, launch }: { place: Place; launch: () => void }) {
   const { path, query } = place;
   const [, runId, tab = ''] = /^\/runs\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
+  const [, studyId] = /^\/studies\/([^/]+)$/.exec(path) ?? [];
   useEffect(() => {
     if (path === '/') document.title = 'Runs · Espalier';
+    else if (path === '/studies') document.title = 'Studies · Espalier';
     else if (path === '/compare') document.title = 'Comparison · Espalier';
   }, [path]);
   if (path === '/') return <RunsView query={query} launch={launch} />;
   if (path === '/compare') return <CompareView query={query} />;
+  if (path === '/studies') return <StudiesView />;
+  if (studyId !== undefined) return <StudyView key={studyId} studyId={decodeURIComponent(studyId)} query={query} />;
   if (runId !== undefined) return <RunView key={runId} runId={decodeURIComponent(runId)} tab={tab} query={query} />;
   return (
     <div class="card empty">

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import type { BrowserContext, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import { loginLink } from '#local-access';
-import type { v1 } from '#protocol';
-import { TestServer, unary } from './harness/server.js';
+import { v1 } from '#protocol';
+import { CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const PROGRAM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 const FLAGS = [
@@ -91,6 +91,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     ['', 'Loss'],
     ['/teachers', 'Snapshots'],
     ['/masks', 'Attention heads'],
+    ['/ladder', 'Parameters left'],
     ['/evaluations', 'windows of 64 tokens'],
     ['/family', 'nothing was forked from it yet'],
     ['/history', 'RunCompleted'],
@@ -157,6 +158,55 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await dialog.waitFor({ state: 'detached' });
   });
 
+  test('the ladder evaluates the teachers that were not, and draws the front', async () => {
+    await view(`/runs/${runId}/ladder`, 'not evaluated yet');
+    await page.getByRole('button', { name: 'Evaluate them' }).click();
+    await text('Perplexity against size');
+    await page.getByText('not evaluated yet').waitFor({ state: 'detached' });
+    expect(await page.getByText('★').count()).toBeGreaterThan(0);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await barriers()).toEqual([]);
+      await shot('ladder');
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+  });
+
+  test('studies say how to begin; one that is launched shows its runs, its groups and its plot, and can be cancelled', async () => {
+    await view('/studies', 'No studies yet');
+    expect(await barriers()).toEqual([]);
+    const run = (variant: string, recipe: v1.Recipe, seed: bigint): v1.StudyRunRequest =>
+      v1.StudyRunRequest.fromPartial({
+        variant,
+        modelPath: TINY_MODEL,
+        data: { trainPath: CORPUS, validationPath: CORPUS },
+        settings: { ...TINY_RUN, totalSteps: 1, recipe, seed, calibrationSequences: 4 },
+      });
+    const runs = [1n, 2n].flatMap((seed) => [run('wanda', v1.Recipe.RECIPE_WANDA, seed), run(NAME, v1.Recipe.RECIPE_TAYLOR, seed)]);
+    await server.study<v1.LaunchStudyResponse>((client, done) => client.launchStudy({ name: 'seeds', note: '', atOnce: 1, runs }, done));
+    await page.getByRole('link', { name: 'seeds' }).click();
+    await page.getByText('4 of 4 completed').waitFor(); // nobody reloads
+    await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
+    await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
+    expect(await page.locator('main img').count()).toBe(0); // a name stays text
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await barriers()).toEqual([]);
+      await shot('study');
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, totalSteps: 5_000 } })];
+    await server.study<v1.LaunchStudyResponse>((client, done) =>
+      client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long }, done),
+    );
+    await view('/studies/long', '1 under way');
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByRole('button', { name: 'Cancel the study' }).click();
+    await text('1 cancelled');
+    await state('cancelled');
+    await view('/studies/nowhere', 'No study nowhere');
+  });
+
   test('the record is checked from the page', async () => {
     await view(`/runs/${runId}`, 'not checked');
     await page.getByRole('button', { name: 'not checked' }).click();
@@ -167,7 +217,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
   });
 
   test('when the server is killed the page says so, and goes on by itself when it is back', async () => {
-    await view('/', '2 in all');
+    await view('/', '7 in all');
     await server.kill();
     await text('server away, trying again');
     await text('forked by hand'); // what was there stays

@@ -1,7 +1,6 @@
 // A study of six runs with the real processes, killed twice on its way; one that is cancelled, and requests that are refused.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChannelCredentials } from '@grpc/grpc-js';
-import { bearerToken, v1 } from '#protocol';
+import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
@@ -22,19 +21,9 @@ describe('a study', () => {
     run('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed }),
   ]);
 
-  async function call<Response>(
-    ask: (client: v1.StudyServiceClient, done: Parameters<Parameters<typeof unary<Response>>[0]>[0]) => unknown,
-  ) {
-    const client = new v1.StudyServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), bearerToken(server.token));
-    try {
-      return await unary<Response>((done) => ask(client, done));
-    } finally {
-      client.close();
-    }
-  }
   const launch = (name: string, runs: v1.StudyRunRequest[], atOnce = 2): Promise<v1.LaunchStudyResponse> =>
-    call((client, done) => client.launchStudy({ name, note: '', atOnce, runs }, done));
-  const get = (studyId: string): Promise<v1.GetStudyResponse> => call((client, done) => client.getStudy({ studyId }, done));
+    server.study((client, done) => client.launchStudy({ name, note: '', atOnce, runs }, done));
+  const get = (studyId: string): Promise<v1.GetStudyResponse> => server.study((client, done) => client.getStudy({ studyId }, done));
   async function until(name: string, wanted: (study: v1.GetStudyResponse) => boolean, withinMs = 240_000): Promise<v1.GetStudyResponse> {
     for (const end = Date.now() + withinMs; ;) {
       const detail = await get(name);
@@ -101,7 +90,7 @@ describe('a study', () => {
       1,
     );
     await until('long', ({ runs }) => runs.some((one) => (one.run?.step ?? 0n) > 0n));
-    await call<v1.CancelStudyResponse>((client, done) => client.cancelStudy({ studyId: 'long', reason: 'enough' }, done));
+    await server.study<v1.CancelStudyResponse>((client, done) => client.cancelStudy({ studyId: 'long', reason: 'enough' }, done));
     await server.kill();
     await server.start();
     const { study, runs } = await until('long', (detail) => detail.study!.endedAt !== undefined);
@@ -123,7 +112,7 @@ describe('a study', () => {
     expect(codeOf(await wrong([]))).toBe('FIELD_REQUIRED');
     expect(codeOf(await wrong([run('a', {})], ''))).toBe('FIELD_REQUIRED');
     expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');
-    const { studies } = await call<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
+    const { studies } = await server.study<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
     expect(studies.map(({ name }) => name)).toEqual(['long', 'recipes']);
   });
 });

@@ -4,6 +4,7 @@ import { createConnectTransport } from '@connectrpc/connect-web';
 import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService } from '../generated/espalier/v1/engine_service_pb.js';
 import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
+import { StudyService } from '../generated/espalier/v1/study_service_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import { BadRequestSchema, ErrorInfoSchema } from '../generated/google/rpc/error_details_pb.js';
 
@@ -12,6 +13,7 @@ export const runService = createClient(RunService, transport);
 export const historyService = createClient(HistoryService, transport);
 export const artifactService = createClient(ArtifactService, transport);
 export const engineService = createClient(EngineService, transport);
+export const studyService = createClient(StudyService, transport);
 
 /** By which a launch that is sent twice is made once; where the browser can't make one, the server does. */
 export function newRequestId(): string {

@@ -15,6 +15,7 @@ import { CurvesTab } from './curves.js';
 import { EvaluationsTab } from './evaluations.js';
 import { FamilyTab } from './family.js';
 import { HistoryTab } from './history.js';
+import { LadderTab } from './ladder.js';
 import { MasksTab } from './masks.js';
 import { SettingsTab } from './settings.js';
 import { TeachersTab } from './teachers.js';
@@ -25,6 +26,7 @@ const TABS = {
   '': { title: 'Curves', view: CurvesTab },
   teachers: { title: 'Teachers', view: TeachersTab },
   masks: { title: 'Masks', view: MasksTab },
+  ladder: { title: 'Ladder', view: LadderTab },
   evaluations: { title: 'Evaluations and engine', view: EvaluationsTab },
   family: { title: 'Family', view: FamilyTab },
   history: { title: 'History', view: HistoryTab },

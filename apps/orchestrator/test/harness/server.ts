@@ -216,6 +216,18 @@ export class TestServer {
     return unary<v1.LaunchRunResponse>((done) => this.runs.launchRun(request, done)).then(({ run }) => run!);
   }
 
+  /** Studies, for as long as the call takes. */
+  async study<Response>(
+    ask: (client: v1.StudyServiceClient, done: (error: ServiceError | null, response: Response) => void) => unknown,
+  ): Promise<Response> {
+    const client = new v1.StudyServiceClient(this.address, ChannelCredentials.createInsecure(), bearerToken(this.token));
+    try {
+      return await unary<Response>((done) => ask(client, done));
+    } finally {
+      client.close();
+    }
+  }
+
   run(runId: string): Promise<v1.Run> {
     return unary<v1.GetRunResponse>((done) => this.runs.getRun({ runId }, done)).then(({ run }) => run!);
   }

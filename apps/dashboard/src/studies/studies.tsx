@@ -1,0 +1,296 @@
+// Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
+import { useEffect, useState } from 'preact/hooks';
+import { studyService } from '../api/client.js';
+import { useChanges } from '../api/live.js';
+import { useLoaded } from '../api/loaded.js';
+import { StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
+import { headlineOf } from '../runs/columns.js';
+import { count, decimal, NONE, percent, time } from '../ui/format.js';
+import { Meter, Status, TroubleNote } from '../ui/parts.js';
+import { Anchor, setQuery } from '../ui/router.js';
+import { Scatter } from '../ui/scatter.js';
+import { CancelForm } from './cancel-form.js';
+import { intactValue, linesOf, measureName, measureNames, measureOf } from './figures.js';
+
+const LOOK_AGAIN_MS = 2_000;
+const TONES = {
+  [StudyStatus.RUNNING]: 'live',
+  [StudyStatus.COMPLETED]: 'good',
+  [StudyStatus.CANCELLED]: 'quiet',
+  [StudyStatus.UNSPECIFIED]: 'quiet',
+};
+
+function StudyState({ status }: { status: StudyStatus }) {
+  return (
+    <span class={`status ${TONES[status]}`}>
+      <span class={`dot ${TONES[status]}`} />
+      {StudyStatus[status].toLowerCase()}
+    </span>
+  );
+}
+
+const endedOf = ({ runsCompleted, runsFailed, runsCancelled }: Study): number => runsCompleted + runsFailed + runsCancelled;
+
+/** Runs that change are told of; what a study launches next is asked for. */
+function useStudies<T>(key: string, load: (signal: AbortSignal) => Promise<T>) {
+  const loaded = useLoaded(key, load);
+  useChanges(() => true, loaded.reload, LOOK_AGAIN_MS, key);
+  return loaded;
+}
+
+export function StudiesView() {
+  const { data: studies, trouble } = useStudies('studies', async (signal) => (await studyService.listStudies({}, { signal })).studies);
+  if (studies === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <TroubleNote trouble={trouble} />;
+  if (studies.length === 0)
+    return (
+      <div class="card empty">
+        <h1>No studies yet</h1>
+        <p>A study is many runs from one file: recipes, baselines, settings and seeds, compared in one table and one plot.</p>
+        <p>
+          <code>npx espalier study launch study.yaml</code>
+        </p>
+      </div>
+    );
+  return (
+    <>
+      <div class="bar">
+        <h1>Studies</h1>
+      </div>
+      <TroubleNote trouble={trouble} />
+      <section class="card" aria-label="All studies">
+        <div class="in scroll">
+          <table class="plain num">
+            <thead>
+              <tr>
+                <th>Name</th>
+                <th>State</th>
+                <th class="right">Runs</th>
+                <th class="right">Completed</th>
+                <th class="right">Failed</th>
+                <th>Launched</th>
+              </tr>
+            </thead>
+            <tbody>
+              {studies.map((study) => (
+                <tr key={study.studyId}>
+                  <td>
+                    <Anchor to={`/studies/${study.studyId}`}>{study.name}</Anchor>
+                  </td>
+                  <td>
+                    <StudyState status={study.status} />
+                  </td>
+                  <td class="right">{count(study.runs)}</td>
+                  <td class="right">{count(study.runsCompleted)}</td>
+                  <td class="right">{count(study.runsFailed)}</td>
+                  <td>{time(study.launchedAt)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </section>
+    </>
+  );
+}
+
+export function StudyView({ studyId, query }: { studyId: string; query: URLSearchParams }) {
+  const { data, trouble, reload } = useStudies(`study ${studyId}`, (signal) => studyService.getStudy({ studyId }, { signal }));
+  const [isCancelling, setCancelling] = useState(false);
+  const study = data?.study;
+  useEffect(() => {
+    document.title = study === undefined ? 'Study · Espalier' : `${study.name} · Espalier`;
+  }, [study?.name]);
+  if (data === undefined || study === undefined) {
+    if (trouble === undefined) return <p class="soft">Loading …</p>;
+    return (
+      <div class="card empty">
+        <h1>{trouble.isAway ? 'The server does not answer' : `No study ${studyId}`}</h1>
+        <p>
+          {trouble.message} {trouble.isAway ? 'It is tried again.' : <Anchor to="/studies">All studies</Anchor>}
+        </p>
+      </div>
+    );
+  }
+  const compared = data.runs.flatMap(({ run }) => (run === undefined ? [] : [run.runId]));
+  return (
+    <>
+      <div class="bar">
+        <h1>{study.name}</h1>
+        <StudyState status={study.status} />
+        <code class="soft">{study.studyId}</code>
+        <span class="actions">
+          {compared.length > 1 && (
+            <Anchor class="button" to={`/compare?runs=${compared.slice(0, MOST_COMPARED).join(',')}`}>
+              Compare curves
+            </Anchor>
+          )}
+          {study.status === StudyStatus.RUNNING && (
+            <button class="danger" onClick={() => setCancelling(true)}>
+              Cancel
+            </button>
+          )}
+        </span>
+      </div>
+      <TroubleNote trouble={trouble} />
+      {study.note !== '' && <p class="soft">{study.note}</p>}
+      {study.waitingFor !== '' && <p class="note">{study.waitingFor}</p>}
+      <Meter share={study.runs === 0 ? 0 : endedOf(study) / study.runs} label="runs ended" />
+      <p class="soft num">
+        {count(study.runsCompleted)} of {count(study.runs)} completed, {count(study.runsUnderWay)} under way, {count(study.runsWaiting)}{' '}
+        waiting, {count(study.runsFailed)} failed, {count(study.runsCancelled)} cancelled
+      </p>
+      <div class="stack">
+        <Picture data={data} measure={query.get('measure') ?? ''} />
+        <Groups data={data} measure={query.get('measure') ?? ''} />
+        <Runs data={data} />
+      </div>
+      {isCancelling && <CancelForm study={study} close={() => setCancelling(false)} done={reload} />}
+    </>
+  );
+}
+
+const MOST_COMPARED = 12;
+
+function Picture({ data, measure }: { data: GetStudyResponse; measure: string }) {
+  const names = measureNames(data);
+  const lines = linesOf(data, measure);
+  if (lines.length === 0)
+    return (
+      <div class="card empty">
+        <h2>Nothing to draw yet</h2>
+        <p>A point appears when a run has completed and was evaluated on its validation text.</p>
+      </div>
+    );
+  const name = measure === '' ? names[0]! : measure;
+  const intact = intactValue(data, measure);
+  return (
+    <>
+      {names.length > 1 && (
+        <div class="bar">
+          <label>
+            Quality by
+            <select
+              value={name}
+              onChange={({ currentTarget }) => setQuery({ measure: currentTarget.value === names[0] ? '' : currentTarget.value })}
+            >
+              {names.map((one) => (
+                <option key={one} value={one}>
+                  {one}
+                </option>
+              ))}
+            </select>
+          </label>
+        </div>
+      )}
+      <Scatter
+        title={`${name} against sparsity`}
+        about="bars: standard deviation over seeds"
+        x={{ name: 'sparsity, %', words: (value) => `${Number(value.toFixed(6))} %` }}
+        y={{ name }}
+        lines={lines}
+        reference={intact === undefined ? undefined : { y: intact, label: `before pruning: ${decimal(intact)}` }}
+      />
+    </>
+  );
+}
+
+function Groups({ data, measure }: { data: GetStudyResponse; measure: string }) {
+  const { groups } = data;
+  const fields = [...new Set(groups.flatMap(({ settings }) => Object.keys(settings)))];
+  const first = groups.map((group) => measureOf(group, measure)).find((one) => one !== undefined);
+  return (
+    <section class="card" aria-label="Groups">
+      <header>
+        <h2>Groups</h2>
+        <span class="soft">runs that differ by their seed only{first === undefined ? '' : `; ${first.convention}`}</span>
+      </header>
+      <div class="in scroll">
+        <table class="plain num">
+          <thead>
+            <tr>
+              <th>Variant</th>
+              {fields.map((field) => (
+                <th key={field}>{field.replaceAll('_', ' ')}</th>
+              ))}
+              <th class="right">Completed</th>
+              <th class="right">Sparsity</th>
+              <th class="right">{first === undefined ? 'perplexity' : measureName(first)}</th>
+              <th class="right">Spread</th>
+              <th class="right">Range</th>
+            </tr>
+          </thead>
+          <tbody>
+            {groups.map((group, index) => {
+              const figure = measureOf(group, measure)?.figure;
+              return (
+                <tr key={index}>
+                  <td>{group.variant}</td>
+                  {fields.map((field) => (
+                    <td key={field}>{group.settings[field] ?? NONE}</td>
+                  ))}
+                  <td class="right">
+                    {count(group.runsCompleted)} of {count(group.runs)}
+                  </td>
+                  <td class="right">{group.hardSparsity === undefined ? NONE : percent(group.hardSparsity.mean)}</td>
+                  <td class="right">{decimal(figure?.mean)}</td>
+                  <td class="right">{figure?.spread === undefined ? NONE : `± ${decimal(figure.spread)}`}</td>
+                  <td class="right">
+                    {figure === undefined || figure.n < 2 ? NONE : `${decimal(figure.lowest)} to ${decimal(figure.highest)}`}
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+function Runs({ data }: { data: GetStudyResponse }) {
+  return (
+    <section class="card" aria-label="Runs of the study">
+      <header>
+        <h2>Runs</h2>
+      </header>
+      <div class="in scroll">
+        <table class="plain num">
+          <thead>
+            <tr>
+              <th>Run</th>
+              <th>Variant</th>
+              <th class="right">Target</th>
+              <th class="right">Seed</th>
+              <th>State</th>
+              <th class="right">Sparsity</th>
+              <th class="right">Perplexity</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.runs.map(({ variant, settings, run, refusal }, index) => (
+              <tr key={index}>
+                <td>{run === undefined ? NONE : <Anchor to={`/runs/${run.runId}`}>{run.runId}</Anchor>}</td>
+                <td>{variant}</td>
+                <td class="right">{percent(settings?.targetSparsity ?? 0, 0)}</td>
+                <td class="right">{String(settings?.seed ?? NONE)}</td>
+                <td>
+                  {run !== undefined ? (
+                    <Status status={run.status} />
+                  ) : refusal === undefined ? (
+                    <span class="soft">waits for its turn</span>
+                  ) : (
+                    <span class="trouble">
+                      {refusal.message} <code>{refusal.code}</code>
+                    </span>
+                  )}
+                </td>
+                <td class="right">{run === undefined || run.step === 0n ? NONE : percent(run.hardSparsity)}</td>
+                <td class="right">{decimal(run === undefined ? undefined : headlineOf(run)?.perplexity)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,249 @@
+// Points with lines between them, and the spread of each as a bar: for few values, each of which is told by its title.
+import { useRef } from 'preact/hooks';
+import { download } from './download.js';
+import { tick } from './format.js';
+
+const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
+/** Beyond it values are told apart by their logarithms. */
+const LARGEST_LINEAR_RATIO = 8;
+const TONES = 6;
+const LIGHT: Record<string, string> = {
+  surface: '#ffffff',
+  text: '#17201c',
+  'text-soft': '#55605a',
+  grid: '#e6e9e7',
+  'line-strong': '#8a938e',
+  'curve-1': '#17695a',
+  'curve-2': '#c2571a',
+  'curve-3': '#3b62c4',
+  'curve-4': '#8d3f97',
+  'curve-5': '#7a6a00',
+  'curve-6': '#b02a4c',
+};
+
+export interface ScatterPoint {
+  x: number;
+  y: number;
+  spread?: number;
+  title: string;
+  /** Written beside it. */
+  label?: string;
+  /** Not on the line. */
+  isAside?: boolean;
+}
+export interface ScatterLine {
+  name: string;
+  points: ScatterPoint[];
+}
+
+interface Axis {
+  at: (value: number) => number;
+  ticks: number[];
+}
+
+interface Props {
+  title: string;
+  about?: string;
+  x: { name: string; words: (value: number) => string };
+  y: { name: string };
+  lines: ScatterLine[];
+  reference?: { y: number; label: string } | undefined;
+}
+
+export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: Props) {
+  const svg = useRef<SVGSVGElement>(null);
+  const points = lines.flatMap((line) => line.points);
+  const heights = [...points.flatMap(({ y, spread = 0 }) => [y - spread, y + spread]), ...(reference === undefined ? [] : [reference.y])];
+  const isLog = Math.min(...heights) > 0 && Math.max(...heights) / Math.min(...heights) > LARGEST_LINEAR_RATIO;
+  const x = axis(
+    points.map((point) => point.x),
+    LEFT,
+    WIDTH - RIGHT,
+    false,
+  );
+  const y = axis(heights, HEIGHT - BOTTOM, TOP, isLog);
+  const csv = (): string =>
+    [
+      `line,${xAxis.name},${yAxis.name},spread`,
+      ...lines.flatMap(({ name, points: own }) =>
+        own.map((point) => `"${name.replace(/^([=+\-@\t\r])/, "'$1").replaceAll('"', '""')}",${point.x},${point.y},${point.spread ?? ''}`),
+      ),
+      '',
+    ].join('\r\n');
+  return (
+    <section class="card chart" aria-label={title}>
+      <header>
+        <h2>{title}</h2>
+        <span class="soft">
+          {about}
+          {isLog && ' (logarithmic)'}
+        </span>
+        <span class="tools">
+          <button
+            class="plain"
+            onClick={() => download(`${title}.svg`, 'image/svg+xml', standing(svg.current!))}
+            aria-label={`${title} as SVG`}
+          >
+            SVG
+          </button>
+          <button class="plain" onClick={() => download(`${title}.csv`, 'text/csv', csv())} aria-label={`${title} as CSV`}>
+            CSV
+          </button>
+        </span>
+      </header>
+      <div class="in scroll">
+        <svg ref={svg} class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${yAxis.name} against ${xAxis.name}`}>
+          <Grid x={x} y={y} xAxis={xAxis} reference={reference} />
+          {lines.map((line, index) => (
+            <Line key={line.name} line={line} index={index} x={x.at} y={y.at} />
+          ))}
+        </svg>
+        {lines.length > 1 && (
+          <p class="legend">
+            {lines.map(({ name }, index) => (
+              <span key={name}>
+                <svg class="mark" viewBox="-8 -8 16 16" aria-hidden="true">
+                  <Mark index={index} x={0} y={0} />
+                </svg>{' '}
+                {name}
+              </span>
+            ))}
+          </p>
+        )}
+      </div>
+    </section>
+  );
+}
+
+type GridProps = { x: Axis; y: Axis; xAxis: Props['x']; reference: Props['reference'] };
+
+function Grid({ x, y, xAxis, reference }: GridProps) {
+  return (
+    <>
+      {x.ticks.map((value) => (
+        <g key={value}>
+          <line x1={x.at(value)} x2={x.at(value)} y1={TOP} y2={HEIGHT - BOTTOM} stroke="var(--grid)" />
+          <text x={x.at(value)} y={HEIGHT - BOTTOM + 18} text-anchor="middle" fill="var(--text-soft)">
+            {xAxis.words(value)}
+          </text>
+        </g>
+      ))}
+      {y.ticks.map((value) => (
+        <g key={value}>
+          <line x1={LEFT} x2={WIDTH - RIGHT} y1={y.at(value)} y2={y.at(value)} stroke="var(--grid)" />
+          <text x={LEFT - 8} y={y.at(value) + 4} text-anchor="end" fill="var(--text-soft)">
+            {tick(value)}
+          </text>
+        </g>
+      ))}
+      <text x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 8} text-anchor="middle" fill="var(--text-soft)">
+        {xAxis.name}
+      </text>
+      {reference !== undefined && (
+        <>
+          <line
+            x1={LEFT}
+            x2={WIDTH - RIGHT}
+            y1={y.at(reference.y)}
+            y2={y.at(reference.y)}
+            stroke="var(--line-strong)"
+            stroke-dasharray="5 4"
+          />
+          <text x={LEFT + 8} y={y.at(reference.y) - 6} fill="var(--text-soft)">
+            {reference.label}
+          </text>
+        </>
+      )}
+    </>
+  );
+}
+
+const toneOf = (index: number): string => `var(--curve-${(index % TONES) + 1})`;
+
+function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (value: number) => number; y: (value: number) => number }) {
+  const tone = toneOf(index);
+  const path = line.points.filter(({ isAside }) => isAside !== true).map((point) => `${x(point.x)} ${y(point.y)}`);
+  return (
+    <g>
+      {path.length > 1 && <path d={`M${path.join('L')}`} fill="none" stroke={tone} stroke-width="1.8" />}
+      {line.points.map((point) => {
+        const [px, py, { spread = 0 }] = [x(point.x), y(point.y), point];
+        return (
+          <g key={`${point.x} ${point.y} ${point.title}`}>
+            {spread > 0 && (
+              <path
+                d={`M${px} ${y(point.y - spread)}V${y(point.y + spread)}M${px - 5} ${y(point.y - spread)}h10M${px - 5} ${y(point.y + spread)}h10`}
+                stroke={tone}
+                fill="none"
+              />
+            )}
+            <Mark index={index} x={px} y={py} title={point.title} isAside={point.isAside === true} />
+            {point.label !== undefined && (
+              <text x={px} y={py - 10} text-anchor="middle" fill="var(--text)">
+                {point.label}
+              </text>
+            )}
+          </g>
+        );
+      })}
+    </g>
+  );
+}
+
+/** Told apart without colours too. */
+function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: number; y: number; title?: string; isAside?: boolean }) {
+  const paint = isAside ? { fill: 'var(--surface)', stroke: 'var(--line-strong)' } : { fill: toneOf(index) };
+  const inside = title === '' ? null : <title>{title}</title>;
+  if (index % 3 === 1)
+    return (
+      <rect x={x - 4.5} y={y - 4.5} width={9} height={9} {...paint}>
+        {inside}
+      </rect>
+    );
+  if (index % 3 === 2)
+    return (
+      <path d={`M${x} ${y - 6}l6 11h-12z`} {...paint}>
+        {inside}
+      </path>
+    );
+  return (
+    <circle cx={x} cy={y} r={5} {...paint}>
+      {inside}
+    </circle>
+  );
+}
+
+/** Round values in steps of 1, 2 or 5, and where each value lies. */
+function axis(values: number[], from: number, to: number, log: boolean): Axis {
+  const scaled = (value: number): number => (log ? Math.log10(value) : value);
+  const [low, high] = values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values)];
+  const ticks = log ? logTicks(low, high) : linearTicks(low, high);
+  const [first, last] = [scaled(ticks[0]!), scaled(ticks.at(-1)!)];
+  return { ticks, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };
+}
+
+function linearTicks(low: number, high: number): number[] {
+  const rough = (high - low || Math.abs(high) || 1) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
+  const first = Math.floor(low / step);
+  const last = Math.max(first + 1, Math.ceil(high / step));
+  return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
+}
+
+function logTicks(low: number, high: number): number[] {
+  const all = Array.from({ length: 25 }, (_, index) => index - 12).flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
+  const first = all.findLastIndex((value) => value <= low);
+  return all.slice(first, all.findIndex((value) => value >= high) + 1);
+}
+
+/** The drawing as a file of its own, in the light theme's colours. */
+function standing(element: SVGSVGElement): string {
+  const copy = element.cloneNode(true) as SVGSVGElement;
+  copy.removeAttribute('class');
+  copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+  copy.setAttribute('font-family', 'sans-serif');
+  copy.setAttribute('font-size', '12');
+  copy.setAttribute('style', 'background: #fff');
+  return copy.outerHTML.replaceAll(/var\(--([\w-]+)\)/g, (_, name: string) => LIGHT[name] ?? '#000');
+}
