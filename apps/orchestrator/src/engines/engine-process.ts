@@ -12,7 +12,8 @@ import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
 /** Its garbage is a few copies of states; collecting them all the time would take the processor from the steps. */
 const NODE_OPTIONS = ['--initial-old-space-size=128', '--no-memory-reducer'];
-const START_TIMEOUT_MS = 30_000;
+/** One that fails ends, and is noticed at once. A sound one took more than half a minute beside twenty busy processes on two cores. */
+const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
 /** It becomes part of an error that is recorded. */
 const MESSAGE_CHARACTERS_MAX = 1_000;
