@@ -238,9 +238,40 @@ async function exportWith(tokenizer: object | undefined, name: string): Promise<
   return join(outFolder, 'model.gguf');
 }
 
+/** The same as newer conversions write it. cut: into words, which changes nothing as no token goes on behind a space. */
+function withMetaspace(cut: boolean): object {
+  return {
+    ...sentencePiece(),
+    normalizer: null,
+    pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: cut },
+  };
+}
+
+/** Words as Mistral Nemo cuts them. */
+function tekken(): object {
+  const json = JSON.parse(readFileSync(join(tinyModel, 'tokenizer.json'), 'utf8')) as Json;
+  const upper = String.raw`\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}`;
+  const lower = String.raw`\p{Ll}\p{Lm}\p{Lo}\p{M}`;
+  const before = String.raw`[^\r\n\p{L}\p{N}]?`;
+  const rest = String.raw`\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+  const Regex = `${before}[${upper}]*[${lower}]+|${before}[${upper}]+[${lower}]*|${rest}`;
+  json.model.ignore_merges = true;
+  json.pre_tokenizer = {
+    type: 'Sequence',
+    pretokenizers: [
+      { type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false },
+      { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
+    ],
+  };
+  return json;
+}
+
 withLlamaCpp.each([
   ['byte-level', undefined],
   ['SentencePiece', sentencePiece()],
+  ['SentencePiece with Metaspace', withMetaspace(false)],
+  ['SentencePiece cut into words', withMetaspace(true)],
+  ['Tekken', tekken()],
 ])('llama.cpp cuts text as the %s tokenizer does', async (name, tokenizer) => {
   const file = await exportWith(tokenizer, name);
   const json = tokenizer ?? (JSON.parse(readFileSync(join(tinyModel, 'tokenizer.json'), 'utf8')) as object);
@@ -253,6 +284,15 @@ test.each([
   ['model.type', (one: Json) => (one.model.type = 'Unigram'), 'GGUF exports know BPE'],
   ['pre_tokenizer', (one: Json) => (one.pre_tokenizer = { type: 'Whitespace' }), 'beside byte fallback'],
   ['model.merges', (one: Json) => one.model.merges.pop(), 'SentencePiece in'],
+  [
+    'pre_tokenizer.split',
+    (one: Json) => {
+      one.normalizer = null;
+      one.pre_tokenizer = { type: 'Metaspace', split: true };
+      one.model.vocab['▁the▁'] = 290;
+    },
+    'tokens go on behind a space',
+  ],
   ['normalizer', (one: Json) => (one.normalizer = { type: 'Lowercase' }), 'no equal of'],
 ])('a tokenizer that llama.cpp has no equal of is refused by name: %s', async (part, change, message) => {
   const tokenizer = sentencePiece() as Json;
@@ -267,5 +307,5 @@ test.each([
 interface Json {
   normalizer: unknown;
   pre_tokenizer: unknown;
-  model: { type: string; merges: string[] };
+  model: { type: string; merges: string[]; vocab: Record<string, number>; ignore_merges?: boolean };
 }

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
@@ -15,6 +16,7 @@ namespace espalier {
 namespace {
 
 constexpr size_t kJsonBytesMax = 256 << 20;
+constexpr const char* kSpaceMark = "▁";  // SentencePiece's
 enum TokenType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 [[noreturn]] void unsupported(const std::string& part, const std::string& message) {
@@ -44,6 +46,10 @@ constexpr std::array kSplitRules = {
               false, "dbrx"},
     SplitRule{R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", false,
               "qwen2"},
+    // Mistral Nemo's.
+    SplitRule{
+        R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+        true, "tekken"},
 };
 
 // llama.cpp's name of the rule by which a byte-level tokenizer cuts text into words.
@@ -73,14 +79,23 @@ std::string split_rule(const BpeTokenizer& tokenizer) {
   unsupported("pre_tokenizer", "cuts words in a way that llama.cpp has no rule for");
 }
 
+// Whether a token goes on behind a space. Without such tokens nothing merges across words, whether text is cut into words or not.
+bool merges_across_words(const BpeTokenizer& tokenizer) {
+  std::unordered_set<std::string> added;
+  for (const AddedToken& token : tokenizer.added) added.insert(token.text);
+  return std::any_of(tokenizer.tokens.begin(), tokenizer.tokens.end(),
+                     [&](const std::string& token) { return token.find(kSpaceMark, 1) != std::string::npos && !added.contains(token); });
+}
+
 // Whether text gets a space in front, as SentencePiece does it.
 bool space_in_front(const BpeTokenizer& tokenizer) {
   bool space = false, marks = false;
   for (const Json& part : parts_of(tokenizer.normalizer, "normalizers")) {
     const std::string type = type_of(part);
-    if (type == "Prepend" && part.value("prepend", "") == "▁") {
+    if (type == "Prepend" && part.value("prepend", "") == kSpaceMark) {
       space = true;
-    } else if (type == "Replace" && part.value("content", "") == "▁") {
+    } else if (type == "Replace" && part.value("content", "") == kSpaceMark && part.contains("pattern") &&
+               part["pattern"].value("String", "") == " ") {
       marks = true;
     } else {
       unsupported("normalizer", "has a part of type \"" + type + "\" that llama.cpp has no equal of");
@@ -88,9 +103,12 @@ bool space_in_front(const BpeTokenizer& tokenizer) {
   }
   for (const Json& part : parts_of(tokenizer.pre_tokenizer, "pretokenizers")) {
     if (type_of(part) != "Metaspace") unsupported("pre_tokenizer", "has a part of type \"" + type_of(part) + "\" beside byte fallback");
-    if (part.value("split", true)) unsupported("pre_tokenizer.split", "is true: llama.cpp's SentencePiece tokenizer merges across words");
+    if (part.value("split", true) && merges_across_words(tokenizer)) {
+      unsupported("pre_tokenizer.split",
+                  "is true, and tokens go on behind a space: llama.cpp's SentencePiece tokenizer merges across words");
+    }
     marks = true;
-    space = part.value("prepend_scheme", "always") != "never";
+    space = part.contains("prepend_scheme") ? part["prepend_scheme"] != "never" : part.value("add_prefix_space", true);
   }
   if (!marks) unsupported("normalizer", "does not write spaces as ▁, as SentencePiece does");
   return space;
