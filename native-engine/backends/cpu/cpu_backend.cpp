@@ -60,6 +60,7 @@ void CpuBackend::give_back(DevicePtr<std::byte> data, uint64_t bytes) { munmap(h
 
 uint64_t CpuBackend::scratch_bytes(int thread_count, const Kernels& k, const ModelConfig& config, const ScratchShape& shape) {
   const int64_t hidden = padded_width(config.hidden_size), units = padded_width(config.intermediate_size), n = shape.batch * shape.tokens;
+  const int64_t heads = padded_width(config.head_count * config.head_dim), kv = padded_width(config.kv_head_count * config.head_dim);
   const auto threads = static_cast<uint64_t>(thread_count);
   const uint64_t attention = threads * k.attention_scratch_bytes(shape.tokens, config.head_dim);
   const int64_t lora = 3 * narrow_width(shape.lora_rank);
@@ -68,9 +69,10 @@ uint64_t CpuBackend::scratch_bytes(int thread_count, const Kernels& k, const Mod
   if (!MatmulCache::has_tiles() && shape.dtype == DType::kBF16)
     return attention + narrow +
            threads * std::max({k.product_panel_bytes(hidden + lora, DType::kBF16, 0),
-                               k.product_panel_bytes(2 * (units + lora), DType::kF32, 0), k.product_panel_bytes(n, DType::kF32, 0)});
-  const int64_t sums = shape.dtype == DType::kF32 ? hidden : std::max(hidden, units);
-  const int64_t widest = std::max({hidden, units, config.vocab_size}) * std::max(hidden, units);
+                               k.product_panel_bytes(std::max(2 * units, heads + 2 * kv) + 2 * lora, DType::kF32, 0),
+                               k.product_panel_bytes(n, DType::kF32, 0)});
+  const int64_t sums = shape.dtype == DType::kF32 ? std::max(hidden, heads) : std::max({hidden, units, heads});
+  const int64_t widest = std::max({hidden, units, heads, config.vocab_size}) * std::max({hidden, units, heads});
   const uint64_t selected = std::min(kSelectedBytes, static_cast<uint64_t>(widest * dtype_bytes(shape.dtype)));
   return attention + narrow + selected + kGeneratedKernelBytes + static_cast<uint64_t>(n * sums) * 4;
 }
@@ -145,6 +147,10 @@ void CpuBackend::launch(const AttentionBackward& op) {
     sums[h] = 0;
     for (int64_t row = 0; row < s.batch; row++) sums[h] += head_dot[row * s.heads + h];
   }
+}
+
+void CpuBackend::launch(const HeadNormBackward& op) {
+  parallel_parts(threads_, op.dqkv.rows, 1, [&](int, Range r) { k_.head_norm_backward(op, r.begin, r.end); });
 }
 
 void CpuBackend::launch(const CachedAttention& op) {

@@ -38,6 +38,7 @@ class CpuBackend final : public Backend {
   void launch(const Attention& op) override;
   void launch(const PathAttention& op) override;
   void launch(const AttentionBackward& op) override;
+  void launch(const HeadNormBackward& op) override;
   void launch(const CachedAttention& op) override;
   void launch(const Swiglu& op) override;
   void launch(const SwigluBackward& op) override;

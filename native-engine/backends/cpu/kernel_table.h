@@ -31,11 +31,12 @@ struct Kernels {
   void (*rmsnorm)(const RmsNorm&, int64_t begin, int64_t end);
   void (*rmsnorm_backward)(const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part);
   uint64_t (*attention_scratch_bytes)(int64_t tokens, int64_t head_dim);
-  // Rows [begin, end) of the heads from `column` on, whose products are in `sums`, from its first row on.
+  // Rows [begin, end) of the heads from `column` on, whose products are in `sums`, from its first row on. Norms change the sums.
   void (*attention_operands)(const AttentionOperands&, const Tensor& sums, int64_t column, int64_t begin, int64_t end);
   void (*attention)(const Attention&, int64_t row, int64_t kv_head, void* scratch);
   void (*path_attention)(const PathAttention&, int64_t piece, int64_t kv_head, void* scratch);
   void (*attention_backward)(const AttentionBackward&, int64_t row, int64_t kv_head, void* scratch, double* head_dot);
+  void (*head_norm_backward)(const HeadNormBackward&, int64_t begin, int64_t end);
   // One new token's heads that read one key/value head. scores: room for `capacity` floats, padded.
   void (*cached_attention)(const CachedAttention&, int64_t row, int64_t kv_head, float* scores);
   void (*swiglu)(const Swiglu&, int64_t begin, int64_t end);

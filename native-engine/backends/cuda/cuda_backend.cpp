@@ -54,7 +54,8 @@ uint64_t CudaBackend::scratch_address(Slot slot, uint64_t bytes) {
 }
 
 uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
-  const int64_t widest = padded_width(std::max(config.hidden_size, config.intermediate_size)), rows = shape.batch * shape.tokens;
+  const int64_t widest = padded_width(std::max({config.hidden_size, config.intermediate_size, config.head_count * config.head_dim})),
+                rows = shape.batch * shape.tokens;
   const int64_t parts = row_parts(rows) * widest * 4, deltas = config.head_count * rows * 4;
   const int64_t dquery = rows * config.head_count * config.head_dim * dtype_bytes(shape.dtype);
   const int64_t sums =

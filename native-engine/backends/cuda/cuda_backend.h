@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
   void launch(const Attention& op) override;
   void launch(const PathAttention& op) override;
   void launch(const AttentionBackward& op) override;
+  void launch(const HeadNormBackward& op) override;
   void launch(const CachedAttention& op) override;
   void launch(const Swiglu& op) override;
   void launch(const SwigluBackward& op) override;
@@ -73,6 +74,8 @@ class CudaBackend final : public Backend {
   void set_factor_gradient(const Tensor& narrow, const Tensor& wide, const FactorPlace& place);
   static uint64_t factor_parts_bytes(const ModelConfig& config, const ScratchShape& shape);
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
+  // Queries and keys among the products of attention, in place (head_norm.cu).
+  void norm_heads(const AttentionOperands& op, const Tensor& sums);
   // A product of activations of T (product.cu).
   template <class T>
   void multiply(const Product& op);

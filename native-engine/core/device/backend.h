@@ -48,6 +48,7 @@ class Backend {
   virtual void launch(const Attention& op) = 0;
   virtual void launch(const PathAttention& op) = 0;
   virtual void launch(const AttentionBackward& op) = 0;
+  virtual void launch(const HeadNormBackward& op) = 0;
   virtual void launch(const CachedAttention& op) = 0;
   virtual void launch(const Swiglu& op) = 0;
   virtual void launch(const SwigluBackward& op) = 0;

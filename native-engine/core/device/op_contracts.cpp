@@ -64,7 +64,7 @@ void check_shape(const char* op, const AttentionShape& s, const Tensor& operands
   require(s.batch > 0 && s.tokens > 0 && s.heads > 0 && s.kv_heads > 0 && s.head_dim > 0 && s.head_dim % 2 == 0, op, "an empty shape");
   require(s.query_width >= s.heads * s.head_dim && s.kv_width >= s.kv_heads * s.head_dim, op, "heads wider than their columns");
   require(is_matrix(operands, s.batch * s.tokens, s.width()), op, "operands of another shape");
-  require(s.kv_of_head && s.rope_cos && s.rope_sin, op, "a list is missing");
+  require(s.kv_of_head && static_cast<bool>(s.rope_cos) == static_cast<bool>(s.rope_sin), op, "a list is missing");
 }
 
 }  // namespace
@@ -121,6 +121,12 @@ void check(const AttentionOperands& op) {
   check_shape(name, s, op.operands);
   require(op.space && op.space.dtype == DType::kF32 && op.space.rows * op.space.cols >= op.operands.rows * s.width(), name, "no space");
   apart(name, op.space, {&op.operands});
+  require(static_cast<bool>(op.norms.query) == static_cast<bool>(op.norms.key), name, "one of the norms is missing");
+  require(!op.norms || !s.bias, name, "what is normed has no bias");
+  require(!op.normed || (op.norms && op.rstd && is_matrix(op.normed, op.operands.rows, s.query_width + s.kv_width) &&
+                         op.normed.dtype == op.operands.dtype),
+          name, "normed differs");
+  apart(name, op.normed, {&op.operands, &op.space});
   for (size_t p = 0; p < op.products.size(); p++) {
     const Product& product = op.products[p];
     require(product.transposed && product.count > 0 && product.count <= static_cast<int>(product.terms.size()), name,
@@ -155,6 +161,15 @@ void check(const AttentionBackward& op) {
   require(op.lse && op.head_dot, name, "a list is missing");
   apart(name, op.dqkv, {&op.dout});
   apart_or_in_place(name, op.dqkv, {&op.operands});
+}
+
+void check(const HeadNormBackward& op) {
+  constexpr const char* name = "head_norm_backward";
+  check_shape(name, op.shape, op.dqkv);
+  require(op.norms.query && op.norms.key && op.rstd, name, "a list is missing");
+  require(is_matrix(op.normed, op.dqkv.rows, op.shape.query_width + op.shape.kv_width) && op.normed.dtype == op.dqkv.dtype, name,
+          "normed differs");
+  apart(name, op.dqkv, {&op.normed});
 }
 
 void check(const CachedAttention& op) {

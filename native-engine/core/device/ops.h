@@ -92,19 +92,30 @@ struct AttentionShape {
   int64_t query_width = 0, kv_width = 0;  // columns of the query, key and value parts: heads * head_dim and more, padded
   int64_t window = 0;                     // 0: full causal attention
   DevicePtr<const int32_t> kv_of_head;    // [heads]
-  DevicePtr<const float> rope_cos;        // [tokens, head_dim / 2]
+  DevicePtr<const float> rope_cos;        // [tokens, head_dim / 2]; nullptr with rope_sin: nothing is turned
   DevicePtr<const float> rope_sin;
   DevicePtr<const float> bias;  // [query_width + 2 kv_width], added to qkv; nullptr: none
 
   int64_t width() const { return query_width + 2 * kv_width; }
 };
 
-// Makes the operands of attention and rounds them once: products plus bias, rotated, queries scaled so that scores are base-2 logarithms.
+// An RMS norm of each query head and each key head: x * rstd * weight, rstd = 1 / sqrt(sum(x^2) / head_dim + eps).
+struct HeadNorms {
+  DevicePtr<const float> query, key;  // weights [head_dim]; nullptr: there are no norms
+  float eps = 0;
+  explicit operator bool() const { return static_cast<bool>(query); }
+};
+
+// Makes the operands of attention and rounds them once: products plus bias, or normed; rotated, queries scaled so that scores are base-2
+// logarithms.
 struct AttentionOperands {
-  AttentionShape shape;
+  AttentionShape shape;             // without bias where there are norms
   std::array<Product, 3> products;  // queries, keys, values, transposed; their c are not used
   Tensor space;                     // f32, as large as operands
   Tensor operands;                  // compute dtype [N, query_width + 2 kv_width]; padding columns are left alone
+  HeadNorms norms;
+  Tensor normed;          // x * rstd in compute dtype [N, query_width + kv_width], padding columns left alone; empty: not wanted
+  DevicePtr<float> rstd;  // [N, heads + kv_heads], of the query heads first; wanted with normed
 };
 
 struct Attention {
@@ -137,6 +148,16 @@ struct AttentionBackward {
   DevicePtr<const float> lse;
   Tensor dqkv;                 // padding columns are set to 0
   DevicePtr<double> head_dot;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
+};
+
+// From the gradients by normed queries and keys, as AttentionBackward makes them, those by what was normed. In place; values are left
+// alone.
+struct HeadNormBackward {
+  AttentionShape shape;
+  HeadNorms norms;
+  Tensor normed;  // as AttentionOperands made them
+  DevicePtr<const float> rstd;
+  Tensor dqkv;  // of the dtype of normed [N, query_width + 2 kv_width]
 };
 
 // Attention of one new token of each of N sequences (shape.tokens, in a batch of 1) over that token and those before it, whose keys and
@@ -269,6 +290,7 @@ void check(const AttentionOperands& op);
 void check(const Attention& op);
 void check(const PathAttention& op);
 void check(const AttentionBackward& op);
+void check(const HeadNormBackward& op);
 void check(const CachedAttention& op);
 void check(const Swiglu& op);
 void check(const SwigluBackward& op);

@@ -1,23 +1,32 @@
 #include "espalier/model_config.h"
 
+#include <algorithm>
 #include <array>
 #include <set>
 
 #include "files/json_reader.h"
 #include "model/layer_shapes.h"
+#include "model/read_rope.h"
 
 namespace espalier {
 namespace {
 
-constexpr double kPositive = 1e-30;  // the smallest value where zero or less makes no sense
 constexpr int64_t kPositionsMax = int64_t{1} << 31;
 
 struct Architecture {
   const char* name;
   const char* model_type;
 };
-constexpr std::array<Architecture, 3> kArchitectures{
-    {{"LlamaForCausalLM", "llama"}, {"MistralForCausalLM", "mistral"}, {"Qwen2ForCausalLM", "qwen2"}}};
+constexpr std::array<Architecture, 5> kArchitectures{{{"LlamaForCausalLM", "llama"},
+                                                      {"MistralForCausalLM", "mistral"},
+                                                      {"Qwen2ForCausalLM", "qwen2"},
+                                                      {"Qwen3ForCausalLM", "qwen3"},
+                                                      {"SmolLM3ForCausalLM", "smollm3"}}};
+
+// Sliding windows as Qwen's configurations have them.
+bool has_window_switch(const ModelConfig& model) {
+  return model.architecture == "Qwen2ForCausalLM" || model.architecture == "Qwen3ForCausalLM";
+}
 
 [[noreturn]] void unsupported(const std::string& field, const std::string& message) {
   throw Error(ErrorCode::kModelUnsupported, field, field + " " + message);
@@ -56,6 +65,26 @@ std::string read_architecture(const JsonObject& config) {
   unsupported("config.architectures", "is \"" + name + "\": supported are " + supported_architectures());
 }
 
+// Fields by which relatives of the supported architectures compute something else. With the value that changes nothing they may stand
+// there.
+void refuse_changed_computation(const JsonObject& config) {
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping", "clip_qkv", "attention_chunk_size",
+                          "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern", "num_kv_shared_layers", "kv_lora_rank",
+                          "attention_multiplier"}) {
+    if (config.find(key) != nullptr) unsupported("config." + std::string(key), "is set: the supported architectures have no such thing");
+  }
+  for (const char* key : {"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale", "scale_emb", "rope_ratio"}) {
+    if (config.find(key) != nullptr && config.number_or(key, -1e30, 1e30, 1.0) != 1.0) {
+      unsupported("config." + std::string(key), "is not 1: activations that are multiplied by constants are not supported");
+    }
+  }
+  for (const char* key : {"alibi", "attn_temperature_tuning", "use_bidirectional_attention", "add_cross_attention", "use_bias"}) {
+    if (config.boolean_or(key, false)) {
+      unsupported("config." + std::string(key), "is true: the supported architectures have no such thing");
+    }
+  }
+}
+
 void refuse_unsupported_features(const JsonObject& config) {
   if (config.find("quantization_config") != nullptr) {
     unsupported("config.quantization_config", "is set: quantized weights are not supported; use F32, F16 or BF16 weights");
@@ -73,11 +102,12 @@ void refuse_unsupported_features(const JsonObject& config) {
       unsupported("config." + std::string(key), "is set: mixtures of experts are not supported");
     }
   }
-  for (const char* key : {"use_qk_norm", "qk_layernorm"}) {
+  for (const char* key : {"use_qk_norm", "qk_layernorm", "qk_norm"}) {
     if (config.boolean_or(key, false)) {
-      unsupported("config." + std::string(key), "is true: norms on queries and keys are not supported");
+      unsupported("config." + std::string(key), "is true: norms on queries and keys are supported as Qwen3ForCausalLM has them");
     }
   }
+  refuse_changed_computation(config);
   if (config.boolean_or("use_mrope", false)) {
     unsupported("config.use_mrope", "is true: positions of several dimensions (mrope) are not supported");
   }
@@ -89,57 +119,11 @@ void refuse_unsupported_features(const JsonObject& config) {
   }
 }
 
-RopeScaling read_rope_scaling(const JsonObject& rope) {
-  RopeScaling out;
-  const std::string type = rope.string("rope_type").value_or(rope.string("type").value_or("default"));
-  const std::string type_field = rope.path_of(rope.find("rope_type") != nullptr ? "rope_type" : "type");
-  if (rope.find("mrope_section") != nullptr) {
-    unsupported(rope.path_of("mrope_section"), "is set: positions of several dimensions (mrope) are not supported");
-  }
-  if (rope.number_or("partial_rotary_factor", 0, 1, 1.0) != 1.0) {
-    unsupported(rope.path_of("partial_rotary_factor"), "is not 1: rotary embedding of a part of a head is not supported");
-  }
-  if (type == "default") return out;
-  if (type == "linear") {
-    out.type = RopeType::kLinear;
-    out.factor = rope.number("factor", 1, 1e6);
-    return out;
-  }
-  if (type != "llama3") unsupported(type_field, "is \"" + type + "\": supported are default, linear, llama3");
-  out.type = RopeType::kLlama3;
-  out.factor = rope.number("factor", 1, 1e6);
-  out.low_freq_factor = rope.number("low_freq_factor", kPositive, 1e6);
-  out.high_freq_factor = rope.number("high_freq_factor", kPositive, 1e6);
-  out.original_max_positions = rope.integer("original_max_position_embeddings", 1, kPositionsMax);
-  if (out.high_freq_factor <= out.low_freq_factor) {
-    rope.fail("high_freq_factor", "must be greater than low_freq_factor");
-  }
-  return out;
-}
-
-// Older files have rope_theta and rope_scaling side by side, newer ones one rope_parameters object with both.
-void read_rope(const JsonObject& config, ModelConfig& out) {
-  const auto scaling = config.object("rope_scaling");
-  const auto parameters = config.object("rope_parameters");
-  out.rope_theta = config.number_or("rope_theta", kPositive, 1e15, 10000.0);
-  if (parameters) {
-    for (const char* kind : {"full_attention", "sliding_attention"}) {
-      if (parameters->object(kind)) unsupported(parameters->path_of(kind), "is set: rope per kind of layer is not supported");
-    }
-    out.rope_theta = parameters->number_or("rope_theta", kPositive, 1e15, out.rope_theta);
-  }
-  if (scaling) {
-    out.rope_scaling = read_rope_scaling(*scaling);
-  } else if (parameters) {
-    out.rope_scaling = read_rope_scaling(*parameters);
-  }
-}
-
 // Which layers slide; the engine runs models where all do or none does.
 bool layers_slide(const JsonObject& config, const ModelConfig& model) {
   const Json* types = config.find("layer_types");
   if (types == nullptr) {
-    if (model.architecture != "Qwen2ForCausalLM") return true;
+    if (!has_window_switch(model)) return true;
     const int64_t first = config.integer_or("max_window_layers", 0, INT32_MAX, 28);
     if (first > 0 && first < model.layer_count) {
       unsupported("config.max_window_layers", "is " + std::to_string(first) + " of " + std::to_string(model.layer_count) +
@@ -163,11 +147,21 @@ bool layers_slide(const JsonObject& config, const ModelConfig& model) {
 int64_t read_sliding_window(const JsonObject& config, const ModelConfig& model) {
   if (model.architecture == "LlamaForCausalLM") {
     if (config.find("sliding_window") != nullptr) {
-      unsupported("config.sliding_window", "is set: it is supported for Mistral and Qwen2, not for LlamaForCausalLM");
+      unsupported("config.sliding_window", "is set: it is supported for Mistral, Qwen2 and Qwen3, not for LlamaForCausalLM");
     }
     return 0;
   }
-  if (model.architecture == "Qwen2ForCausalLM" && !config.boolean_or("use_sliding_window", false)) return 0;
+  if (model.architecture == "SmolLM3ForCausalLM") {
+    if (config.boolean_or("use_sliding_window", false) && config.find("sliding_window") != nullptr) {
+      unsupported("config.use_sliding_window", "is true: a sliding window in only a part of the layers is not supported");
+    }
+    if (config.find("layer_types") != nullptr && layers_slide(config, model)) {
+      unsupported("config.layer_types",
+                  "holds sliding_attention: it is supported for Mistral, Qwen2 and Qwen3, not for SmolLM3ForCausalLM");
+    }
+    return 0;
+  }
+  if (has_window_switch(model) && !config.boolean_or("use_sliding_window", false)) return 0;
   // Only an explicit null turns Mistral's window off; absent, it has the architecture's default.
   const int64_t absent = model.architecture == "MistralForCausalLM" && !config.contains("sliding_window") ? 4096 : 0;
   const int64_t window = config.integer_or("sliding_window", 1, kPositionsMax, absent);
@@ -187,6 +181,8 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
   out.head_count = widths.integer("num_attention_heads", 1, 65536);
   if (out.architecture == "LlamaForCausalLM") {
     out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, out.head_count);
+  } else if (out.architecture == "SmolLM3ForCausalLM") {
+    out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, widths.contains("num_key_value_heads") ? out.head_count : 4);
   } else {
     out.kv_head_count = widths.integer("num_key_value_heads", 1, 65536);
   }
@@ -194,17 +190,45 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
     widths.fail("num_key_value_heads",
                 "is " + std::to_string(out.kv_head_count) + ": it must divide num_attention_heads " + std::to_string(out.head_count));
   }
-  if (config.find("head_dim") == nullptr && out.hidden_size % out.head_count != 0) {
+  const int64_t absent = out.architecture == "Qwen3ForCausalLM" ? 128 : out.hidden_size / out.head_count;
+  if (config.find("head_dim") == nullptr && out.architecture != "Qwen3ForCausalLM" && out.hidden_size % out.head_count != 0) {
     config.fail("head_dim", "is missing, and hidden_size " + std::to_string(out.hidden_size) +
                                 " is not a multiple of num_attention_heads " + std::to_string(out.head_count));
   }
-  out.head_dim = config.integer_or("head_dim", 1, 4096, out.hidden_size / out.head_count);
+  out.head_dim = config.integer_or("head_dim", 1, 4096, absent);
   if (out.head_dim % 2 != 0) {
     config.fail("head_dim", "is " + std::to_string(out.head_dim) + ": rotary embedding needs an even size");
   }
 }
 
+// Whether each layer turns queries and keys: a list with an entry for each layer at least, or each layer but every N-th.
+void read_rotary(const JsonObject& config, ModelConfig& model) {
+  if (model.architecture != "SmolLM3ForCausalLM") {
+    for (const char* key : {"no_rope_layers", "no_rope_layer_interval"}) {
+      if (config.find(key) != nullptr) {
+        unsupported("config." + std::string(key),
+                    "is set: layers without rotary embedding are supported for SmolLM3ForCausalLM, not for " + model.architecture);
+      }
+    }
+    return;
+  }
+  const auto interval = config.integer_or("no_rope_layer_interval", 1, INT32_MAX, 4);
+  const bool listed = config.find("no_rope_layers") != nullptr;
+  const std::vector<int64_t> turned = listed ? config.integers("no_rope_layers", 0, 1, 65536) : std::vector<int64_t>();
+  if (listed && static_cast<int64_t>(turned.size()) < model.layer_count) {
+    config.fail("no_rope_layers", "has " + std::to_string(turned.size()) + " entries: 0 or 1 for each of the " +
+                                      std::to_string(model.layer_count) + " layers of num_hidden_layers is required");
+  }
+  for (int64_t l = 0; l < model.layer_count; ++l) {
+    model.layers[static_cast<size_t>(l)].rotary = listed ? turned[static_cast<size_t>(l)] == 1 : (l + 1) % interval != 0;
+  }
+}
+
 }  // namespace
+
+bool ModelConfig::rotary_everywhere() const {
+  return std::all_of(layers.begin(), layers.end(), [](const LayerShape& layer) { return layer.rotary; });
+}
 
 ModelConfig parse_model_config(std::string_view json) {
   const Json document = parse_json(json, ErrorCode::kModelCorrupt, "config.json");
@@ -216,11 +240,16 @@ ModelConfig parse_model_config(std::string_view json) {
   read_rope(config, out);
   out.sliding_window = read_sliding_window(config, out);
   out.rms_norm_eps = config.number_or("rms_norm_eps", 0, 1, 1e-6);
-  out.tied_embeddings = config.boolean_or("tie_word_embeddings", false);
+  out.tied_embeddings = config.boolean_or("tie_word_embeddings", out.architecture == "SmolLM3ForCausalLM");
   out.qkv_bias = out.architecture == "Qwen2ForCausalLM";
+  out.head_norms = out.architecture == "Qwen3ForCausalLM";
+  if (!out.qkv_bias && config.boolean_or("qkv_bias", false)) {
+    unsupported("config.qkv_bias", "is true: biases on q, k and v are supported for Qwen2ForCausalLM, not for " + out.architecture);
+  }
   const Json* bos = config.find("bos_token_id");
   if (bos != nullptr && !bos->is_array()) out.bos_token_id = config.integer("bos_token_id", 0, out.vocab_size - 1);
   out.layers = read_layer_shapes(config, out);
+  read_rotary(config, out);
   return out;
 }
 

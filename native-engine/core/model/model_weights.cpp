@@ -165,6 +165,8 @@ class LoadedModel final : public WeightTable {
         out.qkv_bias[static_cast<size_t>(p)] = tensors_.take(projection_bias_name(l, p), 0, extent.rows);
       }
     }
+    for (const bool key : {false, true})
+      if (config_.head_norms && shape.heads > 0) out.head_norm[key] = tensors_.take(head_norm_name(l, key), 0, config_.head_dim);
     return out;
   }
 

@@ -61,6 +61,8 @@ class RandomModel final : public WeightTable {
         layer.proj[static_cast<size_t>(p)] = normal(extent.rows, extent.cols, p == kO || p == kDown ? residual_std : std);
         if (config.qkv_bias && p <= kV) layer.qkv_bias[static_cast<size_t>(p)] = normal(1, extent.rows, std);
       }
+      for (WeightView& norm : layer.head_norm)
+        if (config.head_norms && config.layers.at(static_cast<size_t>(l)).heads > 0) norm = normal(1, config.head_dim, 1.0f);
       layers_.push_back(layer);
     }
   }
@@ -125,7 +127,7 @@ uint64_t random_model_bytes(const ModelConfig& c, DType dtype) {
       const Extent extent = projection_extent(c, layer, p);
       count += extent.rows * extent.cols + (c.qkv_bias && p <= kV ? extent.rows : 0);
     }
-    count += 2 * c.hidden_size;
+    count += 2 * c.hidden_size + (c.head_norms && layer.heads > 0 ? 2 * c.head_dim : 0);
   }
   return static_cast<uint64_t>(count) * element_bytes(dtype);
 }

@@ -20,6 +20,10 @@ inline std::string projection_name(int64_t layer, int projection) {
 inline std::string projection_bias_name(int64_t layer, int projection) {
   return layer_prefix(layer) + kProjectionNames[static_cast<size_t>(projection)] + ".bias";
 }
+// key: of the key heads, else of the query heads.
+inline std::string head_norm_name(int64_t layer, bool key) {
+  return layer_prefix(layer) + (key ? "self_attn.k_norm.weight" : "self_attn.q_norm.weight");
+}
 
 // Rows and columns of a projection in a layer of the given widths: Hugging Face layout [out, in].
 struct Extent {

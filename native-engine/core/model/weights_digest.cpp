@@ -17,11 +17,23 @@ namespace {
 std::string canonical_config(const ModelConfig& c) {
   Json layers = Json::array();
   for (const LayerShape& l : c.layers) layers.push_back({l.heads, l.kv_heads, l.intermediate, l.kv_head_of_query});
-  const Json rope = {static_cast<int>(c.rope_scaling.type), c.rope_scaling.factor, c.rope_scaling.low_freq_factor,
-                     c.rope_scaling.high_freq_factor, c.rope_scaling.original_max_positions};
-  const Json all = {c.architecture, c.hidden_size,   c.layer_count,    c.head_count,   c.kv_head_count, c.head_dim, c.intermediate_size,
-                    c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
-                    c.qkv_bias,     layers};
+  Json rope = {static_cast<int>(c.rope_scaling.type), c.rope_scaling.factor, c.rope_scaling.low_freq_factor,
+               c.rope_scaling.high_freq_factor, c.rope_scaling.original_max_positions};
+  Json all = {c.architecture, c.hidden_size,   c.layer_count,    c.head_count,   c.kv_head_count, c.head_dim, c.intermediate_size,
+              c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
+              c.qkv_bias,     layers};
+  // Models without these are known by the digest that they had before there were others.
+  if (c.rope_scaling.type == RopeType::kYarn) {
+    for (const double value : {c.rope_scaling.beta_fast, c.rope_scaling.beta_slow, c.rope_scaling.attention_factor}) rope.push_back(value);
+    rope.push_back(c.rope_scaling.truncate);
+    all.push_back({"yarn", rope});
+  }
+  if (c.head_norms) all.push_back("head norms");
+  if (!c.rotary_everywhere()) {
+    Json still = Json::array();
+    for (const LayerShape& l : c.layers) still.push_back(!l.rotary);
+    all.push_back({"without rotary embedding", still});
+  }
   return all.dump();
 }
 
@@ -76,6 +88,7 @@ void for_each_tensor(const ModelWeights& model, const std::function<void(const s
       visit_present(projection_name(l, p), layer.proj[static_cast<size_t>(p)]);
       if (p <= kV) visit_present(projection_bias_name(l, p), layer.qkv_bias[static_cast<size_t>(p)]);
     }
+    for (const bool key : {false, true}) visit_present(head_norm_name(l, key), layer.head_norm[key]);
     visit_present(post_attention_norm_name(l), layer.post_attention_norm);
   }
   visit_present(kFinalNormName, model.final_norm());

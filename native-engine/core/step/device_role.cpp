@@ -28,6 +28,8 @@ void for_each_list(const Role& role, RoleLists& to, F&& f) {
     f(r.post_attention_norm, lists.post_attention_norm);
     f(r.post_attention_norm_inverse, lists.post_attention_norm_inverse);
     f(r.qkv_bias, lists.qkv_bias);
+    f(r.query_norm, lists.query_norm);
+    f(r.key_norm, lists.key_norm);
   }
 }
 

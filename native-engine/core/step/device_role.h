@@ -14,6 +14,7 @@ struct RoleLayerLists {
   DevicePtr<const float> head_scale, unit_scale;
   DevicePtr<const float> input_norm, input_norm_inverse, post_attention_norm, post_attention_norm_inverse;
   DevicePtr<const float> qkv_bias;
+  DevicePtr<const float> query_norm, key_norm;
 };
 
 struct RoleLists {

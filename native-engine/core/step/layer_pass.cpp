@@ -37,6 +37,7 @@ LayerActivations shaped(const PassContext& c, const DeviceRole& role, int64_t la
   const int64_t n = c.rows();
   a.norm1 = a.norm1.reshaped(n, role.hidden_width);
   a.qkv = a.qkv.reshaped(n, r.qkv_width());
+  if (a.normed) a.normed = a.normed.reshaped(n, r.head_width + r.kv_width);
   a.heads = a.heads.reshaped(n, r.head_width);
   a.norm2 = a.norm2.reshaped(n, role.hidden_width);
   a.gate_up = a.gate_up.reshaped(n, 2 * r.unit_width);
@@ -67,10 +68,16 @@ AttentionShape attention_shape(const PassContext& c, const DeviceRole& role, int
   s.kv_width = r.kv_width;
   s.window = c.config().sliding_window;
   s.kv_of_head = lists.kv_of_head;
-  s.rope_cos = c.rope_cos;
-  s.rope_sin = c.rope_sin;
+  if (c.config().layers[layer].rotary) {
+    s.rope_cos = c.rope_cos;
+    s.rope_sin = c.rope_sin;
+  }
   s.bias = lists.qkv_bias;
   return s;
+}
+
+HeadNorms head_norms(const PassContext& c, const RoleLayerLists& lists) {
+  return {lists.query_norm, lists.key_norm, static_cast<float>(c.config().rms_norm_eps)};
 }
 
 void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& a, const Attend& attend) {
@@ -84,6 +91,9 @@ void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Te
   for (int p = 0; p < 3; p++) operands.products[p] = forward_product(qkv, p, a.norm1, a.qkv_narrow);
   operands.space = c.ws->attention_space.reshaped(a.qkv.rows, a.qkv.cols);
   operands.operands = a.qkv;
+  operands.norms = head_norms(c, lists);
+  operands.normed = a.normed;
+  operands.rstd = a.head_rstd;
   b.run(operands);
   if (const PassPaths& p = c.paths; p.pieces > 0)
     b.run(PathAttention{operands.shape, a.qkv, a.heads, lists.head_scale, p.pieces, p.longest, p.bounds, p.path, p.path_size});
@@ -179,6 +189,8 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   lora_gradients(c, o, a.heads, a.o_narrow, dx, of_rows(c, ws.teacher.o_narrow));
   c.backend->run(
       AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.sums.head_dots + layer * c.config().head_count});
+  if (const HeadNorms norms = head_norms(c, lists))
+    c.backend->run(HeadNormBackward{attention_shape(c, role, layer), norms, a.normed, a.head_rstd, dqkv});
   backward_multiply(c, qkv, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow));
   norm_backward(c, role, a.norm1, a.rstd1, lists.input_norm, lists.input_norm_inverse, loss, space);

@@ -18,7 +18,7 @@ uint64_t role_bytes(const ModelConfig& c) {
   int64_t values = 4 * width;
   for (const LayerShape& l : c.layers) {
     const int64_t q = l.heads * c.head_dim, kv = l.kv_heads * c.head_dim;
-    values += l.heads + 2 * q + kv + 2 * l.intermediate + 4 * width + (c.qkv_bias ? q + 2 * kv : 0);
+    values += l.heads + 2 * q + kv + 2 * l.intermediate + 4 * width + (c.qkv_bias ? q + 2 * kv : 0) + (c.head_norms ? 2 * c.head_dim : 0);
   }
   return static_cast<uint64_t>(values) * 4;
 }

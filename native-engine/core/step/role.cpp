@@ -121,6 +121,7 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
     open_units(shape, z.intermediate.data() + unit, exact_sparse, r);
     open_bias(model.layer(l), r);
     const LayerWeights& w = model.layer(l);
+    if (r.heads > 0 && w.head_norm[0]) r.query_norm = read_vector(w.head_norm[0]), r.key_norm = read_vector(w.head_norm[1]);
     if (r.heads > 0) open_norm(w.input_norm, role.hidden_index, r.input_norm, r.input_norm_inverse);
     if (r.units > 0) open_norm(w.post_attention_norm, role.hidden_index, r.post_attention_norm, r.post_attention_norm_inverse);
     role.layers.push_back(std::move(r));

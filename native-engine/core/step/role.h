@@ -22,7 +22,8 @@ struct RoleLayer {
   std::vector<float> unit_scale;                              // [unit_width] unit mask; empty: all ones
   std::vector<float> input_norm, post_attention_norm;         // [hidden_width], never 0 but in padding
   std::vector<float> input_norm_inverse, post_attention_norm_inverse;
-  std::vector<float> qkv_bias;  // [head_width + 2 kv_width]; empty: none
+  std::vector<float> qkv_bias;              // [head_width + 2 kv_width]; empty: none
+  std::vector<float> query_norm, key_norm;  // [head_dim]; empty: none
 
   int64_t qkv_width() const { return head_width + 2 * kv_width; }
 };

@@ -1,13 +1,33 @@
 #include "step/rope.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace espalier {
 
+// Yarn leaves the first pairs alone, stretches the last by `factor` and blends in between. The pair that turns a number of times over the
+// original positions is found from the frequency that it would have; pairs are counted from 0.
+static double yarn_frequency(const ModelConfig& config, int64_t pair, double frequency) {
+  const RopeScaling& s = config.rope_scaling;
+  const double dim = static_cast<double>(config.head_dim);
+  const auto pair_of = [&](double turns) {
+    return dim * std::log(static_cast<double>(s.original_max_positions) / (turns * 2.0 * M_PI)) / (2.0 * std::log(config.rope_theta));
+  };
+  double first = pair_of(s.beta_fast), last = pair_of(s.beta_slow);
+  if (s.truncate) first = std::floor(first), last = std::ceil(last);
+  first = std::max(first, 0.0);
+  last = std::min(last, dim - 1.0);
+  if (first == last) last += 0.001;
+  const double stretched = std::clamp((static_cast<double>(pair) - first) / (last - first), 0.0, 1.0);
+  return frequency * (1.0 - stretched) + frequency / s.factor * stretched;
+}
+
 // Llama 3 leaves short wavelengths alone, stretches long ones by `factor` and blends in between.
-static double scaled_frequency(double frequency, const RopeScaling& s) {
+static double scaled_frequency(const ModelConfig& config, int64_t pair, double frequency) {
+  const RopeScaling& s = config.rope_scaling;
   if (s.type == RopeType::kDefault) return frequency;
   if (s.type == RopeType::kLinear) return frequency / s.factor;
+  if (s.type == RopeType::kYarn) return yarn_frequency(config, pair, frequency);
   const double wavelength = 2.0 * M_PI / frequency, original = static_cast<double>(s.original_max_positions);
   if (wavelength < original / s.high_freq_factor) return frequency;
   if (wavelength > original / s.low_freq_factor) return frequency / s.factor;
@@ -17,14 +37,15 @@ static double scaled_frequency(double frequency, const RopeScaling& s) {
 
 void make_rope_tables(const ModelConfig& config, int64_t tokens, std::vector<float>& cos, std::vector<float>& sin) {
   const int64_t half = config.head_dim / 2;
+  const double attention = config.rope_scaling.attention_factor;
   cos.resize(tokens * half);
   sin.resize(tokens * half);
   for (int64_t j = 0; j < half; j++) {
     const double exponent = 2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim);
-    const double frequency = scaled_frequency(std::pow(config.rope_theta, -exponent), config.rope_scaling);
+    const double frequency = scaled_frequency(config, j, std::pow(config.rope_theta, -exponent));
     for (int64_t t = 0; t < tokens; t++) {
-      cos[t * half + j] = static_cast<float>(std::cos(static_cast<double>(t) * frequency));
-      sin[t * half + j] = static_cast<float>(std::sin(static_cast<double>(t) * frequency));
+      cos[t * half + j] = static_cast<float>(attention * std::cos(static_cast<double>(t) * frequency));
+      sin[t * half + j] = static_cast<float>(attention * std::sin(static_cast<double>(t) * frequency));
     }
   }
 }

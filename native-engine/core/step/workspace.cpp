@@ -22,21 +22,24 @@ struct Arena {
 };
 
 struct Widths {
-  int64_t hidden, heads, qkv, units, vocab;
+  int64_t hidden, heads, qkv, normed, units, vocab;
 };
 
 Widths widest(const ModelConfig& c) {
-  Widths w{padded_width(c.hidden_size), 0, 0, 0, padded_width(c.vocab_size)};
+  Widths w{padded_width(c.hidden_size), 0, 0, 0, 0, padded_width(c.vocab_size)};
   for (const LayerShape& l : c.layers) {
     const int64_t q = padded_width(l.heads * c.head_dim), kv = padded_width(l.kv_heads * c.head_dim);
     w.heads = std::max(w.heads, q);
     w.qkv = std::max(w.qkv, q + 2 * kv);
+    if (c.head_norms) w.normed = std::max(w.normed, q + kv);
     w.units = std::max(w.units, padded_width(l.intermediate));
   }
   return w;
 }
 
-LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count, const LoraSpec& lora) {
+// head_count, kv_head_count: 0 where there is no backward pass.
+LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count, int64_t kv_head_count,
+                               const LoraSpec& lora) {
   LayerActivations l;
   l.norm1 = a.tensor(t, n, w.hidden);
   l.qkv = a.tensor(t, n, w.qkv);
@@ -51,6 +54,10 @@ LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, in
   l.rstd1 = a.array<float>(n);
   l.rstd2 = a.array<float>(n);
   l.lse = a.array<float>(n * head_count);
+  if (w.normed > 0 && head_count > 0) {
+    l.normed = a.tensor(t, n, w.normed);
+    l.head_rstd = a.array<float>(n * (head_count + kv_head_count));
+  }
   return l;
 }
 
@@ -90,7 +97,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   Workspace ws;
   if (s.training) {
     for (int64_t l = 0; l < layer_count; l++) {
-      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count, lora));
+      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count, c.kv_head_count, lora));
       if (s.checkpoint) ws.inputs.push_back(a.tensor(DType::kF32, n, w.hidden));
       ws.diffs.push_back(a.tensor(t, n, w.hidden));
     }
@@ -104,7 +111,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   }
   lay_out_results(a, ws, c, s, n, w);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
-  ws.teacher = lay_out_layer(a, t, n, w, 0, lora);
+  ws.teacher = lay_out_layer(a, t, n, w, 0, 0, lora);
   ws.units = a.tensor(t, n, w.units);
   ws.chunk = s.chunk > 0 ? s.chunk : chunk_tokens(n, w.vocab);
   const int64_t roles = s.training ? 2 : 1;

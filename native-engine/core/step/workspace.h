@@ -13,7 +13,8 @@ struct LayerActivations {
   Tensor norm1, qkv, heads;                                  // [N, D], [N, q + k + v] as attention's operands, [N, H d]
   Tensor norm2, gate_up;                                     // [N, D], [N, 2 I]
   Tensor qkv_narrow, o_narrow, gate_up_narrow, down_narrow;  // LoRA's x A^T, [N, projections * narrow_width(r)]
-  DevicePtr<float> rstd1, rstd2, lse;
+  Tensor normed;                                             // [N, q + k] as HeadNorms leave them; empty: no norms, no backward pass
+  DevicePtr<float> rstd1, rstd2, lse, head_rstd;
 };
 
 struct WorkspaceShape {

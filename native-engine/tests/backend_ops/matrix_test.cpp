@@ -299,7 +299,7 @@ void check_attention(Device& device, DType type, const AttentionSize& z, double 
   const List<float> one(device, ones);
   std::vector<int32_t> of_query, of_key, of_value;
   for (int64_t i = 0; i < qw + 2 * kw; i++) (i < qw ? of_query : i < qw + kw ? of_key : of_value).push_back(static_cast<int32_t>(i));
-  AttentionOperands prepare{shape, {}, space.tensor(), operands.tensor()};
+  AttentionOperands prepare{shape, {}, space.tensor(), operands.tensor(), {}, {}, nullptr};
   const List<int32_t> lists[3] = {{device, of_query}, {device, of_key}, {device, of_value}};
   for (int p = 0; p < 3; p++) {
     prepare.products[p].transposed = true;

@@ -2,6 +2,7 @@
 // how the device orders what it may order.
 #include "cuda_emulator/emulated_kind.h"
 #include "espalier/error.h"
+#include "files/small_models.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -60,6 +61,37 @@ TEST(CudaStep, AgreesWithTheReferenceVectors) {
           EXPECT_LT(relative_error(ours, file.floats("grad." + e.name)), tolerance) << e.name;
         }
     }
+}
+
+// In f32, and held against the processor: norms of heads and layers without rotary embedding.
+TEST(CudaStep, AgreesWithTheProcessorOnEveryKindOfModel) {
+  for (const SmallKind& kind : small_kinds()) {
+    const auto model = small_model(kind.config);
+    const auto probed = [&](const BackendSpec& backend) {
+      TrainerOptions options;
+      options.dtype = ComputeDType::kF32;
+      options.backend = backend;
+      const auto trainer = tiny_session(options, model);
+      change_state(*trainer, [](TrainState& state) {
+        for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] = static_cast<float>(0.1 * random_normal(6, 0, 1, i));
+      });
+      StepProbe probe;
+      const auto tokens = random_tokens(model->config().vocab_size, 2 * 24);
+      probe.input_ids.assign(tokens->ids.begin(), tokens->ids.end());
+      probe.student = probe.teacher = deterministic_masks(model->config(), trainer->log_alphas());
+      for (size_t i = 0; i < probe.student.head.size(); i += 5) probe.student.head[i] = 0;
+      for (size_t i = 0; i < probe.student.hidden.size(); i += 7) probe.student.hidden[i] = 0;
+      trainer->probe(probe, LossWeights{});
+      return probe;
+    };
+    const StepProbe expected = probed(on_threads(2));
+    for (const BackendSpec& card : cards()) {
+      const StepProbe found = probed(card);
+      EXPECT_NEAR(found.loss / expected.loss, 1.0, 1e-5) << kind.name;
+      EXPECT_LT(relative_error(found.grad_lora, expected.grad_lora), 1e-4) << kind.name;
+      EXPECT_LT(relative_error(found.grad_log_alpha.head, expected.grad_log_alpha.head), 1e-4) << kind.name;
+    }
+  }
 }
 
 // A model with grouped queries, through masks that close, a teacher and an update.

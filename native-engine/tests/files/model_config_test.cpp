@@ -80,6 +80,58 @@ TEST(ModelConfig, RopeScalingInOldAndNewSpelling) {
   EXPECT_EQ(parse(with(llama(), {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 7.5}}}})).rope_theta, 7.5);
 }
 
+TEST(ModelConfig, YarnWithItsDefaultsAndWithout) {
+  const auto yarn = [](const json& changes) {
+    return parse(with(llama(), {{"rope_scaling", with({{"rope_type", "yarn"}, {"factor", 4.0}}, changes)}})).rope_scaling;
+  };
+  const RopeScaling usual = yarn(json::object());
+  EXPECT_EQ(usual.type, RopeType::kYarn);
+  EXPECT_EQ(usual.original_max_positions, 512);
+  EXPECT_EQ(usual.beta_fast, 32.0);
+  EXPECT_EQ(usual.beta_slow, 1.0);
+  EXPECT_TRUE(usual.truncate);
+  EXPECT_NEAR(usual.attention_factor, 1.1386294361119891, 1e-15);  // 0.1 ln 4 + 1
+  EXPECT_EQ(yarn({{"attention_factor", 0.75}}).attention_factor, 0.75);
+  EXPECT_EQ(yarn({{"factor", 1.0}}).attention_factor, 1.0);
+  // As DeepSeek has them: (0.1 * 0.5 ln 4 + 1) / (0.1 * 2 ln 4 + 1).
+  EXPECT_NEAR(yarn({{"mscale", 0.5}, {"mscale_all_dim", 2.0}}).attention_factor, 1.0693147180559945 / 1.2772588722239782, 1e-15);
+  const RopeScaling other = yarn({{"original_max_position_embeddings", 64}, {"beta_fast", 16}, {"beta_slow", 2}, {"truncate", false}});
+  EXPECT_EQ(other.original_max_positions, 64);
+  EXPECT_EQ(other.beta_fast, 16.0);
+  EXPECT_EQ(other.beta_slow, 2.0);
+  EXPECT_FALSE(other.truncate);
+  expect_error(ErrorCode::kModelCorrupt, "config.rope_scaling.beta_fast", "greater than beta_slow", [&] { yarn({{"beta_fast", 1}}); });
+  expect_error(ErrorCode::kModelCorrupt, "config.rope_scaling.factor", "missing", [&] { yarn({{"factor", nullptr}}); });
+}
+
+TEST(ModelConfig, DefaultsOfQwen3AndSmolLm3) {
+  const json small = without(without(llama(), "rope_theta"), "num_key_value_heads");
+  const ModelConfig smol = parse(with(small, {{"architectures", {"SmolLM3ForCausalLM"}}, {"num_hidden_layers", 9}}));
+  EXPECT_EQ(smol.rope_theta, 2000000.0);
+  EXPECT_EQ(smol.kv_head_count, 4);
+  EXPECT_TRUE(smol.tied_embeddings);
+  EXPECT_EQ(smol.sliding_window, 0);
+  for (size_t l = 0; l < 9; ++l) EXPECT_EQ(smol.layers[l].rotary, l != 3 && l != 7);
+  const auto turned = [&](const json& changes) {
+    std::vector<bool> of;
+    for (const LayerShape& l : parse(with(with(llama(), {{"architectures", {"SmolLM3ForCausalLM"}}}), changes)).layers)
+      of.push_back(l.rotary);
+    return of;
+  };
+  EXPECT_EQ(turned({{"no_rope_layer_interval", 2}}), (std::vector<bool>{true, false}));
+  EXPECT_EQ(turned({{"no_rope_layers", {0, 1, 0}}, {"no_rope_layer_interval", 2}}), (std::vector<bool>{false, true}));
+  expect_error(ErrorCode::kModelCorrupt, "config.no_rope_layers", "each of the 2 layers", [&] { turned({{"no_rope_layers", {1}}}); });
+  expect_error(ErrorCode::kModelCorrupt, "config.no_rope_layers", "from 0 to 1", [&] { turned({{"no_rope_layers", {1, 2}}}); });
+
+  const ModelConfig qwen = parse(with(llama(), {{"architectures", {"Qwen3ForCausalLM"}}}));
+  EXPECT_EQ(qwen.head_dim, 128);  // not hidden_size / num_attention_heads
+  EXPECT_TRUE(qwen.head_norms);
+  EXPECT_FALSE(qwen.qkv_bias);
+  json windowed = with(llama(), {{"architectures", {"Qwen3ForCausalLM"}}, {"sliding_window", 32}});
+  EXPECT_EQ(parse(windowed).sliding_window, 0);
+  EXPECT_EQ(parse(with(windowed, {{"use_sliding_window", true}, {"max_window_layers", 0}})).sliding_window, 32);
+}
+
 TEST(ModelConfig, SlidingWindows) {
   json mistral = with(llama(), {{"architectures", {"MistralForCausalLM"}}, {"model_type", "mistral"}});
   EXPECT_EQ(parse(with(mistral, {{"sliding_window", nullptr}})).sliding_window, 0);
@@ -101,14 +153,14 @@ TEST(ModelConfig, RefusesByNameWhatItCannotRun) {
     expect_error(ErrorCode::kModelUnsupported, field, message, [&] { parse(with(llama(), changes)); });
   };
   refused({{"architectures", {"GPT2LMHeadModel"}}}, "config.architectures", "GPT2LMHeadModel");
-  refused({{"architectures", {"Qwen3ForCausalLM"}}}, "config.architectures", "LlamaForCausalLM");
+  refused({{"architectures", {"Qwen3MoeForCausalLM"}}}, "config.architectures", "Qwen3ForCausalLM");
   refused({{"hidden_act", "gelu"}}, "config.hidden_act", "silu");
   refused({{"attention_bias", true}}, "config.attention_bias", "o_proj");
   refused({{"mlp_bias", true}}, "config.mlp_bias", "not supported");
   refused({{"quantization_config", {{"bits", 4}}}}, "config.quantization_config", "quantized");
   refused({{"partial_rotary_factor", 0.5}}, "config.partial_rotary_factor", "not supported");
   refused({{"sliding_window", 128}}, "config.sliding_window", "LlamaForCausalLM");
-  for (const char* type : {"yarn", "dynamic", "longrope", "su"}) {
+  for (const char* type : {"dynamic", "longrope", "su"}) {
     refused({{"rope_scaling", {{"rope_type", type}, {"factor", 2.0}}}}, "config.rope_scaling.rope_type", "default, linear, llama3");
     refused({{"rope_scaling", {{"type", type}, {"factor", 2.0}}}}, "config.rope_scaling.type", type);
   }

@@ -96,12 +96,42 @@ double ReferenceForward::frequency(int64_t pair) const {
   const double f = std::pow(config_.rope_theta, -2.0 * static_cast<double>(pair) / static_cast<double>(config_.head_dim));
   const RopeScaling& s = config_.rope_scaling;
   if (s.type == RopeType::kLinear) return f / s.factor;
+  if (s.type == RopeType::kYarn) {
+    // From the rule of YaRN: the pair that turns r times over the original context has index d / 2 * log_base(length / (2 pi r)).
+    const auto index_of = [&](double turns) {
+      const double length = static_cast<double>(s.original_max_positions);
+      return static_cast<double>(config_.head_dim) / 2 * std::log(length / (2 * std::acos(-1.0) * turns)) / std::log(config_.rope_theta);
+    };
+    double low = index_of(s.beta_fast), high = index_of(s.beta_slow);
+    if (s.truncate) {
+      low = std::floor(low);
+      high = std::ceil(high);
+    }
+    if (low < 0) low = 0;
+    if (high > static_cast<double>(config_.head_dim - 1)) high = static_cast<double>(config_.head_dim - 1);
+    const double at = static_cast<double>(pair);
+    const double kept = at <= low ? 1.0 : at >= high ? 0.0 : (high - at) / (high - low);
+    return kept * f + (1 - kept) * f / s.factor;
+  }
   if (s.type == RopeType::kDefault) return f;
   const double turns = static_cast<double>(s.original_max_positions) * f / (2 * std::acos(-1.0));
   if (turns > s.high_freq_factor) return f;
   if (turns < s.low_freq_factor) return f / s.factor;
   const double share = (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
   return (1 - share) * f / s.factor + share * f;
+}
+
+void ReferenceForward::norm_heads(Rows& x, const WeightView& weight) const {
+  if (!weight) return;
+  const std::vector<double> w = row(weight, 0);
+  const size_t d = w.size();
+  for (auto& values : x) {
+    for (size_t h = 0; h < values.size(); h += d) {
+      double squares = 0;
+      for (size_t i = 0; i < d; ++i) squares += values[h + i] * values[h + i];
+      for (size_t i = 0; i < d; ++i) values[h + i] *= w[i] / std::sqrt(squares / static_cast<double>(d) + config_.rms_norm_eps);
+    }
+  }
 }
 
 void ReferenceForward::rotate(Rows& x, int64_t heads) const {
@@ -113,8 +143,8 @@ void ReferenceForward::rotate(Rows& x, int64_t heads) const {
         double& a = x[t][static_cast<size_t>(h * config_.head_dim + j)];
         double& b = x[t][static_cast<size_t>(h * config_.head_dim + j + half)];
         const double low = a * std::cos(angle) - b * std::sin(angle);
-        b = b * std::cos(angle) + a * std::sin(angle);
-        a = low;
+        b = (b * std::cos(angle) + a * std::sin(angle)) * config_.rope_scaling.attention_factor;
+        a = low * config_.rope_scaling.attention_factor;
       }
     }
   }
@@ -129,8 +159,12 @@ Rows ReferenceForward::heads(int64_t l, const Rows& x) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
   Rows q = project(l, kQ, x), k = project(l, kK, x);
   const Rows v = project(l, kV, x);
-  rotate(q, shape.heads);
-  rotate(k, shape.kv_heads);
+  norm_heads(q, model_.layer(l).head_norm[0]);
+  norm_heads(k, model_.layer(l).head_norm[1]);
+  if (shape.rotary) {
+    rotate(q, shape.heads);
+    rotate(k, shape.kv_heads);
+  }
   const auto d = static_cast<size_t>(config_.head_dim);
   Rows mixed(x.size());
   for (size_t t = 0; t < x.size(); ++t) {

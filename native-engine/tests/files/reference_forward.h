@@ -42,6 +42,7 @@ class ReferenceForward {
   Rows norm(const Rows& x, const WeightView& weight) const;
   double frequency(int64_t pair) const;
   void rotate(Rows& x, int64_t heads) const;
+  void norm_heads(Rows& x, const WeightView& weight) const;
   Rows attention(int64_t l, const Rows& x) const;
   Rows heads(int64_t l, const Rows& x) const;  // their outputs, side by side
   Rows mlp(int64_t l, const Rows& x) const;

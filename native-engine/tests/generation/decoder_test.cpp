@@ -4,6 +4,7 @@
 #include "device/registry.h"
 #include "export/compacted_model.h"
 #include "files/export_student.h"
+#include "files/small_models.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -78,6 +79,15 @@ TEST(Decoder, SeesNothingBehindAWindowWhetherThePromptIsLongerOrNot) {
 TEST(Decoder, AddsTheBiasOfQueriesKeysAndValues) {
   const auto model = small_qwen();
   EXPECT_LT(largest_error(model, some_ids(model->config(), 20), 6), 1e-5);
+}
+
+TEST(Decoder, KnowsEveryKindOfModelWholeAndPruned) {
+  for (const SmallKind& kind : small_kinds()) {
+    const auto model = small_model(kind.config);
+    const auto ids = some_ids(model->config(), 40);
+    for (const int64_t prompt : {1, 17}) EXPECT_LT(largest_error(model, ids, prompt), 2e-5) << kind.name;
+    EXPECT_LT(largest_error(Student(model, 10), ids, 9), 5e-5) << kind.name;
+  }
 }
 
 TEST(Decoder, OfAPrunedModelGivesTheMaskedStudentsLogits) {

@@ -90,6 +90,7 @@ class HiddenMemoryBackend final : public Backend {
   void launch(const Attention& op) override { defer(op); }
   void launch(const PathAttention& op) override { defer(op); }
   void launch(const AttentionBackward& op) override { defer(op); }
+  void launch(const HeadNormBackward& op) override { defer(op); }
   void launch(const CachedAttention& op) override { defer(op); }
   void launch(const Swiglu& op) override { defer(op); }
   void launch(const SwigluBackward& op) override { defer(op); }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "espalier/export.h"
+#include "files/small_models.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -13,7 +14,14 @@ struct SessionCase {
   ComputeDType dtype;
   bool checkpoint, exact_sparse;
   int64_t shards = 1;
+  const char* kind = nullptr;  // of small_kinds(); nullptr: the tiny model of the repository
 };
+
+std::shared_ptr<const ModelWeights> model_of(const SessionCase& p) {
+  for (const SmallKind& kind : small_kinds())
+    if (p.kind != nullptr && std::string(kind.name) == p.kind) return small_model(kind.config);
+  return load_model(tiny_model());
+}
 
 class HiddenMemorySession : public testing::TestWithParam<SessionCase> {};
 
@@ -38,7 +46,7 @@ void note(Outcome& outcome, const StepReport& r) {
 
 // Training under two teachers, a step without one, a resume from bytes that is a replay, evaluation and export.
 Outcome whole_session(const SessionCase& p, const BackendSpec& backend) {
-  const auto model = load_model(tiny_model());
+  const auto model = model_of(p);
   TrainerOptions options;
   options.dtype = p.dtype;
   options.checkpoint_activations = p.checkpoint;
@@ -93,7 +101,9 @@ INSTANTIATE_TEST_SUITE_P(All, HiddenMemorySession,
                                          SessionCase{"bf16_checkpoint", ComputeDType::kBF16, true, true},
                                          SessionCase{"bf16_shards", ComputeDType::kBF16, false, true, 2},
                                          SessionCase{"f32", ComputeDType::kF32, false, true},
-                                         SessionCase{"f32_checkpoint_dense", ComputeDType::kF32, true, false}),
+                                         SessionCase{"f32_checkpoint_dense", ComputeDType::kF32, true, false},
+                                         SessionCase{"qwen3", ComputeDType::kBF16, true, true, 2, "qwen3_yarn"},
+                                         SessionCase{"smollm3", ComputeDType::kF32, false, true, 1, "smollm3"}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(HiddenMemory, AStepWithoutUpdateHasTheHostsBits) {

@@ -1,5 +1,6 @@
 // The state after n steps is the same to the bit, however they were cut, resumed, checkpointed or interrupted by teachers.
 #include "espalier/error.h"
+#include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"
 
@@ -142,6 +143,15 @@ TEST_F(Determinism, CheckpointingAndTeacherSwitches) {
   const auto other = session();
   run(*other, segment(0, 7));
   EXPECT_NE(digest_of(*kept), digest_of(*other)) << "the teacher matters";
+}
+
+TEST_F(Determinism, CheckpointingOfEveryKindOfModel) {
+  for (const SmallKind& kind : small_kinds()) {
+    model = small_model(kind.config);
+    const auto kept = session(), recomputed = session(true);
+    for (Trainer* t : {kept.get(), recomputed.get()}) run(*t, segment(0, 3));
+    EXPECT_EQ(digest_of(*kept), digest_of(*recomputed)) << kind.name;
+  }
 }
 
 TEST_F(Determinism, AnEvaluationInBetweenChangesNothing) {

@@ -9,6 +9,7 @@ struct SparseCase {
   int64_t head_dim, heads, kv_heads, window;
   bool bias;
   int closed_attention, closed_mlp;  // a layer, or -1
+  bool head_norms = false;           // with a layer that has no rotary embedding
 };
 
 class ExactSparseShapes : public testing::TestWithParam<SparseCase> {};
@@ -28,12 +29,14 @@ ModelConfig config_of(const SparseCase& p) {
   c.rope_theta = 10000;
   c.sliding_window = p.window;
   c.qkv_bias = p.bias;
+  c.head_norms = p.head_norms;
   LayerShape shape;
   shape.heads = p.heads;
   shape.kv_heads = p.kv_heads;
   shape.intermediate = c.intermediate_size;
   for (int64_t h = 0; h < p.heads; h++) shape.kv_head_of_query.push_back(static_cast<int32_t>(h * p.kv_heads / p.heads));
   c.layers.assign(static_cast<size_t>(c.layer_count), shape);
+  c.layers[1].rotary = !p.head_norms;
   return c;
 }
 
@@ -102,7 +105,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(SparseCase{"dim32", 32, 4, 4, 0, false, -1, -1}, SparseCase{"dim64_groups", 64, 4, 2, 0, false, 1, -1},
                     SparseCase{"dim80_one_kv_head", 80, 3, 1, 0, false, -1, 0}, SparseCase{"dim96", 96, 2, 2, 0, false, 0, -1},
                     SparseCase{"dim96_layer_closed", 96, 4, 2, 0, false, 2, 2}, SparseCase{"dim128_bias", 128, 4, 2, 0, true, 1, 1},
-                    SparseCase{"dim256_window", 256, 2, 1, 9, false, -1, -1}, SparseCase{"dim22_window_closed", 22, 6, 3, 33, false, 0, 1}),
+                    SparseCase{"dim256_window", 256, 2, 1, 9, false, -1, -1}, SparseCase{"dim22_window_closed", 22, 6, 3, 33, false, 0, 1},
+                    SparseCase{"dim22_head_norms", 22, 6, 3, 0, false, 0, 1, true},
+                    SparseCase{"dim64_head_norms", 64, 4, 2, 0, false, -1, -1, true}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace espalier::test

@@ -1,5 +1,6 @@
 // The step's gradients, loss by loss, against central differences of a plain forward pass in double.
 #include "files/reference_forward.h"
+#include "files/small_models.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -11,13 +12,15 @@ struct LossCase {
   const char* name;
   LossWeights weights;
   int64_t sequences = 1, shards = 1;
+  nlohmann::json small_model = {};  // empty: the tiny model of the repository
 };
 
 class Gradients : public testing::TestWithParam<LossCase> {
  protected:
-  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+  std::shared_ptr<const ModelWeights> model =
+      GetParam().small_model.empty() ? load_model(tiny_model()) : small_model(GetParam().small_model);
   int64_t sequences = GetParam().sequences;
-  std::vector<uint32_t> ids = random_tokens(2048, kTokens* sequences)->ids;
+  std::vector<uint32_t> ids = random_tokens(model->config().vocab_size, kTokens* sequences)->ids;
   Masks z, teacher;
   std::unique_ptr<Trainer> trainer;
   TrainState state{model->config(), LoraSpec{}};
@@ -148,6 +151,15 @@ INSTANTIATE_TEST_SUITE_P(Of, Gradients,
                                          LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}},
                                          LossCase{"the_method_in_shards", {0.9, 0.1, 0.0, kTemperature}, 3, 3},
                                          LossCase{"lm_in_shards", {0.0, 0.0, 1.0, kTemperature}, 4, 2}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+std::vector<LossCase> losses_of_small_kinds() {
+  std::vector<LossCase> cases;
+  for (const SmallKind& kind : small_kinds()) cases.push_back({kind.name, {0.9, 0.1, 0.0, kTemperature}, 1, 1, kind.config});
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(OfKind, Gradients, testing::ValuesIn(losses_of_small_kinds()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace espalier::test

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "files/small_models.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
@@ -92,6 +93,22 @@ TEST(Sparsity, DeterministicMasksCloseTheExpectedNumber) {
   }
   const HardSparsity h = hard_sparsity(model->config(), state);
   EXPECT_NEAR(h.sparsity, h.expected_sparsity, 0.03);
+}
+
+TEST(Sparsity, CountsTheProjectionsThatAModelHas) {
+  for (const SmallKind& kind : small_kinds()) {
+    const auto model = small_model(kind.config);
+    const PrunableSizes sizes = prunable_sizes(model->config());
+    double all = 0, shared = 0;
+    for (int64_t l = 0; l < model->config().layer_count; l++)
+      for (int p = 0; p < kProjectionCount; p++) {
+        const WeightView& w = model->layer(l).proj[p];
+        all += static_cast<double>(w.rows * w.cols);
+        if (p == kK || p == kV) shared += static_cast<double>(w.rows * w.cols);
+      }
+    EXPECT_EQ(sizes.stable, shared) << kind.name;  // all of these kinds have grouped queries
+    EXPECT_EQ(sizes.prunable, all - shared) << kind.name;
+  }
 }
 
 TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "files/reference_forward.h"
+#include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"
 
@@ -80,6 +81,20 @@ TEST_F(Scoring, TheDoubleForwardPass) {
       EXPECT_NEAR(scores[i].log_likelihood, expected.log_likelihood, 1e-4) << "sequence " << i;
       EXPECT_EQ(scores[i].greedy, expected.greedy) << "sequence " << i;
     }
+  }
+}
+
+TEST_F(Scoring, EveryKindOfModel) {
+  for (const SmallKind& kind : small_kinds()) {
+    model_ = small_model(kind.config);
+    const auto asked = questions();
+    const Masks all_open;
+    const ReferenceForward reference(*model_, nullptr, all_open);
+    const auto scores = score(*Scorer::create(model_, std::nullopt, ComputeDType::kF32, on_threads(2)), asked);
+    for (size_t i = 0; i < asked.size(); i++)
+      EXPECT_NEAR(scores[i].log_likelihood, expected_of(reference, asked[i].first, asked[i].second).log_likelihood,
+                  1e-4 + 2e-6 * std::abs(scores[i].log_likelihood))
+          << kind.name << ", sequence " << i;
   }
 }
 

@@ -82,8 +82,7 @@ struct HeadColumns {
   const float* bias(int64_t column) const { return s.bias ? host(s.bias) + column : nullptr; }
 };
 
-// A head with its bias, turned by the position's angles (cos == nullptr: as it is) and scaled. Halves are paired: j with
-// j + dim / 2.
+// A head with its bias, scaled, and turned by the position's angles unless cos is nullptr. Halves are paired: j with j + dim / 2.
 template <class T>
 static inline void head_operand(const float* from, const float* bias, const float* cos, const float* sin, int64_t dim, float scale, T* to) {
   const int64_t half = dim / 2;
@@ -94,8 +93,13 @@ static inline void head_operand(const float* from, const float* bias, const floa
       low += read(bias + j);
       high += read(bias + half + j);
     }
-    if (!cos) return;
-    const vf a = low * scale, b = high * scale, c = read(cos + j), s = read(sin + j);
+    const vf a = low * scale, b = high * scale;
+    if (!cos) {
+      low = a;
+      high = b;
+      return;
+    }
+    const vf c = read(cos + j), s = read(sin + j);
     low = a * c - b * s;
     high = b * c + a * s;
   };

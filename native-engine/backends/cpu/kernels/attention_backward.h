@@ -67,8 +67,12 @@ static void transpose_block_rows(const float* rows, int64_t keys, AttentionScrat
   transpose_words(w.pairs, w.block_words, keys, keys, to, w.block_words);
 }
 
-// Turns a head back by the position's angles, and scales it.
+// Turns a head back by the position's angles unless cos is nullptr, and scales it.
 static inline void turn_back(float* x, const float* cos, const float* sin, int64_t dim, float scale) {
+  if (!cos) {
+    for (int64_t j = 0; j < dim; j++) x[j] *= scale;
+    return;
+  }
   const int64_t half = dim / 2;
   int64_t j = 0;
   for (; j + W <= half; j += W) {
@@ -87,7 +91,8 @@ static inline void turn_back(float* x, const float* cos, const float* sin, int64
 template <class T>
 static void write_gradient(T* to, float* row, const AttentionShape& s, int64_t position, float scale, bool rotated) {
   const int64_t at = position * (s.head_dim / 2);
-  if (rotated) turn_back(row, host(s.rope_cos) + at, host(s.rope_sin) + at, s.head_dim, scale);
+  const bool turned = static_cast<bool>(s.rope_cos);
+  if (rotated) turn_back(row, turned ? host(s.rope_cos) + at : nullptr, turned ? host(s.rope_sin) + at : nullptr, s.head_dim, scale);
   int64_t j = 0;
   for (; j + W <= s.head_dim; j += W) store(to + j, load(row + j));
   if (j < s.head_dim) store_part(to + j, load_part(row + j, s.head_dim - j), s.head_dim - j);

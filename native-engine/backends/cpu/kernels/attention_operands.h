@@ -1,6 +1,7 @@
 // Makes the operands of attention from the products of queries, keys and values.
 #pragma once
 #include "attention.h"
+#include "head_norm.h"
 #include "product.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
@@ -10,15 +11,16 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
   with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);
     const AttentionShape& s = op.shape;
-    const bool turned = column < s.query_width + s.kv_width;
+    const bool key_or_query = column < s.query_width + s.kv_width, turned = key_or_query && s.rope_cos;
     const float scale = column < s.query_width ? score_scale(s.head_dim) : 1.0f;
+    if (op.norms && key_or_query) norm_heads<T>(op, sums, column, begin, end);
     for (int64_t n = begin; n < end; n++) {
       const float* from = row_ptr<float>(sums, n - begin);
       T* to = row_ptr<T>(op.operands, n) + column;
       const int64_t angles = n % s.tokens * (s.head_dim / 2);
+      const float *cos = turned ? host(s.rope_cos) + angles : nullptr, *sin = turned ? host(s.rope_sin) + angles : nullptr;
       for (int64_t j = 0; j < sums.cols; j += s.head_dim)
-        head_operand(from + j, HeadColumns{s}.bias(column + j), turned ? host(s.rope_cos) + angles : nullptr, host(s.rope_sin) + angles,
-                     s.head_dim, scale, to + j);
+        head_operand(from + j, HeadColumns{s}.bias(column + j), cos, sin, s.head_dim, scale, to + j);
     }
   });
 }

@@ -4,6 +4,7 @@
 #include "attention_operands.h"
 #include "cached_attention.h"
 #include "few_rows.h"
+#include "head_norm.h"
 #include "lora.h"
 #include "losses.h"
 #include "optimizer.h"
@@ -33,6 +34,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       attention,
       path_attention,
       attention_backward,
+      head_norm_backward,
       cached_attention,
       swiglu,
       swiglu_backward,

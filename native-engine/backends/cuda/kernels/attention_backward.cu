@@ -35,7 +35,7 @@ __device__ __forceinline__ void scores_and_gradients(float (&p)[Cols / 8][4], fl
   multiply_rows<Tile, Cols>(dp, da + at.row * Tile::kStride, db, at);
 }
 
-// Rows of results [kRows, kSumStride] to a head's columns, turned back where there are angles.
+// Rows of results [kRows, kSumStride] to a head's columns, scaled, and turned back where there are angles.
 template <class Tile, class T>
 __device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int first, int count, int head_dim, const float* cos,
                                            const float* sin, float scale) {

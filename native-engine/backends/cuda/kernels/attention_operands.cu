@@ -36,9 +36,14 @@ __global__ void __launch_bounds__(256) attention_operands_kernel(AttentionOperan
     }
     if (kv < a.kv_heads) {
       const Four scale = all4(kv < 0 ? a.query_scale : 1.0f), x = low * scale, y = high * scale;
-      const Four c = load4(a.rope_cos + angles + j), s = load4(a.rope_sin + angles + j);
-      low = fma4(x, c, y * s * all4(-1));
-      high = fma4(y, c, x * s);
+      if (a.rope_cos) {
+        const Four c = load4(a.rope_cos + angles + j), s = load4(a.rope_sin + angles + j);
+        low = fma4(x, c, y * s * all4(-1));
+        high = fma4(y, c, x * s);
+      } else {
+        low = x;
+        high = y;
+      }
     }
     store4(a.operands.row(n) + column, low);
     store4(a.operands.row(n) + column + a.half, high);
@@ -58,6 +63,7 @@ void CudaBackend::launch(const AttentionOperands& op) {
     product.c = places[i];
     launch(product);
   }
+  if (op.norms) norm_heads(op, sums);
   with_compute_type(op.operands.dtype, [&](auto t) {
     using T = decltype(t);
     const AttentionOperandsArguments<T> a{matrix<float>(sums),

@@ -7,15 +7,22 @@
 
 namespace espalier {
 
-enum class RopeType { kDefault, kLinear, kLlama3 };
+enum class RopeType { kDefault, kLinear, kLlama3, kYarn };
 
 struct RopeScaling {
   RopeType type = RopeType::kDefault;
   double factor = 1.0;
+  int64_t original_max_positions = 0;  // llama3 and yarn
   double low_freq_factor = 1.0;        // llama3 only
   double high_freq_factor = 4.0;       // llama3 only
-  int64_t original_max_positions = 0;  // llama3 only
+  double beta_fast = 32.0;        // yarn only, as all that follows: turns over the original positions, above which a pair is left alone
+  double beta_slow = 1.0;         // and below which its frequency is divided by the factor
+  bool truncate = true;           // whether the pairs between these are counted in whole pairs
+  double attention_factor = 1.0;  // of queries and keys, beside their rotation
 };
+
+// The attention factor of yarn where nothing else is said: 0.1 ln(factor) + 1.
+double default_attention_factor(double factor);
 
 // Per-layer widths: all layers alike in a dense model, different ones in a compacted export.
 struct LayerShape {
@@ -23,10 +30,11 @@ struct LayerShape {
   int64_t kv_heads = 0;                   // key/value heads G_l
   int64_t intermediate = 0;               // MLP width I_l (0: the layer has no MLP)
   std::vector<int32_t> kv_head_of_query;  // [H_l], which of the G_l key/value heads query head h reads
+  bool rotary = true;                     // whether queries and keys are turned by their positions
 };
 
 struct ModelConfig {
-  std::string architecture;       // "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"
+  std::string architecture;       // "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "SmolLM3ForCausalLM"
   int64_t hidden_size = 0;        // D
   int64_t layer_count = 0;        // L
   int64_t head_count = 0;         // H of the dense model
@@ -41,10 +49,12 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   bool tied_embeddings = false;
   bool qkv_bias = false;
+  bool head_norms = false;  // RMS norms of each query and key head, with rms_norm_eps
   int64_t bos_token_id = -1;
   std::vector<LayerShape> layers;  // [L]
 
   bool grouped_query() const { return kv_head_count != head_count; }
+  bool rotary_everywhere() const;
 };
 
 // Throws Error(kModelUnsupported | kModelCorrupt, "config.<field>", ...).

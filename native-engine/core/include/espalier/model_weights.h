@@ -29,6 +29,7 @@ extern const std::array<const char*, kProjectionCount> kProjectionNames;  // "se
 struct LayerWeights {
   std::array<WeightView, kProjectionCount> proj;  // Hugging Face layout [out, in]
   std::array<WeightView, 3> qkv_bias;             // [1, out]; empty when the model has none
+  std::array<WeightView, 2> head_norm;            // [1, d] of each query head, of each key head; empty when the model has none
   WeightView input_norm;                          // [1, D]
   WeightView post_attention_norm;                 // [1, D]
 };

@@ -1,0 +1,83 @@
+// RMS norms of query and key heads, before they are turned, and their gradients.
+#pragma once
+#include "rmsnorm.h"
+
+namespace espalier::cpu::ESPALIER_ISA {
+
+// f(j, lanes) for whole vectors of [0, dim), then for what is left of the last one.
+template <class F>
+static inline void for_vectors(int64_t dim, F&& f) {
+  int64_t j = 0;
+  for (; j + W <= dim; j += W) f(j, int64_t{W});
+  if (j < dim) f(j, dim - j);
+}
+template <class T>
+static inline vf load_lanes(const T* p, int64_t lanes) {
+  return lanes == W ? load(p) : load_part(p, lanes);
+}
+template <class T>
+static inline void store_lanes(T* p, vf v, int64_t lanes) {
+  lanes == W ? store(p, v) : store_part(p, v, lanes);
+}
+
+// One head in place, and before its weights in `normed` unless that is nullptr. Returns rstd.
+template <class T>
+static inline float norm_head(float* x, const float* weight, int64_t dim, float eps, T* normed) {
+  vf squares = {};
+  for_vectors(dim, [&](int64_t j, int64_t lanes) {
+    const vf v = load_lanes(x + j, lanes);
+    squares += v * v;
+  });
+  const float rstd = inverse_sqrt(sum_lanes(squares) / static_cast<float>(dim) + eps);
+  for_vectors(dim, [&](int64_t j, int64_t lanes) {
+    const vf v = load_lanes(x + j, lanes) * rstd;
+    if (normed) store_lanes(normed + j, v, lanes);
+    store_lanes(x + j, v * load_lanes(weight + j, lanes), lanes);
+  });
+  return rstd;
+}
+
+// Rows [begin, end) of query or key heads from `column` of the operands on, in `sums` from its first row on.
+template <class T>
+static void norm_heads(const AttentionOperands& op, const Tensor& sums, int64_t column, int64_t begin, int64_t end) {
+  const AttentionShape& s = op.shape;
+  const bool key = column >= s.query_width;
+  const float* weight = host(key ? op.norms.key : op.norms.query);
+  const int64_t first_head = key ? s.heads + (column - s.query_width) / s.head_dim : column / s.head_dim;
+  for (int64_t n = begin; n < end; n++) {
+    float* x = row_ptr<float>(sums, n - begin);
+    for (int64_t h = 0; h < sums.cols / s.head_dim; h++) {
+      T* normed = op.normed ? row_ptr<T>(op.normed, n) + column + h * s.head_dim : nullptr;
+      const float rstd = norm_head(x + h * s.head_dim, weight, s.head_dim, op.norms.eps, normed);
+      if (op.normed) host(op.rstd)[n * (s.heads + s.kv_heads) + first_head + h] = rstd;
+    }
+  }
+}
+
+// With xhat = x * rstd: dx = rstd * (dxhat - xhat * mean(dxhat * xhat)), where dxhat = dy * weight.
+static void head_norm_backward(const HeadNormBackward& op, int64_t begin, int64_t end) {
+  with_compute_type(op.dqkv.dtype, [&](auto type) {
+    using T = decltype(type);
+    const AttentionShape& s = op.shape;
+    const int64_t heads = s.heads + s.kv_heads, dim = s.head_dim;
+    for (int64_t n = begin; n < end; n++)
+      for (int64_t h = 0; h < heads; h++) {
+        const bool key = h >= s.heads;
+        const int64_t column = key ? s.query_width + (h - s.heads) * dim : h * dim;
+        const float *weight = host(key ? op.norms.key : op.norms.query), rstd = host(op.rstd)[n * heads + h];
+        const T* xhat = row_ptr<T>(op.normed, n) + column;
+        T* d = row_ptr<T>(op.dqkv, n) + column;
+        vf dots = {};
+        for_vectors(dim, [&](int64_t j, int64_t lanes) {
+          dots += load_lanes(d + j, lanes) * load_lanes(weight + j, lanes) * load_lanes(xhat + j, lanes);
+        });
+        const float mean = sum_lanes(dots) / static_cast<float>(dim);
+        for_vectors(dim, [&](int64_t j, int64_t lanes) {
+          const vf dxhat = load_lanes(d + j, lanes) * load_lanes(weight + j, lanes);
+          store_lanes(d + j, (dxhat - load_lanes(xhat + j, lanes) * mean) * rstd, lanes);
+        });
+      }
+  });
+}
+
+}  // namespace espalier::cpu::ESPALIER_ISA

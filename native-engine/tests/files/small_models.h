@@ -1,0 +1,91 @@
+// Small seeded models of every supported kind, whose weights are large enough that each part of the computation shows in the logits.
+#pragma once
+#include <cmath>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "espalier/model_weights.h"
+#include "model/tensor_names.h"
+#include "model/weight_table.h"
+
+namespace espalier::test {
+
+class SmallModel final : public WeightTable {
+ public:
+  SmallModel(const ModelConfig& config, uint64_t seed) : WeightTable(config), random_(seed) {
+    embedding_ = matrix(config.vocab_size, config.hidden_size, 1.0);
+    final_norm_ = vector(config.hidden_size);
+    lm_head_ = config.tied_embeddings ? embedding_ : matrix(config.vocab_size, config.hidden_size);
+    for (const LayerShape& shape : config.layers) {
+      LayerWeights layer;
+      layer.input_norm = vector(config.hidden_size);
+      layer.post_attention_norm = vector(config.hidden_size);
+      for (int p = 0; p < kProjectionCount; p++) {
+        const Extent extent = projection_extent(config, shape, p);
+        layer.proj[static_cast<size_t>(p)] = matrix(extent.rows, extent.cols);
+        if (config.qkv_bias && p <= kV) layer.qkv_bias[static_cast<size_t>(p)] = matrix(1, extent.rows, 0.3);
+      }
+      for (WeightView& norm : layer.head_norm)
+        if (config.head_norms) norm = vector(config.head_dim);
+      layers_.push_back(layer);
+    }
+  }
+
+ private:
+  WeightView matrix(int64_t rows, int64_t cols, double deviation = 0) {
+    std::normal_distribution<double> normal(0, deviation > 0 ? deviation : 1 / std::sqrt(static_cast<double>(cols)));
+    return filled(rows, cols, [&] { return normal(random_); });
+  }
+  // Weights of a norm: of both signs, and far from each other.
+  WeightView vector(int64_t size) {
+    std::uniform_real_distribution<double> uniform(-0.5, 2);
+    return filled(1, size, [&] { return uniform(random_); });
+  }
+  template <class F>
+  WeightView filled(int64_t rows, int64_t cols, F&& value) {
+    std::vector<float>& data = storage_.emplace_back();
+    for (int64_t i = 0; i < rows * cols; i++) data.push_back(static_cast<float>(value()));
+    return {data.data(), DType::kF32, rows, cols};
+  }
+
+  std::mt19937_64 random_;
+  std::deque<std::vector<float>> storage_;
+};
+
+// `changes`: fields of config.json beside the usual ones of a small model.
+inline ModelConfig parse_small(const nlohmann::json& changes) {
+  nlohmann::json config = {
+      {"hidden_size", 48},       {"num_hidden_layers", 4}, {"num_attention_heads", 6},       {"num_key_value_heads", 3},
+      {"intermediate_size", 40}, {"vocab_size", 64},       {"max_position_embeddings", 512}, {"head_dim", 16}};
+  config.update(changes);
+  return parse_model_config(config.dump());
+}
+
+inline std::shared_ptr<const ModelWeights> small_model(const nlohmann::json& changes, uint64_t seed = 5) {
+  return std::make_shared<SmallModel>(parse_small(changes), seed);
+}
+
+struct SmallKind {
+  const char* name;
+  nlohmann::json config;
+};
+
+// The kinds beside a plain LLaMA. Their heads together are wider than the residual stream, and so is no head's size hidden / heads.
+inline std::vector<SmallKind> small_kinds() {
+  const nlohmann::json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 24}};
+  const nlohmann::json llama3 = {{"rope_type", "llama3"},
+                                 {"factor", 8.0},
+                                 {"low_freq_factor", 1.0},
+                                 {"high_freq_factor", 4.0},
+                                 {"original_max_position_embeddings", 64}};
+  return {{"nemo", {{"architectures", {"MistralForCausalLM"}}, {"sliding_window", nullptr}, {"head_dim", 24}}},
+          {"llama_3_2", {{"architectures", {"LlamaForCausalLM"}}, {"tie_word_embeddings", true}, {"rope_scaling", llama3}}},
+          {"qwen3", {{"architectures", {"Qwen3ForCausalLM"}}}},
+          {"qwen3_yarn", {{"architectures", {"Qwen3ForCausalLM"}}, {"tie_word_embeddings", true}, {"rope_scaling", yarn}}},
+          {"llama_yarn", {{"architectures", {"LlamaForCausalLM"}}, {"rope_scaling", yarn}}},
+          {"smollm3", {{"architectures", {"SmolLM3ForCausalLM"}}, {"rope_theta", 500.0}}},
+          {"smollm3_yarn", {{"architectures", {"SmolLM3ForCausalLM"}}, {"rope_theta", 500.0}, {"rope_scaling", yarn}}}};
+}
+
+}  // namespace espalier::test
