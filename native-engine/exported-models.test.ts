@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Session, type ExportOptions } from './index.js';
+import { smallKinds, writeSmallModel, type SmallKind } from './testing.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const tinyModel = join(root, 'testdata/models/gqa-random-tiny'); // tied, grouped queries, llama3's rope scaling
@@ -163,6 +164,44 @@ withPyTorch.each(['padded', 'compacted', 'masked'] as const)(
     }
   },
 );
+
+/** Whether llama.cpp's architecture for it has one width for all layers. */
+const alike = (kind: SmallKind): boolean => ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM'].includes(smallKinds[kind].architectures[0]);
+const small = Object.keys(smallKinds) as SmallKind[];
+
+async function exportSmall(kind: SmallKind, kinds: (Partial<ExportOptions> & Pick<ExportOptions, 'form'>)[]): Promise<[string[], number]> {
+  const session = await pruned(writeSmallModel(join(folder, kind), kind));
+  const student = await session.evaluate({ ids, window: WINDOW });
+  const folders: string[] = [];
+  for (const one of kinds) {
+    const outFolder = join(folder, `${kind} ${one.container ?? 'safetensors'} ${one.form}`);
+    const made = await session.exportModel({ ...one, dtype: 'f32', outFolder });
+    expect(made.hiddenSize).toBeLessThanOrEqual(48);
+    folders.push(outFolder);
+  }
+  await session.close();
+  return [folders, student.negativeLogLikelihood];
+}
+
+withLlamaCpp.each(small)('llama.cpp computes from a %s what the masked student computes', async (kind) => {
+  const forms = alike(kind) ? (['padded'] as const) : (['compacted', 'padded'] as const);
+  const [folders, expected] = await exportSmall(
+    kind,
+    forms.map((form) => ({ container: 'gguf', form })),
+  );
+  for (const outFolder of folders) {
+    const answer = askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
+    expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
+  }
+});
+
+withPyTorch.each(small)('PyTorch computes from folders of a %s what the masked student computes', async (kind) => {
+  const [folders, expected] = await exportSmall(kind, [{ form: 'padded' }, { form: 'compacted' }]);
+  for (const outFolder of folders) {
+    const answer = ask(python!, [join(root, 'loaders/torch/evaluate.py'), outFolder], { window: WINDOW, ids: [...ids], threads: 1 });
+    expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
+  }
+});
 
 const texts = [
   'The capital of Norway is Oslo.',

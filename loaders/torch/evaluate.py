@@ -4,8 +4,8 @@
     evaluate.py FOLDER < request      a JSON object: {"window": N, "ids": [...]}
 
 Prints one JSON object: the mean negative log-likelihood over windows of token ids. Folders that bring a class of their own
-(`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral and Qwen2, written here. Ends with
-status 3 where there is no PyTorch.
+(`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral, Qwen2, Qwen3 and SmolLM3, written here.
+Ends with status 3 where there is no PyTorch.
 """
 
 import importlib.util
@@ -49,14 +49,15 @@ def read_weights(folder):
 
 
 class StockModel:
-    """What transformers' LlamaForCausalLM, MistralForCausalLM and Qwen2ForCausalLM compute."""
+    """What transformers' LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and SmolLM3ForCausalLM compute."""
 
     def __init__(self, config, weights):
         self.config, self.weights = config, weights
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
         if config["architectures"] == ["LlamaForCausalLM"] and hidden % heads != 0:
             raise ValueError(f"transformers refuses a hidden size of {hidden} with {heads} heads")
-        self.d = config.get("head_dim") or hidden // heads
+        self.kind = config["architectures"][0]
+        self.d = config.get("head_dim") or (128 if self.kind == "Qwen3ForCausalLM" else hidden // heads)
         self.heads, self.kv = heads, config.get("num_key_value_heads") or heads
 
     def linear(self, x, name):
@@ -65,13 +66,57 @@ class StockModel:
     def norm(self, x, name):
         return self.weights[name] * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
 
+    def scaling(self):
+        return self.config.get("rope_scaling") or self.config.get("rope_parameters") or {}
+
+    def yarn(self, frequency, theta):
+        scaling = self.scaling()
+        length = scaling.get("original_max_position_embeddings") or self.config["max_position_embeddings"]
+
+        def dimension(rotations):
+            return self.d * math.log(length / (rotations * 2 * math.pi)) / (2 * math.log(theta))
+
+        low, high = dimension(scaling.get("beta_fast") or 32), dimension(scaling.get("beta_slow") or 1)
+        if scaling.get("truncate", True):
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, self.d - 1)
+        if low == high:
+            high += 0.001
+        out = []
+        for pair, f in enumerate(frequency.tolist()):
+            extrapolated = 1 - min(1.0, max(0.0, (pair - low) / (high - low)))
+            out.append(f / scaling["factor"] * (1 - extrapolated) + f * extrapolated)
+        return torch.tensor(out).double()
+
+    def attention_factor(self):
+        scaling = self.scaling()
+        if scaling.get("rope_type", scaling.get("type")) != "yarn":
+            return 1.0
+        if scaling.get("attention_factor") is not None:
+            return scaling["attention_factor"]
+        factor, mscale, all_dim = scaling["factor"], scaling.get("mscale"), scaling.get("mscale_all_dim")
+
+        def get(by):
+            return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
+
+        return get(mscale) / get(all_dim) if mscale and all_dim else get(1)
+
+    def turns(self, layer):
+        if self.kind != "SmolLM3ForCausalLM":
+            return True
+        listed = self.config.get("no_rope_layers")
+        return bool(listed[layer]) if listed else (layer + 1) % self.config.get("no_rope_layer_interval", 4) != 0
+
     def frequencies(self):
-        scaling = self.config.get("rope_scaling") or self.config.get("rope_parameters") or {}
-        theta = scaling.get("rope_theta", self.config.get("rope_theta", 10000.0))
+        scaling = self.scaling()
+        usual = 2000000.0 if self.kind == "SmolLM3ForCausalLM" else 10000.0
+        theta = scaling.get("rope_theta", self.config.get("rope_theta", usual))
         frequency = 1.0 / theta ** (torch.arange(0, self.d, 2).double() / self.d)
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind == "linear":
             return frequency / scaling["factor"]
+        if kind == "yarn":
+            return self.yarn(frequency, theta)
         if kind != "llama3":
             return frequency
         length, factor = scaling["original_max_position_embeddings"], scaling["factor"]
@@ -91,10 +136,10 @@ class StockModel:
     def mask(self, tokens):
         config = self.config
         mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-        kind = config["architectures"][0]
-        window = config.get("sliding_window", 4096 if kind == "MistralForCausalLM" else None)
-        slides = kind == "MistralForCausalLM" or (
-            kind == "Qwen2ForCausalLM" and config.get("use_sliding_window") and config.get("max_window_layers", 28) == 0
+        window = config.get("sliding_window", 4096 if self.kind == "MistralForCausalLM" else None)
+        qwen = self.kind in ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
+        slides = self.kind == "MistralForCausalLM" or (
+            qwen and config.get("use_sliding_window") and config.get("max_window_layers", 28) == 0
         )
         return mask & ~mask.tril(-window) if slides and window else mask
 
@@ -102,12 +147,17 @@ class StockModel:
         x = self.weights["model.embed_tokens.weight"][ids]
         tokens = len(ids)
         angles = torch.outer(torch.arange(tokens).double(), self.frequencies())
-        cos, sin = torch.cat([angles.cos()] * 2, -1).float(), torch.cat([angles.sin()] * 2, -1).float()
+        factor = self.attention_factor()
+        cos, sin = (torch.cat([of] * 2, -1).mul(factor).float() for of in (angles.cos(), angles.sin()))
 
         def split(y, heads):
             return y.view(tokens, heads, self.d).transpose(0, 1)
 
-        def rotate(y):
+        def position(y, layer, norm):
+            if self.kind == "Qwen3ForCausalLM":
+                y = self.norm(y, f"model.layers.{layer}.self_attn.{norm}.weight")
+            if not self.turns(layer):
+                return y
             half = self.d // 2
             return y * cos + torch.cat((-y[..., half:], y[..., :half]), -1) * sin
 
@@ -115,8 +165,8 @@ class StockModel:
         for layer in range(self.config["num_hidden_layers"]):
             prefix = f"model.layers.{layer}."
             h = self.norm(x, prefix + "input_layernorm.weight")
-            q = rotate(split(self.linear(h, prefix + "self_attn.q_proj"), self.heads))
-            k = rotate(split(self.linear(h, prefix + "self_attn.k_proj"), self.kv)).repeat_interleave(self.heads // self.kv, 0)
+            q = position(split(self.linear(h, prefix + "self_attn.q_proj"), self.heads), layer, "q_norm")
+            k = position(split(self.linear(h, prefix + "self_attn.k_proj"), self.kv), layer, "k_norm").repeat_interleave(self.heads // self.kv, 0)
             v = split(self.linear(h, prefix + "self_attn.v_proj"), self.kv).repeat_interleave(self.heads // self.kv, 0)
             scores = (q @ k.transpose(-1, -2) / math.sqrt(self.d)).masked_fill(~mask, float("-inf"))
             h = (scores.softmax(-1) @ v).transpose(0, 1).reshape(tokens, -1)
@@ -125,7 +175,7 @@ class StockModel:
             h = F.silu(self.linear(h, prefix + "mlp.gate_proj")) * self.linear(h, prefix + "mlp.up_proj")
             x = x + self.linear(h, prefix + "mlp.down_proj")
         x = self.norm(x, "model.norm.weight")
-        tied = self.config.get("tie_word_embeddings", False)
+        tied = self.config.get("tie_word_embeddings", self.kind == "SmolLM3ForCausalLM")
         return F.linear(x, self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"])
 
 
@@ -163,7 +213,8 @@ def main():
         logits = model(tokens)[:-1].double()
         total += F.cross_entropy(logits, tokens[1:], reduction="sum").item()
         predictions += window - 1
-    name = f"modeling_espalier.py (PyTorch {torch.__version__})" if own else f"stock LLaMA in PyTorch {torch.__version__}"
+    kind = config["architectures"][0].removesuffix("ForCausalLM").replace("Llama", "LLaMA")
+    name = f"modeling_espalier.py (PyTorch {torch.__version__})" if own else f"stock {kind} in PyTorch {torch.__version__}"
     print(json.dumps({"loader": name, "negativeLogLikelihood": total / predictions, "predictions": predictions}))
 
 

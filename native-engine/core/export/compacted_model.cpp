@@ -27,6 +27,7 @@ class CompactedModel final : public WeightTable {
         layer.proj[static_cast<size_t>(p)] = find(projection_name(l, p));
         if (p <= kV) layer.qkv_bias[static_cast<size_t>(p)] = find(projection_bias_name(l, p));
       }
+      for (const bool key : {false, true}) layer.head_norm[key] = find(head_norm_name(l, key));
       layers_.push_back(layer);
     }
   }

@@ -9,6 +9,13 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
+std::string model_type_of(const std::string& architecture) {
+  if (architecture == "MistralForCausalLM") return "mistral";
+  if (architecture == "Qwen2ForCausalLM") return "qwen2";
+  if (architecture == "Qwen3ForCausalLM") return "qwen3";
+  return architecture == "SmolLM3ForCausalLM" ? "smollm3" : "llama";
+}
+
 OrderedJson rope_json(const RopeScaling& rope) {
   switch (rope.type) {
     case RopeType::kDefault:
@@ -21,12 +28,28 @@ OrderedJson rope_json(const RopeScaling& rope) {
               {"low_freq_factor", rope.low_freq_factor},
               {"high_freq_factor", rope.high_freq_factor},
               {"original_max_position_embeddings", rope.original_max_positions}};
+    case RopeType::kYarn:
+      return {{"rope_type", "yarn"},
+              {"factor", rope.factor},
+              {"original_max_position_embeddings", rope.original_max_positions},
+              {"beta_fast", rope.beta_fast},
+              {"beta_slow", rope.beta_slow},
+              {"truncate", rope.truncate},
+              {"attention_factor", rope.attention_factor}};
   }
   return nullptr;
 }
 
+// Which layers turn queries and keys, as SmolLM3 says it.
+void set_rotary(OrderedJson& config, const ModelConfig& model) {
+  if (model.architecture != "SmolLM3ForCausalLM") return;
+  OrderedJson turned = OrderedJson::array();
+  for (const LayerShape& l : model.layers) turned.push_back(l.rotary ? 1 : 0);
+  config["no_rope_layers"] = turned;
+}
+
 OrderedJson base_config(const ModelConfig& c) {
-  const std::string type = c.architecture == "MistralForCausalLM" ? "mistral" : c.architecture == "Qwen2ForCausalLM" ? "qwen2" : "llama";
+  const std::string type = model_type_of(c.architecture);
   OrderedJson out = {{"architectures", {c.architecture}},
                      {"model_type", type},
                      {"hidden_act", "silu"},
@@ -43,11 +66,12 @@ OrderedJson base_config(const ModelConfig& c) {
                      {"rope_scaling", rope_json(c.rope_scaling)},
                      {"tie_word_embeddings", c.tied_embeddings}};
   if (type == "mistral") out["sliding_window"] = c.sliding_window > 0 ? OrderedJson(c.sliding_window) : OrderedJson(nullptr);
-  if (type == "qwen2" && c.sliding_window > 0) {
+  if ((type == "qwen2" || type == "qwen3") && c.sliding_window > 0) {
     out["use_sliding_window"] = true;
     out["sliding_window"] = c.sliding_window;
     out["max_window_layers"] = 0;
   }
+  set_rotary(out, c);
   if (c.bos_token_id >= 0) out["bos_token_id"] = c.bos_token_id;
   return out;
 }
@@ -91,6 +115,7 @@ void set_common(OrderedJson& config, const ModelConfig& pruned) {
     auto& types = config["layer_types"];
     types.erase(types.begin() + std::min<int64_t>(pruned.layer_count, static_cast<int64_t>(types.size())), types.end());
   }
+  set_rotary(config, pruned);
   if (config.contains("pretraining_tp")) config["pretraining_tp"] = 1;  // its slices would not fit the new widths
 }
 
@@ -138,6 +163,7 @@ void set_blocks(OrderedJson& config, const ModelConfig& source, const ExportPlan
   widest.intermediate_size = std::max<int64_t>(widest.intermediate_size, 1);
   config["intermediate_size"] = widest.intermediate_size;
   if (source.qkv_bias) config["qkv_bias"] = true;
+  if (source.rope_scaling.type == RopeType::kYarn) config["rope_scaling"] = rope_json(source.rope_scaling);  // vLLM asks for all fields
   // DeciLM has no window: up to its length, full attention is the same.
   for (const char* key : {"sliding_window", "use_sliding_window", "max_window_layers", "layer_types"}) config.erase(key);
   config["max_position_embeddings"] = context_length(plan);

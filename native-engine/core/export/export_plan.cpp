@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "export/layer_layout.h"
+#include "model/gguf_names.h"
 #include "model/layer_shapes.h"
 
 namespace espalier {
@@ -49,7 +50,7 @@ KeptLayer compact_layer(const ExportPlan& plan, const ModelConfig& source, int64
   for (const int64_t h : kept.heads) kept.kv_heads.push_back(dense.kv_head_of_query[static_cast<size_t>(h)]);
   std::sort(kept.kv_heads.begin(), kept.kv_heads.end());
   kept.kv_heads.erase(std::unique(kept.kv_heads.begin(), kept.kv_heads.end()), kept.kv_heads.end());
-  shape = {static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), 0, {}};
+  shape = {static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), 0, {}, dense.rotary};
   for (const int64_t h : kept.heads) {
     const auto at = std::lower_bound(kept.kv_heads.begin(), kept.kv_heads.end(), dense.kv_head_of_query[static_cast<size_t>(h)]);
     shape.kv_head_of_query.push_back(static_cast<int32_t>(at - kept.kv_heads.begin()));
@@ -146,7 +147,9 @@ void lay_out_units(ExportPlan& plan, const ModelConfig& source, const ExportRequ
 void lay_out(ExportPlan& plan, const ModelConfig& source, const ExportRequest& request) {
   const bool alike = request.form == ExportForm::kPadded || request.form == ExportForm::kBlocks;
   const bool own_loader = request.container == ExportContainer::kSafetensors && request.form == ExportForm::kCompacted;
-  if (!own_loader) drop_empty_layers(plan);
+  // llama.cpp goes by a layer's number where some layers have no rotary embedding.
+  const bool numbered = request.container == ExportContainer::kGguf && !source.rotary_everywhere();
+  if (!own_loader && !numbered) drop_empty_layers(plan);
   lay_out_units(plan, source, request);
   pad_to(plan.hidden, rounded_width(static_cast<int64_t>(plan.hidden.size()), request.multiple_of, source.hidden_size));
   if (alike) {
@@ -172,6 +175,12 @@ int64_t context_length(const ExportPlan& plan) {
   return without_window && c.sliding_window > 0 ? std::min(c.sliding_window, c.max_positions) : c.max_positions;
 }
 
+std::string gguf_architecture(const ExportPlan& plan) {
+  if (plan.config.head_norms) return "qwen3";
+  if (!plan.config.rotary_everywhere()) return "smollm3";
+  return is_uniform(plan.config.layers) ? "llama" : "deci";
+}
+
 bool is_uniform(const std::vector<LayerShape>& layers) {
   const LayerShape& first = layers.front();
   if (first.heads == 0 || first.intermediate == 0 || first.heads % first.kv_heads != 0) return false;
@@ -183,6 +192,44 @@ bool is_uniform(const std::vector<LayerShape>& layers) {
            l.kv_head_of_query == first.kv_head_of_query;
   });
 }
+
+namespace {
+
+[[noreturn]] void refuse(const char* field, const std::string& message) { throw Error(ErrorCode::kNotSupported, field, message); }
+
+// llama.cpp has an architecture of its own for each of these, with one width for all layers.
+void check_gguf(const ModelConfig& source, ExportForm form) {
+  const bool smollm3 = !source.rotary_everywhere();
+  const std::string name = smollm3 ? "smollm3" : "qwen3";
+  const RopeScaling &rope = source.rope_scaling, usual;
+  if (source.head_norms || smollm3) {
+    if (form == ExportForm::kCompacted) {
+      refuse("form", "llama.cpp's " + name + " has one width for all layers: choose padded or masked, or the format hf-remote");
+    }
+    if (rope.type == RopeType::kLlama3)
+      refuse("format", "llama.cpp's " + name + " knows no llama3 rope scaling: choose hf-remote, hf or masked");
+  }
+  for (size_t l = 0; smollm3 && l < source.layers.size(); ++l) {
+    if (source.layers[l].rotary == ((static_cast<int64_t>(l) + 1) % kSmolLm3Interval != 0)) continue;
+    refuse("format", "llama.cpp's smollm3 has no rotary embedding in every fourth layer; layer " + std::to_string(l) +
+                         " of the model differs: choose hf-remote, hf or masked");
+  }
+  if (rope.type == RopeType::kYarn && (rope.beta_fast != usual.beta_fast || rope.beta_slow != usual.beta_slow || !rope.truncate)) {
+    refuse("format", "llama.cpp knows yarn with beta_fast 32, beta_slow 1 and truncate: choose hf-remote, hf or masked");
+  }
+}
+
+void check_blocks(const ModelConfig& source) {
+  const RopeScaling& rope = source.rope_scaling;
+  const char* choose = ": choose hf-remote, hf, gguf or masked";
+  if (source.head_norms) refuse("format", std::string("vLLM's DeciLM has no norms of query and key heads") + choose);
+  if (!source.rotary_everywhere()) refuse("format", std::string("vLLM's DeciLM has no layers without rotary embedding") + choose);
+  if (rope.type == RopeType::kYarn && (rope.attention_factor != default_attention_factor(rope.factor) || !rope.truncate)) {
+    refuse("format", std::string("vLLM knows yarn with truncate and the attention factor 0.1 ln(factor) + 1") + choose);
+  }
+}
+
+}  // namespace
 
 void check_export(const ModelConfig& source, ExportContainer container, ExportForm form, ExportDType dtype) {
   const bool gguf = container == ExportContainer::kGguf;
@@ -196,6 +243,8 @@ void check_export(const ModelConfig& source, ExportContainer container, ExportFo
   if (!has_dense_layers(source) && form == ExportForm::kMasked && gguf) {
     throw Error(ErrorCode::kNotSupported, "form", "the model is compacted already, so it has no masked form: choose compacted or padded");
   }
+  if (gguf) check_gguf(source, form);
+  if (form == ExportForm::kBlocks) check_blocks(source);
 }
 
 ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const ExportRequest& request) {

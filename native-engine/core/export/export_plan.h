@@ -41,4 +41,8 @@ int64_t context_length(const ExportPlan& plan);
 // Whether all layers have the same widths and the usual grouping of query heads, as stock architectures ask.
 bool is_uniform(const std::vector<LayerShape>& layers);
 
+// llama.cpp's name: "qwen3" for norms of heads, "smollm3" for layers without rotary embedding, else "llama" where all layers are alike and
+// "deci", which has widths per layer, where they are not.
+std::string gguf_architecture(const ExportPlan& plan);
+
 }  // namespace espalier

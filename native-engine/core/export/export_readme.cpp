@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "export/export_config.h"
-#include "export/gguf_model.h"
 
 namespace espalier {
 namespace {
@@ -13,7 +12,7 @@ constexpr const char* kPlainCard = "---\ntags: [pruned, espalier]\n---\n# Pruned
 std::string loaders_text(const ExportPlan& plan) {
   const std::string& architecture = plan.config.architecture;
   if (plan.container == ExportContainer::kGguf) {
-    const bool uniform = gguf_architecture(plan) == "llama";
+    const bool uniform = gguf_architecture(plan) != "deci";
     return "`model.gguf` is for llama.cpp and what is built on it. Its architecture is `" + gguf_architecture(plan) + "`" +
            (uniform ? ".\n" : ", which has\nwidths of its own for each layer.\n") + "The tokenizer is in the file.\n";
   }

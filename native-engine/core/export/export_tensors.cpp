@@ -136,6 +136,7 @@ class Builder {
     ExportTensor& t = add(names_.projection(static_cast<int64_t>(l), p), shape_only, rows, cols);
     t.row_factor = std::move(row_factor);
     t.col_factor = std::move(col_factor);
+    if (source_.head_norms && p <= kK) t.factor = plan_.norm_scale;
     if (state_ != nullptr && base) attach_lora(t, from, p);
     if (p > kV || !source_.qkv_bias) return;
     const WeightView bias = model_.layer(from).qkv_bias[p];
@@ -159,6 +160,18 @@ class Builder {
     t.lora_scale = static_cast<float>(state_->lora().scale());
   }
 
+  // With a smaller hidden size goes another epsilon, which stock loaders take for these norms too. Queries and keys that are longer by the
+  // root of the change are normed to the same.
+  void add_head_norms(size_t l) {
+    if (!source_.head_norms || plan_.layers[l].heads.empty()) return;
+    for (const bool key : {false, true}) {
+      const WeightView base = model_.layer(plan_.layers[l].source).head_norm[key];
+      std::vector<int64_t> positions;
+      for (int64_t i = 0; i < head_dim_; ++i) positions.push_back(i);
+      add_vector(names_.head_norm(static_cast<int64_t>(l), key), base ? base : zero_base(), positions);
+    }
+  }
+
   void add_layer(size_t l) {
     const KeptLayer& kept = plan_.layers[l];
     const int64_t from = kept.source;
@@ -173,8 +186,10 @@ class Builder {
     const bool all_norms = plan_.container == ExportContainer::kSafetensors && plan_.form == ExportForm::kCompacted;
 
     if (all_norms || !query.empty()) add_norm(names_.attention_norm(number), model_.layer(from).input_norm);
-    add_projection(l, kQ, gguf_ ? paired_rows(query, head_dim_) : query, plan_.hidden, none, none);
-    add_projection(l, kK, gguf_ ? paired_rows(kv, head_dim_) : kv, plan_.hidden, none, none);
+    const bool paired = gguf_ && !gguf_pairs_halves(gguf_architecture(plan_));
+    add_projection(l, kQ, paired ? paired_rows(query, head_dim_) : query, plan_.hidden, none, none);
+    add_projection(l, kK, paired ? paired_rows(kv, head_dim_) : kv, plan_.hidden, none, none);
+    add_head_norms(l);
     add_projection(l, kV, kv, plan_.hidden, none, none);
     add_projection(l, kO, plan_.hidden, query, z_hidden, z_head);
     if (all_norms || !kept.units.empty()) add_norm(names_.mlp_norm(number), model_.layer(from).post_attention_norm);

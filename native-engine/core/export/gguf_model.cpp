@@ -66,7 +66,7 @@ void add_shapes(GgufMetadata& out, const ExportPlan& plan, const std::string& ar
   out.add(prefix + "context_length", number(context_length(plan)));
   out.add(prefix + "embedding_length", number(c.hidden_size));
   out.add(prefix + "vocab_size", number(c.vocab_size));
-  if (architecture == "llama") {
+  if (architecture != "deci") {
     out.add(prefix + "feed_forward_length", number(c.layers.front().intermediate));
     out.add(prefix + "attention.head_count", number(c.layers.front().heads));
     out.add(prefix + "attention.head_count_kv", number(c.layers.front().kv_heads));
@@ -84,6 +84,15 @@ void add_shapes(GgufMetadata& out, const ExportPlan& plan, const std::string& ar
     out.add(prefix + "rope.scaling.type", "linear");
     out.add(prefix + "rope.scaling.factor", static_cast<float>(c.rope_scaling.factor));
   }
+  if (c.rope_scaling.type == RopeType::kYarn) {
+    const RopeScaling& rope = c.rope_scaling;
+    out.add(prefix + "rope.scaling.type", "yarn");
+    out.add(prefix + "rope.scaling.factor", static_cast<float>(rope.factor));
+    out.add(prefix + "rope.scaling.original_context_length", number(rope.original_max_positions));
+    // llama.cpp computes yarn's usual factor itself.
+    const double share = rope.attention_factor / default_attention_factor(rope.factor);
+    if (share != 1.0) out.add(prefix + "rope.scaling.attn_factor", static_cast<float>(share));
+  }
 }
 
 void add_tensor_info(GgufBytes& out, const std::string& name, std::vector<int64_t> shape, uint32_t type, uint64_t offset) {
@@ -98,8 +107,6 @@ void add_tensor_info(GgufBytes& out, const std::string& name, std::vector<int64_
 uint64_t aligned(uint64_t size) { return (size + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment; }
 
 }  // namespace
-
-std::string gguf_architecture(const ExportPlan& plan) { return is_uniform(plan.config.layers) ? "llama" : "deci"; }
 
 std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>& tensors, const ExportRequest& request) {
   const std::string architecture = gguf_architecture(plan);

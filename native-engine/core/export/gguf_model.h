@@ -8,9 +8,6 @@
 
 namespace espalier {
 
-// "llama" where all layers are alike, else "deci", the architecture with widths per layer.
-std::string gguf_architecture(const ExportPlan& plan);
-
 // All bytes before the values, with the tokenizer of the source folder.
 // Throws Error(kNotSupported, "tokenizer.json...") for a tokenizer that llama.cpp has no equal of.
 std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>& tensors, const ExportRequest& request);

@@ -13,10 +13,12 @@ struct TensorNames {
   std::string (*mlp_norm)(int64_t layer);
   std::string (*projection)(int64_t layer, int projection);
   std::string (*bias)(int64_t layer, int projection);
+  std::string (*head_norm)(int64_t layer, bool key);
 };
 
 inline TensorNames hugging_face_names() {
-  return {kEmbeddingName, kFinalNormName, kLmHeadName, input_norm_name, post_attention_norm_name, projection_name, projection_bias_name};
+  return {kEmbeddingName,           kFinalNormName,  kLmHeadName,          input_norm_name,
+          post_attention_norm_name, projection_name, projection_bias_name, head_norm_name};
 }
 
 inline TensorNames gguf_names() {
@@ -26,7 +28,8 @@ inline TensorNames gguf_names() {
           gguf_attention_norm_name,
           gguf_mlp_norm_name,
           [](int64_t l, int p) { return gguf_projection_name(l, p, ".weight"); },
-          [](int64_t l, int p) { return gguf_projection_name(l, p, ".bias"); }};
+          [](int64_t l, int p) { return gguf_projection_name(l, p, ".bias"); },
+          gguf_head_norm_name};
 }
 
 }  // namespace espalier

@@ -16,9 +16,13 @@ namespace {
 
 RopeScaling read_rope(const GgufFile& file, const std::string& prefix) {
   RopeScaling rope;
-  if (file.string_or(prefix + "rope.scaling.type", "none") == "linear") {
-    rope.type = RopeType::kLinear;
-    rope.factor = file.number(prefix + "rope.scaling.factor");
+  const std::string type = file.string_or(prefix + "rope.scaling.type", "none");
+  if (type == "linear" || type == "yarn") rope.factor = file.number(prefix + "rope.scaling.factor");
+  if (type == "linear") rope.type = RopeType::kLinear;
+  if (type == "yarn") {
+    rope.type = RopeType::kYarn;
+    rope.original_max_positions = static_cast<int64_t>(file.number(prefix + "rope.scaling.original_context_length"));
+    rope.attention_factor = default_attention_factor(rope.factor) * file.number_or(prefix + "rope.scaling.attn_factor", 1.0);
   }
   if (!file.tensors.contains(kGgufRopeFactors)) return rope;
   // The divisors alone do not say by which rule they were made; an export of ours does.
@@ -32,15 +36,19 @@ RopeScaling read_rope(const GgufFile& file, const std::string& prefix) {
 
 ModelConfig read_config(const GgufFile& file) {
   const std::string architecture = file.string_or("general.architecture", "");
-  if (architecture != "llama" && architecture != "deci") {
+  if (architecture != "llama" && architecture != "deci" && architecture != "qwen3" && architecture != "smollm3") {
     throw Error(ErrorCode::kModelUnsupported, file.source + ":general.architecture",
-                "general.architecture is \"" + architecture + "\": supported are llama, deci");
+                "general.architecture is \"" + architecture + "\": supported are llama, deci, qwen3, smollm3");
   }
   const std::string prefix = architecture + ".";
   const auto integer = [&](const char* key) { return static_cast<int64_t>(file.number(prefix + key)); };
   ModelConfig c;
   c.qkv_bias = file.tensors.contains(gguf_projection_name(0, kQ, ".bias"));
-  c.architecture = c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM";
+  c.head_norms = architecture == "qwen3";
+  c.architecture = c.head_norms                ? "Qwen3ForCausalLM"
+                   : architecture == "smollm3" ? "SmolLM3ForCausalLM"
+                   : c.qkv_bias                ? "Qwen2ForCausalLM"
+                                               : "LlamaForCausalLM";
   c.layer_count = std::clamp<int64_t>(integer("block_count"), 1, 4096);
   c.hidden_size = integer("embedding_length");
   c.vocab_size = integer("vocab_size");
@@ -64,6 +72,7 @@ ModelConfig read_config(const GgufFile& file) {
     c.head_count = std::max(c.head_count, shape.heads);
     c.kv_head_count = std::max(c.kv_head_count, shape.kv_heads);
     c.intermediate_size = std::max(c.intermediate_size, shape.intermediate);
+    shape.rotary = architecture != "smollm3" || (l + 1) % kSmolLm3Interval != 0;
     c.layers.push_back(std::move(shape));
   }
   return c;
@@ -139,16 +148,19 @@ class GgufModel final : public WeightTable {
       const Extent extent = projection_extent(config_, shape, p);
       if (extent.rows == 0 || extent.cols == 0) continue;
       out.proj[slot] = take(gguf_projection_name(l, p, ".weight"), extent.rows, extent.cols);
-      if (p <= kK) out.proj[slot] = with_halves(out.proj[slot], extent.rows, extent.cols);
+      if (p <= kK && !halves_) out.proj[slot] = with_halves(out.proj[slot], extent.rows, extent.cols);
       if (!config_.qkv_bias || p > kV) continue;
       out.qkv_bias[slot] = take(gguf_projection_name(l, p, ".bias"), 0, extent.rows);
-      if (p <= kK) out.qkv_bias[slot] = with_halves(out.qkv_bias[slot], extent.rows, 1);
+      if (p <= kK && !halves_) out.qkv_bias[slot] = with_halves(out.qkv_bias[slot], extent.rows, 1);
     }
+    for (const bool key : {false, true})
+      if (config_.head_norms && shape.heads > 0) out.head_norm[key] = take(gguf_head_norm_name(l, key), 0, config_.head_dim);
     return out;
   }
 
   MappedFile mapping_;
   GgufFile file_;
+  const bool halves_ = gguf_pairs_halves(file_.string_or("general.architecture", ""));
   std::list<std::vector<uint8_t>> copies_;
   std::set<std::string> used_;
 };

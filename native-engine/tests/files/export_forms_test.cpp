@@ -2,6 +2,7 @@
 #include "export_student.h"
 #include "files/gguf_file.h"
 #include "files/mapped_file.h"
+#include "small_models.h"
 
 namespace espalier {
 namespace {
@@ -46,6 +47,69 @@ TEST(ExportForms, EachGivesTheStudentsLikelihood) {
       EXPECT_EQ(result.config.tied_embeddings, false);
     }
   }
+}
+
+const std::vector<Container> kAll = {
+    {ExportContainer::kSafetensors, ExportForm::kMasked}, {ExportContainer::kSafetensors, ExportForm::kCompacted},
+    {ExportContainer::kSafetensors, ExportForm::kPadded}, {ExportContainer::kSafetensors, ExportForm::kBlocks},
+    {ExportContainer::kGguf, ExportForm::kMasked},        {ExportContainer::kGguf, ExportForm::kPadded},
+    {ExportContainer::kGguf, ExportForm::kCompacted}};
+
+// Whether it is held, or refused by name.
+bool holds(const ModelConfig& config, const Container& which) {
+  try {
+    check_export(config, which.container, which.form, ExportDType::kF32);
+    return true;
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kNotSupported);
+    EXPECT_NE(std::string(e.what()).find("choose"), std::string::npos) << e.what();
+    return false;
+  }
+}
+
+TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
+  for (const SmallKind& kind : small_kinds()) {
+    int held = 0;
+    for (const Container& which : kAll) {
+      const auto model = small_model(kind.config);
+      if (!holds(model->config(), which)) continue;
+      SCOPED_TRACE(kind.name + std::string(" ") + std::to_string(&which - kAll.data()));
+      held++;
+      Student student(model, 61);
+      expect_same_likelihood(student, request_for(which), "");
+      close_layer(student, 1, true, true);  // dropped where layers may be
+      close_layer(student, 2, true, false);
+      expect_same_likelihood(student, request_for(which, 16), "");
+    }
+    const ModelConfig config = parse_small(kind.config);
+    EXPECT_EQ(held, config.head_norms || !config.rotary_everywhere() ? 5 : 7) << kind.name;
+  }
+}
+
+TEST(ExportForms, WhatAnArchitectureOfAnotherProgramLacksIsRefused) {
+  const auto refused = [](const json& config, const Container& which, const char* field, const char* message) {
+    expect_error(ErrorCode::kNotSupported, field, message,
+                 [&] { check_export(parse_small(config), which.container, which.form, ExportDType::kF32); });
+  };
+  const Container blocks = kAll[3], gguf_padded = kAll[5], gguf_compacted = kAll[6];
+  json qwen = {{"architectures", {"Qwen3ForCausalLM"}}}, smol = {{"architectures", {"SmolLM3ForCausalLM"}}};
+  refused(qwen, gguf_compacted, "form", "qwen3 has one width for all layers: choose padded");
+  refused(smol, gguf_compacted, "form", "smollm3 has one width for all layers: choose padded");
+  refused(qwen, blocks, "format", "no norms of query and key heads");
+  refused(smol, blocks, "format", "no layers without rotary embedding");
+  smol["no_rope_layers"] = {1, 0, 1, 0};
+  refused(smol, gguf_padded, "format", "layer 1 of the model differs");
+  json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"beta_fast", 16}};
+  refused({{"architectures", {"LlamaForCausalLM"}}, {"rope_scaling", yarn}}, gguf_padded, "format", "beta_fast 32");
+  yarn.erase("beta_fast");
+  yarn["attention_factor"] = 1.0;
+  refused({{"architectures", {"LlamaForCausalLM"}}, {"rope_scaling", yarn}}, blocks, "format", "attention factor");
+  qwen["rope_scaling"] = {{"rope_type", "llama3"},
+                          {"factor", 8.0},
+                          {"low_freq_factor", 1.0},
+                          {"high_freq_factor", 4.0},
+                          {"original_max_position_embeddings", 64}};
+  refused(qwen, gguf_padded, "format", "llama3 rope scaling");
 }
 
 TEST(ExportForms, LayersWithoutHeadsOrUnits) {

@@ -44,7 +44,7 @@ export function registerExport(program: Command): void {
     .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)')
-    .option('--form <form>', 'of gguf: compacted, padded (architecture llama instead of deci) or masked (default: compacted)')
+    .option('--form <form>', 'of gguf: compacted, padded (all layers alike) or masked (default: compacted, of Qwen3 and SmolLM3 padded)')
     .option('--dtype <type>', 'bf16, f16 or f32, for gguf also q8_0 (default: as the original)')
     .option('--multiple-of <n>', 'fill MLP and hidden widths up with zeros to a multiple of it (default: 1, for q8_0 32)', positiveNumber)
     .option('--no-proof', 'do not evaluate the result')

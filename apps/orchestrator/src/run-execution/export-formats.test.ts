@@ -1,8 +1,8 @@
 import { engineV1, v1 } from '#protocol';
 import { chooseExport } from './export-formats.js';
 
-const choose = (request: Partial<v1.ExportRunRequest>): ReturnType<typeof chooseExport> =>
-  chooseExport(v1.ExportRunRequest.fromPartial(request));
+const choose = (request: Partial<v1.ExportRunRequest>, architecture = 'LlamaForCausalLM'): ReturnType<typeof chooseExport> =>
+  chooseExport(v1.ExportRunRequest.fromPartial(request), architecture);
 const { EXPORT_CONTAINER_GGUF, EXPORT_CONTAINER_SAFETENSORS } = engineV1.ExportContainer;
 
 test.each([
@@ -20,6 +20,15 @@ test.each([
   expect(choice).toMatchObject({ format, form, multipleOf });
   expect(choice.engine.container).toBe(container);
 });
+
+test.each(['Qwen3ForCausalLM', 'SmolLM3ForCausalLM'])(
+  'all layers of a %s are alike in GGUF, unless another form is named',
+  (architecture) => {
+    expect(choose({ format: 'gguf' }, architecture).form).toBe('padded');
+    expect(choose({ format: 'gguf', form: 'masked' }, architecture).form).toBe('masked');
+    expect(choose({ format: 'hf-remote' }, architecture).form).toBe('compacted');
+  },
+);
 
 test.each([
   [{ format: 'onnx' }, 'format', 'must be "hf-remote", "hf", "gguf", "vllm" or "masked", is "onnx"'],

@@ -40,11 +40,21 @@ export interface ExportChoice {
   engine: { container: engineV1.ExportContainer; form: engineV1.ExportForm };
 }
 
-/** @throws EspalierError FIELD_UNKNOWN_VALUE, FIELD_OUT_OF_RANGE for what a format cannot hold */
-export function chooseExport(request: Pick<v1.ExportRunRequest, 'format' | 'form' | 'dtype' | 'multipleOf'>): ExportChoice {
+/** llama.cpp has architectures of their own for these, with one width for all layers. */
+const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM'];
+
+/**
+ * @param architecture of the model, which decides the form of GGUF where the request names none
+ * @throws EspalierError FIELD_UNKNOWN_VALUE, FIELD_OUT_OF_RANGE for what a format cannot hold
+ */
+export function chooseExport(
+  request: Pick<v1.ExportRunRequest, 'format' | 'form' | 'dtype' | 'multipleOf'>,
+  architecture: string,
+): ExportChoice {
   const format = formatOf(request);
   const { container, forms, dtypes } = formats[format];
-  const form = request.form === '' ? forms[0] : forms.find((one) => one === request.form);
+  const usual = format === 'gguf' && ALIKE_IN_GGUF.includes(architecture) ? 'padded' : forms[0];
+  const form = request.form === '' ? usual : forms.find((one) => one === request.form);
   if (form === undefined) {
     throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be ${alternatives(forms)} in the format ${format}, is "${request.form}"`);
   }

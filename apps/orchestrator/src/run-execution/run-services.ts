@@ -121,8 +121,8 @@ export class RunServices {
     by: CallContext,
     signal: AbortSignal,
   ): AsyncGenerator<Progress<RecordedExport>> {
-    const choice = chooseExport(request);
     const run = await this.runs.load(runId);
+    const choice = chooseExport(request, run.model.architecture);
     const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
     const pinned = [state.stateDigest];
     const wish = { runId, needsOurFiles: false, doing: `an export of run ${runId}` };

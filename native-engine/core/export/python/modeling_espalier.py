@@ -1,4 +1,4 @@
-"""A LLaMA whose layers differ in width, as Espalier writes it.
+"""A LLaMA, Mistral, Qwen or SmolLM whose layers differ in width, as Espalier writes it.
 
 config.json's `espalier` object holds the widths of each layer. Attention heads, MLP units and hidden units that were pruned are
 gone; a layer may have no attention or no MLP at all.
@@ -25,11 +25,16 @@ class RMSNorm(nn.Module):
         return (self.weight * h).to(x.dtype)
 
 
-def rotary_frequencies(config):
-    """The angle of each pair of a head's dimensions per position; plain, linear and llama3 scaling."""
+def rope_scaling_of(config):
     parameters = getattr(config, "rope_parameters", None) or {}
-    scaling = getattr(config, "rope_scaling", None) or parameters
-    theta = parameters.get("rope_theta") or getattr(config, "rope_theta", None) or 10000.0
+    return parameters, getattr(config, "rope_scaling", None) or parameters
+
+
+def rotary_frequencies(config):
+    """The angle of each pair of a head's dimensions per position; plain, linear, llama3 and yarn scaling."""
+    parameters, scaling = rope_scaling_of(config)
+    usual = 2000000.0 if config.espalier["base_architecture"] == "SmolLM3ForCausalLM" else 10000.0
+    theta = parameters.get("rope_theta") or getattr(config, "rope_theta", None) or usual
     d = config.head_dim
     frequency = 1.0 / theta ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
@@ -40,19 +45,44 @@ def rotary_frequencies(config):
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
         kept = ((turns - low) / (high - low)).clamp(0, 1)
         frequency = kept * frequency + (1 - kept) * frequency / scaling["factor"]
+    elif kind == "yarn":
+        length = scaling.get("original_max_position_embeddings") or config.max_position_embeddings
+        fast, slow = scaling.get("beta_fast") or 32, scaling.get("beta_slow") or 1
+        first, last = (d * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(theta)) for turns in (fast, slow))
+        if scaling.get("truncate", True):
+            first, last = math.floor(first), math.ceil(last)
+        first, last = max(first, 0), min(last, d - 1)
+        ramp = ((torch.arange(d // 2).double() - first) / ((last - first) or 0.001)).clamp(0, 1)
+        frequency = (1 - ramp) * frequency + ramp * frequency / scaling["factor"]
     return frequency
 
 
-def rotate(x, angles):
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+def attention_factor(config):
+    """By which queries and keys are multiplied when they are turned."""
+    _, scaling = rope_scaling_of(config)
+    if scaling.get("rope_type", scaling.get("type", "default")) != "yarn":
+        return 1.0
+    if scaling.get("attention_factor") is not None:
+        return scaling["attention_factor"]
+
+    def of(scale):
+        return 0.1 * scale * math.log(scaling["factor"]) + 1 if scaling["factor"] > 1 else 1.0
+
+    scale, every = scaling.get("mscale"), scaling.get("mscale_all_dim")
+    return of(scale) / of(every) if scale and every else of(1)
+
+
+def rotate(x, angles, factor):
+    cos, sin = (angles.cos() * factor).to(x.dtype), (angles.sin() * factor).to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 class Attention(nn.Module):
-    def __init__(self, config, widths, cache_index):
+    def __init__(self, config, widths, cache_index, rotary):
         super().__init__()
         self.head_dim = config.head_dim
+        self.rotary, self.factor = rotary, attention_factor(config)
         self.cache_index = cache_index
         self.kv_of_query = list(widths["query_to_kv"])
         queries, kv = widths["num_attention_heads"] * self.head_dim, widths["num_key_value_heads"] * self.head_dim
@@ -61,13 +91,20 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
+        if config.espalier["base_architecture"] == "Qwen3ForCausalLM":
+            self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        else:
+            self.q_norm = self.k_norm = nn.Identity()
 
     def heads(self, x):
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def forward(self, x, angles, mask, cache):
         q, k, v = self.heads(self.q_proj(x)), self.heads(self.k_proj(x)), self.heads(self.v_proj(x))
-        q, k = rotate(q, angles), rotate(k, angles)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.rotary:
+            q, k = rotate(q, angles, self.factor), rotate(k, angles, self.factor)
         if cache is not None:
             k, v = cache.update(k, v, self.cache_index)
         k, v = k[:, self.kv_of_query], v[:, self.kv_of_query]
@@ -87,11 +124,11 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, config, widths, cache_index):
+    def __init__(self, config, widths, cache_index, rotary):
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config, widths, cache_index) if widths["num_attention_heads"] > 0 else None
+        self.self_attn = Attention(config, widths, cache_index, rotary) if widths["num_attention_heads"] > 0 else None
         self.mlp = MLP(config, widths["intermediate_size"]) if widths["intermediate_size"] > 0 else None
 
     def forward(self, x, angles, mask, cache):
@@ -110,8 +147,9 @@ class EspalierDecoder(nn.Module):
         self.window = window_of(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         layers, attention_count = [], 0
-        for widths in config.espalier["layers"]:
-            layers.append(Layer(config, widths, attention_count))
+        rotary = rotary_layers(config)
+        for index, widths in enumerate(config.espalier["layers"]):
+            layers.append(Layer(config, widths, attention_count, rotary[index]))
             attention_count += widths["num_attention_heads"] > 0
         self.layers = nn.ModuleList(layers)
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -137,18 +175,29 @@ class EspalierDecoder(nn.Module):
         return self.norm(x)
 
 
+def rotary_layers(config):
+    """For each layer whether it turns queries and keys."""
+    count = len(config.espalier["layers"])
+    if config.espalier["base_architecture"] != "SmolLM3ForCausalLM":
+        return [True] * count
+    interval = getattr(config, "no_rope_layer_interval", 4) or 4
+    listed = getattr(config, "no_rope_layers", None)
+    return [bool(one) for one in listed] if listed else [(index + 1) % interval != 0 for index in range(count)]
+
+
 def window_of(config):
     """Tokens that a query reads back; 0: all."""
     architecture = config.espalier["base_architecture"]
-    if architecture == "LlamaForCausalLM":
+    if architecture in ("LlamaForCausalLM", "SmolLM3ForCausalLM"):
         return 0
-    if architecture == "Qwen2ForCausalLM" and not getattr(config, "use_sliding_window", False):
+    qwen = architecture in ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
+    if qwen and not getattr(config, "use_sliding_window", False):
         return 0
     kinds = getattr(config, "layer_types", None)
     if kinds:
         slides = kinds[0] == "sliding_attention"
     else:
-        slides = architecture != "Qwen2ForCausalLM" or getattr(config, "max_window_layers", 28) == 0
+        slides = not qwen or getattr(config, "max_window_layers", 28) == 0
     return (getattr(config, "sliding_window", 4096 if architecture == "MistralForCausalLM" else 0) or 0) if slides else 0
 
 

@@ -1,0 +1,112 @@
+// Small seeded models of the kinds that are supported, as folders: for tests.
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const tokenizerFolder = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
+const VOCABULARY = 2048; // of that tokenizer
+
+const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 24 };
+
+/** Fields of config.json beside the usual ones. Heads are together wider than the residual stream. */
+export const smallKinds = {
+  nemo: { architectures: ['MistralForCausalLM'], model_type: 'mistral', sliding_window: null, head_dim: 24 },
+  qwen3: { architectures: ['Qwen3ForCausalLM'], model_type: 'qwen3', tie_word_embeddings: true },
+  'qwen3 with yarn': { architectures: ['Qwen3ForCausalLM'], model_type: 'qwen3', rope_scaling: yarn },
+  'llama with yarn': { architectures: ['LlamaForCausalLM'], model_type: 'llama', rope_scaling: yarn },
+  'llama with yarn of its own attention factor': {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    rope_scaling: { ...yarn, attention_factor: 0.8 },
+  },
+  smollm3: { architectures: ['SmolLM3ForCausalLM'], model_type: 'smollm3', rope_theta: 500 },
+} as const;
+export type SmallKind = keyof typeof smallKinds;
+
+/** Weights are large enough that each part of the computation shows in the logits. */
+export function writeSmallModel(folder: string, kind: SmallKind): string {
+  const config = {
+    hidden_size: 48,
+    num_hidden_layers: 4,
+    num_attention_heads: 6,
+    num_key_value_heads: 3,
+    head_dim: 16,
+    intermediate_size: 40,
+    vocab_size: VOCABULARY,
+    max_position_embeddings: 512,
+    rms_norm_eps: 1e-5,
+    bos_token_id: 1,
+    eos_token_id: 2,
+    ...smallKinds[kind],
+  };
+  mkdirSync(folder, { recursive: true });
+  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'])
+    cpSync(join(tokenizerFolder, name), join(folder, name));
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+  writeFileSync(join(folder, 'model.safetensors'), safetensors(tensorsOf(config)));
+  return folder;
+}
+
+interface SmallConfig {
+  architectures: readonly string[];
+  hidden_size: number;
+  num_hidden_layers: number;
+  num_attention_heads: number;
+  num_key_value_heads: number;
+  head_dim: number;
+  intermediate_size: number;
+  tie_word_embeddings?: boolean;
+}
+
+function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float32Array }> {
+  const next = generator(20);
+  const tensors = new Map<string, { shape: number[]; values: Float32Array }>();
+  const matrix = (name: string, rows: number, cols: number, deviation = 1 / Math.sqrt(cols)): void => {
+    const values = Float32Array.from({ length: rows * cols }, () => (next() + next() + next() + next() - 2) * Math.sqrt(3) * deviation);
+    tensors.set(`${name}.weight`, { shape: [rows, cols], values });
+  };
+  const norm = (name: string, size: number): void => {
+    tensors.set(`${name}.weight`, { shape: [size], values: Float32Array.from({ length: size }, () => next() * 2.5 - 0.5) });
+  };
+  const [queries, keys] = [c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim];
+  matrix('model.embed_tokens', VOCABULARY, c.hidden_size, 1);
+  norm('model.norm', c.hidden_size);
+  if (!(c.tie_word_embeddings ?? c.architectures[0] === 'SmolLM3ForCausalLM')) matrix('lm_head', VOCABULARY, c.hidden_size);
+  for (let layer = 0; layer < c.num_hidden_layers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    norm(`${prefix}.input_layernorm`, c.hidden_size);
+    norm(`${prefix}.post_attention_layernorm`, c.hidden_size);
+    matrix(`${prefix}.self_attn.q_proj`, queries, c.hidden_size);
+    matrix(`${prefix}.self_attn.k_proj`, keys, c.hidden_size);
+    matrix(`${prefix}.self_attn.v_proj`, keys, c.hidden_size);
+    matrix(`${prefix}.self_attn.o_proj`, c.hidden_size, queries);
+    matrix(`${prefix}.mlp.gate_proj`, c.intermediate_size, c.hidden_size);
+    matrix(`${prefix}.mlp.up_proj`, c.intermediate_size, c.hidden_size);
+    matrix(`${prefix}.mlp.down_proj`, c.hidden_size, c.intermediate_size);
+    if (c.architectures[0] !== 'Qwen3ForCausalLM') continue;
+    norm(`${prefix}.self_attn.q_norm`, c.head_dim);
+    norm(`${prefix}.self_attn.k_norm`, c.head_dim);
+  }
+  return tensors;
+}
+
+/** Numbers of [0, 1), the same for a seed everywhere. */
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+function safetensors(tensors: Map<string, { shape: number[]; values: Float32Array }>): Buffer {
+  let end = 0;
+  const header: Record<string, object> = {};
+  for (const [name, { shape, values }] of tensors) {
+    header[name] = { dtype: 'F32', shape, data_offsets: [end, (end += values.byteLength)] };
+  }
+  const text = JSON.stringify(header).padEnd(Math.ceil((JSON.stringify(header).length + 8) / 8) * 8);
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([size, Buffer.from(text), ...[...tensors.values()].map(({ values }) => Buffer.from(values.buffer))]);
+}
