@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Recomputes what `espalier eval --samples FILE` wrote, by code that shares nothing with Espalier: prompts, tokenizer and model.
 
-    tasks.py MODEL DATA SAMPLES [--most N]     compares in float64; one JSON object with the largest difference of each task. Of bbh,
-                                               whose texts are written anew token by token, how many differ
+    tasks.py MODEL DATA SAMPLES [--most N] [--tokens N]
+                                               compares in float64; one JSON object with the largest difference of each task. Of bbh, whose
+                                               texts are written anew token by token (the first N), which differ
     tasks.py MODEL DATA SAMPLES --speed        the same sequences in float32, padded batches sorted by length: seconds and tokens
 
 MODEL is a LLaMA folder with a byte-level tokenizer.json, DATA the --task-data of the evaluation. Ends with status 3 where there is no
@@ -204,12 +205,20 @@ class Model:
         with open(os.path.join(folder, "model.safetensors"), "rb") as file:
             data = bytearray(file.read())
         length = int.from_bytes(data[:8], "little")
-        self.weights, self.dtype = {}, dtype
+        self.weights, self.packed, self.dtype = {}, {}, dtype
         for name, entry in json.loads(data[8 : 8 + length]).items():
             if name != "__metadata__":
                 first, end = (8 + length + offset for offset in entry["data_offsets"])
                 raw = torch.frombuffer(data, dtype=torch.uint8, count=end - first, offset=first).clone()
                 self.weights[name] = raw.view(DTYPES[entry["dtype"]]).reshape(entry["shape"]).to(dtype)
+
+    def multiply(self, x, name):
+        """In float32 by oneDNN: Debian's PyTorch has the reference BLAS, which is some ten times slower."""
+        if self.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+            return F.linear(x, self.weights[name])
+        if name not in self.packed:
+            self.packed[name] = self.weights[name].contiguous().to_mkldnn()
+        return torch.ops.aten.mkldnn_linear(x.contiguous().to_mkldnn(), self.packed[name]).to_dense()
 
     def angles(self, tokens):
         config, half = self.config, self.config["head_dim"] // 2
@@ -247,17 +256,17 @@ class Model:
         for layer in range(config["num_hidden_layers"]):
             p = f"model.layers.{layer}."
             h = norm(x, p + "input_layernorm.weight")
-            q, k, v = (split(F.linear(h, w[f"{p}self_attn.{n}_proj.weight"]), heads if n == "q" else kv, n != "v") for n in "qkv")
+            q, k, v = (split(self.multiply(h, f"{p}self_attn.{n}_proj.weight"), heads if n == "q" else kv, n != "v") for n in "qkv")
             h = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(batch, tokens, heads * d)
-            x = x + F.linear(h, w[p + "self_attn.o_proj.weight"])
+            x = x + self.multiply(h, p + "self_attn.o_proj.weight")
             h = norm(x, p + "post_attention_layernorm.weight")
-            h = F.silu(F.linear(h, w[p + "mlp.gate_proj.weight"])) * F.linear(h, w[p + "mlp.up_proj.weight"])
-            x = x + F.linear(h, w[p + "mlp.down_proj.weight"])
+            h = F.silu(self.multiply(h, p + "mlp.gate_proj.weight")) * self.multiply(h, p + "mlp.up_proj.weight")
+            x = x + self.multiply(h, p + "mlp.down_proj.weight")
         return norm(x, "model.norm.weight")
 
     def likelihoods(self, sequences, batch):
         """Sorted by length, padded at the end; logits of scored places only."""
-        head = self.weights["model.embed_tokens.weight" if self.config.get("tie_word_embeddings") else "lm_head.weight"]
+        head = "model.embed_tokens.weight" if self.config.get("tie_word_embeddings") else "lm_head.weight"
         out = [0.0] * len(sequences)
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
         for start in range(0, len(order), batch):
@@ -268,19 +277,19 @@ class Model:
             for row, i in enumerate(part):
                 tokens, scored = sequences[i]
                 last = len(tokens) - 1
-                logits = F.linear(hidden[row, last - scored : last], head)
+                logits = self.multiply(hidden[row, last - scored : last], head)
                 out[i] = -F.cross_entropy(logits.double(), torch.tensor(tokens[-scored:]), reduction="sum").item()
         return out
 
 
-    def text_after(self, tokenizer, prompt, stops, ends):
+    def text_after(self, tokenizer, prompt, stops, ends, tokens):
         """Greedily, at most half of the model's positions and 1,024 tokens, until a stop text."""
         most = self.config["max_position_embeddings"]
         room = min(1024, most // 2)
         ids, text = tokenizer.encode(prompt)[-(most - room) :], ""
         head = self.weights["model.embed_tokens.weight" if self.config.get("tie_word_embeddings") else "lm_head.weight"]
         made = []
-        while len(made) < room:
+        while len(made) < min(room, tokens):
             token = F.linear(self(torch.tensor([ids + made]))[0, -1], head).argmax().item()
             if token in ends:
                 break
@@ -292,15 +301,15 @@ class Model:
         return text
 
 
-def compare_texts(model, tokenizer, data, task, own):
+def compare_texts(model, tokenizer, data, task, own, tokens):
     rows = bbh_rows(data)
     ends = model.config.get("eos_token_id")
     ends = ends if isinstance(ends, list) else [ends]
     different = []
     for sample in own:
         prompt = bbh_prompt(data, *rows[sample["index"]], task == "bbh_direct")
-        text = model.text_after(tokenizer, prompt, ["</s>", "Q", "\n\n"], ends)
-        if text != sample["text"]:
+        text = model.text_after(tokenizer, prompt, ["</s>", "Q", "\n\n"], ends, tokens)
+        if sample["text"][: len(text)] != text:
             different.append({"index": sample["index"], "ours": text, "theirs": sample["text"]})
     return {"questions": len(own), "different": different}
 
@@ -309,6 +318,7 @@ def compare_texts(model, tokenizer, data, task, own):
 def main():
     folder, data, samples = sys.argv[1:4]
     speed = "--speed" in sys.argv
+    tokens = int(sys.argv[sys.argv.index("--tokens") + 1]) if "--tokens" in sys.argv else 1 << 30
     most = int(sys.argv[sys.argv.index("--most") + 1]) if "--most" in sys.argv else None
     tokenizer, model = Tokenizer(folder), Model(folder, torch.float32 if speed else torch.float64)
     by_task = {}
@@ -320,7 +330,7 @@ def main():
     for task, own in by_task.items():
         own = own[:most]
         if task in ("bbh", "bbh_direct"):
-            out[task] = compare_texts(model, tokenizer, data, task, own)
+            out[task] = compare_texts(model, tokenizer, data, task, own, tokens)
             continue
         if task not in TASKS:
             continue
