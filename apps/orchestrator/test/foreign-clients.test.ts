@@ -162,9 +162,11 @@ function* oddValues(field: DescField): Generator<[what: string, value: unknown]>
 
 /** The name of the gRPC status; a stream is left after its first message. */
 function answerOf(service: string, method: string, type: DescMessage, partial: Record<string, unknown>): Promise<string> {
-  const client = { RunService: server.runs, HistoryService: server.history, ArtifactService: server.artifacts }[
-    service
-  ] as unknown as Record<string, (request: unknown, ...more: unknown[]) => unknown>;
+  const { runs: RunService, history: HistoryService, artifacts: ArtifactService, studies: StudyService } = server;
+  const client = { RunService, HistoryService, ArtifactService, StudyService }[service] as unknown as Record<
+    string,
+    (request: unknown, ...more: unknown[]) => unknown
+  >;
   const message = (v1 as unknown as Record<string, { fromPartial(partial: unknown): unknown }>)[type.name]!.fromPartial(partial);
   return new Promise((resolve) => {
     const settle = (error: ServiceError | null): void =>

@@ -31,6 +31,7 @@ export class TestServer {
   private client: v1.RunServiceClient | null = null;
   private historyClient: v1.HistoryServiceClient | null = null;
   private artifactClient: v1.ArtifactServiceClient | null = null;
+  private studyClient: v1.StudyServiceClient | null = null;
   private address = '';
   /** Processes that are killed with an orchestrator and must be gone before the next one starts. */
   private orphans: number[] = [];
@@ -79,6 +80,7 @@ export class TestServer {
     this.client = new v1.RunServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+    this.studyClient = new v1.StudyServiceClient(this.address, ChannelCredentials.createInsecure(), options);
   }
 
   /** The token that this server's clients must show; null: none. */
@@ -172,6 +174,7 @@ export class TestServer {
     this.client?.close();
     this.historyClient?.close();
     this.artifactClient?.close();
+    this.studyClient?.close();
   }
 
   get runs(): v1.RunServiceClient {
@@ -202,6 +205,10 @@ export class TestServer {
     }
   }
 
+  get studies(): v1.StudyServiceClient {
+    return this.studyClient!;
+  }
+
   get artifacts(): v1.ArtifactServiceClient {
     return this.artifactClient!;
   }
@@ -216,16 +223,10 @@ export class TestServer {
     return unary<v1.LaunchRunResponse>((done) => this.runs.launchRun(request, done)).then(({ run }) => run!);
   }
 
-  /** Studies, for as long as the call takes. */
-  async study<Response>(
+  study<Response>(
     ask: (client: v1.StudyServiceClient, done: (error: ServiceError | null, response: Response) => void) => unknown,
   ): Promise<Response> {
-    const client = new v1.StudyServiceClient(this.address, ChannelCredentials.createInsecure(), bearerToken(this.token));
-    try {
-      return await unary<Response>((done) => ask(client, done));
-    } finally {
-      client.close();
-    }
+    return unary<Response>((done) => ask(this.studies, done));
   }
 
   run(runId: string): Promise<v1.Run> {
