@@ -9,6 +9,7 @@ const trainerDefaults: TrainerOptions = {
   threads: 0,
   exactSparse: true,
   checkpointActivations: false,
+  streamWeights: false,
   memoryLimitBytes: 0,
   device: 'auto',
 };

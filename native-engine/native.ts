@@ -61,6 +61,7 @@ export interface TrainerOptions {
   threads: number; // 0: all the process may use
   exactSparse: boolean;
   checkpointActivations: boolean;
+  streamWeights: boolean; // of no effect where the device is the host
   memoryLimitBytes: number; // 0: what is free
   device: string; // "auto", or the name of a device
 }
@@ -83,6 +84,7 @@ export interface MemoryChange {
   batchSize: number;
   sequenceLength: number;
   checkpointActivations: boolean;
+  streamWeights: boolean;
   totalBytes: number; // that the run takes then
 }
 

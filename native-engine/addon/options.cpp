@@ -59,6 +59,7 @@ TrainerOptions read_trainer_options(const JsObject& options) {
   out.micro_shards = options.integer("microShards", 1, 65536);
   out.exact_sparse = options.boolean("exactSparse");
   out.checkpoint_activations = options.boolean("checkpointActivations");
+  out.stream_weights = options.boolean("streamWeights");
   out.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
   out.backend = read_backend(options);
   return out;

@@ -69,6 +69,7 @@ static Napi::Value to_js(Napi::Env env, const MemoryChange& change) {
       .count("batchSize", change.batch_size)
       .count("sequenceLength", change.sequence_length)
       .flag("checkpointActivations", change.checkpoint_activations)
+      .flag("streamWeights", change.stream_weights)
       .bytes("totalBytes", change.total)
       .done();
 }

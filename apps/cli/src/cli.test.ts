@@ -150,10 +150,10 @@ describe('plan', () => {
   });
 
   test('of what does not fit, the options that would make it fit', async () => {
-    const change = { batchSize: 3, sequenceLength: 64, checkpointActivations: true, totalBytes: 1n << 29n };
+    const change = { batchSize: 3, sequenceLength: 64, checkpointActivations: true, streamWeights: true, totalBytes: 1n << 29n };
     const server = await serve({ planRun: () => planned(1n << 31n, { change }) });
     const { stdout } = await espalier(server, 'plan', '--model', 'model');
-    expect(stdout).toMatch(/it does not fit: 512\.0 MiB would, with --checkpoint-activations --batch-size 3\n/);
+    expect(stdout).toMatch(/it does not fit: 512\.0 MiB would, with --checkpoint-activations --stream-weights --batch-size 3\n/);
   });
 
   test('of a card, what the machine takes beside it counts too', async () => {

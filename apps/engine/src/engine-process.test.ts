@@ -116,6 +116,7 @@ const options = (changes: Partial<engineV1.SessionOptions> = {}): engineV1.Sessi
   lora: { rank: 4, alpha: 4, targets: ['q_proj', 'v_proj'] },
   memoryLimitBytes: 0n,
   microShards: 0,
+  streamWeights: false,
   ...changes,
 });
 

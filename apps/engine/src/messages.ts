@@ -92,6 +92,7 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
     threads: options.threads || engine.threads,
     exactSparse: !options.dense,
     checkpointActivations: options.checkpointActivations,
+    streamWeights: options.streamWeights,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),
     lora: options.lora === undefined ? {} : { ...options.lora, targets: options.lora.targets as Projection[] },
   };

@@ -34,7 +34,22 @@ void CudaBackend::download(void* to, DevicePtr<const std::byte> from, uint64_t b
   staging_.download(stream_, static_cast<std::byte*>(to), from.address(), bytes);
 }
 
-void CudaBackend::synchronize() { stream_.synchronize(); }
+void CudaBackend::synchronize() {
+  stream_.synchronize();
+  copies_.synchronize();
+}
+
+void CudaBackend::copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { copies_.upload(to.address(), from.data(), from.bytes()); }
+
+void CudaBackend::ops_wait_for_copies() {
+  copies_.record(copies_so_far_);
+  stream_.wait_for(copies_so_far_);
+}
+
+void CudaBackend::copies_wait_for_ops() {
+  stream_.record(ops_so_far_);
+  copies_.wait_for(ops_so_far_);
+}
 
 DevicePtr<std::byte> CudaBackend::take(uint64_t bytes) {
   const DevicePtr<std::byte> data(take_device_memory(std::max<uint64_t>(bytes, 1)));

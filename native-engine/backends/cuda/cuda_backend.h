@@ -17,6 +17,9 @@ class CudaBackend final : public Backend {
   void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override;
   void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override;
   void synchronize() override;
+  void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) override;
+  void ops_wait_for_copies() override;
+  void copies_wait_for_ops() override;
 
   // Resources that the ops need besides the tensors passed in.
   static uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
@@ -24,6 +27,8 @@ class CudaBackend final : public Backend {
  protected:
   DevicePtr<std::byte> take(uint64_t bytes) override;
   void give_back(DevicePtr<std::byte> data, uint64_t bytes) override;
+  std::byte* take_host(uint64_t bytes) override { return take_pinned_memory(bytes); }
+  void give_back_host(std::byte* data) override { give_back_pinned_memory(data); }
 
   void launch(const Copy& op) override;
   void launch(const Clear& op) override;
@@ -81,7 +86,8 @@ class CudaBackend final : public Backend {
   void multiply(const Product& op);
 
   int card_;
-  Stream stream_;
+  Stream stream_, copies_;
+  Event ops_so_far_, copies_so_far_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
 };

@@ -25,7 +25,14 @@ class Backend {
 
   virtual void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) = 0;
   virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes are there
-  virtual void synchronize() = 0;                                                        // returns when the queue is empty
+  virtual void synchronize() = 0;                                                        // returns when both queues are empty
+
+  // A second queue: copies to the device beside the ops. Each of the two runs in its own order; between them only the two waits give one.
+  // A device without a second queue takes copies into its only one.
+  HostBuffer allocate_host(uint64_t bytes) { return {this, take_host(bytes), bytes}; }
+  virtual void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { upload(to, from.data(), from.bytes()); }
+  virtual void ops_wait_for_copies() {}  // ops that join from here on run after the copies that have joined
+  virtual void copies_wait_for_ops() {}  // copies that join from here on run after the ops that have joined
 
   template <class Op>
   void run(const Op& op) {
@@ -35,8 +42,11 @@ class Backend {
 
  protected:
   friend class DeviceBuffer;
+  friend class HostBuffer;
   virtual DevicePtr<std::byte> take(uint64_t bytes) = 0;
   virtual void give_back(DevicePtr<std::byte> data, uint64_t bytes) = 0;
+  virtual std::byte* take_host(uint64_t bytes) { return new std::byte[bytes]; }
+  virtual void give_back_host(std::byte* data) { delete[] data; }
 
   virtual void launch(const Copy& op) = 0;
   virtual void launch(const Clear& op) = 0;
@@ -64,6 +74,10 @@ class Backend {
 
 inline DeviceBuffer::~DeviceBuffer() {
   if (owner_ && data_) owner_->give_back(data_, bytes_);
+}
+
+inline HostBuffer::~HostBuffer() {
+  if (owner_ && data_) owner_->give_back_host(data_);
 }
 
 // Uploads and waits, so that the host memory is free again.

@@ -83,4 +83,27 @@ class DeviceBuffer {
   uint64_t bytes_ = 0;
 };
 
+// Owns host memory that a device copies from by itself, while the host goes on. The backend must live longer.
+class HostBuffer {
+ public:
+  HostBuffer() = default;
+  HostBuffer(class Backend* owner, std::byte* data, uint64_t bytes) : owner_(owner), data_(data), bytes_(bytes) {}
+  ~HostBuffer();
+  HostBuffer(HostBuffer&& other) noexcept { *this = std::move(other); }
+  HostBuffer& operator=(HostBuffer&& other) noexcept {
+    std::swap(owner_, other.owner_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+
+  std::byte* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  Backend* owner_ = nullptr;
+  std::byte* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
 }  // namespace espalier

@@ -23,7 +23,7 @@ double windows_loss(PassContext& c, const DeviceRole& role, const std::vector<in
   const auto device_ids = block.add(ids), device_targets = block.add(targets);
   block.send();
   embed_tokens(c, role, device_ids, x);
-  for (int64_t l = 0; l < c.config().layer_count; l++) forward_layer(c, role, l, x, ws.teacher, false);
+  forward_layers(c, role, x, ws.teacher);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     TokenLoss op;
     const int64_t count = std::min(ws.chunk, n - first);
@@ -63,7 +63,7 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
   const ModelConfig& config = model->config();
   check_input(config, ids, window);
   const std::unique_ptr<Backend> backend = make_backend(spec);
-  const DeviceModel weights(*backend, model);
+  const DeviceModel weights(*backend, model, weights_crowd(spec, *model));
   DeviceBuffer lora_memory;
   if (state) lora_memory = backend->share(state->params().data(), static_cast<uint64_t>(state->lora_size()) * sizeof(float));
   UploadBlock role_block(*backend), token_block(*backend);

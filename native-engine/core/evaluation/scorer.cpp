@@ -102,7 +102,7 @@ class ScorerImpl final : public Scorer {
         dtype_(dtype),
         lora_(state_ ? state_->lora() : LoraSpec{}),
         backend_(make_backend(spec)),
-        weights_(*backend_, model),
+        weights_(*backend_, model, weights_crowd(spec, *model)),
         role_block_(*backend_),
         block_(*backend_) {
     DeviceLora lora;
@@ -191,7 +191,7 @@ class ScorerImpl final : public Scorer {
     block_.send();
     const Tensor x = ws_.teacher_x.reshaped(n, role_.hidden_width);
     embed_tokens(c, role_, ids, x);
-    for (int64_t l = 0; l < c.config().layer_count; l++) forward_layer(c, role_, l, x, ws_.teacher, false);
+    forward_layers(c, role_, x, ws_.teacher);
     predict(c, x, rows, targets, static_cast<int64_t>(p.rows.size()));
     collect(p, scores);
   }

@@ -1,21 +1,30 @@
-// The base weights on a device: uploaded once, or read where they are mapped if the device is the host.
+// The base weights on a device: uploaded once, or layer by layer, or read where they are mapped if the device is the host.
 #pragma once
 #include <array>
 #include <map>
 #include <memory>
 #include <vector>
 
-#include "device/backend.h"
+#include "espalier/device.h"
+#include "step/weight_stream.h"
 
 namespace espalier {
 
 class DeviceModel {
  public:
-  DeviceModel(Backend& backend, std::shared_ptr<const ModelWeights> weights);
+  // streamed: embedding and lm_head stay on the device, a layer's projections are there while its ops run.
+  DeviceModel(Backend& backend, std::shared_ptr<const ModelWeights> weights, bool streamed = false);
 
   const ModelConfig& config() const { return weights_->config(); }
   const ModelWeights& weights() const { return *weights_; }  // on the host
-  const StoredMatrix& projection(int64_t layer, Projection p) const { return layers_[layer][p]; }
+  // Around a layer's ops: enter before they are queued, fetch of the layer that comes after it once they are. Weights that stay need neither.
+  void enter(int64_t layer) const {
+    if (stream_) stream_->enter(layer);
+  }
+  void fetch(int64_t layer) const {
+    if (stream_) stream_->fetch(layer);
+  }
+  StoredMatrix projection(int64_t layer, Projection p) const { return stream_ ? stream_->projection(layer, p) : layers_[layer][p]; }
   const StoredMatrix& embedding() const { return embedding_; }
   const StoredMatrix& lm_head() const { return lm_head_; }
 
@@ -25,7 +34,11 @@ class DeviceModel {
   std::shared_ptr<const ModelWeights> weights_;
   std::map<const void*, DeviceBuffer> shared_;  // by where it lies on the host: a tied head is the embedding
   std::vector<std::array<StoredMatrix, kProjectionCount>> layers_;
+  std::unique_ptr<WeightStream> stream_;
   StoredMatrix embedding_, lm_head_;
 };
+
+// Whether the weights leave too little of a device's own memory to stay there beside what an evaluation needs.
+bool weights_crowd(const BackendSpec& spec, const ModelWeights& weights);
 
 }  // namespace espalier

@@ -206,6 +206,15 @@ void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor
   });
 }
 
+void forward_layers(PassContext& c, const DeviceRole& role, Tensor x, const LayerActivations& buffers) {
+  const int64_t count = c.config().layer_count;
+  for (int64_t l = 0; l < count; l++) {
+    c.model->enter(l);
+    forward_layer(c, role, l, x, buffers, false);
+    c.model->fetch((l + 1) % count);  // the next pass begins with the first
+  }
+}
+
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, const Attend& attend) {
   const LayerActivations a = shaped(c, role, layer, buffers);
   if (role.layers[layer].heads > 0) attention_forward(c, role, layer, x, a, attend);

@@ -39,6 +39,9 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 // x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
 
+// All layers of a pass that keeps nothing.
+void forward_layers(PassContext& c, const DeviceRole& role, Tensor x, const LayerActivations& buffers);
+
 // Makes the outputs of a layer's heads from attention's operands.
 using Attend =
     std::function<void(const AttentionShape& shape, const Tensor& operands, const Tensor& out, DevicePtr<const float> head_scale)>;

@@ -1,4 +1,7 @@
 // Tells the memory of a run before it starts, from the layout that the run allocates and the sizes of its state.
+#include <algorithm>
+#include <vector>
+
 #include "base/memory_use.h"
 #include "device/registry.h"
 #include "espalier/error.h"
@@ -23,6 +26,28 @@ uint64_t role_bytes(const ModelConfig& c) {
   return static_cast<uint64_t>(values) * 4;
 }
 
+// The stored projections of all layers, and of two of the largest. A file has one dtype for all that is large.
+struct LayerBytes {
+  uint64_t all = 0, two = 0;
+};
+
+LayerBytes layer_bytes(const ModelConfig& c, uint64_t weight_bytes) {
+  int64_t all = 0, largest = 0;
+  for (const LayerShape& shape : c.layers) {
+    int64_t values = 0;
+    for (int p = 0; p < kProjectionCount; p++) {
+      const Extent e = projection_extent(c, shape, p);
+      values += e.rows * e.cols;
+    }
+    all += values;
+    largest = std::max(largest, values);
+  }
+  const int64_t tables = c.vocab_size * c.hidden_size * (c.tied_embeddings ? 1 : 2);
+  const double bytes_each = static_cast<double>(weight_bytes) / static_cast<double>(std::max<int64_t>(all + tables, 1));
+  const auto bytes = [&](int64_t values) { return static_cast<uint64_t>(bytes_each * static_cast<double>(values)); };
+  return {bytes(all), bytes(std::min<int64_t>(2, c.layer_count) * largest)};
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options) {
@@ -45,6 +70,11 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
     plan.teachers = lora_bytes;
     plan.scratch += mask_bytes + roles + rope;
     plan.host = kProcessBytes + roles;
+    if (options.stream_weights) {
+      const LayerBytes layers = layer_bytes(config, weight_bytes);
+      plan.weights = weight_bytes - layers.all + layers.two;
+      plan.host += layers.all;
+    }
     plan.host_available = available_bytes();
   } else {
     plan.teachers = plan.lora;
@@ -60,7 +90,7 @@ std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint6
   const auto tried = [&](const TrainerOptions& with) -> std::optional<MemoryChange> {
     const MemoryPlan planned = plan(with);
     if (!planned.fits(limit)) return std::nullopt;
-    return MemoryChange{with.batch_size, with.sequence_length, with.checkpoint_activations, planned.total};
+    return MemoryChange{with.batch_size, with.sequence_length, with.checkpoint_activations, with.stream_weights, planned.total};
   };
   // The largest value below the present one that fits; memory grows with it.
   const auto largest = [&](TrainerOptions with, int64_t TrainerOptions::* value, int64_t step) {
@@ -75,14 +105,33 @@ std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint6
     return best;
   };
   constexpr int64_t kSequenceStep = 64;
-  TrainerOptions checkpointed = options;
-  checkpointed.checkpoint_activations = true;
-  if (!options.checkpoint_activations)
-    if (const auto found = tried(checkpointed)) return found;
-  if (const auto found = largest(options, &TrainerOptions::batch_size, options.micro_shards)) return found;
-  if (const auto found = largest(checkpointed, &TrainerOptions::batch_size, options.micro_shards)) return found;
-  checkpointed.batch_size = options.micro_shards;
-  return largest(checkpointed, &TrainerOptions::sequence_length, kSequenceStep);
+  // The options, and with ever more of what changes no result.
+  std::vector<TrainerOptions> same_results{options};
+  const auto also = [&](bool checkpoint, bool stream) {
+    TrainerOptions with = options;
+    with.checkpoint_activations |= checkpoint;
+    with.stream_weights |= stream;
+    const auto known = [&](const TrainerOptions& other) {
+      return with.checkpoint_activations == other.checkpoint_activations && with.stream_weights == other.stream_weights;
+    };
+    if (std::none_of(same_results.begin(), same_results.end(), known)) same_results.push_back(with);
+  };
+  also(true, false);
+  if (plan(options).host > 0) {
+    also(false, true);
+    also(true, true);
+  }
+  for (const TrainerOptions& with : same_results)
+    if (const auto found = tried(with)) return found;
+  for (const TrainerOptions& with : same_results)
+    if (const auto found = largest(with, &TrainerOptions::batch_size, options.micro_shards)) return found;
+  TrainerOptions least = same_results.back();
+  least.batch_size = options.micro_shards;
+  return largest(least, &TrainerOptions::sequence_length, kSequenceStep);
+}
+
+bool streams_weights(const TrainerOptions& options) {
+  return options.stream_weights && kind_of(resolve_backend(options.backend)).has_own_memory();
 }
 
 WorkspaceShape training_shape(const TrainerOptions& options) {

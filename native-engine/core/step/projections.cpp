@@ -9,7 +9,7 @@ Selection open_weight(PassContext& c, const DeviceRole& role, int64_t layer, Pro
   const RoleLayer& r = role.layers[layer];
   const RoleLayerLists& lists = role.lists.layers[layer];
   const int64_t hidden = role.hidden_width;
-  const StoredMatrix& stored = c.model->projection(layer, p);
+  const StoredMatrix stored = c.model->projection(layer, p);
   switch (p) {
     case kQ:
       return {stored, r.head_width, hidden, lists.q_rows, role.lists.hidden_index};

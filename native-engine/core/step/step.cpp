@@ -1,5 +1,6 @@
 #include "step/step.h"
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 
@@ -41,6 +42,7 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
   embed_tokens(c, *in.student, in.ids, student);
   watch.lap(times.student_forward);
   for (int64_t l = 0; l < c.config().layer_count; l++) {
+    c.model->enter(l);
     if (in.teacher) forward_layer(c, *in.teacher, l, teacher, ws.teacher, false);
     watch.lap(times.teacher_forward);
     if (in.checkpoint) c.backend->run(Copy{ws.inputs[l].reshaped(n, in.student->hidden_width), student});
@@ -50,6 +52,7 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
       c.backend->run(LayerLoss{student, teacher, in.hidden_match, in.student->lists.hidden_mask,
                                ws.diffs[l].reshaped(n, in.student->hidden_width), ws.sums.layer_sums + l,
                                ws.sums.layer_dots + l * padded_width(c.config().hidden_size)});
+    c.model->fetch(std::min(l + 1, c.config().layer_count - 1));
     watch.lap(times.losses);
   }
 }
@@ -157,6 +160,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
   Tensor dx_compute = ws.diffs[last].reshaped(n, width);
   final_norm_backward(c, in, has_token_loss, layer_loss_after(c, in, scale, last), dx_compute);
   for (int64_t l = last; l >= 0; l--) {
+    c.model->enter(l);
     if (in.checkpoint) {
       const Tensor x = ws.student_x.reshaped(n, width);
       c.backend->run(Copy{x, ws.inputs[l].reshaped(n, width)});
@@ -164,6 +168,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
     }
     const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // nobody reads the last one
     backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
+    c.model->fetch(std::max<int64_t>(l - 1, 0));
   }
 }
 

@@ -35,6 +35,7 @@ std::string in_words(const std::optional<MemoryChange>& change, const TrainerOpt
   std::string text;
   const auto say = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
   if (change->checkpoint_activations && !options.checkpoint_activations) say("checkpoint_activations");
+  if (change->stream_weights && !options.stream_weights) say("stream_weights");
   if (change->batch_size != options.batch_size) say("batch_size " + std::to_string(change->batch_size));
   if (change->sequence_length != options.sequence_length) say("sequence_length " + std::to_string(change->sequence_length));
   return "it would fit with " + text + ": " + std::to_string(change->total) + " bytes";
@@ -63,7 +64,7 @@ std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& 
 TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
     : options_(options),
       backend_(backend_for(*model, lora, options)),
-      model_(*backend_, model),
+      model_(*backend_, model, streams_weights(options)),
       state_(*backend_, StateLayout(model->config(), lora)),
       student_block_(*backend_),
       teacher_block_(*backend_) {

@@ -58,5 +58,6 @@ class TrainerImpl final : public Trainer {
 };
 
 WorkspaceShape training_shape(const TrainerOptions& options);
+bool streams_weights(const TrainerOptions& options);  // asked for, and of use on the device
 
 }  // namespace espalier

@@ -14,6 +14,7 @@ struct PlanCase {
   bool checkpoint;
   int64_t batch, tokens;
   int64_t shards = 1;
+  bool stream = false;
 };
 
 TrainerOptions options_of(const PlanCase& p) {
@@ -23,8 +24,17 @@ TrainerOptions options_of(const PlanCase& p) {
   options.batch_size = p.batch;
   options.sequence_length = p.tokens;
   options.micro_shards = p.shards;
+  options.stream_weights = p.stream;
   options.backend = emulated_card("early");
   return options;
+}
+
+// Deep, so that most of its weights are away.
+std::shared_ptr<const ModelWeights> deep_model() {
+  ModelConfig config = load_model(tiny_model())->config();
+  config.layer_count = 24;
+  config.layers.assign(24, config.layers[0]);
+  return random_model(config, DType::kBF16, 5);
 }
 
 }  // namespace
@@ -33,7 +43,7 @@ class CudaMemory : public testing::TestWithParam<PlanCase> {};
 
 // A step under a teacher whose masks close, an update and an export, within 5% of the plan.
 TEST_P(CudaMemory, IsAsPlanned) {
-  const auto model = load_model(tiny_model());
+  const auto model = GetParam().stream ? deep_model() : load_model(tiny_model());
   const TrainerOptions options = options_of(GetParam());
   cuda::emulator::take_peak_bytes();
   const auto trainer = Trainer::create(model, LoraSpec{}, options);
@@ -52,7 +62,8 @@ INSTANTIATE_TEST_SUITE_P(Plans, CudaMemory,
                          testing::Values(PlanCase{"Bf16", ComputeDType::kBF16, false, 2, 64},
                                          PlanCase{"F32", ComputeDType::kF32, false, 1, 96},
                                          PlanCase{"Checkpointed", ComputeDType::kBF16, true, 3, 40},
-                                         PlanCase{"InShards", ComputeDType::kBF16, false, 4, 48, 2}),
+                                         PlanCase{"InShards", ComputeDType::kBF16, false, 4, 48, 2},
+                                         PlanCase{"Streamed", ComputeDType::kBF16, true, 1, 16, 1, true}),
                          [](const auto& info) { return info.param.name; });
 
 namespace {
@@ -76,6 +87,8 @@ TEST(MemoryPlan, ARefusalNamesTheSmallestChangeThatWouldFit) {
   TrainerOptions options = options_of({"", ComputeDType::kBF16, false, 8, 256});
   EXPECT_NE(refusal(options, 1).find("it would fit with checkpoint_activations: "), std::string::npos) << refusal(options, 1);
   options.checkpoint_activations = true;
+  EXPECT_NE(refusal(options, 1).find("it would fit with stream_weights: "), std::string::npos) << refusal(options, 1);
+  options.stream_weights = true;
   EXPECT_NE(refusal(options, 1).find("it would fit with batch_size 7: "), std::string::npos) << refusal(options, 1);
   options.batch_size = 1;
   EXPECT_NE(refusal(options, 1).find("it would fit with sequence_length 192: "), std::string::npos) << refusal(options, 1);
@@ -84,7 +97,7 @@ TEST(MemoryPlan, ARefusalNamesTheSmallestChangeThatWouldFit) {
 }
 
 TEST(MemoryPlan, ABatchOfShardsStaysAMultipleOfThem) {
-  TrainerOptions options = options_of({"", ComputeDType::kBF16, true, 8, 256, 4});
+  TrainerOptions options = options_of({"", ComputeDType::kBF16, true, 8, 256, 4, true});
   EXPECT_NE(refusal(options, 1).find("it would fit with batch_size 4: "), std::string::npos) << refusal(options, 1);
   TrainerOptions at_once = options;
   at_once.micro_shards = 1;

@@ -1,6 +1,8 @@
 // The whole engine on the CUDA backend over the emulator: a step against the reference vectors, and a session whose bits do not depend on
 // how the device orders what it may order.
+#include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
+#include "cuda_emulator/emulator.h"
 #include "espalier/error.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"
@@ -111,6 +113,40 @@ TEST(CudaStep, ASessionLeavesTheSameBitsHoweverTheDeviceOrders) {
         EXPECT_EQ(digest, expected) << behaviour << ", " << shards << " shards";
       }
     }
+}
+
+// Three layers take turns in two places. Whichever queue is behind, no op meets another layer's weights, and none comes too early.
+TEST(CudaStep, StreamedWeightsLeaveTheSameBits) {
+  const auto model = load_model(tiny_model());
+  const auto digest = [&](const char* behaviour, bool streamed, int64_t shards, bool checkpoint) {
+    TrainerOptions options = on_emulated(behaviour, ComputeDType::kBF16);
+    options.stream_weights = streamed;
+    options.micro_shards = shards;
+    options.checkpoint_activations = checkpoint;
+    const auto trainer = tiny_session(options, model);
+    change_state(*trainer, loosen_masks);
+    run(*trainer, segment(0, 2));
+    return digest_of(*trainer);
+  };
+  const std::string kept = digest("early", false, 1, false);
+  for (const char* behaviour : {"early", "late", "late:7", "late-copies", "late-ops"}) EXPECT_EQ(digest(behaviour, true, 1, false), kept) << behaviour;
+  EXPECT_EQ(digest("late-ops", true, 2, true), digest("early", false, 2, true));
+}
+
+TEST(CudaStep, AnEvaluationStreamsWeightsThatCrowdTheCard) {
+  const auto model = load_model(tiny_model());
+  const auto tokens = random_tokens(model->config().vocab_size, 3 * 32);
+  const std::atomic<bool> cancel{false};
+  const auto loss = [&](const char* behaviour) {
+    return evaluate(model, nullptr, tokens->ids, 32, ComputeDType::kBF16, emulated_card(behaviour), nullptr, cancel).negative_log_likelihood;
+  };
+  const double kept = loss("early");
+  cuda::emulated::Cards small = cuda::emulated::list_cards();
+  small.cards[0].memory_bytes = small.cards[0].free_bytes = model->bytes();
+  const cuda::emulated::Cards before = cuda::emulated::show_cards(small);
+  cuda::emulator::take_peak_bytes();
+  for (const char* behaviour : {"late", "late-copies", "late-ops"}) EXPECT_EQ(loss(behaviour), kept) << behaviour;
+  cuda::emulated::show_cards(before);
 }
 
 }  // namespace espalier::test

@@ -33,7 +33,11 @@ class EmulatedCudaKind final : public BackendKind {
   }
   bool has_own_memory() const override { return true; }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
-    cuda::emulated::behave(behaviour_of(spec.kernels));
+    const auto late = [&](const char* queue) { return spec.kernels == std::string("late-") + queue ? "late" : "early"; };
+    if (spec.kernels.starts_with("late-"))
+      cuda::emulated::behave(behaviour_of(late("ops")), behaviour_of(late("copies")));
+    else
+      cuda::emulated::behave(behaviour_of(spec.kernels));
     return std::make_unique<cuda::emulated::CudaBackend>(0);
   }
 };

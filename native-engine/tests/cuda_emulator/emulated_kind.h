@@ -6,8 +6,8 @@ namespace espalier::test {
 
 inline constexpr const char* kEmulatedCuda = "emulated";
 
-// Its sets of kernels are the ways the device may behave: "early", in order; "late", permuted; "late:SEED", permuted otherwise. The same
-// bits come out.
+// Its sets of kernels are the ways the device may behave: "early", in order; "late", permuted; "late:SEED", permuted otherwise; and with
+// only one of its two queues late, "late-copies" and "late-ops". The same bits come out.
 const BackendKind& emulated_cuda_kind();
 
 inline BackendSpec emulated_card(const std::string& behaviour) {

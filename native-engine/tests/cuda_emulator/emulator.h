@@ -13,7 +13,8 @@ void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function
 // Sets the answer of list_cards() from here on, and returns the one before.
 Cards show_cards(Cards cards);
 
-// How the streams behave that this thread makes from here on.
-void behave(const emulator::Behaviour& behaviour);
+// How the streams behave that this thread makes from here on: the first one, and those after it.
+void behave(const emulator::Behaviour& first, const emulator::Behaviour& others);
+inline void behave(const emulator::Behaviour& all) { behave(all, all); }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

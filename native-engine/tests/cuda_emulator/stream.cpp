@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "device_memory.h"
 #include "emulator.h"
@@ -16,7 +17,11 @@ namespace espalier::cuda::ESPALIER_TARGET {
 namespace {
 using namespace emulator;
 
-thread_local Behaviour behaviour_of_new_streams;
+struct NewStreams {
+  Behaviour first, others;
+  bool any = false;
+};
+thread_local NewStreams new_streams;
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInternal, "emulator", what); }
 
@@ -88,7 +93,7 @@ void Event::synchronize() {
   if (state->by) state->by->drain_until(*state, state->recorded);
 }
 
-Stream::Stream() : handle_(new StreamOf{behaviour_of_new_streams, {}}) {}
+Stream::Stream() : handle_(new StreamOf{std::exchange(new_streams.any, true) ? new_streams.others : new_streams.first, {}}) {}
 Stream::~Stream() { delete handle_; }
 
 // The source must stay as it is until the copy is done, whenever that is.
@@ -143,6 +148,6 @@ void add_launch(StreamHandle stream, const Shape& shape, std::function<void()> k
   stream->add({[=, behaviour = stream->behaviour, kernel = std::move(kernel)] { run_grid(shape, behaviour, kernel); }, nullptr, 0});
 }
 
-void behave(const Behaviour& behaviour) { behaviour_of_new_streams = behaviour; }
+void behave(const Behaviour& first, const Behaviour& others) { new_streams = {first, others}; }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

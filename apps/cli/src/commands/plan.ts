@@ -52,6 +52,7 @@ function changeText({ change }: v1.MemoryPlan, settings: v1.RunSettings | undefi
   if (change === undefined) return 'it does not fit, and no smaller batch or sequence would';
   const options = [
     ...(change.checkpointActivations && settings?.checkpointActivations !== true ? ['--checkpoint-activations'] : []),
+    ...(change.streamWeights && settings?.streamWeights !== true ? ['--stream-weights'] : []),
     ...(change.batchSize === settings?.batchSize ? [] : [`--batch-size ${change.batchSize}`]),
     ...(change.sequenceLength === settings?.sequenceLength ? [] : [`--sequence-length ${change.sequenceLength}`]),
   ];

@@ -12,6 +12,7 @@ import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
+import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
 import { RunTexts } from '../run-execution/run-texts.js';
 import { Callers } from './callers.js';
@@ -108,7 +109,7 @@ export class RunGrpc {
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       memory,
-      warnings: [...targetWarnings(settings), ...diskWarnings(disk)],
+      warnings: [...targetWarnings(settings), ...diskWarnings(disk), ...memoryWarnings(settings, memory)],
       disk,
       engine,
       ...this.estimate(model.path, settings),
@@ -130,11 +131,14 @@ export class RunGrpc {
     const summary = await this.views.summary(changed.runId, { atRevision: changed.revision });
     const { settings, origin } = summary.run;
     const { memory, alreadyDone } = changed;
-    const disk = memory === undefined ? [] : diskWarnings(await diskPlan(settings, memory, this.config.artifactFolder));
+    const planned =
+      memory === undefined
+        ? []
+        : [...diskWarnings(await diskPlan(settings, memory, this.config.artifactFolder)), ...memoryWarnings(settings, memory)];
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,
-      warnings: [...targetWarnings(settings, origin?.from), ...disk],
+      warnings: [...targetWarnings(settings, origin?.from), ...planned],
     };
   }
 

@@ -219,6 +219,7 @@ function whatWouldFit({ change }: RunPlan['memory'], settings: RunPlan['settings
   if (change === undefined) return 'no smaller batch_size or sequence_length would fit';
   const parts = [
     ...(change.checkpointActivations && !settings.checkpointActivations ? ['checkpoint_activations'] : []),
+    ...(change.streamWeights && !settings.streamWeights ? ['stream_weights'] : []),
     ...(change.batchSize === settings.batchSize ? [] : [`batch_size ${change.batchSize}`]),
     ...(change.sequenceLength === settings.sequenceLength ? [] : [`sequence_length ${change.sequenceLength}`]),
   ];

@@ -25,6 +25,7 @@ struct TrainerOptions {
   int64_t micro_shards = 1;       // of the batch, one after the other; gradients are added in their order
   bool exact_sparse = true;       // closed heads and units take no part in a step
   bool checkpoint_activations = false;
+  bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
   uint64_t memory_limit_bytes = 0;  // 0: what the device has free
   BackendSpec backend;
 };
@@ -106,7 +107,7 @@ HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alpha
 // Options under which a run would fit that does not, and what it would take then.
 struct MemoryChange {
   int64_t batch_size = 0, sequence_length = 0;
-  bool checkpoint_activations = false;
+  bool checkpoint_activations = false, stream_weights = false;
   uint64_t total = 0;
 };
 
@@ -122,8 +123,9 @@ struct MemoryPlan {  // bytes, on the device
 // weight_bytes: of the model as it is stored. Where the device is the host its files are mapped and read as they are.
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
 
-// The first of these plans that fits: with checkpointing, which changes no result; else with the largest batch that fits, without or
-// with checkpointing; else the longest sequence of the smallest batch, a sequence for each shard. `plan` is asked a few times.
+// The first of these plans that fits: with checkpointing, with streamed weights (where the device has memory of its own), with both, which
+// change no result; else with the largest batch that fits, without or with them; else the longest sequence of the smallest batch, a sequence
+// for each shard. `plan` is asked a few times.
 std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,
                                             const std::function<MemoryPlan(const TrainerOptions&)>& plan);
 

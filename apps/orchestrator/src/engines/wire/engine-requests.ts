@@ -21,6 +21,7 @@ export function sessionOptions(
     threads,
     dense: settings.denseSteps,
     checkpointActivations: settings.checkpointActivations,
+    streamWeights: settings.streamWeights,
     lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
     memoryLimitBytes: 0n,
   };
