@@ -140,7 +140,7 @@ std::vector<uint8_t> SessionCore::take_open_units() {
 }
 
 bool SessionCore::find_teacher(const std::string& digest) {
-  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const Teacher& t) { return t.digest == digest; });
+  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const NamedTeacher& t) { return t.digest == digest; });
   if (at == teachers_.end()) return false;
   teachers_.splice(teachers_.begin(), teachers_, at);
   return true;
@@ -153,20 +153,20 @@ std::vector<std::string> SessionCore::load_teacher(const std::string& digest, co
   if (found != digest) {
     throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
   }
-  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), lora).without_moments());
+  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), lora));
   return teacher_digests();
 }
 
-void SessionCore::keep_teacher(const std::string& digest, TrainState state) {
+void SessionCore::keep_teacher(const std::string& digest, const TrainState& state) {
   if (find_teacher(digest)) return;
   const uint64_t teacher_bytes = static_cast<uint64_t>(state.size()) * sizeof(float);
-  teachers_.push_front({digest, std::move(state)});
+  teachers_.push_front({digest, trainer().keep_teacher(state)});
   if (teachers_.size() > teachers_kept(teacher_bytes)) teachers_.pop_back();
 }
 
 std::vector<std::string> SessionCore::teacher_digests() const {
   std::vector<std::string> out;
-  for (const Teacher& teacher : teachers_) out.push_back(teacher.digest);
+  for (const NamedTeacher& teacher : teachers_) out.push_back(teacher.digest);
   return out;
 }
 
@@ -176,9 +176,15 @@ void SessionCore::use_teacher(const std::string& digest) {
     trainer().use_intact_teacher();
   } else {
     find_teacher(digest);  // there: the stretches were checked
-    trainer().use_teacher(teachers_.front().state);
+    trainer().use_teacher(teachers_.front().teacher);
   }
   teacher_in_use_ = digest;
+}
+
+// The one that comes after the one in use.
+void SessionCore::expect_teacher(const std::string& digest) {
+  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const NamedTeacher& t) { return t.digest == digest; });
+  if (at != teachers_.end() && digest != teacher_in_use_) trainer().expect_teacher(at->teacher);
 }
 
 // Checks all instructions before the first step.
@@ -221,6 +227,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   do {
     use_teacher(teachers.empty() ? "" : teachers[next].digest);
     ++next;
+    if (next < teachers.size()) expect_teacher(teachers[next].digest);
     const int64_t end = next < teachers.size() ? teachers[next].first_step - first_step : steps;
     const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
     out.steps_done += done;

@@ -125,9 +125,9 @@ class SessionCore {
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
 
  private:
-  struct Teacher {
+  struct NamedTeacher {
     std::string digest;
-    TrainState state;  // without moments
+    std::shared_ptr<const Teacher> teacher;
   };
   Trainer& trainer() const;
   std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // empty: the session's
@@ -140,9 +140,10 @@ class SessionCore {
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
   void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front
-  void keep_teacher(const std::string& digest, TrainState state);
+  void keep_teacher(const std::string& digest, const TrainState& state);
   std::vector<std::string> teacher_digests() const;
   void use_teacher(const std::string& digest);
+  void expect_teacher(const std::string& digest);
   void check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers);
 
   std::string folder_;
@@ -151,7 +152,7 @@ class SessionCore {
   std::shared_ptr<const TokenData> data_;  // the training text
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
-  std::list<Teacher> teachers_;      // the one used last in front
+  std::list<NamedTeacher> teachers_;      // the one used last in front
   std::string teacher_in_use_;       // empty: intact
   std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
   // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.

@@ -67,7 +67,7 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   plan.scratch = ws.scratch_bytes + kind.scratch_bytes(backend, config, scratch);
   if (kind.has_own_memory()) {
     const uint64_t roles = 2 * role_bytes(config), rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * 4;
-    plan.teachers = lora_bytes;
+    plan.teachers = 2 * lora_bytes;  // the one in use, and the next
     plan.scratch += mask_bytes + roles + rope;
     plan.host = kProcessBytes + roles;
     if (options.stream_weights) {

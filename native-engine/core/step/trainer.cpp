@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "base/memory_use.h"
@@ -67,12 +68,22 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSp
       model_(*backend_, model, streams_weights(options)),
       state_(*backend_, StateLayout(model->config(), lora)),
       student_block_(*backend_),
-      teacher_block_(*backend_) {
+      teacher_block_(*backend_),
+      ahead_(kind_of(resolve_backend(options.backend)).has_own_memory()) {
+  const auto lora_bytes = static_cast<uint64_t>(state_.layout().lora_size()) * sizeof(float);
+  for (int i = 0; i < (ahead_ ? 2 : 1); i++) teacher_lora_[i] = backend_->allocate(lora_bytes);
   const WorkspaceShape shape = training_shape(options_);
   memory_ = backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes);
   workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_.data());
   context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, shape.batch, options_.sequence_length);
   use_intact_teacher();
+}
+
+TrainerImpl::~TrainerImpl() {
+  try {
+    backend_->synchronize();
+  } catch (const Error&) {  // told by the last synchronize, or nobody asks
+  }
 }
 
 void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
@@ -85,12 +96,39 @@ void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
 
 void TrainerImpl::use_intact_teacher() { teacher_ = compile_role(make_intact_role(model_.weights()), {}, teacher_block_); }
 
-void TrainerImpl::use_teacher(const TrainState& snapshot) {
+std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snapshot) {
   const std::span<const float> lora = snapshot.params().first(static_cast<size_t>(layout().lora_size()));
-  if (!teacher_lora_.data()) teacher_lora_ = backend_->allocate(lora.size_bytes());
-  upload_now(*backend_, teacher_lora_.data().as<float>(), lora);
-  teacher_ = compile_role(make_role(model_.weights(), deterministic_masks(model_.config(), snapshot), options_.exact_sparse),
-                          {&layout(), teacher_lora_.data().as<float>()}, teacher_block_);
+  auto kept = std::make_shared<KeptTeacher>();
+  backend_->attach_thread();
+  kept->masks = deterministic_masks(model_.config(), snapshot);
+  kept->lora = backend_->allocate_host(lora.size_bytes());
+  std::memcpy(kept->lora.data(), lora.data(), lora.size_bytes());
+  return kept;
+}
+
+// No op reads the next place: those that did were queued before the last change of teachers, which waited for them.
+void TrainerImpl::bring(const Teacher& teacher) {
+  backend_->copy_ahead(teacher_lora_[next_place()].data(), static_cast<const KeptTeacher&>(teacher).lora);
+}
+
+void TrainerImpl::expect_teacher(const std::shared_ptr<const Teacher>& teacher) {
+  if (!ahead_ || teacher == expected_ || teacher == in_use_) return;
+  backend_->attach_thread();
+  if (expected_) backend_->synchronize();  // nobody else may keep it
+  bring(*teacher);
+  expected_ = teacher;
+}
+
+void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
+  backend_->attach_thread();
+  if (teacher != expected_) bring(*teacher);
+  place_ = next_place();
+  const auto& kept = static_cast<const KeptTeacher&>(*teacher);
+  // Waits until both queues are empty before the lists go there.
+  teacher_ = compile_role(make_role(model_.weights(), kept.masks, options_.exact_sparse),
+                          {&layout(), teacher_lora_[place_].data().as<float>()}, teacher_block_);
+  in_use_ = teacher;
+  expected_ = nullptr;
 }
 
 // One upload brings the student's role, the tokens and the targets to the device.

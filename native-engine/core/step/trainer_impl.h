@@ -8,6 +8,7 @@ namespace espalier {
 class TrainerImpl final : public Trainer {
  public:
   TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
+  ~TrainerImpl() override;  // waits: a teacher may be under way
   TrainerImpl(const TrainerImpl&) = delete;
   TrainerImpl& operator=(const TrainerImpl&) = delete;
 
@@ -19,7 +20,10 @@ class TrainerImpl final : public Trainer {
   LogAlphas log_alphas() const override { return state_.log_alphas(); }
   void set_data(std::shared_ptr<const TokenData> train) override;
   void use_intact_teacher() override;
-  void use_teacher(const TrainState& snapshot) override;
+  using Trainer::use_teacher;
+  void use_teacher(const std::shared_ptr<const Teacher>& teacher) override;
+  std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) override;
+  void expect_teacher(const std::shared_ptr<const Teacher>& teacher) override;
   int64_t run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& cancel) override;
   void probe(StepProbe& probe, const LossWeights& losses) override;
@@ -31,6 +35,12 @@ class TrainerImpl final : public Trainer {
   void set_teacher_masks(const Masks& masks);
 
  private:
+  struct KeptTeacher final : Teacher {
+    Masks masks;
+    HostBuffer lora;
+  };
+  int next_place() const { return ahead_ ? 1 - place_ : 0; }
+  void bring(const Teacher& teacher);
   StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed);
   std::vector<int32_t> batch_ids(uint64_t seed, int64_t step) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
@@ -49,7 +59,11 @@ class TrainerImpl final : public Trainer {
   DeviceModel model_;
   DeviceState state_;
   UploadBlock student_block_, teacher_block_;
-  DeviceBuffer teacher_lora_;
+  // LoRA of the teacher in use, and beside it that of the one that comes next.
+  bool ahead_;
+  std::array<DeviceBuffer, 2> teacher_lora_;
+  int place_ = 0;
+  std::shared_ptr<const Teacher> in_use_, expected_;  // their copies may be under way
   DeviceRole teacher_;
   DeviceBuffer memory_;
   Workspace workspace_;

@@ -133,6 +133,33 @@ TEST(CudaStep, StreamedWeightsLeaveTheSameBits) {
   EXPECT_EQ(digest("late-ops", true, 2, true), digest("early", false, 2, true));
 }
 
+// Three teachers, one after the other: expected or not, in time or changed at the last moment.
+TEST(CudaStep, ATeacherThatComesAheadLeavesTheSameBits) {
+  const auto model = load_model(tiny_model());
+  const auto digest = [&](const std::string& behaviour, bool expect) {
+    const auto trainer = tiny_session(on_emulated(behaviour, ComputeDType::kBF16), model);
+    change_state(*trainer, loosen_masks);
+    std::vector<std::shared_ptr<const Teacher>> teachers;
+    for (int i = 0; i < 3; i++) {
+      TrainState snapshot = trainer->export_snapshot();
+      for (float& p : snapshot.params().first(static_cast<size_t>(snapshot.lora_size()))) p += 0.02f * static_cast<float>(i + 1);
+      teachers.push_back(trainer->keep_teacher(snapshot));
+    }
+    const std::array<int, 4> order{0, 1, 2, 0};
+    const std::array<std::vector<int>, 4> told{{{2, 1}, {2}, {1}, {}}};  // the first changes its mind, the third is wrong
+    for (int64_t i = 0; i < 4; i++) {
+      trainer->use_teacher(teachers[order[i]]);
+      for (const int next : told[i])
+        if (expect) trainer->expect_teacher(teachers[next]);
+      run(*trainer, segment(i, 1));
+    }
+    trainer->expect_teacher(teachers[2]);  // never used
+    return digest_of(*trainer);
+  };
+  const std::string expected = digest("early", false);
+  for (const char* behaviour : {"early", "late", "late-copies", "late-ops"}) EXPECT_EQ(digest(behaviour, true), expected) << behaviour;
+}
+
 TEST(CudaStep, AnEvaluationStreamsWeightsThatCrowdTheCard) {
   const auto model = load_model(tiny_model());
   const auto tokens = random_tokens(model->config().vocab_size, 3 * 32);

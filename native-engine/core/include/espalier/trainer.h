@@ -155,6 +155,12 @@ struct StepProbe {
   std::vector<float> grad_lora;  // layout of TrainState::params(), LoRA part
 };
 
+// A teacher that a session keeps, in host memory that the device copies from by itself. It must go before its trainer.
+class Teacher {
+ public:
+  virtual ~Teacher() = default;
+};
+
 class Trainer {
  public:
   static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
@@ -172,7 +178,11 @@ class Trainer {
 
   // Sets the teacher of the following steps: the intact model, or the masks and LoRA of a snapshot.
   virtual void use_intact_teacher() = 0;
-  virtual void use_teacher(const TrainState& snapshot) = 0;
+  virtual void use_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
+  void use_teacher(const TrainState& snapshot) { use_teacher(keep_teacher(snapshot)); }
+  virtual std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) = 0;
+  // Will be used next: a device with memory of its own gets it while the present teacher's steps run. Nothing depends on it but time.
+  virtual void expect_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
 
   // Runs the steps of the plan from step() on; calls back after each step; `cancel` is looked at between steps.
   // Returns the number of steps done. Deterministic: the state after n steps does not depend on how they were cut.
