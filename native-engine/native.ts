@@ -14,7 +14,7 @@ interface NativeDescription {
 export interface DeviceDescription {
   name: string; // as TrainerOptions.device takes it
   model: string; // processor or card, in words
-  instructionSet: string; // kernels in use
+  instructionSet: string; // kernels in use; of a card also which library makes its products, or why none does
   threads: number; // of the host, where none are asked for
   memoryBytes: number;
   memoryAvailableBytes: number;

@@ -17,7 +17,7 @@ Napi::Value device_to_js(Napi::Env env, const DeviceDescription& device) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("name", device.name);
   out.Set("model", device.model);
-  out.Set("instructionSet", device.kernels_in_use);
+  out.Set("instructionSet", device.kernels_in_use + (device.products.empty() ? "" : ", " + device.products));
   out.Set("threads", device.threads);
   out.Set("memoryBytes", static_cast<double>(device.memory_bytes));
   out.Set("memoryAvailableBytes", static_cast<double>(device.memory_available_bytes));

@@ -14,7 +14,9 @@ int chosen(int card) {
 }
 }  // namespace
 
-CudaBackend::CudaBackend(int card) : card_(chosen(card)) {}
+CudaBackend::CudaBackend(int card) : card_(chosen(card)) {
+  if (cublaslt()->usable()) library_ = std::make_unique<LibraryProducts>(cublaslt());
+}
 
 // Whatever is queued is done before its memory goes; that it failed was told by the last synchronize or nobody asks.
 CudaBackend::~CudaBackend() {

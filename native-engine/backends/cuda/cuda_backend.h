@@ -3,11 +3,16 @@
 #include <array>
 #include <string>
 
+#include "cublaslt.h"
 #include "device/registry.h"
 #include "runtime.h"
 #include "staging.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
+
+struct bf16;
+template <class T, class C>
+struct ProductArguments;
 
 class CudaBackend final : public Backend {
  public:
@@ -55,7 +60,7 @@ class CudaBackend final : public Backend {
 
  private:
   // Memory that an op needs for itself. Its contents do not survive the next op with the same slot.
-  enum Slot { kParts, kSums, kDelta, kDquery, kFactors, kActivations, kSlotCount };
+  enum Slot { kParts, kSums, kDelta, kDquery, kFactors, kActivations, kWorkspace, kLibrarySums, kSlotCount };
   template <class T>
   T* scratch(Slot slot, int64_t count) {
     const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T);
@@ -84,12 +89,17 @@ class CudaBackend final : public Backend {
   // A product of activations of T (product.cu).
   template <class T>
   void multiply(const Product& op);
+  // By cuBLASLt (product_library.cu); false where it can't.
+  template <class C>
+  bool multiply_by_library(const ProductArguments<bf16, C>& g, bool transposed);
+  static uint64_t library_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
 
   int card_;
   Stream stream_, copies_;
   Event ops_so_far_, copies_so_far_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
+  std::unique_ptr<LibraryProducts> library_;  // nullptr: own products
 };
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -29,6 +29,9 @@ struct Cards {
 // Makes no context on any card. Never throws.
 Cards list_cards();
 
+// Where cuBLASLt may be, as dlopen takes it, the best first: what ESPALIER_CUBLASLT names ("off": nowhere), else where the loader looks.
+std::vector<std::string> product_libraries();
+
 void use_card(int card);  // by the calling thread, from here on
 
 // 256-byte aligned. What lies there is not defined.

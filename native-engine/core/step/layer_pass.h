@@ -26,6 +26,7 @@ struct PassContext {
   DeviceBuffer rope;                          // the two tables
   DevicePtr<const float> rope_cos, rope_sin;  // [tokens, d / 2]
   PassPaths paths;                            // forward only
+  bool by_shape = false;                      // products may sum in an order of their shape (Product::by_shape)
 
   int64_t rows() const { return batch * tokens; }
   const ModelConfig& config() const { return model->config(); }

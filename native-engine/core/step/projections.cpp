@@ -55,6 +55,7 @@ void add_lora(PassContext& c, const DeviceLora& lora, int64_t layer, Projection 
 ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer, Projection first, int count) {
   ProjectionGroup group;
   group.count = count;
+  group.by_shape = c.by_shape;
   if (role.lora) {
     group.rank = role.lora.layout->lora().rank;
     group.lora_scale = static_cast<float>(role.lora.layout->lora().scale());
@@ -82,6 +83,7 @@ Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor
   const OpenProjection& p = group.parts[part];
   Product op;
   op.transposed = true;
+  op.by_shape = group.by_shape;
   op.add(x, p.weight);
   if (p.lora) op.add(group.narrow(x_narrow, p), scaled(p.b, group.lora_scale));
   return op;
@@ -89,6 +91,7 @@ Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor
 
 Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow) {
   Product op;
+  op.by_shape = group.by_shape;
   for (int i = 0; i < group.count; i++) op.add(dy[i], group.parts[i].weight);
   for (int i = 0; i < group.count; i++)
     if (const OpenProjection& p = group.parts[i]; p.lora) op.add(group.narrow(dy_narrow, p), scaled(p.a, group.lora_scale));

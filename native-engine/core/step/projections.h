@@ -22,6 +22,7 @@ struct ProjectionGroup {
   int count = 0, lora_count = 0;
   int64_t rank = 0;  // of LoRA
   float lora_scale = 0;
+  bool by_shape = false;
   DevicePtr<const int32_t> cols;  // open columns of the input
 
   // The narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].

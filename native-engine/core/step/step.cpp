@@ -303,6 +303,7 @@ void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor
   Product op;
   op.c = out;
   op.transposed = transposed;
+  op.by_shape = c.by_shape;
   op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.lists.hidden_index});
   c.backend->run(op);
 }

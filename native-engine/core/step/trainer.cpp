@@ -76,6 +76,7 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSp
   memory_ = backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes);
   workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_.data());
   context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, shape.batch, options_.sequence_length);
+  context_.by_shape = true;
   use_intact_teacher();
 }
 

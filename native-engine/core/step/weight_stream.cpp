@@ -32,6 +32,7 @@ WeightStream::WeightStream(Backend& backend, const ModelWeights& weights) : back
     largest = std::max(largest, bytes);
   }
   for (size_t i = 0; i < std::min(places_.size(), layers_.size()); i++) places_[i] = backend.allocate(largest);
+  backend.copies_wait_for_ops();  // which clear them
 }
 
 WeightStream::~WeightStream() {

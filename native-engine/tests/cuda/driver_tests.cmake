@@ -11,6 +11,8 @@ function(test_with_stand_in stand_in name test)  # and variables of the environm
 endfunction()
 
 stand_in(nvml nvidia-ml)
+stand_in(cublaslt cublasLt)
+target_compile_definitions(espalier_tests PRIVATE ESPALIER_STAND_IN_CUBLASLT="${CMAKE_BINARY_DIR}/stand_in_cublaslt/libcublasLt.so.1")
 test_with_stand_in(nvml TellsFreeMemory FreeMemoryIsAskedOfTheDriver "STAND_IN_CARD=0000:01:00.0")
 if(TARGET espalier_cuda)
   stand_in(driver cuda)

@@ -3,6 +3,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #include "espalier/error.h"
 #include "free_memory.h"
 
@@ -56,6 +59,13 @@ Cards list_cards() {
   }
   if (count == 0) found.problem = "the driver sees no NVIDIA card";
   return found;
+}
+
+std::vector<std::string> product_libraries() {
+  const char* named = std::getenv("ESPALIER_CUBLASLT");
+  if (!named || !*named) return {"libcublasLt.so.13", "libcublasLt.so.12"};
+  if (std::strcmp(named, "off") == 0) return {};
+  return {named};
 }
 
 void use_card(int card) { must(cudaSetDevice(card), "cannot use the card"); }

@@ -99,7 +99,7 @@ uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const Scr
   const int64_t narrow = shape.lora_rank > 0 ? 3 * packed_stride(narrow_width(shape.lora_rank)) : 0;
   const int64_t widest = std::max({heads, 2 * units, config.vocab_size}) + narrow;
   const int64_t factors = std::min(widest * (hidden + narrow), product_limits().packed_values);
-  return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype);
+  return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype) + library_scratch_bytes(config, shape);
 }
 
 namespace {
@@ -155,10 +155,15 @@ void CudaBackend::multiply(const Product& op) {
       parts[i].b_stride = static_cast<int32_t>(packed_stride(p.cols));
       to += p.rows * packed_stride(p.cols);
     }
+    const auto run = [&](const auto& g) {
+      if constexpr (sizeof(T) == 2)
+        if (op.by_shape && multiply_by_library(g, op.transposed)) return;
+      multiply_dense(stream_.handle(), g, op.transposed);
+    };
     if (op.c.dtype == DType::kF32)
-      multiply_dense(stream_.handle(), arguments<float>(op, parts, from, count), op.transposed);
+      run(arguments<float>(op, parts, from, count));
     else if constexpr (sizeof(T) == 2)
-      multiply_dense(stream_.handle(), arguments<bf16>(op, parts, from, count), op.transposed);
+      run(arguments<bf16>(op, parts, from, count));
   }
 }
 

@@ -24,6 +24,7 @@ struct DeviceDescription {
   std::string model;                 // processor or card, in words
   std::vector<std::string> kernels;  // sets of kernels that it can run, the best one last
   std::string kernels_in_use;        // unless a spec names others
+  std::string products;              // of a card: which library makes its matrix products, or why none does, in words
   int threads = 0;                   // of the host, where a spec names none
   uint64_t memory_bytes = 0, memory_available_bytes = 0;
   std::string problem;  // why it can't be used now; empty: it can
