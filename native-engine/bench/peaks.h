@@ -27,7 +27,7 @@ inline double matmul_peak(const std::string& dtype, Backend* backend, const std:
     upload_now<uint16_t>(*backend, in.data().as<uint16_t>(), values);
     Product product;
     product.c = {out.data(), t, n, n, n};
-    product.transposed = true;
+    product.transposed = product.by_shape = true;
     product.add({in.data(), t, n, n, n}, {{in.data(), t, n, n}, n, n, nullptr, nullptr});
     for (int run = 0; run < 20; run++) {
       const auto start = Clock::now();

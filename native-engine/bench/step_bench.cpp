@@ -1,5 +1,5 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--device D] [--threads N]
-//            [--lora-rank R] [--seconds S] [--checkpoint] [--dense-products]
+//            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
 // is that of the student. Lists, as in 0,0.5 or 8,64, take steps of each pair of the two in turn and print a line for each: a machine
@@ -38,7 +38,8 @@ struct Options {
   std::vector<double> mask_sparsity = {0};
   std::vector<int64_t> lora_rank = {8}, product_sizes;
   double seconds = 12;
-  bool checkpoint = false, dense_products = false;
+  int64_t micro_shards = 1;
+  bool checkpoint = false, stream_weights = false, dense_products = false;
 };
 
 std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
@@ -49,6 +50,10 @@ Options parse(int argc, char** argv) {
     const std::string name = argv[i];
     if (name == "--checkpoint") {
       o.checkpoint = true;
+      continue;
+    }
+    if (name == "--stream-weights") {
+      o.stream_weights = true;
       continue;
     }
     if (name == "--dense-products") {
@@ -65,6 +70,8 @@ Options parse(int argc, char** argv) {
       o.batch = std::stoll(value);
     else if (name == "--seq")
       o.seq = std::stoll(value);
+    else if (name == "--micro-shards")
+      o.micro_shards = std::stoll(value);
     else if (name == "--dtype")
       o.dtype = value;
     else if (name == "--device")
@@ -82,7 +89,7 @@ Options parse(int argc, char** argv) {
     else
       throw Error(ErrorCode::kInvalidArgument, name,
                   "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --product-sizes --device --threads "
-                  "--seconds --checkpoint "
+                  "--seconds --micro-shards --checkpoint --stream-weights "
                   "--dense-products");
   }
   if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
@@ -128,6 +135,8 @@ void run(const Options& o) {
   options.backend = parse_device(o.device, o.threads);
   options.exact_sparse = !o.dense_products;
   options.checkpoint_activations = o.checkpoint;
+  options.stream_weights = o.stream_weights;
+  options.micro_shards = o.micro_shards;
   const std::shared_ptr<const ModelWeights> model = make_model(o, options);
   const ModelConfig& c = model->config();
   const MemoryPlan plan = plan_memory(c, model->bytes(), lora_of(widest_rank(o)), options);
@@ -195,7 +204,8 @@ void run(const Options& o) {
         "per_s\":%.4g,"
         "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
         "6f},"
-        "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"thread_round_trip_ns\":%.0f,\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":"
+        "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"products\":\"%s\",\"checkpoint\":%s,\"streamed\":%s,\"thread_round_trip_ns\":%.0f,"
+        "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":"
         "\"%s\"}\n",
         o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
         o.dtype.c_str(), m.sparsity, static_cast<long long>(m.trainer->layout().lora().rank),
@@ -203,8 +213,8 @@ void run(const Options& o) {
         *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
         median(m.ratios), tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
         part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), copied, describe_device(spec).model.c_str(),
-        median(round_trips), static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total),
-        numerics_fingerprint(options).c_str());
+        describe_device(spec).products.c_str(), o.checkpoint ? "true" : "false", o.stream_weights ? "true" : "false", median(round_trips),
+        static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
   }
 }
 }  // namespace

@@ -13,7 +13,8 @@ out=$PWD/gpu-check
 rehearse=0
 parts=()
 all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement step dump resume sanitizer
-  bench-factbook bench-mid bench-1b bench-7b bench-7b-checkpointed)
+  bench-factbook bench-mid bench-1b bench-7b bench-7b-checkpointed bench-7b-streamed
+  torch-factbook torch-mid torch-1b torch-7b)
 limit=470
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
@@ -40,6 +41,27 @@ cuda=ON device=cuda:0
 why=""
 skip() { why=$1; return 3; }
 json_text() { printf '"%s"' "$(printf '%s' "$1" | tr '\n\t' '  ' | sed 's/\\/\\\\/g; s/"/\\"/g')"; }
+
+# A Python with torch, and the products' library that such a Python brings along, where the loader does not find one of the toolkit.
+python_with_torch() {
+  local python
+  for python in ${GPU_CHECK_PYTHON:-} python3 python /usr/bin/python3; do
+    "$python" -c 'import torch' 2> /dev/null && { command -v "$python"; return 0; }
+  done
+  return 1
+}
+product_library() {
+  local folder
+  ldconfig -p 2> /dev/null | grep -q 'libcublasLt\.so\.1[23] ' && return 0
+  for python in ${GPU_CHECK_PYTHON:-} python3 python /usr/bin/python3; do
+    for folder in $("$python" -c 'import sys; print("\n".join(sys.path))' 2> /dev/null); do
+      for library in "$folder"/{nvidia/cu13,nvidia/cublas,torch}/lib/libcublasLt.so.1[23]; do
+        [ -f "$library" ] && { echo "$library"; return 0; }
+      done
+    done
+  done
+}
+if [ -z "${ESPALIER_CUBLASLT:-}" ] && library=$(product_library) && [ -n "$library" ]; then export ESPALIER_CUBLASLT=$library; fi
 
 toolkit() { PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/opt/cuda/bin command -v "$1"; } # where a program of the toolkit is
 needs_card() {
@@ -120,8 +142,23 @@ large() { [ $rehearse = 0 ] || { skip "too large for a rehearsal"; return 3; }; 
 part_bench-mid() { large && bench --shape mid --batch 16 --seq 512 --seconds 20 --mask-sparsity 0,0.5; }
 part_bench-1b() { large && bench --shape 1b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5; }
 part_bench-7b() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5; }
+part_bench-7b-streamed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --checkpoint --stream-weights; }
 part_bench-7b-checkpointed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5 --checkpoint; }
 
+# The same step in PyTorch, as it is and compiled. A rehearsal runs it on the processor.
+torch_step() { # OPTIONS...
+  local python options=(--device cuda)
+  python=$(python_with_torch) || { skip "no Python with torch is here"; return 3; }
+  if [ $rehearse = 1 ]; then options=(--device cpu --batch 1 --seq 16 --seconds 0); else needs_card || return $?; fi
+  for how in "" --compiled; do
+    timeout $((limit / 2)) "$python" "$tools/gpu_check/torch_step.py" "$@" "${options[@]}" $how ||
+      { why="PyTorch's step failed or took over $((limit / 2)) s${how:+, compiled}"; return 1; }
+  done
+}
+part_torch-factbook() { torch_step --shape factbook-llama-3m --batch 8 --seq 128 --seconds 20; }
+part_torch-mid() { large && torch_step --shape mid; }
+part_torch-1b() { large && torch_step --shape 1b; }
+part_torch-7b() { large && torch_step --shape 7b; }
 
 report() {
   local file status

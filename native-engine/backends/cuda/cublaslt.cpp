@@ -10,9 +10,9 @@ namespace {
 
 // Numbers of the library's interface, which are the same in all versions from 12 on.
 enum : int { kSuccess = 0, kTranspose = 1, kF32 = 0, kBf16 = 14, kCompute32F = 68 };
-enum : int { kTransA = 3, kTransB = 4 };                                            // of a product's description
-enum : int { kMostWorkspace = 1, kReductionMask = 3, kLeastAlignmentOfA = 5 };      // of a preference; b, c and d follow a
-enum : int { kAlgorithmId = 0, kTile = 1, kSplits = 2, kReduction = 3 };            // of an algorithm
+enum : int { kTransA = 3, kTransB = 4 };                                        // of a product's description
+enum : int { kMostWorkspace = 1, kReductionMask = 3, kLeastAlignmentOfA = 5 };  // of a preference; b, c and d follow a
+enum : int { kAlgorithmId = 0, kTile = 1, kSplits = 2, kReduction = 3 };        // of an algorithm
 constexpr size_t kLeastVersion = 120000;
 constexpr int kSuggestions = 16;
 constexpr size_t kMostPlans = 4096;
@@ -164,7 +164,7 @@ uint32_t attribute_of(const CublasltFunctions& f, const Algorithm& algorithm, in
   return value;
 }
 
-// What a sum's order depends on must not be a race, and the workspace has one size.
+// The order of a sum must not be a race, and the workspace has one size.
 bool sums_in_one_piece(const CublasltFunctions& f, const Suggestion& s) {
   return s.status == kSuccess && s.workspace <= LibraryProducts::kWorkspaceBytes && attribute_of(f, s.algorithm, kSplits) <= 1 &&
          attribute_of(f, s.algorithm, kReduction) == 0;

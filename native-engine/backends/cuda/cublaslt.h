@@ -2,8 +2,8 @@
 // the backend's own kernel (kernels/product_bf16.cu) makes all products.
 //
 // Bits must not depend on when something is computed. So an algorithm is a function of the shape, the library's version and the card: the
-// library's first suggestion that sums a value in one piece (no split-K, no reduction between blocks), with a workspace of a fixed size that
-// belongs to one stream. Nothing is ever timed.
+// library's first suggestion that sums a value in one piece (no split-K, no reduction between blocks), with a workspace of a fixed size
+// that belongs to one stream. Nothing is ever timed.
 #pragma once
 #include <compare>
 #include <cstdint>
@@ -49,7 +49,7 @@ struct LibraryProduct {
   auto operator<=>(const LibraryProduct&) const = default;
 };
 
-// What one stream needs of the library.
+// The library's state for one stream.
 class LibraryProducts {
  public:
   static constexpr uint64_t kWorkspaceBytes = uint64_t{32} << 20;

@@ -95,11 +95,12 @@ class CudaBackend final : public Backend {
   static uint64_t library_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
 
   int card_;
-  Stream stream_, copies_;
-  Event ops_so_far_, copies_so_far_;
+  Stream stream_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
   std::unique_ptr<LibraryProducts> library_;  // nullptr: own products
+  Stream copies_;
+  Event ops_so_far_, copies_so_far_;
 };
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -60,8 +60,8 @@ class CudaKind final : public BackendKind {
     const Card& card = found.cards.at(static_cast<size_t>(spec.device));
     const char* tf32 = std::getenv("NVIDIA_TF32_OVERRIDE");
     return card.model + " " + capability(card) + " with " + std::to_string(card.multiprocessors) + " multiprocessors, " + code_for(card) +
-           (card.major > kLatestMajor ? " by the driver for CUDA " + found.driver : "") + ", TF32 override " + (tf32 ? tf32 : "none") + ", " +
-           cublaslt()->fingerprint();
+           (card.major > kLatestMajor ? " by the driver for CUDA " + found.driver : "") + ", TF32 override " + (tf32 ? tf32 : "none") +
+           ", " + cublaslt()->fingerprint();
   }
 
   uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {

@@ -27,13 +27,6 @@ class Backend {
   virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes are there
   virtual void synchronize() = 0;                                                        // returns when both queues are empty
 
-  // A second queue: copies to the device beside the ops. Each of the two runs in its own order; between them only the two waits give one.
-  // A device without a second queue takes copies into its only one.
-  HostBuffer allocate_host(uint64_t bytes) { return {this, take_host(bytes), bytes}; }
-  virtual void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { upload(to, from.data(), from.bytes()); }
-  virtual void ops_wait_for_copies() {}  // ops that join from here on run after the copies that have joined
-  virtual void copies_wait_for_ops() {}  // copies that join from here on run after the ops that have joined
-
   template <class Op>
   void run(const Op& op) {
     check(op);
@@ -45,8 +38,6 @@ class Backend {
   friend class HostBuffer;
   virtual DevicePtr<std::byte> take(uint64_t bytes) = 0;
   virtual void give_back(DevicePtr<std::byte> data, uint64_t bytes) = 0;
-  virtual std::byte* take_host(uint64_t bytes) { return new std::byte[bytes]; }
-  virtual void give_back_host(std::byte* data) { delete[] data; }
 
   virtual void launch(const Copy& op) = 0;
   virtual void launch(const Clear& op) = 0;
@@ -70,6 +61,18 @@ class Backend {
   virtual void launch(const Add& op) = 0;
   virtual void launch(const SquareSum& op) = 0;
   virtual void launch(const AdamW& op) = 0;
+
+ public:
+  // A second queue: copies to the device beside the ops. Each of the two runs in its own order; between them only the two waits give one.
+  // A device without a second queue takes copies into its only one.
+  HostBuffer allocate_host(uint64_t bytes) { return {this, take_host(bytes), bytes}; }
+  virtual void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { upload(to, from.data(), from.bytes()); }
+  virtual void ops_wait_for_copies() {}  // ops that join from here on run after the copies that have joined
+  virtual void copies_wait_for_ops() {}  // copies that join from here on run after the ops that have joined
+
+ protected:
+  virtual std::byte* take_host(uint64_t bytes) { return new std::byte[bytes]; }
+  virtual void give_back_host(std::byte* data) { delete[] data; }
 };
 
 inline DeviceBuffer::~DeviceBuffer() {

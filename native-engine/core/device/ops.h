@@ -43,7 +43,7 @@ struct Product {
   std::array<ProductTerm, 6> terms;
   int count = 0;
   bool transposed = false;
-  bool accumulate = false;              // c is f32 then
+  bool accumulate = false;  // c is f32 then
   // The order of a sum may depend on the product's shape. Else a row has the same bits whatever other rows there are.
   bool by_shape = false;
   DevicePtr<const float> column_scale;  // [out]; nullptr: ones

@@ -147,13 +147,12 @@ bool SessionCore::find_teacher(const std::string& digest) {
 }
 
 std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
-  const LoraSpec lora = trainer().layout().lora();
   if (find_teacher(digest)) return teacher_digests();
   const std::string found = sha256_hex(bytes);
   if (found != digest) {
     throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
   }
-  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), lora));
+  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
   return teacher_digests();
 }
 
@@ -181,10 +180,9 @@ void SessionCore::use_teacher(const std::string& digest) {
   teacher_in_use_ = digest;
 }
 
-// The one that comes after the one in use.
 void SessionCore::expect_teacher(const std::string& digest) {
-  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const NamedTeacher& t) { return t.digest == digest; });
-  if (at != teachers_.end() && digest != teacher_in_use_) trainer().expect_teacher(at->teacher);
+  for (const NamedTeacher& t : teachers_)
+    if (t.digest == digest && digest != teacher_in_use_) trainer().expect_teacher(t.teacher);
 }
 
 // Checks all instructions before the first step.

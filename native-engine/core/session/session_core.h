@@ -152,9 +152,9 @@ class SessionCore {
   std::shared_ptr<const TokenData> data_;  // the training text
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
-  std::list<NamedTeacher> teachers_;      // the one used last in front
-  std::string teacher_in_use_;       // empty: intact
-  std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
+  std::list<NamedTeacher> teachers_;  // the one used last in front
+  std::string teacher_in_use_;        // empty: intact
+  std::vector<uint8_t> open_units_;   // of the trainer's state; empty: not known
   // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.
   std::shared_ptr<const ModelWeights> compacted_;
   ComputeDType compacted_dtype_ = ComputeDType::kF32;

@@ -129,7 +129,8 @@ TEST(CudaStep, StreamedWeightsLeaveTheSameBits) {
     return digest_of(*trainer);
   };
   const std::string kept = digest("early", false, 1, false);
-  for (const char* behaviour : {"early", "late", "late:7", "late-copies", "late-ops"}) EXPECT_EQ(digest(behaviour, true, 1, false), kept) << behaviour;
+  for (const char* behaviour : {"early", "late", "late:7", "late-copies", "late-ops"})
+    EXPECT_EQ(digest(behaviour, true, 1, false), kept) << behaviour;
   EXPECT_EQ(digest("late-ops", true, 2, true), digest("early", false, 2, true));
 }
 
@@ -165,7 +166,8 @@ TEST(CudaStep, AnEvaluationStreamsWeightsThatCrowdTheCard) {
   const auto tokens = random_tokens(model->config().vocab_size, 3 * 32);
   const std::atomic<bool> cancel{false};
   const auto loss = [&](const char* behaviour) {
-    return evaluate(model, nullptr, tokens->ids, 32, ComputeDType::kBF16, emulated_card(behaviour), nullptr, cancel).negative_log_likelihood;
+    return evaluate(model, nullptr, tokens->ids, 32, ComputeDType::kBF16, emulated_card(behaviour), nullptr, cancel)
+        .negative_log_likelihood;
   };
   const double kept = loss("early");
   cuda::emulated::Cards small = cuda::emulated::list_cards();

@@ -19,7 +19,15 @@ import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 
 /** The settings that a step's time depends on, beside the model. */
-const SPEED_SETTINGS = ['recipe', 'batchSize', 'sequenceLength', 'microShards', 'checkpointActivations', 'streamWeights', 'loraRank'] as const;
+const SPEED_SETTINGS = [
+  'recipe',
+  'batchSize',
+  'sequenceLength',
+  'microShards',
+  'checkpointActivations',
+  'streamWeights',
+  'loraRank',
+] as const;
 const RUNS_LOOKED_AT = 50;
 
 export interface RunViewsOptions {

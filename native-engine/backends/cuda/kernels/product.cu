@@ -99,7 +99,8 @@ uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const Scr
   const int64_t narrow = shape.lora_rank > 0 ? 3 * packed_stride(narrow_width(shape.lora_rank)) : 0;
   const int64_t widest = std::max({heads, 2 * units, config.vocab_size}) + narrow;
   const int64_t factors = std::min(widest * (hidden + narrow), product_limits().packed_values);
-  return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype) + library_scratch_bytes(config, shape);
+  return static_cast<uint64_t>(factors + shape.batch * shape.tokens * narrow) * dtype_bytes(shape.dtype) +
+         library_scratch_bytes(config, shape);
 }
 
 namespace {

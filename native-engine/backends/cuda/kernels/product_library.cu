@@ -1,8 +1,8 @@
 // Products of bf16 factors by cuBLASLt, where there is one and it has an algorithm by our rule (cublaslt.h).
 //
-// The library makes a b of one pair of factors, in f32 or bf16, and adds to f32. Whatever else a product is goes through sums in f32: several
-// terms of a rounded result, and scales of columns. A last pass finishes these, 8 to 12 bytes a value beside a product of some thousand
-// operations a value. Slices of columns keep the sums small.
+// The library makes a b of one pair of factors, in f32 or bf16, and adds to f32. Whatever else a product is goes through sums in f32:
+// several terms of a rounded result, and scales of columns. A last pass finishes these, 8 to 12 bytes a value beside a product of some
+// thousand operations a value. Slices of columns keep the sums small.
 #include <algorithm>
 
 #include "cuda_backend.h"
@@ -69,8 +69,8 @@ bool CudaBackend::multiply_by_library(const ProductArguments<bf16, C>& g, bool t
     slice.c += from;
     slice.cols = static_cast<int32_t>(cols);
     if (slice.column_scale) slice.column_scale += from;
-    launch_kernel("finish_product", finish_product_kernel<C>, dim3(static_cast<unsigned>(g.rows)), dim3(256), 0, stream_.handle(), slice, sums,
-                  stride);
+    launch_kernel("finish_product", finish_product_kernel<C>, dim3(static_cast<unsigned>(g.rows)), dim3(256), 0, stream_.handle(), slice,
+                  sums, stride);
   }
   return true;
 }

@@ -124,8 +124,8 @@ struct MemoryPlan {  // bytes, on the device
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
 
 // The first of these plans that fits: with checkpointing, with streamed weights (where the device has memory of its own), with both, which
-// change no result; else with the largest batch that fits, without or with them; else the longest sequence of the smallest batch, a sequence
-// for each shard. `plan` is asked a few times.
+// change no result; else with the largest batch that fits, without or with them; else the longest sequence of the smallest batch, a
+// sequence for each shard. `plan` is asked a few times.
 std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,
                                             const std::function<MemoryPlan(const TrainerOptions&)>& plan);
 

@@ -1,4 +1,4 @@
-// What a plan of memory shows about settings that are allowed and of no use.
+// Settings that are allowed and of no use, as a plan of memory shows.
 import type { engineV1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
