@@ -21,6 +21,7 @@ namespace espalier {
 constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
 constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
+size_t teachers_kept(uint64_t teacher_bytes);  // of one
 
 struct ModelDescription {
   ModelConfig config;

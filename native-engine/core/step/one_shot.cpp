@@ -80,7 +80,9 @@ std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan
     token_block.send();
     embed_tokens(context_, role, device_ids, x);
     for (int64_t l = 0; l < c.layer_count; l++) {
+      model_.enter(l);
       forward_layer(context_, role, l, x, workspace_.teacher, false);
+      model_.fetch((l + 1) % c.layer_count);
       const RoleLayer& r = role.layers[l];
       add_squares(*backend_, workspace_.teacher.heads.reshaped(n, r.head_width),
                   std::span(squares.heads).subspan(l * head_columns, head_columns));

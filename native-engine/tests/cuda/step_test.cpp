@@ -5,6 +5,7 @@
 #include "cuda_emulator/emulator.h"
 #include "espalier/error.h"
 #include "files/small_models.h"
+#include "step/device_model.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -159,6 +160,22 @@ TEST(CudaStep, ATeacherThatComesAheadLeavesTheSameBits) {
   };
   const std::string expected = digest("early", false);
   for (const char* behaviour : {"early", "late", "late-copies", "late-ops"}) EXPECT_EQ(digest(behaviour, true), expected) << behaviour;
+}
+
+// Memory is cleared in the other queue than the copies': that comes first, though nothing else waits.
+TEST(CudaStep, AStreamedLayerIsWhole) {
+  const auto model = load_model(tiny_model());
+  for (const char* behaviour : {"late-ops", "late-copies"}) {
+    const std::unique_ptr<Backend> backend = make_backend(emulated_card(behaviour));
+    const DeviceModel weights(*backend, model, true);
+    weights.enter(1);
+    for (int p = 0; p < kProjectionCount; p++) {
+      const StoredMatrix m = weights.projection(1, static_cast<Projection>(p));
+      const auto bytes = download<std::byte>(*backend, m.data, m.rows * m.cols * dtype_bytes(m.dtype));
+      EXPECT_EQ(std::memcmp(bytes.data(), model->layer(1).proj[p].data, bytes.size()), 0) << p;
+    }
+    EXPECT_THROW(weights.projection(0, kQ), Error);
+  }
 }
 
 TEST(CudaStep, AnEvaluationStreamsWeightsThatCrowdTheCard) {
