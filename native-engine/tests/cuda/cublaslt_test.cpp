@@ -60,16 +60,18 @@ struct ProductCase {
   DType type = DType::kBF16;
   int64_t rows = 40;
   bool by_shape = true;
+  int64_t cols = 304;
 };
 
 // c of a product of one or two terms.
 std::vector<double> product_on(const std::string& behaviour, const ProductCase& z) {
   Device device(emulated_card(behaviour));
-  constexpr int64_t kCols = 304, kDepth = 96, kRank = 8;
+  constexpr int64_t kDepth = 96, kRank = 8;
+  const int64_t cols = z.cols;
   const Buffer a(device, z.type, z.rows, kDepth, kDepth, Random(1)), narrow(device, z.type, z.rows, kRank, kRank, Random(2));
-  const List<float> b(device, random_floats(kCols * kDepth, 3)), lora(device, random_floats(kCols * kRank, 4)),
-      scale(device, random_floats(kCols, 5));
-  Buffer c(device, z.f32_result ? DType::kF32 : z.type, z.rows, kCols, kCols, Random(6));
+  const List<float> b(device, random_floats(cols * kDepth, 3)), lora(device, random_floats(cols * kRank, 4)),
+      scale(device, random_floats(cols, 5));
+  Buffer c(device, z.f32_result ? DType::kF32 : z.type, z.rows, cols, cols, Random(6));
   Product op;
   op.c = c.tensor();
   op.transposed = z.transposed;
@@ -77,7 +79,7 @@ std::vector<double> product_on(const std::string& behaviour, const ProductCase& 
   op.by_shape = z.by_shape;
   if (z.scaled) op.column_scale = scale.data();
   const auto term = [&](const Buffer& x, const List<float>& values, int64_t depth) {
-    const int64_t down = z.transposed ? kCols : depth, across = z.transposed ? depth : kCols;
+    const int64_t down = z.transposed ? cols : depth, across = z.transposed ? depth : cols;
     op.add(x.tensor(), {{values.data().as<const std::byte>(), DType::kF32, down, across}, down, across, nullptr, nullptr, 0.5f});
   };
   term(a, b, kDepth);
@@ -86,7 +88,7 @@ std::vector<double> product_on(const std::string& behaviour, const ProductCase& 
   c.expect_untouched_outside();
   std::vector<double> values;
   for (int64_t i = 0; i < z.rows; i++)
-    for (int64_t j = 0; j < kCols; j++) values.push_back(c.get(i, j));
+    for (int64_t j = 0; j < cols; j++) values.push_back(c.get(i, j));
   return values;
 }
 
@@ -145,6 +147,18 @@ TEST(Cublaslt, MakesTheProductsOfTheOwnKernel) {
     EXPECT_LT(std::sqrt(difference / squares), z.f32_result ? 1e-6 : 1e-3) << bits;
     EXPECT_EQ(product_on("late:5", z), made) << bits;
   }
+}
+
+// Wider than a block's threads take at once.
+TEST(Cublaslt, FinishesWideProductsInOneSlice) {
+  ProductCase z{true, true, true, true, true};
+  z.cols = 1168;
+  z.rows = 3;
+  const std::vector<double> own = product_on("early", z);
+  const WithLibrary library;
+  cuda::emulated::library_limits().sums = 1 << 20;
+  const std::vector<double> made = product_on("early", z);
+  for (size_t i = 0; i < own.size(); i++) ASSERT_NEAR(made[i], own[i], 1e-5) << i;
 }
 
 TEST(Cublaslt, IsLeftOutWhereItMayNotBeUsedOrHasNoAlgorithm) {
