@@ -21,6 +21,7 @@ import type {
   SegmentOptions,
   SegmentResult,
   SpeedResult,
+  ShapeTarget,
   StateSummary,
   StepReport,
   TrainerOptions,
@@ -205,8 +206,8 @@ export class Session {
     return this.job(() => this.native.setData({ ids }));
   }
 
-  initialise(seed: bigint): Promise<StateSummary> {
-    return this.job(() => this.native.initialise({ seed }));
+  initialise(seed: bigint, shape?: ShapeTarget): Promise<StateSummary> {
+    return this.job(() => this.native.initialise(shape === undefined ? { seed } : { seed, shape }));
   }
 
   importState(bytes: Uint8Array): Promise<StateSummary> {

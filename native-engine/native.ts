@@ -47,6 +47,13 @@ export interface ModelDescription {
   layers: LayerWidth[];
 }
 
+/** Shapes that the masks of a state are held to from its first step on. */
+export interface ShapeTarget {
+  multipleOf: number; // 1 to 1,024: of open units in each layer, and of open hidden units
+  uniform: boolean; // all layers have as many open heads, and as many open units
+  wholeAttention: boolean; // a layer has all its heads or none
+}
+
 export interface LoraOptions {
   rank: number;
   alpha: number;
@@ -284,7 +291,7 @@ export interface NativeSession {
   open(options: TrainerOptions & { lora: LoraOptions }): Promise<number>; // after load; how many teachers stay in memory
   release(): Promise<void>;
   setData(options: { ids: Uint32Array }): Promise<number>; // rows
-  initialise(options: { seed: bigint }): Promise<StateSummary>;
+  initialise(options: { seed: bigint; shape?: ShapeTarget }): Promise<StateSummary>;
   importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   summary(): Promise<StateSummary>;

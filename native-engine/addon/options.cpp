@@ -51,6 +51,12 @@ LoraSpec read_lora(const JsObject& lora) {
   return out;
 }
 
+ShapeTarget read_shape_target(const JsObject& options) {
+  if (!options.has("shape")) return {};
+  const JsObject shape = options.object("shape");
+  return {shape.integer("multipleOf", 1, 1024), shape.boolean("uniform"), shape.boolean("wholeAttention")};
+}
+
 TrainerOptions read_trainer_options(const JsObject& options) {
   TrainerOptions out;
   out.dtype = read_compute_dtype(options);

@@ -110,9 +110,11 @@ Napi::Value Session::set_data(const Info& info) {
 
 Napi::Value Session::initialise(const Info& info) {
   return guarded(info.Env(), [&] {
-    const uint64_t seed = JsObject(info[0], "").unsigned64("seed");
-    return start(info, [core = core_, seed](JobContext&) {
-      core->initialise(seed);
+    const JsObject options(info[0], "");
+    const uint64_t seed = options.unsigned64("seed");
+    const ShapeTarget shape = read_shape_target(options);
+    return start(info, [core = core_, seed, shape](JobContext&) {
+      core->initialise(seed, shape);
       return value_of(core->summary());
     });
   });

@@ -149,6 +149,7 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
   return call(client, client.initialiseState as Method<engineV1.InitialiseStateRequest, engineV1.InitialiseStateResponse>, {
     sessionId,
     seed: 7n,
+    shape: undefined,
   });
 }
 

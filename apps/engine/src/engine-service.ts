@@ -68,9 +68,9 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       (requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>) => loadTokens(holder, requests),
       onFailure,
     ),
-    initialiseState: unary(async ({ sessionId, seed }: engineV1.InitialiseStateRequest) => {
+    initialiseState: unary(async ({ sessionId, seed, shape }: engineV1.InitialiseStateRequest) => {
       const { session } = holder.require(sessionId);
-      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed))) };
+      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed, shape))) };
     }),
     importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
     loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),

@@ -6,6 +6,7 @@
 
 #include "method/hard_concrete.h"
 #include "method/philox.h"
+#include "method/shape_target.h"
 
 namespace espalier {
 
@@ -26,27 +27,24 @@ Masks sample_masks(const LogAlphas& a, uint64_t seed, int64_t step) {
           sample(a.hidden, seed, step, RandomStream::kHiddenMask)};
 }
 
-// The round(n - sum p) smallest soft values become 0; equal ones fall in index order.
-static void append_deterministic(std::span<const float> log_alpha, std::vector<float>& out) {
-  double expected_open = 0;
-  for (float a : log_alpha) expected_open += hard_concrete::open_probability(a);
-  const double size = static_cast<double>(log_alpha.size());
-  const auto closed = static_cast<size_t>(std::clamp(std::nearbyint(size - expected_open), 0.0, size));
+// All but `open` of the gates become 0: those with the smallest soft values, equal ones in index order.
+static void append_deterministic(std::span<const float> log_alpha, int64_t open, std::vector<float>& out) {
   std::vector<int32_t> order(log_alpha.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return log_alpha[i] < log_alpha[j]; });
-  const size_t begin = out.size();
+  const size_t begin = out.size(), closed = log_alpha.size() - static_cast<size_t>(open);
   for (float a : log_alpha) out.push_back(hard_concrete::soft_value(a));
   for (size_t i = 0; i < closed; i++) out[begin + order[i]] = 0.0f;
 }
 
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {
   Masks z;
+  const OpenCounts open = open_counts(config, a);
   for (int64_t l = 0; l < config.layer_count; l++) {
-    append_deterministic(a.head.subspan(l * config.head_count, config.head_count), z.head);
-    append_deterministic(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size), z.intermediate);
+    append_deterministic(a.head.subspan(l * config.head_count, config.head_count), open.heads[l], z.head);
+    append_deterministic(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size), open.units[l], z.intermediate);
   }
-  append_deterministic(a.hidden, z.hidden);
+  append_deterministic(a.hidden, open.hidden, z.hidden);
   return z;
 }
 

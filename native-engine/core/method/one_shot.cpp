@@ -123,7 +123,7 @@ Masks one_shot_log_alphas(const ModelConfig& c, const GateImportance& importance
   const auto reached = [&] {
     std::vector<float> all;
     for (const auto* part : {&a.head, &a.intermediate, &a.hidden}) all.insert(all.end(), part->begin(), part->end());
-    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}), all)) >= sparsity;
+    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}), all, {})) >= sparsity;
   };
   for (int64_t l = c.layer_count - 1; l >= 0 && !reached(); l--)
     if (units_closed[l] < c.intermediate_size) a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;

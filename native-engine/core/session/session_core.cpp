@@ -76,9 +76,10 @@ int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
   return count / sequence_length_;
 }
 
-void SessionCore::initialise(uint64_t seed) {
+void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
   TrainState state(trainer().layout());
   state.initialise(seed);
+  state.shape = shape;
   state_changes();
   trainer().import_state(state);
 }

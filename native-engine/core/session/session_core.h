@@ -101,7 +101,7 @@ class SessionCore {
   void close();
 
   int64_t set_data(std::vector<uint32_t> ids);  // returns the number of rows
-  void initialise(uint64_t seed);
+  void initialise(uint64_t seed, const ShapeTarget& shape = {});
   void import_state(const std::vector<uint8_t>& bytes);
   std::vector<uint8_t> export_state() const;
   StateSummary summary() const;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr const char* kSource = "state";
 constexpr int64_t kRankMax = 1024;
+constexpr int64_t kMultipleMax = 1024;
 
 // One tensor of the file, and the place of its bytes in memory.
 struct Part {
@@ -26,10 +27,12 @@ struct Scalars {
   double alpha = 0;
   std::array<int64_t, kProjectionCount> targets{};
   std::array<double, 2> lambda{}, lambda_m{}, lambda_v{};
+  std::array<int64_t, 3> shape{1, 0, 0};  // multiple_of, uniform, whole_attention; in the file where a run has such a target
 
   Scalars() = default;
   explicit Scalars(const TrainState& s)
       : step(s.step), rank(s.lora().rank), alpha(s.lora().alpha), lambda(s.lambda), lambda_m(s.lambda_m), lambda_v(s.lambda_v) {
+    shape = {s.shape.multiple_of, s.shape.uniform ? 1 : 0, s.shape.whole_attention ? 1 : 0};
     std::copy(s.lora().targets.begin(), s.lora().targets.end(), targets.begin());
   }
 
@@ -41,7 +44,10 @@ struct Scalars {
     parts.push_back({{"lambda", TensorType::kF64, {2}}, lambda.data()});
     parts.push_back({{"lambda.adam_m", TensorType::kF64, {2}}, lambda_m.data()});
     parts.push_back({{"lambda.adam_v", TensorType::kF64, {2}}, lambda_v.data()});
+    if (target().any()) parts.push_back({{"shape", TensorType::kI64, {3}}, shape.data()});
   }
+
+  ShapeTarget target() const { return {shape[0], shape[1] == 1, shape[2] == 1}; }
 };
 
 std::vector<Part> sorted_parts(const TrainState& state, const Scalars& scalars) {
@@ -113,6 +119,12 @@ Scalars read_scalars(const Safetensors& file) {
   copy_out(take(file, "lambda", TensorType::kF64, {2}), s.lambda.data());
   copy_out(take(file, "lambda.adam_m", TensorType::kF64, {2}), s.lambda_m.data());
   copy_out(take(file, "lambda.adam_v", TensorType::kF64, {2}), s.lambda_v.data());
+  if (file.tensors.contains("shape")) {
+    copy_out(take(file, "shape", TensorType::kI64, {3}), s.shape.data());
+    const bool flags = (s.shape[1] | s.shape[2]) <= 1 && s.shape[1] >= 0 && s.shape[2] >= 0;
+    if (!flags || s.shape[0] < 1 || s.shape[0] > kMultipleMax || !s.target().any())
+      corrupt("shape", "shape is no target that a run can have");
+  }
   if (s.step < 0) corrupt("step", "step is " + std::to_string(s.step) + "; it counts from 0");
   if (s.rank < 1 || s.rank > kRankMax) {
     corrupt("lora.rank", "lora.rank is " + std::to_string(s.rank) + "; allowed are 1 to " + std::to_string(kRankMax));
@@ -192,6 +204,7 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
   state.lambda = scalars.lambda;
   state.lambda_m = scalars.lambda_m;
   state.lambda_v = scalars.lambda_v;
+  state.shape = scalars.target();
   for (const Entry& e : state.entries()) {
     read_entry(file, e, "", state.params_);
     read_entry(file, e, ".adam_m", state.adam_m_);

@@ -93,7 +93,7 @@ void TrainState::initialise(uint64_t seed) {
   fill_normal(view(*find("mask.hidden")), seed, RandomStream::kInitHidden, 10.0, 0.01);
 }
 
-LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks) {
+LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape) : shape(shape) {
   const auto of = [&](const char* name) {
     const StateLayout::Entry& e = *layout.find(name);
     return masks.subspan(static_cast<size_t>(e.offset - layout.lora_size()), static_cast<size_t>(e.size));
@@ -103,6 +103,7 @@ LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks) {
   hidden = of("mask.hidden");
 }
 
-LogAlphas::LogAlphas(const TrainState& state) : LogAlphas(state, state.params().subspan(static_cast<size_t>(state.lora_size()))) {}
+LogAlphas::LogAlphas(const TrainState& state)
+    : LogAlphas(state, state.params().subspan(static_cast<size_t>(state.lora_size())), state.shape) {}
 
 }  // namespace espalier

@@ -24,7 +24,7 @@ class DeviceState : public StateScalars {
 
   const StateLayout& layout() const { return layout_; }
   DeviceLora lora() const { return {&layout_, params()}; }
-  LogAlphas log_alphas() const { return {layout_, masks_}; }
+  LogAlphas log_alphas() const { return {layout_, masks_, shape}; }
   DevicePtr<float> params() const { return memory_.data().as<float>(); }
   DevicePtr<float> adam_m() const { return params() + layout_.size(); }
   DevicePtr<float> adam_v() const { return adam_m() + layout_.size(); }

@@ -4,6 +4,7 @@
 
 #include "method/hard_concrete.h"
 #include "method/masks.h"
+#include "method/shape_target.h"
 #include "method/sparsity.h"
 #include "method/tracking.h"
 
@@ -80,6 +81,7 @@ void update_tracked(Backend& backend, const ModelConfig& config, DeviceState& st
   for (float& a : before) a = static_cast<float>(std::clamp<double>(a, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha));
   update_log_alphas(backend, state, gradient, in.plan.mask_learning_rate);
   std::vector<float> after(state.masks().begin(), state.masks().end());
+  keep_shape(config, state.shape, after);
   const double tilt = tilt_moves(config, before, after, in.plan.scheduled_sparsity[in.index]);
   state.write_log_alphas(after);
   state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
@@ -120,6 +122,11 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
     update_tracked(backend, config, state, mask_gradient, price, in);
   } else if (in.plan.train_masks) {
     update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
+    if (state.shape.any()) {
+      std::vector<float> kept(state.masks().begin(), state.masks().end());
+      keep_shape(config, state.shape, kept);
+      state.write_log_alphas(kept);
+    }
     update_lambdas(state, excess, in.plan.lambda_learning_rate);
   }
   return r;

@@ -7,6 +7,7 @@ import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { absolutePath, modelFolder } from '../options/parse.js';
 import { bytes, count, duration, howMany } from '../output/format.js';
 import { printSettings } from '../output/settings.js';
+import { resultWords } from '../output/result-words.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
@@ -91,6 +92,11 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
       ['snapshots', `${howMany(disk.teachers, 'teacher')} of ${bytes(disk.stateBytes)}`],
       ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
     ]);
+  }
+  if (response.result !== undefined) {
+    output.line();
+    output.line(output.style('bold', 'Result'));
+    output.pairs([['at the target', resultWords(response.result, settings)]]);
   }
   output.line();
   output.line(output.style('bold', 'Time'));

@@ -22,6 +22,7 @@ import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { runFileOf } from '../options/run-file.js';
+import { resultWords } from '../output/result-words.js';
 import { printSettings } from '../output/settings.js';
 import { cutTo } from '../output/text-width.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -85,6 +86,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
         `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
     ],
+    ['result', run.result === undefined ? undefined : resultWords(run.result, run.settings)],
     ['phase', phaseWords(run)],
     ['target', targetWords(run)],
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],

@@ -11,13 +11,14 @@ import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type C
 import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
+import { resultEstimate, resultWarnings } from '../pruning-run/planning/result-estimate.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-execution/run-services.js';
 import { RunTexts } from '../run-execution/run-texts.js';
 import { Callers } from './callers.js';
 import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
-import { evaluationMessage, exportMessage } from '../views/run-message.js';
+import { evaluationMessage, exportMessage, resultMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -104,12 +105,19 @@ export class RunGrpc {
     const { modelPath, settings: requested } = planRequest(request);
     const { model, settings, memory, engine } = await this.sources.plan(modelPath, requested);
     const disk = await diskPlan(settings, memory, this.config.artifactFolder);
+    const result = resultEstimate(model, settings.targetSparsity);
     return {
       settings: settingsMessage(settings),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       memory,
-      warnings: [...targetWarnings(settings), ...diskWarnings(disk), ...memoryWarnings(settings, memory)],
+      warnings: [
+        ...targetWarnings(settings),
+        ...diskWarnings(disk),
+        ...memoryWarnings(settings, memory),
+        ...resultWarnings(result, settings),
+      ],
+      result: resultMessage(result),
       disk,
       engine,
       ...this.estimate(model.path, settings),

@@ -7,7 +7,7 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import type { TrainingProgress } from '../engines/wire/engine-client.js';
-import { sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
+import { initialStateRequest, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 
 interface Held {
@@ -16,10 +16,13 @@ interface Held {
   session: engineV1.OpenSessionResponse;
   tokens: string | null;
   /** null: none, or one that nobody knows. */
-  state: { digest: string; freshFromSeed: string | null } | null;
+  state: { digest: string; freshFor: string | null } | null;
   /** Digests of those in the engine's memory. */
   teachers: Set<string>;
 }
+
+/** Runs with equal ones begin with the same state, where they share a session. */
+const freshStateOf = ({ settings }: PruningRunState): string => `${settings.seed} ${settings.shapeTarget}`;
 
 export class EngineWorkbench {
   private held: Held | null = null;
@@ -73,13 +76,12 @@ export class EngineWorkbench {
     if (session.state !== null && this.holdsState(run, state)) return session.state.digest;
     session.state = null;
     if (state === null) {
-      const { seed } = run.settings;
-      const fresh = await this.engine.client.initialiseState(this.sessionId, BigInt(seed));
-      session.state = { digest: fresh.digest, freshFromSeed: seed };
+      const fresh = await this.engine.client.initialiseState(initialStateRequest(this.sessionId, run));
+      session.state = { digest: fresh.digest, freshFor: freshStateOf(run) };
       return fresh.digest;
     }
     await this.engine.client.importState(this.sessionId, state.stateDigest, this.artifacts.open(state.stateDigest));
-    session.state = { digest: state.stateDigest, freshFromSeed: null };
+    session.state = { digest: state.stateDigest, freshFor: null };
     return state.stateDigest;
   }
 
@@ -90,7 +92,7 @@ export class EngineWorkbench {
 
   private holdsState(run: PruningRunState, state: StateFact | null): boolean {
     const held = this.held?.state;
-    return state === null ? held?.freshFromSeed === run.settings.seed : held?.digest === state.stateDigest;
+    return state === null ? held?.freshFor === freshStateOf(run) : held?.digest === state.stateDigest;
   }
 
   /** So many snapshots can be in the engine's memory. */
@@ -122,7 +124,7 @@ export class EngineWorkbench {
     const file = this.engine.sharesFiles ? this.artifacts.incomingPath?.() : undefined;
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
     for await (const progress of this.engine.client.train(request, signal)) {
-      if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFromSeed: null };
+      if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFor: null };
       if (progress.kind === 'end') {
         session.state = state;
         session.teachers = new Set(progress.end.teacherDigests);

@@ -4,7 +4,7 @@ import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 import type { DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
-import { trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
+import { initialStateRequest, trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { EngineApi, EndedSegment } from '../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
@@ -148,7 +148,7 @@ class Replay {
     const { artifacts } = this.input;
     const { client, sessionId } = this.session;
     if (startDigest === null) {
-      this.held = (await client.initialiseState(sessionId, BigInt(settings.seed))).digest;
+      this.held = (await client.initialiseState(initialStateRequest(sessionId, { settings, model: this.input.model }))).digest;
       return 'from the fresh state';
     }
     if ((await artifacts.stat(startDigest)) !== null) {

@@ -1,12 +1,13 @@
 // RunSummary to the public protocol's Run.
 import { counted, settingsMessage, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
-import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { DataIdentity, ModelIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
 import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
+import { resultEstimate, type ResultEstimate } from '../pruning-run/planning/result-estimate.js';
 import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
 import type { LivePreparation, LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
@@ -63,6 +64,7 @@ export function runMessage(
     layers: layersMessage(summary, current),
     hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
     hiddenSize: run.model.hiddenSize,
+    result: current === null || run.model.parameterCount === 0 ? undefined : resultMessage(resultOf(run.model, current)),
     parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
     evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),
@@ -103,6 +105,14 @@ export function runMessage(
     preparation: isPrepared(run) || run.status !== 'preparing' ? undefined : (preparation ?? { doing: '', doneShare: 0 }),
   };
 }
+
+const resultOf = (model: ModelIdentity, { hardSparsity, hiddenOpen }: StateFact): ResultEstimate =>
+  resultEstimate(model, hardSparsity, hiddenOpen / model.hiddenSize);
+
+export const resultMessage = ({ parameterCount, multiplicationShare }: ResultEstimate): v1.ResultEstimate => ({
+  parameterCount: BigInt(parameterCount),
+  multiplicationShare,
+});
 
 function waitMessage(run: RunSummary['run'], wait: LiveWait | null): v1.Wait | undefined {
   if (run.pausedBy === 'obstacle' && run.status === 'paused' && run.failure !== null) {

@@ -1,7 +1,7 @@
 // The steps of a recorded run on an engine that only trains: nothing is asked of it but the next steps, under the same teachers.
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/engines/wire/engine-client.js';
-import { sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
+import { initialStateRequest, sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
 import { lossesAt } from '../../src/pruning-run/method/phases.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import { stretchesFrom } from '../../src/verification/replay-plan.js';
@@ -24,10 +24,10 @@ export class BareEngine {
 
   async open(threads: number): Promise<void> {
     const { run } = this.recorded;
-    const { data, settings } = run;
+    const { data } = run;
     this.sessionId = (await this.client.openSession(sessionOptions(run, threads), 'overhead')).sessionId;
     await this.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, this.artifacts.open(data.trainDigest));
-    await this.client.initialiseState(this.sessionId, BigInt(settings.seed));
+    await this.client.initialiseState(initialStateRequest(this.sessionId, run));
   }
 
   get hasEnded(): boolean {

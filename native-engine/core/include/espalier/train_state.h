@@ -46,11 +46,22 @@ class StateLayout {
   int64_t lora_size_ = 0, size_ = 0;
 };
 
+// Shapes that the masks of a run are held to, so that engines made for such shapes gain by them. Part of a state from its first step on.
+struct ShapeTarget {
+  int64_t multiple_of = 1;       // of open intermediate units, in each layer, and of open hidden units
+  bool uniform = false;          // all layers have as many open heads, and as many open units
+  bool whole_attention = false;  // a layer has all its heads or none; the first layer has them
+
+  bool any() const { return multiple_of != 1 || uniform || whole_attention; }
+  bool operator==(const ShapeTarget&) const = default;
+};
+
 // The numbers of a state besides its tensors.
 struct StateScalars {
   int64_t step = 0;                // steps done
   std::array<double, 2> lambda{};  // Lagrange multipliers
   std::array<double, 2> lambda_m{}, lambda_v{};
+  ShapeTarget shape;
 };
 
 // A state in the host's memory, as it is read, written and compared. Adam's moments lie in two buffers of the parameters' layout.
@@ -85,12 +96,13 @@ class TrainState : public StateLayout, public StateScalars {
   std::vector<float> params_, adam_m_, adam_v_;
 };
 
-// The log-alphas of a state: [L, H], [L, I] and [D].
+// The log-alphas of a state: [L, H], [L, I] and [D]; and the shapes that they are held to.
 struct LogAlphas {
   std::span<const float> head, intermediate, hidden;
+  ShapeTarget shape;
 
   LogAlphas(const TrainState& state);
-  LogAlphas(const StateLayout& layout, std::span<const float> masks);  // masks: what follows LoRA in the layout
+  LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape);  // masks: what follows LoRA in the layout
 };
 
 std::string sha256_hex(std::span<const uint8_t> bytes);

@@ -97,8 +97,8 @@ export class EngineClient {
     );
   }
 
-  async initialiseState(sessionId: string, seed: bigint): Promise<engineV1.StateSummary> {
-    const { state } = await this.unary(this.client.initialiseState, { sessionId, seed }, 120_000);
+  async initialiseState(request: engineV1.InitialiseStateRequest): Promise<engineV1.StateSummary> {
+    const { state } = await this.unary(this.client.initialiseState, request, 120_000);
     return required(state, 'InitialiseStateResponse.state');
   }
 

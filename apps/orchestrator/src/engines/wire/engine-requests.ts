@@ -2,6 +2,7 @@
 import { engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
+import { shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 
@@ -25,6 +26,14 @@ export function sessionOptions(
     lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
     memoryLimitBytes: 0n,
   };
+}
+
+/** The state that a run begins with. */
+export function initialStateRequest(
+  sessionId: string,
+  { settings, model }: { settings: RunSettings; model: Pick<ModelIdentity, 'hiddenSize'> },
+): engineV1.InitialiseStateRequest {
+  return { sessionId, seed: BigInt(settings.seed), shape: shapeOf(settings.shapeTarget, model) };
 }
 
 const sparsityControls = {

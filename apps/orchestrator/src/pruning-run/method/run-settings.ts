@@ -75,10 +75,17 @@ function inOrder(items: readonly string[], order: readonly string[]): string[] {
   return [...items].sort((left, right) => rank(left) - rank(right));
 }
 
-function oneShotViolations({ recipe, totalSteps }: RunSettings): FieldViolation[] {
-  if (totalSteps === 1) return [];
-  const description = `must be 1 with recipe ${recipe}, which prunes at once, is ${totalSteps}; recover_steps may follow`;
-  return [{ field: 'settings.total_steps', description, code: 'FIELD_OUT_OF_RANGE' }];
+function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): FieldViolation[] {
+  const violations: FieldViolation[] = [];
+  if (totalSteps !== 1) {
+    const description = `must be 1 with recipe ${recipe}, which prunes at once, is ${totalSteps}; recover_steps may follow`;
+    violations.push({ field: 'settings.total_steps', description, code: 'FIELD_OUT_OF_RANGE' });
+  }
+  if (shapeTarget !== 'free') {
+    const description = `must be free with recipe ${recipe}, is ${shapeTarget}: only masks that are learned are held to a shape`;
+    violations.push({ field: 'settings.shape_target', description, code: 'FIELD_OUT_OF_RANGE' });
+  }
+  return violations;
 }
 
 /** Every bad field with what is allowed; empty when all is well. `limits` is left out before the model is known. */

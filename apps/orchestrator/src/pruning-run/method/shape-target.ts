@@ -1,0 +1,25 @@
+// The shapes that a run's masks are held to, by the engine that its result is for.
+import type { ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
+
+export interface Shape {
+  /** Open units of a layer, and open hidden units, are a multiple of it. */
+  multipleOf: number;
+  /** All layers are alike. */
+  uniform: boolean;
+  /** A layer has all its heads or none. */
+  wholeAttention: boolean;
+}
+
+/** A block of GGUF's quantized types. */
+const QUANTIZED_BLOCK = 32;
+/** Widths that the matrix units of cards like. */
+const EVEN_WIDTH = 64;
+/** In a narrower model steps of EVEN_WIDTH would be too coarse to meet a target. */
+const WIDE_MODEL = 1024;
+
+/** undefined: whatever the masks learn. */
+export function shapeOf(target: RunSettings['shapeTarget'], { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>): Shape | undefined {
+  if (target === 'free') return undefined;
+  const multipleOf = target !== 'gguf' && hiddenSize >= WIDE_MODEL ? EVEN_WIDTH : QUANTIZED_BLOCK;
+  return { multipleOf, uniform: target === 'uniform', wholeAttention: target === 'vllm' };
+}

@@ -1,0 +1,156 @@
+#include "method/shape_target.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "method/hard_concrete.h"
+#include "method/sparsity.h"
+
+namespace espalier {
+
+namespace {
+
+double expected_open(std::span<const float> log_alpha) {
+  double sum = 0;
+  for (const float a : log_alpha) sum += hard_concrete::open_probability(a);
+  return sum;
+}
+
+// The number of gates that stay open where nothing but the probabilities decides.
+int64_t plain_count(std::span<const float> log_alpha) {
+  const double size = static_cast<double>(log_alpha.size());
+  return static_cast<int64_t>(size - std::clamp(std::nearbyint(size - expected_open(log_alpha)), 0.0, size));
+}
+
+// The multiple nearest to `wanted` from `least` multiples up to `size`, which is allowed although it may be no multiple.
+int64_t to_multiple(double wanted, int64_t multiple, int64_t size, int64_t least) {
+  const auto rounded = static_cast<int64_t>(std::nearbyint(wanted / static_cast<double>(multiple))) * multiple;
+  const int64_t whole = size / multiple * multiple;
+  if (rounded > whole || (rounded == whole && wanted > static_cast<double>(whole + size) / 2)) return size;
+  return std::min(size, std::max(rounded, least * multiple));
+}
+
+// The layers whose heads are the likeliest to stay open, so many of them, and always the first one.
+std::vector<bool> kept_blocks(const std::vector<double>& open, int64_t count) {
+  std::vector<size_t> order(open.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin() + 1, order.end(), [&](size_t i, size_t j) { return open[i] > open[j]; });
+  std::vector<bool> kept(open.size(), false);
+  for (int64_t i = 0; i < count; i++) kept[order[static_cast<size_t>(i)]] = true;
+  return kept;
+}
+
+class Shaper {
+ public:
+  Shaper(const ModelConfig& config, const LogAlphas& a) : config_(config), target_(a.shape), a_(a) {
+    for (int64_t l = 0; l < config.layer_count; l++) {
+      heads_.push_back(expected_open(a.head.subspan(l * config.head_count, config.head_count)));
+      units_.push_back(expected_open(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size)));
+    }
+  }
+
+  OpenCounts counts() const {
+    OpenCounts out;
+    const double hidden = expected_open(a_.hidden);
+    out.hidden = to_multiple(hidden, target_.multiple_of, config_.hidden_size, 1);
+    out.heads = head_counts();
+    const PrunableSizes sizes = prunable_sizes(config_);
+    const double heads = static_cast<double>(std::accumulate(out.heads.begin(), out.heads.end(), int64_t{0}));
+    const double size = (sum(heads_) * sizes.head + sum(units_) * sizes.intermediate) * hidden / static_cast<double>(out.hidden);
+    out.units = unit_counts((size - heads * sizes.head) / sizes.intermediate);
+    return out;
+  }
+
+ private:
+  static double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+  std::vector<int64_t> head_counts() const {
+    const int64_t layers = config_.layer_count, all = config_.head_count;
+    std::vector<int64_t> out;
+    if (target_.uniform) {
+      const auto mean = static_cast<int64_t>(std::nearbyint(sum(heads_) / static_cast<double>(layers)));
+      return std::vector<int64_t>(static_cast<size_t>(layers), std::clamp<int64_t>(mean, 1, all));
+    }
+    if (target_.whole_attention) {
+      const auto blocks = static_cast<int64_t>(std::nearbyint(sum(heads_) / static_cast<double>(all)));
+      for (const bool kept : kept_blocks(heads_, std::clamp<int64_t>(blocks, 1, layers))) out.push_back(kept ? all : 0);
+      return out;
+    }
+    for (int64_t l = 0; l < layers; l++) out.push_back(plain_count(a_.head.subspan(l * all, all)));
+    return out;
+  }
+
+  // `wanted` open units in all layers together. Where layers may differ, each gets its share, and passes its rounding on to the next.
+  std::vector<int64_t> unit_counts(double wanted) const {
+    const int64_t layers = config_.layer_count, all = config_.intermediate_size;
+    if (target_.uniform)
+      return std::vector<int64_t>(static_cast<size_t>(layers),
+                                  to_multiple(wanted / static_cast<double>(layers), target_.multiple_of, all, 1));
+    const double share = sum(units_) > 0 ? wanted / sum(units_) : 0.0;
+    std::vector<int64_t> out;
+    double due = 0;
+    for (const double expected : units_) {
+      due += expected * share;
+      out.push_back(to_multiple(due, target_.multiple_of, all, 1));
+      due -= static_cast<double>(out.back());
+    }
+    return out;
+  }
+
+  const ModelConfig& config_;
+  const ShapeTarget& target_;
+  const LogAlphas& a_;
+  std::vector<double> heads_, units_;  // expected to be open, by layer
+};
+
+// Adds one number to all log-alphas of a group, so that `wanted` of them are expected to be open, as far as their range allows.
+void shift_to(std::span<float> log_alpha, double wanted) {
+  const auto clamped = [](double a) { return std::clamp(a, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha); };
+  const double range = hard_concrete::kMaxLogAlpha - hard_concrete::kMinLogAlpha;
+  double low = -range, high = range;
+  for (int i = 0; i < 48; i++) {
+    const double middle = (low + high) / 2;
+    double open = 0;
+    for (const float a : log_alpha) open += hard_concrete::open_probability(clamped(a + middle));
+    (open > wanted ? high : low) = middle;
+  }
+  const double shift = (low + high) / 2;
+  for (float& a : log_alpha) a = static_cast<float>(clamped(a + shift));
+}
+
+// All groups come to the mean of what they are expected to have open.
+void make_alike(std::span<float> log_alphas, int64_t groups) {
+  const auto size = log_alphas.size() / static_cast<size_t>(groups);
+  const double mean = expected_open(log_alphas) / static_cast<double>(groups);
+  for (int64_t g = 0; g < groups; g++) shift_to(log_alphas.subspan(static_cast<size_t>(g) * size, size), mean);
+}
+
+}  // namespace
+
+OpenCounts open_counts(const ModelConfig& config, const LogAlphas& a) {
+  if (a.shape.any()) return Shaper(config, a).counts();
+  OpenCounts out;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    out.heads.push_back(plain_count(a.head.subspan(l * config.head_count, config.head_count)));
+    out.units.push_back(plain_count(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size)));
+  }
+  out.hidden = plain_count(a.hidden);
+  return out;
+}
+
+void keep_shape(const ModelConfig& config, const ShapeTarget& target, std::span<float> masks) {
+  const auto heads = masks.first(static_cast<size_t>(config.layer_count * config.head_count));
+  if (target.uniform) {
+    make_alike(heads, config.layer_count);
+    make_alike(masks.subspan(heads.size(), static_cast<size_t>(config.layer_count * config.intermediate_size)), config.layer_count);
+  }
+  if (!target.whole_attention) return;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    const auto block = heads.subspan(static_cast<size_t>(l * config.head_count), static_cast<size_t>(config.head_count));
+    const double mean = std::accumulate(block.begin(), block.end(), 0.0) / static_cast<double>(block.size());
+    std::fill(block.begin(), block.end(), static_cast<float>(mean));
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,26 @@
+// How many gates the deterministic masks leave open, so that the result has the shapes that somebody asked for, and how the log-alphas are
+// kept to these shapes while they learn.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+struct OpenCounts {
+  std::vector<int64_t> heads, units;  // [L]
+  int64_t hidden = 0;
+};
+
+// Without a target each group of gates has as many open as its probabilities add up to. With one, counts are rounded to the target's
+// shapes, the hidden units first. What that adds or takes is made good by the intermediate units, so that the size stays that of the
+// probabilities to within the last rounding.
+OpenCounts open_counts(const ModelConfig& config, const LogAlphas& log_alphas);
+
+// Changes log-alphas after an update: layers that have to be alike come to the same expected number of open gates, and the heads of a
+// block that goes as a whole have one log-alpha. Without a target nothing changes. `masks`: all log-alphas, as in a state.
+void keep_shape(const ModelConfig& config, const ShapeTarget& target, std::span<float> masks);
+
+}  // namespace espalier

@@ -1,0 +1,127 @@
+// Masks that are held to shapes: what is open of a state, and what a run comes to that learns under such a target.
+#include "method/shape_target.h"
+
+#include "method/hard_concrete.h"
+#include "method/masks.h"
+#include "step/step_helpers.h"
+
+namespace espalier::test {
+
+class Shapes : public testing::Test {
+ protected:
+  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+  const ModelConfig& config = model->config();
+
+  TrainState loosened(const ShapeTarget& shape) const {
+    TrainState state(config, LoraSpec{});
+    state.initialise(5);
+    loosen_masks(state);
+    state.shape = shape;
+    return state;
+  }
+
+  // Trains with tracking to 40%.
+  TrainState trained(const ShapeTarget& shape) const {
+    TrainerOptions options;
+    options.batch_size = 1;
+    options.sequence_length = 16;
+    options.backend.threads = 1;
+    auto trainer = Trainer::create(model, LoraSpec{}, options);
+    change_state(*trainer, [&](TrainState& fresh) {
+      fresh.initialise(11);
+      fresh.shape = shape;
+    });
+    trainer->set_data(random_tokens(config.vocab_size, 16 * 31));
+    SegmentPlan plan = segment(0, 40);
+    plan.sparsity_control = SparsityControl::kTracking;
+    plan.mask_learning_rate = 0.4;
+    plan.lambda_learning_rate = 0.02;
+    for (int64_t i = 0; i < 40; i++) plan.scheduled_sparsity[i] = 0.4 * std::min(1.0, static_cast<double>(i + 1) / 20);
+    const std::atomic<bool> cancel{false};
+    trainer->run_segment(plan, nullptr, cancel);
+    return trainer->export_state();
+  }
+};
+
+TEST_F(Shapes, WholeBlocksOfUnitsKeepTheSizeToWithinABlock) {
+  const TrainState free = loosened({}), blocks = loosened({.multiple_of = 16});
+  const OpenCounts counts = open_counts(config, blocks);
+  EXPECT_EQ(counts.hidden % 16, 0);
+  for (const int64_t units : counts.units) EXPECT_EQ(units % 16, 0);
+  EXPECT_EQ(counts.heads, open_counts(config, free).heads);
+  const double block = 16.0 * 3 * static_cast<double>(config.hidden_size);
+  const double all = static_cast<double>(config.layer_count * config.intermediate_size * 3 * config.hidden_size);
+  EXPECT_NEAR(hard_sparsity(config, blocks).sparsity, hard_sparsity(config, blocks).expected_sparsity, block / all + 0.02);
+}
+
+TEST_F(Shapes, UniformLayersAreAlike) {
+  const OpenCounts counts = open_counts(config, loosened({.multiple_of = 16, .uniform = true}));
+  for (int64_t l = 1; l < config.layer_count; l++) {
+    EXPECT_EQ(counts.heads[l], counts.heads[0]);
+    EXPECT_EQ(counts.units[l], counts.units[0]);
+  }
+  EXPECT_EQ(counts.units[0] % 16, 0);
+}
+
+TEST_F(Shapes, AttentionGoesAsAWholeAndTheFirstLayerKeepsIts) {
+  TrainState state = loosened({.multiple_of = 1, .uniform = false, .whole_attention = true});
+  auto heads = state.view(*state.find("mask.head"));
+  std::fill(heads.begin(), heads.end(), -4.0f);
+  std::fill(heads.begin() + 2 * config.head_count, heads.begin() + 3 * config.head_count, 4.0f);
+  const Masks z = deterministic_masks(config, state);
+  const auto open = [&](int64_t layer) {
+    int64_t count = 0;
+    for (int64_t h = 0; h < config.head_count; h++) count += z.head[layer * config.head_count + h] != 0.0f;
+    return count;
+  };
+  EXPECT_EQ(open(0), config.head_count) << "the likeliest block counts one, which is the first";
+  EXPECT_EQ(open(1), 0);
+  std::fill(heads.begin(), heads.end(), 4.0f);
+  for (float& a : heads.subspan(static_cast<size_t>(config.head_count), static_cast<size_t>(config.head_count))) a = -4.0f;
+  const Masks two = deterministic_masks(config, state);
+  EXPECT_EQ(two.head[config.head_count], 0.0f);
+  EXPECT_NE(two.head[2 * config.head_count], 0.0f);
+}
+
+TEST_F(Shapes, WithoutATargetNothingChanges) {
+  TrainState state = loosened({});
+  const std::vector<uint8_t> before = state.serialize();
+  keep_shape(config, {}, state.params().subspan(static_cast<size_t>(state.lora_size())));
+  EXPECT_EQ(state.serialize(), before);
+}
+
+TEST_F(Shapes, LayersThatLearnTogetherStayAlikeAndMeetTheTarget) {
+  const TrainState state = trained({.multiple_of = 16, .uniform = true});
+  EXPECT_TRUE(state.shape.uniform) << "the target is part of the state";
+  const HardSparsity hard = hard_sparsity(config, state);
+  for (const int32_t units : hard.units_open) EXPECT_EQ(units, hard.units_open[0]);
+  for (const int32_t heads : hard.heads_open) EXPECT_EQ(heads, hard.heads_open[0]);
+  EXPECT_GE(hard.expected_sparsity, 0.4);
+  EXPECT_NEAR(hard.sparsity, 0.4, 0.1);
+  const auto units = state.view(*state.find("mask.intermediate"));
+  std::vector<double> expected;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    double open = 0;
+    for (const float a : units.subspan(static_cast<size_t>(l * config.intermediate_size), static_cast<size_t>(config.intermediate_size)))
+      open += hard_concrete::open_probability(a);
+    expected.push_back(open);
+  }
+  for (const double open : expected) EXPECT_NEAR(open, expected[0], 0.2 * expected[0]);
+}
+
+TEST_F(Shapes, HeadsOfABlockLearnTogether) {
+  const TrainState state = trained({.multiple_of = 16, .uniform = false, .whole_attention = true});
+  for (const int32_t heads : hard_sparsity(config, state).heads_open)
+    EXPECT_TRUE(heads == 0 || heads == static_cast<int32_t>(config.head_count)) << heads;
+}
+
+TEST_F(Shapes, AreInTheStateFileOnlyWhereThereAreSome) {
+  const TrainState free = loosened({}), uniform = loosened({.multiple_of = 32, .uniform = true});
+  const std::vector<uint8_t> bytes = uniform.serialize();
+  EXPECT_TRUE(TrainState::deserialize(bytes, config, LoraSpec{}).shape == uniform.shape);
+  EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
+  EXPECT_TRUE(TrainState::deserialize(free.serialize(), config, LoraSpec{}).shape == ShapeTarget{});
+  EXPECT_LT(free.serialize().size(), bytes.size());
+}
+
+}  // namespace espalier::test
