@@ -41,6 +41,9 @@ describe('settings', () => {
     expect(settingsViolations(resolveSettings({ recipe: 'magnitude', totalSteps: 2 }))).toEqual([
       expect.objectContaining({ field: 'settings.total_steps', code: 'FIELD_OUT_OF_RANGE' }),
     ]);
+    expect(settingsViolations(resolveSettings({ recipe: 'wanda', shapeTarget: 'uniform' }))).toEqual([
+      expect.objectContaining({ field: 'settings.shape_target', code: 'FIELD_OUT_OF_RANGE' }),
+    ]);
   });
   it('name every bad field and what is allowed', () => {
     const violations = settingsViolations(
