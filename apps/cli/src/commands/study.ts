@@ -280,9 +280,9 @@ function registerCancel(study: Command): void {
     .argument(...STUDY_ARGUMENT)
     .summary('launch no more of its runs, and cancel those under way')
     .description('Launches no more runs of a study, and cancels those under way. What has completed stays.')
-    .option('--reason <text>', 'why, for the record', '');
+    .option('--reason <text>', 'why, for the record');
   examples(cancel, ['espalier study cancel recipes']);
-  action<{ reason: string }>(cancel, async ({ connection, output }, [studyId], { reason }) => {
+  action<{ reason?: string }>(cancel, async ({ connection, output }, [studyId], { reason = '' }) => {
     const { study: cancelled } = await connection.call(connection.studies, connection.studies.cancelStudy, { studyId: studyId!, reason });
     output.result(cancelled, () =>
       output.line(`study ${cancelled!.name} is cancelled: ${howMany(cancelled!.runsCompleted, 'run')} completed`),

@@ -147,7 +147,8 @@ export class StudyDriver {
     };
     try {
       const runId = runIdOfStudy(studyId, key);
-      if ((await this.runs.find(runId)) === null) // else it was launched just before a crash
+      if ((await this.runs.find(runId)) === null)
+        // else it was launched just before a crash
         await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
       await this.studies.change(studyId, { kind: 'runLaunched', key, runId }, this.options());
       return true;
