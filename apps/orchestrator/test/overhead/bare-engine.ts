@@ -4,6 +4,7 @@ import type { EngineClient } from '../../src/engines/wire/engine-client.js';
 import { initialStateRequest, sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
 import { lossesAt } from '../../src/pruning-run/method/phases.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
+import type { TeacherStretch } from '../../src/pruning-run/planning/segment-plan.js';
 import { stretchesFrom } from '../../src/verification/replay-plan.js';
 import type { RecordedRun } from './recorded-run.js';
 
@@ -13,7 +14,8 @@ export class BareEngine {
   /** Digest of the state after the last of them. */
   stateDigest = '';
   private sessionId = '';
-  private readonly teachers = new Set<string>();
+  /** Those that the engine holds. */
+  private teachers = new Set<string>();
   private readonly signal = new AbortController().signal;
 
   constructor(
@@ -49,18 +51,31 @@ export class BareEngine {
       stretches: recorded,
     } = this.recorded;
     const firstStep = this.stepSeconds.length;
-    const endStep = Math.min(firstStep + atMost, settings.totalSteps);
-    const stretches = stretchesFrom(firstStep, recorded).filter((one) => one.firstStep < endStep);
-    for (const { teacher } of stretches) {
-      if (teacher.kind !== 'snapshot' || this.teachers.has(teacher.stateDigest)) continue;
-      await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
-      this.teachers.add(teacher.stateDigest); // the bundled model's fit into the engine's memory, all of them
-    }
+    const wanted = Math.min(firstStep + atMost, settings.totalSteps);
+    const { stretches, endStep } = await this.withTeachers(stretchesFrom(firstStep, recorded), wanted);
     const plan = { firstStep, losses: lossesAt(settings, firstStep), stretches, ...stepTargets(settings, firstStep, endStep) };
-    const { outcome, steps: reports } = await this.client.trainSegment(trainRequest(this.sessionId, settings, plan, 'leave'), this.signal);
+    const trained = await this.client.trainSegment(trainRequest(this.sessionId, settings, plan, 'leave'), this.signal);
+    const { outcome, steps: reports, teacherDigests } = trained;
+    this.teachers = new Set(teacherDigests);
     const seconds = reports.map((report) => report.seconds);
     this.stepSeconds.push(...seconds);
     this.stateDigest = outcome.state!.digest;
     return seconds.reduce((sum, one) => sum + one, 0);
+  }
+
+  /** The stretches before `endStep` whose teachers the engine can hold at once; the others are for the next call. */
+  private async withTeachers(all: TeacherStretch[], endStep: number): Promise<{ stretches: TeacherStretch[]; endStep: number }> {
+    const stretches: TeacherStretch[] = [];
+    for (const stretch of all.filter(({ firstStep }) => firstStep < endStep)) {
+      const { teacher } = stretch;
+      if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
+        const held = await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
+        this.teachers = new Set(held);
+      }
+      if (stretches.some((one) => one.teacher.kind === 'snapshot' && !this.teachers.has(one.teacher.stateDigest)))
+        return this.withTeachers(all, stretch.firstStep); // this one took the place of an earlier one: without it
+      stretches.push(stretch);
+    }
+    return { stretches, endStep };
   }
 }
