@@ -1,7 +1,8 @@
 // A study as it is asked for: every run is checked before anything is recorded, as its own launch would be.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
-import { EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import { engineV1, EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import { sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-commands/model-and-data.js';
@@ -43,13 +44,12 @@ export class LaunchStudy {
     return { study, added: study.runs.length - (before?.runs.length ?? 0) };
   }
 
-  /** Runs that need the same are checked once. */
+  /** Runs that ask the same of an engine and of the model are checked once. */
   private async checkSources(runs: RunOfStudy[], signal: AbortSignal): Promise<void> {
     const seen = new Set<string>();
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
-      const { batchSize, sequenceLength, loraRank, loraTargets, checkpointActivations, computeDtype, evaluationWindow } = settings;
-      const decides = [batchSize, sequenceLength, loraRank, loraTargets, checkpointActivations, computeDtype, evaluationWindow];
-      const key = JSON.stringify([modelPath, data, decides]);
+      const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
+      const key = JSON.stringify([data, engineV1.SessionOptions.toJSON(session), settings.evaluationWindow]);
       if (seen.has(key)) continue;
       seen.add(key);
       await ofRun(index, async () => {

@@ -9,7 +9,7 @@ import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
 export function sessionOptions(
-  { settings, model }: { settings: RunSettings; model: ModelIdentity },
+  { settings, model }: { settings: RunSettings; model: Pick<ModelIdentity, 'path' | 'weightsDigest'> },
   threads: number,
 ): engineV1.SessionOptions {
   return {

@@ -1,0 +1,36 @@
+import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { LaunchStudy } from './launch-study.js';
+
+/** The settings of the runs whose model and memory were asked about. */
+async function checked(...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
+  const asked: RequestedSettings[] = [];
+  const sources = {
+    plan: (_path: string, one: RequestedSettings) => {
+      asked.push(one);
+      return Promise.resolve({ model: {}, memory: { totalBytes: 1n, availableBytes: 2n, hostBytes: 0n, hostAvailableBytes: 0n } });
+    },
+    namedData: () => Promise.resolve({}),
+  };
+  const studies = { find: () => Promise.resolve(null), change: () => Promise.resolve({ study: { runs: [] } }) };
+  const data = { trainPath: '/train.jsonl', validationPath: '' };
+  const runs = settings.map((one) => ({ variant: 'one', modelPath: '/model', data, settings: one }));
+  const by = { actor: 'me', roles: [], requestId: '' };
+  const request = { name: 'study', note: '', atOnce: 0, runs };
+  await new LaunchStudy(studies as never, sources as never).execute(request, by, new AbortController().signal);
+  return asked;
+}
+
+test('runs that differ in nothing that an engine needs memory for are checked once', async () => {
+  const runs = [{ seed: '1' }, { seed: '2', targetSparsity: 0.3 }, { seed: '3', batchSize: 8 }];
+  expect(await checked(...runs)).toEqual([runs[0]]);
+});
+
+test.each<[string, RequestedSettings]>([
+  ['streamed weights', { streamWeights: true }],
+  ['parts of a batch', { microShards: 2 }],
+  ['dense steps', { denseSteps: true }],
+  ['another batch', { batchSize: 4 }],
+  ['windows, which must fit into the positions', { evaluationWindow: 256 }],
+])('%s are asked about by themselves', async (_, settings) => {
+  expect(await checked({}, settings)).toEqual([{}, settings]);
+});
