@@ -55,7 +55,14 @@ module.exports = {
       comment: 'the page uses nothing of the server but the public API, and runs in a browser',
       severity: 'error',
       from: { path: '^apps/dashboard/' },
-      to: { path: ['^libs/', '^apps/(?!dashboard/)', '^native-engine/', 'node_modules/@(grpc|nestjs|kurrent)'] },
+      to: { path: ['^libs/(?!comparison/)', '^apps/(?!dashboard/)', '^native-engine/', 'node_modules/@(grpc|nestjs|kurrent)'] },
+    },
+    {
+      name: 'comparison-runs-anywhere',
+      comment: 'the dashboard has it in the browser',
+      severity: 'error',
+      from: { path: '^libs/comparison/', pathNot: '\\.test\\.ts$' },
+      to: { pathNot: '^libs/comparison/' },
     },
     {
       name: 'store-client-in-one-place',

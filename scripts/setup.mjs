@@ -65,9 +65,13 @@ function main() {
     compileTypeScript,
     [join(root, 'dist')],
   );
-  stamped('dashboard', 'dashboard', digestOf(['apps/dashboard', 'proto', 'buf.gen.yaml', 'package-lock.json']), buildDashboard, [
-    join(root, 'dist/dashboard/index.html'),
-  ]);
+  stamped(
+    'dashboard',
+    'dashboard',
+    digestOf(['apps/dashboard', 'libs/comparison', 'proto', 'buf.gen.yaml', 'package-lock.json']),
+    buildDashboard,
+    [join(root, 'dist/dashboard/index.html')],
+  );
   if (withTests) {
     stamped('llama.cpp, to check exports with', 'llama-cpp', digestOf(['loaders/llama-cpp/package-lock.json']), installLlamaCpp, [
       join(root, 'loaders/llama-cpp/node_modules'),

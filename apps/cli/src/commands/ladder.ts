@@ -1,11 +1,12 @@
 // ladder: every teacher of a run as a model that could be exported, and which of them are worth it.
+import { onFront } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { ladderSvg, isLadderSvg } from '../ladder/ladder-svg.js';
-import { nameOf, onFront, smallestWithin, type Candidate } from '../ladder/pareto.js';
+import { nameOf, smallestWithin, type Candidate } from '../ladder/pareto.js';
 import { benchRun, evaluateRun } from '../operations.js';
 import { absolutePath, number, wholeNumber } from '../options/parse.js';
 import { count, decimal, percent, shortCount } from '../output/format.js';

@@ -10,7 +10,7 @@ import { decimal, enumWord, howMany, percent, statusWord, when } from '../output
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
 import { isStudyCsv, studyCsv } from '../study/study-csv.js';
-import { intactValue, linesOf, measureName, measureNames, measureOf } from '../study/study-points.js';
+import { intactValue, linesOf, measureName, measureNames, measureOf } from '#comparison';
 import { isStudySvg, studySvg } from '../study/study-svg.js';
 import { action, examples } from './command.js';
 
@@ -215,7 +215,7 @@ function printStudy(output: Output, { study, groups }: v1.GetStudyResponse, meas
     { VARIANT: 'cut', RANGE: 1 },
   );
   const intact = intactValue(groups, measure);
-  if (first !== undefined) output.text(`${first.convention}${intact === null ? '' : `; before pruning ${decimal(intact)}`}`);
+  if (first !== undefined) output.text(`${first.convention}${intact === undefined ? '' : `; before pruning ${decimal(intact)}`}`);
 }
 
 function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {

@@ -1,7 +1,8 @@
 // The ladder as a drawing: parameters against perplexity, the front as a line.
+import { onFront } from '#comparison';
 import { decimal, shortCount } from '../output/format.js';
 import { scale } from '../output/svg-scale.js';
-import { nameOf, onFront, type Candidate } from './pareto.js';
+import { nameOf, type Candidate } from './pareto.js';
 
 const WIDTH = 720;
 const HEIGHT = 440;

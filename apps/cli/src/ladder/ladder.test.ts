@@ -1,6 +1,7 @@
 // Which models of a ladder are worth having, and their drawing.
+import { onFront } from '#comparison';
 import { ladderSvg, isLadderSvg } from './ladder-svg.js';
-import { onFront, smallestWithin, type Candidate } from './pareto.js';
+import { smallestWithin, type Candidate } from './pareto.js';
 
 function model(mark: Candidate['mark'], parameters: number, perplexity: number): Candidate {
   return { mark, parameters, perplexity, sparsity: 0, prefillSeconds: 1, passSeconds: 1, prefillRatio: 1, passRatio: 1 };

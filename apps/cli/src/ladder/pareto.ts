@@ -17,16 +17,6 @@ export function nameOf({ mark }: Pick<Candidate, 'mark'>): string {
   return mark === 'last' ? mark : `#${mark}`;
 }
 
-/** Whether no other is as small and as good, and better in one of the two. */
-export function onFront(one: Candidate, all: readonly Candidate[]): boolean {
-  return !all.some(
-    (other) =>
-      other.parameters <= one.parameters &&
-      other.perplexity <= one.perplexity &&
-      (other.parameters < one.parameters || other.perplexity < one.perplexity),
-  );
-}
-
 /** The smallest pruned model whose perplexity is at most this; of equal ones the best. */
 export function smallestWithin(all: readonly Candidate[], perplexity: number): Candidate | undefined {
   return all

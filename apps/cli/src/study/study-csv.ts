@@ -1,7 +1,7 @@
 // The runs of a study as CSV, a line each.
 import { requestedValues, settingsTable, type v1 } from '#protocol';
 import { statusWord } from '../output/format.js';
-import { measureName } from './study-points.js';
+import { measureName } from '#comparison';
 
 const FIRST = 'study,variant,run,status';
 

@@ -1,7 +1,7 @@
 // A study as a drawing: quality against sparsity, a line for each variant, with the spread of its seeds.
 import { decimal } from '../output/format.js';
 import { logScale, scale } from '../output/svg-scale.js';
-import type { Line, Point } from './study-points.js';
+import type { StudyLine } from '#comparison';
 
 const WIDTH = 760;
 const HEIGHT = 460;
@@ -15,17 +15,22 @@ const OURS = '<!-- espalier study -->';
 /** Told apart also without colours, with the shapes below. */
 const COLOURS = ['#1b6ca8', '#b5490f', '#2e7d32', '#7b3fa0', '#00796b', '#a31545', '#5d4037', '#37474f'];
 
+type Point = StudyLine['points'][number];
+
 export interface StudyPlot {
   title: string;
   measure: string;
-  lines: readonly Line[];
+  lines: readonly StudyLine[];
   /** The same measure of the model before pruning. */
-  intact: number | null;
+  intact: number | undefined;
 }
 
 export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
   const points = lines.flatMap((line) => line.points);
-  const heights = [...points.flatMap(({ mean, spread }) => [mean - spread, mean + spread]), ...(intact === null ? [] : [intact])];
+  const heights = [
+    ...points.flatMap(({ figure: { mean, spread = 0 } }) => [mean - spread, mean + spread]),
+    ...(intact === undefined ? [] : [intact]),
+  ];
   const positive = heights.every((value) => value > 0);
   const isLog = positive && Math.max(...heights) / Math.min(...heights) > LARGEST_LINEAR_RATIO;
   const x = scale(
@@ -34,7 +39,7 @@ export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
     WIDTH - RIGHT,
   );
   const y = (isLog ? logScale : scale)(heights, HEIGHT - BOTTOM, TOP);
-  const at = ({ sparsity, mean }: Point): [number, number] => [x.at(sparsity * 100), y.at(mean)];
+  const at = ({ sparsity, figure }: Point): [number, number] => [x.at(sparsity * 100), y.at(figure.mean)];
   const grid = [
     ...x.ticks.map(
       (value) =>
@@ -59,7 +64,7 @@ export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
     ].join('\n');
   });
   const before =
-    intact === null
+    intact === undefined
       ? []
       : [
           `<line x1="${LEFT}" y1="${y.at(intact)}" x2="${WIDTH - RIGHT}" y2="${y.at(intact)}" stroke="#777" stroke-dasharray="4 3"/>`,
@@ -80,7 +85,7 @@ export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
   ].join('\n');
 }
 
-function bar({ mean, spread }: Point, x: number, y: (value: number) => number, colour: string): string {
+function bar({ figure: { mean, spread = 0 } }: Point, x: number, y: (value: number) => number, colour: string): string {
   if (spread === 0) return '';
   const [low, high] = [y(mean - spread), y(mean + spread)];
   const end = (height: number): string => `M${x - 4},${height}H${x + 4}`;
@@ -99,7 +104,7 @@ function shape(index: number, [x, y]: [number, number], colour: string, title: s
   }
 }
 
-function words(name: string, measure: string, { sparsity, mean, spread, n }: Point): string {
+function words(name: string, measure: string, { sparsity, figure: { mean, spread = 0, n } }: Point): string {
   const spreadWords = n > 1 ? ` ± ${decimal(spread)} over ${n} runs` : '';
   return `${name} at ${(sparsity * 100).toFixed(1)}%: ${measure} ${decimal(mean)}${spreadWords}`;
 }

@@ -4,7 +4,8 @@ import { runService, troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
-import { FormDialog, TroubleNote } from '../ui/parts.js';
+import { ReasonForm } from '../forms/reason-form.js';
+import { TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 
 const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RECOVERING];
@@ -57,16 +58,19 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
       )}
       <TroubleNote trouble={trouble} />
       {asked !== null && (
-        <Sure
-          run={run}
-          what={asked}
+        <ReasonForm
+          title={`${WORDS[asked].title} ${nameOf(run)}`}
+          button={WORDS[asked].button}
+          act={(reason) => (asked === 'cancel' ? runService.cancelRun({ runId, reason }) : runService.deleteRun({ runId, reason }))}
           close={() => setAsked(null)}
           done={() => {
             setAsked(null);
             if (asked === 'delete') go('/');
             else changed();
           }}
-        />
+        >
+          {WORDS[asked].text}
+        </ReasonForm>
       )}
     </>
   );
@@ -84,29 +88,3 @@ const WORDS = {
     button: 'Delete the run',
   },
 };
-
-function Sure({ run, what, close, done }: { run: Run; what: 'cancel' | 'delete'; close: () => void; done: () => void }) {
-  const [reason, setReason] = useState('');
-  const [trouble, setTrouble] = useState<Trouble>();
-  const { title, text, button } = WORDS[what];
-  const send = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    try {
-      await (what === 'cancel' ? runService.cancelRun({ runId: run.runId, reason }) : runService.deleteRun({ runId: run.runId, reason }));
-      done();
-    } catch (error) {
-      setTrouble(troubleOf(error));
-    }
-  };
-  return (
-    <FormDialog title={`${title} ${nameOf(run)}`} heading={`${title} ${nameOf(run)}?`} button={button} isDanger send={send} close={close}>
-      <p>{text}</p>
-      <br />
-      <label class="field">
-        <span>Reason, for the history</span>
-        <input value={reason} maxLength={1000} onInput={({ currentTarget }) => setReason(currentTarget.value)} />
-      </label>
-      <TroubleNote trouble={trouble} />
-    </FormDialog>
-  );
-}

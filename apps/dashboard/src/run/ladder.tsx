@@ -1,11 +1,13 @@
 // Every teacher as a model that could be exported: how small it is, how good, and which of them are worth having.
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { onFront } from '../../../../libs/comparison/src/index.js';
 import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { headlineOf } from '../runs/columns.js';
 import { count, decimal, NONE, percent, short } from '../ui/format.js';
 import { Meter, TroubleNote } from '../ui/parts.js';
 import { Scatter } from '../ui/scatter.js';
+import { ForkButton } from './fork-button.js';
 import type { TabProps } from './run.js';
 import { useTeachers } from './teacher-data.js';
 
@@ -17,19 +19,6 @@ interface Rung {
   sparsity: number;
   parameters: number;
   perplexity: number | undefined;
-}
-
-/** Whether no other is as small and as good, and better in one of the two. */
-function onFront(one: Rung, all: readonly Rung[]): boolean {
-  const { parameters, perplexity } = one;
-  if (perplexity === undefined) return false;
-  return !all.some(
-    (other) =>
-      other.perplexity !== undefined &&
-      other.parameters <= parameters &&
-      other.perplexity <= perplexity &&
-      (other.parameters < parameters || other.perplexity < perplexity),
-  );
 }
 
 /** On the run's own validation text, over its own windows: as the headline is. */
@@ -146,13 +135,7 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
                 <td class="right">{count(Math.round(one.parameters))}</td>
                 <td class="right">{one.perplexity === undefined ? <span class="soft">not evaluated</span> : decimal(one.perplexity)}</td>
                 <td>{onFront(one, rungs) ? '★' : NONE}</td>
-                <td class="right">
-                  {one.mark !== null && (
-                    <button class="plain" onClick={() => fork(one.stateDigest)} aria-label={`Fork at teacher ${one.mark}`}>
-                      Fork
-                    </button>
-                  )}
-                </td>
+                <td class="right">{one.mark !== null && <ForkButton mark={one.mark} fork={() => fork(one.stateDigest)} />}</td>
               </tr>
             ))}
           </tbody>

@@ -1,5 +1,6 @@
 // Every teacher as a row, with who was instructed by it.
 import { count, bytes, percent, time } from '../ui/format.js';
+import { ForkButton } from './fork-button.js';
 import type { TabProps } from './run.js';
 import { useTeachers } from './teacher-data.js';
 import { Timeline } from './timeline.js';
@@ -70,13 +71,7 @@ export function TeachersTab({ run, fork }: TabProps) {
                     </td>
                     <td class="right">{bytes(size)}</td>
                     <td>{time(snapshottedAt)}</td>
-                    <td class="right">
-                      {!discarded && (
-                        <button class="plain" onClick={() => fork(stateDigest)} aria-label={`Fork at teacher ${mark}`}>
-                          Fork
-                        </button>
-                      )}
-                    </td>
+                    <td class="right">{!discarded && <ForkButton mark={mark} fork={() => fork(stateDigest)} />}</td>
                   </tr>
                 ),
               )}

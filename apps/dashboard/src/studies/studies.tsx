@@ -1,4 +1,5 @@
 // Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
+import { intactValue, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -9,8 +10,8 @@ import { count, decimal, NONE, percent, time } from '../ui/format.js';
 import { Meter, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { Scatter } from '../ui/scatter.js';
-import { CancelForm } from './cancel-form.js';
-import { intactValue, linesOf, measureName, measureNames, measureOf } from './figures.js';
+import { ReasonForm } from '../forms/reason-form.js';
+import { scatterLines } from './figures.js';
 
 const LOOK_AGAIN_MS = 2_000;
 const TONES = {
@@ -144,7 +145,20 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
         <Groups data={data} measure={query.get('measure') ?? ''} />
         <Runs data={data} />
       </div>
-      {isCancelling && <CancelForm study={study} close={() => setCancelling(false)} done={reload} />}
+      {isCancelling && (
+        <ReasonForm
+          title={`Cancel ${study.name}`}
+          button="Cancel the study"
+          act={(reason) => studyService.cancelStudy({ studyId: study.studyId, reason })}
+          close={() => setCancelling(false)}
+          done={() => {
+            reload();
+            setCancelling(false);
+          }}
+        >
+          No more of its runs are launched, and those under way are cancelled. What has completed stays.
+        </ReasonForm>
+      )}
     </>
   );
 }
@@ -152,8 +166,8 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
 const MOST_COMPARED = 12;
 
 function Picture({ data, measure }: { data: GetStudyResponse; measure: string }) {
-  const names = measureNames(data);
-  const lines = linesOf(data, measure);
+  const names = measureNames(data.groups);
+  const lines = scatterLines(data.groups, measure);
   if (lines.length === 0)
     return (
       <div class="card empty">
@@ -162,7 +176,7 @@ function Picture({ data, measure }: { data: GetStudyResponse; measure: string })
       </div>
     );
   const name = measure === '' ? names[0]! : measure;
-  const intact = intactValue(data, measure);
+  const intact = intactValue(data.groups, measure);
   return (
     <>
       {names.length > 1 && (

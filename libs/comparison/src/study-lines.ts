@@ -1,0 +1,86 @@
+// The groups of a study as lines of a plot: quality against sparsity.
+
+/** As StudyFigure, StudyMeasure and StudyGroup of espalier.v1. */
+interface Figure {
+  mean: number;
+  spread?: number | undefined;
+  lowest: number;
+  highest: number;
+  n: number;
+}
+interface Measure {
+  subject: string;
+  task: string;
+  metric: string;
+  convention: string;
+  dataDigest: string;
+  figure?: Figure | undefined;
+}
+interface Group {
+  variant: string;
+  settings: Readonly<Record<string, string>>;
+  modelPath: string;
+  hardSparsity?: Figure | undefined;
+  measures: readonly Measure[];
+}
+
+export interface StudyLine {
+  name: string;
+  /** In the order of their sparsity. */
+  points: { sparsity: number; figure: Figure }[];
+}
+
+/** "perplexity", "boolq acc" */
+export const measureName = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): string =>
+  task === 'text' || task === '' ? metric : `${task} ${metric}`;
+
+export const measureNames = (groups: readonly Group[]): string[] => [
+  ...new Set(groups.flatMap(({ measures }) => measures.filter(({ subject }) => subject === 'masked').map(measureName))),
+];
+
+/** The measure of last states by this name; the first one where there is no name. */
+export function measureOf({ measures }: Group, name = ''): Measure | undefined {
+  const own = measures.filter(({ subject, figure }) => subject === 'masked' && figure !== undefined);
+  return name === '' ? own[0] : own.find((one) => measureName(one) === name);
+}
+
+/** @param fieldWords a setting's field as people read it */
+export function linesOf(groups: readonly Group[], measure?: string, fieldWords = (field: string): string => field): StudyLine[] {
+  const lines = new Map<string, StudyLine>();
+  for (const group of groups) {
+    const figure = measureOf(group, measure)?.figure;
+    if (figure === undefined || group.hardSparsity === undefined) continue;
+    const name = lineName(group, fieldWords);
+    const line = lines.get(name) ?? { name, points: [] };
+    lines.set(name, line);
+    line.points.push({ sparsity: group.hardSparsity.mean, figure });
+  }
+  for (const { points } of lines.values()) points.sort((left, right) => left.sparsity - right.sparsity);
+  return [...lines.values()];
+}
+
+/** A group's line is named by its variant and what else differs but the sparsity. */
+function lineName({ variant, settings, modelPath }: Group, fieldWords: (field: string) => string): string {
+  const others = Object.entries(settings)
+    .filter(([field]) => field !== 'target_sparsity')
+    .map(([field, value]) => `${fieldWords(field)} ${value}`);
+  return [variant, ...(modelPath === '' ? [] : [modelPath]), ...others].join(', ');
+}
+
+/** The same measure of the models before pruning; undefined where it is not known, or not the same for all. */
+export function intactValue(groups: readonly Group[], measure?: string): number | undefined {
+  const values = groups.flatMap((group) => {
+    const own = measureOf(group, measure);
+    const intact = group.measures.find(
+      (one) =>
+        own !== undefined &&
+        one.subject === 'intact' &&
+        measureName(one) === measureName(own) &&
+        one.convention === own.convention &&
+        one.dataDigest === own.dataDigest,
+    );
+    return intact?.figure === undefined ? [] : [intact.figure.lowest, intact.figure.highest];
+  });
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return values.length > 0 && high - low <= 1e-9 * Math.abs(high) ? low : undefined;
+}
