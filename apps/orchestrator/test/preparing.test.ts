@@ -164,7 +164,7 @@ test('text in several files, under another name and cut short is read the same b
   writeFileSync(rows, `${JSON.stringify({ content: 'four, five, six and so on' })}\n`.repeat(60));
   const data = { trainPath: csv, moreTrainPaths: [rows], textColumn: 'content', maxTrainTokens: 700n };
   const run = await server.completed((await server.launch(SHORT, { data })).runId);
-  expect(run.data).toEqual({ ...data, validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n });
+  expect(run.data).toEqual({ ...data, validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n, responseOnly: false });
   const from = { $case: 'lastState' as const, value: true };
   const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
   const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { jinja } from './jinja.js';
 import { readModelFile, tokenContent } from './load-tokenizer.js';
+import type { Span } from './read-bytes.js';
 
 const TEMPLATE_BYTES_MAX = 1 << 20;
 /** The date that published templates fall back to where they have no clock. */
@@ -61,10 +62,37 @@ function specialTokensIn(config: Record<string, unknown>): Record<string, string
   return tokens;
 }
 
-/** @throws Error with what the template says, or what is wrong with it */
-export function chatRenderer({ source, specialTokens }: ChatTemplate): (messages: ChatMessage[]) => string {
-  const template = new jinja.Template(source);
+export interface Conversation {
+  text: string;
+  responses?: Span[];
+  /** The index of a response that can't be told from the text around it. */
+  unclear?: number;
+}
+
+/**
+ * @param withResponses the text's parts that answer: each from the line that begins an answer to what ends it
+ * @throws Error with what the template says, or what is wrong with it
+ */
+export function conversationWriter(chatTemplate: ChatTemplate, withResponses: boolean): (messages: ChatMessage[]) => Conversation {
+  const render = chatRenderer(chatTemplate);
   return (messages) => {
+    const text = render(messages, false);
+    if (!withResponses) return { text };
+    const responses: Span[] = [];
+    for (const [index, { role }] of messages.entries()) {
+      if (role !== 'assistant') continue;
+      const before = render(messages.slice(0, index), true);
+      const after = index === messages.length - 1 ? text : render(messages.slice(0, index + 1), false);
+      if (!after.startsWith(before) || !text.startsWith(after)) return { text, unclear: index };
+      responses.push({ from: before.length, to: after.length });
+    }
+    return { text, responses };
+  };
+}
+
+function chatRenderer({ source, specialTokens }: ChatTemplate): (messages: ChatMessage[], beginsResponse: boolean) => string {
+  const template = new jinja.Template(source);
+  return (messages, beginsResponse) => {
     const environment = new jinja.Environment();
     const values: Record<string, unknown> = {
       ...specialTokens,
@@ -80,7 +108,7 @@ export function chatRenderer({ source, specialTokens }: ChatTemplate): (messages
       range: (start: number, stop?: number, step = 1) => rangeOf(stop === undefined ? 0 : start, stop ?? start, step),
       strftime_now: () => DATE,
       messages,
-      add_generation_prompt: false,
+      add_generation_prompt: beginsResponse,
     };
     for (const [name, value] of Object.entries(values)) environment.set(name, value);
     return new jinja.Interpreter(environment).run(template.parsed).value;

@@ -128,6 +128,89 @@ test.each([
   expect(error.message).toMatch(message);
 });
 
+const ALPACA = [
+  { instruction: 'Name a village.', input: '', output: 'Zelden.' },
+  { instruction: 'Where is it?', input: 'Zelden', output: ' In the north.\nIt is small.' },
+];
+const PROMPTS = [
+  'Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n' +
+    '### Instruction:\nName a village.\n\n### Response:\n',
+  'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that ' +
+    'appropriately completes the request.\n\n### Instruction:\nWhere is it?\n\n### Input:\nZelden\n\n### Response:\n',
+];
+const END = 2;
+const CONTEXT = 0x8000_0000;
+const lines = (rows: readonly object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+/** Each word: what it decodes to, and whether it is only context. */
+const split = (words: number[]): { ids: number[]; learned: number[] } => ({
+  ids: words.map((word) => (word & ~CONTEXT) >>> 0),
+  learned: words.filter((word) => word < CONTEXT),
+});
+
+describe('instructions', () => {
+  const whole = ALPACA.flatMap(({ output }, index) => [PROMPTS[index]! + output]);
+  const ids = () => whole.flatMap((text) => [...original.encode(text).ids, END]);
+  const forms = {
+    'alpaca.json': JSON.stringify(ALPACA),
+    'alpaca.jsonl': lines(ALPACA),
+    'alpaca.csv': `instruction,input,output\n${ALPACA.map((row) => Object.values(row).map(quoted).join(',')).join('\n')}\n`,
+    'alpaca.parquet': new Uint8Array(
+      parquetWriteBuffer({
+        columnData: ['output', 'instruction', 'input'].map((name) => ({
+          name,
+          data: ALPACA.map((row) => row[name as 'input']),
+          type: 'STRING' as const,
+        })),
+      }),
+    ),
+  };
+
+  test.each(Object.entries(forms))('%s becomes the published prompt, its answer and the end token', async (name, content) => {
+    expect(await tokensOf({ paths: [await file(name, content)] })).toEqual(ids());
+  });
+
+  test.each(Object.entries(forms))('of %s the answers and their end alone are learned', async (name, content) => {
+    const { ids: all, learned } = split(await tokensOf({ paths: [await file(name, content)], responseOnly: true }));
+    expect(all).toEqual(ids());
+    const answers = whole.flatMap((text, index) => {
+      const [before, tokens] = [original.encode(PROMPTS[index]!).ids, original.encode(text).ids];
+      return [...tokens.slice(tokens.findIndex((id, at) => id !== before[at])), END];
+    });
+    expect(learned).toEqual(answers);
+  });
+
+  test('a row may lack an input, and also be there as one text, which counts unless only responses are learned', async () => {
+    const [{ instruction, output }] = ALPACA as [(typeof ALPACA)[0]];
+    const both = [{ text: 'all of it', instruction, output }];
+    const paths = [await file('both.jsonl', lines(both))];
+    expect(await tokensOf({ paths })).toEqual(expected(['all of it']));
+    expect(split(await tokensOf({ paths, responseOnly: true })).ids).toEqual([...original.encode(whole[0]!).ids, END]);
+  });
+
+  test.each([
+    [{ instruction: 'x', input: 1, output: 'y' }, 'DATA_MALFORMED', /"input" is a number; a string/],
+    [{ instruction: 'x', output: null }, 'DATA_MALFORMED', /"output" is null; a string/],
+    [{ instruction: 'x' }, 'DATA_MALFORMED', /"text" is missing .*"instruction" and "output", are found by themselves/],
+  ] as const)('%j is refused', async (row, code, message) => {
+    const error = await refusal({ paths: [await file('bad.jsonl', lines([row]))] });
+    expect(error).toMatchObject({ code, line: 1 });
+    expect(error.message).toMatch(message);
+  });
+
+  test('text without responses has none to learn', async () => {
+    for (const [name, content] of [
+      ['t.jsonl', lines([{ text: 'plain' }])],
+      ['t.txt', 'plain'],
+      ['t.parquet', FORMS['rows.parquet']!('text')],
+      ['t.csv', FORMS['rows.csv']!('text')],
+    ] as const) {
+      const error = await refusal({ paths: [await file(name, content)], responseOnly: true, fields: ['data.train_path'] });
+      expect(error).toMatchObject({ code: 'DATA_MALFORMED', field: 'data.train_path' });
+      expect(error.message).toMatch(/plain text.*response_only is for conversations/);
+    }
+  });
+});
+
 describe('conversations', () => {
   const CHAT = [
     { role: 'user', content: ' Where is it? ' },
@@ -194,5 +277,65 @@ describe('conversations', () => {
       expect(error.message).toMatch(message);
     }
     expect((await refusal(await text(CHAT), await withTemplate('{% for m in'))).message).toMatch(/does not take "messages"/);
+  });
+
+  const MARKED =
+    '{{ bos_token }}{% for m in messages %}<{{ m.role }}> {{ m.content }}{{ eos_token }}\n{% endfor %}' +
+    '{% if add_generation_prompt %}<assistant> {% endif %}';
+  const TALK = [...CHAT, { role: 'user', content: 'And then?' }, { role: 'assistant', content: 'It ends.' }];
+
+  test('are found without their column being named, in Parquet too', async () => {
+    const model = await withTemplate(TEMPLATE);
+    const once = original.encode(RENDERED, { add_special_tokens: false }).ids;
+    expect(await tokensOf({ paths: [await chats(CHAT)] }, model)).toEqual(once);
+    const json = parquetWriteBuffer({ columnData: [{ name: 'messages', data: [CHAT, CHAT], type: 'JSON' }] });
+    const nested = parquetWriteBuffer({
+      columnData: [
+        { name: 'id', data: ['a', 'b'] },
+        { name: 'messages', data: [CHAT, CHAT] },
+      ],
+      schema: [
+        { name: 'root', num_children: 2 },
+        { name: 'id', type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'REQUIRED' },
+        { name: 'messages', repetition_type: 'OPTIONAL', converted_type: 'LIST', num_children: 1 },
+        { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+        { name: 'element', repetition_type: 'OPTIONAL', num_children: 2 },
+        { name: 'role', type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'OPTIONAL' },
+        { name: 'content', type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'OPTIONAL' },
+      ],
+      rowGroupSize: [1],
+    });
+    for (const [name, content] of [['json.parquet', json] as const, ['nested.parquet', nested] as const]) {
+      const path = await file(name, new Uint8Array(content));
+      expect(await tokensOf({ paths: [path] }, model)).toEqual([...once, ...once]);
+    }
+  });
+
+  test('of which only the responses are learned, each with what ends it', async () => {
+    const model = await withTemplate(MARKED);
+    const { ids, learned } = split(await tokensOf({ paths: [await chats(TALK)], responseOnly: true }, model));
+    const encode = (text: string) => original.encode(text, { add_special_tokens: false }).ids;
+    const texts = [
+      '<s><user>  Where is it? </s>\n<assistant> ',
+      'In <s> Europe.</s>\n',
+      '<user> And then?</s>\n<assistant> ',
+      'It ends.</s>\n',
+    ];
+    expect(ids).toEqual(encode(texts.join('')));
+    const { decode } = original as unknown as { decode: (ids: number[], options: object) => string };
+    const text = decode.call(original, learned, { skip_special_tokens: false });
+    expect(text.replaceAll(/\s+/g, '')).toBe('In<s>Europe.</s>Itends.</s>');
+    const plain = await tokensOf({ paths: [await chats(TALK)] }, model);
+    expect(plain).toEqual(ids);
+  });
+
+  test('that the template does not write piece by piece are refused, and so are those without a response', async () => {
+    const paths = [await chats(TALK)];
+    const rewriting = await withTemplate('{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}');
+    const error = await refusal({ paths, responseOnly: true }, rewriting);
+    expect(error).toMatchObject({ code: 'DATA_UNSUPPORTED', line: 1 });
+    expect(error.message).toMatch(/can't tell the response "messages\[1\]"/);
+    const silent = [await chats([{ role: 'user', content: 'Hello?' }])];
+    expect((await refusal({ paths: silent, responseOnly: true }, await withTemplate(MARKED))).message).toMatch(/holds no response/);
   });
 });

@@ -4,6 +4,8 @@ import { EncodeProgress, IDLE, LOADING } from './thread-progress.js';
 import { loadTokenizer, type Tokenizer } from './load-tokenizer.js';
 import { ModelFilesError, toErrorMessage, type ErrorMessage } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
+import { SpecialTokens } from './special-tokens.js';
+import { CONTEXT_TOKEN } from './token-words.js';
 
 export interface EncodeWorkerData {
   tokenizerJson: string;
@@ -14,35 +16,62 @@ interface EncodeRequest {
   batch: number;
   documents: SourceDocument[];
 }
-/** The documents' ids one after another, and how many each has. */
+/** The documents' tokens one after another, as `token-words.ts` says, and how many each has. */
 export interface EncodedDocuments {
   ids: Uint32Array<ArrayBuffer>;
   lengths: Uint32Array<ArrayBuffer>;
 }
 export type EncodeResponse = ({ batch: number } & EncodedDocuments) | { batch: number; error: ErrorMessage };
 
-function encodeAll(tokenizer: Tokenizer, { batch, documents }: EncodeRequest, vocabularySize: number): EncodedDocuments {
+interface Encoder {
+  tokenizer: Tokenizer;
+  /** null: the tokenizer has none. */
+  endToken: number | null;
+}
+
+function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: EncodeRequest, vocabularySize: number): EncodedDocuments {
   let ids = new Uint32Array(1 << 16);
   const lengths = new Uint32Array(documents.length);
   let count = 0;
   for (const [index, document] of documents.entries()) {
     progress.at(batch, index);
     const encoding = tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true });
-    lengths[index] = encoding.ids.length;
-    if (count + encoding.ids.length > ids.length) {
-      const grown = new Uint32Array(Math.max(ids.length * 2, count + encoding.ids.length));
+    const ends = document.endsWithToken === true && endToken !== null && encoding.ids.at(-1) !== endToken;
+    const all = ends ? [...encoding.ids, endToken] : encoding.ids;
+    lengths[index] = all.length;
+    if (count + all.length > ids.length) {
+      const grown = new Uint32Array(Math.max(ids.length * 2, count + all.length));
       grown.set(ids.subarray(0, count));
       ids = grown;
     }
-    for (let index = 0; index < encoding.ids.length; index++) {
-      const id = encoding.ids[index];
+    const first = count;
+    for (let index = 0; index < all.length; index++) {
+      const id = all[index];
       // undefined: the library's answer to a character without a token.
       if (id === undefined || !Number.isInteger(id) || id < 0 || id >= vocabularySize)
         throw mismatch(document, id, encoding.tokens[index], vocabularySize);
       ids[count++] = id;
     }
+    if (document.responses !== undefined) markContext(tokenizer, document, ids.subarray(first, count));
   }
   return { ids: ids.slice(0, count), lengths };
+}
+
+/** Whatever is no response is only context. A token that lies on the edge of a response belongs to it. */
+function markContext(tokenizer: Tokenizer, { text, hasSpecialTokens, responses }: SourceDocument, ids: Uint32Array): void {
+  const tokensIn = (characters: number): number => {
+    const before = tokenizer.encode(text.slice(0, characters), { add_special_tokens: hasSpecialTokens !== true }).ids;
+    let equal = 0;
+    while (equal < before.length && before[equal] === ids[equal]) equal++;
+    return equal;
+  };
+  const parts = responses!.map(({ from, to }) => ({ first: tokensIn(from), end: to === text.length ? ids.length : tokensIn(to) }));
+  let index = 0;
+  for (const { first, end } of parts) {
+    for (; index < first; index++) ids[index]! |= CONTEXT_TOKEN;
+    index = Math.max(index, end);
+  }
+  for (; index < ids.length; index++) ids[index]! |= CONTEXT_TOKEN;
 }
 
 function mismatch(
@@ -64,14 +93,14 @@ function mismatch(
 const port = parentPort!;
 const data = workerData as EncodeWorkerData & { progress: SharedArrayBuffer };
 const progress = new EncodeProgress(data.progress);
-let tokenizer: Tokenizer | undefined;
+let encoder: Encoder | undefined;
 port.on('message', (request: EncodeRequest) => {
   const { batch } = request;
   let response: EncodeResponse;
   progress.at(batch, LOADING);
   try {
-    tokenizer ??= loadTokenizer(data);
-    response = { batch, ...encodeAll(tokenizer, request, data.vocabularySize) };
+    encoder ??= { tokenizer: loadTokenizer(data), endToken: SpecialTokens.of(data).eos?.id ?? null };
+    response = { batch, ...encodeAll(encoder, request, data.vocabularySize) };
   } catch (error) {
     response = { batch, error: toErrorMessage(error) };
   }

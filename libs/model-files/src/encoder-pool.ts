@@ -69,7 +69,8 @@ export class EncoderPool {
     if (now.batch !== thread.seen.batch || now.document !== thread.seen.document) thread.seen = { ...now, sinceMs: performance.now() };
     const document = this.waiting.get(now.batch)?.documents[now.document];
     if (now.batch === IDLE || (now.document !== LOADING && document === undefined)) return;
-    const limitMs = document === undefined ? LOADING_LIMIT_MS : this.options.documentTimeLimitMs + document.text.length / CHARACTERS_PER_MS;
+    const limitMs =
+      document === undefined ? LOADING_LIMIT_MS : this.options.documentTimeLimitMs + charactersToEncode(document) / CHARACTERS_PER_MS;
     if (performance.now() - thread.seen.sinceMs < limitMs) return;
     this.fail(timeout(document, limitMs));
   }
@@ -93,6 +94,11 @@ export class EncoderPool {
     clearInterval(this.watching);
     await Promise.all(this.threads.map(({ worker }) => worker.terminate()));
   }
+}
+
+/** Each response is found by what the text before it and up to its end becomes. */
+function charactersToEncode({ text, responses = [] }: SourceDocument): number {
+  return responses.reduce((sum, { from, to }) => sum + from + to, text.length);
 }
 
 function timeout(document: SourceDocument | undefined, limitMs: number): ModelFilesError {

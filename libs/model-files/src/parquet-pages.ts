@@ -58,7 +58,7 @@ export async function* readColumnPages(
   if (chunk === undefined) throw new Error(`row group ${group} lacks the column ${column}`);
   const schemaPath = getTreePath(parquetSchema(metadata), chunk.path_in_schema);
   if (!isFlatColumn(schemaPath))
-    throw new Error(`the column ${column} is nested; a column of strings is allowed (messages of a conversation are read from JSON)`);
+    throw new Error(`the column ${column} is nested; a column of strings, or of messages of a conversation, is allowed`);
   const element = schemaPath[1]!.element;
   const decoder: ColumnDecoder = {
     pathInSchema: chunk.path_in_schema,

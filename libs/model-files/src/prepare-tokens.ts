@@ -1,4 +1,4 @@
-// A corpus as one artifact of token ids: u32 little-endian, documents joined, each led (and ended) as the tokenizer's
+// A corpus as one artifact of tokens: u32 little-endian (`token-words.ts`), documents joined, each led (and ended) as the tokenizer's
 // post-processor says. The same files with the same tokenizer are tokenized once.
 import { join } from 'node:path';
 import type { ChildProcess } from 'node:child_process';
@@ -9,6 +9,7 @@ import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './loa
 import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
 import { messagesFrom, startReading } from './reading-process.js';
 import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
+import { idOf, isContext } from './token-words.js';
 import type { TokenizeMessage, TokenizeTask } from './tokenizing-process.js';
 
 const TEXT_COLUMN = 'text';
@@ -28,8 +29,10 @@ export interface TextSource {
   paths: string[];
   /** The request fields that the paths came from, for errors; fewer: the last one goes on. */
   fields?: string[];
-  /** The field or column with the text; by default "text". */
+  /** The field or column with the text; by default "text", "messages", or "instruction" and "output", whichever is there. */
   textColumn?: string;
+  /** All but responses is only context. */
+  responseOnly?: boolean;
   /** Reading ends with so many tokens. */
   maxTokens?: number | undefined;
 }
@@ -119,21 +122,25 @@ interface Sources {
   chatTemplate: ChatTemplate | null;
 }
 
-async function keyOf({ files, tokenizer, chatTemplate }: Sources, { textColumn = TEXT_COLUMN }: TextSource, signal?: AbortSignal) {
+async function keyOf(
+  { files, tokenizer, chatTemplate }: Sources,
+  { textColumn = TEXT_COLUMN, responseOnly = false }: TextSource,
+  signal?: AbortSignal,
+) {
   const keyed = [];
   for (const { path, format, gzip } of files) keyed.push({ format, gzip, digest: await digestOfFile(path, signal) });
   const { tokenizerDigest, configDigest } = tokenizer;
   const templateDigest = chatTemplate === null ? '' : chatTemplateDigest(chatTemplate);
-  return tokenIndexKey({ tokenizerDigest, configDigest, templateDigest, textColumn, files: keyed });
+  return tokenIndexKey({ tokenizerDigest, configDigest, templateDigest, textColumn, responseOnly, files: keyed });
 }
 
 async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatTemplate }: Sources): Promise<TokenIndexEntry> {
   const { tokenizerJson, configJson } = tokenizer;
   const { vocabularySize, documentTimeLimitMs = DOCUMENT_TIME_LIMIT_MS } = options;
-  const { textColumn = TEXT_COLUMN } = options.text;
+  const { textColumn, responseOnly } = options.text;
   const task: TokenizeTask = {
     files,
-    textColumn,
+    reading: { textColumn, responseOnly },
     chatTemplate,
     tokenizerJson,
     configJson,
@@ -141,10 +148,10 @@ async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatT
     documentTimeLimitMs,
   };
   const reader = startReading(new URL('./tokenizing-process.js', import.meta.url), task);
-  const totals = { tokenCount: 0, largestId: -1 };
+  const totals: Totals = { tokenCount: 0, largestId: -1, learned: 0 };
   try {
     const stored = await options.store.put(tokenBytes(reader, options, files, totals), { mediaType: 'application/octet-stream' });
-    return { digest: stored.digest, ...totals };
+    return { digest: stored.digest, tokenCount: totals.tokenCount, largestId: totals.largestId };
   } catch (error) {
     if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(files); // the better reason
     throw error;
@@ -153,12 +160,14 @@ async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatT
   }
 }
 
-async function* tokenBytes(
-  reader: ChildProcess,
-  options: PrepareTokensOptions,
-  files: DataFile[],
-  totals: { tokenCount: number; largestId: number },
-) {
+interface Totals {
+  tokenCount: number;
+  largestId: number;
+  /** Tokens that are not only context. */
+  learned: number;
+}
+
+async function* tokenBytes(reader: ChildProcess, options: PrepareTokensOptions, files: DataFile[], totals: Totals) {
   const bytesTotal = files.reduce((sum, file) => sum + file.bytes, 0);
   let documents = 0;
   for await (const message of messagesOf(reader, options)) {
@@ -179,10 +188,13 @@ async function* tokenBytes(
     reader.send('taken');
   }
   // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
-  if (totals.tokenCount === 0) {
-    const file = options.text.paths.join(', ');
+  const file = options.text.paths.join(', ');
+  if (totals.tokenCount === 0)
     throw new ModelFilesError('DATA_EMPTY', `${file} holds no text; at least one document that is not empty is needed`, { file });
-  }
+  if (totals.learned === 0)
+    throw new ModelFilesError('DATA_EMPTY', `${file} holds no response (a message with the role "assistant"); response_only needs some`, {
+      file,
+    });
   await requireUnchanged(files);
 }
 
@@ -200,12 +212,13 @@ function messagesOf(reader: ChildProcess, { text, signal }: PrepareTokensOptions
   });
 }
 
-function countTokens(bytes: Uint8Array, totals: { tokenCount: number; largestId: number }): void {
+function countTokens(bytes: Uint8Array, totals: Totals): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let largest = totals.largestId;
   for (let offset = 0; offset < bytes.byteLength; offset += 4) {
-    const id = view.getUint32(offset, true);
-    if (id > largest) largest = id;
+    const word = view.getUint32(offset, true);
+    if (idOf(word) > largest) largest = idOf(word);
+    if (!isContext(word)) totals.learned += 1;
   }
   totals.largestId = largest;
   totals.tokenCount += bytes.byteLength / 4;

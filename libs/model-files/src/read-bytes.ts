@@ -6,10 +6,21 @@ import { fileError, type DataFile } from './data-files.js';
 import { malformed } from './model-files.errors.js';
 import type { UnpackBudget } from './unpack-budget.js';
 
+/** In characters (UTF-16 units). */
+export interface Span {
+  from: number;
+  /** The first one after it. */
+  to: number;
+}
+
 export interface SourceDocument {
   text: string;
   /** The text has the tokens that start and end it already: a chat template wrote them. */
   hasSpecialTokens?: true;
+  /** The tokenizer's end token follows the text, where it has one. */
+  endsWithToken?: true;
+  /** The parts of the text that answer the others, in their order. */
+  responses?: Span[];
   file: string;
   /** Line (or Parquet row) that it starts at, from 1. */
   line: number;

@@ -22,7 +22,7 @@ export async function* readCsv(
     max_record_size: RECORD_LIMIT_CHARACTERS,
     info: true,
     columns: (names: string[]) => {
-      if (!names.includes(rows.column)) throw malformed(file.path, 1, rows.missing(names, 'column'));
+      if (rows.columns(names) === null) throw malformed(file.path, 1, rows.missing(names, 'column'));
       return names;
     },
   });

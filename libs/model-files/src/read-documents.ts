@@ -41,6 +41,7 @@ async function* readFile(file: DataFile, rows: DocumentRows, budget: UnpackBudge
       yield* readJsonLines(file, rows, budget, onBytes);
       return;
     case 'text':
+      rows.requirePlainText(file.path);
       yield* readText(file, budget, onBytes);
   }
 }

@@ -1,4 +1,4 @@
-// The text column of a Parquet file, page by page; or all of its rows at once.
+// The text column of a Parquet file, page by page; or whole rows, a group at a time.
 import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ export async function* readParquet(
   yield* opened(file, budget, onBytes, (source, countedBytes) => readRows(source, file, rows, countedBytes, budget, onBytes));
 }
 
-/** Whole rows, of all columns, nested ones too. They are in memory together. */
+/** Whole rows, of all columns, nested ones too. Those of a group are in memory together. */
 export async function* readParquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<Record<string, unknown>> {
   yield* opened(
     file,
@@ -31,12 +31,39 @@ export async function* readParquetRows(file: DataFile, budget: UnpackBudget): As
       try {
         const metadata = await readMetadata(source);
         await checkPages(source, metadata, budget, file.path);
-        yield* await parquetReadObjects({ file: bufferOf(source), metadata, compressors });
+        for await (const { rows } of rowGroups(source, metadata, budget, file.path)) yield* rows;
       } catch (error) {
         throw parquetError(error, file.path);
       }
     },
   );
+}
+
+/** @param columns all of them, unless they are named */
+async function* rowGroups(
+  source: ByteSource,
+  metadata: FileMetaData,
+  budget: UnpackBudget,
+  name: string,
+  columns?: readonly string[],
+): AsyncGenerator<{ rows: Record<string, unknown>[] }> {
+  let rowEnd = 0;
+  for (const group of metadata.row_groups) {
+    const rowStart = rowEnd;
+    rowEnd += Number(group.num_rows);
+    if (rowEnd === rowStart) continue;
+    const some = columns === undefined ? {} : { columns: [...columns] };
+    const rows = await parquetReadObjects({ file: bufferOf(source), metadata, compressors, rowStart, rowEnd, ...some });
+    // A value of a dictionary comes as often as its number does.
+    for (const row of rows) budget.unpack(lengthOfTexts(row), name);
+    yield { rows };
+  }
+}
+
+function lengthOfTexts(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return 0;
+  return Object.values(value).reduce<number>((sum, part) => sum + lengthOfTexts(part), 0);
 }
 
 async function* opened<T>(
@@ -90,40 +117,67 @@ async function* readRows(
   budget: UnpackBudget,
   onBytes: BytesRead,
 ): AsyncGenerator<SourceDocument> {
-  const metadata = await openParquet(source, name, rows);
+  const { metadata, columns } = await openParquet(source, name, rows);
   const rowsTotal = Number(metadata.num_rows);
+  const told = (count: number): void => onBytes(countedBytes * (count / Math.max(rowsTotal, 1)));
   let row = 0;
-  for (let group = 0; group < metadata.row_groups.length; group += 1) {
-    try {
-      for await (const values of readColumnPages(source, metadata, group, rows.column, budget, name)) {
-        budget.unpack(textLength(values), name); // a value of a dictionary comes as often as its number does
+  try {
+    if (columns.length === 1 && !isNested(metadata, columns[0]!)) {
+      for await (const values of textPages(source, metadata, columns[0]!, budget, name)) {
+        // A column of JSON has lists where it has messages.
         for (const value of values as Iterable<unknown>) {
           row += 1;
-          if (typeof value !== 'string')
-            throw malformed(name, row, `"${rows.column}" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
-          yield { text: value, file: name, line: row };
+          if (typeof value !== 'string' && !Array.isArray(value))
+            throw malformed(name, row, `"${columns[0]!}" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
+          yield rows.document({ [columns[0]!]: value }, name, row);
         }
-        onBytes(countedBytes * (values.length / Math.max(rowsTotal, 1)));
+        told(values.length);
       }
-    } catch (error) {
-      throw parquetError(error, name);
+    } else {
+      await checkPages(source, metadata, budget, name);
+      for await (const { rows: group } of rowGroups(source, metadata, budget, name, columns)) {
+        for (const one of group) yield rows.document(one, name, ++row);
+        told(group.length);
+      }
     }
+  } catch (error) {
+    throw parquetError(error, name);
   }
   if (row !== rowsTotal) throw malformed(name, undefined, `damaged Parquet (it says that it has ${rowsTotal} rows, and has ${row})`);
 }
 
+async function* textPages(source: ByteSource, metadata: FileMetaData, column: string, budget: UnpackBudget, name: string) {
+  for (let group = 0; group < metadata.row_groups.length; group += 1) {
+    for await (const values of readColumnPages(source, metadata, group, column, budget, name)) {
+      budget.unpack(textLength(values), name); // a value of a dictionary comes as often as its number does
+      yield values;
+    }
+  }
+}
+
+function isNested(metadata: FileMetaData, column: string): boolean {
+  const found = parquetSchema(metadata).children.find(({ element }) => element.name === column);
+  return found !== undefined && found.children.length > 0;
+}
+
 function textLength(values: ArrayLike<unknown>): number {
   let length = 0;
-  for (let index = 0; index < values.length; index += 1) length += (values[index] as string | null)?.length ?? 0;
+  for (let index = 0; index < values.length; index += 1) length += lengthOfTexts(values[index]);
   return length;
 }
 
-async function openParquet(source: ByteSource, name: string, rows: DocumentRows): Promise<FileMetaData> {
+/** The columns that a document is made of: what else is there is not read. */
+async function openParquet(
+  source: ByteSource,
+  name: string,
+  rows: DocumentRows,
+): Promise<{ metadata: FileMetaData; columns: readonly string[] }> {
   try {
     const metadata = await readMetadata(source);
-    const columns = parquetSchema(metadata).children.map((column) => column.element.name);
-    if (!columns.includes(rows.column)) throw malformed(name, undefined, rows.missing(columns, 'column'));
-    return metadata;
+    const names = parquetSchema(metadata).children.map((column) => column.element.name);
+    const columns = rows.columns(names);
+    if (columns === null) throw malformed(name, undefined, rows.missing(names, 'column'));
+    return { metadata, columns };
   } catch (error) {
     throw parquetError(error, name);
   }

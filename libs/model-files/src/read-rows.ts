@@ -59,15 +59,8 @@ async function* jsonRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<L
 async function* parquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<LocatedRow> {
   let line = 0;
   for await (const row of readParquetRows(file, budget)) {
-    budget.unpack(textLength(row), file.path); // a value of a dictionary comes as often as its number does
     yield { row: plain(row) as Row, file: file.path, line: ++line };
   }
-}
-
-function textLength(value: unknown): number {
-  if (typeof value === 'string') return value.length;
-  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return 0;
-  return Object.values(value).reduce<number>((sum, part) => sum + textLength(part), 0);
 }
 
 /** Whole numbers of 64 bits as JSON has them. */

@@ -14,6 +14,7 @@ export interface TokenIndexKey {
   /** '': the model has none. */
   templateDigest: string;
   textColumn: string;
+  responseOnly: boolean;
   files: { format: string; gzip: boolean; digest: string }[];
 }
 export interface TokenIndexEntry {
@@ -30,8 +31,9 @@ export function indexFolderOf(store: ArtifactStore): string | undefined {
 
 export function tokenIndexKey(key: TokenIndexKey): string {
   const files = key.files.map(({ format, gzip, digest }) => [format, gzip, digest]);
+  const parts = [TOKENS_VERSION, key.tokenizerDigest, key.configDigest, key.templateDigest, key.textColumn, files];
   return createHash('sha256')
-    .update(JSON.stringify([TOKENS_VERSION, key.tokenizerDigest, key.configDigest, key.templateDigest, key.textColumn, files]))
+    .update(JSON.stringify(key.responseOnly ? [...parts, 'responses'] : parts))
     .digest('hex');
 }
 

@@ -2,7 +2,7 @@
 // reader.
 import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
-import { DocumentRows } from './document-row.js';
+import { DocumentRows, type RowReading } from './document-row.js';
 import type { EncodedDocuments } from './encode-worker.js';
 import { EncoderPool, type EncoderPoolOptions } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
@@ -12,7 +12,7 @@ import { readingProcess, type ReadingProcess } from './reading-process.js';
 
 export interface TokenizeTask extends EncoderPoolOptions {
   files: DataFile[];
-  textColumn: string;
+  reading: RowReading;
   chatTemplate: ChatTemplate | null;
 }
 export type TokenizeMessage =
@@ -30,7 +30,7 @@ interface Batch {
   documents: number;
 }
 
-async function tokenize({ files, textColumn, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {
+async function tokenize({ files, reading, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {
   const pool = new EncoderPool(encoderData);
   const inFlight: Batch[] = [];
   let bytesRead = 0;
@@ -51,7 +51,7 @@ async function tokenize({ files, textColumn, chatTemplate, ...encoderData }: Tok
     const onBytes = (bytes: number): void => {
       bytesRead += bytes;
     };
-    for await (const document of readDocuments(files, new DocumentRows(textColumn, chatTemplate), onBytes)) {
+    for await (const document of readDocuments(files, new DocumentRows(reading, chatTemplate), onBytes)) {
       if (document.text === '') continue; // nothing but a start token would be left of it
       documents.push(document);
       characters += document.text.length;

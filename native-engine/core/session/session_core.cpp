@@ -63,16 +63,15 @@ Trainer& SessionCore::trainer() const {
   return *trainer_;
 }
 
-int64_t SessionCore::set_data(std::vector<uint32_t> ids) {
-  if (static_cast<int64_t>(ids.size()) < (trainer_ ? sequence_length_ : 0)) {
+int64_t SessionCore::set_data(std::vector<uint32_t> words) {
+  if (static_cast<int64_t>(words.size()) < (trainer_ ? sequence_length_ : 0)) {
     throw Error(ErrorCode::kInvalidArgument, "ids",
-                "the data holds " + std::to_string(ids.size()) + " tokens: fewer than one row of " + std::to_string(sequence_length_));
+                "the data holds " + std::to_string(words.size()) + " tokens: fewer than one row of " + std::to_string(sequence_length_));
   }
-  auto data = std::make_shared<TokenData>();
-  data->ids = std::move(ids);
+  const auto data = std::make_shared<const TokenData>(token_data(std::move(words)));
   const auto count = static_cast<int64_t>(data->ids.size());
   trainer().set_data(data);
-  data_ = std::move(data);
+  data_ = data;
   return count / sequence_length_;
 }
 

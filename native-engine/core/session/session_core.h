@@ -100,7 +100,7 @@ class SessionCore {
   size_t open(const LoraSpec& lora, const TrainerOptions& options);  // after load; returns how many teachers stay in memory
   void close();
 
-  int64_t set_data(std::vector<uint32_t> ids);  // returns the number of rows
+  int64_t set_data(std::vector<uint32_t> words);  // as token_data takes them; returns the number of rows
   void initialise(uint64_t seed, const ShapeTarget& shape = {});
   void import_state(const std::vector<uint8_t>& bytes);
   std::vector<uint8_t> export_state() const;

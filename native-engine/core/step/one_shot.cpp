@@ -45,7 +45,7 @@ class OneShard {
 
 // A pass over batch after batch of the calibration rows; false: it was cancelled.
 bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
-                            const std::function<void(const std::vector<int32_t>& ids)>& pass) {
+                            const std::function<void(const TokenRows& tokens)>& pass) {
   const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
   const int64_t count = std::min(plan.one_shot->calibration_sequences, row_count);
   const std::vector<int64_t> rows = batch_rows(plan.seed, 0, count, row_count);
@@ -53,10 +53,7 @@ bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const s
   bool done = true;
   for (int64_t first = 0; first < count && done; first += batch_size) {
     context_.batch = std::min(batch_size, count - first);
-    std::vector<int32_t> ids;
-    for (int64_t i = first; i < first + context_.batch; i++)
-      ids.insert(ids.end(), data_->ids.begin() + rows[i] * tokens, data_->ids.begin() + (rows[i] + 1) * tokens);
-    pass(ids);
+    pass(token_rows(*data_, {rows.begin() + first, rows.begin() + first + context_.batch}, tokens));
     if (plan.one_shot->on_calibrated)
       plan.one_shot->on_calibrated(static_cast<double>(first + context_.batch) / static_cast<double>(count));
     done = !cancel.load();
@@ -72,11 +69,11 @@ std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan
   InputSquares squares{std::vector<double>(c.layer_count * head_columns), std::vector<double>(c.layer_count * c.intermediate_size)};
   UploadBlock role_block(*backend_), token_block(*backend_);
   const DeviceRole role = compile_role(make_intact_role(model_.weights()), {}, role_block);
-  const bool done = calibrate(plan, context_.batch, cancel, [&](const std::vector<int32_t>& ids) {
+  const bool done = calibrate(plan, context_.batch, cancel, [&](const TokenRows& text) {
     const int64_t n = context_.rows();
     const Tensor x = workspace_.teacher_x.reshaped(n, role.hidden_width);
-    token_block.begin(UploadBlock::room_for(ids));
-    const auto device_ids = token_block.add(ids);
+    token_block.begin(UploadBlock::room_for(text.ids));
+    const auto device_ids = token_block.add(text.ids);
     token_block.send();
     embed_tokens(context_, role, device_ids, x);
     for (int64_t l = 0; l < c.layer_count; l++) {
@@ -102,8 +99,8 @@ std::optional<GateImportance> TrainerImpl::taylor_ratings(const SegmentPlan& pla
   GateImportance sums{std::vector<double>(open.head.size()), std::vector<double>(open.intermediate.size())};
   int64_t sequences = 0;
   loss = 0;
-  const bool done = calibrate(plan, 1, cancel, [&](const std::vector<int32_t>& ids) {
-    const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, ids, false);
+  const bool done = calibrate(plan, 1, cancel, [&](const TokenRows& text) {
+    const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, text, false);
     for (size_t i = 0; i < sums.head.size(); i++) sums.head[i] += std::abs(static_cast<double>(out.grad_z.head[i]));
     for (size_t i = 0; i < sums.intermediate.size(); i++) sums.intermediate[i] += std::abs(static_cast<double>(out.grad_z.intermediate[i]));
     loss += out.lm_loss;

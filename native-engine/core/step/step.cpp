@@ -59,7 +59,6 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
 
 // Means run over the sequences of all shards.
 double batch_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch); }
-double predictions_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch * (c.tokens - 1)); }
 
 // The mean of each layer's loss runs over the student's open hidden units.
 double layer_loss_count(const PassContext& c, const StepInput& in) {
@@ -99,7 +98,7 @@ void token_losses(PassContext& c, const StepInput& in) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), vocab = c.config().vocab_size;
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
-  const double batch = batch_of(c, in), predictions = predictions_of(c, in);
+  const double batch = batch_of(c, in);
   const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     const int64_t count = std::min(ws.chunk, n - first);
@@ -116,7 +115,7 @@ void token_losses(PassContext& c, const StepInput& in) {
     }
     if (lm) {
       op.targets = in.targets + first;
-      op.lm_gradient_scale = static_cast<float>(in.weights.lm / predictions);
+      if (in.predictions > 0) op.lm_gradient_scale = static_cast<float>(in.weights.lm / static_cast<double>(in.predictions));
     }
     c.backend->run(op);
     multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
@@ -244,7 +243,7 @@ void read_results(PassContext& c, const StepInput& in, StepOutput& out) {
   if (const double count = layer_loss_count(c, in); in.teacher && count > 0)
     for (const double sum : sum_of_shards(ws, results, &ShardSums::layer_sums, c.config().layer_count)) layer_sum += sum / count;
   if (kl) kl_sum = sum_of_rows(c, results, &ShardSums::kl_rows) * (in.weights.temperature * in.weights.temperature / batch_of(c, in));
-  if (lm) lm_sum = sum_of_rows(c, results, &ShardSums::lm_rows) / predictions_of(c, in);
+  if (lm && in.predictions > 0) lm_sum = sum_of_rows(c, results, &ShardSums::lm_rows) / static_cast<double>(in.predictions);
   out.gradient_squares = results.at(ws.gradient_squares, 1)[0];
   out.grad_z = mask_gradients(c, in, results);
   out.layer_loss = in.teacher ? layer_sum : kNotANumber;
@@ -306,13 +305,6 @@ void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor
   op.by_shape = c.by_shape;
   op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.lists.hidden_index});
   c.backend->run(op);
-}
-
-std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row) {
-  std::vector<int32_t> next(ids.size(), -1);
-  for (size_t i = 0; i + 1 < ids.size(); i++)
-    if (static_cast<int64_t>(i + 1) % tokens_per_row != 0) next[i] = ids[i + 1];
-  return next;
 }
 
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "step/layer_pass.h"
+#include "step/token_rows.h"
 
 namespace espalier {
 
@@ -16,7 +17,8 @@ struct StepInput {
   const DeviceRole* teacher = nullptr;  // nullptr: no distillation
   LossWeights weights;
   DevicePtr<const int32_t> ids;           // [B * T]
-  DevicePtr<const int32_t> targets;       // [B * T] next token, -1 at the end of a row; used when weights.lm is not 0
+  DevicePtr<const int32_t> targets;       // [B * T] next token, -1: none; used when weights.lm is not 0
+  int64_t predictions = 0;                // targets that are tokens, of all shards
   DevicePtr<const int32_t> hidden_match;  // match_hidden(student, teacher); nullptr: column by column the same
   int64_t shards = 1;                     // the context's batch is a shard's; B is that of all
   bool checkpoint = false;
@@ -40,6 +42,5 @@ StepOutput run_step(PassContext& c, const StepInput& in);
 void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x);
 // out = in W^T for the role's open columns of lm_head (transposed), or in W.
 void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor in, bool transposed);
-std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row);
 
 }  // namespace espalier

@@ -1,6 +1,7 @@
 // The training session: what happens around a step. Data order, sampling, update, teachers, skips.
 #include "espalier/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -133,10 +134,11 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
 }
 
 // One upload brings the student's role, the tokens and the targets to the device.
-StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed) {
+StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed) {
   Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
   const bool taught = losses.layer != 0 || losses.kl != 0;
-  const std::vector<int32_t> targets = losses.lm != 0 ? next_tokens(ids, options_.sequence_length) : std::vector<int32_t>{};
+  const std::vector<int32_t>& ids = tokens.ids;
+  const std::vector<int32_t> targets = losses.lm != 0 ? tokens.targets : std::vector<int32_t>{};
   const std::vector<int32_t> match = taught ? match_hidden(role, teacher_) : std::vector<int32_t>{};
   student_block_.begin(role_room(role) + UploadBlock::room_for(ids) + UploadBlock::room_for(targets) + UploadBlock::room_for(match));
   const DeviceRole student = place_role(std::move(role), state_.lora(), student_block_);
@@ -146,6 +148,7 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
   in.weights = losses;
   in.ids = student_block_.add(ids);
   in.targets = student_block_.add(targets);
+  in.predictions = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
   in.hidden_match = student_block_.add(match);
   in.shards = options_.micro_shards;
   in.checkpoint = options_.checkpoint_activations;
@@ -154,28 +157,30 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
   return run_step(context_, in);
 }
 
-std::vector<int32_t> TrainerImpl::batch_ids(uint64_t seed, int64_t step) const {
+TokenRows TrainerImpl::batch(uint64_t seed, int64_t step) const {
   const int64_t tokens = options_.sequence_length;
-  std::vector<int32_t> ids;
-  for (int64_t row : batch_rows(seed, step, options_.batch_size, static_cast<int64_t>(data_->ids.size()) / tokens))
-    ids.insert(ids.end(), data_->ids.begin() + row * tokens, data_->ids.begin() + (row + 1) * tokens);
-  return ids;
+  return token_rows(*data_, batch_rows(seed, step, options_.batch_size, static_cast<int64_t>(data_->ids.size()) / tokens), tokens);
+}
+
+TokenRows TrainerImpl::rows_of(std::vector<int32_t> ids) const {
+  std::vector<int32_t> targets = next_tokens(ids, options_.sequence_length);
+  return {std::move(ids), std::move(targets)};
 }
 
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
   const auto begin = std::chrono::steady_clock::now();
   const Masks z = plan.train_masks ? sample_masks(log_alphas(), plan.seed, step()) : deterministic_masks(model_.config(), log_alphas());
-  StepReport report = one_step(plan, index, z, batch_ids(plan.seed, step()), false);
+  StepReport report = one_step(plan, index, z, batch(plan.seed, step()), false);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
 }
 
-StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed) {
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const TokenRows& tokens, bool timed) {
   const auto begin = std::chrono::steady_clock::now();
   StepReport report;
   report.step = state_.step;
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
-  const StepOutput out = step_on(z, plan.losses, ids, timed);
+  const StepOutput out = step_on(z, plan.losses, tokens, timed);
   const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, z, out, workspace_.lora_gradient});
   state_.step++;
   report.loss = out.loss + update.lagrangian;
@@ -203,7 +208,7 @@ void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& l
   plan.lora_learning_rate.assign(1, 1e-3);
   plan.scheduled_sparsity.assign(1, 0.0);
   backend_->attach_thread();
-  one_step(plan, 0, student_masks, ids, true);
+  one_step(plan, 0, student_masks, rows_of(std::move(ids)), true);
 }
 
 void TrainerImpl::set_teacher_masks(const Masks& masks) {
@@ -249,7 +254,7 @@ void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
   std::swap(block, teacher_block_);
   DeviceRole kept = std::move(teacher_);
   set_teacher_masks(probe.teacher);
-  const StepOutput out = step_on(probe.student, losses, {probe.input_ids.begin(), probe.input_ids.end()}, false);
+  const StepOutput out = step_on(probe.student, losses, rows_of({probe.input_ids.begin(), probe.input_ids.end()}), false);
   std::swap(block, teacher_block_);
   teacher_ = std::move(kept);
   probe.loss = out.loss;

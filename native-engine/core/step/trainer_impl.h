@@ -41,17 +41,18 @@ class TrainerImpl final : public Trainer {
   };
   int next_place() const { return ahead_ ? 1 - place_ : 0; }
   void bring(const Teacher& teacher);
-  StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const std::vector<int32_t>& ids, bool timed);
-  std::vector<int32_t> batch_ids(uint64_t seed, int64_t step) const;
+  StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed);
+  TokenRows batch(uint64_t seed, int64_t step) const;
+  TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
-  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const std::vector<int32_t>& ids, bool timed);
+  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const TokenRows& tokens, bool timed);
 
   // nullopt: cancelled, and the state is as it was
   std::optional<StepReport> prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss);
   bool calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
-                 const std::function<void(const std::vector<int32_t>& ids)>& pass);
+                 const std::function<void(const TokenRows& tokens)>& pass);
 
   TrainerOptions options_;
   std::shared_ptr<const TokenData> data_;

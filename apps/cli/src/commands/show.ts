@@ -149,6 +149,7 @@ function dataText(data: v1.DataSource): string {
   return [
     [data.trainPath, ...data.moreTrainPaths].join(', '),
     ...(data.textColumn === '' ? [] : [`column ${data.textColumn}`]),
+    ...(data.responseOnly ? ['responses only'] : []),
     ...(data.maxTrainTokens === 0n ? [] : [`at most ${count(data.maxTrainTokens)} tokens`]),
     ...(validation.length === 0 ? [] : [`validation ${validation.join(', ')}`]),
     ...(data.maxValidationTokens === 0n ? [] : [`at most ${count(data.maxValidationTokens)} tokens of it`]),

@@ -8,6 +8,7 @@ export interface DataChoice {
   data?: string[];
   validation?: string[];
   textColumn?: string;
+  responseOnly?: boolean;
   maxTrainTokens?: number;
   maxValidationTokens?: number;
 }
@@ -16,7 +17,11 @@ export function addDataOptions(command: Command, train: string, evaluate: string
   return command
     .option('--data <path>', `${train}; may be given several times`, absolutePaths)
     .option('--validation <path>', `${evaluate}; may be given several times`, absolutePaths)
-    .option('--text-column <name>', 'field or column with the text, or with the messages of a conversation (default: text)')
+    .option(
+      '--text-column <name>',
+      'field or column with the text, or with the messages of a conversation (default: text, messages, or instruction and output)',
+    )
+    .option('--response-only', 'learn responses only, of conversations or instructions: the cross-entropy leaves out what they answer')
     .option('--max-train-tokens <n>', 'read no more than so many tokens to train on, for a quick trial', positiveNumber)
     .option('--max-validation-tokens <n>', 'read no more than so many tokens to evaluate on', positiveNumber);
 }
@@ -27,7 +32,7 @@ export function dataChoice(options: DataChoice, file: DataChoice): DataChoice {
   return Object.fromEntries([...Object.entries(file).filter(given), ...Object.entries(options).filter(given)]);
 }
 
-const DATA_KEYS = new Set(['data', 'validation', 'textColumn', 'maxTrainTokens', 'maxValidationTokens']);
+const DATA_KEYS = new Set(['data', 'validation', 'textColumn', 'responseOnly', 'maxTrainTokens', 'maxValidationTokens']);
 
 export function dataSource(choice: DataChoice): v1.DataSource {
   const [trainPath = '', ...moreTrainPaths] = choice.data ?? [];
@@ -38,6 +43,7 @@ export function dataSource(choice: DataChoice): v1.DataSource {
     validationPath,
     moreValidationPaths,
     textColumn: choice.textColumn ?? '',
+    responseOnly: choice.responseOnly ?? false,
     maxTrainTokens: BigInt(choice.maxTrainTokens ?? 0),
     maxValidationTokens: BigInt(choice.maxValidationTokens ?? 0),
   };

@@ -9,7 +9,7 @@ import { positiveNumber } from './parse.js';
 
 const PATH_LISTS = ['data', 'validation'] as const;
 const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
-export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', ...Object.keys(LIMITS)];
+export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', 'response_only', ...Object.keys(LIMITS)];
 export interface SourceChoice extends DataChoice {
   model?: string;
 }
@@ -63,6 +63,7 @@ export class YamlReader {
     if (key === 'model') choice.model = this.fromHere(this.textOf(pair, key, 'a path'));
     else if (isPathList !== undefined) choice[isPathList] = this.oneOrMore(pair, key).map((path) => this.fromHere(path));
     else if (key === 'text_column') choice.textColumn = this.textOf(pair, key, 'a name');
+    else if (key === 'response_only') choice.responseOnly = this.flagOf(pair, key);
     else if (key in LIMITS) choice[LIMITS[key as keyof typeof LIMITS]] = this.limitOf(pair, key);
     else return false;
     return true;
@@ -86,14 +87,20 @@ export class YamlReader {
   protected valueOf(setting: Setting, pair: Pair): unknown {
     const { field, kind } = setting;
     if (kind === 'words' && isSeq(pair.value)) return this.itemsOf(pair, field);
+    if (kind === 'flag') return this.flagOf(pair, field);
     const text = this.textOf(pair, field, 'a value');
-    if (kind === 'flag' && !['true', 'false'].includes(text)) throw this.wrong(pair, field, 'true and false are allowed');
     try {
       return valueOfText(setting, text);
     } catch (error) {
       if (error instanceof RangeError) throw this.wrong(pair, field, error.message);
       throw error;
     }
+  }
+
+  private flagOf(pair: Pair, key: string): boolean {
+    const text = this.textOf(pair, key, 'a value');
+    if (text !== 'true' && text !== 'false') throw this.wrong(pair, key, 'true and false are allowed');
+    return text === 'true';
   }
 
   protected *entries(node: unknown, what: string): Iterable<[key: string, pair: Pair]> {

@@ -78,13 +78,15 @@ export function startingPoint(from: From): StartingPoint {
 
 /** Fields that were left out are no part of the command: a request from before there were any is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
-  const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, maxTrainTokens, maxValidationTokens } = source;
+  const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, responseOnly } = source;
+  const { maxTrainTokens, maxValidationTokens } = source;
   return {
     trainPath,
     validationPath,
     ...(moreTrainPaths.length === 0 ? {} : { moreTrainPaths }),
     ...(moreValidationPaths.length === 0 ? {} : { moreValidationPaths }),
     ...(textColumn === '' ? {} : { textColumn }),
+    ...(responseOnly ? { responseOnly } : {}),
     ...(maxTrainTokens === 0n ? {} : { maxTrainTokens: Number(maxTrainTokens) }),
     ...(maxValidationTokens === 0n ? {} : { maxValidationTokens: Number(maxValidationTokens) }),
   };

@@ -12,6 +12,7 @@ import { ModelAndData } from './model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
 import { decide, fold, neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { settingsOfFork } from '../pruning-run/aggregate/starting-points.js';
 import type { Fork } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../views/run-views.js';
@@ -35,7 +36,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     if (known !== null) return alreadyLaunched(known, requestDigest);
     this.views.requireOwnName(name);
     const parent = await this.runs.load(parentRunId);
-    const data = await this.otherData(request.data, parent, signal);
+    const data = await this.otherData(request, parent, signal);
     const change: Fork = { kind: 'fork', runId, name, tags, note, requestId, requestDigest, parent, from, overrides, data };
     const pinned = [...neededStates(childOf(change))];
     for (const digest of pinned) await this.keeper.pin(digest);
@@ -61,9 +62,14 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
   }
 
   /** Named only: the fork prepares it, and must find the tokenizer of its parent. */
-  private async otherData(source: ForkRun['request']['data'], parent: PruningRunState, signal: AbortSignal): Promise<DataIdentity | null> {
+  private async otherData(
+    { data: source, overrides }: Pick<ForkRun['request'], 'data' | 'overrides'>,
+    parent: PruningRunState,
+    signal: AbortSignal,
+  ): Promise<DataIdentity | null> {
     if (source === null) return null;
-    return { ...(await this.sources.namedData(source, parent.model, signal)), tokenizerDigest: parent.data.tokenizerDigest };
+    const settings = settingsOfFork(parent.settings, overrides);
+    return { ...(await this.sources.namedData(source, parent.model, settings, signal)), tokenizerDigest: parent.data.tokenizerDigest };
   }
 }
 

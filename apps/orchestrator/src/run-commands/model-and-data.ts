@@ -10,6 +10,7 @@ import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { DataIdentity, DataReading, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
+import { learnsFromText } from '../pruning-run/method/phases.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 
 export interface RunPlan {
@@ -70,8 +71,14 @@ export class ModelAndData {
   }
 
   /** The data as it is named; what costs nothing to find out about it is refused here. */
-  async namedData(source: DataSource, model: ModelIdentity, signal: AbortSignal): Promise<DataIdentity> {
-    const { moreTrainPaths, moreValidationPaths } = source;
+  async namedData(source: DataSource, model: ModelIdentity, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity> {
+    const { moreTrainPaths, moreValidationPaths, responseOnly } = source;
+    if (responseOnly === true && !learnsFromText(settings))
+      throw invalidField(
+        'REQUEST_INVALID',
+        'data.response_only',
+        'is set, but no step learns by cross-entropy: recipe lm does, and recover_steps with recover_lm_loss_weight',
+      );
     if (source.validationPath === '' && moreValidationPaths !== undefined)
       throw invalidField('FIELD_REQUIRED', 'data.validation_path', 'is needed: more_validation_paths are read after it');
     const named = {
@@ -196,11 +203,12 @@ export class ModelAndData {
 
 type NamedData = DataReading & Pick<DataIdentity, 'trainPath' | 'validationPath'>;
 
-function trainText({ trainPath, moreTrainPaths = [], textColumn, maxTrainTokens }: NamedData): TextSource {
+function trainText({ trainPath, moreTrainPaths = [], textColumn, responseOnly, maxTrainTokens }: NamedData): TextSource {
   return {
     paths: [trainPath, ...moreTrainPaths],
     fields: ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)],
     ...(textColumn === undefined ? {} : { textColumn }),
+    ...(responseOnly === undefined ? {} : { responseOnly }),
     maxTokens: maxTrainTokens,
   };
 }

@@ -1,5 +1,6 @@
 // Is an export the masked student? Its mean negative log-likelihood, from every loader at hand, against the student's in F32.
 import type { ArtifactStore, ExportManifestFile } from '#artifact-store';
+import { idOf } from '#model-files';
 import { engineV1, EspalierError, visibleText } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -109,7 +110,7 @@ async function firstTokens(artifacts: ArtifactStore, digest: string): Promise<Ui
   }
   const bytes = Buffer.concat(chunks);
   const count = Math.min(TOKENS, Math.floor(bytes.byteLength / 4));
-  return Uint32Array.from({ length: count }, (_, at) => bytes.readUInt32LE(at * 4));
+  return Uint32Array.from({ length: count }, (_, at) => idOf(bytes.readUInt32LE(at * 4)));
 }
 
 async function* bytesOf(ids: Uint32Array): AsyncGenerator<Uint8Array> {

@@ -55,7 +55,7 @@ export class LaunchStudy {
       await ofRun(index, async () => {
         const plan = await this.sources.plan(modelPath, settings);
         requireMemory(plan);
-        await this.sources.namedData(data, plan.model, signal);
+        await this.sources.namedData(data, plan.model, plan.settings, signal);
       });
     }
   }

@@ -20,6 +20,7 @@ function dataMessage(data: DataIdentity): v1.DataSource {
     moreTrainPaths: data.moreTrainPaths ?? [],
     moreValidationPaths: data.moreValidationPaths ?? [],
     textColumn: data.textColumn ?? '',
+    responseOnly: data.responseOnly ?? false,
     maxTrainTokens: BigInt(data.maxTrainTokens ?? 0),
     maxValidationTokens: BigInt(data.maxValidationTokens ?? 0),
   };

@@ -139,7 +139,10 @@ struct EvaluationResult {
 // Token ids of a data split, flat; rows of `sequence_length` are cut from its start, the remainder is dropped.
 struct TokenData {
   std::vector<uint32_t> ids;
+  std::vector<bool> context;  // of each token: it is read, and no loss counts its prediction; empty: of none
 };
+// From words of 32 bits, as data are stored: an id, and in the highest bit whether the token is context.
+TokenData token_data(std::vector<uint32_t> words);
 
 // Row indices of the batch of step `step`: each epoch visits every row once in an order keyed by (seed, epoch); pure.
 std::vector<int64_t> batch_rows(uint64_t seed, int64_t step, int64_t batch_size, int64_t row_count);

@@ -60,6 +60,12 @@ export function lossesAt(settings: LossSettings, step: number): LossWeights {
     : { layerWeight: settings.layerLossWeight, klWeight: settings.klLossWeight, lmWeight: 0, temperature };
 }
 
+/** Whether any step learns by cross-entropy, which alone tells responses from what is before them. */
+export const learnsFromText = (settings: LossSettings): boolean =>
+  phasesOf(settings).some(
+    ({ kind, firstStep }) => lossesAt(settings, firstStep).lmWeight > 0 && !(kind === 'prune' && prunesAtOnce(settings.recipe)),
+  );
+
 /** Whether somebody has to instruct for these losses. */
 export const needsTeacher = ({ layerWeight, klWeight }: Pick<LossWeights, 'layerWeight' | 'klWeight'>): boolean =>
   layerWeight !== 0 || klWeight !== 0;

@@ -35,7 +35,8 @@ export interface ModelIdentity {
 export interface DataReading {
   moreTrainPaths?: string[] | undefined;
   moreValidationPaths?: string[] | undefined;
-  textColumn?: string | undefined; // "text"
+  textColumn?: string | undefined; // the first that is there: text, messages, instruction and output
+  responseOnly?: true | undefined; // of the training text: all of it is learned
   maxTrainTokens?: number | undefined; // all
   maxValidationTokens?: number | undefined;
 }

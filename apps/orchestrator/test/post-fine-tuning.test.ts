@@ -1,0 +1,75 @@
+// Post-fine-tuning with the real processes on the tiny model: a pruned run is forked onto instructions, of which the answers are learned.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { collect, TestServer, unary } from './harness/server.js';
+
+const server = TestServer.inNewFolder();
+const folder = mkdtempSync(join(tmpdir(), 'post-fine-tuning-'));
+const INSTRUCTIONS = join(folder, 'alpaca.json');
+const TUNING = { recoverSteps: 60, recoverLearningRate: 0.01 };
+let pruned: v1.Run;
+
+beforeAll(async () => {
+  const rows = Array.from({ length: 40 }, (_, n) => ({
+    instruction: `Say ${n}.`,
+    input: n % 3 === 0 ? 'in words' : '',
+    output: `It is ${n * n}.`,
+  }));
+  writeFileSync(INSTRUCTIONS, JSON.stringify(rows));
+  await server.start();
+  pruned = await server.completed((await server.launch({})).runId);
+});
+afterAll(async () => {
+  await server.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+async function tune(settings: v1.RunSettings | object, responseOnly = true): Promise<string> {
+  const data = { trainPath: INSTRUCTIONS, responseOnly };
+  const { run } = await unary<v1.ForkRunResponse>((cb) =>
+    server.runs.forkRun(
+      v1.ForkRunRequest.fromPartial({
+        parentRunId: pruned.runId,
+        from: { $case: 'lastState', value: true },
+        settings,
+        overrides: { data },
+      }),
+      cb,
+    ),
+  );
+  return run!.runId;
+}
+
+test('a fork learns the answers of instructions, ends the same after kills, and is computed again alike', async () => {
+  const done = await server.completed(await tune(TUNING));
+  expect(done).toMatchObject({ step: 180n, phase: 'recover', data: { trainPath: INSTRUCTIONS, responseOnly: true } });
+  expect(recordProblems(await server.events(done.runId))).toEqual([]);
+
+  const killed = await tune(TUNING);
+  await server.until(killed, ({ step }) => step > 120n);
+  await server.kill('engine', 'store');
+  await server.start();
+  const again = await server.completed(killed);
+  expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
+
+  const verified = await collect(
+    server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: done.runId, replay: true, fromStep: 120n, toStep: 180n })),
+  );
+  expect(verified.at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
+
+  const all = await server.completed(await tune(TUNING, false));
+  expect(all.stateDigest).not.toBe(done.stateDigest);
+});
+
+test('responses can be told from the rest by cross-entropy only, and only where there are some', async () => {
+  const taught = { ...TUNING, recoverLmLossWeight: 0, recoverKlLossWeight: 0.1 };
+  await expect(tune(taught)).rejects.toThrow(/data\.response_only.*no step learns by cross-entropy|no step learns by cross-entropy/);
+  const plain = join(folder, 'plain.jsonl');
+  writeFileSync(plain, '{"text": "no answer here"}\n');
+  const { runId } = await server.launch(TUNING, { data: { trainPath: plain, responseOnly: true } });
+  const failed = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
+  expect(failed.failure).toMatchObject({ code: 'DATA_MALFORMED', field: 'data.train_path' });
+});
