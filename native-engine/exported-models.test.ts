@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Session, type ExportOptions } from './index.js';
-import { smallKinds, writeSmallModel, type SmallKind } from './testing.js';
+import { sessionSettings, smallKinds, trainingSettings, writeSmallModel, type SmallKind } from './testing.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const tinyModel = join(root, 'testdata/models/gqa-random-tiny'); // tied, grouped queries, llama3's rope scaling
@@ -29,17 +29,14 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A session whose state is pruned hard and unevenly. */
 async function pruned(modelFolder: string): Promise<Session> {
-  const session = await Session.open({ modelFolder, batchSize: 2, sequenceLength: 32 });
+  const session = await Session.open({ modelFolder, settings: sessionSettings({ batchSize: 2, sequenceLength: 32 }) });
   await session.setData(ids);
   await session.initialise(1n);
   const steps = 40;
   await session.train({
     firstStep: 0,
-    seed: 7n,
+    settings: trainingSettings({ maskLearningRate: 0.3, lambdaLearningRate: 20 }),
     losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 },
-    maskLearningRate: 0.3,
-    lambdaLearningRate: 20,
-    gradientClipNorm: 1,
     trainMasks: true,
     returnState: false,
     loraLearningRate: Array<number>(steps).fill(1e-2),
@@ -266,7 +263,7 @@ async function exportWith(tokenizer: object | undefined, name: string): Promise<
   const modelFolder = join(folder, `${name}-model`);
   cpSync(tinyModel, modelFolder, { recursive: true });
   if (tokenizer !== undefined) writeFileSync(join(modelFolder, 'tokenizer.json'), JSON.stringify(tokenizer));
-  const session = await Session.open({ modelFolder, batchSize: 2, sequenceLength: 32 });
+  const session = await Session.open({ modelFolder, settings: sessionSettings({ batchSize: 2, sequenceLength: 32 }) });
   await session.initialise(1n);
   const outFolder = join(folder, name);
   try {

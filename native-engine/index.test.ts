@@ -18,9 +18,11 @@ import {
   releaseBytes,
   Session,
   type SegmentOptions,
+  type SessionOptions,
   type StepReport,
 } from './index.js';
 import type { NativeAddon } from './native.js';
+import { sessionSettings, trainingSettings } from './testing.js';
 
 const tinyModel = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
 const addonPath =
@@ -29,7 +31,11 @@ const ids = new Uint32Array(3200).map((_, i) => (i * i * 7 + i) % 2048);
 const folder = mkdtempSync(join(tmpdir(), 'espalier-addon-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const open = (): Promise<Session> => Session.open({ modelFolder: tinyModel, batchSize: 2, sequenceLength: 32, threads: 1 });
+const small = sessionSettings({ batchSize: 2, sequenceLength: 32 });
+const open = (): Promise<Session> => Session.open({ modelFolder: tinyModel, settings: small, threads: 1 });
+
+/** Sparsity rises within a few steps. */
+const fast = trainingSettings({ lambdaLearningRate: 5 });
 
 async function ready(): Promise<Session> {
   const session = await open();
@@ -41,11 +47,8 @@ async function ready(): Promise<Session> {
 function segment(firstStep: number, stepCount: number, changes: Partial<SegmentOptions> = {}): SegmentOptions {
   return {
     firstStep,
-    seed: 7n,
+    settings: trainingSettings(),
     losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 },
-    maskLearningRate: 0.1,
-    lambdaLearningRate: 0.1,
-    gradientClipNorm: 1,
     trainMasks: true,
     returnState: false,
     loraLearningRate: Array.from({ length: stepCount }, (_, i) => 1e-3 - (firstStep + i) * 1e-6),
@@ -66,13 +69,16 @@ test('describes the engine and its numerics', () => {
   expect(cpu.memoryAvailableBytes).toBeGreaterThan(1e6);
   expect(cpu.memoryBytes).toBeGreaterThanOrEqual(cpu.memoryAvailableBytes);
   expect(engine.devices.map((device) => device.name)).toContain(chosenDevice('auto').name);
-  expect(numericsFingerprint({ computeDtype: 'f32' })).not.toBe(numericsFingerprint({ computeDtype: 'bf16' }));
+  const settings = sessionSettings({ computeDtype: 'f32' });
+  expect(numericsFingerprint({ settings })).not.toBe(numericsFingerprint({ settings: sessionSettings({ computeDtype: 'bf16' }) }));
   // Another build of the engine may compute other bits, and so may other threads and libraries.
-  expect(numericsFingerprint({ computeDtype: 'f32', threads: 2 })).toMatch(
+  expect(numericsFingerprint({ settings, threads: 2 })).toMatch(
     /^espalier-numerics 3; sources [0-9a-f]{12}, .*; cpu [0-9a-f]{12} \S+ threads 2 .*onednn \d+\.\d+\.\d+ isa \d+, caches \d+K \d+K \d+K; libc \d[^;]*; f32$/,
   );
-  expect(numericsFingerprint({})).toContain(`; ${engine.build}; `);
-  expect(() => numericsFingerprint({ device: 'abacus' })).toThrow(expect.objectContaining({ code: 'NOT_SUPPORTED', field: 'device' }));
+  expect(numericsFingerprint({ settings })).toContain(`; ${engine.build}; `);
+  expect(() => numericsFingerprint({ settings, device: 'abacus' })).toThrow(
+    expect.objectContaining({ code: 'NOT_SUPPORTED', field: 'device' }),
+  );
   for (const device of ['', 'cpu:', 'cpu:x', 'auto:x', 'cpu:1:2'])
     expect(() => chosenDevice(device)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'device' }));
   expect(() => chosenDevice('cpu:7')).toThrow(expect.objectContaining({ code: 'NOT_SUPPORTED', field: 'device' }));
@@ -88,8 +94,9 @@ test('inspects a model and plans its memory', async () => {
     tiedEmbeddings: true,
   });
   expect(model.layers).toEqual(Array(3).fill({ heads: 8, kvHeads: 2, intermediate: 160 }));
-  const small = await planMemory({ modelFolder: tinyModel, batchSize: 1, sequenceLength: 16 });
-  const large = await planMemory({ modelFolder: tinyModel, batchSize: 8, sequenceLength: 256 });
+  const plan = (batchSize: number, sequenceLength: number) =>
+    planMemory({ modelFolder: tinyModel, settings: sessionSettings({ batchSize, sequenceLength }) });
+  const [small, large] = [await plan(1, 16), await plan(8, 256)];
   expect(large.activationsBytes).toBeGreaterThan(small.activationsBytes);
   const { weightsBytes, loraBytes, optimizerBytes, activationsBytes, teachersBytes, scratchBytes } = small;
   expect(small.totalBytes).toBe(weightsBytes + loraBytes + optimizerBytes + activationsBytes + teachersBytes + scratchBytes);
@@ -107,19 +114,19 @@ test('a model with weights that are not finite is refused by the name of the ten
   writeFileSync(path, bytes);
   const refused = { code: 'WEIGHT_NOT_FINITE', field: 'model', message: expect.stringContaining(`tensor ${name} holds NaN`) as string };
   await expect(inspectModel(broken)).rejects.toMatchObject(refused);
-  await expect(Session.open({ modelFolder: broken })).rejects.toMatchObject(refused);
+  await expect(Session.open({ modelFolder: broken, settings: small })).rejects.toMatchObject(refused);
 });
 
 test('errors keep their code and name the field', async () => {
   await expect(inspectModel(join(folder, 'nothing'))).rejects.toEqual(failure('MODEL_NOT_FOUND', 'model'));
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ architectures: ['BertModel'] }));
   await expect(inspectModel(folder)).rejects.toEqual(failure('MODEL_UNSUPPORTED', 'config.architectures'));
-  await expect(Session.open({ modelFolder: tinyModel, sequenceLength: 4096 })).rejects.toEqual(
-    failure('INVALID_ARGUMENT', 'sequence_length'),
-  );
-  await expect(Session.open({ modelFolder: tinyModel, memoryLimitBytes: 1000 })).rejects.toEqual(failure('OUT_OF_MEMORY'));
-  await expect(Session.open({ modelFolder: tinyModel, weightsDigest: 'ab' })).rejects.toEqual(failure('MODEL_CHANGED', 'weightsDigest'));
-  await expect(Session.open({ modelFolder: tinyModel, lora: { rank: 0 } })).rejects.toEqual(failure('INVALID_ARGUMENT', 'lora.rank'));
+  const opened = (options: Partial<SessionOptions>): Promise<unknown> =>
+    Session.open({ modelFolder: tinyModel, settings: small, ...options });
+  await expect(opened({ settings: { ...small, sequenceLength: 4096 } })).rejects.toEqual(failure('INVALID_ARGUMENT', 'sequence_length'));
+  await expect(opened({ memoryLimitBytes: 1000 })).rejects.toEqual(failure('OUT_OF_MEMORY'));
+  await expect(opened({ weightsDigest: 'ab' })).rejects.toEqual(failure('MODEL_CHANGED', 'weightsDigest'));
+  await expect(opened({ settings: { ...small, loraRank: 0 } })).rejects.toEqual(failure('INVALID_ARGUMENT', 'settings.loraRank'));
   await expect(evaluateModel(tinyModel, { ids: new Uint32Array([1, 2, 5000]), window: 3 })).rejects.toThrow('outside the vocabulary');
   const session = await open();
   await expect(session.importState(new Uint8Array(100))).rejects.toEqual(failure('STATE_CORRUPT'));
@@ -175,9 +182,11 @@ test('arguments of any kind are refused, never fatal', async () => {
   ];
   const fields = [
     'folder',
-    'lora',
+    'settings',
     'ids',
     'seed',
+    'session',
+    'training',
     'bytes',
     'digest',
     'firstStep',
@@ -187,7 +196,6 @@ test('arguments of any kind are refused, never fatal', async () => {
     'window',
     'form',
     'outFolder',
-    'batchSize',
     'computeDtype',
   ];
   const methods = [
@@ -220,6 +228,13 @@ test('arguments of any kind are refused, never fatal', async () => {
       }
     }
   }
+  for (const value of hostile)
+    for (const settings of [value, { session: value, training: {} }, { session: {}, training: { seed: value } }])
+      try {
+        native.settingsInEffect(settings as never);
+      } catch (error) {
+        expect(error).toHaveProperty('message');
+      }
   expect(refused).toBeGreaterThan(1000);
   expect(() => (native.Session as unknown as () => unknown)()).toThrow();
   expect(() => native.Session.prototype.load.call({} as never, { folder: 'x' })).toThrow();
@@ -329,7 +344,7 @@ describe('training', () => {
 
   test('a state that reaches the sparsity asked for is kept as a teacher, the same as one that was loaded', async () => {
     const session = await ready();
-    const rising = { scheduledSparsity: Array(100).fill(0.9) as number[], lambdaLearningRate: 5 };
+    const rising = { scheduledSparsity: Array(100).fill(0.9) as number[], settings: fast };
     const reached = await session.train(segment(0, 100, { ...rising, stopAtExpectedSparsity: 0.02, returnState: true }));
     expect(sha256(reached.stateBytes!)).toBe(reached.state.digest);
     expect(reached.teachers).toEqual([reached.state.digest]);
@@ -359,7 +374,7 @@ describe('training', () => {
   test('stops at the sparsity asked for', async () => {
     const session = await ready();
     const result = await session.train(
-      segment(0, 100, { scheduledSparsity: Array(100).fill(0.9) as number[], lambdaLearningRate: 5, stopAtExpectedSparsity: 0.03 }),
+      segment(0, 100, { scheduledSparsity: Array(100).fill(0.9) as number[], settings: fast, stopAtExpectedSparsity: 0.03 }),
     );
     expect(result.stepsDone).toBeLessThan(100);
     expect(result.stopped).toBe(false);
@@ -423,10 +438,11 @@ test('close during a job ends it; garbage collection during a job does not', asy
 test('the process may exit while a job runs', async () => {
   const script = `
     import { Session } from ${JSON.stringify(new URL('./index.js', import.meta.url).href)};
-    const session = await Session.open({ modelFolder: ${JSON.stringify(tinyModel)}, batchSize: 2, sequenceLength: 32 });
+    import { trainingSettings } from ${JSON.stringify(new URL('./testing.js', import.meta.url).href)};
+    const session = await Session.open({ modelFolder: ${JSON.stringify(tinyModel)}, settings: ${JSON.stringify(small)} });
     await session.setData(new Uint32Array(3200)); await session.initialise(1n);
-    const n = 100000, plan = ${JSON.stringify({ ...segment(0, 0), seed: undefined })};
-    session.train({ ...plan, seed: 1n, loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) },
+    const n = 100000, plan = ${JSON.stringify({ ...segment(0, 0), settings: undefined })};
+    session.train({ ...plan, settings: trainingSettings(), loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) },
       { onReports: () => process.exit(5) });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'inherit', 'inherit'] });
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on('exit', (...how) => resolve(how)));
@@ -436,7 +452,7 @@ test('the process may exit while a job runs', async () => {
 describe('export', () => {
   test.each(['masked', 'compacted'] as const)('%s: the folder has the perplexity of the masked student', async (form) => {
     const session = await ready();
-    await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], lambdaLearningRate: 5 }));
+    await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], settings: fast }));
     const outFolder = join(folder, form);
     const shares: number[] = [];
     const exported = await session.exportModel(

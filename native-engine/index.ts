@@ -1,8 +1,10 @@
 // The native engine for TypeScript: defaults, promises, and sessions that close safely.
-import { defined, evaluateDefaults, exportDefaults, generateDefaults, loraOptions, scorerDefaults, trainerOptions } from './defaults.js';
+import { defined, evaluateDefaults, exportDefaults, generateDefaults, scorerDefaults, trainerDefaults } from './defaults.js';
 import { addon, EngineError, mapped, toEngineError } from './load-addon.js';
 import type {
   DeviceDescription,
+  EngineDescription,
+  EngineSettings,
   EvaluateOptions,
   EvaluationResult,
   ExportedModel,
@@ -10,7 +12,6 @@ import type {
   GeneratedToken,
   GenerateOptions,
   GenerationResult,
-  LoraOptions,
   MeasureOptions,
   MemoryPlan,
   ModelDescription,
@@ -31,6 +32,8 @@ export { EngineError } from './load-addon.js';
 export type {
   ComputeDtype,
   DeviceDescription,
+  EngineDescription,
+  EngineSettings,
   EvaluateOptions,
   EvaluationResult,
   ExportedModel,
@@ -41,17 +44,15 @@ export type {
   GenerationResult,
   Importance,
   LayerWidth,
-  LoraOptions,
   MeasureOptions,
   MemoryPlan,
   ModelDescription,
-  Projection,
   ScoreBatch,
   ScorerOptions,
   Scores,
   SegmentOptions,
   SegmentResult,
-  SparsityControl,
+  Settings,
   Speed,
   SpeedResult,
   StateSummary,
@@ -60,17 +61,13 @@ export type {
   TrainerOptions,
 } from './native.js';
 
-export interface EngineDescription {
-  build: string;
-  devices: DeviceDescription[];
-  peakResidentBytes: number;
-}
+/** Options of a trainer, of which all but the settings have a default. */
+export type GivenTrainerOptions = Partial<TrainerOptions> & Pick<TrainerOptions, 'settings'>;
 
-export interface SessionOptions extends Partial<TrainerOptions> {
+export interface SessionOptions extends GivenTrainerOptions {
   modelFolder: string;
   /** When set, the model must have it. */
   weightsDigest?: string | undefined;
-  lora?: Partial<LoraOptions>;
 }
 
 export function describeEngine(): EngineDescription {
@@ -83,8 +80,13 @@ export function chosenDevice(name: string): DeviceDescription {
 }
 
 /** Equal fingerprints give equal bits. */
-export function numericsFingerprint(options: Partial<TrainerOptions> = {}): string {
-  return mapped(() => addon().numericsFingerprint(trainerOptions(options)));
+export function numericsFingerprint(options: GivenTrainerOptions): string {
+  return mapped(() => addon().numericsFingerprint({ ...trainerDefaults, ...defined(options) }));
+}
+
+/** The values that the core computes with when it is given these settings, and else its own defaults. Refuses names that are unknown. */
+export function settingsInEffect(given: Partial<EngineSettings> = {}): EngineSettings {
+  return mapped(() => addon().settingsInEffect({ session: {}, training: {}, ...given }));
 }
 
 /** Gives back the memory of a result's bytes, which are empty from then on; else they stay until the collector comes by. */
@@ -98,9 +100,7 @@ export function inspectModel(folder: string, readWeights = true): Promise<ModelD
 }
 
 export function planMemory(options: SessionOptions): Promise<MemoryPlan> {
-  return withSession((session) =>
-    session.planMemory({ ...trainerOptions(options), folder: options.modelFolder, lora: loraOptions(options.lora) }),
-  );
+  return withSession((session) => session.planMemory({ ...trainerDefaults, ...defined(options), folder: options.modelFolder }));
 }
 
 /** Perplexity of a model folder as it is. */
@@ -171,15 +171,13 @@ export class Session {
     private readonly native: NativeSession,
     readonly model: ModelDescription,
     readonly options: TrainerOptions,
-    readonly lora: LoraOptions,
     /** So many teachers stay in memory, those used last: a segment may have as many. */
     readonly teachersKept: number,
   ) {}
 
   static async open(options: SessionOptions): Promise<Session> {
     const native = mapped(() => new (addon().Session)());
-    const trainer = trainerOptions(options);
-    const lora = loraOptions(options.lora);
+    const trainer: TrainerOptions = { ...trainerDefaults, ...defined(options) };
     try {
       const model = await native.load({ folder: options.modelFolder, readWeights: true });
       if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
@@ -189,8 +187,8 @@ export class Session {
           `the weights in ${options.modelFolder} have digest ${model.weightsDigest}, not ${options.weightsDigest}`,
         );
       }
-      const teachersKept = await native.open({ ...trainer, lora });
-      return new Session(native, model, trainer, lora, teachersKept);
+      const teachersKept = await native.open(trainer);
+      return new Session(native, model, trainer, teachersKept);
     } catch (error) {
       await native.release();
       throw toEngineError(error);

@@ -1,11 +1,10 @@
 // The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
 
 export type ComputeDtype = 'f32' | 'bf16';
-/** The rule that holds the expected sparsity to the scheduled one. */
-export type SparsityControl = 'multipliers' | 'tracking';
-export type Projection = 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj' | 'gate_proj' | 'up_proj' | 'down_proj';
+/** Values of settings by the names that events have for them: batchSize. core/session/settings.h says which the engine takes where. */
+export type Settings = Readonly<Record<string, number | bigint | boolean | string | readonly string[]>>;
 
-interface NativeDescription {
+export interface EngineDescription {
   build: string; // digest of the native sources, compiler
   devices: DeviceDescription[]; // preferred ones first
   peakResidentBytes: number;
@@ -54,21 +53,9 @@ export interface ShapeTarget {
   wholeAttention: boolean; // a layer has all its heads or none
 }
 
-export interface LoraOptions {
-  rank: number;
-  alpha: number;
-  targets: Projection[];
-}
-
 export interface TrainerOptions {
-  computeDtype: ComputeDtype;
-  batchSize: number;
-  sequenceLength: number;
-  microShards: number; // of the batch, which they divide
+  settings: Settings; // all that a session is opened with
   threads: number; // 0: all the process may use
-  exactSparse: boolean;
-  checkpointActivations: boolean;
-  streamWeights: boolean; // of no effect where the device is the host
   memoryLimitBytes: number; // 0: what is free
   device: string; // "auto", or the name of a device
 }
@@ -136,12 +123,8 @@ export type Importance = 'magnitude' | 'wanda' | 'taylor';
 
 export interface SegmentOptions {
   firstStep: number; // must be the state's step
-  seed: bigint;
+  settings: Settings; // all that a segment trains with
   losses: { layer: number; kl: number; lm: number; temperature: number };
-  maskLearningRate: number;
-  lambdaLearningRate: number;
-  sparsityControl?: SparsityControl | undefined; // multipliers when absent
-  gradientClipNorm: number;
   trainMasks: boolean; // else the deterministic masks hold, and only LoRA learns
   /** The segment's one step is no training: it closes heads and units at once, down to its scheduled sparsity. */
   oneShot?: { importance: Importance; calibrationSequences: number } | undefined;
@@ -287,8 +270,8 @@ export interface ExportedModel {
 /** Every promise rejects, and every method throws, errors with `code` and `field`. One job at a time: ENGINE_BUSY. */
 export interface NativeSession {
   load(options: { folder: string; readWeights: boolean }): Promise<ModelDescription>;
-  planMemory(options: TrainerOptions & { folder: string; lora: LoraOptions }): Promise<MemoryPlan>;
-  open(options: TrainerOptions & { lora: LoraOptions }): Promise<number>; // after load; how many teachers stay in memory
+  planMemory(options: TrainerOptions & { folder: string }): Promise<MemoryPlan>;
+  open(options: TrainerOptions): Promise<number>; // after load; how many teachers stay in memory
   release(): Promise<void>;
   setData(options: { ids: Uint32Array }): Promise<number>; // rows
   initialise(options: { seed: bigint; shape?: ShapeTarget }): Promise<StateSummary>;
@@ -309,10 +292,18 @@ export interface NativeSession {
   cancel(): void; // the running job, at its next step
 }
 
+/** By where the engine takes them. */
+export interface EngineSettings {
+  session: Settings;
+  training: Settings;
+}
+
 export interface NativeAddon {
-  describe(): NativeDescription;
+  describe(): EngineDescription;
   device(name: string): DeviceDescription; // the one that it chooses
   numericsFingerprint(options: TrainerOptions): string;
+  /** The values that the core computes with when it is given these, and else its own defaults, which only its tests and tools take. */
+  settingsInEffect(given: EngineSettings): EngineSettings;
   releaseBytes(bytes: Uint8Array): void; // of a result; they are empty then
   Session: new () => NativeSession;
 }

@@ -1,12 +1,34 @@
-// Small seeded models of the kinds that are supported, as folders: for tests.
+// For tests: settings, and small seeded models of the kinds that are supported, as folders.
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { defaultOf, engineSettings, type EngineSettingsUse, type SettingValues } from '#protocol';
+import type { Settings } from './native.js';
 
 const tokenizerFolder = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
 const VOCABULARY = 2048; // of that tokenizer
 
 const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 24 };
+
+/** The table's defaults for a session, but LoRA of a rank that suits small models. */
+export function sessionSettings(changes: Partial<SettingValues> = {}): Settings {
+  return { ...defaultsOf('session'), loraRank: 8, ...changes };
+}
+
+/** For a segment: multipliers that learn slowly. */
+export function trainingSettings(changes: Partial<Omit<SettingValues, 'seed'>> & { seed?: bigint } = {}): Settings {
+  const computed = { maskLearningRate: 0.1, lambdaLearningRate: 0.1 };
+  return { ...defaultsOf('training'), seed: 7n, sparsityControl: 'multipliers', ...computed, ...changes };
+}
+
+function defaultsOf(use: EngineSettingsUse): Settings {
+  return Object.fromEntries(
+    engineSettings(use).flatMap((one) => {
+      const value = defaultOf(one, 'short');
+      return value === undefined ? [] : [[one.name, value]];
+    }),
+  );
+}
 
 /** Fields of config.json beside the usual ones. Heads are together wider than the residual stream. */
 export const smallKinds = {

@@ -9,6 +9,7 @@
 #include "js_reader.h"
 #include "options.h"
 #include "session.h"
+#include "settings.h"
 
 namespace espalier::addon {
 namespace {
@@ -49,8 +50,12 @@ Napi::Value device(const Napi::CallbackInfo& info) {
 // The identity of everything that can change a bit of a result with these options.
 Napi::Value fingerprint(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), numerics_fingerprint(read_trainer_options(JsObject(info[0], ""))));
+    return Napi::String::New(info.Env(), numerics_fingerprint(read_session_options(JsObject(info[0], "")).trainer));
   });
+}
+
+Napi::Value in_effect(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return settings_in_effect(info.Env(), JsObject(info[0], "")); });
 }
 
 // The bytes of a result lie outside the JavaScript heap. The collector does not know how many they are, so it would free them late.
@@ -70,6 +75,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New(env, describe, "describe"));
   exports.Set("device", Napi::Function::New(env, device, "device"));
   exports.Set("numericsFingerprint", Napi::Function::New(env, fingerprint, "numericsFingerprint"));
+  exports.Set("settingsInEffect", Napi::Function::New(env, in_effect, "settingsInEffect"));
   exports.Set("releaseBytes", Napi::Function::New(env, release_bytes, "releaseBytes"));
   exports.Set("Session", Session::define(env));
   return exports;

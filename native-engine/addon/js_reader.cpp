@@ -123,6 +123,14 @@ std::vector<JsObject> JsObject::objects(const char* key) const {
   return out;
 }
 
+std::vector<std::string> JsObject::keys() const {
+  const Napi::Array names = object_.GetPropertyNames();
+  const uint32_t length = names.Length();
+  std::vector<std::string> out;
+  for (uint32_t i = 0; i < length; ++i) out.push_back(Napi::Value(names.Get(i)).ToString().Utf8Value());
+  return out;
+}
+
 std::vector<uint8_t> JsObject::bytes(const char* key) const {
   const Napi::Value value = get(key);
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) fail(key, "a Uint8Array");

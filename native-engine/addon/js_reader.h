@@ -27,6 +27,18 @@ class JsObject {
   std::vector<JsObject> objects(const char* key) const;
   std::vector<uint8_t> bytes(const char* key) const;   // Uint8Array, copied
   std::vector<uint32_t> words(const char* key) const;  // Uint32Array, copied
+  std::vector<std::string> keys() const;               // its own and inherited ones
+  // `words` are pairs: a word that is allowed, and its value.
+  template <typename Words>
+  auto choice(const char* key, const Words& words) const {
+    const std::string given = string(key);
+    std::string allowed;
+    for (const auto& [word, value] : words) {
+      if (given == word) return value;
+      allowed += (allowed.empty() ? "\"" : "\", \"") + std::string(word);
+    }
+    fail(key, "one of " + allowed + "\"");
+  }
   std::string path_of(const char* key) const { return path_.empty() ? key : path_ + "." + key; }
 
   [[noreturn]] void fail(const char* key, const std::string& allowed) const;

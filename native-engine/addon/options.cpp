@@ -1,34 +1,18 @@
 #include "options.h"
 
-#include <cstring>
+#include "session/settings.h"
+#include "settings.h"
 
 namespace espalier::addon {
 namespace {
 
 constexpr int64_t kThreadsMax = 1024;
 
-ComputeDType read_compute_dtype(const JsObject& options) {
-  const std::string name = options.string("computeDtype");
-  if (name == "f32") return ComputeDType::kF32;
-  if (name == "bf16") return ComputeDType::kBF16;
-  options.fail("computeDtype", "\"f32\" or \"bf16\"");
-}
+constexpr std::pair<const char*, Importance> kImportances[] = {
+    {"magnitude", Importance::kMagnitude}, {"wanda", Importance::kWanda}, {"taylor", Importance::kTaylor}};
 
-// Absent: as published.
-SparsityControl read_sparsity_control(const JsObject& options) {
-  const std::string name = options.has("sparsityControl") ? options.string("sparsityControl") : "multipliers";
-  if (name == "multipliers") return SparsityControl::kMultipliers;
-  if (name == "tracking") return SparsityControl::kTracking;
-  options.fail("sparsityControl", "\"multipliers\" or \"tracking\"");
-}
-
-Importance read_importance(const JsObject& options) {
-  const std::string name = options.string("importance");
-  if (name == "magnitude") return Importance::kMagnitude;
-  if (name == "wanda") return Importance::kWanda;
-  if (name == "taylor") return Importance::kTaylor;
-  options.fail("importance", "\"magnitude\", \"wanda\" or \"taylor\"");
-}
+ComputeDType read_compute_dtype(const JsObject& options) { return options.choice("computeDtype", Words<ComputeDType>::all); }
+Importance read_importance(const JsObject& options) { return options.choice("importance", kImportances); }
 
 BackendSpec read_backend(const JsObject& options) {
   return parse_device(options.string("device"), static_cast<int>(options.integer("threads", 0, kThreadsMax)));
@@ -36,51 +20,26 @@ BackendSpec read_backend(const JsObject& options) {
 
 }  // namespace
 
-LoraSpec read_lora(const JsObject& lora) {
-  LoraSpec out;
-  out.rank = lora.integer("rank", 1, 1024);
-  out.alpha = lora.number("alpha");
-  if (out.alpha <= 0) lora.fail("alpha", "above 0");
-  out.targets.fill(false);
-  for (const std::string& target : lora.strings("targets")) {
-    size_t p = 0;
-    while (p < kProjectionCount && target != std::strrchr(kProjectionNames[p], '.') + 1) ++p;
-    if (p == kProjectionCount) lora.fail("targets", "of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
-    out.targets[p] = true;
-  }
-  return out;
-}
-
 ShapeTarget read_shape_target(const JsObject& options) {
   if (!options.has("shape")) return {};
   const JsObject shape = options.object("shape");
   return {shape.integer("multipleOf", 1, 1024), shape.boolean("uniform"), shape.boolean("wholeAttention")};
 }
 
-TrainerOptions read_trainer_options(const JsObject& options) {
-  TrainerOptions out;
-  out.dtype = read_compute_dtype(options);
-  out.batch_size = options.integer("batchSize", 1, 65536);
-  out.sequence_length = options.integer("sequenceLength", 2, 1 << 24);
-  out.micro_shards = options.integer("microShards", 1, 65536);
-  out.exact_sparse = options.boolean("exactSparse");
-  out.checkpoint_activations = options.boolean("checkpointActivations");
-  out.stream_weights = options.boolean("streamWeights");
-  out.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
-  out.backend = read_backend(options);
+SessionOptions read_session_options(const JsObject& options) {
+  SessionOptions out;
+  read_session_settings(options, out.trainer, out.lora);
+  out.trainer.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
+  out.trainer.backend = read_backend(options);
   return out;
 }
 
 SegmentPlan read_segment_plan(const JsObject& options) {
   SegmentPlan out;
-  out.seed = options.unsigned64("seed");
+  read_training_settings(options, out);
   const JsObject losses = options.object("losses");
   out.losses = {losses.number("layer"), losses.number("kl"), losses.number("lm"), losses.number("temperature")};
   if (out.losses.temperature <= 0) losses.fail("temperature", "above 0");
-  out.mask_learning_rate = options.number("maskLearningRate");
-  out.lambda_learning_rate = options.number("lambdaLearningRate");
-  out.sparsity_control = read_sparsity_control(options);
-  out.gradient_clip_norm = options.number("gradientClipNorm");
   out.train_masks = options.boolean("trainMasks");
   if (options.has("oneShot")) {
     const JsObject one_shot = options.object("oneShot");
@@ -168,37 +127,23 @@ MeasureOptions read_measure_options(const JsObject& options) {
   return out;
 }
 
+constexpr std::pair<const char*, ExportContainer> kContainers[] = {{"safetensors", ExportContainer::kSafetensors},
+                                                                   {"gguf", ExportContainer::kGguf}};
+constexpr std::pair<const char*, ExportForm> kForms[] = {{"masked", ExportForm::kMasked},
+                                                         {"padded", ExportForm::kPadded},
+                                                         {"blocks", ExportForm::kBlocks},
+                                                         {"compacted", ExportForm::kCompacted}};
+constexpr std::pair<const char*, ExportDType> kExportDTypes[] = {{"f32", ExportDType::kF32},
+                                                                 {"bf16", ExportDType::kBF16},
+                                                                 {"f16", ExportDType::kF16},
+                                                                 {"q8_0", ExportDType::kQ8_0},
+                                                                 {"source", ExportDType::kAsSource}};
+
 ExportRequest read_export_request(const JsObject& options) {
   ExportRequest out;
-  const auto choose = [&](const char* name, const auto& choices, auto& value) {
-    const std::string given = options.string(name);
-    std::string allowed;
-    for (const auto& [text, choice] : choices) {
-      if (given == text) {
-        value = choice;
-        return;
-      }
-      allowed += (allowed.empty() ? "\"" : ", \"") + std::string(text) + "\"";
-    }
-    options.fail(name, "one of " + allowed);
-  };
-  using Containers = std::vector<std::pair<const char*, ExportContainer>>;
-  using Forms = std::vector<std::pair<const char*, ExportForm>>;
-  using DTypes = std::vector<std::pair<const char*, ExportDType>>;
-  choose("container", Containers{{"safetensors", ExportContainer::kSafetensors}, {"gguf", ExportContainer::kGguf}}, out.container);
-  choose("form",
-         Forms{{"masked", ExportForm::kMasked},
-               {"padded", ExportForm::kPadded},
-               {"blocks", ExportForm::kBlocks},
-               {"compacted", ExportForm::kCompacted}},
-         out.form);
-  choose("dtype",
-         DTypes{{"f32", ExportDType::kF32},
-                {"bf16", ExportDType::kBF16},
-                {"f16", ExportDType::kF16},
-                {"q8_0", ExportDType::kQ8_0},
-                {"source", ExportDType::kAsSource}},
-         out.dtype);
+  out.container = options.choice("container", kContainers);
+  out.form = options.choice("form", kForms);
+  out.dtype = options.choice("dtype", kExportDTypes);
   out.multiple_of = options.integer("multipleOf", 1, 1024);
   out.out_folder = options.string("outFolder");
   out.model_card = options.string("modelCard");

@@ -5,9 +5,13 @@
 
 namespace espalier::addon {
 
-LoraSpec read_lora(const JsObject& lora);
+struct SessionOptions {
+  LoraSpec lora;
+  TrainerOptions trainer;
+};
+
 ShapeTarget read_shape_target(const JsObject& options);  // of a fresh state; none where there is none
-TrainerOptions read_trainer_options(const JsObject& options);
+SessionOptions read_session_options(const JsObject& options);
 SegmentPlan read_segment_plan(const JsObject& options);
 std::vector<TeacherStretch> read_teachers(const JsObject& options);  // none where there are none
 EvaluateOptions read_evaluate_options(const JsObject& options);

@@ -74,10 +74,8 @@ Napi::Value Session::load(const Info& info) {
 Napi::Value Session::plan_memory(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    const LoraSpec lora = read_lora(options.object("lora"));
-    const TrainerOptions trainer = read_trainer_options(options);
-    return start(info, [folder = options.string("folder"), lora, trainer](JobContext&) {
-      return value_of(plan_session_memory(*load_model(folder), lora, trainer));
+    return start(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext&) {
+      return value_of(plan_session_memory(*load_model(folder), session.lora, session.trainer));
     });
   });
 }
@@ -85,8 +83,8 @@ Napi::Value Session::plan_memory(const Info& info) {
 Napi::Value Session::open(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    return start(info, [core = core_, lora = read_lora(options.object("lora")), trainer = read_trainer_options(options)](JobContext&) {
-      return number_of(static_cast<double>(core->open(lora, trainer)));
+    return start(info, [core = core_, session = read_session_options(options)](JobContext&) {
+      return number_of(static_cast<double>(core->open(session.lora, session.trainer)));
     });
   });
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { credentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
-import { engineV1, fromServiceError, type EspalierError } from '#protocol';
+import { engineV1, fromServiceError, v1, type EspalierError } from '#protocol';
 
 const entry = fileURLToPath(new URL('./main.js', import.meta.url));
 const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
@@ -104,19 +104,34 @@ async function all<Message>(
   return messages;
 }
 
+const sessionSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings =>
+  v1.RunSettings.fromPartial({
+    computeDtype: v1.ComputeDtype.COMPUTE_DTYPE_F32,
+    batchSize: 2,
+    sequenceLength: 32,
+    microShards: 1,
+    loraRank: 4,
+    loraAlpha: 4,
+    loraTargets: ['q_proj', 'v_proj'],
+    ...changes,
+  });
+
+const trainingSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings =>
+  v1.RunSettings.fromPartial({
+    seed: 7n,
+    maskLearningRate: 0.1,
+    lambdaLearningRate: 0.5,
+    gradientClipNorm: 1,
+    sparsityControl: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
+    ...changes,
+  });
+
 const options = (changes: Partial<engineV1.SessionOptions> = {}): engineV1.SessionOptions => ({
   modelPath: tinyModel,
   weightsDigest: '',
-  computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
-  batchSize: 2,
-  sequenceLength: 32,
   threads: 0,
-  dense: false,
-  checkpointActivations: false,
-  lora: { rank: 4, alpha: 4, targets: ['q_proj', 'v_proj'] },
   memoryLimitBytes: 0n,
-  microShards: 0,
-  streamWeights: false,
+  settings: sessionSettings(),
   ...changes,
 });
 
@@ -161,11 +176,8 @@ const segment = (
 ): engineV1.TrainRequest => ({
   sessionId,
   firstStep: BigInt(firstStep),
-  seed: 7n,
+  settings: trainingSettings(),
   losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
-  maskLearningRate: 0.1,
-  lambdaLearningRate: 0.5,
-  gradientClipNorm: 1,
   oneShot: undefined,
   freezeMasks: false,
   momentsFromStep: 0n,
@@ -178,7 +190,6 @@ const segment = (
   teachers: [],
   returnStates: true,
   stateFile: '',
-  sparsityControl: engineV1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED,
   reportIntervalMs: 200,
   ...changes,
 });
@@ -308,7 +319,10 @@ describe('one engine', () => {
       });
     const before = await plan();
     // The session takes gigabytes and touches none before it trains: so they count twice here, and other processes don't matter.
-    const { memory } = await openSession(engine, { batchSize: 1024, sequenceLength: 512, memoryLimitBytes: 1n << 50n });
+    const { memory } = await openSession(engine, {
+      settings: sessionSettings({ batchSize: 1024, sequenceLength: 512 }),
+      memoryLimitBytes: 1n << 50n,
+    });
     const now = await plan();
     expect(now.totalBytes).toBe(before.totalBytes);
     expect(memory!.totalBytes).toBeGreaterThan(before.totalBytes * 20n);
@@ -409,7 +423,7 @@ describe('one engine', () => {
     const rising = (sessionId: string, steps: number, changes: Partial<engineV1.TrainRequest>): engineV1.TrainRequest =>
       segment(sessionId, 0, steps, {
         scheduledSparsity: Array(steps).fill(0.9) as number[],
-        lambdaLearningRate: 5,
+        settings: trainingSettings({ lambdaLearningRate: 5 }),
         returnStates: false,
         ...changes,
       });
@@ -621,11 +635,13 @@ describe('one engine', () => {
     await expect(inspect(folder)).rejects.toEqual(refused('FILE_NOT_REGULAR', 'config.json'));
     rmSync(join(folder, 'config.json'));
     await expect(inspect(join(folder, 'nothing'))).rejects.toEqual(refused('MODEL_NOT_FOUND', 'model_path'));
-    await expect(openSession(engine, { batchSize: 0 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'batch_size'));
-    await expect(openSession(engine, { sequenceLength: 100_000 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'sequence_length'));
-    await expect(openSession(engine, { lora: { rank: 4, alpha: 4, targets: ['x_proj'] } })).rejects.toEqual(
-      refused('INVALID_ARGUMENT', 'lora.targets'),
+    const openedWith = (changes: Partial<v1.RunSettings>): Promise<unknown> => openSession(engine, { settings: sessionSettings(changes) });
+    await expect(openedWith({ batchSize: 0 })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'options.settings.batch_size'));
+    await expect(openedWith({ batchSize: undefined, loraTargets: ['x_proj'] })).rejects.toEqual(
+      refused('REQUEST_INVALID', 'options.settings.batch_size', 'options.settings.lora_targets'),
     );
+    await expect(openedWith({ microShards: 3 })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'options.settings.micro_shards'));
+    await expect(openedWith({ sequenceLength: 100_000 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'sequence_length'));
     await expect(openSession(engine, { memoryLimitBytes: 1000n })).rejects.toEqual(refused('OUT_OF_MEMORY', 'memory_limit_bytes'));
     await expect(openSession(engine, { weightsDigest: 'f'.repeat(64) })).rejects.toEqual(refused('MODEL_CHANGED', 'weights_digest'));
     await expect(all(client.train(segment('nobody', 0, 1)))).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
@@ -643,6 +659,9 @@ describe('one engine', () => {
       refused('INVALID_ARGUMENT', 'scheduled_sparsity'),
     );
     await expect(all(client.train(segment(sessionId, 0, 1, { losses: undefined })))).rejects.toEqual(refused('FIELD_REQUIRED', 'losses'));
+    await expect(all(client.train(segment(sessionId, 0, 1, { settings: trainingSettings({ seed: undefined }) })))).rejects.toEqual(
+      refused('FIELD_REQUIRED', 'settings.seed'),
+    );
     const taughtBy = (...teachers: engineV1.TeacherStretch[]): Promise<unknown> =>
       all(client.train(segment(sessionId, 0, 2, { teachers })));
     await expect(taughtBy({ firstStep: 1n, digest: '' })).rejects.toEqual(refused('INVALID_ARGUMENT', 'teachers'));

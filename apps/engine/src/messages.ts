@@ -1,6 +1,6 @@
 // Messages of espalier.engine.v1 to the engine's options, and its results to messages.
 import { isAbsolute } from 'node:path';
-import { engineV1, invalidField } from '#protocol';
+import { engineV1, givenEngineSettings, invalidField } from '#protocol';
 import type {
   ComputeDtype,
   DeviceDescription,
@@ -10,9 +10,7 @@ import type {
   Importance,
   LayerWidth,
   ModelDescription,
-  Projection,
   SessionOptions,
-  SparsityControl,
   StateSummary,
   StepReport,
 } from '#native-engine';
@@ -33,18 +31,6 @@ export function computeDtypeOf(value: engineV1.ComputeDtype, unspecified: Comput
       return 'bf16';
     case engineV1.ComputeDtype.UNRECOGNIZED:
       throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', 'must be F32 or BF16');
-  }
-}
-
-function sparsityControlOf(value: engineV1.SparsityControl): SparsityControl {
-  switch (value) {
-    case engineV1.SparsityControl.SPARSITY_CONTROL_UNSPECIFIED:
-    case engineV1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS:
-      return 'multipliers';
-    case engineV1.SparsityControl.SPARSITY_CONTROL_TRACKING:
-      return 'tracking';
-    case engineV1.SparsityControl.UNRECOGNIZED:
-      throw invalidField('FIELD_UNKNOWN_VALUE', 'sparsity_control', 'must be MULTIPLIERS or TRACKING');
   }
 }
 
@@ -84,17 +70,10 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
   return {
     modelFolder: options.modelPath,
     weightsDigest: options.weightsDigest || undefined,
-    computeDtype: computeDtypeOf(options.computeDtype, 'bf16'),
-    batchSize: options.batchSize,
-    sequenceLength: options.sequenceLength,
-    microShards: options.microShards || 1,
+    settings: givenEngineSettings('session', options.settings, 'options.settings'),
     device: engine.device,
     threads: options.threads || engine.threads,
-    exactSparse: !options.dense,
-    checkpointActivations: options.checkpointActivations,
-    streamWeights: options.streamWeights,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),
-    lora: options.lora === undefined ? {} : { ...options.lora, targets: options.lora.targets as Projection[] },
   };
 }
 
@@ -114,12 +93,8 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
   return {
     steps: {
       firstStep: exactNumber(request.firstStep, 'first_step'),
-      seed: request.seed,
+      settings: givenEngineSettings('training', request.settings, 'settings'),
       losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
-      maskLearningRate: request.maskLearningRate,
-      lambdaLearningRate: request.lambdaLearningRate,
-      sparsityControl: sparsityControlOf(request.sparsityControl),
-      gradientClipNorm: request.gradientClipNorm,
       trainMasks: !request.freezeMasks,
       oneShot: request.oneShot === undefined ? undefined : oneShotOf(request.oneShot),
       momentsFromStep: exactNumber(request.momentsFromStep, 'moments_from_step'),

@@ -13,6 +13,7 @@ export * from './request-checks.js';
 export * from './request-id.js';
 export * from './service-error.js';
 export * from './visible-text.js';
+export * from './settings/engine-settings.js';
 export * from './settings/setting-checks.js';
 export * from './settings/setting-values.js';
 export * from './settings/settings-table.js';

@@ -2,9 +2,8 @@
 // which.
 import { toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
-import { sessionOptions } from '../engines/wire/engine-requests.js';
+import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { EngineSlot } from './engine-slot.js';
 import { place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
@@ -138,8 +137,7 @@ export class EnginePool {
 
   /** null: it can't be asked now. */
   private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
-    const session = canonicalJson({ ...sessionOptions(run, slot.threads), memoryLimitBytes: 0 });
-    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${session}`;
+    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${sessionKey(sessionOptions(run, slot.threads))}`;
     const known = this.appraisals.get(key);
     const now = performance.now();
     if (known !== undefined && now - known.atMs < FIT_VALID_MS) return known.answer;

@@ -2,12 +2,11 @@
 // nothing when it is there already. Training, evaluation and export of different runs share an engine through it.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
-import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import type { TrainingProgress } from '../engines/wire/engine-client.js';
-import { initialStateRequest, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
+import { initialStateRequest, sessionKey, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 
 interface Held {
@@ -50,7 +49,7 @@ export class EngineWorkbench {
 
   async bringModel(run: PruningRunState): Promise<engineV1.OpenSessionResponse> {
     const options = sessionOptions(run, this.threads);
-    const key = canonicalJson({ ...options, memoryLimitBytes: 0 });
+    const key = sessionKey(options);
     if (this.held?.key === key) {
       this.held.runId = run.runId;
       return this.held.session;

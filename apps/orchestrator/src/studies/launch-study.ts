@@ -1,8 +1,8 @@
 // A study as it is asked for: every run is checked before anything is recorded, as its own launch would be.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
-import { engineV1, EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
-import { sessionOptions } from '../engines/wire/engine-requests.js';
+import { EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-commands/model-and-data.js';
@@ -49,7 +49,7 @@ export class LaunchStudy {
     const seen = new Set<string>();
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
-      const key = JSON.stringify([data, engineV1.SessionOptions.toJSON(session), settings.evaluationWindow]);
+      const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow]);
       if (seen.has(key)) continue;
       seen.add(key);
       await ofRun(index, async () => {

@@ -1,7 +1,7 @@
 // The views of runs: opens their read models and answers from them.
 import { join } from 'node:path';
 import { readPastDamage, type EventCorruptError, type EventStore, type Position } from '#event-store';
-import { EspalierError, type v1 } from '#protocol';
+import { engineSettings, EspalierError, type v1 } from '#protocol';
 import { Views } from '../event-sourcing/views.js';
 import { readPosition } from '../event-sourcing/views-file.js';
 import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
@@ -18,16 +18,9 @@ import { listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 
-/** The settings that a step's time depends on, beside the model. */
-const SPEED_SETTINGS = [
-  'recipe',
-  'batchSize',
-  'sequenceLength',
-  'microShards',
-  'checkpointActivations',
-  'streamWeights',
-  'loraRank',
-] as const;
+/** Beside the model, a step's time depends on the recipe and on whatever the engine's session is opened with. */
+const speedKey = (settings: RunSettings): string =>
+  JSON.stringify([settings.recipe, ...engineSettings('session').map(({ name }) => settings[name])]);
 const RUNS_LOOKED_AT = 50;
 
 export interface RunViewsOptions {
@@ -164,10 +157,11 @@ export class RunViews extends Views {
       )
       .pluck()
       .iterate(modelPath);
+    const wanted = speedKey(settings);
     for (const text of summaries) {
       const { run, extras } = JSON.parse(text) as RunSummary;
       const seconds = extras.recent.reduce((sum, segment) => sum + segment.seconds, 0);
-      if (seconds === 0 || SPEED_SETTINGS.some((name) => run.settings[name] !== settings[name])) continue;
+      if (seconds === 0 || speedKey(run.settings) !== wanted) continue;
       return { runId: run.runId, tokensPerSecond: extras.recent.reduce((sum, { tokens }) => sum + tokens, 0) / seconds };
     }
     return null;

@@ -10,12 +10,13 @@ export interface ModelLimits {
 /** Every bad value with what is allowed; empty when all is well. `limits` is left out before the model is known. */
 export function valueViolations(values: SettingValues, limits?: ModelLimits): FieldViolation[] {
   return settingsTable().flatMap((setting) => [
-    ...violationsOf(setting, values),
+    ...violationsOfSetting(setting, values),
     ...(limits === undefined ? [] : positionViolations(setting, values, limits)),
   ]);
 }
 
-function violationsOf(setting: Setting, values: SettingValues): FieldViolation[] {
+/** A setting whose limit is another one is compared with that where it is among the values. */
+export function violationsOfSetting(setting: Setting, values: SettingValues): FieldViolation[] {
   const value = values[setting.name];
   switch (setting.kind) {
     case 'number':

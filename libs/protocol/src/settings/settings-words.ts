@@ -73,5 +73,5 @@ All else walks the table: the checks of requests, presets, what a fork may chang
   table and code together;
 - a rule that binds several settings: \`settingsViolations\` in the same file;
 - a new enum: a line in the type \`Stored\` of \`libs/protocol/src/settings/setting-values.ts\`;
-- what the engine has to know: a field in the engine's protocol (\`proto/espalier/engine/v1\`) and its way to the core.
+- what the engine computes with: the option \`engine\` in the table and a line in \`native-engine/core/session/settings.h\`.
 `;

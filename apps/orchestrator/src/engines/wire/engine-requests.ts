@@ -1,12 +1,10 @@
 // Requests to the engine, made from the record alone: one place, so that a replay asks for exactly what the run did.
-import { engineV1 } from '#protocol';
+import { engineSettingsMessage, engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
 import { shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
-
-const computeDtypes = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
 export function sessionOptions(
   { settings, model }: { settings: RunSettings; model: Pick<ModelIdentity, 'path' | 'weightsDigest'> },
@@ -15,17 +13,15 @@ export function sessionOptions(
   return {
     modelPath: model.path,
     weightsDigest: model.weightsDigest,
-    computeDtype: computeDtypes[settings.computeDtype],
-    batchSize: settings.batchSize,
-    sequenceLength: settings.sequenceLength,
-    microShards: settings.microShards,
     threads,
-    dense: settings.denseSteps,
-    checkpointActivations: settings.checkpointActivations,
-    streamWeights: settings.streamWeights,
-    lora: { rank: settings.loraRank, alpha: settings.loraAlpha, targets: settings.loraTargets },
     memoryLimitBytes: 0n,
+    settings: engineSettingsMessage('session', settings),
   };
+}
+
+/** Equal for runs that ask the same of an engine and of the model: one session serves them. */
+export function sessionKey(options: engineV1.SessionOptions): string {
+  return JSON.stringify(engineV1.SessionOptions.toJSON(options));
 }
 
 /** The state that a run begins with. */
@@ -35,11 +31,6 @@ export function initialStateRequest(
 ): engineV1.InitialiseStateRequest {
   return { sessionId, seed: BigInt(settings.seed), shape: shapeOf(settings.shapeTarget, model) };
 }
-
-const sparsityControls = {
-  multipliers: engineV1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
-  tracking: engineV1.SparsityControl.SPARSITY_CONTROL_TRACKING,
-};
 
 const importances = {
   magnitude: engineV1.Importance.IMPORTANCE_MAGNITUDE,
@@ -82,12 +73,8 @@ export function trainRequest(
   return {
     sessionId,
     firstStep: BigInt(steps.firstStep),
-    seed: BigInt(settings.seed),
+    settings: engineSettingsMessage('training', settings),
     losses: steps.losses,
-    maskLearningRate: settings.maskLearningRate,
-    lambdaLearningRate: settings.lambdaLearningRate,
-    sparsityControl: sparsityControls[settings.sparsityControl],
-    gradientClipNorm: settings.gradientClipNorm,
     freezeMasks: phase.kind === 'recover',
     momentsFromStep: BigInt(phase.firstStep),
     oneShot: phase.kind === 'prune' ? oneShotOf(settings) : undefined,

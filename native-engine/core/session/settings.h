@@ -1,0 +1,55 @@
+// The settings of a run that the engine computes with. Each has one line here: its name in the table of settings
+// (proto/espalier/v1/common.proto; names as in JSON) and the value that it sets. Whoever reads or writes settings walks these lines.
+#pragma once
+#include <array>
+#include <utility>
+
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+// A setting that says the contrary of the value.
+struct Opposite {
+  bool& value;
+};
+
+// Settings that a session is opened with: ENGINE_USE_SESSION in the table. `visit` gets a name, the value, and of a whole number the
+// least that the core can bear, where that is not 1.
+template <typename Visit>
+void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit) {
+  visit("batchSize", trainer.batch_size);
+  visit("sequenceLength", trainer.sequence_length, 2);
+  visit("loraRank", lora.rank);
+  visit("loraAlpha", lora.alpha);
+  visit("loraTargets", lora.targets);
+  visit("computeDtype", trainer.dtype);
+  visit("denseSteps", Opposite{trainer.exact_sparse});
+  visit("checkpointActivations", trainer.checkpoint_activations);
+  visit("microShards", trainer.micro_shards);
+  visit("streamWeights", trainer.stream_weights);
+}
+
+// Settings that each call of training has: ENGINE_USE_TRAINING in the table.
+template <typename Visit>
+void each_training_setting(SegmentPlan& plan, Visit&& visit) {
+  visit("seed", plan.seed);
+  visit("maskLearningRate", plan.mask_learning_rate);
+  visit("lambdaLearningRate", plan.lambda_learning_rate);
+  visit("gradientClipNorm", plan.gradient_clip_norm);
+  visit("sparsityControl", plan.sparsity_control);
+}
+
+// The words of a setting that is one of a few.
+template <typename Enum>
+struct Words;
+template <>
+struct Words<ComputeDType> {
+  static constexpr std::array<std::pair<const char*, ComputeDType>, 2> all = {{{"f32", ComputeDType::kF32}, {"bf16", ComputeDType::kBF16}}};
+};
+template <>
+struct Words<SparsityControl> {
+  static constexpr std::array<std::pair<const char*, SparsityControl>, 2> all = {
+      {{"multipliers", SparsityControl::kMultipliers}, {"tracking", SparsityControl::kTracking}}};
+};
+
+}  // namespace espalier
