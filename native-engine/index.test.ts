@@ -298,6 +298,45 @@ describe('training', () => {
     await session.close();
   });
 
+  test('teachers are read from their files when their turn comes, as many as there are', async () => {
+    const session = await ready();
+    const teachers: { digest: string; bytes: Uint8Array; file: string }[] = [];
+    for (let i = 0; i < 4; i++) {
+      await session.train(segment(2 * i, 2));
+      const { digest, bytes } = await session.exportState();
+      const file = join(folder, digest);
+      writeFileSync(file, bytes);
+      teachers.push({ digest, bytes, file });
+    }
+    const last = teachers.at(-1)!;
+    for (const { digest, bytes } of teachers) await session.loadTeacher(digest, bytes);
+    const stretches = teachers.map(({ digest }, index) => ({ firstStep: 8 + 2 * index, digest }));
+    const loaded = await session.train(segment(8, 8, { teachers: stretches }));
+
+    const other = await ready(); // holds none of them
+    await other.importState(last.bytes);
+    const teacherFiles = teachers.map(({ digest, file }) => ({ digest, file }));
+    await other.train(segment(8, 3, { teachers: stretches.slice(0, 2), teacherFiles, nextTeacher: stretches[2]!.digest }));
+    const rest = [{ firstStep: 11, digest: stretches[1]!.digest }, ...stretches.slice(2)];
+    const read = await other.train(segment(11, 5, { teachers: rest, teacherFiles }));
+    expect(read.state.digest).toBe(loaded.state.digest);
+    expect(new Set(read.teachers)).toEqual(new Set(teachers.map(({ digest }) => digest)));
+
+    const third = await ready();
+    await third.importState(last.bytes);
+    writeFileSync(last.file, last.bytes.subarray(0, 100));
+    const refusal: unknown = await third
+      .train(segment(8, 2, { teachers: [{ firstStep: 8, digest: last.digest }], teacherFiles }))
+      .catch((error: unknown) => error);
+    expect(refusal).toEqual(failure('TEACHER_NOT_LOADED', 'teacher_files'));
+    rmSync(last.file);
+    await expect(third.train(segment(8, 2, { teachers: [{ firstStep: 8, digest: last.digest }], teacherFiles }))).rejects.toEqual(
+      failure('TEACHER_NOT_LOADED', 'teacher_files'),
+    );
+    await third.train(segment(8, 2)); // nothing had moved
+    for (const one of [session, other, third]) await one.close();
+  });
+
   test('teachers change within a segment exactly as between segments, and a stop in any of their stretches ends it there', async () => {
     const session = await ready();
     await session.train(segment(0, 8));

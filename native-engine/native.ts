@@ -106,6 +106,7 @@ export interface StepReport {
   lambda1: number;
   lambda2: number;
   seconds: number;
+  endedAt: number; // in seconds, on the clock of process.hrtime
   openHeads: number;
   openUnits: number;
   openHidden: number;
@@ -134,6 +135,9 @@ export interface SegmentOptions {
   stopAtExpectedSparsity?: number | undefined; // a state that reaches it is kept as a teacher
   secondsAtMost?: number | undefined; // no step is begun that would end later; the first always is
   teachers?: readonly TeacherStretch[] | undefined; // in order, the first from firstStep on; none: the intact model throughout
+  nextTeacher?: string | undefined; // digest of who instructs after them, as far as that is known
+  /** Teachers that need not be in memory: the file of each is read before its turn comes, while other steps are trained. */
+  teacherFiles?: readonly { digest: string; file: string }[] | undefined;
   returnState: boolean;
 }
 

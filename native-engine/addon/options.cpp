@@ -60,11 +60,15 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   return out;
 }
 
-std::vector<TeacherStretch> read_teachers(const JsObject& options) {
-  std::vector<TeacherStretch> out;
-  if (!options.has("teachers")) return out;
-  for (const JsObject& stretch : options.objects("teachers")) {
-    out.push_back({stretch.integer("firstStep", 0, INT64_C(1) << 53), stretch.has("digest") ? stretch.string("digest") : ""});
+SegmentTeachers read_teachers(const JsObject& options) {
+  SegmentTeachers out;
+  if (options.has("teachers")) {
+    for (const JsObject& stretch : options.objects("teachers"))
+      out.stretches.push_back({stretch.integer("firstStep", 0, INT64_C(1) << 53), stretch.has("digest") ? stretch.string("digest") : ""});
+  }
+  if (options.has("nextTeacher")) out.next = options.string("nextTeacher");
+  if (options.has("teacherFiles")) {
+    for (const JsObject& one : options.objects("teacherFiles")) out.files[one.string("digest")] = one.string("file");
   }
   return out;
 }

@@ -13,7 +13,7 @@ struct SessionOptions {
 ShapeTarget read_shape_target(const JsObject& options);  // of a fresh state; none where there is none
 SessionOptions read_session_options(const JsObject& options);
 SegmentPlan read_segment_plan(const JsObject& options);
-std::vector<TeacherStretch> read_teachers(const JsObject& options);  // none where there are none
+SegmentTeachers read_teachers(const JsObject& options);  // none where there are none
 EvaluateOptions read_evaluate_options(const JsObject& options);
 ScorerOptions read_scorer_options(const JsObject& options);
 ScoreBatch read_score_batch(const JsObject& options);

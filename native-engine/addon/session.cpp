@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <chrono>
 #include <utility>
 
 #include "espalier/error.h"
@@ -16,6 +17,8 @@ template <typename Result>
 MakeValue value_of(Result result) {
   return [result = std::move(result)](Napi::Env env) { return to_js(env, result); };
 }
+
+double seconds_on_clock() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 MakeValue nothing() {
   return [](Napi::Env env) { return env.Undefined(); };
@@ -161,10 +164,10 @@ Napi::Value Session::train(const Info& info) {
     const JsObject options(info[0], "");
     const auto plan = std::make_shared<SegmentPlan>(read_segment_plan(options));
     const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
-    const std::vector<TeacherStretch> teachers = read_teachers(options);
+    const SegmentTeachers teachers = read_teachers(options);
     const bool return_state = options.boolean("returnState");
     return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
-      const auto on_step = [&](const StepReport& report) { context.report(value_of(report)); };
+      const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
       if (plan->one_shot) plan->one_shot->on_calibrated = [&](double share) { context.report(number_of(share)); };
       return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
     });

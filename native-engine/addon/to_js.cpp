@@ -114,7 +114,8 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
       .done();
 }
 
-Napi::Value to_js(Napi::Env env, const StepReport& r) {
+Napi::Value to_js(Napi::Env env, const TimedStep& step) {
+  const StepReport& r = step.report;
   return ObjectBuilder(env)
       .count("step", r.step)
       .number("loss", r.loss)
@@ -128,6 +129,7 @@ Napi::Value to_js(Napi::Env env, const StepReport& r) {
       .number("lambda1", r.lambda1)
       .number("lambda2", r.lambda2)
       .number("seconds", r.seconds)
+      .number("endedAt", step.ended_at)
       .count("openHeads", r.open_heads)
       .count("openUnits", r.open_units)
       .count("openHidden", r.open_hidden)

@@ -6,10 +6,15 @@
 
 namespace espalier::addon {
 
+struct TimedStep {
+  StepReport report;
+  double ended_at = 0;  // seconds, on the monotonic clock
+};
+
 Napi::Value to_js(Napi::Env env, const ModelDescription& model);
 Napi::Value to_js(Napi::Env env, const MemoryPlan& plan);
 Napi::Value to_js(Napi::Env env, const StateSummary& state);
-Napi::Value to_js(Napi::Env env, const StepReport& report);
+Napi::Value to_js(Napi::Env env, const TimedStep& step);
 Napi::Value to_js(Napi::Env env, const std::vector<std::string>& texts);
 Napi::Value to_js(Napi::Env env, const SegmentResult& result);
 Napi::Value to_js(Napi::Env env, const EvaluationResult& result);

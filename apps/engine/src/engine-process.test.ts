@@ -179,6 +179,7 @@ const segment = (
   settings: trainingSettings(),
   losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
   oneShot: undefined,
+  teacherFiles: [],
   freezeMasks: false,
   momentsFromStep: 0n,
   loraLearningRate: Array(stepCount).fill(1e-3) as number[],

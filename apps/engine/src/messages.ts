@@ -99,6 +99,7 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
       oneShot: request.oneShot === undefined ? undefined : oneShotOf(request.oneShot),
       momentsFromStep: exactNumber(request.momentsFromStep, 'moments_from_step'),
       returnState: request.returnStates,
+      teacherFiles: request.teacherFiles.map(teacherFile),
       loraLearningRate,
       scheduledSparsity,
     },
@@ -127,6 +128,14 @@ function mark({ expectedSparsity, teacherDigest: digest }: engineV1.Mark, index:
     expectedSparsity,
     teacher: digest === undefined ? undefined : { digest: teacherDigest(digest, `marks[${index}].teacher_digest`) },
   };
+}
+
+function teacherFile({ digest, file }: engineV1.TeacherFile, index: number): { digest: string; file: string } {
+  if (teacherDigest(digest, `teacher_files[${index}].digest`) === undefined)
+    throw invalidField('FIELD_REQUIRED', `teacher_files[${index}].digest`, 'is empty: it is the name of the teacher');
+  if (!isAbsolute(file))
+    throw invalidField('FIELD_OUT_OF_RANGE', `teacher_files[${index}].file`, `is "${file}": it must be an absolute path`);
+  return { digest, file };
 }
 
 /** undefined: the intact model. */

@@ -10,10 +10,11 @@ import {
   type TeacherStretch,
   type TrainJob,
 } from '#native-engine';
+import { noteStepTimes } from './step-times.js';
 
 export interface TrainingOptions {
   /** The options that hold for all steps; those of a single segment are left out. */
-  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers'> & {
+  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers' | 'nextTeacher'> & {
     loraLearningRate: number[];
     scheduledSparsity: number[];
   };
@@ -64,7 +65,10 @@ export async function train(
   const endStep = steps.firstStep + steps.loraLearningRate.length;
   const job: TrainJob = {
     signal,
-    onReports: (reports) => onProgress(reports.map((step) => ({ step }))),
+    onReports: (reports) => {
+      noteStepTimes(reports);
+      onProgress(reports.map((step) => ({ step })));
+    },
     onCalibrated: (calibratedShare) => onProgress([{ calibratedShare }]),
   };
   let { marks, teachers } = options;
@@ -81,6 +85,7 @@ export async function train(
         stopAtExpectedSparsity: marks[0]?.expectedSparsity,
         secondsAtMost: segmentSeconds,
         teachers: within(teachers, firstStep, next),
+        nextTeacher: marks[0]?.teacher?.digest ?? teachers.find((one) => one.firstStep >= next)?.digest,
       },
       job,
     );

@@ -38,6 +38,7 @@ const ModelWeights& SessionCore::load(const std::string& folder) {
 size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
   teachers_.clear();
+  teacher_files_.forget();
   teacher_in_use_.clear();
   state_changes();
   scorer_.reset();
@@ -50,6 +51,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
 
 void SessionCore::close() {
   teachers_.clear();
+  teacher_files_.forget();
   teacher_in_use_.clear();
   state_changes();
   scorer_.reset();
@@ -145,40 +147,43 @@ std::vector<std::string> SessionCore::teacher_digests() const {
   return out;
 }
 
-void SessionCore::use_teacher(const std::string& digest) {
+void SessionCore::use_teacher(const std::string& digest, const TeacherFileNames& files) {
   if (digest == teacher_in_use_) return;
   if (digest.empty()) {
     trainer().use_intact_teacher();
   } else {
-    find_teacher(digest);  // there: the stretches were checked
+    if (!find_teacher(digest)) keep_teacher(digest, teacher_files_.take(digest, files, model_, trainer().layout().lora()));
     trainer().use_teacher(teachers_.front().teacher);
   }
   teacher_in_use_ = digest;
 }
 
-void SessionCore::expect_teacher(const std::string& digest) {
-  for (const NamedTeacher& t : teachers_)
-    if (t.digest == digest && digest != teacher_in_use_) trainer().expect_teacher(t.teacher);
+void SessionCore::expect_teacher(const std::string& digest, const TeacherFileNames& files) {
+  if (digest.empty() || digest == teacher_in_use_) return;
+  for (const NamedTeacher& t : teachers_) {
+    if (t.digest == digest) return trainer().expect_teacher(t.teacher);
+  }
+  teacher_files_.expect(digest, files, model_, trainer().layout().lora());
 }
 
 // Checks all instructions before the first step.
-void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers) {
+void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers) {
   const int64_t end = first_step + static_cast<int64_t>(plan.lora_learning_rate.size());
-  for (size_t i = 0; i < teachers.size(); ++i) {
-    const auto& [from, digest] = teachers[i];
-    if (i == 0 ? from != first_step : from <= teachers[i - 1].first_step || from >= end) {
+  const std::vector<TeacherStretch>& stretches = teachers.stretches;
+  for (size_t i = 0; i < stretches.size(); ++i) {
+    const auto& [from, digest] = stretches[i];
+    if (i == 0 ? from != first_step : from <= stretches[i - 1].first_step || from >= end) {
       throw Error(ErrorCode::kInvalidArgument, "teachers",
                   "teachers must start at first_step, " + std::to_string(first_step) + ", and go up to a step below " +
                       std::to_string(end) + ", not at step " + std::to_string(from));
     }
-    if (!digest.empty() && !find_teacher(digest))
+    if (!digest.empty() && !teachers.files.contains(digest) && !find_teacher(digest))
       throw Error(ErrorCode::kTeacherNotLoaded, "", "teacher " + digest + " is not loaded in this session");
   }
 }
 
-SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers,
-                                 bool return_state, const std::function<void(const StepReport&)>& on_step,
-                                 const std::atomic<bool>& cancel) {
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, bool return_state,
+                                 const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t step = trainer().step();
   if (first_step != step) {
@@ -197,16 +202,17 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     step_seconds = report.seconds;
     on_step(report);
   };
+  const std::vector<TeacherStretch>& stretches = teachers.stretches;
   size_t next = 0;
   do {
-    use_teacher(teachers.empty() ? "" : teachers[next].digest);
+    use_teacher(stretches.empty() ? "" : stretches[next].digest, teachers.files);
     ++next;
-    if (next < teachers.size()) expect_teacher(teachers[next].digest);
-    const int64_t end = next < teachers.size() ? teachers[next].first_step - first_step : steps;
+    expect_teacher(next < stretches.size() ? stretches[next].digest : teachers.next, teachers.files);
+    const int64_t end = next < stretches.size() ? stretches[next].first_step - first_step : steps;
     const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
     out.steps_done += done;
     if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
-  } while (next < teachers.size());
+  } while (next < stretches.size());
   out.cancelled = cancel.load() && !reached && out.steps_done < steps;
   if (return_state) {
     out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());

@@ -13,6 +13,7 @@
 #include "espalier/speed.h"
 #include "espalier/trainer.h"
 #include "espalier/unstructured.h"
+#include "session/teacher_files.h"
 
 namespace espalier {
 
@@ -44,6 +45,13 @@ struct StateSummary {
 struct TeacherStretch {
   int64_t first_step = 0;
   std::string digest;  // of a teacher in memory; empty: the intact model
+};
+
+struct SegmentTeachers {
+  std::vector<TeacherStretch> stretches;  // in order
+  // Who instructs after them, as far as that is known: read from its file while the segment is trained.
+  std::string next;
+  TeacherFileNames files;  // of those that need not be in memory
 };
 
 struct SegmentResult {
@@ -109,8 +117,8 @@ class SessionCore {
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // `teachers` in order, the first from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher.
-  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers, bool return_state,
+  // The first of the teachers instructs from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher.
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, bool return_state,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
@@ -143,9 +151,9 @@ class SessionCore {
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, const TrainState& state);
   std::vector<std::string> teacher_digests() const;
-  void use_teacher(const std::string& digest);
-  void expect_teacher(const std::string& digest);
-  void check_stretches(const SegmentPlan& plan, int64_t first_step, const std::vector<TeacherStretch>& teachers);
+  void use_teacher(const std::string& digest, const TeacherFileNames& files);
+  void expect_teacher(const std::string& digest, const TeacherFileNames& files);
+  void check_stretches(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers);
 
   std::string folder_;
   std::shared_ptr<const ModelWeights> model_;
@@ -155,6 +163,7 @@ class SessionCore {
   int64_t sequence_length_ = 0;
   std::list<NamedTeacher> teachers_;  // the one used last in front
   std::string teacher_in_use_;        // empty: intact
+  TeacherFiles teacher_files_;
   std::vector<uint8_t> open_units_;   // of the trainer's state; empty: not known
   // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.
   std::shared_ptr<const ModelWeights> compacted_;

@@ -4,7 +4,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
-import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
+import type { TeachersHeld, TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import type { TrainingProgress } from '../engines/wire/engine-client.js';
 import { initialStateRequest, sessionKey, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
@@ -16,7 +16,7 @@ interface Held {
   tokens: string | null;
   /** null: none, or one that nobody knows. */
   state: { digest: string; freshFor: string | null } | null;
-  /** Digests of those in the engine's memory. */
+  /** Digests of those in the engine's memory, the one used last in front. */
   teachers: Set<string>;
 }
 
@@ -28,7 +28,7 @@ export class EngineWorkbench {
 
   constructor(
     readonly engine: LiveEngine,
-    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>,
+    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incomingPath' | 'pathOf'>,
     /** Threads of its sessions: part of the numerics. */
     readonly threads: number,
   ) {}
@@ -94,13 +94,22 @@ export class EngineWorkbench {
     return state === null ? held?.freshFor === freshStateOf(run) : held?.digest === state.stateDigest;
   }
 
-  /** So many snapshots can be in the engine's memory. */
-  get teachersKept(): number {
-    return this.session.session.teachersKept;
-  }
-
-  get teachersHeld(): number {
-    return this.session.teachers.size;
+  /** Teachers as a plan needs to know them. @param isStored whether the engine may look for a snapshot in the store */
+  teachers(isStored: (stateDigest: string) => boolean): TeachersHeld {
+    const { session, artifacts } = this;
+    const { teachersKept } = session.session;
+    const readsFiles = this.engine.sharesFiles && artifacts.pathOf !== undefined;
+    return {
+      teachersKept,
+      teachersHeld: session.teachers.size,
+      holdsTeacher: (teacher) => this.holdsTeacher(teacher),
+      stillHolds: (teacher, others) => {
+        const place = teacher.kind === 'snapshot' ? [...session.teachers].indexOf(teacher.stateDigest) : 0;
+        return place !== -1 && place + others < teachersKept;
+      },
+      readsFiles,
+      fileOf: (stateDigest) => (readsFiles && isStored(stateDigest) ? artifacts.pathOf!(stateDigest) : null),
+    };
   }
 
   holdsTeacher(teacher: TeacherChoice): boolean {

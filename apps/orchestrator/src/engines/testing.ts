@@ -8,6 +8,8 @@ import type { LiveEngine } from './engine-supervisor.js';
 export const FINGERPRINT = 'numerics of the script';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
+const TEACHERS_KEPT = 8;
+
 /** The gates of the model of pruning-run/testing.ts: no head or unit is ever closed. */
 const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
 
@@ -25,6 +27,7 @@ export class ScriptedEngine {
   /** The error that a method fails with, once. */
   readonly failures = new Map<keyof EngineApi, Error>();
   private sessions = 0;
+  private teachers: string[] = [];
   private stopAt: 'step' | 'segment' | null = null;
 
   readonly client: EngineApi = {
@@ -41,7 +44,7 @@ export class ScriptedEngine {
         sessionId: `session ${this.sessions}`,
         numericsFingerprint: this.fingerprint,
         memory: this.memory,
-        teachersKept: 8,
+        teachersKept: TEACHERS_KEPT,
       };
       return this.note('openSession', engineV1.OpenSessionResponse.fromPartial(session));
     },
@@ -49,7 +52,10 @@ export class ScriptedEngine {
     loadTrainingTokens: () => this.note('loadTrainingTokens', undefined),
     initialiseState: () => this.note('initialiseState', this.state(0, 0)),
     importState: (_session, digest) => this.note('importState', engineV1.StateSummary.fromPartial({ digest })),
-    loadTeacher: (_session, digest) => this.note('loadTeacher', [digest]),
+    loadTeacher: (_session, digest) => {
+      this.teachers = [digest, ...this.teachers].slice(0, TEACHERS_KEPT);
+      return this.note('loadTeacher', this.teachers);
+    },
     train: (request, signal) => this.train(request, signal),
     trainSegment: () => Promise.reject(new Error('not in the script')),
     stopTraining: (_session, finishSegment) => {
@@ -116,6 +122,7 @@ export class ScriptedEngine {
     const first = Number(request.firstStep);
     this.asked.push(`train from ${first}`);
     this.stopAt = null;
+    this.teachers = [];
     const endStep = first + request.loraLearningRate.length;
     let marks = request.marks;
     let begin = first;

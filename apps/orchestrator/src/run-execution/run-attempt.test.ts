@@ -128,6 +128,34 @@ test('an attempt whose run was taken over by another says nothing more', async (
   expect(world.recorded(RUN).filter((type) => type === 'EngineLost')).toHaveLength(1);
 });
 
+/** A run with two snapshots, the second of which instructs next, and whose engine has died. */
+function taught(): Story {
+  const story = new Story(launched({ ...settings, totalSteps: 40, targetSparsity: 0.5, teacherGapMarks: 1, recipe: 'nuteprune' }, RUN));
+  story.start().train(stateAt(10, 0.011), stateAt(20, 0.022));
+  story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message: 'it died' });
+  return story;
+}
+
+test('a teacher is left to an engine that reads it by itself; one that it could not read is sent', async () => {
+  engine.fingerprint = 'f1';
+  (world.artifacts as { pathOf?: (digest: string) => string }).pathOf = (digest) => `/objects/${digest}`;
+  let tries = 0;
+  engine.beforeStep = () => {
+    tries += 1;
+    if (tries === 1) throw new EspalierError('TEACHER_NOT_LOADED', 'its file has another digest');
+  };
+  await (await attempt(taught())).execute();
+  const trained = asked(engine).filter((what) => /^(train|loadTeacher)/.test(what));
+  expect(trained.slice(0, 3)).toEqual(['train from 20', 'loadTeacher', 'train from 20']);
+  expect(world.recorded(RUN).at(-1)).toBe('RunCompleted');
+});
+
+test('a teacher is sent to an engine that shares no files', async () => {
+  engine.fingerprint = 'f1';
+  await (await attempt(taught())).execute();
+  expect(asked(engine).slice(3, 5)).toEqual(['loadTeacher', 'train from 20']);
+});
+
 test('a damaged state is passed over for a whole one before it', async () => {
   const story = new Story(launched({ ...settings, totalSteps: 40 }, RUN)).start().train(stateAt(10, 0.001), stateAt(20, 0.002));
   story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message: 'it died' });

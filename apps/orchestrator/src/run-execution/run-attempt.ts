@@ -29,6 +29,8 @@ export class RunAttempt {
   /** The run as it will be when the segments trained so far have been recorded. */
   private ahead: PruningRunState;
   private readonly recordings: RecordingQueue;
+  /** Those that the engine does not hold; else it reads them by itself. */
+  private sendsTeachers = false;
   private evaluationError: { code: string; message: string } | null = null;
   /** Aborted when the attempt may no longer speak for the run. */
   private readonly dismissed = new AbortController();
@@ -110,8 +112,8 @@ export class RunAttempt {
     const run = this.ahead;
     if (!bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
     if (!(await this.bringState(bench, run))) return;
-    const plan = planTraining(run, bench);
-    if (!(await this.bringTeachers(bench, run, plan))) return;
+    const plan = await this.planWithTeachers(bench, run);
+    if (plan === null) return;
     this.stopTraining = (finishSegment = false) =>
       void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
     const stopPacing = this.parts.live.onWatched(() => {
@@ -120,6 +122,14 @@ export class RunAttempt {
     const watchdog = watchProgress(bench.engine);
     try {
       await this.follow(bench, plan, watchdog);
+    } catch (error) {
+      if (this.sendsTeachers || toEspalierError(error).code !== 'TEACHER_NOT_LOADED') throw error;
+      this.parts.log.warn(
+        { runId: this.runId, err: error },
+        'the engine could not read a teacher by itself; teachers are sent from here on',
+      );
+      this.sendsTeachers = true; // whoever reads it for that finds out what is wrong with it
+      await this.settle();
     } finally {
       watchdog.rest();
       stopPacing();
@@ -129,7 +139,7 @@ export class RunAttempt {
 
   /** Takes what the engine tells while it trains. */
   private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<void> {
-    let planned = this.nextSegment(bench);
+    let planned = this.nextSegment(plan);
     let steps: StepMeasurement[] = [];
     for await (const progress of bench.train(
       this.run,
@@ -151,7 +161,7 @@ export class RunAttempt {
         watchdog.goOn();
         if (this.next().kind === 'giveUp') return; // what the engine did since then is not wanted
         steps = [];
-        planned = this.nextSegment(bench);
+        planned = this.nextSegment(plan);
       }
       // Also where the wish came before the engine had begun.
       if (progress.kind !== 'end' && (this.wantsStop() || this.jobsWait)) this.stopTraining(!this.wantsStop());
@@ -162,8 +172,8 @@ export class RunAttempt {
     return this.parts.live.isWatched(this.runId) ? REPORT_INTERVAL_MS : UNWATCHED_REPORT_INTERVAL_MS;
   }
 
-  private nextSegment(bench: EngineWorkbench): SegmentPlan {
-    const planned = planSegment(this.ahead, bench.teachersKept);
+  private nextSegment({ teachersKept }: TrainingPlan): SegmentPlan {
+    const planned = planSegment(this.ahead, teachersKept);
     this.parts.slot.doing = `the segment of run ${this.runId} that ends at step ${planned.endStep} at the latest`;
     return planned;
   }
@@ -182,14 +192,27 @@ export class RunAttempt {
     return this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current));
   }
 
-  /** Loading one may push out another that is needed, but none of the same plan: so the loop ends. */
-  private async bringTeachers(bench: EngineWorkbench, run: PruningRunState, plan: TrainingPlan): Promise<boolean> {
-    for (;;) {
-      const missing = teachersOf(plan).find((teacher) => !bench.holdsTeacher(teacher));
-      if (missing?.kind !== 'snapshot') return true;
+  /**
+   * Whatever teachers the plan needs and the engine can't read by itself are brought. Loading one may push out another that is needed,
+   * but none of the same plan: so the loop ends. null: one was damaged, and the run now goes on from before it.
+   */
+  private async planWithTeachers(bench: EngineWorkbench, run: PruningRunState): Promise<TrainingPlan | null> {
+    const planned = (): TrainingPlan => {
+      const stored = new Set(this.sendsTeachers ? [] : this.run.teachers.map(({ state }) => state.stateDigest));
+      return planTraining(
+        run,
+        bench.teachers((digest) => stored.has(digest)),
+      );
+    };
+    for (let plan = planned(); ;) {
+      const hasFile = new Set(plan.teacherFiles.map(({ digest }) => digest));
+      const missing = teachersOf(plan).find((one) => one.kind === 'snapshot' && !bench.holdsTeacher(one) && !hasFile.has(one.stateDigest));
+      if (missing?.kind !== 'snapshot') return plan;
       await this.settle(); // its bytes may not be durable yet
+      plan = planned();
+      if (plan.teacherFiles.some(({ digest }) => digest === missing.stateDigest)) continue;
       const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
-      if (!(await this.bringsWhole(step, () => bench.bringTeacher(missing)))) return false;
+      if (!(await this.bringsWhole(step, () => bench.bringTeacher(missing)))) return null;
     }
   }
 

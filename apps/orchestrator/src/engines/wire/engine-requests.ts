@@ -65,7 +65,7 @@ export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
 export function trainRequest(
   sessionId: string,
   settings: RunSettings,
-  steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'segmentSeconds' | 'maxSegments' | 'marks'>>,
+  steps: Steps & Partial<Pick<TrainingPlan, 'segmentSteps' | 'segmentSeconds' | 'maxSegments' | 'marks' | 'teacherFiles'>>,
   states: 'return' | 'leave' | { file: string },
   reportIntervalMs = UNWATCHED_REPORT_INTERVAL_MS,
 ): engineV1.TrainRequest {
@@ -88,6 +88,7 @@ export function trainRequest(
       teacherDigest: teacher === null ? undefined : digestOf(teacher),
     })),
     teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
+    teacherFiles: steps.teacherFiles ?? [],
     returnStates: states !== 'leave',
     stateFile: typeof states === 'string' ? '' : states.file,
     reportIntervalMs,

@@ -11,7 +11,14 @@ import { settingsOfFork } from './starting-points.js';
 const asked = { totalSteps: 20, segmentSteps: 10, recoverSteps: 15, targetSparsity: 0.02 };
 const recovering = (more: object = {}): Story =>
   new Story(launched({ ...asked, ...more })).start().train(stateAt(10, 0.01), stateAt(20, 0.02));
-const engine = { teachersKept: 8, teachersHeld: 0, holdsTeacher: () => true };
+const engine = {
+  teachersKept: 8,
+  teachersHeld: 0,
+  holdsTeacher: () => true,
+  stillHolds: () => true,
+  readsFiles: false,
+  fileOf: () => null,
+};
 
 describe('a run of two phases', () => {
   it('begins the second where pruning ends: masks frozen, nobody instructs, and each fact says its phase', () => {

@@ -3,7 +3,25 @@ import { planSegment } from './segment-plan.js';
 import { launched, stateAt, Story } from '../testing.js';
 import { planTraining, teachersOf, type TeachersHeld } from './training-plan.js';
 
-const holding = (teachersHeld: number, teachersKept = 64): TeachersHeld => ({ teachersHeld, teachersKept, holdsTeacher: () => true });
+const holding = (teachersHeld: number, teachersKept = 64): TeachersHeld => ({
+  teachersHeld,
+  teachersKept,
+  holdsTeacher: () => true,
+  stillHolds: () => true,
+  readsFiles: false,
+  fileOf: () => null,
+});
+/** Holds none of them, but can read those of these marks. */
+const reading = (story: Story, marks: number[]): TeachersHeld => ({
+  ...holding(0, 2),
+  holdsTeacher: () => false,
+  stillHolds: () => false,
+  readsFiles: true,
+  fileOf: (digest) => {
+    const mark = story.state.teachers.find(({ state }) => state.stateDigest === digest)?.mark ?? 0;
+    return marks.includes(mark) ? `/objects/${mark}` : null;
+  },
+});
 const named = (teacher: TeacherChoice | null): unknown => (teacher?.kind === 'snapshot' ? teacher.mark : (teacher?.kind ?? null));
 const marksOf = (story: Story, engine: TeachersHeld): unknown[] =>
   planTraining(story.state, engine).marks.map(({ expectedSparsity, teacher }) => [expectedSparsity, named(teacher)]);
@@ -42,12 +60,29 @@ describe('what an engine trains in one go', () => {
     ]);
     expect(marksOf(story, holding(4, 4))).toEqual([[0.05, null]]);
     // Nothing is held: of the teacher now, those after the next two marks, and two new snapshots, there is room for four.
-    const empty: TeachersHeld = { teachersHeld: 0, teachersKept: 4, holdsTeacher: () => false };
+    const empty: TeachersHeld = { ...holding(0, 4), holdsTeacher: () => false };
     expect(marksOf(story, empty)).toEqual([
       [0.05, 3],
       [0.06, null],
     ]);
     expect(teachersOf(planTraining(story.state, empty)).map(named)).toEqual([2, 3]);
+  });
+  it('goes on with snapshots that the engine reads from files, however few it can hold, until one is in no file yet', () => {
+    const story = new Story(launched({ targetSparsity: 0.5, teacherGapMarks: 3 })).start();
+    story.train(stateAt(4, 0.011), stateAt(6, 0.022), stateAt(8, 0.031), stateAt(10, 0.042));
+    const whole = reading(story, [1, 2, 3, 4]);
+    expect(marksOf(story, whole)).toEqual([
+      [0.05, 3],
+      [0.06, 4],
+      [0.07, null],
+    ]);
+    expect(planTraining(story.state, whole).teacherFiles.map(({ file }) => file)).toEqual(['/objects/2', '/objects/3', '/objects/4']);
+    expect(marksOf(story, reading(story, [1, 2, 3]))).toEqual([
+      [0.05, 3],
+      [0.06, null],
+    ]);
+    const held = { ...reading(story, [1, 2, 3]), stillHolds: (_: TeacherChoice, others: number) => others <= 4 };
+    expect(marksOf(story, held)[1]).toEqual([0.06, 4]);
   });
   it('is sixteen segments at most, or all steps that are left', () => {
     const story = new Story(launched({ targetSparsity: 0.5, totalSteps: 1000 })).start();
@@ -75,6 +110,8 @@ describe('what an engine trains in one go', () => {
   it('ends with a segment where one more snapshot is needed than the engine can hold, so that a run is cut alike', () => {
     const plan = planTraining(afterTarget(15).state, holding(2, 2));
     expect(plan).toMatchObject({ firstStep: 10, endStep: 40 }); // 47 would be in the middle of the third segment
+    const story = afterTarget(15);
+    expect(planTraining(story.state, reading(story, [1, 2, 3, 4])).endStep).toBe(100); // it reads each in time
     const long = afterTarget(60).state;
     expect(planTraining(long, holding(2, 2)).endStep).toBe(planSegment(long, 2).endStep);
   });

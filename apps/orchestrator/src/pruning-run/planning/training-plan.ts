@@ -15,12 +15,18 @@ const SEGMENTS_AHEAD = 16;
  */
 const SEGMENT_SECONDS = 15;
 
-/** The snapshots that the engine holds. */
+/** The snapshots that the engine holds, and those that it can read by itself. */
 export interface TeachersHeld {
   /** So many it can hold. */
   teachersKept: number;
   teachersHeld: number;
   holdsTeacher(teacher: TeacherChoice): boolean;
+  /** Whether it still has it after so many others were used or taken. */
+  stillHolds(teacher: TeacherChoice, others: number): boolean;
+  /** It can read snapshots from files when their turn comes. Else those that it does not hold are sent before it begins. */
+  readsFiles: boolean;
+  /** null: the snapshot is in none yet, or the engine reads none. */
+  fileOf(stateDigest: string): string | null;
 }
 
 /** A segment ends with the step that reaches it. */
@@ -38,14 +44,19 @@ export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' 
   /** Until a mark is reached; never empty. */
   stretches: TeacherStretch[];
   marks: PlannedMark[];
+  /** Of all snapshots in the plan that are in any. */
+  teacherFiles: { digest: string; file: string }[];
+  /** The engine's, as its segments are cut by it. */
+  teachersKept: number;
 }
 
 export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan {
   const { segmentSteps } = run.settings;
-  const first = planSegment(run, engine.teachersKept);
+  const teachersKept = readsAll(run, engine) ? Infinity : engine.teachersKept;
+  const first = planSegment(run, teachersKept);
   const { firstStep, losses } = first;
-  const endStep = Math.max(first.endStep, lastEnd(run, firstStep, engine.teachersKept));
-  return {
+  const endStep = Math.max(first.endStep, lastEnd(run, firstStep, teachersKept));
+  const plan = {
     firstStep,
     endStep,
     segmentSteps,
@@ -55,7 +66,19 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
     marks: marksAhead(run, first.stretches[0]!.teacher, engine),
     stretches: stretchesOf(run, firstStep, endStep),
     ...stepTargets(run.settings, firstStep, endStep),
+    teachersKept,
   };
+  const digests = new Set(teachersOf(plan).flatMap((one) => (one.kind === 'snapshot' ? [one.stateDigest] : [])));
+  const teacherFiles = [...digests].flatMap((digest) => {
+    const file = engine.fileOf(digest);
+    return file === null ? [] : [{ digest, file }];
+  });
+  return { ...plan, teacherFiles };
+}
+
+/** Then it need not hold any, so that no segment ends for lack of room. */
+function readsAll({ teachers }: PlanInput, engine: TeachersHeld): boolean {
+  return engine.readsFiles && teachers.every(({ state }) => engine.fileOf(state.stateDigest) !== null);
 }
 
 /** After the target: of the last segment that still needs no more snapshots than the engine can hold. */
@@ -66,7 +89,10 @@ function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): numbe
   return tooMany === undefined ? furthestStep : firstStep + Math.floor((tooMany.firstStep - firstStep) / segmentSteps) * segmentSteps;
 }
 
-/** Nothing may be pushed out on the way: neither a teacher that is loaded now, nor a snapshot taken until then. */
+/**
+ * As far as it is known who instructs, and how the engine comes by it. What was sent, or is in no file yet, may not be pushed out on the
+ * way by snapshots that are taken or read meanwhile.
+ */
 function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld): PlannedMark[] {
   if (run.targetReachedStep !== null || phaseAt(run.settings, run.current?.step ?? 0).kind !== 'prune') return [];
   const marks: PlannedMark[] = [];
@@ -80,15 +106,17 @@ function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld
     teachers.push({ ...next, state: { step: 0, stateDigest: '', expectedSparsity: next.threshold } });
     const then = teacherAt({ ...run, teachers }, 0).teacher;
     load(then);
-    const fits = engine.teachersHeld + loaded.size + marks.length + 1 <= engine.teachersKept;
     const isKnown = then.kind !== 'snapshot' || then.stateDigest !== '';
+    const fits = engine.readsFiles
+      ? then.kind !== 'snapshot' || engine.fileOf(then.stateDigest) !== null || engine.stillHolds(then, 2 * (marks.length + 1))
+      : engine.teachersHeld + loaded.size + marks.length + 1 <= engine.teachersKept;
     marks.push({ expectedSparsity: next.threshold, teacher: fits && isKnown ? then : null });
     if (marks.at(-1)!.teacher === null) return marks;
   }
   return [...marks, { expectedSparsity: run.settings.targetSparsity, teacher: null }];
 }
 
-/** All whose snapshots have to be in the engine before it begins. */
-export function teachersOf({ stretches, marks }: TrainingPlan): TeacherChoice[] {
+/** All whose snapshots the engine must hold, or be able to read. */
+export function teachersOf({ stretches, marks }: Pick<TrainingPlan, 'stretches' | 'marks'>): TeacherChoice[] {
   return [...stretches.map(({ teacher }) => teacher), ...marks.flatMap(({ teacher }) => teacher ?? [])];
 }
