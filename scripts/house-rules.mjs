@@ -26,7 +26,7 @@ const nativeImports = {
   'core/evaluation': ['base', 'device', 'files', 'method', 'model', 'step'],
   'core/export': ['base', 'files', 'model'],
   'core/generation': ['base', 'device', 'method', 'model', 'step'],
-  'core/session': ['base', 'method', 'model', 'step', 'evaluation', 'export', 'generation'],
+  'core/session': ['base', 'files', 'method', 'model', 'step', 'evaluation', 'export', 'generation'],
   'core/include': [],
   backends: ['base', 'device'],
   addon: ['base', 'session'],

@@ -164,7 +164,7 @@ class SessionCore {
   std::list<NamedTeacher> teachers_;  // the one used last in front
   std::string teacher_in_use_;        // empty: intact
   TeacherFiles teacher_files_;
-  std::vector<uint8_t> open_units_;   // of the trainer's state; empty: not known
+  std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
   // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.
   std::shared_ptr<const ModelWeights> compacted_;
   ComputeDType compacted_dtype_ = ComputeDType::kF32;

@@ -7,8 +7,9 @@ import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-plan.js';
-import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/planning/training-plan.js';
+import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import { attachEngine } from './attach-engine.js';
+import { planWithTeachers } from './teachers-at-hand.js';
 import { runToBeLoaded, type AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
@@ -112,7 +113,11 @@ export class RunAttempt {
     const run = this.ahead;
     if (!bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
     if (!(await this.bringState(bench, run))) return;
-    const plan = await this.planWithTeachers(bench, run);
+    const plan = await planWithTeachers(bench, run, {
+      stored: () => (this.sendsTeachers ? [] : this.run.teachers),
+      settle: () => this.settle(),
+      bring: (step, teacher) => this.bringsWhole(step, () => bench.bringTeacher(teacher)),
+    });
     if (plan === null) return;
     this.stopTraining = (finishSegment = false) =>
       void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
@@ -124,10 +129,7 @@ export class RunAttempt {
       await this.follow(bench, plan, watchdog);
     } catch (error) {
       if (this.sendsTeachers || toEspalierError(error).code !== 'TEACHER_NOT_LOADED') throw error;
-      this.parts.log.warn(
-        { runId: this.runId, err: error },
-        'the engine could not read a teacher by itself; teachers are sent from here on',
-      );
+      this.parts.log.warn({ runId: this.runId, err: error }, 'the engine could not read a teacher: they are sent from here on');
       this.sendsTeachers = true; // whoever reads it for that finds out what is wrong with it
       await this.settle();
     } finally {
@@ -190,30 +192,6 @@ export class RunAttempt {
     await bench.bringModel(run);
     await withTokens(this.parts, run, 'train', () => bench.bringTokens(run));
     return this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current));
-  }
-
-  /**
-   * Whatever teachers the plan needs and the engine can't read by itself are brought. Loading one may push out another that is needed,
-   * but none of the same plan: so the loop ends. null: one was damaged, and the run now goes on from before it.
-   */
-  private async planWithTeachers(bench: EngineWorkbench, run: PruningRunState): Promise<TrainingPlan | null> {
-    const planned = (): TrainingPlan => {
-      const stored = new Set(this.sendsTeachers ? [] : this.run.teachers.map(({ state }) => state.stateDigest));
-      return planTraining(
-        run,
-        bench.teachers((digest) => stored.has(digest)),
-      );
-    };
-    for (let plan = planned(); ;) {
-      const hasFile = new Set(plan.teacherFiles.map(({ digest }) => digest));
-      const missing = teachersOf(plan).find((one) => one.kind === 'snapshot' && !bench.holdsTeacher(one) && !hasFile.has(one.stateDigest));
-      if (missing?.kind !== 'snapshot') return plan;
-      await this.settle(); // its bytes may not be durable yet
-      plan = planned();
-      if (plan.teacherFiles.some(({ digest }) => digest === missing.stateDigest)) continue;
-      const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
-      if (!(await this.bringsWhole(step, () => bench.bringTeacher(missing)))) return null;
-    }
   }
 
   private async bringsWhole(step: number, bring: () => Promise<unknown>): Promise<boolean> {
@@ -285,7 +263,6 @@ export class RunAttempt {
   }
 
   private stopTraining: (finishSegment?: boolean) => void = () => undefined;
-
   private wantsStop(): boolean {
     return this.run.pauseRequested || this.parts.shutdown.aborted;
   }

@@ -4,17 +4,20 @@ import { Random } from '../chaos/random.js';
 /** A stretch of a run between two moments at which it was stopped, and the very same steps on a bare engine. */
 export interface Turn {
   run: string;
-  firstStep: number; // with half a step where the run was stopped in the middle of one
+  firstStep: number; // with a part of a step where the run was stopped in the middle of one
   endStep: number;
   /** All of its time, whatever it did. */
   runSeconds: number;
   /** The part of that inside its steps. */
   runStepSeconds: number;
   bareSeconds: number;
+  /** Steps that took far longer than most. The run was not stopped then: the machine was slow, or somebody else had it. */
+  longSteps?: { step: number; seconds: number }[];
   /** Processor time of the processes that do not compute; null before the first stop, as it holds their start, and after the last. */
   processorMs: Record<string, number> | null;
 }
 
+/** All times are milliseconds on one clock that nobody sets. */
 export interface Stop {
   fromMs: number;
   toMs: number;
@@ -22,13 +25,20 @@ export interface Stop {
   processorMs: Record<string, number>;
 }
 
+/** As the engine notes it: a step in which the run was stopped holds the stop. */
+export interface StepTime {
+  step: number;
+  seconds: number;
+  endMs: number;
+}
+
 export interface TimedRun {
   run: string;
   startMs: number;
   endMs: number;
   stops: Stop[];
-  /** One a step, by the clock: a step in which the run was stopped holds the stop. */
-  stepSeconds: number[];
+  /** One a step, in their order. */
+  steps: StepTime[];
   /** Figures of the same steps on the bare engine. */
   bareSeconds: number[];
 }
@@ -50,6 +60,8 @@ export interface Figures {
   overhead_middle: Estimate;
   /** The part of the overhead that is time between steps; the rest are slower steps. */
   between_steps: number;
+  /** Steps that took far longer than most, for no reason that the measurement knows. They are counted like all others. */
+  long_steps: { steps: number; seconds: number };
   /** Processor time of each other process, as a share of the run's time. */
   processor: Record<string, number>;
 }
@@ -61,31 +73,28 @@ interface Cut {
   processorMs: Record<string, number> | null;
 }
 
-/**
- * Which step each stop hit is not told by anybody, for to ask the run would cost it something: it is the step that took as
- * long as a stop. A stop between two steps leaves no such trace; the turns around it are taken as one.
- */
-export function turnsOf({ run, startMs, endMs, stops: all, stepSeconds, bareSeconds }: TimedRun): Turn[] {
-  const stops = ranUntil(all, startMs, endMs);
-  const shortest = Math.min(...stops.map(({ seconds }) => seconds));
-  const cuts: Cut[] = [{ step: 0, ranMs: 0, ownSteps: 0, processorMs: null }];
-  let own = 0;
-  let next = 0; // the first stop that was not met yet
-  stepSeconds.forEach((seconds, step) => {
-    if (seconds < shortest) {
-      own += seconds;
-      return;
-    }
-    const last = cuts.at(-1)!;
-    const expectedMs = last.ranMs + (own - last.ownSteps) * 1000;
-    while (next + 1 < stops.length && Math.abs(stops[next + 1]!.ranMs - expectedMs) < Math.abs(stops[next]!.ranMs - expectedMs)) next += 1;
-    const stop = stops[next++];
-    if (stop === undefined || stop.seconds > seconds) throw new Error(`step ${step} took ${seconds} s, and no stop explains it`);
-    const half = (seconds - stop.seconds) / 2;
-    cuts.push({ step: step + 0.5, ranMs: stop.ranMs, ownSteps: own + half, processorMs: stop.processorMs });
-    own += 2 * half;
-  });
-  cuts.push({ step: stepSeconds.length, ranMs: endMs - startMs - pausedMs(all, startMs, endMs), ownSteps: own, processorMs: null });
+/** So many times the median make a long step. */
+const LONG_STEP_TIMES = 5;
+
+/** Cut at the stops: the engine's own times say which step each of them hit, or between which two it fell. */
+export function turnsOf({ run, startMs, endMs, stops, steps, bareSeconds }: TimedRun): Turn[] {
+  const own = steps.map(({ seconds, endMs: end }) => seconds - pausedMs(stops, end - seconds * 1000, end) / 1000);
+  const median = [...own].sort((left, right) => left - right)[own.length >> 1] ?? 0;
+  const long = steps.flatMap(({ step }, index) => (own[index]! > LONG_STEP_TIMES * median ? [{ step, seconds: round(own[index]!) }] : []));
+  const ranUntil = (ms: number): number => ms - startMs - pausedMs(stops, startMs, ms);
+  const cutAt = ({ fromMs, processorMs }: Stop): Cut => {
+    const index = steps.findIndex((one) => one.endMs > fromMs);
+    const begunMs = index === -1 ? Infinity : steps[index]!.endMs - steps[index]!.seconds * 1000;
+    const done = index === -1 ? steps.length : index;
+    const within = begunMs < fromMs ? (fromMs - begunMs - pausedMs(stops, begunMs, fromMs)) / 1000 : 0;
+    const share = within === 0 ? 0 : within / own[index]!;
+    return { step: done + share, ranMs: ranUntil(fromMs), ownSteps: sum(own.slice(0, done)) + within, processorMs };
+  };
+  const cuts: Cut[] = [
+    { step: 0, ranMs: 0, ownSteps: 0, processorMs: null },
+    ...stops.filter(({ fromMs }) => fromMs > startMs && fromMs < endMs).map(cutAt),
+    { step: steps.length, ranMs: ranUntil(endMs), ownSteps: sum(own), processorMs: null },
+  ];
   return cuts.slice(1).map((to, index) => {
     const from = cuts[index]!;
     return {
@@ -95,24 +104,10 @@ export function turnsOf({ run, startMs, endMs, stops: all, stepSeconds, bareSeco
       runSeconds: (to.ranMs - from.ranMs) / 1000,
       runStepSeconds: to.ownSteps - from.ownSteps,
       bareSeconds: within(bareSeconds, from.step, to.step),
+      longSteps: long.filter(({ step }) => step >= from.step && step < to.step),
       processorMs: difference(from.processorMs, to.processorMs),
     };
   });
-}
-
-/** The stops within the run, each with how long the run had run until then. */
-function ranUntil(
-  stops: Stop[],
-  startMs: number,
-  endMs: number,
-): { ranMs: number; seconds: number; processorMs: Record<string, number> }[] {
-  return stops
-    .filter(({ fromMs }) => fromMs > startMs && fromMs < endMs)
-    .map(({ fromMs, toMs, processorMs }) => ({
-      ranMs: fromMs - startMs - pausedMs(stops, startMs, fromMs),
-      seconds: (toMs - fromMs) / 1000,
-      processorMs,
-    }));
 }
 
 function pausedMs(stops: Stop[], fromMs: number, toMs: number): number {
@@ -133,6 +128,7 @@ export function figuresOf(turns: Turn[]): Figures {
   const bare = sum(turns.map(({ bareSeconds }) => bareSeconds));
   const counted = turns.filter(({ processorMs }) => processorMs !== null);
   const countedMs = sum(counted.map(({ runSeconds }) => runSeconds)) * 1000;
+  const long = turns.flatMap(({ longSteps }) => longSteps ?? []);
   const names = Object.keys(counted[0]?.processorMs ?? {});
   return {
     runs: new Set(turns.map(({ run }) => run)).size,
@@ -142,6 +138,7 @@ export function figuresOf(turns: Turn[]): Figures {
     overhead: estimate(turns, overheadOf),
     overhead_middle: estimate(turns, middleOverheadOf),
     between_steps: round((seconds - sum(turns.map(({ runStepSeconds }) => runStepSeconds))) / bare),
+    long_steps: { steps: long.length, seconds: round(sum(long.map((one) => one.seconds))) },
     processor: Object.fromEntries(
       names.map((name) => [name, round(sum(counted.map(({ processorMs }) => processorMs![name]!)) / countedMs)]),
     ),

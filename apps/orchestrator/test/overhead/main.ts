@@ -11,6 +11,7 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSyn
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { EspalierError } from '#protocol';
 import { parseConfig } from '../../src/config.js';
 import { EngineProcess } from '../../src/engines/engine-process.js';
 import { Random } from '../chaos/random.js';
@@ -38,7 +39,12 @@ async function measure(options: OverheadArguments): Promise<void> {
     const recorded = await recordedRun(plan, options.threads, options.steps);
     const turns: Turn[] = options.out !== undefined && existsSync(options.out) ? turnsIn(options.out) : [];
     for (let run = 0; run < options.runs; run += 1) {
-      const measured = await oneRun(options, recorded, folder);
+      const measured = await oneRun(options, recorded, folder).catch((error: unknown) => {
+        if (!(error instanceof EspalierError)) throw error;
+        console.error(`run ${run + 1} of ${options.runs} is not counted: ${error.message}`);
+        return [];
+      });
+      if (turns.length + measured.length === 0) continue;
       turns.push(...measured);
       if (options.out !== undefined) appendFileSync(options.out, measured.map((turn) => `${JSON.stringify(turn)}\n`).join(''));
       console.log(JSON.stringify({ steps: options.steps, ...figuresOf(turns) }));
@@ -58,14 +64,18 @@ function turnsIn(file: string): Turn[] {
 async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: RecordedRun, folder: string): Promise<Turn[]> {
   const options = { folder: join(folder, 'engine'), device: 'auto', threads, onOutput: () => undefined };
   const lent = await EngineProcess.start(options, new AbortController().signal);
-  const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: String(parseConfig(['node', 'orchestrator']).recordIntervalMs) });
+  const stepTimes = join(folder, `steps-${Date.now()}`);
+  const server = TestServer.inNewFolder({
+    ESPALIER_RECORD_INTERVAL_MS: String(parseConfig(['node', 'orchestrator']).recordIntervalMs),
+    ESPALIER_STEP_TIMES: stepTimes,
+  });
   server.threads = threads;
   try {
     const bare = new BareEngine(lent.client, recorded.artifacts, recorded);
     await bare.open(threads);
     await server.start();
     const runId = await launch(server, steps);
-    const watched = new WatchedRun(server, runId);
+    const watched = new WatchedRun(server, runId, stepTimes);
     try {
       await sleep(turnMs); // it gets its engine meanwhile
       while (!bare.hasEnded) {

@@ -1,9 +1,10 @@
 // A run that can be stopped and let go on as a whole, and its record. It is asked for nothing before its end.
 import { readFileSync } from 'node:fs';
-import { v1 } from '#protocol';
+import { EspalierError } from '#protocol';
 import { decodeStored } from '../../src/pruning-run/record/stored-event.js';
-import { type Part, type TestServer, unary } from '../harness/server.js';
-import type { Stop, TimedRun } from './figures.js';
+
+import type { Part, TestServer } from '../harness/server.js';
+import type { StepTime, Stop, TimedRun } from './figures.js';
 
 const PARTS: Part[] = ['orchestrator', 'engine', 'store'];
 const TICK_MS = 10; // of /proc
@@ -11,10 +12,13 @@ const TICK_MS = 10; // of /proc
 export class WatchedRun {
   private readonly stops: Stop[] = [];
   private stopped: number[] = [];
+  private readonly wallClockAtFirst = wallClockAheadMs();
 
+  /** @param stepTimes the file in which the engine notes its steps' times */
   constructor(
     private readonly server: TestServer,
     private readonly runId: string,
+    private readonly stepTimes: string,
   ) {}
 
   stop(): void {
@@ -31,19 +35,23 @@ export class WatchedRun {
     for (const pid of this.stopped.splice(0)) process.kill(pid, 'SIGCONT');
   }
 
-  /** From when it had its engine (model, tokens and first state are there) to its end. */
+  /**
+   * From when it had its engine (model, tokens and first state are there) to its end.
+   * @throws EspalierError ENGINE_LOST: it was trained by several engines one after the other, which no bare engine does
+   */
   async record(): Promise<Omit<TimedRun, 'bareSeconds'> & { stateDigest: string }> {
     const events = (await this.server.events(this.runId)).map(({ type, dataJson }) => decodeStored({ type, data: Buffer.from(dataJson) }));
     const atOf = (wanted: string): number => Date.parse(events.find(({ type }) => type === wanted)!.at);
-    const request = v1.QueryMetricsRequest.fromPartial({ runId: this.runId, maxPoints: 10_000 });
-    const { steps } = await unary<v1.QueryMetricsResponse>((done) => this.server.history.queryMetrics(request, done));
+    const loss = events.find((event) => event.type === 'EngineLost');
+    if (loss?.type === 'EngineLost') throw new EspalierError('ENGINE_LOST', `it lost an engine on its way: ${loss.data.message}`);
     const { stateDigest } = await this.server.run(this.runId);
     return {
       run: this.runId,
-      startMs: atOf('EngineAttached'),
-      endMs: atOf('RunCompleted'),
+      // Events are dated by the clock on the wall, which may be set meanwhile.
+      startMs: atOf('EngineAttached') - this.wallClockAtFirst,
+      endMs: atOf('RunCompleted') - wallClockAheadMs(),
       stops: this.stops,
-      stepSeconds: steps.map(({ seconds }) => seconds),
+      steps: stepTimesIn(this.stepTimes),
       stateDigest,
     };
   }
@@ -62,9 +70,21 @@ export class WatchedRun {
   }
 }
 
-/** On the clock of events, but finer than milliseconds. */
+/** On the clock by which the engine times its steps. */
 function now(): number {
-  return performance.timeOrigin + performance.now();
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+function wallClockAheadMs(): number {
+  return Date.now() - now();
+}
+
+function stepTimesIn(file: string): StepTime[] {
+  const lines = readFileSync(file, 'utf8').split('\n');
+  return lines.filter(Boolean).map((line) => {
+    const [step, seconds, ended] = line.split(' ').map(Number) as [number, number, number];
+    return { step, seconds, endMs: ended * 1000 };
+  });
 }
 
 function processorMs(path: string): number {

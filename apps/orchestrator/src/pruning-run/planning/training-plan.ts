@@ -44,7 +44,7 @@ export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' 
   /** Until a mark is reached; never empty. */
   stretches: TeacherStretch[];
   marks: PlannedMark[];
-  /** Of all snapshots in the plan that are in any. */
+  /** The files of all snapshots in the plan that are in any. */
   teacherFiles: { digest: string; file: string }[];
   /** The engine's, as its segments are cut by it. */
   teachersKept: number;

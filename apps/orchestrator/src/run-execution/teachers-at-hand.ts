@@ -1,0 +1,42 @@
+// A plan of training whose teachers the engine has, or can read by itself.
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { TeacherSnapshot } from '../pruning-run/method/teacher-policy.js';
+import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/planning/training-plan.js';
+import type { TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+
+export interface TeacherSource {
+  /** Those whose bytes the engine may look for in the store. */
+  stored(): readonly TeacherSnapshot[];
+  /** Makes durable all that was trained so far. */
+  settle(): Promise<void>;
+  /** False: it was damaged. @param step of the snapshot */
+  bring(step: number, teacher: TeacherChoice): Promise<boolean>;
+}
+
+/**
+ * Brings whatever teachers the plan needs and the engine can't read by itself. Loading one may push out another that is needed, but none
+ * of the same plan: so the loop ends. null: one was damaged, and the run now goes on from before it.
+ */
+export async function planWithTeachers(bench: EngineWorkbench, run: PruningRunState, source: TeacherSource): Promise<TrainingPlan | null> {
+  const planned = (): TrainingPlan => {
+    const stored = new Set(source.stored().map(({ state }) => state.stateDigest));
+    return planTraining(
+      run,
+      bench.teachers((digest) => stored.has(digest)),
+    );
+  };
+  let plan = planned();
+  for (let settled = false; ; settled = true) {
+    const files = new Set(plan.teacherFiles.map(({ digest }) => digest));
+    const missing = teachersOf(plan).find((one) => one.kind === 'snapshot' && !bench.holdsTeacher(one) && !files.has(one.stateDigest));
+    if (missing?.kind !== 'snapshot') return plan;
+    if (!settled) {
+      await source.settle(); // its bytes may not be durable yet; once they are, the engine may be able to read them
+      plan = planned();
+      continue;
+    }
+    const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
+    if (!(await source.bring(step, missing))) return null;
+  }
+}
