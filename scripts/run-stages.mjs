@@ -1,12 +1,15 @@
 #!/usr/bin/env node
 // Runs named stages of the test suite one after the other and ends with "N passed, N failed".
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
-// Stages: native jest format lint types imports proto house-rules cuda sanitizers. With --counts the totals are also written as JSON.
+// Before that line it names each failed test with its first words, for who sees only the end of a long output.
+// Stages: native jest format lint types imports proto house-rules cuda sanitizers.
+// With --counts the totals and those names are also written as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
@@ -31,7 +34,7 @@ const stages = {
 const args = process.argv.slice(2);
 const countsFile = args[0] === '--counts' ? args.splice(0, 2)[1] : null;
 const chosen = args.length > 0 ? args : ['native', 'jest'];
-const totals = { passed: 0, failed: 0 };
+const totals = { passed: 0, failed: 0, failures: [] };
 for (const name of chosen) {
   if (!stages[name]) {
     console.error(`unknown stage ${name}; known: ${Object.keys(stages).join(' ')}`);
@@ -39,17 +42,24 @@ for (const name of chosen) {
   }
   const started = Date.now();
   console.log(`\n=== ${name}`);
-  const { passed, failed } = await stages[name]();
+  const { passed, failed, failures = [] } = await stages[name]();
   totals.passed += passed;
   totals.failed += failed;
+  // A stage that fails without naming a test is named itself.
+  totals.failures.push(...(failed > 0 && failures.length === 0 ? ['see its output above'] : failures).map((text) => `${name}: ${text}`));
   console.log(`=== ${name}: ${passed} passed, ${failed} failed (${((Date.now() - started) / 1000).toFixed(1)} s)`);
 }
 if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
+for (const failure of totals.failures) console.log(`\nfailed in ${failure}`);
 console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);
 
 function added(one, other) {
-  return { passed: one.passed + other.passed, failed: one.failed + other.failed };
+  return {
+    passed: one.passed + other.passed,
+    failed: one.failed + other.failed,
+    failures: [...(one.failures ?? []), ...(other.failures ?? [])],
+  };
 }
 
 async function runCheck(command, commandArgs) {
@@ -71,7 +81,8 @@ async function runCTest(build, environment = {}) {
   const count = (name) => Number(new RegExp(`<testsuite[^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
   const failed = count('failures');
   const passed = count('tests') - failed - count('skipped') - count('disabled');
-  return { passed, failed: failed + (passed === 0 || (status !== 0 && failed === 0) ? 1 : 0) };
+  const failures = [...xml.matchAll(/<testcase name="([^"]*)"[^>]*status="fail">/g)].map((test) => test[1]);
+  return { passed, failed: failed + (passed === 0 || (status !== 0 && failed === 0) ? 1 : 0), failures };
 }
 
 async function runJest(jestArgs = [], environment = {}) {
@@ -94,7 +105,24 @@ async function runJest(jestArgs = [], environment = {}) {
   if (!existsSync(report)) return { passed: 0, failed: 1 };
   const result = JSON.parse(readFileSync(report, 'utf8'));
   const failed = result.numFailedTests + result.numRuntimeErrorTestSuites;
-  return { passed: result.numPassedTests, failed: failed + ((status !== 0 && failed === 0) || result.numPassedTests === 0 ? 1 : 0) };
+  const failures = result.testResults.flatMap((file) => [
+    ...(file.assertionResults.length === 0 && file.status === 'failed'
+      ? [`${relative(root, file.name)}\n${firstLines(file.message)}`]
+      : []),
+    ...file.assertionResults
+      .filter((test) => test.status === 'failed')
+      .map((test) => `${relative(root, file.name)}: ${test.fullName}\n${firstLines(test.failureMessages.join('\n'))}`),
+  ]);
+  return {
+    passed: result.numPassedTests,
+    failed: failed + ((status !== 0 && failed === 0) || result.numPassedTests === 0 ? 1 : 0),
+    failures,
+  };
+}
+
+/** The beginning of a failure's message, without the colours of a terminal. */
+function firstLines(message) {
+  return stripVTControlCharacters(message).split('\n').slice(0, 25).join('\n').slice(0, 2500);
 }
 
 // Kernels for cards must compile without a warning; that registers spill is one.
@@ -154,7 +182,7 @@ async function runSanitizers() {
     LD_PRELOAD: libraries.join(' '),
     ESPALIER_NATIVE_ADDON: join(root, build, 'espalier_native.node'),
   });
-  return { passed: native.passed + addon.passed, failed: native.failed + addon.failed };
+  return added(native, addon);
 }
 
 function run(command, commandArgs, environment = {}) {
