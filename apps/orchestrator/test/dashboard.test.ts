@@ -231,6 +231,20 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     expect(await page.getByRole('columnheader', { name: /Sparsity/ }).getAttribute('aria-sort')).toBe('descending');
   });
 
+  test('a name that is being typed outlives a list that is drawn anew meanwhile', async () => {
+    await view('/', '7 in all');
+    // In one turn of the page, so that nothing falls between: a letter typed, and the whole page drawn anew for another theme.
+    await page.evaluate(`{
+      const field = document.querySelector('input[type=search]');
+      field.value = 'forked';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+      document.querySelector('button[aria-label^="Change to the"]').click();
+    }`);
+    await text('1 found');
+    expect(await page.getByLabel('Name contains').inputValue()).toBe('forked');
+    await page.getByRole('button', { name: /^Change to the/ }).click();
+  });
+
   test('a branch that a run was rewound from stays in the picture of its family', async () => {
     const { runId: rewound } = await server.launch({ totalSteps: 150 });
     await server.until(rewound, ({ teacherCount }) => teacherCount > 8);

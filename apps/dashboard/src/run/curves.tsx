@@ -5,6 +5,7 @@ import { Chart } from '../ui/chart.js';
 import { count, percent } from '../ui/format.js';
 import { Smoothing, TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
+import { Typed } from '../ui/typed.js';
 import { curveOf, loadCurves, PICTURES, type Range } from './curve-data.js';
 import type { TabProps } from './run.js';
 import { useTeachers } from './teacher-data.js';
@@ -91,22 +92,16 @@ function Steps({ range, zoom }: { range: Range | null; zoom: (range: Range | nul
     <>
       <label>
         Steps from
-        <input
-          type="number"
-          min={0}
-          size={8}
-          value={range?.from ?? ''}
-          onChange={({ currentTarget }) => changed({ from: Number(currentTarget.value) })}
-        />
+        <Typed type="number" min={0} size={8} value={String(range?.from ?? '')} changed={(from) => changed({ from: Number(from) })} />
       </label>
       <label>
         to
-        <input
+        <Typed
           type="number"
           min={1}
           size={8}
-          value={range === null || range.to === Number.MAX_SAFE_INTEGER ? '' : range.to}
-          onChange={({ currentTarget }) => changed({ to: Number(currentTarget.value) })}
+          value={range === null || range.to === Number.MAX_SAFE_INTEGER ? '' : String(range.to)}
+          changed={(to) => changed({ to: to === '' ? Number.MAX_SAFE_INTEGER : Number(to) })}
         />
       </label>
       {range !== null && <button onClick={() => zoom(null)}>All steps</button>}

@@ -5,11 +5,13 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, statusWord } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 import { go, setQuery } from '../ui/router.js';
+import { Typed } from '../ui/typed.js';
 import { COLUMNS, nameOf, storeColumns, storedColumns, type Column } from './columns.js';
 import { useLosses, useRunPages } from './run-pages.js';
 
 const ROW = 44;
 const SPARE_ROWS = 8;
+const PAUSE_MS = 250;
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
 
 export function RunsView({ query, launch }: { query: URLSearchParams; launch: () => void }) {
@@ -35,8 +37,20 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
         </button>
       </div>
       <div class="bar" role="search">
-        <Typed label="Name contains" value={text} changed={(q) => setQuery({ q })} />
-        <Typed label="Tags, all of" value={tags.join(',')} changed={(value) => setQuery({ tags: value.replaceAll(' ', '') })} />
+        <label>
+          Name contains
+          <Typed type="search" maxLength={200} value={text} changed={(q) => setQuery({ q })} pauseMs={PAUSE_MS} />
+        </label>
+        <label>
+          Tags, all of
+          <Typed
+            type="search"
+            maxLength={200}
+            value={tags.join(',')}
+            changed={(value) => setQuery({ tags: value.replaceAll(' ', '') })}
+            pauseMs={PAUSE_MS}
+          />
+        </label>
         <label>
           Status
           <select
@@ -91,24 +105,6 @@ function Empty({ isFiltered, launch }: { isFiltered: boolean; launch: () => void
 }
 
 /** What is typed counts when somebody pauses. */
-function Typed({ label, value, changed }: { label: string; value: string; changed: (value: string) => void }) {
-  const timer = useRef<ReturnType<typeof setTimeout>>();
-  return (
-    <label>
-      {label}
-      <input
-        type="search"
-        value={value}
-        maxLength={200}
-        onInput={({ currentTarget }) => {
-          clearTimeout(timer.current);
-          timer.current = setTimeout(() => changed(currentTarget.value), 250);
-        }}
-      />
-    </label>
-  );
-}
-
 function ColumnChoice({ columns, changed }: { columns: string[]; changed: (ids: string[]) => void }) {
   return (
     <details class="menu">
