@@ -121,9 +121,12 @@ async function runJest(jestArgs = [], environment = {}) {
   };
 }
 
-/** The beginning of a failure's message, without the colours of a terminal. */
+/** The beginning of a failure's message, without a terminal's colours and the runner's own stack. */
 function firstLines(message) {
-  return stripVTControlCharacters(message).split('\n').slice(0, 25).join('\n').slice(0, 2500);
+  const lines = stripVTControlCharacters(message)
+    .split('\n')
+    .filter((line) => !/^\s+at .*(node_modules|node:internal)/.test(line));
+  return lines.slice(0, 25).join('\n').slice(0, 2500);
 }
 
 // Kernels for cards must compile without a warning; that registers spill is one.

@@ -50,11 +50,12 @@ export const PICTURES: Picture[] = [
     quantities: [
       ['loss', 'total'],
       ['layer_loss', 'layers'],
-      ['kl_loss', 'KL'],
       ['lm_loss', 'next token'],
     ],
     log: true,
   },
+  // Before its weight it is many times the total, and would press the other curves flat.
+  { title: 'KL to the teacher, before its weight', quantities: [['kl_loss', 'KL']], log: true },
   {
     title: 'Sparsity',
     quantities: [
