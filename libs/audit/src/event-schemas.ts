@@ -193,6 +193,7 @@ const facts = {
     code: text,
     message: text,
     lastStep: count,
+    reachedStep: count.optional(),
     restartDelayMs: z.number().nonnegative(),
   },
   RunPauseRequested: { step: count },

@@ -2,6 +2,7 @@
 // knows no more of it than is said here.
 import type { engineV1, EspalierError } from '#protocol';
 import type { EngineApi } from './wire/engine-client.js';
+import { processorUseOf, type ProcessorUse } from './processor-use.js';
 import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
 
 /** An engine that has answered. */
@@ -12,6 +13,8 @@ export interface EngineLink {
   readonly sharesFiles: boolean;
   /** Resolves with the reason when its process is gone; never, where nobody can tell. */
   readonly gone: Promise<string>;
+  /** The use that its process makes of the processors; null: nobody can tell. */
+  processorUse(): ProcessorUse | null;
   /** Asks for a sign of life, and says that we are alive. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE: it is ours no longer */
   checkHealth(timeoutMs: number): Promise<void>;
   /** At once, whatever it does. */
@@ -46,6 +49,7 @@ export function localEngine(options: EngineProcessOptions): EngineConnector {
           about,
           sharesFiles: true,
           gone: child.gone,
+          processorUse: () => processorUseOf(child.pid),
           checkHealth: (timeoutMs) => child.client.checkHealth(timeoutMs),
           cut: () => child.kill(),
           end: () => child.stop(),

@@ -55,6 +55,47 @@ test('one that misses health checks is shown as not responding, then given up as
   expect(connector.ended).toEqual(['cut']);
 });
 
+test('one that is late but at work is shown as not responding, and stays', async () => {
+  const { connector, supervisor } = supervised([new ScriptedEngine()]);
+  const engine = await supervisor.acquire();
+  let [ranMs, waitedMs, asked] = [0, 0, 0];
+  connector.use = () => {
+    asked += 1;
+    if (asked % 2 === 0) ranMs += 25;
+    else waitedMs += 25; // it would have run, had others not had the processors
+    return { ranMs, waitedMs };
+  };
+  let beats = 0;
+  supervisor.onHeartbeat(() => {
+    beats += 1;
+  });
+  connector.sick = new Error('no answer in time');
+  await until(() => asked > 12);
+  expect(engine.lost.aborted).toBe(false);
+  expect(supervisor.condition).toBe('notResponding');
+  expect(beats).toBeGreaterThan(5);
+  connector.use = () => ({ ranMs, waitedMs }); // from here on it only sleeps
+  await once(engine.lost, 'abort');
+  expect(engine.lost.reason).toMatchObject({ code: 'ENGINE_HUNG' });
+});
+
+test('one that is heard of meanwhile has missed nothing', async () => {
+  const engine = new ScriptedEngine();
+  const { connector, supervisor } = supervised([engine]);
+  const live = await supervisor.acquire();
+  let checks = 0;
+  Object.defineProperty(connector, 'sick', {
+    get: () => {
+      checks += 1;
+      (engine.client as { heardAtMs: number }).heardAtMs = performance.now() + 0.001; // a step is reported while it is asked
+      return new Error('no answer in time');
+    },
+  });
+  await until(() => checks > 10);
+  expect(live.lost.aborted).toBe(false);
+  await supervisor.stop();
+});
+
 test('one that answers again after a miss stays', async () => {
   const { connector, supervisor, conditions } = supervised([new ScriptedEngine()]);
   await supervisor.acquire();

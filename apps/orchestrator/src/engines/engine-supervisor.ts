@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from './wire/engine-client.js';
+import type { ProcessorUse } from './processor-use.js';
 import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
 export interface Pace {
@@ -16,6 +17,12 @@ export interface Pace {
 }
 const PACE: Pace = { healthIntervalMs: 2_500, intervalAfterMissMs: 1_000, healthTimeoutMs: 2_000, firstDelayMs: 200 };
 const MISSES_MAX = 3;
+/** Between two checks; a process that only waits for others uses less. */
+const AT_WORK_MS = 20;
+/** An engine that works and says nothing for so long hangs all the same. */
+const SILENCE_AT_WORK_MAX_MS = 300_000;
+/** A timer so late tells of our own process, which was stopped or starved, and nothing of the engine. */
+const OWN_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 10_000;
 /** To ask an address costs little, and whoever had the engine may be gone. */
 const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
@@ -33,9 +40,7 @@ export interface LiveEngine {
   lost: AbortSignal;
   /** Ends the engine at once, for the given reason: it hangs, or its answers make no sense. */
   giveUp(reason: EspalierError): void;
-  /** It has just sent something: no need to ask for its health. */
-  alive(): void;
-  heardAtMs: number;
+  processorUse(): ProcessorUse | null;
 }
 
 export type Condition =
@@ -179,10 +184,7 @@ export class EngineSupervisor {
       sharesFiles: link.sharesFiles,
       lost: lost.signal,
       giveUp,
-      heardAtMs: -Infinity,
-      alive: () => {
-        engine.heardAtMs = performance.now();
-      },
+      processorUse: () => link.processorUse(),
     };
     this.misses = 0;
     this.current = engine;
@@ -192,21 +194,31 @@ export class EngineSupervisor {
   private async watch(engine: LiveEngine, link: EngineLink): Promise<void> {
     const { healthIntervalMs, healthTimeoutMs, intervalAfterMissMs } = this.pace;
     let misses = 0;
+    let answeredAtMs = performance.now();
+    let workedMs = workOf(link);
     for (let answers = 0; !engine.lost.aborted;) {
+      const askedAtMs = performance.now();
       try {
-        if (performance.now() - engine.heardAtMs > healthIntervalMs) await link.checkHealth(healthTimeoutMs);
+        if (askedAtMs - link.client.heardAtMs > healthIntervalMs) await link.checkHealth(healthTimeoutMs);
         misses = 0;
         answers += 1;
+        answeredAtMs = performance.now();
         if (answers === ANSWERS_OF_A_WELL_ENGINE) {
           this.failures = 0;
           this.problem = null;
         }
         if (!engine.lost.aborted) this.heartbeat();
       } catch (error) {
-        misses += 1;
+        const nowMs = performance.now();
+        const worked = workOf(link);
+        const isAtWork = worked - workedMs >= AT_WORK_MS && nowMs - answeredAtMs < SILENCE_AT_WORK_MAX_MS;
+        const isLate = link.client.heardAtMs > askedAtMs || nowMs - askedAtMs > healthTimeoutMs + OWN_DELAY_MS || isAtWork;
+        workedMs = worked;
+        // One that is only late is shown as such, and never given up for it.
+        misses = isLate ? Math.min(misses + 1, MISSES_MAX - 1) : misses + 1;
+        if (isLate && !engine.lost.aborted) this.heartbeat();
         if (isElsewhere(error)) engine.giveUp(toEspalierError(error));
-        else if (misses >= MISSES_MAX)
-          engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks in a row`));
+        else if (misses >= MISSES_MAX) engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks`));
       }
       if (engine === this.current && (this.misses === 0) !== (misses === 0)) {
         this.misses = misses;
@@ -223,4 +235,10 @@ export class EngineSupervisor {
     }
     this.changed();
   }
+}
+
+/** Milliseconds that its threads worked, or would have worked had others not had the processors. */
+function workOf(link: EngineLink): number {
+  const use = link.processorUse();
+  return use === null ? 0 : use.ranMs + use.waitedMs;
 }

@@ -102,6 +102,7 @@ function link(
     about,
     sharesFiles: false,
     gone,
+    processorUse: () => null, // its process may be another machine's
     async checkHealth(timeoutMs) {
       if (lostTo !== null) throw lostTo;
       await (mayRenew() ? client.claim(request, timeoutMs) : client.checkHealth(timeoutMs));

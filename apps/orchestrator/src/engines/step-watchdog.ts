@@ -1,6 +1,8 @@
-// An engine can answer its health checks and still never end a step. What a step may take is learnt from the steps before.
+// An engine can answer its health checks and still never end a step. What a step may take is learnt from the steps before. It may take
+// longer while others have the processors: an engine that waited for them longer than it ran is starved, and does not hang.
 import { EspalierError } from '#protocol';
 import type { LiveEngine } from './engine-supervisor.js';
+import type { ProcessorUse } from './processor-use.js';
 
 const FIRST_STEP_MAX_MS = 900_000;
 const STEP_MAX_MS_LEAST = 30_000;
@@ -21,7 +23,12 @@ export function watchProgress(engine: LiveEngine): StepWatchdog {
   let timer: NodeJS.Timeout;
   const wait = (): void => {
     const patienceMs = longestMs === 0 ? FIRST_STEP_MAX_MS : Math.max(STEP_MAX_MS_LEAST, TIMES_THE_LONGEST * longestMs);
+    const before = engine.processorUse();
     timer = setTimeout(() => {
+      if (isStarved(before, engine.processorUse())) {
+        wait();
+        return;
+      }
       engine.giveUp(new EspalierError('ENGINE_HUNG', `no step ended for ${Math.round(patienceMs / 1000)} s`));
     }, patienceMs);
     timer.unref();
@@ -29,7 +36,6 @@ export function watchProgress(engine: LiveEngine): StepWatchdog {
   wait();
   return {
     alive() {
-      engine.alive();
       longestMs = Math.max(longestMs, Date.now() - lastMs);
       lastMs = Date.now();
       clearTimeout(timer);
@@ -41,4 +47,8 @@ export function watchProgress(engine: LiveEngine): StepWatchdog {
       wait();
     },
   };
+}
+
+function isStarved(before: ProcessorUse | null, after: ProcessorUse | null): boolean {
+  return before !== null && after !== null && after.waitedMs - before.waitedMs > after.ranMs - before.ranMs;
 }

@@ -4,6 +4,7 @@ import { EspalierError, engineV1 } from '#protocol';
 import type { EngineApi, TrainingProgress } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 import type { LiveEngine } from './engine-supervisor.js';
+import type { ProcessorUse } from './processor-use.js';
 
 export const FINGERPRINT = 'numerics of the script';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -32,6 +33,7 @@ export class ScriptedEngine {
 
   readonly client: EngineApi = {
     address: 'script',
+    heardAtMs: -Infinity,
     checkHealth: () => this.note('checkHealth', undefined),
     describe: () => this.note('describe', this.about),
     claim: () => this.note('claim', undefined),
@@ -168,7 +170,7 @@ export function liveEngine(engine = new ScriptedEngine()): LiveEngine & { end(re
   const lost = new AbortController();
   const end = (reason: EspalierError): void => lost.abort(reason);
   const { client, about } = engine;
-  return { client, about, sharesFiles: false, lost: lost.signal, giveUp: end, end, alive: () => undefined, heardAtMs: 0 };
+  return { client, about, sharesFiles: false, lost: lost.signal, giveUp: end, end, processorUse: () => null };
 }
 
 /** Connects to scripted engines; each try is answered by the next answer, the last one for all that follow. */
@@ -179,6 +181,8 @@ export class ScriptedConnector implements EngineConnector {
   readonly ended: string[] = [];
   /** The next health checks fail with it; null: they are answered. */
   sick: Error | null = null;
+  /** The use that the engine's process makes of the processors. */
+  use: () => ProcessorUse | null = () => null;
 
   constructor(
     private readonly answers: (ScriptedEngine | Error)[],
@@ -198,6 +202,7 @@ export class ScriptedConnector implements EngineConnector {
       about: answer.about,
       sharesFiles: !this.isNamed,
       gone,
+      processorUse: () => this.use(),
       checkHealth: () => (this.sick === null ? Promise.resolve() : Promise.reject(this.sick)),
       cut: () => void this.ended.push('cut'),
       end: () => Promise.resolve(void this.ended.push('ended in good order')),

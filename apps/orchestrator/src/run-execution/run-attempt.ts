@@ -30,8 +30,8 @@ export class RunAttempt {
   /** The run as it will be when the segments trained so far have been recorded. */
   private ahead: PruningRunState;
   private readonly recordings: RecordingQueue;
-  /** Those that the engine does not hold; else it reads them by itself. */
-  private sendsTeachers = false;
+  private sendsTeachers = false; // those that the engine does not hold; else it reads them by itself
+  private reachedStep: number | undefined; // by the engine's reports, recorded or not
   private evaluationError: { code: string; message: string } | null = null;
   /** Aborted when the attempt may no longer speak for the run. */
   private readonly dismissed = new AbortController();
@@ -153,6 +153,7 @@ export class RunAttempt {
       if (progress.kind === 'steps') {
         const measured = progress.steps.map((one) => stepMeasurement(one, planned));
         steps.push(...measured);
+        this.reachedStep = measured.at(-1)!.step + 1;
         this.parts.live.report(this.runId, this.number, measured);
       } else if (progress.kind === 'calibrated') {
         this.parts.slot.doing = `the calibration of run ${this.runId}, ${Math.floor(progress.share * 100)}% of its text read`;
@@ -310,7 +311,8 @@ export class RunAttempt {
       }
       const { code, message, field } = known;
       const failed = { attempt: this.number, code, message };
-      await this.change(isTransient(known) ? { ...failed, kind: 'recordEngineLoss', cause: 'engine' } : { ...failed, kind: 'fail', field });
+      if (isTransient(known)) await this.change({ ...failed, kind: 'recordEngineLoss', cause: 'engine', reachedStep: this.reachedStep });
+      else await this.change({ ...failed, kind: 'fail', field });
     } catch (failure) {
       if (!(failure instanceof EspalierError && failure.code === 'ATTEMPT_STALE')) throw failure;
     }

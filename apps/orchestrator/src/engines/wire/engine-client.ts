@@ -12,6 +12,7 @@ import { engineV1, EspalierError } from '#protocol';
 import { checkHealth } from './engine-health.js';
 import { engineError } from './engine-errors.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
+import { required, stateOf } from './receiving.js';
 import { send, showing } from './sending.js';
 
 type Client = engineV1.EngineServiceClient;
@@ -38,6 +39,8 @@ export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient {
   private readonly client: Client;
+  /** When it last said anything, whatever it was asked for; by performance.now. */
+  heardAtMs = -Infinity;
 
   /** @param claim shown with every call; '': the engine is our own child, or is only looked at */
   constructor(
@@ -245,6 +248,7 @@ export class EngineClient {
     return new Promise((resolve, reject) => {
       const call = method.call(this.client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
         signal?.removeEventListener('abort', cancel);
+        if (!error) this.heardAtMs = performance.now();
         if (error) reject(engineError(error));
         else resolve(response);
       });
@@ -282,7 +286,10 @@ export class EngineClient {
     if (signal.aborted) cancel();
     let ended = false;
     try {
-      for await (const message of call as AsyncIterable<Message>) yield message;
+      for await (const message of call as AsyncIterable<Message>) {
+        this.heardAtMs = performance.now();
+        yield message;
+      }
       ended = true;
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -292,28 +299,4 @@ export class EngineClient {
       if (!ended) call.cancel();
     }
   }
-}
-
-async function stateOf(
-  messages: AsyncIterator<engineV1.TrainResponse>,
-  { stateFile, stateBytes }: engineV1.SegmentOutcome,
-): Promise<EndedSegment['state']> {
-  if (stateFile !== '') return { file: stateFile };
-  if (stateBytes === 0n) return null;
-  const bytes = Buffer.allocUnsafe(Number(stateBytes));
-  for (let used = 0; used < bytes.length;) {
-    const { value } = (await messages.next()) as IteratorResult<engineV1.TrainResponse, undefined>;
-    const chunk = value?.stateChunk ?? Buffer.alloc(0);
-    if (chunk.length === 0 || used + chunk.length > bytes.length) {
-      throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes and sent ${used + chunk.length}`);
-    }
-    bytes.set(chunk, used);
-    used += chunk.length;
-  }
-  return bytes;
-}
-
-function required<T>(value: T | undefined, name: string): T {
-  if (value === undefined) throw new EspalierError('ENGINE_FAILED', `the engine sent no ${name}`);
-  return value;
 }

@@ -3,7 +3,7 @@ import type { NewFact, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
 import { isMendable, type Obstacle } from '../record/obstacles.js';
-import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from './restart-policy.js';
+import { ATTEMPTS_WITHOUT_PROGRESS_MAX, attemptsWithoutProgress, restartDelayMs } from './restart-policy.js';
 import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';
 import { fallenBack } from './starting-points.js';
@@ -130,11 +130,15 @@ export function fallBack(state: PruningRunState | null, { attempt, stateDigest }
 
 export function recordEngineLoss(state: PruningRunState | null, change: RecordEngineLoss, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
-  const { attempt, cause, code, message } = change;
-  const fruitless = run.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0);
+  const { attempt, cause, code, message, reachedStep } = change;
+  const fruitless = attemptsWithoutProgress(run, change);
   const step = stepOf(run);
-  const delayMs = cause === 'orchestrator' ? 0 : restartDelayMs(run.attemptsWithoutProgress);
-  const lost: NewFact = { type: 'EngineLost', at, data: { attempt, cause, code, message, lastStep: step, restartDelayMs: delayMs } };
+  const delayMs = cause === 'orchestrator' ? 0 : restartDelayMs(fruitless - 1);
+  const lost: NewFact = {
+    type: 'EngineLost',
+    at,
+    data: { attempt, cause, code, message, lastStep: step, reachedStep, restartDelayMs: delayMs },
+  };
   if (fruitless < ATTEMPTS_WITHOUT_PROGRESS_MAX) {
     return run.pauseRequested ? [lost, { type: 'RunPaused', at, data: { step, by: 'request' } }] : [lost];
   }

@@ -1,4 +1,5 @@
 // How each event changes the state; called by evolve's switch.
+import { attemptsWithoutProgress } from './restart-policy.js';
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../record/pruning-run.events.js';
 import { phaseOfDone, phasesOf } from '../method/phases.js';
 import { idleStatus, stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
@@ -43,6 +44,7 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     attemptOpen: false,
     restarts: 0,
     attemptsWithoutProgress: 0,
+    furthestStep: 0,
     restartNotBefore: null,
     segmentRevision: 0,
     engine: null,
@@ -121,6 +123,7 @@ export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpd
     openDigest: data.openDigest ?? null,
     previous: state.current,
     attemptsWithoutProgress: 0,
+    furthestStep: 0,
     trainingSeconds: state.trainingSeconds + data.trainingSeconds,
     lastSegment: { steps, tokens: data.tokens, seconds: data.trainingSeconds },
     latestSkips: forgetSkipsBefore(state.latestSkips, Math.min(data.firstStep, data.state.step - SKIPS_REMEMBERED_STEPS)),
@@ -150,14 +153,15 @@ export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSki
 }
 
 export function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>): PruningRunState {
-  const { code, message, cause } = data;
+  const { code, message } = data;
   return {
     ...state,
     status: 'recovering',
     attemptOpen: false,
     restarts: state.restarts + 1,
     failure: { code, message, field: '' },
-    attemptsWithoutProgress: state.attemptsWithoutProgress + (cause === 'engine' ? 1 : 0),
+    attemptsWithoutProgress: attemptsWithoutProgress(state, data),
+    furthestStep: Math.max(state.furthestStep, data.reachedStep ?? 0),
     restartNotBefore: data.restartDelayMs === 0 ? null : new Date(Date.parse(at) + data.restartDelayMs).toISOString(),
   };
 }
@@ -224,6 +228,7 @@ function afresh(state: PruningRunState): PruningRunState {
     pausedBy: null,
     endedAt: null,
     attemptsWithoutProgress: 0,
+    furthestStep: 0,
     restartNotBefore: null,
     latestSkips: noSkipsSince(stepOf(state)),
   };

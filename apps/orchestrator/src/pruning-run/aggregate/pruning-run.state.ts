@@ -88,6 +88,8 @@ export interface PruningRunState {
   attemptOpen: boolean;
   restarts: number;
   attemptsWithoutProgress: number;
+  /** The furthest that attempts got which recorded nothing after the current state; 0: none got beyond it. */
+  furthestStep: number;
   /** The next attempt may start from here on (ISO time); null: at once. */
   restartNotBefore: string | null;
   /** The revision of the first event of the last segment. */

@@ -190,6 +190,21 @@ describe('attempts', () => {
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false });
     expect(lose()).toEqual(['EngineLost']); // it has all its tries again
   });
+  it('count no attempt that got further than those before, though none of its steps was recorded', () => {
+    const story = new Story(launched()).start().train(stateAt(10, 0));
+    let attempt = 1;
+    const loseAt = (reachedStep: number): string[] => {
+      const types = typesOf(
+        story.when({ kind: 'recordEngineLoss', attempt, cause: 'engine', code: 'ENGINE_HUNG', message: 'late', reachedStep }),
+      );
+      if (types.length === 1) story.start(++attempt);
+      return types;
+    };
+    for (let step = 11; step < 31; step += 1) expect(loseAt(step)).toEqual(['EngineLost']);
+    // One that ends at the same step each time gets nowhere.
+    for (let count = 0; count < 6; count += 1) expect(loseAt(30)).toEqual(['EngineLost']);
+    expect(loseAt(30)).toEqual(['EngineLost', 'RunPaused']);
+  });
   it('fail the run where nobody can mend the cause, and wait for somebody where one can', () => {
     const outcome = (code: string): string[] =>
       typesOf(new Story(launched()).start().when({ kind: 'fail', attempt: 1, code, message: 'x', field: '' }));

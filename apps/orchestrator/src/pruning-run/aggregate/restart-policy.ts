@@ -2,9 +2,18 @@
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 
-/** Attempts that end without a recorded step before the run no longer tries by itself. */
+/** Attempts that end without progress before the run no longer tries by itself. */
 export const ATTEMPTS_WITHOUT_PROGRESS_MAX = 8;
 
 export function restartDelayMs(attemptsWithoutProgress: number): number {
   return Math.min(FIRST_DELAY_MS * 2 ** attemptsWithoutProgress, LONGEST_DELAY_MS);
+}
+
+/** In a row, when an attempt was lost so. One that got further than those before it made progress, though none of it was recorded. */
+export function attemptsWithoutProgress(
+  before: { attemptsWithoutProgress: number; furthestStep: number; current: { step: number } | null },
+  { cause, reachedStep = 0 }: { cause: 'engine' | 'orchestrator'; reachedStep?: number | undefined },
+): number {
+  if (cause === 'orchestrator') return before.attemptsWithoutProgress;
+  return reachedStep > Math.max(before.furthestStep, before.current?.step ?? 0) ? 1 : before.attemptsWithoutProgress + 1;
 }

@@ -54,6 +54,8 @@ export interface RecordEngineLoss {
   cause: 'engine' | 'orchestrator';
   code: string;
   message: string;
+  /** Steps done when its last step was reported, recorded or not; absent: it reported none. */
+  reachedStep?: number | undefined;
 }
 /** The last state's artifact is damaged: an earlier one is taken up, and the steps after it are trained again. */
 /** A state is damaged: back to an earlier one; null: to the fresh state of the seed. */

@@ -194,6 +194,7 @@ interface Facts {
     code: string;
     message: string;
     lastStep: number; // recorded; later steps of the attempt are trained again
+    reachedStep?: number | undefined; // steps done when its last one was reported, if any was
     restartDelayMs: number;
   };
   /** Someone wants the run to pause; it does at the next step boundary. */

@@ -43,7 +43,7 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
 `;
 
-export const viewsSchema: ViewsSchema = { version: 12, tables: TABLES };
+export const viewsSchema: ViewsSchema = { version: 13, tables: TABLES };
 
 /** A run without an evaluation sorts behind all that have one. */
 export const NO_PERPLEXITY = 1e308;

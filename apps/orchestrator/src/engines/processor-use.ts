@@ -1,0 +1,24 @@
+// A process that is late, but at work: the kernel counts for each thread how long it ran and how long it waited for a processor.
+import { readdirSync, readFileSync } from 'node:fs';
+
+export interface ProcessorUse {
+  /** All its threads together, since they began. */
+  ranMs: number;
+  /** They could have run, but others had the processors. */
+  waitedMs: number;
+}
+
+/** null: nobody can tell. */
+export function processorUseOf(pid: number): ProcessorUse | null {
+  const use = { ranMs: 0, waitedMs: 0 };
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const [ran, waited] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ').map(Number);
+      use.ranMs += (ran ?? 0) / 1e6;
+      use.waitedMs += (waited ?? 0) / 1e6;
+    }
+    return use;
+  } catch {
+    return null; // it has ended, or this kernel does not count
+  }
+}
