@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, collect, CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const { STUDY_STATUS_COMPLETED, STUDY_STATUS_CANCELLED } = v1.StudyStatus;
 
@@ -97,6 +97,11 @@ describe('a study', () => {
     expect(study).toMatchObject({ status: STUDY_STATUS_CANCELLED, runsCancelled: 1, runsWaiting: 0 });
     expect(runs.filter((one) => one.run === undefined)).toHaveLength(2);
     expect(codeOf(await launch('long', [run('more', {})]).catch((error: unknown) => error))).toBe('STUDY_ENDED');
+  });
+
+  it('is read with the whole store when that is verified', async () => {
+    const { summary } = (await collect(server.history.verifyAll({}))).at(-1)!;
+    expect(summary).toMatchObject({ ok: true, problems: [], studies: 2n });
   });
 
   it('is refused as a whole where one of its runs is wrong, and says which', async () => {

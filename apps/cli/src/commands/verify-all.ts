@@ -20,12 +20,14 @@ export async function verifyAll({ connection, output, signal }: Context): Promis
     line.end();
   }
   if (summary === undefined) throw new CliError('RESULT_MISSING', 'the server ended the check without a result; try again');
-  const { ok, events, runs, runsWithProblems, artifacts, artifactBytes, unknown, problems } = summary;
+  const { ok, events, runs, runsWithProblems, studies, artifacts, artifactBytes, unknown, problems } = summary;
   output.result(summary, () => {
     const verdict = ok ? output.style('green', 'the store is whole and true') : output.style('red', problemsFound(problems.length));
     const withProblems = runsWithProblems > 0n ? `, ${count(runsWithProblems)} of them with problems` : '';
+    const ofStudies = studies > 0n ? `, ${howMany(studies, 'study', 'studies')}` : '';
     output.text(
-      `${verdict}: ${count(events)} events, ${count(runs)} runs${withProblems}, ${count(artifacts)} artifacts (${bytes(artifactBytes)})`,
+      `${verdict}: ${count(events)} events, ${count(runs)} runs${withProblems}${ofStudies}, ` +
+        `${count(artifacts)} artifacts (${bytes(artifactBytes)})`,
     );
     if (unknown.length > 0) output.line(`${howMany(unknown.length, 'file')} that no event names; see: espalier gc --dry-run`);
   });

@@ -25,7 +25,10 @@ export function registerVerify(program: Command): void {
       'Checks that no event is missing or altered (digest chain) and that every artifact is there with the bytes of its digest. With ' +
         '--replay the recorded steps are computed again and the states compared bit by bit; a difference is narrowed to step and tensor.',
     )
-    .option('--all', 'every run, every event of the store and every artifact instead of one run; files that no event names are listed')
+    .option(
+      '--all',
+      'every run and study, every event of the store and every artifact instead of one run; files that no event names are listed',
+    )
     .option('--replay [from..to]', 'compute again and compare; only these steps when given', (text: string) => stepRange(text))
     .option('--tolerance <difference>', 'with --replay on an engine of other numerics: the relative difference to accept', number);
   examples(

@@ -1,4 +1,4 @@
-// VerifyAll: every event of the store, the record of every run, and every artifact. What is found is reported as it is found.
+// VerifyAll: every event of the store, the records of every run and study, and every artifact. What is found is reported as it is found.
 import { HistoryChecker } from '#audit';
 import type { ArtifactEntry } from '#artifact-store';
 import { EventCorruptError, type EventStore, type Position, type StoredEvent } from '#event-store';
@@ -6,6 +6,7 @@ import { counted, v1 } from '#protocol';
 import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
+import { isOfStudy, StudyRecords } from './study-records.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';
 
@@ -38,6 +39,7 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
   const store = new StoreReader(context.store, signal);
   for await (const verdict of store.verdicts(say)) yield ofRun('', verdict);
   summary.events = BigInt(store.events);
+  summary.studies = BigInt(store.studies.studies);
 
   const runIds = [...new Set([...store.runIds, ...knownRuns(context)])].sort();
   const named = new Map<string, Named>();
@@ -128,6 +130,7 @@ async function* artifactVerdicts(
 class StoreReader {
   events = 0;
   readonly runIds = new Set<string>();
+  readonly studies = new StudyRecords();
   private readonly heads = new Map<string, bigint>();
 
   constructor(
@@ -144,10 +147,13 @@ class StoreReader {
       if (stream.startsWith(RUN_STREAM_PREFIX)) this.runIds.add(runIdOf(item));
       const problem = item instanceof EventCorruptError ? item.message : this.misplaced(item);
       this.heads.set(stream, item.revision);
+      const ofStudy = isOfStudy(stream) ? this.studyProblem(item) : null;
+      if (ofStudy !== null) yield say('studies', `stream ${stream} revision ${item.revision}`, false, ofStudy, STORE_SHARE / 2);
       if (problem === null) continue;
       problems += 1;
       yield say('store', `stream ${stream} revision ${item.revision}`, false, problem, STORE_SHARE / 2);
     }
+    for (const { subject, detail } of this.studies.strayRuns(this.runIds)) yield say('studies', subject, false, detail, STORE_SHARE);
     if (problems === 0)
       yield say(
         'store',
@@ -156,6 +162,12 @@ class StoreReader {
         `${counted(this.events, 'event')} of ${counted(this.heads.size, 'stream')}, each where it belongs`,
         STORE_SHARE,
       );
+  }
+
+  private studyProblem(item: StoredEvent | EventCorruptError): string | null {
+    if (!(item instanceof EventCorruptError)) return this.studies.problem(item);
+    this.studies.unreadable(item.stream);
+    return null; // a problem of the store, told as one
   }
 
   /** Old events of a stream may have been cleared away, but none in its middle. */
