@@ -17,6 +17,7 @@ const errorStatuses = {
   SEQUENCE_TOO_LONG: invalid,
   PAGE_TOKEN_INVALID: invalid,
   RUN_ID_AMBIGUOUS: invalid,
+  STUDY_ID_AMBIGUOUS: invalid,
   DIGEST_AMBIGUOUS: invalid,
   FORK_FIELD_FIXED: invalid,
   RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning

@@ -3,6 +3,7 @@ import { WrongExpectedRevisionError, type EventStore, type NewEvent, type Stored
 import { AggregateRepository } from './aggregate-repository.js';
 import { BY_SERVER } from './call-context.js';
 import { CHAIN_START, chainProblem, decodeStored } from './event-codec.js';
+import { begun } from './not-begun.js';
 import { shelf, types } from './testing.js';
 
 /** Holds streams in memory; another writer may have been there first. */
@@ -48,6 +49,11 @@ describe('an aggregate of another kind', () => {
       expect(chainProblem(chain, event)).toBeNull();
       chain = decodeStored(types, event).chain;
     }
+  });
+  it('is named where a change needs one and there is none', async () => {
+    const decide = (state: Parameters<typeof shelf.decide>[0]): [] => (begun(state), []);
+    const shelves = new AggregateRepository(memoryStore().store, { ...shelf, decide });
+    await expect(shelves.change('c', { title: 'Emma' }, { by })).rejects.toThrow('no shelf c');
   });
   it('decides again where another writer was quicker, and reads what earlier releases wrote', async () => {
     const { store, streams } = memoryStore();

@@ -13,6 +13,7 @@ import type { CallContext } from './call-context.js';
 import { CHAIN_START, encodeFacts, type Envelope, type Fact, type UnknownEvent } from './event-codec.js';
 import { eventId } from './event-ids.js';
 import type { EventTypes } from './event-types.js';
+import { NotBegun } from './not-begun.js';
 import { patiently, PATIENCE_MS, within, type Patience } from './patience.js';
 
 const CACHED = 64;
@@ -33,7 +34,7 @@ export interface Aggregate<State extends AggregateState, Change, F extends Fact>
   streamPrefix: string;
   decode(stored: StoredEvent): (F & Envelope) | UnknownEvent;
   evolve(state: State | null, event: (F & Envelope) | UnknownEvent): State | null;
-  /** @throws EspalierError when the state does not allow it */
+  /** @throws EspalierError when the state does not allow it; NotBegun where there is none, and the change begins none */
   decide(state: State | null, change: Change, at: string): F[];
   notFound(id: string): Error;
   damaged(id: string, problems: string[]): Error;
@@ -145,7 +146,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
       }
       return decided;
     } catch (error) {
-      return error as Error;
+      return error instanceof NotBegun ? this.aggregate.notFound(id) : (error as Error);
     }
   }
 

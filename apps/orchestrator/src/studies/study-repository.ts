@@ -2,15 +2,14 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventStore } from '#event-store';
-import { EspalierError, invalidField } from '#protocol';
+import { EspalierError } from '#protocol';
 import { AggregateFeed } from '../event-sourcing/aggregate-feed.js';
 import { AggregateRepository, type Aggregate, type ChangeOptions } from '../event-sourcing/aggregate-repository.js';
 import { decodeStored } from '../event-sourcing/event-codec.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
 import { STUDY_STREAM_PREFIX, studyEventTypes, type NewStudyFact, type StudyEvent } from './study.events.js';
+import { studyNamed } from './study-names.js';
 import { decide, evolve, studyNotFound, type StudyChange, type StudyState } from './study.js';
-
-const SHORTEST_PREFIX = 4;
 
 const study: Aggregate<StudyState, StudyChange, NewStudyFact> = {
   name: 'study',
@@ -70,20 +69,9 @@ export class StudyRepository {
     return this.feed.all().sort((left, right) => right.launchedAt.localeCompare(left.launchedAt));
   }
 
-  /** By id, name, or the beginning of an id. @throws EspalierError STUDY_NOT_FOUND */
+  /** By id, name, or the beginning of an id. @throws EspalierError FIELD_REQUIRED, STUDY_NOT_FOUND, STUDY_ID_AMBIGUOUS */
   named(text: string): StudyState {
-    const all = this.feed.all();
-    const whole = all.find(({ studyId }) => studyId === text) ?? all.find(({ name }) => name === text);
-    if (whole !== undefined) return whole;
-    const found = text.length >= SHORTEST_PREFIX ? all.filter(({ studyId }) => studyId.startsWith(text)) : [];
-    if (found.length > 1)
-      throw invalidField(
-        'RUN_ID_AMBIGUOUS',
-        'study_id',
-        `${text} is the beginning of several: ${found.map(({ studyId }) => studyId).join(', ')}`,
-      );
-    if (found[0] === undefined) throw studyNotFound(text);
-    return found[0];
+    return studyNamed(this.feed.all(), text);
   }
 
   find(studyId: string): Promise<StudyState | null> {

@@ -1,3 +1,4 @@
+import { NotBegun } from '../event-sourcing/not-begun.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
 import { figureOf, studyTable } from './study-figures.js';
@@ -61,7 +62,7 @@ describe('a study', () => {
     expect(() => decide(after(null, launch([run('1')]), { kind: 'end', runsCompleted: 1 }), { kind: 'cancel', reason: '' }, at)).toThrow(
       expect.objectContaining({ code: 'STUDY_ENDED' }),
     );
-    expect(() => decide(null, { kind: 'cancel', reason: '' }, at)).toThrow(expect.objectContaining({ code: 'STUDY_NOT_FOUND' }));
+    expect(() => decide(null, { kind: 'cancel', reason: '' }, at)).toThrow(NotBegun);
   });
   it('gives its runs ids that are known before they are launched', () => {
     expect(runIdOfStudy('s', 'k')).toMatch(/^[a-z2-7]{12}$/);

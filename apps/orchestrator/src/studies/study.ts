@@ -1,6 +1,7 @@
 // The aggregate of a study; pure.
 import { EspalierError } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
+import { begun } from '../event-sourcing/not-begun.js';
 import type { NewStudyFact, PlannedRun, StudyEvent } from './study.events.js';
 
 export interface StudyRun extends PlannedRun {
@@ -80,10 +81,13 @@ function applied(state: StudyState, event: StudyEvent): StudyState {
   }
 }
 
-/** @throws EspalierError when the study does not allow it */
+/** @throws EspalierError when the study does not allow it; NotBegun where there is none */
 export function decide(state: StudyState | null, change: StudyChange, at: string): NewStudyFact[] {
   if (change.kind === 'launch') return launch(state, change, at);
-  if (state === null) throw studyNotFound('with this id');
+  return decideOn(begun(state), change, at);
+}
+
+function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launch' }>, at: string): NewStudyFact[] {
   switch (change.kind) {
     case 'runLaunched': {
       const { key, runId } = change;

@@ -1,6 +1,7 @@
 // The decisions on the engine's reports. Every report names its attempt: one that was given up is refused.
+import { begun } from '../../event-sourcing/not-begun.js';
 import type { NewFact, StateFact } from '../record/pruning-run.events.js';
-import { attemptStale, RunError, runNotFound } from './pruning-run.errors.js';
+import { attemptStale, RunError } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
 import { isMendable, type Obstacle } from '../record/obstacles.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, attemptsWithoutProgress, restartDelayMs } from './restart-policy.js';
@@ -12,15 +13,15 @@ import { sameTeacher, snapshotsDue, stretchesOf, teacherAt } from '../method/tea
 
 /** The run, if `attempt` is the one that may speak for it. */
 function attempted(state: PruningRunState | null, attempt: number): PruningRunState {
-  if (state === null) throw runNotFound('with this id');
-  if (!state.attemptOpen || state.attempt !== attempt) throw attemptStale(state, attempt);
-  return state;
+  const run = begun(state);
+  if (!run.attemptOpen || run.attempt !== attempt) throw attemptStale(run, attempt);
+  return run;
 }
 
 export function startAttempt(state: PruningRunState | null, { attempt }: StartAttempt, at: string): NewFact[] {
-  if (state === null) throw runNotFound('with this id');
-  if (!isRunnable(state) || !isPrepared(state) || state.attemptOpen || attempt !== state.attempt + 1) throw attemptStale(state, attempt);
-  return [{ type: 'AttemptStarted', at, data: { attempt, fromStep: stepOf(state), stateDigest: state.current?.stateDigest ?? null } }];
+  const run = begun(state);
+  if (!isRunnable(run) || !isPrepared(run) || run.attemptOpen || attempt !== run.attempt + 1) throw attemptStale(run, attempt);
+  return [{ type: 'AttemptStarted', at, data: { attempt, fromStep: stepOf(run), stateDigest: run.current?.stateDigest ?? null } }];
 }
 
 export function attachEngine(state: PruningRunState | null, change: AttachEngine, at: string): NewFact[] {

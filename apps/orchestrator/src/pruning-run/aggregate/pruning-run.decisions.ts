@@ -1,9 +1,10 @@
 // The decision on each change; called by decide's switch. The client's changes are here, the engine's and the
 // starting points of forks and rewinds in the files beside.
+import { begun } from '../../event-sourcing/not-begun.js';
 import { sameMeasure } from '../record/measures.js';
 import type { NewFact } from '../record/pruning-run.events.js';
 import { findDiscard } from './discarding.js';
-import { runDeleted, runFinished, runNotFound, runStillActive } from './pruning-run.errors.js';
+import { runDeleted, runFinished, runStillActive } from './pruning-run.errors.js';
 import { isFinished, isPrepared, stepOf, type PruningRunState } from './pruning-run.state.js';
 import type { Cancel, ConfirmPause, FailPreparation, Launch, Prepare, RecordEvaluation, RecordExport, Resume } from './run-change.js';
 import { givenUp } from './engine-decisions.js';
@@ -12,15 +13,9 @@ import { rewound } from './starting-points.js';
 export * from './engine-decisions.js';
 export { fork } from './starting-points.js';
 
-/** The run, or the error that there is none. */
-export function existing(state: PruningRunState | null): PruningRunState {
-  if (state === null) throw runNotFound('with this id');
-  return state;
-}
-
 /** The run, if it was not deleted. */
 export function alive(state: PruningRunState | null): PruningRunState {
-  const run = existing(state);
+  const run = begun(state);
   if (run.status === 'deleted') throw runDeleted(run);
   return run;
 }
@@ -31,14 +26,14 @@ export function launch(state: PruningRunState | null, { kind: _, ...data }: Laun
 
 /** Also of a run that was paused meanwhile: the work is done. */
 export function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, at: string): NewFact[] {
-  const run = existing(state);
+  const run = begun(state);
   if (isPrepared(run)) return []; // a retry
   if (isFinished(run)) throw runFinished(run, ': there is nothing to prepare');
   return [{ type: 'RunPrepared', at, data }];
 }
 
 export function failPreparation(state: PruningRunState | null, change: FailPreparation, at: string): NewFact[] {
-  const run = existing(state);
+  const run = begun(state);
   if (isFinished(run) || isPrepared(run) || run.status === 'paused') return []; // it is wanted no longer
   const { code, message, field, passes } = change;
   if (passes) return [givenUp(run, { code, message, field }, at)];
@@ -55,7 +50,7 @@ export function requestPause(state: PruningRunState | null, at: string): NewFact
 }
 
 export function confirmPause(state: PruningRunState | null, { by }: ConfirmPause, at: string): NewFact[] {
-  const run = existing(state);
+  const run = begun(state);
   if (isFinished(run) || run.status === 'paused' || (by === 'request' && !run.pauseRequested)) return [];
   return [{ type: 'RunPaused', at, data: { step: stepOf(run), by } }];
 }

@@ -1,4 +1,5 @@
 // The aggregate of a run: evolve folds what happened, decide (pruning-run.decisions.ts) says what a change makes happen.
+import { begun } from '../../event-sourcing/not-begun.js';
 import { afterDescribe, describe } from './describing.js';
 import { afterDelete, afterDiscard, discard, remove } from './discarding.js';
 import type { NewFact, PruningRunEvent, RecordedEvent } from '../record/pruning-run.events.js';
@@ -127,8 +128,8 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
     case 'describe':
       return describe(whether.alive(state), change, at);
     case 'discard':
-      return discard(whether.existing(state), change, at);
+      return discard(begun(state), change, at);
     case 'delete':
-      return remove(whether.existing(state), change, at);
+      return remove(begun(state), change, at);
   }
 }

@@ -1,0 +1,31 @@
+import { studyNamed } from './study-names.js';
+
+const studies = [
+  { studyId: 'abcdefghijkl', name: 'recipes' },
+  { studyId: 'abcdeaaaaaaa', name: 'seeds' },
+  { studyId: 'zzzzzzzzzzzz', name: 'abcdefghijkl' },
+];
+const named = (text: string): string => studyNamed(studies, text).studyId;
+
+test.each([
+  ['abcdefghijkl', 'abcdefghijkl'], // an id goes before a name
+  ['seeds', 'abcdeaaaaaaa'],
+  ['abcdea', 'abcdeaaaaaaa'],
+  ['zzzz', 'zzzzzzzzzzzz'],
+])('%s names one study', (text, studyId) => expect(named(text)).toBe(studyId));
+
+test('a beginning that several ids have is refused, and says whose it is', () => {
+  expect(() => named('abcde')).toThrow(
+    expect.objectContaining({
+      code: 'STUDY_ID_AMBIGUOUS',
+      field: 'study_id',
+      message: expect.stringContaining('abcdefghijkl (recipes), abcdeaaaaaaa (seeds); say the whole id') as string,
+    }),
+  );
+});
+
+test.each([
+  ['', 'FIELD_REQUIRED'],
+  ['abc', 'STUDY_NOT_FOUND'], // too short for a beginning
+  ['nothing', 'STUDY_NOT_FOUND'],
+])('%j is refused with %s', (text, code) => expect(() => named(text)).toThrow(expect.objectContaining({ code, field: 'study_id' })));

@@ -1,0 +1,25 @@
+// The study that a request names: by its id, by its name, or by the beginning of its id where no other begins so.
+import { invalidField } from '#protocol';
+import { SHORTEST_PREFIX } from '../pruning-run/aggregate/short-digests.js';
+import { studyNotFound, type StudyState } from './study.js';
+
+const SHOWN = 5;
+
+/** @throws EspalierError FIELD_REQUIRED, STUDY_NOT_FOUND, STUDY_ID_AMBIGUOUS */
+export function studyNamed<Study extends Pick<StudyState, 'studyId' | 'name'>>(studies: readonly Study[], text: string): Study {
+  if (text === '')
+    throw invalidField(
+      'FIELD_REQUIRED',
+      'study_id',
+      `a study is needed: its id, the first ${SHORTEST_PREFIX} or more characters of it, or its name`,
+    );
+  const whole = studies.find(({ studyId }) => studyId === text) ?? studies.find(({ name }) => name === text);
+  if (whole !== undefined) return whole;
+  const [found, ...others] = text.length < SHORTEST_PREFIX ? [] : studies.filter(({ studyId }) => studyId.startsWith(text));
+  if (found === undefined) throw studyNotFound(text);
+  if (others.length === 0) return found;
+  const shown = [found, ...others].slice(0, SHOWN).map(({ studyId, name }) => `${studyId} (${name})`);
+  const all = `${shown.join(', ')}${others.length >= SHOWN ? ', ...' : ''}`;
+  const description = `${text} is the beginning of several study ids: ${all}; say the whole id of the one that is meant`;
+  throw invalidField('STUDY_ID_AMBIGUOUS', 'study_id', description);
+}
