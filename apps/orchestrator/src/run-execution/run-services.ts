@@ -14,6 +14,7 @@ import { ARTIFACT_STORE } from '../tokens.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from './evaluations.js';
+import { followed, type FollowedJob } from './followed-job.js';
 import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
 import { computeDtypeOf, tasksOf } from './task-requests.js';
@@ -39,10 +40,10 @@ export interface TasksEvaluated {
 export class RunServices {
   constructor(
     @Inject(RunRepository) private readonly runs: RunRepository,
-    @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(EngineJobs) readonly jobs: EngineJobs,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(RunFeed) private readonly feed: RunFeed,
-    @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(StateKeeper) readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
   ) {}
 
@@ -135,53 +136,31 @@ export class RunServices {
     });
   }
 
-  /** Yields what the engine is busy with, then the progress, then the result. Pinned artifacts stay until the end. */
+  /** Yields the work that it waits for, then the progress, then the result. */
   private async *work<T>(
     wish: JobWish,
     pinned: string[],
     signal: AbortSignal,
     work: (bench: EngineWorkbench, onProgress: OnProgress, signal: AbortSignal) => Promise<T>,
   ): AsyncGenerator<Progress<T>> {
-    for (const digest of [...pinned]) await this.keeper.pin(digest);
-    let done = { doneShare: 0, doing: '' };
-    let started = false;
-    let settled = false;
-    let wake: () => void = () => undefined;
-    const onProgress = (doneShare: number, doing = ''): void => {
-      done = { doneShare, doing };
-      wake();
+    let progress: { doneShare: number; doing: string } | null = { doneShare: 0, doing: '' };
+    const job: FollowedJob<{ doneShare: number; doing: string }, T> = {
+      wish,
+      pinned,
+      work: (bench, tell, both) => {
+        const onProgress = (doneShare: number, doing = ''): void => {
+          progress = { doneShare, doing };
+          tell();
+        };
+        return work(bench, onProgress, both);
+      },
+      takeNews: () => {
+        const news = progress;
+        progress = null;
+        return news;
+      },
     };
-    const begin = (bench: EngineWorkbench, both: AbortSignal): Promise<T> => {
-      started = true;
-      wake();
-      return work(bench, onProgress, both);
-    };
-    const job = this.jobs.submit(begin, wish, signal, () => wake());
-    const { result } = job;
-    const ended = result
-      .then(
-        () => undefined,
-        () => undefined,
-      )
-      .then(() => {
-        settled = true;
-        wake();
-      });
-    try {
-      let told: typeof done | string = '';
-      while (!settled) {
-        const woken = new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        const news = started ? done : job.waitingFor;
-        if (news !== told && news !== '') yield typeof news === 'string' ? { waitingFor: news } : news;
-        told = news;
-        if (!settled) await Promise.race([woken, tick()]);
-      }
-      yield { result: await result };
-    } finally {
-      void ended.then(() => pinned.forEach((digest) => this.keeper.release(digest)));
-    }
+    for await (const heard of followed(this, job, signal)) yield 'news' in heard ? heard.news : heard;
   }
 }
 
@@ -189,5 +168,3 @@ export class RunServices {
 function recordedAs(run: PruningRunState, fact: RecordEvaluation): RecordedEvaluation {
   return run.evaluations.findLast((one) => one.subject === fact.subject && one.stateDigest === fact.stateDigest && sameMeasure(one, fact))!;
 }
-
-const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 500).unref());

@@ -1,0 +1,83 @@
+// A job for an engine as its client hears of it: the work that it waits for, its news, its result.
+import type { EngineJobs, JobWish } from '../engine-pool/engine-jobs.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import type { StateKeeper } from '../retention/state-keeper.js';
+
+/** An engine goes from one piece of work to the next while a job waits for it, and tells nobody. */
+const LOOK_AGAIN_MS = 500;
+
+export type Followed<News, Result> = { waitingFor: string } | { news: News } | { result: Result };
+
+export interface FollowedJob<News, Result> {
+  wish: JobWish;
+  /** Digests of artifacts that stay until the job's end; the work may add some. */
+  pinned: string[];
+  /** @param tell to be called when there is news */
+  work(bench: EngineWorkbench, tell: () => void, signal: AbortSignal): Promise<Result>;
+  /** The news since the last call; null: none. A slow client is told of less, or of more at once. */
+  takeNews(): News | null;
+}
+
+/** A client that leaves ends the job, if the job has not ended. */
+export async function* followed<News, Result>(
+  { jobs, keeper }: { jobs: EngineJobs; keeper: Pick<StateKeeper, 'pin' | 'release'> },
+  { wish, pinned, work, takeNews }: FollowedJob<News, Result>,
+  signal: AbortSignal,
+): AsyncGenerator<Followed<News, Result>> {
+  for (const digest of [...pinned]) await keeper.pin(digest);
+  const gone = new AbortController();
+  const bell = new Bell();
+  let started = false;
+  let settled = false;
+  const begin = (bench: EngineWorkbench, both: AbortSignal): Promise<Result> => {
+    started = true;
+    bell.ring();
+    return work(bench, () => bell.ring(), both);
+  };
+  const job = jobs.submit(begin, wish, AbortSignal.any([signal, gone.signal]), () => bell.ring());
+  const end = (): void => {
+    settled = true;
+    bell.ring();
+  };
+  const ended = job.result.then(end, end);
+  try {
+    let told = '';
+    while (!settled) {
+      await bell.rung(LOOK_AGAIN_MS);
+      const waitingFor = started ? '' : job.waitingFor;
+      const news = started ? takeNews() : null;
+      if (news !== null) yield { news };
+      else if (waitingFor !== '' && waitingFor !== told) yield { waitingFor };
+      told = waitingFor;
+    }
+    const last = takeNews();
+    if (last !== null) yield { news: last };
+    yield { result: await job.result };
+  } finally {
+    gone.abort();
+    void ended.then(() => pinned.forEach((digest) => keeper.release(digest)));
+  }
+}
+
+/** Rung once or often, it is heard once. */
+class Bell {
+  private fresh = true;
+  private heard: () => void = () => undefined;
+
+  ring(): void {
+    this.fresh = true;
+    this.heard();
+  }
+
+  async rung(atMostMs: number): Promise<void> {
+    if (!this.fresh) {
+      let timer: NodeJS.Timeout | undefined;
+      await new Promise<void>((resolve) => {
+        this.heard = resolve;
+        timer = setTimeout(resolve, atMostMs).unref();
+      });
+      clearTimeout(timer);
+    }
+    this.fresh = false;
+  }
+}
