@@ -2,7 +2,7 @@
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defaultOf, engineSettings, type EngineSettingsUse, type SettingValues } from '#protocol';
+import { engineSettings, presetDefaults, type EngineSettingsUse, type SettingValues } from '#protocol';
 import type { Settings } from './native.js';
 
 const tokenizerFolder = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
@@ -22,12 +22,8 @@ export function trainingSettings(changes: Partial<Omit<SettingValues, 'seed'>> &
 }
 
 function defaultsOf(use: EngineSettingsUse): Settings {
-  return Object.fromEntries(
-    engineSettings(use).flatMap((one) => {
-      const value = defaultOf(one, 'short');
-      return value === undefined ? [] : [[one.name, value]];
-    }),
-  );
+  const defaults = presetDefaults('short');
+  return Object.fromEntries(engineSettings(use).flatMap(({ name }) => (defaults[name] === undefined ? [] : [[name, defaults[name]]])));
 }
 
 /** Fields of config.json beside the usual ones. Heads are together wider than the residual stream. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { credentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
-import { engineV1, fromServiceError, v1, type EspalierError } from '#protocol';
+import { engineV1, fromServiceError, presetDefaults, settingsMessage, v1, type EspalierError } from '#protocol';
 
 const entry = fileURLToPath(new URL('./main.js', import.meta.url));
 const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
@@ -104,12 +104,15 @@ async function all<Message>(
   return messages;
 }
 
+/** All settings but those whose default is computed: the engine takes what it needs. */
+const defaults = settingsMessage(presetDefaults('short'));
+
 const sessionSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings =>
   v1.RunSettings.fromPartial({
+    ...defaults,
     computeDtype: v1.ComputeDtype.COMPUTE_DTYPE_F32,
     batchSize: 2,
     sequenceLength: 32,
-    microShards: 1,
     loraRank: 4,
     loraAlpha: 4,
     loraTargets: ['q_proj', 'v_proj'],
@@ -118,10 +121,10 @@ const sessionSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings 
 
 const trainingSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings =>
   v1.RunSettings.fromPartial({
+    ...defaults,
     seed: 7n,
     maskLearningRate: 0.1,
     lambdaLearningRate: 0.5,
-    gradientClipNorm: 1,
     sparsityControl: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
     ...changes,
   });

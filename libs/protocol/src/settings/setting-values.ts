@@ -80,6 +80,11 @@ export function defaultOf(setting: Setting, preset: string): Value | undefined {
   return setting.computed ? undefined : valueOfText(setting, defaultText(setting, preset));
 }
 
+/** A preset's values of all settings but those that are computed. */
+export function presetDefaults(preset: string): RequestedValues {
+  return Object.fromEntries(settingsTable().map((setting) => [setting.name, defaultOf(setting, preset)]));
+}
+
 /** For people: a value, or how it is found. */
 export function defaultText(setting: Setting, preset: string): string {
   return (preset === 'paper' && setting.paper) || setting.default;

@@ -1,7 +1,7 @@
 // A run's settings from what was asked for: the table of settings (libs/protocol) has their defaults and ranges; here is what a
 // default is computed from, and what several settings must be together.
 import {
-  defaultOf,
+  presetDefaults,
   settingsTable,
   valueViolations,
   type FieldViolation,
@@ -29,16 +29,10 @@ export const isComputed = (name: SettingName): boolean => Object.hasOwn(computed
 /** Fills in defaults; nothing is checked here. An unknown preset takes the defaults of the first. */
 export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits): RunSettings {
   const table = settingsTable();
-  const preset =
-    requested.preset ??
-    String(
-      defaultOf(
-        table.find(({ name }) => name === 'preset')!,
-        '',
-      ),
-    );
+  const preset = requested.preset ?? presetDefaults('').preset!;
+  const defaults = presetDefaults(preset);
   const settings: Record<string, unknown> = {};
-  for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaultOf(setting, preset);
+  for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaults[setting.name];
   if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
   for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
