@@ -1,7 +1,6 @@
-// Models and masks of the benchmarks, and lists on their command lines.
+// Models and masks of the benchmarks.
 #pragma once
 #include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -11,23 +10,6 @@
 #include "method/philox.h"
 
 namespace espalier {
-
-// One or several numbers from `low` to `high`, with commas between.
-inline std::vector<double> parse_list(const std::string& name, const std::string& list, double low, double high) {
-  std::vector<double> numbers;
-  std::istringstream in(list + ",");
-  for (std::string item; std::getline(in, item, ',');) {
-    size_t used = 0;
-    const double number = item.empty() ? low - 1 : std::stod(item, &used);
-    if (used != item.size() || !(number >= low && number <= high)) {
-      std::ostringstream text;
-      text << "must be one or several numbers from " << low << " to " << high << ", with commas between";
-      throw Error(ErrorCode::kInvalidArgument, name, text.str());
-    }
-    numbers.push_back(number);
-  }
-  return numbers;
-}
 
 inline ModelConfig shape_config(const std::string& name) {
   struct Shape {

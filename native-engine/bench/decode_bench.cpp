@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "bench_models.h"
+#include "command_line.h"
 #include "espalier/speed.h"
 #include "export/compacted_model.h"
 
@@ -16,43 +17,28 @@ namespace {
 using namespace espalier;
 
 struct Options {
-  std::string model, shape = "mid", dtype = "bf16", device = "auto";
-  std::vector<double> mask_sparsity = {0, 0.5}, batch = {1};
-  int threads = 0;
+  std::string model, shape, dtype, device;
+  std::vector<double> mask_sparsity, batch;
+  int threads;
   SpeedOptions speed;
 };
 
 Options parse(int argc, char** argv) {
-  Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string name = argv[i];
-    if (i + 1 >= argc) throw Error(ErrorCode::kInvalidArgument, name, "needs a value");
-    const std::string value = argv[++i];
-    if (name == "--model")
-      o.model = value;
-    else if (name == "--shape")
-      o.shape = value;
-    else if (name == "--dtype")
-      o.dtype = value;
-    else if (name == "--device")
-      o.device = value;
-    else if (name == "--threads")
-      o.threads = std::stoi(value);
-    else if (name == "--mask-sparsity")
-      o.mask_sparsity = parse_list(name, value, 0, 1);
-    else if (name == "--batch")
-      o.batch = parse_list(name, value, 1, 16);
-    else if (name == "--prompt")
-      o.speed.prompt = std::stoll(value);
-    else if (name == "--tokens")
-      o.speed.tokens = std::stoll(value);
-    else if (name == "--rounds")
-      o.speed.rounds = std::stoll(value);
-    else
-      throw Error(ErrorCode::kInvalidArgument, name,
-                  "unknown; known are --model --shape --dtype --mask-sparsity --batch --prompt --tokens --rounds --device --threads");
-  }
-  if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
+  CommandLine line(argc, argv, {});
+  Options o = {
+      .model = line.text("--model", ""),
+      .shape = line.text("--shape", "mid"),
+      .dtype = line.dtype(),
+      .device = line.text("--device", "auto"),
+      .mask_sparsity = line.list("--mask-sparsity", {0, 0.5}, 0, 1),
+      .batch = line.list("--batch", {1}, 1, 16),
+      .threads = static_cast<int>(line.whole("--threads", 0, 0)),
+      .speed = {},
+  };
+  o.speed.prompt = line.whole("--prompt", o.speed.prompt);
+  o.speed.tokens = line.whole("--tokens", o.speed.tokens);
+  o.speed.rounds = line.whole("--rounds", o.speed.rounds);
+  line.refuse_others();
   return o;
 }
 

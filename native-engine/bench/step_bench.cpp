@@ -18,6 +18,7 @@
 
 #include "base/memory_use.h"
 #include "bench_models.h"
+#include "command_line.h"
 #include "device/registry.h"
 #include "espalier/error.h"
 #include "peaks.h"
@@ -32,67 +33,37 @@ using namespace espalier::bench;
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 struct Options {
-  std::string model, shape = "factbook-llama-3m", dtype = "bf16", device = "auto";
-  int64_t batch = 8, seq = 128;
-  int threads = 0;
-  std::vector<double> mask_sparsity = {0};
-  std::vector<int64_t> lora_rank = {8}, product_sizes;
-  double seconds = 12;
-  int64_t micro_shards = 1;
-  bool checkpoint = false, stream_weights = false, dense_products = false;
+  std::string model, shape, dtype, device;
+  int64_t batch, seq, micro_shards;
+  int threads;
+  std::vector<double> mask_sparsity;
+  std::vector<int64_t> lora_rank, product_sizes;
+  double seconds;
+  bool checkpoint, stream_weights, dense_products;
 };
 
 std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
 
 Options parse(int argc, char** argv) {
-  Options o;
-  for (int i = 1; i < argc; i++) {
-    const std::string name = argv[i];
-    if (name == "--checkpoint") {
-      o.checkpoint = true;
-      continue;
-    }
-    if (name == "--stream-weights") {
-      o.stream_weights = true;
-      continue;
-    }
-    if (name == "--dense-products") {
-      o.dense_products = true;
-      continue;
-    }
-    if (i + 1 >= argc) throw Error(ErrorCode::kInvalidArgument, name, "needs a value");
-    const std::string value = argv[++i];
-    if (name == "--model")
-      o.model = value;
-    else if (name == "--shape")
-      o.shape = value;
-    else if (name == "--batch")
-      o.batch = std::stoll(value);
-    else if (name == "--seq")
-      o.seq = std::stoll(value);
-    else if (name == "--micro-shards")
-      o.micro_shards = std::stoll(value);
-    else if (name == "--dtype")
-      o.dtype = value;
-    else if (name == "--device")
-      o.device = value;
-    else if (name == "--threads")
-      o.threads = std::stoi(value);
-    else if (name == "--mask-sparsity")
-      o.mask_sparsity = parse_list(name, value, 0, 1);
-    else if (name == "--lora-rank")
-      o.lora_rank = whole(parse_list(name, value, 1, 4096));
-    else if (name == "--product-sizes")
-      o.product_sizes = whole(parse_list(name, value, 16, 65536));
-    else if (name == "--seconds")
-      o.seconds = std::stod(value);
-    else
-      throw Error(ErrorCode::kInvalidArgument, name,
-                  "unknown; known are --model --shape --batch --seq --dtype --mask-sparsity --lora-rank --product-sizes --device --threads "
-                  "--seconds --micro-shards --checkpoint --stream-weights "
-                  "--dense-products");
-  }
-  if (o.dtype != "f32" && o.dtype != "bf16") throw Error(ErrorCode::kInvalidArgument, "--dtype", "must be f32 or bf16");
+  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products"});
+  const Options o = {
+      .model = line.text("--model", ""),
+      .shape = line.text("--shape", "factbook-llama-3m"),
+      .dtype = line.dtype(),
+      .device = line.text("--device", "auto"),
+      .batch = line.whole("--batch", 8),
+      .seq = line.whole("--seq", 128),
+      .micro_shards = line.whole("--micro-shards", 1),
+      .threads = static_cast<int>(line.whole("--threads", 0, 0)),
+      .mask_sparsity = line.list("--mask-sparsity", {0}, 0, 1),
+      .lora_rank = whole(line.list("--lora-rank", {8}, 1, 4096)),
+      .product_sizes = whole(line.list("--product-sizes", {}, 16, 65536)),
+      .seconds = line.number("--seconds", 12, 0),
+      .checkpoint = line.flag("--checkpoint"),
+      .stream_weights = line.flag("--stream-weights"),
+      .dense_products = line.flag("--dense-products"),
+  };
+  line.refuse_others();
   return o;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 namespace espalier::hard_concrete {
 
@@ -27,6 +28,13 @@ inline double sample_derivative(double z) {
 inline double open_probability(double log_alpha) {
   const double closed = sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha);
   return 1.0 - std::clamp(closed, kEps, 1.0 - kEps);
+}
+
+// How many of the gates are expected to be open.
+inline double expected_open(std::span<const float> log_alphas) {
+  double sum = 0;
+  for (const float a : log_alphas) sum += open_probability(a);
+  return sum;
 }
 
 inline double open_probability_derivative(double log_alpha) {

@@ -11,11 +11,7 @@ namespace espalier {
 
 namespace {
 
-double expected_open(std::span<const float> log_alpha) {
-  double sum = 0;
-  for (const float a : log_alpha) sum += hard_concrete::open_probability(a);
-  return sum;
-}
+using hard_concrete::expected_open;
 
 // The number of gates that stay open where nothing but the probabilities decides.
 int64_t plain_count(std::span<const float> log_alpha) {

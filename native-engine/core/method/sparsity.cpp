@@ -27,14 +27,10 @@ double sparsity_of(const PrunableSizes& sizes, const OpenSize& open) {
   return 1.0 - (open.parts * open.hidden_share + sizes.stable) / (sizes.prunable + sizes.stable);
 }
 
-OpenSize expected_open(const ModelConfig& config, const PrunableSizes& sizes, const LogAlphas& a) {
+OpenSize expected_size(const ModelConfig& config, const PrunableSizes& sizes, const LogAlphas& a) {
   OpenSize open;
-  double heads = 0, units = 0, hidden = 0;
-  for (float x : a.head) heads += hard_concrete::open_probability(x);
-  for (float x : a.intermediate) units += hard_concrete::open_probability(x);
-  for (float x : a.hidden) hidden += hard_concrete::open_probability(x);
-  open.parts = heads * sizes.head + units * sizes.intermediate;
-  open.hidden_share = hidden / static_cast<double>(config.hidden_size);
+  open.parts = hard_concrete::expected_open(a.head) * sizes.head + hard_concrete::expected_open(a.intermediate) * sizes.intermediate;
+  open.hidden_share = hard_concrete::expected_open(a.hidden) / static_cast<double>(config.hidden_size);
   return open;
 }
 
@@ -42,12 +38,12 @@ OpenSize expected_open(const ModelConfig& config, const PrunableSizes& sizes, co
 
 double expected_sparsity(const ModelConfig& config, const LogAlphas& a) {
   const PrunableSizes sizes = prunable_sizes(config);
-  return sparsity_of(sizes, expected_open(config, sizes, a));
+  return sparsity_of(sizes, expected_size(config, sizes, a));
 }
 
 void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& a, double slope, Masks& gradient) {
   const PrunableSizes sizes = prunable_sizes(config);
-  const OpenSize open = expected_open(config, sizes, a);
+  const OpenSize open = expected_size(config, sizes, a);
   const double by_parts = -slope / (sizes.prunable + sizes.stable);
   const auto add = [&](std::span<const float> log_alpha, double scale, std::vector<float>& out) {
     for (size_t i = 0; i < out.size(); i++) out[i] += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha[i]));
