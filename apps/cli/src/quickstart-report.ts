@@ -1,10 +1,39 @@
+import type { v1 } from '#protocol';
 import type { Context } from './context.js';
 import { dashboardLink } from './dashboard-link.js';
 import { bytes, count, decimal, duration, percent, shortCount } from './output/format.js';
-import type { QuickstartOutcome } from './quickstart.js';
 import type { RunningStack } from './stack.js';
 
 const SHOWN_TEACHERS = 6;
+
+/** The result that --json writes, field for field. */
+export interface QuickstartResult {
+  steps: number;
+  target_sparsity: number;
+  /** Share of the prunable parameters gone, by the deterministic masks. */
+  sparsity: number;
+  parameters_dense: number;
+  parameters_pruned: number;
+  /** Bytes of the weights. */
+  bytes_dense: number;
+  bytes_pruned: number;
+  perplexity_intact: number;
+  perplexity_masked: number;
+  perplexity_exported: number;
+  state_digest: string;
+  /** How many. */
+  teachers: number;
+  training_seconds: number;
+  total_seconds: number;
+  tokens_per_second: number;
+}
+
+export interface QuickstartOutcome {
+  run: v1.Run;
+  teachers: v1.Teacher[];
+  exportFolder: string;
+  result: QuickstartResult;
+}
 
 export function printQuickstart(
   context: Context,

@@ -21,7 +21,7 @@ import { followRun } from './progress/follow-run.js';
 import { RunRenderer } from './progress/run-renderer.js';
 import { ShareLine } from './progress/share-line.js';
 import { settingsOf } from './options/settings-options.js';
-import { printQuickstart } from './quickstart-report.js';
+import { printQuickstart, type QuickstartOutcome, type QuickstartResult } from './quickstart-report.js';
 import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack } from './stack.js';
 
 /** And the settings, as the options for them have them. */
@@ -31,35 +31,6 @@ export interface QuickstartOptions {
   json?: string;
   /** Stop the server at the end, if we started it. */
   stop?: boolean;
-}
-
-/** The result that --json writes, field for field. */
-interface QuickstartResult {
-  steps: number;
-  target_sparsity: number;
-  /** Share of the prunable parameters gone, by the deterministic masks. */
-  sparsity: number;
-  parameters_dense: number;
-  parameters_pruned: number;
-  /** Bytes of the weights. */
-  bytes_dense: number;
-  bytes_pruned: number;
-  perplexity_intact: number;
-  perplexity_masked: number;
-  perplexity_exported: number;
-  state_digest: string;
-  /** How many. */
-  teachers: number;
-  training_seconds: number;
-  total_seconds: number;
-  tokens_per_second: number;
-}
-
-export interface QuickstartOutcome {
-  run: v1.Run;
-  teachers: v1.Teacher[];
-  exportFolder: string;
-  result: QuickstartResult;
 }
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url)); // of dist/apps/cli/src

@@ -7,7 +7,7 @@ import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
 import { exportModel } from './export-model.js';
 import { generate, measureSpeed } from './generation.js';
-import { bidirectional, clientStreaming, serverStreaming, unary, type FailureListener } from './handlers.js';
+import { bidirectional, clientStreaming, serverStreaming, unary } from './handlers.js';
 import {
   computeDtypeOf,
   deviceMessage,
@@ -20,23 +20,12 @@ import {
   trainingOptions,
   unstructuredOf,
 } from './messages.js';
+import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
-import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
-import type { Tenancy } from './tenancy.js';
 import { train, type EndedSegment, type LocatedSegment, type Progress } from './training.js';
 
 const TRAINING = 'Train';
-
-export interface EngineServiceParts {
-  holder: SessionHolder;
-  tenancy: Tenancy;
-  scratch: Scratch;
-  version: string;
-  device: string; // "auto", or the name of one
-  threads: number; // 0: all
-  onFailure: FailureListener;
-}
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
   const { holder, tenancy, scratch, onFailure } = parts;

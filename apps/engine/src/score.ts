@@ -3,8 +3,8 @@ import { engineV1, EspalierError, invalidField } from '#protocol';
 import { withModelScorer, type ScoreOne, type Scores } from '#native-engine';
 import { Batches } from './batches.js';
 import { tokensOf } from './chunks.js';
-import type { EngineServiceParts } from './engine-service.js';
 import { computeDtypeOf } from './messages.js';
+import type { EngineServiceParts } from './service-parts.js';
 
 type Progress = { doneShare: number } | { scores: Scores };
 

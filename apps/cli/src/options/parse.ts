@@ -3,6 +3,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
+import { enumWord } from '../output/format.js';
 
 export function wholeNumber(text: string): number {
   try {
@@ -126,18 +127,12 @@ export function stepRange(text: string): { from?: bigint; to?: bigint } {
   return range;
 }
 
-export const STATUSES: Record<string, v1.RunStatus> = {
-  queued: v1.RunStatus.RUN_STATUS_QUEUED,
-  preparing: v1.RunStatus.RUN_STATUS_PREPARING,
-  training: v1.RunStatus.RUN_STATUS_TRAINING,
-  paused: v1.RunStatus.RUN_STATUS_PAUSED,
-  recovering: v1.RunStatus.RUN_STATUS_RECOVERING,
-  completed: v1.RunStatus.RUN_STATUS_COMPLETED,
-  failed: v1.RunStatus.RUN_STATUS_FAILED,
-  cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
-  damaged: v1.RunStatus.RUN_STATUS_DAMAGED,
-  deleted: v1.RunStatus.RUN_STATUS_DELETED,
-};
+/** Each status by its word. */
+export const STATUSES: Record<string, v1.RunStatus> = Object.fromEntries(
+  Object.values(v1.RunStatus)
+    .filter((one): one is v1.RunStatus => typeof one === 'number' && one > v1.RunStatus.RUN_STATUS_UNSPECIFIED)
+    .map((one) => [enumWord(v1.runStatusToJSON(one), 'RUN_STATUS_'), one]),
+);
 
 export function choice<T>(choices: Record<string, T>): (text: string) => T {
   return (text) => {

@@ -15,7 +15,7 @@ const LAST = 'last';
 
 interface Props {
   parent: Run;
-  /** Of the teacher to fork at; null: the last state. */
+  /** The teacher's to fork at; null: the last state. */
   stateDigest: string | null;
   close: () => void;
 }

@@ -1,4 +1,4 @@
-// What the server would make of a model and settings, while somebody types them.
+// The server's plan for a model and settings, while somebody types them.
 import { useEffect, useState } from 'preact/hooks';
 import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
 import type { RunSettings } from '../generated/espalier/v1/common_pb.js';

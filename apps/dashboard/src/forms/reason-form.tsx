@@ -8,7 +8,7 @@ interface Props {
   /** "Cancel NAME" */
   title: string;
   button: string;
-  /** What it means. */
+  /** Its meaning, in words. */
   children: ComponentChildren;
   act: (reason: string) => Promise<unknown>;
   close: () => void;

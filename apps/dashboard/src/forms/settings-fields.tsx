@@ -4,7 +4,7 @@ import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/co
 import { setting } from '../generated/espalier/v1/setting_pb.js';
 import type { Trouble } from '../api/client.js';
 
-/** What was typed, by the names of the protocol; '' is the default. */
+/** The typed texts, by the names of the protocol; '' is the default. */
 export type Typed = Record<string, string>;
 
 const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];

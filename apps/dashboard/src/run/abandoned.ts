@@ -1,6 +1,7 @@
 // The branches that a run was rewound from: where each left the steps that still count, and how far it had come.
 import { historyService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { storedFact } from './stored-fact.js';
 
 export interface AbandonedBranch {
   fromStep: number;
@@ -12,27 +13,13 @@ export async function loadAbandoned(run: Run, signal: AbortSignal): Promise<Aban
   const { runId } = run;
   const { events } = await historyService.readHistory({ runId, types: ['RunRewound'], backwards: true, pageSize: 50 }, { signal });
   const branches = await Promise.all(
-    events.map(async ({ revision, dataJson }) => {
-      const before = { runId, types: ['MasksUpdated'], fromRevision: revision, backwards: true, pageSize: 1 };
+    events.map(async (rewound) => {
+      const before = { runId, types: ['MasksUpdated'], fromRevision: rewound.revision, backwards: true, pageSize: 1 };
       const [last] = (await historyService.readHistory(before, { signal })).events;
-      const fromStep = numberAt(dataJson, (data) => data.toStep);
-      const endStep = last === undefined ? null : numberAt(last.dataJson, (data) => data.state?.step);
+      const fromStep = storedFact(rewound, 'RunRewound', (data) => data.toStep);
+      const endStep = last === undefined ? null : storedFact(last, 'MasksUpdated', (data) => data.state?.step);
       return fromStep === null || endStep === null || endStep <= fromStep ? [] : [{ fromStep, endStep }];
     }),
   );
   return branches.flat();
-}
-
-interface Stored {
-  toStep?: number;
-  state?: { step?: number };
-}
-
-/** As the event is stored; null where it has other fields than this release knows. */
-function numberAt(json: string, of: (data: Stored) => number | undefined): number | null {
-  try {
-    return of(JSON.parse(json) as Stored) ?? null;
-  } catch {
-    return null;
-  }
 }

@@ -1,4 +1,4 @@
-// What can be done with a run, as its state allows it.
+// The commands on a run that its state allows.
 import { useState } from 'preact/hooks';
 import { runService, troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';

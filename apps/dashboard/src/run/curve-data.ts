@@ -1,7 +1,8 @@
 // The curves of runs as the server sums them up: so many points as a chart is wide.
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../api/client.js';
-import { smoothed, type Curve } from '../ui/chart.js';
+import { smoothed } from '../ui/chart.js';
+import type { Curve } from '../ui/curve.js';
 
 const POINTS = 800;
 

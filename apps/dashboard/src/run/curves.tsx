@@ -7,7 +7,7 @@ import { Smoothing, TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed.js';
 import { curveOf, loadCurves, PICTURES, type Range } from './curve-data.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 import { Timeline } from './timeline.js';
 

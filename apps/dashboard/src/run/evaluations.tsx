@@ -1,9 +1,9 @@
-// What was measured of a run and its exports, and on which engines it was trained.
+// The measurements of a run and its exports, and the engines that it was trained on.
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, decimal, NONE, time } from '../ui/format.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 
 export function EvaluationsTab({ run }: TabProps) {
   return (

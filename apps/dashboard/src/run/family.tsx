@@ -7,13 +7,13 @@ import { count, decimal, percent, statusTone, statusWord } from '../ui/format.js
 import { TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { loadAbandoned, type AbandonedBranch } from './abandoned.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 
 const LANE = 46;
 /** An abandoned branch runs below its run. */
 const ABANDONED = 13;
 const [LEFT, RIGHT, WIDTH] = [16, 300, 1100];
-/** Of larger families the members nearest to the run are drawn. */
+/** Larger families are drawn in part: the members nearest to the run. */
 const MOST_MEMBERS = 60;
 
 interface Member {

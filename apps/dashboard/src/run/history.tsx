@@ -5,7 +5,7 @@ import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.j
 import { time } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 
 const PAGE_SIZE = 100;
 const CHOICES = [

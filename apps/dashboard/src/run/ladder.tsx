@@ -8,7 +8,7 @@ import { count, decimal, NONE, percent, short } from '../ui/format.js';
 import { Meter, TroubleNote } from '../ui/parts.js';
 import { Scatter } from '../ui/scatter.js';
 import { ForkButton } from './fork-button.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 
 interface Rung {

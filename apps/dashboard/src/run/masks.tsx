@@ -3,11 +3,12 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import { MaskKind, type MaskSeries, type QueryMasksResponse } from '../generated/espalier/v1/history_service_pb.js';
-import { Chart, type Curve } from '../ui/chart.js';
+import { Chart } from '../ui/chart.js';
+import type { Curve } from '../ui/curve.js';
 import { count, percent } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 import { color, useTheme } from '../ui/theme.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 
 const STATES = 300;
 const CELLS = 256;
@@ -146,7 +147,7 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
 const SHOWN_NUMBERS = 40;
 const KIND_WORDS: Record<number, string> = { [MaskKind.HEADS]: 'heads', [MaskKind.UNITS]: 'units', [MaskKind.HIDDEN]: 'hidden units' };
 
-/** What closed and opened since the state shown before this one. */
+/** The gates that closed and opened since the state shown before this one. */
 function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
   const step = data.steps[state];
   const rows = data.series.flatMap(({ kind, layer, changes }) =>

@@ -33,13 +33,6 @@ const TABS = {
   settings: { title: 'Settings', view: SettingsTab },
 };
 
-export interface TabProps {
-  run: Run;
-  query: URLSearchParams;
-  /** Opens the form for a fork at a teacher, or at the last state. */
-  fork: (stateDigest: string | null) => void;
-}
-
 export function RunView({ runId, tab, query }: { runId: string; tab: string; query: URLSearchParams }) {
   const { data: run, trouble, reload } = useLoaded(`run ${runId}`, async (signal) => (await runService.getRun({ runId }, { signal })).run!);
   const [fork, setFork] = useState<{ stateDigest: string | null } | null>(null);
@@ -102,7 +95,7 @@ function Missing({ runId, trouble }: { runId: string; trouble: NonNullable<Retur
   );
 }
 
-/** What somebody has to know before all else. */
+/** Notes that somebody has to see before all else. */
 function Notes({ run }: { run: Run }) {
   const { waitingFor, failure, note, damage, preparation, targetMissed } = run;
   return (

@@ -1,8 +1,8 @@
 import { wordsOf } from '../forms/settings-fields.js';
 import { count, time } from '../ui/format.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 
-/** What the run was asked for, by the names that run files and the command line have. */
+/** The run's settings, by the names that run files and the command line have. */
 export function SettingsTab({ run }: TabProps) {
   const settings = wordsOf(run.settings);
   const facts: [string, string][] = [

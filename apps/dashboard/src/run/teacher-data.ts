@@ -4,6 +4,7 @@ import { useLoaded } from '../api/loaded.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import { teacherWord } from '../ui/format.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { storedFact } from './stored-fact.js';
 
 export interface Assignment {
   fromStep: number;
@@ -48,28 +49,13 @@ async function loadTeachers(runId: string, signal: AbortSignal): Promise<{ snaps
       { runId, types: ['TeacherAssigned'], fromRevision: from, pageSize: PAGE_SIZE },
       { signal },
     );
-    for (const { dataJson, abandoned, damaged } of page.events) {
-      if (abandoned || damaged) continue;
-      const data = dataOf(dataJson);
-      if (data !== null) assignments.push(data);
+    for (const event of page.events.filter(({ abandoned, damaged }) => !abandoned && !damaged)) {
+      const started = storedFact(event, 'TeacherAssigned', ({ fromStep, explanation: why, teacher: { kind, mark = 0 } }): Started => {
+        return { fromStep, why, mark: kind === 'snapshot' ? mark : kind === 'intact' ? 0 : null };
+      });
+      if (started !== null) assignments.push(started);
     }
     from = page.nextRevision;
   }
   return { snapshots: teachers, assignments };
-}
-
-interface Stored {
-  fromStep: number;
-  explanation: string;
-  teacher: { kind: string; mark?: number };
-}
-
-/** As the event is stored; null where it has other fields than this release knows. */
-function dataOf(json: string): Started | null {
-  try {
-    const { fromStep, explanation, teacher } = JSON.parse(json) as Stored;
-    return { fromStep, why: explanation, mark: teacher.kind === 'snapshot' ? (teacher.mark ?? 0) : teacher.kind === 'intact' ? 0 : null };
-  } catch {
-    return null;
-  }
 }

@@ -1,7 +1,7 @@
 // Every teacher as a row, with who was instructed by it.
 import { count, bytes, percent, time } from '../ui/format.js';
 import { ForkButton } from './fork-button.js';
-import type { TabProps } from './run.js';
+import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 import { Timeline } from './timeline.js';
 

@@ -104,7 +104,6 @@ function Empty({ isFiltered, launch }: { isFiltered: boolean; launch: () => void
   );
 }
 
-/** What is typed counts when somebody pauses. */
 function ColumnChoice({ columns, changed }: { columns: string[]; changed: (ids: string[]) => void }) {
   return (
     <details class="menu">

@@ -1,25 +1,15 @@
 // One chart: curves with the band between their lowest and highest values, zoomed by dragging, with its data to take away.
 import uPlot from 'uplot';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import type { Curve } from './curve.js';
 import { download, toCsv } from './download.js';
 import { decimal, tick } from './format.js';
 import { toSvg } from './svg.js';
 import { color, useTheme } from './theme.js';
 
-export interface Curve {
-  label: string;
-  /** Of --curve-1 and on. */
-  tone: number;
-  values: (number | null)[];
-  lowest?: (number | null)[];
-  highest?: (number | null)[];
-  dashed?: boolean;
-  /** Not every point has a value: the line goes on to the next that has. */
-  spans?: boolean;
-}
 export interface ChartProps {
   title: string;
-  /** What its values are, for the axis and the legend. */
+  /** Its values in words, for the axis and the legend. */
   words?: (value: number) => string;
   unit?: string;
   x: number[];
@@ -42,7 +32,8 @@ export function Chart(props: ChartProps) {
   const latest = useRef(props);
   latest.current = props;
   const data = useMemo(() => dataOf(x, curves, log), [x, curves, log]);
-  const shape = `${curves.map(({ label, tone, lowest, dashed }) => `${label} ${tone} ${lowest !== undefined} ${dashed}`).join('|')} ${log} ${theme}`;
+  const looks = curves.map(({ label, tone, lowest, dashed }) => `${label} ${tone} ${lowest !== undefined} ${dashed}`);
+  const shape = `${looks.join('|')} ${log} ${theme}`;
 
   useEffect(() => {
     const place = holder.current!;
@@ -59,6 +50,7 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.setData(data), [data]);
 
   const at = cursor ?? lastKnown(curves);
+  const ends = curves.map(({ label, values }) => `${label} ${valueAt(values, lastKnown(curves), words)}`);
   return (
     <section class="card chart" aria-label={title}>
       <header>
@@ -98,7 +90,7 @@ export function Chart(props: ChartProps) {
         class="plot"
         ref={holder}
         role="img"
-        aria-label={`${title}: ${curves.map(({ label, values }) => `${label} ${valueAt(values, lastKnown(curves), words)}`).join(', ')} at the end`}
+        aria-label={`${title}: ${ends.join(', ')} at the end`}
         onDblClick={() => props.onZoom?.(null)}
       />
     </section>
@@ -115,7 +107,7 @@ function lastKnown(curves: Curve[]): number | null {
   return last < 0 ? null : last;
 }
 
-/** What a logarithm does not have is left out. */
+/** Values that have no logarithm are left out of a logarithmic chart. */
 function dataOf(x: number[], curves: Curve[], log: boolean): uPlot.AlignedData {
   const shown = (values: (number | null)[]): (number | null)[] =>
     values.map((value) => (value === null || !Number.isFinite(value) || (log && value <= 0) ? null : value));

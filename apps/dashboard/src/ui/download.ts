@@ -1,4 +1,4 @@
-import type { Curve } from './chart.js';
+import type { Curve } from './curve.js';
 
 export function download(name: string, type: string, content: string | Blob): void {
   const url = URL.createObjectURL(typeof content === 'string' ? new Blob([content], { type }) : content);

@@ -168,15 +168,10 @@ function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (val
       {path.length > 1 && <path d={`M${path.join('L')}`} fill="none" stroke={tone} stroke-width="1.8" />}
       {line.points.map((point) => {
         const [px, py, { spread = 0 }] = [x(point.x), y(point.y), point];
+        const [low, high] = [y(point.y - spread), y(point.y + spread)];
         return (
           <g key={`${point.x} ${point.y} ${point.title}`}>
-            {spread > 0 && (
-              <path
-                d={`M${px} ${y(point.y - spread)}V${y(point.y + spread)}M${px - 5} ${y(point.y - spread)}h10M${px - 5} ${y(point.y + spread)}h10`}
-                stroke={tone}
-                fill="none"
-              />
-            )}
+            {spread > 0 && <path d={`M${px} ${low}V${high}M${px - 5} ${low}h10M${px - 5} ${high}h10`} stroke={tone} fill="none" />}
             <Mark index={index} x={px} y={py} title={point.title} isAside={point.isAside === true} />
             {point.label !== undefined && (
               <text x={px} y={py - 10} text-anchor="middle" fill="var(--text)">

@@ -1,5 +1,5 @@
 // A chart as an SVG file, in the light theme's colours: for papers and slides.
-import type { Curve } from './chart.js';
+import type { Curve } from './curve.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 420, 76, 44, 24, 44];
 const COLORS = ['#17695a', '#c2571a', '#3b62c4', '#8d3f97', '#7a6a00', '#b02a4c'];

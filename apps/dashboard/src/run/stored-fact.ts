@@ -1,0 +1,21 @@
+import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.js';
+
+/** The fields of events that the page reads, as they are stored. */
+interface StoredFacts {
+  TeacherAssigned: { fromStep: number; explanation: string; teacher: { kind: string; mark?: number } };
+  RunRewound: { toStep?: number };
+  MasksUpdated: { state?: { step?: number } };
+}
+
+/** A value of an event; null where the event has other fields than this release knows. */
+export function storedFact<Type extends keyof StoredFacts, Value>(
+  { type, dataJson }: Pick<HistoryEvent, 'type' | 'dataJson'>,
+  wanted: Type,
+  of: (data: StoredFacts[Type]) => Value | undefined,
+): Value | null {
+  try {
+    return type === wanted ? (of(JSON.parse(dataJson) as StoredFacts[Type]) ?? null) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,15 @@
+import type { FailureListener } from './handlers.js';
+import type { Scratch } from './scratch.js';
+import type { SessionHolder } from './session-holder.js';
+import type { Tenancy } from './tenancy.js';
+
+/** The parts of the process that the service is made of. */
+export interface EngineServiceParts {
+  holder: SessionHolder;
+  tenancy: Tenancy;
+  scratch: Scratch;
+  version: string;
+  device: string; // "auto", or the name of one
+  threads: number; // 0: all
+  onFailure: FailureListener;
+}
