@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // Size limits and import rules of the native sources, and promises about the whole tree that no linter checks: lines that fit, comments
-// that name their subject, no machine's paths and no registry's address anywhere. (TypeScript sizes are checked by ESLint.)
+// that name their subject, pages that name files that are there, no machine's paths and no registry's address anywhere. (TypeScript sizes
+// are checked by ESLint.)
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
 
 const maxFileLines = 320;
 const maxFunctionLines = 90;
@@ -12,6 +14,8 @@ const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { e
   .split('\n')
   .filter((f) => existsSync(f));
 const problems = [];
+const paths = files.map((file) => `/${file}`);
+const namedFolders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
 
 // The headers that a folder of native-engine may include besides its own and the public ones (core/include/espalier), as ARCHITECTURE.md
 // says.
@@ -34,7 +38,7 @@ const nativeImports = {
 
 for (const file of files) {
   if (
-    !/\.(cpp|h|cu|cuh|ts|mjs|js|cjs|md|json|proto|yaml|yml|txt|sh|cmake)$/.test(file) ||
+    !/\.(cpp|h|cu|cuh|tsx?|mjs|js|cjs|md|json|proto|yaml|yml|txt|sh|cmake)$/.test(file) ||
     /package-lock\.json|^examples\/|^testdata\//.test(file)
   )
     continue;
@@ -44,6 +48,7 @@ for (const file of files) {
     checkImports(file, lines);
   }
   checkText(file, lines);
+  if (file.endsWith('.md')) checkNames(file, lines);
   lines.forEach((line, i) => {
     if (file !== 'scripts/house-rules.mjs' && /\/work\/|registry\.npmjs\.org|deb\.debian\.org/.test(line))
       problems.push(`${file}:${i + 1}: names a machine's path or a registry`);
@@ -53,7 +58,7 @@ for (const file of files) {
 // Lines fit, but for what can't be broken: a regular expression, the text of a document, a published configuration. A comment names its
 // subject first.
 function checkText(file, lines) {
-  if (!/\.(cpp|h|cu|cuh|ts|mjs|js|cjs|proto|sh|cmake|py)$|CMakeLists\.txt$/.test(file)) return;
+  if (!/\.(cpp|h|cu|cuh|tsx?|mjs|js|cjs|proto|sh|cmake|py)$|CMakeLists\.txt$/.test(file)) return;
   const hash = /\.(sh|cmake|py|txt)$/.test(file);
   lines.forEach((line, i) => {
     if (line.length > maxLineLength && !/^\s*(\/[^/*]|\{?"|.*R"|.*\\`)/.test(line)) {
@@ -64,6 +69,26 @@ function checkText(file, lines) {
       problems.push(`${file}:${i + 1}: a comment that begins with "${comment.split(' ')[0]}" hides its subject`);
     }
   });
+}
+
+// Files and folders that a page names are there: `core/step/step.cpp` or a part of its path that ends with its name, with or without the
+// ending; a link beside its page. A name in capitals stands for many, and what is not in the tree (dist/, artifacts/) is no source.
+function checkNames(file, lines) {
+  lines.forEach((line, i) => {
+    const missing = (name) => problems.push(`${file}:${i + 1}: names ${name}, which is not there`);
+    for (const [, link] of line.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g))
+      if (!/^[a-z]+:/.test(link) && !existsSync(normalize(join(dirname(file), link)))) missing(link);
+    for (const [, name] of line.matchAll(/`([\w.-]+(?:\/[\w.-]+)*)\/?`/g)) {
+      const isSource = /\.(cpp|h|cu|cuh|tsx?|mjs|cjs|proto|sh|py|cmake|md)$/.test(name);
+      const isPath = name.includes('/') && namedFolders.has(name.slice(0, name.indexOf('/')));
+      if ((isSource || isPath) && !/\b[A-Z]{2,}\b/.test(name.replace(/[A-Z]+\.md$/, '')) && !isNamed(name)) missing(name);
+    }
+  });
+}
+
+function isNamed(name) {
+  const at = `/${name}`;
+  return paths.some((path) => path.endsWith(at) || path.includes(`${at}/`) || path.includes(`${at}.`));
 }
 
 // A signature may go over several lines; where it begins, its body ends.

@@ -137,8 +137,13 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
       {study.waitingFor !== '' && <p class="note">{study.waitingFor}</p>}
       <Meter share={study.runs === 0 ? 0 : endedOf(study) / study.runs} label="runs ended" />
       <p class="soft num">
-        {count(study.runsCompleted)} of {count(study.runs)} completed, {count(study.runsUnderWay)} under way, {count(study.runsWaiting)}{' '}
-        waiting, {count(study.runsFailed)} failed, {count(study.runsCancelled)} cancelled
+        {[
+          `${count(study.runsCompleted)} of ${count(study.runs)} completed`,
+          `${count(study.runsUnderWay)} under way`,
+          `${count(study.runsWaiting)} waiting`,
+          `${count(study.runsFailed)} failed`,
+          `${count(study.runsCancelled)} cancelled`,
+        ].join(', ')}
       </p>
       <div class="stack">
         <Picture data={data} measure={query.get('measure') ?? ''} />
