@@ -79,6 +79,7 @@ test('text may be several paths, another column and only its beginning, in the f
     textColumn: 'content',
     maxTrainTokens: 1000n,
     maxValidationTokens: 2000n,
+    responseOnly: false,
   });
   await withFile(file, 'launch', '--data', '/c', '--data', '/d', '--text-column', 'messages', '--max-train-tokens', '5');
   expect(launched!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], textColumn: 'messages', maxTrainTokens: 5n });
