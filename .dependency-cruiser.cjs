@@ -16,6 +16,7 @@ const folders = [
   'storage',
   'retention',
   'run-commands',
+  'run-services',
   'run-execution/recording',
   'run-execution',
   'studies',
