@@ -36,6 +36,7 @@ import { StudyGrpc } from './api/study.grpc.js';
 import { LaunchStudy } from './studies/launch-study.js';
 import { StudyDriver } from './studies/study-driver.js';
 import { StudyRepository } from './studies/study-repository.js';
+import { SpaceReserve } from './storage/space-reserve.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import { WebServer } from './web/web-server.js';
 import {
@@ -121,6 +122,7 @@ export class AppModule {
         { provide: OPEN_CALLS, useFactory: () => new OpenCalls(WITH_TOKEN) },
         GrpcServer,
         WebServer,
+        SpaceReserve,
         StorageWatch,
       ],
     };

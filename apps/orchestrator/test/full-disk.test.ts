@@ -1,6 +1,6 @@
 // A disk that is full, and has room again after a while: nothing ends, everybody is told, and all goes on by itself.
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -108,6 +108,44 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     await goesOnAsIfNothingHadBeen(runId, seen);
     expect((await server.run(runId)).waitingFor).toBeUndefined();
     expect(server.logTail()).toMatch(/log lines were lost|room again/);
+  });
+
+  it('leaves the room that it takes to delete a run: a reserve, which is set aside again once there is room', async () => {
+    const artifacts = mkdtempSync(join(tmpdir(), 'espalier-artifacts-')); // elsewhere, so that only events want room
+    const folder = join(disk!, 'own');
+    const reserve = join(folder, 'reserve');
+    mkdirSync(folder);
+    const own = new TestServer(folder, { ESPALIER_ARTIFACTS: artifacts });
+    const untilReserved = async (): Promise<void> => {
+      for (const until = Date.now() + 30_000; !existsSync(reserve);) {
+        if (Date.now() > until) throw new Error('no reserve is set aside');
+        await sleep(100);
+      }
+    };
+    try {
+      await own.start();
+      await untilReserved();
+      const [deleted, thinned] = [await own.launch({ loraRank: 8, seed: 5n }), await own.launch({ loraRank: 8, seed: 6n })];
+      for (const { runId } of [deleted, thinned]) await own.completed(runId);
+      const long = await own.launch({ ...SETTINGS, totalSteps: 10_000, warmupSteps: 5_000 });
+      await own.until(long.runId, ({ step }) => step >= 10n);
+      fill(foreign);
+      await own.until(long.runId, (run) => run.waitingFor?.code === 'STORE_DISK_FULL', 60_000);
+      const { freedBytes } = await unary<v1.DeleteRunResponse>((done) =>
+        own.runs.deleteRun({ runId: deleted.runId, reason: 'no room' }, done),
+      );
+      expect(freedBytes).toBeGreaterThan(0n);
+      expect(existsSync(reserve)).toBe(false);
+      expect((await own.run(deleted.runId)).status).toBe(v1.RunStatus.RUN_STATUS_DELETED);
+      const request = v1.DiscardArtifactsRequest.fromPartial({ runId: thinned.runId, keepEvery: 2, reason: 'no room' });
+      await unary<v1.DiscardArtifactsResponse>((done) => own.artifacts.discardArtifacts(request, done));
+      rmSync(foreign);
+      await untilReserved();
+      expect(recordProblems(await own.events(deleted.runId))).toEqual([]);
+    } finally {
+      await own.dispose();
+      rmSync(artifacts, { recursive: true, force: true });
+    }
   });
 
   it('is foreseen at the launch, as in the plan', async () => {

@@ -4,6 +4,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { invalidField, serverStreaming, unary, type CallInfo, type v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
+import { SpaceReserve } from '../storage/space-reserve.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { Disposal, type Disposed } from '../retention/disposal.js';
 import { diskUsage } from '../retention/disk-usage.js';
@@ -19,18 +20,21 @@ export class RetentionGrpc {
     @Inject(Disposal) private readonly disposal: Disposal,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(SpaceReserve) private readonly reserve: SpaceReserve,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
   runHandlers(): Pick<v1.RunServiceServer, 'deleteRun'> {
-    return { deleteRun: unary((request: v1.DeleteRunRequest, _signal, call) => this.delete(request, call)) };
+    return { deleteRun: unary((request: v1.DeleteRunRequest, _signal, call) => this.reserve.spend(() => this.delete(request, call))) };
   }
 
   artifactHandlers(): Pick<v1.ArtifactServiceServer, 'discardArtifacts' | 'collectGarbage' | 'getDiskUsage'> {
     return {
-      discardArtifacts: unary((request: v1.DiscardArtifactsRequest, _signal, call) => this.discard(request, call)),
+      discardArtifacts: unary((request: v1.DiscardArtifactsRequest, _signal, call) =>
+        this.reserve.spend(() => this.discard(request, call)),
+      ),
       collectGarbage: serverStreaming((request: v1.CollectGarbageRequest, signal) => this.collect(request, signal)),
       getDiskUsage: unary((_request: v1.GetDiskUsageRequest) => diskUsage(this.views, this.artifacts, this.config)),
     };
@@ -68,6 +72,7 @@ export class RetentionGrpc {
     { dryRun, minAgeSeconds }: v1.CollectGarbageRequest,
     signal: AbortSignal,
   ): AsyncGenerator<v1.CollectGarbageResponse> {
+    await this.reserve.giveUpWhereFull();
     this.lease.requireHeld();
     let artifacts = 0n;
     let freedBytes = 0n;

@@ -55,6 +55,9 @@ export interface DriverLeaseOptions {
   ownsStore: boolean;
 }
 
+/** An append, with what a store needs to notice that it can write again. */
+const LOOK_AGAIN_MS = 5_000;
+
 export class DriverLease {
   private readonly instance = randomUUID();
   private readonly stopping = new AbortController();
@@ -66,6 +69,7 @@ export class DriverLease {
   private listen = '';
   private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
+  private tellLooked: () => void = () => undefined;
 
   constructor(private readonly options: DriverLeaseOptions) {}
 
@@ -89,6 +93,15 @@ export class DriverLease {
   announce(listen: string): void {
     this.listen = listen;
     this.wake();
+  }
+
+  /** When something that kept it from being renewed is mended; returns when it is known who drives, or after a while. */
+  async lookAgain(): Promise<void> {
+    const looked = new Promise<void>((resolve) => {
+      this.tellLooked = resolve;
+    });
+    this.wake();
+    await Promise.race([looked, sleep(LOOK_AGAIN_MS, undefined, { ref: false })]);
   }
 
   /** @throws EspalierError ORCHESTRATOR_STANDBY */
@@ -140,8 +153,10 @@ export class DriverLease {
       });
       await Promise.race([woken, sleep(leaseMs / RENEWALS_A_LEASE, undefined, { signal: this.stopping.signal }).catch(() => undefined)]);
       if (this.stopping.signal.aborted) return;
+      const { tellLooked } = this;
       try {
         await this.look();
+        tellLooked();
       } catch (error) {
         log.warn({ err: error }, 'the lease of the driver could not be looked after');
         if (this.isHeld && performance.now() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // somebody else may have it

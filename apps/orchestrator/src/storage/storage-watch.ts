@@ -9,10 +9,9 @@ import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ROOM_BYTES, SpaceReserve } from './space-reserve.js';
 
 const CHECK_INTERVAL_MS = 2_000;
-/** Less room than that counts as none: an append and the rows that it makes have to fit. */
-const ROOM_BYTES = 1 << 20;
 
 @Injectable()
 export class StorageWatch {
@@ -25,10 +24,12 @@ export class StorageWatch {
   constructor(
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
     @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(SpaceReserve) private readonly reserve: Pick<SpaceReserve, 'renew'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
   start(): void {
+    void this.check();
     this.timer = setInterval(() => void this.check(), CHECK_INTERVAL_MS);
     this.timer.unref();
   }
@@ -57,6 +58,7 @@ export class StorageWatch {
     const found = this.trouble !== null || (await isFull(dataFolder)) ? await writeProblem(dataFolder) : null;
     const before = this.trouble;
     this.trouble = found;
+    if (found === null) await this.reserve.renew();
     if (found !== null) this.live.waits(found);
     if ((found === null) === (before === null)) return;
     if (found === null) {

@@ -1,0 +1,91 @@
+// A little room in the data folder that is set aside while there is some. Where none is left, not even a deletion could be recorded: then
+// the reserve is given up for it, and made again once there is room.
+import { Inject, Injectable } from '@nestjs/common';
+import { randomFillSync } from 'node:crypto';
+import { open, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { OrchestratorConfig } from '../config.js';
+import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { DriverLease } from './driver-lease.js';
+
+const RESERVE_BYTES = 4 << 20;
+/** Less room than that counts as none: an append and the rows that it makes have to fit. */
+export const ROOM_BYTES = 1 << 20;
+/** The reserve is no reason to fill a disk. */
+const MADE_WITH_BYTES = 4 * RESERVE_BYTES;
+const OUT_OF_SPACE = new Set(['STORE_DISK_FULL', 'STORAGE_FULL', 'SQLITE_FULL', 'ENOSPC', 'EDQUOT']);
+
+@Injectable()
+export class SpaceReserve {
+  private readonly file: string;
+
+  constructor(
+    @Inject(ORCHESTRATOR_CONFIG) { dataFolder }: Pick<OrchestratorConfig, 'dataFolder'>,
+    @Inject(DriverLease) private readonly lease: Pick<DriverLease, 'lookAgain'>,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {
+    this.file = join(dataFolder, 'reserve');
+  }
+
+  /** Makes it where it is missing and there is room; never throws. */
+  async renew(): Promise<void> {
+    const made = `${this.file}.new`;
+    try {
+      if ((await this.exists()) || (await roomIn(this.file)) < MADE_WITH_BYTES) return;
+      const file = await open(made, 'w', 0o600);
+      try {
+        await file.writeFile(randomFillSync(Buffer.alloc(RESERVE_BYTES))); // zeros might take no room
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(made, this.file);
+    } catch (error) {
+      this.log.warn({ err: error }, 'no reserve could be set aside in the data folder');
+      await rm(made, { force: true }).catch(() => undefined);
+    }
+  }
+
+  /** For work that frees space: it may take the reserve where nothing else is left. */
+  async spend<T>(work: () => Promise<T>): Promise<T> {
+    await this.giveUpWhereFull();
+    try {
+      return await work();
+    } catch (error) {
+      if (!isOutOfSpace(error) || !(await this.giveUp())) throw error;
+      return await work();
+    }
+  }
+
+  async giveUpWhereFull(): Promise<void> {
+    if ((await roomIn(this.file).catch(() => 0)) < ROOM_BYTES) await this.giveUp();
+  }
+
+  /** False: there is none. */
+  private async giveUp(): Promise<boolean> {
+    if (!(await this.exists())) return false;
+    await rm(this.file, { force: true });
+    this.log.warn('the data folder is full: its reserve is given up to make room');
+    await this.lease.lookAgain(); // that could not be recorded either
+    return true;
+  }
+
+  private exists(): Promise<boolean> {
+    return stat(this.file).then(
+      () => true,
+      () => false,
+    );
+  }
+}
+
+/** Bytes that are left for this process where the file lies. */
+async function roomIn(file: string): Promise<number> {
+  const { bavail, bfree, bsize } = await statfs(join(file, '..'));
+  return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
+}
+
+function isOutOfSpace(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return OUT_OF_SPACE.has(String((error as { code?: unknown }).code)) || isOutOfSpace(error.cause);
+}
