@@ -1,6 +1,7 @@
 // The API as browsers and plain programs reach it: over HTTP/1.1, with Connect and gRPC-Web.
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import type { DescService } from '@bufbuild/protobuf';
 import { Code, ConnectError, createClient, type Interceptor, type Transport } from '@connectrpc/connect';
@@ -204,5 +205,29 @@ describe('espalier.v1 over HTTP', () => {
     const settings = { ...TINY_RUN, temperature: 'NaN' };
     const notFinite = await post('RunService/PlanRun', bearer(), JSON.stringify({ modelPath: TINY_MODEL, settings }));
     expect(await notFinite.json()).toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('settings.temperature') });
+  });
+
+  test('connections of clients that ask for nothing go, however many; a stream that is silent for as long lives', async () => {
+    const runs = clientOf('RunService', transports()['connect']!);
+    const waiting = await server.launch({ totalSteps: 5_000, warmupSteps: 2_500 });
+    await server.until(waiting.runId, ({ step }) => step > 0n);
+    await runs['pauseRun']!({ runId: waiting.runId });
+    const paused = await server.until(waiting.runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_PAUSED);
+    const watching = runs['watchRun']!({ runId: waiting.runId, afterRevision: paused.revision })[Symbol.asyncIterator]();
+    const first = watching.next();
+
+    const { hostname, port } = new URL(server.webAddress);
+    const clients: Socket[] = Array.from({ length: 520 }, (_, index) => {
+      const socket = connect(Number(port), hostname, () => socket.write(['', 'GET / HT', 'GET / HTTP/1.1\r\nhost: a'][index % 3]!));
+      return socket.on('error', () => undefined).resume();
+    });
+    await Promise.all(clients.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+    expect((await post('RunService/ListRuns', bearer())).status).toBe(200);
+
+    await runs['cancelRun']!({ runId: waiting.runId, reason: '' });
+    let message = (await first) as IteratorResult<{ run?: { status: number } }>;
+    while (message.done !== true && message.value.run?.status !== v1.RunStatus.RUN_STATUS_CANCELLED)
+      message = (await watching.next()) as typeof message;
+    expect(message.done).not.toBe(true);
   });
 });

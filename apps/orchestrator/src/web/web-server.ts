@@ -27,6 +27,10 @@ const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.u
 const API_PATH = /^\/espalier\.v1\.\w+\/\w+$/;
 const GRACE_MS = 2_000;
 const CONNECTIONS_MAX = 512;
+/** A client has so long to ask for something: else its connection is taken from others for nothing. How long an answer takes is free. */
+const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 5_000 };
+/** A page's file that nobody reads on. */
+const UNREAD_PAGE_MS = 30_000;
 
 /** Nothing on a page but what this server sends, and no other page around it. */
 const HEADERS = {
@@ -70,7 +74,7 @@ export class WebServer {
   async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
     const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
     const access = new WebAccess(secrets, host);
-    const server = createServer((request, response) => {
+    const server = createServer(ASKING, (request, response) => {
       this.serve(access, request, response).catch((error: unknown) => fail(error, request, response));
     });
     server.maxConnections = CONNECTIONS_MAX;
@@ -101,6 +105,7 @@ export class WebServer {
     const path = (request.url ?? '/').split('?', 1)[0]!;
     const isCall = API_PATH.test(path);
     const foreign = access.foreignHost(request);
+    if (!isCall) response.setTimeout(UNREAD_PAGE_MS, () => response.destroy());
     if (isCall) await this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
     else if (foreign !== undefined) sendText(response, 403, foreign.message);
     else if (request.method !== 'GET' && request.method !== 'HEAD')
