@@ -69,7 +69,9 @@ test('a launch is what the file says, and options say more', async () => {
 });
 
 test('text may be several paths, another column and only its beginning, in the file and as options', async () => {
-  const file = 'model: m\ndata: [a.jsonl, /b]\nvalidation: v\ntext_column: content\nmax_train_tokens: 1000\nmax_validation_tokens: 2e3\n';
+  const file =
+    'model: m\ndata: [a.jsonl, /b]\nvalidation: v\ntext_column: content\nresponse_only: true\n' +
+    'max_train_tokens: 1000\nmax_validation_tokens: 2e3\n';
   await withFile(file, 'launch');
   expect(launched!.data).toEqual({
     trainPath: join(folder, 'a.jsonl'),
@@ -77,9 +79,9 @@ test('text may be several paths, another column and only its beginning, in the f
     validationPath: join(folder, 'v'),
     moreValidationPaths: [],
     textColumn: 'content',
+    responseOnly: true,
     maxTrainTokens: 1000n,
     maxValidationTokens: 2000n,
-    responseOnly: false,
   });
   await withFile(file, 'launch', '--data', '/c', '--data', '/d', '--text-column', 'messages', '--max-train-tokens', '5');
   expect(launched!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], textColumn: 'messages', maxTrainTokens: 5n });
@@ -91,6 +93,19 @@ test('a fork takes all of it but the model', async () => {
   await withFile('settings: {target_sparsity: 0.7}\nnote: gentler', 'fork', 'abcd', '--last');
   expect(forked).toMatchObject({ note: 'gentler', settings: { targetSparsity: 0.7 } });
   expect((await withFile(FILE, 'fork', 'abcd', '--last')).stderr).toContain('the model of its parent');
+});
+
+test.each([
+  ['nuteprune', { recoverSchedule: v1.RateShape.RATE_SHAPE_LINEAR }],
+  ['llm-pruner', { recoverLoraDropout: 0.05, recoverWarmupSteps: 100 }],
+])('a fork is tuned as %s published it, on data and for steps that are named', async (name, tuning) => {
+  const options = ['--config', `examples/recover/${name}-alpaca.yaml`, '--data', '/alpaca.json', '--recover-steps', '900'];
+  const { exitCode } = await runCli(['fork', 'abcd', '--last', ...options], { env: { ESPALIER_SERVER: server.address } });
+  expect(exitCode).toBe(0);
+  expect(forked).toMatchObject({
+    overrides: { data: { trainPath: '/alpaca.json', responseOnly: true } },
+    settings: { recoverSteps: 900, recoverLearningRate: 1e-4, recoverLmLossWeight: 1, ...tuning },
+  });
 });
 
 const bomb = `a: &a [x, x]\n${Array.from({ length: 30 }, (_, index) => `b${index}: &b${index} [*a, *a, *a]`).join('\n')}`;

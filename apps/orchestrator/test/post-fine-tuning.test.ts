@@ -9,7 +9,7 @@ import { collect, TestServer, unary } from './harness/server.js';
 const server = TestServer.inNewFolder();
 const folder = mkdtempSync(join(tmpdir(), 'post-fine-tuning-'));
 const INSTRUCTIONS = join(folder, 'alpaca.json');
-const TUNING = { recoverSteps: 60, recoverLearningRate: 0.01 };
+const TUNING = { recoverSteps: 60, recoverLearningRate: 0.01, recoverLoraDropout: 0.1, recoverLoraRank: 4 };
 let pruned: v1.Run;
 
 beforeAll(async () => {
@@ -43,7 +43,7 @@ async function tune(settings: v1.RunSettings | object, responseOnly = true): Pro
   return run!.runId;
 }
 
-test('a fork learns the answers of instructions, ends the same after kills, and is computed again alike', async () => {
+test('a fork learns answers with dropout and a wider LoRA, ends the same after kills, and is computed again', async () => {
   const done = await server.completed(await tune(TUNING));
   expect(done).toMatchObject({ step: 180n, phase: 'recover', data: { trainPath: INSTRUCTIONS, responseOnly: true } });
   expect(recordProblems(await server.events(done.runId))).toEqual([]);
@@ -60,8 +60,27 @@ test('a fork learns the answers of instructions, ends the same after kills, and 
   );
   expect(verified.at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
 
+  const exported = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId })));
+  expect(exported.at(-1)!.export).toMatchObject({ step: 180n, stateDigest: done.stateDigest });
+
+  const narrow = await server.completed(await tune({ ...TUNING, recoverLoraRank: 0 }));
   const all = await server.completed(await tune(TUNING, false));
-  expect(all.stateDigest).not.toBe(done.stateDigest);
+  const certain = await server.completed(await tune({ ...TUNING, recoverLoraDropout: 0 }));
+  expect(new Set([done, narrow, all, certain].map(({ stateDigest }) => stateDigest)).size).toBe(4);
+
+  // A fork of it keeps the rank that it has.
+  const { run } = await unary<v1.ForkRunResponse>((cb) =>
+    server.runs.forkRun(
+      v1.ForkRunRequest.fromPartial({ parentRunId: done.runId, from: { $case: 'lastState', value: true }, settings: { recoverSteps: 80 } }),
+      cb,
+    ),
+  );
+  const longer = await server.completed(run!.runId);
+  expect(longer).toMatchObject({ step: 200n, phase: 'recover' });
+});
+
+test('a rank that no state can have is refused by name', async () => {
+  await expect(tune({ ...TUNING, recoverLoraRank: 1023 })).rejects.toThrow(/recover_lora_rank/);
 });
 
 test('responses can be told from the rest by cross-entropy only, and only where there are some', async () => {

@@ -185,6 +185,10 @@ void CpuBackend::launch(const TokenLoss& op) {
   });
 }
 
+void CpuBackend::launch(const LoraDropout& op) {
+  parallel_parts(threads_, op.x.rows, 1, [&](int, Range r) { k_.lora_dropout(op, r.begin, r.end); });
+}
+
 void CpuBackend::launch(const AddLossGradient& op) {
   parallel_parts(threads_, op.dx.rows, 1, [&](int, Range r) { k_.add_loss_gradient(op, r.begin, r.end); });
 }

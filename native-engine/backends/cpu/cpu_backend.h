@@ -46,6 +46,7 @@ class CpuBackend final : public Backend {
   void launch(const TokenLoss& op) override;
   void launch(const LoraNarrow& op) override;
   void launch(const LoraGradient& op) override;
+  void launch(const LoraDropout& op) override;
   void launch(const AddLossGradient& op) override;
   void launch(const Add& op) override;
   void launch(const SquareSum& op) override;

@@ -43,6 +43,7 @@ struct Kernels {
   void (*swiglu_backward)(const SwigluBackward&, int64_t begin, int64_t end, float* unit_dot_part);
   void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
   void (*token_loss)(const TokenLoss&, int64_t row);
+  void (*lora_dropout)(const LoraDropout&, int64_t begin, int64_t end);
   void (*add_loss_gradient)(const AddLossGradient&, int64_t begin, int64_t end);
   int64_t (*pair_size)(DType);
   // LoRA in four passes: a factor as words (of the summed dimension [begin, end)), x or dy times it (tokens [begin, end)); such a

@@ -53,6 +53,7 @@ class CudaBackend final : public Backend {
   void launch(const TokenLoss& op) override;
   void launch(const LoraNarrow& op) override;
   void launch(const LoraGradient& op) override;
+  void launch(const LoraDropout& op) override;
   void launch(const AddLossGradient& op) override;
   void launch(const Add& op) override;
   void launch(const SquareSum& op) override;

@@ -57,6 +57,7 @@ class Backend {
   virtual void launch(const TokenLoss& op) = 0;
   virtual void launch(const LoraNarrow& op) = 0;
   virtual void launch(const LoraGradient& op) = 0;
+  virtual void launch(const LoraDropout& op) = 0;
   virtual void launch(const AddLossGradient& op) = 0;
   virtual void launch(const Add& op) = 0;
   virtual void launch(const SquareSum& op) = 0;

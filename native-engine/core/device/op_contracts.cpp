@@ -245,6 +245,13 @@ void check(const LoraGradient& op) {
   }
 }
 
+void check(const LoraDropout& op) {
+  constexpr const char* name = "lora_dropout";
+  require(op.x && is_wide(op.x) && op.x.stride >= op.x.cols && same_shape(op.out, op.x), name, "x and out differ");
+  require(op.probability >= 0 && op.probability < 1 && op.in_full > 0, name, "no such dropout");
+  apart(name, op.out, {&op.x});
+}
+
 void check(const AddLossGradient& op) {
   constexpr const char* name = "add_loss_gradient";
   require(op.dx && op.dx.dtype == DType::kF32 && is_wide(op.dx) && same_shape(op.dx_compute, op.dx), name, "dx must be f32");

@@ -8,9 +8,7 @@
 // begin at the same address and have the same dtype and stride. A backend that can't work in place copies first.
 // op_contracts.cpp checks shapes, dtypes and overlaps before an op is queued, also in release builds.
 #pragma once
-#include <array>
-
-#include "device/memory.h"
+#include "device/products.h"
 
 namespace espalier {
 
@@ -21,34 +19,6 @@ struct Copy {
 struct Clear {
   DevicePtr<float> data;
   int64_t size = 0;
-};
-
-// Rows and columns of a stored matrix, as a product sees them: value(i, j) = scale * stored[row_index[i], col_index[j]]. An
-// index of -1 is a row or column of zeros, and without a list so is what lies beyond the stored matrix.
-struct Selection {
-  StoredMatrix stored;  // any dtype
-  int64_t rows = 0, cols = 0;
-  DevicePtr<const int32_t> row_index;  // [rows]; nullptr: identity
-  DevicePtr<const int32_t> col_index;  // [cols]
-  float scale = 1;
-};
-
-// c (+)= column_scale * the sum of the terms a b, or a b^T where the selections lie as [out, in].
-struct ProductTerm {
-  Tensor a;     // compute dtype [N, in]
-  Selection b;  // [in, out]; [out, in] where transposed
-};
-struct Product {
-  Tensor c;  // f32 or compute dtype [N, out]
-  std::array<ProductTerm, 6> terms;
-  int count = 0;
-  bool transposed = false;
-  bool accumulate = false;  // c is f32 then
-  // The order of a sum may depend on the product's shape. Else a row has the same bits whatever other rows there are.
-  bool by_shape = false;
-  DevicePtr<const float> column_scale;  // [out]; nullptr: ones
-
-  void add(Tensor a, const Selection& b);  // throws beyond the terms that there is room for
 };
 
 // out[n, j] = table[ids[n], cols[j]] * scale[j]
@@ -247,6 +217,25 @@ struct LoraGradient {
   std::array<LoraOutput, 3> outputs;
 };
 
+// Dropout of a projection's input, as LoRA reads it: each value is set to 0 with a probability, or divided by 1 - that. Whether it stays is
+// word column % 4 of Philox for (seed, step, stream, index), index = (first_row + row) * ((in_full + 3) / 4) + column / 4, where the column
+// is that of the whole matrix: it stays where the word is at least probability * 2^32. The same op takes a gradient back.
+struct LoraDropout {
+  Tensor x;                       // f32 or compute dtype [N, in], open columns
+  Tensor out;                     // f32 or compute dtype
+  bool accumulate = false;        // out += instead
+  DevicePtr<const int32_t> cols;  // column of the whole matrix for each column of x, rising, then -1: padding; nullptr: identity
+  int64_t in_full = 0;
+  uint64_t seed = 0;
+  int64_t step = 0;
+  uint32_t stream = 0;
+  int64_t first_row = 0;
+  double probability = 0;  // from 0 to below 1
+
+  uint32_t threshold() const { return static_cast<uint32_t>(probability * 4294967296.0); }
+  float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }
+};
+
 // dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does. Adds the gradient of a layer loss where
 // no NormBackward adds it.
 struct AddLossGradient {
@@ -300,6 +289,7 @@ void check(const LayerLoss& op);
 void check(const TokenLoss& op);
 void check(const LoraNarrow& op);
 void check(const LoraGradient& op);
+void check(const LoraDropout& op);
 void check(const AddLossGradient& op);
 void check(const Add& op);
 void check(const SquareSum& op);

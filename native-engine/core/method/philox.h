@@ -1,8 +1,10 @@
-// Philox4x32-10 (Salmon et al., 2011): random numbers as a pure function of a key and a counter, so nothing has to be saved.
+// Random numbers as a pure function of a key and a counter (espalier/random_words.h), so nothing has to be saved.
 #pragma once
 #include <array>
 #include <cmath>
 #include <cstdint>
+
+#include "espalier/random_words.h"
 
 namespace espalier {
 
@@ -16,26 +18,15 @@ enum class RandomStream : uint32_t {
   kInitHidden = 18,
   kBatchOrder = 32,
   kSampling = 48,
-  kLoraInit = 1024,  // + index of the tensor
+  kLoraInit = 1024,       // + index of the tensor
+  kLoraWidening = 16384,  // likewise
+  kLoraDropout = 32768,   // + number of the projection
 };
-
-inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint64_t seed) {
-  uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; round++) {
-    const uint64_t a = 0xD2511F53ull * counter[0], b = 0xCD9E8D57ull * counter[2];
-    counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key0, static_cast<uint32_t>(b),
-               static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key1, static_cast<uint32_t>(a)};
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
-  }
-  return counter;
-}
 
 // Four words for (seed, step, stream, index).
 inline std::array<uint32_t, 4> random_words(uint64_t seed, int64_t step, uint32_t stream, int64_t index) {
-  return philox4x32({static_cast<uint32_t>(index), static_cast<uint32_t>(static_cast<uint64_t>(index) >> 32) ^ (stream << 8),
-                     static_cast<uint32_t>(step), static_cast<uint32_t>(static_cast<uint64_t>(step) >> 32) ^ (stream << 16)},
-                    seed);
+  const RandomWords words = philox(random_counter(step, stream, index), seed);
+  return {words.w[0], words.w[1], words.w[2], words.w[3]};
 }
 
 // Open interval (0, 1), 53 bits.

@@ -44,6 +44,9 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   scorer_.reset();
   data_.reset();
   trainer_.reset();  // before the new one asks for its memory
+  lora_ = lora;
+  options_ = options;
+  widened_ = false;
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
   return teachers_kept(static_cast<uint64_t>(trainer_->layout().size()) * sizeof(float));
@@ -78,16 +81,13 @@ int64_t SessionCore::set_data(std::vector<uint32_t> words) {
 }
 
 void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
+  if (trainer().layout().lora().rank != lora_.rank) reopen(lora_);
   TrainState state(trainer().layout());
   state.initialise(seed);
   state.shape = shape;
+  widened_ = false;
   state_changes();
   trainer().import_state(state);
-}
-
-void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
-  state_changes();
-  trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
 }
 
 std::vector<uint8_t> SessionCore::export_state() const { return trainer().export_state().serialize(); }
@@ -190,6 +190,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     throw Error(ErrorCode::kInvalidArgument, "first_step",
                 "first_step is " + std::to_string(first_step) + ", but the state is at step " + std::to_string(step));
   }
+  widen_where_recovery_begins(plan);
   check_stretches(plan, first_step, teachers);
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;

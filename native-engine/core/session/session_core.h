@@ -147,6 +147,8 @@ class SessionCore {
   EvaluationResult evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel);
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
+  void reopen(const LoraSpec& lora);
+  void widen_where_recovery_begins(const SegmentPlan& plan);
   void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, const TrainState& state);
@@ -158,6 +160,9 @@ class SessionCore {
   std::string folder_;
   std::shared_ptr<const ModelWeights> model_;
   std::unique_ptr<Trainer> trainer_;
+  LoraSpec lora_;  // as the session was opened
+  TrainerOptions options_;
+  bool widened_ = false;                   // since the state came
   std::shared_ptr<const TokenData> data_;  // the training text
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;

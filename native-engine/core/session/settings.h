@@ -27,6 +27,8 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("checkpointActivations", trainer.checkpoint_activations);
   visit("microShards", trainer.micro_shards);
   visit("streamWeights", trainer.stream_weights);
+  visit("recoverLoraDropout", trainer.recover_lora_dropout);
+  visit("recoverLoraRank", trainer.recover_lora_rank, 0);
 }
 
 // Settings that each call of training has: ENGINE_USE_TRAINING in the table.

@@ -1,4 +1,9 @@
-#include "state/state_file.h"
+// The state file: one canonical safetensors file. Its tensors, sorted by name:
+//   <entry>, <entry>.adam_m, <entry>.adam_v   F32, for each entry of TrainState
+//   lambda, lambda.adam_m, lambda.adam_v      F64 [2]
+//   lora.alpha F64 [1], lora.rank I64 [1], lora.targets I64 [7] (0 or 1, in projection order)
+//   step I64 [1]
+#include "espalier/train_state.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 #include "espalier/train_state.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "espalier/error.h"
@@ -73,6 +74,42 @@ TrainState TrainState::without_moments() const {
   return out;
 }
 
+namespace {
+
+// Kaiming-uniform with a = sqrt(5), as is usual for LoRA: bound = 1 / sqrt(in).
+float lora_start(uint64_t seed, int64_t step, uint32_t stream, int64_t index, int64_t in) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+  return static_cast<float>(bound * (2.0 * random_uniform(seed, step, stream, index) - 1.0));
+}
+
+}  // namespace
+
+TrainState TrainState::widened(const ModelConfig& config, int64_t more_rank, uint64_t seed) const {
+  const int64_t rank = lora().rank, wide = rank + more_rank;
+  LoraSpec spec = lora();
+  spec.rank = wide;
+  spec.alpha = lora().alpha * static_cast<double>(wide) / static_cast<double>(rank);
+  TrainState out(config, spec);
+  static_cast<StateScalars&>(out) = *this;
+  for (size_t e = 0; e < entries().size(); e++) {
+    const Entry &from = entries()[e], &to = out.entries()[e];
+    const std::span<const float> values = view(from);
+    const std::span<float> made = out.view(to);
+    if (to.name.ends_with(".lora_A")) {  // [rank, in]
+      std::copy(values.begin(), values.end(), made.begin());
+      for (int64_t i = from.size; i < to.size; i++)
+        made[i] = lora_start(seed, step, static_cast<uint32_t>(RandomStream::kLoraWidening) + static_cast<uint32_t>(e), i, to.shape[1]);
+    } else if (to.name.ends_with(".lora_B")) {  // [out, rank]
+      for (int64_t row = 0; row < to.shape[0]; row++) std::copy_n(values.begin() + row * rank, rank, made.begin() + row * wide);
+    } else {
+      std::copy(values.begin(), values.end(), made.begin());
+      std::copy_n(adam_m_.begin() + from.offset, from.size, out.adam_m_.begin() + to.offset);
+      std::copy_n(adam_v_.begin() + from.offset, from.size, out.adam_v_.begin() + to.offset);
+    }
+  }
+  return out;
+}
+
 void TrainState::initialise(uint64_t seed) {
   std::fill(params_.begin(), params_.end(), 0.0f);
   std::fill(adam_m_.begin(), adam_m_.end(), 0.0f);
@@ -81,12 +118,9 @@ void TrainState::initialise(uint64_t seed) {
   for (size_t e = 0; e < entries().size(); e++) {
     const std::string& name = entries()[e].name;
     if (!name.ends_with(".lora_A")) continue;
-    // Kaiming-uniform with a = sqrt(5), as is usual for LoRA: bound = 1 / sqrt(in).
-    const double bound = 1.0 / std::sqrt(static_cast<double>(entries()[e].shape[1]));
     const auto stream = static_cast<uint32_t>(RandomStream::kLoraInit) + static_cast<uint32_t>(e);
     std::span<float> a = view(entries()[e]);
-    for (size_t i = 0; i < a.size(); i++)
-      a[i] = static_cast<float>(bound * (2.0 * random_uniform(seed, 0, stream, static_cast<int64_t>(i)) - 1.0));
+    for (size_t i = 0; i < a.size(); i++) a[i] = lora_start(seed, 0, stream, static_cast<int64_t>(i), entries()[e].shape[1]);
   }
   fill_normal(view(*find("mask.head")), seed, RandomStream::kInitHead, 10.0, 0.01);
   fill_normal(view(*find("mask.intermediate")), seed, RandomStream::kInitIntermediate, std::log(0.99 / 0.01), 0.01);

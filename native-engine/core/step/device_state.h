@@ -6,10 +6,18 @@
 
 namespace espalier {
 
+// Dropout of what LoRA reads in a step; 0: none.
+struct LoraDropping {
+  double probability = 0;
+  uint64_t seed = 0;
+  int64_t step = 0;
+};
+
 // LoRA's factors on the device, in the layout of a state's LoRA part.
 struct DeviceLora {
   const StateLayout* layout = nullptr;  // nullptr: no LoRA
   DevicePtr<const float> params;
+  LoraDropping dropping = {};
 
   explicit operator bool() const { return layout != nullptr; }
 };
@@ -23,7 +31,7 @@ class DeviceState : public StateScalars {
   TrainState export_snapshot() const;  // without Adam's moments
 
   const StateLayout& layout() const { return layout_; }
-  DeviceLora lora() const { return {&layout_, params()}; }
+  DeviceLora lora() const { return {&layout_, params(), {}}; }
   LogAlphas log_alphas() const { return {layout_, masks_, shape}; }
   DevicePtr<float> params() const { return memory_.data().as<float>(); }
   DevicePtr<float> adam_m() const { return params() + layout_.size(); }

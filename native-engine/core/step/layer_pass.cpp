@@ -144,10 +144,7 @@ void norm_backward(PassContext& c, const DeviceRole& role, Tensor saved, DeviceP
 void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
                        DevicePtr<const float> column_scale) {
   make_narrow(c, group, Pass::kBackward, dy, dy_narrow);
-  Product op = backward_product(group, dy, dy_narrow);
-  op.c = dx;
-  op.column_scale = column_scale;
-  c.backend->run(op);
+  input_gradient(c, group, dy, dy_narrow, dx, column_scale);
 }
 
 // The part of a buffer that the pass's rows take.

@@ -23,6 +23,7 @@ struct PassContext {
   Workspace* ws = nullptr;
   DType dtype = DType::kBF16;                 // compute dtype
   int64_t batch = 0, tokens = 0;              // of one shard of a step
+  int64_t first_row = 0;                      // rows of the step before the shard
   DeviceBuffer rope;                          // the two tables
   DevicePtr<const float> rope_cos, rope_sin;  // [tokens, d / 2]
   PassPaths paths;                            // forward only

@@ -50,7 +50,9 @@ LayerBytes layer_bytes(const ModelConfig& c, uint64_t weight_bytes) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options) {
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& narrow, const TrainerOptions& options) {
+  LoraSpec lora = narrow;
+  lora.rank += options.recover_lora_rank;
   const BackendSpec backend = resolve_backend(options.backend);
   const BackendKind& kind = kind_of(backend);
   const WorkspaceShape shape = training_shape(options);
@@ -144,6 +146,7 @@ WorkspaceShape training_shape(const TrainerOptions& options) {
   shape.tokens = options.sequence_length;
   shape.dtype = options.dtype;
   shape.checkpoint = options.checkpoint_activations;
+  shape.dropout = options.recover_lora_dropout > 0;
   return shape;
 }
 

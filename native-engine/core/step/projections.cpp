@@ -1,5 +1,7 @@
 #include "step/projections.h"
 
+#include "method/philox.h"
+
 namespace espalier {
 
 namespace {
@@ -40,6 +42,7 @@ void add_lora(PassContext& c, const DeviceLora& lora, int64_t layer, Projection 
   };
   out.lora = true;
   out.slot = group.lora_count++;
+  out.number = layer * kProjectionCount + p;
   out.in_full = a->shape[1];
   out.out_full = b->shape[0];
   const int64_t width = narrow_width(group.rank);
@@ -56,6 +59,7 @@ ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer
   ProjectionGroup group;
   group.count = count;
   group.by_shape = c.by_shape;
+  group.lora = role.lora;
   if (role.lora) {
     group.rank = role.lora.layout->lora().rank;
     group.lora_scale = static_cast<float>(role.lora.layout->lora().scale());
@@ -69,9 +73,42 @@ ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer
   return group;
 }
 
+namespace {
+
+// Takes x to out, or takes a gradient back.
+void drop(PassContext& c, const ProjectionGroup& group, const OpenProjection& p, Tensor x, Tensor out, bool accumulate) {
+  LoraDropout op;
+  op.x = x;
+  op.out = out;
+  op.accumulate = accumulate;
+  op.cols = group.cols;
+  op.in_full = p.in_full;
+  op.seed = group.lora.dropping.seed;
+  op.step = group.lora.dropping.step;
+  op.stream = static_cast<uint32_t>(RandomStream::kLoraDropout) + static_cast<uint32_t>(p.number);
+  op.first_row = c.first_row;
+  op.probability = group.lora.dropping.probability;
+  c.backend->run(op);
+}
+
+}  // namespace
+
+Tensor dropped_input(PassContext& c, const ProjectionGroup& group, const OpenProjection& p, Tensor x) {
+  Tensor out = c.ws->dropout_space.reshaped(x.rows, x.cols);
+  out.dtype = x.dtype;
+  drop(c, group, p, x, out, false);
+  return out;
+}
+
 void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const std::array<Tensor, 3>& from, Tensor narrow) {
   if (group.lora_count == 0) return;
   const bool forward = pass == Pass::kForward;
+  if (forward && group.lora.dropping.probability > 0) {
+    for (int i = 0; i < group.count; i++)
+      if (const OpenProjection& p = group.parts[i]; p.lora)
+        c.backend->run(LoraNarrow{group.narrow(narrow, p), group.rank, true, 1, {ProductTerm{dropped_input(c, group, p, from[0]), p.a}}});
+    return;
+  }
   LoraNarrow op{group.narrow(narrow), group.rank, forward, 0, {}};
   for (int i = 0; i < group.count; i++)
     if (const OpenProjection& p = group.parts[i]; p.lora)
@@ -89,13 +126,28 @@ Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor
   return op;
 }
 
-Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow) {
+void input_gradient(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
+                    DevicePtr<const float> column_scale) {
+  const bool drops = group.lora.dropping.probability > 0;
   Product op;
+  op.c = dx;
   op.by_shape = group.by_shape;
+  op.column_scale = column_scale;
   for (int i = 0; i < group.count; i++) op.add(dy[i], group.parts[i].weight);
-  for (int i = 0; i < group.count; i++)
+  for (int i = 0; i < group.count && !drops; i++)
     if (const OpenProjection& p = group.parts[i]; p.lora) op.add(group.narrow(dy_narrow, p), scaled(p.a, group.lora_scale));
-  return op;
+  c.backend->run(op);
+  for (int i = 0; i < group.count && drops; i++) {
+    const OpenProjection& p = group.parts[i];
+    if (!p.lora) continue;
+    Product part;
+    part.c = c.ws->dropout_space.reshaped(dx.rows, dx.cols);
+    part.by_shape = group.by_shape;
+    part.column_scale = column_scale;
+    part.add(group.narrow(dy_narrow, p), scaled(p.a, group.lora_scale));
+    c.backend->run(part);
+    drop(c, group, p, part.c, dx, true);
+  }
 }
 
 void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
@@ -113,8 +165,14 @@ void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tens
     if (!p.lora) continue;
     op.in_full = p.in_full;
     op.outputs[op.count++] = {dy[i], p.weight.row_index, p.da, p.db, p.out_full};
+    if (group.lora.dropping.probability == 0) continue;
+    op.x = dropped_input(c, group, p, x);
+    op.x_narrow = group.narrow(x_narrow, p);
+    op.dy_narrow = group.narrow(dy_narrow, p);
+    c.backend->run(op);
+    op.count = 0;
   }
-  c.backend->run(op);
+  if (op.count > 0) c.backend->run(op);
 }
 
 }  // namespace espalier

@@ -13,7 +13,8 @@ struct OpenProjection {
   Selection a, b;  // [narrow_width(rank), in] and [out, narrow_width(rank)], not scaled
   DevicePtr<float> da, db;
   int64_t in_full = 0, out_full = 0;
-  int slot = 0;  // among the group's projections with LoRA
+  int slot = 0;        // among the group's projections with LoRA
+  int64_t number = 0;  // in the model, whose layers have kProjectionCount each
 };
 
 // Up to three projections of one input.
@@ -23,6 +24,7 @@ struct ProjectionGroup {
   int64_t rank = 0;  // of LoRA
   float lora_scale = 0;
   bool by_shape = false;
+  DeviceLora lora;
   DevicePtr<const int32_t> cols;  // open columns of the input
 
   // The narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].
@@ -38,11 +40,15 @@ enum class Pass { kForward, kBackward };
 // LoRA's narrow products of the group: forward x A^T of the one x, backward dy B of each part's own dy. Nothing to do without LoRA.
 void make_narrow(PassContext& c, const ProjectionGroup& group, Pass pass, const std::array<Tensor, 3>& from, Tensor narrow);
 
+// LoRA's input with dropout: in the workspace's space, until the next call.
+Tensor dropped_input(PassContext& c, const ProjectionGroup& group, const OpenProjection& p, Tensor x);
+
 // Forward: each projection's own product.
 Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor x_narrow);
 
-// Backward: the product that sums up the gradient of the input. lora_gradients makes dA and dB.
-Product backward_product(const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow);
+// Backward: dx becomes the gradient of the group's input, times column_scale. lora_gradients makes dA and dB.
+void input_gradient(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
+                    DevicePtr<const float> column_scale);
 void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
                     Tensor dy_narrow);
 

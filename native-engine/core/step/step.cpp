@@ -279,8 +279,10 @@ StepOutput run_step(PassContext& c, const StepInput& in) {
     ws.sums = sums;
     run_shard(c, shard, lora_size, out.times);
     shard.ids = shard.ids + c.rows();
+    c.first_row += c.rows();
     if (shard.targets) shard.targets = shard.targets + c.rows();
   }
+  c.first_row = 0;
   Stopwatch watch(*c.backend, in.timed);
   c.backend->run(SquareSum{ws.lora_gradient, lora_size, ws.gradient_squares});
   read_results(c, in, out);

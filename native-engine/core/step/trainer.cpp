@@ -27,6 +27,8 @@ void check_options(const ModelConfig& c, const TrainerOptions& options) {
     throw Error(ErrorCode::kInvalidArgument, "sequence_length",
                 "must be between 1 and the model's max_position_embeddings, " + std::to_string(c.max_positions) + ", not " +
                     std::to_string(options.sequence_length));
+  if (!(options.recover_lora_dropout >= 0 && options.recover_lora_dropout < 1))
+    throw Error(ErrorCode::kInvalidArgument, "recover_lora_dropout", "must be from 0 to below 1");
   for (const LayerShape& l : c.layers)
     if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
@@ -134,14 +136,17 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
 }
 
 // One upload brings the student's role, the tokens and the targets to the device.
-StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed) {
+StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
+                                const LoraDropping& dropping) {
   Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
   const bool taught = losses.layer != 0 || losses.kl != 0;
   const std::vector<int32_t>& ids = tokens.ids;
   const std::vector<int32_t> targets = losses.lm != 0 ? tokens.targets : std::vector<int32_t>{};
   const std::vector<int32_t> match = taught ? match_hidden(role, teacher_) : std::vector<int32_t>{};
   student_block_.begin(role_room(role) + UploadBlock::room_for(ids) + UploadBlock::room_for(targets) + UploadBlock::room_for(match));
-  const DeviceRole student = place_role(std::move(role), state_.lora(), student_block_);
+  DeviceLora lora = state_.lora();
+  lora.dropping = dropping;
+  const DeviceRole student = place_role(std::move(role), lora, student_block_);
   StepInput in;
   in.student = &student;
   in.teacher = taught ? &teacher_ : nullptr;
@@ -180,7 +185,8 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   StepReport report;
   report.step = state_.step;
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
-  const StepOutput out = step_on(z, plan.losses, tokens, timed);
+  const StepOutput out =
+      step_on(z, plan.losses, tokens, timed, {plan.train_masks ? 0.0 : options_.recover_lora_dropout, plan.seed, step()});
   const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, z, out, workspace_.lora_gradient});
   state_.step++;
   report.loss = out.loss + update.lagrangian;

@@ -41,7 +41,8 @@ class TrainerImpl final : public Trainer {
   };
   int next_place() const { return ahead_ ? 1 - place_ : 0; }
   void bring(const Teacher& teacher);
-  StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed);
+  StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
+                     const LoraDropping& dropping = {});
   TokenRows batch(uint64_t seed, int64_t step) const;
   TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);

@@ -108,6 +108,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
     ws.final_rstd = a.array<float>(n);
+    if (s.dropout) ws.dropout_space = a.tensor(DType::kF32, n, std::max({w.hidden, w.heads, w.units}));
   }
   lay_out_results(a, ws, c, s, n, w);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);

@@ -23,6 +23,7 @@ struct WorkspaceShape {
   ComputeDType dtype = ComputeDType::kBF16;
   bool training = true;     // false: a forward pass of one role
   bool checkpoint = false;  // keep layer inputs only
+  bool dropout = false;     // of LoRA's inputs
   int64_t chunk = 0;        // tokens whose logits are made at once; 0: as suits the losses
 };
 
@@ -53,6 +54,7 @@ struct Workspace {
   LayerActivations teacher;     // of a role that has no backward pass
   Tensor attention_space;       // f32 [N, q + k + v], where the logits will be
   Tensor units;                 // [N, I] silu(gate) * up; in the backward pass its gradient first
+  Tensor dropout_space;         // f32 [N, widest input of a projection]; empty without dropout
   DevicePtr<float> final_rstd;
 
   // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B are written over the teacher's activations,

@@ -1,4 +1,4 @@
-#include "state/state_file.h"
+#include "espalier/train_state.h"
 
 #include <cmath>
 #include <limits>

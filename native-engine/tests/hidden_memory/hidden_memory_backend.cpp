@@ -98,6 +98,7 @@ class HiddenMemoryBackend final : public Backend {
   void launch(const TokenLoss& op) override { defer(op); }
   void launch(const LoraNarrow& op) override { defer(op); }
   void launch(const LoraGradient& op) override { defer(op); }
+  void launch(const LoraDropout& op) override { defer(op); }
   void launch(const AddLossGradient& op) override { defer(op); }
   void launch(const Add& op) override { defer(op); }
   void launch(const SquareSum& op) override { defer(op); }

@@ -193,6 +193,12 @@ void move_memory(LoraGradient& op, Move&& move) {
 }
 
 template <class Move>
+void move_memory(LoraDropout& op, Move&& move) {
+  for (Tensor* t : {&op.x, &op.out}) move_memory(*t, move);
+  op.cols = move(op.cols, op.x.cols);
+}
+
+template <class Move>
 void move_memory(AddLossGradient& op, Move&& move) {
   for (Tensor* t : {&op.dx, &op.diff, &op.dx_compute}) move_memory(*t, move);
   op.compute_scale = move(op.compute_scale, op.dx.cols);

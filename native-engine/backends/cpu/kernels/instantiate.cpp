@@ -3,6 +3,7 @@
 #include "attention_backward.h"
 #include "attention_operands.h"
 #include "cached_attention.h"
+#include "dropout.h"
 #include "few_rows.h"
 #include "head_norm.h"
 #include "lora.h"
@@ -40,6 +41,7 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       swiglu_backward,
       layer_loss,
       token_loss,
+      lora_dropout,
       add_loss_gradient,
       pair_size,
       pack_factor,

@@ -89,12 +89,19 @@ class TrainState : public StateLayout, public StateScalars {
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
   std::string digest() const;  // SHA-256 of serialize(), hex
 
+  // The same model, whose LoRA has a higher rank and the same scale: more rows of A, random by (seed, step), and as many columns of zeros
+  // in B. LoRA's moments are 0.
+  TrainState widened(const ModelConfig& config, int64_t more_rank, uint64_t seed) const;
+
   // The part of a state that a teacher needs. A teacher is never trained, so Adam's moments are left out.
   TrainState without_moments() const;
 
  private:
   std::vector<float> params_, adam_m_, adam_v_;
 };
+
+// The LoRA that a state was made with, so that a caller who has only the bytes can read them. Throws Error(kStateCorrupt, ...).
+LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes);
 
 // The log-alphas of a state: [L, H], [L, I] and [D]; and the shapes that they are held to.
 struct LogAlphas {

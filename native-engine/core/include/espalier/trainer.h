@@ -25,6 +25,10 @@ struct TrainerOptions {
   int64_t micro_shards = 1;       // of the batch, one after the other; gradients are added in their order
   bool exact_sparse = true;       // closed heads and units take no part in a step
   bool checkpoint_activations = false;
+  // Steps under frozen masks: the probability that LoRA does not see an entry of its input, from 0 to below 1; and the rank that a session
+  // adds to LoRA where these steps begin.
+  double recover_lora_dropout = 0;
+  int64_t recover_lora_rank = 0;
   bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
   uint64_t memory_limit_bytes = 0;  // 0: what the device has free
   BackendSpec backend;

@@ -82,6 +82,9 @@ function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): Fi
   return violations;
 }
 
+/** A state's file holds no higher rank. */
+const LORA_RANK_MAX = 1024;
+
 /** Every bad field with what is allowed; empty when all is well. `limits` is left out before the model is known. */
 export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldViolation[] {
   const violations = valueViolations(s, limits);
@@ -89,6 +92,10 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
   else if (s.recipe !== 'lm' && s.layerLossWeight === 0 && s.klLossWeight === 0) {
     const description = 'must be above 0 where kl_loss_weight is 0: nothing would be learnt';
     violations.push({ field: 'settings.layer_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });
+  }
+  if (s.loraRank + s.recoverLoraRank > LORA_RANK_MAX) {
+    const description = `is ${s.recoverLoraRank}: with lora_rank, ${s.loraRank}, it may make ${LORA_RANK_MAX} at most`;
+    violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }
   if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
     const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';

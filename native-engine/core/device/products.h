@@ -1,0 +1,37 @@
+// The products of activations with stored matrices, of which the weights' open rows and columns take part.
+#pragma once
+#include <array>
+
+#include "device/memory.h"
+
+namespace espalier {
+
+// Rows and columns of a stored matrix, as a product sees them: value(i, j) = scale * stored[row_index[i], col_index[j]]. An
+// index of -1 is a row or column of zeros, and without a list so is what lies beyond the stored matrix.
+struct Selection {
+  StoredMatrix stored;  // any dtype
+  int64_t rows = 0, cols = 0;
+  DevicePtr<const int32_t> row_index;  // [rows]; nullptr: identity
+  DevicePtr<const int32_t> col_index;  // [cols]
+  float scale = 1;
+};
+
+// c (+)= column_scale * the sum of the terms a b, or a b^T where the selections lie as [out, in].
+struct ProductTerm {
+  Tensor a;     // compute dtype [N, in]
+  Selection b;  // [in, out]; [out, in] where transposed
+};
+struct Product {
+  Tensor c;  // f32 or compute dtype [N, out]
+  std::array<ProductTerm, 6> terms;
+  int count = 0;
+  bool transposed = false;
+  bool accumulate = false;  // c is f32 then
+  // The order of a sum may depend on the product's shape. Else a row has the same bits whatever other rows there are.
+  bool by_shape = false;
+  DevicePtr<const float> column_scale;  // [out]; nullptr: ones
+
+  void add(Tensor a, const Selection& b);  // throws beyond the terms that there is room for
+};
+
+}  // namespace espalier
