@@ -12,6 +12,8 @@ const MOST_THREADS = 4;
 const LOADING_LIMIT_MS = 60_000;
 /** A tenth of what the slowest tokenizer was seen to encode on a busy machine. */
 const CHARACTERS_PER_MS = 20;
+/** However long a document is: whoever waits for it hears of it. */
+const LENGTH_LIMIT_MS = 300_000;
 const CHECK_INTERVAL_MS = 250;
 
 interface Waiting {
@@ -69,8 +71,7 @@ export class EncoderPool {
     if (now.batch !== thread.seen.batch || now.document !== thread.seen.document) thread.seen = { ...now, sinceMs: performance.now() };
     const document = this.waiting.get(now.batch)?.documents[now.document];
     if (now.batch === IDLE || (now.document !== LOADING && document === undefined)) return;
-    const limitMs =
-      document === undefined ? LOADING_LIMIT_MS : this.options.documentTimeLimitMs + charactersToEncode(document) / CHARACTERS_PER_MS;
+    const limitMs = document === undefined ? LOADING_LIMIT_MS : this.options.documentTimeLimitMs + timeForLength(document);
     if (performance.now() - thread.seen.sinceMs < limitMs) return;
     this.fail(timeout(document, limitMs));
   }
@@ -96,6 +97,10 @@ export class EncoderPool {
   }
 }
 
+function timeForLength(document: SourceDocument): number {
+  return Math.min(charactersToEncode(document) / CHARACTERS_PER_MS, LENGTH_LIMIT_MS);
+}
+
 /** Each response is found by what the text before it and up to its end becomes. */
 function charactersToEncode({ text, responses = [] }: SourceDocument): number {
   return responses.reduce((sum, { from, to }) => sum + from + to, text.length);
@@ -109,7 +114,7 @@ function timeout(document: SourceDocument | undefined, limitMs: number): ModelFi
   return new ModelFilesError(
     'TOKENIZER_TIMEOUT',
     `the tokenizer was given up after ${seconds} on ${file}, line ${line} (${text.length} characters): ` +
-      'a pattern of tokenizer.json may run for ever on such text',
+      'a pattern of tokenizer.json may run for ever on such text; a long document can be cut into several',
     { field: 'model_path', file, line },
   );
 }

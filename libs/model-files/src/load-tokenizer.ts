@@ -78,6 +78,7 @@ export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'con
     requireTokenIds(description);
     const tokenizer = new huggingFace.Tokenizer(description, JSON.parse(files.configJson) as object);
     rememberMerges(tokenizer.model);
+    cutBeforeSpaces(tokenizer.model);
     rememberByteLevels(tokenizer.pre_tokenizer);
     return tokenizer;
   } catch (error) {
@@ -120,6 +121,10 @@ interface LibraryTokenizer extends Tokenizer {
 }
 interface BytePairModel {
   cache: { get(word: string): string[] | undefined; put(word: string, tokens: string[]): void; clear(): void };
+  merges: [string, string][];
+  end_of_word_suffix?: string | null;
+  continuing_subword_suffix?: string | null;
+  bpe(word: string): string[];
 }
 interface ByteLevel {
   add_prefix_space: boolean;
@@ -149,6 +154,28 @@ class WordMemory<T> {
 /** The library keeps 10,000 words in a list by age, whose upkeep costs more than all the rest; a plain map does not. */
 function rememberMerges(model: unknown): void {
   if (model instanceof huggingFace.BPE) model.cache = new WordMemory<string[]>();
+}
+
+/** SentencePiece's sign for a space. */
+const SPACE = '▁';
+/** A shorter word is quick as a whole. */
+const CUT_FROM_CHARACTERS = 64;
+
+/**
+ * A tokenizer without a pre-tokenizer, such as Llama 2's, takes a whole document for one word, and merges in it take ever longer: 50 MB
+ * took a quarter of an hour. Where no merge joins the end of a word and the space after it, no merge reaches across such a place, so the
+ * words can be merged one by one.
+ */
+function cutBeforeSpaces(model: unknown): void {
+  if (!(model instanceof huggingFace.BPE) || model.end_of_word_suffix || model.continuing_subword_suffix) return;
+  if (model.merges.some(([left, right]) => right.startsWith(SPACE) && !left.endsWith(SPACE))) return;
+  const merged = model.bpe.bind(model);
+  model.bpe = (word) => {
+    if (word.length < CUT_FROM_CHARACTERS) return merged(word);
+    const tokens: string[] = [];
+    for (const part of word.split(/(?<=[^▁])(?=▁)/u)) for (const token of merged(part)) tokens.push(token);
+    return tokens;
+  };
 }
 
 /** Spelling a word byte by byte is the next largest cost, and most words have been spelled before. */
