@@ -52,6 +52,21 @@ test('runs of equal model and settings share a session, not a state', async () =
   expect(engine.asked).toEqual(['openSession', 'initialiseState', 'initialiseState']);
 });
 
+test('a state of another rank may take the teachers with it, so they are brought again where recovery widens LoRA', async () => {
+  const teacher = { kind: 'snapshot', mark: 1, stateDigest: scriptedState(3) } as const;
+  for (const [recoverLoraRank, held] of [
+    [0, true],
+    [4, false],
+  ] as const) {
+    const run = story({ recoverLoraRank }).state;
+    await bench.bringModel(run);
+    await bench.bringState(run, null);
+    await bench.bringTeacher(teacher);
+    await bench.bringState(run, { ...stateAt(20, 0.004), stateDigest: scriptedState(20) });
+    expect(bench.holdsTeacher(teacher)).toBe(held);
+  }
+});
+
 test('after training it holds the state that the engine has said it ended in', async () => {
   await bench.bringModel(fresh);
   await bench.bringState(fresh, null);

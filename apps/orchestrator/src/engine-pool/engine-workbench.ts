@@ -74,6 +74,8 @@ export class EngineWorkbench {
     const { session } = this;
     if (session.state !== null && this.holdsState(run, state)) return session.state.digest;
     session.state = null;
+    // Where recovery widens LoRA, the engine opens the session anew for a state of another rank, and lets its teachers go.
+    if (run.settings.recoverLoraRank > 0) session.teachers = new Set();
     if (state === null) {
       const fresh = await this.engine.client.initialiseState(initialStateRequest(this.sessionId, run));
       session.state = { digest: fresh.digest, freshFor: freshStateOf(run) };
