@@ -13,6 +13,7 @@ import { stripVTControlCharacters } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
+const SANITIZED = 'native-engine/build-sanitize';
 const stages = {
   native: () => runCTest('native-engine/build'),
   jest: () => runJest(),
@@ -149,8 +150,6 @@ async function compileCudaKernels() {
     ? runCheck('cmake', ['--build', build, '--parallel', '2', '--target', 'espalier_cuda'])
     : { passed: 0, failed: 1 };
 }
-
-const SANITIZED = 'native-engine/build-sanitize';
 
 async function buildSanitized() {
   const configured = await run('cmake', [

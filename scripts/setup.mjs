@@ -128,6 +128,9 @@ function generateProtocol() {
 }
 
 function buildNative(cuda) {
+  // A folder that has the tests keeps them, or they would grow old there without a word.
+  const cache = join(root, 'native-engine/build/CMakeCache.txt');
+  const tests = withTests || (existsSync(cache) && /^ESPALIER_TESTS:[A-Z]+=ON$/m.test(readFileSync(cache, 'utf8')));
   // `compile` would keep the options of an earlier build, and start all over on any error of the compiler.
   const options = [
     '-d',
@@ -135,7 +138,7 @@ function buildNative(cuda) {
     '-G',
     'Unix Makefiles',
     '--CDESPALIER_NODE_ADDON=ON',
-    `--CDESPALIER_TESTS=${withTests ? 'ON' : 'OFF'}`,
+    `--CDESPALIER_TESTS=${tests ? 'ON' : 'OFF'}`,
     `--CDESPALIER_CUDA=${cuda.build ? 'ON' : 'OFF'}`,
   ];
   run('node_modules/.bin/cmake-js', ['configure', ...options]);
