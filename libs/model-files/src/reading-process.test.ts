@@ -27,7 +27,7 @@ async function heard(work: string, patience: Partial<Patience> = {}): Promise<un
   const messages: unknown[] = [];
   const child = startReading(await entry(work), { size: 3 });
   const told = { silent: () => new Error('silent'), tooLarge: () => new Error('too large') };
-  for await (const message of messagesFrom(child, { silenceMs: 60_000, ...told, ...patience })) {
+  for await (const message of messagesFrom(child, { silenceMs: 280_000, ...told, ...patience })) {
     messages.push(message);
     if (message === 'done') break;
   }
