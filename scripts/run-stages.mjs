@@ -2,7 +2,7 @@
 // Runs named stages of the test suite one after the other and ends with "N passed, N failed".
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
 // Before that line it names each failed test with its first words, for who sees only the end of a long output.
-// Stages: native jest format lint types imports proto house-rules cuda sanitizers-build sanitizers.
+// Stages: native jest format lint types imports proto house-rules cuda sanitizers.
 // With --counts the totals and those names are also written as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,7 +29,6 @@ const stages = {
     added(await runCheck(bin('buf'), ['lint']), await runCheck(bin('buf'), ['breaking', '--against', 'proto/espalier-v1.binpb'])),
   'house-rules': () => runCheck(process.execPath, ['scripts/house-rules.mjs']),
   cuda: compileCudaKernels,
-  'sanitizers-build': buildSanitized,
   sanitizers: runSanitizers,
 };
 
