@@ -1,7 +1,8 @@
 // Reads one run's events in order and says what is wrong with them: gaps, bytes that the digest chain does not vouch for,
 // fields that do not fit, steps that do not join, states that nobody recorded. Used by the server on its store and by the
 // offline check on a bundle.
-import { canonicalJson, chainAfter } from './canonical-json.js';
+import { canonicalJson } from './canonical-json.js';
+import { ChainChecker } from './chain-checker.js';
 import { eventSchema, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
 
 export interface RawEvent {
@@ -59,20 +60,23 @@ export class HistoryChecker {
   /** Heads, units and hidden units of the model, all together. */
   gates = 0;
   events = 0;
-  chain = '';
   step = 0;
   fork: ForkFact | null = null;
   private abandoned = 0;
   /** The masks of the phase under way, where they are frozen. */
   private frozenMasks = '';
-  /** The chains that the next event's may follow; empty after an event that says none, or that is missing. */
-  private chainBefore: string[] = [''];
+  private readonly chains = new ChainChecker();
   /** Events were missing or damaged since the last segment: where the next one starts can't be told. */
   private stepUnsure = false;
   /** The same since the beginning: what was recorded is not all known. */
   private unsure = false;
 
   constructor(private readonly runId: string) {}
+
+  /** Digest chain up to the last event. */
+  get chain(): string {
+    return this.chains.chain;
+  }
 
   push(event: RawEvent): void {
     const problems = this.problems.length;
@@ -86,7 +90,7 @@ export class HistoryChecker {
     this.checkPlace(event, subject);
     const fields = this.parse(event, subject);
     if (fields === null) {
-      this.chainBefore = [];
+      this.chains.lose();
       return;
     }
     this.checkChain(event, fields, subject);
@@ -113,14 +117,14 @@ export class HistoryChecker {
       subject,
       missing ? `revision ${expected} was expected: ${revision - expected} missing` : `revision ${expected} was expected`,
     );
-    this.chainBefore = [];
+    this.chains.lose();
   }
 
   /** The store could not deliver this event. */
   unreadable(revision: bigint, detail: string): void {
     this.report('store', `run ${this.runId} revision ${revision}`, detail);
     this.events = Number(revision) + 1;
-    this.chainBefore = [];
+    this.chains.lose();
     this.stepUnsure = this.unsure = true;
   }
 
@@ -152,19 +156,10 @@ export class HistoryChecker {
     return value as Record<string, unknown>;
   }
 
-  /**
-   * Goes on from the recorded chain and from the one that the content gives, whichever the next event follows: so one changed
-   * event is one problem, whether its content or its chain was changed.
-   */
   private checkChain(event: RawEvent, fields: Record<string, unknown>, subject: string): void {
-    const recorded = fields['chain'];
-    const possible = this.chainBefore.map((before) => chainAfter(before, event, fields));
-    const fits = possible.length === 0 ? typeof recorded === 'string' : possible.includes(String(recorded));
-    if (!fits)
-      this.report('chain', subject, `${event.type}: its chain is ${String(recorded)}, its content gives ${possible[0] ?? 'another'}`);
+    const problem = this.chains.problem(event, fields);
+    if (problem !== null) this.report('chain', subject, problem);
     if (hasMetadata(event)) this.report('chain', subject, `${event.type}: ${METADATA_FOUND}`);
-    this.chain = typeof recorded === 'string' ? recorded : (possible[0] ?? this.chain);
-    this.chainBefore = fits ? [this.chain] : [...new Set([this.chain, ...possible])];
   }
 
   private checkMeaning(type: KnownType, fields: Record<string, unknown>, revision: number, subject: string): void {

@@ -1,4 +1,5 @@
 export { canonicalJson, chainAfter, sha256Hex } from './canonical-json.js';
+export { ChainChecker } from './chain-checker.js';
 export * from './history-checker.js';
 export * from './metrics-checker.js';
 export * from './lineage-checker.js';

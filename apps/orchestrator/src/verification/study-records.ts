@@ -1,12 +1,11 @@
 // The records of studies, read as VerifyAll comes to them in the order of the store: the digest chain of each, and the runs it names.
-import { canonicalJson, chainAfter } from '#audit';
+import { canonicalJson, ChainChecker } from '#audit';
 import type { StoredEvent } from '#event-store';
 import { parseObject } from '../event-sourcing/event-codec.js';
 import { STUDY_STREAM_PREFIX } from '../studies/study.events.js';
 
 interface Record {
-  /** The chains that the next event's may follow; empty after an event that can't be read. */
-  chains: string[];
+  chain: ChainChecker;
   launched: { runId: string; revision: bigint }[];
 }
 
@@ -21,28 +20,24 @@ export class StudyRecords {
   }
 
   unreadable(stream: string): void {
-    this.of(stream).chains = [];
+    this.of(stream).chain.lose();
   }
 
   /** The problem of the next event of its stream; null when there is none. */
   problem({ stream, revision, id, type, data }: Pick<StoredEvent, 'stream' | 'revision' | 'id' | 'type' | 'data'>): string | null {
     const isFirst = !this.records.has(stream);
     const record = this.of(stream);
-    const before = record.chains;
-    record.chains = [];
     let fields: { [name: string]: unknown };
     try {
       fields = parseObject(data);
     } catch (error) {
+      record.chain.lose();
       return `${type}: the bytes are no JSON object (${(error as Error).message})`;
     }
-    const recorded = String(fields['chain']);
-    const possible = before.map((chain) => chainAfter(chain, { id, type }, fields));
-    // Whichever of both the next event follows: so one changed event is one problem.
-    record.chains = [...new Set([recorded, ...possible])];
+    const broken = record.chain.problem({ id, type }, fields);
     if (canonicalJson(fields) !== Buffer.from(data).toString('utf8'))
       return `${type}: the bytes are not the canonical form of what they say`;
-    if (before.length > 0 && !possible.includes(recorded)) return `${type}: its chain is ${recorded}, its content gives ${possible[0]}`;
+    if (broken !== null) return broken;
     if (isFirst && type !== 'StudyLaunched') return `${type}: a study begins with StudyLaunched`;
     if (type === 'StudyRunLaunched') record.launched.push({ runId: String(fields['runId']), revision });
     return null;
@@ -58,7 +53,7 @@ export class StudyRecords {
 
   private of(stream: string): Record {
     let record = this.records.get(stream);
-    if (record === undefined) this.records.set(stream, (record = { chains: [''], launched: [] }));
+    if (record === undefined) this.records.set(stream, (record = { chain: new ChainChecker(), launched: [] }));
     return record;
   }
 }
