@@ -2,22 +2,22 @@
 // the reserve is given up for it, and made again once there is room.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomFillSync } from 'node:crypto';
-import { open, rename, rm, stat, statfs } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { OrchestratorConfig } from '../config.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { DriverLease } from './driver-lease.js';
+import { isFull, roomIn } from './room.js';
 
 const RESERVE_BYTES = 4 << 20;
-/** Less room than that counts as none: an append and the rows that it makes have to fit. */
-export const ROOM_BYTES = 1 << 20;
 /** The reserve is no reason to fill a disk. */
 const MADE_WITH_BYTES = 4 * RESERVE_BYTES;
 const OUT_OF_SPACE = new Set(['STORE_DISK_FULL', 'STORAGE_FULL', 'SQLITE_FULL', 'ENOSPC', 'EDQUOT']);
 
 @Injectable()
 export class SpaceReserve {
+  private readonly dataFolder: string;
   private readonly file: string;
 
   constructor(
@@ -25,6 +25,7 @@ export class SpaceReserve {
     @Inject(DriverLease) private readonly lease: Pick<DriverLease, 'lookAgain'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {
+    this.dataFolder = dataFolder;
     this.file = join(dataFolder, 'reserve');
   }
 
@@ -32,7 +33,7 @@ export class SpaceReserve {
   async renew(): Promise<void> {
     const made = `${this.file}.new`;
     try {
-      if ((await this.exists()) || (await roomIn(this.file)) < MADE_WITH_BYTES) return;
+      if ((await this.exists()) || (await roomIn(this.dataFolder)) < MADE_WITH_BYTES) return;
       const file = await open(made, 'w', 0o600);
       try {
         await file.writeFile(randomFillSync(Buffer.alloc(RESERVE_BYTES))); // zeros might take no room
@@ -59,7 +60,7 @@ export class SpaceReserve {
   }
 
   async giveUpWhereFull(): Promise<void> {
-    if ((await roomIn(this.file).catch(() => 0)) < ROOM_BYTES) await this.giveUp();
+    if (await isFull(this.dataFolder)) await this.giveUp();
   }
 
   /** False: there is none. */
@@ -77,12 +78,6 @@ export class SpaceReserve {
       () => false,
     );
   }
-}
-
-/** Bytes that are left for this process where the file lies. */
-async function roomIn(file: string): Promise<number> {
-  const { bavail, bfree, bsize } = await statfs(join(file, '..'));
-  return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
 }
 
 function isOutOfSpace(error: unknown): boolean {

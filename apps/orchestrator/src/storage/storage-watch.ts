@@ -2,14 +2,15 @@
 // are refused with the cause at once, health says NOT_SERVING, and when there is room again all goes on by itself.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { open, rm, statfs } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { ROOM_BYTES, SpaceReserve } from './space-reserve.js';
+import { isFull, ROOM_BYTES } from './room.js';
+import { SpaceReserve } from './space-reserve.js';
 
 const CHECK_INTERVAL_MS = 2_000;
 
@@ -66,15 +67,6 @@ export class StorageWatch {
       this.log.info('there is room again: everything goes on');
     } else this.log.error({ code: found.code }, found.message);
     this.onChange(found === null);
-  }
-}
-
-async function isFull(folder: string): Promise<boolean> {
-  try {
-    const { bavail, bfree, bsize } = await statfs(folder);
-    return (process.geteuid?.() === 0 ? bfree : bavail) * bsize < ROOM_BYTES;
-  } catch {
-    return true; // a closer look says what it is
   }
 }
 

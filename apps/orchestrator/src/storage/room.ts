@@ -1,0 +1,15 @@
+import { statfs } from 'node:fs/promises';
+
+/** Less room than that counts as none: an append and the rows that it makes have to fit. */
+export const ROOM_BYTES = 1 << 20;
+
+/** Bytes that are left for this process where the folder lies. */
+export async function roomIn(folder: string): Promise<number> {
+  const { bavail, bfree, bsize } = await statfs(folder);
+  return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
+}
+
+/** Also where nobody can tell: a closer look says what it is. */
+export async function isFull(folder: string): Promise<boolean> {
+  return (await roomIn(folder).catch(() => 0)) < ROOM_BYTES;
+}
