@@ -67,18 +67,15 @@ test('a state of another rank may take the teachers with it, so they are brought
   }
 });
 
+async function trainOn(): Promise<void> {
+  const teachers = bench.teachers(() => true);
+  for await (const _ of bench.train(fresh, planTraining(fresh, teachers), 0, new AbortController().signal));
+}
+
 test('after training it holds the state that the engine has said it ended in', async () => {
   await bench.bringModel(fresh);
   await bench.bringState(fresh, null);
-  for await (const _ of bench.train(
-    fresh,
-    planTraining(
-      fresh,
-      bench.teachers(() => true),
-    ),
-    0,
-    new AbortController().signal,
-  ));
+  await trainOn();
   const trained = { ...fresh, current: { ...stateAt(20, 0.004), stateDigest: scriptedState(20) } };
   expect(bench.holds(trained)).toBe(true);
 });
@@ -89,18 +86,7 @@ test('after a training that broke off nobody knows what it holds, so the state i
   };
   await bench.bringModel(fresh);
   await bench.bringState(fresh, null);
-  const training = (async () => {
-    for await (const _ of bench.train(
-      fresh,
-      planTraining(
-        fresh,
-        bench.teachers(() => true),
-      ),
-      0,
-      new AbortController().signal,
-    ));
-  })();
-  await expect(training).rejects.toThrow('lost');
+  await expect(trainOn()).rejects.toThrow('lost');
   expect(bench.holds(fresh)).toBe(false);
   await bench.bringState(fresh, null);
   expect(engine.asked.at(-1)).toBe('initialiseState');
