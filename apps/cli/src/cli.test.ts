@@ -236,6 +236,16 @@ describe('errors', () => {
     expect(json.exitCode).toBe(2);
     expect((JSON.parse(json.stderr) as { error: { code: string } }).error.code).toBe(code);
   });
+
+  it.each([
+    ['--modle', /Did you mean --model\?/],
+    ['--total-steps', /Did you mean --steps\?/],
+    ['--sparsity', /Did you mean one of --target-sparsity, --sparsity-control\?/],
+    ['--zebra', /^error: unknown option '--zebra'\n\(more with --help\)\n$/],
+  ])('launch %s: names the options that may be meant', async (flag, suggestion) => {
+    const result = await runCli(['launch', flag, '1'], { cwd: folder });
+    expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(suggestion) as string });
+  });
 });
 
 describe('reading', () => {

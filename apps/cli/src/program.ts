@@ -28,6 +28,7 @@ import { registerTasks } from './commands/tasks.js';
 import { registerRoom } from './commands/room.js';
 import { registerRuns } from './commands/runs.js';
 import { registerShow } from './commands/show.js';
+import { SuggestingCommand } from './commands/suggesting-command.js';
 import { registerStatus } from './commands/status.js';
 import { registerSteering } from './commands/steer.js';
 import { registerStore } from './commands/store.js';
@@ -55,7 +56,7 @@ other run has it. A digest may be cut to its first 4 or more digits.
 
 /** With `quietErrors` commander prints none itself: main.ts reports them as JSON. */
 export function buildProgram(quietErrors = false): Command {
-  const program = new Command('espalier');
+  const program = new SuggestingCommand('espalier');
   for (const option of globalOptions()) program.addOption(option);
   // The message about a wrong command line repeats it.
   program.configureOutput({ writeErr: (text) => (quietErrors ? undefined : process.stderr.write(visibleLines(text))) });

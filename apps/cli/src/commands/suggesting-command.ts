@@ -1,0 +1,35 @@
+// A command that knows which option somebody meant who gave one that there is not.
+import { Command } from 'commander';
+
+const MOST_SUGGESTIONS = 3;
+
+/** Commander suggests options that are spelled alike. This one also suggests those that share their words: --sparsity, --target-sparsity. */
+export class SuggestingCommand extends Command {
+  override createCommand(name?: string): SuggestingCommand {
+    return new SuggestingCommand(name);
+  }
+
+  /** Commander calls it for an option that is not declared. Its type declarations leave it out. */
+  unknownOption(flag: string): void {
+    const meant = flag.startsWith('--') ? optionsWithTheWordsOf(flag, this) : [];
+    const commander = Command.prototype as unknown as { unknownOption(flag: string): void };
+    if (meant.length === 0 || meant.length > MOST_SUGGESTIONS) return commander.unknownOption.call(this, flag);
+    const choice = meant.length === 1 ? meant[0]! : `one of ${meant.join(', ')}`;
+    this.error(`error: unknown option '${flag}'\n(Did you mean ${choice}?)`, { code: 'commander.unknownOption' });
+  }
+}
+
+/** Options whose words hold all of the flag's, or else whose words the flag's hold. */
+function optionsWithTheWordsOf(flag: string, command: Command): string[] {
+  const given = wordsOf(flag);
+  const known = command
+    .createHelp()
+    .visibleOptions(command)
+    .flatMap(({ long }) => (long ? [long] : []));
+  const longer = known.filter((option) => given.every((word) => wordsOf(option).includes(word)));
+  return longer.length > 0 ? longer : known.filter((option) => wordsOf(option).every((word) => given.includes(word)));
+}
+
+function wordsOf(flag: string): string[] {
+  return flag.slice('--'.length).split('-');
+}
