@@ -3,7 +3,7 @@ import { Command } from 'commander';
 
 const MOST_SUGGESTIONS = 3;
 
-/** Commander suggests options that are spelled alike. This one also suggests those that share their words: --sparsity, --target-sparsity. */
+/** Commander suggests options that are spelled alike. This one also suggests those that share words: --sparsity, --target-sparsity. */
 export class SuggestingCommand extends Command {
   override createCommand(name?: string): SuggestingCommand {
     return new SuggestingCommand(name);
