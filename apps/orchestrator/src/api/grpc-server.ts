@@ -15,6 +15,8 @@ import { ACCESS_TOKEN, LOGGER, OPEN_CALLS } from '../tokens.js';
 /** Its health is that of the engines. */
 const ENGINES = 'espalier.engines';
 const GRACE_MS = 2_000;
+/** A connection on which no call is open goes after so long; clients connect anew by themselves at their next call. */
+const IDLE_CONNECTION_MS = 600_000;
 
 @Injectable()
 export class GrpcServer {
@@ -36,6 +38,7 @@ export class GrpcServer {
       'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
+      'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS,
       interceptors: [requestIds, callers.interceptor, ...(token === null ? [] : [tokenCheck(token)]), callLimits(calls), requestChecks],
     });
     onHandlerError((method, error, requestId) => {
