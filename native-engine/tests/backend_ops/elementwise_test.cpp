@@ -5,37 +5,47 @@
 
 namespace espalier::test {
 
-class ElementwiseOps : public OpTest {};
+// Open of all hidden units, padded.
+struct Size {
+  int64_t rows, open, width, hidden;
+};
+// One row; sizes that fit into any block or warp; and rows of several parts, more columns than the threads of a block take at a time.
+constexpr Size kOneRow{1, 43, 48, 61}, kSmall{37, 43, 48, 61}, kLarge{301, 1163, 1168, 1200};
+
+class ElementwiseOps : public OpTest {
+ protected:
+  void check_norm(const Size& z);
+  void check_swiglu(const Size& z);
+  void check_layer_loss(const Size& z);
+};
 INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), case_name);
 
-constexpr int64_t kRows = 37, kOpen = 43, kWidth = 48, kHidden = 61;  // 43 open of 61 hidden units, padded to 48
-
-TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
-  Buffer x(device, DType::kF32, kRows, kWidth, kOpen, Random(1, 3.0f)), out(device, type(), kRows, kWidth),
-      dx(device, DType::kF32, kRows, kWidth, kOpen, Random(2));
-  Buffer dout(device, DType::kF32, kRows, kWidth, kOpen, Random(3)), dxc(device, type(), kRows, kWidth),
-      diff(device, type(), kRows, kWidth, kOpen, Random(4));
+void ElementwiseOps::check_norm(const Size& z) {
+  Buffer x(device, DType::kF32, z.rows, z.width, z.open, Random(1, 3.0f)), out(device, type(), z.rows, z.width),
+      dx(device, DType::kF32, z.rows, z.width, z.open, Random(2));
+  Buffer dout(device, DType::kF32, z.rows, z.width, z.open, Random(3)), dxc(device, type(), z.rows, z.width),
+      diff(device, type(), z.rows, z.width, z.open, Random(4));
   const Buffer before = dx;
-  List<float> weight(device, random_floats(kWidth, 5)), rstd(device, kRows), dot(device, kWidth, 0.5f);
-  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kHidden, 1e-5f});
+  List<float> weight(device, random_floats(z.width, 5)), rstd(device, z.rows), dot(device, z.width, 0.5f);
+  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), z.hidden, 1e-5f});
   RmsNormBackward op;
   op.dout = dout.tensor();
   op.saved = x.tensor();
   op.rstd = rstd.data();
   op.weight = weight.data();
-  op.width = kHidden;
+  op.width = z.hidden;
   op.dx = dx.tensor();
   op.loss_diff = diff.tensor();
   op.loss_scale = 0.7f;
   op.dx_compute = dxc.tensor();
-  const List<float> scale(device, random_floats(kWidth, 17));
+  const List<float> scale(device, random_floats(z.width, 17));
   op.compute_scale = scale.data();
   op.mask_dot = dot.data();
   device.run(op);
   // From the norm's own output the same comes out, up to its rounding.
-  std::vector<float> inverses(kWidth);
-  for (int64_t j = 0; j < kWidth; j++) inverses[j] = 1.0f / weight[j];
-  const List<float> inverse(device, inverses), other_dot(device, kWidth, 0.5f);
+  std::vector<float> inverses(z.width);
+  for (int64_t j = 0; j < z.width; j++) inverses[j] = 1.0f / weight[j];
+  const List<float> inverse(device, inverses), other_dot(device, z.width, 0.5f);
   const Buffer other = before;
   RmsNormBackward from_output = op;
   from_output.saved = out.tensor();
@@ -44,17 +54,17 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
   from_output.mask_dot = other_dot.data();
   device.run(from_output);
   ErrorSum agreement;
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) agreement.add(other.get(n, j), dx.get(n, j));
+  for (int64_t n = 0; n < z.rows; n++)
+    for (int64_t j = 0; j < z.width; j++) agreement.add(other.get(n, j), dx.get(n, j));
   EXPECT_LT(agreement.relative(), tolerance());
   ErrorSum forward, gradient, rounded, dots;
-  std::vector<double> expected_dot(kWidth, 0.5);
-  for (int64_t n = 0; n < kRows; n++) {
+  std::vector<double> expected_dot(z.width, 0.5);
+  for (int64_t n = 0; n < z.rows; n++) {
     double squares = 0, mean = 0;
-    for (int64_t j = 0; j < kOpen; j++) squares += x.get(n, j) * x.get(n, j);
-    const double r = 1.0 / std::sqrt(squares / kHidden + 1e-5);
-    for (int64_t j = 0; j < kOpen; j++) mean += dout.get(n, j) * weight[j] * x.get(n, j) * r / kHidden;
-    for (int64_t j = 0; j < kWidth; j++) {
+    for (int64_t j = 0; j < z.open; j++) squares += x.get(n, j) * x.get(n, j);
+    const double r = 1.0 / std::sqrt(squares / z.hidden + 1e-5);
+    for (int64_t j = 0; j < z.open; j++) mean += dout.get(n, j) * weight[j] * x.get(n, j) * r / z.hidden;
+    for (int64_t j = 0; j < z.width; j++) {
       const double xhat = x.get(n, j) * r, g = dout.get(n, j) * weight[j] - xhat * mean;
       forward.add(out.get(n, j), xhat * weight[j]);
       const double total = before.get(n, j) + g * r + 0.7f * diff.get(n, j);
@@ -63,7 +73,7 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
       expected_dot[j] += g * xhat;
     }
   }
-  for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
   // The result may lie where the layer loss's differences or the norm's output did.
   const Buffer over_diff = diff, over_saved = out;
   for (const Buffer* place : {&over_diff, &over_saved}) {
@@ -74,8 +84,8 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
     in_place.dx_compute = place->tensor();
     device.run(in_place);
     ErrorSum same;
-    for (int64_t n = 0; n < kRows; n++)
-      for (int64_t j = 0; j < kWidth; j++) same.add(place->get(n, j), dxc.get(n, j));
+    for (int64_t n = 0; n < z.rows; n++)
+      for (int64_t j = 0; j < z.width; j++) same.add(place->get(n, j), dxc.get(n, j));
     EXPECT_LT(same.relative(), place == &over_diff ? tolerance() : 1e-12);
   }
   EXPECT_LT(forward.relative(), tolerance());
@@ -85,36 +95,36 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
   for (const Buffer* b : {&out, &dx, &dxc}) b->expect_untouched_outside();
 }
 
-TEST_P(ElementwiseOps, SwigluAndItsGradient) {
+void ElementwiseOps::check_swiglu(const Size& z) {
   // Values far out on both sides too: silu must not overflow.
   Random values(6, 8.0f);
-  Buffer gate_up(device, type(), kRows, 2 * kWidth, 2 * kWidth,
+  Buffer gate_up(device, type(), z.rows, 2 * z.width, 2 * z.width,
                  [&](int64_t i, int64_t j) { return i == 0 ? (j % 2 ? 200.0f : -200.0f) : values(); });
-  Buffer out(device, type(), kRows, kWidth), dout(device, type(), kRows, kWidth, kOpen, Random(7)),
-      dgate_up(device, type(), kRows, 2 * kWidth), again(device, type(), kRows, kWidth);
-  const List<float> dot(device, kWidth);
+  Buffer out(device, type(), z.rows, z.width), dout(device, type(), z.rows, z.width, z.open, Random(7)),
+      dgate_up(device, type(), z.rows, 2 * z.width), again(device, type(), z.rows, z.width);
+  const List<float> dot(device, z.width);
   device.run(Swiglu{gate_up.tensor(), out.tensor()});
-  const List<float> scale(device, random_floats(kWidth, 18));
+  const List<float> scale(device, random_floats(z.width, 18));
   device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data()});
   const Buffer gate_up_in_place = gate_up, out_in_place = dout;
   device.run(SwigluBackward{gate_up_in_place.tensor(), out_in_place.tensor(), gate_up_in_place.tensor(), out_in_place.tensor(), dot.data(),
                             scale.data()});
   ErrorSum forward, gate_error, up_error, dots;
-  std::vector<double> expected_dot(kWidth, 0.0);
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) {
-      const double g = gate_up.get(n, j), u = gate_up.get(n, kWidth + j), d = dout.get(n, j), s = 1.0 / (1.0 + std::exp(-g));
+  std::vector<double> expected_dot(z.width, 0.0);
+  for (int64_t n = 0; n < z.rows; n++)
+    for (int64_t j = 0; j < z.width; j++) {
+      const double g = gate_up.get(n, j), u = gate_up.get(n, z.width + j), d = dout.get(n, j), s = 1.0 / (1.0 + std::exp(-g));
       const double dg = d * u * (s + g * s * (1 - s)), du = d * g * s;
       forward.add(out.get(n, j), g * s * u);
       EXPECT_EQ(out.get(n, j), again.get(n, j));
       EXPECT_EQ(out.get(n, j), out_in_place.get(n, j));
       EXPECT_EQ(dgate_up.get(n, j), gate_up_in_place.get(n, j));
-      EXPECT_EQ(dgate_up.get(n, kWidth + j), gate_up_in_place.get(n, kWidth + j));
+      EXPECT_EQ(dgate_up.get(n, z.width + j), gate_up_in_place.get(n, z.width + j));
       gate_error.add(dgate_up.get(n, j), scale[j] * dg);
-      up_error.add(dgate_up.get(n, kWidth + j), scale[j] * du);
+      up_error.add(dgate_up.get(n, z.width + j), scale[j] * du);
       expected_dot[j] += dg * g + du * u;
     }
-  for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
   EXPECT_LT(forward.relative(), tolerance());
   EXPECT_LT(gate_error.relative(), tolerance());
   EXPECT_LT(up_error.relative(), tolerance());
@@ -122,34 +132,57 @@ TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   for (const Buffer* b : {&out, &dgate_up, &again}) b->expect_untouched_outside();
 }
 
-TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
-  constexpr int64_t kTeacherWidth = 32;
-  Buffer student(device, DType::kF32, kRows, kWidth, kOpen, Random(8)),
-      teacher(device, DType::kF32, kRows, kTeacherWidth, kTeacherWidth, Random(9)), diff(device, type(), kRows, kWidth);
-  std::vector<int32_t> matches(kWidth, -1);
-  for (int32_t j = 0; j < 30; j++) matches[j + j / 3] = j;
-  std::vector<float> scales = random_floats(kWidth, 10);
-  for (int64_t j = 0; j < kWidth; j++)
-    if (j >= kOpen || j % 7 == 0) scales[j] = 0.0f;  // closed while in the products
+void ElementwiseOps::check_layer_loss(const Size& z) {
+  const int64_t teacher_width = z.width * 2 / 3 / kWidthMultiple * kWidthMultiple;
+  Buffer student(device, DType::kF32, z.rows, z.width, z.open, Random(8)),
+      teacher(device, DType::kF32, z.rows, teacher_width, teacher_width, Random(9)), diff(device, type(), z.rows, z.width);
+  std::vector<int32_t> matches(z.width, -1);
+  for (int32_t j = 0; j < teacher_width - 2; j++) matches[j + j / 3] = j;
+  std::vector<float> scales = random_floats(z.width, 10);
+  for (int64_t j = 0; j < z.width; j++)
+    if (j >= z.open || j % 7 == 0) scales[j] = 0.0f;  // closed while in the products
   const List<int32_t> match(device, matches);
-  const List<float> scale(device, scales), dot(device, kWidth);
+  const List<float> scale(device, scales), dot(device, z.width);
   const List<double> sum(device, 1);
   device.run(LayerLoss{student.tensor(), teacher.tensor(), match.data(), scale.data(), diff.tensor(), sum.data(), dot.data()});
   double expected = 0;
   ErrorSum differences, dots;
-  std::vector<double> expected_dot(kWidth, 0.0);
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) {
+  std::vector<double> expected_dot(z.width, 0.0);
+  for (int64_t n = 0; n < z.rows; n++)
+    for (int64_t j = 0; j < z.width; j++) {
       const double d = scale[j] == 0.0f ? 0.0 : student.get(n, j) - (match[j] < 0 ? 0.0 : teacher.get(n, match[j]));
       expected += d * d;
       differences.add(diff.get(n, j), d);
       expected_dot[j] += d * student.get(n, j);
     }
-  for (int64_t j = 0; j < kWidth; j++) dots.add(dot[j], expected_dot[j]);
+  for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
   EXPECT_NEAR(sum[0], expected, 2e-6 * expected);
   EXPECT_LT(differences.relative(), tolerance());
   EXPECT_LT(dots.relative(), 2e-6);
   diff.expect_untouched_outside();
+  // A teacher with the same units open.
+  const Buffer same(device, DType::kF32, z.rows, z.width, z.open, Random(19));
+  device.run(LayerLoss{student.tensor(), same.tensor(), nullptr, scale.data(), diff.tensor(), sum.data(), dot.data()});
+  double squares = 0;
+  ErrorSum of_same;
+  for (int64_t n = 0; n < z.rows; n++)
+    for (int64_t j = 0; j < z.width; j++) {
+      const double d = scale[j] == 0.0f ? 0.0 : student.get(n, j) - same.get(n, j);
+      squares += d * d;
+      of_same.add(diff.get(n, j), d);
+    }
+  EXPECT_NEAR(sum[0], squares, 2e-6 * squares);
+  EXPECT_LT(of_same.relative(), tolerance());
+}
+
+TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
+  for (const Size& z : {kOneRow, kSmall, kLarge}) check_norm(z);
+}
+TEST_P(ElementwiseOps, SwigluAndItsGradient) {
+  for (const Size& z : {kOneRow, kSmall, kLarge}) check_swiglu(z);
+}
+TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
+  for (const Size& z : {kOneRow, kSmall, kLarge}) check_layer_loss(z);
 }
 
 void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance) {
@@ -193,10 +226,46 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
     EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
   }
   EXPECT_LT(gradient.relative(), tolerance);
+  // Each of the two losses by itself.
+  for (const bool distills : {true, false}) {
+    TokenLoss one = op;
+    if (distills)
+      one.targets = nullptr, one.lm_rows = nullptr;
+    else
+      one.teacher = {}, one.kl_rows = nullptr;
+    device.run(one);
+    ErrorSum apart;
+    for (int64_t n = 0; n < 5; n++) {
+      const auto p = softmax(teacher, n, op.temperature), q = softmax(student, n, op.temperature), q1 = softmax(student, n, 1.0);
+      for (int64_t j = 0; j < vocab; j++)
+        apart.add(dlogits.get(n, j), distills ? 0.3f * (q[j] - p[j]) : targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n])));
+      if (!distills) EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
+    }
+    EXPECT_LT(apart.relative(), tolerance) << (distills ? "distillation" : "language-model loss");
+  }
 }
 
 TEST_P(ElementwiseOps, TokenLossesAtOddVocabularies) {
   for (const int64_t vocab : {1037, 5003}) check_token_losses(device, type(), vocab, tolerance());
+}
+
+// The first of equal ones, whichever thread has it.
+TEST_P(ElementwiseOps, TheLikeliestTokenIsFoundWhereverItIs) {
+  constexpr int64_t kVocab = 1037, kRows = 40;
+  const auto place = [](int64_t n) { return n * 29 % kVocab; };
+  const Buffer student(device, DType::kF32, kRows, kVocab, kVocab, [&](int64_t n, int64_t j) {
+    return j >= place(n) && (j - place(n)) % 100 == 0 ? 3.0f : static_cast<float>((j * 37 + n) % 11) / 8.0f;
+  });
+  const List<int32_t> targets(device, kRows, 5), best(device, kRows);
+  const List<double> lm(device, kRows);
+  TokenLoss op;
+  op.student = student.tensor();
+  op.targets = targets.data();
+  op.lm_rows = lm.data();
+  op.best = best.data();
+  op.dlogits.dtype = type();
+  device.run(op);
+  for (int64_t n = 0; n < kRows; n++) EXPECT_EQ(best[n], place(n)) << n;
 }
 
 TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {
@@ -250,17 +319,57 @@ TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   op.low = -0.9f;
   op.high = 0.9f;
   device.run(op);
-  ErrorSum error;
+  ErrorSum error, first, second;
   for (int64_t i = 0; i < kSize; i++) {
     const double gi = 0.5 * g[i], mi = 0.9f * static_cast<double>(m0[i]) + (1 - 0.9f) * gi,
                  vi = 0.999f * static_cast<double>(v0[i]) + (1 - 0.999f) * gi * gi;
+    first.add(m[i], mi);
+    second.add(v[i], vi);
     error.add(p[i], std::clamp(p0[i] - 0.1f * (mi / 0.19f) / (std::sqrt(vi / 0.002f) + 1e-8), -0.9, 0.9));
   }
   EXPECT_LT(error.relative(), 2e-6);
+  EXPECT_LT(first.relative(), 2e-7);
+  EXPECT_LT(second.relative(), 2e-6);
   double squares = 0;
   for (float x : gradient) squares += static_cast<double>(x) * x;
   const List<double> sum(device, 1);
   device.run(SquareSum{g.data(), kSize, sum.data()});
+  EXPECT_NEAR(sum[0], squares, 1e-12 * squares);
+}
+
+// Nothing else moves parameters than their gradients: no bounds, and another learning rate's step is that much longer.
+TEST_P(ElementwiseOps, AdamWWithoutBounds) {
+  constexpr int64_t kSize = 300;
+  const std::vector<float> p0 = random_floats(kSize, 23, 3.0f), gradient = random_floats(kSize, 24);
+  const List<float> p(device, p0), m(device, kSize), v(device, kSize), g(device, gradient);
+  AdamW op;
+  op.param = p.data();
+  op.m = m.data();
+  op.v = v.data();
+  op.gradient = g.data();
+  op.size = kSize - 1;
+  op.learning_rate = 0.25f;
+  op.bias_correction1 = 1.0f - op.beta1;
+  op.bias_correction2 = 1.0f - op.beta2;
+  op.eps = 0.5f;
+  device.run(op);
+  // The first step: both moments are the gradient's, and the step is its sign but for eps.
+  for (int64_t i = 0; i < kSize - 1; i++) {
+    const double gi = g[i], expected = p0[i] - 0.25 * gi / (std::abs(gi) + 0.5);
+    ASSERT_NEAR(p[i], expected, 2e-6 * std::abs(expected) + 1e-6) << i;
+  }
+  EXPECT_EQ(p[kSize - 1], p0[kSize - 1]);
+}
+
+// Sums that several blocks share, and whose last part is not full.
+TEST_P(ElementwiseOps, SquareSumOfManyValues) {
+  constexpr int64_t kSize = 200003;
+  const std::vector<float> values = random_floats(kSize, 25);
+  const List<float> on_device(device, values);
+  const List<double> sum(device, 1);
+  device.run(SquareSum{on_device.data(), kSize, sum.data()});
+  double squares = 0;
+  for (const float x : values) squares += static_cast<double>(x) * x;
   EXPECT_NEAR(sum[0], squares, 1e-12 * squares);
 }
 

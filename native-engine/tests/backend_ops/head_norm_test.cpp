@@ -152,6 +152,7 @@ TEST_P(HeadNorm, OfEveryHeadSizeForwardAndBackward) {
 TEST_P(HeadNorm, WithoutRotaryEmbeddingFewRowsAndMany) {
   NormRun(device, type(), {1, 21, 4, 2, 16, false}).check(tolerance());
   NormRun(device, type(), {3, 1, 2, 2, 64, true}).check(tolerance());
+  NormRun(device, type(), {1, 1, 2, 1, 16, true}).check(tolerance());
   if (!host_computes()) return;
   NormRun(device, type(), {3, 130, 3, 3, 16, true}).check(tolerance());
   Device two_by_two(with_threads(4));

@@ -135,8 +135,10 @@ void check_product(Device& device, DType type, const ProductSize& z, double tole
   const Stored bt(device, type, z.n, z.k, 9), b(device, type, z.k, z.n, 10);
   const Buffer before = sum;
   Product forth, back;
+  const List<float> scale(device, random_floats(z.n, 12));
   forth.c = c.tensor();
   forth.transposed = true;
+  forth.column_scale = scale.data();
   forth.add(a.tensor().columns(0, z.k), {bt.view, z.n, z.k, nullptr, nullptr});
   device.run(forth);
   back.c = sum.tensor();
@@ -149,7 +151,7 @@ void check_product(Device& device, DType type, const ProductSize& z, double tole
       double x = 0, y = before.get(i, j);
       if ((i * z.n + j) % (1 + z.m * z.n / 20000) != 0) continue;
       for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.values[j * z.k + k], y += a.get(i, k) * b.values[k * z.n + j];
-      plain.add(c.get(i, j), x);
+      plain.add(c.get(i, j), scale[j] * x);
       accumulated.add(sum.get(i, j), y);
     }
   EXPECT_LT(plain.relative(), tolerance) << z.m << " " << z.n << " " << z.k;
@@ -159,15 +161,40 @@ void check_product(Device& device, DType type, const ProductSize& z, double tole
 }
 
 // Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns, and
-// rows enough for threads that share panels.
+// rows enough for threads that share panels, and for tiles in more than one group.
 TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
-  for (const ProductSize z : {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130},
-                              ProductSize{5, 33, 4700}, ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130}})
+  for (const ProductSize z :
+       {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130}, ProductSize{5, 33, 4700},
+        ProductSize{13, 16, 9300}, ProductSize{50, 1300, 520}, ProductSize{391, 203, 130}, ProductSize{1101, 83, 18}})
     check_product(device, type(), z, tolerance());
   if (!host_computes()) return;
   for (const ProductSize z : {ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}}) check_product(device, type(), z, tolerance());
   Device two_by_two(with_threads(4));  // each two of which share panels
   check_product(two_by_two, type(), {300, 203, 130}, tolerance());
+}
+
+// Matrices that begin at a multiple of 16 bytes, some of whose rows do: several values are read at a time there.
+TEST_P(MatrixOps, ProductsOfStoredTypesAtAlignedAddresses) {
+  constexpr int64_t kM = 20;
+  for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16})
+    for (const bool transposed : {true, false})
+      for (const auto& [out, in] : {std::pair<int64_t, int64_t>{48, 80}, {44, 37}}) {
+        const Stored w(device, stored, transposed ? out : in, transposed ? in : out, 5, 1.0f, 0);
+        Buffer x(device, type(), kM, in, in, Random(7)), c(device, DType::kF32, kM, out);
+        Product op;
+        op.c = c.tensor();
+        op.transposed = transposed;
+        op.add(x.tensor(), {w.view, w.view.rows, w.view.cols, nullptr, nullptr, 0.75f});
+        device.run(op);
+        ErrorSum error;
+        for (int64_t n = 0; n < kM; n++)
+          for (int64_t j = 0; j < out; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < in; k++) sum += x.get(n, k) * (transposed ? w.at(j, k, 0.75f) : w.at(k, j, 0.75f));
+            error.add(c.get(n, j), sum);
+          }
+        EXPECT_LT(error.relative(), tolerance()) << "stored " << static_cast<int>(stored) << " transposed " << transposed;
+      }
 }
 
 // One x for all, and each with its own; ranks that need padding, and more columns than a vector.
@@ -265,6 +292,76 @@ TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
     EXPECT_LT(a_error.relative(), 2e-6) << "rank " << rank;
     EXPECT_LT(b_error.relative(), 2e-6) << "rank " << rank;
   }
+}
+
+// More columns than a block of any kernel takes at a time.
+TEST_P(MatrixOps, LoraGradientsOfWideMatrices) {
+  constexpr int64_t kRows = 521, kIn = 304, kOut = 272, kRank = 20;
+  const int64_t stride = narrow_width(kRank);
+  const Buffer x(device, type(), kRows, kIn, kIn, Random(12)), dy(device, type(), kRows, kOut, kOut, Random(13)),
+      x_narrow(device, type(), kRows, stride, kRank, Random(30)), dy_narrow(device, type(), kRows, stride, kRank, Random(31));
+  const List<float> da(device, kRank * kIn), db(device, kOut * kRank);
+  LoraGradient op{x.tensor(), x_narrow.tensor(), dy_narrow.tensor(), nullptr, kIn, kRank, 0.7f, 1, {}};
+  op.outputs[0] = {dy.tensor(), nullptr, da.data(), db.data(), kOut};
+  device.run(op);
+  ErrorSum a_error, b_error;
+  for (int64_t k = 0; k < kRank; k++) {
+    for (int64_t j = 0; j < kIn; j++) {
+      double g = 0;
+      for (int64_t n = 0; n < kRows; n++) g += dy_narrow.get(n, k) * x.get(n, j);
+      a_error.add(da[k * kIn + j], 0.7f * g);
+    }
+    for (int64_t j = 0; j < kOut; j++) {
+      double g = 0;
+      for (int64_t n = 0; n < kRows; n++) g += x_narrow.get(n, k) * dy.get(n, j);
+      b_error.add(db[j * kRank + k], 0.7f * g);
+    }
+  }
+  EXPECT_LT(a_error.relative(), 2e-6);
+  EXPECT_LT(b_error.relative(), 2e-6);
+}
+
+// Heads with more columns together than the threads of a block take at a time.
+TEST_P(MatrixOps, OperandsOfManyHeads) {
+  constexpr int64_t kTokens = 3, kBatch = 2, kRows = kBatch * kTokens, kHeads = 8, kKvHeads = 2, kDim = 256, kHalf = kDim / 2, kIn = 16;
+  constexpr int64_t kQueries = kHeads * kDim, kKeys = kKvHeads * kDim, kWidth = kQueries + 2 * kKeys;
+  const Buffer x(device, type(), kRows, kIn, kIn, Random(1)), space(device, DType::kF32, kRows, kWidth),
+      made(device, type(), kRows, kWidth);
+  const Stored w(device, DType::kF32, kWidth, kIn, 2);
+  const List<float> bias(device, random_floats(kWidth, 3)), cosines(device, random_floats(kTokens * kHalf, 4)),
+      sines(device, random_floats(kTokens * kHalf, 5));
+  const List<int32_t> kv_of_head(device, kHeads);
+  const AttentionShape shape{kBatch, kTokens,           kHeads,         kKvHeads,     kDim,       kQueries, kKeys,
+                             0,      kv_of_head.data(), cosines.data(), sines.data(), bias.data()};
+  AttentionOperands op{shape, {}, space.tensor(), made.tensor(), {}, {}, nullptr};
+  std::vector<List<int32_t>> lists;
+  for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, kQueries}, {kQueries, kKeys}, {kQueries + kKeys, kKeys}}) {
+    std::vector<int32_t> list;
+    for (int64_t i = 0; i < count; i++) list.push_back(static_cast<int32_t>(first + i));
+    lists.emplace_back(device, list);
+    Product& product = op.products[lists.size() - 1];
+    product.transposed = true;
+    product.add(x.tensor(), {w.view, count, kIn, nullptr, nullptr});
+  }
+  for (size_t p = 0; p < lists.size(); p++) op.products[p].terms[0].b.row_index = lists[p].data();
+  device.run(op);
+  ErrorSum error;
+  for (int64_t n = 0; n < kRows; n++)
+    for (int64_t h = 0; h < kHeads + 2 * kKvHeads; h++)
+      for (int64_t j = 0; j < kHalf; j++) {
+        const auto value = [&](int64_t column) {
+          double sum = bias[column];
+          for (int64_t k = 0; k < kIn; k++) sum += x.get(n, k) * w.at(column, k);
+          return sum;
+        };
+        const int64_t column = h * kDim + j, angle = n % kTokens * kHalf + j;
+        const double low = value(column), high = value(column + kHalf), scale = h < kHeads ? 1 / (std::log(2.0) * 16) : 1;
+        const bool turned = h < kHeads + kKvHeads;
+        error.add(made.get(n, column), turned ? scale * (low * cosines[angle] - high * sines[angle]) : low);
+        error.add(made.get(n, column + kHalf), turned ? scale * (high * cosines[angle] + low * sines[angle]) : high);
+      }
+  EXPECT_LT(error.relative(), tolerance());
+  made.expect_untouched_outside();
 }
 
 struct AttentionSize {

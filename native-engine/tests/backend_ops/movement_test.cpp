@@ -53,6 +53,19 @@ TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
   }
 }
 
+TEST_P(MovementOps, EmbeddingOfManyColumns) {
+  constexpr int64_t kVocab = 3, kColumns = 700;
+  const std::vector<float> table = random_floats(kVocab * kColumns, 4);
+  const List<float> on_device(device, table);
+  const List<int32_t> ids(device, std::vector<int32_t>{2, 0});
+  const Buffer out(device, DType::kF32, 2, padded_width(kColumns));
+  device.run(Embed{out.tensor(), {on_device.data().as<const std::byte>(), DType::kF32, kVocab, kColumns}, ids.data(), nullptr, nullptr});
+  for (int64_t n = 0; n < 2; n++)
+    for (int64_t j = 0; j < padded_width(kColumns); j++)
+      ASSERT_EQ(out.get(n, j), j < kColumns ? table[ids[n] * kColumns + j] : 0.0) << n << "," << j;
+  out.expect_untouched_outside();
+}
+
 TEST_P(MovementOps, CopyAndClearTouchNothingElse) {
   Buffer from(device, type(), kRows, kWidth, kWidth, Random(6)), to(device, type(), kRows, kWidth);
   device.run(Copy{to.tensor(), from.tensor()});
@@ -77,24 +90,50 @@ TEST_P(MovementOps, AddTouchesNothingElse) {
   EXPECT_THROW(device.run(Add{to.data(), to.data() + 10, 11}), Error);
 }
 
+// A chunk may have no row left, a list no value: the sums are 0 then, and nothing is written.
+TEST_P(MovementOps, OpsOfNoRowsChangeNothing) {
+  const Buffer wide(device, type(), 2, 2 * kWidth, 2 * kWidth, Random(30)), x(device, DType::kF32, 2, kWidth, kWidth, Random(31)),
+      dx(device, DType::kF32, 2, kWidth, kWidth, Random(32)), out(device, type(), 2, kWidth, kWidth, Random(33)),
+      units(device, type(), 2, kWidth, kWidth, Random(34));
+  const std::vector<std::vector<char>> before{wide.bytes(), dx.bytes(), out.bytes(), units.bytes()};
+  const List<float> ones(device, kWidth, 1.0f), dot(device, kWidth, 5.0f), rstd(device, 2, 5.0f), table(device, kWidth, 5.0f);
+  const List<double> sum(device, 1, 5.0);
+  const List<int32_t> ids(device, 2);
+  const auto none = [](const Buffer& b) { return b.tensor().row_range(0, 0); };
+  device.run(Copy{none(out), none(units)});
+  device.run(Embed{none(dx), {table.data().as<const std::byte>(), DType::kF32, 1, kWidth}, ids.data(), nullptr, nullptr});
+  device.run(RmsNorm{none(x), none(out), rstd.data(), ones.data(), kWidth, 1e-5f});
+  device.run(Swiglu{none(wide), none(units)});
+  device.run(AddLossGradient{none(dx), none(units), 0.5f, none(out), ones.data()});
+  device.run(Add{dot.data(), ones.data(), 0});
+  device.run(SquareSum{ones.data(), 0, sum.data()});
+  EXPECT_EQ(sum[0], 0.0);
+  EXPECT_EQ((std::vector<std::vector<char>>{wide.bytes(), dx.bytes(), out.bytes(), units.bytes()}), before);
+  for (const float v : {dot[0], dot[kWidth - 1], rstd[0], rstd[1]}) EXPECT_EQ(v, 5.0f);
+  device.run(SwigluBackward{none(wide), none(out), none(wide), none(units), dot.data(), ones.data()});
+  EXPECT_EQ(dot[0], 0.0f);
+}
+
 TEST_P(MovementOps, LossGradientJoinsTheStream) {
-  Buffer dx(device, DType::kF32, kRows, kWidth, kOpen, Random(7)), diff(device, type(), kRows, kWidth, kOpen, Random(8)),
-      rounded(device, type(), kRows, kWidth);
-  std::vector<double> before;
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) before.push_back(dx.get(n, j));
-  const List<float> scale(device, random_floats(kWidth, 12));
-  device.run(AddLossGradient{dx.tensor(), diff.tensor(), 0.3f, rounded.tensor(), scale.data()});
-  ErrorSum sum, copy;
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) {
-      const double expected = before[n * kWidth + j] + static_cast<double>(0.3f) * diff.get(n, j);
-      sum.add(dx.get(n, j), expected);
-      copy.add(rounded.get(n, j), scale[j] * expected);
-    }
-  EXPECT_LT(sum.relative(), 2e-7);
-  EXPECT_LT(copy.relative(), tolerance());
-  for (const Buffer* b : {&dx, &rounded}) b->expect_untouched_outside();
+  for (const auto& [rows, width] : {std::pair<int64_t, int64_t>{1, kWidth}, {kRows, kWidth}, {3, 1168}}) {
+    Buffer dx(device, DType::kF32, rows, width, width - 5, Random(7)), diff(device, type(), rows, width, width - 5, Random(8)),
+        rounded(device, type(), rows, width);
+    std::vector<double> before;
+    for (int64_t n = 0; n < rows; n++)
+      for (int64_t j = 0; j < width; j++) before.push_back(dx.get(n, j));
+    const List<float> scale(device, random_floats(width, 12));
+    device.run(AddLossGradient{dx.tensor(), diff.tensor(), 0.3f, rounded.tensor(), scale.data()});
+    ErrorSum sum, copy;
+    for (int64_t n = 0; n < rows; n++)
+      for (int64_t j = 0; j < width; j++) {
+        const double expected = before[n * width + j] + static_cast<double>(0.3f) * diff.get(n, j);
+        sum.add(dx.get(n, j), expected);
+        copy.add(rounded.get(n, j), scale[j] * expected);
+      }
+    EXPECT_LT(sum.relative(), 2e-7);
+    EXPECT_LT(copy.relative(), tolerance());
+    for (const Buffer* b : {&dx, &rounded}) b->expect_untouched_outside();
+  }
 }
 
 // The last norm of a step: nothing to add to, so what dx held before must not matter.

@@ -65,7 +65,13 @@ struct StreamOf {
     const Work work = std::move(queue.front());
     queue.pop_front();
     if (work.after && work.after->done < work.record) work.after->by->drain_until(*work.after, work.record);
-    if (work.run) work.run();
+    if (!work.run) return;
+    try {
+      work.run();
+    } catch (...) {
+      queue.clear();  // as on a card, where nothing runs after an error
+      throw;
+    }
   }
 };
 

@@ -82,9 +82,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
     copy_async_wait<1>();
     __syncthreads();
     add_weighted<Tile, kCols>(sums, scores, values, at);
-    __syncthreads();  // the values are read
+    __syncthreads();  // the values are read, and no copy is under way after the last ones
   }
-  copy_async_wait<0>();
   const float scale = a.column_scale ? load(a.column_scale + head * p.head_dim) : 1.0f;
   float factor[2];
   SIMT_UNROLL
