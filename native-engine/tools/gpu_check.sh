@@ -13,7 +13,7 @@ out=$PWD/gpu-check
 rehearse=0
 parts=()
 all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement step dump resume sanitizer
-  bench-factbook bench-mid bench-1b bench-7b bench-7b-checkpointed bench-7b-streamed
+  products bench-factbook bench-mid bench-1b bench-7b bench-7b-checkpointed bench-7b-streamed
   torch-factbook torch-mid torch-1b torch-7b)
 limit=470
 
@@ -86,7 +86,7 @@ part_build() {
   [ ${#missing[@]} = 0 ] || { why="missing: ${missing[*]}"; return 1; }
   cmake -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF -DESPALIER_CUDA=$cuda &&
     timeout $limit cmake --build "$build" --parallel "${GPU_CHECK_JOBS:-$(nproc)}" \
-      --target gpu_check_tests list_devices step_dump step_bench ||
+      --target gpu_check_tests list_devices step_dump step_bench product_bench ||
     { why="the build failed or took over $limit s: what is done is kept, run it again"; return 1; }
 }
 
@@ -129,6 +129,17 @@ part_sanitizer() {
       --model "$repository/testdata/models/gqa-random-tiny" --in "$repository/testdata/vectors/step-gqa-random-tiny.safetensors" \
       --out "$out/sanitized.safetensors" || { why="$tool found something, or took over 115 s"; return 1; }
   done
+}
+
+# The card's own products beside the library's, of every size from small to large: where the library begins to pay.
+part_products() {
+  needs_card || return $?
+  local small=() status
+  [ $rehearse = 0 ] || small=(--rows 16,64 --cols 16,64 --depth 64 --repeats 1)
+  timeout $limit "$build/product_bench" --device "$device" "${small[@]}"
+  status=$?
+  [ $status != 3 ] || { skip "there is no cuBLASLt to compare with: see the log"; return 3; }
+  [ $status = 0 ] || { why="product_bench failed or took over $limit s"; return 1; }
 }
 
 bench() { # OPTIONS...

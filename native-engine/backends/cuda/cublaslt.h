@@ -40,6 +40,13 @@ class Cublaslt {
 // The one that the process uses, the first of product_libraries() that can be used. Tests put others there.
 std::shared_ptr<const Cublaslt>& cublaslt();
 
+// From where on products go to cuBLASLt where they may, and how many sums in f32 it makes at a time. Tests make the numbers small.
+struct LibraryLimits {
+  int32_t rows, cols;
+  int64_t sums = 32 << 20;  // 128 MiB
+};
+LibraryLimits& library_limits();  // kernels/product_library.cu
+
 // A product c (+)= a b of bf16 factors, rows at multiples of 16 bytes; b lies as [cols, depth] where transposed.
 struct LibraryProduct {
   int64_t rows = 0, cols = 0, depth = 0;

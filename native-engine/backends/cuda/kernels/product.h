@@ -36,13 +36,6 @@ struct ProductLimits {
 };
 ProductLimits& product_limits();  // product.cu
 
-// From where on products go to cuBLASLt where they may, and how many sums in f32 it makes at a time. Tests make the numbers small.
-struct LibraryLimits {
-  int32_t rows, cols;
-  int64_t sums = 32 << 20;  // 128 MiB
-};
-LibraryLimits& library_limits();  // product_library.cu
-
 // --- for the kernels
 
 struct TilePlace {
