@@ -18,6 +18,7 @@ enum class RandomStream : uint32_t {
   kInitHidden = 18,
   kBatchOrder = 32,
   kSampling = 48,
+  kRefit = 64,
   kLoraInit = 1024,       // + index of the tensor
   kLoraWidening = 16384,  // likewise
   kLoraDropout = 32768,   // + number of the projection

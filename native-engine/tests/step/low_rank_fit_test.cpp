@@ -1,0 +1,232 @@
+// The closed form against normal equations and singular values that are found in other ways.
+#include "method/low_rank_fit.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <utility>
+
+#include "method/philox.h"
+
+namespace espalier::test {
+
+namespace {
+
+Matrix normal(int64_t rows, int64_t cols, uint32_t stream, double scale = 1) {
+  Matrix out(rows, cols);
+  for (size_t i = 0; i < out.values.size(); i++) out.values[i] = scale * random_normal(9, 0, stream, static_cast<int64_t>(i));
+  return out;
+}
+
+Matrix times(const Matrix& a, const Matrix& b) {
+  Matrix out(a.rows, b.cols);
+  for (int64_t i = 0; i < a.rows; i++)
+    for (int64_t j = 0; j < b.cols; j++)
+      for (int64_t k = 0; k < a.cols; k++) out.row(i)[j] += a.row(i)[k] * b.row(k)[j];
+  return out;
+}
+
+Matrix turned(const Matrix& m) {
+  Matrix out(m.cols, m.rows);
+  for (int64_t i = 0; i < m.rows; i++)
+    for (int64_t j = 0; j < m.cols; j++) out.row(j)[i] = m.row(i)[j];
+  return out;
+}
+
+Matrix minus(const Matrix& a, const Matrix& b) {
+  Matrix out = a;
+  for (size_t i = 0; i < out.values.size(); i++) out.values[i] -= b.values[i];
+  return out;
+}
+
+double squares(const Matrix& m) {
+  double sum = 0;
+  for (const double v : m.values) sum += v * v;
+  return sum;
+}
+
+// x with a x = b, for each column of b, by elimination with pivots.
+Matrix solved(Matrix a, Matrix b) {
+  const int64_t n = a.rows;
+  for (int64_t c = 0; c < n; c++) {
+    int64_t best = c;
+    for (int64_t r = c; r < n; r++)
+      if (std::abs(a.row(r)[c]) > std::abs(a.row(best)[c])) best = r;
+    for (int64_t j = 0; j < n; j++) std::swap(a.row(c)[j], a.row(best)[j]);
+    for (int64_t j = 0; j < b.cols; j++) std::swap(b.row(c)[j], b.row(best)[j]);
+    for (int64_t r = 0; r < n; r++) {
+      if (r == c) continue;
+      const double f = a.row(r)[c] / a.row(c)[c];
+      for (int64_t j = 0; j < n; j++) a.row(r)[j] -= f * a.row(c)[j];
+      for (int64_t j = 0; j < b.cols; j++) b.row(r)[j] -= f * b.row(c)[j];
+    }
+  }
+  for (int64_t c = 0; c < n; c++)
+    for (int64_t j = 0; j < b.cols; j++) b.row(c)[j] /= a.row(c)[c];
+  return b;
+}
+
+// The sum of the greatest eigenvalues, by taking the direction that a power iteration finds away, one after the other.
+double leading_sum(Matrix s, int64_t count) {
+  double sum = 0;
+  for (int64_t k = 0; k < std::min(count, s.rows); k++) {
+    Matrix v = normal(s.rows, 1, static_cast<uint32_t>(100 + k));
+    for (int i = 0; i < 20000; i++) {
+      v = times(s, v);
+      const double scale = 1 / std::sqrt(std::max(squares(v), 1e-300));
+      for (double& x : v.values) x *= scale;
+    }
+    const double value = times(turned(v), times(s, v)).values[0];
+    sum += value;
+    for (int64_t i = 0; i < s.rows; i++)
+      for (int64_t j = 0; j < s.cols; j++) s.row(i)[j] -= value * v.values[i] * v.values[j];
+  }
+  return sum;
+}
+
+struct Problem {
+  Matrix x, error;  // examples, a row each
+  Factors now;
+  double ridge = 0.01;
+
+  Problem(int64_t examples, int64_t outputs, int64_t inputs, int64_t rank)
+      : x(normal(examples, inputs, 1)), error(normal(examples, outputs, 2, 0.5)) {
+    const Matrix map = normal(inputs, outputs, 3, 0.3);  // what can be learned of the error
+    const Matrix learnable = times(x, map);
+    for (size_t i = 0; i < error.values.size(); i++) error.values[i] += learnable.values[i];
+    now = {normal(outputs, rank, 4, 0.2), normal(rank, inputs, 5, 0.2)};
+  }
+
+  Factors found(int threads = 2) const {
+    LowRankFit fit(error.cols, x.cols, threads);
+    const int64_t cut = x.rows / 3;  // in two parts
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, x.rows}}) {
+      Matrix some_x(end - begin, x.cols), some_error(end - begin, error.cols);
+      std::copy(x.row(begin), x.row(begin) + some_x.values.size(), some_x.values.begin());
+      std::copy(error.row(begin), error.row(begin) + some_error.values.size(), some_error.values.begin());
+      fit.add(some_x, some_error);
+    }
+    return fit.solve(now, ridge);
+  }
+  double penalty() const { return ridge * squares(x) / static_cast<double>(x.cols); }
+  Matrix change(const Factors& f) const { return minus(times(f.out, f.in), times(now.out, now.in)); }
+  // The sum that is to be least.
+  double objective(const Matrix& change) const { return squares(minus(error, times(x, turned(change)))) + penalty() * squares(change); }
+  double errors_of(const Factors& f) const { return squares(minus(error, times(x, turned(change(f))))); }
+  Matrix regularised() const {  // x^T x + penalty
+    Matrix c = times(turned(x), x);
+    for (int64_t i = 0; i < c.rows; i++) c.row(i)[i] += penalty();
+    return c;
+  }
+  Matrix best_change() const { return turned(solved(regularised(), times(turned(x), error))); }
+  // The least objective of a map of that rank: the best of all, and what the smaller singular values take away.
+  double least(int64_t rank) const {
+    const Matrix change = best_change();
+    Matrix whole = times(now.out, now.in);
+    for (size_t i = 0; i < whole.values.size(); i++) whole.values[i] += change.values[i];
+    const Matrix energy = times(times(whole, regularised()), turned(whole));
+    double trace = 0;
+    for (int64_t i = 0; i < energy.rows; i++) trace += energy.row(i)[i];
+    return objective(change) + trace - leading_sum(energy, rank);
+  }
+};
+
+}  // namespace
+
+class LowRankFitShapes : public testing::TestWithParam<std::pair<int64_t, int64_t>> {};
+
+TEST_P(LowRankFitShapes, AtFullRankIsTheSolutionOfTheNormalEquations) {
+  const auto [outputs, inputs] = GetParam();
+  const Problem p(90, outputs, inputs, std::min(outputs, inputs));
+  const Matrix expected = p.best_change(), change = p.change(p.found());
+  EXPECT_LT(std::sqrt(squares(minus(change, expected)) / squares(expected)), 1e-7);
+}
+
+TEST_P(LowRankFitShapes, AtLowRankIsTheBestThatSingularValuesAllow) {
+  const auto [outputs, inputs] = GetParam();
+  for (const int64_t rank : {1, 3, 6}) {
+    const Problem p(90, outputs, inputs, rank);
+    const Factors f = p.found();
+    ASSERT_EQ(f.out.cols, rank);
+    ASSERT_EQ(f.in.rows, rank);
+    EXPECT_NEAR(p.objective(p.change(f)) / p.least(rank), 1, 1e-9);
+    EXPECT_LT(p.objective(p.change(f)), p.objective(Matrix(outputs, inputs)));
+  }
+}
+
+TEST_P(LowRankFitShapes, NoErrorGrowsHoweverStrongTheRidge) {
+  const auto [outputs, inputs] = GetParam();
+  for (const double ridge : {1e-6, 0.01, 1.0, 1e6}) {
+    Problem p(7, outputs, inputs, 2);  // fewer examples than inputs
+    p.ridge = ridge;
+    EXPECT_LE(p.errors_of(p.found()), squares(p.error) * (1 + 1e-9));
+  }
+}
+
+TEST_P(LowRankFitShapes, HasTheSameBitsWithAnyThreads) {
+  const auto [outputs, inputs] = GetParam();
+  const Problem p(90, outputs, inputs, 4);
+  const Factors one = p.found(1), three = p.found(3);
+  EXPECT_EQ(one.out.values, three.out.values);
+  EXPECT_EQ(one.in.values, three.in.values);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LowRankFitShapes,
+                         testing::Values(std::pair<int64_t, int64_t>{12, 30}, std::pair<int64_t, int64_t>{30, 12},
+                                         std::pair<int64_t, int64_t>{17, 17}, std::pair<int64_t, int64_t>{9, 70}),
+                         [](const auto& info) { return std::to_string(info.param.first) + "_of_" + std::to_string(info.param.second); });
+
+TEST(LowRankFit, InputsThatDependOnEachOtherAreNoObstacle) {
+  Problem p(60, 10, 20, 4);
+  for (int64_t r = 0; r < p.x.rows; r++) {
+    p.x.row(r)[3] = 2 * p.x.row(r)[5];
+    p.x.row(r)[7] = 0;
+  }
+  const Factors f = p.found();
+  EXPECT_NEAR(p.objective(p.change(f)) / p.least(4), 1, 1e-9);
+}
+
+TEST(LowRankFit, LeavesFactorsThatItDoesNotNeedAtZero) {
+  Problem p(60, 10, 20, 5);
+  p.now = {Matrix(10, 5), Matrix(5, 20)};
+  p.error = times(times(p.x, normal(20, 2, 11)), normal(2, 10, 12));
+  const Factors f = p.found();
+  for (int64_t k = 0; k < 5; k++) {
+    double size = 0;
+    for (int64_t i = 0; i < 10; i++) size += std::abs(f.out.row(i)[k]);
+    if (k < 2)
+      EXPECT_GT(size, 0);
+    else
+      EXPECT_EQ(size, 0);
+  }
+}
+
+TEST(LowRankFit, FindsNothingInExamplesOfZerosOrThatAreNotFinite) {
+  Problem p(6, 4, 8, 2);
+  p.error.values[3] = std::nan("");
+  EXPECT_EQ(p.found().out.rows, 0);
+  p.x = Matrix(6, 8);
+  p.error = Matrix(6, 4);
+  EXPECT_EQ(p.found().out.rows, 0);
+}
+
+TEST(LowRankFit, ASubspaceHoldsNearlyAllThatTheLeadingEigenvectorsHold) {
+  constexpr int64_t kRows = 300, kCount = 20;
+  const Matrix half = normal(kRows, kRows, 21);  // its singular values fall slowly: no gap helps
+  const Matrix s = times(half, turned(half));
+  const Eigen exact = leading_eigenvectors(s, kRows - 1, 2), some = leading_eigenvectors(s, kCount, 2);
+  const auto held = [&](const Matrix& vectors) {
+    Matrix v(kCount, kRows);
+    std::copy_n(vectors.values.begin(), v.values.size(), v.values.begin());
+    const Matrix energy = times(times(v, s), turned(v)), lengths = times(v, turned(v));
+    double sum = 0;
+    for (int64_t i = 0; i < kCount; i++) {
+      sum += energy.row(i)[i];
+      for (int64_t j = 0; j < kCount; j++) EXPECT_NEAR(lengths.row(i)[j], i == j ? 1 : 0, 1e-9);
+    }
+    return sum;
+  };
+  EXPECT_NEAR(held(some.vectors) / held(exact.vectors), 1, 1e-3);
+}
+
+}  // namespace espalier::test
