@@ -158,7 +158,7 @@ export interface JobOptions<Report> {
 }
 
 export interface TrainJob extends JobOptions<StepReport> {
-  /** Told of the share of its text that a pruning at once has read. */
+  /** Told which share of its calibration a pruning at once, or a refit, has done. */
   onCalibrated?: ((doneShare: number) => void) | undefined;
 }
 

@@ -283,7 +283,7 @@ export interface NativeSession {
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   summary(): Promise<StateSummary>;
   loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
-  /** A number is the share of the calibration text that a pruning at once has read. */
+  /** A number is the share of its calibration that a pruning at once, or a refit, has done. */
   train(options: SegmentOptions, onReports?: (reports: (StepReport | number)[]) => void): Promise<SegmentResult>;
   evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;
   openScorer(options: ScorerOptions): Promise<void>;

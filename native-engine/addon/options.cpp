@@ -43,7 +43,7 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   out.train_masks = options.boolean("trainMasks");
   if (options.has("oneShot")) {
     const JsObject one_shot = options.object("oneShot");
-    out.one_shot = {read_importance(one_shot), one_shot.integer("calibrationSequences", 1, 1 << 30), {}};
+    out.one_shot = {read_importance(one_shot), one_shot.integer("calibrationSequences", 1, 1 << 30)};
   }
   if (options.has("momentsFromStep")) out.moments_from_step = options.integer("momentsFromStep", 0, INT64_C(1) << 53);
   out.lora_learning_rate = options.numbers("loraLearningRate");

@@ -168,7 +168,7 @@ Napi::Value Session::train(const Info& info) {
     const bool return_state = options.boolean("returnState");
     return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
-      if (plan->one_shot) plan->one_shot->on_calibrated = [&](double share) { context.report(number_of(share)); };
+      plan->on_calibrated = [&](double share) { context.report(number_of(share)); };
       return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
     });
   });

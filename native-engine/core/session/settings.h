@@ -29,6 +29,7 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("streamWeights", trainer.stream_weights);
   visit("recoverLoraDropout", trainer.recover_lora_dropout);
   visit("recoverLoraRank", trainer.recover_lora_rank, 0);
+  visit("recoverRefitBatches", trainer.recover_refit_batches, 0);
 }
 
 // Settings that each call of training has: ENGINE_USE_TRAINING in the table.

@@ -203,6 +203,17 @@ void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor
   });
 }
 
+void forward_half(PassContext& c, const DeviceRole& role, int64_t layer, Half half, Tensor x, const LayerActivations& buffers) {
+  const LayerActivations a = shaped(c, role, layer, buffers);
+  if (half == Half::kMlp) {
+    if (role.layers[layer].units > 0) mlp_forward(c, role, layer, x, a);
+  } else if (role.layers[layer].heads > 0) {
+    attention_forward(c, role, layer, x, a, [&](const auto& shape, const auto& operands, const auto& out, auto head_scale) {
+      c.backend->run(Attention{shape, operands, out, nullptr, head_scale});
+    });
+  }
+}
+
 void forward_layers(PassContext& c, const DeviceRole& role, Tensor x, const LayerActivations& buffers) {
   const int64_t count = c.config().layer_count;
   for (int64_t l = 0; l < count; l++) {

@@ -41,6 +41,11 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 // x (f32 [N, hidden_width]) becomes the layer's output. `keep`: fill what the backward pass needs (lse).
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);
 
+// The part of a layer that ends with o_proj, and the one that ends with down_proj.
+enum class Half { kAttention, kMlp };
+// Such a part alone, which keeps nothing. Its projection's inputs are in `buffers.heads` or the workspace's units then.
+void forward_half(PassContext& c, const DeviceRole& role, int64_t layer, Half half, Tensor x, const LayerActivations& buffers);
+
 // All layers of a pass that keeps nothing.
 void forward_layers(PassContext& c, const DeviceRole& role, Tensor x, const LayerActivations& buffers);
 

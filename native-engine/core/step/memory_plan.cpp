@@ -71,7 +71,7 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
     const uint64_t roles = 2 * role_bytes(config), rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * 4;
     plan.teachers = 2 * lora_bytes;  // the one in use, and the next
     plan.scratch += mask_bytes + roles + rope;
-    plan.host = kProcessBytes + roles;
+    plan.host = kProcessBytes + roles + Refit::bytes(config, lora, options);
     if (options.stream_weights) {
       const LayerBytes layers = layer_bytes(config, weight_bytes);
       plan.weights = weight_bytes - layers.all + layers.two;
@@ -80,7 +80,7 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
     plan.host_available = available_bytes();
   } else {
     plan.teachers = plan.lora;
-    plan.scratch += kProcessBytes;
+    plan.scratch += kProcessBytes + Refit::bytes(config, lora, options);
   }
   plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
   plan.available = describe_device(backend).memory_available_bytes;

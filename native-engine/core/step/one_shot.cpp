@@ -54,8 +54,7 @@ bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const s
   for (int64_t first = 0; first < count && done; first += batch_size) {
     context_.batch = std::min(batch_size, count - first);
     pass(token_rows(*data_, {rows.begin() + first, rows.begin() + first + context_.batch}, tokens));
-    if (plan.one_shot->on_calibrated)
-      plan.one_shot->on_calibrated(static_cast<double>(first + context_.batch) / static_cast<double>(count));
+    if (plan.on_calibrated) plan.on_calibrated(static_cast<double>(first + context_.batch) / static_cast<double>(count));
     done = !cancel.load();
   }
   context_.batch = batch_before;

@@ -21,7 +21,7 @@ namespace espalier {
 
 namespace {
 
-void check_options(const ModelConfig& c, const TrainerOptions& options) {
+void check_options(const ModelConfig& c, const LoraSpec& lora, const TrainerOptions& options) {
   if (options.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
   if (options.sequence_length < 1 || (c.max_positions > 0 && options.sequence_length > c.max_positions))
     throw Error(ErrorCode::kInvalidArgument, "sequence_length",
@@ -29,6 +29,9 @@ void check_options(const ModelConfig& c, const TrainerOptions& options) {
                     std::to_string(options.sequence_length));
   if (!(options.recover_lora_dropout >= 0 && options.recover_lora_dropout < 1))
     throw Error(ErrorCode::kInvalidArgument, "recover_lora_dropout", "must be from 0 to below 1");
+  if (options.recover_refit_batches < 0) throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "must be at least 0");
+  if (options.recover_refit_batches > 0 && !(lora.targets[kO] && lora.targets[kDown]))
+    throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "needs o_proj and down_proj among the projections with LoRA");
   for (const LayerShape& l : c.layers)
     if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
@@ -47,7 +50,7 @@ std::string in_words(const std::optional<MemoryChange>& change, const TrainerOpt
 
 // Makes the backend after it has checked the options and that the run fits into memory.
 std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
-  check_options(model.config(), options);
+  check_options(model.config(), lora, options);
   const auto planned = [&](const TrainerOptions& with) { return plan_memory(model.config(), model.bytes(), lora, with); };
   const MemoryPlan plan = planned(options);
   const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
@@ -240,13 +243,46 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
     if (report && on_step) on_step(*report);
     return report ? 1 : 0;
   }
+  bool begun = false;
+  if (options_.recover_refit_batches > 0 && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
+    if (cancel.load() || !refit(plan, cancel)) return 0;
+    begun = true;  // The step belongs to it: whoever finds the state at this step shall find it as it was, or behind it.
+  }
   int64_t done = 0;
-  while (done < static_cast<int64_t>(steps) && !cancel.load()) {
+  while (done < static_cast<int64_t>(steps) && (std::exchange(begun, false) || !cancel.load())) {
     const StepReport report = one_step(plan, done++);
     if (on_step) on_step(report);
     if (plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity) break;
     if (!plan.has_time_for_another(report.seconds)) break;
   }
+  return done;
+}
+
+// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may have been better as a whole. So what is found
+// stays only where the losses of the phase are lower by it, on the same text.
+bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
+  const Masks z = deterministic_masks(model_.config(), log_alphas());
+  const auto loss = [&] {
+    double sum = 0;
+    for (int64_t i = 0; i < options_.recover_refit_batches && !cancel.load(); i++)
+      sum += step_on(z, plan.losses, batch(plan.seed, step() + i), false).loss;
+    return sum;
+  };
+  const double before = loss();
+  const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
+  std::vector<TokenRows> text;
+  for (int64_t i = 0; i < options_.recover_refit_batches; i++) {
+    const std::vector<int64_t> rows = batch_rows(plan.seed, step() + i, options_.batch_size, row_count);
+    for (auto first = rows.begin(); first != rows.end(); first += context_.batch)
+      text.push_back(token_rows(*data_, {first, first + context_.batch}, tokens));
+  }
+  const int threads = options_.backend.threads > 0 ? options_.backend.threads : describe_device(options_.backend).threads;
+  Refit refit(context_, state_, z, options_.exact_sparse, threads);
+  bool done = refit.run(text, plan.on_calibrated, cancel);
+  const double after = done ? loss() : before;
+  done = done && !cancel.load();
+  last_refit_ = {refit.projections(), before, after, done && after < before};
+  if (!last_refit_.kept) refit.undo();
   return done;
 }
 

@@ -1,6 +1,7 @@
 // The one implementation of Trainer, seen by tests and benchmarks.
 #pragma once
 #include "method/one_shot.h"
+#include "step/refit.h"
 #include "step/step.h"
 
 namespace espalier {
@@ -30,6 +31,7 @@ class TrainerImpl final : public Trainer {
   uint64_t peak_bytes() const override;
 
   const StepTimes& last_times() const { return last_times_; }
+  const RefitReport& last_refit() const { return last_refit_; }
   // For benchmarks: a timed step on given masks and tokens with its update, and a teacher of given masks without LoRA.
   void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
   void set_teacher_masks(const Masks& masks);
@@ -47,6 +49,8 @@ class TrainerImpl final : public Trainer {
   TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
   StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const TokenRows& tokens, bool timed);
+
+  bool refit(const SegmentPlan& plan, const std::atomic<bool>& cancel);  // false: cancelled, and the state is as it was
 
   // nullopt: cancelled, and the state is as it was
   std::optional<StepReport> prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel);
@@ -71,6 +75,7 @@ class TrainerImpl final : public Trainer {
   Workspace workspace_;
   PassContext context_;
   StepTimes last_times_;
+  RefitReport last_refit_;
 };
 
 WorkspaceShape training_shape(const TrainerOptions& options);

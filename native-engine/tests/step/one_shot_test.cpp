@@ -20,7 +20,7 @@ SegmentPlan at_once(Importance importance, double sparsity, int64_t sequences = 
   plan.seed = 3;
   plan.lora_learning_rate = {1e-3};
   plan.scheduled_sparsity = {sparsity};
-  plan.one_shot = {importance, sequences, {}};
+  plan.one_shot = {importance, sequences};
   return plan;
 }
 
@@ -221,7 +221,7 @@ TEST_F(OneShotPruning, TaylorClosesWhatTheLossDependsOnLeast) {
 TEST_F(OneShotPruning, TellsOfItsProgressAndIsTheSameEveryTime) {
   std::vector<double> shares;
   SegmentPlan plan = at_once(Importance::kTaylor, 0.5, 1000);
-  plan.one_shot->on_calibrated = [&](double share) { shares.push_back(share); };
+  plan.on_calibrated = [&](double share) { shares.push_back(share); };
   const std::string digest = digest_of(*pruned(plan));
   EXPECT_EQ(shares.size(), 31u);  // as many sequences as there are
   EXPECT_TRUE(std::is_sorted(shares.begin(), shares.end()));
@@ -237,11 +237,11 @@ TEST_F(OneShotPruning, LeavesTheStateAsItWasWhenCancelled) {
   const std::string before = digest_of(*trainer);
   std::atomic<bool> cancel{false};
   SegmentPlan plan = at_once(Importance::kWanda, 0.5, 8);
-  plan.one_shot->on_calibrated = [&](double) { cancel = true; };
+  plan.on_calibrated = [&](double) { cancel = true; };
   EXPECT_EQ(trainer->run_segment(plan, nullptr, cancel), 0);
   EXPECT_EQ(digest_of(*trainer), before);
   cancel = false;
-  plan.one_shot->on_calibrated = {};
+  plan.on_calibrated = {};
   run(*trainer, plan);  // nothing is left over of the first time
   auto fresh = tiny_session(options, model);
   run(*fresh, plan);

@@ -156,7 +156,7 @@ export class RunAttempt {
         this.reachedStep = measured.at(-1)!.step + 1;
         this.parts.live.report(this.runId, this.number, measured);
       } else if (progress.kind === 'calibrated') {
-        this.parts.slot.doing = `the calibration of run ${this.runId}, ${Math.floor(progress.share * 100)}% of its text read`;
+        this.parts.slot.doing = `the calibration of run ${this.runId}, ${Math.floor(progress.share * 100)}% of it done`;
       } else if (progress.kind === 'segment') {
         const segment = trainedSegment(this.ahead, this.number, planned, steps, progress.segment);
         watchdog.rest(); // a store that is away is no sign of an engine that hangs

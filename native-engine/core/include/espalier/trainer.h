@@ -29,6 +29,9 @@ struct TrainerOptions {
   // adds to LoRA where these steps begin.
   double recover_lora_dropout = 0;
   int64_t recover_lora_rank = 0;
+  // Batches of the text that recovery begins with, in the order of its steps: by them LoRA of o_proj and down_proj is fitted to the intact
+  // model before the first of these steps. 0: it is not.
+  int64_t recover_refit_batches = 0;
   bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
   uint64_t memory_limit_bytes = 0;  // 0: what the device has free
   BackendSpec backend;
@@ -50,8 +53,7 @@ enum class Importance { kMagnitude, kWanda, kTaylor };
 
 struct OneShot {
   Importance importance = Importance::kMagnitude;
-  int64_t calibration_sequences = 128;              // rows of the training text, each once; those that there are
-  std::function<void(double share)> on_calibrated;  // after each batch of them; may be empty
+  int64_t calibration_sequences = 128;  // rows of the training text, each once; those that there are
 };
 
 // The options that stay the same over the steps of one segment.
@@ -65,6 +67,7 @@ struct SegmentPlan {
   bool train_masks = true;  // else the deterministic masks hold, and only LoRA learns
   // The plan's one step is no training: it closes heads and units at once, down to the scheduled sparsity.
   std::optional<OneShot> one_shot;
+  std::function<void(double share)> on_calibrated;  // while a pruning at once or a refit looks at the text; may be empty
   // LoRA's moments count from this step on, at which they are 0: what was learned before by another loss has no part in them.
   int64_t moments_from_step = 0;
   std::vector<double> lora_learning_rate;  // one for each step of the segment

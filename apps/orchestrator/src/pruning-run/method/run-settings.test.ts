@@ -45,6 +45,15 @@ describe('settings', () => {
       expect.objectContaining({ field: 'settings.shape_target', code: 'FIELD_OUT_OF_RANGE' }),
     ]);
   });
+  it('have a refit only where recovery begins and LoRA can hold what it finds', () => {
+    const violations = (settings: object) => settingsViolations(resolveSettings({ recoverRefitBatches: 8, ...settings }));
+    expect(violations({ recoverSteps: 10 })).toEqual([]);
+    const field = 'settings.recover_refit_batches';
+    expect(violations({})).toEqual([expect.objectContaining({ field, description: expect.stringContaining('recover_steps') as string })]);
+    expect(violations({ recoverSteps: 10, loraTargets: ['q_proj', 'o_proj'] })).toEqual([
+      { field, description: 'is 8, but lora_targets lacks down_proj: both must have LoRA', code: 'FIELD_OUT_OF_RANGE' },
+    ]);
+  });
   it('name every bad field and what is allowed', () => {
     const violations = settingsViolations(
       resolveSettings({

@@ -85,6 +85,17 @@ function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): Fi
 /** A state's file holds no higher rank. */
 const LORA_RANK_MAX = 1024;
 
+/** A refit belongs to recovery, and what it finds lies in LoRA. */
+function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: RunSettings): FieldViolation[] {
+  const refused = (why: string): FieldViolation[] => [
+    { field: 'settings.recover_refit_batches', description: `is ${recoverRefitBatches}, but ${why}`, code: 'FIELD_OUT_OF_RANGE' },
+  ];
+  if (recoverRefitBatches === 0) return [];
+  if (recoverSteps === 0) return refused('recover_steps is 0: no recovery begins');
+  const lacking = ['o_proj', 'down_proj'].filter((target) => !loraTargets.includes(target));
+  return lacking.length > 0 ? refused(`lora_targets lacks ${lacking.join(' and ')}: both must have LoRA`) : [];
+}
+
 /** Every bad field with what is allowed; empty when all is well. `limits` is left out before the model is known. */
 export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldViolation[] {
   const violations = valueViolations(s, limits);
@@ -97,6 +108,7 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
     const description = `is ${s.recoverLoraRank}: with lora_rank, ${s.loraRank}, it may make ${LORA_RANK_MAX} at most`;
     violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }
+  violations.push(...refitViolations(s));
   if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
     const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';
     violations.push({ field: 'settings.recover_lm_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });

@@ -1,0 +1,196 @@
+#include "step/refit.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "files/number_formats.h"
+#include "step/step.h"
+
+namespace espalier {
+
+namespace {
+
+// How much a change of the weights counts against the error on the text, which is only a sample.
+constexpr double kRidge = 1e-2;
+
+std::vector<float> download_stream(Backend& backend, const Tensor& t) {
+  return download<float>(backend, t.data.as<const float>(), t.rows * t.cols);
+}
+
+double squares(const Matrix& m) {
+  double sum = 0;
+  for (const double v : m.values) sum += v * v;
+  return sum;
+}
+
+}  // namespace
+
+Refit::Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads)
+    : context_(context),
+      state_(state),
+      threads_(threads),
+      before_(download<float>(*context.backend, DevicePtr<const float>(state.params()), state.layout().lora_size())),
+      lora_(before_),
+      teacher_block_(*context.backend),
+      student_block_(*context.backend),
+      teacher_(compile_role(make_intact_role(context.model->weights()), {}, teacher_block_)),
+      student_(compile_role(make_role(context.model->weights(), masks, exact_sparse), state.lora(), student_block_)) {}
+
+void Refit::embed(const std::vector<TokenRows>& text) {
+  UploadBlock block(*context_.backend);
+  const int64_t n = context_.rows();
+  const Tensor student = context_.ws->student_x.reshaped(n, student_.hidden_width),
+               teacher = context_.ws->teacher_x.reshaped(n, teacher_.hidden_width);
+  for (const TokenRows& rows : text) {
+    block.begin(UploadBlock::room_for(rows.ids));
+    const auto ids = block.add(rows.ids);
+    block.send();
+    embed_tokens(context_, student_, ids, student);
+    embed_tokens(context_, teacher_, ids, teacher);
+    pieces_.push_back({download_stream(*context_.backend, student), download_stream(*context_.backend, teacher)});
+  }
+}
+
+Refit::Open Refit::open_part(int64_t layer, Half half) const {
+  const ModelConfig& c = context_.config();
+  const RoleLayer& r = student_.layers[layer];
+  const bool heads = half == Half::kAttention;
+  const std::vector<int32_t>& inputs = heads ? r.q_rows : r.unit_index;
+  const float* masks = heads ? student_.z.head.data() + layer * c.head_count : student_.z.intermediate.data() + layer * c.intermediate_size;
+  Open open;
+  for (size_t i = 0; i < inputs.size(); i++) {
+    if (inputs[i] < 0 || masks[heads ? inputs[i] / c.head_dim : inputs[i]] == 0.0f) continue;
+    open.columns.push_back(static_cast<int64_t>(i));
+    open.inputs.push_back(inputs[i]);
+  }
+  for (size_t i = 0; i < student_.hidden_index.size(); i++) {
+    const int32_t unit = student_.hidden_index[i];
+    if (unit < 0 || student_.z.hidden[unit] == 0.0f) continue;
+    open.places.push_back(static_cast<int64_t>(i));
+    open.outputs.push_back(unit);
+    open.masks.push_back(student_.z.hidden[unit]);
+  }
+  return open;
+}
+
+std::vector<float> Refit::advance(const DeviceRole& role, int64_t layer, Half half, const std::vector<float>& stream) {
+  const Tensor x = context_.ws->student_x.reshaped(context_.rows(), role.hidden_width);
+  upload_now<float>(*context_.backend, x.data.as<float>(), stream);
+  forward_half(context_, role, layer, half, x, context_.ws->teacher);
+  return download_stream(*context_.backend, x);
+}
+
+Matrix Refit::inputs_of(int64_t layer, Half half, const Open& open) const {
+  const RoleLayer& r = student_.layers[layer];
+  const int64_t n = context_.rows();
+  const Tensor t =
+      half == Half::kAttention ? context_.ws->teacher.heads.reshaped(n, r.head_width) : context_.ws->units.reshaped(n, r.unit_width);
+  const auto bytes = download<std::byte>(*context_.backend, t.data, n * t.cols * dtype_bytes(t.dtype));
+  Matrix out(n, static_cast<int64_t>(open.columns.size()));
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < out.cols; j++) out.row(i)[j] = decode(bytes.data(), t.dtype, i * t.cols + open.columns[j]);
+  return out;
+}
+
+// Both streams are those after the half: the projection also makes good what went wrong before it, as far as its inputs tell.
+Matrix Refit::errors(const Open& open, const std::vector<float>& teacher, const std::vector<float>& student) const {
+  const int64_t n = context_.rows();
+  Matrix out(n, static_cast<int64_t>(open.outputs.size()));
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < out.cols; j++)
+      out.row(i)[j] = static_cast<double>(teacher[i * teacher_.hidden_width + open.outputs[j]]) -
+                      static_cast<double>(student[i * student_.hidden_width + open.places[j]]);
+  return out;
+}
+
+// LoRA as it adds to the residual stream: its scale and the hidden masks belong to the outputs.
+Factors Refit::factors(int64_t layer, Projection p, const Open& open) const {
+  const StateLayout::Entry &a = *state_.layout().lora_a(layer, p), &b = *state_.layout().lora_b(layer, p);
+  const int64_t rank = a.shape[0];
+  const double scale = state_.layout().lora().scale();
+  Factors out{Matrix(static_cast<int64_t>(open.outputs.size()), rank), Matrix(rank, static_cast<int64_t>(open.inputs.size()))};
+  for (int64_t i = 0; i < out.out.rows; i++)
+    for (int64_t k = 0; k < rank; k++) out.out.row(i)[k] = scale * open.masks[i] * lora_[b.offset + open.outputs[i] * rank + k];
+  for (int64_t k = 0; k < rank; k++)
+    for (int64_t j = 0; j < out.in.cols; j++) out.in.row(k)[j] = lora_[a.offset + k * a.shape[1] + open.inputs[j]];
+  return out;
+}
+
+// Each row of A and column of B get the same norm, so that both learn alike from there. What is closed becomes 0. A column that is not
+// needed is 0 in B, and keeps its row of A to learn by.
+void Refit::place(int64_t layer, Projection p, const Open& open, const Factors& found) {
+  const StateLayout::Entry &a = *state_.layout().lora_a(layer, p), &b = *state_.layout().lora_b(layer, p);
+  const int64_t rank = a.shape[0];
+  const double scale = state_.layout().lora().scale();
+  std::fill_n(lora_.begin() + b.offset, b.size, 0.0f);
+  for (int64_t k = 0; k < rank; k++) {
+    double in = 0, out = 0;
+    std::vector<double> column(open.outputs.size());
+    for (size_t i = 0; i < column.size(); i++) {
+      column[i] = found.out.row(static_cast<int64_t>(i))[k] / (scale * open.masks[i]);
+      out += column[i] * column[i];
+    }
+    for (int64_t j = 0; j < found.in.cols; j++) in += found.in.row(k)[j] * found.in.row(k)[j];
+    if (!(in > 0 && out > 0)) continue;
+    const double balance = std::pow(out / in, 0.25);
+    for (size_t i = 0; i < column.size(); i++) lora_[b.offset + open.outputs[i] * rank + k] = static_cast<float>(column[i] / balance);
+    std::fill_n(lora_.begin() + a.offset + k * a.shape[1], a.shape[1], 0.0f);
+    for (int64_t j = 0; j < found.in.cols; j++)
+      lora_[a.offset + k * a.shape[1] + open.inputs[j]] = static_cast<float>(found.in.row(k)[j] * balance);
+  }
+  upload_now<float>(*context_.backend, state_.params() + a.offset, std::span(lora_).subspan(a.offset, a.size));
+  upload_now<float>(*context_.backend, state_.params() + b.offset, std::span(lora_).subspan(b.offset, b.size));
+}
+
+void Refit::refit(int64_t layer, Half half) {
+  const Projection p = half == Half::kAttention ? kO : kDown;
+  for (Piece& piece : pieces_) piece.teacher = advance(teacher_, layer, half, piece.teacher);
+  const Open open = open_part(layer, half);
+  if (open.inputs.empty() || open.outputs.empty()) {
+    for (Piece& piece : pieces_) piece.student = advance(student_, layer, half, piece.student);
+    return;
+  }
+  RefittedProjection& done = refitted_.emplace_back(RefittedProjection{layer, p});
+  LowRankFit fit(static_cast<int64_t>(open.outputs.size()), static_cast<int64_t>(open.inputs.size()), threads_);
+  for (const Piece& piece : pieces_) {
+    const std::vector<float> student = advance(student_, layer, half, piece.student);
+    const Matrix error = errors(open, piece.teacher, student);
+    done.error_before += squares(error);
+    fit.add(inputs_of(layer, half, open), error);
+  }
+  if (const Factors found = fit.solve(factors(layer, p, open), kRidge); found.in.rows > 0) place(layer, p, open, found);
+  for (Piece& piece : pieces_) {
+    piece.student = advance(student_, layer, half, piece.student);
+    done.error_after += squares(errors(open, piece.teacher, piece.student));
+  }
+}
+
+void Refit::undo() { upload_now<float>(*context_.backend, state_.params(), before_); }
+
+uint64_t Refit::bytes(const ModelConfig& c, const LoraSpec& lora, const TrainerOptions& options) {
+  if (options.recover_refit_batches == 0) return 0;
+  const int64_t rows = options.batch_size * options.sequence_length, piece = rows / options.micro_shards;
+  int64_t widest = 0;
+  for (const LayerShape& l : c.layers) widest = std::max({widest, l.heads * c.head_dim, l.intermediate});
+  const int64_t streams = options.recover_refit_batches * rows * 2 * padded_width(c.hidden_size),
+                pass = piece * (padded_width(widest) + 3 * padded_width(c.hidden_size)), examples = piece * 2 * (widest + c.hidden_size);
+  return static_cast<uint64_t>(streams + pass + 2 * lora_parameter_count(c, lora)) * sizeof(float) +
+         static_cast<uint64_t>(examples) * sizeof(double) + LowRankFit::bytes(c.hidden_size, widest, lora.rank);
+}
+
+bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(double share)>& on_progress, const std::atomic<bool>& cancel) {
+  const int64_t count = context_.config().layer_count;
+  embed(text);
+  for (int64_t l = 0; l < count; l++) {
+    context_.model->enter(l);
+    for (const Half half : {Half::kAttention, Half::kMlp}) {
+      if (cancel.load()) return false;
+      refit(l, half);
+    }
+    context_.model->fetch((l + 1) % count);
+    if (on_progress) on_progress(static_cast<double>(l + 1) / static_cast<double>(count));
+  }
+  return true;
+}
+
+}  // namespace espalier

@@ -1,0 +1,73 @@
+// Where recovery begins: o_proj and down_proj of the pruned model are fitted anew, in closed form, to what the intact model makes of the
+// same text. What changes are LoRA's factors of these projections.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <vector>
+
+#include "method/low_rank_fit.h"
+#include "step/layer_pass.h"
+#include "step/token_rows.h"
+
+namespace espalier {
+
+// Sums over the text of the squared differences between the intact model's residual stream after the projection and the student's.
+struct RefittedProjection {
+  int64_t layer = 0;
+  Projection projection = kO;
+  double error_before = 0, error_after = 0;
+};
+
+struct RefitReport {
+  std::vector<RefittedProjection> projections;
+  double loss_before = 0, loss_after = 0;  // of the phase, summed over the batches
+  bool kept = false;
+};
+
+class Refit {
+ public:
+  // The context's batch is that of each piece of the text. `masks`: of the student, whose LoRA the state has.
+  Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads);
+
+  // Layer by layer, attention before the MLP, so that each fit sees what the fits before it leave. false: cancelled on the way.
+  bool run(const std::vector<TokenRows>& text, const std::function<void(double share)>& on_progress, const std::atomic<bool>& cancel);
+
+  void undo();  // LoRA is as it was
+  const std::vector<RefittedProjection>& projections() const { return refitted_; }
+
+  // Memory of the host at most: the streams of all batches, one projection's sums and their factors.
+  static uint64_t bytes(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
+
+ private:
+  // The residual streams of a part of the text, [rows, width], between two halves of a layer.
+  struct Piece {
+    std::vector<float> student, teacher;
+  };
+  // The open part of a projection: places in the student's buffers, and in the whole matrix.
+  struct Open {
+    std::vector<int64_t> columns, inputs;
+    std::vector<int64_t> places, outputs;
+    std::vector<double> masks;  // of the outputs
+  };
+
+  void embed(const std::vector<TokenRows>& text);
+  Open open_part(int64_t layer, Half half) const;
+  void refit(int64_t layer, Half half);
+  std::vector<float> advance(const DeviceRole& role, int64_t layer, Half half, const std::vector<float>& stream);
+  Matrix inputs_of(int64_t layer, Half half, const Open& open) const;  // of the pass that was the last
+  Matrix errors(const Open& open, const std::vector<float>& teacher, const std::vector<float>& student) const;
+  Factors factors(int64_t layer, Projection p, const Open& open) const;
+  void place(int64_t layer, Projection p, const Open& open, const Factors& found);
+
+  PassContext& context_;
+  DeviceState& state_;
+  int threads_;
+  std::vector<float> before_;  // LoRA
+  std::vector<float> lora_;    // as it is on the device
+  UploadBlock teacher_block_, student_block_;
+  DeviceRole teacher_, student_;
+  std::vector<Piece> pieces_;
+  std::vector<RefittedProjection> refitted_;
+};
+
+}  // namespace espalier
