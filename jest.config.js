@@ -4,6 +4,6 @@ export default {
   roots: ['<rootDir>/dist'],
   testMatch: ['**/*.test.js'],
   transform: {},
-  testTimeout: 300_000, // for what hangs; a slow machine is no failure
+  testTimeout: 600_000, // for what hangs; a slow machine is no failure
   maxWorkers: 2,
 };

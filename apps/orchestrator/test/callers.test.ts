@@ -1,13 +1,11 @@
 // The record says who asked for each fact: the users of this machine, by what the kernel knows of their connections.
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Metadata } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
-import { codeOf, CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const server = TestServer.inNewFolder({ ESPALIER_OPEN_LOOPBACK: 'true' });
 const { username } = userInfo();
@@ -55,8 +53,8 @@ it('has an id of its own for a call that brings none, and the log has it too', a
   const [event] = await server.events(runId);
   expect(event!.context!.requestId).toBe(answered);
   await unary((done) => server.runs.getRun({ runId: 'nobody' }, headers('look-for-me'), done)).catch(() => undefined);
-  await sleep(200);
-  const log = readFileSync(join(server.dataFolder, 'server.log'), 'utf8').split('\n');
+  while (!server.log.includes('"requestId":"look-for-me"')) await sleep(50);
+  const log = server.log.split('\n');
   expect(log.filter((line) => line.includes(answered) && line.includes(`"actor":"${username}"`))).toHaveLength(1);
   expect(log.filter((line) => line.includes('"requestId":"look-for-me"') && line.includes('RUN_NOT_FOUND'))).toHaveLength(1);
 });
@@ -73,8 +71,7 @@ it.each([
 
 const asRoot = process.geteuid?.() === 0 ? it : it.skip;
 asRoot('names another user of the machine who calls, whatever headers say', async () => {
-  const { runId } = await launch(headers());
-  await server.until(runId, ({ step }) => step >= 0n);
+  const { runId } = await server.launch(ENDLESS);
   const program = `
     process.setgid(65534); process.setuid(65534);
     const { v1 } = await import(process.argv[1]);

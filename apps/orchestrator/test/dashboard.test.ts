@@ -8,7 +8,7 @@ import type { BrowserContext, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import { loginLink } from '#local-access';
 import { v1 } from '#protocol';
-import { CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const PROGRAM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 const FLAGS = [
@@ -33,7 +33,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     server.web = server.webAddress.replace('http://', ''); // after a restart too
     browser = await chromium.launchPersistentContext(profile, { executablePath: PROGRAM!, headless: true, args: FLAGS });
     page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(60_000); // for what hangs; a slow machine is no failure
+    page.setDefaultTimeout(240_000); // for what hangs; a slow machine is no failure
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('console', (message) => {
       if (message.type() === 'error' && /Content Security Policy|is not/.test(message.text())) complaints.push(message.text());
@@ -195,7 +195,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
       await shot('study');
     }
     await page.emulateMedia({ colorScheme: 'light' });
-    const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, totalSteps: 5_000 } })];
+    const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, ...ENDLESS } })];
     await server.study<v1.LaunchStudyResponse>((client, done) =>
       client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long }, done),
     );
@@ -246,12 +246,15 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
   });
 
   test('a branch that a run was rewound from stays in the picture of its family', async () => {
-    const { runId: rewound } = await server.launch({ totalSteps: 150 });
-    await server.until(rewound, ({ teacherCount }) => teacherCount > 8);
-    await unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId: rewound, reason: '' }, cb));
-    const from = { $case: 'teacherMark', value: 3 } as const;
-    await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId: rewound, from, acceptOtherNumerics: false }, cb));
-    await server.completed(rewound);
+    const { runId: rewound } = await server.disturbed({
+      launch: () => server.launch({ totalSteps: 150 }),
+      when: ({ teacherCount }) => teacherCount > 8,
+      by: async (runId) => {
+        await unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: '' }, cb));
+        await server.resume(runId, { from: { $case: 'teacherMark', value: 3 } });
+        return true;
+      },
+    });
     await view(`/runs/${rewound}/family`, 'given up by a rewind');
     expect(await page.locator('.family .abandoned title').textContent()).toMatch(/^given up by a rewind: steps \d+ to \d+$/);
     expect(await barriers()).toEqual([]);

@@ -44,18 +44,14 @@ describe('a run on an emulated card', () => {
       .map(({ dataJson }) => (JSON.parse(dataJson) as Assigned).teacher);
     expect(new Set(teachers.map((teacher) => JSON.stringify(teacher))).size).toBeGreaterThan(2);
 
-    const { runId } = await launch();
-    await server.until(runId, ({ step }) => step > 3n, 120_000, 10);
-    await server.kill('engine', 'store');
-    await server.start();
-    const again = await server.completed(runId);
+    const again = await server.disturbed({ launch, when: ({ step }) => step > 3n, by: () => server.killAll() });
     expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
     expect(again.evaluations.map(({ perplexity }) => perplexity)).toEqual(done.evaluations.map(({ perplexity }) => perplexity));
 
     await server.stop();
     Object.assign(env, { ESPALIER_ENGINES: '2', ESPALIER_DEVICE: 'cpu,emulated' });
     await server.start();
-    const replay = v1.VerifyRunRequest.fromPartial({ runId, replay: true, fromStep: 0n, toStep: 1n });
+    const replay = v1.VerifyRunRequest.fromPartial({ runId: again.runId, replay: true, fromStep: 0n, toStep: 1n });
     const [replayed, summary] = (await collect(server.history.verifyRun(replay))).slice(-2);
     expect(replayed).toMatchObject({ check: 'replay', ok: true, detail: expect.stringContaining('bit for bit') as string });
     expect(summary).toMatchObject({ summary: { ok: true, numericsFingerprint: done.numericsFingerprint } });

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { collect, TestServer, unary } from './harness/server.js';
+import { collect, isOver, killedDriving, TestServer, unary } from './harness/server.js';
 
 const ENGINE = fileURLToPath(new URL('../../engine/src/main.js', import.meta.url));
 const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
@@ -25,10 +25,10 @@ const {
 
 async function enginesUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
   let engines: v1.Engine[] = [];
-  for (const until = Date.now() + 60_000; Date.now() < until;) {
+  for (const until = Date.now() + 240_000; Date.now() < until;) {
     engines = await server.engines();
     if (wanted(engines)) return engines;
-    await sleep(100);
+    await sleep(20);
   }
   throw new Error(
     `the engines are ${JSON.stringify(engines.map(({ name, status, problem }) => [name, status, problem]))}\n${server.logTail()}`,
@@ -54,10 +54,25 @@ describe('two local engines', () => {
   afterAll(() => server.dispose());
 
   it('train two runs side by side, which end as each does alone', async () => {
-    const runs = [await server.launch({ ...RUN, seed: 1n }), await server.launch({ ...RUN, seed: 2n })];
-    const busy = await enginesUntil(server, (engines) => engines.every(({ status }) => status === ENGINE_STATUS_BUSY));
-    expect(busy.map(({ runId }) => runId).sort()).toEqual(runs.map(({ runId }) => runId).sort());
-    expect(busy[0]).toMatchObject({ local: true, backend: 'cpu', threads: 1, losses: 0 });
+    let runs: v1.Run[] = [];
+    await server.disturbed({
+      launch: async () => {
+        for (const { runId } of runs) await server.completed(runId);
+        runs = [await server.launch({ ...RUN, seed: 1n }), await server.launch({ ...RUN, seed: 2n })];
+        return runs[0]!;
+      },
+      when: ({ step }) => step > 0n,
+      by: async (runId) => {
+        let busy = await server.engines();
+        while (busy.some(({ status }) => status !== ENGINE_STATUS_BUSY)) {
+          if (isOver(await server.run(runId))) return false;
+          busy = await server.engines();
+        }
+        expect(busy.map(({ runId }) => runId).sort()).toEqual(runs.map(({ runId }) => runId).sort());
+        expect(busy[0]).toMatchObject({ local: true, backend: 'cpu', threads: 1, losses: 0 });
+        return true;
+      },
+    });
     const ended = [];
     for (const { runId } of runs) ended.push((await server.completed(runId)).stateDigest);
     expect(ended).toEqual(alone);
@@ -68,14 +83,26 @@ describe('two local engines', () => {
   });
 
   it('die alone: the run of the other goes on, and both end as they should', async () => {
-    const runs = [await server.launch({ ...RUN, seed: 1n }), await server.launch({ ...RUN, seed: 2n })];
-    for (const { runId } of runs) await server.until(runId, ({ step }) => step >= 20n);
-    const [victim, other] = await server.engines();
-    process.kill(victim!.pid, 'SIGKILL');
-    await enginesUntil(server, (engines) => engines[0]!.losses > 0);
+    let runs: v1.Run[] = [];
+    let other: v1.Run | undefined;
+    const { restarts } = await server.disturbed({
+      launch: async () => {
+        for (const { runId } of runs) await server.completed(runId);
+        other = await server.launch({ ...RUN, seed: 1n });
+        runs = [await server.launch({ ...RUN, seed: 2n }), other];
+        return runs[0]!;
+      },
+      when: ({ step }) => step >= 20n,
+      by: async (runId) => {
+        const victim = (await server.engines()).find((one) => one.runId === runId);
+        if (victim === undefined) return false;
+        process.kill(victim.pid, 'SIGKILL');
+        await enginesUntil(server, (engines) => engines.some(({ name, losses }) => name === victim.name && losses > victim.losses));
+        return undefined;
+      },
+    });
     for (const { runId } of runs) expect(alone).toContain((await server.completed(runId)).stateDigest);
-    expect((await server.run(other!.runId)).restarts).toBe(0);
-    expect((await server.run(victim!.runId)).restarts).toBe(1);
+    expect([restarts > 0, (await server.run(other!.runId)).restarts]).toEqual([true, 0]);
     for (const { runId } of runs) expect(recordProblems(await server.events(runId))).toEqual([]);
   });
 });
@@ -108,17 +135,25 @@ describe('an engine that somebody else runs', () => {
   it('belongs to who drives; a standby takes it over with the runs when the driver was killed', async () => {
     const [driver, standby] = servers as [TestServer, TestServer];
     const undisturbed = await driver.completed((await driver.launch(RUN)).runId);
-    const [held] = await standby.engines();
+    const [held] = await enginesUntil(standby, ([one]) => one!.heldBy !== '');
     expect(held).toMatchObject({ name: address, local: false, status: ENGINE_STATUS_STANDBY });
     expect(held!.heldBy).toContain(`process ${driver.pid} on`);
-    const { runId } = await driver.launch(RUN);
-    await driver.until(runId, ({ step }) => step >= 20n);
-    const seen = await driver.events(runId);
-    await driver.kill();
-    expect((await standby.completed(runId)).stateDigest).toBe(undisturbed.stateDigest);
-    expect(recordProblems(await standby.events(runId), seen)).toEqual([]);
-    expect(attachedAt(await standby.events(runId))).toEqual([address, address]);
-    expect((await standby.engines())[0]).toMatchObject({ status: ENGINE_STATUS_IDLE, heldBy: '' });
+    let seen: v1.HistoryEvent[] = [];
+    const {
+      run,
+      dead,
+      driver: next,
+    } = await killedDriving(servers, {
+      launch: (server) => server.launch(RUN),
+      when: ({ step }) => step >= 20n,
+      before: async (server, runId) => void (seen = await server.events(runId)),
+    });
+    servers = [dead, next];
+    expect(run.stateDigest).toBe(undisturbed.stateDigest);
+    const events = await next.events(run.runId);
+    expect(recordProblems(events, seen)).toEqual([]);
+    expect(attachedAt(events)).toEqual([address, address]);
+    await enginesUntil(next, ([one]) => one!.status === ENGINE_STATUS_IDLE && one!.heldBy === '');
   });
 
   it('computes recorded steps again for a proof, and is free afterwards', async () => {
@@ -129,7 +164,7 @@ describe('an engine that somebody else runs', () => {
     expect(verdicts.filter(({ ok }) => !ok)).toEqual([]);
     expect(verdicts.at(-1)!.summary).toMatchObject({ ok: true, numericsFingerprint: runs[0]!.numericsFingerprint, maxAbsDifference: 0 });
     expect(Number(verdicts.at(-1)!.summary!.replayedSteps)).toBeGreaterThanOrEqual(20);
-    expect((await standby.engines())[0]).toMatchObject({ status: ENGINE_STATUS_IDLE, doing: '' });
+    await enginesUntil(standby, ([one]) => one!.status === ENGINE_STATUS_IDLE && one!.doing === '');
   });
 
   it('is not taken from an orchestrator of other runs, which hears who has it; the run that needs it says so', async () => {

@@ -5,7 +5,6 @@ import { v1 } from '#protocol';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 
 const { MASK_KIND_HEADS, MASK_KIND_UNITS, MASK_KIND_HIDDEN } = v1.MaskKind;
-const { RUN_STATUS_PAUSED } = v1.RunStatus;
 const SETTINGS = { totalSteps: 120, targetSparsity: 0.4 };
 
 const server = TestServer.inNewFolder();
@@ -99,16 +98,18 @@ it('begins in a fork with what its parent had there', async () => {
 });
 
 it('leaves out what a rewind took back, and goes on over pauses, kills and rewinds', async () => {
-  const { runId } = await server.launch(SETTINGS);
-  await server.until(runId, ({ step }) => step > 30n);
-  await server.kill();
-  await server.start();
-  await server.until(runId, ({ teacherCount, step }) => teacherCount > 5 && step > 50n);
-  await unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId }, cb));
-  await server.until(runId, ({ status }) => status === RUN_STATUS_PAUSED);
-  const from = { $case: 'teacherMark', value: 3 } as const;
-  await unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from, acceptOtherNumerics: false }, cb));
-  await server.completed(runId);
+  const { runId } = await server.disturbed({
+    launch: () => server.launch(SETTINGS),
+    when: ({ step }) => step > 30n,
+    by: async (runId) => {
+      await server.kill();
+      await server.start();
+      await server.until(runId, ({ teacherCount, step }) => teacherCount > 5 && step > 50n, 2);
+      if (!(await server.pause(runId))) return false;
+      await server.resume(runId, { from: { $case: 'teacherMark', value: 3 } });
+      return true;
+    },
+  });
   const counts = countsOf(await query(runId));
   counts.delete(0n);
   expect(counts).toEqual(await recordedCounts(runId));

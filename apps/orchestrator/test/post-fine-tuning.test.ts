@@ -48,11 +48,11 @@ test('a fork learns answers with dropout and a wider LoRA, ends the same after k
   expect(done).toMatchObject({ step: 180n, phase: 'recover', data: { trainPath: INSTRUCTIONS, responseOnly: true } });
   expect(recordProblems(await server.events(done.runId))).toEqual([]);
 
-  const killed = await tune(TUNING);
-  await server.until(killed, ({ step }) => step > 120n);
-  await server.kill('engine', 'store');
-  await server.start();
-  const again = await server.completed(killed);
+  const again = await server.disturbed({
+    launch: async () => server.run(await tune(TUNING)),
+    when: ({ step }) => step > 120n,
+    by: () => server.killAll(),
+  });
   expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
 
   const verified = await collect(

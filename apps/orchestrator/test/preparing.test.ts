@@ -149,11 +149,13 @@ test('a launch that is cancelled before it is recorded launches nothing', async 
   server.signal('engine', 'SIGSTOP'); // so that the model can't be looked at
   const request = v1.LaunchRunRequest.fromPartial({ requestId, modelPath: TINY_MODEL, data: { trainPath: CORPUS }, settings: SHORT });
   const call = server.runs.launchRun(request, () => undefined);
+  // Whatever is asked on the same connection is heard after the launch, and after its end.
+  const heard = (): Promise<unknown> => unary((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
+  await heard();
   await sleep(500);
   call.cancel();
-  await sleep(200);
+  await heard();
   server.signal('engine', 'SIGCONT');
-  await sleep(500);
   const again = await unary<v1.LaunchRunResponse>((done) => server.runs.launchRun(request, done));
   expect(again.alreadyLaunched).toBe(false);
 });

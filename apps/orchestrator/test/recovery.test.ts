@@ -39,11 +39,11 @@ describe('a run that recovers after pruning', () => {
   });
 
   it('ends in the same bits where it is killed while it recovers', async () => {
-    const { runId } = await server.launch(RECOVERING);
-    await server.until(runId, ({ step }) => step > 120n);
-    await server.kill('engine', 'store');
-    await server.start();
-    const again = await server.completed(runId);
+    const again = await server.disturbed({
+      launch: () => server.launch(RECOVERING),
+      when: ({ step }) => step > 120n,
+      by: () => server.killAll(),
+    });
     expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
   });
 

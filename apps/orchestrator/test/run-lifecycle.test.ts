@@ -5,11 +5,10 @@ import { v1 } from '#protocol';
 import { idOfRequest } from '../src/event-sourcing/event-ids.js';
 import { checkHealth } from '../src/engines/wire/engine-health.js';
 import { reflectedServices } from './harness/reflection.js';
-import { codeOf, collect, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, collect, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 import { comparable, recordProblems } from './harness/record-checks.js';
 
-const { RUN_STATUS_PAUSED, RUN_STATUS_COMPLETED, RUN_STATUS_CANCELLED } = v1.RunStatus;
-const LONG = { totalSteps: 5000, warmupSteps: 4000, segmentSteps: 20 };
+const { RUN_STATUS_COMPLETED, RUN_STATUS_CANCELLED } = v1.RunStatus;
 
 describe('a run', () => {
   const server = TestServer.inNewFolder();
@@ -23,8 +22,6 @@ describe('a run', () => {
   afterAll(() => server.dispose());
 
   const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
-  const resume = (runId: string, from?: v1.ResumeRunRequest['from']) =>
-    unary<v1.ResumeRunResponse>((cb) => server.runs.resumeRun({ runId, from, acceptOtherNumerics: false }, cb));
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
   const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL) =>
     unary<v1.PlanRunResponse>((cb) => server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings) }, cb));
@@ -47,12 +44,16 @@ describe('a run', () => {
   });
 
   it('gives the same state for the same settings, also when it is paused and resumed', async () => {
-    const { runId } = await server.launch({});
-    await server.until(runId, (run) => run.step > 20n);
-    await unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId }, cb));
-    await server.until(runId, (run) => run.status === RUN_STATUS_PAUSED);
-    await resume(runId);
-    expect((await server.completed(runId)).stateDigest).toBe(done.stateDigest);
+    const { stateDigest } = await server.disturbed({
+      launch: () => server.launch({}),
+      when: ({ step }) => step > 20n,
+      by: async (runId) => {
+        if (!(await server.pause(runId))) return false;
+        await server.resume(runId);
+        return true;
+      },
+    });
+    expect(stateDigest).toBe(done.stateDigest);
   });
 
   it('is forked from a teacher and ends where its parent did; the parent is untouched', async () => {
@@ -68,13 +69,17 @@ describe('a run', () => {
   });
 
   it('is rewound to a teacher and ends in the same state again', async () => {
-    const { runId } = await server.launch({});
-    await server.until(runId, (run) => run.teacherCount > 8);
-    await cancel(runId);
-    await resume(runId, { $case: 'teacherMark', value: 3 });
-    const again = await server.completed(runId);
+    const again = await server.disturbed({
+      launch: () => server.launch({}),
+      when: ({ teacherCount }) => teacherCount > 8,
+      by: async (runId) => {
+        await cancel(runId);
+        await server.resume(runId, { from: { $case: 'teacherMark', value: 3 } });
+        return true;
+      },
+    });
     expect(again).toMatchObject({ stateDigest: done.stateDigest, rewinds: 1 });
-    expect(recordProblems(await server.events(runId))).toEqual([]);
+    expect(recordProblems(await server.events(again.runId))).toEqual([]);
   });
 
   it('is forked with what a fork may change, and refused what it may not, by name', async () => {
@@ -96,7 +101,7 @@ describe('a run', () => {
   });
 
   it('is exported, evaluated, and the exports keep its perplexity, also while another run trains', async () => {
-    const { runId } = await server.launch(LONG);
+    const { runId } = await server.launch({ ...ENDLESS, segmentSteps: 20 });
     await server.until(runId, (run) => run.step > 0n);
     const masked = done.evaluations.find((one) => one.subject === 'masked')!;
     for (const format of ['masked', 'hf', 'hf-remote', 'vllm', 'gguf']) {
@@ -254,7 +259,7 @@ describe('a run', () => {
       storedStates()
         .map((path) => path.slice(-64))
         .filter((digest) => !recorded.has(digest));
-    for (const until = Date.now() + 10_000; unrecorded().length > 0 && Date.now() < until;) await sleep(50);
+    for (const until = Date.now() + 60_000; unrecorded().length > 0 && Date.now() < until;) await sleep(50);
     expect(unrecorded()).toEqual([]);
     expect(storedStates().length).toBeLessThan(recorded.size * 0.8);
     expect(storedStates().map((path) => path.slice(-64))).toContain(done.stateDigest);
@@ -312,13 +317,13 @@ describe('a run', () => {
   });
 
   it('is refused what its status does not allow', async () => {
-    expect(await refused(resume(done.runId))).toBe('RUN_FINISHED');
+    expect(await refused(server.resume(done.runId))).toBe('RUN_FINISHED');
     expect(await refused(cancel(done.runId))).toBe('RUN_FINISHED');
     expect(await refused(server.run('zzzzzz'))).toBe('RUN_NOT_FOUND');
   });
 
   it('is served with health checks and reflection', async () => {
-    await checkHealth(server.runs.getChannel(), 5_000);
+    await checkHealth(server.runs.getChannel(), 60_000);
     expect(await reflectedServices(server.runs.getChannel() as Channel)).toEqual(
       expect.arrayContaining(['espalier.v1.RunService', 'espalier.v1.HistoryService', 'espalier.v1.ArtifactService']),
     );

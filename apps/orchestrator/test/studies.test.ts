@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, collect, CORPUS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, collect, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const { STUDY_STATUS_COMPLETED, STUDY_STATUS_CANCELLED } = v1.StudyStatus;
 
@@ -86,7 +86,7 @@ describe('a study', () => {
   it('that is cancelled cancels what is under way, also when it is killed at that moment', async () => {
     await launch(
       'long',
-      [1n, 2n, 3n].map((seed) => run('long', { totalSteps: 5000, seed })),
+      [1n, 2n, 3n].map((seed) => run('long', { ...ENDLESS, seed })),
       1,
     );
     await until('long', ({ runs }) => runs.some((one) => (one.run?.step ?? 0n) > 0n));

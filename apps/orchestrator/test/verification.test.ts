@@ -94,7 +94,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
     segments = planner.segments;
     for await (const { digest } of artifacts.list()) kept.add(digest);
     const options = { folder: join(folder, 'engine'), device: 'auto', threads: 1, onOutput: () => undefined };
-    engine = await EngineProcess.start(options, AbortSignal.timeout(30_000));
+    engine = await EngineProcess.start(options, AbortSignal.timeout(240_000));
     const file = Buffer.concat(
       (await collect(server.history.exportMetrics({ runId: run.runId, format: 'jsonl' }))).map(({ chunk }) => chunk),
     );
@@ -121,7 +121,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
       data: planner.run!.data,
       segments: [changed].flat(),
       tolerance,
-      signal: AbortSignal.timeout(30_000),
+      signal: AbortSignal.timeout(240_000),
       recordedSteps: ({ firstStep, endStep }) => recorded.filter(({ step }) => step >= firstStep && step < endStep),
     });
     for await (const verdict of verdicts) all.push(verdict);

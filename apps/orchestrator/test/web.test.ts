@@ -8,7 +8,7 @@ import { Code, ConnectError, createClient, type Interceptor, type Transport } fr
 import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-web';
 import { loginLink } from '#local-access';
 import { fileRegistry, v1 } from '#protocol';
-import { CORPUS, TestServer, TINY_MODEL, TINY_RUN } from './harness/server.js';
+import { CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN } from './harness/server.js';
 
 /** Methods by name: the messages are those of the descriptors. */
 type AnyClient = Record<string, (request: object) => Promise<unknown> & AsyncIterable<unknown>>;
@@ -156,7 +156,7 @@ describe('espalier.v1 over HTTP', () => {
     );
     stops.abort();
     expect(beginnings.filter((text) => text.includes('TOO_MANY_CALLS'))).toHaveLength(6);
-    for (const end = Date.now() + 10_000; (await post('RunService/ListRuns', bearer())).status !== 200;)
+    for (const end = Date.now() + 60_000; (await post('RunService/ListRuns', bearer())).status !== 200;)
       if (Date.now() > end) throw new Error('the calls were never given back');
   });
 
@@ -209,7 +209,7 @@ describe('espalier.v1 over HTTP', () => {
 
   test('connections of clients that ask for nothing go, however many; a stream that is silent for as long lives', async () => {
     const runs = clientOf('RunService', transports()['connect']!);
-    const waiting = await server.launch({ totalSteps: 5_000, warmupSteps: 2_500 });
+    const waiting = await server.launch(ENDLESS);
     await server.until(waiting.runId, ({ step }) => step > 0n);
     await runs['pauseRun']!({ runId: waiting.runId });
     await server.until(waiting.runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_PAUSED);

@@ -19,10 +19,23 @@ export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');
 /** The first documents of the bundled validation set: enough for a small run, quick to evaluate. */
 export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
-const START_TIMEOUT_MS = 60_000;
-const STOP_TIMEOUT_MS = 30_000;
+/** For what hangs; how long anything takes is for the machine to say. */
+const HANGS_AFTER_MS = 240_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
+
+/** How often something may come when a run is over already. */
+const DISTURBANCES_MAX = 12;
+
+/** It counts as come where the run is over. */
+type Moment = (run: v1.Run) => boolean;
+
+interface Disturbance {
+  launch: () => Promise<v1.Run>;
+  when: Moment;
+  /** Whether it came in time, if it can tell; else the run must need another attempt. A run that ended before refuses it: too late. */
+  by: (runId: string) => Promise<unknown>;
+}
 
 type LaunchParts = Omit<Partial<v1.LaunchRunRequest>, 'data'> & { data?: Partial<v1.DataSource> };
 
@@ -68,7 +81,7 @@ export class TestServer {
     );
     closeSync(log);
     this.child = child;
-    const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+    const timer = setTimeout(() => child.kill('SIGKILL'), HANGS_AFTER_MS);
     const lines = createInterface({ input: child.stdout! });
     const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), once(child, 'exit').then(() => null)]);
     clearTimeout(timer);
@@ -144,7 +157,7 @@ export class TestServer {
     if (child === null) return null;
     const gone = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : Promise.resolve();
     child.kill('SIGTERM');
-    const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    const force = setTimeout(() => child.kill('SIGKILL'), HANGS_AFTER_MS);
     await gone;
     clearTimeout(force);
     this.closeClients();
@@ -152,8 +165,8 @@ export class TestServer {
   }
 
   /** Children of a killed orchestrator end by themselves: this says whether they did. */
-  async orphansGone(withinMs = 10_000): Promise<boolean> {
-    const until = Date.now() + withinMs;
+  async orphansGone(): Promise<boolean> {
+    const until = Date.now() + HANGS_AFTER_MS;
     while (Date.now() < until) {
       if (this.orphans.every((pid) => !isAlive(pid))) return true;
       await sleep(50);
@@ -166,8 +179,12 @@ export class TestServer {
     rmSync(this.dataFolder, { recursive: true, force: true });
   }
 
+  get log(): string {
+    return readFileSync(join(this.dataFolder, 'server.log'), 'utf8');
+  }
+
   logTail(): string {
-    return readFileSync(join(this.dataFolder, 'server.log'), 'utf8').split('\n').slice(-30).join('\n');
+    return this.log.split('\n').slice(-30).join('\n');
   }
 
   private closeClients(): void {
@@ -233,32 +250,61 @@ export class TestServer {
     return unary<v1.GetRunResponse>((done) => this.runs.getRun({ runId }, done)).then(({ run }) => run!);
   }
 
-  async until(runId: string, wanted: (run: v1.Run) => boolean, withinMs = 60_000, everyMs = 50): Promise<v1.Run> {
+  async until(runId: string, wanted: (run: v1.Run) => boolean, everyMs = 50, withinMs = HANGS_AFTER_MS): Promise<v1.Run> {
     let last: v1.Run | undefined;
     const until = Date.now() + withinMs;
     while (Date.now() < until) {
       last = await this.run(runId);
       if (wanted(last)) return last;
+      if (last.status === v1.RunStatus.RUN_STATUS_FAILED) break;
       await sleep(everyMs);
     }
-    throw new Error(
-      `run ${runId} did not get there: ${v1.runStatusToJSON(last!.status)} ` +
-        `at step ${last!.step} ${last!.failure?.message ?? ''}\n${this.logTail()}`,
-    );
+    const { status, step, failure } = last!;
+    const why = failure === undefined ? '' : `${failure.code} ${failure.message}`;
+    throw new Error(`run ${runId} did not get there: ${v1.runStatusToJSON(status)} at step ${step} ${why}\n${this.logTail()}`);
   }
 
-  /** A whole run takes as long as it takes: the limit is for one that never ends. */
-  completed(runId: string, withinMs = 240_000, everyMs?: number): Promise<v1.Run> {
-    return this.until(
-      runId,
-      (run) => {
-        if (run.status === v1.RunStatus.RUN_STATUS_FAILED)
-          throw new Error(`run ${runId} failed: ${run.failure?.code} ${run.failure?.message}`);
-        return run.status === v1.RunStatus.RUN_STATUS_COMPLETED;
-      },
-      withinMs,
-      everyMs,
-    );
+  completed(runId: string, withinMs?: number, everyMs?: number): Promise<v1.Run> {
+    return this.until(runId, isOver, everyMs, withinMs);
+  }
+
+  /**
+   * A run that is disturbed on its way, at its end. How far a run gets until somebody who looks at it can do something is for the
+   * machine to say: where it was over by then, the same happens to another run.
+   */
+  async disturbed({ launch, when, by }: Disturbance): Promise<v1.Run> {
+    for (let tries = 0; tries < DISTURBANCES_MAX; tries += 1) {
+      const { runId } = await launch();
+      await this.until(runId, (run) => when(run) || isOver(run), 2);
+      const inTime = await by(runId).catch((error: unknown) => {
+        if (codeOf(error) === 'RUN_FINISHED') return false;
+        throw error;
+      });
+      const run = await this.completed(runId);
+      if (typeof inTime === 'boolean' ? inTime : run.attempt > 1) return run;
+    }
+    throw new Error(`each of ${DISTURBANCES_MAX} runs was over before it could be disturbed`);
+  }
+
+  /** Asks the run to pause, and waits until it does. False: it was over before. */
+  async pause(runId: string): Promise<boolean> {
+    await unary<v1.PauseRunResponse>((done) => this.runs.pauseRun({ runId }, done));
+    return this.untilPaused(runId);
+  }
+
+  /** False: it is over instead. */
+  async untilPaused(runId: string): Promise<boolean> {
+    return !isOver(await this.until(runId, (run) => run.status === v1.RunStatus.RUN_STATUS_PAUSED || isOver(run)));
+  }
+
+  resume(runId: string, more: Partial<v1.ResumeRunRequest> = {}): Promise<v1.ResumeRunResponse> {
+    return unary((done) => this.runs.resumeRun(v1.ResumeRunRequest.fromPartial({ runId, ...more }), done));
+  }
+
+  /** Death of all processes, and a new beginning. */
+  async killAll(): Promise<void> {
+    await this.kill('engine', 'store');
+    await this.start();
   }
 
   async events(runId: string): Promise<v1.HistoryEvent[]> {
@@ -273,6 +319,33 @@ export class TestServer {
   }
 }
 
+/**
+ * The driver of a run is killed on its way, and the one that stands by sees it to its end. Where the run was over by then the two change
+ * places, and the next run is tried.
+ * @param before sees the driver's last moment
+ */
+export async function killedDriving(
+  servers: TestServer[],
+  {
+    launch,
+    when,
+    before,
+  }: { launch: (driver: TestServer) => Promise<v1.Run>; when: Moment; before: (driver: TestServer, runId: string) => Promise<void> },
+): Promise<{ run: v1.Run; dead: TestServer; driver: TestServer }> {
+  let [driver, standby] = servers as [TestServer, TestServer];
+  for (let tries = 0; tries < DISTURBANCES_MAX; tries += 1) {
+    const { runId } = await launch(driver);
+    await driver.until(runId, (run) => when(run) || isOver(run), 2);
+    await before(driver, runId);
+    await driver.kill();
+    const run = await standby.completed(runId);
+    if (run.attempt > 1) return { run, dead: driver, driver: standby };
+    await driver.start();
+    [driver, standby] = [standby, driver];
+  }
+  throw new Error(`each of ${DISTURBANCES_MAX} runs was over before its driver was killed`);
+}
+
 /** Small enough for a second or two; every kind of boundary occurs. */
 export const TINY_RUN: Partial<v1.RunSettings> = {
   targetSparsity: 0.2,
@@ -283,6 +356,9 @@ export const TINY_RUN: Partial<v1.RunSettings> = {
   teacherGapMarks: 3,
   evaluationWindow: 64,
 };
+
+/** Never over before somebody stops it. */
+export const ENDLESS: Partial<v1.RunSettings> = { totalSteps: 1_000_000, warmupSteps: 500_000 };
 
 /** The same file for all suites, put in its place whole: they run side by side. */
 function smallCorpus(source: string): string {
@@ -315,6 +391,8 @@ export async function collect<Message>(call: ClientReadableStream<Message>): Pro
   }
   return messages;
 }
+
+export const isOver = ({ status }: v1.Run): boolean => status === v1.RunStatus.RUN_STATUS_COMPLETED;
 
 export const codeOf = (error: unknown): string => (error instanceof EspalierError ? error.code : String(error));
 
