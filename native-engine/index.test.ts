@@ -355,17 +355,17 @@ describe('training', () => {
     expect(reports.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, index) => 14 + index));
 
     await session.importState(weak.bytes);
-    const scheduledSparsity = Array(3000).fill(0.1) as number[];
+    const scheduledSparsity = Array(50_000).fill(0.1) as number[];
     const abort = new AbortController();
     const stopped = await session.train(
-      segment(14, 3000, {
+      segment(14, 50_000, {
         scheduledSparsity,
-        teachers: Array.from({ length: 3000 }, (_, index) => ({ firstStep: 14 + index, digest: [strong, weak][index % 2]!.digest })),
+        teachers: Array.from({ length: 50_000 }, (_, index) => ({ firstStep: 14 + index, digest: [strong, weak][index % 2]!.digest })),
       }),
       { onReports: () => abort.abort(), signal: abort.signal },
     );
     expect(stopped.stopped).toBe(true);
-    expect(stopped.stepsDone).toBeLessThan(3000);
+    expect(stopped.stepsDone).toBeLessThan(50_000);
     expect(stopped.state.step).toBe(14 + stopped.stepsDone);
 
     const next = stopped.state.step;
@@ -425,7 +425,7 @@ describe('training', () => {
     const session = await ready();
     const abort = new AbortController();
     let seen = 0;
-    const running = session.train(segment(0, 5000), {
+    const running = session.train(segment(0, 100_000), {
       signal: abort.signal,
       onReports: (batch) => {
         seen += batch.length;
@@ -437,7 +437,7 @@ describe('training', () => {
     expect(result.stopped).toBe(true);
     expect(result.stepsDone).toBe(seen);
     expect(result.state.step).toBe(seen);
-    expect(seen).toBeLessThan(5000);
+    expect(seen).toBeLessThan(100_000);
     expect((await session.summary()).digest).toBe(result.state.digest);
     await session.close();
   });
@@ -445,7 +445,7 @@ describe('training', () => {
   test('a failing listener rejects the job and leaves the session usable', async () => {
     const session = await ready();
     await expect(
-      session.train(segment(0, 5000), {
+      session.train(segment(0, 100_000), {
         onReports: () => {
           throw new Error('listener broke');
         },
@@ -458,7 +458,7 @@ describe('training', () => {
 
 test('close during a job ends it; garbage collection during a job does not', async () => {
   const session = await ready();
-  const running = session.train(segment(0, 5000)).catch((error: unknown) => error);
+  const running = session.train(segment(0, 100_000)).catch((error: unknown) => error);
   await session.close();
   expect(await running).toMatchObject({ stopped: true });
 

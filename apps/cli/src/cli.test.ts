@@ -1,5 +1,6 @@
 // The command as a process against a server of the public protocol.
 import { execFileSync } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -654,19 +655,23 @@ describe('results', () => {
         if (request.digest !== (await answers.statArtifact({ digest: '' })).files[1]!.digest)
           return yield* answers.downloadArtifact(request, signal);
         asked.push(request.offset);
-        let sent = false;
+        let sent = 0;
         for await (const response of answers.downloadArtifact(request, signal)) {
-          if (sent && breaks > 0) {
+          if (sent > 0 && breaks > 0) {
             breaks -= 1;
-            await sleep(200); // what was sent is on its way
+            while (!hasWritten(Number(request.offset) + sent)) await sleep(20);
             servers.pop()!.stop();
             await announce(await serve(breaking));
           }
-          sent = true;
+          sent += response.chunk.length;
           yield response;
         }
       },
     };
+    const hasWritten = (bytes: number): boolean =>
+      readdirSync(folder, { recursive: true, encoding: 'utf8' }).some(
+        (name) => name.endsWith('model.safetensors') && statSync(join(folder, name)).size >= bytes,
+      );
     await announce(await serve(breaking));
     const result = await runCli(['--data-folder', join(folder, 'data'), 'export', 'abcd', '--out', join(folder, 'model')]);
     expect(result.exitCode).toBe(0);

@@ -49,8 +49,8 @@ test.each([
 
 test('a process that says nothing is given up; one that works for long without an end is not', async () => {
   await expect(heard('for (;;);', { silenceMs: 1_000 })).rejects.toThrow('silent');
-  const slow = `await new Promise((resolve) => setTimeout(resolve, 3500)); send('done');`;
-  expect(await heard(slow, { silenceMs: 2_000 })).toEqual(['done']);
+  const slow = `await new Promise((resolve) => setTimeout(resolve, 10_000)); send('done');`;
+  expect(await heard(slow, { silenceMs: 6_000 })).toEqual(['done']);
 });
 
 test('it ends with its call, and with the process that started it', async () => {
@@ -65,6 +65,6 @@ test('it ends with its call, and with the process that started it', async () => 
   while (!running()) await sleep(50);
   await sleep(1_000);
   parent.kill('SIGKILL');
-  for (let waited = 0; running() && waited < 20_000; waited += 100) await sleep(100);
+  for (let waited = 0; running() && waited < 120_000; waited += 100) await sleep(100);
   expect(running()).toBe(false);
 });

@@ -57,7 +57,7 @@ async function collect<T>(items: AsyncIterable<T>, until: (item: T) => boolean =
   }
   return all;
 }
-const signal = (): AbortSignal => AbortSignal.timeout(50_000);
+const signal = (): AbortSignal => AbortSignal.timeout(280_000);
 const stepsIn = (messages: v1.WatchRunResponse[]): number[] => messages.flatMap(({ steps }) => steps.map(({ step }) => Number(step)));
 const watch = (runId: string, more: Partial<v1.WatchRunRequest> = {}): AsyncGenerator<v1.WatchRunResponse> =>
   watchRun(views, v1.WatchRunRequest.fromPartial({ runId, ...more }), signal());
@@ -108,21 +108,24 @@ test('live steps come at once, and not again when they are recorded', async () =
   const told = story(runId).start();
   const recorder = new Recorder().record(runId, told.facts);
   await append(recorder);
-  const watching = collect(watch(runId), (message) => message.run?.step === 10n);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const messages: v1.WatchRunResponse[] = [];
+  const watching = watch(runId)[Symbol.asyncIterator]();
+  const next = async (): Promise<void> => void messages.push(((await watching.next()) as { value: v1.WatchRunResponse }).value);
+  await next(); // the run now
   live.report(
     runId,
     1,
     range(0, 7).map((step): StepMeasurement => stepMeasured(step)),
   );
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  while (stepsIn(messages).length === 0) await next();
+  expect(messages.at(-1)!.live).toBe(true);
   const from = told.facts.length;
   told.train(stateAt(10, 0.01));
   recorder.record(runId, told.facts.slice(from));
   await append(recorder);
-  const messages = await watching;
+  while (messages.at(-1)!.run?.step !== 10n) await next();
+  await watching.return?.(undefined);
   expect(stepsIn(messages)).toEqual(range(0, 10));
-  expect(messages.some((message) => message.live)).toBe(true);
   live.ended(runId);
 });
 

@@ -156,14 +156,19 @@ describe('persistent subscriptions', () => {
     const settings = allSettings({ startFrom: 'start', consumerStrategyName: strategy });
     await client.createPersistentSubscriptionToAll(name, settings, { filter: streamNameFilter({ prefixes: [prefix] }) });
     const received: string[][] = [[], []];
-    const subscriptions = received.map((keys, consumer) => {
+    // The first consumer only answers once the second is there, or it would do all the work alone.
+    let bothAreThere!: () => void;
+    const both = new Promise<void>((resolve) => (bothAreThere = resolve));
+    let there = 0;
+    const subscriptions = received.map((keys) => {
       const subscription = target.client().subscribeToPersistentSubscriptionToAll(name, { bufferSize: 4 });
+      subscription.once('confirmation', () => {
+        if ((there += 1) === 2) bothAreThere();
+      });
       subscription.on('data', (resolved) => {
         const { streamId, metadata } = resolved.event!;
         keys.push(strategy === PINNED ? streamId : (metadata as { $correlationId: string }).$correlationId);
-        // The first consumer only answers once the second is there, or it would do all the work alone.
-        if (consumer === 1 || received[1]!.length > 0 || strategy === DISPATCH_TO_SINGLE) void subscription.ack(resolved);
-        else setTimeout(() => void subscription.ack(resolved), 150);
+        void both.then(() => subscription.ack(resolved));
       });
       return subscription;
     });

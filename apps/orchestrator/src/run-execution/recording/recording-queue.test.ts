@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { jest } from '@jest/globals';
 import { RecordingQueue } from './recording-queue.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
@@ -15,6 +15,9 @@ function queueOf(intervalMs: number): { queue: RecordingQueue; writes: number[][
   return { queue, writes, endOne: () => ends.shift()!.resolve(), failOne: () => ends.shift()!.reject(new Error('the disk is gone')) };
 }
 
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
 describe('segments on their way into the record', () => {
   it('are written at once after a quiet time, together where they come quickly', async () => {
     const { queue, writes, endOne } = queueOf(600);
@@ -24,10 +27,10 @@ describe('segments on their way into the record', () => {
     await queue.add(segment(1));
     await queue.add(segment(2));
     expect(writes).toEqual([[0]]);
-    await sleep(700);
+    await jest.advanceTimersByTimeAsync(700);
     expect(writes).toEqual([[0], [1, 2]]);
     endOne();
-    await sleep(700);
+    await jest.advanceTimersByTimeAsync(700);
     await queue.add(segment(3));
     expect(writes).toEqual([[0], [1, 2], [3]]);
   });
@@ -38,7 +41,7 @@ describe('segments on their way into the record', () => {
     const second = queue.add(segment(1)).then(() => {
       added = true;
     });
-    await sleep(20);
+    await jest.advanceTimersByTimeAsync(20);
     expect(added).toBe(false);
     endOne();
     await second;
@@ -51,7 +54,7 @@ describe('segments on their way into the record', () => {
     await queue.add(segment(1));
     await queue.add(segment(2));
     const drained = queue.drain();
-    await sleep(1);
+    await jest.advanceTimersByTimeAsync(1);
     expect(writes).toEqual([[0], [1, 2]]);
     endOne();
     await drained;
