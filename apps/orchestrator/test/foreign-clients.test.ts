@@ -175,8 +175,8 @@ function answerOf(service: string, method: string, type: DescMessage, partial: R
       fileRegistry()
         .getService(`espalier.v1.${service}`)!
         .methods.find(({ localName }) => localName === method)!.methodKind === 'server_streaming';
-    if (!isStream) return void client[method]!(message, { deadline: Date.now() + 60_000 }, settle);
-    const stream = client[method]!(message, { deadline: Date.now() + 60_000 }) as ClientReadableStream<unknown>;
+    if (!isStream) return void client[method]!(message, { deadline: Date.now() + 240_000 }, settle);
+    const stream = client[method]!(message, { deadline: Date.now() + 240_000 }) as ClientReadableStream<unknown>;
     stream.once('data', () => {
       resolve('OK');
       stream.cancel();

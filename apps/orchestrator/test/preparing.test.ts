@@ -38,7 +38,7 @@ test('is recorded at once, seen to be prepared, and keeps nobody from training',
   const { runId } = launched;
   const watched = collect(server.runs.watchRun({ runId, follow: false, afterRevision: undefined }));
   const other = await server.launch(SHORT);
-  const shared = await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0);
+  const shared = await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
   expect(shared.preparation!.doing).toMatch(/tokenizing the training text/);
 
   // Whatever is asked of a run that is not prepared is answered.
@@ -66,7 +66,7 @@ test('is recorded at once, seen to be prepared, and keeps nobody from training',
 test('survives the death of the orchestrator, and comes to the same', async () => {
   const text = longText();
   const { runId } = await launchLong(text);
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0);
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
   await server.kill();
   await server.start();
   expect((await server.run(runId)).status).toBe(RUN_STATUS_PREPARING);
@@ -76,7 +76,7 @@ test('survives the death of the orchestrator, and comes to the same', async () =
 
 test('survives the death of all between the tokens and the event that names them', async () => {
   const { runId } = await launchLong();
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0);
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
   const index = join(server.dataFolder, 'artifacts/token-index');
   const entries = (): number => readdirSync(index).filter((name) => name.endsWith('.json')).length;
   const before = entries();
