@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "device/registry.h"
 #include "espalier/error.h"
 #include "method/masks.h"
+#include "step/device_home.h"
 #include "step/step.h"
 
 namespace espalier {
@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t kTokensAtOnce = 2048;
 
-// Sum of the negative log-likelihoods of the context's windows.
-double windows_loss(PassContext& c, const DeviceRole& role, const std::vector<int32_t>& ids, UploadBlock& block) {
+// Adds the negative log-likelihoods of the context's windows, one after the other.
+void add_windows_loss(PassContext& c, const DeviceRole& role, const std::vector<int32_t>& ids, UploadBlock& block, double& sum) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows();
   const Tensor x = ws.teacher_x.reshaped(n, role.hidden_width);
@@ -35,10 +35,8 @@ double windows_loss(PassContext& c, const DeviceRole& role, const std::vector<in
     multiply_by_head(c, role, op.student, h, true);
     c.backend->run(op);
   }
-  double sum = 0;
   const StepResults results(*c.backend, ws);
   for (const double loss : results.at(ws.sums.lm_rows, n)) sum += loss;
-  return sum;
 }
 
 void check_input(const ModelConfig& config, std::span<const uint32_t> ids, int64_t window) {
@@ -59,33 +57,40 @@ void check_input(const ModelConfig& config, std::span<const uint32_t> ids, int64
 
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
                           int64_t window, ComputeDType dtype, const BackendSpec& spec, const std::function<void(double)>& on_progress,
-                          const std::atomic<bool>& cancel) {
+                          const std::atomic<bool>& cancel, const std::shared_ptr<const DeviceHome>& beside) {
   const ModelConfig& config = model->config();
   check_input(config, ids, window);
-  const std::unique_ptr<Backend> backend = make_backend(spec);
-  const DeviceModel weights(*backend, model, weights_crowd(spec, *model));
+  const DeviceHome home = home_for(model, spec, beside);
+  Backend& backend = *home.backend;
   DeviceBuffer lora_memory;
-  if (state) lora_memory = backend->share(state->params().data(), static_cast<uint64_t>(state->lora_size()) * sizeof(float));
-  UploadBlock role_block(*backend), token_block(*backend);
+  if (state) lora_memory = backend.share(state->params().data(), static_cast<uint64_t>(state->lora_size()) * sizeof(float));
+  UploadBlock role_block(backend), token_block(backend);
   const DeviceRole role = compile_role(state ? make_role(*model, deterministic_masks(config, *state), true) : make_intact_role(*model),
                                        state ? DeviceLora{state, lora_memory.data().as<float>()} : DeviceLora{}, role_block);
+  const LoraSpec lora = state ? state->lora() : LoraSpec{};
+  const int64_t windows = static_cast<int64_t>(ids.size()) / window;
+  // Sums of so many windows are added up. As many of them at once as the home has room for, or one.
+  const int64_t together = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
   WorkspaceShape shape;
   shape.tokens = window;
   shape.dtype = dtype;
   shape.training = false;
-  const int64_t windows = static_cast<int64_t>(ids.size()) / window;
-  const int64_t at_once = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
-  shape.batch = at_once;
-  const LoraSpec lora = state ? state->lora() : LoraSpec{};
-  const DeviceBuffer memory = backend->allocate(lay_out_workspace(config, lora, shape, nullptr).total_bytes);
-  Workspace ws = lay_out_workspace(config, lora, shape, memory.data());
-  PassContext c = make_pass_context(*backend, weights, ws, dtype, at_once, window);
+  shape.batch = together;
+  while (home.memory && shape.batch > 1 && !home.has_room_for(lay_out_workspace(config, lora, shape, nullptr).total_bytes)) shape.batch--;
+  WorkspaceMemory memory;
+  Workspace ws = memory.lay_out(home, lora, shape);
+  PassContext c = make_pass_context(backend, *home.model, ws, dtype, shape.batch, window);
   double sum = 0;
-  for (int64_t first = 0; first < windows; first += at_once) {
-    if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the evaluation was cancelled");
-    c.batch = std::min(at_once, windows - first);
-    sum += windows_loss(c, role, {ids.begin() + first * window, ids.begin() + (first + c.batch) * window}, token_block);
-    if (on_progress) on_progress(static_cast<double>(first + c.batch) / static_cast<double>(windows));
+  for (int64_t first = 0; first < windows; first += together) {
+    const int64_t end = std::min(first + together, windows);
+    double part = 0;
+    for (int64_t next = first; next < end; next += c.batch) {
+      if (cancel.load()) throw Error(ErrorCode::kCancelled, "", "the evaluation was cancelled");
+      c.batch = std::min(shape.batch, end - next);
+      add_windows_loss(c, role, {ids.begin() + next * window, ids.begin() + (next + c.batch) * window}, token_block, part);
+    }
+    sum += part;
+    if (on_progress) on_progress(static_cast<double>(end) / static_cast<double>(windows));
   }
   EvaluationResult r;
   r.predictions = windows * (window - 1);

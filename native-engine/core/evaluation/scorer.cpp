@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <numeric>
 
-#include "device/registry.h"
 #include "espalier/error.h"
 #include "method/masks.h"
+#include "step/device_home.h"
 #include "step/rope.h"
 #include "step/step.h"
 
@@ -97,12 +97,13 @@ void check_sequences(const ModelConfig& config, std::span<const ScoredSequence> 
 
 class ScorerImpl final : public Scorer {
  public:
-  ScorerImpl(const std::shared_ptr<const ModelWeights>& model, std::optional<TrainState> state, ComputeDType dtype, const BackendSpec& spec)
+  ScorerImpl(const std::shared_ptr<const ModelWeights>& model, std::optional<TrainState> state, ComputeDType dtype, const BackendSpec& spec,
+             const std::shared_ptr<const DeviceHome>& beside)
       : state_(std::move(state)),
         dtype_(dtype),
         lora_(state_ ? state_->lora() : LoraSpec{}),
-        backend_(make_backend(spec)),
-        weights_(*backend_, model, weights_crowd(spec, *model)),
+        home_(home_for(model, spec, beside)),
+        backend_(home_.backend.get()),
         role_block_(*backend_),
         block_(*backend_) {
     DeviceLora lora;
@@ -116,8 +117,9 @@ class ScorerImpl final : public Scorer {
 
   std::vector<SequenceScore> score(std::span<const ScoredSequence> sequences, const std::function<void(double)>& on_progress,
                                    const std::atomic<bool>& cancel) override {
-    const ModelConfig& config = weights_.config();
+    const ModelConfig& config = home_.model->config();
     check_sequences(config, sequences);
+    backend_->attach_thread();
     std::vector<size_t> order(sequences.size());
     std::iota(order.begin(), order.end(), size_t{0});
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -141,7 +143,7 @@ class ScorerImpl final : public Scorer {
 
  private:
   void make_room(int64_t rows, int64_t longest) {
-    const ModelConfig& config = weights_.config();
+    const ModelConfig& config = home_.model->config();
     if (longest > static_cast<int64_t>(cos_.size()) / std::max<int64_t>(config.head_dim / 2, 1))
       make_rope_tables(config, longest, cos_, sin_);
     if (rows <= rows_) return;
@@ -151,9 +153,7 @@ class ScorerImpl final : public Scorer {
     shape.tokens = rows;
     shape.dtype = dtype_;
     shape.training = false;
-    memory_ = {};
-    memory_ = backend_->allocate(lay_out_workspace(config, lora_, shape, nullptr).total_bytes);
-    ws_ = lay_out_workspace(config, lora_, shape, memory_.data());
+    ws_ = memory_.lay_out(home_, lora_, shape);
     const auto width = static_cast<uint64_t>(role_.hidden_width);
     gathered_ = {};
     gathered_ = backend_->allocate(static_cast<uint64_t>(ws_.chunk) * width * sizeof(float));
@@ -163,7 +163,7 @@ class ScorerImpl final : public Scorer {
 
   // The angles of each row's position.
   std::vector<float> turns(const std::vector<float>& table, const std::vector<int32_t>& positions) const {
-    const int64_t half = weights_.config().head_dim / 2;
+    const int64_t half = home_.model->config().head_dim / 2;
     std::vector<float> out(positions.size() * static_cast<size_t>(half));
     for (size_t n = 0; n < positions.size(); n++)
       std::copy_n(table.begin() + positions[n] * half, half, out.begin() + static_cast<int64_t>(n) * half);
@@ -179,8 +179,8 @@ class ScorerImpl final : public Scorer {
     const auto ids = block_.add(p.ids), bounds = block_.add(p.bounds), path = block_.add(p.path), rows = block_.add(p.rows),
                targets = block_.add(p.targets);
     PassContext c;
-    c.backend = backend_.get();
-    c.model = &weights_;
+    c.backend = backend_;
+    c.model = home_.model.get();
     c.ws = &ws_;
     c.dtype = dtype_ == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
     c.batch = 1;
@@ -228,9 +228,10 @@ class ScorerImpl final : public Scorer {
   const std::optional<TrainState> state_;
   const ComputeDType dtype_;
   const LoraSpec lora_;
-  const std::unique_ptr<Backend> backend_;
-  const DeviceModel weights_;
-  DeviceBuffer lora_memory_, memory_, gathered_, best_;
+  const DeviceHome home_;
+  Backend* const backend_;
+  WorkspaceMemory memory_;
+  DeviceBuffer lora_memory_, gathered_, best_;
   UploadBlock role_block_, block_;
   DeviceRole role_;
   Workspace ws_;
@@ -239,8 +240,8 @@ class ScorerImpl final : public Scorer {
 };
 
 std::unique_ptr<Scorer> Scorer::create(const std::shared_ptr<const ModelWeights>& model, std::optional<TrainState> state,
-                                       ComputeDType dtype, const BackendSpec& backend) {
-  return std::make_unique<ScorerImpl>(model, std::move(state), dtype, backend);
+                                       ComputeDType dtype, const BackendSpec& backend, const std::shared_ptr<const DeviceHome>& beside) {
+  return std::make_unique<ScorerImpl>(model, std::move(state), dtype, backend, beside);
 }
 
 }  // namespace espalier

@@ -241,7 +241,8 @@ std::optional<TrainState> SessionCore::state_for(const std::string& folder, bool
 void SessionCore::open_scorer(const ScorerOptions& options) {
   scorer_.reset();  // before the new one asks for its memory
   const auto model = model_in(options.model_folder);
-  scorer_ = Scorer::create(model, state_for(options.model_folder, options.intact), options.dtype, options.backend);
+  scorer_ = Scorer::create(model, state_for(options.model_folder, options.intact), options.dtype, options.backend,
+                           trainer_ ? trainer_->home(options.backend) : nullptr);
 }
 
 std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
@@ -269,7 +270,7 @@ EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std
   const auto model = model_in(options.model_folder);
   const std::optional<TrainState> state = state_for(options.model_folder, options.intact);
   return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
-                            cancel);
+                            cancel, trainer_ ? trainer_->home(options.backend) : nullptr);
 }
 
 std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {

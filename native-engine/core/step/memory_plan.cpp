@@ -70,7 +70,8 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   if (kind.has_own_memory()) {
     const uint64_t roles = 2 * role_bytes(config), rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * 4;
     plan.teachers = 2 * lora_bytes;  // the one in use, and the next
-    plan.scratch += mask_bytes + roles + rope;
+    // An evaluation finds weights and room of the run (device_home.h), and brings a role and LoRA of its own.
+    plan.scratch += mask_bytes + roles + rope + roles / 2 + lora_bytes;
     plan.host = kProcessBytes + roles + Refit::bytes(config, lora, options);
     if (options.stream_weights) {
       const LayerBytes layers = layer_bytes(config, weight_bytes);

@@ -71,7 +71,8 @@ std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& 
 TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
     : options_(options),
       backend_(backend_for(*model, lora, options)),
-      model_(*backend_, model, streams_weights(options)),
+      weights_(std::make_shared<const DeviceModel>(*backend_, model, streams_weights(options))),
+      model_(*weights_),
       state_(*backend_, StateLayout(model->config(), lora)),
       student_block_(*backend_),
       teacher_block_(*backend_),
@@ -79,8 +80,8 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSp
   const auto lora_bytes = static_cast<uint64_t>(state_.layout().lora_size()) * sizeof(float);
   for (int i = 0; i < (ahead_ ? 2 : 1); i++) teacher_lora_[i] = backend_->allocate(lora_bytes);
   const WorkspaceShape shape = training_shape(options_);
-  memory_ = backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes);
-  workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_.data());
+  memory_ = std::make_shared<const DeviceBuffer>(backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes));
+  workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_->data());
   context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, shape.batch, options_.sequence_length);
   context_.by_shape = true;
   use_intact_teacher();

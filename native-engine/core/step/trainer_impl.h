@@ -1,6 +1,7 @@
 // The one implementation of Trainer, seen by tests and benchmarks.
 #pragma once
 #include "method/one_shot.h"
+#include "step/device_home.h"
 #include "step/refit.h"
 #include "step/step.h"
 
@@ -29,6 +30,7 @@ class TrainerImpl final : public Trainer {
                       const std::atomic<bool>& cancel) override;
   void probe(StepProbe& probe, const LossWeights& losses) override;
   uint64_t peak_bytes() const override;
+  std::shared_ptr<const DeviceHome> home(const BackendSpec& spec) const override;
 
   const StepTimes& last_times() const { return last_times_; }
   const RefitReport& last_refit() const { return last_refit_; }
@@ -61,8 +63,9 @@ class TrainerImpl final : public Trainer {
 
   TrainerOptions options_;
   std::shared_ptr<const TokenData> data_;
-  std::unique_ptr<Backend> backend_;  // all that follows is its memory
-  DeviceModel model_;
+  std::shared_ptr<Backend> backend_;  // all that follows is its memory
+  std::shared_ptr<const DeviceModel> weights_;
+  const DeviceModel& model_;
   DeviceState state_;
   UploadBlock student_block_, teacher_block_;
   // LoRA of the teacher in use, and beside it that of the one that comes next.
@@ -71,7 +74,7 @@ class TrainerImpl final : public Trainer {
   int place_ = 0;
   std::shared_ptr<const Teacher> in_use_, expected_;  // their copies may be under way
   DeviceRole teacher_;
-  DeviceBuffer memory_;
+  std::shared_ptr<const DeviceBuffer> memory_;
   Workspace workspace_;
   PassContext context_;
   StepTimes last_times_;

@@ -4,6 +4,7 @@
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
 #include "espalier/error.h"
+#include "espalier/scorer.h"
 #include "files/small_models.h"
 #include "step/device_model.h"
 #include "step/step_helpers.h"
@@ -175,6 +176,48 @@ TEST(CudaStep, AStreamedLayerIsWhole) {
       EXPECT_EQ(std::memcmp(bytes.data(), model->layer(1).proj[p].data, bytes.size()), 0) << p;
     }
     EXPECT_THROW(weights.projection(0, kQ), Error);
+  }
+}
+
+// Between two steps an evaluation uses the run's weights and the memory of its steps. Neither's bits change, and no second copy is made.
+TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
+  const auto model = load_model(tiny_model());
+  const auto tokens = random_tokens(model->config().vocab_size, 5 * 24);
+  const std::atomic<bool> cancel{false};
+  for (const bool streamed : {false, true}) {
+    TrainerOptions options = on_emulated(streamed ? "late" : "early", ComputeDType::kBF16);
+    options.stream_weights = streamed;
+    const auto beside = tiny_session(options, model), alone = tiny_session(options, model);
+    for (const auto& trainer : {beside.get(), alone.get()}) {
+      change_state(*trainer, loosen_masks);
+      run(*trainer, segment(0, 1));
+    }
+    const TrainState state = beside->export_snapshot();
+    const auto loss = [&](const std::shared_ptr<const DeviceHome>& home) {
+      return evaluate(model, &state, tokens->ids, 24, ComputeDType::kBF16, options.backend, nullptr, cancel, home).negative_log_likelihood;
+    };
+    const auto score = [&](const std::shared_ptr<const DeviceHome>& home) {
+      const std::vector<ScoredSequence> asked{{std::span(tokens->ids).first(30), 7}, {std::span(tokens->ids).first(12), 3}};
+      const auto scorer = Scorer::create(model, state, ComputeDType::kBF16, options.backend, home);
+      std::vector<double> found;
+      for (const SequenceScore& s : scorer->score(asked, nullptr, cancel)) found.push_back(s.log_likelihood);
+      return found;
+    };
+    // The loss, and the device memory that it takes for itself.
+    const auto measured = [&](const std::shared_ptr<const DeviceHome>& home) {
+      cuda::emulator::take_peak_bytes();
+      const uint64_t before = cuda::emulator::take_peak_bytes();
+      const double value = loss(home);
+      return std::pair{value, cuda::emulator::take_peak_bytes() - before};
+    };
+    const auto [expected, by_itself] = measured(nullptr);
+    const auto [found, shared] = measured(beside->home(options.backend));
+    EXPECT_EQ(found, expected);
+    EXPECT_LT(shared, by_itself / 2);
+    EXPECT_EQ(score(beside->home(options.backend)), score(nullptr));
+    EXPECT_FALSE(beside->home(on_threads(1))) << "another device";
+    for (const auto& trainer : {beside.get(), alone.get()}) run(*trainer, segment(1, 1));
+    EXPECT_EQ(digest_of(*beside), digest_of(*alone));
   }
 }
 

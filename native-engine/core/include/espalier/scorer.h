@@ -23,9 +23,11 @@ struct SequenceScore {
 // A model, and room for passes over it, for as long as there is something to score.
 class Scorer {
  public:
-  // The model under the deterministic masks and LoRA of `state` (none: as it is), in f32 arithmetic or with bf16 products.
+  // The model under the deterministic masks and LoRA of `state` (none: as it is), in f32 arithmetic or with bf16 products. `beside` as for
+  // evaluate().
   static std::unique_ptr<Scorer> create(const std::shared_ptr<const ModelWeights>& model, std::optional<TrainState> state,
-                                        ComputeDType dtype, const BackendSpec& backend);
+                                        ComputeDType dtype, const BackendSpec& backend,
+                                        const std::shared_ptr<const DeviceHome>& beside = nullptr);
   virtual ~Scorer() = default;
 
   // Tokens that several sequences begin with are computed once where these come into one pass; nothing is padded. Which sequences are asked

@@ -171,6 +171,8 @@ class Teacher {
   virtual ~Teacher() = default;
 };
 
+struct DeviceHome;  // core/step/device_home.h
+
 class Trainer {
  public:
   static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
@@ -202,13 +204,19 @@ class Trainer {
   virtual void probe(StepProbe& probe, const LossWeights& losses) = 0;
 
   virtual uint64_t peak_bytes() const = 0;
+
+  // Weights and memory that evaluations of the model on such a device share with this session, between two of its steps. nullptr: none,
+  // where it is another device or the host.
+  virtual std::shared_ptr<const DeviceHome> home(const BackendSpec& spec) const = 0;
 };
 
 // Perplexity of a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over
-// non-overlapping windows, each by itself from position 0, in f32 arithmetic (or bf16 products when asked).
+// non-overlapping windows, each by itself from position 0, in f32 arithmetic (or bf16 products when asked). `beside`: of a session on the
+// same device, whose steps wait meanwhile; no bit depends on it.
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
                           int64_t window, ComputeDType dtype, const BackendSpec& backend,
-                          const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel);
+                          const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel,
+                          const std::shared_ptr<const DeviceHome>& beside = nullptr);
 
 // Digest of the sources that a step and an evaluation are made from, and of the compiler's options; with the compiler in words. No paths,
 // no time.

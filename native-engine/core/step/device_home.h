@@ -1,0 +1,30 @@
+// A device that holds a model's weights, and memory that its run leaves alone between two steps. An evaluation beside the run finds both
+// there, so that it takes little of the device for itself.
+#pragma once
+#include "step/device_model.h"
+#include "step/workspace.h"
+
+namespace espalier {
+
+struct DeviceHome {
+  std::shared_ptr<Backend> backend;
+  std::shared_ptr<const DeviceModel> model;
+  std::shared_ptr<const DeviceBuffer> memory;  // nullptr: there is none
+
+  bool has_room_for(uint64_t bytes) const { return memory && bytes <= memory->bytes(); }
+};
+
+// The one of the run beside it where that has this model, else one of its own.
+DeviceHome home_for(const std::shared_ptr<const ModelWeights>& model, const BackendSpec& spec,
+                    const std::shared_ptr<const DeviceHome>& beside);
+
+// Memory for one workspace: the home's, or its own where that is too small.
+class WorkspaceMemory {
+ public:
+  Workspace lay_out(const DeviceHome& home, const LoraSpec& lora, const WorkspaceShape& shape);
+
+ private:
+  DeviceBuffer own_;
+};
+
+}  // namespace espalier
