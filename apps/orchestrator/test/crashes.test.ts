@@ -59,6 +59,18 @@ describe('a run that is disturbed', () => {
     await survives(() => server.killAll());
   });
 
+  it('survives it with batches that are taken in parts, which have bits of their own', async () => {
+    const parts = { microShards: 2 };
+    const whole = await server.completed((await server.launch(parts)).runId);
+    const run = await server.disturbed({
+      launch: () => server.launch(parts),
+      when: ({ step }) => step >= 20n,
+      by: () => server.killAll(),
+    });
+    expect([run.stateDigest, run.restarts > 0, run.settings?.microShards]).toEqual([whole.stateDigest, true, 2]);
+    expect(run.stateDigest).not.toBe(undisturbed);
+  });
+
   it('survives a death after everything it records, the last of it too', async () => {
     const short = { totalSteps: 400, warmupSteps: 200, segmentSteps: 10, targetSparsity: 0.05 };
     const expected = await server.completed((await server.launch(short)).runId);

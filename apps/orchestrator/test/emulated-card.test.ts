@@ -26,7 +26,14 @@ describe('a run on an emulated card', () => {
   const env: Record<string, string> = { ESPALIER_NATIVE_ADDON: ADDON, ESPALIER_DEVICE: 'emulated' };
   const server = TestServer.inNewFolder(env);
   const validationPath = join(server.dataFolder, 'validation.jsonl');
-  const launch = (): Promise<v1.Run> => server.launch(RUN, { data: { trainPath: CORPUS, validationPath } });
+  const launch = (settings: Partial<v1.RunSettings> = {}): Promise<v1.Run> =>
+    server.launch({ ...RUN, ...settings }, { data: { trainPath: CORPUS, validationPath } });
+  const disturbed = (settings: Partial<v1.RunSettings>): Promise<v1.Run> =>
+    server.disturbed({ launch: () => launch(settings), when: ({ step }) => step > 3n, by: () => server.killAll() });
+  const textOf = async (runId: string): Promise<string> => {
+    const request = v1.GenerateRequest.fromPartial({ runId, prompts: ['The city'], maxTokens: 4 });
+    return (await collect(server.runs.generate(request))).flatMap(({ pieces }) => pieces.map(({ text }) => text)).join('');
+  };
 
   beforeAll(async () => {
     await server.start();
@@ -34,7 +41,15 @@ describe('a run on an emulated card', () => {
   });
   afterAll(() => server.dispose());
 
-  it('has several teachers, and ends in the same bits where all is killed on the way', async () => {
+  it('takes a batch in parts with bits of their own, the same where all is killed on the way', async () => {
+    const parts = { batchSize: 2, microShards: 2, totalSteps: 6, warmupSteps: 4 };
+    const done = await server.completed((await launch(parts)).runId);
+    const again = await disturbed(parts);
+    expect([again.stateDigest, again.restarts > 0, again.settings?.microShards]).toEqual([done.stateDigest, true, 2]);
+    expect(recordProblems(await server.events(again.runId))).toEqual([]);
+  });
+
+  it('has several teachers, and ends in the same bits with streamed weights where all is killed on the way', async () => {
     const done = await server.completed((await launch()).runId);
     const events = await server.events(done.runId);
     expect(recordProblems(events)).toEqual([]);
@@ -44,9 +59,13 @@ describe('a run on an emulated card', () => {
       .map(({ dataJson }) => (JSON.parse(dataJson) as Assigned).teacher);
     expect(new Set(teachers.map((teacher) => JSON.stringify(teacher))).size).toBeGreaterThan(2);
 
-    const again = await server.disturbed({ launch, when: ({ step }) => step > 3n, by: () => server.killAll() });
-    expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
+    const again = await disturbed({ streamWeights: true });
+    const { runId } = again;
+    expect([again.stateDigest, again.restarts > 0, again.settings?.streamWeights]).toEqual([done.stateDigest, true, true]);
     expect(again.evaluations.map(({ perplexity }) => perplexity)).toEqual(done.evaluations.map(({ perplexity }) => perplexity));
+    expect(await textOf(runId)).toBe(await textOf(done.runId));
+    const exported = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId, format: 'masked', dtype: 'f32' })));
+    expect(exported.at(-1)!.export!.proof!.loaders[0]).toMatchObject({ loader: "Espalier's own reader", outcome: 'agrees' });
 
     await server.stop();
     Object.assign(env, { ESPALIER_ENGINES: '2', ESPALIER_DEVICE: 'cpu,emulated' });
