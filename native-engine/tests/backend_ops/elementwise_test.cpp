@@ -10,7 +10,7 @@ struct Size {
   int64_t rows, open, width, hidden;
 };
 // One row; sizes that fit into any block or warp; and rows of several parts, more columns than the threads of a block take at a time.
-constexpr Size kOneRow{1, 43, 48, 61}, kSmall{37, 43, 48, 61}, kLarge{301, 1163, 1168, 1200};
+constexpr Size kOneRow{1, 43, 48, 61}, kSmall{37, 43, 48, 61}, kTwoWarps{7, 203, 208, 211}, kLarge{301, 1163, 1168, 1200};
 
 class ElementwiseOps : public OpTest {
  protected:
@@ -176,13 +176,13 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
 }
 
 TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kLarge}) check_norm(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_norm(z);
 }
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kLarge}) check_swiglu(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z);
 }
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
-  for (const Size& z : {kOneRow, kSmall, kLarge}) check_layer_loss(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z);
 }
 
 void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance) {

@@ -44,7 +44,7 @@ __device__ __forceinline__ float block_max(float v, float* space) {
   return most;
 }
 
-// The column of the row's largest logit, the first of equal ones. `space` as in block_max.
+// The column of the row's largest logit, the first of equal ones. `space` must be free, and is free again after the next barrier.
 __device__ __forceinline__ int32_t largest_of(const float* x, int64_t count, float* space) {
   float most = -INFINITY;
   int64_t first = count;
@@ -59,7 +59,6 @@ __device__ __forceinline__ int32_t largest_of(const float* x, int64_t count, flo
   __syncthreads();
   // Columns are exact in f32: a vocabulary has fewer than 2^24 tokens.
   const float nearest = block_max(most == highest ? -static_cast<float>(first) : -static_cast<float>(count), space);
-  __syncthreads();
   return static_cast<int32_t>(-nearest);
 }
 
@@ -150,7 +149,6 @@ __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArgu
   if (dlogits)
     for (int64_t j = a.count + threadIdx.x; j < a.dlogits.stride; j += kTokenThreads) store1(dlogits + j, 0.0f);
   if (distills) total = block_sum(total, doubles);
-  if (a.best) __syncthreads();
   const int32_t best = a.best ? largest_of(student, a.count, floats) : 0;
   if (threadIdx.x != 0) return;
   if (a.best) store(a.best + n, best);
