@@ -249,6 +249,41 @@ TEST_P(ElementwiseOps, TokenLossesAtOddVocabularies) {
   for (const int64_t vocab : {1037, 5003}) check_token_losses(device, type(), vocab, tolerance());
 }
 
+// Only differences between logits count, however large all of them are.
+TEST_P(ElementwiseOps, LogitsMayLieFarFromZero) {
+  constexpr int64_t kVocab = 1037;
+  const std::vector<float> offsets{0.0f, 400.0f, -700.0f};
+  Random values(20, 3.0f);
+  const Buffer student(device, DType::kF32, 3, kVocab, kVocab, [&](int64_t n, int64_t) { return values() + offsets[n]; }),
+      teacher(device, DType::kF32, 3, kVocab, kVocab, [&](int64_t n, int64_t) { return values() - offsets[n]; });
+  const List<int32_t> targets(device, std::vector<int32_t>{3, 5, 7});
+  const List<double> kl(device, 3), lm(device, 3);
+  TokenLoss op;
+  op.student = student.tensor();
+  op.teacher = teacher.tensor();
+  op.targets = targets.data();
+  op.temperature = 0.8f;
+  op.kl_rows = kl.data();
+  op.lm_rows = lm.data();
+  op.dlogits.dtype = type();
+  device.run(op);
+  for (int64_t n = 0; n < 3; n++) {
+    const auto log_sum = [&](const Buffer& b, double shift, double temperature) {
+      double sum = 0;
+      for (int64_t j = 0; j < kVocab; j++) sum += std::exp((b.get(n, j) - shift) / temperature);
+      return std::log(sum) + shift / temperature;
+    };
+    const double t = op.temperature, p_sum = log_sum(teacher, -offsets[n], t), q_sum = log_sum(student, offsets[n], t);
+    double expected = 0;
+    for (int64_t j = 0; j < kVocab; j++) {
+      const double p = teacher.get(n, j) / t - p_sum, q = student.get(n, j) / t - q_sum;
+      expected += std::exp(p) * (p - q);
+    }
+    EXPECT_NEAR(kl[n], expected, 1e-3 * expected) << offsets[n];
+    EXPECT_NEAR(lm[n], log_sum(student, offsets[n], 1.0) - student.get(n, targets[n]), 1e-3) << offsets[n];
+  }
+}
+
 // The first of equal ones, whichever thread has it.
 TEST_P(ElementwiseOps, TheLikeliestTokenIsFoundWhereverItIs) {
   constexpr int64_t kVocab = 1037, kRows = 40;

@@ -1,6 +1,8 @@
 // Kernels of the CUDA backend over the emulator: the order of blocks, warps and lanes, and how late copies arrive, change no bit.
 #include "backend_ops/attention_run.h"
 #include "cuda_emulator/emulated_kind.h"
+#include "cuda_emulator/emulator.h"
+#include "reduce.h"
 
 namespace espalier::test {
 
@@ -115,6 +117,14 @@ TEST(CudaOrders, AttentionAndItsGradients) {
         Device device(spec);
         return AttentionRun(device, type, size).results();
       });
+}
+
+// A card refuses a block of more threads than its kernel was compiled for; the emulator does not.
+TEST(CudaDevice, ARowHasWholeWarpsUpToTheLargestBlock) {
+  using cuda::emulated::threads_for_row;
+  for (const auto& [width, threads] : std::vector<std::pair<int64_t, unsigned>>{
+           {4, 32}, {16, 32}, {128, 32}, {144, 64}, {256, 64}, {272, 96}, {1008, 256}, {1024, 256}, {1040, 256}, {65536, 256}})
+    EXPECT_EQ(threads_for_row(width), threads) << width;
 }
 
 TEST(CudaDevice, UploadsMayBeLargerThanTheMemoryTheyPassThrough) {
