@@ -32,11 +32,11 @@ test('a run with a refit is the same as a fork into it, also after a kill, and w
   expect((await forked(parent, { ...RECOVERING, recoverRefitBatches: 0 })).stateDigest).not.toBe(done.stateDigest);
   expect((await forked(parent, { ...RECOVERING, recoverRefitBatches: 3 })).stateDigest).not.toBe(done.stateDigest);
 
-  const { runId } = await server.launch(RECOVERING);
-  await server.until(runId, ({ step }) => step >= FIRST);
-  await server.kill('engine', 'store');
-  await server.start();
-  const again = await server.completed(runId);
+  const again = await server.disturbed({
+    launch: () => server.launch(RECOVERING),
+    when: ({ step }) => step >= FIRST,
+    by: () => server.killAll(),
+  });
   expect([again.stateDigest, again.restarts > 0]).toEqual([done.stateDigest, true]);
 });
 
