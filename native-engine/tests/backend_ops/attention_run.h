@@ -10,6 +10,7 @@ struct OperandSize {
   int64_t batch, tokens, dim, window;
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
+  float greatest = 0.8f;  // of the operands
 };
 
 // Operands, angles and results of one attention, forward and backward.
@@ -21,7 +22,7 @@ class AttentionRun {
         rows_(z.batch * z.tokens),
         query_width_(padded_width(heads_ * z.dim)),
         kv_width_(padded_width(z.kv_heads * z.dim)),
-        operands(device, type, rows_, query_width_ + 2 * kv_width_, query_width_ + 2 * kv_width_, Random(40, 0.8f)),
+        operands(device, type, rows_, query_width_ + 2 * kv_width_, query_width_ + 2 * kv_width_, Random(40, z.greatest)),
         out(device, type, rows_, query_width_),
         dout(device, type, rows_, query_width_, heads_ * z.dim, Random(41)),
         dqkv(device, type, rows_, query_width_ + 2 * kv_width_),

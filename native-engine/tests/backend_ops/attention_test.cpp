@@ -19,6 +19,8 @@ TEST_P(AttentionOps, WindowsThatBeginWithinATile) {
 TEST_P(AttentionOps, HeadsOfAGroupNeedNotLieTogether) {
   AttentionRun(device, type(), {2, 70, 24, 40, {1, 0, 2, 0, 1}, 3}).check(tolerance());
 }
+// Scores far beyond what exp2 can hold: only their differences from a row's highest one count.
+TEST_P(AttentionOps, GreatScores) { AttentionRun(device, type(), {1, 150, 64, 0, {0}, 1, 6.0f}).check(4 * tolerance()); }
 TEST_P(AttentionOps, KeysThatNoHeadReadsHaveNoGradient) { AttentionRun(device, type(), {1, 70, 64, 0, {1}, 3}).check(tolerance()); }
 
 }  // namespace espalier::test

@@ -12,6 +12,7 @@ struct CacheSize {
   int64_t dim, window, capacity;
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
+  float greatest = 0.8f;  // of tokens and caches
 };
 
 class CachedRun {
@@ -22,8 +23,8 @@ class CachedRun {
         rows_(static_cast<int64_t>(z.positions.size())),
         query_width_(padded_width(heads_ * z.dim)),
         kv_width_(padded_width(z.kv_heads * z.dim)),
-        operands(device, type, rows_, query_width_ + 2 * kv_width_, query_width_ + 2 * kv_width_, Random(50, 0.8f)),
-        before(device, type, rows_ * z.capacity, 2 * kv_width_, 2 * kv_width_, Random(51, 0.8f)),
+        operands(device, type, rows_, query_width_ + 2 * kv_width_, query_width_ + 2 * kv_width_, Random(50, z.greatest)),
+        before(device, type, rows_ * z.capacity, 2 * kv_width_, 2 * kv_width_, Random(51, z.greatest)),
         cache(before),
         out(device, type, rows_, query_width_),
         angles(device, std::vector<float>(static_cast<size_t>(rows_ * z.dim / 2), 1.0f)),
@@ -109,6 +110,7 @@ TEST_P(CachedAttentionOps, WindowsWhoseCacheBeginsAgain) {
 TEST_P(CachedAttentionOps, HeadsOfAGroupNeedNotLieTogether) {
   CachedRun(device, type(), {{30, 9}, 24, 20, 31, {1, 0, 2, 0, 1}, 3}).check(tolerance());
 }
+TEST_P(CachedAttentionOps, GreatScores) { CachedRun(device, type(), {{0, 69, 17, 40}, 64, 0, 70, {0}, 1, 6.0f}).check(4 * tolerance()); }
 TEST_P(CachedAttentionOps, HeadsThatFillNoVector) { CachedRun(device, type(), {{11, 0, 4}, 6, 0, 12, {0, 0, 1}, 2}).check(tolerance()); }
 
 }  // namespace espalier::test

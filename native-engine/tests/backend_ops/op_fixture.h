@@ -11,6 +11,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -64,10 +65,10 @@ class Memory {
   mutable int64_t seen_ = 0;
 };
 
-// A matrix: padding between rows is NaN, and a pattern that must survive lies behind it.
+// A matrix: padding between rows is a NaN, and a pattern that must survive lies behind it.
 class Buffer {
  public:
-  // Values of `f(row, col)` for cols below `filled`, zeros from there to cols, NaN in the rest of the stride.
+  // Values of `f(row, col)` for cols below `filled`, zeros from there to cols, padding in the rest of the stride.
   template <class F>
   Buffer(Device& device, DType type, int64_t rows, int64_t cols, int64_t filled, F&& f)
       : type_(type), rows_(rows), cols_(cols), memory_(device, fill(type, rows, cols, filled, f)) {}
@@ -87,27 +88,35 @@ class Buffer {
     std::memcpy(&v, &u, 4);
     return v;
   }
-  // Guard bytes behind the buffer and NaN between the rows are as they were.
+  // Guard bytes behind the buffer and the padding between the rows are as they were, to the bit.
   void expect_untouched_outside() const {
     const std::vector<char>& bytes = memory_.bytes();
     for (int64_t i = 0; i < kGuard; i++) ASSERT_EQ(bytes[bytes.size() - kGuard + i], 0x5a) << "byte " << i << " behind the buffer";
     for (int64_t i = 0; i < rows_; i++)
-      for (int64_t j = cols_; j < stride_of(cols_); j++) ASSERT_TRUE(std::isnan(get(i, j))) << "padding at " << i << "," << j;
+      for (int64_t j = cols_; j < stride_of(cols_); j++) {
+        const char* at = bytes.data() + (i * stride_of(cols_) + j) * dtype_bytes(type_);
+        ASSERT_EQ(std::memcmp(at, padding(type_), dtype_bytes(type_)), 0) << "padding at " << i << "," << j;
+      }
   }
 
  private:
   static constexpr int64_t kGuard = 256;
+  // A signalling NaN, as f32 and, in its last two bytes, as bf16: whatever is computed from it has other bits.
+  static constexpr std::array<char, 4> kPadding{0x25, 0x25, static_cast<char>(0xa5), 0x7f};
+  static const char* padding(DType type) { return kPadding.data() + kPadding.size() - dtype_bytes(type); }
   static int64_t stride_of(int64_t cols) { return cols + 16; }
 
   template <class F>
   static std::vector<char> fill(DType type, int64_t rows, int64_t cols, int64_t filled, F& f) {
     std::vector<char> bytes(rows * stride_of(cols) * dtype_bytes(type) + kGuard, static_cast<char>(0x5a));
     for (int64_t i = 0; i < rows; i++)
-      for (int64_t j = 0; j < stride_of(cols); j++)
-        put(bytes.data() + (i * stride_of(cols) + j) * dtype_bytes(type), type,
-            j >= cols    ? std::numeric_limits<float>::quiet_NaN()
-            : j < filled ? static_cast<float>(f(i, j))
-                         : 0.0f);
+      for (int64_t j = 0; j < stride_of(cols); j++) {
+        char* at = bytes.data() + (i * stride_of(cols) + j) * dtype_bytes(type);
+        if (j < cols)
+          put(at, type, j < filled ? static_cast<float>(f(i, j)) : 0.0f);
+        else
+          std::memcpy(at, padding(type), dtype_bytes(type));
+      }
     return bytes;
   }
   static void put(char* at, DType type, float v) {
