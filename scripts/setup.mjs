@@ -61,9 +61,9 @@ function main() {
   stamped(
     'TypeScript',
     'typescript',
-    digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'package-lock.json'], /\.ts$|\.json$/),
+    digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'scripts/bundle.mjs', 'package-lock.json'], /\.ts$|\.mjs$|\.json$/),
     compileTypeScript,
-    [join(root, 'dist')],
+    [join(root, 'dist/bundles')],
   );
   stamped(
     'dashboard',
@@ -177,6 +177,7 @@ function nvccVersion() {
 
 function compileTypeScript() {
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+  run(process.execPath, ['scripts/bundle.mjs']);
 }
 
 function buildDashboard() {

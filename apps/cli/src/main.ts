@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // The `espalier` command: parses, runs one command, reports its error, ends with its exit code.
 import { outcome } from './commands/command.js';
 import { describeTerminal } from './output/terminal.js';

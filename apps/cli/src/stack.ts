@@ -3,8 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder } from '#files';
+import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder, programFile } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { dashboardLink } from './dashboard-link.js';
 import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
@@ -46,7 +45,7 @@ export function logFileOf(dataFolder: string): string {
 }
 
 function serverProgram(): string {
-  return fileURLToPath(new URL('../../orchestrator/src/main.js', import.meta.url));
+  return programFile(new URL('../../orchestrator/src/main.js', import.meta.url));
 }
 
 /** The collector gives memory back in idle moments, and takes the time for that from the engine's steps. */

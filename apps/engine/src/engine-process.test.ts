@@ -6,11 +6,12 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { programFile } from '#files';
 import { credentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
 import { engineV1, fromServiceError, presetDefaults, settingsMessage, v1, type EspalierError } from '#protocol';
 
-const entry = fileURLToPath(new URL('./main.js', import.meta.url));
+const entry = programFile(new URL('./main.js', import.meta.url));
 const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'espalier-engine-test-'));
 const ids = Buffer.from(new Uint32Array(6400).map((_, i) => (i * i * 7 + i) % 2048).buffer);

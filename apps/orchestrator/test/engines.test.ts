@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { programFile } from '#files';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, isOver, killedDriving, TestServer, unary } from './harness/server.js';
 
-const ENGINE = fileURLToPath(new URL('../../engine/src/main.js', import.meta.url));
+const ENGINE = programFile(new URL('../../engine/src/main.js', import.meta.url));
 const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
 const {
   ENGINE_STATUS_BUSY,

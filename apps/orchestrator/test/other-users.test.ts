@@ -3,14 +3,14 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chmodSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { programFile } from '#files';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { connectEventStore, storeSecrets } from '#event-store';
 import { bearerToken, v1 } from '#protocol';
 import { codeOf, TestServer, unary } from './harness/server.js';
 
-const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const MAIN = programFile(new URL('../src/main.js', import.meta.url));
 
 let server: TestServer;
 let usualUmask: number;

@@ -2,12 +2,12 @@
 import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { programFile } from '#files';
 import type { v1 } from '#protocol';
 import { TestServer } from './harness/server.js';
 
-const CLI = fileURLToPath(new URL('../../cli/src/main.js', import.meta.url));
+const CLI = programFile(new URL('../../cli/src/main.js', import.meta.url));
 const server = TestServer.inNewFolder();
 beforeAll(() => server.start());
 afterAll(() => server.dispose());

@@ -1,4 +1,5 @@
 export { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, TOKEN_FILE } from './data-folder.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
+export { programFile } from './program-file.js';
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';

@@ -1,6 +1,7 @@
 // Several encode threads behind one function; answers may come out of order, promises sort that out.
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { programFile } from '#files';
 import { EncodeProgress, IDLE, LOADING } from './thread-progress.js';
 import type { EncodedDocuments, EncodeResponse, EncodeWorkerData } from './encode-worker.js';
 import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
@@ -52,7 +53,7 @@ export class EncoderPool {
   private start(): Thread {
     const progress = new EncodeProgress();
     progress.at(IDLE, LOADING);
-    const worker = new Worker(new URL('./encode-worker.js', import.meta.url), {
+    const worker = new Worker(programFile(new URL('./encode-worker.js', import.meta.url)), {
       workerData: { ...this.options, progress: progress.shared },
     });
     worker.on('message', (response: EncodeResponse) => {

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { ChildProcess } from 'node:child_process';
 import type { ArtifactStore } from '#artifact-store';
+import { programFile } from '#files';
 import { chatTemplateDigest, readChatTemplate, type ChatTemplate } from './chat-template.js';
 import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './load-tokenizer.js';
@@ -147,7 +148,7 @@ async function tokenize(options: PrepareTokensOptions, { files, tokenizer, chatT
     vocabularySize,
     documentTimeLimitMs,
   };
-  const reader = startReading(new URL('./tokenizing-process.js', import.meta.url), task);
+  const reader = startReading(programFile(new URL('./tokenizing-process.js', import.meta.url)), task);
   const totals: Totals = { tokenCount: 0, largestId: -1, learned: 0 };
   try {
     const stored = await options.store.put(tokenBytes(reader, options, files, totals), { mediaType: 'application/octet-stream' });

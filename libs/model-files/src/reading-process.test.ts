@@ -3,7 +3,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { messagesFrom, startReading, type Patience } from './reading-process.js';
 
 const LIBRARY = new URL('./reading-process.js', import.meta.url).href;
@@ -14,13 +13,13 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-async function entry(work: string): Promise<URL> {
+async function entry(work: string): Promise<string> {
   const path = join(folder, 'entry.mjs');
   await writeFile(
     path,
     `import { readingProcess } from '${LIBRARY}';\nawait readingProcess(async (task, { send, onMessage }) => {${work}});\n`,
   );
-  return pathToFileURL(path);
+  return path;
 }
 
 async function heard(work: string, patience: Partial<Patience> = {}): Promise<unknown[]> {
@@ -55,11 +54,11 @@ test('a process that says nothing is given up; one that works for long without a
 
 test('it ends with its call, and with the process that started it', async () => {
   await expect(heard('for (;;);', { signal: AbortSignal.timeout(300) })).rejects.toThrow(/timeout/);
-  const url = await entry('for (;;);');
+  const program = await entry('for (;;);');
   const parent = spawn(process.execPath, [
     '--input-type=module',
     '-e',
-    `import { startReading } from '${LIBRARY}'; startReading(new URL('${url.href}'), {}); setInterval(() => undefined, 1000);`,
+    `import { startReading } from '${LIBRARY}'; startReading('${program}', {}); setInterval(() => undefined, 1000);`,
   ]);
   const running = (): boolean => execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).includes(`${folder}/entry.mjs`);
   while (!running()) await sleep(50);

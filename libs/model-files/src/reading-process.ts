@@ -2,16 +2,15 @@
 // array that is too long ends the whole process of whoever makes it. A thread would take the server with it.
 import { fork, type ChildProcess } from 'node:child_process';
 import { on, once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
 const HEAP_MB = 2_048;
 const ALIVE_INTERVAL_MS = 1_000;
 const ALIVE = 'alive';
 
-/** @param entry the module of the process, which takes its task by `readingProcess` */
-export function startReading(entry: URL, task: object): ChildProcess {
-  const child = fork(fileURLToPath(entry), [String(process.pid)], {
+/** @param program the file of the process, which takes its task by `readingProcess` */
+export function startReading(program: string, task: object): ChildProcess {
+  const child = fork(program, [String(process.pid)], {
     serialization: 'advanced',
     execArgv: [`--max-old-space-size=${HEAP_MB}`],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],

@@ -1,5 +1,6 @@
 // Tasks and their questions, read in a process of their own: declarations and data are whatever their author made of them, and a
 // template or a pattern may run for ever.
+import { programFile } from '#files';
 import { messagesFrom, startReading } from '#model-files';
 import type { MeanTask } from './declaration.js';
 import type { Question, QuestionOptions, TaskQuestions } from './questions.js';
@@ -34,7 +35,7 @@ const SILENCE_MS = 20_000;
 export async function readTasks(names: readonly string[], options: ReadTasksOptions): Promise<ReadTasks> {
   const { signal, silenceMs = SILENCE_MS, dataFolder, limit } = options;
   const task: ReadTasksTask = { names: [...names], dataFolder, limit };
-  const reader = startReading(new URL('./task-reading-process.js', import.meta.url), task);
+  const reader = startReading(programFile(new URL('./task-reading-process.js', import.meta.url)), task);
   let subject = 'the tasks';
   const messages = messagesFrom<TaskMessage>(reader, {
     silenceMs,

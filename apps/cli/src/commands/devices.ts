@@ -1,14 +1,14 @@
 // The devices that engines can compute on: the server's answer, or this machine's own while no server runs.
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { programFile } from '#files';
 import { v1 } from '#protocol';
 import { CliError } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { bytes } from '../output/format.js';
 import { action, examples } from './command.js';
 
-const ENGINE = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
+const ENGINE = new URL('../../../engine/src/main.js', import.meta.url);
 const ASK_TIMEOUT_MS = 30_000;
 
 export function registerDevices(program: Command): void {
@@ -41,7 +41,7 @@ async function listed({ connection, signal }: Context): Promise<v1.Device[]> {
 /** @throws CliError DEVICES_UNKNOWN */
 function devicesHere(signal: AbortSignal): Promise<v1.Device[]> {
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, [ENGINE, '--list-devices'], { signal, timeout: ASK_TIMEOUT_MS }, (error, stdout, stderr) => {
+    execFile(process.execPath, [programFile(ENGINE), '--list-devices'], { signal, timeout: ASK_TIMEOUT_MS }, (error, stdout, stderr) => {
       if (error === null) resolve((JSON.parse(stdout) as unknown[]).map((device) => v1.Device.fromJSON(device)));
       else
         reject(

@@ -1,12 +1,12 @@
 // Standard output as the shell gives it: narrow, full, or closed by its reader.
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { programFile } from '#files';
 import { buildProgram } from '../program.js';
 import { runCli } from '../testing/run-cli.js';
 import type { Command } from 'commander';
 
-const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
+const MAIN = programFile(new URL('../main.js', import.meta.url));
 const shell = (command: string): Promise<{ exitCode: number; stderr: string }> =>
   new Promise((resolve) =>
     execFile('bash', ['-c', command.replace('espalier', `'${process.execPath}' '${MAIN}'`)], (error, _, stderr) =>

@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { programFile } from '#files';
 
 export interface CliResult {
   exitCode: number | null;
   stdout: string;
   stderr: string;
 }
-const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
+const MAIN = programFile(new URL('../main.js', import.meta.url));
 
 /** Runs the command as a user's shell would; standard output is no terminal. */
 export function runCli(

@@ -3,13 +3,12 @@ import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { makeFolder } from '#files';
+import { makeFolder, programFile } from '#files';
 import { EspalierError } from '#protocol';
 import { EngineClient } from './wire/engine-client.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
-const ENTRY = fileURLToPath(new URL('../../../engine/src/main.js', import.meta.url));
+const PROGRAM = new URL('../../../engine/src/main.js', import.meta.url);
 /** Its garbage is a few copies of states; collecting them all the time would take the processor from the steps. */
 const NODE_OPTIONS = ['--initial-old-space-size=128', '--no-memory-reducer'];
 /** One that fails ends, and is noticed at once. A sound one took more than half a minute beside twenty busy processes on two cores. */
@@ -51,7 +50,7 @@ export class EngineProcess {
     let last = '';
     const args = [
       ...NODE_OPTIONS,
-      ENTRY,
+      programFile(PROGRAM),
       '--listen',
       `unix:${socket}`,
       '--device',

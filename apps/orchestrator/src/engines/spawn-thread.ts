@@ -4,6 +4,7 @@
 // can be lowered, never raised again.
 import { setPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { programFile } from '#files';
 
 /** Lower by enough to let a step go on, not by so much that other work on the machine could starve the orchestrator. */
 const GIVE_WAY_NICENESS = 10;
@@ -90,7 +91,7 @@ function endThread(): void {
 
 function thread(): Worker {
   if (worker !== null) return worker;
-  worker = new Worker(new URL('./spawn-worker.js', import.meta.url));
+  worker = new Worker(programFile(new URL('./spawn-worker.js', import.meta.url)));
   worker.unref();
   worker.on('message', (message: SpawnedMessage) => listeners.get(message.id)?.(message));
   worker.on('error', (error) => {

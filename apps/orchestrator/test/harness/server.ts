@@ -9,11 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ChannelCredentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
-import { TOKEN_FILE } from '#files';
+import { programFile, TOKEN_FILE } from '#files';
 import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
 
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
-const MAIN = join(ROOT, 'dist/apps/orchestrator/src/main.js');
+const MAIN = programFile(new URL('../../src/main.js', import.meta.url));
 export const TINY_MODEL = join(ROOT, 'testdata/models/gqa-random-tiny');
 export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');

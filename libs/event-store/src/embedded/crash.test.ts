@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { programFile } from '#files';
 import Database from 'better-sqlite3';
 import { collect, eventually, newEvents } from '../contract/target.js';
 import {
@@ -24,7 +25,7 @@ import {
   type NewEvent,
 } from '../index.js';
 
-const ENTRY = new URL('../server-main.js', import.meta.url).pathname;
+const ENTRY = programFile(new URL('../server-main.js', import.meta.url));
 
 describe('embedded event store when things go wrong', () => {
   const base = mkdtempSync(join(tmpdir(), 'event-store-crash-'));

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { programFile } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 
 export interface EmbeddedEventStoreOptions {
@@ -30,7 +30,7 @@ const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 /** It is idle for most of a second, time and again: what the collector does then to give back memory comes out of an engine's steps. */
 const NODE_OPTIONS = ['--no-memory-reducer'];
-const ENTRY = fileURLToPath(new URL('../server-main.js', import.meta.url));
+const PROGRAM = new URL('../server-main.js', import.meta.url);
 
 /**
  * Starts the embedded server as a child process. It stops by itself when this process dies, even by kill -9: its
@@ -40,7 +40,7 @@ const ENTRY = fileURLToPath(new URL('../server-main.js', import.meta.url));
 export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions): Promise<EmbeddedEventStore> {
   const host = options.host ?? '127.0.0.1';
   const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a');
-  const child = spawn(process.execPath, [...NODE_OPTIONS, ENTRY, ...argumentsOf(options, host)], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, programFile(PROGRAM), ...argumentsOf(options, host)], {
     stdio: ['pipe', 'pipe', log ?? 'inherit'],
     env: { GRPC_VERBOSITY: 'NONE', ...process.env, ...passwordsOf(options) },
   });

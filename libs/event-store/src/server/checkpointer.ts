@@ -2,6 +2,7 @@ import type Database from 'better-sqlite3';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { programFile } from '#files';
 import { DATABASE_FILE } from './database.js';
 
 const PASSIVE_ABOVE_BYTES = 4 << 20;
@@ -33,7 +34,7 @@ export class Checkpointer {
   }
 
   private startWorker(): Worker {
-    const worker = new Worker(new URL('./checkpoint-worker.js', import.meta.url), { workerData: { file: this.file } });
+    const worker = new Worker(programFile(new URL('./checkpoint-worker.js', import.meta.url)), { workerData: { file: this.file } });
     worker.on('message', () => this.roundDone());
     // Its disk was full, say: the log grows until the next one can work; appends go on.
     worker.on('error', () => {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { programFile } from '#files';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { connectEventStore, startEmbeddedEventStore, type EventStore, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
@@ -19,7 +19,7 @@ import { listRuns } from '../run-list.js';
 import { RunProjection } from '../projection/run-projection.js';
 import { Recorder, withDatabase } from '../testing.js';
 
-const MAIN = fileURLToPath(new URL('../../main.js', import.meta.url));
+const MAIN = programFile(new URL('../../main.js', import.meta.url));
 const asked = process.argv.slice(2);
 const wants = (name: string): boolean => asked.length === 0 || asked.includes(name);
 const seconds = (since: number): number => (performance.now() - since) / 1000;

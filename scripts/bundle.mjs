@@ -1,0 +1,72 @@
+// Makes one program of each process: its compiled files in dist/ and the packages that they import, in dist/bundles under the same path.
+// Node then opens a few files at a start, in place of a thousand. A process is started by its bundle wherever that is not older than
+// the compiled files (libs/files, program-file.ts).
+import { readFileSync, rmSync } from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const compiled = join(root, 'dist');
+const bundles = join(compiled, 'bundles');
+
+/** The processes and their threads. */
+const programs = [
+  'apps/cli/src/main',
+  'apps/engine/src/main',
+  'apps/orchestrator/src/main',
+  'apps/orchestrator/src/engines/spawn-worker',
+  'libs/event-store/src/server-main',
+  'libs/event-store/src/server/checkpoint-worker',
+  'libs/model-files/src/encode-worker',
+  'libs/model-files/src/tokenizing-process',
+  'libs/tasks/src/task-reading-process',
+];
+
+const external = [
+  // They load files that lie beside them: native code, a protocol's text.
+  'better-sqlite3',
+  '@kurrent/bridge',
+  'grpc-health-check',
+  // Nest looks for them and goes on without.
+  /^@nestjs\/(microservices|websockets|platform-express)/,
+  /^class-(validator|transformer)/,
+];
+
+const COMPILED_FOLDER = 'compiledFolder$'; // in a bundle: the address of dist/
+const OF_PROGRAM = /programFile\(new URL\('([^']+)'/g;
+
+/** A compiled file as it is, but for the place that it knows itself by: files that it names lie beside it, not beside the bundle. */
+const ownPlace = {
+  name: 'own-place',
+  load(file) {
+    if (!file.startsWith(compiled + sep)) return null;
+    const code = readFileSync(file, 'utf8');
+    for (const [, program] of code.matchAll(OF_PROGRAM)) {
+      const started = relative(compiled, join(dirname(file), program)).replace(/\.js$/, '');
+      if (!programs.includes(started)) throw new Error(`${started} is started by ${file}, but it is not bundled: scripts/bundle.mjs`);
+    }
+    const own = `new URL(${JSON.stringify(relative(compiled, file))}, ${COMPILED_FOLDER}).href`;
+    return { code: code.replaceAll('import.meta.url', () => own), map: JSON.parse(readFileSync(`${file}.map`, 'utf8')) };
+  },
+};
+
+rmSync(bundles, { recursive: true, force: true });
+const bundle = await rolldown({
+  cwd: root,
+  platform: 'node',
+  input: Object.fromEntries(programs.map((program) => [program, join(compiled, `${program}.js`)])),
+  external,
+  plugins: [ownPlace],
+  onLog: (level, log) => {
+    if (level === 'warn') throw new Error(`${log.code}: ${log.message}`);
+  },
+});
+await bundle.write({
+  dir: bundles,
+  format: 'esm',
+  sourcemap: true,
+  intro: ({ fileName }) => `const ${COMPILED_FOLDER} = new URL('${'../'.repeat(fileName.split('/').length)}', import.meta.url);`,
+  entryFileNames: '[name].js',
+  chunkFileNames: 'shared/[name]-[hash].js',
+});
