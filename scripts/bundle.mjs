@@ -1,8 +1,8 @@
 // Makes one program of each process: its compiled files in dist/ and the packages that they import, in dist/bundles under the same path.
 // Node then opens a few files at a start, in place of a thousand. A process is started by its bundle wherever that is not older than
 // the compiled files (libs/files, program-file.ts).
-import { readFileSync, rmSync } from 'node:fs';
-import { dirname, join, relative, sep } from 'node:path';
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -62,11 +62,20 @@ const bundle = await rolldown({
     if (level === 'warn') throw new Error(`${log.code}: ${log.message}`);
   },
 });
-await bundle.write({
+const { output } = await bundle.write({
   dir: bundles,
-  format: 'esm',
+  format: 'cjs', // code that is kept compiled can't be given to modules of the other kind
   sourcemap: true,
-  intro: ({ fileName }) => `const ${COMPILED_FOLDER} = new URL('${'../'.repeat(fileName.split('/').length)}', import.meta.url);`,
-  entryFileNames: '[name].js',
+  intro: ({ fileName }) =>
+    `const ${COMPILED_FOLDER} = new URL('${'../'.repeat(fileName.split('/').length)}', require('node:url').pathToFileURL(__filename));`,
+  // Kept code goes by a file's name, so another content has another name.
+  entryFileNames: '[name]-[hash].js',
   chunkFileNames: 'shared/[name]-[hash].js',
 });
+writeFileSync(join(bundles, 'package.json'), '{ "type": "commonjs" }\n');
+copyFileSync(join(root, 'scripts/bundled-start.cjs'), join(bundles, 'start.js'));
+for (const { isEntry, name, fileName } of output) {
+  if (!isEntry) continue;
+  const start = `${'../'.repeat(name.split('/').length - 1)}start.js`;
+  writeFileSync(join(bundles, `${name}.js`), `require('${start}')('${name}', require.resolve('./${basename(fileName)}'));\n`);
+}

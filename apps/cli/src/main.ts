@@ -21,11 +21,15 @@ function fail(error: unknown): number {
   return reportError(error, { json, terminal: { ...terminal, colour }, command: outcome.command });
 }
 
-try {
+async function main(): Promise<number> {
   // Nothing asked for: what there is to ask for.
   const isAlone = given.every((word) => word === '--json' || word === '--no-color');
   await buildProgram(json).parseAsync(isAlone ? ['help', ...given] : given, { from: 'user' });
-  process.exitCode = outcome.exitCode;
-} catch (error) {
-  process.exitCode = fail(error);
+  return outcome.exitCode;
 }
+
+void main()
+  .catch(fail)
+  .then((exitCode) => {
+    process.exitCode = exitCode;
+  });

@@ -1,6 +1,5 @@
 // The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
 import { readFileSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
 import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
@@ -12,10 +11,6 @@ import { engineService } from './engine-service.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
 import { Tenancy } from './tenancy.js';
-
-// Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
-// takes for the rest is never earned back.
-setFlagsFromString('--interrupt-budget=2000000');
 
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
@@ -100,7 +95,7 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
-await main().catch((error: unknown) => {
+main().catch((error: unknown) => {
   log.fatal({ err: error }, `the engine could not start: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);
 });

@@ -2,7 +2,6 @@
 import 'reflect-metadata';
 import { availableParallelism } from 'node:os';
 import { NestFactory } from '@nestjs/core';
-import { setFlagsFromString } from 'node:v8';
 import { openArtifactStore } from '#artifact-store';
 import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
@@ -21,10 +20,6 @@ import { claimArtifacts } from './storage/shared-artifacts.js';
 import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import { WebServer } from './web/web-server.js';
-
-// Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
-// takes for the rest is never earned back.
-setFlagsFromString('--interrupt-budget=2000000');
 
 const DEVICE_OF_ITS_CHOICE = 'auto';
 const STOP_TIMEOUT_MS = 30_000;

@@ -1,13 +1,7 @@
-#!/usr/bin/env node
 import { parseArgs } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
 import { keepForOwner } from '#files';
 import { startServer, type RunningServer, type ServerOptions } from './server/server.js';
 import { toStoreError } from './server/store-error.js';
-
-// Compiles only what runs for long: this process works in short bursts between an engine's steps, and what its compiler
-// takes for the rest is never earned back.
-setFlagsFromString('--interrupt-budget=2000000');
 
 /**
  * The embedded event store as a process of its own. Writes one line of JSON to stdout when it is ready or could not

@@ -80,7 +80,7 @@ function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(ids.buffer);
 }
 
-await readingProcess<TokenizeMessage>(async (task, reader) => {
+void readingProcess<TokenizeMessage>(async (task, reader) => {
   reader.onMessage(() => {
     // one chunk was taken
     chunksUnread--;

@@ -8,7 +8,7 @@ import { TaskError } from './task-error.js';
 
 const CHARACTERS_A_MESSAGE = 1 << 20;
 
-await readingProcess<TaskMessage>(async (task, { send }) => {
+void readingProcess<TaskMessage>(async (task, { send }) => {
   const { names, ...options } = task as ReadTasksTask;
   try {
     const { scored, means } = await findTasks(names);
