@@ -183,7 +183,7 @@ describe('embedded event store when things go wrong', () => {
   test('what the server holds for its subscribers does not grow with their number', async () => {
     const server = await startEmbeddedEventStore({ folder: join(base, 'fan') });
     const store = connectEventStore(server);
-    const [subscribers, events, batch] = [200, 1000, 500];
+    const [subscribers, events, batch] = [200, 100, 50];
     await store.append('run', newEvents(1), 'no_stream');
     const subscriptions = Array.from({ length: subscribers }, () => store.subscribe('run', { after: 'start' })[Symbol.asyncIterator]());
     for (const one of subscriptions) while ((await one.next()).value.kind !== 'caughtUp');
@@ -197,7 +197,7 @@ describe('embedded event store when things go wrong', () => {
       for (let revision = 1n; revision <= events; revision += 1n) expect((await one.next()).value.event.revision).toBe(revision);
     });
     for (let at = 0; at < events; at += batch) {
-      const batched = newEvents(batch).map((event) => ({ ...event, data: Buffer.alloc(1 << 10, 'x') }));
+      const batched = newEvents(batch).map((event) => ({ ...event, data: Buffer.alloc(10 << 10, 'x') }));
       await store.append('run', batched, 'any');
     }
     await Promise.all(reading);
