@@ -35,18 +35,18 @@ export interface EncoderPoolOptions extends EncodeWorkerData {
 }
 
 export class EncoderPool {
+  /** Each is started for the first batch that comes to it: a short text needs one. */
   private readonly threads: Thread[];
+  private readonly mostThreads = Math.min(Math.max(availableParallelism(), 1), MOST_THREADS);
   private readonly waiting = new Map<number, Waiting>();
   private nextBatch = 0;
   private readonly watching: NodeJS.Timeout;
   private failed: Error | null = null;
   /** Batches that keep every thread busy while the next ones are read. */
-  readonly depth: number;
+  readonly depth = this.mostThreads * 2;
 
   constructor(private readonly options: EncoderPoolOptions) {
-    const threads = Math.min(Math.max(availableParallelism(), 1), MOST_THREADS);
-    this.depth = threads * 2;
-    this.threads = Array.from({ length: threads }, () => this.start());
+    this.threads = [this.start()]; // it reads the tokenizer while the first batch is read
     this.watching = setInterval(() => this.threads.forEach((thread) => this.watch(thread)), CHECK_INTERVAL_MS);
   }
 
@@ -88,7 +88,8 @@ export class EncoderPool {
     const batch = this.nextBatch++;
     const answer = new Promise<EncodedDocuments>((resolve, reject) => this.waiting.set(batch, { documents, resolve, reject }));
     answer.catch(() => undefined); // awaited later, in order
-    this.threads[batch % this.threads.length]!.worker.postMessage({ batch, documents });
+    const thread = (this.threads[batch % this.mostThreads] ??= this.start());
+    thread.worker.postMessage({ batch, documents });
     return answer;
   }
 
