@@ -65,6 +65,10 @@ function write(file, code) {
     writeFileSync(part, code, { flush: true });
     renameSync(part, file);
   } catch {
-    rmSync(part, { force: true });
+    try {
+      rmSync(part, { force: true });
+    } catch {
+      // of another user, who may not even look there
+    }
   }
 }
