@@ -95,12 +95,13 @@ export function releaseBytes(bytes: Uint8Array): void {
 }
 
 /** @param readWeights else there is no digest, and what the weights hold is not checked: that takes no time */
-export function inspectModel(folder: string, readWeights = true): Promise<ModelDescription> {
-  return withSession((session) => session.load({ folder, readWeights }));
+export function inspectModel(folder: string, readWeights = true, signal?: AbortSignal): Promise<ModelDescription> {
+  return withSession((session) => cancellable(session, signal, session.load({ folder, readWeights })));
 }
 
-export function planMemory(options: SessionOptions): Promise<MemoryPlan> {
-  return withSession((session) => session.planMemory({ ...trainerDefaults, ...defined(options), folder: options.modelFolder }));
+export function planMemory(options: SessionOptions, signal?: AbortSignal): Promise<MemoryPlan> {
+  const of = { ...trainerDefaults, ...defined(options), folder: options.modelFolder };
+  return withSession((session) => cancellable(session, signal, session.planMemory(of)));
 }
 
 /** Perplexity of a model folder as it is. */

@@ -69,16 +69,17 @@ Napi::Value Session::load(const Info& info) {
     const JsObject options(info[0], "");
     const std::string folder = options.string("folder");
     const bool read_weights = options.boolean("readWeights");
-    return start(info,
-                 [core = core_, folder, read_weights](JobContext&) { return value_of(describe_model(core->load(folder), read_weights)); });
+    return start(info, [core = core_, folder, read_weights](JobContext& context) {
+      return value_of(describe_model(core->load(folder, context.cancelled()), read_weights, context.cancelled()));
+    });
   });
 }
 
 Napi::Value Session::plan_memory(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    return start(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext&) {
-      return value_of(plan_session_memory(*load_model(folder), session.lora, session.trainer));
+    return start(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext& context) {
+      return value_of(plan_session_memory(*load_model(folder, context.cancelled()), session.lora, session.trainer));
     });
   });
 }

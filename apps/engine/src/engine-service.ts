@@ -23,13 +23,17 @@ import {
 import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';
+import { Turns } from './turns.js';
 import { train, type EndedSegment, type LocatedSegment, type Progress } from './training.js';
 
 const TRAINING = 'Train';
+/** Each reads a model folder on a thread of its own, beside the training. */
+const INSPECTIONS_AT_ONCE = 2;
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
   const { holder, tenancy, scratch, onFailure } = parts;
   const training: Training = { progress: null };
+  const inspections = new Turns(INSPECTIONS_AT_ONCE);
   return {
     describeEngine: unary(() => describe(parts)),
     claimEngine: unary(async (request: engineV1.ClaimEngineRequest) => {
@@ -40,13 +44,13 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       if (tenancy.release(claim)) await holder.clear();
       return {};
     }),
-    inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest) => {
+    inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest, signal) => {
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
-      return { model: modelMessage(await inspectModel(modelPath, !skipWeights)) };
+      return { model: modelMessage(await inspections.take(() => inspectModel(modelPath, !skipWeights, signal), signal)) };
     }),
-    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest) => {
+    planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest, signal) => {
       const session = sessionOptions(options, parts);
-      return memoryMessage(await holder.plan(session), numericsFingerprint(session));
+      return memoryMessage(await inspections.take(() => holder.plan(session, signal), signal), numericsFingerprint(session));
     }),
     openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {

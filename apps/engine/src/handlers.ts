@@ -15,10 +15,12 @@ import { toProtocolError } from './engine-errors.js';
 /** Told about every failed call, for logs. */
 export type FailureListener = (method: string, error: unknown) => void;
 
-export function unary<Request, Response>(handler: (request: Request) => Promise<Response>): handleUnaryCall<Request, Response> {
-  return plainUnary(async (request: Request) => {
+export function unary<Request, Response>(
+  handler: (request: Request, signal: AbortSignal) => Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  return plainUnary(async (request: Request, signal) => {
     try {
-      return await handler(request);
+      return await handler(request, signal);
     } catch (error) {
       throw toProtocolError(error);
     }

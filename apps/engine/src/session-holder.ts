@@ -38,9 +38,9 @@ export class SessionHolder {
   }
 
   /** For a session in the place of the one that is open: its memory would be free again (its mapped weights count as free now). */
-  async plan(options: SessionOptions): Promise<ProcessMemoryPlan> {
+  async plan(options: SessionOptions, signal?: AbortSignal): Promise<ProcessMemoryPlan> {
     const { processBytes } = this;
-    const plan = await planMemory(options);
+    const plan = await planMemory(options, signal);
     const { memory } = this.current ?? {};
     if (plan.hostBytes > 0) {
       // The process is the machine's. Of the card no more is there than all of it, should nobody know what is free.
@@ -53,7 +53,7 @@ export class SessionHolder {
     const totalBytes = plan.totalBytes + processBytes;
     const availableBytes = plan.availableBytes + held;
     if (totalBytes <= availableBytes) return { ...plan, processBytes, totalBytes, availableBytes, change: null };
-    const { change } = await planMemory({ ...options, memoryLimitBytes: Math.max(1, availableBytes - processBytes) });
+    const { change } = await planMemory({ ...options, memoryLimitBytes: Math.max(1, availableBytes - processBytes) }, signal);
     const changed = change === null ? null : { ...change, totalBytes: change.totalBytes + processBytes };
     return { ...plan, processBytes, totalBytes, availableBytes, change: changed };
   }

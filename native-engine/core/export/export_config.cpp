@@ -188,7 +188,7 @@ std::string export_config_json(const std::string& source_json, const ModelConfig
   if (source_json.empty()) {
     config = base_config(source);
   } else {
-    parse_json(source_json, ErrorCode::kModelCorrupt, "config.json");  // strict; keeps no order
+    parse_json(source_json, ErrorCode::kModelCorrupt, "config.json", kConfigLimits);  // strict; keeps no order
     config = OrderedJson::parse(source_json);
     if (!config.is_object()) throw Error(ErrorCode::kModelCorrupt, "config", "config.json must be an object");
   }

@@ -182,7 +182,8 @@ bool exists(const std::string& path) {
 
 Json read_json(const std::string& folder, const std::string& name) {
   if (!exists(folder + "/" + name)) return Json::object();
-  return parse_json(read_text_file(folder + "/" + name, kJsonBytesMax, ErrorCode::kModelNotFound, name), ErrorCode::kModelCorrupt, name);
+  const std::string text = read_text_file(folder + "/" + name, kJsonBytesMax, ErrorCode::kModelNotFound, name);
+  return parse_json(text, ErrorCode::kModelCorrupt, name, kTableLimits);
 }
 
 // tokenizer_config.json names its special tokens by their text, itself or as an object's content.

@@ -1,12 +1,12 @@
 #include "files/json_reader.h"
 
 #include <cmath>
-#include <set>
+#include <utility>
 
 namespace espalier {
 namespace {
 
-constexpr int kDepthMax = 64;
+constexpr size_t kDepthMax = 64;
 
 std::string number_text(double value) {
   std::string text = Json(value).dump();
@@ -19,6 +19,82 @@ std::string without_library_prefix(const std::string& what) {
   return what.starts_with("[json.exception") && end != std::string::npos ? what.substr(end + 2) : what;
 }
 
+// Puts a document together as it is read. (The library's own way to look at a document while it reads it goes through all that an
+// object holds each time one of its values ends.)
+class Builder final : public nlohmann::json_sax<Json> {
+ public:
+  Builder(ErrorCode corrupt, const std::string& source, const JsonLimits& limits, const std::atomic<bool>& cancel)
+      : corrupt_(corrupt), source_(source), limits_(limits), cancel_(cancel) {}
+
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // JSON text has none
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& value) override {
+    Json& object = *open_.back();
+    if (object.size() == limits_.keys) too_large("an object has more than " + std::to_string(limits_.keys) + " keys");
+    const auto [place, is_new] = object.get_ref<Json::object_t&>().emplace(std::move(value), nullptr);
+    if (!is_new) throw Error(corrupt_, source_, source_ + ": key " + json_excerpt(Json(place->first)) + " appears twice in one object");
+    place_ = &place->second;
+    return true;
+  }
+
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    throw Error(corrupt_, source_, source_ + " is not valid JSON: " + without_library_prefix(error.what()));
+  }
+
+ private:
+  static constexpr size_t kValuesBetweenLooks = 4096;
+
+  [[noreturn]] void too_large(const std::string& what) const { throw Error(ErrorCode::kFileTooLarge, source_, source_ + ": " + what); }
+
+  // Where the value goes that comes next.
+  Json& put(Json value) {
+    if (values_ == limits_.values) too_large("holds more than " + std::to_string(limits_.values) + " values");
+    values_ += 1;
+    if (values_ % kValuesBetweenLooks == 0 && cancel_) throw Error(ErrorCode::kCancelled, source_, source_ + ": reading was stopped");
+    if (open_.empty()) return root_ = std::move(value);
+    if (open_.back()->is_object()) return *place_ = std::move(value);
+    return open_.back()->get_ref<Json::array_t&>().emplace_back(std::move(value));
+  }
+
+  bool add(Json value) {
+    put(std::move(value));
+    return true;
+  }
+
+  // The addresses of open objects and arrays stay: nothing is added beside one before it is closed.
+  bool open(Json value) {
+    if (open_.size() > kDepthMax) throw Error(corrupt_, source_, source_ + ": nested deeper than " + std::to_string(kDepthMax) + " levels");
+    open_.push_back(&put(std::move(value)));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const ErrorCode corrupt_;
+  const std::string& source_;
+  const JsonLimits limits_;
+  const std::atomic<bool>& cancel_;
+  Json root_;
+  std::vector<Json*> open_;  // objects and arrays that are being read, the innermost last
+  Json* place_ = nullptr;    // of the key that was read last
+  size_t values_ = 0;
+};
+
 }  // namespace
 
 std::string json_excerpt(const Json& value) {
@@ -29,27 +105,11 @@ std::string json_excerpt(const Json& value) {
   return text;
 }
 
-Json parse_json(std::string_view text, ErrorCode corrupt, const std::string& source) {
-  std::vector<std::set<std::string>> open_objects;  // the keys seen so far of each object being read
-  const Json::parser_callback_t check = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      if (depth > kDepthMax) {
-        throw Error(corrupt, source, source + ": nested deeper than " + std::to_string(kDepthMax) + " levels");
-      }
-      if (event == Event::object_start) open_objects.emplace_back();
-    } else if (event == Event::object_end) {
-      open_objects.pop_back();
-    } else if (event == Event::key && !open_objects.back().insert(parsed.get<std::string>()).second) {
-      throw Error(corrupt, source, source + ": key " + json_excerpt(parsed) + " appears twice in one object");
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text.begin(), text.end(), check);
-  } catch (const Json::exception& e) {
-    throw Error(corrupt, source, source + " is not valid JSON: " + without_library_prefix(e.what()));
-  }
+Json parse_json(std::string_view text, ErrorCode corrupt, const std::string& source, const JsonLimits& limits,
+                const std::atomic<bool>& cancel) {
+  Builder builder(corrupt, source, limits, cancel);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 JsonObject::JsonObject(const Json& node, std::string path, ErrorCode corrupt) : node_(&node), path_(std::move(path)), corrupt_(corrupt) {

@@ -8,15 +8,28 @@
 
 #include <nlohmann/json.hpp>
 
+#include "espalier/cancel.h"
 #include "espalier/error.h"
 
 namespace espalier {
 
 using Json = nlohmann::json;
 
-// Refuses what the JSON grammar leaves open or what would hurt: duplicate keys, invalid UTF-8, nesting beyond 64 levels.
-// `source` (a file name) becomes the error's field.
-Json parse_json(std::string_view text, ErrorCode corrupt, const std::string& source);
+// How much a document may hold: its reader's memory and time go by that, not by the file's bytes alone.
+struct JsonLimits {
+  size_t values;  // in the whole document, with those inside of others
+  size_t keys;    // in one object
+};
+// A description that people write. Few keys, since it is also read with their order kept, where each key is compared with all before.
+constexpr JsonLimits kConfigLimits{1 << 18, 1 << 10};
+// A table that a program writes: a vocabulary, the tensors of a model.
+constexpr JsonLimits kTableLimits{1 << 22, 1 << 22};
+
+// Refuses what the JSON grammar leaves open or what would hurt: duplicate keys, invalid UTF-8, nesting beyond 64 levels, more than
+// `limits` allow (kFileTooLarge). Takes time in proportion to the text. `source` (a file name) becomes the error's field.
+// Throws Error(kCancelled) soon after `cancel` is set.
+Json parse_json(std::string_view text, ErrorCode corrupt, const std::string& source, const JsonLimits& limits,
+                const std::atomic<bool>& cancel = kNeverCancelled);
 
 // One object of a document. An absent field and an explicit null are the same. `path` is its dotted name in errors.
 class JsonObject {

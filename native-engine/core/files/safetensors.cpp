@@ -11,6 +11,9 @@ namespace {
 
 constexpr uint64_t kHeaderBytesMax = 100'000'000;  // the limit of the format's reference reader
 constexpr size_t kRankMax = 8;
+// More than the state of the deepest model has.
+constexpr size_t kTensorsMax = 1 << 18;
+constexpr JsonLimits kHeaderLimits{kTableLimits.values, kTensorsMax};
 
 struct TypeInfo {
   TensorType type;
@@ -44,8 +47,8 @@ struct Placement {
 
 class HeaderReader {
  public:
-  HeaderReader(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source)
-      : file_(file), corrupt_(corrupt), source_(source) {}
+  HeaderReader(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source, const std::atomic<bool>& cancel)
+      : file_(file), corrupt_(corrupt), source_(source), cancel_(cancel) {}
 
   Safetensors read() {
     const Json header = parse_header();
@@ -82,7 +85,7 @@ class HeaderReader {
     }
     data_ = file_.subspan(8 + length);
     const std::string_view text(reinterpret_cast<const char*>(file_.data()) + 8, length);
-    Json header = parse_json(text, corrupt_, source_);
+    Json header = parse_json(text, corrupt_, source_, kHeaderLimits, cancel_);
     if (!header.is_object()) fail("the header must be a JSON object, not " + json_excerpt(header));
     return header;
   }
@@ -179,6 +182,7 @@ class HeaderReader {
   std::span<const uint8_t> file_, data_;
   ErrorCode corrupt_;
   const std::string& source_;
+  const std::atomic<bool>& cancel_;
   std::vector<Placement> placements_;
   Safetensors result_;
 };
@@ -202,8 +206,9 @@ uint64_t TensorSpec::size_bytes() const {
   return size;
 }
 
-Safetensors parse_safetensors(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source) {
-  return HeaderReader(file, corrupt, source).read();
+Safetensors parse_safetensors(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source,
+                              const std::atomic<bool>& cancel) {
+  return HeaderReader(file, corrupt, source, cancel).read();
 }
 
 std::string safetensors_header(const std::vector<TensorSpec>& specs, const std::map<std::string, std::string>& metadata) {

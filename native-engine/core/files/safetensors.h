@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/cancel.h"
 #include "espalier/error.h"
 
 namespace espalier {
@@ -31,10 +32,11 @@ struct Safetensors {
   std::map<std::string, std::string> metadata;
 };
 
-// Checks everything: header length against the file size and 100 MB, JSON, duplicate names, types, shapes and their
-// product, offsets within the file, without gap or overlap. The views point into `file`.
-// Throws Error(corrupt, "<source>" or "<source>:<tensor>", ...).
-Safetensors parse_safetensors(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source);
+// Checks everything: header length against the file size and 100 MB, JSON, duplicate names, at most 262,144 tensors, types, shapes and
+// their product, offsets within the file, without gap or overlap. The views point into `file`.
+// Throws Error(corrupt, "<source>" or "<source>:<tensor>", ...), Error(kFileTooLarge), Error(kCancelled).
+Safetensors parse_safetensors(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source,
+                              const std::atomic<bool>& cancel = kNeverCancelled);
 
 struct TensorSpec {
   std::string name;

@@ -231,7 +231,7 @@ bool ModelConfig::rotary_everywhere() const {
 }
 
 ModelConfig parse_model_config(std::string_view json) {
-  const Json document = parse_json(json, ErrorCode::kModelCorrupt, "config.json");
+  const Json document = parse_json(json, ErrorCode::kModelCorrupt, "config.json", kConfigLimits);
   const JsonObject config(document, "config", ErrorCode::kModelCorrupt);
   ModelConfig out;
   out.architecture = read_architecture(config);

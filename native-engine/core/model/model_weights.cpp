@@ -34,11 +34,11 @@ bool exists(const std::string& path) {
 // All tensors of a folder, by name, and the mappings that hold them.
 class TensorFolder {
  public:
-  explicit TensorFolder(const std::string& folder) : folder_(folder) {
+  TensorFolder(const std::string& folder, const std::atomic<bool>& cancel) : folder_(folder) {
     if (exists(folder + "/" + kSingleFile)) {
-      add_file(kSingleFile, nullptr);
+      add_file(kSingleFile, nullptr, cancel);
     } else if (exists(folder + "/" + kIndexFile)) {
-      add_shards();
+      add_shards(cancel);
     } else {
       throw Error(ErrorCode::kModelNotFound, "model", "no " + std::string(kSingleFile) + " or " + kIndexFile + " in " + folder);
     }
@@ -93,9 +93,9 @@ class TensorFolder {
   }
 
   // Adds the tensors of one file; with `wanted`, only those, and all of them must be there.
-  void add_file(const std::string& file, const std::vector<std::string>* wanted) {
+  void add_file(const std::string& file, const std::vector<std::string>* wanted, const std::atomic<bool>& cancel) {
     files_.emplace_back(folder_ + "/" + file, ErrorCode::kModelNotFound, file);
-    Safetensors content = parse_safetensors(files_.back().bytes(), ErrorCode::kModelCorrupt, file);
+    Safetensors content = parse_safetensors(files_.back().bytes(), ErrorCode::kModelCorrupt, file, cancel);
     if (wanted == nullptr) {
       for (auto& [name, view] : content.tensors) tensors_.emplace(name, std::pair(file, std::move(view)));
       return;
@@ -110,9 +110,9 @@ class TensorFolder {
     }
   }
 
-  void add_shards() {
+  void add_shards(const std::atomic<bool>& cancel) {
     const std::string text = read_text_file(folder_ + "/" + kIndexFile, kIndexBytesMax, ErrorCode::kModelNotFound, kIndexFile);
-    const Json document = parse_json(text, ErrorCode::kModelCorrupt, kIndexFile);
+    const Json document = parse_json(text, ErrorCode::kModelCorrupt, kIndexFile, kTableLimits, cancel);
     const JsonObject index(document, kIndexFile, ErrorCode::kModelCorrupt);
     const Json* map = index.find("weight_map");
     if (map == nullptr || !map->is_object() || map->empty()) {
@@ -128,7 +128,7 @@ class TensorFolder {
       }
       names_of_file[shard].push_back(name);
     }
-    for (const auto& [file, names] : names_of_file) add_file(file, &names);
+    for (const auto& [file, names] : names_of_file) add_file(file, &names, cancel);
   }
 
   std::string folder_;
@@ -139,7 +139,8 @@ class TensorFolder {
 
 class LoadedModel final : public WeightTable {
  public:
-  LoadedModel(const std::string& folder, ModelConfig config) : WeightTable(std::move(config)), tensors_(folder) {
+  LoadedModel(const std::string& folder, ModelConfig config, const std::atomic<bool>& cancel)
+      : WeightTable(std::move(config)), tensors_(folder, cancel) {
     const ModelConfig& c = config_;
     embedding_ = tensors_.take(kEmbeddingName, c.vocab_size, c.hidden_size);
     final_norm_ = tensors_.take(kFinalNormName, 0, c.hidden_size);
@@ -175,14 +176,14 @@ class LoadedModel final : public WeightTable {
 
 }  // namespace
 
-std::shared_ptr<const ModelWeights> load_model(const std::string& folder) {
+std::shared_ptr<const ModelWeights> load_model(const std::string& folder, const std::atomic<bool>& cancel) {
   struct stat info{};
   if (::stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     throw Error(ErrorCode::kModelNotFound, "model", "no folder " + folder);
   }
   if (!exists(folder + "/config.json") && exists(folder + "/" + kGgufFileName)) return load_gguf(folder + "/" + kGgufFileName);
   const std::string text = read_text_file(folder + "/config.json", kConfigBytesMax, ErrorCode::kModelNotFound, "config.json");
-  return std::make_shared<LoadedModel>(folder, parse_model_config(text));
+  return std::make_shared<LoadedModel>(folder, parse_model_config(text), cancel);
 }
 
 }  // namespace espalier

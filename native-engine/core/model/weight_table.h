@@ -17,8 +17,8 @@ class WeightTable : public ModelWeights {
   WeightView final_norm() const final { return final_norm_; }
   WeightView lm_head() const final { return lm_head_; }
   uint64_t bytes() const final { return weights_bytes(*this); }
-  std::string digest() const final {
-    std::call_once(digest_once_, [this] { digest_ = weights_digest(*this); });
+  std::string digest(const std::atomic<bool>& cancel) const final {
+    std::call_once(digest_once_, [&] { digest_ = weights_digest(*this, cancel); });
     return digest_;
   }
 

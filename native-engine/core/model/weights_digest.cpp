@@ -103,7 +103,7 @@ uint64_t weights_bytes(const ModelWeights& model) {
   return bytes;
 }
 
-std::string weights_digest(const ModelWeights& model) {
+std::string weights_digest(const ModelWeights& model, const std::atomic<bool>& cancel) {
   Sha256 hash;
   const std::string config = canonical_config(model.config());
   hash.update(config.data(), config.size());
@@ -114,6 +114,7 @@ std::string weights_digest(const ModelWeights& model) {
     const auto* bytes = static_cast<const uint8_t*>(view.data);
     const uint64_t total = static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols) * element_bytes(view.dtype);
     for (uint64_t done = 0; done < total; done += kBlockBytes) {
+      if (cancel) throw Error(ErrorCode::kCancelled, "model", "reading the model's weights was stopped");
       const uint64_t size = std::min(kBlockBytes, total - done);
       if (!all_finite(bytes + done, size / element_bytes(view.dtype), view.dtype)) refuse_not_finite(name, view);
       hash.update(bytes + done, size);

@@ -11,8 +11,8 @@ namespace espalier {
 // left out. `name` is the Hugging Face name.
 void for_each_tensor(const ModelWeights& model, const std::function<void(const std::string& name, const WeightView&)>& visit);
 
-// Throws Error(kWeightNotFinite, "model", ...) where a tensor holds NaN or an infinity.
-std::string weights_digest(const ModelWeights& model);
+// Throws Error(kWeightNotFinite, "model", ...) where a tensor holds NaN or an infinity, Error(kCancelled).
+std::string weights_digest(const ModelWeights& model, const std::atomic<bool>& cancel = kNeverCancelled);
 uint64_t weights_bytes(const ModelWeights& model);
 
 const char* dtype_name(DType dtype);  // "F32", "F16", "BF16"

@@ -3,11 +3,11 @@
 
 namespace espalier {
 
-ModelDescription describe_model(const ModelWeights& model, bool read_weights) {
+ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel) {
   ModelDescription out;
   out.config = model.config();
   out.weight_bytes = model.bytes();
-  if (read_weights) out.digest = model.digest();
+  if (read_weights) out.digest = model.digest(cancel);
   out.dtype = dtype_name(model.embedding().dtype);
   for_each_tensor(model, [&](const std::string&, const WeightView& view) {
     out.parameter_count += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);

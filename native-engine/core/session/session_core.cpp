@@ -28,9 +28,9 @@ SegmentPlan part_of(const SegmentPlan& plan, int64_t begin, int64_t end) {
 
 }  // namespace
 
-const ModelWeights& SessionCore::load(const std::string& folder) {
+const ModelWeights& SessionCore::load(const std::string& folder, const std::atomic<bool>& cancel) {
   close();
-  model_ = load_model(folder);
+  model_ = load_model(folder, cancel);
   folder_ = folder;
   return *model_;
 }

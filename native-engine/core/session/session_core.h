@@ -99,12 +99,12 @@ struct MeasureOptions {
 };
 
 // Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
-ModelDescription describe_model(const ModelWeights& model, bool read_weights);
+ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 
 class SessionCore {
  public:
-  const ModelWeights& load(const std::string& folder);
+  const ModelWeights& load(const std::string& folder, const std::atomic<bool>& cancel);
   size_t open(const LoraSpec& lora, const TrainerOptions& options);  // after load; returns how many teachers stay in memory
   void close();
 

@@ -194,6 +194,9 @@ TEST(ModelConfig, NamesTheFieldThatIsWrong) {
   expect_error(ErrorCode::kModelCorrupt, "config", "object", [] { parse_model_config("[]"); });
   expect_error(ErrorCode::kModelCorrupt, "config.json", "deeper",
                [] { parse_model_config(std::string(100000, '[') + std::string(100000, ']')); });
+  json many = llama();
+  for (int i = 0; i < 25'000; ++i) many["extra" + std::to_string(i)] = json::object();
+  expect_error(ErrorCode::kFileTooLarge, "config.json", "more than 1024 keys", [&] { parse(many); });
 }
 
 TEST(ModelConfig, PerLayerWidthsOfACompactedModel) {

@@ -97,6 +97,13 @@ TEST(LoadModel, TheModelsOfTheRepository) {
   EXPECT_NE(tiny->digest(), fact->digest());
 }
 
+TEST(LoadModel, ReadingTheWeightsEndsWhenItIsCancelled) {
+  const std::atomic<bool> cancelled{true};
+  const auto tiny = load_model(test::tiny_model());
+  expect_error(ErrorCode::kCancelled, "model", "stopped", [&] { tiny->digest(cancelled); });
+  EXPECT_EQ(tiny->digest(), load_model(test::tiny_model())->digest());  // asked for again, it is computed after all
+}
+
 TEST_F(TinyCopy, DigestSeesEveryWeightAndTheConfig) {
   content.write(folder / "model.safetensors");
   const std::string original = load_model(test::tiny_model())->digest();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/cancel.h"
 #include "espalier/model_config.h"
 
 namespace espalier {
@@ -44,14 +45,14 @@ class ModelWeights {
   virtual WeightView lm_head() const = 0;     // [V, D]; the embedding when tied
   virtual uint64_t bytes() const = 0;
   // SHA-256 (hex) over config and all tensors, in canonical order; computed once. The same pass checks every value:
-  // throws Error(kWeightNotFinite, "model", ...), which names the tensor.
-  virtual std::string digest() const = 0;
+  // throws Error(kWeightNotFinite, "model", ...), which names the tensor. Throws Error(kCancelled) soon after `cancel` is set.
+  virtual std::string digest(const std::atomic<bool>& cancel = kNeverCancelled) const = 0;
 };
 
 // Reads config.json, and model.safetensors or model.safetensors.index.json with its shards; F32, F16, BF16. A folder without
 // config.json may hold an exported model.gguf instead.
-// Throws Error(kModelNotFound | kModelCorrupt | kModelUnsupported, field, ...).
-std::shared_ptr<const ModelWeights> load_model(const std::string& folder);
+// Throws Error(kModelNotFound | kModelCorrupt | kModelUnsupported | kFileTooLarge | kCancelled, field, ...).
+std::shared_ptr<const ModelWeights> load_model(const std::string& folder, const std::atomic<bool>& cancel = kNeverCancelled);
 
 // Random weights of a given shape (scaled normal, seeded), for benchmarks; stored as `dtype`.
 std::shared_ptr<const ModelWeights> random_model(const ModelConfig& config, DType dtype, uint64_t seed);

@@ -1,0 +1,37 @@
+/** Lets a few callers work at once and the others wait, in the order in which they came. */
+export class Turns {
+  private working = 0;
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(private readonly most: number) {}
+
+  /** @param signal a caller that has gone takes no turn */
+  async take<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    if (this.working >= this.most) await this.wait(signal);
+    else this.working += 1;
+    try {
+      signal.throwIfAborted();
+      return await work();
+    } finally {
+      const next = this.waiting.shift();
+      if (next === undefined) this.working -= 1;
+      else next(); // has the turn of this one
+    }
+  }
+
+  private wait(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const begin = (): void => {
+        signal.removeEventListener('abort', leave);
+        resolve();
+      };
+      const leave = (): void => {
+        this.waiting.splice(this.waiting.indexOf(begin), 1);
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener('abort', leave, { once: true });
+      this.waiting.push(begin);
+    });
+  }
+}
