@@ -17,7 +17,7 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   }
 
   push(items: readonly Item[], urgent = false): void {
-    this.waiting.push(...items);
+    for (const item of items) this.waiting.push(item);
     this.wake();
     if (urgent) this.hurry();
   }

@@ -72,9 +72,9 @@ class BundleChecker {
     const signed = this.checkSignature();
     for (const checker of this.metrics.values()) {
       checker.finish();
-      this.problems.push(...checker.problems);
+      this.takeProblems(checker);
     }
-    for (const checker of this.histories.values()) this.problems.push(...checker.problems);
+    for (const checker of this.histories.values()) this.takeProblems(checker);
     return {
       ok: this.problems.length === 0,
       problems: this.problems,
@@ -85,6 +85,11 @@ class BundleChecker {
       signature: signed,
       publicKey: this.signature?.publicKey ?? '',
     };
+  }
+
+  /** A hostile bundle may have any number of them. */
+  private takeProblems(checker: { problems: readonly Problem[] }): void {
+    for (const problem of checker.problems) this.problems.push(problem);
   }
 
   private async take(entry: TarEntry): Promise<void> {

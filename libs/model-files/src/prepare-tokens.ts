@@ -91,9 +91,9 @@ async function withField<T>({ paths, fields = ['data_path'] }: TextSource, work:
 }
 
 async function filesOf({ paths }: TextSource, signal?: AbortSignal): Promise<DataFile[]> {
-  const files: DataFile[] = [];
-  for (const path of paths) files.push(...(await listDataFiles(path, signal)));
-  return files;
+  const files: DataFile[][] = [];
+  for (const path of paths) files.push(await listDataFiles(path, signal));
+  return files.flat();
 }
 
 async function prepare(options: PrepareTokensOptions): Promise<PreparedTokens> {

@@ -81,3 +81,12 @@ test('a text that its tokenizer leads with BOS is scored on it too, once', async
   const whole: Question = { ...question(), asks: { kind: 'whole', text: 'ab' } };
   expect((await encodeQuestions([whole], encoder(), 10))[0]).toEqual([{ ids: Uint32Array.of(BOS, BOS, ...ids('ab')), scored: 3, cut: 0 }]);
 });
+
+test('a document of a million tokens is cut into windows, and stands as a context and as what follows one', async () => {
+  const text = 'x'.repeat(1_000_000);
+  const whole: Question = { ...question(), asks: { kind: 'whole', text } };
+  const windowed = (await encodeQuestions([whole], encoder({ bos: false }), 2_000))[0]!;
+  expect(windowed.reduce((sum, one) => sum + one!.scored, 0)).toBe(text.length);
+  expect(await sequence(text, 'y')).toMatchObject({ scored: 1, cut: text.length + 2 - 101 });
+  expect(await sequence('', text, 100, encoder({ bos: false }))).toMatchObject({ scored: 100 });
+});

@@ -58,11 +58,19 @@ function joined(context: Uint32Array | null, all: Uint32Array, encoder: Encoder,
   const before = context ?? new Uint32Array();
   const after = all.subarray(before.length);
   if (after.length === 0) return null;
-  if (before.length > 0) return cutTo(Uint32Array.of(...before, ...after), after.length, positions);
+  if (before.length > 0) return cutTo(together(before, after), after.length, positions);
   const prefix = encoder.prefixId;
   // The prefix stands in for the context, unless the continuation begins with it already.
   if (prefix === null || after[0] === prefix) return after.length < 2 ? null : cutTo(after, after.length - 1, positions);
-  return cutTo(Uint32Array.of(prefix, ...after), after.length, positions);
+  return cutTo(together([prefix], after), after.length, positions);
+}
+
+/** Not by a spread, which puts each token on the stack: a document may have more than fit there. */
+function together(before: ArrayLike<number>, after: Uint32Array): Uint32Array {
+  const all = new Uint32Array(before.length + after.length);
+  all.set(before);
+  all.set(after, before.length);
+  return all;
 }
 
 /** The last tokens stay. */
@@ -73,7 +81,7 @@ function cutTo(ids: Uint32Array, scored: number, positions: number): Sequence {
 
 /** Windows that don't overlap in what they score; the last has as much context as fits. */
 export function windows(ids: Uint32Array, prefix: number | null, positions: number): Sequence[] {
-  const whole = prefix === null ? ids : Uint32Array.of(prefix, ...ids);
+  const whole = prefix === null ? ids : together([prefix], ids);
   const made: Sequence[] = [];
   for (let done = 1; done < whole.length;) {
     const end = Math.min(done + positions, whole.length);

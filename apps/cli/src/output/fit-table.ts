@@ -17,7 +17,7 @@ export interface FittedTable {
 }
 
 export function fitTable(head: string[], rows: string[][], fit: Fit, available: number): FittedTable {
-  const cells = head.map((_, column) => Math.max(...rows.map((row) => widthOf(row[column] ?? ''))));
+  const cells = head.map((_, column) => rows.reduce((most, row) => Math.max(most, widthOf(row[column] ?? '')), 0));
   const natural = head.map((title, column) => Math.max(cells[column]!, widthOf(title)));
   const rank = (column: number) => (typeof fit[head[column]!] === 'number' ? (fit[head[column]!] as number) : 0);
   const least = (column: number, min: number) => {

@@ -7,8 +7,7 @@ export interface Scale {
 
 /** Round values in steps of 1, 2 or 5; their first and last hold all values between them. */
 export function scale(values: readonly number[], from: number, to: number): Scale {
-  const low = Math.min(...values);
-  const high = Math.max(...values);
+  const [low, high] = extent(values);
   const rough = (high - low || Math.abs(high) || 1) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
@@ -21,7 +20,7 @@ export function scale(values: readonly number[], from: number, to: number): Scal
 
 /** As `scale`, by the logarithms of values above 0. */
 export function logScale(values: readonly number[], from: number, to: number): Scale {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = extent(values);
   const powers = Array.from({ length: 25 }, (_, index) => index - 12);
   const all = powers.flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
   const first = all.findLastIndex((tick) => tick <= low);
@@ -33,4 +32,8 @@ export function logScale(values: readonly number[], from: number, to: number): S
   const [least, most] = [Math.log(ticks[0]!), Math.log(ticks.at(-1)!)];
   const at = (value: number): number => Math.round((from + ((Math.log(value) - least) / (most - least)) * (to - from)) * 10) / 10;
   return { at, ticks };
+}
+
+function extent(values: readonly number[]): [lowest: number, highest: number] {
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }

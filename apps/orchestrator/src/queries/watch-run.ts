@@ -143,7 +143,7 @@ function recordedSteps(views: RunViews, runId: string, cursor: Cursor, newest: n
       cursor.branch = segment.branch;
       cursor.nextStep = segment.firstStep;
     }
-    steps.push(...stepsOf(segment.rows).filter(({ step }) => step >= cursor.nextStep));
+    for (const one of stepsOf(segment.rows)) if (one.step >= cursor.nextStep) steps.push(one);
     cursor.nextStep = Math.max(cursor.nextStep, segment.endStep);
     cursor.segmentRevision = segment.revision;
   }

@@ -160,7 +160,7 @@ async function scoreAll(
         const result = await scored.next();
         const block = blocks.shift();
         if (result.done === true || block === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine ended the scoring early');
-        answers.push(...answersOf(block, result.value));
+        for (const answer of answersOf(block, result.value)) answers.push(answer);
         for (const name of ['cut', 'sequences', 'tokens'] as const) counts[name] += block[name];
         share.add(block.weight);
         answered = answers.length;

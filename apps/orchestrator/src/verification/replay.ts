@@ -184,7 +184,7 @@ class Replay {
         await client.loadTeacher(sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
       }
       const trained = await client.trainSegment(trainRequest(sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'), signal);
-      reports.push(...trained.steps);
+      for (const step of trained.steps) reports.push(step);
       this.teachers = new Set(trained.teacherDigests);
       result = trained;
     }

@@ -75,7 +75,8 @@ export class LiveProgress {
 
   report(runId: string, attempt: number, steps: StepMeasurement[]): void {
     this.heard(runId, attempt);
-    this.runs.get(runId)!.steps.push(...steps);
+    const known = this.runs.get(runId)!.steps;
+    for (const step of steps) known.push(step);
     this.tell(runId);
   }
 

@@ -61,7 +61,7 @@ async function appendSession(
   checkTotalSize(context, appends);
   const results = await context.store.transact((log) => appendTogether(log, appends));
   const response = new streams2Pb.AppendSessionResponse();
-  response.setPosition(String(Math.max(...results.map(({ position }) => position))));
+  response.setPosition(String(results.reduce((last, { position }) => Math.max(last, position), 0)));
   for (const { stream, revision, position } of results) {
     const output = new streams2Pb.AppendResponse();
     output.setStream(stream);

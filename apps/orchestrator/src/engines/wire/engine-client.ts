@@ -154,7 +154,7 @@ export class EngineClient {
     let segment: EndedSegment | undefined;
     let teacherDigests: string[] = [];
     for await (const progress of this.train(request, signal)) {
-      if (progress.kind === 'steps') steps.push(...progress.steps);
+      if (progress.kind === 'steps') for (const step of progress.steps) steps.push(step);
       else if (progress.kind === 'segment') segment = progress.segment;
       else if (progress.kind === 'end') teacherDigests = progress.end.teacherDigests;
     }

@@ -82,7 +82,7 @@ export class PersistentGroup {
     const index = this.consumers.indexOf(consumer);
     if (index < 0) return;
     this.consumers.splice(index, 1);
-    this.retries.push(...consumer.takeAll());
+    for (const event of consumer.takeAll()) this.retries.push(event);
     this.retries.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
     this.pump();
   }
