@@ -43,8 +43,8 @@ export async function findExportPlace(path: string, force: boolean, signal?: Abo
       hint: 'another folder, or --force to replace an earlier export there',
     });
   }
-  const looks = await looksOf(folder);
   const files = await filesOfExport(folder);
+  const looks = await looksOf(folder, files);
   for (const { name, digest } of files) {
     if ((await digestOfFile(join(folder, name), signal)) !== digest) throw foreign(folder, `${name} has been changed`);
   }
@@ -62,8 +62,9 @@ async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
   }
   const bytesOf = new Map(files.map(({ name, bytes }) => [name, bytes]));
   bytesOf.delete(EXPORT_MARKER);
-  for (const entry of await entriesOf(folder)) {
-    if (entry.isFolder && files.some(({ name }) => name.startsWith(`${entry.name}/`))) continue;
+  const folders = foldersOf(files);
+  for await (const entry of entriesOf(folder, folders)) {
+    if (entry.isFolder && folders.has(entry.name)) continue;
     if (entry.name === EXPORT_MARKER && entry.isFile) continue;
     if (!entry.isFile || !bytesOf.has(entry.name)) throw foreign(folder, `it holds ${JSON.stringify(entry.name)}`);
     if (entry.size !== bytesOf.get(entry.name)) throw foreign(folder, `${entry.name} has been changed`);
@@ -83,24 +84,28 @@ interface Entry {
   mtimeMs: number;
 }
 
-async function entriesOf(folder: string, below = ''): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  for (const own of (await readdir(join(folder, below))).sort()) {
-    const name = below === '' ? own : `${below}/${own}`;
-    const { size, mtimeMs, ...kind } = await lstat(join(folder, name)).then((found) => ({
-      isFile: found.isFile(),
-      isFolder: found.isDirectory(),
-      size: found.size,
-      mtimeMs: found.mtimeMs,
-    }));
-    entries.push({ name, size, mtimeMs, ...kind });
-    if (kind.isFolder) entries.push(...(await entriesOf(folder, name)));
-  }
-  return entries;
+/** The folders in which files of an export lie, within its own. */
+function foldersOf(files: readonly ExportManifestFile[]): Set<string> {
+  const folders = new Set<string>();
+  for (const { name } of files) for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1)) folders.add(name.slice(0, at));
+  return folders;
 }
 
-async function looksOf(folder: string): Promise<string> {
-  return JSON.stringify(await entriesOf(folder));
+/** All that lies in a folder, and in those folders of it that are named: any other may hold a whole system. */
+async function* entriesOf(folder: string, folders: ReadonlySet<string>, below = ''): AsyncGenerator<Entry> {
+  const unreadable = (error: unknown): Promise<never> => Promise.reject(fileError(error, join(folder, below)));
+  for (const own of (await readdir(join(folder, below)).catch(unreadable)).sort()) {
+    const name = below === '' ? own : `${below}/${own}`;
+    const found = await lstat(join(folder, name)).catch(unreadable);
+    yield { name, size: found.size, mtimeMs: found.mtimeMs, isFile: found.isFile(), isFolder: found.isDirectory() };
+    if (found.isDirectory() && folders.has(name)) yield* entriesOf(folder, folders, name);
+  }
+}
+
+async function looksOf(folder: string, files: readonly ExportManifestFile[]): Promise<string> {
+  const entries: Entry[] = [];
+  for await (const entry of entriesOf(folder, foldersOf(files))) entries.push(entry);
+  return JSON.stringify(entries);
 }
 
 async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
@@ -126,7 +131,7 @@ export async function moveIntoPlace(incoming: string, { folder, old }: ExportPla
     await syncPath(dirname(folder));
     return;
   }
-  if ((await looksOf(folder)) !== old.looks) throw foreign(folder, 'it has been changed since the export began');
+  if ((await looksOf(folder, old.files)) !== old.looks) throw foreign(folder, 'it has been changed since the export began');
   const replaced = join(dirname(folder), `${basename(incoming)}.replaced`);
   await rename(folder, replaced);
   try {
@@ -145,8 +150,8 @@ async function removeExport(folder: string, files: ExportManifestFile[]): Promis
     await unlink(join(folder, EXPORT_MARKER)).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // the manifest named it itself
     });
-    const folders = (await entriesOf(folder)).filter(({ isFolder }) => isFolder).map(({ name }) => name);
-    for (const name of folders.reverse()) await rmdir(join(folder, name));
+    // The innermost first.
+    for (const name of [...foldersOf(files)].sort().reverse()) await rmdir(join(folder, name));
     await rmdir(folder);
   } catch (error) {
     throw fileError(error, `the new export is in its place, but the old one could not be removed from ${folder}`);

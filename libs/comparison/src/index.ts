@@ -2,3 +2,4 @@
 // shape alone and imports nothing, so that it runs in a browser too.
 export { onFront, type SizeAndQuality } from './pareto.js';
 export { intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
+export { csvCell } from './csv.js';

@@ -1,14 +1,22 @@
 // The runs of a study as CSV, a line each.
 import { requestedValues, settingsTable, type v1 } from '#protocol';
 import { statusWord } from '../output/format.js';
-import { measureName } from '#comparison';
+import { csvCell, measureName } from '#comparison';
 
 const FIRST = 'study,variant,run,status';
 
 export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
   const table = settingsTable();
   const measures = [...new Set(runs.flatMap(({ run }) => (run === undefined ? [] : ownMeasures(run).map(([name]) => name))))];
-  const head = [FIRST, ...table.map(({ field }) => field), 'step', 'hard_sparsity', 'training_seconds', ...measures.map(field), 'refusal'];
+  const head = [
+    FIRST,
+    ...table.map(({ field }) => field),
+    'step',
+    'hard_sparsity',
+    'training_seconds',
+    ...measures.map(csvCell),
+    'refusal',
+  ];
   const rows = runs.map(({ variant, settings, run, refusal }) => {
     const values = requestedValues(run?.settings ?? settings);
     const known = new Map(run === undefined ? [] : ownMeasures(run));
@@ -25,7 +33,7 @@ export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
       refusal?.message ?? '',
     ];
   });
-  return [head.join(','), ...rows.map((row) => row.map(field).join(','))].map((line) => `${line}\n`).join('');
+  return [head.join(','), ...rows.map((row) => row.map(csvCell).join(','))].map((line) => `${line}\n`).join('');
 }
 
 /** The values of the last state, by name. */
@@ -34,8 +42,6 @@ function ownMeasures({ evaluations, stateDigest }: v1.Run): [string, number][] {
     .filter((one) => one.subject === 'masked' && !one.abandoned && one.stateDigest === stateDigest && (one.headline || one.task !== 'text'))
     .map((one) => [measureName(one), one.value]);
 }
-
-const field = (text: string): string => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 /** Whether a file that begins so is a table of ours, which may be replaced. */
 export function isStudyCsv(head: Buffer): boolean {

@@ -1,3 +1,4 @@
+import { csvCell } from '../../../../libs/comparison/src/index.js';
 import type { Curve } from './curve.js';
 
 export function download(name: string, type: string, content: string | Blob): void {
@@ -19,10 +20,8 @@ export function toCsv(x: number[], curves: Curve[], xName = 'step'): string {
           { name: `${label} highest`, values: highest },
         ]),
   ]);
-  // A text that a spreadsheet would take for a formula stays text.
-  const quoted = (text: string): string => `"${text.replace(/^([=+\-@\t\r])/, "'$1").replaceAll('"', '""')}"`;
   const cell = (value: number | null | undefined): string =>
     value === null || value === undefined || Number.isNaN(value) ? '' : String(value);
   const lines = x.map((at, index) => [String(at), ...columns.map(({ values }) => cell(values[index]))].join(','));
-  return [[quoted(xName), ...columns.map(({ name }) => quoted(name))].join(','), ...lines, ''].join('\r\n');
+  return [[csvCell(xName), ...columns.map(({ name }) => csvCell(name))].join(','), ...lines, ''].join('\r\n');
 }
