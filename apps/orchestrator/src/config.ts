@@ -10,6 +10,8 @@ const ENGINES_MAX = 64;
 
 export const DEFAULT_WEB = '127.0.0.1:7434';
 export const WEB_OFF = 'off';
+/** An evaluation of a task on a small model takes seconds, one of all tasks on a large one hours. */
+export const JOB_MINUTES = 60;
 
 export interface OrchestratorConfig {
   dataFolder: string;
@@ -36,6 +38,8 @@ export interface OrchestratorConfig {
   recordIntervalMs: number;
   /** How long an orchestrator that shares its event store may be silent before another takes over. */
   leaseSeconds: number;
+  /** How long an evaluation, a text or an export may hold an engine that a run waits for. */
+  jobMinutes: number;
   /** Other machines may reach the server or the engine, unencrypted. */
   allowInsecureRemote: boolean;
   /** Everybody on this machine may call, without a token. */
@@ -101,6 +105,12 @@ function commandLine(): Command {
       new Option('--lease-seconds <n>', 'with --event-store: silence after which another orchestrator takes over the runs')
         .default(15)
         .env('ESPALIER_LEASE_SECONDS')
+        .argParser(positive),
+    )
+    .addOption(
+      new Option('--job-minutes <n>', 'how long an evaluation, a text or an export may hold an engine that a run waits for')
+        .default(JOB_MINUTES)
+        .env('ESPALIER_JOB_MINUTES')
         .argParser(positive),
     )
     .addOption(

@@ -6,6 +6,7 @@ import { ModelFilesError, toErrorMessage, type ErrorMessage } from './model-file
 import type { SourceDocument } from './read-bytes.js';
 import { SpecialTokens } from './special-tokens.js';
 import { CONTEXT_TOKEN } from './token-words.js';
+import { withinTokenLimit } from './tokenizer-limits.js';
 
 export interface EncodeWorkerData {
   tokenizerJson: string;
@@ -35,7 +36,9 @@ function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: Encod
   let count = 0;
   for (const [index, document] of documents.entries()) {
     progress.at(batch, index);
-    const encoding = tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true });
+    const encoding = withinTokenLimit(document, () =>
+      tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true }),
+    );
     const ends = document.endsWithToken === true && endToken !== null && encoding.ids.at(-1) !== endToken;
     const all = ends ? [...encoding.ids, endToken] : encoding.ids;
     lengths[index] = all.length;

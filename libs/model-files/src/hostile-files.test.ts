@@ -308,6 +308,46 @@ test('a pattern that runs for ever is given up, and named with the text', async 
   expect(error.message).toMatch(/given up after 5 s/);
 });
 
+describe('a tokenizer that makes too much of a text is refused, and named with the text:', () => {
+  const replaced = (from: string, to: string): object => ({ type: 'Replace', pattern: { String: from }, content: to });
+  const doubling = Array.from({ length: 60 }, () => replaced('a', 'aa'));
+  const start = { SpecialToken: { id: '<s>', type_id: 0 } };
+  const modelWith = async (changes: object): Promise<string> => {
+    const model = join(folder, 'model');
+    await cp(MODEL, model, { recursive: true });
+    const tokenizer = JSON.parse(await readFile(join(model, 'tokenizer.json'), 'utf8')) as object;
+    await writeFile(join(model, 'tokenizer.json'), JSON.stringify({ ...tokenizer, ...changes }));
+    return model;
+  };
+
+  test.each([
+    ['a letter that becomes a thousand', { normalizer: replaced('a', 'ab'.repeat(500)) }],
+    ['steps that double it', { normalizer: { type: 'Sequence', normalizers: doubling } }],
+    ['steps within steps', { normalizer: { type: 'Sequence', normalizers: [{ type: 'Sequence', normalizers: doubling }] } }],
+    [
+      'special tokens around it',
+      {
+        post_processor: {
+          type: 'TemplateProcessing',
+          single: [...new Array<object>(10_000).fill(start), { Sequence: { id: 'A', type_id: 0 } }],
+          pair: [],
+          special_tokens: {},
+        },
+      },
+    ],
+  ])('%s', async (_name, changes) => {
+    const path = await file('a.jsonl', `{"text":"${'a'.repeat(250)}"}\n`);
+    const error = await refusal(prepare(path, { modelPath: await modelWith(changes) }));
+    expect(error).toMatchObject({ code: 'TOKENIZER_EXPANDS', field: 'model_path', file: path, line: 1 });
+  });
+
+  test('but not one that writes characters out as Unicode does', async () => {
+    const path = await file('a.jsonl', `{"text":"${'\ufdfa'.repeat(10_000)}"}\n`);
+    const made = await prepare(path, { modelPath: await modelWith({ normalizer: { type: 'NFKD' } }) });
+    expect(made.tokenCount).toBeGreaterThan(200_000);
+  });
+});
+
 test('data that shrinks while it is read has changed', async () => {
   const path = await file('a.jsonl', '{"text":"some words of a line"}\n'.repeat(400_000));
   const shrunk = prepare(path, { onProgress: () => void truncate(path, 1000) });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
 import { readUserFile, requireUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
+import { limitGrowth } from './tokenizer-limits.js';
 
 export interface Tokenizer {
   /** With the special tokens that its post-processor adds, or without. */
@@ -80,6 +81,7 @@ export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'con
     rememberMerges(tokenizer.model);
     cutBeforeSpaces(tokenizer.model);
     rememberByteLevels(tokenizer.pre_tokenizer);
+    limitGrowth(tokenizer.normalizer);
     return tokenizer;
   } catch (error) {
     throw new ModelFilesError('TOKENIZER_INVALID', `tokenizer.json can't be used: ${(error as Error).message}`, { field: 'model_path' });
@@ -117,6 +119,7 @@ const huggingFace = library as unknown as {
 };
 interface LibraryTokenizer extends Tokenizer {
   model: unknown;
+  normalizer: unknown;
   pre_tokenizer: unknown;
 }
 interface BytePairModel {

@@ -13,7 +13,8 @@ export type ModelFilesErrorCode =
   | 'TOKENIZER_NOT_FOUND'
   | 'TOKENIZER_INVALID'
   | 'TOKENIZER_MISMATCH'
-  | 'TOKENIZER_TIMEOUT';
+  | 'TOKENIZER_TIMEOUT'
+  | 'TOKENIZER_EXPANDS';
 
 export interface ErrorPlace {
   /** The request field that named the file, e.g. "data.train_path". */

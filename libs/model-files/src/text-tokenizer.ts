@@ -4,6 +4,7 @@ import { readUserFile, UserFileError } from '#files';
 import { loadTokenizer, readTokenizerFiles, type Tokenizer } from './load-tokenizer.js';
 import { ModelFilesError } from './model-files.errors.js';
 import { SpecialTokens } from './special-tokens.js';
+import { withinTokenLimit } from './tokenizer-limits.js';
 
 const CONFIG_BYTES_MAX = 16 << 20;
 
@@ -21,9 +22,11 @@ export class TextTokenizer {
     return new TextTokenizer(loadTokenizer(files), SpecialTokens.of(files), await readEndTokens(folder, signal));
   }
 
-  /** With special tokens. @throws ModelFilesError where a character has no token */
+  /** With special tokens. @throws ModelFilesError where a character has no token, or the text becomes too many */
   encode(text: string): number[] {
-    const { ids, tokens } = this.tokenizer.encode(text, { add_special_tokens: this.special.leavesToPostProcessor(text) });
+    const { ids, tokens } = withinTokenLimit({ text, file: 'the prompt', line: 1 }, () =>
+      this.tokenizer.encode(text, { add_special_tokens: this.special.leavesToPostProcessor(text) }),
+    );
     const known = ids.map((id, index) => {
       if (id !== undefined) return id;
       throw new ModelFilesError('TOKENIZER_MISMATCH', `the tokenizer has no id for ${JSON.stringify(tokens[index])}`, {

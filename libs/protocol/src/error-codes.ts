@@ -67,6 +67,7 @@ const errorStatuses = {
   DATA_CHANGED: precondition, // while it was read
   DATA_TOO_LARGE: invalid, // unpacked, or in files
   TOKENIZER_TIMEOUT: invalid, // it hangs on a document
+  TOKENIZER_EXPANDS: invalid, // it makes too many tokens of a document
   TASK_NOT_FOUND: status.NOT_FOUND,
   TASK_INVALID: invalid, // a task's file
   TASK_DATA_NOT_FOUND: status.NOT_FOUND, // no folder of the task, or no file of its split
@@ -133,6 +134,7 @@ const errorStatuses = {
   LOGIN_NEEDED: status.UNAUTHENTICATED, // the browser's cookie is none of this server's, or too old
   HOST_FOREIGN: status.PERMISSION_DENIED, // a name that is not this server's leads to it
   ORIGIN_FOREIGN: status.PERMISSION_DENIED, // a page of another origin calls
+  JOB_GAVE_WAY: status.ABORTED, // it held an engine for long, and a run waited for that engine
   TOO_MANY_CALLS: status.RESOURCE_EXHAUSTED, // at once, of this client or of all
   // the rest
   CANCELLED: status.CANCELLED,

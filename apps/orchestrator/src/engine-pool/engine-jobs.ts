@@ -1,9 +1,13 @@
 // Work for engines beside training: evaluations and exports that clients ask for. A free engine does it at once, a training one
 // between two segments. Jobs die with the process: their client hears of it and asks again.
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError } from '#protocol';
+import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
+import { ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 import type { WaitingJob } from './placement.js';
+
+const LOOK_INTERVAL_MS = 1_000;
 
 type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
 
@@ -22,7 +26,7 @@ interface Job extends WaitingJob {
   signal: AbortSignal;
   place: Place | null;
   onPlaced(): void;
-  run(bench: EngineWorkbench): Promise<void>;
+  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<void>;
   refuse(error: unknown): void;
 }
 
@@ -37,6 +41,8 @@ export class EngineJobs {
   private readonly queue: Job[] = [];
   private wake: () => void = () => undefined;
   private ids = 0;
+
+  constructor(@Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'jobMinutes'> = { jobMinutes: JOB_MINUTES }) {}
 
   /** Called when a job is added. */
   onAdded(listener: () => void): void {
@@ -56,7 +62,10 @@ export class EngineJobs {
         slot: null,
         place: null,
         onPlaced,
-        run: (bench) => work(bench, AbortSignal.any([signal, bench.engine.lost])).then(resolve, reject),
+        run: (bench, wanted) =>
+          work(bench, AbortSignal.any([signal, bench.engine.lost, wanted])).then(resolve, (error: unknown) =>
+            reject((wanted.aborted ? wanted.reason : error) as Error),
+          ),
         refuse: reject,
       };
       this.queue.push(job);
@@ -94,13 +103,36 @@ export class EngineJobs {
     return this.queue.filter(({ place }) => place?.name === slot).length;
   }
 
-  /** Does what waits at the slot, one after the other. @param next what the slot does after that, in words */
-  async runAllAt(slot: { readonly name: string; doing: string }, bench: EngineWorkbench, next = ''): Promise<void> {
+  /**
+   * Does what waits at the slot, one after the other.
+   * @param isWanted whether a run waits for the engine. A job that has held it for `jobMinutes` then gives way
+   * @param next what the slot does after that, in words
+   */
+  async runAllAt(
+    slot: { readonly name: string; doing: string },
+    bench: EngineWorkbench,
+    isWanted: () => boolean,
+    next = '',
+  ): Promise<void> {
     for (let job = this.takeAt(slot.name); job !== null; job = this.takeAt(slot.name)) {
       slot.doing = job.doing;
-      await job.run(bench);
+      await this.runWhileAllowed(job, bench, isWanted);
     }
     slot.doing = next;
+  }
+
+  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<void> {
+    const { jobMinutes } = this.config;
+    const wanted = new AbortController();
+    const beganMs = performance.now();
+    const look = setInterval(() => {
+      if (performance.now() - beganMs >= jobMinutes * 60_000 && isWanted()) wanted.abort(gaveWay(jobMinutes));
+    }, LOOK_INTERVAL_MS);
+    try {
+      await job.run(bench, wanted.signal);
+    } finally {
+      clearInterval(look);
+    }
   }
 
   refuseAt(slot: string, error: unknown): void {
@@ -115,4 +147,12 @@ export class EngineJobs {
     const at = this.queue.findIndex(({ place }) => place?.name === slot);
     return at < 0 ? null : this.queue.splice(at, 1)[0]!;
   }
+}
+
+function gaveWay(minutes: number): EspalierError {
+  return new EspalierError(
+    'JOB_GAVE_WAY',
+    `it held the engine for ${minutes} minutes, and a run waits for that engine; tasks that are done are recorded. ` +
+      'Ask again with fewer tasks, a --limit or another engine; the server gives more time with ESPALIER_JOB_MINUTES',
+  );
 }

@@ -80,7 +80,7 @@ export class RunAttempt {
     for (;;) {
       const action = this.next();
       if (action.kind !== 'train' || this.jobsWait) await this.settle();
-      if (this.jobsWait) await this.parts.jobs.runAllAt(this.parts.slot, bench, runToBeLoaded(this.runId));
+      if (this.jobsWait) await this.parts.jobs.runAllAt(this.parts.slot, bench, () => true, runToBeLoaded(this.runId));
       switch (action.kind) {
         case 'train':
           await this.train(bench);
@@ -152,7 +152,7 @@ export class RunAttempt {
       watchdog.alive();
       if (progress.kind === 'steps') {
         const measured = progress.steps.map((one) => stepMeasurement(one, planned));
-        steps.push(...measured);
+        for (const step of measured) steps.push(step);
         this.reachedStep = measured.at(-1)!.step + 1;
         this.parts.live.report(this.runId, this.number, measured);
       } else if (progress.kind === 'calibrated') {

@@ -222,7 +222,7 @@ export class RunDriver {
   private async doJobs(slot: EngineSlot, runId: string): Promise<void> {
     slot.take({ doing: 'a job to begin', runId });
     try {
-      await this.jobs.runAllAt(slot, await slot.workbench());
+      await this.jobs.runAllAt(slot, await slot.workbench(), () => this.feed.unfinished().some((run) => this.isReady(run)));
     } catch (error) {
       this.jobs.refuseAt(slot.name, error);
     } finally {

@@ -36,7 +36,7 @@ test('a client hears what its job waits for, then its news, then its result', as
   jobs.assign(1, { name: 'engine-1', doing: 'run abcd trains' });
   expect((await first).value).toEqual({ waitingFor: 'run abcd trains' });
   const second = heard.next();
-  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench);
+  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench, () => false);
   expect((await second).value).toEqual({ news: 0 });
   const third = heard.next();
   [1, 2].forEach((share) => {
@@ -69,7 +69,7 @@ test('a client that leaves ends the job, and lets go of its artifacts', async ()
   const first = heard.next();
   await new Promise(setImmediate);
   jobs.assign(1, { name: 'engine-1', doing: '' });
-  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench);
+  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench, () => false);
   await first;
   await heard.return(undefined);
   await new Promise(setImmediate);
@@ -81,6 +81,6 @@ test('a job that fails is told as its error', async () => {
   const result = heard.next();
   await new Promise(setImmediate);
   jobs.assign(1, { name: 'engine-1', doing: '' });
-  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench);
+  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench, () => false);
   await expect(result).rejects.toThrow('no memory');
 });
