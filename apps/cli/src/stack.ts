@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder, programFile } from '#files';
+import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder, programFile, SERVER_LOG } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { dashboardLink } from './dashboard-link.js';
 import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
@@ -41,7 +41,7 @@ const ROOM_BYTES = 1 << 20;
 const LOG_TAIL_BYTES = 4_000;
 
 export function logFileOf(dataFolder: string): string {
-  return join(dataFolder, 'server.log');
+  return join(dataFolder, SERVER_LOG);
 }
 
 function serverProgram(): string {

@@ -3,7 +3,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
-import { isLoopbackAddress, listenForSameUser, type SameUserListener } from '#local-access';
+import { isLoopbackAddress, isOwnUser, openGrpcDoor, type Door } from '#local-access';
 import { engineV1 } from '#protocol';
 import { claimCheck, type Tenancy } from './tenancy.js';
 
@@ -13,7 +13,7 @@ const DRAIN_MS = 3_000; // for calls that are still being answered at the end
 
 export class EngineServer {
   private readonly server: Server;
-  private listener: SameUserListener | undefined;
+  private listener: Door | undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
   constructor(service: engineV1.EngineServiceServer, tenancy: Tenancy) {
@@ -42,7 +42,12 @@ export class EngineServer {
   /** Serves its own user only: a client of an engine can read any model folder of that user. */
   private async listenForUser(address: string): Promise<string> {
     const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
-    this.listener = await listenForSameUser(this.server, { host: host!.replace(/^\[|\]$/g, ''), port: Number(port) });
+    this.listener = await openGrpcDoor(this.server, ServerCredentials.createInsecure(), {
+      host: host!.replace(/^\[|\]$/g, ''),
+      port: Number(port),
+      admits: isOwnUser,
+      otherMachines: false,
+    });
     return `${host}:${this.listener.port}`;
   }
 

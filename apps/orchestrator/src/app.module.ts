@@ -8,6 +8,7 @@ import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { Callers } from './api/callers.js';
 import { OpenCalls, WITH_TOKEN } from './api/call-limits.js';
+import { Doors } from './api/doors.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
@@ -116,6 +117,7 @@ export class AppModule {
         StudyGrpc,
         Disposal,
         Callers,
+        Doors,
         RetentionGrpc,
         RunGrpc,
         PublicServices,

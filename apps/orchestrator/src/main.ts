@@ -19,6 +19,7 @@ import { giveWayToEngines } from './engines/spawn-thread.js';
 import { claimArtifacts } from './storage/shared-artifacts.js';
 import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
+import type { WebSecrets } from './web/web-access.js';
 import { WebServer } from './web/web-server.js';
 
 const DEVICE_OF_ITS_CHOICE = 'auto';
@@ -120,13 +121,9 @@ async function acquireNamedDevices({ slots }: EnginePool, { devices }: Orchestra
 }
 
 /** The page's address; null where none is wanted. */
-async function serveWeb(
-  server: WebServer,
-  { web }: OrchestratorConfig,
-  { cookieKey, ...secrets }: { token: string | null; folderId: string; cookieKey: () => string },
-): Promise<string | null> {
+async function serveWeb(server: WebServer, { web }: OrchestratorConfig, secrets: WebSecrets): Promise<string | null> {
   if (web === WEB_OFF) return null;
-  return server.listen(web ?? DEFAULT_WEB, { ...secrets, cookieKey: cookieKey() }, web === undefined);
+  return server.listen(web ?? DEFAULT_WEB, secrets, web === undefined);
 }
 
 function isOfDisk(error: unknown): boolean {

@@ -10,8 +10,11 @@ const OF_EARLIER_RELEASES = ['orchestrator.lock', 'views.sqlite'];
 /** In a data folder: what the clients of its server show; readable by the server's user only. */
 export const TOKEN_FILE = 'token';
 
+/** In a data folder: by which browsers are known again; readable by the server's user only. */
+export const COOKIE_KEY_FILE = 'cookie.key';
+
 /** Things that may lie there before that: a start cut short, a restored store, copied artifacts, the root of a file system. */
-const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log|event-store|artifacts|lost\+found)$/;
+const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log(\.1)?|event-store|artifacts|lost\+found)$/;
 
 /** The name of something there that no server of ours put there; none in a folder that is new, empty or ours. */
 export function foreignInDataFolder(path: string): string | undefined {

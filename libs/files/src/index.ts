@@ -1,5 +1,7 @@
-export { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, TOKEN_FILE } from './data-folder.js';
+export { COOKIE_KEY_FILE, DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, TOKEN_FILE } from './data-folder.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
 export { programFile } from './program-file.js';
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
+export { renewSecretFile, writeOwnFile } from './secret-file.js';
+export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';

@@ -1,7 +1,9 @@
 // Who on this machine may reach a server, where no login asks for more.
 export { LOGIN_PATH, LoginKeys, loginLink } from './login-link.js';
 export { isLoopbackAddress } from './loopback.js';
-export { listenForSameUser, type SameUserListener } from './same-user-listener.js';
+export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type Refusal } from './door.js';
+export type { Peer } from './judge.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';
+export { OnceASecond } from './once-a-second.js';
 export { addressProblem } from './engine-address.js';
 export { serverUids } from './server-uid.js';

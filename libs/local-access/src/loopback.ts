@@ -3,6 +3,9 @@ import { isIP } from 'node:net';
 /** Whether only this machine reaches an address: HOST:PORT with a loopback host, or a unix socket. */
 export function isLoopbackAddress(address: string): boolean {
   if (address.startsWith('unix:')) return true;
-  const host = /^\[([^\]]+)\]:\d+$/.exec(address)?.[1] ?? /^([^:]+):\d+$/.exec(address)?.[1] ?? '';
+  return isLoopbackHost(/^\[([^\]]+)\]:\d+$/.exec(address)?.[1] ?? /^([^:]+):\d+$/.exec(address)?.[1] ?? '');
+}
+
+export function isLoopbackHost(host: string): boolean {
   return host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.')) || host === '::1';
 }

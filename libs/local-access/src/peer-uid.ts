@@ -4,6 +4,8 @@ import { isIPv4 } from 'node:net';
 
 const ESTABLISHED = '01';
 const MAPPED = '::ffff:';
+export const PEER_TABLES = ['/proc/net/tcp', '/proc/net/tcp6'] as const;
+export type PeerTable = (typeof PEER_TABLES)[number];
 
 /** The two ends of a connection, with the names that sockets and gRPC calls give them. */
 export interface ConnectionEnds {
@@ -13,34 +15,61 @@ export interface ConnectionEnds {
   localPort?: number | undefined;
 }
 
-/** Who opened a connection that we accepted; undefined when its other end is not on this machine, or no longer there. */
-export function peerUid({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): number | undefined {
-  if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return undefined;
+/** Who has the other end of a connection; undefined when that end is not on this machine, or is closing or gone. */
+export function peerUid(ends: ConnectionEnds): number | undefined {
+  return PEER_TABLES.map((table) => rowOfPeer(table, rowsOf(readTable(table)), ends)).find((row) => row !== undefined)?.uid;
+}
+
+/** Whether this system says whose a connection is. */
+export function knowsPeers(): boolean {
+  return readTable(PEER_TABLES[0]).length > 0;
+}
+
+/** One end of a connection. Its user is undefined where it is closing: it may have lost its owner and then shows user 0. */
+export interface PeerRow {
+  uid: number | undefined;
+}
+
+/** The rows of a table, by their ends. */
+export function rowsOf(table: Buffer): Map<string, PeerRow> {
+  const rows = new Map<string, PeerRow>();
+  for (const line of table.toString('latin1').split('\n')) {
+    const [, local, remote, state, , , , uid] = line.trim().split(/ +/, 8);
+    if (uid !== undefined) rows.set(`${local} ${remote}`, { uid: state === ESTABLISHED ? Number(uid) : undefined });
+  }
+  return rows;
+}
+
+/** The row of the other end. */
+export function rowOfPeer(table: PeerTable, rows: ReadonlyMap<string, PeerRow>, ends: ConnectionEnds): PeerRow | undefined {
+  const place = placesOf(ends).find((one) => one.table === table);
+  return place === undefined ? undefined : rows.get(`${place.local} ${place.remote}`);
+}
+
+interface Place {
+  table: PeerTable;
+  local: string;
+  remote: string;
+}
+
+/** Where the other end's row may be: its local address is our remote one. */
+function placesOf({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): Place[] {
+  if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return [];
   const [peer, own] = [remoteAddress, localAddress].map((address) => address.replace(MAPPED, ''));
-  if (isIPv4(peer!)) {
-    // A client may reach an IPv4 address through an IPv6 socket.
-    return (
-      ownerOf('/proc/net/tcp', endpoint(word(peer!), remotePort), endpoint(word(own!), localPort)) ??
-      ownerOf('/proc/net/tcp6', endpoint(mapped(peer!), remotePort), endpoint(mapped(own!), localPort))
-    );
-  }
-  return ownerOf('/proc/net/tcp6', endpoint(words(peer!), remotePort), endpoint(words(own!), localPort));
+  const place = (table: PeerTable, form: (address: string) => string): Place => ({
+    table,
+    local: endpoint(form(peer!), remotePort),
+    remote: endpoint(form(own!), localPort),
+  });
+  // A client may reach an IPv4 address through an IPv6 socket.
+  return isIPv4(peer!) ? [place(PEER_TABLES[0], word), place(PEER_TABLES[1], mapped)] : [place(PEER_TABLES[1], words)];
 }
 
-/** A connection that is closing may have lost its owner and then shows user 0, so that only whole ones count. */
-function ownerOf(table: string, local: string, remote: string): number | undefined {
-  for (const line of readTable(table).split('\n')) {
-    const [, localEnd, remoteEnd, state, , , , uid] = line.trim().split(/\s+/);
-    if (localEnd === local && remoteEnd === remote && state === ESTABLISHED) return Number(uid);
-  }
-  return undefined;
-}
-
-function readTable(table: string): string {
+export function readTable(table: PeerTable): Buffer {
   try {
-    return readFileSync(table, 'latin1');
+    return readFileSync(table);
   } catch {
-    return ''; // a kernel without IPv6
+    return Buffer.alloc(0); // a kernel without IPv6
   }
 }
 

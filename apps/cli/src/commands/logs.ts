@@ -3,6 +3,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { EVENT_STORE_LOG, olderLog } from '#files';
 import { visibleText } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
@@ -50,7 +51,8 @@ export function registerLogs(program: Command): void {
     .summary('what the server has logged')
     .description(
       'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works ' +
-        'while nothing runs, too. A server in front (up without --detach) logs on its terminal instead.',
+        'while nothing runs, too. A log of more than 16 MiB begins anew; what it held before lies beside it (.1) and is shown too. ' +
+        'A server in front (up without --detach) logs on its terminal instead.',
     )
     .option('-n, --lines <n>', 'how many of the last lines (0: none)', wholeNumber, 50)
     .option('-f, --follow', 'stay and print new ones')
@@ -59,23 +61,25 @@ export function registerLogs(program: Command): void {
   action<LogsOptions>(
     logs,
     async (context, _, options) => {
-      const files = [new LogFile(logFileOf(context.dataFolder)), new LogFile(join(context.dataFolder, 'event-store.log'))];
-      if (!options.follow && files.every((file) => !file.isThere())) {
+      const paths = [logFileOf(context.dataFolder), join(context.dataFolder, EVENT_STORE_LOG)];
+      const older = paths.map((path) => new LogFile(olderLog(path)));
+      const files = paths.map((path) => new LogFile(path));
+      if (!options.follow && [...older, ...files].every((file) => !file.isThere())) {
         throw new CliError('LOG_NOT_FOUND', `there is no log in ${context.dataFolder}`, {
           exitCode: ExitCode.notFound,
           hint: 'a server that was started with `espalier up --detach` writes one; name its data folder with --data-folder',
         });
       }
       const wanted = ({ source }: LogLine) => options.source === undefined || source === options.source;
-      const read = () =>
-        files
+      const read = (from: LogFile[]) =>
+        from
           .flatMap((file, index) => file.read().map((line) => logLine(line, index === 1 ? 'event-store' : 'orchestrator')))
           .filter(wanted);
-      const last = inOrder(read());
+      const last = inOrder([...read(older), ...read(files)]);
       for (const line of options.lines === 0 ? [] : last.slice(-options.lines)) print(context, line);
       while (options.follow) {
         await sleep(POLL_MS, undefined, { signal: context.signal });
-        for (const line of inOrder(read())) print(context, line);
+        for (const line of inOrder(read(files))) print(context, line);
       }
     },
     { localOnly: true },

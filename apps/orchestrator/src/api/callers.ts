@@ -1,47 +1,51 @@
-// Who asks, as events record it. Nobody logs in: who shows the token is the server's own user, unless the kernel says that the
-// connection is another local user's.
+// Who asks, as events record it. There is no login: the kernel said which local user's a connection is when it came. Who shows the token
+// from another machine is the server's own user.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Metadata, ServerInterceptor } from '@grpc/grpc-js';
-import { ServerInterceptingCall } from '@grpc/grpc-js';
+import { ServerInterceptingCall, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
-import { peerUid, type ConnectionEnds } from '#local-access';
+import type { ConnectionEnds, Peer } from '#local-access';
 import { requestIdIn, type CallInfo } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
+import { Doors } from './doors.js';
 
 @Injectable()
 export class Callers {
-  private readonly connections = new WeakMap<Metadata, ConnectionEnds>();
+  private readonly peers = new WeakMap<Metadata, Peer>();
 
   constructor(
     @Inject(ACCESS_TOKEN) private readonly token: string | null,
+    @Inject(Doors) private readonly doors: Doors,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Remembers whose connection each call comes by. */
+  /** Remembers whose connection each call comes by. A call whose connection is closed already gets nowhere. */
   readonly interceptor: ServerInterceptor = (_method, call) =>
     new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
-            this.remember(metadata, call.getConnectionInfo());
-            pass(metadata);
+            if (this.remember(metadata, call.getConnectionInfo())) pass(metadata);
+            else call.sendStatus({ code: status.CANCELLED, details: 'the connection is closed' });
           },
         }),
     });
 
-  remember(metadata: Metadata, ends: ConnectionEnds): void {
-    this.connections.set(metadata, ends);
+  /** Whether it is known whose the connection is: one that is closed is not known any more. */
+  remember(metadata: Metadata, ends: ConnectionEnds): boolean {
+    const peer = this.doors.peerOf(ends);
+    if (peer !== undefined) this.peers.set(metadata, peer);
+    return peer !== undefined;
   }
 
   /** The context of a call that may change something. A log line says that the call was made. */
   contextOf({ method, metadata }: CallInfo): CallContext {
-    const ends = this.connections.get(metadata);
-    const uid = ends === undefined ? undefined : peerUid(ends);
-    const own = process.geteuid?.();
-    const isOwn = uid === undefined ? this.token !== null : uid === own;
+    const peer = this.peers.get(metadata);
+    const uid = typeof peer === 'object' ? peer.uid : undefined;
+    const isOwn = uid === undefined ? peer === 'elsewhere' && this.token !== null : uid === process.geteuid?.();
     const actor = isOwn ? ownName() : uid === undefined ? 'unknown' : nameOf(uid);
     const context = { actor, roles: isOwn ? ['owner'] : [], requestId: requestIdIn(metadata) };
     this.log.info({ method, actor, requestId: context.requestId }, 'a command');

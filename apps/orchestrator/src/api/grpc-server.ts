@@ -1,13 +1,15 @@
 // The public gRPC server. Plain grpc-js under Nest's providers: Nest's own transport buffers a stream without limit when a
 // client reads slowly, and its handlers would lose the generated types.
 import { Inject, Injectable } from '@nestjs/common';
-import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { Server, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import { addReflection, EspalierError, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError } from '#protocol';
+import { OnceASecond, type Door } from '#local-access';
+import { addReflection, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError } from '#protocol';
 import { tokenCheck } from './access-token.js';
 import { Callers } from './callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './call-limits.js';
+import { Doors } from './doors.js';
 import { PublicServices, SERVICES } from './public-services.js';
 import { requestIds } from './request-ids.js';
 import { ACCESS_TOKEN, LOGGER, OPEN_CALLS } from '../tokens.js';
@@ -18,9 +20,13 @@ const GRACE_MS = 2_000;
 /** A connection on which no call is open goes after so long; clients connect anew by themselves at their next call. */
 const IDLE_CONNECTION_MS = 600_000;
 
+/** Refused before a call's message is read. A caller can be refused thousands of times a second. */
+const REFUSALS = new Set(['TOKEN_NEEDED', 'TOKEN_WRONG', 'LOGIN_NEEDED', 'HOST_FOREIGN', 'ORIGIN_FOREIGN', 'TOO_MANY_CALLS']);
+
 @Injectable()
 export class GrpcServer {
   private readonly server: Server;
+  private door: Door | null = null;
   private readonly health = new HealthImplementation({
     '': 'SERVING',
     [ENGINES]: 'NOT_SERVING',
@@ -30,6 +36,7 @@ export class GrpcServer {
   constructor(
     @Inject(PublicServices) services: PublicServices,
     @Inject(Callers) callers: Callers,
+    @Inject(Doors) private readonly doors: Doors,
     @Inject(OPEN_CALLS) calls: OpenCalls,
     @Inject(ACCESS_TOKEN) token: string | null,
     @Inject(LOGGER) log: Logger,
@@ -39,11 +46,20 @@ export class GrpcServer {
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
       'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS,
-      interceptors: [requestIds, callers.interceptor, ...(token === null ? [] : [tokenCheck(token)]), callLimits(calls), requestChecks],
+      interceptors: [
+        requestIds,
+        callers.interceptor,
+        ...(token === null ? [] : [tokenCheck(token)]),
+        doors.interceptor,
+        callLimits(calls),
+        requestChecks,
+      ],
     });
+    const refusals = new OnceASecond<Refused>(({ message, ...call }, times) => log.info({ ...call, times }, message));
     onHandlerError((method, error, requestId) => {
       const { code, message } = toEspalierError(error);
-      if (statusOf(code) === status.INTERNAL) log.error({ method, requestId, code, err: error }, message);
+      if (REFUSALS.has(code)) refusals.add(code, { method, requestId, code, message });
+      else if (statusOf(code) === status.INTERNAL) log.error({ method, requestId, code, err: error }, message);
       else log.info({ method, requestId, code }, message);
     });
     for (const { definition, handlers } of services.all) this.server.addService(definition, handlers);
@@ -52,13 +68,10 @@ export class GrpcServer {
   }
 
   /** Returns host:port as bound. @throws EspalierError LISTEN_FAILED */
-  listen(address: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
-        if (error) reject(new EspalierError('LISTEN_FAILED', `${address} can't be served: ${listenProblem(error)}`));
-        else resolve(address.replace(/:\d+$/, `:${port}`));
-      });
-    });
+  async listen(address: string): Promise<string> {
+    const opened = await this.doors.ofGrpc(this.server, address);
+    this.door = opened.door;
+    return opened.address;
   }
 
   /** Tells the health service; without its event store this server can't record anything. */
@@ -74,6 +87,7 @@ export class GrpcServer {
   /** Lets calls end for a moment; streams that follow a run never would. */
   async close(): Promise<void> {
     this.setServing(false);
+    this.door?.close();
     const graceful = new Promise<void>((resolve) => this.server.tryShutdown(() => resolve()));
     const force = setTimeout(() => this.server.forceShutdown(), GRACE_MS);
     await graceful;
@@ -81,9 +95,9 @@ export class GrpcServer {
   }
 }
 
-export function listenProblem({ message }: Error): string {
-  if (message.includes('EADDRINUSE')) return 'another program listens there; name another port, or 0 for any free one';
-  if (message.includes('EACCES')) return 'this user may not listen there: ports below 1024 are for root';
-  if (/EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN|Name resolution/.test(message)) return 'this machine has no such address';
-  return message;
+interface Refused {
+  method: string;
+  requestId: string;
+  code: string;
+  message: string;
 }

@@ -1,14 +1,22 @@
 // One orchestrator per data folder. The lock is SQLite's: the operating system drops it when the process dies, however it
 // dies, so nothing stale is ever left behind. The folder and all in it are for the server's user only.
-import { readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, makeFolder, restrictToOwner, TOKEN_FILE } from '#files';
+import {
+  COOKIE_KEY_FILE,
+  DATA_FOLDER_ID,
+  foreignDataFolderText,
+  foreignInDataFolder,
+  makeFolder,
+  renewSecretFile,
+  restrictToOwner,
+  TOKEN_FILE,
+} from '#files';
 import { EspalierError } from '#protocol';
 
 const ANNOUNCEMENT = 'espalier.json';
-const COOKIE_KEY = 'cookie.key';
 
 export class DataFolder {
   private constructor(
@@ -50,16 +58,19 @@ export class DataFolder {
     this.write({ listen, ...(web === null ? {} : { web }), pid: process.pid });
   }
 
-  /** By which browsers are known again; it outlives restarts, so that an open page goes on by itself. */
+  /**
+   * By which browsers are known again; it outlives restarts, so that an open page goes on by itself. Read anew each time: `espalier open
+   * --forget-browsers` replaces it.
+   */
   cookieKey(): string {
-    const file = join(this.path, COOKIE_KEY);
+    const file = join(this.path, COOKIE_KEY_FILE);
     try {
       const key = readFileSync(file, 'utf8').trim();
       if (key !== '') return key;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
-    return this.newSecret(COOKIE_KEY);
+    return renewSecretFile(file);
   }
 
   /**
@@ -67,15 +78,7 @@ export class DataFolder {
    * shown its token, has nothing.
    */
   newToken(): string {
-    return this.newSecret(TOKEN_FILE);
-  }
-
-  private newSecret(name: string): string {
-    const secret = randomBytes(32).toString('base64url');
-    const file = join(this.path, name);
-    writeFileSync(`${file}.new`, `${secret}\n`);
-    renameSync(`${file}.new`, file);
-    return secret;
+    return renewSecretFile(join(this.path, TOKEN_FILE));
   }
 
   private write(announcement: object): void {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { connectEventStore, startEmbeddedEventStore, storeSecrets, type EmbeddedEventStore, type EventStore } from '#event-store';
-import { readUserFileSync } from '#files';
+import { EVENT_STORE_LOG, readUserFileSync } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 
@@ -45,7 +45,7 @@ export class EventStoreHost {
     const addressFile = join(config.dataFolder, ADDRESS_FILE);
     const port = await portToUse(addressFile);
     const folder = join(config.dataFolder, 'event-store');
-    const options = { folder, port, logFile: join(config.dataFolder, 'event-store.log'), ...(await storeSecrets(folder)) };
+    const options = { folder, port, logFile: join(config.dataFolder, EVENT_STORE_LOG), ...(await storeSecrets(folder)) };
     const start = (): Promise<EmbeddedEventStore> => patientWithLock(() => startEmbeddedEventStore(options));
     const embedded = await start();
     writeFileSync(addressFile, `${embedded.connectionString}\n`);

@@ -9,6 +9,7 @@ import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { rotateLogs } from './log-rotation.js';
 import { isFull, ROOM_BYTES } from './room.js';
 import { SpaceReserve } from './space-reserve.js';
 
@@ -30,6 +31,7 @@ export class StorageWatch {
   ) {}
 
   start(): void {
+    rotateLogs(this.config.dataFolder, this.log);
     void this.check();
     this.timer = setInterval(() => void this.check(), CHECK_INTERVAL_MS);
     this.timer.unref();

@@ -1,21 +1,22 @@
 // Who may use the web server. A request shows the server's token, as a gRPC call does, or the cookie that a browser got for a
-// login link. A cookie goes to whatever listens on this host, so it counts only on connections of the server's own user.
+// login link. A cookie goes to whatever listens on this host, so other users of the machine may come by one: the door refuses theirs
+// (api/doors.ts).
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import type { Socket } from 'node:net';
-import { LoginKeys, peerUid } from '#local-access';
+import { LoginKeys } from '#local-access';
 import { EspalierError } from '#protocol';
 import { tokenProblem } from '../api/access-token.js';
 
 const COOKIE_DAYS = 30;
-const ROOT_UID = 0;
+/** An answer or a log line quotes this much of what a client sent. */
+const QUOTED_CHARACTERS_MAX = 60;
 
 export interface WebSecrets {
   /** null: everybody on this machine may call. */
   token: string | null;
-  /** Outlives restarts, so that a page goes on by itself; readable by the server's user only. */
-  cookieKey: string;
+  /** Outlives restarts, so that a page goes on by itself; readable by the server's user only. Another one forgets all browsers. */
+  cookieKey: () => string;
   /** Tells the cookies of several servers on one host apart. */
   folderId: string;
 }
@@ -24,7 +25,6 @@ export class WebAccess {
   private readonly cookieName: string;
   private readonly problemOfToken: ((authorization: string | undefined) => EspalierError | undefined) | null;
   private readonly links: LoginKeys | null;
-  private readonly users = new WeakMap<Socket, number | undefined>();
 
   /** @param host that the server listens on, as it was named */
   constructor(
@@ -42,7 +42,7 @@ export class WebAccess {
     if (this.isOwnName(hostName(host))) return undefined;
     return new EspalierError(
       'HOST_FOREIGN',
-      `the name in "Host: ${host}" is none of this server; use the address that it was started with`,
+      `the name in "Host: ${quoted(host)}" is none of this server; use the address that it was started with`,
     );
   }
 
@@ -54,7 +54,7 @@ export class WebAccess {
     if (isOwn && (site === undefined || site === 'same-origin' || site === 'none')) return undefined;
     return new EspalierError(
       'ORIGIN_FOREIGN',
-      `pages of other origins may not call this server: "${origin ?? String(site)}" is another one`,
+      `pages of other origins may not call this server: "${quoted(origin ?? String(site))}" is another one`,
     );
   }
 
@@ -66,41 +66,43 @@ export class WebAccess {
   }
 
   /** Why a request may not call; nothing where it may. */
-  problem({ headers, socket }: IncomingMessage, now = Date.now()): EspalierError | undefined {
+  problem({ headers }: IncomingMessage, now = Date.now()): EspalierError | undefined {
     if (this.problemOfToken === null) return undefined;
     if (headers.authorization !== undefined) return this.problemOfToken(headers.authorization);
-    const cookie = cookieIn(headers.cookie ?? '', this.cookieName);
-    if (cookie === undefined) return this.problemOfToken(undefined);
-    const [until = '', signature = ''] = cookie.split('.');
-    const expected = Buffer.from(this.signature(until));
-    const shown = Buffer.from(signature);
-    const isOurs = shown.length === expected.length && timingSafeEqual(shown, expected) && Number(until) > now;
-    if (isOurs && this.mayBeOwn(socket)) return undefined;
+    const cookies = cookiesIn(headers.cookie ?? '', this.cookieName);
+    if (cookies.length === 0) return this.problemOfToken(undefined);
+    const key = this.secrets.cookieKey();
+    // Another page of this host can set one of the same name beside ours.
+    if (cookies.some((cookie) => isSigned(cookie, key, now))) return undefined;
     return new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
   }
 
   /** The cookie for a login link's key; undefined where the key is none, too old or used. */
-  cookieFor(key: string, socket: Socket, now = Date.now()): string | undefined {
-    if (this.links === null || !this.mayBeOwn(socket) || !this.links.accept(key, now)) return undefined;
+  cookieFor(key: string, now = Date.now()): string | undefined {
+    if (this.links === null || !this.links.accept(key, now)) return undefined;
     const until = String(now + COOKIE_DAYS * 86_400_000);
-    const value = `${until}.${this.signature(until)}`;
+    const value = `${until}.${signatureOf(until, this.secrets.cookieKey())}`;
     return `${this.cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${COOKIE_DAYS * 86_400}`;
   }
 
   get asksForLogin(): boolean {
     return this.links !== null;
   }
+}
 
-  private signature(until: string): string {
-    return createHmac('sha256', this.secrets.cookieKey).update(`espalier cookie\n${until}`).digest('base64url');
-  }
+function isSigned(cookie: string, key: string, now: number): boolean {
+  const [until = '', signature = ''] = cookie.split('.');
+  const expected = Buffer.from(signatureOf(until, key));
+  const shown = Buffer.from(signature);
+  return shown.length === expected.length && timingSafeEqual(shown, expected) && Number(until) > now;
+}
 
-  /** Not where the kernel says that the connection is another user's of this machine. Root reads everything anyway. */
-  private mayBeOwn(socket: Socket): boolean {
-    if (!this.users.has(socket)) this.users.set(socket, peerUid(socket));
-    const uid = this.users.get(socket);
-    return uid === undefined || uid === ROOT_UID || uid === process.geteuid?.();
-  }
+function signatureOf(until: string, key: string): string {
+  return createHmac('sha256', key).update(`espalier cookie\n${until}`).digest('base64url');
+}
+
+function quoted(text: string): string {
+  return text.length <= QUOTED_CHARACTERS_MAX ? text : `${text.slice(0, QUOTED_CHARACTERS_MAX)}...`;
 }
 
 /** '': it is none, or its port can't be one. */
@@ -109,10 +111,9 @@ function hostName(host: string): string {
   return (/^\[([^\]]*)\](?::\d+)?$/.exec(host)?.[1] ?? /^([^:]*)(?::\d+)?$/.exec(host)?.[1] ?? '').toLowerCase();
 }
 
-function cookieIn(header: string, name: string): string | undefined {
-  for (const part of header.split(';')) {
+function cookiesIn(header: string, name: string): string[] {
+  return header.split(';').flatMap((part) => {
     const at = part.indexOf('=');
-    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
-  }
-  return undefined;
+    return at > 0 && part.slice(0, at).trim() === name ? [part.slice(at + 1).trim()] : [];
+  });
 }

@@ -2,7 +2,6 @@
 // gRPC-Web. What holds for a gRPC call holds here too: the token (or the cookie that stands for it), the limit of open calls, request
 // ids, checks of requests, errors with stable codes.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Inject, Injectable } from '@nestjs/common';
 import { ConnectError, createConnectRouter, createContextValues } from '@connectrpc/connect';
@@ -14,7 +13,7 @@ import { LOGIN_PATH } from '#local-access';
 import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
 import { Callers } from '../api/callers.js';
 import type { OpenCalls } from '../api/call-limits.js';
-import { listenProblem } from '../api/grpc-server.js';
+import { Doors } from '../api/doors.js';
 import { PublicServices } from '../api/public-services.js';
 import { requestIdOf } from '../api/request-ids.js';
 import { OPEN_CALLS } from '../tokens.js';
@@ -26,8 +25,7 @@ import { WebAccess, type WebSecrets } from './web-access.js';
 const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.url)); // of dist/apps/orchestrator/src/web
 const API_PATH = /^\/espalier\.v1\.\w+\/\w+$/;
 const GRACE_MS = 2_000;
-const CONNECTIONS_MAX = 512;
-/** A client has so long to ask for something: else its connection is taken from others for nothing. How long an answer takes is free. */
+/** A client has this long to ask for something, before its connection is closed. How long an answer takes is free. */
 const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 5_000 };
 /** A page's file that nobody reads on. */
 const UNREAD_PAGE_MS = 30_000;
@@ -53,6 +51,7 @@ export class WebServer {
   constructor(
     @Inject(PublicServices) private readonly services: PublicServices,
     @Inject(Callers) private readonly callers: Callers,
+    @Inject(Doors) private readonly doors: Doors,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
   ) {}
 
@@ -82,16 +81,9 @@ export class WebServer {
     const server = createServer(ASKING, (request, response) => {
       this.serve(access, request, response).catch((error: unknown) => fail(error, request, response));
     });
-    server.maxConnections = CONNECTIONS_MAX;
-    try {
-      await bind(server, host, Number(/\d+$/.exec(address)![0]));
-    } catch (error) {
-      if (!orAnyPort || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE')
-        throw new EspalierError('LISTEN_FAILED', `${address} can't be served: ${listenProblem(error as Error)}`);
-      await bind(server, host, 0);
-    }
+    const { port } = await this.doors.ofWeb(server, address, orAnyPort);
     this.server = server;
-    return `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`;
+    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
   async close(): Promise<void> {
@@ -131,7 +123,7 @@ export class WebServer {
     response.setHeader(REQUEST_ID_HEADER, id);
     response.setHeader('cache-control', 'no-store');
     const client = `http ${request.socket.remoteAddress ?? ''}`;
-    const refusal = foreign ?? problem ?? access.problem(request) ?? this.calls.refusal(client);
+    const refusal = foreign ?? access.problem(request) ?? problem ?? this.calls.refusal(client);
     const method = this.methods.get(path);
     if (method === undefined && refusal === undefined) {
       sendText(response, 404, `there is no method ${path}`);
@@ -139,9 +131,10 @@ export class WebServer {
     }
     try {
       if (refusal !== undefined) throw refusal;
+      if (!this.callers.remember(metadata, request.socket)) return void response.destroy();
+      this.doors.trust(request.socket);
       this.calls.add(client, 1);
       response.once('close', () => this.calls.add(client, -1));
-      this.callers.remember(metadata, request.socket);
       const contextValues = createContextValues().set(CALL_METADATA, metadata);
       const asked = universalRequestFromNodeRequest(request, response, undefined, contextValues);
       const body = await readBody(request);
@@ -178,22 +171,12 @@ async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-function bind(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-}
-
 function login(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
   const query = new URLSearchParams((request.url ?? '').split('?')[1] ?? '');
   const to = query.get('to') ?? '/';
   // A path of this page: what begins with two slashes, or has a backslash, browsers take for another host's.
   const path = /^\/(?![/\\])[\w\-./?=&%]*$/.test(to) ? to : '/';
-  const cookie = access.cookieFor(query.get('key') ?? '', request.socket);
+  const cookie = access.cookieFor(query.get('key') ?? '');
   if (cookie === undefined && access.asksForLogin && access.problem(request) !== undefined) {
     sendText(
       response,

@@ -1,7 +1,7 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
 import { readUserFileSync } from '#files';
-import { listenForSameUser } from '#local-access';
+import { isOwnUser, openGrpcDoor, type Refusal } from '#local-access';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
@@ -126,7 +126,14 @@ async function listen(
   secret: ServerCredentials | undefined,
 ): Promise<{ port: number; close(): void }> {
   try {
-    if (secret === undefined) return await listenForSameUser(server, { host, port }, sayRefused);
+    if (secret === undefined)
+      return await openGrpcDoor(server, ServerCredentials.createInsecure(), {
+        host,
+        port,
+        admits: isOwnUser,
+        otherMachines: false,
+        onRefused: sayRefused,
+      });
     return { port: await bind(server, `${host}:${port}`, secret), close: () => undefined };
   } catch (error) {
     throw new StoreError('STORE_ADDRESS_UNUSABLE', `can't listen on ${host}:${port}: ${(error as Error).message}`, { cause: error });
@@ -139,9 +146,10 @@ function bind(server: Server, address: string, secret: ServerCredentials): Promi
   });
 }
 
-function sayRefused(uid: number | undefined): void {
-  const whose = uid === undefined ? 'from another machine, or gone at once' : `of user ${uid}`;
-  process.stderr.write(`a connection ${whose} was refused: without TLS only processes of user ${process.geteuid?.()} are served\n`);
+function sayRefused(refusal: Refusal, times: number): void {
+  const whose = refusal.why === 'another-user' ? `of user ${refusal.uid}` : `(${refusal.why})`;
+  const owner = `without TLS only processes of user ${process.geteuid?.()} are served`;
+  process.stderr.write(`${times === 1 ? 'a connection' : `${times} connections`} ${whose} refused: ${owner}\n`);
 }
 
 function shutDown(server: Server): Promise<void> {

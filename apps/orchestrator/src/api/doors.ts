@@ -1,0 +1,101 @@
+// Who comes in at all, at the gRPC port and at the page's: processes of the server's user and of root, which can read the token anyway.
+// Without a token every user of the machine comes in. Other machines come in only where the server listens beyond this one.
+import type { Server as Listener } from 'node:net';
+import { Inject, Injectable } from '@nestjs/common';
+import { ServerCredentials, ServerInterceptingCall, type Server, type ServerInterceptor } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import {
+  isLoopbackAddress,
+  isOwnUserOrRoot,
+  openDoor,
+  openGrpcDoor,
+  type ConnectionEnds,
+  type Door,
+  type DoorOptions,
+  type Peer,
+  type Refusal,
+} from '#local-access';
+import { EspalierError } from '#protocol';
+import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
+import { isOpenMethod } from './access-token.js';
+
+@Injectable()
+export class Doors {
+  private readonly doors: Door[] = [];
+
+  constructor(
+    @Inject(ACCESS_TOKEN) private readonly token: string | null,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /** Returns the address with the port that was given. @throws EspalierError LISTEN_FAILED */
+  async ofGrpc(server: Server, address: string): Promise<{ address: string; door: Door }> {
+    const door = await openGrpcDoor(server, ServerCredentials.createInsecure(), this.options(address)).catch(failed(address));
+    this.doors.push(door);
+    return { address: address.replace(/:\d+$/, `:${door.port}`), door };
+  }
+
+  /** @param orAnyPort where the port is taken, another one. @throws EspalierError LISTEN_FAILED */
+  async ofWeb(listener: Listener, address: string, orAnyPort: boolean): Promise<Door> {
+    const options = this.options(address);
+    const door = await openDoor(listener, options).catch((error: unknown) => {
+      if (!orAnyPort || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return failed(address)(error);
+      return openDoor(listener, { ...options, port: 0 });
+    });
+    this.doors.push(door);
+    return door;
+  }
+
+  /** Whose a connection is; undefined: it is closed. */
+  peerOf(ends: ConnectionEnds): Peer | undefined {
+    return this.doors.map((door) => door.peerOf(ends)).find((peer) => peer !== undefined);
+  }
+
+  /** The connection has shown the token, or what stands for it, so it is not closed to make room for others. */
+  trust(ends: ConnectionEnds): void {
+    for (const door of this.doors) door.trust(ends);
+  }
+
+  /** Trusts the connections of calls that came this far: behind the check of the token. */
+  readonly interceptor: ServerInterceptor = ({ path }, call) =>
+    new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            if (!isOpenMethod(path)) this.trust(call.getConnectionInfo());
+            pass(metadata);
+          },
+        }),
+    });
+
+  private options(address: string): DoorOptions {
+    const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
+    return {
+      host: host!.replace(/^\[(.*)\]$/, '$1'),
+      port: Number(port),
+      admits: this.token === null ? () => true : isOwnUserOrRoot,
+      otherMachines: !isLoopbackAddress(address),
+      onRefused: (refusal, times) => this.log.warn({ ...refusal, times }, refusalWords[refusal.why]),
+    };
+  }
+}
+
+const refusalWords: Record<Refusal['why'], string> = {
+  'another-user': "a connection of another user was refused: this server is for its own user's processes",
+  'unknown-user': 'a connection was refused: it was closing before its user could be told',
+  'another-machine': 'a connection of another machine was refused',
+  'no-room': 'a connection was refused: there is no room for more',
+};
+
+function failed(address: string): (error: unknown) => never {
+  return (error) => {
+    throw new EspalierError('LISTEN_FAILED', `${address} can't be served: ${listenProblem(error as Error)}`);
+  };
+}
+
+function listenProblem({ message }: Error): string {
+  if (message.includes('EADDRINUSE')) return 'another program listens there; name another port, or 0 for any free one';
+  if (message.includes('EACCES')) return 'this user may not listen there: ports below 1024 are for root';
+  if (/EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN/.test(message)) return 'this machine has no such address';
+  return message;
+}

@@ -1,0 +1,165 @@
+// The door of a server: whose a connection is gets decided when it comes, once, before a byte of it is read. A connection whose user the
+// kernel doesn't tell is refused. Room is limited, and a connection that has shown nothing yet makes way for a new one.
+import { readFileSync } from 'node:fs';
+import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
+import type { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Judge, type Peer } from './judge.js';
+import { OnceASecond } from './once-a-second.js';
+import { knowsPeers, type ConnectionEnds } from './peer-uid.js';
+
+const ROOT_UID = 0;
+const CONNECTIONS_MAX = 512;
+/** A process that may open few files keeps most of them for its work. */
+const FILES_PER_CONNECTION = 4;
+
+/** unknown-user: the other end is closing or gone, so the kernel doesn't tell. no-room: every open connection is trusted. */
+export type Refusal = { why: 'another-user'; uid: number } | { why: 'unknown-user' | 'another-machine' | 'no-room' };
+
+export interface DoorOptions {
+  host: string;
+  /** 0 picks a free one. */
+  port: number;
+  /** Which users of this machine come in. */
+  admits: (uid: number) => boolean;
+  /** Whether connections of other machines come in, where the host lets them. */
+  otherMachines: boolean;
+  connectionsMax?: number;
+  /** Told at most once a second for each reason and user, with the last refusal and the number of times. */
+  onRefused?: (refusal: Refusal, times: number) => void;
+}
+
+export interface Door {
+  port: number;
+  /** Who has the other end of an open connection; undefined: it did not come through this door, or is closed. */
+  peerOf(ends: ConnectionEnds): Peer | undefined;
+  /** A connection that has shown the token, or whatever the server asks for: it makes way for no other. */
+  trust(ends: ConnectionEnds): void;
+  /** Takes no more connections; those that are open stay. */
+  close(): void;
+}
+
+/** Processes of this process's user. */
+export function isOwnUser(uid: number): boolean {
+  return uid === process.geteuid?.();
+}
+
+/** Root reads this user's files anyway. */
+export function isOwnUserOrRoot(uid: number): boolean {
+  return uid === ROOT_UID || isOwnUser(uid);
+}
+
+/** Starts to listen. @param listener given the connections that come in, and no others */
+export async function openDoor(listener: Listener, options: DoorOptions): Promise<Door> {
+  const { host, port, connectionsMax = connectionsAllowed() } = options;
+  if (!knowsPeers()) throw new Error("this system doesn't say whose a connection is: /proc/net/tcp can't be read");
+  const room = new Room(connectionsMax);
+  const judge = new Judge(connectionsMax);
+  const refusals = new OnceASecond<Refusal>((refusal, times) => options.onRefused?.(refusal, times));
+  const refuse = (socket: Socket, refusal: Refusal): void => {
+    socket.destroy();
+    refusals.add(refusal.why === 'another-user' ? `user ${refusal.uid}` : refusal.why, refusal);
+  };
+  const meet = async (socket: Socket): Promise<void> => {
+    socket.on('error', () => undefined); // the server learns of it by the close
+    const peer = await judge.peerOf(socket);
+    const refusal = refusalOf(peer, options);
+    if (refusal !== undefined) refuse(socket, refusal);
+    else if (!room.take(socket, peer!)) refuse(socket, { why: 'no-room' });
+    else {
+      for (const enter of inside) enter.call(listener, socket);
+      socket.resume();
+    }
+  };
+  await listen(listener, host, port);
+  // The kernel keeps meanwhile what a client sends.
+  (listener as Listener & { pauseOnConnect: boolean }).pauseOnConnect = true;
+  const inside = listener.listeners('connection') as ((socket: Socket) => void)[];
+  listener.removeAllListeners('connection');
+  listener.on('connection', (socket: Socket) => void meet(socket));
+  return {
+    port: (listener.address() as AddressInfo).port,
+    peerOf: (ends) => room.peerOf(ends),
+    trust: (ends) => room.trust(ends),
+    close: () => listener.close(),
+  };
+}
+
+/** The same in front of a gRPC server. */
+export function openGrpcDoor(server: Server, credentials: ServerCredentials, options: DoorOptions): Promise<Door> {
+  const connections = server.createConnectionInjector(credentials);
+  const listener = createServer({ noDelay: true }, (socket) => connections.injectConnection(socket));
+  return openDoor(listener, options);
+}
+
+function listen(listener: Listener, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    listener.once('error', reject);
+    listener.listen({ host, port }, () => {
+      listener.off('error', reject);
+      // An accept that fails later, for want of files, say, must not end the process.
+      listener.on('error', () => undefined);
+      resolve();
+    });
+  });
+}
+
+function refusalOf(peer: Peer | undefined, { admits, otherMachines }: DoorOptions): Refusal | undefined {
+  if (peer === undefined) return { why: 'unknown-user' };
+  if (peer === 'elsewhere') return otherMachines ? undefined : { why: 'another-machine' };
+  return admits(peer.uid) ? undefined : { why: 'another-user', uid: peer.uid };
+}
+
+/** The connections that are open, and which of them has to go when there are too many. */
+class Room {
+  private readonly trusted = new Map<string, { socket: Socket; peer: Peer }>();
+  /** The oldest first. */
+  private readonly others = new Map<string, { socket: Socket; peer: Peer }>();
+
+  constructor(private readonly most: number) {}
+
+  take(socket: Socket, peer: Peer): boolean {
+    if (this.trusted.size + this.others.size >= this.most) {
+      const [oldest] = this.others;
+      if (oldest === undefined) return false;
+      this.others.delete(oldest[0]);
+      oldest[1].socket.destroy();
+    }
+    const key = keyOf(socket);
+    const connection = { socket, peer };
+    this.others.set(key, connection);
+    socket.once('close', () => {
+      for (const part of [this.trusted, this.others]) if (part.get(key) === connection) part.delete(key);
+    });
+    return true;
+  }
+
+  peerOf(ends: ConnectionEnds): Peer | undefined {
+    const key = keyOf(ends);
+    return (this.trusted.get(key) ?? this.others.get(key))?.peer;
+  }
+
+  trust(ends: ConnectionEnds): void {
+    const key = keyOf(ends);
+    const connection = this.others.get(key);
+    if (connection === undefined) return;
+    this.others.delete(key);
+    this.trusted.set(key, connection);
+  }
+}
+
+function keyOf({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
+}
+
+function connectionsAllowed(): number {
+  const [, files = ''] = /^Max open files +(\d+)/m.exec(limits()) ?? [];
+  return Math.min(CONNECTIONS_MAX, files === '' ? Infinity : Math.floor(Number(files) / FILES_PER_CONNECTION));
+}
+
+function limits(): string {
+  try {
+    return readFileSync('/proc/self/limits', 'latin1');
+  } catch {
+    return '';
+  }
+}

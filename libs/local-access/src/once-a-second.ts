@@ -1,0 +1,34 @@
+// For what a caller can make happen thousands of times a second: a log line is written the first time, then at most once a second,
+// with the number of times since the line before.
+const INTERVAL_MS = 1_000;
+
+export class OnceASecond<What> {
+  private readonly kinds = new Map<string, { last: What; times: number }>();
+
+  /** @param say given what happened last, and how often it happened since it was said before */
+  constructor(private readonly say: (last: What, times: number) => void) {}
+
+  /** @param kind one of a few: each has its own line */
+  add(kind: string, what: What): void {
+    const held = this.kinds.get(kind);
+    if (held !== undefined) {
+      this.kinds.set(kind, { last: what, times: held.times + 1 });
+      return;
+    }
+    this.say(what, 1);
+    this.hold(kind, what);
+  }
+
+  private hold(kind: string, what: What): void {
+    this.kinds.set(kind, { last: what, times: 0 });
+    setTimeout(() => this.end(kind), INTERVAL_MS).unref();
+  }
+
+  private end(kind: string): void {
+    const { last, times } = this.kinds.get(kind)!;
+    this.kinds.delete(kind);
+    if (times === 0) return;
+    this.say(last, times);
+    this.hold(kind, last);
+  }
+}
