@@ -17,8 +17,11 @@ import {
   planMemory,
   releaseBytes,
   Session,
+  type ComputeDtype,
+  type ExportKind,
   type SegmentOptions,
   type SessionOptions,
+  type SpeedResult,
   type StepReport,
 } from './index.js';
 import type { NativeAddon } from './native.js';
@@ -442,6 +445,36 @@ describe('training', () => {
     await session.close();
   });
 
+  test('recovery that is stopped before its first step leaves the state as it was, with the LoRA that it had', async () => {
+    const settings = sessionSettings({ batchSize: 2, sequenceLength: 32, recoverLoraRank: 4, recoverRefitBatches: 200 });
+    const session = await Session.open({ modelFolder: tinyModel, settings, threads: 1 });
+    await session.setData(ids);
+    const { digest } = await session.initialise(7n);
+    const recovery = (seed: bigint): SegmentOptions => segment(0, 1, { trainMasks: false, settings: trainingSettings({ seed }) });
+    const abort = new AbortController();
+    const stopped = await session.train(recovery(7n), { onCalibrated: () => abort.abort(), signal: abort.signal });
+    expect(stopped).toMatchObject({ stopped: true, stepsDone: 0, refit: null, state: { step: 0, digest } });
+    expect((await session.exportState()).digest).toBe(digest);
+    // The rows that LoRA gains follow from the seed of these steps: another run with another seed may be the next to take this session.
+    const other = await session.train(recovery(8n));
+    await session.initialise(7n);
+    expect((await session.train(recovery(8n))).state.digest).toBe(other.state.digest);
+    await session.initialise(7n);
+    expect((await session.train(recovery(7n))).state.digest).not.toBe(other.state.digest);
+    await session.close();
+  });
+
+  test('a segment says whether its refit stayed, and with which losses', async () => {
+    const settings = sessionSettings({ batchSize: 2, sequenceLength: 32, recoverRefitBatches: 2 });
+    const session = await Session.open({ modelFolder: tinyModel, settings, threads: 1 });
+    await session.setData(ids);
+    await session.initialise(7n);
+    const first = await session.train(segment(0, 1, { trainMasks: false }));
+    expect(first.refit!.kept).toBe(first.refit!.lossAfter < first.refit!.lossBefore);
+    expect((await session.train(segment(1, 1, { trainMasks: false }))).refit).toBeNull();
+    await session.close();
+  });
+
   test('a failing listener rejects the job and leaves the session usable', async () => {
     const session = await ready();
     await expect(
@@ -506,6 +539,60 @@ describe('export', () => {
     expect(Math.abs(loaded.negativeLogLikelihood - student.negativeLogLikelihood)).toBeLessThan(1e-5);
     expect(Math.abs(intact.negativeLogLikelihood - student.negativeLogLikelihood)).toBeGreaterThan(1e-4);
     await expect(session.exportModel({ form, outFolder })).rejects.toEqual(failure('INVALID_ARGUMENT', 'out_folder'));
+    await session.close();
+  });
+
+  test('the size of a state is told before it is exported, in each format', async () => {
+    const session = await ready();
+    const { state } = await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], settings: fast }));
+    const kinds: ExportKind[] = [
+      { container: 'safetensors', form: 'compacted', dtype: 'source', multipleOf: 1 },
+      { container: 'safetensors', form: 'padded', dtype: 'f32', multipleOf: 1 },
+      { container: 'safetensors', form: 'blocks', dtype: 'bf16', multipleOf: 8 },
+      { container: 'gguf', form: 'compacted', dtype: 'q8_0', multipleOf: 32 },
+    ];
+    const parameters = new Set<number>();
+    for (const [index, kind] of kinds.entries()) {
+      const { models } = await session.measureSpeed({
+        promptTokens: 4,
+        tokens: 1,
+        sequences: 1,
+        rounds: 1,
+        computeDtype: 'bf16',
+        sizedAs: kind,
+      });
+      const { parameterCount, files } = await session.exportModel({ ...kind, outFolder: join(folder, `sized-${index}`) });
+      expect(models[1]!.size.parameterCount).toBe(parameterCount);
+      const written = files.filter(({ name }) => name.endsWith('.safetensors') || name.endsWith('.gguf'));
+      const bytes = written.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      expect(models[1]!.size.bytes).toBeLessThanOrEqual(bytes);
+      expect(models[1]!.size.bytes).toBeGreaterThan(0.7 * bytes); // the rest is headers, and a tokenizer in GGUF
+      expect(models[0]!.size.parameterCount).toBe(session.model.parameterCount);
+      parameters.add(parameterCount);
+      if (index === 0) expect(models[1]!.size).toEqual(state.size);
+      // Tied embeddings are multiplied by; norms are not.
+      expect(models[1]!.size.multiplications).toBeLessThan(parameterCount);
+      expect(models[1]!.size.multiplications).toBeGreaterThan(0.97 * parameterCount);
+    }
+    expect(parameters.size).toBeGreaterThan(2);
+    await session.close();
+  });
+
+  test('a model is measured in one dtype before pruning and after', async () => {
+    const session = await ready();
+    await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], settings: fast }));
+    const sizedAs: ExportKind = { container: 'safetensors', form: 'compacted', dtype: 'source', multipleOf: 1 };
+    const measure = (computeDtype: ComputeDtype): Promise<SpeedResult> =>
+      session.measureSpeed({ promptTokens: 4, tokens: 1, sequences: 1, rounds: 2, computeDtype, sizedAs });
+    const [f32, bf16] = [await measure('f32'), await measure('bf16')]; // the model is stored in bf16
+    for (const index of [0, 1]) {
+      expect(f32.models[index]!.weightBytes).toBe(2 * bf16.models[index]!.weightBytes);
+      expect(f32.models[index]!.weightBytes).toBe(4 * f32.models[index]!.size.multiplications);
+    }
+    expect(f32.rounds).toBe(2);
+    const { low, median, high } = f32.models[1]!.passRatio;
+    expect(low).toBeLessThanOrEqual(median);
+    expect(median).toBeLessThanOrEqual(high);
     await session.close();
   });
 });

@@ -1,4 +1,7 @@
 // The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
+import type { ExportedModel, ExportOptions, ExportSize, MeasureOptions, SpeedResult } from './native-exports.js';
+
+export type * from './native-exports.js';
 
 export type ComputeDtype = 'f32' | 'bf16';
 /** Values of settings by the names that events have for them: batchSize. core/session/settings.h says which the engine takes where. */
@@ -51,6 +54,7 @@ export interface ShapeTarget {
   multipleOf: number; // 1 to 1,024: of open units in each layer, and of open hidden units
   uniform: boolean; // all layers have as many open heads, and as many open units
   wholeAttention: boolean; // a layer has all its heads or none
+  exactSize: boolean; // without shapes: as many open parameters as the probabilities say, to half a unit
 }
 
 export interface TrainerOptions {
@@ -91,6 +95,7 @@ export interface StateSummary {
   hiddenOpen: number;
   masksDigest: string;
   openUnits: Uint8Array; // of all heads, then all units, then the hidden units: gate g is bit g % 8 of byte g / 8
+  size: ExportSize; // of its compacted export, stored as the model is
 }
 
 export interface StepReport {
@@ -148,7 +153,15 @@ export interface SegmentResult {
   stepsDone: number;
   stopped: boolean; // by cancel()
   openUnitsBefore: Uint8Array; // of the state that the segment began with, as in StateSummary
+  refit: RefitOutcome | null; // that the segment began with
   seconds: number;
+}
+
+/** The losses of the phase on the refit's batches, summed; what the refit found stays where the second is lower. */
+export interface RefitOutcome {
+  kept: boolean;
+  lossBefore: number;
+  lossAfter: number;
 }
 
 export interface EvaluateOptions {
@@ -222,53 +235,6 @@ export interface GenerationResult {
   decodeSeconds: number;
   weightBytes: number; // that a pass reads
   cacheBytes: number; // of keys and values
-}
-
-/** Speed of the session's model before pruning and of what is left of it, measured in turns. */
-export interface MeasureOptions {
-  promptTokens: number;
-  tokens: number; // decoded in each round, by each sequence
-  sequences: number; // decoded together
-  rounds: number;
-  computeDtype: ComputeDtype;
-  device: string;
-  threads: number;
-  modelFolder?: string | undefined; // instead of the session's state
-}
-
-/** Medians over the rounds. */
-export interface Speed {
-  prefillSeconds: number; // of one prompt
-  passSeconds: number; // of one token more for every sequence
-  prefillRatio: number; // times by those of the first model in the same round
-  passRatio: number;
-  parameterCount: number;
-  weightBytes: number; // that a pass reads
-}
-
-export interface SpeedResult {
-  models: Speed[]; // before pruning, then after
-  copyBytesPerSecond: number; // read and written, by a copy of what no cache holds
-}
-
-export interface ExportOptions {
-  container: 'safetensors' | 'gguf';
-  form: 'masked' | 'padded' | 'blocks' | 'compacted';
-  dtype: 'f32' | 'bf16' | 'f16' | 'q8_0' | 'source';
-  multipleOf: number; // MLP and hidden widths are rounded up to it
-  outFolder: string; // must not exist, or be empty
-  modelCard: string; // README.md; empty: a plain one
-}
-
-export interface ExportedModel {
-  architecture: string; // as the container names it
-  contextLength: number; // up to which it is the student
-  notes: string[]; // what a user should know about it
-  files: { name: string; sizeBytes: number; sha256: string }[];
-  parameterCount: number;
-  totalBytes: number;
-  hiddenSize: number;
-  layers: LayerWidth[];
 }
 
 /** Every promise rejects, and every method throws, errors with `code` and `field`. One job at a time: ENGINE_BUSY. */

@@ -23,7 +23,7 @@ BackendSpec read_backend(const JsObject& options) {
 ShapeTarget read_shape_target(const JsObject& options) {
   if (!options.has("shape")) return {};
   const JsObject shape = options.object("shape");
-  return {shape.integer("multipleOf", 1, 1024), shape.boolean("uniform"), shape.boolean("wholeAttention")};
+  return {shape.integer("multipleOf", 1, 1024), shape.boolean("uniform"), shape.boolean("wholeAttention"), shape.boolean("exactSize")};
 }
 
 SessionOptions read_session_options(const JsObject& options) {
@@ -119,18 +119,6 @@ GenerateOptions read_generate_options(const JsObject& options) {
 }
 
 ScoreBatch read_score_batch(const JsObject& options) { return {options.words("ids"), options.words("lengths"), options.words("scored")}; }
-MeasureOptions read_measure_options(const JsObject& options) {
-  MeasureOptions out;
-  out.speed.prompt = options.integer("promptTokens", 0, INT32_MAX);
-  out.speed.tokens = options.integer("tokens", 0, INT32_MAX);
-  out.speed.sequences = options.integer("sequences", 0, INT32_MAX);
-  out.speed.rounds = options.integer("rounds", 0, INT32_MAX);
-  out.speed.dtype = read_compute_dtype(options);
-  out.speed.backend = read_backend(options);
-  if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
-  return out;
-}
-
 constexpr std::pair<const char*, ExportContainer> kContainers[] = {{"safetensors", ExportContainer::kSafetensors},
                                                                    {"gguf", ExportContainer::kGguf}};
 constexpr std::pair<const char*, ExportForm> kForms[] = {{"masked", ExportForm::kMasked},
@@ -143,14 +131,32 @@ constexpr std::pair<const char*, ExportDType> kExportDTypes[] = {{"f32", ExportD
                                                                  {"q8_0", ExportDType::kQ8_0},
                                                                  {"source", ExportDType::kAsSource}};
 
-ExportRequest read_export_request(const JsObject& options) {
+static ExportRequest read_export_kind(const JsObject& options) {
   ExportRequest out;
   out.container = options.choice("container", kContainers);
   out.form = options.choice("form", kForms);
   out.dtype = options.choice("dtype", kExportDTypes);
   out.multiple_of = options.integer("multipleOf", 1, 1024);
+  return out;
+}
+
+ExportRequest read_export_request(const JsObject& options) {
+  ExportRequest out = read_export_kind(options);
   out.out_folder = options.string("outFolder");
   out.model_card = options.string("modelCard");
+  return out;
+}
+
+MeasureOptions read_measure_options(const JsObject& options) {
+  MeasureOptions out;
+  out.speed.prompt = options.integer("promptTokens", 0, INT32_MAX);
+  out.speed.tokens = options.integer("tokens", 0, INT32_MAX);
+  out.speed.sequences = options.integer("sequences", 0, INT32_MAX);
+  out.speed.rounds = options.integer("rounds", 0, INT32_MAX);
+  out.speed.dtype = read_compute_dtype(options);
+  out.speed.backend = read_backend(options);
+  if (options.has("modelFolder")) out.model_folder = options.string("modelFolder");
+  out.sized_as = read_export_kind(options.object("sizedAs"));
   return out;
 }
 

@@ -96,6 +96,23 @@ static Napi::Value copied_bytes(Napi::Env env, const std::vector<uint8_t>& bytes
   return out;
 }
 
+static Napi::Value to_js(Napi::Env env, const ExportSize& size) {
+  return ObjectBuilder(env)
+      .bytes("parameterCount", size.parameters)
+      .bytes("multiplications", size.multiplications)
+      .bytes("bytes", size.bytes)
+      .done();
+}
+
+static Napi::Value to_js(Napi::Env env, const std::optional<RefitReport>& refit) {
+  if (!refit) return env.Null();
+  return ObjectBuilder(env)
+      .flag("kept", refit->kept)
+      .number("lossBefore", refit->loss_before)
+      .number("lossAfter", refit->loss_after)
+      .done();
+}
+
 Napi::Value to_js(Napi::Env env, const StateSummary& state) {
   const HardSparsity& s = state.sparsity;
   Napi::Array open = Napi::Array::New(env, s.heads_open.size());
@@ -111,6 +128,7 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
       .count("hiddenOpen", s.hidden_open)
       .text("masksDigest", state.masks_digest)
       .set("openUnits", copied_bytes(env, state.open_units))
+      .set("size", to_js(env, state.size))
       .done();
 }
 
@@ -152,6 +170,7 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
       .flag("stopped", result.cancelled)
       .number("seconds", result.seconds)
       .set("openUnitsBefore", copied_bytes(env, result.open_units_before))
+      .set("refit", to_js(env, result.refit))
       .done();
 }
 
@@ -191,20 +210,28 @@ Napi::Value to_js(Napi::Env env, const GenerationResult& result) {
       .done();
 }
 
-Napi::Value to_js(Napi::Env env, const SpeedResult& result) {
-  Napi::Array models = Napi::Array::New(env, result.models.size());
-  for (uint32_t i = 0; i < result.models.size(); ++i) {
-    const Speed& s = result.models[i];
+static Napi::Value to_js(Napi::Env env, const MedianInterval& ratio) {
+  return ObjectBuilder(env).number("median", ratio.median).number("low", ratio.low).number("high", ratio.high).done();
+}
+
+Napi::Value to_js(Napi::Env env, const MeasureResult& result) {
+  Napi::Array models = Napi::Array::New(env, result.speed.models.size());
+  for (uint32_t i = 0; i < result.speed.models.size(); ++i) {
+    const Speed& s = result.speed.models[i];
     models.Set(i, ObjectBuilder(env)
                       .number("prefillSeconds", s.prefill_seconds)
                       .number("passSeconds", s.pass_seconds)
-                      .number("prefillRatio", s.prefill_ratio)
-                      .number("passRatio", s.pass_ratio)
-                      .bytes("parameterCount", s.parameters)
+                      .set("prefillRatio", to_js(env, s.prefill_ratio))
+                      .set("passRatio", to_js(env, s.pass_ratio))
                       .bytes("weightBytes", s.weight_bytes)
+                      .set("size", to_js(env, result.sizes[i]))
                       .done());
   }
-  return ObjectBuilder(env).set("models", models).number("copyBytesPerSecond", result.copy_bytes_per_second).done();
+  return ObjectBuilder(env)
+      .set("models", models)
+      .count("rounds", result.speed.rounds)
+      .number("copyBytesPerSecond", result.speed.copy_bytes_per_second)
+      .done();
 }
 
 Napi::Value to_js(Napi::Env env, const ExportResult& result) {

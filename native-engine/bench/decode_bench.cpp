@@ -62,8 +62,8 @@ void run(Options o) {
           "\"prefill_ratio\": %.3f, \"tokens_per_s\": %.1f, \"ratio\": %.3f, \"weights_gb_per_s\": %.2f, \"copy_gb_per_s\": %.2f, "
           "\"share\": %.3f}\n",
           (o.model.empty() ? o.shape : o.model).c_str(), o.dtype.c_str(), o.mask_sparsity[i], batch,
-          static_cast<double>(s.weight_bytes) / 1e6, s.prefill_seconds, s.prefill_ratio, batch / s.pass_seconds, s.pass_ratio, rate / 1e9,
-          result.copy_bytes_per_second / 1e9, rate / result.copy_bytes_per_second);
+          static_cast<double>(s.weight_bytes) / 1e6, s.prefill_seconds, s.prefill_ratio.median, batch / s.pass_seconds, s.pass_ratio.median,
+          rate / 1e9, result.copy_bytes_per_second / 1e9, rate / result.copy_bytes_per_second);
       std::fflush(stdout);
     }
   }

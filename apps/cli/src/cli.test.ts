@@ -535,7 +535,8 @@ describe('watch', () => {
             await serve({
               async *watchRun({ afterRevision }) {
                 asked.push(afterRevision);
-                yield { run: testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED, step: 100n }), steps: [], revision: 20n, live: false };
+                const ended = { status: v1.RunStatus.RUN_STATUS_COMPLETED, step: 100n, hardSparsity: 0.5 };
+                yield { run: testRun(ended), steps: [], revision: 20n, live: false };
               },
             }),
           ),

@@ -56,12 +56,17 @@ export async function exportRun(
   return exported;
 }
 
+export interface Measured extends v1.SpeedOutcome {
+  dense: v1.ModelSpeed;
+  compact: v1.ModelSpeed;
+}
+
 export async function benchRun(
   connection: Connection,
   request: Partial<v1.BenchRunRequest> & { runId: string },
   onProgress: OperationProgress = () => undefined,
   signal?: AbortSignal,
-): Promise<{ dense: v1.ModelSpeed; compact: v1.ModelSpeed; copyBytesPerSecond: number }> {
+): Promise<Measured> {
   let outcome: v1.SpeedOutcome | undefined;
   const full = v1.BenchRunRequest.fromPartial(request);
   for await (const response of connection.stream(connection.runs, connection.runs.benchRun, full, signal)) {
@@ -69,7 +74,7 @@ export async function benchRun(
     outcome = response.outcome ?? outcome;
   }
   if (outcome?.dense === undefined || outcome.compact === undefined) throw withoutResult('measurement');
-  return { dense: outcome.dense, compact: outcome.compact, copyBytesPerSecond: outcome.copyBytesPerSecond };
+  return { ...outcome, dense: outcome.dense, compact: outcome.compact };
 }
 
 function withoutResult(what: string): CliError {

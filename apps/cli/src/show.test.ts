@@ -59,8 +59,8 @@ test('a target that was missed is said wherever the run is shown, and is the exi
   const run = testRun({
     status: v1.RunStatus.RUN_STATUS_COMPLETED,
     step: 100n,
-    expectedSparsity: 0.33,
-    targetMissed: true,
+    expectedSparsity: 0.5,
+    hardSparsity: 0.33,
   });
   const answers: Answers = {
     getRun: () => ({ run }),
@@ -77,7 +77,7 @@ test('a target that was missed is said wherever the run is shown, and is the exi
   expect(outputs.map(({ exitCode }) => exitCode)).toEqual([0, 0, 6]);
   for (const { stdout } of outputs) expect(stdout).toMatch(/completed, target missed/);
   expect(outputs[0]!.stdout).toMatch(/^target +missed: ended at 33\.0% of 50\.0%/m);
-  expect(outputs[2]!.stdout).toMatch(/the target was missed: expected sparsity 33\.0% instead of 50\.0%/);
+  expect(outputs[2]!.stdout).toMatch(/the target was missed: sparsity 33\.0% instead of 50\.0%/);
 });
 
 test('a target out of reach is said before and at the launch, beside the result', async () => {

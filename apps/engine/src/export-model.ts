@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { engineV1 } from '#protocol';
 import { Batches } from './batches.js';
 import { CHUNK_BYTES } from './chunks.js';
-import { exportContainer, exportDtype, exportedMessage, exportForm } from './messages.js';
+import { exportedMessage, exportKind } from './messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
 
@@ -18,14 +18,7 @@ export async function* exportModel(
 ): AsyncGenerator<engineV1.ExportModelResponse> {
   const { session } = holder.require(request.sessionId);
   const outFolder = scratch.newPath();
-  const options = {
-    container: exportContainer(request.container),
-    form: exportForm(request.form),
-    dtype: exportDtype(request.dtype),
-    multipleOf: request.multipleOf === 0 ? 1 : request.multipleOf,
-    outFolder,
-    modelCard: request.modelCard,
-  };
+  const options = { ...exportKind(request), outFolder, modelCard: request.modelCard };
   try {
     const shares = new Batches<number>();
     const running = holder

@@ -3,7 +3,7 @@ import { engineV1, invalidField, invalidRequest, type FieldViolation } from '#pr
 import { TextTokenizer, type GrowingText } from '#model-files';
 import { generateWith, type GeneratedToken, type GenerationResult, type Speed, type SpeedResult } from '#native-engine';
 import { Batches } from './batches.js';
-import { computeDtypeOf } from './messages.js';
+import { computeDtypeOf, exportKind, sizeMessage } from './messages.js';
 import type { SessionHolder } from './session-holder.js';
 
 const DEFAULT_TOKENS = 128;
@@ -148,13 +148,15 @@ export async function* measureSpeed(
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.MeasureSpeedResponse> {
   const { session } = holder.require(request.sessionId);
+  const computeDtype = computeDtypeOf(request.computeDtype, session.model.dtype === 'f32' ? 'f32' : 'bf16');
   const options = {
     promptTokens: request.promptTokens || 128,
     tokens: request.tokens || 32,
     sequences: request.sequences || 1,
-    rounds: request.rounds || 5,
-    computeDtype: computeDtypeOf(request.computeDtype, 'f32'),
+    rounds: request.rounds,
+    computeDtype,
     modelFolder: request.modelPath || undefined,
+    sizedAs: exportKind(request),
   };
   const shares = new Batches<number>();
   const running = holder
@@ -164,11 +166,11 @@ export async function* measureSpeed(
     .finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
-  const { models, copyBytesPerSecond } = await running;
+  const { models, ...rest } = await running;
   const [dense, compact] = models.map(speedMessage);
-  yield { doneShare: 1, outcome: { dense, compact, copyBytesPerSecond } };
+  yield { doneShare: 1, outcome: { dense, compact, ...rest, computeDtype } };
 }
 
 function speedMessage(speed: Speed): engineV1.ModelSpeed {
-  return { ...speed, parameterCount: BigInt(speed.parameterCount), weightBytes: BigInt(speed.weightBytes) };
+  return { ...speed, weightBytes: BigInt(speed.weightBytes), size: sizeMessage(speed.size) };
 }

@@ -6,7 +6,8 @@ import type {
   DeviceDescription,
   EvaluateOptions,
   ExportedModel,
-  ExportOptions,
+  ExportKind,
+  ExportSize,
   Importance,
   LayerWidth,
   ModelDescription,
@@ -145,7 +146,7 @@ function teacherDigest(digest: string, field: string): string | undefined {
   return digest || undefined;
 }
 
-export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {
+function exportForm(form: engineV1.ExportForm): ExportKind['form'] {
   switch (form) {
     case engineV1.ExportForm.EXPORT_FORM_MASKED:
       return 'masked';
@@ -161,14 +162,24 @@ export function exportForm(form: engineV1.ExportForm): ExportOptions['form'] {
   }
 }
 
-export function exportContainer(container: engineV1.ExportContainer): ExportOptions['container'] {
+function exportContainer(container: engineV1.ExportContainer): ExportKind['container'] {
   return container === engineV1.ExportContainer.EXPORT_CONTAINER_GGUF ? 'gguf' : 'safetensors';
 }
 
-export function exportDtype(dtype: string): ExportOptions['dtype'] {
+function exportDtype(dtype: string): ExportKind['dtype'] {
   if (dtype === '') return 'source';
   if (dtype === 'f32' || dtype === 'bf16' || dtype === 'f16' || dtype === 'q8_0') return dtype;
   throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, q8_0, or nothing for that of the source`);
+}
+
+/** The kind of export that a request names. */
+export function exportKind(request: Pick<engineV1.ExportModelRequest, 'container' | 'form' | 'dtype' | 'multipleOf'>): ExportKind {
+  return {
+    container: exportContainer(request.container),
+    form: exportForm(request.form),
+    dtype: exportDtype(request.dtype),
+    multipleOf: request.multipleOf === 0 ? 1 : request.multipleOf,
+  };
 }
 
 export function modelMessage(model: ModelDescription): engineV1.ModelDescription {
@@ -220,7 +231,12 @@ export function stateMessage(state: StateSummary): engineV1.StateSummary {
     open: widthsOf(state.open.map((layer) => ({ ...layer, kvHeads: 0 }))),
     hiddenOpen: BigInt(state.hiddenOpen),
     masksDigest: state.masksDigest,
+    size: sizeMessage(state.size),
   };
+}
+
+export function sizeMessage({ parameterCount, multiplications, bytes }: ExportSize): engineV1.ExportSize {
+  return { parameterCount: BigInt(parameterCount), multiplications: BigInt(multiplications), bytes: BigInt(bytes) };
 }
 
 export function stepMessage(report: StepReport): engineV1.StepReport {
@@ -245,6 +261,7 @@ export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment)
     stateFile,
     openUnits: Buffer.from(result.state.openUnits),
     openUnitsBefore: Buffer.from(result.openUnitsBefore),
+    refit: result.refit ?? undefined,
   };
 }
 

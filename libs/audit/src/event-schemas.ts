@@ -68,6 +68,7 @@ const state = z.strictObject({
   headsOpen: z.array(count),
   unitsOpen: z.array(count),
   hiddenOpen: count,
+  size: z.strictObject({ parameterCount: count, multiplications: count, bytes: count }).exactOptional(),
 });
 const madeExport = z.strictObject({
   format: z.enum(['masked', 'hf', 'hf-remote', 'vllm', 'gguf']),
@@ -135,6 +136,7 @@ const segment = {
   metricsRevision: count,
   metricsDigest: digest,
   openDigest: digest.optional(),
+  refit: z.strictObject({ kept: z.boolean(), lossBefore: z.number(), lossAfter: z.number() }).optional(),
 };
 const snapshot = { attempt: count, mark: count, threshold: z.number(), state };
 const evaluated = {

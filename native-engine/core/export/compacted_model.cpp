@@ -55,15 +55,25 @@ class CompactedModel final : public WeightTable {
   std::map<std::string, WeightView> views_;
 };
 
+ExportDType export_dtype(DType dtype) { return dtype == DType::kF32 ? ExportDType::kF32 : ExportDType::kBF16; }
+
 }  // namespace
 
 std::shared_ptr<const ModelWeights> compacted_model(const ModelWeights& model, const TrainState* state, const Masks& masks, DType dtype) {
   ExportRequest request;
   request.form = ExportForm::kCompacted;
-  request.dtype = dtype == DType::kF32 ? ExportDType::kF32 : ExportDType::kBF16;
+  request.dtype = export_dtype(dtype);
   request.multiple_of = kMultipleOf;
   const ExportPlan plan = plan_export(model.config(), masks, request);
   return std::make_shared<CompactedModel>(plan.config, export_tensors(model, state, plan, request.dtype));
+}
+
+std::shared_ptr<const ModelWeights> stored_as(std::shared_ptr<const ModelWeights> model, DType dtype) {
+  if (model->lm_head().dtype == dtype) return model;
+  ExportRequest request;
+  request.dtype = export_dtype(dtype);
+  const ExportPlan plan = plan_export(model->config(), {}, request);
+  return std::make_shared<CompactedModel>(plan.config, export_tensors(*model, nullptr, plan, request.dtype));
 }
 
 }  // namespace espalier

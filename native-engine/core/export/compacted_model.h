@@ -10,4 +10,7 @@ namespace espalier {
 // to whole vectors. Throws what export_model throws for such an export.
 std::shared_ptr<const ModelWeights> compacted_model(const ModelWeights& model, const TrainState* state, const Masks& masks, DType dtype);
 
+// The model itself where its matrices are stored so; else a copy of the whole model that is.
+std::shared_ptr<const ModelWeights> stored_as(std::shared_ptr<const ModelWeights> model, DType dtype);
+
 }  // namespace espalier

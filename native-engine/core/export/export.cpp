@@ -7,6 +7,7 @@
 #include "export/export_config.h"
 #include "export/export_plan.h"
 #include "export/export_readme.h"
+#include "export/export_size.h"
 #include "export/export_tensors.h"
 #include "export/folder_writer.h"
 #include "export/gguf_model.h"
@@ -71,29 +72,16 @@ std::string config_json(const ModelWeights& model, const ExportPlan& plan, const
   return text;
 }
 
-struct Sizes {
-  uint64_t parameters = 0, bytes = 0;
-};
-
-Sizes sizes_of(const std::vector<ExportTensor>& tensors) {
-  Sizes out;
-  for (const ExportTensor& t : tensors) {
-    out.parameters += t.elements();
-    out.bytes += t.stored_bytes();
-  }
-  return out;
-}
-
 }  // namespace
 
 ExportResult export_model(const ModelWeights& model, const TrainState* state, const Masks& masks, const ExportRequest& request,
                           const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel) {
   const ExportPlan plan = plan_export(model.config(), masks, request);
   const std::vector<ExportTensor> tensors = export_tensors(model, state, plan, request.dtype);
-  const Sizes sizes = sizes_of(tensors);
+  const ExportSize size = size_of(tensors, plan.config.tied_embeddings);
   const bool gguf = request.container == ExportContainer::kGguf;
   ExportResult result;
-  result.parameter_count = sizes.parameters;
+  result.parameter_count = size.parameters;
   result.config = plan.config;
   result.architecture = gguf ? gguf_architecture(plan) : folder_architecture(plan);
   result.context_length = context_length(plan);
@@ -102,8 +90,8 @@ ExportResult export_model(const ModelWeights& model, const TrainState* state, co
   const std::string header = gguf ? gguf_header(plan, tensors, request) : "";
 
   FolderWriter folder(request.out_folder);
-  folder.require_space(sizes.bytes);
-  WeightsStream stream(folder, sizes.bytes, on_progress, cancel);
+  folder.require_space(size.bytes);
+  WeightsStream stream(folder, size.bytes, on_progress, cancel);
   if (gguf) {
     write_gguf(folder, stream, header, tensors);
   } else {

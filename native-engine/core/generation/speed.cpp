@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "device/registry.h"
 #include "espalier/error.h"
 #include "generation/decoder.h"
 #include "generation/pass_bytes.h"
-#include "model/weights_digest.h"
 
 namespace espalier {
 
@@ -16,16 +16,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000;
+// Without a number of rounds: at least, at most, the time after which no further one begins, and when the ratios are certain enough to be
+// shown with one decimal.
+constexpr int64_t kFewestRounds = 5, kManyRounds = 200;
+constexpr double kSecondsAtMost = 10, kCertain = 0.02;
+constexpr int64_t kCopyRounds = 5;
 // Beyond the caches of common processors.
 constexpr int64_t kCopyRows = 1 << 12, kCopyColumns = 1 << 13;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
+double median(std::vector<double> values) { return median_interval(std::move(values)).median; }
 
 void check_between(int64_t value, int64_t low, int64_t high, const char* field) {
   if (value < low || value > high)
@@ -40,7 +41,7 @@ void check_options(const std::vector<std::shared_ptr<const ModelWeights>>& model
   check_between(o.prompt, 1, positions - 1, "prompt_tokens");
   check_between(o.tokens, 1, positions - o.prompt, "tokens");
   check_between(o.sequences, 1, kMostSequences, "sequences");
-  check_between(o.rounds, 1, kMostRounds, "rounds");
+  check_between(o.rounds, 0, kMostRounds, "rounds");
 }
 
 // One model's decoder and its times.
@@ -83,20 +84,56 @@ void take_turn(Measured& m, const SpeedOptions& o, bool counts, const std::atomi
   if (counts) m.pass.push_back(since(start) / static_cast<double>(o.tokens));
 }
 
-double median_ratio(const std::vector<double>& times, const std::vector<double>& first) {
+MedianInterval ratio(const std::vector<double>& times, const std::vector<double>& first) {
   std::vector<double> ratios;
   for (size_t i = 0; i < times.size(); i++) ratios.push_back(times[i] / first[i]);
-  return median(ratios);
+  return median_interval(std::move(ratios));
+}
+
+bool all_certain(const std::vector<Measured>& measured) {
+  const Measured& first = measured.front();
+  return std::all_of(measured.begin() + 1, measured.end(), [&](const Measured& m) {
+    return ratio(m.prefill, first.prefill).half_width() <= kCertain && ratio(m.pass, first.pass).half_width() <= kCertain;
+  });
+}
+
+// Rounds in which each model has its turn.
+int64_t take_rounds(std::vector<Measured>& measured, const SpeedOptions& o, const std::function<void(double)>& on_progress,
+                    const std::atomic<bool>& cancel) {
+  const Clock::time_point start = Clock::now();
+  const int64_t most = o.rounds > 0 ? o.rounds : kManyRounds;
+  const auto share = [&](double rounds) {
+    const double done = rounds / static_cast<double>(most + 1);
+    return o.rounds > 0 ? done : std::min(1.0, std::max(done, since(start) / kSecondsAtMost));
+  };
+  for (int64_t round = 0;; round++) {
+    for (size_t i = 0; i < measured.size(); i++) {
+      take_turn(measured[i], o, round > 0, cancel);
+      const double turns = static_cast<double>(i + 1) / static_cast<double>(measured.size());
+      if (on_progress) on_progress(share(static_cast<double>(round) + turns));
+    }
+    if (round >= most) return round;
+    if (o.rounds == 0 && round >= kFewestRounds && (since(start) >= kSecondsAtMost || all_certain(measured))) return round;
+  }
 }
 
 }  // namespace
+
+// By order statistics: how many of n values lie below their true median is binomial.
+MedianInterval median_interval(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size(), half = n / 2;
+  const double below = (static_cast<double>(n) - 1.96 * std::sqrt(static_cast<double>(n))) / 2;
+  const auto lowest = static_cast<size_t>(std::max(0.0, below));
+  return {n % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2, values[lowest], values[n - 1 - lowest]};
+}
 
 SpeedResult measure_speed(const std::vector<std::shared_ptr<const ModelWeights>>& models, const SpeedOptions& options,
                           const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel) {
   check_options(models, options);
   const std::unique_ptr<Backend> backend = make_backend(options.backend);
   SpeedResult result;
-  result.copy_bytes_per_second = copy_speed(*backend, options.rounds);
+  result.copy_bytes_per_second = copy_speed(*backend, kCopyRounds);
   std::vector<Measured> measured;
   for (const auto& model : models)
     measured.push_back(
@@ -105,20 +142,11 @@ SpeedResult measure_speed(const std::vector<std::shared_ptr<const ModelWeights>>
          model->config().vocab_size,
          {},
          {}});
-  for (int64_t round = 0; round <= options.rounds; round++)
-    for (size_t i = 0; i < measured.size(); i++) {
-      take_turn(measured[i], options, round > 0, cancel);
-      const double done = static_cast<double>(round) * static_cast<double>(measured.size()) + static_cast<double>(i + 1);
-      if (on_progress) on_progress(done / static_cast<double>((options.rounds + 1) * static_cast<int64_t>(measured.size())));
-    }
+  result.rounds = take_rounds(measured, options, on_progress, cancel);
   for (size_t i = 0; i < models.size(); i++) {
     const Measured &m = measured[i], &first = measured.front();
-    Speed speed{median(m.prefill),     median(m.pass), median_ratio(m.prefill, first.prefill), median_ratio(m.pass, first.pass), 0,
-                pass_bytes(*models[i])};
-    for_each_tensor(*models[i], [&](const std::string&, const WeightView& view) {
-      speed.parameters += static_cast<uint64_t>(view.rows) * static_cast<uint64_t>(view.cols);
-    });
-    result.models.push_back(speed);
+    result.models.push_back(
+        {median(m.prefill), median(m.pass), ratio(m.prefill, first.prefill), ratio(m.pass, first.pass), pass_bytes(*models[i])});
   }
   return result;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "method/hard_concrete.h"
 #include "method/sparsity.h"
@@ -122,6 +123,41 @@ void make_alike(std::span<float> log_alphas, int64_t groups) {
   for (int64_t g = 0; g < groups; g++) shift_to(log_alphas.subspan(static_cast<size_t>(g) * size, size), mean);
 }
 
+// Opens or closes units, one after the other, until `wanted` are open in all layers together: first the closed one with the highest
+// log-alpha, or the open one with the lowest; among equals that of the first layer.
+void bring_units_to(std::vector<int64_t>& open, const ModelConfig& config, std::span<const float> log_alphas, int64_t wanted) {
+  const auto width = static_cast<size_t>(config.intermediate_size);
+  std::vector<std::vector<float>> sorted;
+  for (size_t l = 0; l < open.size(); l++) {
+    const auto layer = log_alphas.subspan(l * width, width);
+    std::vector<float>& values = sorted.emplace_back(layer.begin(), layer.end());
+    std::sort(values.begin(), values.end());
+  }
+  int64_t due = wanted - std::accumulate(open.begin(), open.end(), int64_t{0});
+  const bool opens = due > 0;
+  const auto left = [&](size_t l) { return opens ? open[l] < config.intermediate_size : open[l] > 0; };
+  // The next one to change: the closed ones are those with the lowest log-alphas.
+  const auto next = [&](size_t l) { return sorted[l][width - static_cast<size_t>(open[l]) - (opens ? 1 : 0)]; };
+  for (; due != 0; due += opens ? -1 : 1) {
+    std::optional<size_t> best;
+    for (size_t l = 0; l < open.size(); l++)
+      if (left(l) && (!best || (opens ? next(l) > next(*best) : next(l) < next(*best)))) best = l;
+    if (!best) return;
+    open[*best] += opens ? 1 : -1;
+  }
+}
+
+void make_exact(OpenCounts& open, const ModelConfig& config, const LogAlphas& a) {
+  if (open.hidden == 0) return;
+  const PrunableSizes sizes = prunable_sizes(config);
+  const double size = (expected_open(a.head) * sizes.head + expected_open(a.intermediate) * sizes.intermediate) * expected_open(a.hidden) /
+                      static_cast<double>(open.hidden);
+  const double heads = static_cast<double>(std::accumulate(open.heads.begin(), open.heads.end(), int64_t{0}));
+  const double all = static_cast<double>(config.layer_count * config.intermediate_size);
+  const double wanted = std::nearbyint((size - heads * sizes.head) / sizes.intermediate);
+  bring_units_to(open.units, config, a.intermediate, static_cast<int64_t>(std::clamp(wanted, 0.0, all)));
+}
+
 }  // namespace
 
 OpenCounts open_counts(const ModelConfig& config, const LogAlphas& a) {
@@ -132,6 +168,7 @@ OpenCounts open_counts(const ModelConfig& config, const LogAlphas& a) {
     out.units.push_back(plain_count(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size)));
   }
   out.hidden = plain_count(a.hidden);
+  if (a.shape.exact_size) make_exact(out, config, a);
   return out;
 }
 

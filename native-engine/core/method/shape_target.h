@@ -14,9 +14,10 @@ struct OpenCounts {
   int64_t hidden = 0;
 };
 
-// Without a target each group of gates has as many open as its probabilities add up to. With one, counts are rounded to the target's
-// shapes, the hidden units first. What that adds or takes is made good by the intermediate units, so that the size stays that of the
-// probabilities to within the last rounding.
+// Without a target each group of gates has as many open as its probabilities add up to, so roundings add up over the groups. With
+// exact_size, the intermediate units make them good: those that are the likeliest to be open, or to be closed, of all layers change. With
+// shapes, counts are rounded to them, the hidden units first; again the units make good what that adds or takes. So the size stays that of
+// the probabilities to within the last rounding.
 OpenCounts open_counts(const ModelConfig& config, const LogAlphas& log_alphas);
 
 // Changes log-alphas after an update: layers that have to be alike come to the same expected number of open gates, and the heads of a

@@ -23,14 +23,20 @@ void SessionCore::reopen(const LoraSpec& lora) {
   if (data_) trainer_->set_data(data_);
 }
 
-// Recovery begins with a wider LoRA where the session was opened for it. A state of a later step has it already.
-void SessionCore::widen_where_recovery_begins(const SegmentPlan& plan) {
+// Recovery begins with a wider LoRA where the session was opened for it. A state of a later step has it already. Returns the state as it
+// was; nothing where LoRA stays as it is.
+std::optional<TrainState> SessionCore::widen_where_recovery_begins(const SegmentPlan& plan) {
   const int64_t more = options_.recover_lora_rank;
-  if (more == 0 || widened_ || plan.train_masks || plan.one_shot || trainer().step() != plan.moments_from_step) return;
-  const TrainState wide = trainer().export_state().widened(model_->config(), more, plan.seed);
-  reopen(wide.lora());
-  trainer().import_state(wide);
-  widened_ = true;
+  if (more == 0 || plan.train_masks || plan.one_shot || trainer().step() != plan.moments_from_step) return std::nullopt;
+  TrainState narrow = trainer().export_state();
+  hold(narrow.widened(model_->config(), more, plan.seed));
+  return narrow;
+}
+
+// A state of any rank, in the place of the one that the session has.
+void SessionCore::hold(const TrainState& state) {
+  if (state.lora().rank != trainer().layout().lora().rank) reopen(state.lora());
+  trainer().import_state(state);
 }
 
 void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
@@ -39,7 +45,6 @@ void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
   if (found.rank != here.rank && found.targets == lora_.targets && same_scale(found, lora_) && found.rank >= lora_.rank) reopen(found);
   state_changes();
   trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
-  widened_ = false;
 }
 
 }  // namespace espalier

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "espalier/error.h"
-#include "export/compacted_model.h"
+#include "export/export_size.h"
 #include "method/masks_digest.h"
 #include "method/open_units.h"
 #include "model/weights_digest.h"
@@ -46,7 +46,6 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   trainer_.reset();  // before the new one asks for its memory
   lora_ = lora;
   options_ = options;
-  widened_ = false;
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
   return teachers_kept(static_cast<uint64_t>(trainer_->layout().size()) * sizeof(float));
@@ -85,7 +84,6 @@ void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
   TrainState state(trainer().layout());
   state.initialise(seed);
   state.shape = shape;
-  widened_ = false;
   state_changes();
   trainer().import_state(state);
 }
@@ -103,6 +101,7 @@ StateSummary SessionCore::summary_of(std::string digest) const {
   const Masks masks = deterministic_masks(model_->config(), log_alphas);
   out.masks_digest = masks_digest(model_->config(), masks);
   out.open_units = open_units(masks);
+  out.size = compacted_size(*model_, masks);
   return out;
 }
 
@@ -190,7 +189,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     throw Error(ErrorCode::kInvalidArgument, "first_step",
                 "first_step is " + std::to_string(first_step) + ", but the state is at step " + std::to_string(step));
   }
-  widen_where_recovery_begins(plan);
+  const std::optional<TrainState> narrow = widen_where_recovery_begins(plan);
   check_stretches(plan, first_step, teachers);
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;
@@ -212,9 +211,13 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     const int64_t end = next < stretches.size() ? stretches[next].first_step - first_step : steps;
     const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
     out.steps_done += done;
+    if (trainer().last_refit()) out.refit = trainer().last_refit();
     if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
   } while (next < stretches.size());
   out.cancelled = cancel.load() && !reached && out.steps_done < steps;
+  // The wider LoRA belongs to the first step, since its rows follow from the seed of these steps: who finds the state at this step, with
+  // another seed perhaps, shall find it as it was.
+  if (narrow && out.steps_done == 0) hold(*narrow);
   if (return_state) {
     out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
     out.state = summary_of(sha256_hex(*out.state_bytes));
@@ -273,29 +276,11 @@ EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std
                             cancel, trainer_ ? trainer_->home(options.backend) : nullptr);
 }
 
-std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
-  if (compacted_ && compacted_dtype_ == dtype) return compacted_;
-  compacted_.reset();  // first, so that two are never in memory at once
-  const auto dense = model_in("");
-  const TrainState state = trainer().export_snapshot();
-  const Masks masks = deterministic_masks(dense->config(), state);
-  compacted_ = compacted_model(*dense, &state, masks, dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16);
-  compacted_dtype_ = dtype;
-  return compacted_;
-}
-
 GenerationResult SessionCore::generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                                        const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel) {
   const bool pruned = options.model_folder.empty() && !options.intact;
   const auto model = pruned ? compacted(options.request.dtype) : model_in(options.model_folder);
   return espalier::generate(model, options.request, on_token, stopped, cancel);
-}
-
-SpeedResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
-                                       const std::atomic<bool>& cancel) {
-  const auto dense = model_in("");
-  const auto other = options.model_folder.empty() ? compacted(options.speed.dtype) : load_model(options.model_folder);
-  return espalier::measure_speed({dense, other}, options.speed, on_progress, cancel);
 }
 
 ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,

@@ -39,6 +39,7 @@ struct StateSummary {
   HardSparsity sparsity;
   std::string masks_digest;
   std::vector<uint8_t> open_units;  // one bit a gate, see method/open_units.h
+  ExportSize size;                  // of its compacted export, stored as the model is
 };
 
 // Who instructs from a step on.
@@ -62,6 +63,7 @@ struct SegmentResult {
   bool cancelled = false;
   double seconds = 0;
   std::vector<uint8_t> open_units_before;  // of the state that it began with
+  std::optional<RefitReport> refit;        // that it began with
 };
 
 struct EvaluateOptions {
@@ -96,6 +98,12 @@ struct ScoreBatch {
 struct MeasureOptions {
   SpeedOptions speed;
   std::string model_folder;  // instead of the session's state
+  ExportRequest sized_as;    // the export whose sizes are told; its folders are not looked at
+};
+
+struct MeasureResult {
+  SpeedResult speed;
+  std::vector<ExportSize> sizes;  // of the same models: before pruning with the container's dense form, then as the request says
 };
 
 // Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
@@ -130,7 +138,8 @@ class SessionCore {
   GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                             const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
   // The speed of the model before pruning, then that of what is left of it under the state, or of another folder's.
-  SpeedResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
+  MeasureResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
+                              const std::atomic<bool>& cancel);
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
 
  private:
@@ -148,7 +157,8 @@ class SessionCore {
                                          const std::atomic<bool>& cancel);
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
   void reopen(const LoraSpec& lora);
-  void widen_where_recovery_begins(const SegmentPlan& plan);
+  std::optional<TrainState> widen_where_recovery_begins(const SegmentPlan& plan);
+  void hold(const TrainState& state);
   void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, const TrainState& state);
@@ -162,7 +172,6 @@ class SessionCore {
   std::unique_ptr<Trainer> trainer_;
   LoraSpec lora_;  // as the session was opened
   TrainerOptions options_;
-  bool widened_ = false;                   // since the state came
   std::shared_ptr<const TokenData> data_;  // the training text
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;

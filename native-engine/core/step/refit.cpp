@@ -5,6 +5,7 @@
 
 #include "files/number_formats.h"
 #include "step/step.h"
+#include "step/trainer_impl.h"
 
 namespace espalier {
 
@@ -191,6 +192,35 @@ bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(dou
     if (on_progress) on_progress(static_cast<double>(l + 1) / static_cast<double>(count));
   }
   return true;
+}
+
+// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may have been better as a whole. So what is found
+// stays only where the losses of the phase are lower by it, on the same text.
+bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
+  const Masks z = deterministic_masks(model_.config(), log_alphas());
+  const auto loss = [&] {
+    double sum = 0;
+    for (int64_t i = 0; i < options_.recover_refit_batches && !cancel.load(); i++)
+      with_input(z, plan.losses, batch(plan.seed, step() + i), {}, [&](StepInput& in) { sum += loss_of(context_, in); });
+    return sum;
+  };
+  const double before = loss();
+  const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
+  std::vector<TokenRows> text;
+  for (int64_t i = 0; i < options_.recover_refit_batches; i++) {
+    const std::vector<int64_t> rows = batch_rows(plan.seed, step() + i, options_.batch_size, row_count);
+    for (auto first = rows.begin(); first != rows.end(); first += context_.batch)
+      text.push_back(token_rows(*data_, {first, first + context_.batch}, tokens));
+  }
+  const int threads = options_.backend.threads > 0 ? options_.backend.threads : describe_device(options_.backend).threads;
+  Refit refit(context_, state_, z, options_.exact_sparse, threads);
+  bool done = refit.run(text, plan.on_calibrated, cancel);
+  const double after = done ? loss() : before;
+  done = done && !cancel.load();
+  const bool kept = done && after < before;
+  if (done) last_refit_ = {refit.projections(), before, after, kept};
+  if (!kept) refit.undo();
+  return done;
 }
 
 }  // namespace espalier

@@ -11,19 +11,6 @@
 
 namespace espalier {
 
-// Sums over the text of the squared differences between the intact model's residual stream after the projection and the student's.
-struct RefittedProjection {
-  int64_t layer = 0;
-  Projection projection = kO;
-  double error_before = 0, error_after = 0;
-};
-
-struct RefitReport {
-  std::vector<RefittedProjection> projections;
-  double loss_before = 0, loss_after = 0;  // of the phase, summed over the batches
-  bool kept = false;
-};
-
 class Refit {
  public:
   // The context's batch is that of each piece of the text. `masks`: of the student, whose LoRA the state has.

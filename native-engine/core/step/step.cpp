@@ -4,6 +4,8 @@
 #include <chrono>
 #include <limits>
 
+#include "step/token_losses.h"
+
 namespace espalier {
 
 namespace {
@@ -57,9 +59,6 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
   }
 }
 
-// Means run over the sequences of all shards.
-double batch_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch); }
-
 // The mean of each layer's loss runs over the student's open hidden units.
 double layer_loss_count(const PassContext& c, const StepInput& in) {
   int64_t open = 0;
@@ -71,55 +70,6 @@ double layer_loss_count(const PassContext& c, const StepInput& in) {
 float layer_scale(const PassContext& c, const StepInput& in) {
   const double count = layer_loss_count(c, in);
   return in.teacher && count > 0 ? static_cast<float>(2.0 * in.weights.layer / count) : 0.0f;
-}
-
-// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open, one product.
-void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, int64_t count) {
-  Workspace& ws = *c.ws;
-  const auto normed = [&](const DeviceRole& role, Tensor x, int64_t row, DevicePtr<float> rstd) {
-    const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(row, count);
-    norm_forward(c, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd, role.lists.final_norm);
-    return h;
-  };
-  const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
-  const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
-  if (kl && !in.hidden_match) {
-    normed(*in.teacher, ws.teacher_x, count, nullptr);
-    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
-                            ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
-  }
-  multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
-  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
-}
-
-// Runs lm_head of both roles, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time.
-// Leaves d loss / d (student's normed hidden state) in ws.dnorm.
-void token_losses(PassContext& c, const StepInput& in) {
-  Workspace& ws = *c.ws;
-  const int64_t n = c.rows(), vocab = c.config().vocab_size;
-  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
-  const double batch = batch_of(c, in);
-  const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
-  for (int64_t first = 0; first < n; first += ws.chunk) {
-    const int64_t count = std::min(ws.chunk, n - first);
-    chunk_logits(c, in, kl, first, count);
-    TokenLoss op;
-    op.student = ws.logits.row_range(0, count).columns(0, vocab);
-    op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
-    op.temperature = static_cast<float>(in.weights.temperature);
-    op.kl_rows = ws.sums.kl_rows + first;
-    op.lm_rows = ws.sums.lm_rows + first;
-    if (kl) {
-      op.teacher = ws.logits.row_range(count, count).columns(0, vocab);
-      op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
-    }
-    if (lm) {
-      op.targets = in.targets + first;
-      if (in.predictions > 0) op.lm_gradient_scale = static_cast<float>(in.weights.lm / static_cast<double>(in.predictions));
-    }
-    c.backend->run(op);
-    multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
-  }
 }
 
 // The loss of this layer's output; empty where there is no teacher or no such layer.
@@ -234,37 +184,54 @@ double sum_of_rows(const PassContext& c, const StepResults& results, DevicePtr<d
   return sum;
 }
 
-// Waits for the queue and reads all results of the step at once.
-void read_results(PassContext& c, const StepInput& in, StepOutput& out) {
+void read_losses(const PassContext& c, const StepInput& in, const StepResults& results, StepOutput& out) {
   const Workspace& ws = *c.ws;
-  const StepResults results(*c.backend, ws);
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
   double layer_sum = 0, kl_sum = 0, lm_sum = 0;
   if (const double count = layer_loss_count(c, in); in.teacher && count > 0)
     for (const double sum : sum_of_shards(ws, results, &ShardSums::layer_sums, c.config().layer_count)) layer_sum += sum / count;
   if (kl) kl_sum = sum_of_rows(c, results, &ShardSums::kl_rows) * (in.weights.temperature * in.weights.temperature / batch_of(c, in));
   if (lm && in.predictions > 0) lm_sum = sum_of_rows(c, results, &ShardSums::lm_rows) / static_cast<double>(in.predictions);
-  out.gradient_squares = results.at(ws.gradient_squares, 1)[0];
-  out.grad_z = mask_gradients(c, in, results);
   out.layer_loss = in.teacher ? layer_sum : kNotANumber;
   out.kl_loss = kl ? kl_sum : kNotANumber;
   out.lm_loss = lm ? lm_sum : kNotANumber;
   out.loss = in.weights.layer * layer_sum + in.weights.kl * kl_sum + in.weights.lm * lm_sum;
 }
 
-// Forward, losses and backward of one shard; its gradients begin at 0.
-void run_shard(PassContext& c, const StepInput& in, int64_t lora_size, StepTimes& times) {
-  Workspace& ws = *c.ws;
-  const bool token_loss = (in.teacher && in.weights.kl != 0) || in.weights.lm != 0;
+bool has_token_loss(const StepInput& in) { return (in.teacher && in.weights.kl != 0) || in.weights.lm != 0; }
+
+// Forward and losses of one shard.
+void run_forward(PassContext& c, const StepInput& in, bool gradients, StepTimes& times) {
   forward_in_lock_step(c, in, times);
   Stopwatch watch(*c.backend, in.timed);
-  if (token_loss) token_losses(c, in);
+  if (has_token_loss(in)) token_losses(c, in, gradients);
   watch.lap(times.losses);
+}
+
+// After its forward pass; the shard's gradients begin at 0.
+void run_backward(PassContext& c, const StepInput& in, int64_t lora_size, StepTimes& times) {
+  Workspace& ws = *c.ws;
+  Stopwatch watch(*c.backend, in.timed);
   c.backend->run(Clear{ws.shard_gradient, lora_size});
   c.backend->run(Clear{ws.sums.hidden_dot, in.student->hidden_width});
-  backward(c, in, token_loss);
+  backward(c, in, has_token_loss(in));
   if (in.shards > 1) c.backend->run(Add{ws.lora_gradient, ws.shard_gradient, lora_size});
   watch.lap(times.backward);
+}
+
+// Calls `pass` with the input of each shard, in their order.
+template <class F>
+void each_shard(PassContext& c, const StepInput& in, F&& pass) {
+  Workspace& ws = *c.ws;
+  StepInput shard = in;
+  for (const ShardSums& sums : ws.shards) {
+    ws.sums = sums;
+    pass(shard);
+    shard.ids = shard.ids + c.rows();
+    c.first_row += c.rows();
+    if (shard.targets) shard.targets = shard.targets + c.rows();
+  }
+  c.first_row = 0;
 }
 
 }  // namespace
@@ -274,20 +241,25 @@ StepOutput run_step(PassContext& c, const StepInput& in) {
   StepOutput out;
   const int64_t lora_size = in.student->lora ? in.student->lora.layout->lora_size() : 0;
   if (in.shards > 1) c.backend->run(Clear{ws.lora_gradient, lora_size});
-  StepInput shard = in;
-  for (const ShardSums& sums : ws.shards) {
-    ws.sums = sums;
-    run_shard(c, shard, lora_size, out.times);
-    shard.ids = shard.ids + c.rows();
-    c.first_row += c.rows();
-    if (shard.targets) shard.targets = shard.targets + c.rows();
-  }
-  c.first_row = 0;
+  each_shard(c, in, [&](const StepInput& shard) {
+    run_forward(c, shard, true, out.times);
+    run_backward(c, shard, lora_size, out.times);
+  });
   Stopwatch watch(*c.backend, in.timed);
   c.backend->run(SquareSum{ws.lora_gradient, lora_size, ws.gradient_squares});
-  read_results(c, in, out);
+  const StepResults results(*c.backend, ws);
+  out.gradient_squares = results.at(ws.gradient_squares, 1)[0];
+  out.grad_z = mask_gradients(c, in, results);
+  read_losses(c, in, results, out);
   watch.lap(out.times.backward);
   return out;
+}
+
+double loss_of(PassContext& c, const StepInput& in) {
+  StepOutput out;
+  each_shard(c, in, [&](const StepInput& shard) { run_forward(c, shard, false, out.times); });
+  read_losses(c, in, StepResults(*c.backend, *c.ws), out);
+  return out.loss;
 }
 
 void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x) {

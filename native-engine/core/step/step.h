@@ -38,6 +38,9 @@ struct StepOutput {
 // workspace, in the layout of a state's LoRA part.
 StepOutput run_step(PassContext& c, const StepInput& in);
 
+// The step's loss to the bit, by its forward pass alone: there are no gradients.
+double loss_of(PassContext& c, const StepInput& in);
+
 // Pieces that evaluation shares.
 void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x);
 // out = in W^T for the role's open columns of lm_head (transposed), or in W.

@@ -139,9 +139,19 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
   expected_ = nullptr;
 }
 
-// One upload brings the student's role, the tokens and the targets to the device.
 StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
                                 const LoraDropping& dropping) {
+  StepOutput out;
+  with_input(student_masks, losses, tokens, dropping, [&](StepInput& in) {
+    in.timed = timed;
+    out = run_step(context_, in);
+  });
+  return out;
+}
+
+// One upload brings the student's role, the tokens and the targets to the device.
+void TrainerImpl::with_input(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping,
+                             const std::function<void(StepInput&)>& use) {
   Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
   const bool taught = losses.layer != 0 || losses.kl != 0;
   const std::vector<int32_t>& ids = tokens.ids;
@@ -161,9 +171,8 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
   in.hidden_match = student_block_.add(match);
   in.shards = options_.micro_shards;
   in.checkpoint = options_.checkpoint_activations;
-  in.timed = timed;
   student_block_.send();
-  return run_step(context_, in);
+  use(in);
 }
 
 TokenRows TrainerImpl::batch(uint64_t seed, int64_t step) const {
@@ -244,6 +253,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
     if (report && on_step) on_step(*report);
     return report ? 1 : 0;
   }
+  last_refit_.reset();
   bool begun = false;
   if (options_.recover_refit_batches > 0 && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
     if (cancel.load() || !refit(plan, cancel)) return 0;
@@ -256,34 +266,6 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
     if (plan.stop_at_expected_sparsity && report.expected_sparsity >= *plan.stop_at_expected_sparsity) break;
     if (!plan.has_time_for_another(report.seconds)) break;
   }
-  return done;
-}
-
-// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may have been better as a whole. So what is found
-// stays only where the losses of the phase are lower by it, on the same text.
-bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
-  const Masks z = deterministic_masks(model_.config(), log_alphas());
-  const auto loss = [&] {
-    double sum = 0;
-    for (int64_t i = 0; i < options_.recover_refit_batches && !cancel.load(); i++)
-      sum += step_on(z, plan.losses, batch(plan.seed, step() + i), false).loss;
-    return sum;
-  };
-  const double before = loss();
-  const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
-  std::vector<TokenRows> text;
-  for (int64_t i = 0; i < options_.recover_refit_batches; i++) {
-    const std::vector<int64_t> rows = batch_rows(plan.seed, step() + i, options_.batch_size, row_count);
-    for (auto first = rows.begin(); first != rows.end(); first += context_.batch)
-      text.push_back(token_rows(*data_, {first, first + context_.batch}, tokens));
-  }
-  const int threads = options_.backend.threads > 0 ? options_.backend.threads : describe_device(options_.backend).threads;
-  Refit refit(context_, state_, z, options_.exact_sparse, threads);
-  bool done = refit.run(text, plan.on_calibrated, cancel);
-  const double after = done ? loss() : before;
-  done = done && !cancel.load();
-  last_refit_ = {refit.projections(), before, after, done && after < before};
-  if (!last_refit_.kept) refit.undo();
   return done;
 }
 

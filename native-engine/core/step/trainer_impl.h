@@ -33,7 +33,7 @@ class TrainerImpl final : public Trainer {
   std::shared_ptr<const DeviceHome> home(const BackendSpec& spec) const override;
 
   const StepTimes& last_times() const { return last_times_; }
-  const RefitReport& last_refit() const { return last_refit_; }
+  const std::optional<RefitReport>& last_refit() const override { return last_refit_; }
   // For benchmarks: a timed step on given masks and tokens with its update, and a teacher of given masks without LoRA.
   void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
   void set_teacher_masks(const Masks& masks);
@@ -47,6 +47,8 @@ class TrainerImpl final : public Trainer {
   void bring(const Teacher& teacher);
   StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
                      const LoraDropping& dropping = {});
+  void with_input(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping,
+                  const std::function<void(StepInput&)>& use);
   TokenRows batch(uint64_t seed, int64_t step) const;
   TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
@@ -78,7 +80,7 @@ class TrainerImpl final : public Trainer {
   Workspace workspace_;
   PassContext context_;
   StepTimes last_times_;
-  RefitReport last_refit_;
+  std::optional<RefitReport> last_refit_;
 };
 
 WorkspaceShape training_shape(const TrainerOptions& options);

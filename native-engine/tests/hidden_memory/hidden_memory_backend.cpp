@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +14,8 @@
 namespace espalier::test {
 
 namespace {
+
+std::atomic<int64_t> backward_count{0};
 
 constexpr uint64_t kRange = uint64_t{64} << 30, kPage = 4096;
 
@@ -89,7 +92,10 @@ class HiddenMemoryBackend final : public Backend {
   void launch(const AttentionOperands& op) override { defer(op); }
   void launch(const Attention& op) override { defer(op); }
   void launch(const PathAttention& op) override { defer(op); }
-  void launch(const AttentionBackward& op) override { defer(op); }
+  void launch(const AttentionBackward& op) override {
+    backward_count++;
+    defer(op);
+  }
   void launch(const HeadNormBackward& op) override { defer(op); }
   void launch(const CachedAttention& op) override { defer(op); }
   void launch(const Swiglu& op) override { defer(op); }
@@ -156,6 +162,8 @@ class HiddenMemoryKind final : public BackendKind {
 };
 
 }  // namespace
+
+int64_t backward_passes() { return backward_count; }
 
 const BackendKind& hidden_memory_kind() {
   static const HiddenMemoryKind kind;

@@ -5,6 +5,8 @@
 //  - Ops and uploads run at synchronize() or download() only. Host memory of an upload that has changed by then, and a buffer that was
 //    given back while the queue needs it, kill the process.
 #pragma once
+#include <cstdint>
+
 #include "device/registry.h"
 
 namespace espalier::test {
@@ -12,5 +14,8 @@ namespace espalier::test {
 inline constexpr const char* kHiddenMemory = "hidden-memory";
 
 const BackendKind& hidden_memory_kind();
+
+// How many passes back through a layer's attention were queued in this process.
+int64_t backward_passes();
 
 }  // namespace espalier::test

@@ -72,7 +72,7 @@ class Refitted : public testing::Test {
     lora.rank = rank;
     const auto trainer = session();
     run(*trainer, recovery(kFirstStep, 1, 0));
-    return trainer->last_refit().projections;
+    return trainer->last_refit()->projections;
   }
 };
 
@@ -97,7 +97,7 @@ TEST_F(Refitted, AHigherRankLeavesLessOfTheFirstError) {
 TEST_F(Refitted, TheErrorsAreThoseOfAPlainForwardPass) {
   const auto trainer = session();
   run(*trainer, recovery(kFirstStep, 1, 0));
-  ASSERT_TRUE(trainer->last_refit().kept);
+  ASSERT_TRUE(trainer->last_refit()->kept);
   const TrainState after = trainer->export_state();
   const Masks student = masks(), open;
   std::vector<double> errors(static_cast<size_t>(config().layer_count), 0.0);
@@ -112,7 +112,7 @@ TEST_F(Refitted, TheErrorsAreThoseOfAPlainForwardPass) {
           for (int64_t j = 0; j < config().hidden_size; j++)
             if (student.hidden[j] != 0.0f) errors[l] += (is[l][t][j] - should[l][t][j]) * (is[l][t][j] - should[l][t][j]);
     }
-  for (const RefittedProjection& p : trainer->last_refit().projections)
+  for (const RefittedProjection& p : trainer->last_refit()->projections)
     if (p.projection == kDown) EXPECT_NEAR(p.error_after / errors[p.layer], 1, 1e-3) << p.layer;
 }
 
@@ -137,10 +137,35 @@ TEST_F(Refitted, WhatDoesNotHelpTheLossOfThePhaseIsNotKept) {
     plan.seed = seed;
     const auto trainer = session();
     run(*trainer, plan);
-    const RefitReport& report = trainer->last_refit();
+    const RefitReport& report = *trainer->last_refit();
     EXPECT_EQ(report.kept, report.loss_after < report.loss_before);
     const TrainState before = pruned(), after = trainer->export_state();
     EXPECT_EQ(report.kept, !std::equal(before.params().begin(), before.params().end(), after.params().begin()));
+  }
+}
+
+// The losses by which it stays are those of steps, to the bit, and a step's gradients are not computed for them.
+TEST_F(Refitted, ItsLossesAreThoseOfStepsWithoutTheirWayBack) {
+  options.backend.name = kHiddenMemory;
+  for (const int64_t shards : {1, 2}) {
+    options.micro_shards = shards;
+    options.recover_refit_batches = 1;
+    SegmentPlan plan = recovery(kFirstStep, 1);
+    plan.losses = {1.0, 0.1, 0.3, 1.0};
+    double step_loss = 0;
+    const std::atomic<bool> cancel{false};
+    const auto note = [&](const StepReport& r) { step_loss = r.loss; };
+    const auto trainer = session();
+    const int64_t passes = backward_passes();
+    trainer->run_segment(plan, note, cancel);
+    EXPECT_EQ(backward_passes() - passes, shards * config().layer_count) << "those of the one step";
+    const RefitReport report = *trainer->last_refit();
+    EXPECT_EQ(step_loss, report.kept ? report.loss_after : report.loss_before);
+    options.recover_refit_batches = 0;
+    const auto without = session();
+    without->run_segment(plan, note, cancel);
+    EXPECT_EQ(step_loss, report.loss_before);
+    EXPECT_FALSE(without->last_refit().has_value());
   }
 }
 
@@ -224,7 +249,7 @@ TEST_F(Refitted, OnACardItIsWhatItIsOnTheHostHoweverItsQueuesRun) {
     options.backend = emulated_card(behaviour);
     const auto trainer = session();
     run(*trainer, recovery(kFirstStep, 1, 0));
-    for (size_t i = 0; i < host.size(); i++) EXPECT_NEAR(trainer->last_refit().projections[i].error_after / host[i].error_after, 1, 1e-2);
+    for (size_t i = 0; i < host.size(); i++) EXPECT_NEAR(trainer->last_refit()->projections[i].error_after / host[i].error_after, 1, 1e-2);
     if (early.empty()) early = digest_of(*trainer);
     EXPECT_EQ(digest_of(*trainer), early);
   }
@@ -236,7 +261,7 @@ TEST_F(Refitted, ModelsWithHeadNormsAndGroupedQueriesAreRefitted) {
     text = random_tokens(config().vocab_size, kTokens * 31);
     const auto trainer = session();
     run(*trainer, recovery(kFirstStep, 1, 0));
-    for (const RefittedProjection& p : trainer->last_refit().projections) EXPECT_LT(p.error_after, p.error_before) << kind.name;
+    for (const RefittedProjection& p : trainer->last_refit()->projections) EXPECT_LT(p.error_after, p.error_before) << kind.name;
   }
 }
 

@@ -3,6 +3,8 @@
 
 #include "method/hard_concrete.h"
 #include "method/masks.h"
+#include "method/philox.h"
+#include "method/sparsity.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -52,6 +54,46 @@ TEST_F(Shapes, WholeBlocksOfUnitsKeepTheSizeToWithinABlock) {
   const double block = 16.0 * 3 * static_cast<double>(config.hidden_size);
   const double all = static_cast<double>(config.layer_count * config.intermediate_size * 3 * config.hidden_size);
   EXPECT_NEAR(hard_sparsity(config, blocks).sparsity, hard_sparsity(config, blocks).expected_sparsity, block / all + 0.02);
+}
+
+// Half a unit is the last rounding that there is.
+TEST_F(Shapes, ExactSizeMakesGoodWhatRoundingTheGroupsAddsOrTakes) {
+  const PrunableSizes sizes = prunable_sizes(config);
+  const double half = 0.5 * sizes.intermediate / (sizes.prunable + sizes.stable);
+  double furthest = 0;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    TrainState state = loosened({});
+    const auto masks = state.params().subspan(static_cast<size_t>(state.lora_size()));
+    for (size_t i = 0; i < masks.size(); i++) masks[i] = static_cast<float>(3 * random_normal(seed, 0, 1, static_cast<int64_t>(i)));
+    const OpenCounts plain = open_counts(config, state);
+    const HardSparsity by_group = hard_sparsity(config, state);
+    furthest = std::max(furthest, std::abs(by_group.sparsity - by_group.expected_sparsity));
+    state.shape.exact_size = true;
+    const HardSparsity exact = hard_sparsity(config, state);
+    EXPECT_NEAR(exact.sparsity, exact.expected_sparsity, half * 1.0001) << seed;
+    const OpenCounts counts = open_counts(config, state);
+    EXPECT_EQ(counts.heads, plain.heads);
+    EXPECT_EQ(counts.hidden, plain.hidden);
+    EXPECT_EQ(exact.units_open, std::vector<int32_t>(counts.units.begin(), counts.units.end()));
+  }
+  EXPECT_GT(furthest, 4 * half) << "there was something to make good";
+}
+
+TEST_F(Shapes, ExactSizeOpensTheLikeliestOfTheClosedUnitsOfAllLayers) {
+  TrainState state = loosened({});
+  const auto masks = state.params().subspan(static_cast<size_t>(state.lora_size()));
+  for (float& a : masks) a = 4.0f;
+  const auto heads = state.view(*state.find("mask.head"));
+  // 0.4 of a head of each layer is expected to be closed, and no group closes one.
+  for (int64_t l = 0; l < config.layer_count; l++) heads[static_cast<size_t>(l * config.head_count)] = -1.193f;
+  const auto units = state.view(*state.find("mask.intermediate"));
+  const auto unit = static_cast<size_t>(config.intermediate_size + 3);
+  units[unit] = 3.0f;
+  state.shape.exact_size = true;
+  const Masks z = deterministic_masks(config, state);
+  EXPECT_EQ(std::count(z.head.begin(), z.head.end(), 0.0f), 0);
+  EXPECT_GT(std::count(z.intermediate.begin(), z.intermediate.end(), 0.0f), 1);
+  EXPECT_EQ(z.intermediate[unit], 0.0f) << "the one that is the likeliest to be closed";
 }
 
 TEST_F(Shapes, UniformLayersAreAlike) {
@@ -122,6 +164,9 @@ TEST_F(Shapes, AreInTheStateFileOnlyWhereThereAreSome) {
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
   EXPECT_TRUE(TrainState::deserialize(free.serialize(), config, LoraSpec{}).shape == ShapeTarget{});
   EXPECT_LT(free.serialize().size(), bytes.size());
+  const TrainState exact = loosened({.exact_size = true});
+  EXPECT_TRUE(TrainState::deserialize(exact.serialize(), config, LoraSpec{}).shape == exact.shape);
+  EXPECT_NE(exact.digest(), free.digest());
 }
 
 }  // namespace espalier::test

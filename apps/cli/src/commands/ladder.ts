@@ -1,15 +1,16 @@
 // ladder: every teacher of a run as a model that could be exported, and which of them are worth it.
-import { onFront } from '#comparison';
+import { onFront, speedWords } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
+import { candidatesOf, type Rated } from '../ladder/candidates.js';
 import { ladderSvg, isLadderSvg } from '../ladder/ladder-svg.js';
 import { nameOf, smallestWithin, type Candidate } from '../ladder/pareto.js';
 import { benchRun, evaluateRun } from '../operations.js';
 import { absolutePath, number, wholeNumber } from '../options/parse.js';
-import { count, decimal, percent, shortCount } from '../output/format.js';
+import { count, decimal, percent } from '../output/format.js';
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -32,17 +33,17 @@ export function registerLadder(program: Command): void {
     .argument(...RUN_ARGUMENT)
     .summary('size, speed and perplexity of every teacher and the last state, and the best of them')
     .description(
-      'Evaluates every teacher of a run and its last state on its validation text and measures their speed. A star marks those ' +
-        'that no other is at once as small and as good as (the Pareto front of parameters and perplexity). Evaluations that the ' +
-        'history has are not made again.',
+      'Evaluates every teacher of a run and its last state on its validation text and measures their speed, each in turns with the ' +
+        'intact model. A star marks those that no other is at once as small and as good as (the Pareto front of parameters and ' +
+        'perplexity). Parameters are those of an export in the format. Evaluations that the history has are not made again.',
     )
     .option('--every <n>', 'only each n-th teacher, and the last state', wholeNumber)
-    .option('--dtype <type>', 'in which speed is measured, bf16 or f32 (default: bf16)')
+    .option('--dtype <type>', 'in which speed is measured, bf16 or f32 (default: as "espalier bench")')
     .option('--svg <file>', 'also as a drawing', absolutePath)
     .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
-    .option('--format <format>', 'of the export')
+    .option('--format <format>', 'of the exports whose parameters are told and chosen by, and of --export (default: hf-remote)')
     .option('--force', 'replace an earlier drawing or export there; anything else is left alone');
   examples(ladder, ['espalier ladder k3f9 --svg ladder.svg'], ['espalier ladder k3f9 --every 5 --max-perplexity 6.5 --export pruned.gguf']);
   action<LadderOptions>(ladder, async (context, [runId], options) => {
@@ -66,13 +67,12 @@ export function registerLadder(program: Command): void {
 
 const markOrLast = (text: string): number | 'last' => (text === 'last' ? text : wholeNumber(text));
 
-function requireSense({ every, choose: mark, maxPerplexity, export: out, format }: LadderOptions): void {
+function requireSense({ every, choose: mark, maxPerplexity, export: out }: LadderOptions): void {
   const wrong = (message: string, field: string): CliError => new CliError('OPTION_INVALID', message, { field, exitCode: ExitCode.usage });
   if (every === 0) throw wrong('--every 0 would leave nothing: a whole number of 1 or more is allowed', '--every');
   if (mark !== undefined && maxPerplexity !== undefined) throw wrong('--choose and --max-perplexity both choose: give one', '--choose');
   if (out !== undefined && mark === undefined && maxPerplexity === undefined)
     throw wrong('--export needs a choice: give --choose MARK or --max-perplexity P', '--export');
-  if (out === undefined && format !== undefined) throw wrong('--format is that of --export, which is missing', '--format');
 }
 
 /** A pruned state of the run. */
@@ -124,16 +124,17 @@ async function climb(
     return perplexity;
   };
   try {
-    const candidates: Candidate[] = [];
+    const measured: Rated[] = [];
+    const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
     const intact = await perplexityOf({ intact: true }, '');
     for (const { mark, stateDigest, hardSparsity } of rungs) {
       const named = mark === 'last' ? {} : { teacherMark: mark };
       const perplexity = await perplexityOf(named, stateDigest);
-      const { dense, compact } = await benchRun(connection, { runId, ...named, computeDtype: options.dtype ?? '' }, progress, signal);
+      const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);
       done += 1;
-      if (candidates.length === 0) candidates.push(candidate(null, 0, intact, dense));
-      candidates.push(candidate(mark, hardSparsity, perplexity, compact));
+      measured.push({ mark, sparsity: hardSparsity, perplexity, speeds });
     }
+    const candidates = candidatesOf(intact, measured);
     const lastRung = rungs.findIndex((rung) => rung.stateDigest === run.stateDigest);
     return { candidates, chosen: choose(candidates, options, candidates[lastRung + 1]) };
   } finally {
@@ -148,14 +149,9 @@ function isSame(one: v1.Evaluation, run: v1.Run, stateDigest: string): boolean {
     (one.task === '' || one.task === 'text') &&
     one.window === run.settings?.evaluationWindow &&
     one.dataDigest === own?.dataDigest &&
-    !one.subject.startsWith('export:') &&
+    one.subject === (stateDigest === '' ? 'intact' : 'masked') &&
     one.stateDigest === stateDigest
   );
-}
-
-function candidate(mark: Candidate['mark'], sparsity: number, perplexity: number, speed: v1.ModelSpeed): Candidate {
-  const { parameterCount, prefillSeconds, passSeconds, prefillRatio, passRatio } = speed;
-  return { mark, sparsity, perplexity, parameters: Number(parameterCount), prefillSeconds, passSeconds, prefillRatio, passRatio };
 }
 
 function choose(
@@ -175,23 +171,29 @@ function choose(
   });
 }
 
-function writeLadder(output: Output, candidates: readonly Candidate[], { svg }: LadderOptions, chosen: Candidate | undefined): void {
+function writeLadder(
+  output: Output,
+  candidates: readonly Candidate[],
+  { svg, format = 'hf-remote' }: LadderOptions,
+  chosen: Candidate | undefined,
+): void {
   output.table(
-    ['', 'MODEL', 'SPARSITY', 'PARAMETERS', 'PERPLEXITY', 'PREFILL', 'DECODE', 'TIMES'],
+    ['', 'MODEL', 'SPARSITY', 'PARAMETERS', 'PERPLEXITY', 'PREFILL', 'DECODE', 'DECODE IS'],
     candidates.map((one) => [
       onFront(one, candidates) ? '*' : '',
       `${nameOf(one)}${one === chosen ? ' (chosen)' : ''}`,
       percent(one.sparsity),
-      shortCount(one.parameters),
+      count(one.parameters),
       decimal(one.perplexity),
       `${decimal(one.prefillSeconds * 1e3, 1)} ms`,
       `${count(Math.round(1 / one.passSeconds))} tokens/s`,
-      decimal(1 / one.passRatio, 2),
+      one.mark === null ? '' : speedWords(one.decodeSpeedUp),
     ]),
     [2, 3, 4, 5, 6, 7],
-    { PREFILL: 2, SPARSITY: 1 },
+    { PREFILL: 3, SPARSITY: 2, DECODE: 1 },
   );
-  output.text('* no other model is at once as small and as good; TIMES: how much quicker decode is than that of the intact model');
+  output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);
+  output.text('speeds are the ratios that were measured in turns with the intact model, times its own');
   if (svg !== undefined) output.text(`drawn in ${svg}`);
 }
 

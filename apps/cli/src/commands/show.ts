@@ -18,7 +18,7 @@ import {
   when,
 } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
-import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
+import { missedTarget, statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
 import { runFileOf } from '../options/run-file.js';
@@ -116,8 +116,8 @@ function phaseWords({ phases, phase }: v1.Run): string | undefined {
 
 function targetWords(run: v1.Run): string | undefined {
   const first = run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`;
-  if (!run.targetMissed) return first;
-  const ended = `${percent(run.expectedSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
+  if (!missedTarget(run)) return first;
+  const ended = `${percent(run.hardSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
   return `missed: ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
 }
 

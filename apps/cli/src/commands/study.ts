@@ -6,7 +6,8 @@ import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
 import { readStudyFile, STUDY_FILE, type StudyFile } from '../options/study-file.js';
-import { decimal, enumWord, howMany, percent, statusWord, when } from '../output/format.js';
+import { decimal, enumWord, howMany, percent, when } from '../output/format.js';
+import { statusText } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
 import { isStudyCsv, studyCsv } from '../study/study-csv.js';
@@ -226,7 +227,7 @@ function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
       variant,
       percent(settings?.targetSparsity ?? Number.NaN, 0),
       String(settings?.seed ?? '-'),
-      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusWord(run.status),
+      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusText(run),
       run === undefined ? '-' : String(run.step),
       percent(run?.hardSparsity ?? Number.NaN),
       decimal(run?.evaluations.find(({ headline }) => headline)?.perplexity),

@@ -2,6 +2,7 @@ import { v1 } from '#protocol';
 import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { followRun } from '../progress/follow-run.js';
+import { missedTarget } from '../output/run-status.js';
 import { RunRenderer } from '../progress/run-renderer.js';
 
 export interface WatchOptions {
@@ -28,5 +29,5 @@ export async function watchToEnd(context: Context, runId: string, options: Watch
   }
   renderer.end();
   if (renderer.run?.status !== v1.RunStatus.RUN_STATUS_COMPLETED) return ExitCode.failed;
-  return renderer.run.targetMissed ? ExitCode.targetMissed : ExitCode.ok;
+  return missedTarget(renderer.run) ? ExitCode.targetMissed : ExitCode.ok;
 }

@@ -1,10 +1,14 @@
 // Which models of a ladder are worth having, and their drawing.
 import { onFront } from '#comparison';
+import { v1 } from '#protocol';
+import { candidatesOf } from './candidates.js';
 import { ladderSvg, isLadderSvg } from './ladder-svg.js';
 import { smallestWithin, type Candidate } from './pareto.js';
 
 function model(mark: Candidate['mark'], parameters: number, perplexity: number): Candidate {
-  return { mark, parameters, perplexity, sparsity: 0, prefillSeconds: 1, passSeconds: 1, prefillRatio: 1, passRatio: 1 };
+  const same = { times: 1, low: 1, high: 1 };
+  const speed = { prefillSeconds: 1, passSeconds: 1, prefillSpeedUp: same, decodeSpeedUp: same };
+  return { mark, parameters, bytes: 2 * parameters, perplexity, sparsity: 0, ...speed };
 }
 
 const intact = model(null, 100, 5);
@@ -47,4 +51,26 @@ test('a drawing has every model, names those on the front and knows itself again
 
 test('models that are all alike can be drawn', () => {
   expect(ladderSvg([intact, model(1, 100, 5)])).not.toContain('NaN');
+});
+
+test('a machine that slows down between two measurements changes no order of speeds', () => {
+  const speed = (seconds: number, times: number, parameterCount: bigint): v1.ModelSpeed =>
+    v1.ModelSpeed.fromPartial({
+      parameterCount,
+      bytes: 2n * parameterCount,
+      prefillSeconds: seconds,
+      passSeconds: seconds,
+      prefillSpeedUp: { times, low: times, high: times },
+      decodeSpeedUp: { times, low: times, high: times },
+    });
+  const rated = (mark: number, machine: number, times: number): Parameters<typeof candidatesOf>[1][number] => {
+    const speeds = { dense: speed(machine, 1, 1000n), compact: speed(machine / times, times, 900n) };
+    return { mark, sparsity: 0.1, perplexity: 5, speeds: { ...v1.SpeedOutcome.fromPartial({}), ...speeds } };
+  };
+  // The second is quicker beside the intact model, though its own time was longer.
+  const [before, first, second] = candidatesOf(4, [rated(1, 1, 1.1), rated(2, 3, 1.5)]);
+  expect(before).toMatchObject({ mark: null, perplexity: 4, parameters: 1000, bytes: 2000, passSeconds: 2 });
+  expect(first!.passSeconds).toBeCloseTo(2 / 1.1, 12);
+  expect(second!.passSeconds).toBeCloseTo(2 / 1.5, 12);
+  expect(second).toMatchObject({ parameters: 900, decodeSpeedUp: { times: 1.5 } });
 });

@@ -9,9 +9,12 @@ const SHAPES: Partial<Record<v1.ShapeTarget, string>> = {
 };
 const FREE = 'layers of different widths, by which engines for even layers gain little (--for)';
 
-export function resultWords({ parameterCount, multiplicationShare }: v1.ResultEstimate, settings: v1.RunSettings | undefined): string {
+export function resultWords(
+  { parameterCount, multiplicationShare, estimated }: v1.ResultEstimate,
+  settings: v1.RunSettings | undefined,
+): string {
   const shapes = SHAPES[settings?.shapeTarget ?? v1.ShapeTarget.SHAPE_TARGET_FREE] ?? FREE;
   const speed = `a token takes ${percent(multiplicationShare, 0)} of the dense model's multiplications`;
-  const gain = `so it is at most ${decimal(1 / multiplicationShare, 1)} times as quick`;
-  return `about ${count(parameterCount)} parameters, ${shapes}; ${speed}, ${gain}`;
+  const gain = `so it is at most ${decimal(1 / multiplicationShare, 1)}x faster`;
+  return `${estimated ? 'about ' : ''}${count(parameterCount)} parameters, ${shapes}; ${speed}, ${gain}`;
 }

@@ -1,4 +1,5 @@
 // The status of a run in words, with what must not be overlooked beside it.
+import { hasMissedTarget } from '#comparison';
 import { v1 } from '#protocol';
 import { percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
@@ -15,25 +16,32 @@ export function isEvaluating(run: v1.Run): boolean {
   return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
 }
 
+/** By the masks that are exported. */
+export function missedTarget({ status, hardSparsity, settings }: v1.Run): boolean {
+  const targetSparsity = settings?.targetSparsity;
+  const completed = status === v1.RunStatus.RUN_STATUS_COMPLETED;
+  return targetSparsity !== undefined && hasMissedTarget({ completed, hardSparsity, targetSparsity });
+}
+
 /**
  * The cause that a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed
  * target does not make a run fail.
  */
 export function statusText(run: v1.Run): string {
-  const { status, damage, targetMissed, waitingFor, preparation } = run;
+  const { status, damage, waitingFor, preparation } = run;
   const notes = [
     ...(preparation === undefined || preparation.doneShare === 0 ? [] : [percent(preparation.doneShare, 0)]),
     ...(waitingFor === undefined ? [] : [waitingFor.code]),
-    ...(targetMissed ? ['target missed'] : []),
+    ...(missedTarget(run) ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
   ];
   return [isEvaluating(run) ? 'evaluating' : statusWord(status), ...notes].join(', ');
 }
 
-export function statusStyle({ status, targetMissed }: v1.Run): Style {
-  switch (status) {
+export function statusStyle(run: v1.Run): Style {
+  switch (run.status) {
     case v1.RunStatus.RUN_STATUS_COMPLETED:
-      return targetMissed ? 'yellow' : 'green';
+      return missedTarget(run) ? 'yellow' : 'green';
     case v1.RunStatus.RUN_STATUS_FAILED:
     case v1.RunStatus.RUN_STATUS_DAMAGED:
       return 'red';

@@ -2,7 +2,7 @@
 import { v1 } from '#protocol';
 import { decimal, duration, howMany, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
-import { statusText, stepsInAll } from '../output/run-status.js';
+import { missedTarget, statusText, stepsInAll } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
@@ -87,9 +87,9 @@ export class RunRenderer {
       `${howMany(run.teacherCount, 'teacher')}, last instructed by ${teacherWord(run.teacher)}, ` +
       `${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
-    if (run.targetMissed) {
-      const reached = `${percent(run.expectedSparsity)} instead of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
-      this.live.print(this.output.style('yellow', `the target was missed: expected sparsity ${reached}`));
+    if (missedTarget(run)) {
+      const reached = `${percent(run.hardSparsity)} instead of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
+      this.live.print(this.output.style('yellow', `the target was missed: sparsity ${reached}`));
     }
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
     if (run.waitingFor !== undefined) this.live.print(waitWords(run.waitingFor));

@@ -38,6 +38,7 @@ export function Plan({ plan, trouble }: Planned) {
   const { memory, disk, settings } = plan ?? {};
   const facts: [string, string][] = [
     ['Parameters', plan === undefined ? NONE : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`],
+    ['Result', plan?.result === undefined ? NONE : `about ${count(plan.result.parameterCount)} parameters`],
     ['Target', settings === undefined ? NONE : percent(settings.targetSparsity ?? 0)],
     ['Steps', settings === undefined ? NONE : count((settings.totalSteps ?? 0) + (settings.recoverSteps ?? 0))],
     ['Teachers', disk === undefined ? NONE : count(disk.teachers)],

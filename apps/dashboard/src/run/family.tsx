@@ -101,7 +101,7 @@ function Graph({ members, own }: { members: Member[]; own: string }) {
                 <title>{`given up by a rewind: steps ${count(fromStep)} to ${count(endStep - 1)}`}</title>
               </path>
             ))}
-            <circle class={`end ${statusTone(node.status)}`} cx={end} cy={y(lane)} r={5.5} />
+            <circle class={`end ${statusTone(node)}`} cx={end} cy={y(lane)} r={5.5} />
             <a href={`/runs/${node.runId}`}>
               <text x={label} y={y(lane) - 2}>
                 {cut(nameOf(node))}

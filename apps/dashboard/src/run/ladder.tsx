@@ -17,8 +17,16 @@ interface Rung {
   name: string;
   stateDigest: string;
   sparsity: number;
+  /** That its export as hf-remote holds. */
   parameters: number;
+  /** Its size was not recorded. */
+  isEstimated: boolean;
   perplexity: number | undefined;
+}
+
+interface Size {
+  parameterCount: bigint;
+  estimated: boolean;
 }
 
 /** On the run's own validation text, over its own windows: as the headline is. */
@@ -39,23 +47,26 @@ function perplexityOf(run: Run, stateDigest: string): number | undefined {
 
 export function LadderTab({ run, fork }: TabProps) {
   const { snapshots } = useTeachers(run);
-  const left = (sparsity: number): number => Number(run.parameterCount) - sparsity * Number(run.prunableParameterCount);
-  const rung = (mark: number | null, name: string, stateDigest: string, sparsity: number): Rung => ({
+  const rung = (mark: number | null, name: string, stateDigest: string, sparsity: number, size: Size): Rung => ({
     mark,
     name,
     stateDigest,
     sparsity,
-    parameters: left(sparsity),
+    parameters: Number(size.parameterCount),
+    isEstimated: size.estimated,
     perplexity: perplexityOf(run, stateDigest),
   });
+  const result = run.result ?? { parameterCount: run.parameterCount, estimated: true };
   const teachers = snapshots
     .filter(({ abandoned, discarded, inherited }) => !abandoned && !discarded && !inherited)
-    .map(({ mark, stateDigest, hardSparsity }) => rung(mark, `#${mark}`, stateDigest, hardSparsity));
+    .map(({ mark, stateDigest, hardSparsity, parameterCount, sizeEstimated }) =>
+      rung(mark, `#${mark}`, stateDigest, hardSparsity, { parameterCount, estimated: sizeEstimated }),
+    );
   const isLastTeacher = teachers.some(({ stateDigest }) => stateDigest === run.stateDigest);
   const rungs = [
-    rung(null, 'intact', '', 0),
+    rung(null, 'intact', '', 0, { parameterCount: run.parameterCount, estimated: false }),
     ...teachers,
-    ...(run.stateDigest === '' || isLastTeacher ? [] : [rung(null, 'last state', run.stateDigest, run.hardSparsity)]),
+    ...(run.stateDigest === '' || isLastTeacher ? [] : [rung(null, 'last state', run.stateDigest, run.hardSparsity, result)]),
   ];
   if (run.stateDigest === '')
     return (
@@ -110,7 +121,8 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
       <header>
         <h2>Ladder</h2>
         <span class="soft">
-          a star: no other is as small and as good. <code>espalier ladder</code> measures speed as well and exports one
+          a star: no other is as small and as good; parameters of exports as <code>hf-remote</code>. <code>espalier ladder</code> measures
+          speed as well and exports one
         </span>
       </header>
       <div class="in scroll">
@@ -132,7 +144,7 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
               <tr key={`${one.name} ${one.stateDigest}`}>
                 <td>{one.name}</td>
                 <td class="right">{percent(one.sparsity)}</td>
-                <td class="right">{count(Math.round(one.parameters))}</td>
+                <td class="right">{`${one.isEstimated ? 'about ' : ''}${count(one.parameters)}`}</td>
                 <td class="right">{one.perplexity === undefined ? <span class="soft">not evaluated</span> : decimal(one.perplexity)}</td>
                 <td>{onFront(one, rungs) ? '★' : NONE}</td>
                 <td class="right">{one.mark !== null && <ForkButton mark={one.mark} fork={() => fork(one.stateDigest)} />}</td>

@@ -7,7 +7,7 @@ import { ForkForm } from '../forms/fork-form.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';
-import { count, decimal, duration, NONE, percent, short, statusWord, teacherWord } from '../ui/format.js';
+import { count, decimal, duration, missedTarget, NONE, percent, short, standingOf, statusWord, teacherWord } from '../ui/format.js';
 import { Meter, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { Actions } from './actions.js';
@@ -54,7 +54,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
     <>
       <div class="bar">
         <h1>{nameOf(run)}</h1>
-        <Status status={run.status} />
+        <Status run={run} />
         <code class="soft">{run.runId}</code>
         {run.tags.map((tag) => (
           <Anchor to={`/?tags=${encodeURIComponent(tag)}`} class="tag" key={tag}>
@@ -97,7 +97,7 @@ function Missing({ runId, trouble }: { runId: string; trouble: NonNullable<Retur
 
 /** Notes that somebody has to see before all else. */
 function Notes({ run }: { run: Run }) {
-  const { waitingFor, failure, note, damage, preparation, targetMissed } = run;
+  const { waitingFor, failure, note, damage, preparation } = run;
   return (
     <>
       {damage.length > 0 && (
@@ -120,8 +120,11 @@ function Notes({ run }: { run: Run }) {
           {preparation.doing} ({percent(preparation.doneShare, 0)})
         </p>
       )}
-      {targetMissed && (
-        <p class="note">It completed more than one point away from its target: more steps or a higher mask learning rate get there.</p>
+      {missedTarget(standingOf(run)) && (
+        <p class="note">
+          It completed more than one point away from its target, by the masks that are exported: more steps or a higher mask learning rate
+          get there.
+        </p>
       )}
       {note !== '' && <p class="soft">{note}</p>}
     </>
@@ -139,6 +142,7 @@ function Figures({ run }: { run: Run }) {
     ['Step', count(stepOf(run)), `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`],
     ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${percent(run.settings?.targetSparsity ?? 0, 0)}`],
     ['By hard masks', percent(run.hardSparsity), ''],
+    ['Parameters', run.result === undefined ? NONE : short(Number(run.result.parameterCount)), `of ${short(Number(run.parameterCount))}`],
     ['Loss', decimal(live?.loss), ''],
     ['Perplexity', decimal(masked?.perplexity), intact === undefined ? '' : `intact ${decimal(intact.perplexity)}`],
     ['Teacher', teacherWord(run.teacher), `${run.teacherCount} kept`],

@@ -1,5 +1,6 @@
 import { wordsOf } from '../forms/settings-fields.js';
-import { count, time } from '../ui/format.js';
+import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
+import { bytes, count, percent, time } from '../ui/format.js';
 import type { TabProps } from './tab-props.js';
 
 /** The run's settings, by the names that run files and the command line have. */
@@ -11,6 +12,7 @@ export function SettingsTab({ run }: TabProps) {
     ['training text', run.data?.trainPath ?? ''],
     ['validation text', run.data?.validationPath ?? ''],
     ['parameters', `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable`],
+    ['exported as hf-remote', run.result === undefined ? '' : sizeWords(run.result)],
     ['numerics', run.numericsFingerprint],
     ['state', run.stateDigest],
     ['chain', `${run.digestChain} at revision ${run.revision}`],
@@ -23,6 +25,11 @@ export function SettingsTab({ run }: TabProps) {
       <Table title="Facts" rows={facts} />
     </div>
   );
+}
+
+function sizeWords({ parameterCount, multiplicationShare, bytes: size, estimated }: ResultEstimate): string {
+  const about = estimated ? 'about ' : '';
+  return `${about}${count(parameterCount)} parameters, ${bytes(size)}, ${percent(multiplicationShare)} of the multiplications a token`;
 }
 
 function Table({ title, rows }: { title: string; rows: [string, string][] }) {

@@ -38,7 +38,7 @@ export const COLUMNS: Column[] = [
       </>
     ),
   },
-  { id: 'status', title: 'Status', width: '106px', cell: (run) => <Status status={run.status} /> },
+  { id: 'status', title: 'Status', width: '106px', cell: (run) => <Status run={run} /> },
   {
     id: 'progress',
     title: 'Progress',

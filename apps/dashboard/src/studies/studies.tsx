@@ -294,7 +294,7 @@ function Runs({ data }: { data: GetStudyResponse }) {
                 <td class="right">{String(settings?.seed ?? NONE)}</td>
                 <td>
                   {run !== undefined ? (
-                    <Status status={run.status} />
+                    <Status run={run} />
                   ) : refusal === undefined ? (
                     <span class="soft">waits for its turn</span>
                   ) : (

@@ -1,7 +1,9 @@
 // Numbers, times and states in words, as people read them.
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { timestampDate } from '@bufbuild/protobuf/wkt';
+import { hasMissedTarget } from '../../../../libs/comparison/src/index.js';
 import { RunStatus, type TeacherRef } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 
 const whole = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
 export const NONE = '–';
@@ -67,11 +69,27 @@ export function ago(at: Timestamp | undefined, now = Date.now()): string {
 
 export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
 
-/** How a run in this state looks. */
-export function statusTone(status: RunStatus): 'good' | 'live' | 'wait' | 'bad' | 'quiet' {
-  switch (status) {
+/** As a run has them. Without a target, as where a run's first event is lost, nothing is said of it. */
+export interface Standing {
+  status: RunStatus;
+  hardSparsity: number;
+  targetSparsity: number | undefined;
+}
+
+export const standingOf = ({ status, hardSparsity, settings }: Run): Standing => ({
+  status,
+  hardSparsity,
+  targetSparsity: settings?.targetSparsity,
+});
+
+export const missedTarget = ({ status, hardSparsity, targetSparsity }: Standing): boolean =>
+  targetSparsity !== undefined && hasMissedTarget({ completed: status === RunStatus.COMPLETED, hardSparsity, targetSparsity });
+
+/** How a run looks: green is for those that met their target. */
+export function statusTone(standing: Standing): 'good' | 'live' | 'wait' | 'bad' | 'quiet' {
+  switch (standing.status) {
     case RunStatus.COMPLETED:
-      return 'good';
+      return missedTarget(standing) ? 'wait' : 'good';
     case RunStatus.TRAINING:
     case RunStatus.PREPARING:
       return 'live';

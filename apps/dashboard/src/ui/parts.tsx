@@ -1,15 +1,18 @@
 // Small parts that many views have.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import type { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Trouble } from '../api/client.js';
-import { statusTone, statusWord } from './format.js';
+import { missedTarget, standingOf, statusTone, statusWord } from './format.js';
 
-export function Status({ status }: { status: RunStatus }) {
+export function Status({ run }: { run: Run }) {
+  const standing = standingOf(run);
+  const tone = statusTone(standing);
   return (
-    <span class={`status ${statusTone(status)}`}>
-      <span class={`dot ${statusTone(status)}`} />
-      {statusWord(status)}
+    <span class={`status ${tone}`}>
+      <span class={`dot ${tone}`} />
+      {statusWord(run.status)}
+      {missedTarget(standing) && ', target missed'}
     </span>
   );
 }

@@ -11,7 +11,7 @@ import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type C
 import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
-import { resultEstimate, resultWarnings } from '../pruning-run/planning/result-estimate.js';
+import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
@@ -105,7 +105,7 @@ export class RunGrpc {
     const { modelPath, settings: requested } = planRequest(request);
     const { model, settings, memory, engine } = await this.sources.plan(modelPath, requested);
     const disk = await diskPlan(settings, memory, this.config.artifactFolder);
-    const result = resultEstimate(model, settings.targetSparsity);
+    const result = estimatedSize(model, settings.targetSparsity);
     return {
       settings: settingsMessage(settings),
       parameterCount: BigInt(model.parameterCount),

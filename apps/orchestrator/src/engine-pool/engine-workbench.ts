@@ -21,7 +21,7 @@ interface Held {
 }
 
 /** Runs with equal ones begin with the same state, where they share a session. */
-const freshStateOf = ({ settings }: PruningRunState): string => `${settings.seed} ${settings.shapeTarget}`;
+const freshStateOf = ({ settings }: PruningRunState): string => `${settings.seed} ${settings.shapeTarget} ${settings.maskRounding}`;
 
 export class EngineWorkbench {
   private held: Held | null = null;

@@ -117,7 +117,9 @@ export class ScriptedEngine {
   private state(step: number, expectedSparsity: number): engineV1.StateSummary {
     const open = Array.from({ length: 3 }, () => ({ heads: 8n, kvHeads: 0n, intermediate: 160n }));
     const digest = scriptedState(step);
-    return { step: BigInt(step), digest, expectedSparsity, hardSparsity: expectedSparsity, open, hiddenOpen: 64n, masksDigest: digest };
+    const sparsity = { expectedSparsity, hardSparsity: expectedSparsity };
+    const size = { parameterCount: 200_000n, multiplications: 180_000n, bytes: 400_000n };
+    return { step: BigInt(step), digest, ...sparsity, open, hiddenOpen: 64n, masksDigest: digest, size };
   }
 
   private async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
@@ -129,6 +131,7 @@ export class ScriptedEngine {
     let marks = request.marks;
     let begin = first;
     let segments = 0;
+    const masks = { openUnits: ALL_OPEN, openUnitsBefore: ALL_OPEN };
     for (let step = first; step < endStep; step += 1) {
       await this.beforeStep(step);
       signal.throwIfAborted();
@@ -154,7 +157,7 @@ export class ScriptedEngine {
       yield {
         kind: 'segment',
         segment: {
-          outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, openUnits: ALL_OPEN, openUnitsBefore: ALL_OPEN },
+          outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined },
           state: Buffer.from(`state at ${step + 1}`),
         },
       };

@@ -3,6 +3,8 @@ import { decodeExportManifest, isDigest, MEDIA_TYPE_EXPORT_MANIFEST, type Artifa
 import { EspalierError, invalidField, type v1 } from '#protocol';
 import { artifactDiscarded } from '../pruning-run/aggregate/discarding.js';
 import { digestStartingWith, SHORTEST_PREFIX } from '../pruning-run/aggregate/short-digests.js';
+import { decodeSized, resultSize } from '../pruning-run/planning/result-size.js';
+import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import { dateOf, exportMessage } from '../views/run-message.js';
 import type { RunViews } from '../views/run-views.js';
 
@@ -21,23 +23,26 @@ interface TeacherRow {
   abandoned: number;
   inherited: number;
   discarded: number;
+  sized: string;
 }
 
 /** In the order of their steps; abandoned ones of the same step before the one that took their place. */
 export async function listTeachers(views: RunViews, request: v1.ListTeachersRequest): Promise<v1.ListTeachersResponse> {
-  const runId = await views.runId(request.runId);
+  const { run } = await views.summary(request.runId);
+  const { runId } = run;
   const rows = views.database
     .prepare(
       `
     SELECT mark, step, owner_run_id AS ownerRunId, expected_sparsity AS expectedSparsity, hard_sparsity AS hardSparsity,
-      state_digest AS stateDigest, bytes, at, abandoned, inherited, discarded
+      state_digest AS stateDigest, bytes, at, abandoned, inherited, discarded, sized
     FROM teachers WHERE run_id = ? AND (abandoned = 0 OR ?) AND (inherited = 0 OR ?) AND (discarded = 0 OR ?)
      ORDER BY step, mark, revision`,
     )
     .all(runId, Number(request.includeAbandoned), Number(request.includeInherited), Number(request.includeDiscarded)) as TeacherRow[];
   return {
-    teachers: rows.map(({ ownerRunId, step, bytes, at, abandoned, inherited, discarded, ...rest }) => ({
+    teachers: rows.map(({ ownerRunId, step, bytes, at, abandoned, inherited, discarded, sized, ...rest }) => ({
       ...rest,
+      ...sizeOf(run.model, sized),
       runId: ownerRunId,
       step: BigInt(step),
       bytes: BigInt(bytes),
@@ -47,6 +52,14 @@ export async function listTeachers(views: RunViews, request: v1.ListTeachersRequ
       discarded: discarded === 1,
     })),
   };
+}
+
+function sizeOf(
+  model: ModelIdentity,
+  sized: string,
+): Pick<v1.Teacher, 'parameterCount' | 'multiplicationShare' | 'sizeEstimated' | 'weightBytes'> {
+  const { parameterCount, multiplicationShare, estimated, bytes } = resultSize(model, decodeSized(sized));
+  return { parameterCount: BigInt(parameterCount), multiplicationShare, sizeEstimated: estimated, weightBytes: BigInt(bytes) };
 }
 
 export async function listExports(views: RunViews, request: v1.ListExportsRequest): Promise<v1.ListExportsResponse> {

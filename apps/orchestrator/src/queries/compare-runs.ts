@@ -1,11 +1,14 @@
 // CompareRuns: where two runs differ in what they were asked, what came out, and which heads and units they kept.
 import type { ArtifactStore } from '#artifact-store';
+import type { Gates } from '#audit';
 import type { v1 } from '#protocol';
 import { comparableOf, otherMeasuresOf } from '../pruning-run/aggregate/headline.js';
 import { readStateFile } from './state-file.js';
 import { commonAncestor } from './lineage.js';
-import { openUnits, type OpenUnits } from './open-units.js';
+import { openUnits, roundsByGroup, unitsOfGates, type OpenUnits } from './open-units.js';
+import { gateCount } from './query-masks.js';
 import { layerSparsities } from './layer-sparsity.js';
+import { readMasks } from '../views/projection/masks-reader.js';
 import type { RunSummary } from '../views/projection/run-detail.js';
 import type { RunViews } from '../views/run-views.js';
 
@@ -22,7 +25,7 @@ export async function compareRuns(
   return {
     settings: differences(askedOf(left), askedOf(right)),
     metrics: differences(outcomeOf(views, left), outcomeOf(views, right)),
-    layers: layerDifferences(left, right, await openUnitsOf(artifacts, left), await openUnitsOf(artifacts, right)),
+    layers: layerDifferences(left, right, await openUnitsOf(views, artifacts, left), await openUnitsOf(views, artifacts, right)),
     commonAncestorRunId: common?.runId ?? '',
     commonStep: BigInt(common?.step ?? 0),
   };
@@ -95,8 +98,8 @@ function textOf(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : `${value as string | number | bigint | boolean}`;
 }
 
-/** All open while nothing is recorded; null when the state's artifact is no longer there. */
-async function openUnitsOf(artifacts: ArtifactStore, { run }: RunSummary): Promise<OpenUnits | null> {
+/** All open while nothing is recorded; null where neither the record nor the state, which may be gone, tells. */
+async function openUnitsOf(views: RunViews, artifacts: ArtifactStore, { run, extras }: RunSummary): Promise<OpenUnits | null> {
   if (run.current === null) {
     return {
       heads: run.model.layers.map(({ heads }) => new Set(Array(heads).keys())),
@@ -104,8 +107,13 @@ async function openUnitsOf(artifacts: ArtifactStore, { run }: RunSummary): Promi
       hidden: new Set(Array(run.model.hiddenSize).keys()),
     };
   }
+  let recorded: Gates | null = null;
+  for (const { step, open } of readMasks(views.database, run.runId, extras.rewinds, gateCount(run.model)))
+    if (step === run.current.step) recorded = open;
+  if (recorded !== null) return unitsOfGates(run.model, recorded);
   if ((await artifacts.stat(run.current.stateDigest)) === null) return null;
-  return openUnits(readStateFile(await artifacts.get(run.current.stateDigest)));
+  const state = readStateFile(await artifacts.get(run.current.stateDigest));
+  return roundsByGroup(state) ? openUnits(state) : null;
 }
 
 /** One entry a layer, so that sparsities can be read side by side; without lists where a state is gone. */

@@ -1,8 +1,8 @@
 // One line for people about each event.
+import { isOffTarget } from '#comparison';
 import { counted, stepsFrom } from '#protocol';
-import type { DiscardedArtifact, RecordedEvent, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { DiscardedArtifact, RecordedEvent, RefitOutcome, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
-import { isOffTarget } from '../pruning-run/planning/target-sparsity.js';
 
 export function summarize(event: RecordedEvent): string {
   try {
@@ -75,10 +75,9 @@ function lineOf(event: RecordedEvent): string {
       return `step ${step}: scheduled sparsity ${percent(scheduledSparsity)}, expected ${percent(expectedSparsity)}`;
     }
     case 'MasksUpdated': {
-      const { firstStep, state: after, loss, trainingSeconds } = event.data;
-      return (
-        `${stepsFrom(firstStep, after.step)} done in ${trainingSeconds.toFixed(1)} s, ` + `mean loss ${number(loss.mean)}: ${state(after)}`
-      );
+      const { firstStep, state: after, loss, trainingSeconds, refit } = event.data;
+      const done = `${stepsFrom(firstStep, after.step)} done in ${trainingSeconds.toFixed(1)} s, mean loss ${number(loss.mean)}`;
+      return `${done}: ${state(after)}${refit === undefined ? '' : `; ${refitWords(refit)}`}`;
     }
     case 'TeacherSnapshotted':
       return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
@@ -89,6 +88,12 @@ function lineOf(event: RecordedEvent): string {
     default:
       return lineOfOutcome(event);
   }
+}
+
+/** "the refit stayed: loss 3.21 instead of 3.4 on its batches" */
+function refitWords({ kept, lossBefore, lossAfter }: RefitOutcome): string {
+  const stayed = kept ? 'the refit before them stayed' : 'the refit before them was undone';
+  return `${stayed}: loss ${number(lossAfter)} with it, ${number(lossBefore)} without, summed over its batches`;
 }
 
 type Outcome = Exclude<
@@ -140,9 +145,9 @@ function lineOfOutcome(event: Outcome): string {
       );
     }
     case 'RunCompleted': {
-      const { step, hardSparsity, expectedSparsity, targetSparsity, stateDigest } = event.data;
-      const missed = expectedSparsity !== undefined && targetSparsity !== undefined && isOffTarget(expectedSparsity, targetSparsity);
-      const target = missed ? `; the target of ${percent(targetSparsity)} was missed, expected sparsity ${percent(expectedSparsity)}` : '';
+      const { step, hardSparsity, targetSparsity, stateDigest } = event.data;
+      const missed = targetSparsity !== undefined && isOffTarget(hardSparsity, targetSparsity);
+      const target = missed ? `; the target of ${percent(targetSparsity)} was missed` : '';
       return `completed at step ${step}: sparsity by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}${target}`;
     }
     case 'RunFailed':

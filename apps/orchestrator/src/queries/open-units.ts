@@ -1,5 +1,7 @@
-// Which heads, units and hidden units a state keeps: the deterministic masks, as the engine makes them from log-alphas.
-// (Which ones are open is all that is needed here; their soft values are the engine's business.)
+// Which heads, units and hidden units are open: of recorded masks, and of the states of runs from before masks were recorded, whose
+// deterministic masks follow from their log-alphas as the engine rounds them group by group. (Their soft values are the engine's business.)
+import type { Gates } from '#audit';
+import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { StateTensor } from './state-file.js';
 
 const LOW = -0.1;
@@ -14,6 +16,20 @@ export interface OpenUnits {
   heads: Set<number>[];
   units: Set<number>[];
   hidden: Set<number>;
+}
+
+/** Whether the state's masks are rounded so. Other states have their masks recorded. */
+export const roundsByGroup = (state: Map<string, StateTensor>): boolean => !state.has('exact_size') && !state.has('shape');
+
+export function unitsOfGates({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' | 'hiddenSize'>, gates: Gates): OpenUnits {
+  let first = 0;
+  const next = (size: number): Set<number> => {
+    const open = new Set<number>();
+    for (let gate = 0; gate < size; gate++) if (gates[(first + gate) >> 3]! & (1 << ((first + gate) & 7))) open.add(gate);
+    first += size;
+    return open;
+  };
+  return { heads: layers.map(({ heads }) => next(heads)), units: layers.map(({ units }) => next(units)), hidden: next(hiddenSize) };
 }
 
 export function openUnits(state: Map<string, StateTensor>): OpenUnits {

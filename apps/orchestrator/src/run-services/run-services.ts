@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { invalidField, type engineV1, type v1 } from '#protocol';
+import { invalidField, type v1 } from '#protocol';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
@@ -20,8 +20,7 @@ import { exportModel } from './exports.js';
 import { computeDtypeOf, tasksOf } from './task-requests.js';
 import { evaluateTasks } from './task-evaluations.js';
 import { jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from './subjects.js';
-import { speedOptions } from './text-requests.js';
-import { measureSpeed } from './texts.js';
+import { measureSpeed, speedMessage, speedOptions } from './speed.js';
 import { RunFeed } from '../views/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
@@ -105,14 +104,15 @@ export class RunServices {
     });
   }
 
-  async *benchRun(request: v1.BenchRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<engineV1.SpeedOutcome>> {
+  async *benchRun(request: v1.BenchRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<v1.SpeedOutcome>> {
     const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, { ...request, intact: false });
     if (subject.kind === 'intact') throw new Error('unreachable: the intact model is measured beside every other');
-    const options = speedOptions(request, run.model.maxPositions);
+    const options = speedOptions(request, run.model);
     const { wish, pinned } = jobOn(subject, runId, 'a measurement');
-    yield* this.work(wish, pinned, signal, (bench, onProgress, both) =>
-      measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both),
+    const format = subject.kind === 'export' ? '' : request.format || 'hf-remote';
+    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) =>
+      speedMessage(await measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both), format),
     );
   }
 

@@ -1,4 +1,4 @@
-// The public requests for texts and for their speed, as the engine is asked; what is wrong with one is named field by field.
+// The public requests for texts, as the engine is asked; what is wrong with one is named field by field.
 import { engineV1, invalidRequest, type FieldViolation, type v1 } from '#protocol';
 import type { TextOptions } from './texts.js';
 
@@ -27,42 +27,11 @@ export function textOptions(request: v1.GenerateRequest, positions: number): Tex
   return { prompts, maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype!, mostPromptTokens: 0 };
 }
 
-const MOST_SEQUENCES = 16;
-const MOST_ROUNDS = 1_000;
-
-/** @param positions of the model */
-export function speedOptions(
-  request: v1.BenchRunRequest,
-  positions: number,
-): Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'> {
-  const given = { promptTokens: request.promptTokens || 128, tokens: request.tokens || 32 };
-  // A small model has less room than is measured by default.
-  const tokens = request.tokens === 0 ? Math.min(given.tokens, Math.max(1, Math.floor(positions / 4))) : given.tokens;
-  const promptTokens = request.promptTokens === 0 ? Math.min(given.promptTokens, Math.max(1, positions - tokens)) : given.promptTokens;
-  const sequences = request.sequences || 1;
-  const rounds = request.rounds || 5;
-  const violations: FieldViolation[] = [];
-  const atMost = (value: number, most: number, field: string, what: string): void => {
-    if (value > most) violations.push({ field, description: `must be at most ${what}, is ${value}`, code: 'FIELD_OUT_OF_RANGE' });
-  };
-  const most = positions - tokens;
-  atMost(tokens, positions - 1, 'tokens', `${positions - 1}: the model has ${positions} positions`);
-  if (violations.length === 0)
-    atMost(promptTokens, most, 'prompt_tokens', `${most}: the model has ${positions} positions, and ${tokens} tokens follow`);
-  atMost(sequences, MOST_SEQUENCES, 'sequences', String(MOST_SEQUENCES));
-  atMost(rounds, MOST_ROUNDS, 'rounds', String(MOST_ROUNDS));
-  // Speed is that of the weights as exports store them; in f32 those of a state take twice the bytes.
-  const computeDtype = DTYPES[request.computeDtype || 'bf16'];
-  if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
-  if (violations.length > 0) throw invalidRequest(violations);
-  return { promptTokens, tokens, sequences, rounds, computeDtype: computeDtype! };
-}
-
-function dtypeViolation(given: string): FieldViolation {
+export function dtypeViolation(given: string): FieldViolation {
   return { field: 'compute_dtype', description: `must be "f32" or "bf16", is "${given}"`, code: 'FIELD_OUT_OF_RANGE' };
 }
 
-const DTYPES: Partial<Record<string, engineV1.ComputeDtype>> = {
+export const DTYPES: Partial<Record<string, engineV1.ComputeDtype>> = {
   '': engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
   f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
   bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16,

@@ -1,9 +1,9 @@
-// Texts that follow prompts, by the engine, and how fast it makes them: of a run's state, an export or the intact model.
-import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
+// Texts that follow prompts, by the engine: of a run's state, an export or the intact model.
+import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { withExportFolder, withSubject, type EngineModel, type Subject } from './subjects.js';
+import { withSubject, type EngineModel, type Subject } from './subjects.js';
 
 /** Without what names the model. */
 export type TextOptions = Pick<
@@ -65,32 +65,4 @@ export async function wholeTexts(
   };
   const outcome = await textsOf(bench, run, model, options, add, signal);
   return { texts, outcome };
-}
-
-/** The speed of the intact model and of the subject, in turns. */
-export async function measureSpeed(
-  bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
-  run: PruningRunState,
-  subject: Exclude<Subject, { kind: 'intact' }>,
-  options: Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'>,
-  onProgress: (doneShare: number) => void,
-  signal: AbortSignal,
-): Promise<engineV1.SpeedOutcome> {
-  await bench.bringModel(run);
-  const measure = async (modelPath: string): Promise<engineV1.SpeedOutcome> => {
-    let outcome: engineV1.SpeedOutcome | undefined;
-    for await (const message of bench.engine.client.measureSpeed({ ...options, sessionId: bench.sessionId, modelPath }, signal)) {
-      onProgress(message.doneShare);
-      outcome = message.outcome ?? outcome;
-    }
-    if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedResponse.outcome');
-    return outcome;
-  };
-  if (subject.kind === 'export') {
-    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
-    return withExportFolder(artifacts, files, measure);
-  }
-  await bench.bringState(run, subject.state);
-  return measure('');
 }

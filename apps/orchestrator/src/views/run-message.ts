@@ -1,14 +1,14 @@
 // RunSummary to the public protocol's Run.
+import { hasMissedTarget } from '#comparison';
 import { counted, settingsMessage, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
-import type { DataIdentity, ModelIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
 import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
-import { resultEstimate, type ResultEstimate } from '../pruning-run/planning/result-estimate.js';
-import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
+import { resultSize, type ResultSize } from '../pruning-run/planning/result-size.js';
 import type { LivePreparation, LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
@@ -65,7 +65,7 @@ export function runMessage(
     layers: layersMessage(summary, current),
     hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
     hiddenSize: run.model.hiddenSize,
-    result: current === null || run.model.parameterCount === 0 ? undefined : resultMessage(resultOf(run.model, current)),
+    result: current === null || run.model.parameterCount === 0 ? undefined : resultMessage(resultSize(run.model, current)),
     parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
     evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),
@@ -97,7 +97,7 @@ export function runMessage(
     engineLeaseUntil: lease === null ? undefined : new Date(lease),
     damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })),
     recordedStatus: STATUS_NUMBERS[run.status],
-    targetMissed: hasMissedTarget(run),
+    targetMissed: missedTarget(run),
     liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
     liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings),
     waitingFor: waitMessage(run, wait),
@@ -107,12 +107,15 @@ export function runMessage(
   };
 }
 
-const resultOf = (model: ModelIdentity, { hardSparsity, hiddenOpen }: StateFact): ResultEstimate =>
-  resultEstimate(model, hardSparsity, hiddenOpen / model.hiddenSize);
+function missedTarget({ status, current, settings: { targetSparsity } }: RunSummary['run']): boolean {
+  return current !== null && hasMissedTarget({ completed: status === 'completed', hardSparsity: current.hardSparsity, targetSparsity });
+}
 
-export const resultMessage = ({ parameterCount, multiplicationShare }: ResultEstimate): v1.ResultEstimate => ({
+export const resultMessage = ({ parameterCount, multiplicationShare, estimated, bytes }: ResultSize): v1.ResultEstimate => ({
   parameterCount: BigInt(parameterCount),
   multiplicationShare,
+  estimated,
+  bytes: BigInt(bytes),
 });
 
 function waitMessage(run: RunSummary['run'], wait: LiveWait | null): v1.Wait | undefined {

@@ -41,9 +41,16 @@ struct ExportedFile {
   std::string sha256;  // hex
 };
 
+// Tied parameters count once; padding counts.
+struct ExportSize {
+  uint64_t parameters = 0;
+  uint64_t multiplications = 0;  // of a token with weights: all matrices but the embedding
+  uint64_t bytes = 0;            // of the weights as they are stored
+};
+
 struct ExportResult {
   std::vector<ExportedFile> files;
-  uint64_t parameter_count = 0;    // tied ones once, padding included
+  uint64_t parameter_count = 0;
   uint64_t total_bytes = 0;        // of all files
   ModelConfig config;              // of the exported model
   std::string architecture;        // as the container names it: "LlamaForCausalLM", "deci", ...

@@ -15,21 +15,29 @@ struct SpeedOptions {
   int64_t prompt = 128;   // tokens of each prompt
   int64_t tokens = 32;    // decoded in each round, by each sequence
   int64_t sequences = 1;  // that are decoded together
-  int64_t rounds = 5;     // after one that does not count
+  int64_t rounds = 0;     // after one that does not count; 0: until the ratios are certain, as far as there is time
   ComputeDType dtype = ComputeDType::kF32;
   BackendSpec backend;
 };
 
+// The median of a sample, and the interval in which the median of many more would lie in 95 of 100 cases, whatever their distribution.
+struct MedianInterval {
+  double median = 1, low = 1, high = 1;
+  double half_width() const { return (high - low) / 2 / median; }  // as a share
+};
+MedianInterval median_interval(std::vector<double> values);
+
 // Medians over the rounds.
 struct Speed {
-  double prefill_seconds = 0;                 // of one prompt
-  double pass_seconds = 0;                    // of one token more for every sequence
-  double prefill_ratio = 1, pass_ratio = 1;   // times by those of the first model in the same round
-  uint64_t parameters = 0, weight_bytes = 0;  // all of them; those that a pass reads
+  double prefill_seconds = 0;                // of one prompt
+  double pass_seconds = 0;                   // of one token more for every sequence
+  MedianInterval prefill_ratio, pass_ratio;  // times by those of the first model in the same round
+  uint64_t weight_bytes = 0;                 // that a pass reads
 };
 
 struct SpeedResult {
   std::vector<Speed> models;
+  int64_t rounds = 0;
   double copy_bytes_per_second = 0;  // read and written, by the device's own copy of what no cache holds
 };
 

@@ -46,12 +46,16 @@ class StateLayout {
   int64_t lora_size_ = 0, size_ = 0;
 };
 
-// Shapes that the masks of a run are held to, so that engines made for such shapes gain by them. Part of a state from its first step on.
+// Shapes that the masks of a run are held to, so that engines made for such shapes gain by them, and how their counts are rounded. Part of
+// a state from its first step on.
 struct ShapeTarget {
   int64_t multiple_of = 1;       // of open intermediate units, in each layer, and of open hidden units
   bool uniform = false;          // all layers have as many open heads, and as many open units
   bool whole_attention = false;  // a layer has all its heads or none; the first layer has them
+  // Without shapes: the open parameters are as many as the probabilities say, to half a unit, though each group of gates is rounded.
+  bool exact_size = false;
 
+  // Whether widths are asked for.
   bool any() const { return multiple_of != 1 || uniform || whole_attention; }
   bool operator==(const ShapeTarget&) const = default;
 };

@@ -94,6 +94,20 @@ struct StepReport {
   bool skipped = false;                                     // loss or gradient was not finite: state unchanged but for the step number
 };
 
+// Sums over the text of the squared differences between the intact model's residual stream after the projection and the student's.
+struct RefittedProjection {
+  int64_t layer = 0;
+  Projection projection = kO;
+  double error_before = 0, error_after = 0;
+};
+
+// The refit that recovery began with, and whether it stayed: it does where the loss of the phase is lower by it.
+struct RefitReport {
+  std::vector<RefittedProjection> projections;
+  double loss_before = 0, loss_after = 0;  // summed over the refit's batches
+  bool kept = false;
+};
+
 struct HardSparsity {
   double sparsity = 0;  // share of the prunable parameters gone, by the deterministic masks
   double expected_sparsity = 0;
@@ -200,6 +214,8 @@ class Trainer {
   // Returns the number of steps done. Deterministic: the state after n steps does not depend on how they were cut.
   virtual int64_t run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                               const std::atomic<bool>& cancel) = 0;
+
+  virtual const std::optional<RefitReport>& last_refit() const = 0;  // of the last segment, where it had one
 
   virtual void probe(StepProbe& probe, const LossWeights& losses) = 0;
 

@@ -29,7 +29,7 @@ export function initialStateRequest(
   sessionId: string,
   { settings, model }: { settings: RunSettings; model: Pick<ModelIdentity, 'hiddenSize'> },
 ): engineV1.InitialiseStateRequest {
-  return { sessionId, seed: BigInt(settings.seed), shape: shapeOf(settings.shapeTarget, model) };
+  return { sessionId, seed: BigInt(settings.seed), shape: shapeOf(settings, model) };
 }
 
 const importances = {

@@ -1,5 +1,5 @@
 // All changes that a run can be asked for: by a client, or by the driver for the engine. decide turns it into facts or refuses.
-import type { DataIdentity, PruningRunEventData, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
+import type { DataIdentity, PruningRunEventData, RefitOutcome, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
 export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
@@ -47,6 +47,7 @@ export interface RecordSegment {
   metricsRevision: number;
   metricsDigest: string;
   openDigest?: string | undefined;
+  refit?: RefitOutcome | undefined;
 }
 export interface RecordEngineLoss {
   kind: 'recordEngineLoss';

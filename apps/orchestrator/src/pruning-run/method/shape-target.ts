@@ -8,6 +8,8 @@ export interface Shape {
   uniform: boolean;
   /** A layer has all its heads or none. */
   wholeAttention: boolean;
+  /** Without shapes: open parameters are as many as the probabilities say, to half a unit. */
+  exactSize: boolean;
 }
 
 /** A block of GGUF's quantized types. */
@@ -17,9 +19,14 @@ const EVEN_WIDTH = 64;
 /** In a narrower model steps of EVEN_WIDTH would be too coarse to meet a target. */
 const WIDE_MODEL = 1024;
 
-/** undefined: whatever the masks learn. */
-export function shapeOf(target: RunSettings['shapeTarget'], { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>): Shape | undefined {
-  if (target === 'free') return undefined;
+const NO_WIDTHS = { multipleOf: 1, uniform: false, wholeAttention: false };
+
+/** undefined: whatever the masks learn, each group of them rounded by itself. */
+export function shapeOf(
+  { shapeTarget: target, maskRounding }: Pick<RunSettings, 'shapeTarget' | 'maskRounding'>,
+  { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>,
+): Shape | undefined {
+  if (target === 'free') return maskRounding === 'size' ? { ...NO_WIDTHS, exactSize: true } : undefined;
   const multipleOf = target !== 'gguf' && hiddenSize >= WIDE_MODEL ? EVEN_WIDTH : QUANTIZED_BLOCK;
-  return { multipleOf, uniform: target === 'uniform', wholeAttention: target === 'vllm' };
+  return { multipleOf, uniform: target === 'uniform', wholeAttention: target === 'vllm', exactSize: false };
 }

@@ -1,21 +1,9 @@
-// Whether a run met its target, and whether it can; pure. Target means expected sparsity.
+// Whether a run can meet its target; pure. Whether it did is the rule of libs/comparison, by hard masks. They come to the expected
+// sparsity, which is meant here.
+import { isOffTarget, TARGET_TOLERANCE } from '#comparison';
 import type { RunSettings } from '../record/pruning-run.events.js';
-import type { PruningRunState } from '../aggregate/pruning-run.state.js';
 import { prunesAtOnce } from '../method/phases.js';
 import { scheduledSparsity } from '../method/sparsity-schedule.js';
-
-/** A run is on target within this difference of expected sparsity: one point. */
-const TARGET_TOLERANCE = 0.01;
-const ROUNDING = 1e-9;
-
-export function isOffTarget(expectedSparsity: number, targetSparsity: number): boolean {
-  return Math.abs(expectedSparsity - targetSparsity) > TARGET_TOLERANCE + ROUNDING;
-}
-
-/** Whether a completed run ended above or below its target. */
-export function hasMissedTarget({ status, current, settings }: Pick<PruningRunState, 'status' | 'current' | 'settings'>): boolean {
-  return status === 'completed' && current !== null && isOffTarget(current.expectedSparsity, settings.targetSparsity);
-}
 
 /** As in the engine (hard_concrete.h): where log-alphas are kept, and how they give the probability of a unit to stay open. */
 const LOG_ALPHA_MAX = Math.log(100);

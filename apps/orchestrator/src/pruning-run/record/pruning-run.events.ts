@@ -69,6 +69,21 @@ export interface StateFact {
   headsOpen: number[]; // by layer
   unitsOpen: number[];
   hiddenOpen: number;
+  size?: ExportSize; // not in events of earlier releases
+}
+
+/** The content of the state's export in the format hf-remote, stored as the model is. */
+export interface ExportSize {
+  parameterCount: number; // tied ones once
+  multiplications: number; // of a token with weights
+  bytes: number; // of the weights
+}
+
+/** The losses of the phase on the refit's batches, summed. What the refit found stays where the second is lower. */
+export interface RefitOutcome {
+  kept: boolean;
+  lossBefore: number;
+  lossAfter: number;
 }
 
 /** A snapshot that a run was given by its parent, with the run whose training made it. */
@@ -183,6 +198,8 @@ interface Facts {
     metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
     /** Digest of the gates that the state's masks leave open, one bit each (libs/audit gate-set.ts); not in earlier events. */
     openDigest?: string | undefined;
+    /** With which the segment began; earlier events don't say. */
+    refit?: RefitOutcome | undefined;
   };
   TeacherSnapshotted: { attempt: number; phase: PhaseKind; mark: number; threshold: number; state: StateFact };
   TargetSparsityReached: { step: number; expectedSparsity: number; targetSparsity: number; remainingSteps: number };

@@ -1,7 +1,7 @@
 // The engine's words for a segment turned into ours; pure.
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
-import type { SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
+import type { ExportSize, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
 import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
@@ -66,6 +66,7 @@ export function trainedSegment(
       trainingSeconds: outcome.seconds,
       tokens: stepsDone * batchSize * sequenceLength,
       openDigest: gatesDigest(outcome.openUnits),
+      refit: outcome.refit,
     },
   };
 }
@@ -95,7 +96,12 @@ function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number)
     headsOpen: state.open.map((layer) => Number(layer.heads)),
     unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
     hiddenOpen: Number(state.hiddenOpen),
+    ...(state.size === undefined ? {} : { size: exportSize(state.size) }),
   };
+}
+
+function exportSize({ parameterCount, multiplications, bytes }: engineV1.ExportSize): ExportSize {
+  return { parameterCount: Number(parameterCount), multiplications: Number(multiplications), bytes: Number(bytes) };
 }
 
 function segmentLoss(steps: StepMeasurement[]): SegmentLoss {

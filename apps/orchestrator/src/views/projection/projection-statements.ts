@@ -20,7 +20,7 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     loadDetail: database.prepare('SELECT detail FROM run_details WHERE run_id = ?'),
     saveRun: database.prepare('INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
     saveDetail: database.prepare('INSERT OR REPLACE INTO run_details VALUES (?, ?, ?)'),
-    addTeacher: database.prepare('INSERT OR REPLACE INTO teachers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0)'),
+    addTeacher: database.prepare('INSERT OR REPLACE INTO teachers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?)'),
     abandonTeachers: database.prepare('UPDATE teachers SET abandoned = 1 WHERE run_id = ? AND step > ?'),
     discardTeachers: database.prepare('UPDATE teachers SET discarded = 1 WHERE run_id = ? AND state_digest = ?'),
     addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts VALUES (?, ?, ?, ?, ?)'),

@@ -17,6 +17,7 @@ import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
+import { encodeSized } from '../../pruning-run/planning/result-size.js';
 import { readRows, stepsOf } from './metrics-reader.js';
 import { NeededArtifacts } from './needed-artifacts.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
@@ -112,7 +113,8 @@ export class RunProjection extends Projection {
       const { step, expectedSparsity, hardSparsity, stateDigest, stateBytes } = state;
       const inherited = event.type === 'RunForked' ? 1 : 0;
       const sparsity = [expectedSparsity, hardSparsity] as const;
-      this.statements.addTeacher.run(runId, revision, mark, step, ownerRunId, ...sparsity, stateDigest, stateBytes, event.at, inherited);
+      const about = [stateDigest, stateBytes, event.at, inherited, encodeSized(state)] as const;
+      this.statements.addTeacher.run(runId, revision, mark, step, ownerRunId, ...sparsity, ...about);
     };
     switch (event.type) {
       case 'RunForked':

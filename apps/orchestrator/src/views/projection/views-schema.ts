@@ -19,7 +19,7 @@ const TABLES = `
   CREATE TABLE teachers (
     run_id TEXT NOT NULL, revision INTEGER NOT NULL, mark INTEGER NOT NULL, step INTEGER NOT NULL, owner_run_id TEXT NOT NULL,
     expected_sparsity REAL NOT NULL, hard_sparsity REAL NOT NULL, state_digest TEXT NOT NULL, bytes INTEGER NOT NULL,
-    at TEXT NOT NULL, abandoned INTEGER NOT NULL, inherited INTEGER NOT NULL, discarded INTEGER NOT NULL,
+    at TEXT NOT NULL, abandoned INTEGER NOT NULL, inherited INTEGER NOT NULL, discarded INTEGER NOT NULL, sized TEXT NOT NULL,
     PRIMARY KEY (run_id, step, mark, revision)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE segments (
@@ -43,7 +43,7 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
 `;
 
-export const viewsSchema: ViewsSchema = { version: 13, tables: TABLES };
+export const viewsSchema: ViewsSchema = { version: 14, tables: TABLES };
 
 /** A run without an evaluation sorts behind all that have one. */
 export const NO_PERPLEXITY = 1e308;

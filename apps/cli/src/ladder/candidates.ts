@@ -1,0 +1,35 @@
+// The models of a ladder, by what was measured of each.
+import type { v1 } from '#protocol';
+import type { Measured } from '../operations.js';
+import type { Candidate } from './pareto.js';
+
+/** A pruned state with what was measured of it. */
+export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity'> {
+  speeds: Measured;
+}
+
+/**
+ * A machine's speed drifts from one measurement to the next, so only ratios to the intact model can be compared. Its own times are the
+ * medians over all measurements; those of the others follow from them.
+ */
+export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]): Candidate[] {
+  const prefillSeconds = median(rated.map(({ speeds }) => speeds.dense.prefillSeconds));
+  const passSeconds = median(rated.map(({ speeds }) => speeds.dense.passSeconds));
+  const candidate = (one: Omit<Rated, 'speeds'>, { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed): Candidate => {
+    const [prefill, decode] = [prefillSpeedUp ?? SAME, decodeSpeedUp ?? SAME];
+    const sizes = { parameters: Number(parameterCount), bytes: Number(bytes) };
+    const times = { prefillSeconds: prefillSeconds / prefill.times, passSeconds: passSeconds / decode.times };
+    return { ...one, ...sizes, ...times, prefillSpeedUp: prefill, decodeSpeedUp: decode };
+  };
+  return [
+    candidate({ mark: null, sparsity: 0, perplexity: intactPerplexity }, rated[0]!.speeds.dense),
+    ...rated.map(({ speeds, ...one }) => candidate(one, speeds.compact)),
+  ];
+}
+
+const SAME = { times: 1, low: 1, high: 1 };
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+}

@@ -1,0 +1,42 @@
+// Size and speed of what a run comes to, worked out by hand.
+import { shapeOf } from '../method/shape-target.js';
+import { decodeSized, encodeSized, estimatedSize, resultSize } from './result-size.js';
+
+// Two matrices of embeddings, 100 x 10 each, and projections of 8,000 parameters.
+const model = { parameterCount: 10_000, prunableParameterCount: 8_000, weightBytes: 20_000, hiddenSize: 10, vocabularySize: 100 };
+
+test('before there is a state: half of the projections, and of the embeddings the open hidden units', () => {
+  expect(estimatedSize(model, 0.5, 0.8)).toEqual({
+    parameterCount: 4_000 + 1_600,
+    multiplicationShare: (4_000 + 800) / 9_000,
+    bytes: 11_200,
+    estimated: true,
+  });
+  expect(estimatedSize(model, 0)).toMatchObject({ parameterCount: 10_000, multiplicationShare: 1, bytes: 20_000 });
+});
+
+test('the size of a state is what the engine counted of its export; a state without a count is estimated', () => {
+  const state = { hardSparsity: 0.5, hiddenOpen: 8 };
+  const size = { parameterCount: 5_100, multiplications: 4_500, bytes: 10_200 };
+  expect(resultSize(model, { ...state, size })).toEqual({
+    parameterCount: 5_100,
+    multiplicationShare: 0.5,
+    bytes: 10_200,
+    estimated: false,
+  });
+  expect(resultSize(model, state)).toEqual(estimatedSize(model, 0.5, 0.8));
+  for (const one of [state, { ...state, size }]) expect(decodeSized(encodeSized(one))).toEqual(one);
+});
+
+test('shapes follow from the engine, and from how wide the model is', () => {
+  const shape = (
+    shapeTarget: 'free' | 'gguf' | 'vllm' | 'uniform',
+    hiddenSize: number,
+    maskRounding: 'groups' | 'size' = 'size',
+  ): unknown => shapeOf({ shapeTarget, maskRounding }, { hiddenSize });
+  expect(shape('free', 4096, 'groups')).toBeUndefined();
+  expect(shape('free', 4096)).toEqual({ multipleOf: 1, uniform: false, wholeAttention: false, exactSize: true });
+  expect(shape('gguf', 4096)).toEqual({ multipleOf: 32, uniform: false, wholeAttention: false, exactSize: false });
+  expect(shape('vllm', 4096)).toEqual({ multipleOf: 64, uniform: false, wholeAttention: true, exactSize: false });
+  expect(shape('uniform', 512)).toEqual({ multipleOf: 32, uniform: true, wholeAttention: false, exactSize: false });
+});

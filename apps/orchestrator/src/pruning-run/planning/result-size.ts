@@ -1,0 +1,64 @@
+// The size of the model that a run will come to, or has come to; pure. One definition holds everywhere: what the export in the format
+// hf-remote holds. The engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated.
+import type { ModelIdentity, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import type { SettingsWarning } from './target-sparsity.js';
+
+export interface ResultSize {
+  parameterCount: number;
+  /** Multiplications of a token with weights, as a share of the dense model's. */
+  multiplicationShare: number;
+  bytes: number;
+  estimated: boolean;
+}
+
+type Model = Pick<ModelIdentity, 'parameterCount' | 'prunableParameterCount' | 'weightBytes' | 'hiddenSize' | 'vocabularySize'>;
+
+/** The part of a state that tells its size. */
+export type SizedState = Pick<StateFact, 'hardSparsity' | 'hiddenOpen' | 'size'>;
+
+/** From here on the gain is too small to be noticed. */
+const HARDLY_FEWER = 0.95;
+
+/** A token is multiplied by all projections and by the head. */
+const denseMultiplications = (model: Model): number => model.prunableParameterCount + model.hiddenSize * model.vocabularySize;
+
+export function resultSize(model: Model, { hardSparsity, hiddenOpen, size }: SizedState): ResultSize {
+  if (size === undefined) return estimatedSize(model, hardSparsity, hiddenOpen / model.hiddenSize);
+  const { parameterCount, multiplications, bytes } = size;
+  return { parameterCount, multiplicationShare: multiplications / denseMultiplications(model), bytes, estimated: false };
+}
+
+/**
+ * @param sparsity share of the parameters of all projections that is gone
+ * @param hiddenShare of hidden units that are open: embeddings and the head have a column each. Before a run it is not known: 1 is most.
+ */
+export function estimatedSize(model: Model, sparsity: number, hiddenShare = 1): ResultSize {
+  const projections = model.prunableParameterCount;
+  const left = projections * (1 - sparsity);
+  const parameterCount = Math.round(left + (model.parameterCount - projections) * hiddenShare);
+  const head = model.hiddenSize * model.vocabularySize;
+  return {
+    parameterCount,
+    multiplicationShare: (left + head * hiddenShare) / denseMultiplications(model),
+    bytes: Math.round((model.weightBytes / model.parameterCount) * parameterCount),
+    estimated: true,
+  };
+}
+
+export function resultWarnings({ multiplicationShare }: ResultSize, { targetSparsity }: RunSettings): SettingsWarning[] {
+  if (multiplicationShare <= HARDLY_FEWER) return [];
+  const share = (multiplicationShare * 100).toFixed(0);
+  const sparsity = (targetSparsity * 100).toFixed(1);
+  return [
+    {
+      code: 'HARDLY_QUICKER',
+      field: 'settings.target_sparsity',
+      message:
+        `at ${sparsity}% a token will still take ${share}% of the dense model's multiplications, ` +
+        'so the result will hardly be quicker: a higher target_sparsity makes it so',
+    },
+  ];
+}
+
+export const encodeSized = ({ hardSparsity, hiddenOpen, size }: SizedState): string => JSON.stringify({ hardSparsity, hiddenOpen, size });
+export const decodeSized = (text: string): SizedState => JSON.parse(text) as SizedState;

@@ -1,0 +1,89 @@
+// How fast the intact model generates and what is left of it, measured in turns by the engine.
+import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
+import { engineV1, EspalierError, invalidRequest, type FieldViolation, type v1 } from '#protocol';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import { chooseExport } from './export-formats.js';
+import { withExportFolder, type Subject } from './subjects.js';
+import { DTYPES, dtypeViolation } from './text-requests.js';
+
+const MOST_SEQUENCES = 16;
+const MOST_ROUNDS = 1_000;
+
+type SpeedOptions = Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'>;
+
+export function speedOptions(request: v1.BenchRunRequest, { maxPositions: positions, architecture }: ModelIdentity): SpeedOptions {
+  const given = { promptTokens: request.promptTokens || 128, tokens: request.tokens || 32 };
+  // A small model has less room than is measured by default.
+  const tokens = request.tokens === 0 ? Math.min(given.tokens, Math.max(1, Math.floor(positions / 4))) : given.tokens;
+  const promptTokens = request.promptTokens === 0 ? Math.min(given.promptTokens, Math.max(1, positions - tokens)) : given.promptTokens;
+  const sequences = request.sequences || 1;
+  const { rounds } = request;
+  const violations: FieldViolation[] = [];
+  const atMost = (value: number, most: number, field: string, what: string): void => {
+    if (value > most) violations.push({ field, description: `must be at most ${what}, is ${value}`, code: 'FIELD_OUT_OF_RANGE' });
+  };
+  const most = positions - tokens;
+  atMost(tokens, positions - 1, 'tokens', `${positions - 1}: the model has ${positions} positions`);
+  if (violations.length === 0)
+    atMost(promptTokens, most, 'prompt_tokens', `${most}: the model has ${positions} positions, and ${tokens} tokens follow`);
+  atMost(sequences, MOST_SEQUENCES, 'sequences', String(MOST_SEQUENCES));
+  atMost(rounds, MOST_ROUNDS, 'rounds', String(MOST_ROUNDS));
+  const computeDtype = request.computeDtype === '' ? engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED : DTYPES[request.computeDtype];
+  if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
+  if (violations.length > 0) throw invalidRequest(violations);
+  const { engine, dtype, multipleOf } = chooseExport({ format: request.format, form: '', dtype: '', multipleOf: 0 }, architecture);
+  return { promptTokens, tokens, sequences, rounds, computeDtype: computeDtype!, ...engine, dtype, multipleOf };
+}
+
+/** The speed of the intact model and of the subject, in turns. */
+export async function measureSpeed(
+  bench: EngineWorkbench,
+  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  run: PruningRunState,
+  subject: Exclude<Subject, { kind: 'intact' }>,
+  options: SpeedOptions,
+  onProgress: (doneShare: number) => void,
+  signal: AbortSignal,
+): Promise<engineV1.SpeedOutcome> {
+  await bench.bringModel(run);
+  const measure = async (modelPath: string): Promise<engineV1.SpeedOutcome> => {
+    let outcome: engineV1.SpeedOutcome | undefined;
+    for await (const message of bench.engine.client.measureSpeed({ ...options, sessionId: bench.sessionId, modelPath }, signal)) {
+      onProgress(message.doneShare);
+      outcome = message.outcome ?? outcome;
+    }
+    if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedResponse.outcome');
+    return outcome;
+  };
+  if (subject.kind === 'export') {
+    const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
+    return withExportFolder(artifacts, files, measure);
+  }
+  await bench.bringState(run, subject.state);
+  return measure('');
+}
+
+/** The outcome as clients see it. @param format of the export whose sizes are told; '': of an export that was measured */
+export function speedMessage({ dense, compact, ...rest }: engineV1.SpeedOutcome, format: string): v1.SpeedOutcome {
+  return { ...rest, dense: dense && modelSpeed(dense), compact: compact && modelSpeed(compact), format };
+}
+
+function modelSpeed({ size, prefillRatio, passRatio, ...times }: engineV1.ModelSpeed): v1.ModelSpeed {
+  return {
+    ...times,
+    prefillRatio: prefillRatio?.median ?? 0,
+    passRatio: passRatio?.median ?? 0,
+    parameterCount: size?.parameterCount ?? 0n,
+    multiplications: size?.multiplications ?? 0n,
+    bytes: size?.bytes ?? 0n,
+    prefillSpeedUp: speedUp(prefillRatio),
+    decodeSpeedUp: speedUp(passRatio),
+  };
+}
+
+/** A ratio of times turned round: above 1 is faster. */
+function speedUp(ratio: engineV1.MedianInterval | undefined): v1.SpeedUp | undefined {
+  return ratio && { times: 1 / ratio.median, low: 1 / ratio.high, high: 1 / ratio.low };
+}

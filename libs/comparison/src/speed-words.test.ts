@@ -1,0 +1,23 @@
+// Ratios of speed in words.
+import { speedWords, spreadWords } from './speed-words.js';
+
+test('above 1 is faster, below 1 slower', () => {
+  expect(speedWords({ times: 1.62, low: 1.58, high: 1.66 })).toBe('1.6x faster');
+  expect(speedWords({ times: 0.8, low: 0.79, high: 0.81 })).toBe('1.3x slower');
+});
+
+test('no digit is shown that the spread does not allow', () => {
+  expect(speedWords({ times: 1.624, low: 1.62, high: 1.63 })).toBe('1.62x faster');
+  expect(speedWords({ times: 2.42, low: 2.1, high: 2.9 })).toBe('2x faster');
+});
+
+test('only what may be either, or differs by less than a hundredth, is as fast', () => {
+  expect(speedWords({ times: 1.1, low: 0.95, high: 1.3 })).toBe('as fast');
+  expect(speedWords({ times: 1.002, low: 1.001, high: 1.003 })).toBe('as fast');
+  expect(speedWords({ times: 1.31, low: 1.16, high: 1.45 })).toBe('1.3x faster');
+  expect(speedWords({ times: 1.03, low: 1.001, high: 1.06 })).toBe('1.03x faster');
+});
+
+test('the spread is said beside it', () => {
+  expect(spreadWords({ times: 1.62, low: 1.58, high: 1.66 })).toBe('1.58 to 1.66');
+});

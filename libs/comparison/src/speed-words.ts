@@ -1,0 +1,26 @@
+// Ratios of speed in words. They have one direction everywhere: above 1 is faster.
+
+/** As SpeedUp of espalier.v1: the median, and the interval in which that of many more rounds would lie. */
+export interface SpeedUp {
+  times: number;
+  low: number;
+  high: number;
+}
+
+/** "1.6x faster", "1.3x slower", "as fast"; no digit that the spread does not allow, but where the first one would hide a difference. */
+export function speedWords({ times, low, high }: SpeedUp): string {
+  if (!(times > 0) || (low <= 1 && high >= 1)) return 'as fast';
+  const [factor, from, to] = times > 1 ? [times, low, high] : [1 / times, 1 / high, 1 / low];
+  const allowed = digitsFor((to - from) / 2);
+  const rounded = [allowed, 1, 2].map((digits) => factor.toFixed(digits)).find((text) => Number(text) !== 1);
+  return rounded === undefined ? 'as fast' : `${rounded}x ${times > 1 ? 'faster' : 'slower'}`;
+}
+
+/** "1.58 to 1.66": where the ratio of many more rounds would lie. */
+export const spreadWords = ({ low, high }: SpeedUp): string => `${low.toFixed(2)} to ${high.toFixed(2)}`;
+
+/** Digits behind the point, of which the last one is at least as coarse as the spread. */
+function digitsFor(halfWidth: number): number {
+  if (halfWidth <= 0.01) return 2;
+  return halfWidth <= 0.1 ? 1 : 0;
+}

@@ -1,0 +1,18 @@
+// A target is met or missed by what is exported, the hard masks.
+import { hasMissedTarget, isOffTarget } from './target.js';
+
+test('a run is on target within one point, above and below', () => {
+  expect([0.49, 0.5, 0.51].map((sparsity) => isOffTarget(sparsity, 0.5))).toEqual([false, false, false]);
+  expect([0.33, 0.4899, 0.5101, 0.87].map((sparsity) => isOffTarget(sparsity, 0.5))).toEqual([true, true, true, true]);
+});
+
+test('31.36% of 30% is missed, and so is 37.9% of 70%, once the run has completed', () => {
+  for (const [hardSparsity, targetSparsity] of [
+    [0.3136, 0.3],
+    [0.379, 0.7],
+  ] as const) {
+    expect(hasMissedTarget({ completed: true, hardSparsity, targetSparsity })).toBe(true);
+    expect(hasMissedTarget({ completed: false, hardSparsity, targetSparsity })).toBe(false);
+  }
+  expect(hasMissedTarget({ completed: true, hardSparsity: 0.704, targetSparsity: 0.7 })).toBe(false);
+});

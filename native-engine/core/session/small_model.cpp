@@ -1,0 +1,49 @@
+// The session's state as a small model: the copy that generates, and its speed beside the model before pruning.
+#include "export/compacted_model.h"
+#include "export/export_size.h"
+#include "model/weights_digest.h"
+#include "session/session_core.h"
+
+namespace espalier {
+
+static DType stored_dtype(ComputeDType dtype) { return dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16; }
+
+std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
+  if (compacted_ && compacted_dtype_ == dtype) return compacted_;
+  compacted_.reset();  // first, so that two are never in memory at once
+  const auto dense = model_in("");
+  const TrainState state = trainer().export_snapshot();
+  const Masks masks = deterministic_masks(dense->config(), state);
+  compacted_ = compacted_model(*dense, &state, masks, stored_dtype(dtype));
+  compacted_dtype_ = dtype;
+  return compacted_;
+}
+
+// Both models are stored in the dtype that is computed in, so that neither reads more bytes a parameter than the other. A pass reads what
+// it multiplies by; zeros that fill widths up to whole vectors are not counted.
+MeasureResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
+                                         const std::atomic<bool>& cancel) {
+  const DType dtype = stored_dtype(options.speed.dtype);
+  const auto source = model_in("");
+  ExportRequest as_is, dense = options.sized_as;
+  dense.form = ExportForm::kMasked;
+  MeasureResult out{{}, {export_size(*source, {}, dense)}};
+  std::vector<ExportSize> measured = {export_size(*source, {}, as_is)};
+  std::shared_ptr<const ModelWeights> other;
+  if (options.model_folder.empty()) {
+    const Masks masks = deterministic_masks(source->config(), trainer().log_alphas());
+    out.sizes.push_back(export_size(*source, masks, options.sized_as));
+    measured.push_back(compacted_size(*source, masks));
+    other = compacted(options.speed.dtype);
+  } else {
+    other = load_model(options.model_folder);
+    measured.push_back(export_size(*other, {}, as_is));
+    out.sizes.push_back(measured.back());
+    other = stored_as(other, dtype);
+  }
+  out.speed = espalier::measure_speed({stored_as(source, dtype), other}, options.speed, on_progress, cancel);
+  for (size_t i = 0; i < measured.size(); i++) out.speed.models[i].weight_bytes = measured[i].multiplications * element_bytes(dtype);
+  return out;
+}
+
+}  // namespace espalier

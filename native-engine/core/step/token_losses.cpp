@@ -1,0 +1,60 @@
+#include "step/token_losses.h"
+
+#include <algorithm>
+
+namespace espalier {
+
+double batch_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch); }
+
+namespace {
+
+// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open, one product.
+void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, int64_t count) {
+  Workspace& ws = *c.ws;
+  const auto normed = [&](const DeviceRole& role, Tensor x, int64_t row, DevicePtr<float> rstd) {
+    const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(row, count);
+    norm_forward(c, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd, role.lists.final_norm);
+    return h;
+  };
+  const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
+  const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
+  if (kl && !in.hidden_match) {
+    normed(*in.teacher, ws.teacher_x, count, nullptr);
+    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
+                            ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
+  }
+  multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
+  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
+}
+
+}  // namespace
+
+void token_losses(PassContext& c, const StepInput& in, bool gradients) {
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), vocab = c.config().vocab_size;
+  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
+  const double batch = batch_of(c, in);
+  const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
+  for (int64_t first = 0; first < n; first += ws.chunk) {
+    const int64_t count = std::min(ws.chunk, n - first);
+    chunk_logits(c, in, kl, first, count);
+    TokenLoss op;
+    op.student = ws.logits.row_range(0, count).columns(0, vocab);
+    op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
+    op.temperature = static_cast<float>(in.weights.temperature);
+    op.kl_rows = ws.sums.kl_rows + first;
+    op.lm_rows = ws.sums.lm_rows + first;
+    if (kl) {
+      op.teacher = ws.logits.row_range(count, count).columns(0, vocab);
+      op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
+    }
+    if (lm) {
+      op.targets = in.targets + first;
+      if (in.predictions > 0) op.lm_gradient_scale = static_cast<float>(in.weights.lm / static_cast<double>(in.predictions));
+    }
+    c.backend->run(op);
+    if (gradients) multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,68 @@
+// The part of the native addon's shape that is about the model that is left: its export, its size and its speed.
+import type { ComputeDtype, LayerWidth } from './native.js';
+
+/** The content of an export: the one size of a pruned model. */
+export interface ExportSize {
+  parameterCount: number; // tied ones once, padding included
+  multiplications: number; // of a token with weights: all matrices but the embedding
+  bytes: number; // of the weights as they are stored
+}
+
+/** Speed of the session's model before pruning and of what is left of it, measured in turns. */
+export interface MeasureOptions {
+  promptTokens: number;
+  tokens: number; // decoded in each round, by each sequence
+  sequences: number; // decoded together
+  rounds: number; // 0: until the ratios are certain, as far as there is time
+  computeDtype: ComputeDtype; // in which both models are stored, too
+  device: string;
+  threads: number;
+  modelFolder?: string | undefined; // instead of the session's state
+  sizedAs: ExportKind; // the export whose sizes are told
+}
+
+/** The median over the rounds, and the interval in which that of many more rounds would lie in 95 of 100 cases. */
+export interface MedianInterval {
+  median: number;
+  low: number;
+  high: number;
+}
+
+/** Medians over the rounds. */
+export interface Speed {
+  prefillSeconds: number; // of one prompt
+  passSeconds: number; // of one token more for every sequence
+  prefillRatio: MedianInterval; // times by those of the first model in the same round
+  passRatio: MedianInterval;
+  weightBytes: number; // that a pass reads
+  size: ExportSize;
+}
+
+export interface SpeedResult {
+  models: Speed[]; // before pruning, then after
+  rounds: number;
+  copyBytesPerSecond: number; // read and written, by a copy of what no cache holds
+}
+
+export interface ExportKind {
+  container: 'safetensors' | 'gguf';
+  form: 'masked' | 'padded' | 'blocks' | 'compacted';
+  dtype: 'f32' | 'bf16' | 'f16' | 'q8_0' | 'source';
+  multipleOf: number; // MLP and hidden widths are rounded up to it
+}
+
+export interface ExportOptions extends ExportKind {
+  outFolder: string; // must not exist, or be empty
+  modelCard: string; // README.md; empty: a plain one
+}
+
+export interface ExportedModel {
+  architecture: string; // as the container names it
+  contextLength: number; // up to which it is the student
+  notes: string[]; // what a user should know about it
+  files: { name: string; sizeBytes: number; sha256: string }[];
+  parameterCount: number;
+  totalBytes: number;
+  hiddenSize: number;
+  layers: LayerWidth[];
+}
