@@ -7,7 +7,7 @@ import type { Connection } from '../connection/connection.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { evaluateRun, evaluateTasks } from '../operations.js';
-import { absolutePath, choice, names, shareBelowOne, wholeNumber, windowTokens } from '../options/parse.js';
+import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, windowTokens } from '../options/parse.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
 import { count, decimal, duration } from '../output/format.js';
 import type { Output } from '../output/output.js';
@@ -54,7 +54,7 @@ export function registerEvaluate(program: Command): void {
     )
     .option('--sparsity <share>', "how many of them (0.5 or 50%; the run's target)", shareBelowOne)
     .option('--last', 'the last state as well, beside what the options above name')
-    .option('--data <path>', 'perplexity on other text', absolutePath)
+    .option('--data <path>', 'perplexity on other text', dataPath)
     .option('--text-column <name>', "the field or column of --data that holds the text (default: as of the run's own)")
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)

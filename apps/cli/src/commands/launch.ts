@@ -4,7 +4,8 @@ import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { addDataOptions, dataChoice, dataSource, type DataChoice } from '../options/data-options.js';
-import { absolutePath, modelFolder } from '../options/parse.js';
+import { MODEL_OPTION } from '../options/model-option.js';
+import { absolutePath } from '../options/parse.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
 import { howMany, percent, recipeWord } from '../output/format.js';
@@ -32,7 +33,7 @@ export function registerLaunch(program: Command): void {
         'model it was. What is not given takes the value of the preset. The run is recorded at once, then its model is read and its text ' +
         'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
     )
-    .option('--model <folder>', 'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files)', modelFolder)
+    .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file of what is not given as an option, as show RUN --yaml writes one', absolutePath)
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');

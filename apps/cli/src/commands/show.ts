@@ -21,6 +21,7 @@ import { measured, subjectWords } from '../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
+import { pathWords } from '../options/hub-names.js';
 import { runFileOf } from '../options/run-file.js';
 import { resultWords } from '../output/result-words.js';
 import { printSettings } from '../output/settings.js';
@@ -133,7 +134,7 @@ function originPairs(run: v1.Run): [string, string | undefined][] {
   return [
     ['tags', run.tags.join(', ')],
     ['note', run.note],
-    ['model', run.modelPath],
+    ['model', pathWords(run.modelPath)],
     [
       'parameters',
       run.parameterCount > 0n ? `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable` : undefined,
@@ -147,11 +148,11 @@ function originPairs(run: v1.Run): [string, string | undefined][] {
 function dataText(data: v1.DataSource): string {
   const validation = [data.validationPath, ...data.moreValidationPaths].filter((path) => path !== '');
   return [
-    [data.trainPath, ...data.moreTrainPaths].join(', '),
+    [data.trainPath, ...data.moreTrainPaths].map(pathWords).join(', '),
     ...(data.textColumn === '' ? [] : [`column ${data.textColumn}`]),
     ...(data.responseOnly ? ['responses only'] : []),
     ...(data.maxTrainTokens === 0n ? [] : [`at most ${count(data.maxTrainTokens)} tokens`]),
-    ...(validation.length === 0 ? [] : [`validation ${validation.join(', ')}`]),
+    ...(validation.length === 0 ? [] : [`validation ${validation.map(pathWords).join(', ')}`]),
     ...(data.maxValidationTokens === 0n ? [] : [`at most ${count(data.maxValidationTokens)} tokens of it`]),
   ].join(', ');
 }

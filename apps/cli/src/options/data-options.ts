@@ -1,7 +1,7 @@
 // Which text a run trains on and is evaluated on: the options of launch and fork, and the same in a run's file.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
-import { absolutePaths, positiveNumber } from './parse.js';
+import { dataPaths, positiveNumber } from './parse.js';
 
 /** By the keys of a run's file; the first path is the one that must be there. */
 export interface DataChoice {
@@ -15,8 +15,8 @@ export interface DataChoice {
 
 export function addDataOptions(command: Command, train: string, evaluate: string): Command {
   return command
-    .option('--data <path>', `${train}; may be given several times`, absolutePaths)
-    .option('--validation <path>', `${evaluate}; may be given several times`, absolutePaths)
+    .option('--data <path>', `${train}; may be given several times`, dataPaths)
+    .option('--validation <path>', `${evaluate}; may be given several times`, dataPaths)
     .option(
       '--text-column <name>',
       'field or column with the text, or with the messages of a conversation (default: text, messages, or instruction and output)',

@@ -4,6 +4,7 @@ import { InvalidArgumentError } from 'commander';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
 import { enumWord } from '../output/format.js';
+import { HubNameError, hubPath, type HubKind } from './hub-names.js';
 
 export function wholeNumber(text: string): number {
   try {
@@ -76,9 +77,24 @@ export function engineAddresses(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
+/** A path, or what the hub's cache has under this name. */
+function pathOrHubName(text: string, kind: HubKind): string {
+  const path = absolutePath(text);
+  try {
+    return hubPath(text, kind, path) ?? path;
+  } catch (error) {
+    if (error instanceof HubNameError) throw new InvalidArgumentError(error.message);
+    throw error;
+  }
+}
+
+export function dataPath(text: string): string {
+  return pathOrHubName(text, 'dataset');
+}
+
 /** Repeated: each is one more. */
-export function absolutePaths(text: string, before: string[] = []): string[] {
-  return [...before, absolutePath(text)];
+export function dataPaths(text: string, before: string[] = []): string[] {
+  return [...before, dataPath(text)];
 }
 
 /** Repeated: that of the next engine. */
@@ -88,7 +104,7 @@ export function deviceNames(text: string, before: string[] = []): string[] {
 
 /** The folder of a model; one of its files means its folder. */
 export function modelFolder(text: string): string {
-  const path = absolutePath(text);
+  const path = pathOrHubName(text, 'model');
   return /^(config|tokenizer|generation_config|model\.safetensors\.index)\.json$|\.safetensors$/.test(basename(path))
     ? dirname(path)
     : path;

@@ -5,6 +5,7 @@ import { readUserFile, UserFileError } from '#files';
 import { settingsTable, valueOfText, type RequestedValues, type Setting } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { DataChoice } from './data-options.js';
+import { HubNameError, hubPath, type HubKind } from './hub-names.js';
 import { positiveNumber } from './parse.js';
 
 const PATH_LISTS = ['data', 'validation'] as const;
@@ -60,8 +61,9 @@ export class YamlReader {
   /** Whether the key is one of SOURCE_KEYS; then its value is in `choice`. Paths are of the file's folder. */
   protected takesSource(choice: SourceChoice, key: string, pair: Pair): boolean {
     const isPathList = PATH_LISTS.find((name) => name === key);
-    if (key === 'model') choice.model = this.fromHere(this.textOf(pair, key, 'a path'));
-    else if (isPathList !== undefined) choice[isPathList] = this.oneOrMore(pair, key).map((path) => this.fromHere(path));
+    if (key === 'model') choice.model = this.pathOf(this.textOf(pair, key, 'a path'), 'model', pair, key);
+    else if (isPathList !== undefined)
+      choice[isPathList] = this.oneOrMore(pair, key).map((path) => this.pathOf(path, 'dataset', pair, key));
     else if (key === 'text_column') choice.textColumn = this.textOf(pair, key, 'a name');
     else if (key === 'response_only') choice.responseOnly = this.flagOf(pair, key);
     else if (key in LIMITS) choice[LIMITS[key as keyof typeof LIMITS]] = this.limitOf(pair, key);
@@ -69,8 +71,15 @@ export class YamlReader {
     return true;
   }
 
-  private fromHere(path: string): string {
-    return resolve(dirname(this.path), path);
+  /** A path is of the file's folder; a name is one of the hub's cache. */
+  private pathOf(text: string, kind: HubKind, pair: Pair, key: string): string {
+    const path = resolve(dirname(this.path), text);
+    try {
+      return hubPath(text, kind, path) ?? path;
+    } catch (error) {
+      if (error instanceof HubNameError) throw this.wrong(pair, key, error.message);
+      throw error;
+    }
   }
 
   protected settingsOf({ value }: Pair): RequestedValues {

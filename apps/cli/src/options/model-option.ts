@@ -1,0 +1,9 @@
+// The model of a launch and of a plan.
+import { modelFolder } from './parse.js';
+
+export const MODEL_OPTION = [
+  '--model <folder>',
+  'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files); or org/name, org/name@revision ' +
+    "in Hugging Face's cache",
+  modelFolder,
+] as const;
