@@ -4,6 +4,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
+import { findMlflowPlace, writeMlflowRun } from '../metrics/mlflow-store.js';
 import { absolutePath, bigNumber, positiveNumber } from '../options/parse.js';
 import { bytes, decimal, howMany, learningLoss, percent, teacherWord } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
@@ -35,8 +36,8 @@ export function registerMetrics(program: Command): void {
     .option('--to-step <n>', 'last step', bigNumber)
     .option('--points <n>', 'how many steps to show, 2 to 10,000', positiveNumber)
     .option('--abandoned', 'also steps on branches that the run was rewound from')
-    .option('--export <format>', 'every step as csv, jsonl, parquet or tensorboard')
-    .option('-o, --out <file>', 'with --export: where to (csv and jsonl: standard output by default)', absolutePath)
+    .option('--export <format>', 'every step as csv, jsonl, parquet, tensorboard or mlflow (docs/tracking.md)')
+    .option('-o, --out <path>', 'with --export: where to (csv and jsonl: standard output by default; mlflow: a folder)', absolutePath)
     .option('--force', 'with --out: replace earlier metrics of that name');
   examples(
     metrics,
@@ -44,9 +45,11 @@ export function registerMetrics(program: Command): void {
     ['espalier metrics k3f9 --export csv > k3f9.csv'],
     ['espalier metrics k3f9 --export parquet --out k3f9.parquet'],
     ['espalier metrics k3f9 --export tensorboard --out logs/k3f9/events.out.tfevents.k3f9', 'then: tensorboard --logdir logs'],
+    ['espalier metrics k3f9 --export mlflow --out mlruns', 'then: mlflow ui --backend-store-uri mlruns'],
   );
   action<MetricsOptions>(metrics, async (context, [runId], options) => {
     checkExportOptions(options);
+    if (options.export === 'mlflow') return exportToMlflow(context, runId!, options);
     if (options.export !== undefined) return exportMetrics(context, runId!, options.export, options);
     const { connection, output } = context;
     const response = await connection.call(connection.history, connection.history.queryMetrics, {
@@ -65,7 +68,7 @@ export function registerMetrics(program: Command): void {
 function checkExportOptions(options: MetricsOptions): void {
   if (options.export === undefined) {
     if (options.out !== undefined)
-      throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl, parquet or tensorboard', {
+      throw new CliError('OPTION_REQUIRED', '--out needs --export csv, jsonl, parquet, tensorboard or mlflow', {
         field: '--out',
         exitCode: ExitCode.usage,
       });
@@ -126,6 +129,27 @@ async function isMetricsFile(head: Buffer, file: FileHandle): Promise<boolean> {
   return footer.endsWith('PAR1') && ['branch', 'attempt', 'abandoned', 'expected_sparsity'].every((name) => footer.includes(name));
 }
 
+async function exportToMlflow({ connection, output, signal }: Context, runId: string, { out, force }: MetricsOptions): Promise<undefined> {
+  if (out === undefined) {
+    throw new CliError('OPTION_REQUIRED', 'mlflow is a folder: name it with --out', { field: '--out', exitCode: ExitCode.usage });
+  }
+  const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
+  const place = await findMlflowPlace(out, run!.runId, force === true);
+  const responses = connection.stream(connection.history, connection.history.exportMetrics, { runId: run!.runId, format: 'jsonl' }, signal);
+  const steps = await writeMlflowRun(place, run!, linesOf(responses));
+  output.result({ folder: place.run, steps, format: 'mlflow' }, () => output.line(`${place.run}, ${howMany(steps, 'step')}`));
+}
+
+async function* linesOf(responses: AsyncIterable<v1.ExportMetricsResponse>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const { chunk } of responses) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop()!;
+    yield* lines;
+  }
+}
+
 async function exportMetrics(
   { connection, output, signal }: Context,
   runId: string,
@@ -133,10 +157,14 @@ async function exportMetrics(
   { out, force }: MetricsOptions,
 ): Promise<undefined> {
   if (!['csv', 'jsonl', ...BINARY].includes(format)) {
-    throw new CliError('OPTION_INVALID', `${JSON.stringify(format)} is no format; csv, jsonl, parquet and tensorboard are allowed`, {
-      field: '--export',
-      exitCode: ExitCode.usage,
-    });
+    throw new CliError(
+      'OPTION_INVALID',
+      `${JSON.stringify(format)} is no format; csv, jsonl, parquet, tensorboard and mlflow are allowed`,
+      {
+        field: '--export',
+        exitCode: ExitCode.usage,
+      },
+    );
   }
   if (out === undefined && BINARY.includes(format) && process.stdout.isTTY) {
     throw new CliError('OPTION_REQUIRED', `${format} is not for the terminal: name a file with --out`, {

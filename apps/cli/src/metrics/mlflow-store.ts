@@ -1,0 +1,203 @@
+// A run in the layout of MLflow's file store: a folder for each experiment, in it one for each run, in that a file for each metric,
+// parameter and tag. docs/tracking.md says what is in them.
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { measureName } from '#comparison';
+import { requestedValues, settingsTable, v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import { fileError, requireOutsideDataFolder } from '../files.js';
+
+const EXPERIMENT = 'espalier';
+const META = 'meta.yaml';
+const RUN_TAG = 'espalier.run_id';
+/** Where each metric's lines are gathered before they are written. */
+const BUFFER_CHARACTERS = 1 << 16;
+const SOURCE_LOCAL = 4;
+const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DELETED } = v1.RunStatus;
+/** As the store numbers them: 1 for a run that is under way. */
+const STATUSES: Partial<Record<v1.RunStatus, number>> = {
+  [RUN_STATUS_COMPLETED]: 3,
+  [RUN_STATUS_FAILED]: 4,
+  [RUN_STATUS_CANCELLED]: 5,
+  [RUN_STATUS_DELETED]: 5,
+};
+const UNDER_WAY = 1;
+
+/** A step as `ExportMetrics` writes it. */
+type Row = Record<string, number | boolean | null>;
+/** These name a row, and are no metrics of it. */
+const NO_METRICS = new Set(['branch', 'attempt', 'abandoned', 'step']);
+
+/** The ids that the store needs are made of ours, so a run has the same place at each export. */
+const digits = (text: string): string => createHash('sha256').update(`espalier ${text}`).digest('hex');
+const experimentId = String(BigInt(`0x${digits(EXPERIMENT).slice(0, 14)}`));
+export const mlflowRunId = (runId: string): string => digits(`run ${runId}`).slice(0, 32);
+
+export interface MlflowPlace {
+  folder: string;
+  experiment: string;
+  run: string;
+  incoming: string;
+}
+
+/** @throws CliError where something else is there */
+export async function findMlflowPlace(folder: string, runId: string, force: boolean): Promise<MlflowPlace> {
+  requireOutsideDataFolder(folder, '--out');
+  const experiment = join(folder, experimentId);
+  const run = join(experiment, mlflowRunId(runId));
+  const details = { field: '--out', exitCode: ExitCode.notAllowed };
+  if (!(await isStoreOrNothing(folder)))
+    throw new CliError('FILE_FOREIGN', `${folder} is no file store of MLflow`, {
+      ...details,
+      hint: 'name a folder that does not exist yet',
+    });
+  const before = await textOf(join(run, 'tags', RUN_TAG));
+  if (before === null && (await isThere(run))) throw new CliError('FILE_FOREIGN', `${run} is not of Espalier`, details);
+  if (before !== null && !force)
+    throw new CliError('FILE_EXISTS', `${folder} has run ${runId} already`, { ...details, hint: '--force to replace it' });
+  return { folder, experiment, run, incoming: `${run}.${randomUUID().slice(0, 8)}.incoming` };
+}
+
+const isThere = (path: string): Promise<boolean> => stat(path).then(
+  () => true,
+  () => false,
+); // prettier-ignore
+const textOf = (path: string): Promise<string | null> => readFile(path, 'utf8').catch(() => null);
+
+/** An experiment is a folder with its meta file. */
+async function isStoreOrNothing(folder: string): Promise<boolean> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw fileError(error, folder);
+  }
+  if (names.length === 0) return true;
+  for (const name of names) if (await isThere(join(folder, name, META))) return true;
+  return false;
+}
+
+/** The run appears whole, in the place of an earlier export of it. @param lines JSON Lines, a step each */
+export async function writeMlflowRun(place: MlflowPlace, run: v1.Run, lines: AsyncIterable<string>): Promise<number> {
+  const { incoming, experiment } = place;
+  try {
+    for (const name of ['metrics', 'params', 'tags', 'artifacts']) await mkdir(join(incoming, name), { recursive: true });
+    const steps = await writeMetrics(join(incoming, 'metrics'), run, lines);
+    for (const [name, value] of Object.entries(paramsOf(run))) await writeFile(join(incoming, 'params', name), value);
+    for (const [name, value] of Object.entries(tagsOf(run))) await writeFile(join(incoming, 'tags', name), value);
+    await writeFile(join(incoming, META), yamlOf(runMeta(place, run)));
+    if (!(await isThere(join(experiment, META)))) await writeFile(join(experiment, META), yamlOf(experimentMeta(place, run)));
+    await rm(place.run, { recursive: true, force: true });
+    await rename(incoming, place.run);
+    return steps;
+  } catch (error) {
+    await rm(incoming, { recursive: true, force: true });
+    throw fileError(error, place.folder);
+  }
+}
+
+/** Steps of abandoned branches are left out: a metric has one line of steps. */
+async function writeMetrics(folder: string, run: v1.Run, lines: AsyncIterable<string>): Promise<number> {
+  const files = new Map<string, { file: FileHandle; text: string }>();
+  const add = async (name: string, milliseconds: number, value: number, step: number): Promise<void> => {
+    let entry = files.get(name);
+    if (entry === undefined) files.set(name, (entry = { file: await open(join(folder, name), 'wx'), text: '' }));
+    entry.text += `${Math.round(milliseconds)} ${value} ${step}\n`;
+    if (entry.text.length < BUFFER_CHARACTERS) return;
+    await entry.file.write(entry.text);
+    entry.text = '';
+  };
+  let milliseconds = run.launchedAt?.getTime() ?? 0;
+  let steps = 0;
+  try {
+    for await (const line of lines) {
+      const row = JSON.parse(line) as Row;
+      if (row['abandoned'] === true) continue;
+      steps += 1;
+      milliseconds += Number(row['seconds'] ?? 0) * 1_000;
+      for (const [name, value] of Object.entries(row))
+        if (value !== null && !NO_METRICS.has(name)) await add(name, milliseconds, Number(value), Number(row['step']));
+    }
+    for (const one of run.evaluations)
+      if (isOfRun(one)) await add(`eval.${measureName(one)}`, one.evaluatedAt?.getTime() ?? 0, one.value, Number(one.step));
+    for (const { file, text } of files.values()) await file.write(text);
+  } finally {
+    for (const { file } of files.values()) await file.close();
+  }
+  return steps;
+}
+
+/** Its perplexity, and its tasks: other texts and windows would be other values under the same name. */
+const isOfRun = ({ subject, abandoned, headline, task }: v1.Evaluation): boolean =>
+  subject === 'masked' && !abandoned && (headline || (task !== 'text' && task !== ''));
+
+function paramsOf(run: v1.Run): Record<string, string> {
+  const values = requestedValues(run.settings);
+  const settings = settingsTable().flatMap(({ name, field }) => (values[name] === undefined ? [] : [[field, String(values[name])]]));
+  return {
+    ...(Object.fromEntries(settings) as Record<string, string>),
+    model: run.modelPath,
+    data: [run.data?.trainPath ?? '', ...(run.data?.moreTrainPaths ?? [])].join(', '),
+    validation: [run.data?.validationPath ?? '', ...(run.data?.moreValidationPaths ?? [])].join(', '),
+  };
+}
+
+function tagsOf(run: v1.Run): Record<string, string> {
+  const given = run.tags.map((tag) => [`espalier.tag.${tag.replaceAll(/[^\w.-]/g, '_')}`, tag] as const);
+  return {
+    ...Object.fromEntries(given),
+    'mlflow.runName': nameOf(run),
+    'mlflow.user': run.launchedBy,
+    'mlflow.source.name': 'espalier',
+    'mlflow.source.type': 'LOCAL',
+    'mlflow.note.content': run.note,
+    [RUN_TAG]: run.runId,
+    'espalier.state_digest': run.stateDigest,
+  };
+}
+
+const nameOf = (run: v1.Run): string => run.name || run.runId;
+
+function runMeta({ run: folder }: MlflowPlace, run: v1.Run): Meta {
+  const id = mlflowRunId(run.runId);
+  return {
+    artifact_uri: pathToFileURL(join(folder, 'artifacts')).href,
+    end_time: run.endedAt?.getTime() ?? null,
+    entry_point_name: '',
+    experiment_id: experimentId,
+    lifecycle_stage: 'active',
+    run_id: id,
+    run_name: nameOf(run),
+    run_uuid: id,
+    source_name: '',
+    source_type: SOURCE_LOCAL,
+    source_version: '',
+    start_time: run.launchedAt?.getTime() ?? 0,
+    status: STATUSES[run.status] ?? UNDER_WAY,
+    tags: [],
+    user_id: run.launchedBy,
+  };
+}
+
+function experimentMeta({ experiment }: MlflowPlace, run: v1.Run): Meta {
+  const time = run.launchedAt?.getTime() ?? 0;
+  return {
+    artifact_location: pathToFileURL(experiment).href,
+    creation_time: time,
+    experiment_id: experimentId,
+    last_update_time: time,
+    lifecycle_stage: 'active',
+    name: EXPERIMENT,
+  };
+}
+
+type Meta = Record<string, string | number | null | string[]>;
+
+/** JSON's texts are YAML's: quoted, so that no reader takes a name for a number. */
+function yamlOf(meta: Meta): string {
+  const lines = Object.entries(meta).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
+  return lines.join('');
+}
