@@ -147,14 +147,32 @@ describe('plan', () => {
     expect(result.stdout).toMatch(/3,443,136 parameters/);
     expect(result.stdout).toMatch(/^batch_size +4 sequences\nsequence_length +64 tokens$/m);
     expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);
-    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }) }]);
+    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }), forDevice: '' }]);
   });
 
   test('of what does not fit, the options that would make it fit', async () => {
-    const change = { batchSize: 3, sequenceLength: 64, checkpointActivations: true, streamWeights: true, totalBytes: 1n << 29n };
+    const options = { microShards: 4, checkpointActivations: true, streamWeights: true };
+    const change = { batchSize: 4, sequenceLength: 32, ...options, totalBytes: 1n << 29n };
     const server = await serve({ planRun: () => planned(1n << 31n, { change }) });
     const { stdout } = await espalier(server, 'plan', '--model', 'model');
-    expect(stdout).toMatch(/it does not fit: 512\.0 MiB would, with --checkpoint-activations --stream-weights --batch-size 3\n/);
+    const words = '--checkpoint-activations --stream-weights --micro-shards 4 --sequence-length 32';
+    expect(stdout).toContain(`it does not fit: 512.0 MiB would, with ${words}\n`);
+  });
+
+  test('for a card that is named: memory, time, and what they rest on', async () => {
+    let asked = '';
+    const change = { batchSize: 4, sequenceLength: 64, microShards: 4, totalBytes: 1n << 29n };
+    const card = { name: 'h100-80gb', peakFlops: 989e12, peakShare: 0.4, seconds: 7200, changeSeconds: 7260 };
+    const server = await serve({
+      planRun: ({ forDevice }) => {
+        asked = forDevice;
+        return { ...planned(1n << 31n, { change: v1.MemoryChange.fromPartial(change) }), card };
+      },
+    });
+    const { stdout } = await espalier(server, 'plan', '--model', 'model', '--for-device', 'h100-80gb');
+    expect(asked).toBe('h100-80gb');
+    expect(stdout).toContain('about 2h00m on h100-80gb, at 40% of the 989.0 TFLOP/s that its maker publishes');
+    expect(stdout).toContain('it does not fit: 512.0 MiB would, for about 2h01m, with --micro-shards 4\n');
   });
 
   test('of a card, what the machine takes beside it counts too', async () => {
@@ -169,7 +187,7 @@ describe('plan', () => {
     const server = await serve({ planRun: () => planned(1n << 31n) });
     const result = await espalier(server, 'plan', '--model', 'model');
     expect(result.exitCode).toBe(1);
-    expect(result.stdout).toMatch(/it does not fit, and no smaller batch or sequence would/);
+    expect(result.stdout).toMatch(/it does not fit, and no shorter sequences would/);
     expect(JSON.parse((await espalier(server, 'plan', '--model', 'model', '--json')).stdout)).toMatchObject({
       memory: { total_bytes: 2 ** 31, available_bytes: 2 ** 30 },
     });

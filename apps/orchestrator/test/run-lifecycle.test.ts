@@ -1,5 +1,7 @@
 // The real orchestrator, event store and engine on the tiny model: what a client can do with a run.
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { Channel } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
 import { idOfRequest } from '../src/event-sourcing/event-ids.js';
@@ -9,6 +11,8 @@ import { codeOf, collect, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } fro
 import { comparable, recordProblems } from './harness/record-checks.js';
 
 const { RUN_STATUS_COMPLETED, RUN_STATUS_CANCELLED } = v1.RunStatus;
+
+const HAS_LLAMA_CPP = existsSync(fileURLToPath(new URL('../../../../loaders/llama-cpp/node_modules/node-llama-cpp', import.meta.url)));
 
 describe('a run', () => {
   const server = TestServer.inNewFolder();
@@ -23,8 +27,8 @@ describe('a run', () => {
 
   const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
-  const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL) =>
-    unary<v1.PlanRunResponse>((cb) => server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings) }, cb));
+  const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL, forDevice = '') =>
+    unary<v1.PlanRunResponse>((cb) => server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings), forDevice }, cb));
   const fork = (request: Partial<v1.ForkRunRequest>) =>
     unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));
 
@@ -120,6 +124,22 @@ describe('a run', () => {
     await cancel(runId);
     await server.until(runId, (run) => run.status === RUN_STATUS_CANCELLED);
     expect(recordProblems(await server.events(runId))).toEqual([]);
+  });
+
+  it("is exported in a type of llama.cpp's own, which llama.cpp proves, or is refused where llama.cpp is not at hand", async () => {
+    const request = v1.ExportRunRequest.fromPartial({ runId: done.runId, format: 'gguf', dtype: 'q4_k_m' });
+    if (!HAS_LLAMA_CPP) {
+      expect(await refused(collect(server.runs.exportRun(request)))).toBe('QUANTIZER_MISSING');
+      return;
+    }
+    const { dtype, notes, proof } = (await collect(server.runs.exportRun(request))).at(-1)!.export!;
+    expect(dtype).toBe('q4_k_m');
+    expect(notes).toContainEqual(expect.stringContaining('Quantized to q4_k_m by llama.cpp'));
+    const [own, other] = proof!.loaders;
+    expect(own!.outcome).not.toBe('failed'); // it knows the types of some such files
+    expect(other).toMatchObject({ outcome: 'agrees', loader: expect.stringContaining('llama.cpp') as string });
+    const difference = Math.abs(other!.negativeLogLikelihood - proof!.negativeLogLikelihood);
+    expect(difference).toBeLessThan(0.3);
   });
 
   it('is evaluated on other text, by the name of its column', async () => {
@@ -307,6 +327,15 @@ describe('a run', () => {
     const large = { batchSize: 4096, sequenceLength: 512, loraRank: 1024 };
     const { memory } = await plan(large);
     expect(memory!.totalBytes).toBeGreaterThan(memory!.availableBytes);
+    expect(memory!.change).toMatchObject({ batchSize: 4096 }); // the method stays
+    const { checkpointActivations, microShards, sequenceLength } = memory!.change!;
+    const proposed = (await plan({ ...large, checkpointActivations, microShards, sequenceLength })).memory!;
+    expect(proposed.totalBytes).toBe(memory!.change!.totalBytes); // what is proposed is what the engine says about it
+    expect(proposed.totalBytes).toBeLessThan(memory!.availableBytes);
+    const onCard = await plan({}, TINY_MODEL, 'h100-80gb');
+    expect(onCard.card).toMatchObject({ name: 'h100-80gb', peakFlops: 989e12, changeSeconds: undefined });
+    expect(onCard.card!.seconds).toBeGreaterThan(0);
+    expect(onCard.memory!.totalBytes).toBeLessThan(onCard.memory!.availableBytes);
     await expect(server.launch(large, { requestId: 'large' })).rejects.toMatchObject({
       code: 'OUT_OF_MEMORY',
       field: 'settings.batch_size',

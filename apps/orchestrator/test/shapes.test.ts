@@ -54,7 +54,7 @@ describe('a run for an engine', () => {
 
   it('is told before it is launched that it would hardly be quicker', async () => {
     const plan = (targetSparsity: number): Promise<v1.PlanRunResponse> =>
-      unary((cb) => server.runs.planRun({ modelPath: TINY_MODEL, settings: v1.RunSettings.fromPartial({ targetSparsity }) }, cb));
+      unary((cb) => server.runs.planRun(v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: { targetSparsity } }), cb));
     const codes = async (targetSparsity: number): Promise<string[]> => (await plan(targetSparsity)).warnings.map(({ code }) => code);
     expect(await codes(0.05)).toContain('HARDLY_QUICKER');
     expect(await codes(0.5)).not.toContain('HARDLY_QUICKER');

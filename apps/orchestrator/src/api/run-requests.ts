@@ -9,6 +9,7 @@ import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
 import { sortedTags, tagViolations } from '../pruning-run/aggregate/describing.js';
 import { requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { cardNamed, type Card } from '../pruning-run/planning/cards.js';
 
 export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'] {
   return {
@@ -21,8 +22,13 @@ export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'
   };
 }
 
-export function planRequest({ modelPath, settings: message }: v1.PlanRunRequest): { modelPath: string; settings: RequestedSettings } {
-  return { modelPath, settings: requestedValues(message) };
+export function planRequest({ modelPath, settings: message, forDevice }: v1.PlanRunRequest): {
+  modelPath: string;
+  settings: RequestedSettings;
+  card: { name: string; figures: Card } | null;
+} {
+  const card = forDevice === '' ? null : { name: forDevice, figures: cardNamed(forDevice) };
+  return { modelPath, settings: requestedValues(message), card };
 }
 
 export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request'], 'parentRunId'> {

@@ -17,6 +17,7 @@ import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
 import { RunTexts } from '../run-services/run-texts.js';
 import { Callers } from './callers.js';
+import { cardMessage, memoryMessage } from './plan-message.js';
 import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, resultMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
@@ -102,15 +103,16 @@ export class RunGrpc {
   }
 
   private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
-    const { modelPath, settings: requested } = planRequest(request);
-    const { model, settings, memory, engine } = await this.sources.plan(modelPath, requested);
+    const { modelPath, settings: requested, card } = planRequest(request);
+    const { model, settings, memory, change, engine } = await this.sources.plan(modelPath, requested, card?.figures);
     const disk = await diskPlan(settings, memory, this.config.artifactFolder);
     const result = estimatedSize(model, settings.targetSparsity);
     return {
       settings: settingsMessage(settings),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
-      memory,
+      memory: memoryMessage({ memory, change }),
+      card: card === null ? undefined : cardMessage(card, model, settings, change?.settings),
       warnings: [
         ...targetWarnings(settings),
         ...diskWarnings(disk),

@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { prepareTokens, requireSources, requireTokenizer, type TextSource } from '#model-files';
-import { EspalierError, invalidField, invalidRequest, toEspalierError, type engineV1 } from '#protocol';
+import { EspalierError, invalidField, invalidRequest, settingsTable, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
@@ -11,12 +11,17 @@ import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { DataIdentity, DataReading, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
 import { learnsFromText } from '../pruning-run/method/phases.js';
+import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
+import type { Card } from '../pruning-run/planning/cards.js';
+import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 
 export interface RunPlan {
   model: ModelIdentity;
   settings: RunSettings; // complete
   memory: engineV1.PlanMemoryResponse;
+  /** Where the memory is too much: settings under which there is enough, and what they take. */
+  change: { settings: RunSettings; totalBytes: bigint } | null;
   /** That would be taken now; the memory is its. */
   engine: string;
 }
@@ -47,9 +52,10 @@ export class ModelAndData {
 
   /**
    * The model and settings of the run that a request would start, as far as they are known without reading the weights.
+   * @param card the memory is that of this card, which need not be here
    * @throws EspalierError with all that is wrong with the settings, or with the engine's code
    */
-  async plan(modelPath: string, requested: RequestedSettings): Promise<RunPlan> {
+  async plan(modelPath: string, requested: RequestedSettings, card: Card | null = null): Promise<RunPlan> {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);
     const path = resolve(modelPath);
@@ -58,7 +64,14 @@ export class ModelAndData {
     const settings = resolveSettings(requested, model);
     const violations = settingsViolations(settings, model);
     if (violations.length > 0) throw invalidRequest(violations);
-    return { model, settings, ...(await this.engines.forNewRun({ settings, model })) };
+    const planned = async (tried: RunSettings): Promise<Pick<RunPlan, 'memory' | 'engine'>> => {
+      const { engine, memory } = await this.engines.forNewRun({ settings: tried, model });
+      return { engine, memory: card === null ? memory : memoryOnCard(memory, model, tried, card) };
+    };
+    const asked = await planned(settings);
+    if (fits(asked.memory)) return { model, settings, ...asked, change: null };
+    const found = await fittingSettings(settings, asked.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
+    return { model, settings, ...asked, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
   }
 
   private async ask<T>(question: (engine: EngineApi) => Promise<T>): Promise<T> {
@@ -223,27 +236,25 @@ function validationText({ validationPath, moreValidationPaths = [], textColumn, 
   };
 }
 
-function whatWouldFit({ change }: RunPlan['memory'], settings: RunPlan['settings']): string {
-  if (change === undefined) return 'no smaller batch_size or sequence_length would fit';
-  const parts = [
-    ...(change.checkpointActivations && !settings.checkpointActivations ? ['checkpoint_activations'] : []),
-    ...(change.streamWeights && !settings.streamWeights ? ['stream_weights'] : []),
-    ...(change.batchSize === settings.batchSize ? [] : [`batch_size ${change.batchSize}`]),
-    ...(change.sequenceLength === settings.sequenceLength ? [] : [`sequence_length ${change.sequenceLength}`]),
-  ];
+function whatWouldFit({ settings, change }: RunPlan): string {
+  if (change === null) return 'no shorter sequences would fit';
+  const parts = settingsTable()
+    .filter(({ name }) => change.settings[name] !== settings[name])
+    .map(({ field, kind, name }) => (kind === 'flag' ? field : `${field} ${String(change.settings[name])}`));
   return `${change.totalBytes} would do, with ${parts.join(', ')}`;
 }
 
 /** @throws EspalierError OUT_OF_MEMORY */
-export function requireMemory({ settings, memory }: RunPlan): void {
+export function requireMemory(plan: RunPlan): void {
+  const { settings, memory } = plan;
+  if (fits(memory)) return;
   const { totalBytes, availableBytes, activationsBytes, hostBytes, hostAvailableBytes } = memory;
-  if (totalBytes <= availableBytes && hostBytes <= hostAvailableBytes) return;
   const { batchSize, sequenceLength } = settings;
   const description =
     totalBytes <= availableBytes
       ? `beside its device the run needs ${hostBytes} bytes of the engine's machine, which has ${hostAvailableBytes}`
       : `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), ` +
-        `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${availableBytes}; ${whatWouldFit(memory, settings)}`;
+        `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${availableBytes}; ${whatWouldFit(plan)}`;
   throw new EspalierError('OUT_OF_MEMORY', description, {
     violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
   });

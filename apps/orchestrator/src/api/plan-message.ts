@@ -1,0 +1,28 @@
+// The proposals and estimates of a plan, in the words of the public protocol.
+import type { v1 } from '#protocol';
+import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
+import type { Card } from '../pruning-run/planning/cards.js';
+import type { ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { RunPlan } from '../run-commands/model-and-data.js';
+
+export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'change'>): v1.MemoryPlan {
+  if (change === null) return { ...memory, change: undefined };
+  const { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights } = change.settings;
+  const { totalBytes } = change;
+  return { ...memory, change: { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights, totalBytes } };
+}
+
+export function cardMessage(
+  { name, figures }: { name: string; figures: Card },
+  model: ModelIdentity,
+  settings: RunSettings,
+  changed: RunSettings | undefined,
+): v1.CardEstimate {
+  return {
+    name,
+    peakFlops: figures.flops[settings.computeDtype],
+    peakShare: PEAK_SHARE,
+    seconds: secondsOnCard(model, settings, figures),
+    changeSeconds: changed === undefined ? undefined : secondsOnCard(model, changed, figures),
+  };
+}

@@ -1,0 +1,72 @@
+// Time and memory on a card, worked out by hand.
+import { resolveSettings } from '../method/run-settings.js';
+import { memoryOnCard, PEAK_SHARE, secondsOnCard } from './card-estimate.js';
+import { cardNamed } from './cards.js';
+
+const GiB = 2n ** 30n;
+// The shapes of LLaMA 7B.
+const model = {
+  hiddenSize: 4096,
+  vocabularySize: 32_000,
+  layers: Array.from({ length: 32 }, () => ({ heads: 32, units: 11_008 })),
+  prunableParameterCount: 6_476_005_376,
+  parameterCount: 6_738_415_616,
+  weightBytes: 13_476_831_232,
+};
+const identity = { ...model, path: '', weightsDigest: '', architecture: 'LlamaForCausalLM', maxPositions: 4096 };
+const settings = resolveSettings({ batchSize: 16, sequenceLength: 512, totalSteps: 1_000, recoverSteps: 0, recipe: 'nuteprune' });
+const h100 = cardNamed('h100-80gb');
+
+test('three passes of two FLOPs a weight and token, at a share of the peak', () => {
+  const perToken = 3 * 2 * (6_476_005_376 + 4096 * 32_000 + 32 * 4096 * 512);
+  const expected = (1_000 * 16 * 512 * perToken) / (989e12 * PEAK_SHARE);
+  expect(secondsOnCard(identity, settings, h100) / expected).toBeCloseTo(1, 9);
+  const with_ = (change: object): number => secondsOnCard(identity, { ...settings, ...change }, h100) / expected;
+  expect(with_({ checkpointActivations: true })).toBeCloseTo(4 / 3, 9); // forward once more
+  expect(with_({ recipe: 'lm' })).toBeCloseTo(2 / 3, 9); // without a teacher
+  expect(with_({ microShards: 16 })).toBeCloseTo(1, 9);
+  expect(with_({ recoverSteps: 500, recoverLmLossWeight: 1 })).toBeCloseTo(1 + 0.5 * (2 / 3), 9);
+  expect(with_({ recipe: 'wanda', totalSteps: 1 })).toBe(0); // trains nothing
+});
+
+test('streamed weights come over the bus once a pass and shard', () => {
+  const streamed = { ...settings, streamWeights: true, microShards: 16 };
+  const held = Math.floor(model.weightBytes * (model.prunableParameterCount / model.parameterCount) * (30 / 32));
+  expect(secondsOnCard(identity, streamed, h100)).toBeCloseTo((1_000 * 3 * 16 * held) / 64e9, 3);
+});
+
+test('memory: what is on the card, what stays on the machine, and more than the parts that are surely needed', () => {
+  const memory = {
+    weightsBytes: 13n * GiB,
+    loraBytes: GiB,
+    optimizerBytes: 2n * GiB,
+    activationsBytes: 5n * GiB,
+    teachersBytes: 9n * GiB, // kept in memory where the device is the machine
+    scratchBytes: 7n * GiB, // with two states of three GiB on their way to disk
+    totalBytes: 37n * GiB,
+    availableBytes: 60n * GiB,
+    processBytes: 100n,
+    hostBytes: 0n,
+    hostAvailableBytes: 0n,
+  };
+  const shape = { ...settings, computeDtype: 'bf16' } as const;
+  const planned = memoryOnCard(memory, model, shape, h100);
+  expect(planned).toMatchObject({ weightsBytes: 13n * GiB, teachersBytes: 2n * GiB, availableBytes: 80_000_000_000n - GiB });
+  expect(planned.hostBytes).toBe(100n + 9n * GiB + 6n * GiB);
+  const parts = planned.weightsBytes + planned.loraBytes + planned.optimizerBytes + planned.activationsBytes + planned.teachersBytes;
+  expect(planned.totalBytes).toBe(parts + planned.scratchBytes);
+  expect(planned.scratchBytes).toBeGreaterThan(2n * GiB); // one of the engine's own, one of LoRA
+  expect(planned.scratchBytes).toBeLessThan(4n * GiB);
+  const streamed = memoryOnCard(memory, model, { ...shape, streamWeights: true }, h100);
+  expect(streamed.hostBytes - planned.hostBytes).toBe(planned.weightsBytes - streamed.weightsBytes);
+  expect(streamed.totalBytes).toBeLessThan(planned.totalBytes - 11n * GiB);
+  // An engine with a card of its own plans itself: only the room is another.
+  const own = { ...memory, hostBytes: 1n, hostAvailableBytes: 2n };
+  expect(memoryOnCard(own, model, shape, h100)).toEqual({ ...own, availableBytes: 80_000_000_000n - GiB });
+});
+
+test('a card that is not in the table is refused with those that are', () => {
+  for (const name of ['h100', 'toString', ''])
+    expect(() => cardNamed(name)).toThrow(expect.objectContaining({ code: 'FIELD_UNKNOWN_VALUE', field: 'for_device' }));
+  expect(() => cardNamed('h100')).toThrow('h100-80gb');
+});

@@ -1,0 +1,81 @@
+// A search for settings under which a run fits that does not, through plans of memory that an engine makes. First what changes no result,
+// then what only rounds otherwise, then what changes the method: a smaller batch, at last shorter sequences.
+import type { RunSettings } from '../record/pruning-run.events.js';
+
+type Fitted = Pick<RunSettings, 'batchSize' | 'sequenceLength' | 'microShards' | 'checkpointActivations' | 'streamWeights'>;
+
+interface Plan {
+  totalBytes: bigint;
+  availableBytes: bigint;
+  hostBytes: bigint;
+  hostAvailableBytes: bigint;
+}
+
+export const fits = ({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: Plan): boolean =>
+  totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
+
+/** Sequences are tried in steps of so many tokens. */
+const SEQUENCE_STEP = 64;
+
+/**
+ * @param hasCard weights can be streamed to it
+ * @param plan the memory that the settings would take; less for smaller values, and for more shards
+ */
+export async function fittingSettings<P extends Plan>(
+  settings: RunSettings,
+  hasCard: boolean,
+  plan: (settings: RunSettings) => Promise<P>,
+): Promise<{ settings: RunSettings; plan: P } | null> {
+  const tried = async (change: Partial<Fitted>): Promise<{ settings: RunSettings; plan: P } | null> => {
+    const with_ = { ...settings, ...change };
+    const planned = await plan(with_);
+    return fits(planned) ? { settings: with_, plan: planned } : null;
+  };
+  // Streaming costs the most time by far, so it comes last.
+  const ways = distinct(
+    (hasCard ? [false, true] : [settings.streamWeights]).flatMap((stream) =>
+      [false, true].map((checkpoint) => ({
+        checkpointActivations: settings.checkpointActivations || checkpoint,
+        streamWeights: settings.streamWeights || stream,
+      })),
+    ),
+  );
+  const { batchSize } = settings;
+  const shards = divisorsOf(batchSize).filter((count) => count > settings.microShards);
+  for (const streamWeights of new Set(ways.map((way) => way.streamWeights))) {
+    const alike = ways.filter((way) => way.streamWeights === streamWeights);
+    for (const way of alike) {
+      const found = await tried(way);
+      if (found !== null) return found;
+    }
+    for (const way of alike) {
+      const found = await smallest(shards, (microShards) => tried({ ...way, microShards }));
+      if (found !== null) return found;
+    }
+  }
+  const least = ways.at(-1)!;
+  // One sequence at a time takes as much however many there are: what is left is their length.
+  const longest = Math.floor((settings.sequenceLength - 1) / SEQUENCE_STEP);
+  const lengths = Array.from({ length: longest }, (_, index) => (longest - index) * SEQUENCE_STEP);
+  return smallest(lengths, (sequenceLength) => tried({ ...least, microShards: batchSize, sequenceLength }));
+}
+
+/** The first of these that fits, where each takes less memory than the one before it. */
+async function smallest<C, F>(candidates: readonly C[], tried: (candidate: C) => Promise<F | null>): Promise<F | null> {
+  let best: F | null = null;
+  for (let [low, high] = [0, candidates.length]; low < high;) {
+    const middle = Math.floor((low + high) / 2);
+    const found = await tried(candidates[middle]!);
+    if (found === null) low = middle + 1;
+    else [best, high] = [found, middle];
+  }
+  return best;
+}
+
+function distinct<T>(values: readonly T[]): T[] {
+  return [...new Map(values.map((value) => [JSON.stringify(value), value])).values()];
+}
+
+function divisorsOf(value: number): number[] {
+  return Array.from({ length: value }, (_, index) => index + 1).filter((divisor) => value % divisor === 0);
+}
