@@ -183,7 +183,9 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
         settings: { ...TINY_RUN, totalSteps: 1, recipe, seed, calibrationSequences: 4 },
       });
     const runs = [1n, 2n].flatMap((seed) => [run('wanda', v1.Recipe.RECIPE_WANDA, seed), run(NAME, v1.Recipe.RECIPE_TAYLOR, seed)]);
-    await server.study<v1.LaunchStudyResponse>((client, done) => client.launchStudy({ name: 'seeds', note: '', atOnce: 1, runs }, done));
+    await server.study<v1.LaunchStudyResponse>((client, done) =>
+      client.launchStudy({ name: 'seeds', note: '', atOnce: 1, runs, halving: undefined }, done),
+    );
     await page.getByRole('link', { name: 'seeds' }).click();
     await page.getByText('4 of 4 completed').waitFor(); // nobody reloads
     await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
@@ -197,7 +199,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.emulateMedia({ colorScheme: 'light' });
     const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, ...ENDLESS } })];
     await server.study<v1.LaunchStudyResponse>((client, done) =>
-      client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long }, done),
+      client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long, halving: undefined }, done),
     );
     await view('/studies/long', '1 under way');
     await page.getByRole('button', { name: 'Cancel' }).click();

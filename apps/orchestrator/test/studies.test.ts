@@ -21,8 +21,8 @@ describe('a study', () => {
     run('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed }),
   ]);
 
-  const launch = (name: string, runs: v1.StudyRunRequest[], atOnce = 2): Promise<v1.LaunchStudyResponse> =>
-    server.study((client, done) => client.launchStudy({ name, note: '', atOnce, runs }, done));
+  const launch = (name: string, runs: v1.StudyRunRequest[], atOnce = 2, halving?: v1.StudyHalving): Promise<v1.LaunchStudyResponse> =>
+    server.study((client, done) => client.launchStudy({ name, note: '', atOnce, runs, halving }, done));
   const get = (studyId: string): Promise<v1.GetStudyResponse> => server.study((client, done) => client.getStudy({ studyId }, done));
   async function until(name: string, wanted: (study: v1.GetStudyResponse) => boolean, withinMs = 240_000): Promise<v1.GetStudyResponse> {
     for (const end = Date.now() + withinMs; ;) {
@@ -83,6 +83,51 @@ describe('a study', () => {
     expect(study!.runs).toBe(7);
   });
 
+  it('with rungs gives more steps to the best of each alone, though it is killed at a decision', async () => {
+    const halving = { setting: 'total_steps', rungs: [20, 40, 60], keep: 0.5 };
+    const contender = (maskLearningRate: number): v1.StudyRunRequest => {
+      const one = run('rate', { maskLearningRate, sparsityControl: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS });
+      delete one.settings!.totalSteps;
+      return one;
+    };
+    const contenders = [0.02, 0.05, 0.1, 0.2].map(contender);
+    expect(await launch('rungs', contenders, 2, halving)).toMatchObject({ added: 4, study: { halving } });
+    await until('rungs', ({ study, rungs }) => rungs.length === 1 || study!.runsCompleted === 4);
+    await server.kill('engine', 'store');
+    await server.start();
+    const { study, runs, rungs } = await until('rungs', (detail) => detail.study!.endedAt !== undefined);
+    expect(study).toMatchObject({ runsCompleted: 7, runsFailed: 0 });
+    expect(runs.map(({ rung, settings }) => [rung, settings!.totalSteps])).toEqual([
+      ...contenders.map(() => [0, 20]),
+      ...[0, 1].map(() => [1, 40]),
+      [2, 60],
+    ]);
+    expect(rungs.map(({ rung, budget, contenders: all }) => [rung, budget, all.map(({ goesOn }) => goesOn)])).toEqual([
+      [0, 20, [true, true, false, false]],
+      [1, 40, [true, false]],
+    ]);
+    // The values that decided are those that the runs themselves record.
+    for (const { rung, contenders: all } of rungs)
+      for (const { settings, perplexity } of all) {
+        const own = runs.find((one) => one.rung === rung && String(one.settings!.maskLearningRate) === settings['mask_learning_rate']);
+        expect(perplexity!.mean).toBe(own!.run!.evaluations.find(({ headline }) => headline)!.perplexity);
+      }
+    const wrong = (other: object): Promise<unknown> =>
+      launch('other', contenders, 2, { ...halving, ...other }).catch((error: unknown) => error);
+    for (const [other, field] of [
+      [{ setting: 'seed' }, 'halving.setting'],
+      [{ rungs: [20] }, 'halving.rungs'],
+      [{ rungs: [40, 20] }, 'halving.rungs'],
+      [{ keep: 1 }, 'halving.keep'],
+      [{ rungs: [20, 2_000_000_000] }, 'runs[0].settings.total_steps'],
+    ] as const)
+      expect(await wrong(other)).toMatchObject({ violations: expect.arrayContaining([expect.objectContaining({ field })]) as unknown });
+    expect(await launch('other', [run('a', {})], 2, halving).catch((error: unknown) => error)).toMatchObject({
+      violations: [expect.objectContaining({ field: 'runs[0].settings.total_steps' })],
+    });
+    expect(codeOf(await launch('rungs', [...contenders, contender(0.3)], 2, halving).catch((error: unknown) => error))).toBe('STUDY_FIXED');
+  });
+
   it('that is cancelled cancels what is under way, also when it is killed at that moment', async () => {
     await launch(
       'long',
@@ -101,7 +146,7 @@ describe('a study', () => {
 
   it('is read with the whole store when that is verified', async () => {
     const { summary } = (await collect(server.history.verifyAll({}))).at(-1)!;
-    expect(summary).toMatchObject({ ok: true, problems: [], studies: 2n });
+    expect(summary).toMatchObject({ ok: true, problems: [], studies: 3n });
   });
 
   it('is refused as a whole where one of its runs is wrong, and says which', async () => {
@@ -118,6 +163,6 @@ describe('a study', () => {
     expect(codeOf(await wrong([run('a', {})], ''))).toBe('FIELD_REQUIRED');
     expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');
     const { studies } = await server.study<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
-    expect(studies.map(({ name }) => name)).toEqual(['long', 'recipes']);
+    expect(studies.map(({ name }) => name)).toEqual(['long', 'rungs', 'recipes']);
   });
 });

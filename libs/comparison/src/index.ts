@@ -2,6 +2,6 @@
 // shape alone and imports nothing, so that it runs in a browser too.
 export { onFront, type SizeAndQuality } from './pareto.js';
 export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';
-export { intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
+export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
 export { csvCell } from './csv.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target.js';

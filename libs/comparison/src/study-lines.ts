@@ -60,9 +60,18 @@ export function linesOf(groups: readonly Group[], measure?: string, fieldWords =
 }
 
 /** A group's line is named by its variant and what else differs but the sparsity. */
-function lineName({ variant, settings, modelPath }: Group, fieldWords: (field: string) => string): string {
+const lineName = (group: Group, fieldWords: (field: string) => string): string => named(group, fieldWords, ['target_sparsity']);
+
+/** By its variant and whatever differs. */
+export const groupName = (group: Pick<Group, 'variant' | 'settings' | 'modelPath'>): string => named(group, (field) => field, []);
+
+function named(
+  { variant, settings, modelPath }: Pick<Group, 'variant' | 'settings' | 'modelPath'>,
+  fieldWords: (field: string) => string,
+  leftOut: readonly string[],
+): string {
   const others = Object.entries(settings)
-    .filter(([field]) => field !== 'target_sparsity')
+    .filter(([field]) => !leftOut.includes(field))
     .map(([field, value]) => `${fieldWords(field)} ${value}`);
   return [variant, ...(modelPath === '' ? [] : [modelPath]), ...others].join(', ');
 }

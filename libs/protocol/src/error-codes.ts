@@ -37,8 +37,11 @@ const errorStatuses = {
   RUN_DELETED: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
   STUDY_ENDED: precondition, // all its runs have ended, or it was cancelled
+  STUDY_FIXED: precondition, // its runs follow from what its first rungs came to
   STUDY_DAMAGED: precondition,
   NUMERICS_CHANGED: precondition,
+  QUANTIZER_MISSING: precondition, // llama.cpp's, which some types of an export need
+  QUANTIZER_FAILED: status.INTERNAL,
   EXPORT_DIFFERS: precondition, // a loader computes something else than the masked student; the export is not recorded
   ATTEMPT_STALE: status.ABORTED,
   CONFLICTING_CHANGES: status.ABORTED,

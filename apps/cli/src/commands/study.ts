@@ -10,12 +10,13 @@ import { decimal, enumWord, howMany, percent, when } from '../output/format.js';
 import { statusText } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
+import { printRungs } from '../study/rungs.js';
 import { isStudyCsv, studyCsv } from '../study/study-csv.js';
-import { intactValue, linesOf, measureName, measureNames, measureOf } from '#comparison';
-import { isStudySvg, studySvg } from '../study/study-svg.js';
+import { intactValue, measureName, measureOf } from '#comparison';
+import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../study/study-detail.js';
+import { registerPlot } from './study-plot.js';
 import { action, examples } from './command.js';
 
-const STUDY_ARGUMENT = ['<study>', 'its name, its id, or the first 4 or more characters of its id'] as const;
 /** Every run is checked, which may have to wait for an engine to start. */
 const LAUNCH_TIMEOUT_MS = 600_000;
 const LOOK_MS = 1_000;
@@ -136,9 +137,6 @@ function registerList(study: Command): void {
 
 const statusOf = ({ status }: v1.Study): string => enumWord(v1.studyStatusToJSON(status), 'STUDY_STATUS_');
 
-const detailOf = ({ connection }: Context, studyId: string): Promise<v1.GetStudyResponse> =>
-  connection.call(connection.studies, connection.studies.getStudy, { studyId });
-
 interface ShowOptions {
   measure?: string;
   runs?: boolean;
@@ -174,16 +172,8 @@ function registerShow(study: Command): void {
   });
 }
 
-function requireMeasure({ groups }: v1.GetStudyResponse, measure: string | undefined): void {
-  if (measure === undefined || measureNames(groups).includes(measure)) return;
-  const known = measureNames(groups).join(', ') || 'none so far';
-  throw new CliError('OPTION_INVALID', `no completed run of the study has "${measure}"; there are: ${known}`, {
-    field: '--measure',
-    exitCode: ExitCode.usage,
-  });
-}
-
-function printStudy(output: Output, { study, groups }: v1.GetStudyResponse, measure: string | undefined): void {
+function printStudy(output: Output, detail: v1.GetStudyResponse, measure: string | undefined): void {
+  const { study, groups } = detail;
   const { name, runs, runsCompleted, runsFailed, runsUnderWay, runsWaiting, runsCancelled, waitingFor } = study!;
   const counts = [
     `${runsCompleted} of ${howMany(runs, 'run')} completed`,
@@ -217,6 +207,7 @@ function printStudy(output: Output, { study, groups }: v1.GetStudyResponse, meas
   );
   const intact = intactValue(groups, measure);
   if (first !== undefined) output.text(`${first.convention}${intact === undefined ? '' : `; before pruning ${decimal(intact)}`}`);
+  printRungs(output, detail);
 }
 
 function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
@@ -236,43 +227,6 @@ function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
     [2, 3, 5, 6, 7],
     { WHY: 'wrap', VARIANT: 'cut' },
   );
-}
-
-interface PlotOptions {
-  out: string;
-  measure?: string;
-  force?: boolean;
-}
-
-function registerPlot(study: Command): void {
-  const plot = study
-    .command('plot')
-    .argument(...STUDY_ARGUMENT)
-    .summary('quality against sparsity as a drawing (SVG)')
-    .description('Draws quality against sparsity, a line for each variant, with bars for the standard deviation over its seeds.')
-    .requiredOption('--out <file>', 'where to write the SVG', absolutePath)
-    .option('--measure <name>', 'another measure than perplexity, e.g. "boolq acc"')
-    .option('--force', 'replace an earlier drawing there');
-  examples(plot, ['espalier study plot recipes --out recipes.svg']);
-  action<PlotOptions>(plot, async (context, [studyId], { out, measure, force = false }) => {
-    await requireFilePlace(out, { option: '--out', force, what: 'a drawing of "espalier study"', isOurs: isStudySvg });
-    const detail = await detailOf(context, studyId!);
-    requireMeasure(detail, measure);
-    const { study: about, groups } = detail;
-    const lines = linesOf(groups, measure);
-    if (lines.length === 0)
-      throw new CliError(
-        'STUDY_NOT_FOUND',
-        `no run of study ${about!.name} has completed with an evaluation yet: there is nothing to draw`,
-        {
-          exitCode: ExitCode.notAllowed,
-        },
-      );
-    const name = measure ?? measureNames(groups)[0]!;
-    const svg = studySvg({ title: about!.name, measure: name, lines, intact: intactValue(groups, measure) });
-    await writeFileWhole(out, once(svg));
-    context.output.result({ out, measure: name, lines }, () => context.output.line(`drawn in ${out}`));
-  });
 }
 
 function registerCancel(study: Command): void {

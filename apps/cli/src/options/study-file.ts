@@ -10,6 +10,9 @@ import { readYamlText, SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml
 const FILE_BYTES_MAX = 256 << 10;
 const MOST_RUNS = 1_000;
 const MOST_AT_ONCE = 64;
+/** Settings that successive halving can give runs more of. */
+const BUDGETS = ['total_steps', 'recover_steps'];
+const USUAL_SHARE = 1 / 3;
 export const STUDY_FILE = '<file>';
 
 /** The whole study's, or one variant's, which counts before it. */
@@ -47,8 +50,9 @@ class StudyReader extends YamlReader {
       if (key === 'name') request.name = this.textOf(pair, key, 'a name');
       else if (key === 'note') request.note = this.textOf(pair, key, 'a text', true);
       else if (key === 'at_once') request.atOnce = this.atOnceOf(pair);
+      else if (key === 'halving') request.halving = this.halvingOf(pair);
       else if (key === 'runs') variants.push(...this.variantsOf(pair));
-      else throw this.unknown(key, pair, ['name', 'note', 'at_once', ...PART_KEYS, 'runs']);
+      else throw this.unknown(key, pair, ['name', 'note', 'at_once', 'halving', ...PART_KEYS, 'runs']);
     }
     if (request.name === '') throw this.problem(0, 'name: a name is needed, by which the study is known');
     if (variants.length === 0) variants.push({ ...emptyPart(), name: whole.settings.recipe ?? 'nuteprune', pair: null });
@@ -119,6 +123,33 @@ class StudyReader extends YamlReader {
     if (seeds.length === 0 || bad !== undefined) throw this.wrong(pair, 'seeds', 'whole numbers from 0 to 2^64 - 1 are allowed: [1, 2, 3]');
     if (new Set(seeds).size < seeds.length) throw this.wrong(pair, 'seeds', 'a seed is there twice');
     return seeds;
+  }
+
+  /** One key is the setting whose values are the rungs, the other the share that goes on. */
+  private halvingOf(halving: Pair): v1.StudyHalving {
+    const request: v1.StudyHalving = { setting: '', rungs: [], keep: USUAL_SHARE };
+    for (const [key, pair] of this.entries(halving.value, 'halving')) {
+      if (key === 'keep') request.keep = this.shareOf(pair);
+      else if (request.setting === '' && BUDGETS.includes(key)) [request.setting, request.rungs] = [key, this.rungsOf(pair, key)];
+      else throw this.unknown(key, pair, ['keep', `one of ${BUDGETS.join(' and ')}`]);
+    }
+    if (request.setting === '') throw this.wrong(halving, 'halving', `the rungs are needed: "{${BUDGETS[0]}: [100, 300, 900]}"`);
+    return request;
+  }
+
+  private rungsOf(pair: Pair, key: string): number[] {
+    const rungs = this.itemsOf(pair, key).map(Number);
+    if (rungs.length < 2 || !rungs.every((one, index) => Number.isSafeInteger(one) && one > (rungs[index - 1] ?? 0)))
+      throw this.wrong(pair, key, 'two or more whole numbers in ascending order are needed: [100, 300, 900]');
+    return rungs;
+  }
+
+  private shareOf(pair: Pair): number {
+    const text = this.textOf(pair, 'keep', 'a share');
+    const [, over, under = '1', percent] = /^([\d.]+)(?:\/(\d+)|(%))?$/.exec(text) ?? [];
+    const share = Number(over) / (percent === undefined ? Number(under) : 100);
+    if (!(share > 0 && share < 1)) throw this.wrong(pair, 'keep', 'a share above 0 and below 1 is allowed: 1/3, 0.25 or 50%');
+    return share;
   }
 
   private atOnceOf(pair: Pair): number {

@@ -11,6 +11,8 @@ let server: TestServer;
 let launched: v1.LaunchStudyRequest | undefined;
 let refuse: Error | null = null;
 let detail: v1.GetStudyResponse;
+/** The loss of each run. */
+let curves: Record<string, number[]> = {};
 const { STUDY_STATUS_COMPLETED } = v1.StudyStatus;
 
 const measure = (subject: string, mean: number, spread?: number, task = 'text', metric = 'perplexity'): Partial<v1.StudyMeasure> => ({
@@ -42,6 +44,13 @@ beforeAll(async () => {
       });
     },
     getStudy: () => detail,
+    queryCurves: ({ runId }) => {
+      const loss = curves[runId]!;
+      return v1.QueryCurvesResponse.fromPartial({
+        steps: loss.map((_, index) => BigInt(10 * index)),
+        curves: [{ quantity: 'loss', mean: loss }],
+      });
+    },
   });
 });
 afterAll(async () => {
@@ -107,7 +116,11 @@ test('what a variant says counts before the whole, in the grid too', async () =>
 });
 
 test.each<[string, string, string]>([
-  ['a key that is not there', FILE.replace('grid:', 'gird:'), 'study.yaml:8: there is no "gird"; allowed are name, note, at_once, model'],
+  [
+    'a key that is not there',
+    FILE.replace('grid:', 'gird:'),
+    'study.yaml:8: there is no "gird"; allowed are name, note, at_once, halving, model',
+  ],
   [
     'a setting that is not there',
     FILE.replace('target_sparsity: [', 'sparsity: ['),
@@ -123,6 +136,14 @@ test.each<[string, string, string]>([
   ['a setting twice', FILE.replace('total_steps: 300', 'target_sparsity: 0.4'), 'target_sparsity is among settings and in the grid'],
   ['a variant twice', FILE.replace('name: wanda', 'name: nuteprune'), 'study.yaml:12: name: "nuteprune" is there twice'],
   ['a variant without a name', FILE.replace('- name: wanda\n    settings', '- settings'), 'name: every item of runs needs one'],
+  ['rungs without a setting', `${FILE}halving: {keep: 0.5}\n`, 'study.yaml:15: halving: the rungs are needed'],
+  [
+    'rungs of another setting',
+    `${FILE}halving: {seed: [1, 2]}\n`,
+    'study.yaml:15: there is no "seed"; allowed are keep, one of total_steps',
+  ],
+  ['rungs that fall', `${FILE}halving: {total_steps: [9, 3]}\n`, 'study.yaml:15: total_steps: two or more whole numbers in ascending'],
+  ['a share that is all', `${FILE}halving: {total_steps: [3, 9], keep: 100%}\n`, 'study.yaml:15: keep: a share above 0 and below 1'],
   ['too many at once', FILE.replace('at_once: 2', 'at_once: 65'), 'study.yaml:5: at_once: a whole number from 1 to 64 is allowed'],
   ['no model', FILE.replace('model: models/llama\n', ''), 'model: the folder of a model is needed'],
   ['no name', FILE.replace('name: recipes\n', ''), 'name: a name is needed'],
@@ -136,6 +157,85 @@ test.each<[string, string, string]>([
   const { exitCode, stderr } = await launch(text);
   expect([exitCode, stderr.includes(words) ? words : stderr]).toEqual([2, words]);
   expect(launched).toBeUndefined();
+});
+
+test.each([
+  ['', 1 / 3],
+  [', keep: 1/4', 0.25],
+  [', keep: 50%', 0.5],
+  [', keep: 0.2', 0.2],
+])('a file declares successive halving%s', async (keep, share) => {
+  expect((await launch(`${FILE}halving: {recover_steps: [100, 300, 900]${keep}}\n`)).stderr).toBe('');
+  expect(launched!.halving).toEqual({ setting: 'recover_steps', rungs: [100, 300, 900], keep: share });
+});
+
+test('show tells the rungs: who raced whom, and who goes on', async () => {
+  detail.study!.halving = { setting: 'total_steps', rungs: [100, 300], keep: 0.5 };
+  expect((await cli('study', 'show', 'recipes')).stdout).toContain('no rung is decided yet');
+  const figure = { mean: 9.5, spread: 0.25, lowest: 9, highest: 10, n: 2 };
+  const contender = { variant: 'a', settings: { mask_learning_rate: '0.1' }, runs: 2 };
+  detail.rungs = [
+    v1.StudyRung.fromPartial({
+      rung: 0,
+      budget: 100,
+      targetSparsity: 0.5,
+      contenders: [
+        { ...contender, perplexity: figure, goesOn: true },
+        { ...contender, variant: 'b', perplexity: { mean: 5, n: 1 }, missedTarget: true },
+        { ...contender, variant: 'c' },
+      ],
+    }),
+  ];
+  const { stdout } = await cli('study', 'show', 'recipes');
+  expect(stdout).toContain('rungs of 100, 300 total steps; 50.0% of the contenders go on, one at least');
+  expect(stdout).toMatch(/1 +100 +50\.0% +1 +a +0\.1 +9\.5000 +± 0\.2500 +goes on/);
+  expect(stdout).toMatch(/2 +b +0\.1 +5\.0000 +- +out, missed its target/);
+  expect(stdout).toMatch(/3 +c +0\.1 +- +- +failed/);
+});
+
+test('curves are drawn as a mean in a band over the seeds', async () => {
+  const out = join(folder, 'curves.svg');
+  const run = (runId: string): v1.Run => v1.Run.fromPartial({ runId, status: v1.RunStatus.RUN_STATUS_COMPLETED });
+  curves = { one: [4, 2, 1], two: [2, 2, 3], alone: [3, Number.NaN, 1] };
+  detail.runs = [
+    v1.StudyRun.fromPartial({ group: 0, run: run('one') }),
+    v1.StudyRun.fromPartial({ group: 0, run: run('two') }),
+    v1.StudyRun.fromPartial({ group: 2, run: run('alone') }),
+    v1.StudyRun.fromPartial({ group: 1, run: { ...run('not yet'), status: v1.RunStatus.RUN_STATUS_TRAINING } }),
+  ];
+  const { stdout } = await cli('study', 'plot', 'recipes', '--curve', 'loss', '--out', out, '--json');
+  const { lines } = JSON.parse(stdout) as { lines: { name: string; points: object[] }[] };
+  expect(lines).toEqual([
+    {
+      name: 'nuteprune, target_sparsity 0.3',
+      points: [
+        { step: 0, mean: 3, spread: Math.SQRT2, n: 2 },
+        { step: 10, mean: 2, spread: 0, n: 2 },
+        { step: 20, mean: 2, spread: Math.SQRT2, n: 2 },
+      ],
+    },
+    {
+      name: '<wanda>, target_sparsity 0.3',
+      points: [
+        { step: 0, mean: 3, spread: 0, n: 1 },
+        { step: 20, mean: 1, spread: 0, n: 1 },
+      ],
+    },
+  ]);
+  const svg = await readFile(out, 'utf8');
+  expect([svg.match(/<polyline /g)?.length, svg.match(/<polygon /g)?.length]).toEqual([2, 1]); // a single run has no band
+  const band = /<polygon points="([^"]+)"/
+    .exec(svg)![1]!
+    .split(' ')
+    .map((point) => point.split(',').map(Number));
+  expect(band).toHaveLength(6);
+  expect(band[0]![0]).toBe(band[5]![0]); // it comes back to where it began
+  expect(band[0]![1]).toBeLessThan(band[5]![1]!); // its upper edge first
+  expect(band[1]).toEqual(band[4]); // no spread there
+  expect(svg).not.toContain('NaN');
+  const unknown = await cli('study', 'plot', 'recipes', '--curve', 'speed', '--out', join(folder, 'other.svg'));
+  expect([unknown.exitCode, unknown.stderr]).toEqual([2, expect.stringContaining('there are: loss') as string]);
+  expect((await cli('study', 'plot', 'recipes', '--curve', 'loss', '--measure', 'x', '--out', out)).exitCode).toBe(2);
 });
 
 test('a refusal of the server is told by the line of the variant', async () => {

@@ -25,6 +25,7 @@ export interface Answers {
   readHistory?: Unary<v1.ReadHistoryRequest, v1.ReadHistoryResponse>;
   watchHistory?: Streaming<v1.WatchHistoryRequest, v1.WatchHistoryResponse>;
   queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
+  queryCurves?: Unary<v1.QueryCurvesRequest, v1.QueryCurvesResponse>;
   queryMasks?: Unary<v1.QueryMasksRequest, v1.QueryMasksResponse>;
   exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
   verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;

@@ -28,14 +28,14 @@ export class StudyGrpc {
   handlers(): v1.StudyServiceServer {
     return {
       launchStudy: unary(async (request: v1.LaunchStudyRequest, signal, call): Promise<v1.LaunchStudyResponse> => {
-        const { name, note, atOnce } = request;
+        const { name, note, atOnce, halving } = request;
         const runs = request.runs.map(({ variant, modelPath, data, settings }) => ({
           variant,
           modelPath,
           data: dataSource(data!),
           settings: requestedValues(settings),
         }));
-        const { study, added } = await this.launching.execute({ name, note, atOnce, runs }, await this.accepted(call), signal);
+        const { study, added } = await this.launching.execute({ name, note, atOnce, halving, runs }, await this.accepted(call), signal);
         return { study: this.message(study), added };
       }),
       listStudies: unary(async (): Promise<v1.ListStudiesResponse> => {

@@ -15,7 +15,7 @@ async function checked(...settings: RequestedSettings[]): Promise<RequestedSetti
   const data = { trainPath: '/train.jsonl', validationPath: '' };
   const runs = settings.map((one) => ({ variant: 'one', modelPath: '/model', data, settings: one }));
   const by = { actor: 'me', roles: [], requestId: '' };
-  const request = { name: 'study', note: '', atOnce: 0, runs };
+  const request = { name: 'study', note: '', atOnce: 0, halving: undefined, runs };
   await new LaunchStudy(studies as never, sources as never).execute(request, by, new AbortController().signal);
   return asked;
 }

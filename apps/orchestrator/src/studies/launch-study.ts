@@ -6,19 +6,25 @@ import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-commands/model-and-data.js';
+import { BUDGETS, budgetField, withBudget } from './halving.js';
 import { planRun, studyIdOf, type RunOfStudy } from './study-plan.js';
+import type { Halving } from './study.events.js';
 import { StudyRepository } from './study-repository.js';
 import type { StudyState } from './study.js';
 
 const MOST_AT_ONCE = 64;
+const MOST_RUNGS = 16;
 const MOST_VIOLATIONS = 10;
 
 export interface StudyRequest {
   name: string;
   note: string;
   atOnce: number;
+  halving: RequestedHalving | undefined;
   runs: RunOfStudy[];
 }
+/** The setting by its field. */
+export type RequestedHalving = Omit<Halving, 'setting'> & { setting: string };
 
 @Injectable()
 export class LaunchStudy {
@@ -33,13 +39,18 @@ export class LaunchStudy {
     if (name.trim() === '') throw invalidField('FIELD_REQUIRED', 'name', 'is needed: the study is known by it');
     if (atOnce > MOST_AT_ONCE) throw invalidField('FIELD_OUT_OF_RANGE', 'at_once', `must be from 0 to ${MOST_AT_ONCE}, is ${atOnce}`);
     if (request.runs.length === 0) throw invalidField('FIELD_REQUIRED', 'runs', 'is empty: a study has at least one run');
-    const runs = request.runs.map(withWholePaths);
+    const halving = request.halving === undefined ? undefined : checkedHalving(request.halving);
+    const asked = request.runs.map(withWholePaths);
+    if (halving !== undefined) refuseNoContenders(asked, halving);
+    for (const budget of halving?.rungs.slice(1) ?? []) refuseBadSettings(asked.map((run) => withBudget(run, halving!, budget)));
+    const runs = halving === undefined ? asked : asked.map((run) => withBudget(run, halving, halving.rungs[0]!));
     refuseBadSettings(runs);
     await this.checkSources(runs, signal);
     signal.throwIfAborted();
     const studyId = studyIdOf(name);
     const before = await this.studies.find(studyId);
-    const launch = { kind: 'launch', studyId, name, note, atOnce, runs: runs.map(planRun) } as const;
+    const rungs = halving === undefined ? {} : { halving };
+    const launch = { kind: 'launch', studyId, name, note, atOnce, ...rungs, runs: runs.map(planRun) } as const;
     const { study } = await this.studies.change(studyId, launch, { by });
     return { study, added: study.runs.length - (before?.runs.length ?? 0) };
   }
@@ -76,6 +87,34 @@ function withWholePaths(run: RunOfStudy): RunOfStudy {
       ...(moreValidationPaths === undefined ? {} : { moreValidationPaths: moreValidationPaths.map(whole) }),
     },
   };
+}
+
+function checkedHalving({ setting: field, rungs, keep }: RequestedHalving): Halving {
+  const setting = Object.hasOwn(BUDGETS, field) ? BUDGETS[field as keyof typeof BUDGETS] : undefined;
+  if (setting === undefined)
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'halving.setting', `must be ${Object.keys(BUDGETS).join(' or ')}, is "${field}"`);
+  const ascends = rungs.every((budget, index) => budget > (rungs[index - 1] ?? 0));
+  if (rungs.length < 2 || rungs.length > MOST_RUNGS || !ascends)
+    throw invalidField('FIELD_OUT_OF_RANGE', 'halving.rungs', `must be 2 to ${MOST_RUNGS} numbers of steps in ascending order`);
+  if (!(keep > 0 && keep < 1)) throw invalidField('FIELD_OUT_OF_RANGE', 'halving.keep', `must be above 0 and below 1, is ${keep}`);
+  return { setting, rungs, keep };
+}
+
+/** Each must have a perplexity, and leaves its budget to the rung. */
+function refuseNoContenders(runs: RunOfStudy[], halving: Halving): void {
+  const violations = runs.flatMap(({ data, settings }, index) => {
+    const field = budgetField(halving);
+    const unmeasured = {
+      field: 'data.validation_path',
+      code: 'FIELD_REQUIRED',
+      description: 'is needed: its perplexity decides who goes on',
+    };
+    const fixed = { field: `settings.${field}`, code: 'REQUEST_INVALID', description: 'is what the rungs say: leave it out' };
+    return [...(data.validationPath === '' ? [unmeasured] : []), ...(settings[halving.setting] === undefined ? [] : [fixed])].map((one) =>
+      inRun(index, one),
+    );
+  });
+  if (violations.length > 0) throw invalidRequest(violations.slice(0, MOST_VIOLATIONS));
 }
 
 function refuseBadSettings(runs: RunOfStudy[]): void {

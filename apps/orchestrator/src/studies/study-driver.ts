@@ -7,7 +7,9 @@ import { EspalierError, statusOf, toEspalierError } from '#protocol';
 import { status } from '@grpc/grpc-js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
+import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { isFinished, type RunStatus } from '../pruning-run/aggregate/pruning-run.js';
+import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LaunchRun } from '../run-commands/pruning-run.commands.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -15,7 +17,9 @@ import { LOGGER } from '../tokens.js';
 import { RunFeed } from '../views/run-feed.js';
 import { requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';
-import { waitingRuns, type StudyRun, type StudyState } from './study.js';
+import type { Heat } from './halving.js';
+import type { RungResult } from './study.events.js';
+import { openHeats, waitingRuns, type StudyRun, type StudyState } from './study.js';
 
 const LOOK_AGAIN_MS = 5_000;
 const LONGEST_NAME = 120;
@@ -125,7 +129,27 @@ export class StudyDriver {
       if (!(await this.launch(study, run, underWay > 0))) continue;
       underWay += 1;
     }
-    if (waiting.length === 0) await this.endOnceAllHave(study, launched);
+    if (waiting.length > 0) return;
+    const heats = openHeats(study);
+    for (const heat of heats) await this.decideOnceEnded(study, heat);
+    if (heats.length === 0) await this.endOnceAllHave(study, launched);
+  }
+
+  /** The results are those that the runs' own events tell. */
+  private async decideOnceEnded({ studyId, runs }: StudyState, { race, rung, runs: racing }: Heat): Promise<void> {
+    const keys = new Set(racing.map(({ key }) => key));
+    const results: RungResult[] = [];
+    for (const { key, runId } of runs.filter((run) => keys.has(run.key))) {
+      if (runId !== null && !isFinished({ status: await this.statusOf(runId) })) return;
+      results.push({ key, ...(await this.resultOf(runId)) });
+    }
+    await this.studies.change(studyId, { kind: 'decideRung', race, rung, results }, this.options());
+  }
+
+  private async resultOf(runId: string | null): Promise<Omit<RungResult, 'key'>> {
+    const run = runId === null || this.feed.isDamaged(runId) ? null : await this.runs.load(runId);
+    if (run?.status !== 'completed') return { perplexity: null, missedTarget: false };
+    return { perplexity: headlineOf(run)?.value ?? null, missedTarget: hasMissedTarget(run) };
   }
 
   private async endOnceAllHave({ studyId }: StudyState, launched: Launched[]): Promise<void> {

@@ -1,7 +1,9 @@
 // The runs of a study in groups that differ by their seed only, with mean and spread; pure.
 import { settingsMessage, settingsTable, v1, type SettingName } from '#protocol';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
-import type { StudyRun } from './study.js';
+import { heatsOf, standingsOf } from './halving.js';
+import type { PlannedRun } from './study.events.js';
+import type { StudyRun, StudyState } from './study.js';
 
 export interface RunInStudy {
   planned: StudyRun;
@@ -9,7 +11,7 @@ export interface RunInStudy {
 }
 
 /** Settings that differ between runs of one variant; what tells variants apart is in their names. */
-function variedSettings(runs: readonly RunInStudy[]): SettingName[] {
+function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingName[] {
   const values = new Map<string, Set<string>>(); // by variant and setting
   for (const { planned } of runs) {
     for (const { name } of settingsTable()) {
@@ -23,6 +25,38 @@ function variedSettings(runs: readonly RunInStudy[]): SettingName[] {
     .filter((name) => name !== 'seed' && runs.some(({ planned }) => values.get(`${planned.variant}\n${name}`)!.size > 1));
 }
 
+/** The settings that tell a run from others of its variant, by field. */
+function ownSettings(planned: Pick<PlannedRun, 'settings'>, varied: readonly SettingName[]): Record<string, string> {
+  const complete = resolveSettings(planned.settings);
+  const own = settingsTable().filter(({ name }) => varied.includes(name));
+  return Object.fromEntries(own.map(({ name, field }) => [field, String(complete[name])]));
+}
+
+/** The decisions on rungs, with who stood where. */
+export function rungTable({ halving, decisions, runs }: Pick<StudyState, 'halving' | 'decisions' | 'runs'>): v1.StudyRung[] {
+  if (halving === null) return [];
+  const varied = variedSettings(runs.map((planned) => ({ planned }))).filter((name) => name !== halving.setting);
+  const heats = heatsOf(runs);
+  return decisions.map(({ race, rung, results, at }) => {
+    const racing = heats.find((heat) => heat.race === race && heat.rung === rung)!.runs;
+    return {
+      rung,
+      budget: halving.rungs[rung]!,
+      modelPath: racing[0]!.modelPath,
+      targetSparsity: resolveSettings(racing[0]!.settings).targetSparsity,
+      decidedAt: new Date(at),
+      contenders: standingsOf(racing, results, halving).map(({ runs: own, perplexities, missedTarget, goesOn }) => ({
+        variant: own[0]!.variant,
+        settings: ownSettings(own[0]!, varied),
+        runs: own.length,
+        perplexity: figureOf(perplexities),
+        missedTarget,
+        goesOn,
+      })),
+    };
+  });
+}
+
 export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; groups: v1.StudyGroup[] } {
   const varied = variedSettings(runs);
   const models = new Set(runs.map(({ planned }) => planned.modelPath));
@@ -32,12 +66,7 @@ export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; 
   for (const one of runs) {
     const { planned } = one;
     const complete = resolveSettings(planned.settings);
-    const settings = Object.fromEntries(
-      settingsTable()
-        .filter(({ name }) => varied.includes(name))
-        .map(({ name, field }) => [field, String(complete[name])]),
-    );
-    const about = { variant: planned.variant, settings, modelPath: models.size > 1 ? planned.modelPath : '' };
+    const about = { variant: planned.variant, settings: ownSettings(planned, varied), modelPath: models.size > 1 ? planned.modelPath : '' };
     const key = JSON.stringify([about, data.size > 1 ? planned.data : null]);
     const group = groups.get(key) ?? { about, members: [] };
     groups.set(key, group);
@@ -48,6 +77,7 @@ export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; 
       run: one.run ?? undefined,
       refusal: planned.refusal ?? undefined,
       group: [...groups.keys()].indexOf(key),
+      rung: planned.rung ?? 0,
     });
   }
   return { runs: messages, groups: [...groups.values()].map(({ about, members }) => groupMessage(about, members)) };

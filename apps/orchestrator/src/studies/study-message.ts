@@ -3,7 +3,8 @@ import { v1 } from '#protocol';
 import { isFinished } from '../pruning-run/aggregate/pruning-run.js';
 import type { RunViews } from '../views/run-views.js';
 import { waitingRuns, type StudyState } from './study.js';
-import { studyTable } from './study-figures.js';
+import { budgetField } from './halving.js';
+import { rungTable, studyTable } from './study-figures.js';
 
 /** @param views what is not in them yet counts as under way */
 export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek'>, waitingFor: string): v1.Study {
@@ -33,6 +34,7 @@ export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek'>, w
     runsFailed: counts.failed,
     runsCancelled: counts.cancelled,
     waitingFor,
+    halving: study.halving === null ? undefined : { ...study.halving, setting: budgetField(study.halving) },
   };
 }
 
@@ -46,5 +48,5 @@ export function studyDetail(study: StudyState, views: Pick<RunViews, 'peek' | 'm
     const summary = planned.runId === null ? null : views.peek(planned.runId);
     return { planned, run: summary === null ? null : views.message(summary) };
   });
-  return { study: studyMessage(study, views, waitingFor), ...studyTable(runs) };
+  return { study: studyMessage(study, views, waitingFor), ...studyTable(runs), rungs: rungTable(study) };
 }

@@ -14,15 +14,36 @@ export interface PlannedRun {
   modelPath: string;
   data: DataReading & { trainPath: string; validationPath: string };
   settings: RequestedSettings;
+  /** Where the study has rungs; left out: the first. */
+  rung?: number;
+}
+
+/** Successive halving: how far the runs of each rung go, and which share of the contenders goes on to the next. */
+export interface Halving {
+  setting: 'totalSteps' | 'recoverSteps';
+  /** Values of that setting, ascending. */
+  rungs: number[];
+  keep: number;
+}
+
+/** The outcome of a run, as its rung was decided by it. */
+export interface RungResult {
+  key: string;
+  /** null: it did not complete, or has none. */
+  perplexity: number | null;
+  missedTarget: boolean;
 }
 
 interface Facts {
-  StudyLaunched: { studyId: string; name: string; note: string; atOnce: number; runs: PlannedRun[] }; // atOnce 0: as many as engines
+  /** atOnce 0: as many as engines */
+  StudyLaunched: { studyId: string; name: string; note: string; atOnce: number; halving?: Halving; runs: PlannedRun[] };
   /** The study was launched again with runs that it did not have. */
   StudyExtended: { atOnce: number; runs: PlannedRun[] };
   StudyRunLaunched: { key: string; runId: string };
   /** It can't be launched, and is not tried again. */
   StudyRunRefused: { key: string; code: string; message: string; field: string };
+  /** All runs of a rung have ended that race one another; `runs` go on in the next. */
+  StudyRungDecided: { race: string; rung: number; results: RungResult[]; runs: PlannedRun[] };
   StudyCancelled: { reason: string };
   /** All of its runs have ended, whichever way. */
   StudyEnded: { runsCompleted: number };
@@ -42,6 +63,7 @@ const knownTypes: Record<StudyEventType, true> = {
   StudyExtended: true,
   StudyRunLaunched: true,
   StudyRunRefused: true,
+  StudyRungDecided: true,
   StudyCancelled: true,
   StudyEnded: true,
 };

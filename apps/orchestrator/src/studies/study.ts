@@ -1,8 +1,10 @@
 // The aggregate of a study; pure.
 import { EspalierError } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
+import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import { begun } from '../event-sourcing/not-begun.js';
-import type { NewStudyFact, PlannedRun, StudyEvent } from './study.events.js';
+import { heatsOf, nextRuns, type Heat } from './halving.js';
+import type { Halving, NewStudyFact, PlannedRun, RungResult, StudyEvent } from './study.events.js';
 
 export interface StudyRun extends PlannedRun {
   runId: string | null; // null: not launched
@@ -15,6 +17,10 @@ export interface StudyState {
   note: string;
   /** Runs under way at a time; 0: as many as there are engines. */
   atOnce: number;
+  /** null: every run goes to its end. */
+  halving: Halving | null;
+  /** In their order. */
+  decisions: RungDecision[];
   runs: StudyRun[];
   launchedAt: string;
   launchContext: CallContext | null;
@@ -25,10 +31,18 @@ export interface StudyState {
   chain: string;
 }
 
+export interface RungDecision {
+  race: string;
+  rung: number;
+  results: RungResult[];
+  at: string;
+}
+
 export type StudyChange =
-  | { kind: 'launch'; studyId: string; name: string; note: string; atOnce: number; runs: PlannedRun[] }
+  | { kind: 'launch'; studyId: string; name: string; note: string; atOnce: number; halving?: Halving; runs: PlannedRun[] }
   | { kind: 'runLaunched'; key: string; runId: string }
   | { kind: 'runRefused'; key: string; code: string; message: string; field: string }
+  | { kind: 'decideRung'; race: string; rung: number; results: RungResult[] }
   | { kind: 'cancel'; reason: string }
   | { kind: 'end'; runsCompleted: number };
 
@@ -42,6 +56,8 @@ export function evolve(state: StudyState | null, event: StudyEvent): StudyState 
     const { at, chain, context, data } = event;
     return {
       ...data,
+      halving: data.halving ?? null,
+      decisions: [],
       runs: data.runs.map(planned),
       launchedAt: at,
       launchContext: context ?? null,
@@ -74,6 +90,11 @@ function applied(state: StudyState, event: StudyEvent): StudyState {
       const { key, ...refusal } = event.data;
       return changed(key, { refusal });
     }
+    case 'StudyRungDecided': {
+      const { race, rung, results, runs } = event.data;
+      const decisions = [...state.decisions, { race, rung, results, at: event.at }];
+      return { ...state, decisions, runs: [...state.runs, ...runs.map(planned)] };
+    }
     case 'StudyCancelled':
       return { ...state, cancelled: { at: event.at, reason: event.data.reason } };
     case 'StudyEnded':
@@ -100,6 +121,12 @@ function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launc
       const waits = state.runs.some((run) => run.key === data.key && run.runId === null && run.refusal === null);
       return waits ? [{ type: 'StudyRunRefused', at, data }] : [];
     }
+    case 'decideRung': {
+      const { kind: _, ...data } = change;
+      const heat = openHeats(state).find(({ race, rung }) => race === data.race && rung === data.rung);
+      if (heat === undefined) return []; // decided before, or of no more use
+      return [{ type: 'StudyRungDecided', at, data: { ...data, runs: nextRuns(heat, data.results, state.halving!) } }];
+    }
     case 'cancel':
       if (state.cancelled !== null) return [];
       if (state.endedAt !== null)
@@ -114,10 +141,24 @@ function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { 
   const known = new Set(state?.runs.map(({ key }) => key));
   const runs = data.runs.filter(({ key }) => !known.has(key) && known.add(key));
   if (state === null) return [{ type: 'StudyLaunched', at, data: { ...data, runs } }];
+  if (state.halving !== null || data.halving !== undefined) {
+    if (runs.length > 0 || canonicalJson(state.halving) !== canonicalJson(data.halving ?? null))
+      throw new EspalierError(
+        'STUDY_FIXED',
+        `study ${state.name} is there already, and the runs of a study with rungs stay as they are: give this one another name`,
+      );
+  }
   if (runs.length === 0 && (state.atOnce === data.atOnce || state.endedAt !== null)) return [];
   if (state.cancelled !== null)
     throw new EspalierError('STUDY_ENDED', `study ${state.name} was cancelled, so no runs can be added: give the new one another name`);
   return [{ type: 'StudyExtended', at, data: { atOnce: data.atOnce, runs } }];
+}
+
+/** Rungs that are still to be decided: all but the last, and none of a study that was cancelled. */
+export function openHeats({ halving, runs, decisions, cancelled }: StudyState): Heat[] {
+  if (halving === null || cancelled !== null) return [];
+  const isDecided = (heat: Heat): boolean => decisions.some(({ race, rung }) => race === heat.race && rung === heat.rung);
+  return heatsOf(runs).filter((heat) => heat.rung < halving.rungs.length - 1 && !isDecided(heat));
 }
 
 /** Runs that are still to be launched, in order. */

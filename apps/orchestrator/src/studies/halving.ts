@@ -1,0 +1,100 @@
+// Successive halving: all contenders run a little, the best share of them runs for longer, and so on; pure. A rung's runs are whole runs
+// with a budget of their own, since a model that is half pruned says little about how it will end. Only contenders with equal model,
+// text, target and windows race one another: other perplexities can't be compared.
+import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
+import { resolveSettings } from '../pruning-run/method/run-settings.js';
+import { planRun } from './study-plan.js';
+import type { Halving, PlannedRun, RungResult } from './study.events.js';
+
+/** Those of a setting that is a number of steps. */
+export const BUDGETS = { total_steps: 'totalSteps', recover_steps: 'recoverSteps' } as const;
+
+/** As settings are named in messages. */
+export const budgetField = ({ setting }: Halving): string => Object.entries(BUDGETS).find(([, name]) => name === setting)![0];
+
+const ID_LENGTH = 16;
+const ROUNDING = 1e-9;
+
+/** Runs that differ by their seed only. */
+export interface Contender {
+  runs: PlannedRun[];
+}
+export interface Standing extends Contender {
+  /** Over its runs that completed; empty: none did. */
+  perplexities: number[];
+  /** No run of it ended at its target. */
+  missedTarget: boolean;
+  goesOn: boolean;
+}
+/** The runs of one rung that race one another. */
+export interface Heat {
+  race: string;
+  rung: number;
+  runs: PlannedRun[];
+}
+
+export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { setting }: Halving, budget: number): R => ({
+  ...run,
+  settings: { ...run.settings, [setting]: budget },
+});
+
+export function raceOf({ modelPath, data, settings }: PlannedRun): string {
+  const { targetSparsity, evaluationWindow } = resolveSettings(settings);
+  return sha256Hex(canonicalJson({ modelPath, data, targetSparsity, evaluationWindow })).slice(0, ID_LENGTH);
+}
+
+/** In the order of their first runs. */
+export function heatsOf(runs: readonly PlannedRun[]): Heat[] {
+  const heats = new Map<string, Heat>();
+  for (const run of runs) {
+    const { rung = 0 } = run;
+    const race = raceOf(run);
+    const heat = heats.get(`${race} ${rung}`) ?? { race, rung, runs: [] };
+    heats.set(`${race} ${rung}`, heat);
+    heat.runs.push(run);
+  }
+  return [...heats.values()];
+}
+
+function contendersOf(runs: readonly PlannedRun[], halving: Halving): Contender[] {
+  const contenders = new Map<string, Contender>();
+  for (const run of runs) {
+    const alike = { ...withBudget(run, halving, halving.rungs[0]!).settings, seed: '0' };
+    const id = canonicalJson(resolveSettings(alike));
+    const contender = contenders.get(id) ?? { runs: [] };
+    contenders.set(id, contender);
+    contender.runs.push(run);
+  }
+  return [...contenders.values()];
+}
+
+/** The best first: by the mean perplexity over seeds, those that ended elsewhere than at their target after all others. */
+export function standingsOf(runs: readonly PlannedRun[], results: readonly RungResult[], halving: Halving): Standing[] {
+  const byKey = new Map(results.map((result) => [result.key, result]));
+  const standings = contendersOf(runs, halving).map((contender) => {
+    const completed = contender.runs.flatMap(({ key }) => byKey.get(key) ?? []).filter(({ perplexity }) => perplexity !== null);
+    return {
+      ...contender,
+      perplexities: completed.map(({ perplexity }) => perplexity!),
+      missedTarget: completed.length > 0 && completed.every(({ missedTarget }) => missedTarget),
+    };
+  });
+  const order = standings.toSorted((left, right) => rank(left) - rank(right) || meanOf(left) - meanOf(right) || 0);
+  const kept = Math.max(1, Math.floor(standings.length * halving.keep + ROUNDING));
+  return order.map((one, index) => ({ ...one, goesOn: index < kept && one.perplexities.length > 0 }));
+}
+
+const rank = ({ perplexities, missedTarget }: Omit<Standing, 'goesOn'>): number => (perplexities.length === 0 ? 2 : missedTarget ? 1 : 0);
+const meanOf = ({ perplexities }: Omit<Standing, 'goesOn'>): number =>
+  perplexities.length === 0 ? 0 : perplexities.reduce((sum, value) => sum + value, 0) / perplexities.length;
+
+/** The runs of the next rung: those that go on, for longer. */
+export function nextRuns({ rung, runs }: Heat, results: readonly RungResult[], halving: Halving): PlannedRun[] {
+  const going = new Set(standingsOf(runs, results, halving).flatMap((one) => (one.goesOn ? one.runs.map(({ key }) => key) : [])));
+  return runs
+    .filter(({ key }) => going.has(key))
+    .map(({ variant, modelPath, data, settings }) => {
+      const longer = withBudget({ variant, modelPath, data, settings }, halving, halving.rungs[rung + 1]!);
+      return { ...planRun(longer), rung: rung + 1 };
+    });
+}
