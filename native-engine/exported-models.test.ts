@@ -2,7 +2,7 @@
 // installed (npm run loader:llama-cpp), PyTorch where a Python has it. What is not at hand is said to be skipped.
 import { Tokenizer } from '@huggingface/tokenizers';
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,6 +53,19 @@ function ask(command: string, args: string[], request: object): Record<string, u
 const askLlamaCpp = (file: string, request: object): Record<string, unknown> =>
   ask(process.execPath, [join(root, 'loaders/llama-cpp/evaluate.mjs'), file], { threads: 1, ...request });
 
+/** Values and bytes of a block of each type: f32, f16, bf16, q8_0, q5_0, q5_1, q4_k, q5_k, q6_k. */
+const blocks: Record<number, [number, number]> = {
+  0: [1, 4],
+  1: [1, 2],
+  30: [1, 2],
+  8: [32, 34],
+  6: [32, 22],
+  7: [32, 24],
+  12: [256, 144],
+  13: [256, 176],
+  14: [256, 210],
+};
+
 interface Gguf {
   metadata: Map<string, unknown>;
   tensors: Map<string, { shape: number[]; type: number; bytes: Buffer }>;
@@ -93,7 +106,8 @@ function readGguf(path: string): Gguf {
   for (const { name, shape, type, offset } of infos) {
     expect(offset).toBe(Math.ceil(end / 32) * 32); // one after the other, aligned
     const values = shape.reduce((product, size) => product * size, 1);
-    const size = type === 0 ? values * 4 : type === 8 ? (values / 32) * 34 : values * 2;
+    const [block, blockBytes] = blocks[type]!;
+    const size = (values / block) * blockBytes;
     end = offset + size;
     tensors.set(name, { shape, type, bytes: file.subarray(data + offset, data + end) });
   }
@@ -145,6 +159,28 @@ withLlamaCpp.each(kinds)('llama.cpp computes from GGUF, %s, what the masked stud
     const answer = askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
     expect(Math.abs((answer['negativeLogLikelihood'] as number) - student.negativeLogLikelihood)).toBeLessThan(1e-5);
   }
+});
+
+withLlamaCpp("llama.cpp's own quantizer makes a smaller model, which it reads, and which computes nearly the same", async () => {
+  const session = await pruned(factbookModel);
+  const student = await session.evaluate({ ids, window: WINDOW });
+  const outFolder = join(folder, 'quantized');
+  await session.exportModel({ container: 'gguf', form: 'compacted', multipleOf: 256, dtype: 'bf16', outFolder });
+  await session.close();
+  const libraries = join(root, 'loaders/llama-cpp/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64');
+  const library = readdirSync(libraries).find((name) => /^libllama\.(.*\.)?so$/.test(name))!;
+  const [from, to] = [join(outFolder, 'model.gguf'), join(folder, 'q4_k_m.gguf')];
+  const quantize = (source: string) =>
+    spawnSync(join(root, 'native-engine/build/llama_quantize'), [join(libraries, library), source, to, '15', '1'], { encoding: 'utf8' });
+  expect(quantize(join(folder, 'nothing.gguf')).status).not.toBe(0);
+  expect(quantize(from).status).toBe(0);
+  const { metadata, tensors } = readGguf(to);
+  expect(metadata.get('general.file_type')).toBe(15);
+  expect([12, 14]).toContain(tensors.get('blk.0.ffn_down.weight')!.type); // its rows are whole blocks
+  expect(statSync(to).size).toBeLessThan(statSync(from).size);
+  const { negativeLogLikelihood } = askLlamaCpp(to, { window: WINDOW, ids: [...ids] }) as { negativeLogLikelihood: number };
+  expect(Math.abs(negativeLogLikelihood - student.negativeLogLikelihood)).toBeLessThan(0.2);
+  expect(negativeLogLikelihood).not.toBe(student.negativeLogLikelihood);
 });
 
 withPyTorch.each(['padded', 'compacted', 'masked'] as const)(

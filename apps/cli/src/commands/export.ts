@@ -45,14 +45,22 @@ export function registerExport(program: Command): void {
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)')
     .option('--form <form>', 'of gguf: compacted, padded (all layers alike) or masked (default: compacted, of Qwen3 and SmolLM3 padded)')
-    .option('--dtype <type>', 'bf16, f16 or f32, for gguf also q8_0 (default: as the original)')
-    .option('--multiple-of <n>', 'fill MLP and hidden widths up with zeros to a multiple of it (default: 1, for q8_0 32)', positiveNumber)
+    .option(
+      '--dtype <type>',
+      'bf16, f16 or f32; for gguf also q8_0, and by llama.cpp q4_k_m and its like (docs/exports.md; default: as the original)',
+    )
+    .option(
+      '--multiple-of <n>',
+      'fill MLP and hidden widths up with zeros to a multiple of it (default: 1, for q8_0 32, for q4_k_m 256)',
+      positiveNumber,
+    )
     .option('--no-proof', 'do not evaluate the result')
     .option('--force', 'replace an earlier export there; anything else is left alone');
   examples(
     exporting,
     ['espalier export k3f9 --out pruned/'],
     ['espalier export k3f9 --dtype q8_0 --out pruned.gguf'],
+    ['espalier export k3f9 --dtype q4_k_m --out pruned.gguf', "by llama.cpp's quantizer, where it is at hand"],
     ['espalier export k3f9 --teacher 20 --format hf --dtype f16 --multiple-of 64 --out pruned-20/'],
   );
   action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));

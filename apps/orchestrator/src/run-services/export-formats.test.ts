@@ -14,11 +14,17 @@ test.each([
   [{ format: 'gguf' }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 1],
   [{ format: 'gguf', form: 'padded', dtype: 'f16' }, 'gguf', 'padded', EXPORT_CONTAINER_GGUF, 1],
   [{ format: 'gguf', dtype: 'q8_0' }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 32], // rows are stored in blocks of 32
+  [{ format: 'gguf', dtype: 'q4_k_m' }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 256],
   [{ format: 'gguf', dtype: 'q8_0', multipleOf: 1 }, 'gguf', 'compacted', EXPORT_CONTAINER_GGUF, 1],
 ])('%j is %s, %s', (request, format, form, container, multipleOf) => {
   const choice = choose(request);
   expect(choice).toMatchObject({ format, form, multipleOf });
   expect(choice.engine.container).toBe(container);
+});
+
+test('what llama.cpp quantizes the engine writes as the source has it', () => {
+  expect(choose({ format: 'gguf', dtype: 'q4_k_m' }).engine.dtype).toBe('');
+  expect(choose({ format: 'gguf', dtype: 'q8_0' }).engine.dtype).toBe('q8_0');
 });
 
 test.each(['Qwen3ForCausalLM', 'SmolLM3ForCausalLM'])(
@@ -35,7 +41,7 @@ test.each([
   [{ form: 'padded' }, 'form', 'must be "compacted" or "masked" where no format is named'],
   [{ format: 'hf', form: 'compacted' }, 'form', 'must be "padded" in the format hf, is "compacted"'],
   [{ format: 'vllm', dtype: 'q8_0' }, 'dtype', 'must be "bf16", "f16" or "f32" in the format vllm'],
-  [{ format: 'gguf', dtype: 'q4_0' }, 'dtype', 'must be "bf16", "f16", "f32" or "q8_0" in the format gguf'],
+  [{ format: 'gguf', dtype: 'q4_0' }, 'dtype', 'must be "bf16", "f16", "f32", "q8_0", "q3_k_m", "q4_k_s"'],
   [{ format: 'gguf', multipleOf: 1025 }, 'multiple_of', 'must be from 1 to 1024'],
 ])('%j is refused by name', (request, field, description) => {
   const refused = (): unknown => {

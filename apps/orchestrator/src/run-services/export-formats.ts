@@ -1,5 +1,6 @@
 // The kinds of an export: a format that users name, and behind it a container and a form, which the engine takes apart from each other.
 import { engineV1, invalidField, type v1 } from '#protocol';
+import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
 import type { MadeExport } from '../pruning-run/record/pruning-run.events.js';
 
 export type ExportFormat = MadeExport['format'];
@@ -17,7 +18,7 @@ const plainDtypes = ['bf16', 'f16', 'f32'];
 const formats: Record<ExportFormat, FormatRule> = {
   'hf-remote': { container: safetensors, forms: ['compacted'], dtypes: plainDtypes },
   hf: { container: safetensors, forms: ['padded'], dtypes: plainDtypes },
-  gguf: { container: gguf, forms: ['compacted', 'padded', 'masked'], dtypes: [...plainDtypes, 'q8_0'] },
+  gguf: { container: gguf, forms: ['compacted', 'padded', 'masked'], dtypes: [...plainDtypes, 'q8_0', ...QUANTIZED_TYPES] },
   vllm: { container: safetensors, forms: ['blocks'], dtypes: plainDtypes },
   masked: { container: safetensors, forms: ['masked'], dtypes: plainDtypes },
 };
@@ -37,7 +38,7 @@ export interface ExportChoice {
   /** '': as the source. */
   dtype: string;
   multipleOf: number;
-  engine: { container: engineV1.ExportContainer; form: engineV1.ExportForm };
+  engine: { container: engineV1.ExportContainer; form: engineV1.ExportForm; dtype: string };
 }
 
 /** llama.cpp has architectures of their own for these, with one width for all layers. */
@@ -69,8 +70,15 @@ export function chooseExport(
   if (request.multipleOf > MULTIPLE_MAX) {
     throw invalidField('FIELD_OUT_OF_RANGE', 'multiple_of', `must be from 1 to ${MULTIPLE_MAX}, is ${request.multipleOf}`);
   }
-  const multipleOf = request.multipleOf === 0 ? (dtype === 'q8_0' ? Q8_BLOCK : 1) : request.multipleOf;
-  return { format, form, dtype, multipleOf, engine: { container, form: engineForms[form] } };
+  const multipleOf = request.multipleOf === 0 ? blockOf(dtype) : request.multipleOf;
+  // The engine writes what llama.cpp quantizes as the source has it.
+  return { format, form, dtype, multipleOf, engine: { container, form: engineForms[form], dtype: isQuantizedType(dtype) ? '' : dtype } };
+}
+
+/** Values of a row that are stored together. */
+function blockOf(dtype: string): number {
+  if (dtype === 'q8_0') return Q8_BLOCK;
+  return isQuantizedType(dtype) ? QUANTIZED_BLOCK : 1;
 }
 
 /** Without a format, a form stands for one: so it was before there were formats. */

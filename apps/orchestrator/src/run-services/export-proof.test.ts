@@ -1,6 +1,6 @@
 // When an export counts as the masked student: by what a loader computes from it.
 import type { ArtifactStore } from '#artifact-store';
-import { engineV1 } from '#protocol';
+import { engineV1, EspalierError } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ExportProof } from '../pruning-run/record/pruning-run.events.js';
@@ -53,4 +53,11 @@ test.each([
 test('a loader that can not read the export is told as such, and refuses nothing', async () => {
   const { loaders } = await proof('f32', new Error('no such architecture'));
   expect(loaders[0]).toMatchObject({ outcome: 'failed', negativeLogLikelihood: null, message: 'no such architecture' });
+});
+
+test("our own reader is untried, not failed, where llama.cpp's types are not its own", async () => {
+  const unsupported = new EspalierError('MODEL_UNSUPPORTED', "has ggml's type 12");
+  expect((await proof('q4_k_m', unsupported)).loaders[0]).toMatchObject({ outcome: 'untried', message: 'it reads no q4_k_m' });
+  expect((await proof('f32', unsupported)).loaders[0]).toMatchObject({ outcome: 'failed' });
+  expect((await proof('q4_k_m', STUDENT + 0.01)).loaders[0]).toMatchObject({ outcome: 'agrees' }); // each tensor has a type that it knows
 });

@@ -1,12 +1,13 @@
 // Is an export the masked student? Its mean negative log-likelihood, from every loader at hand, against the student's in F32.
 import type { ArtifactStore, ExportManifestFile } from '#artifact-store';
 import { idOf } from '#model-files';
-import { engineV1, EspalierError, visibleText } from '#protocol';
+import { engineV1, EspalierError, toEspalierError, visibleText } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ExportProof, LoaderProof } from '../pruning-run/record/pruning-run.events.js';
 import { withExportFolder } from './subjects.js';
 import type { ExportFormat } from './export-formats.js';
+import { isQuantizedType } from './quantizer.js';
 import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';
 
 const OWN_READER = "Espalier's own reader";
@@ -64,7 +65,10 @@ export async function proveExport(
   const readByEngine: Loader = ({ folder }) =>
     evaluate('', folder).then(
       ({ negativeLogLikelihood }) => ({ outcome: 'agrees', loader: OWN_READER, negativeLogLikelihood }),
-      (error: unknown) => ({ outcome: 'failed', loader: OWN_READER, message: (error as Error).message }),
+      (error: unknown) =>
+        isQuantizedType(request.dtype) && toEspalierError(error).code === 'MODEL_UNSUPPORTED'
+          ? { outcome: 'untried', loader: OWN_READER, message: `it reads no ${request.dtype}` }
+          : { outcome: 'failed', loader: OWN_READER, message: (error as Error).message },
     );
   const own = bench.engine.sharesFiles ? readByEngine : untried(OWN_READER, 'the engine is on another machine');
   const loaders: LoaderProof[] = [];

@@ -8,6 +8,7 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ExportChoice } from './export-formats.js';
 import { proofText, proveExport } from './export-proof.js';
 import { speedNotes } from './export-speed.js';
+import { findQuantizer, isQuantizedType, quantized } from './quantizer.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
 
 export interface ExportRequest extends ExportChoice {
@@ -32,10 +33,11 @@ export async function exportModel(
   signal: AbortSignal,
 ): Promise<RecordExport> {
   const { run, state, form, format, multipleOf, teacherMark } = request;
+  const quantizer = isQuantizedType(request.dtype) ? await findQuantizer() : null; // before the engine works for nothing
   const { model } = await bench.bringModel(run);
   await bench.bringState(run, state);
   const messages = bench.engine.client.exportModel(
-    { ...request.engine, sessionId: bench.sessionId, dtype: request.dtype, multipleOf, modelCard: modelCard(request) },
+    { ...request.engine, sessionId: bench.sessionId, multipleOf, modelCard: modelCard(request) },
     signal,
   );
   const store = async (content: AsyncIterable<Uint8Array> | Uint8Array, name: string): Promise<ExportManifestFile> => {
@@ -44,7 +46,15 @@ export async function exportModel(
     pinned.push(digest);
     return { name, bytes, digest };
   };
-  const stored = await storeFiles(messages[Symbol.asyncIterator](), store, (share) => onProgress(share * WRITING_SHARE));
+  const quantizing: string[] = [];
+  const storeQuantized: typeof store = (content, name) =>
+    quantizer === null || content instanceof Uint8Array || !name.endsWith('.gguf')
+      ? store(content, name)
+      : store(
+          quantized(content, request.dtype, quantizer, bench.threads, signal, (note) => quantizing.push(note)),
+          name,
+        );
+  const stored = await storeFiles(messages[Symbol.asyncIterator](), storeQuantized, (share) => onProgress(share * WRITING_SHARE));
   onProgress(STORED_SHARE);
   const { files, outcome } = stored;
   const dtype = request.dtype || model!.dtype;
@@ -52,13 +62,9 @@ export async function exportModel(
   const proof = request.skipProof
     ? undefined
     : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files }, signal);
-  const notes = [...outcome.notes, ...speedNotes(format, model!, outcome)];
-  const text =
-    stored.readme +
-    speedNotes(format, model!, outcome)
-      .map((note) => `- ${note}\n`)
-      .join('') +
-    (proof ? proofText(proof) : '');
+  const ownNotes = [...quantizing, ...speedNotes(format, model!, outcome)];
+  const notes = [...outcome.notes, ...ownNotes];
+  const text = stored.readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof) : '');
   files.push(await store(Buffer.from(text), README));
   const manifest = await artifacts.put(encodeExportManifest(files));
   return {

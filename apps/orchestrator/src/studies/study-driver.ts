@@ -3,13 +3,13 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
+import { hasMissedTarget } from '#comparison';
 import { EspalierError, statusOf, toEspalierError } from '#protocol';
 import { status } from '@grpc/grpc-js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { isFinished, type RunStatus } from '../pruning-run/aggregate/pruning-run.js';
-import { hasMissedTarget } from '../pruning-run/planning/target-sparsity.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LaunchRun } from '../run-commands/pruning-run.commands.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -148,8 +148,10 @@ export class StudyDriver {
 
   private async resultOf(runId: string | null): Promise<Omit<RungResult, 'key'>> {
     const run = runId === null || this.feed.isDamaged(runId) ? null : await this.runs.load(runId);
-    if (run?.status !== 'completed') return { perplexity: null, missedTarget: false };
-    return { perplexity: headlineOf(run)?.value ?? null, missedTarget: hasMissedTarget(run) };
+    if (run?.status !== 'completed' || run.current === null) return { perplexity: null, missedTarget: false };
+    const { hardSparsity } = run.current;
+    const missedTarget = hasMissedTarget({ completed: true, hardSparsity, targetSparsity: run.settings.targetSparsity });
+    return { perplexity: headlineOf(run)?.value ?? null, missedTarget };
   }
 
   private async endOnceAllHave({ studyId }: StudyState, launched: Launched[]): Promise<void> {
