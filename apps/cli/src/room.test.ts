@@ -62,21 +62,35 @@ test('gc of a run is looked at first, then done when confirmed', async () => {
   expect(requests.at(-1)).toMatchObject({ runId: 'abcd', keepEvery: 5, abandoned: true, exports: false });
 });
 
-test('gc without a run clears away what no run needs; options of a run are refused', async () => {
+test('gc without a run sets aside what no run needs; with --now it asks, and removes it; options of a run are refused', async () => {
+  const requests: v1.CollectGarbageRequest[] = [];
   const answers: Answers = {
-    async *collectGarbage() {
+    async *collectGarbage(request) {
+      requests.push(request);
       const artifact = { kind: 'state', digest: 'ab'.repeat(32), bytes: 512n, marks: [] };
-      yield { doneShare: 0.5, artifact, artifacts: 1n, freedBytes: 512n };
-      yield { doneShare: 1, artifact: undefined, artifacts: 1n, freedBytes: 512n };
+      const [freedBytes, setAsideBytes] = request.now ? [512n, 0n] : [0n, 512n];
+      yield { doneShare: 0.5, artifact, artifacts: 1n, freedBytes, setAsideBytes };
+      yield { doneShare: 1, artifact: undefined, artifacts: 1n, freedBytes, setAsideBytes };
     },
   };
-  expect((await espalier(answers, 'gc')).stdout).toBe(
-    'freed 512 B in 1 artifact that no run needs; what is younger than 1h00m stays (--min-age)\n',
-  );
-  expect((await espalier(answers, 'gc', '--dry-run')).stdout).toBe(
-    'would free 512 B in 1 artifact that no run needs; what is younger than 1h00m stays (--min-age)\n',
-  );
+  const said = async (...options: string[]): Promise<string> => (await espalier(answers, 'gc', ...options)).stdout.replaceAll(/\s+/g, ' ');
+  const what = '512 B in 1 artifact that no run needs; what is younger than 1h00m stays (--min-age)';
+  expect(await said()).toBe(`set aside ${what}; removed a week after they were set aside, or now with: espalier gc --now `);
+  expect(await said('--dry-run')).toBe(`would set aside ${what} `);
+  expect(await said('--now', '--dry-run')).toBe(`would free ${what} `);
+  const asked = await espalier(answers, 'gc', '--now');
+  expect(asked).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(asked.stderr).toMatch(/CONFIRMATION_NEEDED: remove 1 artifact \(512 B\) that no run needs for good\?/);
+  expect(await said('--now', '--yes')).toBe(`freed ${what} `);
+  expect(requests.map(({ dryRun, now }) => [dryRun, now])).toEqual([
+    [false, false],
+    [true, false],
+    [true, true],
+    [true, true],
+    [false, true],
+  ]);
   expect((await espalier(answers, 'gc', '--exports')).exitCode).toBe(2);
+  expect((await espalier(answers, 'gc', 'abcd', '--abandoned', '--now')).exitCode).toBe(2);
 });
 
 test('du tells by run and by kind', async () => {
@@ -87,7 +101,7 @@ test('du tells by run and by kind', async () => {
   };
   const { stdout } = await espalier(answers, 'du');
   expect(stdout).toMatch(/^abcdefghij23 +n +completed +2\.00 KiB +0 B +0 B +0 B +1\.00 KiB$/m);
-  expect(stdout).toMatch(/^no run needs +10 B; clear it away with: espalier gc \(what is older than an hour\)$/m);
+  expect(stdout).toMatch(/^no run needs +10 B; set it aside with: espalier gc \(what is older than an hour\)$/m);
   expect(stdout).toMatch(/^event store +7 B$/m);
   expect(JSON.parse((await espalier(answers, 'du', '--json')).stdout)).toMatchObject({ runs: [{ status: 'completed' }], views_bytes: 0 });
 });

@@ -15,6 +15,7 @@ export interface StackOptions {
   web?: string | undefined;
   eventStore?: string | undefined;
   artifacts?: string | undefined;
+  acceptStore?: boolean | undefined;
   engines?: string | undefined;
   /** Addresses of engines that run already. */
   engine?: string[] | undefined;
@@ -73,6 +74,7 @@ function serverArguments(options: StackOptions): string[] {
     ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value])),
     ...(options.allowInsecureRemote === true ? ['--allow-insecure-remote'] : []),
     ...(options.openLoopback === true ? ['--open-loopback'] : []),
+    ...(options.acceptStore === true ? ['--accept-store'] : []),
   ];
 }
 

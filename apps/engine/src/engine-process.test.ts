@@ -510,6 +510,20 @@ describe('one engine', () => {
     await expect(relative).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'state_file'));
   });
 
+  test('a client that leaves before it is told of states finds no files of them', async () => {
+    const { sessionId } = await openSession(engine);
+    await sendTokens(engine, sessionId);
+    await initialise(engine, sessionId);
+    const stateFile = join(folder, 'left');
+    const written = (): string[] => readdirSync(folder).filter((name) => name.startsWith('left-'));
+    const stream = engine.client.train(segment(sessionId, 0, 20_000, { stateFile, segmentSteps: 2, reportIntervalMs: 600_000 }));
+    stream.on('error', () => undefined);
+    while (written().length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+    stream.cancel();
+    await free(engine, sessionId);
+    while (written().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  });
+
   test('a client that takes no more bytes of states keeps nobody waiting once it goes', async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);

@@ -1,5 +1,6 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { engineV1, EspalierError, invalidField } from '#protocol';
 import { chosenDevice, describeEngine, evaluateModel, inspectModel, numericsFingerprint, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
@@ -192,21 +193,23 @@ async function* trainSegments(
   const { session } = holder.require(request.sessionId);
   const options = trainingOptions(request);
   const progress = new Batches<Progress>(request.reportIntervalMs);
+  const files = new StateFiles();
+  const take = (items: Progress[]): void => {
+    for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
+    // Nobody waits for bytes that have to be sent: the next segment but one would.
+    progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
+  };
   const running = holder
-    .exclusive(
-      TRAINING,
-      (stop, mayGoOn) =>
-        // Nobody waits for bytes that have to be sent: the next segment but one would.
-        train(session, options, stop, mayGoOn, (items) => progress.push(items, options.stateFile === '' && 'segment' in items[0]!)),
-      signal,
-    )
+    .exclusive(TRAINING, (stop, mayGoOn) => train(session, options, stop, mayGoOn, take), signal)
     .finally(() => progress.end());
-  running.catch(() => undefined); // awaited below, after the last report
+  // Awaited below, after the last report.
+  running.catch(() => undefined).finally(() => (signal.aborted ? files.removeUntold() : undefined));
   training.progress = progress;
   const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined, calibratedShare: 0 };
   for await (const batch of progress) {
     const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
     const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
+    if (!signal.aborted) for (const { stateFile } of segments) files.told(stateFile);
     const calibrated = batch.findLast((item) => 'calibratedShare' in item);
     yield { ...nothing, steps, segments: segments.map(outcomeMessage), calibratedShare: calibrated?.calibratedShare ?? 0 };
     for (const { result, stateFile, letGo } of segments) {
@@ -217,6 +220,25 @@ async function* trainSegments(
   }
   const { stopped, teachers } = await running;
   yield { ...nothing, end: { stopped, teacherDigests: teachers } };
+}
+
+/** States that are written for a client. One that left before it was told of a file can't take it over, so the file goes. */
+class StateFiles {
+  private readonly all: Promise<string>[] = [];
+  private readonly known = new Set<string>();
+
+  made(file: Promise<string>): void {
+    this.all.push(file);
+  }
+
+  told(file: string): void {
+    this.known.add(file);
+  }
+
+  async removeUntold(): Promise<void> {
+    for (const file of await Promise.all(this.all))
+      if (file !== '' && !this.known.has(file)) await rm(file, { force: true }).catch(() => undefined);
+  }
 }
 
 async function located(segment: EndedSegment): Promise<LocatedSegment> {

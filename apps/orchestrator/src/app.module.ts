@@ -6,6 +6,7 @@ import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './storage/driver-lease.js';
+import { StoreCondition } from './storage/store-condition.js';
 import { Callers } from './api/callers.js';
 import { OpenCalls, WITH_TOKEN } from './api/call-limits.js';
 import { Doors } from './api/doors.js';
@@ -54,6 +55,7 @@ import {
 export interface Surroundings {
   config: OrchestratorConfig;
   store: EventStore;
+  condition: StoreCondition;
   artifacts: ArtifactStore;
   lease: DriverLease;
   /** The data folder's own id. */
@@ -67,7 +69,7 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, artifacts, lease, folderId, token, log }: Surroundings): DynamicModule {
+  static of({ config, store, condition, artifacts, lease, folderId, token, log }: Surroundings): DynamicModule {
     const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
     const lender = engineLender(pool, config.engines === 0 ? null : checking);
@@ -76,6 +78,7 @@ class SurroundingsModule {
       { provide: EVENT_STORE, useValue: store },
       { provide: ARTIFACT_STORE, useValue: artifacts },
       { provide: DriverLease, useValue: lease },
+      { provide: StoreCondition, useValue: condition },
       { provide: LOGGER, useValue: log },
       { provide: ACCESS_TOKEN, useValue: token },
       LiveProgress,

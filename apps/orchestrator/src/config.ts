@@ -24,6 +24,8 @@ export interface OrchestratorConfig {
   web: string | undefined;
   /** Connection string; undefined: the embedded event store in the data folder. */
   eventStore: string | undefined;
+  /** The store is taken as it is, though it lacks events that this server has seen, or the artifacts are those of another. */
+  acceptStore: boolean;
   /** Engines that this orchestrator starts. */
   engines: number;
   /** Addresses of engines that somebody else runs. */
@@ -71,6 +73,13 @@ function commandLine(): Command {
         '--event-store <url>',
         "connection string of a KurrentDB or EventStoreDB, or the file event-store.url of another server's data folder (default: embedded)",
       ).env('ESPALIER_EVENT_STORE'),
+    )
+    .addOption(
+      new Option(
+        '--accept-store',
+        'take the event store as it is, though events are missing in it or the artifact folder is that of another store: what no event ' +
+          'of it names is then set aside',
+      ).default(false),
     )
     .addOption(
       new Option('--engines <n>', 'engines to start, when there is work for them (default: 1, or 0 where --engine names some)')

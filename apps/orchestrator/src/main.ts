@@ -2,21 +2,23 @@
 import 'reflect-metadata';
 import { availableParallelism } from 'node:os';
 import { NestFactory } from '@nestjs/core';
+import type { Logger } from 'pino';
 import { openArtifactStore } from '#artifact-store';
+import { notingStore } from '#event-store';
 import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { toEspalierError } from '#protocol';
 import { AppModule } from './app.module.js';
 import { DEFAULT_WEB, parseConfig, WEB_OFF, type OrchestratorConfig } from './config.js';
 import { DataFolder } from './storage/data-folder.js';
-import { DriverLease } from './storage/driver-lease.js';
+import { DRIVER_STREAM, DriverLease } from './storage/driver-lease.js';
 import { EventStoreHost } from './storage/event-store.provider.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
 import { patiently } from './event-sourcing/patience.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
-import { claimArtifacts } from './storage/shared-artifacts.js';
+import { bindStore, requireStoreFiles } from './storage/store-binding.js';
 import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import type { WebSecrets } from './web/web-access.js';
@@ -33,17 +35,15 @@ async function main(): Promise<void> {
   if (config.engines > 0) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
-  const eventStore = await EventStoreHost.open(config, log);
-  const artifacts = await openArtifactStore({ folder: config.artifactFolder, isOurs: !config.sharesArtifacts });
-  if (config.sharesArtifacts) await patiently(() => claimArtifacts(config.artifactFolder, eventStore.store), { patienceMs: Infinity });
+  const { eventStore, store, artifacts, condition, seen } = await openStores(config, log);
   const lease = new DriverLease({
-    store: eventStore.store,
+    store,
     folderId: folder.id,
     leaseMs: config.leaseSeconds * 1_000,
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const surroundings = { config, store: eventStore.store, artifacts, lease, folderId: folder.id, token, log };
+  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // Who names a device is told at once that it can't be used; whatever can be is found when an engine is needed first.
@@ -63,6 +63,7 @@ async function main(): Promise<void> {
   const tellHealth = (): void => server.setServing(reachable && canRecord);
   eventStore.onReachable = (is) => {
     reachable = is;
+    condition.answers(is);
     tellHealth();
   };
   storage.onChange = (can) => {
@@ -92,6 +93,7 @@ async function main(): Promise<void> {
     await Promise.all([server.close(), app.get(WebServer).close()]);
     await app.close();
     await eventStore.close();
+    seen.close();
     folder.close();
     process.exit(0);
   };
@@ -114,6 +116,16 @@ async function main(): Promise<void> {
     }
     log.error({ err: error }, 'a disk or a pipe failed where nobody looked for it');
   });
+}
+
+/** The events and the artifacts that they name. */
+async function openStores(config: OrchestratorConfig, log: Logger) {
+  await requireStoreFiles(config);
+  const eventStore = await EventStoreHost.open(config, log);
+  const artifacts = await openArtifactStore({ folder: config.artifactFolder });
+  const { condition, seen } = await patiently(() => bindStore(config, eventStore.store, artifacts, log), { patienceMs: Infinity });
+  const store = notingStore(eventStore.store, condition, new Set([DRIVER_STREAM]));
+  return { eventStore, store, artifacts, condition, seen };
 }
 
 async function acquireNamedDevices({ slots }: EnginePool, { devices }: OrchestratorConfig): Promise<void> {

@@ -138,6 +138,14 @@ test('what no event names is found by verify --all, and cleared away by gc once 
   expect(existsSync(pathOf(stray))).toBe(true);
   expect(await collectGarbage({ minAgeSeconds: 0 })).toEqual([stray]);
   expect(existsSync(pathOf(stray))).toBe(false);
+  const set = await usage();
+  expect(set.quarantineBytes).toBeGreaterThanOrEqual(15n);
+  const { quarantined, quarantinedBytes, unknown } = (await verifyAll()).at(-1)!.summary!;
+  expect([unknown, quarantinedBytes]).toEqual([[strange], set.quarantineBytes]);
+  const removed = await collectGarbage({ minAgeSeconds: 0, now: true });
+  expect(BigInt(removed.length)).toBe(quarantined);
+  expect(removed).toContain(stray);
+  expect((await usage()).quarantineBytes).toBe(0n);
   expect(existsSync(strange)).toBe(true); // no artifact: not ours to take
 });
 

@@ -1,6 +1,6 @@
 // Two orchestrators on one event store, as two machines would have it: data folders of their own, one drives, one stands by.
 // Takes about a minute.
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openArtifactStore } from '#artifact-store';
@@ -193,7 +193,7 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     }
   });
 
-  it('clear away what a dead driver left behind, but nothing that a run needs', async () => {
+  it('set aside what a dead driver left behind, but nothing that a run needs', async () => {
     const [standby, driver] = servers as [TestServer, TestServer];
     await standby.kill();
     const { runId } = await driver.launch(RUN);
@@ -204,10 +204,12 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     size.writeBigUInt64LE(BigInt(header.length));
     const leftOver = Buffer.concat([size, header]);
     const { digest } = await (await openArtifactStore({ folder: artifacts })).put(leftOver);
+    utimesSync(join(artifacts, 'objects', digest.slice(0, 2), digest), 0, 0); // a young one may be about to be named
     expect(states().some((name) => name.endsWith(digest))).toBe(true);
     await standby.start();
     const run = await standby.completed(runId);
     while (states().some((name) => name.endsWith(digest))) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(readdirSync(join(artifacts, 'quarantine'))).toContain(digest);
     const verdicts = await collect(standby.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: run.runId })));
     expect(verdicts.at(-1)!.summary!.problems).toEqual([]);
   });
@@ -301,5 +303,23 @@ describe('the lease of the driver', () => {
     expect(next.held).toBe(true);
     await next.stop();
     for (const store of stores) await store.close();
+  });
+
+  it('is no longer sure once its time may have run out, though a process that was asleep has not heard of it', async () => {
+    const store = connectEventStore(eventStore);
+    const quiet = { info: () => undefined, warn: () => undefined } as never;
+    let now = 0;
+    // An owner's lease is ten minutes long.
+    const lease = new DriverLease({ store, folderId: 'asleep', leaseMs: 60_000, log: quiet, ownsStore: true, clock: () => now });
+    await lease.start();
+    expect([lease.held, lease.isSurelyHeld]).toEqual([true, true]);
+    now += 590_000; // others may count from a little earlier than we do, and a deed takes time
+    expect([lease.held, lease.isSurelyHeld]).toEqual([true, false]);
+    await lease.lookAgain(); // renewed
+    expect(lease.isSurelyHeld).toBe(true);
+    now += 590_000;
+    expect(lease.isSurelyHeld).toBe(false);
+    await lease.stop();
+    await store.close();
   });
 });

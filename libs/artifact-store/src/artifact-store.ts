@@ -22,6 +22,38 @@ export interface ArtifactEntry {
 }
 export type ArtifactCondition = 'ok' | 'missing' | 'corrupt';
 
+/** Artifacts that no event seems to need are set aside before they go. They can be read as before, so a mistake costs nothing. */
+export interface Quarantine {
+  /** False: there is no such artifact. */
+  take(digest: string): Promise<boolean>;
+  /** True when it is among the artifacts again by this call. */
+  giveBack(digest: string): Promise<boolean>;
+  /** `storedAt` is when it was set aside. */
+  list(): AsyncIterable<ArtifactEntry>;
+  /** Removes the bytes for good. True when there was something to remove. */
+  remove(digest: string): Promise<boolean>;
+}
+
+/** A file on its way into the store. */
+export interface IncomingFile {
+  name: string;
+  bytes: number;
+  changedAt: Date;
+  /** This process may still be at work on it. */
+  isInUse: boolean;
+}
+
+/** Files that are written before they have a digest for a name. */
+export interface Incoming {
+  /** A new path for another process to write to, or to several that begin with it and "-" and a number; `adopt` takes them over. */
+  newPath(): string;
+  /** Nothing more is written to the path, and nothing more is adopted from it: what is left there is removed. */
+  end(path: string): Promise<void>;
+  list(): AsyncIterable<IncomingFile>;
+  /** True when it was there. */
+  remove(name: string): Promise<boolean>;
+}
+
 /** All methods reject with ArtifactStoreError. */
 export interface ArtifactStore {
   /** Returns once the bytes survive a power cut under their digest. */
@@ -33,17 +65,19 @@ export interface ArtifactStore {
   stat(digest: string): Promise<ArtifactStat | null>;
   /** Reads everything. */
   verify(digest: string): Promise<ArtifactCondition>;
-  /** True when there was something to delete. */
+  /** Removes the bytes for good. True when there was something to delete. */
   delete(digest: string): Promise<boolean>;
+  /** Without those in the quarantine. */
   list(): AsyncIterable<ArtifactEntry>;
+  readonly quarantine: Quarantine;
   /** @param prefix at least two hex digits */
   digestsStartingWith(prefix: string): Promise<string[]>;
   /** Paths of what lies among the artifacts and is none; folder store only. */
   strangers?(): AsyncIterable<string>;
   /** Where the bytes lie; folder store only. */
   pathOf?(digest: string): string;
-  /** A new path for somebody else to write a file to that is then taken over by `adopt`; folder store only. */
-  incomingPath?(): string;
+  /** Folder store only. */
+  readonly incoming?: Incoming;
   /**
    * Makes a complete file at an incoming path an artifact, without reading it again: whoever wrote it vouches for its digest,
    * and any reader checks it. Returns once the bytes survive a power cut.

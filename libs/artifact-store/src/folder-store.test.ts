@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { ArtifactStore } from './artifact-store.js';
+import { basename, join } from 'node:path';
+import type { ArtifactEntry, ArtifactStore } from './artifact-store.js';
 import { toArtifactError } from './artifact-store.errors.js';
 import { digestOf } from './digest.js';
 import { openArtifactStore } from './open-artifact-store.js';
@@ -61,7 +61,7 @@ test('a file that somebody else wrote is taken over, in the place of a damaged o
   const bytes = text('written by the engine');
   const digest = digestOf(bytes);
   for (let round = 0; round < 2; round++) {
-    const incoming = store.incomingPath!();
+    const incoming = store.incoming!.newPath();
     await writeFile(incoming, bytes, { flag: 'wx' });
     await store.adopt!(incoming, digest);
     expect(await store.verify(digest)).toBe('ok');
@@ -71,7 +71,7 @@ test('a file that somebody else wrote is taken over, in the place of a damaged o
   const elsewhere = join(folder, 'elsewhere');
   await writeFile(elsewhere, bytes);
   await expect(store.adopt!(elsewhere, digest)).rejects.toThrow('no incoming path');
-  await expect(store.adopt!(store.incomingPath!(), digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+  await expect(store.adopt!(store.incoming!.newPath(), digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
 });
 
 test('what is missing says so', async () => {
@@ -135,13 +135,51 @@ test('artifacts are found by the beginning of their digest', async () => {
   expect(await store.digestsStartingWith(digestOf(text('no such')).slice(0, 8))).toEqual([]);
 });
 
-test('what a crash left half written goes at the next start, once it is old', async () => {
-  const [old, young] = [randomUUID(), randomUUID()];
-  for (const name of [old, young, 'thesis.txt']) await writeFile(join(folder, 'incoming', name), 'half');
-  for (const name of [old, 'thesis.txt']) await utimes(join(folder, 'incoming', name), 0, 0);
-  await openArtifactStore({ folder });
-  expect((await readdir(join(folder, 'incoming'))).sort()).toEqual([young, 'thesis.txt'].sort()); // not ours: left alone
-  expect((await readFile(join(folder, 'incoming', young))).toString()).toBe('half');
+test('files on their way in are told by the names that writers give them: a UUID, and one with a step behind it', async () => {
+  const incoming = store.incoming!;
+  const [put, ofEngine] = [randomUUID(), `${randomUUID()}-1400`];
+  for (const name of [put, ofEngine, 'thesis.txt']) await writeFile(join(folder, 'incoming', name), 'half');
+  const found = [];
+  for await (const file of incoming.list()) found.push(file);
+  expect(found.map(({ name, bytes, isInUse }) => [name, bytes, isInUse])).toEqual([put, ofEngine].sort().map((name) => [name, 4, false]));
+  for (const { name } of found) expect(await incoming.remove(name)).toBe(true);
+  expect(await incoming.remove('thesis.txt')).toBe(false); // not ours: left alone
+  expect(await readdir(join(folder, 'incoming'))).toEqual(['thesis.txt']);
+});
+
+test('files of a path that is in use are told so; its end takes what was not taken over, and nothing else', async () => {
+  const incoming = store.incoming!;
+  const [path, other] = [incoming.newPath(), incoming.newPath()];
+  const names = [`${path}-8`, `${path}-16`, `${other}-8`];
+  for (const name of names) await writeFile(name, text(name));
+  for await (const { isInUse } of incoming.list()) expect(isInUse).toBe(true);
+  await store.adopt!(`${path}-8`, digestOf(text(`${path}-8`)));
+  await incoming.end(path);
+  expect(await readdir(join(folder, 'incoming'))).toEqual([basename(`${other}-8`)]);
+  expect(await store.verify(digestOf(text(`${path}-8`)))).toBe('ok');
+});
+
+test('what is set aside is not listed, can be read as before, and comes back when it is needed', async () => {
+  const { digest, bytes } = await store.put(text('a state that no event names'));
+  await utimes(store.pathOf!(digest), 0, 0);
+  expect(await store.quarantine.take(digestOf(text('no such')))).toBe(false);
+  expect(await store.quarantine.take(digest)).toBe(true);
+  const [listed, aside] = [[] as string[], [] as ArtifactEntry[]];
+  for await (const entry of store.list()) listed.push(entry.digest);
+  for await (const entry of store.quarantine.list()) aside.push(entry);
+  expect(listed).toEqual([]);
+  expect(aside).toMatchObject([{ digest, bytes }]);
+  expect(aside[0]!.storedAt.getTime()).toBeGreaterThan(0); // when it was set aside, not when it was made
+  expect(Buffer.from(await store.get(digest)).toString()).toBe('a state that no event names');
+  expect(await store.stat(digest)).toMatchObject({ bytes });
+  expect(await store.quarantine.giveBack(digest)).toBe(true);
+  for await (const entry of store.list()) listed.push(entry.digest);
+  expect(listed).toEqual([digest]);
+  expect(await store.quarantine.giveBack(digest)).toBe(false);
+  await store.quarantine.take(digest);
+  expect(await store.quarantine.remove(digest)).toBe(true);
+  expect(await store.quarantine.remove(digest)).toBe(false);
+  expect(await store.stat(digest)).toBeNull();
 });
 
 test.each([

@@ -1,28 +1,26 @@
-// Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first. A file gets its name only after its bytes are on
-// the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
-import { createHash, randomUUID } from 'node:crypto';
+// Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first, set aside in quarantine/. A file gets its name only after its
+// bytes are on the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
+import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
-import { open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { makeFolder } from '#files';
 import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
 import { ArtifactStoreError, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
+import { FolderIncoming } from './folder-incoming.js';
+import { FolderQuarantine } from './folder-quarantine.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
 import { syncPath } from './sync-path.js';
 
 const CHUNK_BYTES = 1 << 20;
-const STALE_INCOMING_MS = 3_600_000;
-/** A random UUID. */
-const INCOMING_NAME = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-export async function openFolderStore(folder: string, isOurs = false): Promise<ArtifactStore> {
+export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   const root = resolve(folder);
   try {
     makeFolder(join(root, 'objects'));
     makeFolder(join(root, 'incoming'));
     await syncPath(root);
-    await removeStaleIncoming(join(root, 'incoming'), isOurs ? 0 : STALE_INCOMING_MS);
   } catch (error) {
     // Reading must work from a folder that can't be written; a write will say so itself.
     const readable = await stat(join(root, 'objects')).then(
@@ -35,15 +33,17 @@ export async function openFolderStore(folder: string, isOurs = false): Promise<A
 }
 
 class FolderStore implements ArtifactStore {
-  constructor(private readonly root: string) {}
+  readonly incoming: FolderIncoming;
+  readonly quarantine: FolderQuarantine;
+
+  constructor(private readonly root: string) {
+    this.incoming = new FolderIncoming(join(root, 'incoming'));
+    this.quarantine = new FolderQuarantine(join(root, 'quarantine'), (digest) => this.pathOf(digest));
+  }
 
   pathOf(digest: string): string {
     requireDigest(digest);
     return join(this.root, 'objects', digest.slice(0, 2), digest);
-  }
-
-  incomingPath(): string {
-    return join(this.root, 'incoming', randomUUID());
   }
 
   async adopt(incomingPath: string, digest: string): Promise<void> {
@@ -59,7 +59,7 @@ class FolderStore implements ArtifactStore {
 
   async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
     if (options.expectedDigest !== undefined) requireDigest(options.expectedDigest);
-    const incoming = this.incomingPath();
+    const incoming = this.incoming.newPath();
     try {
       const result = await writeDurably(incoming, bytes instanceof Uint8Array ? slices(bytes) : bytes);
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
@@ -72,8 +72,9 @@ class FolderStore implements ArtifactStore {
       await this.publish(incoming, result.digest);
       return result;
     } catch (error) {
-      await rm(incoming, { force: true }).catch(() => undefined);
       throw this.writeError(error, options.expectedDigest ?? null);
+    } finally {
+      await this.incoming.end(incoming).catch(() => undefined);
     }
   }
 
@@ -111,11 +112,10 @@ class FolderStore implements ArtifactStore {
   }
 
   async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
-    const path = this.pathOf(digest);
     const hash = offset === 0 ? createHash('sha256') : null;
     let file: FileHandle | undefined;
     try {
-      file = await open(path, 'r');
+      file = await this.openFile(digest);
       for (let position = offset; ;) {
         const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes, position);
         if (bytesRead === 0) break;
@@ -135,10 +135,21 @@ class FolderStore implements ArtifactStore {
     }
   }
 
+  /** Also where it was set aside. */
+  private async openFile(digest: string): Promise<FileHandle> {
+    try {
+      return await open(this.pathOf(digest), 'r');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    const aside = await open(this.quarantine.pathOf(digest), 'r').catch(() => null);
+    return aside ?? open(this.pathOf(digest), 'r'); // it may have come back just then
+  }
+
   async stat(digest: string): Promise<ArtifactStat | null> {
     let file: FileHandle | undefined;
     try {
-      file = await open(this.pathOf(digest), 'r');
+      file = await this.openFile(digest);
       const bytes = (await file.stat()).size;
       const head = await file.read(Buffer.alloc(MEDIA_TYPE_PROBE_BYTES), 0, MEDIA_TYPE_PROBE_BYTES, 0);
       return { bytes, mediaType: mediaTypeOf(head.buffer.subarray(0, head.bytesRead), bytes) };
@@ -241,14 +252,4 @@ function writeError(error: unknown, digest: string | null): unknown {
   if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;
   if (code !== 'ENOENT') return toArtifactError(error, 'write', digest);
   return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', 'the folder of the artifact store is gone', digest, error);
-}
-
-/** Removes files that a crash left behind. Young files may belong to a writer at work, and other names are not ours. */
-async function removeStaleIncoming(folder: string, olderThanMs: number): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!INCOMING_NAME.test(name)) continue;
-    const path = join(folder, name);
-    const found = await stat(path).catch(() => null);
-    if (found !== null && Date.now() - found.mtimeMs >= olderThanMs) await rm(path, { force: true });
-  }
 }

@@ -11,11 +11,14 @@ export {
   WrongExpectedRevisionError,
 } from './event-store.errors.js';
 export { endOf, readPastDamage } from './past-damage.js';
+export { lastSeenEvent, missingIn, missingText, SeenEvents, type MissingEvents, type SeenEvent } from './seen/seen-events.js';
+export { notingStore } from './seen/seen-event-store.js';
 export { storeSecrets, type StoreSecrets } from './embedded/secrets.js';
 export { startEmbeddedEventStore, type EmbeddedEventStore, type EmbeddedEventStoreOptions } from './embedded/start.js';
 export {
   backupEmbeddedEventStore,
   embeddedEventStoreStats,
+  hasEmbeddedEventStore,
   restoreEmbeddedEventStore,
   verifyEmbeddedEventStore,
   type BackupReport,

@@ -105,6 +105,7 @@ const errorStatuses = {
   STORE_CORRUPT: status.DATA_LOSS,
   EVENT_CORRUPT: status.DATA_LOSS, // verification names each one
   WRONG_EXPECTED_REVISION: status.ABORTED,
+  EVENTS_MISSING: precondition, // the store lacks events that this server has seen in it
   ARTIFACT_MISSING: status.DATA_LOSS,
   ARTIFACT_CORRUPT: status.DATA_LOSS,
   ARTIFACT_NOT_FOUND: status.NOT_FOUND,

@@ -9,7 +9,8 @@ import { bytes, duration, howMany, shortDigest, statusWord } from '../output/for
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
 
-const GC_HINT = '; clear it away with: espalier gc (what is older than an hour)';
+const GC_HINT = '; set it aside with: espalier gc (what is older than an hour)';
+const QUARANTINE_HINT = '; removed a week after they were set aside, or now with: espalier gc --now';
 /** The server's own, when none is given. */
 const DEFAULT_MIN_AGE_SECONDS = 3_600;
 /** Thousands of files may have to go. */
@@ -55,6 +56,8 @@ function registerUsage(program: Command): void {
         ['tokens', bytes(response.tokensBytes)],
         ['no run needs', `${bytes(response.unneededBytes)}${response.unneededBytes > 0n ? GC_HINT : ''}`],
         ['artifacts in all', `${bytes(response.artifactsBytes)}, of which several runs share ${bytes(response.sharedBytes)}`],
+        ['in quarantine', response.quarantineBytes === 0n ? undefined : `${bytes(response.quarantineBytes)}${QUARANTINE_HINT}`],
+        ['incoming', response.incomingBytes === 0n ? undefined : bytes(response.incomingBytes)],
         ['event store', response.eventStoreBytes === undefined ? undefined : bytes(response.eventStoreBytes)],
         ['views', bytes(response.viewsBytes)],
         ['free', response.availableBytes === undefined ? undefined : bytes(response.availableBytes)],
@@ -69,6 +72,7 @@ interface CollectOptions {
   exports?: boolean;
   reason?: string;
   minAge?: number;
+  now?: boolean;
   dryRun?: boolean;
   yes?: boolean;
 }
@@ -79,16 +83,18 @@ function registerCollect(program: Command): void {
     .argument('[run]', 'thin this run out; without it: what no run needs')
     .summary('make room: thin a run out, or clear away what no run needs')
     .description(
-      'Without a run: throws away what no event needs, such as the left-overs of a crash. With a run that has ended or is paused: throws ' +
-        'away teachers or exports of it, as the options say, and records which and why. What stays in any case: the last state, where a ' +
-        'fork began, what remaining exports were made from, and all that other runs need. The history stays whole; steps that a lost ' +
-        'teacher instructed can no longer be replayed.',
+      'Without a run: sets aside what no event needs, such as the left-overs of a crash. It lies in the quarantine for a week, comes ' +
+        'back when it is needed after all, and goes then; with --now it goes at once, and so does all that was set aside before. With a ' +
+        'run that has ended or is paused: throws away teachers or exports of it, as the options say, and records which and why. What ' +
+        'stays in any case: the last state, where a fork began, what remaining exports were made from, and all that other runs need. ' +
+        'The history stays whole; steps that a lost teacher instructed can no longer be replayed.',
     )
     .option('--keep-every <n>', 'of the teachers keep every n-th and the last', positiveNumber)
     .option('--abandoned', 'the teachers of abandoned branches go')
     .option('--exports', "the server's copies of the exports go")
     .option('--reason <text>', 'kept in the history')
     .option('--min-age <seconds>', 'without a run: what is younger stays, since a run may be about to name it (3600)', wholeNumber)
+    .option('--now', 'without a run: remove it for good, and empty the quarantine')
     .option('--dry-run', 'only say what would go')
     .option('-y, --yes', 'do not ask');
   examples(
@@ -101,10 +107,33 @@ function registerCollect(program: Command): void {
   );
 }
 
-async function collectGarbage({ connection, output, signal }: Context, options: CollectOptions): Promise<void> {
+async function collectGarbage(context: Context, options: CollectOptions): Promise<void> {
+  const { output } = context;
   if (options.keepEvery !== undefined || options.abandoned === true || options.exports === true)
     throw new CliError('OPTION_REQUIRED', '--keep-every, --abandoned and --exports are for a run: name it', { exitCode: ExitCode.usage });
-  const request = { dryRun: options.dryRun ?? false, minAgeSeconds: options.minAge };
+  const request = { dryRun: options.dryRun ?? false, minAgeSeconds: options.minAge, now: options.now ?? false };
+  if (request.now && !request.dryRun && options.yes !== true) {
+    const { last } = await lookForGarbage(context, { ...request, dryRun: true });
+    if (last.artifacts > 0n)
+      await confirm(`remove ${artifactCount(last.artifacts)} (${bytes(last.freedBytes)}) that no run needs for good?`);
+  }
+  const { artifacts, last } = await lookForGarbage(context, request);
+  const minAgeSeconds = options.minAge ?? DEFAULT_MIN_AGE_SECONDS;
+  const { freedBytes, setAsideBytes } = last;
+  output.result({ dryRun: request.dryRun, now: request.now, minAgeSeconds, artifacts, freedBytes, setAsideBytes }, () => {
+    const age = minAgeSeconds === 0 ? '' : `; what is younger than ${duration(minAgeSeconds)} stays (--min-age)`;
+    const [sets, frees] = request.dryRun ? ['would set aside', 'would free'] : ['set aside', 'freed'];
+    const what = `${artifactCount(last.artifacts)} that no run needs${age}`;
+    if (request.now || setAsideBytes === 0n) return output.text(`${frees} ${bytes(freedBytes)} in ${what}`);
+    const left = freedBytes === 0n ? '' : `, and ${frees} ${bytes(freedBytes)} of files that never became artifacts`;
+    output.text(`${sets} ${bytes(setAsideBytes)} in ${what}${left}${request.dryRun ? '' : QUARANTINE_HINT}`);
+  });
+}
+
+async function lookForGarbage(
+  { connection, output, signal }: Context,
+  request: { dryRun: boolean; minAgeSeconds: number | undefined; now: boolean },
+): Promise<{ artifacts: v1.DiscardedArtifact[]; last: v1.CollectGarbageResponse }> {
   const line = new ShareLine(output, 'looking');
   const artifacts: v1.DiscardedArtifact[] = [];
   let last = v1.CollectGarbageResponse.fromPartial({});
@@ -117,13 +146,7 @@ async function collectGarbage({ connection, output, signal }: Context, options: 
   } finally {
     line.end();
   }
-  const minAgeSeconds = options.minAge ?? DEFAULT_MIN_AGE_SECONDS;
-  output.result({ dryRun: request.dryRun, minAgeSeconds, artifacts, freedBytes: last.freedBytes }, () => {
-    const age = minAgeSeconds === 0 ? '' : `; what is younger than ${duration(minAgeSeconds)} stays (--min-age)`;
-    output.text(
-      `${request.dryRun ? 'would free' : 'freed'} ${bytes(last.freedBytes)} in ${artifactCount(last.artifacts)} that no run needs${age}`,
-    );
-  });
+  return { artifacts, last };
 }
 
 async function thinOut({ connection, output }: Context, runId: string, options: CollectOptions): Promise<void> {
@@ -132,11 +155,10 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
     throw new CliError('OPTION_REQUIRED', 'say what of the run goes: --keep-every N, --abandoned or --exports', {
       exitCode: ExitCode.usage,
     });
-  if (minAge !== undefined)
-    throw new CliError('OPTIONS_CONFLICT', '--min-age is for what no run needs: name no run with it', {
-      field: '--min-age',
-      exitCode: ExitCode.usage,
-    });
+  for (const [field, given] of Object.entries({ '--min-age': minAge, '--now': options.now })) {
+    if (given !== undefined)
+      throw new CliError('OPTIONS_CONFLICT', `${field} is for what no run needs: name no run with it`, { field, exitCode: ExitCode.usage });
+  }
   const request = { runId, keepEvery, abandoned, exports, reason, dryRun: true };
   const ask = (dryRun: boolean) =>
     connection.call(connection.artifacts, connection.artifacts.discardArtifacts, { ...request, dryRun }, ROOM_TIMEOUT_MS);

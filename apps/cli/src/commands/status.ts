@@ -13,6 +13,7 @@ import { runningServer } from '../stack.js';
 import type { Output } from '../output/output.js';
 import { action, examples } from './command.js';
 import { engineStatusWord, plainEngine } from './engines.js';
+import { storeProblems } from './store-problems.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const SHOWN_RUNS = 500;
@@ -77,7 +78,7 @@ async function statusOf(context: Context): Promise<Status> {
   }
   return {
     server: { running: running !== null, answers, listen, pid: running?.pid ?? null, dataFolder, problem },
-    store: await storeOf(dataFolder),
+    store: await storeOf(dataFolder, answers ? await missingOf(context) : null),
     engine: engineOf(engines),
     engines,
     disk: await diskOf(dataFolder),
@@ -145,15 +146,23 @@ function engineLine(output: Output, { name, status, runId }: v1.Engine): string 
 const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;
 const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED];
 
-async function storeOf(dataFolder: string): Promise<Status['store']> {
+const UNKNOWN_STORE = { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null };
+
+/** Null: the server knows of no event that its store has lost, or could not say. */
+async function missingOf({ connection }: Context): Promise<string | null> {
+  const [problem] = await storeProblems(connection, ANSWER_TIMEOUT_MS).catch(() => []);
+  return problem === undefined ? null : `EVENTS_MISSING: ${problem}`;
+}
+
+async function storeOf(dataFolder: string, missing: string | null): Promise<Status['store']> {
   const folder = join(dataFolder, 'event-store');
-  if (!existsSync(folder)) return null;
+  if (!existsSync(folder)) return missing === null ? null : { ...UNKNOWN_STORE, problem: missing };
   const { embeddedEventStoreStats } = await import('#event-store'); // loaded when needed
   try {
     const { isOpen, events, streams, databaseBytes, walBytes, lastEventAt } = embeddedEventStoreStats({ folder });
-    return { open: isOpen, events, streams, bytes: databaseBytes + walBytes, lastEventAt: lastEventAt ?? null, problem: null };
+    return { open: isOpen, events, streams, bytes: databaseBytes + walBytes, lastEventAt: lastEventAt ?? null, problem: missing };
   } catch (error) {
-    return { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null, problem: problemOf(error) };
+    return { ...UNKNOWN_STORE, problem: problemOf(error) };
   }
 }
 

@@ -53,7 +53,10 @@ function registerRestore(store: Command): void {
     .command('restore')
     .argument('<file>', 'a backup', absolutePath)
     .summary('put a backup in the place of the store')
-    .description('Puts a backup in the place of the store. The server must be stopped; the store that was there is kept beside it.')
+    .description(
+      'Puts a backup in the place of the store. The server must be stopped; the store that was there is kept beside it. A server that ' +
+        'has seen newer events says that they are missing, and throws nothing away until it is started once with --accept-store.',
+    )
     .option('--overwrite', 'replace the store that is there');
   examples(restore, ['espalier down'], ['espalier store restore backups/monday.db --overwrite']);
   action<{ overwrite?: boolean }>(
@@ -76,7 +79,11 @@ function registerRestore(store: Command): void {
       output.result(report, () => {
         output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
         if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
-        output.line('at the next start the views are made to agree; or now with: espalier views rebuild');
+        output.line('at the next start the views are made to agree');
+        output.text(
+          'if events were recorded after the backup, the server says then that they are missing and throws nothing away, until it was ' +
+            'started once with: espalier up --accept-store',
+        );
       });
     },
     { localOnly: true },

@@ -6,6 +6,7 @@ import { dashboardLink } from '../dashboard-link.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
 import { engineProblems } from './engine-problems.js';
+import { storeProblems } from './store-problems.js';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
@@ -15,6 +16,7 @@ interface UpOptions {
   web?: string;
   eventStore?: string;
   artifacts?: string;
+  acceptStore?: boolean;
   engines?: string;
   engine?: string[];
   device?: string[];
@@ -43,6 +45,11 @@ export function registerUp(program: Command): void {
     .option(
       '--artifacts <folder>',
       'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
+    )
+    .option(
+      '--accept-store',
+      'take the event store as it is, though events are missing in it or the artifact folder is that of another store. For one start: ' +
+        'what no event of it names is set aside after a day, and removed a week later',
     )
     .option('--engines <n>', 'engines that it starts, each for one run at a time (default: 1, or 0 where --engine names some)', engineCount)
     .option('--engine <address>', 'an engine that runs already; may be given again', engineAddresses)
@@ -93,7 +100,10 @@ export function registerUp(program: Command): void {
     },
     { localOnly: true },
   );
+  registerDown(program);
+}
 
+function registerDown(program: Command): void {
   const down = program
     .command('down')
     .summary('stop the server of this data folder')
@@ -117,7 +127,7 @@ export function registerUp(program: Command): void {
 async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promise<string[]> {
   const connection = new Connection(serverOf(dataFolder)!, signal);
   try {
-    return await engineProblems(connection);
+    return [...(await storeProblems(connection)), ...(await engineProblems(connection))];
   } catch {
     return [];
   } finally {
@@ -131,6 +141,7 @@ function serverOptions({
   web,
   eventStore,
   artifacts,
+  acceptStore,
   engines,
   engine,
   device,
@@ -139,6 +150,19 @@ function serverOptions({
   openLoopback,
   logLevel,
 }: UpOptions): Partial<UpOptions> {
-  const all = { listen, web, eventStore, artifacts, engines, engine, device, threads, allowInsecureRemote, openLoopback, logLevel };
+  const all = {
+    listen,
+    web,
+    eventStore,
+    artifacts,
+    acceptStore,
+    engines,
+    engine,
+    device,
+    threads,
+    allowInsecureRemote,
+    openLoopback,
+    logLevel,
+  };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

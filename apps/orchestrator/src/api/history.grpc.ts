@@ -1,7 +1,7 @@
 // HistoryService: proto in, queries out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
-import type { EventStore } from '#event-store';
+import { missingText, type EventStore } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
 import { CurveBins } from '../queries/curve-bins.js';
 import { queryCurves } from '../queries/query-curves.js';
@@ -9,6 +9,7 @@ import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
 import { queryMasks } from '../queries/query-masks.js';
 import { queryMetrics } from '../queries/query-metrics.js';
+import { StoreCondition } from '../storage/store-condition.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
 import { exportAudit } from '../verification/audit-export.js';
@@ -27,8 +28,9 @@ export class HistoryGrpc {
     @Inject(EVENT_STORE) store: EventStore,
     @Inject(ARTIFACT_STORE) artifacts: ArtifactStore,
     @Inject(BORROW_ENGINE) borrowEngine: BorrowEngine,
+    @Inject(StoreCondition) private readonly condition: StoreCondition,
   ) {
-    this.context = { views, store, artifacts, borrowEngine };
+    this.context = { views, store, artifacts, borrowEngine, condition };
   }
 
   handlers(): v1.HistoryServiceServer {
@@ -44,9 +46,19 @@ export class HistoryGrpc {
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
+      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(this.condition)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };
   }
+}
+
+function conditionMessage({ storeName, missing }: StoreCondition): Promise<v1.GetStoreConditionResponse> {
+  const missingEvents = missing && {
+    seenPosition: missing.seen.position,
+    endPosition: missing.endPosition,
+    message: missingText(missing),
+  };
+  return Promise.resolve(v1.GetStoreConditionResponse.fromPartial({ storeId: storeName, ...(missingEvents && { missingEvents }) }));
 }
 
 async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {

@@ -6,7 +6,7 @@ import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { SpaceReserve } from '../storage/space-reserve.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
-import { Disposal, type Disposed } from '../retention/disposal.js';
+import { Disposal, type Disposed, type Garbage } from '../retention/disposal.js';
 import { diskUsage } from '../retention/disk-usage.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -69,28 +69,34 @@ export class RetentionGrpc {
   }
 
   private async *collect(
-    { dryRun, minAgeSeconds }: v1.CollectGarbageRequest,
+    { dryRun, minAgeSeconds, now }: v1.CollectGarbageRequest,
     signal: AbortSignal,
   ): AsyncGenerator<v1.CollectGarbageResponse> {
     await this.reserve.giveUpWhereFull();
     this.lease.requireHeld();
     let artifacts = 0n;
     let freedBytes = 0n;
+    let setAsideBytes = 0n;
     let said = -1;
-    for await (const { doneShare, artifact } of this.disposal.collectGarbage(dryRun, minAgeSeconds, signal)) {
+    for await (const { doneShare, artifact } of this.disposal.collectGarbage({ dryRun, minAgeSeconds, now }, signal)) {
       if (artifact === null && doneShare < 1 && doneShare - said < 0.01) continue;
       said = doneShare;
       if (artifact !== null) {
         artifacts += 1n;
-        freedBytes += BigInt(artifact.bytes);
+        if (artifact.isSetAside) setAsideBytes += BigInt(artifact.bytes);
+        else freedBytes += BigInt(artifact.bytes);
       }
-      const message = artifact === null ? undefined : { ...artifact, bytes: BigInt(artifact.bytes), marks: [] };
-      yield { doneShare, artifact: message, artifacts, freedBytes };
+      const message = artifact === null ? undefined : messageOf(artifact);
+      yield { doneShare, artifact: message, artifacts, freedBytes, setAsideBytes };
     }
-    if (said < 1) yield { doneShare: 1, artifact: undefined, artifacts, freedBytes };
+    if (said < 1) yield { doneShare: 1, artifact: undefined, artifacts, freedBytes, setAsideBytes };
   }
 
   private message({ runId, revision }: Disposed['run']): Promise<v1.Run> {
     return this.views.getRun(runId, { atRevision: revision });
   }
+}
+
+function messageOf({ kind, digest, bytes }: NonNullable<Garbage['artifact']>): v1.DiscardedArtifact {
+  return { kind, digest, bytes: BigInt(bytes), marks: [] };
 }

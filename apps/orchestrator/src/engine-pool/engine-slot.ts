@@ -27,7 +27,7 @@ export interface SlotOptions {
   threads: number | undefined;
   /** That a local engine is started on, as it was asked for; undefined: somebody else started it. */
   device?: string | undefined;
-  artifacts: Pick<ArtifactStore, 'open' | 'incomingPath' | 'pathOf'>;
+  artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'pathOf'>;
   /** The boot id of this machine's kernel. */
   bootId: string;
 }

@@ -23,7 +23,7 @@ export interface SlotSurroundings {
   folderId: string;
   /** Whether the runs are ours to drive. */
   drives: () => boolean;
-  artifacts: Pick<ArtifactStore, 'open' | 'incomingPath'>;
+  artifacts: Pick<ArtifactStore, 'open' | 'incoming'>;
   log: Logger;
 }
 

@@ -25,10 +25,12 @@ const freshStateOf = ({ settings }: PruningRunState): string => `${settings.seed
 
 export class EngineWorkbench {
   private held: Held | null = null;
+  /** Where the engine has written states since `endStates`. */
+  private readonly statePaths: string[] = [];
 
   constructor(
     readonly engine: LiveEngine,
-    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incomingPath' | 'pathOf'>,
+    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'pathOf'>,
     /** Threads of its sessions: part of the numerics. */
     readonly threads: number,
   ) {}
@@ -131,7 +133,8 @@ export class EngineWorkbench {
     let { state } = session;
     session.state = null; // until it is known how far it got
     session.teachers = new Set();
-    const file = this.engine.sharesFiles ? this.artifacts.incomingPath?.() : undefined;
+    const file = this.engine.sharesFiles ? this.artifacts.incoming?.newPath() : undefined;
+    if (file !== undefined) this.statePaths.push(file);
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
     for await (const progress of this.engine.client.train(request, signal)) {
       if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFor: null };
@@ -141,5 +144,11 @@ export class EngineWorkbench {
       }
       yield progress;
     }
+  }
+
+  /** No state that was trained before is adopted any more: what is left of them on its way into the store goes. Never throws. */
+  async endStates(): Promise<void> {
+    // A file that can't be removed now is met again by the keeper of artifacts.
+    for (const path of this.statePaths.splice(0)) await this.artifacts.incoming?.end(path).catch(() => undefined);
   }
 }

@@ -18,6 +18,8 @@ export async function diskUsage(views: RunViews, artifacts: ArtifactStore, confi
     runs: byRun(views, sizes),
     ...byKind(allNeeded(views.database), sizes),
     viewsBytes: BigInt(await bytesOfFiles(config.dataFolder, (name) => name.startsWith('views.sqlite'))),
+    quarantineBytes: BigInt(await bytesOf(artifacts.quarantine.list())),
+    incomingBytes: BigInt(await bytesOf(artifacts.incoming?.list() ?? [])),
     availableBytes: await availableBytes(config.artifactFolder),
   });
   if (config.eventStore !== undefined) return usage;
@@ -74,6 +76,12 @@ function byRun(views: RunViews, sizes: ReadonlyMap<string, number>): v1.RunDiskU
         reclaimableBytes: BigInt(sums.own),
       };
     });
+}
+
+async function bytesOf(entries: AsyncIterable<{ bytes: number }> | Iterable<{ bytes: number }>): Promise<number> {
+  let sum = 0;
+  for await (const { bytes } of entries) sum += bytes;
+  return sum;
 }
 
 async function bytesOfFiles(folder: string, counts: (name: string) => boolean): Promise<number> {

@@ -1,8 +1,8 @@
 // Making room: runs are deleted or thinned, and what no event needs is cleared away. The fact comes first, then the bytes go;
-// what a crash leaves between the two is finished at the next start (StateKeeper.clearLeftOvers). Only who drives the runs
+// what a crash leaves between the two is set aside at the next start (StateKeeper.sweep). Only who drives the runs
 // throws anything away.
 import { Inject, Injectable } from '@nestjs/common';
-import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
+import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/aggregate/discarding.js';
 import { decide, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -11,6 +11,7 @@ import type { DiscardedArtifact, NewFact } from '../pruning-run/record/pruning-r
 import type { Delete, Discard } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunFeed } from '../views/run-feed.js';
+import { StoreCondition } from '../storage/store-condition.js';
 import { StateKeeper } from './state-keeper.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE } from '../tokens.js';
@@ -26,7 +27,15 @@ export interface Disposed {
 
 export interface Garbage {
   doneShare: number;
-  artifact: { kind: string; digest: string; bytes: number } | null;
+  /** Each that goes, or would; null: what was looked at stays. */
+  artifact: { kind: string; digest: string; bytes: number; isSetAside: boolean } | null;
+}
+
+export interface GarbageWish {
+  dryRun: boolean;
+  minAgeSeconds?: number | undefined;
+  /** For good, and so does what the quarantine holds. */
+  now: boolean;
 }
 
 @Injectable()
@@ -36,6 +45,7 @@ export class Disposal {
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
+    @Inject(StoreCondition) private readonly condition: StoreCondition,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
   ) {}
 
@@ -53,22 +63,29 @@ export class Disposal {
     return { run, artifacts, freedBytes: artifacts.reduce((sum, { bytes }) => sum + bytes, 0) };
   }
 
-  async *collectGarbage(dryRun: boolean, minAgeSeconds = MIN_AGE_SECONDS, signal?: AbortSignal): AsyncGenerator<Garbage> {
+  async *collectGarbage({ dryRun, minAgeSeconds = MIN_AGE_SECONDS, now }: GarbageWish, signal?: AbortSignal): AsyncGenerator<Garbage> {
     await this.knowAll();
-    const entries: ArtifactEntry[] = [];
-    for await (const entry of this.artifacts.list()) entries.push(entry);
+    if (!dryRun) await this.keeper.recall();
     const youngest = Date.now() - minAgeSeconds * 1_000;
-    for (const [index, { digest, bytes, storedAt }] of entries.entries()) {
+    const artifacts = await all(this.artifacts.list());
+    const aside = now ? await all(this.artifacts.quarantine.list()) : [];
+    const known = artifacts.filter(({ storedAt }) => storedAt.getTime() <= youngest);
+    const total = artifacts.length + aside.length;
+    let done = total - known.length - aside.length;
+    for (const { digest, bytes } of [...known, ...aside]) {
       signal?.throwIfAborted();
-      const doneShare = (index + 1) / entries.length;
-      if (storedAt.getTime() > youngest || this.keeper.isKept(digest)) {
+      const doneShare = (done += 1) / total;
+      if (this.keeper.isKept(digest)) {
         yield { doneShare, artifact: null };
         continue;
       }
       const kind = await this.kindOf(digest);
-      if (!dryRun) await this.keeper.discard(digest);
-      const isGone = dryRun || (await this.artifacts.stat(digest)) === null;
-      yield { doneShare, artifact: isGone ? { kind, digest, bytes } : null };
+      const goes = dryRun || (now ? await this.keeper.remove(digest, 'gc --now asks for it') : await this.keeper.setAside(digest));
+      yield { doneShare, artifact: goes ? { kind, digest, bytes, isSetAside: !now } : null };
+    }
+    for await (const { name, bytes } of this.keeper.leftIncoming(minAgeSeconds * 1_000)) {
+      const goes = dryRun || (await this.keeper.removeIncoming(name, bytes));
+      if (goes) yield { doneShare: 1, artifact: { kind: 'incoming', digest: name, bytes, isSetAside: false } };
     }
   }
 
@@ -84,8 +101,9 @@ export class Disposal {
     return this.runs.load(runId);
   }
 
-  /** @throws RUN_DAMAGED: what lost events named is not known, so nothing is thrown away */
+  /** @throws EVENTS_MISSING; RUN_DAMAGED: what lost events named is not known, so nothing is thrown away */
   private async knowAll(): Promise<void> {
+    this.condition.requireWhole();
     await this.feed.settle();
     if (!this.feed.hasDamage()) return;
     throw new EspalierError(
@@ -110,7 +128,7 @@ export class Disposal {
     const artifacts = artifactsIn(facts).map((one) => ({ ...one, bytes: sizes.get(one.digest) ?? 0 }));
     let freedBytes = 0;
     for (const { digest, bytes } of artifacts) {
-      await this.keeper.discard(digest);
+      await this.keeper.discard(digest); // the feed may have been quicker
       if ((await this.artifacts.stat(digest)) === null) freedBytes += bytes;
     }
     return { run, artifacts, freedBytes };
@@ -124,6 +142,12 @@ export class Disposal {
     }
     return sized;
   }
+}
+
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
 }
 
 function artifactsIn(facts: NewFact[]): DiscardedArtifact[] {

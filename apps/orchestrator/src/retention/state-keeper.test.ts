@@ -1,23 +1,56 @@
-// Which artifacts stay: given what recorded events need and who is about to name what, when something is dropped, then this is deleted.
-import { MEDIA_TYPE_SAFETENSORS } from '#artifact-store';
-import { StateKeeper } from './state-keeper.js';
+// Which artifacts stay: given what recorded events need and which are about to be named, when something is dropped or left over, then this
+// happens to it.
+import { EventEmitter } from 'node:events';
+import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry } from '#artifact-store';
+import { QUARANTINE_MS, StateKeeper } from './state-keeper.js';
 
+const DAY_MS = 86_400_000;
 let needed: Set<string>;
-let held: boolean;
+let isSurelyHeld: boolean;
+let missing: object | null;
+let sharesArtifacts: boolean;
 let deleted: string[];
+let stored: Map<string, number>;
+let aside: Map<string, number>;
+let incoming: { name: string; bytes: number; changedAt: Date; isInUse: boolean }[];
 let letDelete: (() => void) | null;
-let drop: (digests: string[]) => void;
 let seen: (() => void)[];
+let logged: string[];
+let changes: EventEmitter;
 let keeper: StateKeeper;
+const drop = (digests: string[]): boolean => changes.emit('change', null, digests);
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const ago = (ms: number): number => Date.now() - ms;
+
+async function* entriesOf(ages: Map<string, number>): AsyncGenerator<ArtifactEntry> {
+  await Promise.resolve();
+  for (const [digest, at] of [...ages]) yield { digest, bytes: 1, storedAt: new Date(at) };
+}
+
+function moved(digest: string, from: Map<string, number>, to: Map<string, number> | null): Promise<boolean> {
+  const was = from.delete(digest);
+  if (was) to?.set(digest, Date.now());
+  return Promise.resolve(was);
+}
 
 beforeEach(() => {
-  [needed, held, deleted, letDelete, seen] = [new Set(), true, [], null, []];
+  [needed, isSurelyHeld, missing, sharesArtifacts, deleted, incoming, letDelete, seen, logged] = [
+    new Set(),
+    true,
+    null,
+    false,
+    [],
+    [],
+    null,
+    [],
+    [],
+  ];
+  [stored, aside] = [new Map(), new Map()];
+  changes = new EventEmitter();
   const feed = {
-    onChange: (listener: (run: unknown, dropped: string[]) => void) => {
-      drop = (digests) => listener(null, digests);
-    },
+    onChange: (listener: (run: unknown, dropped: string[]) => void) => changes.on('change', listener),
     isNeeded: (digest: string) => needed.has(digest),
+    hasDamage: () => false,
     seen: () => new Promise<void>((resolve) => seen.push(resolve)),
     settle: () => Promise.resolve(),
   };
@@ -25,26 +58,56 @@ beforeEach(() => {
     delete: async (digest: string) => {
       if (letDelete !== null) await new Promise<void>((resolve) => (letDelete = resolve));
       deleted.push(digest);
+      stored.delete(digest);
       return true;
     },
-    async *list() {
-      await Promise.resolve();
-      for (const digest of ['state', 'tokens', 'thrown away']) yield { digest };
-    },
+    list: () => entriesOf(stored),
     stat: (digest: string) =>
-      Promise.resolve({ bytes: 1, mediaType: digest === 'state' ? MEDIA_TYPE_SAFETENSORS : 'application/octet-stream' }),
-  };
-  const views = { ready: () => Promise.resolve(), discardOf: (digest: string) => (digest === 'thrown away' ? {} : null) };
-  const lease = {
-    get held() {
-      return held;
+      Promise.resolve({ bytes: 1, mediaType: digest === 'tokens' ? 'application/octet-stream' : MEDIA_TYPE_SAFETENSORS }),
+    quarantine: {
+      take: (digest: string) => moved(digest, stored, aside),
+      giveBack: (digest: string) => moved(digest, aside, stored),
+      remove: (digest: string) => moved(digest, aside, null),
+      list: () => entriesOf(aside),
+    },
+    incoming: {
+      async *list() {
+        await Promise.resolve();
+        yield* [...incoming];
+      },
+      remove: (name: string) => {
+        incoming = incoming.filter((one) => one.name !== name);
+        return Promise.resolve(true);
+      },
     },
   };
-  keeper = new StateKeeper(artifacts as never, feed as never, views as never, lease as never, { warn: () => undefined } as never);
+  const views = {
+    ready: () => Promise.resolve(),
+    discardOf: (digest: string) => (digest === 'thrown away' ? { runId: 'run', revision: 3 } : null),
+  };
+  const lease = {
+    get isSurelyHeld() {
+      return isSurelyHeld;
+    },
+  };
+  const condition = {
+    get missing() {
+      return missing as never;
+    },
+  };
+  const config = {
+    get sharesArtifacts() {
+      return sharesArtifacts;
+    },
+  };
+  const note = ({ digest, name }: { digest?: string; name?: string }): number => logged.push(digest ?? name ?? 'error');
+  const log = { info: note, warn: note, debug: () => undefined };
+  keeper = new StateKeeper(artifacts as never, feed as never, views as never, lease as never, condition, config, log as never);
   keeper.start();
 });
+afterEach(() => keeper.stop());
 
-test('what no event needs any more is deleted', async () => {
+test('what an event no longer needs is deleted', async () => {
   needed.add('of another run');
   drop(['old', 'of another run']);
   await settled();
@@ -61,6 +124,13 @@ test('what two runs are about to name stays until both have let it go', async ()
   keeper.release('state');
   await settled();
   expect(deleted).toEqual(['state']);
+});
+
+test('what is let go without an event stays: its append may have taken effect all the same', async () => {
+  await keeper.pin('state');
+  keeper.release('state');
+  await settled();
+  expect(deleted).toEqual([]);
 });
 
 test('a pin on an artifact that is being deleted waits, so that it is put again after', async () => {
@@ -88,14 +158,67 @@ test('what is recorded is let go when the feed has seen the event that names it,
   expect(deleted).toEqual([]);
 });
 
-test('who does not drive the runs deletes nothing', async () => {
-  held = false;
-  drop(['state']);
-  await settled();
+test('left-overs are set aside once they are old, what events threw away at once, tokens never; each is told', async () => {
+  stored = new Map([
+    ['old state', ago(2 * DAY_MS)],
+    ['young state', ago(DAY_MS / 2)],
+    ['thrown away', ago(0)],
+    ['tokens', ago(9 * DAY_MS)],
+    ['needed', ago(9 * DAY_MS)],
+  ]);
+  needed.add('needed');
+  await keeper.sweep();
+  expect([...aside.keys()].sort()).toEqual(['old state', 'thrown away']);
+  expect([...stored.keys()]).toEqual(['young state', 'tokens', 'needed']);
   expect(deleted).toEqual([]);
+  expect(logged.sort()).toEqual(['old state', 'thrown away']);
 });
 
-test('left-overs of a crash go: states without an event and what was thrown away, never tokens', async () => {
-  await keeper.clearLeftOvers();
-  expect(deleted).toEqual(['state', 'thrown away']);
+test('the quarantine gives back what an event needs, and keeps the rest for a week', async () => {
+  aside = new Map([
+    ['needed after all', ago(2 * QUARANTINE_MS)],
+    ['long ago', ago(QUARANTINE_MS)],
+    ['of late', ago(QUARANTINE_MS - DAY_MS)],
+  ]);
+  needed.add('needed after all');
+  await keeper.sweep();
+  expect([...stored.keys()]).toEqual(['needed after all']);
+  expect([...aside.keys()]).toEqual(['of late']);
+  expect(logged.sort()).toEqual(['long ago', 'needed after all']);
+});
+
+test.each([
+  ['a driver whose lease may have run out', () => (isSurelyHeld = false)],
+  ['a server whose event store lacks events', () => (missing = {})],
+])('%s removes and sets aside nothing, and still gives back', async (_who, given) => {
+  given();
+  stored = new Map([['old state', ago(9 * DAY_MS)]]);
+  aside = new Map([
+    ['long ago', ago(2 * QUARANTINE_MS)],
+    ['needed after all', ago(0)],
+  ]);
+  needed.add('needed after all');
+  drop(['old state']);
+  await keeper.sweep();
+  await settled();
+  expect(deleted).toEqual([]);
+  expect(await keeper.discard('old state')).toBe(false);
+  expect(await keeper.remove('long ago', 'a test asks for it')).toBe(false);
+  expect([...stored.keys()].sort()).toEqual(['needed after all', 'old state']);
+  expect([...aside.keys()]).toEqual(['long ago']);
+});
+
+test('files on their way in go when no attempt of now can own them', async () => {
+  const file = (name: string, age: number, isInUse = false) => ({ name, bytes: 2, changedAt: new Date(ago(age)), isInUse });
+  const files = [file('of a former life', 60_000), file('of a stalled attempt', 2 * DAY_MS, true), file('of late', -60_000)];
+  incoming = [...files];
+  await keeper.sweep();
+  expect(incoming.map(({ name }) => name)).toEqual(['of a stalled attempt', 'of late']);
+  // Another server may write into a shared folder, as long as this one does not surely drive.
+  [sharesArtifacts, isSurelyHeld, incoming] = [true, false, [...files, file('old', 2 * DAY_MS)]];
+  await keeper.sweep();
+  expect(incoming).toHaveLength(4);
+  isSurelyHeld = true;
+  await keeper.sweep();
+  expect(incoming.map(({ name }) => name)).toEqual(['of a former life', 'of a stalled attempt', 'of late']);
 });

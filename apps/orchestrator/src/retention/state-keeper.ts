@@ -1,63 +1,82 @@
-// Which artifacts stay in the artifact store. One that no recorded event needs any more is thrown away, unless somebody is about
-// to record an event that names it: equal states of different runs are one artifact. Only who drives the runs throws
-// away: the folder may be shared, and nobody else knows what is about to be recorded.
+// Which artifacts stay in the artifact store. One that a recorded event says is needed no longer is thrown away, unless this process is
+// about to record an event that names it: equal states of different runs are one artifact. One that no event names is never thrown
+// away for that alone, since the event may be missing. It is moved to the quarantine when it is old, and goes from there after a week.
+// Only the driver of the runs throws away: the folder may be shared, and no other process knows what is about to be recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
-import { MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
+import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
 import { DriverLease } from '../storage/driver-lease.js';
+import { StoreCondition } from '../storage/store-condition.js';
 import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE, LOGGER } from '../tokens.js';
+import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { RunFeed } from '../views/run-feed.js';
+import type { OrchestratorConfig } from '../config.js';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const LOOK_EVERY_MS = HOUR_MS;
+/** Younger ones may be about to be named by an event. */
+const LEFT_OVER_AFTER_MS = DAY_MS;
+export const QUARANTINE_MS = 7 * DAY_MS;
+/** A file on its way that has not grown for so long belongs to an attempt that has ended. */
+const INCOMING_AFTER_MS = HOUR_MS;
 
 @Injectable()
 export class StateKeeper {
   private readonly pins = new Map<string, number>();
-  private readonly deletions = new Map<string, Promise<unknown>>();
+  /** Those that would have been thrown away while they were pinned. */
+  private readonly leaving = new Set<string>();
+  private readonly movements = new Map<string, Promise<unknown>>();
+  private readonly startedAtMs = Date.now();
+  private timer: NodeJS.Timeout | undefined;
+  private sweeping: Promise<void> | null = null;
 
   constructor(
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StoreCondition) private readonly condition: Pick<StoreCondition, 'missing'>,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'sharesArtifacts'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Throws away what is dropped from now on. */
+  /** Throws away what is dropped from now on, and looks for left-overs now and then. */
   start(): void {
     this.feed.onChange((_run, dropped) => {
       for (const digest of dropped) void this.discard(digest);
     });
+    this.timer = setInterval(() => void this.sweep(), LOOK_EVERY_MS);
+    this.timer.unref();
   }
 
-  /**
-   * Throws away what a crash left behind: states without an event, and what events say was thrown away. Before that, everything
-   * recorded must be known.
-   */
-  async clearLeftOvers(): Promise<void> {
-    try {
-      await this.feed.settle();
-      await this.views.ready(); // they know what was thrown away
-      for await (const { digest } of this.artifacts.list()) {
-        if (this.isKept(digest)) continue;
-        const stat = await this.artifacts.stat(digest);
-        if (stat?.mediaType === MEDIA_TYPE_SAFETENSORS || this.views.discardOf(digest) !== null) await this.discard(digest);
-      }
-    } catch (error) {
-      this.log.warn({ err: error }, 'left-over states could not be looked for');
-    }
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Puts things in order: what is needed comes back, left-overs are set aside, and what was set aside long ago goes. Never throws. */
+  sweep(): Promise<void> {
+    this.sweeping ??= this.putInOrder().finally(() => {
+      this.sweeping = null;
+    });
+    return this.sweeping;
   }
 
   /** Keeps the artifact until `release`; call it before the bytes are put or relied upon. */
   async pin(digest: string): Promise<void> {
     this.pins.set(digest, (this.pins.get(digest) ?? 0) + 1);
-    await this.deletions.get(digest);
+    await this.movements.get(digest);
   }
 
+  /** One that no event names stays where it is: whether an append took effect is not always known. */
   release(digest: string): void {
     const left = (this.pins.get(digest) ?? 0) - 1;
-    if (left > 0) this.pins.set(digest, left);
-    else this.pins.delete(digest);
-    void this.discard(digest);
+    if (left > 0) {
+      this.pins.set(digest, left);
+      return;
+    }
+    this.pins.delete(digest);
+    if (this.leaving.delete(digest)) void this.discard(digest);
   }
 
   /** Released once the feed knows the event that names the artifact. */
@@ -65,29 +84,106 @@ export class StateKeeper {
     void this.feed.seen(runId, revision).then(() => this.release(digest));
   }
 
-  /** Somebody is about to name it, or a recorded event needs it. */
+  /** It is about to be named, or a recorded event needs it. */
   isKept(digest: string): boolean {
     return this.pins.has(digest) || this.feed.isNeeded(digest);
   }
 
-  /** Unless it is kept. Returns when the bytes are gone. */
-  async discard(digest: string): Promise<void> {
+  /** Throws away what a recorded event says goes, unless it is kept. True when the bytes are gone by this call. */
+  discard(digest: string): Promise<boolean> {
+    if (this.pins.has(digest)) this.leaving.add(digest);
+    return this.move(digest, 'is deleted, as a recorded event says', () => this.artifacts.delete(digest), 'debug');
+  }
+
+  /** False: it is kept, or it is not there. */
+  setAside(digest: string, why = 'no event needs it'): Promise<boolean> {
+    return this.move(digest, `is moved to the quarantine: ${why}`, () => this.artifacts.quarantine.take(digest));
+  }
+
+  /** Removes for good what no event needs, on demand or when it was set aside long ago. */
+  remove(digest: string, why: string): Promise<boolean> {
+    return this.move(digest, `is removed: ${why}`, async () => {
+      const wasAside = await this.artifacts.quarantine.remove(digest);
+      return (await this.artifacts.delete(digest)) || wasAside;
+    });
+  }
+
+  /** Puts back those that an event needs after all. The events that are recorded must be known. */
+  async recall(): Promise<void> {
+    for await (const { digest } of this.artifacts.quarantine.list())
+      if (this.feed.isNeeded(digest) && (await this.artifacts.quarantine.giveBack(digest)))
+        this.log.warn({ digest }, 'an artifact comes back from the quarantine: an event needs it');
+  }
+
+  /** Files that were left behind on their way into the store, which surely belong to attempts that have ended. */
+  async *leftIncoming(olderThanMs = INCOMING_AFTER_MS): AsyncGenerator<{ name: string; bytes: number }> {
+    for await (const { name, bytes, changedAt, isInUse } of this.artifacts.incoming?.list() ?? []) {
+      // A folder of our own has had no other writer since we have its lock.
+      const isOfFormerLife = !this.config.sharesArtifacts && changedAt.getTime() < this.startedAtMs;
+      if (!isInUse && (isOfFormerLife || Date.now() - changedAt.getTime() >= olderThanMs)) yield { name, bytes };
+    }
+  }
+
+  async removeIncoming(name: string, bytes: number): Promise<boolean> {
+    if (this.config.sharesArtifacts && !this.lease.isSurelyHeld) return false;
+    const isGone = (await this.artifacts.incoming?.remove(name)) ?? false;
+    if (isGone) this.log.info({ name, bytes }, 'a file of an attempt that has ended is removed: it never became an artifact');
+    return isGone;
+  }
+
+  private get mayThrowAway(): boolean {
+    return this.lease.isSurelyHeld && this.condition.missing === null;
+  }
+
+  /** One movement of an artifact at a time; a pin waits for it. Never throws: what could not be done is met again by the next sweep. */
+  private async move(digest: string, what: string, work: () => Promise<boolean>, level: 'info' | 'debug' = 'info'): Promise<boolean> {
     try {
-      if (!this.lease.held || this.isKept(digest)) return;
-      const underWay = this.deletions.get(digest);
+      if (!this.mayThrowAway || this.isKept(digest)) return false;
+      const underWay = this.movements.get(digest);
       if (underWay !== undefined) {
         await underWay;
-        return;
+        return false;
       }
-      const deletion = this.artifacts.delete(digest);
-      this.deletions.set(
+      const movement = work();
+      this.movements.set(
         digest,
-        deletion.catch(() => undefined),
+        movement.catch(() => undefined),
       );
-      await deletion.finally(() => this.deletions.delete(digest));
+      const isDone = await movement.finally(() => this.movements.delete(digest));
+      if (isDone) this.log[level]({ digest }, `an artifact ${what}`);
+      return isDone;
     } catch (error) {
-      // It stays until the next start looks for what was left over.
-      this.log.warn({ err: error, digest }, 'an artifact that is no longer needed could not be deleted');
+      this.log.warn({ err: error, digest }, 'an artifact that is no longer needed could not be moved or deleted');
+      return false;
     }
+  }
+
+  private async putInOrder(): Promise<void> {
+    try {
+      for await (const { name, bytes } of this.leftIncoming()) await this.removeIncoming(name, bytes);
+      await this.feed.settle();
+      await this.views.ready(); // they know what was thrown away
+      if (this.feed.hasDamage()) return; // the lost events may name any of them
+      await this.recall();
+      if (!this.mayThrowAway) return;
+      for await (const { digest, storedAt } of this.artifacts.quarantine.list())
+        if (Date.now() - storedAt.getTime() >= QUARANTINE_MS)
+          await this.remove(digest, 'it was set aside a week ago, and no event needs it');
+      for await (const entry of this.artifacts.list()) await this.lookAt(entry);
+    } catch (error) {
+      this.log.warn({ err: error }, 'left-over artifacts could not be looked for');
+    }
+  }
+
+  /** Tokens can be made again, and may be about to be used: only `gc` moves them. */
+  private async lookAt({ digest, storedAt }: ArtifactEntry): Promise<void> {
+    if (this.isKept(digest)) return;
+    const discard = this.views.discardOf(digest);
+    if (discard !== null) await this.setAside(digest, `revision ${discard.revision} of run ${discard.runId} says that it goes`);
+    else if (
+      Date.now() - storedAt.getTime() >= LEFT_OVER_AFTER_MS &&
+      (await this.artifacts.stat(digest))?.mediaType === MEDIA_TYPE_SAFETENSORS
+    )
+      await this.setAside(digest);
   }
 }

@@ -54,10 +54,11 @@ export class RunAttempt {
 
   async execute(): Promise<void> {
     const stopListening = this.parts.feed.onChange((run) => this.onChange(run));
+    let bench: EngineWorkbench | undefined;
     try {
       // The instance's name keeps two orchestrators from taking each other's claim for their own.
       await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
-      const bench = await this.parts.slot.workbench();
+      bench = await this.parts.slot.workbench();
       this.parts.live.heard(this.runId, this.number);
       await this.attach(bench);
       await this.work(bench);
@@ -66,6 +67,7 @@ export class RunAttempt {
     } finally {
       stopListening();
       this.parts.live.ended(this.runId);
+      await bench?.endStates();
     }
   }
 
@@ -301,12 +303,8 @@ export class RunAttempt {
     if (known.code === 'ATTEMPT_STALE' || this.dismissed.signal.aborted) return;
     parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');
     try {
-      if (parts.shutdown.aborted) {
-        await this.change({ kind: 'confirmPause', by: 'shutdown' });
-        return;
-      }
-      if (this.run.pauseRequested) {
-        await this.change({ kind: 'confirmPause', by: 'request' });
+      if (parts.shutdown.aborted || this.run.pauseRequested) {
+        await this.change({ kind: 'confirmPause', by: parts.shutdown.aborted ? 'shutdown' : 'request' });
         return;
       }
       const { code, message, field } = known;

@@ -91,6 +91,7 @@ export class RunDriver {
     this.jobs.refuseAll(this.shutdown.signal.reason);
     await Promise.all(this.works);
     await this.preparation.stopped();
+    this.keeper.stop();
     await this.pool.stop();
     await this.feed.stop();
   }
@@ -255,7 +256,7 @@ export class RunDriver {
   private async takeOver(): Promise<void> {
     this.pool.claimAll();
     await this.closeFormerAttempts();
-    await this.keeper.clearLeftOvers();
+    await this.keeper.sweep();
   }
 
   /** Attempts of a former process: it died, and its engine with it. */

@@ -1,10 +1,11 @@
 // On one event store there may be several orchestrators: one drives the runs, the others stand by. Who drives is the newest event of
 // one stream, appended with the expected revision, so that two can never both take it. Time is measured by each process for
 // itself, from when it saw the newest event: clocks that differ or jump do no harm. A driver that was asleep for longer than
-// its lease may still believe in it for a moment; what it then tries to record is refused, since its attempt was closed.
+// its lease may still believe in it for a moment; what it then tries to record is refused, since its attempt was closed. What can't be
+// refused, the removal of bytes, looks at the clock (`isSurelyHeld`).
 // The same holds on an embedded store: whoever knows its address can point another orchestrator at it.
 import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
+import { hostname, uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import {
@@ -17,7 +18,7 @@ import {
 } from '#event-store';
 import { EspalierError } from '#protocol';
 
-const DRIVER_STREAM = 'espalierDriver';
+export const DRIVER_STREAM = 'espalierDriver';
 /** Renewals are of no interest later. */
 const KEPT_EVENTS = 100;
 const RENEWALS_A_LEASE = 3;
@@ -53,7 +54,12 @@ export interface DriverLeaseOptions {
   log: Logger;
   /** The event store is embedded in our data folder. */
   ownsStore: boolean;
+  /** For tests. */
+  clock?: () => number;
 }
+
+/** Others count a lease from when they see it, later than we do. The rest is for the time between a look at the clock and a deed. */
+const SURE_SHARE = 0.8;
 
 /** An append, with what a store needs to notice that it can write again. */
 const LOOK_AGAIN_MS = 5_000;
@@ -64,18 +70,30 @@ export class DriverLease {
   private readonly listeners = new Set<() => void>();
   private newest: Newest | null = null;
   private isHeld = false;
-  private renewedAtMs = 0;
+  private renewedAtMs = -Infinity;
   private takesFromFormerLife = true;
   private listen = '';
   private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
   private tellLooked: () => void = () => undefined;
 
-  constructor(private readonly options: DriverLeaseOptions) {}
+  private readonly clock: () => number;
+
+  constructor(private readonly options: DriverLeaseOptions) {
+    this.clock = options.clock ?? sinceBoot;
+  }
 
   /** Whether the runs are ours to drive. */
   get held(): boolean {
     return this.isHeld;
+  }
+
+  /**
+   * Whether no other orchestrator can have taken the runs over by now. A process that was stopped, or whose machine slept, still believes
+   * that they are its own when it wakes up. So this is asked right before anything that can't be undone.
+   */
+  get isSurelyHeld(): boolean {
+    return this.isHeld && this.clock() - this.renewedAtMs < this.ownLeaseMs * SURE_SHARE;
   }
 
   /** Called when that changes, and at each sign of life of another driver. */
@@ -159,7 +177,7 @@ export class DriverLease {
         tellLooked();
       } catch (error) {
         log.warn({ err: error }, 'the lease of the driver could not be looked after');
-        if (this.isHeld && performance.now() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // somebody else may have it
+        if (this.isHeld && this.clock() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // another may have it
       }
     }
   }
@@ -170,11 +188,11 @@ export class DriverLease {
     const sign = newest !== null && newest.revision !== this.newest?.revision;
     if (sign) this.newest = newest;
     const mine = newest?.instance === this.instance && newest.type !== 'DrivingReleased';
-    const isFresh = performance.now() - this.renewedAtMs < OWNERS_LEASE_MS / RENEWALS_A_LEASE;
+    const isFresh = this.clock() - this.renewedAtMs < OWNERS_LEASE_MS / RENEWALS_A_LEASE;
     if (mine && this.isHeld && this.options.ownsStore && isFresh && newest.listen === this.listen) return;
     if (mine || this.isFree()) {
       try {
-        const startedAtMs = performance.now();
+        const startedAtMs = this.clock();
         await this.append(mine ? 'DrivingRenewed' : 'DrivingTaken', newest?.revision ?? null);
         this.renewedAtMs = startedAtMs;
         this.takesFromFormerLife = false;
@@ -243,6 +261,11 @@ export class DriverLease {
   private tell(): void {
     for (const listener of this.listeners) listener();
   }
+}
+
+/** Milliseconds; never goes back, and goes on while the machine sleeps, which performance.now() does not. */
+function sinceBoot(): number {
+  return uptime() * 1_000;
 }
 
 /** A lease event that can't be read must not block for ever: it counts as a lease of the longest kind, from when it was seen. */

@@ -54,7 +54,13 @@ async function contextOf(): Promise<VerifyContext> {
     runId: (text: string) => Promise.resolve(text),
     database: { prepare: () => ({ all: (runId: string) => (runId === CHILD ? [{ runId: PARENT }] : []) }) },
   };
-  return { views: views as never, store: storeOf(recorder.events), artifacts, borrowEngine: () => Promise.reject(new Error('not here')) };
+  return {
+    views: views as never,
+    store: storeOf(recorder.events),
+    artifacts,
+    borrowEngine: () => Promise.reject(new Error('not here')),
+    condition: { missing: null },
+  };
 }
 
 async function bundleOf(context: VerifyContext, includeSnapshots = true): Promise<Buffer> {

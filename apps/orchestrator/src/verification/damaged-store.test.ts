@@ -31,6 +31,7 @@ async function problems(): Promise<string[]> {
     store,
     artifacts,
     borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
+    condition: { missing: null },
   };
   const found: string[] = [];
   for await (const { ok, check, subject, detail } of verifyRun(

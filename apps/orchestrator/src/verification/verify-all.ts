@@ -1,7 +1,7 @@
 // VerifyAll: every event of the store, the records of every run and study, and every artifact. What is found is reported as it is found.
 import { HistoryChecker } from '#audit';
-import type { ArtifactEntry } from '#artifact-store';
-import { EventCorruptError, type EventStore, type Position, type StoredEvent } from '#event-store';
+import type { ArtifactEntry, ArtifactStore } from '#artifact-store';
+import { EventCorruptError, missingText, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { counted, v1 } from '#protocol';
 import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
@@ -13,7 +13,7 @@ import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, 
 const STORE_SHARE = 0.2;
 const RUNS_SHARE = 0.4;
 
-type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts'>;
+type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts' | 'condition'>;
 
 /** The runs' records about an artifact. */
 interface Named {
@@ -38,6 +38,8 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
   await context.views.ready();
   const store = new StoreReader(context.store, signal);
   for await (const verdict of store.verdicts(say)) yield ofRun('', verdict);
+  const { missing } = context.condition;
+  if (missing !== null) yield ofRun('', say('store', 'the event store', false, missingText(missing), STORE_SHARE));
   summary.events = BigInt(store.events);
   summary.studies = BigInt(store.studies.studies);
 
@@ -88,6 +90,7 @@ async function* artifactVerdicts(
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const entries: ArtifactEntry[] = [];
+  yield* quarantineVerdicts(artifacts, named, summary, say);
   for await (const entry of artifacts.list()) entries.push(entry);
   const totalBytes = entries.reduce((sum, { bytes }) => sum + bytes, 0);
   const present = new Set<string>();
@@ -124,6 +127,33 @@ async function* artifactVerdicts(
     summary.unknown.push(path);
     yield say('unknown', path, true, 'a file that is no artifact', 1);
   }
+}
+
+/** An artifact that an event needs comes back from there, and is checked as all others are. */
+async function* quarantineVerdicts(
+  { quarantine, incoming }: Pick<ArtifactStore, 'quarantine' | 'incoming'>,
+  named: ReadonlyMap<string, Named>,
+  summary: v1.VerifyAllSummary,
+  say: Say,
+): AsyncGenerator<v1.VerifyRunResponse> {
+  for await (const { digest, bytes, storedAt } of quarantine.list()) {
+    if ((named.get(digest)?.needers.length ?? 0) > 0) {
+      await quarantine.giveBack(digest);
+      continue;
+    }
+    summary.quarantined += 1n;
+    summary.quarantinedBytes += BigInt(bytes);
+    const day = storedAt.toISOString().slice(0, 10);
+    yield say(
+      'quarantine',
+      `artifact ${digest}`,
+      true,
+      `${bytes} bytes that no event needs, set aside on ${day}`,
+      STORE_SHARE + RUNS_SHARE,
+    );
+  }
+  for await (const { name, bytes, isInUse } of incoming?.list() ?? [])
+    if (!isInUse) yield say('incoming', name, true, `${bytes} bytes that never became an artifact`, STORE_SHARE + RUNS_SHARE);
 }
 
 /** Reads every event of every stream in the order of the store. */

@@ -1,6 +1,7 @@
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { v1 } from '#protocol';
+import type { StoreCondition } from '../storage/store-condition.js';
 import type { RunViews } from '../views/run-views.js';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 
@@ -9,6 +10,7 @@ export interface VerifyContext {
   store: EventStore;
   artifacts: ArtifactStore;
   borrowEngine: BorrowEngine;
+  condition: Pick<StoreCondition, 'missing'>;
 }
 
 /** Makes a verdict, and counts it. */

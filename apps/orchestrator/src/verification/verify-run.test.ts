@@ -78,6 +78,7 @@ async function verify(
     store,
     artifacts,
     borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
+    condition: { missing: null },
   };
   const verdicts: v1.VerifyRunResponse[] = [];
   for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal))

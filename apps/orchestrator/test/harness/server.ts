@@ -52,6 +52,9 @@ export class TestServer {
   /** Threads of the engine; another number gives other numerics. Taken at the next start. */
   threads = 1;
 
+  /** More of its command line; taken at the next start. */
+  options: string[] = [];
+
   /** The address of its web server; taken at the next start. */
   web = 'off';
   private page = '';
@@ -72,6 +75,7 @@ export class TestServer {
       [
         ...['--no-memory-reducer', MAIN, '--data-folder', this.dataFolder],
         ...['--listen', '127.0.0.1:0', '--web', this.web, '--threads', String(this.threads)],
+        ...this.options,
       ],
       {
         // Runs are a hundred times shorter here than real ones: some of their segments are recorded together, some alone.

@@ -1,24 +1,13 @@
-import {
-  constants,
-  closeSync,
-  copyFileSync,
-  existsSync,
-  fsyncSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  type Stats,
-} from 'node:fs';
+import { constants, closeSync, copyFileSync, existsSync, lstatSync, openSync, renameSync, rmSync, statSync, type Stats } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { asOwnerOnly, makeFolder, restrictToOwner } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
-import { createFolder, DATABASE_FILE, FolderLock, openFileForReading, openForReading } from '../server/database.js';
+import { createFolder, FolderLock, openFileForReading, openForReading } from '../server/database.js';
+import { finishRestore, INCOMING_FILE, isRestoreUnfinished, makeDurable, noteRestore } from '../server/restore-steps.js';
 import { toStoreError } from '../server/store-error.js';
+import { DATABASE_FILE } from '../server/store-files.js';
 import { verifyDatabase, type StoreProblem, type VerifyReport } from '../server/verify.js';
 
 export type { StoreProblem, VerifyReport };
@@ -102,13 +91,13 @@ function restore(options: RestoreOptions): RestoreReport {
     createFolder(folder);
     const lock = FolderLock.acquire(folder);
     try {
-      const incoming = `${target}.incoming`;
+      finishRestore(folder); // one that was cut short
+      const incoming = join(folder, INCOMING_FILE);
       copyFileSync(file, incoming, constants.COPYFILE_FICLONE);
       restrictToOwner(incoming); // a copy keeps the mode of its source
       makeDurable(incoming);
-      const previousStoreFolder = moveAside(folder);
-      renameSync(incoming, target);
-      makeDurable(folder);
+      noteRestore(folder);
+      const previousStoreFolder = finishRestore(folder);
       return { file, bytes: statSync(target).size, events, streams, endPosition, previousStoreFolder };
     } finally {
       lock.release();
@@ -130,6 +119,12 @@ export function verifyEmbeddedEventStore(options: { folder: string }): VerifyRep
   } catch (error) {
     throw translated(error);
   }
+}
+
+/** Whether a server that starts there would find a store, or the rest of a restore that it finishes, and make no new one. */
+export function hasEmbeddedEventStore(folder: string): boolean {
+  const bytes = statSync(join(folder, DATABASE_FILE), { throwIfNoEntry: false })?.size ?? 0;
+  return bytes > 0 || isRestoreUnfinished(folder);
 }
 
 export function embeddedEventStoreStats(options: { folder: string }): EmbeddedEventStoreStats {
@@ -251,25 +246,6 @@ function openBackup(file: string): Database.Database {
   } catch (error) {
     const { code, message } = toStoreError(error);
     throw new EmbeddedStoreError(code, `"${basename(file)}" can't be used as a backup: ${message}`, { cause: error });
-  }
-}
-
-/** @returns the folder that now holds what was there; undefined when there was nothing */
-function moveAside(folder: string): string | undefined {
-  const names = [DATABASE_FILE, `${DATABASE_FILE}-wal`, `${DATABASE_FILE}-shm`].filter((name) => existsSync(join(folder, name)));
-  if (names.length === 0) return undefined;
-  const aside = join(folder, `before-restore-${new Date().toISOString().replaceAll(':', '-')}`);
-  mkdirSync(aside);
-  for (const name of names) renameSync(join(folder, name), join(aside, name));
-  return aside;
-}
-
-function makeDurable(path: string): void {
-  const descriptor = openSync(path, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }
 

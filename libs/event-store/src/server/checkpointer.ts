@@ -3,11 +3,13 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { programFile } from '#files';
-import { DATABASE_FILE } from './database.js';
+import { DATABASE_FILE } from './store-files.js';
 
 const PASSIVE_ABOVE_BYTES = 4 << 20;
 const RESTART_ABOVE_BYTES = 64 << 20;
 const RESTART_WORKER_MS = 5_000;
+/** However little there is: a young history must not lie in the log alone, which is a file of its own that may be lost. */
+const LONGEST_IN_LOG_MS = 10_000;
 /** Looking at the file after every commit would cost more than it tells. */
 const COMMITS_BETWEEN_LOOKS = 8;
 
@@ -23,10 +25,12 @@ export class Checkpointer {
   private closed = false;
   private commits = 0;
   private busy = false;
+  private timer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly database: Database.Database,
     folder: string,
+    private readonly longestInLogMs = LONGEST_IN_LOG_MS,
   ) {
     this.file = join(folder, DATABASE_FILE);
     this.walFile = `${this.file}-wal`;
@@ -51,19 +55,34 @@ export class Checkpointer {
 
   committed(): void {
     this.commits += 1;
+    this.checkpointLater();
     if (this.busy || this.commits % COMMITS_BETWEEN_LOOKS !== 0 || this.walBytes() < PASSIVE_ABOVE_BYTES) return;
-    this.busy = true;
-    this.worker.postMessage('checkpoint');
+    this.checkpoint();
   }
 
   async close(): Promise<void> {
     this.closed = true;
+    clearTimeout(this.timer);
     await this.worker.terminate();
     try {
       this.database.pragma('wal_checkpoint(TRUNCATE)');
     } catch {
       // A full disk or a reader elsewhere: the log stays and is replayed at the next start.
     }
+  }
+
+  private checkpointLater(): void {
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      if (this.closed) return;
+      if (this.busy) this.checkpointLater();
+      else this.checkpoint();
+    }, this.longestInLogMs).unref();
+  }
+
+  private checkpoint(): void {
+    this.busy = true;
+    this.worker.postMessage('checkpoint');
   }
 
   private roundDone(): void {

@@ -3,9 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '#files';
+import { isRestoreUnfinished } from './restore-steps.js';
 import { StoreError, toStoreError } from './store-error.js';
+import { DATABASE_FILE } from './store-files.js';
 
-export const DATABASE_FILE = 'events.db';
 const LOCK_FILE = 'lock.db';
 const SCHEMA_VERSION = 1;
 
@@ -94,6 +95,7 @@ export function openForWriting(folder: string, maxDatabaseBytes?: number): Datab
     database.pragma('cache_size = -65536');
     database.pragma('temp_store = MEMORY');
     if (database.pragma('user_version', { simple: true }) === 0) createSchema(database);
+    emptyLog(database);
     if (maxDatabaseBytes !== undefined) {
       const pageBytes = database.pragma('page_size', { simple: true }) as number;
       database.pragma(`max_page_count = ${Math.ceil(maxDatabaseBytes / pageBytes)}`);
@@ -105,9 +107,24 @@ export function openForWriting(folder: string, maxDatabaseBytes?: number): Datab
   }
 }
 
+/** The schema goes into the file at once, and so does the log of a former life: a log that is lost later holds nothing old. */
+function emptyLog(database: Database.Database): void {
+  try {
+    database.pragma('wal_checkpoint(PASSIVE)');
+  } catch {
+    // A full disk: the checkpointer tries again.
+  }
+}
+
 /** Opens an existing store beside its server, for statistics, backups and checks. */
 export function openForReading(folder: string): Database.Database {
   const file = join(folder, DATABASE_FILE);
+  if (isRestoreUnfinished(folder)) {
+    throw new StoreError(
+      'STORE_RESTORE_UNFINISHED',
+      `a restore of the event store in "${folder}" was cut short: the next start of the server finishes it`,
+    );
+  }
   if (!existsSync(file)) throw new StoreError('STORE_NOT_FOUND', `there is no event store in "${folder}"`);
   return openFileForReading(file);
 }

@@ -2,6 +2,7 @@ import type Database from 'better-sqlite3';
 import { CommitQueue } from './commit-queue.js';
 import { Checkpointer } from './checkpointer.js';
 import { createFolder, FolderLock, openForWriting } from './database.js';
+import { finishRestore } from './restore-steps.js';
 import { EventLog, type AppendResult } from './event-log.js';
 import { EventReader } from './event-reader.js';
 import type { ProposedEvent } from './event-record.js';
@@ -35,6 +36,7 @@ export class Store {
     createFolder(folder);
     const lock = FolderLock.acquire(folder);
     try {
+      finishRestore(folder);
       return new Store(lock, openForWriting(folder, maxDatabaseBytes), folder);
     } catch (error) {
       lock.release();

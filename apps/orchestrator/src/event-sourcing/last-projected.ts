@@ -1,0 +1,31 @@
+// The event that a file of read models ends with, whatever its schema is.
+import Database from 'better-sqlite3';
+import { existsSync } from 'node:fs';
+import type { SeenEvent } from '#event-store';
+
+interface Row {
+  position: string | null;
+  stream: string | null;
+  revision: number | null;
+  id: string | null;
+}
+
+/** Null where there is no such file, where it holds nothing, and where it can't be read. */
+export function lastProjected(file: string): SeenEvent | null {
+  if (!existsSync(file)) return null;
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(file, { readonly: true, fileMustExist: true });
+    const row = database
+      .prepare<[], Row>(
+        'SELECT position_commit AS position, last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection',
+      )
+      .get();
+    if (row === undefined || row.position === null || row.stream === null || row.revision === null) return null;
+    return { position: BigInt(row.position), stream: row.stream, revision: BigInt(row.revision), id: row.id };
+  } catch {
+    return null; // it is made anew
+  } finally {
+    database?.close();
+  }
+}

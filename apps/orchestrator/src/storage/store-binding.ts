@@ -1,0 +1,192 @@
+// An artifact folder serves one event store: artifacts that no event of that store names may go some day, and another store knows
+// nothing of them. So the store has a name, the id of the first event of a stream of its own. The folder holds that name and refuses
+// other stores. docs/design/losses.md says which loss is met how.
+import { randomUUID } from 'node:crypto';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { syncPath, type ArtifactStore } from '#artifact-store';
+import {
+  endOf,
+  EventCorruptError,
+  hasEmbeddedEventStore,
+  lastSeenEvent,
+  missingIn,
+  missingText,
+  SeenEvents,
+  WrongExpectedRevisionError,
+  type EventStore,
+  type Position,
+  type SeenEvent,
+} from '#event-store';
+import { counted, EspalierError } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { lastProjected } from '../event-sourcing/last-projected.js';
+import { RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
+import { HOW_TO_MEND, StoreCondition } from './store-condition.js';
+
+const NAME_STREAM = 'espalierEventStore';
+const NAME_FILE = 'event-store.id';
+const VIEWS_FILE = 'views.sqlite';
+const DIGEST = /[0-9a-f]{64}/g;
+const ACCEPTING =
+  'start once with --accept-store to give it this folder: artifacts that no event of the store names are then moved to the quarantine ' +
+  'after a day, and removed a week later';
+
+type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'sharesArtifacts' | 'eventStore' | 'acceptStore'>;
+
+export interface Bound {
+  condition: StoreCondition;
+  seen: SeenEvents;
+}
+
+/**
+ * Called before the embedded store starts: where its files are gone, a start would make an empty store in their place.
+ * @throws EspalierError EVENTS_MISSING
+ */
+export async function requireStoreFiles(config: Config): Promise<void> {
+  const { dataFolder, artifactFolder, eventStore, acceptStore } = config;
+  const folder = join(dataFolder, 'event-store');
+  if (eventStore !== undefined || acceptStore || hasEmbeddedEventStore(folder)) return;
+  const bound = await nameIn(artifactFolder);
+  const last = lastSeen(dataFolder, bound);
+  if (last === null && (bound === null || config.sharesArtifacts)) return; // it is to be the first
+  const position = last === null ? '' : `: the data folder has seen position ${last.position}`;
+  throw new EspalierError('EVENTS_MISSING', `events are missing, since ${folder} holds no event store${position}; ${HOW_TO_MEND}`);
+}
+
+/**
+ * Binds the artifact folder to the store, or makes sure that it is bound to it.
+ * @throws EspalierError ARTIFACTS_OF_ANOTHER_STORE, EVENTS_MISSING
+ */
+export async function bindStore(config: Config, store: EventStore, artifacts: ArtifactStore, log: Logger): Promise<Bound> {
+  const { dataFolder, artifactFolder, acceptStore } = config;
+  const bound = await nameIn(artifactFolder);
+  const found = await nameOf(store).catch((error: unknown) => {
+    if (error instanceof EventCorruptError && bound !== null) return bound; // it is there, and verification says what is wrong with it
+    throw error;
+  });
+  if (!acceptStore) {
+    if (bound === null) await requireAgreement(config, store, artifacts);
+    else if (bound !== found) throw await notTheSame(config, store, bound, found);
+  }
+  const name = found ?? (await giveName(store));
+  if (bound !== name) {
+    await bind(artifactFolder, name, bound !== null || !config.sharesArtifacts, log);
+    if (bound !== null)
+      log.warn({ artifactFolder, bound, name }, 'the artifact folder is given to another event store, as --accept-store says');
+  }
+  const seen = SeenEvents.open(dataFolder, name, (error) => log.warn({ err: error }, 'the newest event could not be remembered'));
+  let missing = seen.last === null ? null : await missingIn(store, seen.last);
+  if (missing !== null && acceptStore) {
+    log.warn(`${missingText(missing)}; the store is taken as it is, as --accept-store says`);
+    seen.forget();
+    missing = null;
+  }
+  if (seen.last === null) {
+    const projected = lastProjected(join(dataFolder, VIEWS_FILE)); // it may be another store's
+    if (projected !== null && (await missingIn(store, projected)) === null) seen.note(projected);
+  }
+  return { condition: new StoreCondition(store, name, seen, missing, log), seen };
+}
+
+async function notTheSame(
+  { artifactFolder, dataFolder, sharesArtifacts, eventStore }: Config,
+  store: EventStore,
+  bound: string,
+  found: string | null,
+): Promise<EspalierError> {
+  const last = lastSeen(dataFolder, bound);
+  const isOwn = eventStore === undefined && (last !== null || !sharesArtifacts);
+  if (isOwn && found === null) {
+    const position = last === null ? '' : `the data folder has seen position ${last.position}, `;
+    const end = (await endOf(store))?.commit ?? 0n;
+    return new EspalierError('EVENTS_MISSING', `events are missing: ${position}the event store ends at ${end}; ${HOW_TO_MEND}`);
+  }
+  return new EspalierError(
+    'ARTIFACTS_OF_ANOTHER_STORE',
+    `the artifact folder ${artifactFolder} serves event store ${bound}, and this is ${found ?? 'one that no server has worked with'}: ` +
+      `use a data folder (--data-folder, or --artifacts) for each event store, or ${ACCEPTING}`,
+  );
+}
+
+function lastSeen(dataFolder: string, name: string | null): SeenEvent | null {
+  return (name === null ? null : lastSeenEvent(dataFolder, name)) ?? lastProjected(join(dataFolder, VIEWS_FILE));
+}
+
+/** A folder of an earlier release says not whose it is: the store must hold what the folder knows of it. */
+async function requireAgreement({ dataFolder, artifactFolder }: Config, store: EventStore, artifacts: ArtifactStore): Promise<void> {
+  const digests = new Set<string>();
+  for await (const { digest } of artifacts.list()) digests.add(digest);
+  if (digests.size === 0) return;
+  const last = lastProjected(join(dataFolder, VIEWS_FILE));
+  if (last !== null) {
+    const missing = await missingIn(store, last);
+    if (missing === null) return;
+    throw new EspalierError('EVENTS_MISSING', `${missingText(missing)}; ${HOW_TO_MEND}`);
+  }
+  if (await namesOne(store, digests)) return;
+  throw new EspalierError(
+    'ARTIFACTS_OF_ANOTHER_STORE',
+    `the artifact folder ${artifactFolder} holds ${counted(digests.size, 'artifact')}, and no event of the event store names any of ` +
+      `them: use the event store that they belong to, or another folder, or ${ACCEPTING}`,
+  );
+}
+
+async function namesOne(store: EventStore, digests: ReadonlySet<string>): Promise<boolean> {
+  for (let after: Position | undefined; ;) {
+    try {
+      for await (const { data } of store.readAll({ streamPrefixes: [RUN_STREAM_PREFIX], ...(after === undefined ? {} : { after }) }))
+        for (const [digest] of Buffer.from(data).toString('latin1').matchAll(DIGEST)) if (digests.has(digest)) return true;
+      return false;
+    } catch (error) {
+      if (!(error instanceof EventCorruptError)) throw error;
+      after = error.position;
+    }
+  }
+}
+
+async function nameIn(folder: string): Promise<string | null> {
+  try {
+    return (await readFile(join(folder, NAME_FILE), 'utf8')).trim() || null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** @throws EspalierError ARTIFACTS_OF_ANOTHER_STORE; a folder that can't be written is bound another time */
+async function bind(folder: string, name: string, mayReplace: boolean, log: Logger): Promise<void> {
+  const file = join(folder, NAME_FILE);
+  const draft = `${file}.${randomUUID()}`;
+  try {
+    await writeFile(draft, `${name}\n`);
+    await syncPath(draft);
+    if (mayReplace) await rename(draft, file);
+    else await link(draft, file); // whole or not at all, and only the first of several servers
+    await syncPath(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+      log.warn({ err: error }, 'the artifact folder could not be bound to its event store');
+  } finally {
+    await rm(draft, { force: true }).catch(() => undefined);
+  }
+  const now = await nameIn(folder);
+  if (now === name || now === null) return;
+  throw new EspalierError('ARTIFACTS_OF_ANOTHER_STORE', `the artifact folder ${folder} was given to event store ${now} a moment ago`);
+}
+
+/** The id of its only event; a backup that is restored keeps it. Null: no server has worked with the store. */
+async function nameOf(store: EventStore): Promise<string | null> {
+  for await (const { id } of store.read(NAME_STREAM, { maxCount: 1 })) return id;
+  return null;
+}
+
+async function giveName(store: EventStore): Promise<string> {
+  try {
+    await store.append(NAME_STREAM, [{ id: randomUUID(), type: 'EventStoreNamed', data: Buffer.from('{}') }], 'no_stream');
+  } catch (error) {
+    if (!(error instanceof WrongExpectedRevisionError)) throw error; // another was quicker
+  }
+  return (await nameOf(store)) ?? giveName(store);
+}

@@ -1,0 +1,59 @@
+// The files of a folder store that have no digest yet: those that `put` writes, and those that an engine writes.
+import { randomUUID } from 'node:crypto';
+import { readdir, stat, unlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Incoming, IncomingFile } from './artifact-store.js';
+import { toArtifactError } from './artifact-store.errors.js';
+
+/** A random UUID; an engine puts the step of a state behind it. Files of other names are not ours. */
+const NAME = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(-\d+)?$/;
+
+export class FolderIncoming implements Incoming {
+  /** The UUIDs of paths that this process has handed out and that were not ended. */
+  private readonly inUse = new Set<string>();
+
+  constructor(private readonly folder: string) {}
+
+  newPath(): string {
+    const id = randomUUID();
+    this.inUse.add(id);
+    return join(this.folder, id);
+  }
+
+  async end(path: string): Promise<void> {
+    const id = basename(path);
+    this.inUse.delete(id);
+    for (const name of await this.names()) if (idOf(name) === id) await this.remove(name);
+  }
+
+  async *list(): AsyncIterable<IncomingFile> {
+    for (const name of await this.names()) {
+      const found = await stat(join(this.folder, name)).catch(() => null); // taken over or removed meanwhile
+      if (found !== null) yield { name, bytes: found.size, changedAt: found.mtime, isInUse: this.inUse.has(idOf(name)!) };
+    }
+  }
+
+  async remove(name: string): Promise<boolean> {
+    if (idOf(name) === undefined) return false;
+    try {
+      await unlink(join(this.folder, name));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw toArtifactError(error, 'delete', null);
+    }
+  }
+
+  private async names(): Promise<string[]> {
+    try {
+      return (await readdir(this.folder)).filter((name) => idOf(name) !== undefined);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw toArtifactError(error, 'read', null);
+    }
+  }
+}
+
+function idOf(name: string): string | undefined {
+  return NAME.exec(name)?.[1];
+}

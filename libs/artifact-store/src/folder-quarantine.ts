@@ -1,0 +1,85 @@
+// The quarantine of a folder store: a folder beside the artifacts, with a file by each digest. The file's time says when it was set aside.
+import { readdir, rename, stat, unlink, utimes } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { makeFolder } from '#files';
+import type { ArtifactEntry, Quarantine } from './artifact-store.js';
+import { toArtifactError } from './artifact-store.errors.js';
+import { isDigest, requireDigest } from './digest.js';
+import { syncPath } from './sync-path.js';
+
+export class FolderQuarantine implements Quarantine {
+  constructor(
+    private readonly folder: string,
+    private readonly pathOfArtifact: (digest: string) => string,
+  ) {}
+
+  pathOf(digest: string): string {
+    requireDigest(digest);
+    return join(this.folder, digest);
+  }
+
+  async take(digest: string): Promise<boolean> {
+    const from = this.pathOfArtifact(digest);
+    try {
+      makeFolder(this.folder);
+      const now = new Date();
+      await utimes(from, now, now); // first: a crash in between must not leave one there that seems to be old
+      await this.move(from, this.pathOf(digest));
+      return true;
+    } catch (error) {
+      return absent(error, 'set aside', digest);
+    }
+  }
+
+  async giveBack(digest: string): Promise<boolean> {
+    const to = this.pathOfArtifact(digest);
+    try {
+      const from = this.pathOf(digest);
+      await stat(from);
+      if (await stat(to).then(Boolean, () => false)) return false; // it was made again meanwhile
+      makeFolder(dirname(to));
+      await this.move(from, to);
+      return true;
+    } catch (error) {
+      return absent(error, 'put back', digest);
+    }
+  }
+
+  async *list(): AsyncIterable<ArtifactEntry> {
+    for (const digest of (await this.names()).filter(isDigest).sort()) {
+      const found = await stat(join(this.folder, digest)).catch(() => null); // put back or removed meanwhile
+      if (found !== null) yield { digest, bytes: found.size, storedAt: found.mtime };
+    }
+  }
+
+  async remove(digest: string): Promise<boolean> {
+    try {
+      await unlink(this.pathOf(digest));
+      return true;
+    } catch (error) {
+      return absent(error, 'delete', digest);
+    }
+  }
+
+  /** Durable when it returns. */
+  private async move(from: string, to: string): Promise<void> {
+    await rename(from, to);
+    await syncPath(dirname(to));
+    await syncPath(dirname(from));
+  }
+
+  private async names(): Promise<string[]> {
+    try {
+      return await readdir(this.folder);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw toArtifactError(error, 'read', null);
+    }
+  }
+}
+
+/** False for what is not there. @throws ArtifactStoreError for all else */
+function absent(error: unknown, action: string, digest: string): false {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+  throw toArtifactError(error, action, digest);
+}

@@ -1,0 +1,52 @@
+// An event store that takes note of the newest event that went through it, appended or told by a subscription.
+import type { EventStore, ExpectedRevision, NewEvent, StoredEvent, Subscription, SubscriptionItem } from '../event-store.js';
+import type { SeenEvent } from './seen-events.js';
+
+export interface Notes {
+  note(event: SeenEvent): void;
+}
+
+/** @param passes streams whose old events may be cleared away, so that a missing one says nothing */
+export function notingStore(store: EventStore, seen: Notes, passes: ReadonlySet<string>): EventStore {
+  const noteStored = ({ stream, revision, id, position }: StoredEvent): void => {
+    if (!passes.has(stream)) seen.note({ position: position.commit, stream, revision, id });
+  };
+  return {
+    get appendedAtMs(): number {
+      return store.appendedAtMs ?? -Infinity;
+    },
+    append: async (stream, events, expected) => {
+      const result = await store.append(stream, events, expected);
+      if (result.position !== undefined && events.length > 0 && !passes.has(stream)) {
+        const { revision, position } = result;
+        seen.note({ position: position.commit, stream, revision, id: idAt(revision, events, expected) });
+      }
+      return result;
+    },
+    read: (stream, options) => store.read(stream, options),
+    readAll: (options) => store.readAll(options),
+    subscribe: (stream, options) => store.subscribe(stream, options),
+    subscribeAll: (options) => noted(store.subscribeAll(options), noteStored),
+    keepNewest: (stream, count) => store.keepNewest(stream, count),
+    ping: () => store.ping(),
+    close: () => store.close(),
+  };
+}
+
+/** A store that is told no revision may take a repeated append for one that came before. */
+function idAt(revision: bigint, events: NewEvent[], expected: ExpectedRevision): string | null {
+  const before = expected === 'no_stream' ? -1n : expected;
+  return typeof before === 'bigint' && before + BigInt(events.length) === revision ? events.at(-1)!.id : null;
+}
+
+function noted(subscription: Subscription, note: (event: StoredEvent) => void): Subscription {
+  return {
+    close: () => subscription.close(),
+    async *[Symbol.asyncIterator](): AsyncGenerator<SubscriptionItem> {
+      for await (const item of subscription) {
+        if (item.kind === 'event') note(item.event);
+        yield item;
+      }
+    },
+  };
+}
