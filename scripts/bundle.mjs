@@ -19,6 +19,7 @@ const programs = [
   'libs/event-store/src/server-main',
   'libs/event-store/src/server/checkpoint-worker',
   'libs/model-files/src/encode-worker',
+  'libs/model-files/src/text-start-process',
   'libs/model-files/src/tokenizing-process',
   'libs/tasks/src/task-reading-process',
 ];

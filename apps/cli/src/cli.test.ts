@@ -524,9 +524,9 @@ describe('watch', () => {
     const result = await espalier(server, 'watch', 'abcd');
     expect(result.exitCode).toBe(1);
     expect(result.stdout).toMatch(
-      /^training {2}41\/100 .*ETA 59s.*sparsity 40\.0%.*teacher intact {2}loss 1\.250 {2}\(layer 1\.100, kl 0\.150\)/,
+      /^training {2}41\/100 .*ETA 59s.*sparsity 40\.0%.*teacher intact {2}loss 1\.250 {2}\(layer 1\.100, kl 0\.150 nats\)/,
     );
-    expect(result.stdout).toMatch(/\(layer 1\.100, kl 0\.150\) {2}Lagrangian 0\.000 {2}7\.00 k tok\/s\n/);
+    expect(result.stdout).toMatch(/\(layer 1\.100, kl 0\.150 nats\) {2}Lagrangian 0\.000 {2}7\.00 k tok\/s\n/);
     expect(result.stdout).toMatch(/failed at step 40 of 100[^]*cause: ENGINE_LOST: three times/);
     expect(result.stdout).not.toContain('\r');
   });
@@ -783,6 +783,7 @@ test('audit check and down need no server', async () => {
   expect((await runCli(['audit', 'check', join(folder, 'bad.tar')])).exitCode).toBe(1);
   const down = await runCli(['down', '--data-folder', folder]);
   expect(down).toMatchObject({ exitCode: 0, stdout: `no server runs on ${folder}\n` });
+  expect(JSON.parse((await runCli(['--version', '--json'])).stdout)).toEqual({ version: (await runCli(['--version'])).stdout.trim() });
 });
 
 test('help teaches by example, for each command', async () => {

@@ -6,6 +6,7 @@ import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
 import { registerBench } from './commands/bench.js';
 import { registerCompletion } from './commands/completion.js';
+import { registerDelete } from './commands/delete.js';
 import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
 import { registerDevices } from './commands/devices.js';
@@ -37,6 +38,13 @@ import { registerUp } from './commands/up.js';
 import { registerVerify } from './commands/verify.js';
 
 const WALK_THROUGH = `
+Words:
+  state     all that training goes on from: LoRA, masks, optimizer, step
+  snapshot  a state that is kept, one at each percent of sparsity
+  teacher   what the student learns from: the intact model, or a snapshot of
+            the run itself; a run can be resumed and forked from each
+  mark      the number of a snapshot: teacher 20 is mark 20
+
 A first session:
   $ espalier up --detach                      start the server
   $ espalier open                             look at it in a browser
@@ -54,17 +62,17 @@ RUN is the id of a run, its first 4 or more characters, or its name where no
 other run has it. A digest may be cut to its first 4 or more digits.
 `;
 
-/** With `quietErrors` commander prints none itself: main.ts reports them as JSON. */
-export function buildProgram(quietErrors = false): Command {
+/** With `json` commander prints no errors itself: main.ts reports them. */
+export function buildProgram(json = false): Command {
   const program = new SuggestingCommand('espalier');
   for (const option of globalOptions()) program.addOption(option);
   // The message about a wrong command line repeats it.
-  program.configureOutput({ writeErr: (text) => (quietErrors ? undefined : process.stderr.write(visibleLines(text))) });
+  program.configureOutput({ writeErr: (text) => (json ? undefined : process.stderr.write(visibleLines(text))) });
   program
     .description(
       'Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.',
     )
-    .version(version(), '-V, --version')
+    .version(json ? JSON.stringify({ version: version() }) : version(), '-V, --version')
     .addHelpText('after', `${WALK_THROUGH}\n${EXIT_CODES_HELP}`)
     .showSuggestionAfterError()
     .showHelpAfterError('(more with --help)')
@@ -105,6 +113,7 @@ export function buildProgram(quietErrors = false): Command {
   registerStore(program);
   program.commandsGroup('Room:');
   registerRoom(program);
+  registerDelete(program);
   program.commandsGroup('To begin with:');
   registerQuickstart(program);
   registerCompletion(program);

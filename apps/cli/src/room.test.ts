@@ -1,5 +1,5 @@
 // du, gc, delete and verify --all against a server of the public protocol.
-import { v1 } from '#protocol';
+import { EspalierError, v1 } from '#protocol';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { testRun, TestServer, type Answers } from './testing/test-server.js';
 
@@ -36,6 +36,96 @@ test('delete takes the whole id, and says which run was meant before it asks', a
     expect(result).toMatchObject({ exitCode: 2, stdout: '' });
     expect(result.stderr).toMatch(/whole id: abcdefghij23 \(old one\) is meant\n +espalier delete abcdefghij23\n$/);
   }
+});
+
+test('delete takes several runs, by their ids or by a filter, with one question; one that stays keeps no other', async () => {
+  const deleted: string[] = [];
+  const listed: v1.ListRunsRequest[] = [];
+  const runs = ['aaaaaaaaaaa2', 'bbbbbbbbbbb2', 'ccccccccccc2'].map((runId) => testRun({ runId, name: '' }));
+  const answers: Answers = {
+    getRun: ({ runId }) => ({ run: testRun({ runId }) }),
+    listRuns: (request) => {
+      listed.push(request);
+      return { runs: request.where.length > 0 ? [] : runs, nextPageToken: '', total: 3 };
+    },
+    deleteRun: ({ runId }) => {
+      if (runId.startsWith('b')) throw new EspalierError('RUN_STILL_ACTIVE', 'run bbbbbbbbbbb2 is at work');
+      deleted.push(runId);
+      return { run: testRun({ runId }), discardedArtifacts: 1n, freedBytes: 1n << 20n };
+    },
+  };
+  const asked = await espalier(answers, 'delete', '--status', 'failed', '--tag', 'draft');
+  expect(asked).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(asked.stderr).toMatch(
+    /delete 3 runs: aaaaaaaaaaa2, training; bbbbbbbbbbb2, training; ccccccccccc2, training\? This can't be undone/,
+  );
+  expect(listed[0]).toMatchObject({ statuses: [v1.RunStatus.RUN_STATUS_FAILED], tags: ['draft'], includeDeleted: false });
+  const done = await espalier(answers, 'delete', '--status', 'failed', '--yes');
+  expect(done).toMatchObject({ exitCode: 1, stderr: '' });
+  expect(done.stdout).toMatch(/^aaaaaaaaaaa2 is deleted.*\nbbbbbbbbbbb2 stays: run bbbbbbbbbbb2 is at work\nccccccccccc2 is deleted/);
+  expect(done.stdout).toMatch(/deleted 2 runs, 2\.00 MiB freed; 1 run stayed; their histories stay\n$/);
+  expect(deleted).toEqual(['aaaaaaaaaaa2', 'ccccccccccc2']);
+  const named = await espalier(answers, 'delete', 'ddddddddddd2', 'eeeeeeeeeee2', 'ddddddddddd2', '--yes', '--json');
+  expect(
+    named.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { run_id: string }).run_id),
+  ).toEqual(['ddddddddddd2', 'eeeeeeeeeee2']);
+  expect(await espalier(answers, 'delete', '--where', 'perplexity>20')).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/no runs match/),
+  });
+  expect((await espalier(answers, 'delete')).exitCode).toBe(2);
+  expect((await espalier(answers, 'delete', 'ddddddddddd2', '--status', 'failed')).exitCode).toBe(2);
+});
+
+test('a rewind of a run that has ended is asked about, since its end is lost by it', async () => {
+  const resumed: v1.ResumeRunRequest[] = [];
+  const of = (status: v1.RunStatus): Answers => ({
+    getRun: () => ({ run: testRun({ status, stateDigest: 'ab'.repeat(32) }) }),
+    resumeRun: (request) => {
+      resumed.push(request);
+      return { run: testRun() };
+    },
+  });
+  const completed = of(v1.RunStatus.RUN_STATUS_COMPLETED);
+  const asked = await espalier(completed, 'resume', 'abcd', '--from-teacher', '20');
+  expect(asked).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(asked.stderr).toMatch(/rewind run abcdefghij23, completed at step 40\? .*espalier fork abcdefghij23 --from-teacher 20/);
+  expect(resumed).toEqual([]);
+  expect((await espalier(completed, 'resume', 'abcd', '--from-teacher', '20', '--yes')).exitCode).toBe(0);
+  expect((await espalier(of(v1.RunStatus.RUN_STATUS_PAUSED), 'resume', 'abcd', '--from-teacher', '20')).exitCode).toBe(0);
+  expect((await espalier(of(v1.RunStatus.RUN_STATUS_FAILED), 'resume', 'abcd')).exitCode).toBe(0);
+  expect(resumed).toHaveLength(3);
+});
+
+test('runs by figures, and groups of them', async () => {
+  const answers: Answers = {
+    listRuns: ({ where }) => ({ runs: [testRun({ name: where.join(' and ') })], nextPageToken: '', total: 1 }),
+    groupRuns: ({ by, where, statuses }) => ({
+      total: 3,
+      groups: [
+        v1.RunGroup.fromPartial({
+          values: by.map((name) => `a ${name}`),
+          runs: 3,
+          runsCompleted: 2,
+          perplexity: { mean: 6, spread: 0.25, lowest: 5.75, highest: 6.25, n: 2 },
+          sparsity: { mean: 0.5, lowest: 0.5, highest: 0.5, n: 2, spread: 0 },
+          trainingSeconds: { mean: 90, lowest: 80, highest: 100, n: 2, spread: 1 },
+          bestRunId: `${where.length} ${statuses.length}`,
+        }),
+      ],
+    }),
+  };
+  const listed = await espalier(answers, 'runs', '--where', 'target_sparsity=0.5', '--where', 'perplexity<6');
+  expect(listed.stdout).toContain('target_sparsity=0.5 and perplexity<6');
+  const grouped = await espalier(answers, 'runs', '--group', 'recipe,seed', '--where', 'step>5', '--status', 'completed,failed');
+  expect(grouped.stdout.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
+    ['RECIPE', 'SEED', 'RUNS', 'COMPLETED', 'PERPLEXITY', 'LOWEST', 'BEST RUN', 'SPARSITY', 'TRAINING'],
+    ['a recipe', 'a seed', '3', '2', '6.000 ± 0.250', '5.750', '1 2', '50.0% ± 0.0%', '1m30s'],
+    [''],
+  ]);
 });
 
 test('gc of a run needs to know what goes', async () => {

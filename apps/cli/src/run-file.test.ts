@@ -71,7 +71,7 @@ test('a launch is what the file says, and options say more', async () => {
 test('text may be several paths, another column and only its beginning, in the file and as options', async () => {
   const file =
     'model: m\ndata: [a.jsonl, /b]\nvalidation: v\ntext_column: content\nresponse_only: true\n' +
-    'max_train_tokens: 1000\nmax_validation_tokens: 2e3\n';
+    'max_train_tokens: 1000\nmax_validation_tokens: 2e3\nvalidation_text_column: ""\n';
   await withFile(file, 'launch');
   expect(launched!.data).toEqual({
     trainPath: join(folder, 'a.jsonl'),
@@ -79,7 +79,9 @@ test('text may be several paths, another column and only its beginning, in the f
     validationPath: join(folder, 'v'),
     moreValidationPaths: [],
     textColumn: 'content',
+    validationTextColumn: '',
     responseOnly: true,
+    withoutValidation: false,
     maxTrainTokens: 1000n,
     maxValidationTokens: 2000n,
   });
@@ -87,6 +89,9 @@ test('text may be several paths, another column and only its beginning, in the f
   expect(launched!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], textColumn: 'messages', maxTrainTokens: 5n });
   await withFile('data: [/c, /d]\nmax_train_tokens: 7', 'fork', 'abcd', '--last');
   expect(forked!.overrides!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], validationPath: '', maxTrainTokens: 7n });
+  expect(forked!.overrides!.data!.withoutValidation).toBe(false);
+  await withFile('data: /c\nvalidation: /v', 'fork', 'abcd', '--last', '--no-validation');
+  expect(forked!.overrides!.data).toMatchObject({ trainPath: '/c', validationPath: '', withoutValidation: true });
 });
 
 test('a fork takes all of it but the model', async () => {

@@ -75,6 +75,7 @@ test.each<[NodeJS.Signals, number, string[]]>([
     });
     const result = await runCli(args, { env: { ESPALIER_SERVER: server.address }, cwd: folder, stop });
     expect(result).toMatchObject({ exitCode, stderr: '' });
+    if (['eval', 'export', 'verify'].includes(args[0]!)) expect(result.stdout).toMatch(/^stopped: .*\n$/);
     expect(await readdir(folder)).toEqual([]);
   } finally {
     server.stop();

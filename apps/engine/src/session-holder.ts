@@ -43,7 +43,7 @@ export class SessionHolder {
     const plan = await planMemory(options, signal);
     const { memory } = this.current ?? {};
     if (plan.hostBytes > 0) {
-      // The process is the machine's. Of the card no more is there than all of it, should nobody know what is free.
+      // The process takes the machine's memory. A card whose free memory is not known counts as free: the sum is never above all it has.
       const availableBytes = Math.min(plan.availableBytes + (memory?.totalBytes ?? 0), chosenDevice(options.device ?? 'auto').memoryBytes);
       const held = memory?.hostBytes ?? processBytes;
       const hostBytes = plan.hostBytes + processBytes;

@@ -50,6 +50,22 @@ it('is described anew while it trains or when it has ended, and ends as it would
   ]);
 });
 
+it('takes no name that another run has; a launch or a fork with one is warned', async () => {
+  const other = await server.launch({ totalSteps: 20 }, { name: 'taken' });
+  await expect(describing({ name: 'taken' })).rejects.toMatchObject({
+    code: 'RUN_NAME_TAKEN',
+    field: 'name',
+    message: expect.stringContaining(other.runId) as string,
+  });
+  expect((await describing({ name: run.name })).name).toBe(run.name); // its own is no other's
+  const from = { $case: 'lastState' as const, value: true };
+  await server.completed(run.runId);
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, name: 'taken', overrides: { totalSteps: 30 } });
+  const fork = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
+  expect(fork.warnings).toContainEqual(expect.objectContaining({ code: 'NAME_TAKEN', field: 'name' }));
+  expect(fork.warnings.find(({ code }) => code === 'NAME_TAKEN')!.message).toContain(other.runId);
+});
+
 it.each<[string, Partial<v1.DescribeRunRequest>, string]>([
   ['10,000 tags', { addTags: Array.from({ length: 10_000 }, (_, index) => `t${index}`) }, 'add_tags'],
   ['a tag of two words', { addTags: ['two words'] }, 'add_tags[0]'],

@@ -107,19 +107,71 @@ test('is cancelled and paused at once; a resumed one is prepared from there', as
 
 test('what is wrong with the text fails the run, with the code and the field of the launch', async () => {
   const bad = join(folder, 'bad.jsonl');
-  writeFileSync(bad, '{"text":"fine"}\n{"text":7}\n');
+  writeFileSync(bad, `${'{"text":"fine"}\n'.repeat(50)}{"text":7}\n`);
   const { runId } = await server.launch(SHORT, { data: { trainPath: bad, validationPath: '' } });
   const run = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
   expect(run.failure).toMatchObject({
     code: 'DATA_MALFORMED',
     field: 'data.train_path',
-    message: expect.stringContaining('line 2') as string,
+    message: expect.stringContaining('line 51') as string,
   });
   const short = await server.launch({ ...SHORT, batchSize: 64 }, { data: { trainPath: CORPUS, validationPath: CORPUS } });
   expect((await server.until(short.runId, ({ status }) => status !== RUN_STATUS_PREPARING)).failure?.code ?? '').toMatch(
     /^(DATA_TOO_SHORT)?$/,
   );
   await cancel(short.runId).catch(() => undefined);
+});
+
+test('what a run that could not be prepared leaves is no stranger: a later run of the text finds it', async () => {
+  const strangers = async (): Promise<string[]> => (await collect(server.history.verifyAll({}))).at(-1)!.summary!.unknown;
+  const before = await strangers();
+  const brief = join(folder, 'brief.jsonl');
+  writeFileSync(brief, '{"text":"a b"}\n');
+  const { runId } = await server.launch(SHORT, { data: { trainPath: longText(), validationPath: brief } });
+  const run = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
+  expect(run.failure).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.validation_path' });
+  expect(await strangers()).toEqual(before);
+});
+
+test('a wrong beginning of a text is refused before there is a run, in any form', async () => {
+  const count = async (): Promise<number> =>
+    (await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done))).total;
+  const before = await count();
+  const file = (name: string, content: string): string => {
+    const path = join(folder, name);
+    writeFileSync(path, content);
+    return path;
+  };
+  const refusal = (data: object) =>
+    server.launch(SHORT, { data }).then(
+      () => 'launched',
+      (error: unknown) => error,
+    );
+  expect(await refusal({ trainPath: file('second.jsonl', '{"text":"fine"}\n{"txt":"no"}\n') })).toMatchObject({
+    code: 'DATA_MALFORMED',
+    field: 'data.train_path',
+    message: expect.stringMatching(/line 2: the field "text" is missing \(there are: txt\)/) as string,
+  });
+  expect(await refusal({ trainPath: CORPUS, validationPath: file('other.csv', 'words\none\n') })).toMatchObject({
+    code: 'DATA_MALFORMED',
+    field: 'data.validation_path',
+  });
+  expect(await refusal({ trainPath: file('blank.jsonl', '{"text":""}\n\n') })).toMatchObject({ code: 'DATA_EMPTY' });
+  expect(await refusal({ trainPath: CORPUS, moreTrainPaths: [file('broken.json', '[{"text": "a"')] })).toMatchObject({
+    code: 'DATA_MALFORMED',
+    field: 'data.more_train_paths[0]',
+  });
+  expect(await count()).toBe(before);
+});
+
+test('a reading process that is killed is tried again, and the run goes on', async () => {
+  const { runId } = await launchLong();
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
+  for (const pid of server.readersOf('tokenizing-process.js')) process.kill(pid, 'SIGKILL');
+  const waited = await server.until(runId, ({ waitingFor }) => waitingFor !== undefined, 2);
+  expect(waited.waitingFor).toMatchObject({ code: 'READER_LOST' });
+  await server.completed(runId);
+  expect(await typesOf(runId)).not.toContain('RunFailed');
 });
 
 test('what costs nothing to find is refused before anything is recorded', async () => {
@@ -166,7 +218,8 @@ test('text in several files, under another name and cut short is read the same b
   writeFileSync(rows, `${JSON.stringify({ content: 'four, five, six and so on' })}\n`.repeat(60));
   const data = { trainPath: csv, moreTrainPaths: [rows], textColumn: 'content', maxTrainTokens: 700n };
   const run = await server.completed((await server.launch(SHORT, { data })).runId);
-  expect(run.data).toEqual({ ...data, validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n, responseOnly: false });
+  const unsaid = { validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n, responseOnly: false, withoutValidation: false };
+  expect(run.data).toEqual({ ...data, ...unsaid });
   const from = { $case: 'lastState' as const, value: true };
   const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
   const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
@@ -177,14 +230,28 @@ test('text in several files, under another name and cut short is read the same b
 
 test('a fork with other text prepares that text only', async () => {
   const parent = await server.completed((await server.launch(SHORT)).runId);
-  const request = v1.ForkRunRequest.fromPartial({
-    parentRunId: parent.runId,
-    from: { $case: 'lastState', value: true },
-    overrides: { totalSteps: 30, data: { trainPath: longText(), validationPath: '' } },
-  });
-  const { run } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
+  const fork = async (data: Partial<v1.DataSource>): Promise<v1.Run> => {
+    const request = v1.ForkRunRequest.fromPartial({
+      parentRunId: parent.runId,
+      from: { $case: 'lastState', value: true },
+      overrides: { totalSteps: 30, data },
+    });
+    return (await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done))).run!;
+  };
+  const unevaluated = await fork({ trainPath: longText(), withoutValidation: true });
+  expect(unevaluated.data!.validationPath).toBe('');
+  await cancel(unevaluated.runId);
+  const unclear = { trainPath: CORPUS, maxValidationTokens: 5n };
+  await expect(fork(unclear)).rejects.toMatchObject({ code: 'FIELD_REQUIRED', field: expect.stringMatching(/validation_path$/) as string });
+  const rows = join(folder, 'rows.jsonl');
+  writeFileSync(rows, readFileSync(longText(), 'utf8').replaceAll('"text":', '"content":'));
+  const run = await fork({ trainPath: rows, textColumn: 'content' });
+  // It is read as the parent read it, and evaluated by the same tokens.
+  expect(run.data).toMatchObject({ validationPath: CORPUS, textColumn: 'content', validationTextColumn: '', withoutValidation: false });
   expect(run).toMatchObject({ status: RUN_STATUS_PREPARING, weightsDigest: parent.weightsDigest });
-  const done = await server.completed(run!.runId);
+  const done = await server.completed(run.runId);
   expect(done.step).toBe(30n);
-  expect((await typesOf(run!.runId)).slice(0, 2)).toEqual(['RunForked', 'RunPrepared']);
+  const headline = ({ evaluations }: v1.Run): string => evaluations.find((one) => one.headline)!.dataDigest;
+  expect(headline(done)).toBe(headline(parent));
+  expect((await typesOf(run.runId)).slice(0, 2)).toEqual(['RunForked', 'RunPrepared']);
 });

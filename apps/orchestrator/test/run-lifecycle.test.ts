@@ -186,7 +186,14 @@ describe('a run', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as { loglikelihoods: number[] });
     expect(samples).toEqual(
-      rows.map(({ label }, index) => ({ task: 'piqa', index, gold: label, loglikelihoods: [expect.any(Number), expect.any(Number)] })),
+      rows.map(({ goal, sol1, sol2, label }, index) => ({
+        task: 'piqa',
+        index,
+        prompt: `Question: ${goal}\nAnswer:`,
+        choices: [` ${sol1}`, ` ${sol2}`],
+        gold: label,
+        loglikelihoods: [expect.any(Number), expect.any(Number)],
+      })),
     );
     const right = samples.filter(({ loglikelihoods: [one, other] }, index) => Number(other! > one!) === rows[index]!.label);
     expect(acc!.value).toBe(right.length / 3);
@@ -218,7 +225,11 @@ describe('a run', () => {
     ) as { gold: string; text: string };
     const request = { runId: done.runId, prompts: ['Goal 0'], maxTokens: 8, stop: ['.'] };
     const alone = await collect(server.runs.generate(v1.GenerateRequest.fromPartial(request)));
-    expect(first).toMatchObject({ gold: 'do it', text: alone.flatMap(({ pieces }) => pieces.map(({ text }) => text)).join('') });
+    expect(first).toMatchObject({
+      prompt: 'Goal 0',
+      gold: 'do it',
+      text: alone.flatMap(({ pieces }) => pieces.map(({ text }) => text)).join(''),
+    });
     const bad = (request: Partial<v1.EvaluateTasksRequest>): Promise<string> => refused(evaluate(request));
     expect(await bad({ tasks: [] })).toBe('FIELD_REQUIRED');
     expect(await bad({ tasks: ['piqua'] })).toBe('TASK_NOT_FOUND');
@@ -302,9 +313,8 @@ describe('a run', () => {
     const { mkdtempSync, writeFileSync } = await import('node:fs');
     const empty = `${mkdtempSync(`${server.dataFolder}/data-`)}/empty.jsonl`;
     writeFileSync(empty, '');
-    const { runId } = await server.launch({}, { data: { trainPath: empty, validationPath: '' } });
-    const failed = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
-    expect(failed.failure).toMatchObject({ code: 'DATA_EMPTY', field: 'data.train_path' });
+    const data = { trainPath: empty, validationPath: '' };
+    await expect(server.launch({}, { data })).rejects.toMatchObject({ code: 'DATA_EMPTY', field: 'data.train_path' });
     await expect(server.launch({}, { modelPath: '/nowhere' })).rejects.toMatchObject({ field: 'model_path' });
   });
 

@@ -54,6 +54,7 @@ const data = z.strictObject({
   moreTrainPaths: z.array(text).optional(),
   moreValidationPaths: z.array(text).optional(),
   textColumn: text.optional(),
+  validationTextColumn: text.optional(),
   responseOnly: z.literal(true).optional(),
   maxTrainTokens: count.optional(),
   maxValidationTokens: count.optional(),

@@ -5,3 +5,4 @@ export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';
 export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
 export { csvCell } from './csv.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target.js';
+export { axisRange, LEAST_SPARSITY_POINTS } from './axis-range.js';

@@ -1,4 +1,6 @@
 export { prepareTokens, requireSources, type TextSource, type PreparedTokens, type TokenizingProgress } from './prepare-tokens.js';
+export { rememberedTokens } from './token-index.js';
+export { requireGoodStart } from './text-start.js';
 export { listed, ModelFilesError } from './model-files.errors.js';
 export { requireTokenizer } from './load-tokenizer.js';
 export { readSplit, type LocatedRow, type Row } from './read-rows.js';

@@ -43,13 +43,17 @@ function noTokenizer(file: string): ModelFilesError {
 export async function readTokenizerFiles(modelPath: string, signal?: AbortSignal): Promise<TokenizerFiles> {
   const json = await readModelFile(modelPath, JSON_FILE, TOKENIZER_BYTES_MAX, signal);
   if (json === null) throw noTokenizer(join(modelPath, JSON_FILE));
-  const config = (await readModelFile(modelPath, CONFIG_FILE, CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
+  const config = await readTokenizerConfig(modelPath, signal);
   return {
     tokenizerJson: json.toString('utf8'),
     configJson: config.toString('utf8'),
     tokenizerDigest: sha256(json),
     configDigest: sha256(config),
   };
+}
+
+export async function readTokenizerConfig(modelPath: string, signal?: AbortSignal): Promise<Buffer> {
+  return (await readModelFile(modelPath, CONFIG_FILE, CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
 }
 
 /** null: there is none. */

@@ -7,6 +7,7 @@ export type ModelFilesErrorCode =
   | 'DATA_EMPTY'
   | 'DATA_CHANGED'
   | 'DATA_TOO_LARGE'
+  | 'READER_LOST'
   | 'MODEL_CONFIG_INVALID'
   | 'FILE_NOT_REGULAR'
   | 'FILE_TOO_LARGE'

@@ -78,7 +78,7 @@ export async function prepareTokens(options: PrepareTokensOptions): Promise<Prep
 }
 
 /** Says in an error which field of the request named the file that it is about. */
-async function withField<T>({ paths, fields = ['data_path'] }: TextSource, work: () => Promise<T>): Promise<T> {
+export async function withField<T>({ paths, fields = ['data_path'] }: TextSource, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -90,7 +90,7 @@ async function withField<T>({ paths, fields = ['data_path'] }: TextSource, work:
   }
 }
 
-async function filesOf({ paths }: TextSource, signal?: AbortSignal): Promise<DataFile[]> {
+export async function filesOf({ paths }: TextSource, signal?: AbortSignal): Promise<DataFile[]> {
   const files: DataFile[][] = [];
   for (const path of paths) files.push(await listDataFiles(path, signal));
   return files.flat();
@@ -190,13 +190,17 @@ async function* tokenBytes(reader: ChildProcess, options: PrepareTokensOptions, 
   }
   // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
   const file = options.text.paths.join(', ');
-  if (totals.tokenCount === 0)
-    throw new ModelFilesError('DATA_EMPTY', `${file} holds no text; at least one document that is not empty is needed`, { file });
+  if (totals.tokenCount === 0) throw emptyText(options.text);
   if (totals.learned === 0)
     throw new ModelFilesError('DATA_EMPTY', `${file} holds no response (a message with the role "assistant"); response_only needs some`, {
       file,
     });
   await requireUnchanged(files);
+}
+
+export function emptyText({ paths }: TextSource): ModelFilesError {
+  const file = paths.join(', ');
+  return new ModelFilesError('DATA_EMPTY', `${file} holds no text; at least one document that is not empty is needed`, { file });
 }
 
 /** How long the reading process may be silent. Its encoding threads have a limit of their own. */

@@ -16,12 +16,16 @@ const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
 export async function* readDocuments(files: DataFile[], rows: DocumentRows, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
   await requireUnpackable(files);
   const budget = new UnpackBudget();
-  for (const file of files) {
-    yield* readFile(file, rows, budget, onBytes);
-  }
+  for (const file of files) yield* readFile(file, rows, budget, onBytes);
 }
 
-async function* readFile(file: DataFile, rows: DocumentRows, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
+/** One file, unpacked as far as it is read. */
+export async function* readFile(
+  file: DataFile,
+  rows: DocumentRows,
+  budget: UnpackBudget,
+  onBytes: BytesRead,
+): AsyncGenerator<SourceDocument> {
   switch (file.format) {
     case 'parquet':
       yield* readParquet(file, rows, budget, onBytes);

@@ -46,6 +46,13 @@ test.each([
   await expect(heard(work)).rejects.toThrow('too large');
 });
 
+test.each(['SIGKILL', 'SIGTERM'])('a process that is killed from outside by %s has not refused its input', async (signal) => {
+  await expect(heard(`process.kill(process.pid, '${signal}'); for (;;);`)).rejects.toMatchObject({
+    code: 'READER_LOST',
+    message: expect.stringContaining(`killed from outside (${signal})`) as string,
+  });
+});
+
 test('a process that says nothing is given up; one that works for long without an end is not', async () => {
   await expect(heard('for (;;);', { silenceMs: 1_000 })).rejects.toThrow('silent');
   const slow = `await new Promise((resolve) => setTimeout(resolve, 10_000)); send('done');`;

@@ -2,22 +2,32 @@
 // array that is too long ends the whole process of whoever makes it. A thread would take the server with it.
 import { fork, type ChildProcess } from 'node:child_process';
 import { on, once } from 'node:events';
+import { constants } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { ModelFilesError } from './model-files.errors.js';
 
 const HEAP_MB = 2_048;
 const ALIVE_INTERVAL_MS = 1_000;
 const ALIVE = 'alive';
 
-/** @param program the file of the process, which takes its task by `readingProcess` */
+/** @param program the file of the process, which takes its task by `readingProcess` @throws ModelFilesError READER_LOST */
 export function startReading(program: string, task: object): ChildProcess {
-  const child = fork(program, [String(process.pid)], {
-    serialization: 'advanced',
-    execArgv: [`--max-old-space-size=${HEAP_MB}`],
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-  });
+  const child = started(program);
   child.on('error', () => undefined); // of a process that is given up; others are thrown by messagesFrom
   child.send(task);
   return child;
+}
+
+function started(program: string): ChildProcess {
+  try {
+    return fork(program, [String(process.pid)], {
+      serialization: 'advanced',
+      execArgv: [`--max-old-space-size=${HEAP_MB}`],
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+  } catch (error) {
+    throw notStarted((error as Error).message); // for want of memory; want of anything else is told by an event
+  }
 }
 
 export interface Patience {
@@ -30,7 +40,10 @@ export interface Patience {
   tooLarge(): Error;
 }
 
-/** All that the process sends, in order; it is ended with the loop. @throws the errors of `patience`, or the signal's reason */
+/**
+ * All that the process sends, in order; it is ended with the loop.
+ * @throws the errors of `patience`, READER_LOST, or the signal's reason
+ */
 export async function* messagesFrom<Message>(child: ChildProcess, patience: Patience): AsyncGenerator<Message> {
   const { signal, silenceMs } = patience;
   const hung = new AbortController();
@@ -52,19 +65,33 @@ export async function* messagesFrom<Message>(child: ChildProcess, patience: Pati
     for await (const [message] of on(child, 'message', { signal: either, close: ['disconnect'] })) {
       if (message !== ALIVE) yield message as Message;
     }
-    const [code, killedBy] = await exited;
-    if (killedBy !== null || code === ABORTED) throw patience.tooLarge();
-    throw new Error(`the reading process ended without an answer (exit code ${code})`);
+    throw endOf(...(await exited), patience);
   } catch (error) {
     either.throwIfAborted();
-    throw error;
+    const { syscall = '', message } = error as NodeJS.ErrnoException;
+    throw syscall.startsWith('spawn') ? notStarted(message) : error;
   } finally {
     clearInterval(watching);
     child.kill('SIGKILL');
   }
 }
-/** How a shell, or a container's init, tells of SIGABRT. */
-const ABORTED = 134;
+
+/** The input is not to blame. */
+const lost = (what: string): ModelFilesError => new ModelFilesError('READER_LOST', `the process that reads data ${what}`);
+const notStarted = (why: string): ModelFilesError => lost(`could not be started: ${why}`);
+
+/** Signals that a process sends itself where V8, or a library, can't go on: with an array that is too long, say. */
+const OF_ITS_OWN = new Set(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV', 'SIGBUS', 'SIGFPE']);
+/** A shell, or a container's init, tells of a signal by an exit code of so much more. */
+const KILLED_BY = 128;
+
+function endOf(code: number | null, signal: NodeJS.Signals | null, patience: Patience): Error {
+  const numbers = Object.entries(constants.signals) as [NodeJS.Signals, number][];
+  const killedBy = signal ?? numbers.find(([, number]) => number + KILLED_BY === code)?.[0];
+  if (killedBy === undefined) return new Error(`the reading process ended without an answer (exit code ${code})`);
+  if (OF_ITS_OWN.has(killedBy)) return patience.tooLarge();
+  return lost(`was killed from outside (${killedBy}), by a user or by the system for want of memory`);
+}
 
 export interface ReadingProcess<Message> {
   send(message: Message): void;

@@ -1,7 +1,7 @@
 // Remembers which token shard belongs to which files and tokenizer. Only a shortcut: an entry that is lost, damaged or
 // names a shard that is gone means tokenizing again, never a wrong result.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 
@@ -45,6 +45,19 @@ export async function readTokenIndex(folder: string, key: string, store: Artifac
   } catch {
     return null;
   }
+}
+
+/** The shards that a run of the same text would find made. */
+export async function rememberedTokens(store: ArtifactStore): Promise<Set<string>> {
+  const folder = indexFolderOf(store);
+  const digests = new Set<string>();
+  if (folder === undefined) return digests;
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (!name.endsWith('.json')) continue;
+    const entry = await readTokenIndex(folder, name.slice(0, -'.json'.length), store);
+    if (entry !== null) digests.add(entry.digest);
+  }
+  return digests;
 }
 
 export async function writeTokenIndex(folder: string, key: string, entry: TokenIndexEntry): Promise<void> {

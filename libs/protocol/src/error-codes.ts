@@ -21,6 +21,7 @@ const errorStatuses = {
   DIGEST_AMBIGUOUS: invalid,
   FORK_FIELD_FIXED: invalid,
   RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning
+  RUN_NAME_TAKEN: status.ALREADY_EXISTS, // another run has it: neither could be named by it any more
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names
   RUN_NOT_FOUND: status.NOT_FOUND,
@@ -69,6 +70,7 @@ const errorStatuses = {
   DATA_UNREADABLE: precondition,
   DATA_CHANGED: precondition, // while it was read
   DATA_TOO_LARGE: invalid, // unpacked, or in files
+  READER_LOST: status.UNAVAILABLE, // the process that reads users' files was killed, or could not be started: the file is not to blame
   TOKENIZER_TIMEOUT: invalid, // it hangs on a document
   TOKENIZER_EXPANDS: invalid, // it makes too many tokens of a document
   TASK_NOT_FOUND: status.NOT_FOUND,

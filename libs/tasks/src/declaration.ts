@@ -91,7 +91,7 @@ const rolling = z.strictObject({
 const generation = z.strictObject({
   ...common,
   kind: z.literal('generation'),
-  /** With folders, each folder in that of the task is a group of questions of its own. */
+  /** Each folder inside the folder of the task holds one group of questions. */
   data: common.data.extend({ groups: z.literal('folders').optional() }),
   /** A text file in the folder of the task, in front of all; {{group}} in its name is the question's group. */
   preface: z.strictObject({ file: z.string(), clean: z.array(cleaning).default([]), between: z.string().default('\n\n') }).optional(),

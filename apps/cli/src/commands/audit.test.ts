@@ -32,13 +32,22 @@ const REPORT: BundleReport = {
   publicKey: 'ef'.repeat(32),
 };
 
-test.each([60, 80, 200])('audit check fits %i columns', (columns) => {
+function printed(columns: number, withInstructions: boolean): string[] {
   const stream = new PassThrough();
-  printBundle(
-    { output: new Output({ json: false, colour: false }, { isLive: false, columns, colour: false, unicode: true }, stream) },
-    REPORT,
-  );
-  const lines = (stream.read() as Buffer).toString().trimEnd().split('\n');
+  const output = new Output({ json: false, colour: false }, { isLive: false, columns, colour: false, unicode: true }, stream);
+  printBundle({ output }, REPORT, withInstructions);
+  return (stream.read() as Buffer).toString().trimEnd().split('\n');
+}
+
+test('the verdict comes first, and the teachers only where they are asked for', () => {
+  const lines = printed(200, false);
+  expect(lines[0]).toBe('1 problem found,');
+  expect(lines.at(-1)).toBe('1 assignment of teachers (--instructions shows them)');
+  expect(lines.join(' ')).not.toContain('from step');
+});
+
+test.each([60, 80, 200])('audit check fits %i columns', (columns) => {
+  const lines = printed(columns, true);
   // A digest is left whole, for copying.
   expect(lines.filter((line) => stringWidth(line) > columns && !/[0-9a-f]{64}/.test(line))).toEqual([]);
   const text = lines.join(' ').replaceAll(/ +/g, ' ');

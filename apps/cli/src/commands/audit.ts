@@ -64,13 +64,14 @@ export function registerAudit(program: Command): void {
     .argument('<file>', 'a bundle')
     .summary('verify a bundle; needs no server')
     .description('Recomputes everything that the bundle says from its bytes: needs no server, store or network.')
-    .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits');
+    .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits')
+    .option('--instructions', 'also which teacher instructed from which step on, and why');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
-  action<{ publicKey?: string }>(check, async (context, [file], { publicKey }) => {
+  action<{ publicKey?: string; instructions?: boolean }>(check, async (context, [file], { publicKey, instructions = false }) => {
     const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
     const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
     const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
-    context.output.result(report, () => printBundle(context, visibleMessage(report)));
+    context.output.result(report, () => printBundle(context, visibleMessage(report), instructions));
     return report.ok ? ExitCode.ok : ExitCode.failed;
   });
 }
@@ -97,25 +98,27 @@ async function readKey(given: string, publicKeyHex: (text: string) => string): P
   }
 }
 
-export function printBundle({ output }: Pick<Context, 'output'>, report: BundleReport): void {
+/** The verdict comes first: what follows may be long. */
+export function printBundle({ output }: Pick<Context, 'output'>, report: BundleReport, withInstructions: boolean): void {
+  const { ok, problems, instructions } = report;
+  output.text(`${ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(problems.length))},`);
+  output.line(signatureWords(report));
+  for (const problem of problems)
+    output.indented(`${output.style('red', 'wrong')}  `, 7, `${problem.check}  ${problem.subject}: ${problem.detail}`);
   for (const run of report.runs)
     output.text(
       `run ${run.runId}: ${howMany(run.events, 'event')}, ${howMany(run.metricsEvents, 'batch', 'batches')} of metrics, ` +
         howMany(run.steps, 'step'),
     );
-  for (const { fromStep, teacher, explanation } of report.instructions)
+  if (!withInstructions) {
+    if (instructions.length > 0) output.text(`${howMany(instructions.length, 'assignment')} of teachers (--instructions shows them)`);
+    return;
+  }
+  for (const { fromStep, teacher, explanation } of instructions)
     output.indented('  ', 2, `from step ${fromStep}: ${teacher.replace(/[0-9a-f]{64}/, shortDigest)} (${explanation})`);
-  for (const problem of report.problems)
-    output.indented(`${output.style('red', 'wrong')}  `, 7, `${problem.check}  ${problem.subject}: ${problem.detail}`);
-  const signature =
-    report.signature === 'valid'
-      ? `signed by ${report.publicKey}`
-      : report.signature === 'none'
-        ? 'not signed'
-        : 'with an invalid signature';
-  const verdict = report.ok
-    ? output.style('green', 'the bundle is whole and true')
-    : output.style('red', problemsFound(report.problems.length));
-  output.line(`${verdict},`);
-  output.line(signature);
+}
+
+function signatureWords({ signature, publicKey }: BundleReport): string {
+  if (signature === 'valid') return `signed by ${publicKey}`;
+  return signature === 'none' ? 'not signed' : 'with an invalid signature';
 }

@@ -3,8 +3,9 @@ import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { announcement } from '../connection/server-address.js';
 import { Context, type GlobalOptions } from '../context.js';
+import { stoppedWords } from './stopped.js';
 
-const GATHERING = new Set(['--status', '--tag', '--engine', '--device', '--stop']);
+const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--stop']);
 /** Elsewhere --data is one path. */
 const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 
@@ -53,6 +54,8 @@ export function action<Options = object>(command: Command, act: Action<Options>,
     try {
       outcome.exitCode = (await act(context, names, options)) ?? 0;
     } catch (error) {
+      const words = stoppedWords(invoked.name());
+      if (context.signal.aborted && words !== '' && !context.output.json) context.output.line(words);
       context.signal.throwIfAborted(); // whatever came of being told to stop
       throw error;
     } finally {

@@ -3,7 +3,8 @@ import { buildProgram } from '../program.js';
 import { runCli } from '../testing/run-cli.js';
 import { candidates } from './completion.js';
 
-const complete = (...words: string[]) => candidates(buildProgram(), words, async () => ['k3f9aaaabbbb', 'first try', 'k3x7aaaabbbb']);
+const names = (runs: string[]) => ({ runs: async () => runs, studies: async () => ['two recipes', 'st3xaaaabbbb'] });
+const complete = (...words: string[]) => candidates(buildProgram(), words, names(['k3f9aaaabbbb', 'first try', 'k3x7aaaabbbb']));
 
 test('commands, of a command its own, and options', async () => {
   expect(await complete('lau')).toEqual(['launch']);
@@ -21,6 +22,12 @@ test('runs by id and name where a run is asked for; files elsewhere', async () =
   expect(await complete('runs', '--parent', 'k3f')).toEqual(['k3f9aaaabbbb']);
   expect(await complete('launch', '--model', '')).toEqual([]);
   expect(await complete('show', 'k3f9', '')).toEqual([]);
+  expect(await complete('delete', 'k3f9aaaabbbb', 'k3x')).toEqual(['k3x7aaaabbbb']);
+});
+
+test('studies by name and id where a study is asked for', async () => {
+  for (const command of ['show', 'plot', 'cancel']) expect(await complete('study', command, '')).toEqual(['two recipes', 'st3xaaaabbbb']);
+  expect(await complete('study', 'launch', '')).toEqual([]);
 });
 
 test('the words that an option takes, once each', async () => {
@@ -35,7 +42,7 @@ test('the words that an option takes, once each', async () => {
     expect(options).toEqual([...new Set(options)]);
   }
   expect(await complete('fork', 'k3f9', '--batch')).toEqual([]); // always refused
-  expect(await candidates(buildProgram(), ['show', ''], async () => ['k3f9aaaabbbb', 'twin', 'k3x7aaaabbbb', 'twin'])).toEqual([
+  expect(await candidates(buildProgram(), ['show', ''], names(['k3f9aaaabbbb', 'twin', 'k3x7aaaabbbb', 'twin']))).toEqual([
     'k3f9aaaabbbb',
     'twin',
     'k3x7aaaabbbb',

@@ -27,9 +27,10 @@ compdef _espalier espalier`,
   fish: `complete -c espalier -a '(espalier complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'`,
 };
 /** A Tab must not wait for a server that does not answer. */
-const RUNS_TIMEOUT_MS = 1_500;
+const NAMES_TIMEOUT_MS = 1_500;
 const MOST_RUNS = 100;
-const RUN_ARGUMENTS = ['run', 'left', 'right'];
+const RUN_ARGUMENTS = ['run', 'runs', 'left', 'right'];
+const STUDY_ARGUMENT = 'study';
 const RUN_OPTIONS = ['--parent'];
 const VALUES: Record<string, readonly string[]> = {
   ...Object.fromEntries(settingsTable().map(({ flag, allowed }) => [flag, allowed])),
@@ -63,12 +64,18 @@ export function registerCompletion(program: Command): void {
 
   const complete = program.command('complete', { hidden: true }).argument('[words...]').allowUnknownOption();
   action(complete, async ({ output }, words) => {
-    for (const candidate of await candidates(program, words, runsOf)) output.line(candidate);
+    for (const candidate of await candidates(program, words, { runs: runsOf, studies: studiesOf })) output.line(candidate);
   });
 }
 
+/** Names on the server that the words name. */
+export interface NamesOnServer {
+  runs: (words: string[]) => Promise<string[]>;
+  studies: (words: string[]) => Promise<string[]>;
+}
+
 /** The words that the last one may become. */
-export async function candidates(program: Command, words: string[], runs: (words: string[]) => Promise<string[]>): Promise<string[]> {
+export async function candidates(program: Command, words: string[], { runs, studies }: NamesOnServer): Promise<string[]> {
   const last = words.at(-1) ?? '';
   let command = program;
   let option: Option | undefined; // one that waits for its value
@@ -90,8 +97,11 @@ export async function candidates(program: Command, words: string[], runs: (words
   }
   if (last.startsWith('-')) return beginning([...optionsOf(command), '--help']);
   if (command.commands.length > 0) return beginning(command.commands.filter((one) => one.name() !== 'complete').map((one) => one.name()));
-  const argument = command.registeredArguments[taken]?.name() ?? '';
+  const all = command.registeredArguments;
+  const further = all.at(-1)?.variadic === true ? all.at(-1) : undefined;
+  const argument = (all[taken] ?? further)?.name() ?? '';
   if (argument === 'shell') return beginning(Object.keys(SCRIPTS));
+  if (argument === STUDY_ARGUMENT) return beginning(await studies(words));
   return RUN_ARGUMENTS.includes(argument) ? beginning(await runs(words)) : [];
 }
 
@@ -115,15 +125,27 @@ function takesValue(command: Command, word: string): Option | undefined {
   return undefined;
 }
 
-/** Ids and names of the newest runs, of the server that the words name. */
-async function runsOf(words: string[]): Promise<string[]> {
+/** Ids and names of the newest runs. */
+const runsOf = (words: string[]): Promise<string[]> =>
+  asked(words, async (connection) => {
+    const request = v1.ListRunsRequest.fromPartial({ pageSize: MOST_RUNS, orderBy: 'launched_at desc' });
+    const { runs } = await connection.call(connection.runs, connection.runs.listRuns, request, NAMES_TIMEOUT_MS);
+    return runs.flatMap(({ runId, name }) => (name === '' ? [runId] : [runId, name]));
+  });
+
+const studiesOf = (words: string[]): Promise<string[]> =>
+  asked(words, async (connection) => {
+    const { studies } = await connection.call(connection.studies, connection.studies.listStudies, {}, NAMES_TIMEOUT_MS);
+    return studies.flatMap(({ studyId, name }) => [name, studyId]);
+  });
+
+/** Asks the server that the words name. */
+async function asked(words: string[], ask: (connection: Connection) => Promise<string[]>): Promise<string[]> {
   const valueOf = (name: string) => (words.includes(name) ? words[words.indexOf(name) + 1] : undefined);
   try {
     const connection = new Connection(findServer({ server: valueOf('--server'), dataFolder: valueOf('--data-folder') }));
     try {
-      const request = v1.ListRunsRequest.fromPartial({ pageSize: MOST_RUNS, orderBy: 'launched_at desc' });
-      const { runs } = await connection.call(connection.runs, connection.runs.listRuns, request, RUNS_TIMEOUT_MS);
-      return runs.flatMap(({ runId, name }) => (name === '' ? [runId] : [runId, name]));
+      return await ask(connection);
     } finally {
       connection.close();
     }

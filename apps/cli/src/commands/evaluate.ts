@@ -3,7 +3,6 @@ import { resolve } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
-import type { Connection } from '../connection/connection.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { evaluateRun, evaluateTasks } from '../operations.js';
@@ -11,6 +10,7 @@ import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, wind
 import { measured, subjectWords } from '../output/evaluation-words.js';
 import { count, decimal, duration } from '../output/format.js';
 import type { Output } from '../output/output.js';
+import { areSamples, samplesOf } from '../output/samples.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
@@ -162,7 +162,7 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
       option: '--samples',
       force: options.force === true,
       what: 'samples that Espalier wrote',
-      isOurs: (head) => head.subarray(0, SAMPLE_START.length).toString() === SAMPLE_START,
+      isOurs: areSamples,
     });
   const evaluations: v1.Evaluation[] = [];
   const line = new ShareLine(output, 'evaluating');
@@ -186,24 +186,11 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
   } finally {
     line.end();
   }
-  if (samples !== undefined) await writeFileWhole(samples, samplesOf(connection, evaluations, signal));
-  output.result(evaluations, () => printTable(output, evaluations));
-}
-
-/** Every line of samples begins so. */
-const SAMPLE_START = '{"task":';
-
-/** The artifacts of each subject's tasks, one after the other. */
-async function* samplesOf(connection: Connection, evaluations: v1.Evaluation[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const seen = new Set<string>();
-  for (const { samplesDigest: digest, subject, task } of evaluations) {
-    const key = `${subject} ${task} ${digest}`;
-    if (digest === '' || seen.has(key)) continue;
-    seen.add(key);
-    const request = v1.DownloadArtifactRequest.fromPartial({ digest });
-    for await (const { chunk } of connection.stream(connection.artifacts, connection.artifacts.downloadArtifact, request, signal))
-      yield chunk;
+  if (samples !== undefined) {
+    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId }); // which may be named by its name
+    await writeFileWhole(samples, samplesOf(connection, run!.runId, evaluations, signal));
   }
+  output.result(evaluations, () => printTable(output, evaluations));
 }
 
 /** The time that is left, in words, once enough is done to tell. */

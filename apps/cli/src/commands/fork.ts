@@ -53,7 +53,9 @@ export function registerFork(program: Command): void {
     .option('--config <file>', 'YAML file of what is not given as an option: data, settings, name, tags, note', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  addForkOptions(addLabelOptions(addDataOptions(fork, 'other text to train on', 'other text to evaluate on')));
+  addDataOptions(fork, 'other text to train on', "other text to evaluate on (default: the parent's)");
+  fork.option('--no-validation', "with --data: don't evaluate the fork, though its parent is evaluated");
+  addForkOptions(addLabelOptions(fork));
   examples(
     fork,
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
@@ -84,6 +86,7 @@ export function registerFork(program: Command): void {
     if (!output.json) {
       printLaunched(context, response.run!, response.alreadyLaunched);
       output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
+      output.line(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
     if (options.watch) return watchToEnd(context, response.run!.runId);
@@ -91,4 +94,11 @@ export function registerFork(program: Command): void {
     if (output.json) output.result(run, () => undefined);
     return 0;
   });
+}
+
+/** Which text gives the fork its perplexity; other text to train on says nothing about that. */
+function evaluatedOn({ data }: v1.Run, { validation }: DataChoice): string {
+  const paths = [data?.validationPath ?? '', ...(data?.moreValidationPaths ?? [])].filter((path) => path !== '');
+  if (paths.length === 0) return 'not evaluated: it has no validation text (--validation)';
+  return `evaluated on ${validation === undefined ? "its parent's validation text" : 'validation text of its own'}: ${paths.join(', ')}`;
 }

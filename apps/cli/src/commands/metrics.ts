@@ -31,7 +31,10 @@ export function registerMetrics(program: Command): void {
     .command('metrics')
     .argument(...RUN_ARGUMENT)
     .summary('losses, sparsity and teachers by step; as a table or a file')
-    .description('Shows the metrics of a run. Long runs are thinned out with their extremes kept; --export gives every step.')
+    .description(
+      'Shows the metrics of a run. Long runs are thinned out with their extremes kept; --export gives every step. Losses are distances ' +
+        'to the teacher of their step: layer is the mean square of what the layers differ by, kl and lm are in nats a token.',
+    )
     .option('--from-step <n>', 'first step', bigNumber)
     .option('--to-step <n>', 'last step', bigNumber)
     .option('--points <n>', 'how many steps to show, 2 to 10,000', positiveNumber)

@@ -23,7 +23,8 @@ function registerTeachers(program: Command): void {
     .argument(...RUN_ARGUMENT)
     .summary('the snapshots that a run can be resumed, rewound or forked from')
     .description(
-      'Lists the teachers of a run. Each is a complete state: resume --from-teacher rewinds the run to it, fork --from-teacher starts ' +
+      'Lists the teachers of a run: snapshots of its own state, taken on the way to the target, which the student learns from later. ' +
+        'Each has a number, its mark, and is a complete state: resume --from-teacher rewinds the run to it, fork --from-teacher starts ' +
         'a new run from it, export --teacher makes a model of it.',
     )
     .option('--abandoned', 'also those on branches that the run was rewound from')
@@ -212,16 +213,31 @@ function registerLineage(program: Command): void {
     const { connection, output } = context;
     const response = await connection.call(connection.runs, connection.runs.getLineage, { runId: runId! });
     output.result(response, () => {
-      for (const node of response.tree) {
+      const branches = branchesOf(response.tree, output.terminal.unicode);
+      for (const [index, node] of response.tree.entries()) {
         const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
         const self = node.runId === response.runId ? output.style('bold', node.runId) : node.runId;
-        const branch = node.depth === 0 ? '' : `${'   '.repeat(node.depth - 1)}${output.terminal.unicode ? '└─ ' : '`- '}`;
+        const branch = branches[index]!;
         const name = node.name === '' ? '' : `${node.name}  `;
         const reached = `${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`;
         const words = `${name}${origin}${statusWord(node.status)}, ${reached}`;
         output.indented(`${branch}${self}  `, widthOf(branch) + node.runId.length + 2, words);
       }
     });
+  });
+}
+
+/** In front of each node of a tree in depth-first order; only the last child ends its line. */
+export function branchesOf(nodes: readonly { depth: number }[], unicode: boolean): string[] {
+  const [line, child, last] = unicode ? ['│  ', '├─ ', '└─ '] : ['|  ', '|- ', '`- '];
+  /** Whether the node at this depth, above a node, has another sibling below it. */
+  const goesOn = (index: number, depth: number): boolean => {
+    const next = nodes.slice(index + 1).find((node) => node.depth <= depth);
+    return next !== undefined && next.depth === depth;
+  };
+  return nodes.map(({ depth }, index) => {
+    const above = Array.from({ length: Math.max(depth - 1, 0) }, (_, place) => (goesOn(index, place + 1) ? line : '   '));
+    return depth === 0 ? '' : `${above.join('')}${goesOn(index, depth) ? child : last}`;
   });
 }
 

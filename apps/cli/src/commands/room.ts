@@ -1,5 +1,4 @@
-// du, gc, delete: what the disk holds, and making room.
-import { createInterface } from 'node:readline/promises';
+// du, gc: what the disk holds, and making room.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -8,18 +7,18 @@ import { positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, duration, howMany, shortDigest, statusWord } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
+import { confirm } from './confirm.js';
 
 const GC_HINT = '; set it aside with: espalier gc (what is older than an hour)';
 const QUARANTINE_HINT = '; removed a week after they were set aside, or now with: espalier gc --now';
 /** The server's own, when none is given. */
 const DEFAULT_MIN_AGE_SECONDS = 3_600;
 /** Thousands of files may have to go. */
-const ROOM_TIMEOUT_MS = 600_000;
+export const ROOM_TIMEOUT_MS = 600_000;
 
 export function registerRoom(program: Command): void {
   registerUsage(program);
   registerCollect(program);
-  registerDelete(program);
 }
 
 function registerUsage(program: Command): void {
@@ -115,7 +114,7 @@ async function collectGarbage(context: Context, options: CollectOptions): Promis
   if (request.now && !request.dryRun && options.yes !== true) {
     const { last } = await lookForGarbage(context, { ...request, dryRun: true });
     if (last.artifacts > 0n)
-      await confirm(`remove ${artifactCount(last.artifacts)} (${bytes(last.freedBytes)}) that no run needs for good?`);
+      await confirm(`remove ${artifactCount(last.artifacts)} (${bytes(last.freedBytes)}) that no run needs for good?`, 'nothing was removed');
   }
   const { artifacts, last } = await lookForGarbage(context, request);
   const minAgeSeconds = options.minAge ?? DEFAULT_MIN_AGE_SECONDS;
@@ -165,7 +164,7 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
   const planned = await ask(true);
   const what = whatGoes(planned);
   const justLooking = options.dryRun === true || planned.artifacts.length === 0;
-  if (!justLooking && options.yes !== true) await confirm(`throw away ${what} of run ${runId}?`);
+  if (!justLooking && options.yes !== true) await confirm(`throw away ${what} of run ${runId}?`, 'nothing was thrown away');
   const result = justLooking ? planned : await ask(false);
   output.result({ ...result, dryRun: justLooking }, () => {
     if (options.dryRun === true) for (const one of planned.artifacts) output.line(artifactLine(one));
@@ -174,7 +173,7 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
   });
 }
 
-function artifactCount(number: number | bigint): string {
+export function artifactCount(number: number | bigint): string {
   return howMany(number, 'artifact');
 }
 
@@ -186,49 +185,4 @@ function whatGoes({ artifacts, freedBytes }: v1.DiscardArtifactsResponse): strin
 function artifactLine({ kind, digest, marks, bytes: size }: v1.DiscardedArtifact): string {
   const teachers = marks.length > 0 ? `, teacher ${marks.map((mark) => `#${mark}`).join(' ')}` : '';
   return `${kind} ${shortDigest(digest)}${teachers}, ${bytes(size)}`;
-}
-
-function registerDelete(program: Command): void {
-  const remove = program
-    .command('delete')
-    .argument('<run>', 'its whole id')
-    .summary('throw away everything of a run but its history')
-    .description(
-      'Throws away every artifact that only this run needs: states, exports, tokens. Its history stays and says so; forks of it keep ' +
-        'what they need. The run is no longer listed (runs --deleted shows it), and can be neither resumed nor forked. A run that is at ' +
-        'work must be paused or cancelled first.',
-    )
-    .option('--reason <text>', 'kept in the history')
-    .option('-y, --yes', 'do not ask');
-  examples(remove, ['espalier delete k3f9abcdefgh --reason "wrong corpus"']);
-  action<{ reason?: string; yes?: boolean }>(remove, async ({ connection, output }, [runId], { reason = '', yes }) => {
-    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId! });
-    const name = run!.name === '' ? '' : ` (${run!.name})`;
-    if (run!.runId !== runId) {
-      throw new CliError('OPTION_INVALID', `what can't be undone takes a whole id: ${run!.runId}${name} is meant`, {
-        field: 'run_id',
-        exitCode: ExitCode.usage,
-        hint: `espalier delete ${run!.runId}`,
-      });
-    }
-    if (yes !== true) {
-      await confirm(`delete run ${run!.runId}${name}, ${statusWord(run!.status)} at step ${run!.step}? This can't be undone.`);
-    }
-    const response = await connection.call(connection.runs, connection.runs.deleteRun, { runId, reason }, ROOM_TIMEOUT_MS);
-    output.result(response, () =>
-      output.text(
-        `${runId} is deleted: ${bytes(response.freedBytes)} freed in ${artifactCount(response.discardedArtifacts)}; its history stays`,
-      ),
-    );
-  });
-}
-
-/** @throws CliError when the answer is no, or when there is nobody to ask */
-async function confirm(question: string): Promise<void> {
-  if (!process.stdin.isTTY) {
-    throw new CliError('CONFIRMATION_NEEDED', `${question} Nobody can be asked here`, { exitCode: ExitCode.usage, hint: 'say --yes' });
-  }
-  const prompt = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await prompt.question(`${question} [y/N] `).finally(() => prompt.close());
-  if (!/^y(es)?$/i.test(answer.trim())) throw new CliError('NOT_CONFIRMED', 'nothing was thrown away', { exitCode: ExitCode.failed });
 }

@@ -1,26 +1,24 @@
 import type { Command } from 'commander';
-import { v1 } from '#protocol';
+import type { v1 } from '#protocol';
 import type { Context } from '../context.js';
-import { choices, STATUSES, wholeNumber } from '../options/parse.js';
-import { gathered } from '../options/label-options.js';
-import { count, decimal, percent, recipeWord, when } from '../output/format.js';
+import { names, wholeNumber } from '../options/parse.js';
+import { addRunFilter, listedRuns, runFilter, type RunFilterOptions } from '../options/run-filter.js';
+import { count, decimal, duration, percent, recipeWord, when } from '../output/format.js';
 import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { cutTo } from '../output/text-width.js';
 import { action, examples } from './command.js';
 
-interface RunsOptions {
-  status?: v1.RunStatus[];
+interface RunsOptions extends RunFilterOptions {
   name?: string;
   model?: string;
   parent?: string;
-  tag?: string[];
+  group?: string[];
   order: string;
   limit: number;
   all?: boolean;
   deleted?: boolean;
   pageToken?: string;
 }
-const LARGEST_PAGE = 500;
 const NAME_MAX = 60;
 
 export function registerRuns(program: Command): void {
@@ -28,12 +26,17 @@ export function registerRuns(program: Command): void {
     .command('runs')
     .alias('ls')
     .summary('list the runs')
-    .description('Lists the runs, newest first.')
-    .option('--status <names>', `only these: ${Object.keys(STATUSES).join(', ')}`, choices(STATUSES))
+    .description(
+      'Lists the runs, newest first, or with --group what those have come to that are alike. A condition of --where names a setting ' +
+        '(docs/settings.md), a figure (perplexity, sparsity, expected_sparsity, step, steps, teachers, parameters, training_seconds, ' +
+        'restarts, rewinds, skipped_steps, name, model, launched_by, phase, parent) or a task with its metric ("boolq acc"), then one of ' +
+        '= != < <= > >= and a value. The shell wants quotes around < and >.',
+    );
+  addRunFilter(runs)
     .option('--name <part>', 'whose name contains this')
     .option('--model <part>', 'whose model path contains this')
     .option('--parent <run>', 'forks of this run')
-    .option('--tag <tag>', 'that have this tag; given several times, all of them', gathered)
+    .option('--group <figures>', 'a line for all runs that are alike in these settings or figures: recipe,target_sparsity', names)
     .option(
       '--order <order>',
       '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"',
@@ -47,42 +50,46 @@ export function registerRuns(program: Command): void {
     runs,
     ['espalier runs --status training,paused'],
     ['espalier runs --order perplexity --limit 10'],
+    ["espalier runs --where target_sparsity=0.5 --where 'perplexity<6'"],
+    ['espalier runs --tag baseline --group recipe,target_sparsity', 'mean and spread over seeds'],
     ['espalier runs --json --all'],
   );
   action<RunsOptions>(runs, async (context, _, options) => {
-    const list = await listRuns(context, options);
-    const { status, name, model, parent, tag } = options;
-    const isFiltered = [status, name, model, parent, tag].some((one) => one !== undefined);
+    const { name = '', model = '', parent = '', deleted = false } = options;
+    const filter = { ...runFilter(options), nameContains: name, modelContains: model, parentRunId: parent, includeDeleted: deleted };
+    if (options.group !== undefined) return printGroups(context, options.group, filter);
+    const limit = options.all || options.limit === 0 ? Infinity : options.limit;
+    const asked = { ...filter, orderBy: options.order, pageToken: options.pageToken ?? '' };
+    const list = await listedRuns(context.connection, asked, limit);
+    const isFiltered = [options.status, options.name, options.model, options.parent, options.tag, options.where].some(
+      (one) => one !== undefined,
+    );
     context.output.result(list, () => printRuns(context, list, isFiltered));
   });
 }
 
-async function listRuns({ connection }: Context, options: RunsOptions): Promise<v1.ListRunsResponse> {
-  const found: v1.Run[] = [];
-  const limit = options.all || options.limit === 0 ? Infinity : options.limit;
-  let pageToken = options.pageToken ?? '';
-  let total = 0;
-  do {
-    const response = await connection.call(
-      connection.runs,
-      connection.runs.listRuns,
-      v1.ListRunsRequest.fromPartial({
-        pageSize: Math.min(limit - found.length, LARGEST_PAGE),
-        pageToken,
-        statuses: options.status ?? [],
-        nameContains: options.name ?? '',
-        modelContains: options.model ?? '',
-        parentRunId: options.parent ?? '',
-        tags: options.tag ?? [],
-        includeDeleted: options.deleted ?? false,
-        orderBy: options.order,
-      }),
+async function printGroups({ connection, output }: Context, by: string[], filter: Omit<v1.GroupRunsRequest, 'by'>): Promise<void> {
+  const response = await connection.call(connection.runs, connection.runs.groupRuns, { by, ...filter });
+  const wide = (figure: v1.RunFigure | undefined, words: (value: number) => string): string =>
+    figure === undefined ? '-' : `${words(figure.mean)}${figure.spread === undefined ? '' : ` ± ${words(figure.spread)}`}`;
+  output.result(response, () => {
+    if (response.groups.length === 0) return output.line('no runs match');
+    output.table(
+      [...by.map((name) => name.toUpperCase()), 'RUNS', 'COMPLETED', 'PERPLEXITY', 'LOWEST', 'BEST RUN', 'SPARSITY', 'TRAINING'],
+      response.groups.map(({ values, runs, runsCompleted, perplexity, sparsity, trainingSeconds, bestRunId }) => [
+        ...values.map((value) => cutTo(value || '-', NAME_MAX)),
+        String(runs),
+        String(runsCompleted),
+        wide(perplexity, (value) => decimal(value, 3)),
+        decimal(perplexity?.lowest, 3),
+        bestRunId || '-',
+        wide(sparsity, (value) => percent(value)),
+        trainingSeconds === undefined ? '-' : duration(trainingSeconds.mean),
+      ]),
+      [by.length, by.length + 1, by.length + 2, by.length + 3, by.length + 5, by.length + 6],
+      { TRAINING: 4, SPARSITY: 3, LOWEST: 2, COMPLETED: 1 },
     );
-    found.push(...response.runs);
-    total = response.total;
-    pageToken = response.nextPageToken;
-  } while (pageToken !== '' && found.length < limit);
-  return { runs: found, nextPageToken: pageToken, total };
+  });
 }
 
 /** The server says which evaluation speaks for the run. */

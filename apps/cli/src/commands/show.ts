@@ -27,6 +27,7 @@ import { resultWords } from '../output/result-words.js';
 import { printSettings } from '../output/settings.js';
 import { cutTo } from '../output/text-width.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
+import { inLaunchWords } from './launch-words.js';
 
 export function registerShow(program: Command): void {
   const show = program
@@ -79,7 +80,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       'cause',
       run.waitingFor !== undefined || run.failure === undefined || run.failure.code === ''
         ? undefined
-        : `${run.failure.code}: ${run.failure.message}`,
+        : `${run.failure.code}: ${inLaunchWords(run.failure.message, run.failure.field)}`,
     ],
     ['step', stepWords(run)],
     [
@@ -153,6 +154,7 @@ function dataText(data: v1.DataSource): string {
     ...(data.responseOnly ? ['responses only'] : []),
     ...(data.maxTrainTokens === 0n ? [] : [`at most ${count(data.maxTrainTokens)} tokens`]),
     ...(validation.length === 0 ? [] : [`validation ${validation.map(pathWords).join(', ')}`]),
+    ...(data.validationTextColumn ? [`column ${data.validationTextColumn} of it`] : []),
     ...(data.maxValidationTokens === 0n ? [] : [`at most ${count(data.maxValidationTokens)} tokens of it`]),
   ].join(', ');
 }

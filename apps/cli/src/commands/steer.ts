@@ -7,6 +7,7 @@ import { followRun, hasEnded } from '../progress/follow-run.js';
 import { bigNumber, wholeNumber } from '../options/parse.js';
 import { statusWord } from '../output/format.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
+import { confirm } from './confirm.js';
 import { startingPoint, type StartingPoint } from './fork.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
 import { watchToEnd } from './watching.js';
@@ -28,7 +29,9 @@ function registerWatch(program: Command): void {
     .summary('show the progress of a run')
     .description(
       'Shows a run until it has ended: a live line on a terminal, plain lines otherwise, one JSON object a line with --json. ' +
-        'Survives a restart of the server. Ctrl-C stops the watching, not the run.',
+        'Survives a restart of the server. Ctrl-C stops the watching, not the run. The loss is a distance to the teacher that instructs, ' +
+        'so it jumps where another one begins ("new teacher"): layer is the mean square of what the layers differ by, kl and lm are in ' +
+        'nats a token.',
     )
     .option('--after-revision <n>', 'only what has happened since that revision', bigNumber)
     .option('--follow', 'stay when the run has ended');
@@ -91,11 +94,13 @@ function registerResume(program: Command): void {
       '--accept-other-numerics',
       'go on although the engine computes other bits than before (another build, device or thread count); recorded',
     )
+    .option('-y, --yes', 'do not ask before the end of a run that has ended is given up')
     .option('-w, --watch', 'stay and show the progress');
   examples(resume, ['espalier resume k3f9 --watch'], ['espalier resume k3f9 --from-teacher 20', 'rewind to 20% sparsity']);
-  action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean }>(resume, async (context, [runId], options) => {
+  action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean; yes?: boolean }>(resume, async (context, [runId], options) => {
     const { connection, output } = context;
     const from = startingPoint({ ...options, last: false }) as v1.ResumeRunRequest['from'];
+    if (from !== undefined && options.yes !== true) await confirmRewind(context, runId!, options);
     const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
     const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) {
@@ -103,6 +108,18 @@ function registerResume(program: Command): void {
     }
     return options.watch ? watchToEnd(context, run!.runId) : 0;
   });
+}
+
+/** The last state of a run is no teacher: once it is rewound, nothing can go on from there. */
+async function confirmRewind({ connection }: Context, runId: string, { fromTeacher, fromState }: StartingPoint): Promise<void> {
+  const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
+  if (!hasEnded(run) || run!.stateDigest === '') return;
+  const start = fromTeacher === undefined ? `--from-state ${fromState}` : `--from-teacher ${fromTeacher}`;
+  await confirm(
+    `rewind run ${run!.runId}, ${statusWord(run!.status)} at step ${run!.step}? Its last state can't be exported, resumed or forked any ` +
+      `more; to keep it: espalier fork ${run!.runId} ${start}.`,
+    'the run is as it was',
+  );
 }
 
 function registerCancel(program: Command): void {

@@ -1,4 +1,5 @@
 // study: many runs that are compared, from one file.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { EspalierError, v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -93,21 +94,16 @@ async function untilEnded(context: Context, studyId: string): Promise<v1.GetStud
       const ended = study!.runsCompleted + study!.runsFailed + study!.runsCancelled;
       line.update(ended / study!.runs, study!.waitingFor, `${ended} of ${study!.runs} have ended`);
       if (study!.endedAt !== undefined) return detail;
-      await pause(LOOK_MS, context.signal);
+      await sleep(LOOK_MS, undefined, { signal: context.signal });
     }
+  } catch (error) {
+    line.end();
+    if (context.signal.aborted && !context.output.json)
+      context.output.line(`no longer watching; the study goes on: espalier study show ${studyId}`);
+    throw error;
   } finally {
     line.end();
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    });
-  });
 }
 
 function registerList(study: Command): void {

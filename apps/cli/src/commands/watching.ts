@@ -3,6 +3,7 @@ import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { followRun } from '../progress/follow-run.js';
 import { missedTarget } from '../output/run-status.js';
+import { inLaunchWords } from './launch-words.js';
 import { RunRenderer } from '../progress/run-renderer.js';
 
 export interface WatchOptions {
@@ -16,7 +17,7 @@ export interface WatchOptions {
  * Ctrl-C leaves the run alone.
  */
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
-  const renderer = new RunRenderer(context.output);
+  const renderer = new RunRenderer(context.output, inLaunchWords);
   try {
     for await (const item of followRun({ ...options, runId, findServer: () => context.findServer(), signal: context.signal }))
       renderer.show(item);

@@ -6,8 +6,9 @@ import { dataPaths, positiveNumber } from './parse.js';
 /** By the keys of a run's file; the first path is the one that must be there. */
 export interface DataChoice {
   data?: string[];
-  validation?: string[];
+  validation?: string[] | false; // false: a fork is not evaluated
   textColumn?: string;
+  validationTextColumn?: string;
   responseOnly?: boolean;
   maxTrainTokens?: number;
   maxValidationTokens?: number;
@@ -21,6 +22,7 @@ export function addDataOptions(command: Command, train: string, evaluate: string
       '--text-column <name>',
       'field or column with the text, or with the messages of a conversation (default: text, messages, or instruction and output)',
     )
+    .option('--validation-text-column <name>', 'the same of the text to evaluate on (default: as --text-column)')
     .option('--response-only', 'learn responses only, of conversations or instructions: the cross-entropy leaves out what they answer')
     .option('--max-train-tokens <n>', 'read no more than so many tokens to train on, for a quick trial', positiveNumber)
     .option('--max-validation-tokens <n>', 'read no more than so many tokens to evaluate on', positiveNumber);
@@ -32,17 +34,27 @@ export function dataChoice(options: DataChoice, file: DataChoice): DataChoice {
   return Object.fromEntries([...Object.entries(file).filter(given), ...Object.entries(options).filter(given)]);
 }
 
-const DATA_KEYS = new Set(['data', 'validation', 'textColumn', 'responseOnly', 'maxTrainTokens', 'maxValidationTokens']);
+const DATA_KEYS = new Set([
+  'data',
+  'validation',
+  'textColumn',
+  'validationTextColumn',
+  'responseOnly',
+  'maxTrainTokens',
+  'maxValidationTokens',
+]);
 
 export function dataSource(choice: DataChoice): v1.DataSource {
   const [trainPath = '', ...moreTrainPaths] = choice.data ?? [];
-  const [validationPath = '', ...moreValidationPaths] = choice.validation ?? [];
+  const [validationPath = '', ...moreValidationPaths] = choice.validation || [];
   return {
     trainPath,
     moreTrainPaths,
     validationPath,
     moreValidationPaths,
     textColumn: choice.textColumn ?? '',
+    validationTextColumn: choice.validationTextColumn,
+    withoutValidation: choice.validation === false,
     responseOnly: choice.responseOnly ?? false,
     maxTrainTokens: BigInt(choice.maxTrainTokens ?? 0),
     maxValidationTokens: BigInt(choice.maxValidationTokens ?? 0),

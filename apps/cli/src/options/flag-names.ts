@@ -9,6 +9,7 @@ const OTHER_NAMES: Record<string, string[]> = {
   more_train_paths: ['--data'],
   validation_path: ['--validation'],
   more_validation_paths: ['--validation'],
+  without_validation: ['--no-validation'],
   data_path: ['--data'],
   teacher_mark: ['--from-teacher', '--teacher'],
   state_digest: ['--from-state'],
@@ -22,6 +23,7 @@ const OTHER_NAMES: Record<string, string[]> = {
   order_by: ['--order'],
   statuses: ['--status'],
   name_contains: ['--name'],
+  by: ['--group'],
   tags: ['--tag'],
   add_tags: ['CHANGES'],
   remove_tags: ['CHANGES'],
@@ -45,6 +47,7 @@ const MODEL_PLACE = /^(config\.|model$|model:)|\.(json|safetensors)\b/;
 /** The option or argument of the command for a field like "settings.total_steps"; undefined where it has none. */
 export function flagOf(field: string, command: Command): string | undefined {
   if (MODEL_PLACE.test(field)) return hasName(command, '--model') && command.name() !== 'runs' ? '--model' : undefined;
+  if (field.startsWith('--')) return hasName(command, field) ? field : undefined; // it is one
   const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
   if (last === undefined) return undefined;
   const candidates = [

@@ -65,6 +65,7 @@ export function runFileOf(run: v1.Run): string {
     data: oneOrList([run.data?.trainPath ?? '', ...(run.data?.moreTrainPaths ?? [])]),
     validation: oneOrList([run.data?.validationPath ?? '', ...(run.data?.moreValidationPaths ?? [])]),
     text_column: run.data?.textColumn || undefined,
+    validation_text_column: run.data?.validationTextColumn,
     response_only: run.data?.responseOnly || undefined,
     max_train_tokens: Number(run.data?.maxTrainTokens ?? 0n) || undefined,
     max_validation_tokens: Number(run.data?.maxValidationTokens ?? 0n) || undefined,

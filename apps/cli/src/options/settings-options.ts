@@ -6,7 +6,7 @@ import {
   defaultWords,
   settingsMessage,
   settingsTable,
-  valueOfText,
+  settingOfText,
   type RequestedValues,
   type Setting,
   type v1,
@@ -68,7 +68,7 @@ const attributeOf = (setting: Setting): string => new Option(flagsOf(setting)).a
 
 function parsed(setting: Setting, text: string): unknown {
   try {
-    return valueOfText(setting, text);
+    return settingOfText(setting, text);
   } catch (error) {
     if (error instanceof RangeError) throw new InvalidArgumentError(error.message);
     throw error;

@@ -2,7 +2,7 @@
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
 import { readUserFile, UserFileError } from '#files';
-import { settingsTable, valueOfText, type RequestedValues, type Setting } from '#protocol';
+import { settingsTable, settingOfText, type RequestedValues, type Setting } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { DataChoice } from './data-options.js';
 import { HubNameError, hubPath, type HubKind } from './hub-names.js';
@@ -10,7 +10,7 @@ import { positiveNumber } from './parse.js';
 
 const PATH_LISTS = ['data', 'validation'] as const;
 const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
-export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', 'response_only', ...Object.keys(LIMITS)];
+export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', 'validation_text_column', 'response_only', ...Object.keys(LIMITS)];
 export interface SourceChoice extends DataChoice {
   model?: string;
 }
@@ -65,6 +65,7 @@ export class YamlReader {
     else if (isPathList !== undefined)
       choice[isPathList] = this.oneOrMore(pair, key).map((path) => this.pathOf(path, 'dataset', pair, key));
     else if (key === 'text_column') choice.textColumn = this.textOf(pair, key, 'a name');
+    else if (key === 'validation_text_column') choice.validationTextColumn = this.textOf(pair, key, 'a name', true);
     else if (key === 'response_only') choice.responseOnly = this.flagOf(pair, key);
     else if (key in LIMITS) choice[LIMITS[key as keyof typeof LIMITS]] = this.limitOf(pair, key);
     else return false;
@@ -99,7 +100,7 @@ export class YamlReader {
     if (kind === 'flag') return this.flagOf(pair, field);
     const text = this.textOf(pair, field, 'a value');
     try {
-      return valueOfText(setting, text);
+      return settingOfText(setting, text);
     } catch (error) {
       if (error instanceof RangeError) throw this.wrong(pair, field, error.message);
       throw error;

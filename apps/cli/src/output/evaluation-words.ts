@@ -9,7 +9,7 @@ export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
   return teacherMark === undefined ? what : `${what}, teacher #${teacherMark}`;
 }
 
-/** The measure; a server of before says it by the fields of perplexity alone. */
+/** The measure. A server of an earlier release says it in the fields of perplexity only. */
 export function measured(evaluation: v1.Evaluation): { metric: string; value: number; n: bigint; convention: string } {
   const { task, metric, value, n, convention, perplexity, predictions, window } = evaluation;
   if (metric === '') return { metric: 'perplexity', value: perplexity, n: predictions, convention: `windows of ${window} tokens` };

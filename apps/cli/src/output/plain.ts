@@ -28,12 +28,23 @@ export function toPlain(value: unknown, key = ''): unknown {
     return { [snakeCase(name)]: toPlain(inner, name) };
   }
   const plain: Record<string, unknown> = {};
-  for (const [name, inner] of Object.entries(value)) {
+  for (const [name, inner] of Object.entries(withoutStandIns(value))) {
     const isOneOf = typeof inner === 'object' && inner !== null && '$case' in inner;
     if (isOneOf) Object.assign(plain, toPlain(inner) as object);
     else plain[snakeCase(name)] = toPlain(inner, name);
   }
   return plain;
+}
+
+const PERPLEXITY_ONLY = ['perplexity', 'negativeLogLikelihood', 'predictions', 'window'] as const;
+
+/** Fields that mean nothing in a message are 0 in the protocol: here they are not set. */
+function withoutStandIns(message: object): object {
+  const fields = message as Partial<v1.Evaluation & v1.LoaderProof>;
+  if ('samplesDigest' in message && fields.perplexity === 0)
+    return { ...message, ...Object.fromEntries(PERPLEXITY_ONLY.map((name) => [name, undefined])) };
+  if ('loader' in message && fields.outcome !== 'agrees') return { ...message, negativeLogLikelihood: undefined };
+  return message;
 }
 
 function snakeCase(name: string): string {

@@ -1,13 +1,17 @@
 // The axis of a drawing: values to places, and round values to write beside it.
+import { axisRange } from '#comparison';
 
 export interface Scale {
   at(value: number): number;
   ticks: number[];
 }
 
-/** Round values in steps of 1, 2 or 5; their first and last hold all values between them. */
-export function scale(values: readonly number[], from: number, to: number): Scale {
-  const [low, high] = extent(values);
+/**
+ * Round values in steps of 1, 2 or 5; their first and last hold all values between them.
+ * @param least that the axis spans, so that values which hardly differ look so
+ */
+export function scale(values: readonly number[], from: number, to: number, least = 0): Scale {
+  const [low, high] = axisRange(values, least);
   const rough = (high - low || Math.abs(high) || 1) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
@@ -20,7 +24,7 @@ export function scale(values: readonly number[], from: number, to: number): Scal
 
 /** As `scale`, by the logarithms of values above 0. */
 export function logScale(values: readonly number[], from: number, to: number): Scale {
-  const [low, high] = extent(values);
+  const [low, high] = axisRange(values, 0);
   const powers = Array.from({ length: 25 }, (_, index) => index - 12);
   const all = powers.flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
   const first = all.findLastIndex((tick) => tick <= low);
@@ -32,8 +36,4 @@ export function logScale(values: readonly number[], from: number, to: number): S
   const [least, most] = [Math.log(ticks[0]!), Math.log(ticks.at(-1)!)];
   const at = (value: number): number => Math.round((from + ((Math.log(value) - least) / (most - least)) * (to - from)) * 10) / 10;
   return { at, ticks };
-}
-
-function extent(values: readonly number[]): [lowest: number, highest: number] {
-  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }

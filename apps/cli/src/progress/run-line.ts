@@ -8,6 +8,8 @@ import { styled, type Style, type Terminal } from '../output/terminal.js';
 export interface RunProgress {
   run: v1.Run;
   latest: v1.StepMetrics | undefined;
+  /** Another teacher instructs since a few steps: the loss is a distance to it, and can't be compared with the one before. */
+  isNewTeacher?: boolean;
 }
 
 export function stepOf({ run, latest }: RunProgress): number {
@@ -45,7 +47,10 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   if (run.status === v1.RunStatus.RUN_STATUS_TRAINING) shown.push({ text: `ETA ${duration(etaSeconds(progress))}`, expendable: 1 });
   shown.push({ text: `sparsity ${percent(expected)}`, style: 'green', expendable: 0 });
   shown.push({ text: `of ${percent(scheduled)} scheduled, ${percent(target, 0)} target`, expendable: 6 });
-  shown.push({ text: `teacher ${teacherWord(latest?.teacher?.teacher ? latest.teacher : run.teacher)}`, expendable: 2 });
+  shown.push({
+    text: `${progress.isNewTeacher ? 'new ' : ''}teacher ${teacherWord(latest?.teacher?.teacher ? latest.teacher : run.teacher)}`,
+    expendable: 2,
+  });
   const metrics = latest ?? run.lastStep;
   if (metrics !== undefined) shown.push(...losses(metrics));
   if (run.tokensPerSecond > 0) shown.push({ text: `${shortCount(run.tokensPerSecond)} tok/s`, expendable: 4 });
@@ -61,12 +66,12 @@ function preparationParts(run: v1.Run, { doing, doneShare }: v1.Preparation, ter
 }
 
 function losses(metrics: v1.StepMetrics): Part[] {
-  const single: [string, number | undefined][] = [
-    ['layer', metrics.layerLoss],
-    ['kl', metrics.klLoss],
-    ['lm', metrics.lmLoss],
+  const single: [string, number | undefined, string][] = [
+    ['layer', metrics.layerLoss, ''], // a mean square has no unit
+    ['kl', metrics.klLoss, ' nats'],
+    ['lm', metrics.lmLoss, ' nats'],
   ];
-  const detail = single.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${decimal(value, 3)}`]));
+  const detail = single.flatMap(([name, value, unit]) => (value === undefined ? [] : [`${name} ${decimal(value, 3)}${unit}`]));
   return [
     { text: `loss ${decimal(learningLoss(metrics), 3)}`, expendable: 2 },
     ...(detail.length > 1 ? [{ text: `(${detail.join(', ')})`, expendable: 5 }] : []),

@@ -18,8 +18,13 @@ export class RunRenderer {
   private progress: RunProgress | null = null;
   private plainAt = 0;
   private plainStep = -Infinity;
+  private readonly teachers = new TeacherChanges();
 
-  constructor(private readonly output: Output) {
+  /** @param told a text of the server in the words of the command line: text, field */
+  constructor(
+    private readonly output: Output,
+    private readonly told: (text: string, field: string) => string = (text) => text,
+  ) {
     this.live = new LiveLine(output.terminal);
   }
 
@@ -33,7 +38,7 @@ export class RunRenderer {
     const run = item.update.run ?? before?.run;
     if (run === undefined) return;
     const latest = item.update.steps.at(-1) ?? (before !== null && !restarted(before.run, run) ? before.latest : undefined);
-    this.progress = { run, latest };
+    this.progress = { run, latest, isNewTeacher: this.teachers.after(item.update.steps) };
     if (this.output.json) return;
     if (before !== null) this.showChanges(before.run, run);
     if (this.output.terminal.isLive) this.live.update(runLine(this.progress, this.output.terminal, this.output.terminal.columns - 1));
@@ -94,7 +99,7 @@ export class RunRenderer {
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
     if (run.waitingFor !== undefined) this.live.print(waitWords(run.waitingFor));
     if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED)
-      this.live.print(`cause: ${run.failure.code}: ${run.failure.message}`);
+      this.live.print(`cause: ${run.failure.code}: ${this.told(run.failure.message, run.failure.field)}`);
   }
 
   /** Removes the live line, e.g. before an error is printed. */
@@ -104,6 +109,27 @@ export class RunRenderer {
 
   get run(): v1.Run | undefined {
     return this.progress?.run;
+  }
+}
+
+/** A loss that rose with the teacher is marked for so many steps. */
+const NEW_STEPS = 5;
+
+/** When the teacher changed last, as far as it was seen. */
+class TeacherChanges {
+  private word: string | undefined;
+  private since = -Infinity;
+  private last = -Infinity;
+
+  /** Whether the teacher is a new one after these steps. */
+  after(steps: readonly v1.StepMetrics[]): boolean {
+    for (const { step, teacher } of steps) {
+      const word = teacherWord(teacher);
+      if (this.word !== undefined && word !== this.word) this.since = Number(step);
+      this.word = word;
+      this.last = Number(step);
+    }
+    return this.last - this.since < NEW_STEPS;
   }
 }
 

@@ -1,7 +1,7 @@
 // A study as a drawing: quality against sparsity, a line for each variant, with the spread of its seeds.
 import { decimal } from '../output/format.js';
 import { logScale, scale } from '../output/svg-scale.js';
-import type { StudyLine } from '#comparison';
+import { LEAST_SPARSITY_POINTS, type StudyLine } from '#comparison';
 import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendText, RIGHT, spansMuch, TOP, WIDTH } from './plot-frame.js';
 
 type Point = StudyLine['points'][number];
@@ -25,6 +25,7 @@ export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
     points.map(({ sparsity }) => sparsity * 100),
     LEFT,
     WIDTH - RIGHT,
+    LEAST_SPARSITY_POINTS,
   );
   const y = (isLog ? logScale : scale)(heights, HEIGHT - BOTTOM, TOP);
   const at = ({ sparsity, figure }: Point): [number, number] => [x.at(sparsity * 100), y.at(figure.mean)];

@@ -16,10 +16,12 @@ export interface Answers {
   cancelRun?: Unary<v1.CancelRunRequest, v1.CancelRunResponse>;
   getRun?: Unary<v1.GetRunRequest, v1.GetRunResponse>;
   listRuns?: Unary<v1.ListRunsRequest, v1.ListRunsResponse>;
+  groupRuns?: Unary<v1.GroupRunsRequest, v1.GroupRunsResponse>;
   getLineage?: Unary<v1.GetLineageRequest, v1.GetLineageResponse>;
   compareRuns?: Unary<v1.CompareRunsRequest, v1.CompareRunsResponse>;
   watchRun?: Streaming<v1.WatchRunRequest, v1.WatchRunResponse>;
   evaluateRun?: Streaming<v1.EvaluateRunRequest, v1.EvaluateRunResponse>;
+  evaluateTasks?: Streaming<v1.EvaluateTasksRequest, v1.EvaluateTasksResponse>;
   generate?: Streaming<v1.GenerateRequest, v1.GenerateResponse>;
   exportRun?: Streaming<v1.ExportRunRequest, v1.ExportRunResponse>;
   readHistory?: Unary<v1.ReadHistoryRequest, v1.ReadHistoryResponse>;
@@ -49,6 +51,7 @@ export interface Answers {
 const STREAMING = new Set([
   'watchRun',
   'evaluateRun',
+  'evaluateTasks',
   'exportRun',
   'generate',
   'exportMetrics',

@@ -1,5 +1,5 @@
 // Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
-import { intactValue, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
+import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -204,7 +204,7 @@ function Picture({ data, measure }: { data: GetStudyResponse; measure: string })
       <Scatter
         title={`${name} against sparsity`}
         about="bars: standard deviation over seeds"
-        x={{ name: 'sparsity, %', words: (value) => `${Number(value.toFixed(6))} %` }}
+        x={{ name: 'sparsity, %', words: (value) => `${Number(value.toFixed(6))} %`, least: LEAST_SPARSITY_POINTS }}
         y={{ name }}
         lines={lines}
         reference={intact === undefined ? undefined : { y: intact, label: `before pruning: ${decimal(intact)}` }}

@@ -1,5 +1,6 @@
 // Points with lines between them, and the spread of each as a bar: for few values, each of which is told by its title.
 import { useRef } from 'preact/hooks';
+import { axisRange } from '../../../../libs/comparison/src/index.js';
 import { download } from './download.js';
 import { tick } from './format.js';
 
@@ -44,7 +45,8 @@ interface Axis {
 interface Props {
   title: string;
   about?: string;
-  x: { name: string; words: (value: number) => string };
+  /** `least`: that the axis spans. */
+  x: { name: string; words: (value: number) => string; least?: number };
   y: { name: string };
   lines: ScatterLine[];
   reference?: { y: number; label: string } | undefined;
@@ -60,6 +62,7 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
     LEFT,
     WIDTH - RIGHT,
     false,
+    xAxis.least,
   );
   const y = axis(heights, HEIGHT - BOTTOM, TOP, isLog);
   const csv = (): string =>
@@ -209,9 +212,9 @@ function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: 
 }
 
 /** Round values in steps of 1, 2 or 5, and where each value lies. */
-function axis(values: number[], from: number, to: number, log: boolean): Axis {
+function axis(values: number[], from: number, to: number, log: boolean, least = 0): Axis {
   const scaled = (value: number): number => (log ? Math.log10(value) : value);
-  const [low, high] = values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values)];
+  const [low, high] = values.length === 0 ? [0, 1] : axisRange(values, least);
   const ticks = log ? logTicks(low, high) : linearTicks(low, high);
   const [first, last] = [scaled(ticks[0]!), scaled(ticks.at(-1)!)];
   return { ticks, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };

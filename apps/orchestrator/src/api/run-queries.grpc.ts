@@ -8,7 +8,7 @@ import { RunViews } from '../views/run-views.js';
 import { watchRun } from '../queries/watch-run.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 
-type RunQueries = Pick<v1.RunServiceServer, 'getRun' | 'listRuns' | 'watchRun' | 'getLineage' | 'compareRuns'>;
+type RunQueries = Pick<v1.RunServiceServer, 'getRun' | 'listRuns' | 'groupRuns' | 'watchRun' | 'getLineage' | 'compareRuns'>;
 
 @Injectable()
 export class RunQueriesGrpc {
@@ -22,6 +22,7 @@ export class RunQueriesGrpc {
     return {
       getRun: unary(async ({ runId }: v1.GetRunRequest): Promise<v1.GetRunResponse> => ({ run: await views.getRun(runId) })),
       listRuns: unary((request: v1.ListRunsRequest) => views.listRuns(request)),
+      groupRuns: unary((request: v1.GroupRunsRequest) => views.groupRuns(request)),
       watchRun: serverStreaming((request: v1.WatchRunRequest, signal) => watchRun(views, request, signal)),
       getLineage: unary(async ({ runId }: v1.GetLineageRequest) => lineageOf(views, await views.runId(runId))),
       compareRuns: unary((request: v1.CompareRunsRequest) => compareRuns(views, artifacts, request)),

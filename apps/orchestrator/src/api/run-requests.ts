@@ -2,7 +2,7 @@
 // holds for every request (request-checks.ts of the protocol).
 import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, requestedValues, settingsTable, v1, type FieldViolation } from '#protocol';
-import type { DataSource } from '../run-commands/model-and-data.js';
+import type { DataSource } from '../run-commands/named-data.js';
 import type { DescribeRun, ForkRun, LaunchRun } from '../run-commands/pruning-run.commands.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
@@ -85,13 +85,15 @@ export function startingPoint(from: From): StartingPoint {
 /** Fields that were left out are no part of the command: a request from before there were any is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, responseOnly } = source;
-  const { maxTrainTokens, maxValidationTokens } = source;
+  const { maxTrainTokens, maxValidationTokens, validationTextColumn, withoutValidation } = source;
   return {
     trainPath,
     validationPath,
     ...(moreTrainPaths.length === 0 ? {} : { moreTrainPaths }),
     ...(moreValidationPaths.length === 0 ? {} : { moreValidationPaths }),
     ...(textColumn === '' ? {} : { textColumn }),
+    ...(validationTextColumn === undefined ? {} : { validationTextColumn }),
+    ...(withoutValidation ? { withoutValidation } : {}),
     ...(responseOnly ? { responseOnly } : {}),
     ...(maxTrainTokens === 0n ? {} : { maxTrainTokens: Number(maxTrainTokens) }),
     ...(maxValidationTokens === 0n ? {} : { maxValidationTokens: Number(maxValidationTokens) }),

@@ -148,8 +148,16 @@ export class RunGrpc {
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,
-      warnings: [...targetWarnings(settings, origin?.from), ...planned],
+      warnings: [...this.nameWarnings(summary.run), ...targetWarnings(settings, origin?.from), ...planned],
     };
+  }
+
+  /** A launch may take a name that is taken: runs of a study have their variant's. */
+  private nameWarnings({ name, runId }: { name: string; runId: string }): v1.PlanWarning[] {
+    const [other] = this.views.othersNamed(name, runId);
+    if (other === undefined) return [];
+    const message = `name: run ${other} has the name ${JSON.stringify(name)} too, so neither can be named by it; their ids tell them apart`;
+    return [{ code: 'NAME_TAKEN', field: 'name', message }];
   }
 
   private async *evaluate(

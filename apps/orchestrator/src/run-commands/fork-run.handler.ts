@@ -61,7 +61,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     }
   }
 
-  /** Named only: the fork prepares it, and must find the tokenizer of its parent. */
+  /** Named only: the fork prepares it, and must find the tokenizer of its parent. Tokens to evaluate on may be the parent's. */
   private async otherData(
     { data: source, overrides }: Pick<ForkRun['request'], 'data' | 'overrides'>,
     parent: PruningRunState,
@@ -69,7 +69,8 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
   ): Promise<DataIdentity | null> {
     if (source === null) return null;
     const settings = settingsOfFork(parent.settings, overrides);
-    return { ...(await this.sources.namedData(source, parent.model, settings, signal)), tokenizerDigest: parent.data.tokenizerDigest };
+    const about = { model: parent.model, settings, parent: parent.data };
+    return { ...(await this.sources.namedData(source, about, signal)), tokenizerDigest: parent.data.tokenizerDigest };
   }
 }
 

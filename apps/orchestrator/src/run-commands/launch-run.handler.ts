@@ -30,7 +30,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const plan = await this.sources.plan(modelPath, request.settings);
     requireMemory(plan);
     const { model, settings } = plan;
-    const data = await this.sources.namedData(source, model, settings, signal);
+    const data = await this.sources.namedData(source, { model, settings }, signal);
     signal.throwIfAborted(); // a client that went away launches nothing
 
     const launch = { kind: 'launch', runId, name, tags, note, requestId, requestDigest, model, data, settings } as const;

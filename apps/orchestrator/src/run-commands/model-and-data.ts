@@ -2,19 +2,20 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { prepareTokens, requireSources, requireTokenizer, type TextSource } from '#model-files';
+import { prepareTokens, requireGoodStart, requireSources, requireTokenizer, type TextSource } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, settingsTable, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
-import type { DataIdentity, DataReading, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
 import { learnsFromText } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { namedData, trainText, validationText, type DataSource } from './named-data.js';
 
 export interface RunPlan {
   model: ModelIdentity;
@@ -36,11 +37,6 @@ export interface PreparationProgress {
   /** In words, e.g. "reading the model's weights". */
   doing: string;
   doneShare: number;
-}
-
-export interface DataSource extends DataReading {
-  trainPath: string;
-  validationPath: string; // '' : none
 }
 
 @Injectable()
@@ -83,35 +79,28 @@ export class ModelAndData {
     }
   }
 
-  /** The data as it is named; what costs nothing to find out about it is refused here. */
-  async namedData(source: DataSource, model: ModelIdentity, settings: RunSettings, signal: AbortSignal): Promise<DataIdentity> {
-    const { moreTrainPaths, moreValidationPaths, responseOnly } = source;
-    if (responseOnly === true && !learnsFromText(settings))
+  /**
+   * The data as it is named. What is cheap to find out about it is refused here: what is not there, and what is wrong with the beginning.
+   * @param parent of a fork, whose validation text is kept where the source names none
+   */
+  async namedData(
+    source: DataSource,
+    { model, settings, parent }: { model: ModelIdentity; settings: RunSettings; parent?: DataIdentity },
+    signal: AbortSignal,
+  ): Promise<DataIdentity> {
+    if (source.responseOnly === true && !learnsFromText(settings))
       throw invalidField(
         'REQUEST_INVALID',
         'data.response_only',
         'is set, but no step learns by cross-entropy: recipe lm does, and recover_steps with recover_lm_loss_weight',
       );
-    if (source.validationPath === '' && moreValidationPaths !== undefined)
-      throw invalidField('FIELD_REQUIRED', 'data.validation_path', 'is needed: more_validation_paths are read after it');
-    const named = {
-      ...source,
-      trainPath: resolve(source.trainPath),
-      validationPath: source.validationPath === '' ? null : resolve(source.validationPath),
-      ...(moreTrainPaths === undefined ? {} : { moreTrainPaths: moreTrainPaths.map((path) => resolve(path)) }),
-      ...(moreValidationPaths === undefined ? {} : { moreValidationPaths: moreValidationPaths.map((path) => resolve(path)) }),
-    };
-    await requireSources({ modelPath: model.path, text: trainText(named), signal });
-    const validation = validationText(named);
-    if (validation !== null) await requireSources({ modelPath: model.path, text: validation, signal });
-    return {
-      ...named,
-      trainDigest: '',
-      trainTokens: 0,
-      validationDigest: null,
-      validationTokens: 0,
-      tokenizerDigest: '',
-    };
+    const named = namedData(source, parent);
+    const validation = named.validationDigest === null ? validationText(named) : null; // tokens that are kept were read before
+    for (const text of [trainText(named), ...(validation === null ? [] : [validation])]) {
+      await requireSources({ modelPath: model.path, text, signal });
+      await requireGoodStart({ modelPath: model.path, text, signal });
+    }
+    return named;
   }
 
   /** Reads what the run is made of: the model, unless a fork has it from its parent, and the text. */
@@ -140,7 +129,8 @@ export class ModelAndData {
     signal: AbortSignal,
   ): Promise<DataIdentity> {
     const named = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
-    const [trainSource, validationSource] = [trainText(data), validationText(data)];
+    const kept = data.validationDigest === null ? null : { digest: data.validationDigest, tokenCount: data.validationTokens };
+    const [trainSource, validationSource] = [trainText(data), kept === null ? validationText(data) : null];
     const bytesOf = (text: TextSource | null): Promise<number> =>
       text === null ? Promise.resolve(0) : requireSources({ modelPath: model.path, text, signal });
     const trainBytes = await bytesOf(trainSource);
@@ -154,7 +144,7 @@ export class ModelAndData {
     const train = await prepare(trainSource, 'training', 0);
     const needed = settings.batchSize * settings.sequenceLength;
     requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
-    const validation = validationSource === null ? null : await prepare(validationSource, 'validation', trainBytes);
+    const validation = validationSource === null ? kept : await prepare(validationSource, 'validation', trainBytes);
     if (validation !== null)
       requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
     return {
@@ -212,28 +202,6 @@ export class ModelAndData {
     requireTokens(tokenCount, window, 'data_path', 'a window');
     return digest;
   }
-}
-
-type NamedData = DataReading & Pick<DataIdentity, 'trainPath' | 'validationPath'>;
-
-function trainText({ trainPath, moreTrainPaths = [], textColumn, responseOnly, maxTrainTokens }: NamedData): TextSource {
-  return {
-    paths: [trainPath, ...moreTrainPaths],
-    fields: ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)],
-    ...(textColumn === undefined ? {} : { textColumn }),
-    ...(responseOnly === undefined ? {} : { responseOnly }),
-    maxTokens: maxTrainTokens,
-  };
-}
-
-function validationText({ validationPath, moreValidationPaths = [], textColumn, maxValidationTokens }: NamedData): TextSource | null {
-  if (validationPath === null) return null;
-  return {
-    paths: [validationPath, ...moreValidationPaths],
-    fields: ['data.validation_path', ...moreValidationPaths.map((_, index) => `data.more_validation_paths[${index}]`)],
-    ...(textColumn === undefined ? {} : { textColumn }),
-    maxTokens: maxValidationTokens,
-  };
 }
 
 function whatWouldFit({ settings, change }: RunPlan): string {

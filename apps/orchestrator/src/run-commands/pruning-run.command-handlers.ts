@@ -1,6 +1,7 @@
 // Commands about a run that exists: load, decide, append.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { invalidField } from '#protocol';
 import { CancelRun, DescribeRun, PauseRun, ResumeRun, type Changed } from './pruning-run.commands.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
@@ -49,7 +50,11 @@ export class DescribeRunHandler implements ICommandHandler<DescribeRun> {
   ) {}
 
   async execute({ runId, description, by }: DescribeRun): Promise<Changed> {
-    this.views.requireOwnName(description.name ?? '');
+    const { name = '' } = description;
+    this.views.requireOwnName(name);
+    const [other] = this.views.othersNamed(name, runId);
+    if (other !== undefined)
+      throw invalidField('RUN_NAME_TAKEN', 'name', `run ${other} has the name ${JSON.stringify(name)}; give that one another first`);
     return changed(this.runs, runId, { kind: 'describe', ...description }, by);
   }
 }

@@ -1,5 +1,14 @@
 // The record of an evaluation by tasks: the measures of each task, what makes them comparable, and what each question came to.
-import { answerIn, meanOf, type Answer, type GenerationTask, type Measured, type MeanTask, type TaskQuestions } from '#tasks';
+import {
+  answerIn,
+  meanOf,
+  type Answer,
+  type GenerationTask,
+  type Measured,
+  type MeanTask,
+  type Question,
+  type TaskQuestions,
+} from '#tasks';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { findDiscard } from '../pruning-run/aggregate/discarding.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -64,16 +73,28 @@ export function identityOf(
   };
 }
 
-/** JSON Lines: one question each. */
+/** JSON Lines: one question each. All prompts together may be longer than a string can be. */
 export function samplesOf({ task, questions }: TaskQuestions, answers: Answer[]): Buffer {
-  const lines = questions.map(({ index, gold, asks, group }, place) => {
-    const { logLikelihoods, greedy, text = '' } = answers[place]!;
-    if (asks.kind === 'text')
-      return JSON.stringify({ task: task.task, index, group, gold: asks.answer, answer: answerIn(task, text), text });
-    const sample = { task: task.task, index, gold, loglikelihoods: logLikelihoods };
-    return JSON.stringify(task.kind === 'continuation' ? { ...sample, greedy: greedy[0] } : sample);
-  });
-  return Buffer.from(`${lines.join('\n')}\n`);
+  return Buffer.concat(questions.map((question, place) => Buffer.from(`${JSON.stringify(sampleOf(task, question, answers[place]!))}\n`)));
+}
+
+function sampleOf(task: TaskQuestions['task'], { index, gold, asks, group }: Question, answer: Answer): object {
+  const { logLikelihoods, greedy, text = '' } = answer;
+  if (asks.kind === 'text')
+    return { task: task.task, index, group, prompt: asks.prompt, gold: asks.answer, answer: answerIn(task, text), text };
+  const sample = { task: task.task, index, ...promptOf(asks), gold, loglikelihoods: logLikelihoods };
+  return task.kind === 'continuation' ? { ...sample, greedy: greedy[0] } : sample;
+}
+
+/** The contexts of a question are mostly one. A text that is scored as a whole follows nothing. */
+function promptOf(asks: Exclude<Question['asks'], { kind: 'text' }>): { prompt: string | string[]; choices: string[] } {
+  if (asks.kind === 'whole') return { prompt: '', choices: [asks.text] };
+  const contexts = asks.pairs.map(({ context }) => context);
+  const [first = ''] = contexts;
+  return {
+    prompt: contexts.every((one) => one === first) ? first : contexts,
+    choices: asks.pairs.map(({ continuation }) => continuation),
+  };
 }
 
 export function recordOf(

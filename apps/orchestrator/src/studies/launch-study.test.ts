@@ -34,3 +34,14 @@ test.each<[string, RequestedSettings]>([
 ])('%s are asked about by themselves', async (_, settings) => {
   expect(await checked({}, settings)).toEqual([{}, settings]);
 });
+
+test('a mistake that many runs share is told once, with their number', async () => {
+  const runs = ['1', '2', '3'].map((seed) => ({ seed, targetSparsity: 2 }));
+  const refusal = await checked(...runs, { batchSize: 0 }).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({
+    violations: [
+      { field: 'runs[0].settings.target_sparsity', description: expect.stringMatching(/is 2 \(so in 3 runs\)$/) as string },
+      { field: 'runs[3].settings.batch_size', description: expect.stringMatching(/is 0$/) as string },
+    ],
+  });
+});

@@ -66,7 +66,7 @@ export class LaunchStudy {
       await ofRun(index, async () => {
         const plan = await this.sources.plan(modelPath, settings);
         requireMemory(plan);
-        await this.sources.namedData(data, plan.model, plan.settings, signal);
+        await this.sources.namedData(data, plan, signal);
       });
     }
   }
@@ -118,7 +118,18 @@ function refuseNoContenders(runs: RunOfStudy[], halving: Halving): void {
 }
 
 function refuseBadSettings(runs: RunOfStudy[]): void {
-  const violations = runs.flatMap(({ settings }, index) => settingsViolations(resolveSettings(settings)).map((one) => inRun(index, one)));
+  const found = new Map<string, { first: FieldViolation; runs: number }>();
+  for (const [index, { settings }] of runs.entries()) {
+    for (const one of settingsViolations(resolveSettings(settings))) {
+      const key = JSON.stringify(one);
+      const known = found.get(key);
+      found.set(key, { first: known?.first ?? inRun(index, one), runs: (known?.runs ?? 0) + 1 });
+    }
+  }
+  // A mistake that many runs share is one mistake.
+  const violations = [...found.values()].map(({ first, runs: of }) =>
+    of === 1 ? first : { ...first, description: `${first.description} (so in ${of} runs)` },
+  );
   if (violations.length > 0) throw invalidRequest(violations.slice(0, MOST_VIOLATIONS));
 }
 

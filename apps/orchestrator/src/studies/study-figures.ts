@@ -1,6 +1,7 @@
 // The runs of a study in groups that differ by their seed only, with mean and spread; pure.
 import { settingsMessage, settingsTable, v1, type SettingName } from '#protocol';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
+import { figureOf } from '../views/mean-and-spread.js';
 import { heatsOf, standingsOf } from './halving.js';
 import type { PlannedRun } from './study.events.js';
 import type { StudyRun, StudyState } from './study.js';
@@ -92,21 +93,6 @@ function groupMessage(about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'model
     hardSparsity: figureOf(completed.map(({ hardSparsity }) => hardSparsity)),
     trainingSeconds: figureOf(completed.map(({ trainingSeconds }) => trainingSeconds)),
     measures: measuresOf(completed),
-  };
-}
-
-/** Undefined for no values. */
-export function figureOf(values: readonly number[]): v1.StudyFigure | undefined {
-  const n = values.length;
-  if (n === 0) return undefined;
-  const mean = values.reduce((sum, value) => sum + value, 0) / n;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return {
-    mean,
-    spread: n > 1 ? Math.sqrt(squares / (n - 1)) : undefined,
-    lowest: Math.min(...values),
-    highest: Math.max(...values),
-    n,
   };
 }
 

@@ -7,13 +7,16 @@ import { budgetField } from './halving.js';
 import { rungTable, studyTable } from './study-figures.js';
 
 /** @param views what is not in them yet counts as under way */
-export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek'>, waitingFor: string): v1.Study {
+export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek' | 'message'>, waitingFor: string): v1.Study {
   const { studyId, name, note, atOnce, launchedAt, launchContext, endedAt } = study;
   const counts = { completed: 0, failed: 0, cancelled: 0, underWay: 0 };
+  let obstacle = '';
   for (const { runId, refusal } of study.runs) {
     if (refusal !== null) counts.failed += 1;
     if (runId === null) continue;
-    const status = views.peek(runId)?.run.status ?? 'queued';
+    const summary = views.peek(runId);
+    const status = summary?.run.status ?? 'queued';
+    if (status === 'paused' && obstacle === '') obstacle = obstacleOf(views.message(summary!));
     if (!isFinished({ status })) counts.underWay += 1;
     else if (status === 'completed' || status === 'failed') counts[status] += 1;
     else counts.cancelled += 1;
@@ -33,9 +36,15 @@ export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek'>, w
     runsCompleted: counts.completed,
     runsFailed: counts.failed,
     runsCancelled: counts.cancelled,
-    waitingFor,
+    waitingFor: waitingFor === '' ? obstacle : waitingFor,
     halving: study.halving === null ? undefined : { ...study.halving, setting: budgetField(study.halving) },
   };
+}
+
+/** Until it is mended, the study does not end. */
+function obstacleOf({ runId, waitingFor }: v1.Run): string {
+  if (waitingFor === undefined || waitingFor.command === '') return '';
+  return `run ${runId} (${waitingFor.code}: ${waitingFor.message}); go on with: ${waitingFor.command}`;
 }
 
 function statusOf({ cancelled, endedAt }: StudyState): v1.StudyStatus {

@@ -1,7 +1,9 @@
 import { NotBegun } from '../event-sourcing/not-begun.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
-import { figureOf, studyTable } from './study-figures.js';
+import { figureOf } from '../views/mean-and-spread.js';
+import { studyTable } from './study-figures.js';
+import { studyMessage } from './study-message.js';
 import { planRun, runIdOfStudy, type RunOfStudy } from './study-plan.js';
 import { studyEventTypes, type NewStudyFact, type PlannedRun } from './study.events.js';
 import { decide, evolve, waitingRuns, type StudyChange, type StudyState } from './study.js';
@@ -119,4 +121,20 @@ describe('the table of a study', () => {
   it('has no figure for no values', () => {
     expect(figureOf([])).toBeUndefined();
   });
+});
+
+test('a study with a run that waits for somebody says so, and has not ended', () => {
+  const state = after(null, launch([run('1')]), { kind: 'runLaunched', key: run('1').key, runId: 'r' });
+  const message = (status: string, code: string): v1.Study => {
+    const waitingFor = { code, message: 'it was killed', command: code === '' ? '' : 'espalier resume r', since: undefined };
+    const views = { peek: () => ({ run: { status } }), message: () => v1.Run.fromPartial({ runId: 'r', waitingFor }) };
+    return studyMessage(state, views as never, '');
+  };
+  expect(message('paused', 'READER_LOST')).toMatchObject({
+    status: v1.StudyStatus.STUDY_STATUS_RUNNING,
+    runsUnderWay: 1,
+    waitingFor: 'run r (READER_LOST: it was killed); go on with: espalier resume r',
+  });
+  expect(message('paused', '').waitingFor).toBe(''); // a person paused it
+  expect(message('training', 'READER_LOST').waitingFor).toBe('');
 });

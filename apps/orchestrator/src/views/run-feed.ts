@@ -17,7 +17,7 @@ type Listener = (run: PruningRunState, dropped: string[]) => void;
 @Injectable()
 export class RunFeed {
   private readonly feed: AggregateFeed<PruningRunState, NewFact>;
-  /** The artifacts that runs need which ended since our start. The views know those of other runs. */
+  /** Artifacts that are needed by runs which have ended since our start. The views know what other runs need. */
   private readonly endedNeeds = new Map<string, ReadonlySet<string>>();
   private readonly listeners = new Set<Listener>();
 

@@ -49,6 +49,13 @@ function runsBeginningWith(select: Select, text: string): Named[] {
   return select('run_id >= ? AND run_id < ? ORDER BY run_id', text, text + '\u{10ffff}');
 }
 
+/** Runs that have the name, but for this one; the name of a deleted run is free. */
+export function othersNamed(database: ViewsDatabase, name: string, runId: string): string[] {
+  if (name === '') return [];
+  const select = `SELECT run_id FROM runs WHERE name = ? AND run_id <> ? AND status <> 'deleted' ORDER BY launched_at_ms LIMIT ${SHOWN}`;
+  return database.prepare<[string, string], string>(select).pluck().all(name, runId);
+}
+
 /** A name that could be taken for another run's id would hide that run. @throws EspalierError RUN_NAME_INVALID */
 export function requireOwnName(database: ViewsDatabase, name: string): void {
   if (name === '') return; // it has none

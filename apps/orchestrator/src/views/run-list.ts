@@ -1,5 +1,6 @@
 // ListRuns: filters and order as SQL over narrow, indexed rows; the wide part of a run is read for the page only.
 import { invalidField, v1 } from '#protocol';
+import { conditionsOf } from './run-conditions.js';
 import { decodePageToken, encodePageToken } from './page-token.js';
 import type { RunSummary } from './projection/run-detail.js';
 import type { ViewsDatabase } from '../event-sourcing/views-file.js';
@@ -15,6 +16,9 @@ const ORDER_COLUMNS = {
   sparsity: 'hard_sparsity',
 } as const;
 
+/** The filters of a request: those of columns as SQL, conditions on figures over the wide part. */
+type RunFilter = Omit<v1.ListRunsRequest, 'pageSize' | 'pageToken' | 'orderBy'>;
+
 export interface RunList {
   runs: RunSummary[];
   nextPageToken: string;
@@ -25,7 +29,7 @@ export interface RunList {
 export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, heard: readonly string[], nowMs: number): RunList {
   const pageSize = pageSizeOf(request.pageSize);
   const order = orderOf(request.orderBy);
-  const { where, values } = filterOf(request, heard, nowMs);
+  const { where, values } = filterOf(database, request, heard, nowMs);
   const shape = [
     order,
     request.statuses,
@@ -34,6 +38,7 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
     request.parentRunId,
     request.includeDeleted,
     ...(request.tags.length === 0 ? [] : [request.tags]),
+    ...(request.where.length === 0 ? [] : [request.where]),
   ];
   const total = (database.prepare(`SELECT count(*) AS n FROM runs WHERE ${where}`).get(values) as { n: number }).n;
 
@@ -62,6 +67,16 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
   };
 }
 
+/** All runs that the filters leave, one after the other. */
+export function* filteredRuns(database: ViewsDatabase, filter: RunFilter, heard: readonly string[], nowMs: number): Generator<RunSummary> {
+  const { where, values } = filterOf(database, filter, heard, nowMs);
+  const summaries = database
+    .prepare<[Record<string, unknown>], string>(`SELECT summary FROM runs JOIN run_details USING (run_id) WHERE ${where}`)
+    .pluck()
+    .iterate(values);
+  for (const summary of summaries) yield JSON.parse(summary) as RunSummary;
+}
+
 function pageSizeOf(asked: number): number {
   if (asked === 0) return DEFAULT_PAGE_SIZE;
   if (asked <= LARGEST_PAGE_SIZE) return asked;
@@ -87,7 +102,8 @@ const SHOWN_STATUS = `CASE
   ELSE status END`;
 
 function filterOf(
-  request: v1.ListRunsRequest,
+  database: ViewsDatabase,
+  request: RunFilter,
   heard: readonly string[],
   nowMs: number,
 ): { where: string; values: Record<string, unknown> } {
@@ -117,8 +133,17 @@ function filterOf(
     clauses.push('NOT EXISTS (SELECT value FROM json_each(@tags) EXCEPT SELECT value FROM json_each(tags))');
     values['tags'] = JSON.stringify(request.tags);
   }
+  if (request.where.length > 0) {
+    // The cheap clauses come first.
+    const holds = conditionsOf(request.where);
+    database.function(CONDITIONS, { directOnly: true }, (summary: string) => (holds(JSON.parse(summary) as RunSummary) ? 1 : 0));
+    clauses.push(`${CONDITIONS}((SELECT summary FROM run_details WHERE run_details.run_id = runs.run_id))`);
+  }
   return { where: clauses.join(' AND '), values };
 }
+
+/** Made anew for each request, which is answered before the next one. */
+const CONDITIONS = 'run_meets_conditions';
 
 function statusName(status: v1.RunStatus): string {
   const name = v1.RunStatus[status];

@@ -21,6 +21,8 @@ function dataMessage(data: DataIdentity): v1.DataSource {
     moreValidationPaths: data.moreValidationPaths ?? [],
     textColumn: data.textColumn ?? '',
     responseOnly: data.responseOnly ?? false,
+    validationTextColumn: data.validationTextColumn,
+    withoutValidation: false,
     maxTrainTokens: BigInt(data.maxTrainTokens ?? 0),
     maxValidationTokens: BigInt(data.maxValidationTokens ?? 0),
   };

@@ -13,8 +13,9 @@ import type { RunDetail, RunSummary } from './projection/run-detail.js';
 import { RunProjection } from './projection/run-projection.js';
 import { viewsSchema } from './projection/views-schema.js';
 import type { LiveSteps } from './live-steps.js';
-import { requireOwnName, resolveRunId } from './run-ids.js';
-import { listRuns } from './run-list.js';
+import { othersNamed, requireOwnName, resolveRunId } from './run-ids.js';
+import { groupRuns } from './run-groups.js';
+import { filteredRuns, listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 
@@ -96,6 +97,11 @@ export class RunViews extends Views {
   /** @throws EspalierError RUN_NAME_INVALID */
   requireOwnName(name: string): void {
     requireOwnName(this.database, name);
+  }
+
+  /** Runs that would share the name with this one. */
+  othersNamed(name: string, runId: string): string[] {
+    return othersNamed(this.database, name, runId);
   }
 
   async getRun(runId: string, options: { atRevision?: number | bigint } = {}): Promise<v1.Run> {
@@ -186,6 +192,12 @@ export class RunViews extends Views {
     const parentRunId = request.parentRunId === '' ? '' : await this.runId(request.parentRunId, 'parent_run_id');
     const page = listRuns(this.database, { ...request, parentRunId }, this.heardInTime(), this.now());
     return { runs: page.runs.map((summary) => this.message(summary)), nextPageToken: page.nextPageToken, total: page.total };
+  }
+
+  async groupRuns({ by, ...filter }: v1.GroupRunsRequest): Promise<v1.GroupRunsResponse> {
+    await this.ready();
+    const parentRunId = filter.parentRunId === '' ? '' : await this.runId(filter.parentRunId, 'parent_run_id');
+    return groupRuns(by, filteredRuns(this.database, { ...filter, parentRunId }, this.heardInTime(), this.now()));
   }
 
   /** Runs whose engine was heard of within its lease, whatever the time of their last event. */

@@ -126,6 +126,13 @@ export class TestServer {
   }
 
   /** The processes of a part; those of several engines in the order of their start. */
+  /** Processes that it started to read data, by their file. */
+  readersOf(file: string): number[] {
+    return childrenOf(this.pid)
+      .filter(({ command }) => command.includes(file))
+      .map(({ pid }) => pid);
+  }
+
   pidsOf(part: 'engine' | 'store'): number[] {
     const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
     return childrenOf(this.pid)

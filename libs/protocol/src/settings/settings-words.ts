@@ -1,6 +1,6 @@
 // The table of settings in words: for the help of the command line, and as a page of the documentation.
-import { defaultText } from './setting-values.js';
-import { settingOfField, settingsTable, type Setting } from './settings-table.js';
+import { defaultText, valueOfText, type SettingValues } from './setting-values.js';
+import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 /** "0 to 0.95", "tracking or multipliers"; empty where anything goes. */
 export function allowedWords({ kind, allowed, min, above, max, atMost, divides, withinPositions }: Setting): string {
@@ -12,6 +12,18 @@ export function allowedWords({ kind, allowed, min, above, max, atMost, divides, 
   if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
   const most = atMost !== '' ? settingOfField(atMost)!.flag : withinPositions ? "the model's positions" : grouped(max);
   return above === undefined ? `${grouped(min!)} to ${most}` : `above ${above}, to ${most}`;
+}
+
+/** As valueOfText, with the setting's own range where the form is wrong. @throws RangeError */
+export function settingOfText(setting: Setting, text: string): SettingValues[SettingName] {
+  try {
+    return valueOfText(setting, text);
+  } catch (error) {
+    const range = ['number', 'whole'].includes(setting.kind) ? allowedWords(setting) : '';
+    if (!(error instanceof RangeError) || range === '') throw error;
+    const what = setting.kind === 'whole' ? 'A whole number' : setting.share ? 'A number, or a share in percent,' : 'A number';
+    throw new RangeError(`${what} is allowed: ${range}.`);
+  }
 }
 
 /** "1400; paper: 8750" */

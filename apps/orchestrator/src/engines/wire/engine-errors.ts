@@ -18,6 +18,7 @@ const transientCodes = new Set([
   'WRONG_EXPECTED_REVISION',
   'CONFLICTING_CHANGES',
   'ARTIFACT_STORE_UNAVAILABLE',
+  'READER_LOST',
 ]);
 
 export function engineError(error: ServiceError): EspalierError {

@@ -67,9 +67,9 @@ describe('a run between its launch and its training', () => {
     expect(story.state).toMatchObject({ status: 'preparing', failure: null });
   });
 
-  it('waits where somebody can mend what keeps it from being prepared', () => {
+  it.each(['ENGINE_LOST', 'READER_LOST'])('waits where somebody can mend what keeps it from being prepared (%s)', (code) => {
     const story = new Story(launchedUnread());
-    const cause = { code: 'ENGINE_LOST', message: 'it died', field: '' };
+    const cause = { code, message: 'it died', field: '' };
     expect(story.when({ kind: 'failPreparation', ...cause, passes: true })).toEqual([
       fact('RunPaused', { step: 0, by: 'obstacle', cause }),
     ]);

@@ -23,6 +23,7 @@ const MENDABLE = new Set([
   'ARTIFACT_STORE_UNAVAILABLE',
   // the machine: its memory, its libraries, its disks, what else runs on it
   'OUT_OF_MEMORY',
+  'READER_LOST',
   'BACKEND_UNSUPPORTED',
   'IO_ERROR',
   'ENGINE_UNAVAILABLE',

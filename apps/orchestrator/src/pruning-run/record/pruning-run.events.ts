@@ -36,6 +36,7 @@ export interface DataReading {
   moreTrainPaths?: string[] | undefined;
   moreValidationPaths?: string[] | undefined;
   textColumn?: string | undefined; // the first that is there: text, messages, instruction and output
+  validationTextColumn?: string | undefined; // of the validation text: '' the first that is there; absent: textColumn
   responseOnly?: true | undefined; // of the training text: all of it is learned
   maxTrainTokens?: number | undefined; // all
   maxValidationTokens?: number | undefined;

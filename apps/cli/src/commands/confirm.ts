@@ -1,0 +1,16 @@
+// A question before what can't be undone.
+import { createInterface } from 'node:readline/promises';
+import { CliError, ExitCode } from '../cli-error.js';
+
+/** @param otherwise what the answer no comes to @throws CliError when the answer is no, or when no terminal is there to ask at */
+export async function confirm(question: string, otherwise: string): Promise<void> {
+  if (!process.stdin.isTTY) {
+    throw new CliError('CONFIRMATION_NEEDED', `${question} No terminal is there to ask at`, {
+      exitCode: ExitCode.usage,
+      hint: 'say --yes',
+    });
+  }
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await prompt.question(`${question} [y/N] `).finally(() => prompt.close());
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CliError('NOT_CONFIRMED', otherwise, { exitCode: ExitCode.failed });
+}

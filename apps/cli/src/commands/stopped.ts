@@ -1,0 +1,11 @@
+// The words for a long command that Ctrl-C ended. Commands that follow a run say it themselves, since the run goes on.
+const WORDS: Record<string, string> = {
+  eval: 'stopped: evaluations that were done by then stay in the history',
+  export: 'stopped: nothing was written',
+  ladder: 'stopped: what was evaluated by then stays in the history, and is not evaluated again',
+  bench: 'stopped: nothing is recorded of it',
+  verify: 'stopped: the check is not complete',
+};
+
+/** '': nothing is to be said. */
+export const stoppedWords = (command: string): string => WORDS[command] ?? '';

@@ -1,0 +1,101 @@
+// The texts of a run as a request names them, before anything of them is read.
+import { resolve } from 'node:path';
+import type { TextSource } from '#model-files';
+import { invalidField } from '#protocol';
+import type { DataIdentity, DataReading } from '../pruning-run/record/pruning-run.events.js';
+
+export interface DataSource extends DataReading {
+  trainPath: string;
+  validationPath: string; // '' : none, or a fork's parent's
+  withoutValidation?: true; // of a fork
+}
+
+type NamedTexts = DataReading & Pick<DataIdentity, 'trainPath' | 'validationPath'>;
+type ValidationPart = Pick<
+  DataIdentity,
+  'validationPath' | 'moreValidationPaths' | 'validationTextColumn' | 'maxValidationTokens' | 'validationDigest' | 'validationTokens'
+>;
+
+/** @param parent of a fork: its validation text, and the tokens that were made of it, are kept where the source names no other */
+export function namedData(source: DataSource, parent?: DataIdentity): DataIdentity {
+  const { trainPath, moreTrainPaths, textColumn, responseOnly, maxTrainTokens } = source;
+  const keepsValidation = source.validationPath === '' && source.withoutValidation !== true && (parent?.validationDigest ?? null) !== null;
+  return {
+    trainPath: resolve(trainPath),
+    ...defined({ moreTrainPaths: moreTrainPaths?.map((path) => resolve(path)), textColumn, responseOnly, maxTrainTokens }),
+    trainDigest: '',
+    trainTokens: 0,
+    tokenizerDigest: '',
+    ...namedValidation(source, keepsValidation),
+    ...(keepsValidation ? keptValidation(parent!, textColumn) : {}),
+  };
+}
+
+function namedValidation(source: DataSource, keepsParents: boolean): ValidationPart {
+  const { validationPath, moreValidationPaths, validationTextColumn, maxValidationTokens } = source;
+  if (validationPath === '') requireNoReading(source, keepsParents);
+  else if (source.withoutValidation === true)
+    throw invalidField('REQUEST_INVALID', 'data.without_validation', 'is set, but validation_path names a text');
+  return {
+    validationPath: validationPath === '' ? null : resolve(validationPath),
+    ...defined({ moreValidationPaths: moreValidationPaths?.map((path) => resolve(path)), validationTextColumn, maxValidationTokens }),
+    validationDigest: null,
+    validationTokens: 0,
+  };
+}
+
+/** Words about how a text is read are lost on one that is not named. */
+function requireNoReading(source: DataSource, keepsParents: boolean): void {
+  const about = {
+    more_validation_paths: source.moreValidationPaths,
+    validation_text_column: source.validationTextColumn,
+    ...(keepsParents ? { max_validation_tokens: source.maxValidationTokens } : {}),
+  };
+  const [said] = Object.entries(about).find(([, value]) => value !== undefined) ?? [];
+  if (said === undefined) return;
+  const otherwise = keepsParents ? "; without it the parent's validation text is kept as it is" : '';
+  throw invalidField('FIELD_REQUIRED', 'data.validation_path', `is needed: ${said} is about the text that it names${otherwise}`);
+}
+
+/** It is read as the parent read it, whatever the column of the fork's own text. */
+function keptValidation(parent: DataIdentity, textColumn: string | undefined): ValidationPart {
+  const { validationPath, validationDigest, validationTokens, moreValidationPaths, maxValidationTokens } = parent;
+  const column = parent.validationTextColumn ?? parent.textColumn ?? '';
+  return {
+    validationPath,
+    validationDigest,
+    validationTokens,
+    ...defined({
+      moreValidationPaths,
+      maxValidationTokens,
+      validationTextColumn: column === (textColumn ?? '') ? undefined : column,
+    }),
+  };
+}
+
+export function trainText({ trainPath, moreTrainPaths = [], textColumn, responseOnly, maxTrainTokens }: NamedTexts): TextSource {
+  return {
+    paths: [trainPath, ...moreTrainPaths],
+    fields: ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)],
+    ...defined({ textColumn, responseOnly }),
+    maxTokens: maxTrainTokens,
+  };
+}
+
+export function validationText(data: NamedTexts): TextSource | null {
+  const { validationPath, moreValidationPaths = [], maxValidationTokens } = data;
+  if (validationPath === null) return null;
+  return {
+    paths: [validationPath, ...moreValidationPaths],
+    fields: ['data.validation_path', ...moreValidationPaths.map((_, index) => `data.more_validation_paths[${index}]`)],
+    ...defined({ textColumn: (data.validationTextColumn ?? data.textColumn) || undefined }),
+    maxTokens: maxValidationTokens,
+  };
+}
+
+/** A field that is left out is no part of an event. */
+function defined<T extends object>(values: T): { [Name in keyof T]?: Exclude<T[Name], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof T]?: Exclude<T[Name], undefined>;
+  };
+}

@@ -1,0 +1,74 @@
+// Runs are found and grouped by these: any setting, a few figures, and the last state's values in tasks.
+import { invalidField, settingOfField } from '#protocol';
+import { headlineOf } from '../pruning-run/aggregate/headline.js';
+import { endStepOf } from '../pruning-run/method/phases.js';
+import { measureName } from '../pruning-run/record/measures.js';
+import { startIsLost, type RunSummary } from './projection/run-detail.js';
+
+/** null: the run has none. */
+export type FigureValue = number | string | null;
+
+export interface Figure {
+  name: string;
+  kind: 'number' | 'text';
+  of(summary: RunSummary): FigureValue;
+}
+
+type Read = (summary: RunSummary) => FigureValue;
+
+const NUMBERS: Record<string, Read> = {
+  perplexity: ({ run }) => headlineOf(run)?.value ?? null,
+  sparsity: ({ run }) => run.current?.hardSparsity ?? null,
+  expected_sparsity: ({ run }) => run.current?.expectedSparsity ?? null,
+  step: ({ run }) => run.current?.step ?? 0,
+  steps: ({ run }) => endStepOf(run.settings),
+  teachers: ({ teacherCount }) => teacherCount,
+  parameters: ({ run }) => run.model.parameterCount,
+  training_seconds: ({ run }) => run.trainingSeconds,
+  restarts: ({ run }) => run.restarts,
+  rewinds: ({ extras }) => extras.rewinds.length,
+  skipped_steps: ({ run }) => run.skippedSteps,
+};
+const TEXTS: Record<string, Read> = {
+  name: ({ run }) => run.name,
+  model: ({ run }) => run.model.path,
+  launched_by: ({ run }) => run.launchedBy ?? null,
+  phase: ({ run }) => run.phase,
+  parent: ({ run }) => run.origin?.parentRunId ?? null,
+};
+
+/** @throws EspalierError that says which there are */
+export function figureNamed(name: string, field: string): Figure {
+  const setting = settingFigure(name);
+  if (setting !== null) return setting;
+  if (Object.hasOwn(NUMBERS, name)) return { name, kind: 'number', of: NUMBERS[name]! };
+  if (Object.hasOwn(TEXTS, name)) return { name, kind: 'text', of: TEXTS[name]! };
+  if (/^\S+ \S+$/.test(name)) return { name, kind: 'number', of: (summary) => measureOf(summary, name) };
+  const figures = [...Object.keys(NUMBERS), ...Object.keys(TEXTS)].join(', ');
+  throw invalidField(
+    'FIELD_UNKNOWN_VALUE',
+    field,
+    `there is no figure ${JSON.stringify(name)}; allowed are ${figures}, the settings (target_sparsity, recipe, ...), and a task with ` +
+      'its metric ("boolq acc")',
+  );
+}
+
+function settingFigure(name: string): Figure | null {
+  const setting = settingOfField(name);
+  if (setting === undefined) return null;
+  const of: Read = ({ run, extras }) => {
+    const value = startIsLost(extras) ? undefined : run.settings[setting.name];
+    if (value === undefined) return null;
+    return typeof value === 'number' ? value : Array.isArray(value) ? value.join(',') : String(value);
+  };
+  return { name, kind: setting.kind === 'number' || setting.kind === 'whole' ? 'number' : 'text', of };
+}
+
+/** The last value of the masked model in the last recorded state. */
+function measureOf({ run }: RunSummary, name: string): number | null {
+  const stateDigest = run.current?.stateDigest ?? null;
+  const found = run.evaluations.findLast(
+    (one) => one.subject === 'masked' && !one.abandoned && one.stateDigest === stateDigest && measureName(one) === name,
+  );
+  return found?.value ?? null;
+}

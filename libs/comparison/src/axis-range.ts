@@ -1,0 +1,14 @@
+// The stretch of an axis that a drawing shows.
+
+/** An axis of sparsity spans so many percentage points at least: runs of one target end a little beside it. */
+export const LEAST_SPARSITY_POINTS = 10;
+
+/** The lowest and the highest value, set apart so far that values which hardly differ look so. Values from 0 on stay so. */
+export function axisRange(values: readonly number[], least: number): [low: number, high: number] {
+  const [low, high] = values.reduce<[number, number]>(
+    ([from, to], value) => [Math.min(from, value), Math.max(to, value)],
+    [Infinity, -Infinity],
+  );
+  const short = Math.max(least - (high - low), 0) / 2;
+  return [low - (low >= 0 ? Math.min(short, low) : short), high + short];
+}

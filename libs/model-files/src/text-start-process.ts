@@ -1,0 +1,41 @@
+// Process entry: reads the beginning of each file.
+import type { ChatTemplate } from './chat-template.js';
+import type { DataFile } from './data-files.js';
+import { DocumentRows, type RowReading } from './document-row.js';
+import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
+import { readFile } from './read-documents.js';
+import { readingProcess } from './reading-process.js';
+import { UnpackBudget } from './unpack-budget.js';
+
+export interface StartTask {
+  files: DataFile[];
+  reading: RowReading;
+  chatTemplate: ChatTemplate | null;
+}
+/** `hasText`: a document is not empty, or the files go on. */
+export type StartMessage = { kind: 'read'; hasText: boolean } | { kind: 'failed'; error: ErrorMessage };
+
+const DOCUMENTS = 20;
+
+async function hasText({ files, reading, chatTemplate }: StartTask): Promise<boolean> {
+  const rows = new DocumentRows(reading, chatTemplate);
+  let found = false;
+  for (const file of files) {
+    let documents = 0;
+    for await (const { text } of readFile(file, rows, new UnpackBudget(), () => undefined)) {
+      documents += 1;
+      if (text === '' && documents < DOCUMENTS) continue;
+      found = true;
+      if (documents >= DOCUMENTS) break;
+    }
+  }
+  return found;
+}
+
+void readingProcess<StartMessage>(async (task, reader) => {
+  try {
+    reader.send({ kind: 'read', hasText: await hasText(task as StartTask) });
+  } catch (error) {
+    reader.send({ kind: 'failed', error: toErrorMessage(error) });
+  }
+});

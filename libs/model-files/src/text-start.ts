@@ -1,0 +1,54 @@
+// The beginning of a text, read before anything is made of it: a wrong column, a broken first line or an empty file is then told at once.
+import { programFile } from '#files';
+import { readChatTemplate } from './chat-template.js';
+import { readTokenizerConfig } from './load-tokenizer.js';
+import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
+import { emptyText, filesOf, withField, type TextSource } from './prepare-tokens.js';
+import { messagesFrom, startReading } from './reading-process.js';
+import type { StartMessage, StartTask } from './text-start-process.js';
+
+/** A folder of more files is looked into no further. */
+const FILES_MAX = 64;
+/** Some files take long to their first document: packed ones, one on a slow disk. */
+const TIME_MS = 10_000;
+
+export interface StartOptions {
+  /** The folder of the model, whose chat template writes conversations. */
+  modelPath: string;
+  text: TextSource;
+  signal?: AbortSignal;
+  timeMs?: number;
+}
+
+/**
+ * Reads some documents of each file. What can't be told in a short time, or since the reading process died, is left to whoever reads all.
+ * @throws ModelFilesError, or the signal's reason
+ */
+export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_MS }: StartOptions): Promise<void> {
+  return withField(text, async () => {
+    const files = await filesOf(text, signal);
+    const configJson = (await readTokenizerConfig(modelPath, signal)).toString('utf8');
+    const { textColumn, responseOnly } = text;
+    const task: StartTask = {
+      files: files.slice(0, FILES_MAX),
+      reading: { textColumn, responseOnly },
+      chatTemplate: await readChatTemplate(modelPath, configJson, signal),
+    };
+    const untold = (): ModelFilesError => new ModelFilesError('READER_LOST', 'the beginning was not read in time');
+    const enough = AbortSignal.timeout(timeMs);
+    try {
+      const either = signal === undefined ? enough : AbortSignal.any([signal, enough]);
+      const reader = startReading(programFile(new URL('./text-start-process.js', import.meta.url)), task);
+      const patience = { silenceMs: timeMs, signal: either, silent: untold, tooLarge: untold };
+      for await (const message of messagesFrom<StartMessage>(reader, patience)) {
+        if (message.kind === 'failed') throw fromErrorMessage(message.error);
+        if (!message.hasText && files.length <= FILES_MAX) throw emptyText(text);
+        return;
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (enough.aborted || (error as Partial<ModelFilesError>).code === 'READER_LOST') return;
+      throw error;
+    }
+  });
+}
