@@ -6,8 +6,10 @@ import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, duration, howMany, shortDigest, statusWord } from '../output/format.js';
+import { clearUnfinished, unfinishedWords } from '../files.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
+import { thinningNote } from './lost-teachers.js';
 
 const GC_HINT = '; clear it away with: espalier gc (what is older than an hour)';
 /** The server's own, when none is given. */
@@ -82,7 +84,8 @@ function registerCollect(program: Command): void {
       'Without a run: throws away what no event needs, such as the left-overs of a crash. With a run that has ended or is paused: throws ' +
         'away teachers or exports of it, as the options say, and records which and why. What stays in any case: the last state, where a ' +
         'fork began, what remaining exports were made from, and all that other runs need. The history stays whole; steps that a lost ' +
-        'teacher instructed can no longer be replayed.',
+        'teacher instructed can no longer be replayed, and a rewind below them ends in other bits. Without a run also exports in this ' +
+        'folder that were killed before they were done.',
     )
     .option('--keep-every <n>', 'of the teachers keep every n-th and the last', positiveNumber)
     .option('--abandoned', 'the teachers of abandoned branches go')
@@ -117,6 +120,7 @@ async function collectGarbage({ connection, output, signal }: Context, options: 
   } finally {
     line.end();
   }
+  if (!request.dryRun) for (const path of clearUnfinished(process.cwd())) line.note(unfinishedWords(path));
   const minAgeSeconds = options.minAge ?? DEFAULT_MIN_AGE_SECONDS;
   output.result({ dryRun: request.dryRun, minAgeSeconds, artifacts, freedBytes: last.freedBytes }, () => {
     const age = minAgeSeconds === 0 ? '' : `; what is younger than ${duration(minAgeSeconds)} stays (--min-age)`;
@@ -143,12 +147,15 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
   const planned = await ask(true);
   const what = whatGoes(planned);
   const justLooking = options.dryRun === true || planned.artifacts.length === 0;
-  if (!justLooking && options.yes !== true) await confirm(`throw away ${what} of run ${runId}?`);
+  const note = thinningNote(planned);
+  const isAsked = !justLooking && options.yes !== true;
+  if (isAsked) await confirm(`${note === undefined ? '' : `${note} `}throw away ${what} of run ${runId}?`);
   const result = justLooking ? planned : await ask(false);
-  output.result({ ...result, dryRun: justLooking }, () => {
+  output.result({ ...result, dryRun: justLooking, note: note ?? '' }, () => {
     if (options.dryRun === true) for (const one of planned.artifacts) output.line(artifactLine(one));
     if (planned.artifacts.length === 0) output.line('there is nothing to throw away');
     else output.text(justLooking ? `would throw away ${what}` : `threw away ${what}: ${bytes(result.freedBytes)} freed`);
+    if (note !== undefined && !isAsked) output.text(note);
   });
 }
 
