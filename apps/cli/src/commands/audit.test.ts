@@ -35,7 +35,9 @@ const REPORT: BundleReport = {
 test.each([60, 80, 200])('audit check fits %i columns', (columns) => {
   const stream = new PassThrough();
   printBundle(
-    { output: new Output({ json: false, colour: false }, { isLive: false, columns, colour: false, unicode: true }, stream) },
+    {
+      output: new Output({ json: false, colour: false }, { isLive: false, isScreen: false, columns, colour: false, unicode: true }, stream),
+    },
     REPORT,
   );
   const lines = (stream.read() as Buffer).toString().trimEnd().split('\n');
