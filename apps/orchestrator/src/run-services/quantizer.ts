@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
+import { renewSeal } from '#artifact-store';
 import { EspalierError } from '#protocol';
 
 /** llama.cpp's numbers of these kinds of files. */
@@ -69,6 +70,7 @@ export async function* quantized(
     await pipeline(content, createWriteStream(from), { signal });
     const said = await run(quantizer(from, to, dtype, threads), signal);
     await rm(from);
+    await renewSeal(to); // llama.cpp took over that of the whole file
     const [, other, all] = FALLBACK.exec(said) ?? [];
     tell(
       `Quantized to ${dtype} by llama.cpp` +
