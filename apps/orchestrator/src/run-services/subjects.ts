@@ -153,6 +153,13 @@ export async function withSubject<T>(
 
 const EXPORT_FOLDER = { before: 'espalier-export-', after: '.folder' };
 
+/** Its maker removes it; if that is killed, the next server does. */
+export async function newExportFolder(): Promise<string> {
+  const folder = join(tmpdir(), leftOverName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
+  await mkdir(folder, { mode: 0o700 });
+  return folder;
+}
+
 /** Folders of exports that servers left behind that were killed. */
 export function clearExportFolders(): string[] {
   return clearLeftOvers(tmpdir(), { before: new RegExp(EXPORT_FOLDER.before), after: EXPORT_FOLDER.after });
@@ -167,8 +174,7 @@ export async function withExportFolder<T>(
   files: ExportManifestFile[],
   use: (folder: string) => Promise<T>,
 ): Promise<T> {
-  const folder = join(tmpdir(), leftOverName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
-  await mkdir(folder, { mode: 0o700 });
+  const folder = await newExportFolder();
   try {
     for (const { digest, name } of files) {
       const path = join(folder, name);
