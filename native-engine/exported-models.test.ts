@@ -1,7 +1,7 @@
 // Exports as other programs read them: a GGUF reader written here from the format's description, llama.cpp where it is
 // installed (npm run loader:llama-cpp), PyTorch where a Python has it. What is not at hand is said to be skipped.
 import { Tokenizer } from '@huggingface/tokenizers';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -207,7 +207,7 @@ async function exportSmall(kind: SmallKind, kinds: (Partial<ExportOptions> & Pic
   const student = await session.evaluate({ ids, window: WINDOW });
   const folders: string[] = [];
   for (const one of kinds) {
-    const outFolder = join(folder, `${kind} ${one.container ?? 'safetensors'} ${one.form}`);
+    const outFolder = join(mkdtempSync(join(folder, 'small-')), 'export');
     const made = await session.exportModel({ ...one, dtype: 'f32', outFolder });
     expect(made.hiddenSize).toBeLessThanOrEqual(48);
     folders.push(outFolder);
@@ -234,6 +234,112 @@ withPyTorch.each(small)('PyTorch computes from folders of a %s what the masked s
     const answer = ask(python!, [join(root, 'loaders/torch/evaluate.py'), outFolder], { window: WINDOW, ids: [...ids], threads: 1 });
     expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
   }
+});
+
+withLlamaCpp('llama.cpp computes with a vocabulary as large as Qwen has', async () => {
+  const model = writeSmallModel(join(folder, 'many tokens'), 'qwen3', 151_936);
+  const session = await pruned(model);
+  const student = await session.evaluate({ ids, window: WINDOW });
+  const outFolder = join(folder, 'many tokens, exported');
+  await session.exportModel({ container: 'gguf', form: 'padded', dtype: 'f32', outFolder });
+  await session.close();
+  const file = join(outFolder, 'model.gguf');
+  // As much memory for values of the script as all logits of two windows at once would take several times over.
+  const request = { window: WINDOW, ids: [...ids], threads: 1 };
+  const answer = ask(process.execPath, ['--max-old-space-size=700', join(root, 'loaders/llama-cpp/evaluate.mjs'), file], request);
+  expect(Math.abs((answer['negativeLogLikelihood'] as number) - student.negativeLogLikelihood)).toBeLessThan(2e-5);
+  expect(answer['predictions']).toBe((ids.length / WINDOW) * (WINDOW - 1));
+});
+
+/** Writes NaN over the last weight. */
+function breakWeights(file: string): void {
+  const bytes = readFileSync(file);
+  bytes.writeUInt32LE(0x7fc00000, bytes.byteLength - 4);
+  writeFileSync(file, bytes);
+}
+
+withLlamaCpp('what llama.cpp computes of a broken file is no number, and it says so', async () => {
+  const [[gguf]] = await exportSmall('nemo', [{ container: 'gguf', form: 'padded' }]);
+  breakWeights(join(gguf!, 'model.gguf'));
+  expect(askLlamaCpp(join(gguf!, 'model.gguf'), { window: WINDOW, ids: [...ids] })['negativeLogLikelihood']).toBe('NaN');
+});
+
+withPyTorch('what PyTorch computes of a broken folder is no number, and it says so', async () => {
+  const [[padded]] = await exportSmall('llama with yarn', [{ form: 'padded' }]);
+  breakWeights(join(padded!, 'model.safetensors'));
+  const answer = ask(python!, [join(root, 'loaders/torch/evaluate.py'), padded!], { window: WINDOW, ids: [...ids], threads: 1 });
+  expect(answer['negativeLogLikelihood']).toBe('NaN');
+});
+
+/** A loader whose input stays open, or ends right behind the request. */
+function askHeld(command: string, args: string[], holds: boolean): Promise<{ status: number | null; stdout: string }> {
+  const child = spawn(command, [...args, '--exit-with-stdin'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let stdout = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stdin.on('error', () => undefined);
+  child.stdin.write(`${JSON.stringify({ window: WINDOW, ids: [...ids], threads: 1 })}\n`);
+  if (!holds) child.stdin.end();
+  return new Promise((resolve) => child.on('close', (status) => resolve({ status, stdout })));
+}
+
+test.each([
+  [
+    'llama.cpp',
+    hasLlamaCpp,
+    (folders: string[]): [string, string[]] => [
+      process.execPath,
+      [join(root, 'loaders/llama-cpp/evaluate.mjs'), join(folders[0]!, 'model.gguf')],
+    ],
+  ],
+  [
+    'PyTorch',
+    python !== undefined,
+    (folders: string[]): [string, string[]] => [python!, [join(root, 'loaders/torch/evaluate.py'), folders[1]!]],
+  ],
+] as const)('%s does not outlive the process that asked it', async (_, isThere, command) => {
+  if (!isThere) return;
+  const [folders] = await exportSmall('smollm3', [{ container: 'gguf', form: 'padded' }, { form: 'padded' }]);
+  const answered = await askHeld(...command(folders), true);
+  expect(answered.status).toBe(0);
+  expect(JSON.parse(answered.stdout)).toMatchObject({ predictions: (ids.length / WINDOW) * (WINDOW - 1) });
+  expect(await askHeld(...command(folders), false)).toEqual({ status: 1, stdout: '' });
+});
+
+/** As little of transformers as the class needs to be made; what accelerate asks of it is looked at. */
+const NO_SPLIT_CHECK = `
+import json, sys, types
+from torch import nn
+
+class PreTrainedModel(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+    def post_init(self):
+        pass
+
+def module(name, **contents):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__dict__.update(contents)
+
+module("transformers", GenerationMixin=object, PreTrainedModel=PreTrainedModel, PretrainedConfig=object)
+module("transformers.cache_utils", DynamicCache=object)
+module("transformers.modeling_outputs", CausalLMOutputWithPast=object)
+folder = sys.argv[1]
+package = types.ModuleType("export")
+package.__path__ = [folder]
+sys.modules["export"] = package
+from export.modeling_espalier import EspalierCompactedForCausalLM, EspalierDecoder, Layer
+model = EspalierCompactedForCausalLM(types.SimpleNamespace(**json.load(open(folder + "/config.json"))))
+whole = [name for name, part in model.named_modules() if type(part).__name__ in EspalierCompactedForCausalLM._no_split_modules]
+print(json.dumps({"whole": whole}))
+`;
+
+withPyTorch('the class of a folder of uneven layers names what may not be split over devices: each layer', async () => {
+  const session = await pruned(tinyModel);
+  const outFolder = join(folder, 'no-split');
+  const made = await session.exportModel({ form: 'compacted', dtype: 'f32', outFolder });
+  await session.close();
+  const { whole } = ask(python!, ['-B', '-c', NO_SPLIT_CHECK, outFolder], {});
+  expect(whole).toEqual(made.layers.map((_, layer) => `model.layers.${layer}`));
 });
 
 const texts = [
@@ -352,6 +458,20 @@ withLlamaCpp.each([
   const cut = /Metaspace|words/.test(name) ? texts.filter((text) => !text.startsWith(' ')) : texts;
   const expected = cut.map((text) => ours.encode(text, { add_special_tokens: false }).ids);
   expect(askLlamaCpp(file, { texts: cut })['tokens']).toEqual(expected);
+});
+
+withLlamaCpp('a tokenizer that composes characters is taken, and the export says that llama.cpp does not', async () => {
+  const json = JSON.parse(readFileSync(join(tinyModel, 'tokenizer.json'), 'utf8')) as Json;
+  json.normalizer = { type: 'NFC' };
+  const file = await exportWith(json, 'composing');
+  const readme = readFileSync(join(folder, 'composing', 'README.md'), 'utf8');
+  expect(readme).toContain('composes characters first (NFC), which llama.cpp does not do');
+  expect(readFileSync(join(await exportWith(undefined, 'plain'), '../README.md'), 'utf8')).not.toContain('NFC');
+  const [composed, apart] = ['Übergröße'.normalize('NFC'), 'Übergröße'.normalize('NFD')];
+  const ours = new Tokenizer(json, {}).encode(apart, { add_special_tokens: false }).ids;
+  const theirs = askLlamaCpp(file, { texts: [composed, apart] })['tokens'] as number[][];
+  expect(theirs[0]).toEqual(ours); // composed text is cut as it was
+  expect(theirs[1]).not.toEqual(ours);
 });
 
 test.each([

@@ -42,7 +42,7 @@ export const smallKinds = {
 export type SmallKind = keyof typeof smallKinds;
 
 /** Weights are large enough that each part of the computation shows in the logits. */
-export function writeSmallModel(folder: string, kind: SmallKind): string {
+export function writeSmallModel(folder: string, kind: SmallKind, vocabulary = VOCABULARY): string {
   const config = {
     hidden_size: 48,
     num_hidden_layers: 4,
@@ -50,7 +50,7 @@ export function writeSmallModel(folder: string, kind: SmallKind): string {
     num_key_value_heads: 3,
     head_dim: 16,
     intermediate_size: 40,
-    vocab_size: VOCABULARY,
+    vocab_size: vocabulary,
     max_position_embeddings: 512,
     rms_norm_eps: 1e-5,
     bos_token_id: 1,
@@ -73,6 +73,7 @@ interface SmallConfig {
   num_key_value_heads: number;
   head_dim: number;
   intermediate_size: number;
+  vocab_size: number;
   tie_word_embeddings?: boolean;
 }
 
@@ -87,9 +88,9 @@ function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float
     tensors.set(`${name}.weight`, { shape: [size], values: Float32Array.from({ length: size }, () => next() * 2.5 - 0.5) });
   };
   const [queries, keys] = [c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim];
-  matrix('model.embed_tokens', VOCABULARY, c.hidden_size, 1);
+  matrix('model.embed_tokens', c.vocab_size, c.hidden_size, 1);
   norm('model.norm', c.hidden_size);
-  if (!(c.tie_word_embeddings ?? c.architectures[0] === 'SmolLM3ForCausalLM')) matrix('lm_head', VOCABULARY, c.hidden_size);
+  if (!(c.tie_word_embeddings ?? c.architectures[0] === 'SmolLM3ForCausalLM')) matrix('lm_head', c.vocab_size, c.hidden_size);
   for (let layer = 0; layer < c.num_hidden_layers; layer++) {
     const prefix = `model.layers.${layer}`;
     norm(`${prefix}.input_layernorm`, c.hidden_size);

@@ -18,6 +18,7 @@ const programs = [
   'apps/orchestrator/src/engines/spawn-worker',
   'libs/event-store/src/server-main',
   'libs/event-store/src/server/checkpoint-worker',
+  'libs/model-files/src/chat-process',
   'libs/model-files/src/encode-worker',
   'libs/model-files/src/text-start-process',
   'libs/model-files/src/tokenizing-process',

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Evaluates an exported Hugging Face folder with PyTorch, by code that shares nothing with Espalier's engine.
 
-    evaluate.py FOLDER < request      a JSON object: {"window": N, "ids": [...]}
+    evaluate.py FOLDER < request      a line of JSON: {"window": N, "ids": [...]}
+    --exit-with-stdin                 gives up when the input ends, which the asking process keeps open
 
-Prints one JSON object: the mean negative log-likelihood over windows of token ids. Folders that bring a class of their own
+Prints one JSON object: the mean negative log-likelihood over windows of token ids; one that is no finite number is there by
+its name ("NaN", "Infinity"). Folders that bring a class of their own
 (`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral, Qwen2, Qwen3 and SmolLM3, written here.
 Ends with status 3 where there is no PyTorch.
 """
@@ -13,6 +15,7 @@ import json
 import math
 import os
 import sys
+import threading
 from types import SimpleNamespace
 
 try:
@@ -195,10 +198,25 @@ class OwnModel:
         return F.linear(self.decoder(ids[None])[0], self.head)
 
 
+def exit_with_stdin():
+    while os.read(0, 1 << 16):  # not through sys.stdin, whose lock would be missed when Python ends
+        pass
+    os._exit(1)
+
+
+def number_or_name(value):
+    """JSON knows no NaN and no infinity: these go by their names."""
+    if math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 @torch.no_grad()
 def main():
     folder = sys.argv[1]
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.readline())
+    if "--exit-with-stdin" in sys.argv[2:]:
+        threading.Thread(target=exit_with_stdin, daemon=True).start()
     if request.get("threads"):
         torch.set_num_threads(request["threads"])
     with open(os.path.join(folder, "config.json")) as file:
@@ -215,7 +233,7 @@ def main():
         predictions += window - 1
     kind = config["architectures"][0].removesuffix("ForCausalLM").replace("Llama", "LLaMA")
     name = f"modeling_espalier.py (PyTorch {torch.__version__})" if own else f"stock {kind} in PyTorch {torch.__version__}"
-    print(json.dumps({"loader": name, "negativeLogLikelihood": total / predictions, "predictions": predictions}))
+    print(json.dumps({"loader": name, "negativeLogLikelihood": number_or_name(total / predictions), "predictions": predictions}))
 
 
 main()

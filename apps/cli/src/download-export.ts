@@ -1,6 +1,6 @@
 // An exported model from the server's artifact store into a folder: every file checked against its digest, and the folder
 // appears under its name only when all are there and on the disk.
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { syncPath } from '#artifact-store';
@@ -11,7 +11,7 @@ import type { Connection } from './connection/connection.js';
 import { lastingStream, type ConnectionNews } from './connection/lasting-stream.js';
 import type { ServerAddress } from './connection/server-address.js';
 import { moveIntoPlace, writeMarker, type ExportPlace } from './export-folder.js';
-import { fileError } from './files.js';
+import { fileError, incomingPath } from './files.js';
 
 /** How long a download waits for a server that has gone. */
 const SERVER_AWAY_MS = 120_000;
@@ -37,7 +37,7 @@ export async function downloadExport(connection: Connection, options: DownloadOp
   if (files.length === 0) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} is no exported model`, { exitCode: ExitCode.notFound });
   const listed = files.map((file) => ({ name: checkedName(file.name), bytes: Number(file.bytes), digest: file.digest }));
   const total = listed.reduce((sum, file) => sum + file.bytes, 0);
-  const incoming = join(dirname(folder), `.${basename(folder)}.${randomUUID().slice(0, 8)}.incoming`);
+  const incoming = incomingPath(folder);
   let done = 0;
   try {
     makeFolder(dirname(folder));
@@ -76,7 +76,7 @@ export async function downloadExportedFile(
   const found = files.find((file) => file.name === name);
   if (found === undefined) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} has no ${name}`, { exitCode: ExitCode.notFound });
   const file = { name: basename(path), bytes: Number(found.bytes), digest: found.digest };
-  const incoming = join(dirname(path), `.${basename(path)}.${randomUUID().slice(0, 8)}.incoming`);
+  const incoming = incomingPath(path);
   let done = 0;
   try {
     await downloadFile(file, incoming, options, (bytes) => options.onProgress?.((done += bytes) / Math.max(file.bytes, 1)));

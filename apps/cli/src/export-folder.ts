@@ -2,13 +2,13 @@
 // the marker in it names its files by digest, and each is looked at. Nothing is removed but the files that the marker names.
 import { createHash } from 'node:crypto';
 import { lstat, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
 import { readUserFile, userFileChunks } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
-import { fileError, requireOutsideDataFolder, requireWritable } from './files.js';
+import { fileError, REPLACED, requireOutsideDataFolder, requireWritable } from './files.js';
 
-const EXPORT_MARKER = 'espalier-export.json';
+export const EXPORT_MARKER = 'espalier-export.json';
 /** Far above the manifest of a model in hundreds of files. */
 const MARKER_MAX_BYTES = 1 << 20;
 
@@ -51,12 +51,16 @@ export async function findExportPlace(path: string, force: boolean, signal?: Abo
   return { folder, old: { files, looks } };
 }
 
+/** The files that the marker in the folder names. @throws what is wrong with it */
+export async function readMarker(folder: string): Promise<ExportManifestFile[]> {
+  return decodeExportManifest(await readUserFile(join(folder, EXPORT_MARKER), MARKER_MAX_BYTES));
+}
+
 /** The marker's files, if the folder holds these files and no others. */
 async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
-  const marker = join(folder, EXPORT_MARKER);
   let files: ExportManifestFile[];
   try {
-    files = decodeExportManifest(await readUserFile(marker, MARKER_MAX_BYTES));
+    files = await readMarker(folder);
   } catch {
     throw foreign(folder, `it has no ${EXPORT_MARKER} of an export`);
   }
@@ -75,7 +79,7 @@ async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
   return files;
 }
 
-interface Entry {
+export interface Entry {
   /** Within the folder, with slashes. */
   name: string;
   isFile: boolean;
@@ -85,14 +89,14 @@ interface Entry {
 }
 
 /** The folders in which files of an export lie, within its own. */
-function foldersOf(files: readonly ExportManifestFile[]): Set<string> {
+export function foldersOf(files: readonly ExportManifestFile[]): Set<string> {
   const folders = new Set<string>();
   for (const { name } of files) for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1)) folders.add(name.slice(0, at));
   return folders;
 }
 
 /** All that lies in a folder, and in those folders of it that are named: any other may hold a whole system. */
-async function* entriesOf(folder: string, folders: ReadonlySet<string>, below = ''): AsyncGenerator<Entry> {
+export async function* entriesOf(folder: string, folders: ReadonlySet<string>, below = ''): AsyncGenerator<Entry> {
   const unreadable = (error: unknown): Promise<never> => Promise.reject(fileError(error, join(folder, below)));
   for (const own of (await readdir(join(folder, below)).catch(unreadable)).sort()) {
     const name = below === '' ? own : `${below}/${own}`;
@@ -108,7 +112,7 @@ async function looksOf(folder: string, files: readonly ExportManifestFile[]): Pr
   return JSON.stringify(entries);
 }
 
-async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
+export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of userFileChunks(path, signal)) hash.update(chunk);
   return hash.digest('hex');
@@ -132,7 +136,7 @@ export async function moveIntoPlace(incoming: string, { folder, old }: ExportPla
     return;
   }
   if ((await looksOf(folder, old.files)) !== old.looks) throw foreign(folder, 'it has been changed since the export began');
-  const replaced = join(dirname(folder), `${basename(incoming)}.replaced`);
+  const replaced = `${incoming}${REPLACED}`;
   await rename(folder, replaced);
   try {
     await rename(incoming, folder);

@@ -1,9 +1,8 @@
 // Results that become files: whole under their name or not there at all.
-import { randomUUID } from 'node:crypto';
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync, renameSync } from 'node:fs';
 import { lstat, mkdtemp, open, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
-import { DATA_FOLDER_ID, makeFolder, openUserFile, UserFileError } from '#files';
+import { clearLeftOvers, DATA_FOLDER_ID, leftOverName, makeFolder, openUserFile, UserFileError } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 
 /** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
@@ -13,7 +12,7 @@ export async function writeFileWhole(
   finish: (incoming: string) => Promise<void> = async () => undefined,
 ): Promise<number> {
   const target = resolve(path);
-  const incoming = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.incoming`);
+  const incoming = incomingPath(target);
   const source = chunks[Symbol.asyncIterator]();
   let next = await source.next();
   try {
@@ -37,6 +36,31 @@ export async function writeFileWhole(
     throw fileError(error, target);
   }
 }
+
+const INCOMING = '.incoming';
+/** Beside an incoming folder while it takes the place of an older one: that one. */
+export const REPLACED = '.replaced';
+
+/** Where a file or folder is made that gets its name when it is whole. */
+export function incomingPath(target: string): string {
+  return join(dirname(target), leftOverName(`.${basename(target)}.`, INCOMING));
+}
+
+/** Removes what commands of this user left unfinished in the folder when they were killed. Gives the paths that are gone. */
+export function clearUnfinished(folder: string): string[] {
+  return clearLeftOvers(folder, { before: /\..+\./, after: INCOMING }, putBack);
+}
+
+/** A command that was killed in between left the older one beside its own: that gets its name back, and what is new stays for now. */
+function putBack(incoming: string): boolean {
+  const replaced = `${incoming}${REPLACED}`;
+  if (!existsSync(replaced)) return false;
+  const target = join(dirname(incoming), basename(incoming).slice(1).split('.').slice(0, -3).join('.'));
+  if (!existsSync(target)) renameSync(replaced, target);
+  return true;
+}
+
+export const unfinishedWords = (path: string): string => `removed ${path}, which a command left unfinished when it was killed`;
 
 /** Where quickstart leaves its models, in the data folder of its server. */
 export const EXPORTS_FOLDER = 'exports';

@@ -1,7 +1,12 @@
 // Texts on a terminal: whatever a prompt or a model says, nothing in it acts there; and what is wrong is said of the prompt.
 import { EspalierError, v1 } from '#protocol';
+import { spawn } from 'node:child_process';
+import { text } from 'node:stream/consumers';
+import { programFile } from '#files';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { TestServer, type Answers } from './testing/test-server.js';
+
+const MAIN = programFile(new URL('./main.js', import.meta.url));
 
 async function generate(answer: NonNullable<Answers['generate']>, ...args: string[]): Promise<CliResult> {
   const server = await TestServer.start({ generate: answer });
@@ -10,18 +15,50 @@ async function generate(answer: NonNullable<Answers['generate']>, ...args: strin
   return result;
 }
 
+/** All that it writes to a terminal of its own. */
+async function generateOnTerminal(answer: NonNullable<Answers['generate']>, ...prompts: string[]): Promise<string> {
+  const server = await TestServer.start({ generate: answer });
+  const quoted = [process.execPath, MAIN, 'generate', 'k3f9', ...prompts, '--server', server.address].map((part) => `'${part}'`);
+  const child = spawn('script', ['-qec', quoted.join(' '), '/dev/null'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const shown = await text(child.stdout);
+  server.stop();
+  return shown.replaceAll('\r\n', '\n');
+}
+
 async function* says(...texts: string[]): AsyncGenerator<v1.GenerateResponse> {
   for (const [prompt, text] of texts.entries()) yield v1.GenerateResponse.fromPartial({ pieces: [{ prompt, text, tokens: 1, end: 1 }] });
   yield v1.GenerateResponse.fromPartial({ outcome: { generatedTokens: 1n } });
 }
 
-test('escapes and marks in prompts and texts are shown, not obeyed', async () => {
-  const one = await generate(() => says('\u001b[2J\u202eafter\nit'), '\u001b[31mred\u0007');
-  expect(one.stdout).toBe('\\u{1b}[31mred\\u{7}\\u{1b}[2J\\u{202e}after\nit\n');
-  const two = await generate(() => says('a', '\u009bb'), '\u001b[1mx', 'y');
-  expect(two.stdout).toContain('\\u{1b}[1mxa');
-  expect(two.stdout).toContain('y\\u{9b}b');
-  expect(one.stdout + two.stdout).not.toMatch(/(?!\n)\p{Cc}/u);
+test('escapes and marks in prompts and texts are shown on a terminal, not obeyed', async () => {
+  const one = await generateOnTerminal(() => says('\u001b[2J\u202eafter\nit\t!\u001b[31m'), '\u001b[31mred\u0007');
+  expect(one).toContain('\\u{1b}[31mred\\u{7}');
+  expect(one).toContain('\\u{1b}[2J\\u{202e}after\nit\\t!\\u{1b}[31m');
+  const two = await generateOnTerminal(() => says('a', '\u009bb'), '\u001b[1mx', 'y');
+  expect(two).toContain('\\u{1b}[1mx');
+  expect(two).toContain('\\u{9b}b');
+  expect(one + two).not.toMatch(/\u001b\[(2J|31m)|\u009b|\u202e|\u0007/);
+});
+
+test('a pipe and JSON get what the model wrote, byte by byte', async () => {
+  const written = 'a\tb\u001b[2J\u202e\nc';
+  const piped = await generate(() => says(written), 'Say\t');
+  expect(piped.stdout).toBe(`Say\t${written}\n`);
+  const several = await generate(() => says(written, 'x\ty'), 'one', 'two');
+  expect(several.stdout).toBe(`one${written}\n\ntwox\ty\n\n`);
+  const json = await generate(() => says(written), 'Say\t', '--json');
+  expect(JSON.parse(json.stdout)).toMatchObject({ texts: [{ prompt: 'Say\t', text: written }] });
+  expect(json.stdout).not.toMatch(/(?!\n)\p{Cc}/u); // by JSON's own escapes
+});
+
+test('a chat asks for the template, and the answer stands below the message', async () => {
+  const asked: v1.GenerateRequest[] = [];
+  const result = await generate((request) => {
+    asked.push(request);
+    return says('Goethe.');
+  }, '--chat', 'Who wrote Faust?'); // prettier-ignore
+  expect(asked).toMatchObject([{ chat: true, prompts: ['Who wrote Faust?'] }]);
+  expect(result.stdout).toBe('Who wrote Faust?\nGoethe.\n');
 });
 
 test('what is wrong with a prompt is said of the prompt', async () => {

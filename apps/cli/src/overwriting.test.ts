@@ -1,9 +1,11 @@
 // A command's result takes the place of nothing but an earlier result of its own kind.
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { eventsEntry, tarHeader } from '#audit';
+import { ownerName } from '#files';
 import { v1 } from '#protocol';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { testExport, TestServer } from './testing/test-server.js';
@@ -30,6 +32,76 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 const espalier = (...args: string[]): Promise<CliResult> => runCli(args, { env: { ESPALIER_SERVER: server.address }, cwd: folder });
+
+describe('what a killed export left', () => {
+  const names = (): Promise<string[]> => readdir(folder).then((all) => all.sort());
+
+  /** Killed while the files come in. */
+  async function killed(...args: string[]): Promise<string> {
+    const hanging = await TestServer.start({
+      ...testExport().answers,
+      async *downloadArtifact(_request, signal) {
+        yield v1.DownloadArtifactResponse.fromPartial({ totalBytes: 3_000_000n, chunk: Buffer.alloc(1_000) });
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      },
+    });
+    const stop = (async () => {
+      while (!(await names()).some((name) => name.endsWith('.incoming'))) await sleep(10);
+      return 'SIGKILL' as const;
+    })();
+    await runCli(['export', 'abcd', ...args], { env: { ESPALIER_SERVER: hanging.address }, cwd: folder, stop });
+    hanging.stop();
+    return (await names()).find((name) => name.endsWith('.incoming'))!;
+  }
+
+  test('goes with the next one, which says so', async () => {
+    const left = await killed('--out', 'model');
+    expect(left).toMatch(/^\.model\..+\.incoming$/);
+    const next = await espalier('export', 'abcd', '--out', 'other');
+    expect(next.exitCode).toBe(0);
+    expect(next.stderr).toContain(`removed ${join(folder, left)}, which a command left unfinished when it was killed`);
+    expect(await names()).toEqual(['other']);
+  });
+
+  test('goes with gc, but not in a dry run', async () => {
+    const left = await killed('--out', 'model');
+    const gc = async (...more: string[]): Promise<CliResult> => {
+      const server = await TestServer.start({
+        async *collectGarbage() {
+          yield v1.CollectGarbageResponse.fromPartial({ doneShare: 1 });
+        },
+      });
+      const result = await runCli(['gc', ...more], { env: { ESPALIER_SERVER: server.address }, cwd: folder });
+      server.stop();
+      return result;
+    };
+    expect((await gc('--dry-run')).exitCode).toBe(0);
+    expect(await names()).toEqual([left]);
+    expect((await gc()).stderr).toContain(left);
+    expect(await names()).toEqual([]);
+  });
+
+  test('between its two renames: the older export gets its name back', async () => {
+    expect((await espalier('export', 'abcd', '--out', 'model')).exitCode).toBe(0);
+    const left = await killed('--out', 'other');
+    const incoming = left.replace('.other.', '.model.');
+    await rename(join(folder, left), join(folder, incoming));
+    await rename(join(folder, 'model'), join(folder, `${incoming}.replaced`));
+    const same = await espalier('export', 'abcd', '--out', 'model');
+    expect(same).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('FOLDER_EXISTS') as string });
+    expect(await names()).toEqual([incoming, 'model']);
+    expect((await readdir(join(folder, 'model'))).sort()).toContain('model.safetensors');
+    expect((await espalier('export', 'abcd', '--out', 'new', '--force')).exitCode).toBe(0);
+    expect(await names()).toEqual(['model', 'new']);
+  });
+
+  test('of a command that lives stays', async () => {
+    const mine = `.model.${ownerName()}.0a1b2c3d.incoming`;
+    await writeFile(join(folder, mine), 'half');
+    expect((await espalier('export', 'abcd', '--out', 'other')).exitCode).toBe(0);
+    expect(await names()).toEqual([mine, 'other']);
+  });
+});
 
 describe('export --force', () => {
   const exportTo = (out: string) => espalier('export', 'abcd', '--out', out, '--force');

@@ -4,6 +4,7 @@ import { visibleLines } from '#protocol';
 import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/audit.js';
 import { globalOptions } from './commands/command.js';
+import { registerCheck } from './commands/check.js';
 import { registerBench } from './commands/bench.js';
 import { registerCompletion } from './commands/completion.js';
 import { registerDelete } from './commands/delete.js';
@@ -98,6 +99,7 @@ export function buildProgram(json = false): Command {
   program.commandsGroup('Results:');
   registerEvaluate(program);
   registerExport(program);
+  registerCheck(program);
   registerTasks(program);
   registerGenerate(program);
   registerBench(program);

@@ -23,7 +23,7 @@ export async function* generate(
   if (request.tokenizerPath === '') throw invalidField('FIELD_REQUIRED', 'tokenizer_path', 'is empty: a model folder is required');
   if (request.prompts.length === 0) throw invalidField('FIELD_REQUIRED', 'prompts', 'is empty: at least one prompt is required');
   const tokenizer = await TextTokenizer.read(request.tokenizerPath, signal);
-  const whole = request.prompts.map((prompt) => tokenizer.encode(prompt));
+  const whole = request.prompts.map((prompt) => tokenizer.encode(prompt, request.wholePrompts));
   refuseEmpty(whole);
   const most = request.mostPromptTokens || Infinity;
   const ids = whole.map((prompt) => (prompt.length > most ? prompt.slice(-most) : prompt));

@@ -6,6 +6,8 @@ export interface PutOptions {
   expectedDigest?: string;
   /** A hint for stores that keep one; a folder tells the type from the bytes. */
   mediaType?: string;
+  /** Awaited before the bytes appear under their digest, also where they lie there already: now is the time to pin them. */
+  beforeNamed?: (digest: string) => Promise<void>;
 }
 export interface PutResult {
   digest: string;

@@ -102,6 +102,31 @@ test('a vanished folder is no missing artifact', async () => {
   await expect(store.put(text('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
 });
 
+test('a folder incoming/ that was removed is made again, and a file that went with it is told as gone', async () => {
+  await rm(join(folder, 'incoming'), { recursive: true });
+  const { digest } = await store.put(text('after'));
+  expect(await store.verify(digest)).toBe('ok');
+  const incoming = store.incoming!.newPath();
+  await writeFile(incoming, 'written by the engine');
+  await rm(join(folder, 'incoming'), { recursive: true });
+  await expect(store.adopt!(incoming, digestOf(text('written by the engine')))).rejects.toMatchObject({
+    code: 'ARTIFACT_STORE_UNAVAILABLE',
+  });
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]); // the recorder goes by it: only the file is gone
+});
+
+test('a digest is told before the bytes are under it, and the store waits for the answer', async () => {
+  const digest = digestOf(text('about to be named'));
+  const found: unknown[] = [];
+  const put = await store.put(text('about to be named'), {
+    beforeNamed: async (told) => {
+      found.push(told, await store.stat(told));
+    },
+  });
+  expect(found).toEqual([digest, null]);
+  expect(await store.verify(put.digest)).toBe('ok');
+});
+
 test('list and stat: size and a type told from the bytes', async () => {
   const header = text('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}');
   const lead = Buffer.alloc(8);

@@ -1,7 +1,7 @@
 // Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first, set aside in quarantine/. A file gets its name only after its
 // bytes are on the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
 import { createHash } from 'node:crypto';
-import type { Dirent } from 'node:fs';
+import { existsSync, type Dirent } from 'node:fs';
 import { open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { makeFolder } from '#files';
@@ -53,6 +53,7 @@ class FolderStore implements ArtifactStore {
       await syncPath(incomingPath);
       await this.publish(incomingPath, digest);
     } catch (error) {
+      if (isMissing(error)) this.makeIncoming(); // then its caller sees that the file alone is gone
       throw this.writeError(error, digest);
     }
   }
@@ -61,7 +62,8 @@ class FolderStore implements ArtifactStore {
     if (options.expectedDigest !== undefined) requireDigest(options.expectedDigest);
     const incoming = this.incoming.newPath();
     try {
-      const result = await writeDurably(incoming, bytes instanceof Uint8Array ? slices(bytes) : bytes);
+      const file = await this.newIncoming(incoming);
+      const result = await writeDurably(file, bytes instanceof Uint8Array ? slices(bytes) : bytes);
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
         throw new ArtifactStoreError(
           'ARTIFACT_CORRUPT',
@@ -69,6 +71,7 @@ class FolderStore implements ArtifactStore {
           options.expectedDigest,
         );
       }
+      await options.beforeNamed?.(result.digest);
       await this.publish(incoming, result.digest);
       return result;
     } catch (error) {
@@ -76,6 +79,21 @@ class FolderStore implements ArtifactStore {
     } finally {
       await this.incoming.end(incoming).catch(() => undefined);
     }
+  }
+
+  private async newIncoming(path: string): Promise<FileHandle> {
+    try {
+      return await open(path, 'wx');
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      this.makeIncoming();
+      return open(path, 'wx');
+    }
+  }
+
+  /** A user may have removed it as rubbish. A whole store that is gone is another matter: its disk may not be mounted. */
+  private makeIncoming(): void {
+    if (existsSync(join(this.root, 'objects'))) makeFolder(join(this.root, 'incoming'));
   }
 
   /** With the folder, so that whoever has to make room knows where. */
@@ -222,10 +240,12 @@ class FolderStore implements ArtifactStore {
 const isShard = (entry: Dirent): boolean => entry.isDirectory() && /^[0-9a-f]{2}$/.test(entry.name);
 const byName = (left: { name: string }, right: { name: string }): number => (left.name < right.name ? -1 : 1);
 
-async function writeDurably(path: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<PutResult> {
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
+
+/** Closes the file. */
+async function writeDurably(file: FileHandle, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<PutResult> {
   const hash = createHash('sha256');
   let bytes = 0;
-  const file = await open(path, 'wx');
   try {
     for await (const chunk of chunks) {
       hash.update(chunk);

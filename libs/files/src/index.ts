@@ -5,3 +5,5 @@ export { programFile } from './program-file.js';
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { renewSecretFile, writeOwnFile } from './secret-file.js';
 export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';
+export { clearLeftOvers, leftOverName } from './left-overs.js';
+export { ownerName } from './process-owner.js';

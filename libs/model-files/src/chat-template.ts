@@ -90,6 +90,12 @@ export function conversationWriter(chatTemplate: ChatTemplate, withResponses: bo
   };
 }
 
+/** Conversations up to where the answer to their last message begins. @throws as conversationWriter */
+export function chatWriter(chatTemplate: ChatTemplate): (messages: ChatMessage[]) => string {
+  const render = chatRenderer(chatTemplate);
+  return (messages) => render(messages, true);
+}
+
 function chatRenderer({ source, specialTokens }: ChatTemplate): (messages: ChatMessage[], beginsResponse: boolean) => string {
   const template = new jinja.Template(source);
   return (messages, beginsResponse) => {

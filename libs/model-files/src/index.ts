@@ -7,5 +7,6 @@ export { readSplit, type LocatedRow, type Row } from './read-rows.js';
 export { openTextEncoder, type TextEncoder } from './text-encoder.js';
 export { idOf } from './token-words.js';
 export { GrowingText, TextTokenizer } from './text-tokenizer.js';
+export { chatPrompts } from './chat-prompts.js';
 export { jinja } from './jinja.js';
 export { messagesFrom, readingProcess, startReading } from './reading-process.js';

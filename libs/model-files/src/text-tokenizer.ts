@@ -22,10 +22,14 @@ export class TextTokenizer {
     return new TextTokenizer(loadTokenizer(files), SpecialTokens.of(files), await readEndTokens(folder, signal));
   }
 
-  /** With special tokens. @throws ModelFilesError where a character has no token, or the text becomes too many */
-  encode(text: string): number[] {
+  /**
+   * With special tokens.
+   * @param isWhole the text holds those that it needs, so none is added
+   * @throws ModelFilesError where a character has no token, or the text becomes too many
+   */
+  encode(text: string, isWhole = false): number[] {
     const { ids, tokens } = withinTokenLimit({ text, file: 'the prompt', line: 1 }, () =>
-      this.tokenizer.encode(text, { add_special_tokens: this.special.leavesToPostProcessor(text) }),
+      this.tokenizer.encode(text, { add_special_tokens: !isWhole && this.special.leavesToPostProcessor(text) }),
     );
     const known = ids.map((id, index) => {
       if (id !== undefined) return id;
@@ -33,7 +37,7 @@ export class TextTokenizer {
         field: 'model_path',
       });
     });
-    return [...this.special.around(text, known)];
+    return isWhole ? known : [...this.special.around(text, known)];
   }
 
   /** The text that follows a prompt. */

@@ -62,6 +62,8 @@ const errorStatuses = {
   TOKENIZER_NOT_FOUND: status.NOT_FOUND,
   TOKENIZER_INVALID: invalid,
   TOKENIZER_MISMATCH: invalid,
+  CHAT_TEMPLATE_NOT_FOUND: precondition, // the model has none
+  CHAT_TEMPLATE_INVALID: invalid, // the model's own, or what it was to write
   DATA_NOT_FOUND: status.NOT_FOUND,
   DATA_EMPTY: invalid,
   DATA_MALFORMED: invalid,
@@ -131,6 +133,7 @@ const errorStatuses = {
   DATA_FOLDER_FOREIGN: invalid, // it holds what no server of ours put there
   ARTIFACTS_OF_ANOTHER_STORE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,
+  STORE_TLS_UNUSABLE: precondition, // a certificate, key or password file of the event store is damaged
   ADDRESS_INSECURE: precondition, // others could reach it, and nothing asks who they are
   // of several orchestrators on one event store this one does not drive the runs
   ORCHESTRATOR_STANDBY: status.UNAVAILABLE,

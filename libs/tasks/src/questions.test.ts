@@ -268,6 +268,35 @@ test('a limit asks the first ones, and the data stay the same', async () => {
   expect(some).toMatchObject({ rowCount: 3, dataDigest: all.dataDigest });
 });
 
+test('a limit counts within each subject of mmlu, and of each folder of bbh', async () => {
+  const row = (subject: string, number: number): object => ({
+    question: `${subject} ${number}`,
+    subject,
+    choices: ['w', 'x', 'y', 'z'],
+    answer: 0,
+  });
+  const rows = [1, 2, 3].flatMap((number) => ['law', 'physics'].map((subject) => row(subject, number)));
+  await put('mmlu/dev.jsonl', ...[0, 1, 2, 3, 4].flatMap((number) => [row('law', number), row('physics', number)]));
+  await put('mmlu/test.jsonl', ...rows, row('physics', 4));
+  const { questions, ...rest } = await ask('mmlu', 2);
+  expect(questions.map(({ group, index }) => [group, index])).toEqual([
+    ['law', 0],
+    ['physics', 1],
+    ['law', 2],
+    ['physics', 3],
+  ]);
+  expect(rest).toMatchObject({ rowCount: 7, limitOfGroup: 2 });
+  expect(await ask('mmlu', 4)).toMatchObject({ rowCount: 7, limitOfGroup: null }); // that is all
+  const words = (number: number): object => ({ input: `in ${number}`, target: 'Yes' });
+  await mkdir(join(folder, 'bbh/cot-prompts'), { recursive: true });
+  const worked = "Q: in\nA: Let's think step by step.\nIt is clear. So the answer is Yes.";
+  for (const name of ['navigate', 'web_of_lies']) {
+    await put(`bbh/${name}/test.jsonl`, words(1), words(2), words(3));
+    await writeFile(join(folder, `bbh/cot-prompts/${name}.txt`), `BENCHMARK DATA SHOULD NEVER APPEAR\n-----\nTell.\n\n${worked}`);
+  }
+  expect((await ask('bbh', 1)).questions.map(({ group }) => group)).toEqual(['navigate', 'web_of_lies']);
+});
+
 describe('bbh', () => {
   const worked = (input: string, answer: string): string =>
     `Q: ${input}\nA: Let's think step by step.\nBoth are so.\n\nIt is clear. So the answer is ${answer}.`;

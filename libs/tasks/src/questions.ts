@@ -6,6 +6,7 @@ import { Breath } from './breath.js';
 import type { ChoicesTask, GenerationTask, ScoredTask } from './declaration.js';
 import { readPrefaces } from './prefaces.js';
 import { characters, splitAtSpace } from './python-text.js';
+import { firstRows, hasGroups } from './first-rows.js';
 import { heldCharacters, invalidRow, requireSize, TASK_CHARACTERS_MAX, withinLimits } from './question-limits.js';
 import { TaskError } from './task-error.js';
 import { cleaner, compile, valueAt, type Template } from './template.js';
@@ -33,8 +34,10 @@ export interface Question {
 export interface TaskQuestions<Kind extends ScoredTask = ScoredTask> {
   task: Kind;
   questions: Question[];
-  /** Rows of the split, of which the questions are the first. */
+  /** Rows of the split, of which the questions are the first, or the first of each group. */
   rowCount: number;
+  /** Questions at most of each group, where the task has groups and not all is asked. */
+  limitOfGroup: number | null;
   /** SHA-256 of the declaration, but for what it says about itself. */
   promptDigest: string;
   /** SHA-256 of the rows of all splits that are used, in the columns that the task names. */
@@ -47,7 +50,7 @@ export type TaskRow = LocatedRow & { group?: string };
 export interface QuestionOptions {
   /** Holds a folder for each task. */
   dataFolder: string;
-  /** Questions at most; undefined: all. */
+  /** Questions at most, of each group where the task has groups; undefined: all. */
   limit?: number | undefined;
 }
 
@@ -66,10 +69,10 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
     const named = Object.fromEntries([...maker.columns].map((name) => [name, located.row[name]]));
     digest.update(`${withinLimits(task, located, () => canonical(named))}\n`);
   }
-  const asked = rows.slice(0, options.limit ?? rows.length);
+  const asked = firstRows(task, rows, options.limit ?? rows.length);
   const questions: Question[] = [];
   let characters = 0;
-  for (const [index, located] of asked.entries()) {
+  for (const [index, located] of asked) {
     await breath.taken();
     const question = withinLimits(task, located, () => maker.question(located, index, examples, prefaces));
     requireSize(task, located, question.asks);
@@ -85,6 +88,7 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
     task,
     questions,
     rowCount: rows.length,
+    limitOfGroup: hasGroups(task) && asked.length < rows.length ? options.limit! : null,
     promptDigest: createHash('sha256')
       .update(canonical({ ...task, about: '' }))
       .digest('hex'),

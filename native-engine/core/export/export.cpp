@@ -11,6 +11,7 @@
 #include "export/export_tensors.h"
 #include "export/folder_writer.h"
 #include "export/gguf_model.h"
+#include "export/gguf_tokenizer.h"
 #include "export/python_files.h"
 #include "export/safetensors_folder.h"
 #include "files/json_reader.h"
@@ -88,6 +89,9 @@ ExportResult export_model(const ModelWeights& model, const TrainState* state, co
   result.notes = export_notes(plan, tensors, request);
   const std::string config = gguf ? "" : config_json(model, plan, request);
   const std::string header = gguf ? gguf_header(plan, tensors, request) : "";
+  if (gguf) {
+    for (std::string& note : gguf_tokenizer_notes(request.source_folder)) result.notes.push_back(std::move(note));
+  }
 
   FolderWriter folder(request.out_folder);
   folder.require_space(size.bytes);

@@ -247,6 +247,14 @@ void check_export(const ModelConfig& source, ExportContainer container, ExportFo
   if (form == ExportForm::kBlocks) check_blocks(source);
 }
 
+// Whether the layers of a compacted folder came out alike, as the stock class of the architecture has them. Then they need no class of
+// ours.
+static bool has_stock_shapes(const ExportPlan& plan) {
+  if (plan.container != ExportContainer::kSafetensors || plan.form != ExportForm::kCompacted || !is_uniform(plan.config.layers))
+    return false;
+  return static_cast<int64_t>(plan.hidden.size()) % plan.config.layers.front().heads == 0;  // transformers' rule: fit_transformers
+}
+
 ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const ExportRequest& request) {
   check_export(source, request.container, request.form, request.dtype);
   if (request.multiple_of < 1 || request.multiple_of > kMultipleMax) {
@@ -268,6 +276,7 @@ ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const Expo
   }
   if (request.form != ExportForm::kMasked) lay_out(plan, source, request);
   for (size_t l = 0; l < plan.layers.size(); ++l) plan.config.layers[l].intermediate = static_cast<int64_t>(plan.layers[l].units.size());
+  if (has_stock_shapes(plan)) plan.form = ExportForm::kPadded;
   if (plan.form == ExportForm::kPadded || plan.form == ExportForm::kBlocks) {
     plan.config.head_count = plan.config.layers.front().heads;
     plan.config.kv_head_count = plan.config.layers.front().kv_heads;

@@ -20,11 +20,11 @@ struct KeptLayer {
 
 struct ExportPlan {
   ExportContainer container = ExportContainer::kSafetensors;
-  ExportForm form = ExportForm::kMasked;
-  Masks masks;                    // full size: [L, H], [L, I], [D]; ones where the caller gave none; empty for a compacted source
-  std::vector<int64_t> hidden;    // kept hidden units, ascending, then kZeros
-  std::vector<KeptLayer> layers;  // of the output
-  double norm_scale = 1.0;        // sqrt(D / D'): RMSNorm divides by fewer units, the closed ones were zeros
+  ExportForm form = ExportForm::kMasked;  // kPadded for a compacted folder whose layers came out alike
+  Masks masks;                            // full size: [L, H], [L, I], [D]; ones where the caller gave none; empty for a compacted source
+  std::vector<int64_t> hidden;            // kept hidden units, ascending, then kZeros
+  std::vector<KeptLayer> layers;          // of the output
+  double norm_scale = 1.0;                // sqrt(D / D'): RMSNorm divides by fewer units, the closed ones were zeros
   // For each hidden unit of a tied model with a hidden mask; empty: 1. The mask scales the embedding's columns, which lm_head reads
   // too, so the last norm takes it back: lm_head sees (E z)(h / z). A closed unit's h is 0, whatever the factor.
   std::vector<float> final_norm_factor;

@@ -101,7 +101,7 @@ void FolderWriter::require_space(uint64_t size_bytes) const {
 
 void FolderWriter::begin_file(const std::string& name) {
   const std::string path = partial_ + "/" + name;
-  file_fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  file_fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file_fd_ < 0) fail("cannot create " + path, errno);
   hash_ = Sha256();
   files_.push_back({name, 0, ""});
@@ -132,10 +132,42 @@ void FolderWriter::flush() {
 
 void FolderWriter::end_file() {
   flush();
+  close_file(hash_.finish_hex());
+}
+
+void FolderWriter::end_sealed_file(uint64_t offset) {
+  flush();
+  overwrite(offset, hash_.finish_hex());
+  close_file(digest_of_file());
+}
+
+void FolderWriter::overwrite(uint64_t offset, const std::string& bytes) {
+  for (size_t done = 0; done < bytes.size();) {
+    const ssize_t n = ::pwrite(file_fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("cannot write " + files_.back().name, errno);
+    done += static_cast<size_t>(n);
+  }
+}
+
+std::string FolderWriter::digest_of_file() {
+  Sha256 hash;
+  std::vector<uint8_t> piece(kBufferBytes);
+  for (uint64_t at = 0;;) {
+    const ssize_t n = ::pread(file_fd_, piece.data(), piece.size(), static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("cannot read " + files_.back().name, errno);
+    if (n == 0) return hash.finish_hex();
+    hash.update({piece.data(), static_cast<size_t>(n)});
+    at += static_cast<uint64_t>(n);
+  }
+}
+
+void FolderWriter::close_file(const std::string& sha256) {
   if (::fsync(file_fd_) != 0) fail("cannot make " + files_.back().name + " durable", errno);
   ::close(file_fd_);
   file_fd_ = -1;
-  files_.back().sha256 = hash_.finish_hex();
+  files_.back().sha256 = sha256;
 }
 
 void FolderWriter::add_file(const std::string& name, const std::string& content) {

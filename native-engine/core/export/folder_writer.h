@@ -22,6 +22,8 @@ class FolderWriter {
   void begin_file(const std::string& name);
   void write(const void* data, size_t size_bytes);
   void end_file();  // durable once this returns
+  // The same, but 64 bytes at the offset are replaced by the digest (SHA-256, hexadecimal) of the file as it was before that.
+  void end_sealed_file(uint64_t offset);
   void add_file(const std::string& name, const std::string& content);
   void publish();
   const std::vector<ExportedFile>& files() const { return files_; }
@@ -31,6 +33,9 @@ class FolderWriter {
  private:
   [[noreturn]] void fail(const std::string& what, int error) const;
   void flush();
+  void overwrite(uint64_t offset, const std::string& bytes);
+  std::string digest_of_file();
+  void close_file(const std::string& sha256);
   void remove_abandoned() const;
   void discard();
 

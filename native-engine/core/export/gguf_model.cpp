@@ -12,6 +12,10 @@
 namespace espalier {
 namespace {
 
+// The digest of the whole file with zeros in its own place, so that a file proves later that it is as it was written.
+constexpr const char* kDigestKey = "espalier.sha256";
+constexpr size_t kDigestDigits = 64;
+
 uint32_t ggml_type(StoredType type) {
   switch (type) {
     case StoredType::kF32:
@@ -112,6 +116,7 @@ std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>&
   const std::string architecture = gguf_architecture(plan);
   GgufMetadata metadata;
   metadata.add("general.architecture", architecture);
+  metadata.add(kDigestKey, std::string(kDigestDigits, '0'));
   // The command line knows an export of ours by this key, so it stands near the start.
   metadata.add("espalier.model_card", request.model_card);
   metadata.add("general.type", "model");
@@ -158,7 +163,7 @@ void write_gguf(FolderWriter& folder, WeightsStream& stream, const std::string& 
     stream.write(t);
     folder.write(zeros.data(), aligned(t.stored_bytes()) - t.stored_bytes());
   }
-  folder.end_file();
+  folder.end_sealed_file(header.find(kDigestKey) + std::string(kDigestKey).size() + sizeof(uint32_t) + sizeof(uint64_t));
 }
 
 }  // namespace espalier

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kJsonBytesMax = 256 << 20;
 constexpr const char* kSpaceMark = "▁";  // SentencePiece's
+constexpr const char* kComposing = "NFC";
 enum TokenType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 [[noreturn]] void unsupported(const std::string& part, const std::string& message) {
@@ -235,6 +236,18 @@ void add_special_tokens(GgufMetadata& out, const BpeTokenizer& tokenizer, const 
 
 }  // namespace
 
+// llama.cpp does not normalize, and most text is composed already.
+std::vector<std::string> gguf_tokenizer_notes(const std::string& source_folder) {
+  if (source_folder.empty()) return {};
+  const Json tokenizer = read_json(source_folder, "tokenizer.json");
+  if (!tokenizer.is_object()) return {};
+  const std::vector<Json> parts = parts_of(tokenizer.value("normalizer", Json()), "normalizers");
+  if (std::none_of(parts.begin(), parts.end(), [](const Json& part) { return type_of(part) == kComposing; })) return {};
+  return {
+      "The tokenizer composes characters first (NFC), which llama.cpp does not do: text with decomposed characters, as a letter and an "
+      "accent apart, gets other tokens there unless its caller composes it."};
+}
+
 void add_gguf_tokenizer(GgufMetadata& out, const std::string& source_folder, const ModelConfig& config) {
   if (source_folder.empty() || !exists(source_folder + "/tokenizer.json")) {
     out.add("tokenizer.ggml.model", "no_vocab");
@@ -251,8 +264,8 @@ void add_gguf_tokenizer(GgufMetadata& out, const std::string& source_folder, con
     out.add("tokenizer.ggml.add_space_prefix", space);
   } else {
     for (const Json& part : parts_of(tokenizer.normalizer, "normalizers")) {
-      // llama.cpp does not normalize; text is composed already as a rule.
-      if (type_of(part) != "NFC") unsupported("normalizer", "has a part of type \"" + type_of(part) + "\" that llama.cpp has no equal of");
+      if (type_of(part) != kComposing)
+        unsupported("normalizer", "has a part of type \"" + type_of(part) + "\" that llama.cpp has no equal of");
     }
     out.add("tokenizer.ggml.model", "gpt2");
     out.add("tokenizer.ggml.pre", split_rule(tokenizer));

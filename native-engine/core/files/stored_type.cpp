@@ -14,7 +14,8 @@ bool encode_q8_block(const float* values, uint8_t* out) {
   float largest = 0;
   for (size_t i = 0; i < kQ8BlockValues; ++i) largest = std::max(largest, std::fabs(values[i]));
   const float scale = largest / 127.0f;
-  const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+  // A subnormal scale has no inverse, and f16 stores it as zero anyway.
+  const float inverse = std::isnormal(scale) ? 1.0f / scale : 0.0f;
   encode(scale, DType::kF16, out);
   for (size_t i = 0; i < kQ8BlockValues; ++i) {
     out[2 + i] = static_cast<uint8_t>(static_cast<int8_t>(std::lround(std::clamp(values[i] * inverse, -127.0f, 127.0f))));
@@ -45,6 +46,17 @@ bool encode_row(std::span<const float> row, StoredType type, uint8_t* out) {
     encode(row[i], dtype_of(type), out + i * bytes);
   }
   return fits;
+}
+
+double squared_error(std::span<const float> row, StoredType type, const uint8_t* stored) {
+  double sum = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const float value = type == StoredType::kQ8_0 ? decode_q8(stored + i / kQ8BlockValues * kQ8BlockBytes, i % kQ8BlockValues)
+                                                  : decode(stored, dtype_of(type), static_cast<int64_t>(i));
+    const double difference = static_cast<double>(value) - static_cast<double>(row[i]);
+    sum += difference * difference;
+  }
+  return sum;
 }
 
 }  // namespace espalier

@@ -23,6 +23,9 @@ uint64_t stored_row_bytes(StoredType type, size_t values);
 // Returns false where a finite value lies beyond the range of f16, the only type whose range trained weights can leave.
 bool encode_row(std::span<const float> row, StoredType type, uint8_t* out);
 
+// The sum of the squares of what rounding changed in a row that encode_row wrote.
+double squared_error(std::span<const float> row, StoredType type, const uint8_t* stored);
+
 // The value of one block of Q8_0 at `index`.
 inline float decode_q8(const uint8_t* block, size_t index) {
   return decode(block, DType::kF16, 0) * static_cast<float>(static_cast<int8_t>(block[2 + index]));

@@ -1,4 +1,6 @@
 // Every container and form gives the student's likelihood, whatever the masks left; what a container cannot hold is refused.
+#include <cstring>
+
 #include "export_student.h"
 #include "files/gguf_file.h"
 #include "files/mapped_file.h"
@@ -27,6 +29,21 @@ ExportRequest request_for(const Container& which, int64_t multiple_of = 1) {
   request.form = which.form;
   request.multiple_of = multiple_of;
   return request;
+}
+
+// Multiplies one tensor of a file whose numbers are F32.
+void scale_tensor(const std::string& path, const std::string& name, float factor) {
+  std::string bytes = test::read_file(path);
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  const auto offsets = json::parse(bytes.substr(8, length)).at(name).at("data_offsets");
+  for (uint64_t at = 8 + length + offsets[0].get<uint64_t>(); at < 8 + length + offsets[1].get<uint64_t>(); at += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+    value *= factor;
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+  }
+  test::write_file(path, bytes);
 }
 
 void close_layer(Student& student, int64_t layer, bool heads, bool units) {
@@ -228,6 +245,36 @@ TEST(ExportForms, GgufStoresTheTypeAskedFor) {
     const GgufFile parsed = parse_gguf(file.bytes(), "model.gguf");
     EXPECT_EQ(parsed.tensors.at("blk.0.ffn_down.weight").type, types[i]);
     EXPECT_EQ(parsed.tensors.at("blk.0.attn_norm.weight").type, StoredType::kF32);
+  }
+}
+
+TEST(ExportForms, ATensorThatATypeWouldMakeZerosOfIsRefused) {
+  const TempFolder folder;
+  Student student(load_model(test::factbook_model()), 53);
+  // The same model as before but for one projection, which is far below what f16 can say, a scale of q8_0 too.
+  const std::string source = (folder / "source").string();
+  ExportRequest request = safetensors(ExportForm::kMasked);
+  request.dtype = ExportDType::kF32;
+  request.source_folder = test::factbook_model();
+  request.out_folder = source;
+  export_model(*student.model, nullptr, {}, request, nullptr, kNotCancelled);
+  scale_tensor(source + "/model.safetensors", "model.layers.1.mlp.up_proj.weight", 1e-9f);
+  student.model = load_model(source);
+  for (float& v : student.state.params()) v = 0;
+  request = gguf(ExportForm::kCompacted);
+  request.source_folder = source;
+  request.out_folder = (folder / "out").string();
+  for (const auto& [dtype, name] : {std::pair{ExportDType::kQ8_0, "q8_0"}, std::pair{ExportDType::kF16, "f16"}}) {
+    request.dtype = dtype;
+    request.multiple_of = 32;
+    expect_error(ErrorCode::kInvalidArgument, "dtype", std::string("too small for ") + name + ": rounding would change it by 100%",
+                 [&] { export_student(student, request); });
+    EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+  }
+  for (const ExportDType dtype : {ExportDType::kBF16, ExportDType::kF32}) {
+    request.dtype = dtype;
+    request.out_folder = (folder / ("wide" + std::to_string(static_cast<int>(dtype)))).string();
+    export_student(student, request);
   }
 }
 

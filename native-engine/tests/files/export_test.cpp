@@ -274,6 +274,44 @@ TEST(Export, RefusesBadRequests) {
   refused(ErrorCode::kInvalidArgument, "dtype", "beyond the range of f16");
 }
 
+// The same heads, units and hidden units stay in all layers of the tiny model.
+Student even_student(int64_t hidden) {
+  Student student(load_model(test::tiny_model()), 18);
+  const auto keep_first = [](std::vector<float>& mask, size_t width, size_t kept) {
+    for (size_t i = 0; i < mask.size(); ++i) mask[i] = i % width < kept ? 0.5f + 0.5f * static_cast<float>(i % 2) : 0.0f;
+  };
+  const ModelConfig& c = student.model->config();
+  keep_first(student.masks.head, static_cast<size_t>(c.head_count), 4);
+  keep_first(student.masks.intermediate, static_cast<size_t>(c.intermediate_size), 70);
+  keep_first(student.masks.hidden, static_cast<size_t>(c.hidden_size), static_cast<size_t>(hidden));
+  return student;
+}
+
+TEST(Export, CompactedLayersThatAreAlikeKeepTheStockClass) {
+  for (const auto& [hidden, stock] : {std::pair{48, true}, std::pair{46, false}}) {  // transformers wants a multiple of the 4 heads
+    const TempFolder folder;
+    ExportRequest request = safetensors(ExportForm::kCompacted);
+    request.source_folder = test::tiny_model();
+    request.out_folder = (folder / "out").string();
+    const Student student = even_student(hidden);
+    const ExportResult result = export_student(student, request);
+    const json config = json::parse(test::read_file(folder / "out/config.json"));
+    EXPECT_EQ(config["architectures"][0], stock ? "LlamaForCausalLM" : "EspalierCompactedForCausalLM");
+    EXPECT_EQ(result.architecture, config["architectures"][0]);
+    EXPECT_EQ(config["hidden_size"], hidden);
+    EXPECT_EQ(config.contains("espalier"), !stock);
+    EXPECT_EQ(config.contains("auto_map"), !stock);
+    EXPECT_EQ(std::filesystem::exists(folder / "out/modeling_espalier.py"), !stock);
+    if (stock) {
+      EXPECT_EQ(config["num_attention_heads"], 4);
+      EXPECT_EQ(config["num_key_value_heads"], 1);
+      EXPECT_EQ(config["intermediate_size"], 70);
+      EXPECT_NE(test::read_file(folder / "out/README.md").find("an ordinary Hugging Face folder"), std::string::npos);
+    }
+    expect_same_likelihood(student, safetensors(ExportForm::kCompacted), test::tiny_model());
+  }
+}
+
 TEST(Export, RefusesCompanionsWithoutEnd) {
   const TempFolder folder;
   const Student student(load_model(test::tiny_model()), 17);

@@ -59,7 +59,7 @@ export function registerEvaluate(program: Command): void {
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
     .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)
-    .option('--limit <n>', 'only the first questions of each task', atLeastOne)
+    .option('--limit <n>', 'only the first questions of each task, of mmlu of each subject, of bbh of each of its tasks', atLeastOne)
     .option('--samples <file>', 'write what each question came to, as JSON Lines', absolutePath)
     .option('--force', 'replace earlier samples there')
     .option('--compute <type>', 'products of tasks in f32 (default) or bf16', choice({ f32: 'f32', bf16: 'bf16' } as const));

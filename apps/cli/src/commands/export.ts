@@ -1,4 +1,5 @@
 // export: a run as a model for other programs.
+import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -6,7 +7,7 @@ import type { Context } from '../context.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import { downloadExport, downloadExportedFile, isOurGguf } from '../download-export.js';
 import { findExportPlace } from '../export-folder.js';
-import { requireFilePlace } from '../files.js';
+import { clearUnfinished, requireFilePlace, unfinishedWords } from '../files.js';
 import { exportRun } from '../operations.js';
 import { absolutePath, positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
@@ -79,9 +80,10 @@ export async function exportInto(context: Context, runId: string, options: Expor
     });
   }
   const gguf = { option: '--out', force, what: 'a GGUF file that Espalier wrote', isOurs: isOurGguf };
+  const line = new ShareLine(output, 'exporting');
+  for (const path of clearUnfinished(dirname(resolve(options.out)))) line.note(unfinishedWords(path));
   const place = asFile ? undefined : await findExportPlace(options.out, force, signal);
   if (asFile) await requireFilePlace(options.out, gguf);
-  const line = new ShareLine(output, 'exporting');
   try {
     const exported = await exportRun(
       connection,

@@ -8,8 +8,10 @@ import { absolutePath, wholeNumber } from '../options/parse.js';
 import { runFileFor } from '../options/run-file.js';
 import { addForkOptions, settingsOf } from '../options/settings-options.js';
 import { printWarnings } from '../output/warnings.js';
+import { LiveLine } from '../progress/live-line.js';
 import { action, examples } from './command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
+import { lostTeachersNote } from './lost-teachers.js';
 import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
@@ -82,6 +84,8 @@ export function registerFork(program: Command): void {
       overrides: Object.keys(data).length === 0 ? undefined : { data: dataSource(data) },
       settings: settingsOf(options, file.settings),
     });
+    const note = await lostTeachersNote(connection, parentRunId!, from);
+    if (note !== undefined) new LiveLine(output.terminal).note(note);
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
     if (!output.json) {
       printLaunched(context, response.run!, response.alreadyLaunched);

@@ -18,6 +18,7 @@ interface GenerateOptions {
   seed?: bigint;
   stop?: string[];
   dtype?: string;
+  chat?: boolean;
 }
 
 const ENDS: Partial<Record<v1.TextEnd, string>> = {
@@ -30,11 +31,12 @@ export function registerGenerate(program: Command): void {
   const generate = program
     .command('generate')
     .argument(...RUN_ARGUMENT)
-    .argument('<prompt...>', 'texts to go on from')
+    .argument('<prompt...>', 'texts to go on from; with --chat, what a user says')
     .summary('text by a run, one of its teachers, an export, or the intact model')
     .description(
       'Goes on from a prompt with the last state of a run, and writes the text as it is made. Without a temperature the likeliest token ' +
-        'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded.',
+        'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded. A file or pipe ' +
+        'gets the text as it is; on a terminal what would act there is shown instead.',
     )
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
     .option('--intact', 'the model before pruning instead')
@@ -44,11 +46,13 @@ export function registerGenerate(program: Command): void {
     .option('--top-p <share>', 'only the likeliest tokens that have this much of the probability together', number)
     .option('--seed <n>', 'of the random numbers (default: 0)', bigNumber)
     .option('--stop <text>', 'end a text before this one; may be given again', gathered)
+    .option('--chat', "answer: the model's own chat template writes each prompt as the message of a user")
     .option('--dtype <type>', 'f32 or bf16 (default: f32)');
   examples(
     generate,
     ['espalier generate k3f9 "Once upon"'],
     ['espalier generate k3f9 "Once upon" --intact --max-tokens 40'],
+    ['espalier generate k3f9 --chat "Who wrote Faust?"'],
     ['espalier generate k3f9 "Q: Who? A:" "Q: Where? A:" --temperature 0.8 --top-p 0.95 --seed 7 --stop "Q:"'],
   );
   action<GenerateOptions>(generate, async ({ connection, output, signal }, [runId, ...prompts], options) => {
@@ -64,12 +68,13 @@ export function registerGenerate(program: Command): void {
       seed: options.seed ?? 0n,
       stop: options.stop ?? [],
       computeDtype: options.dtype ?? '',
+      chat: options.chat ?? false,
     });
     const live = new LiveLine(output.terminal);
-    const texts = new Texts(output, prompts);
+    const texts = new Texts(output, prompts, options.chat === true ? '\n' : '');
     let outcome: v1.GenerationOutcome | undefined;
     try {
-      for await (const message of connection.stream(connection.runs, connection.runs.generate, request, signal, visiblePieces)) {
+      for await (const message of connection.stream(connection.runs, connection.runs.generate, request, signal, asItIs)) {
         if (message.waitingFor !== '') live.update(`waiting for ${message.waitingFor}`);
         else live.end();
         message.pieces.forEach((piece) => texts.add(piece));
@@ -89,21 +94,21 @@ function gathered(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
 
-/** Line breaks belong to a text. */
-function visiblePieces(message: v1.GenerateResponse): v1.GenerateResponse {
-  return { ...message, pieces: message.pieces.map((piece) => ({ ...piece, text: visibleLines(piece.text) })) };
-}
+/** Texts makes it fit for where it goes. */
+const asItIs = (message: v1.GenerateResponse): v1.GenerateResponse => message;
 
 /** Texts on their way out: one as it is made, of several each when it has ended. */
 class Texts {
   readonly all: { prompt: string; text: string; tokens: number; end: string }[];
   private open = false;
 
+  /** @param between a prompt and its text */
   constructor(
     private readonly output: Output,
     prompts: readonly string[],
+    private readonly between: string,
   ) {
-    this.all = prompts.map((prompt) => ({ prompt: output.json ? prompt : visibleLines(prompt), text: '', tokens: 0, end: '' }));
+    this.all = prompts.map((prompt) => ({ prompt, text: '', tokens: 0, end: '' }));
   }
 
   add({ prompt, text, tokens, end }: v1.TextPiece): void {
@@ -115,9 +120,18 @@ class Texts {
     one.end = ENDS[end] ?? '';
     if (this.output.json) return;
     if (this.all.length === 1) {
-      this.output.piece(`${first ? this.output.style('dim', one.prompt) : ''}${text}`);
+      this.output.piece(`${first ? this.lead(one.prompt) : ''}${this.shown(text)}`);
       this.open = true;
-    } else if (one.end !== '') this.output.line(`${this.output.style('dim', one.prompt)}${one.text}\n`);
+    } else if (one.end !== '') this.output.piece(`${this.lead(one.prompt)}${this.shown(one.text)}\n\n`);
+  }
+
+  private lead(prompt: string): string {
+    return `${this.output.style('dim', this.shown(prompt))}${this.between}`;
+  }
+
+  /** Programs get what the model wrote. A terminal would act upon some of it; line breaks belong to a text. */
+  private shown(text: string): string {
+    return this.output.terminal.isScreen ? visibleLines(text) : text;
   }
 
   /** Ends the line under way. */

@@ -5,9 +5,11 @@ import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, duration, howMany, shortDigest, statusWord } from '../output/format.js';
+import { clearUnfinished, unfinishedWords } from '../files.js';
 import { ShareLine } from '../progress/share-line.js';
 import { action, examples } from './command.js';
 import { confirm } from './confirm.js';
+import { thinningNote } from './lost-teachers.js';
 
 const GC_HINT = '; set it aside with: espalier gc (what is older than an hour)';
 const QUARANTINE_HINT = '; removed a week after they were set aside, or now with: espalier gc --now';
@@ -86,7 +88,8 @@ function registerCollect(program: Command): void {
         'back when it is needed after all, and goes then; with --now it goes at once, and so does all that was set aside before. With a ' +
         'run that has ended or is paused: throws away teachers or exports of it, as the options say, and records which and why. What ' +
         'stays in any case: the last state, where a fork began, what remaining exports were made from, and all that other runs need. ' +
-        'The history stays whole; steps that a lost teacher instructed can no longer be replayed.',
+        'The history stays whole; steps that a lost teacher instructed can no longer be replayed, and a rewind below them ends in ' +
+        'other bits. Without a run also exports in this folder that were killed before they were done.',
     )
     .option('--keep-every <n>', 'of the teachers keep every n-th and the last', positiveNumber)
     .option('--abandoned', 'the teachers of abandoned branches go')
@@ -145,6 +148,7 @@ async function lookForGarbage(
   } finally {
     line.end();
   }
+  if (!request.dryRun) for (const path of clearUnfinished(process.cwd())) line.note(unfinishedWords(path));
   return { artifacts, last };
 }
 
@@ -164,12 +168,15 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
   const planned = await ask(true);
   const what = whatGoes(planned);
   const justLooking = options.dryRun === true || planned.artifacts.length === 0;
-  if (!justLooking && options.yes !== true) await confirm(`throw away ${what} of run ${runId}?`, 'nothing was thrown away');
+  const note = thinningNote(planned);
+  const isAsked = !justLooking && options.yes !== true;
+  if (isAsked) await confirm(`${note === undefined ? '' : `${note} `}throw away ${what} of run ${runId}?`, 'nothing was thrown away');
   const result = justLooking ? planned : await ask(false);
-  output.result({ ...result, dryRun: justLooking }, () => {
+  output.result({ ...result, dryRun: justLooking, note: note ?? '' }, () => {
     if (options.dryRun === true) for (const one of planned.artifacts) output.line(artifactLine(one));
     if (planned.artifacts.length === 0) output.line('there is nothing to throw away');
     else output.text(justLooking ? `would throw away ${what}` : `threw away ${what}: ${bytes(result.freedBytes)} freed`);
+    if (note !== undefined && !isAsked) output.text(note);
   });
 }
 

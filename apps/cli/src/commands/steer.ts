@@ -6,10 +6,12 @@ import type { Context } from '../context.js';
 import { followRun, hasEnded } from '../progress/follow-run.js';
 import { bigNumber, wholeNumber } from '../options/parse.js';
 import { statusWord } from '../output/format.js';
+import { LiveLine } from '../progress/live-line.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 import { confirm } from './confirm.js';
 import { startingPoint, type StartingPoint } from './fork.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
+import { lostTeachersNote } from './lost-teachers.js';
 import { watchToEnd } from './watching.js';
 
 /** Pausing waits for the end of a step and for the state to be on the disk. */
@@ -102,6 +104,8 @@ function registerResume(program: Command): void {
     const from = startingPoint({ ...options, last: false }) as v1.ResumeRunRequest['from'];
     if (from !== undefined && options.yes !== true) await confirmRewind(context, runId!, options);
     const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
+    const note = await lostTeachersNote(connection, runId!, from);
+    if (note !== undefined) new LiveLine(output.terminal).note(note);
     const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) {
       output.result(run, () => output.line(`${run!.runId} goes on from step ${run!.step} (${statusWord(run!.status)})`));

@@ -40,9 +40,9 @@ export class Output {
     this.stdout.write(`${printable(text)}\n`);
   }
 
-  /** Part of a line that goes on. */
+  /** Part of a text that goes on: as it is, unless a terminal would act upon it. */
   piece(text: string): void {
-    this.stdout.write(printable(text));
+    this.stdout.write(this.terminal.isScreen ? printable(text) : text);
   }
 
   /** A sentence, wrapped between words. */

@@ -4,6 +4,8 @@ import { visibleLines } from '#protocol';
 export interface Terminal {
   /** True when a person looks at standard output: a live line makes sense. */
   isLive: boolean;
+  /** A terminal shows standard output, whatever it is able to: nothing may pass that acts there. */
+  isScreen: boolean;
   columns: number;
   colour: boolean;
   /** The box characters of a bar and a table need UTF-8. */
@@ -15,6 +17,7 @@ export function describeTerminal(stream: { isTTY?: boolean; columns?: number } =
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return {
     isLive: isTerminal,
+    isScreen: stream.isTTY === true,
     // Output that is not for a screen is not fitted to one.
     columns: stream.columns || Number(env['COLUMNS']) || (isTerminal ? 80 : Infinity),
     colour: isTerminal && !env['NO_COLOR'],

@@ -17,8 +17,8 @@ export interface EngineLink {
   processorUse(): ProcessorUse | null;
   /** Asks for a sign of life, and says that we are alive. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE: it is ours no longer */
   checkHealth(timeoutMs: number): Promise<void>;
-  /** At once, whatever it does. */
-  cut(): void;
+  /** At once, whatever it does. @param reason that later calls of its client end with */
+  cut(reason: EspalierError): void;
   /** In good order. */
   end(): Promise<void>;
 }
@@ -51,7 +51,7 @@ export function localEngine(options: EngineProcessOptions): EngineConnector {
           gone: child.gone,
           processorUse: () => processorUseOf(child.pid),
           checkHealth: (timeoutMs) => child.client.checkHealth(timeoutMs),
-          cut: () => child.kill(),
+          cut: (reason) => child.kill(reason),
           end: () => child.stop(),
         };
       } catch (error) {

@@ -91,9 +91,9 @@ export class EngineProcess {
     );
   }
 
-  kill(): void {
+  kill(reason?: EspalierError): void {
     this.child.kill('SIGKILL');
-    this.client.close();
+    this.client.close(reason);
   }
 
   async stop(): Promise<void> {

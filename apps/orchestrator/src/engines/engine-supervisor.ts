@@ -175,7 +175,7 @@ export class EngineSupervisor {
       this.current = null;
       lost.abort(reason);
       if (isWanted) return; // whoever wants it ends the link in good order
-      link.cut();
+      link.cut(reason);
       this.tell();
     };
     const engine: LiveEngine = {

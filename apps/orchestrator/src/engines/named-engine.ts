@@ -92,9 +92,9 @@ function link(
     });
   }, request.leaseMs / RENEWALS_A_LEASE);
   renewal.unref();
-  const close = (): void => {
+  const close = (reason?: EspalierError): void => {
     clearInterval(renewal);
-    client.close();
+    client.close(reason);
     cut();
   };
   return {

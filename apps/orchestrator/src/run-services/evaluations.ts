@@ -18,7 +18,7 @@ export interface EvaluationRequest {
 
 export async function evaluate(
   bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
   request: EvaluationRequest,
   onProgress: (doneShare: number) => void,
   signal: AbortSignal,

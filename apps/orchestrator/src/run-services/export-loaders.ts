@@ -1,4 +1,5 @@
-// Other programs that evaluate an exported model, each in a process of its own: llama.cpp, and PyTorch without our engine.
+// Other programs that evaluate an exported model, each in a process of its own: llama.cpp, and PyTorch without our engine. They end when
+// their standard input does: so they don't outlive this process, however it ends.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,10 +12,13 @@ export interface LoaderRequest {
   ids: number[];
   threads: number;
 }
+/** A likelihood that was computed may be no finite number, which says more of the export than of the loader. */
 export type LoaderAnswer =
-  { outcome: 'agrees'; loader: string; negativeLogLikelihood: number } | { outcome: 'failed' | 'untried'; loader: string; message: string };
+  | { outcome: 'computed'; loader: string; negativeLogLikelihood: number }
+  | { outcome: 'failed' | 'untried'; loader: string; message: string };
 
 const loaders = fileURLToPath(new URL('../../../../../loaders/', import.meta.url));
+const EXIT_WITH_STDIN = '--exit-with-stdin';
 const MISSING = 'no such program';
 const NO_PYTORCH = 3; // as evaluate.py ends
 const GIVE_UP_AFTER_MS = 30 * 60_000;
@@ -48,7 +52,7 @@ interface Ended {
 
 function run(command: string, args: string[], request: object, signal: AbortSignal): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(command, args, {
+    const child = spawn(command, [...args, EXIT_WITH_STDIN], {
       stdio: ['pipe', 'pipe', 'pipe'],
       signal: AbortSignal.any([signal, AbortSignal.timeout(GIVE_UP_AFTER_MS)]),
       killSignal: 'SIGKILL',
@@ -58,7 +62,7 @@ function run(command: string, args: string[], request: object, signal: AbortSign
     child.stdout.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-ANSWER_MAX_BYTES)));
     child.stderr.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-ANSWER_MAX_BYTES)));
     child.stdin.on('error', () => undefined); // it ended before it read all: its status says why
-    child.stdin.end(JSON.stringify(request));
+    child.stdin.write(`${JSON.stringify(request)}\n`);
     child.on('error', (error: NodeJS.ErrnoException) =>
       resolve({ status: error.code === 'ENOENT' ? MISSING : error.message, output, errors }),
     );
@@ -70,13 +74,20 @@ function answerOf(loader: string, { status, output, errors }: Ended): LoaderAnsw
   if (status !== 0) return { outcome: 'failed', loader, message: `it ended with ${status}: ${lastLine(errors)}` };
   try {
     const answer = JSON.parse(lastLine(output)) as { loader?: unknown; negativeLogLikelihood?: unknown };
-    if (typeof answer.loader === 'string' && Number.isFinite(answer.negativeLogLikelihood)) {
-      return { outcome: 'agrees', loader: answer.loader, negativeLogLikelihood: answer.negativeLogLikelihood as number };
+    const negativeLogLikelihood = numberOf(answer.negativeLogLikelihood);
+    if (typeof answer.loader === 'string' && negativeLogLikelihood !== undefined) {
+      return { outcome: 'computed', loader: answer.loader, negativeLogLikelihood };
     }
   } catch {
     // said below
   }
   return { outcome: 'failed', loader, message: `it answered ${lastLine(output).slice(0, 200) || 'nothing'}` };
+}
+
+/** JSON knows no NaN and no infinity: loaders name these. */
+function numberOf(value: unknown): number | undefined {
+  if (typeof value === 'number') return value;
+  return typeof value === 'string' && ['NaN', 'Infinity', '-Infinity'].includes(value) ? Number(value) : undefined;
 }
 
 function lastLine(text: string): string {

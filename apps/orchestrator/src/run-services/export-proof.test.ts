@@ -9,9 +9,9 @@ import { proveExport } from './export-proof.js';
 const STUDENT = 1.75;
 
 /** An engine that computes `fromExport` of the export, where it can read it. */
-function proof(dtype: string, fromExport: number | Error): Promise<ExportProof> {
+function proof(dtype: string, fromExport: number | Error, student = STUDENT): Promise<ExportProof> {
   const evaluate = (request: engineV1.EvaluateRequest): Promise<engineV1.EvaluationOutcome> => {
-    const found = request.sessionId === '' ? fromExport : STUDENT;
+    const found = request.sessionId === '' ? fromExport : student;
     if (found instanceof Error) return Promise.reject(found);
     return Promise.resolve(engineV1.EvaluationOutcome.fromPartial({ negativeLogLikelihood: found, predictions: 31n }));
   };
@@ -29,6 +29,7 @@ test.each([
   ['f32', STUDENT + 5e-6],
   ['f16', STUDENT - 5e-4],
   ['bf16', STUDENT + 0.05], // rounds as it rounds
+  ['q8_0', STUDENT - 0.05],
 ])('an export in %s that computes the same but for rounding is proven', async (dtype, found) => {
   const { negativeLogLikelihood, loaders } = await proof(dtype, found);
   expect(negativeLogLikelihood).toBe(STUDENT);
@@ -39,7 +40,9 @@ test.each([
   ['f32', STUDENT + 5e-5],
   ['f32', Number.NaN],
   ['f16', STUDENT - 5e-3],
+  ['bf16', STUDENT + 0.1],
   ['bf16', Number.NaN],
+  ['q8_0', STUDENT + 4.1], // a perplexity of 60 times the student's
   ['q8_0', Number.POSITIVE_INFINITY],
 ])('an export in %s that computes something else (%d) is refused, with both figures', async (dtype, found) => {
   await expect(proof(dtype, found)).rejects.toMatchObject({
@@ -61,3 +64,21 @@ test("our own reader is untried, not failed, where llama.cpp's types are not its
   expect((await proof('f32', unsupported)).loaders[0]).toMatchObject({ outcome: 'failed' });
   expect((await proof('q4_k_m', STUDENT + 0.01)).loaders[0]).toMatchObject({ outcome: 'agrees' }); // each tensor has a type that it knows
 });
+
+test('a bound is a share of the loss: at 48.3 nats the sums of f32 round by more than at 2', async () => {
+  const { loaders } = await proof('f32', 48.3 + 5e-5, 48.3);
+  expect(loaders[0]).toMatchObject({ outcome: 'agrees' });
+  await expect(proof('f32', 48.3 + 5e-3, 48.3)).rejects.toMatchObject({ code: 'EXPORT_DIFFERS' });
+  await expect(proof('f32', 0.01 + 5e-6, 0.01)).resolves.toBeDefined(); // and of a loss near nothing the bound is no nothing
+  await expect(proof('f32', 0.01 + 5e-5, 0.01)).rejects.toMatchObject({ code: 'EXPORT_DIFFERS' });
+});
+
+test.each(['EVALUATION_NOT_FINITE', 'WEIGHT_NOT_FINITE'])(
+  'our own reader that finds no numbers in the export (%s) refuses it',
+  async (code) => {
+    await expect(proof('bf16', new EspalierError(code, 'not finite'))).rejects.toMatchObject({
+      code: 'EXPORT_DIFFERS',
+      message: expect.stringContaining('of NaN from the vllm export') as string,
+    });
+  },
+);

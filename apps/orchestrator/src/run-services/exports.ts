@@ -40,11 +40,13 @@ export async function exportModel(
     { ...request.engine, sessionId: bench.sessionId, multipleOf, modelCard: modelCard(request) },
     signal,
   );
-  const store = async (content: AsyncIterable<Uint8Array> | Uint8Array, name: string): Promise<ExportManifestFile> => {
-    const { digest, bytes } = await artifacts.put(content);
-    await keeper.pin(digest);
+  // Another run may have an equal file, and be deleted now: so first the pin, then the bytes.
+  const beforeNamed = async (digest: string): Promise<void> => {
     pinned.push(digest);
-    return { name, bytes, digest };
+    await keeper.pin(digest);
+  };
+  const store = async (content: AsyncIterable<Uint8Array> | Uint8Array, name: string): Promise<ExportManifestFile> => {
+    return { name, ...(await artifacts.put(content, { beforeNamed })) };
   };
   const quantizing: string[] = [];
   const storeQuantized: typeof store = (content, name) =>
@@ -66,7 +68,7 @@ export async function exportModel(
   const notes = [...outcome.notes, ...ownNotes];
   const text = stored.readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof) : '');
   files.push(await store(Buffer.from(text), README));
-  const manifest = await artifacts.put(encodeExportManifest(files));
+  const manifest = await store(encodeExportManifest(files), 'manifest');
   return {
     kind: 'recordExport',
     exportDigest: manifest.digest,

@@ -2,12 +2,13 @@
 // llama-quantize on the PATH. It works on files, so what the engine writes goes through a folder of its own.
 import { spawn } from 'node:child_process';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { access, constants, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { access, constants, readdir, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
+import { renewSeal } from '#artifact-store';
 import { EspalierError } from '#protocol';
+import { newExportFolder } from './subjects.js';
 
 /** llama.cpp's numbers of these kinds of files. */
 const TYPES: Record<string, number> = { q3_k_m: 12, q4_k_s: 14, q4_k_m: 15, q5_k_s: 16, q5_k_m: 17, q6_k: 18 };
@@ -63,12 +64,13 @@ export async function* quantized(
   signal: AbortSignal,
   tell: (note: string) => void,
 ): AsyncGenerator<Uint8Array> {
-  const folder = await mkdtemp(join(tmpdir(), 'espalier-export-'));
+  const folder = await newExportFolder();
   try {
     const [from, to] = [join(folder, 'whole.gguf'), join(folder, 'quantized.gguf')];
     await pipeline(content, createWriteStream(from), { signal });
     const said = await run(quantizer(from, to, dtype, threads), signal);
     await rm(from);
+    await renewSeal(to); // llama.cpp took over that of the whole file
     const [, other, all] = FALLBACK.exec(said) ?? [];
     tell(
       `Quantized to ${dtype} by llama.cpp` +

@@ -1,8 +1,9 @@
 // Evaluations and exports that clients ask for: chosen, done by the engine when it is free, recorded.
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import type { Logger } from 'pino';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { invalidField, type v1 } from '#protocol';
+import { EspalierError, invalidField, type v1 } from '#protocol';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
@@ -10,7 +11,7 @@ import { sameMeasure } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE, LOGGER } from '../tokens.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from './evaluations.js';
@@ -19,7 +20,7 @@ import { chooseExport } from './export-formats.js';
 import { exportModel } from './exports.js';
 import { computeDtypeOf, tasksOf } from './task-requests.js';
 import { evaluateTasks } from './task-evaluations.js';
-import { jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from './subjects.js';
+import { clearExportFolders, jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from './subjects.js';
 import { measureSpeed, speedMessage, speedOptions } from './speed.js';
 import { RunFeed } from '../views/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
@@ -36,7 +37,7 @@ export interface TasksEvaluated {
 }
 
 @Injectable()
-export class RunServices {
+export class RunServices implements OnModuleInit {
   constructor(
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(EngineJobs) readonly jobs: EngineJobs,
@@ -44,7 +45,13 @@ export class RunServices {
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(StateKeeper) readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(LOGGER) private readonly log: Logger,
   ) {}
+
+  onModuleInit(): void {
+    for (const path of clearExportFolders())
+      this.log.info({ path }, 'a folder of an export was removed: the server that made it was killed');
+  }
 
   async *evaluateRun(
     request: v1.EvaluateRunRequest,
@@ -64,11 +71,14 @@ export class RunServices {
     const dataDigest =
       path === '' ? run.data.validationDigest : await this.sources.prepareEvaluationData(path, textColumn, run, window, signal);
     if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
-    const { wish, pinned } = jobOn(subject, runId, 'an evaluation');
+    const { wish, pinned } = jobOn(subject, run, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest }, onProgress, both);
-      const dataPath = dataDigest === run.data.validationDigest ? {} : { dataPath: resolve(path) };
+      const isOwn = dataDigest === run.data.validationDigest;
+      if (!isOwn) await this.keepNamed(dataDigest, pinned);
+      const dataPath = isOwn ? {} : { dataPath: resolve(path) };
       const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;
+      await this.feed.seen(runId, after.revision);
       return { run: after, evaluation: recordedAs(after, evaluated) };
     });
   }
@@ -84,7 +94,7 @@ export class RunServices {
     const subject = subjectOf(run, request);
     const dtype = computeDtypeOf(request.computeDtype);
     const { tasks, means } = await tasksOf(request, signal);
-    const { wish, pinned } = jobOn(subject, runId, 'an evaluation');
+    const { wish, pinned } = jobOn(subject, run, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const recorded: RecordEvaluation[] = [];
       let after = run;
@@ -109,7 +119,7 @@ export class RunServices {
     const subject = subjectOf(run, { ...request, intact: false });
     if (subject.kind === 'intact') throw new Error('unreachable: the intact model is measured beside every other');
     const options = speedOptions(request, run.model);
-    const { wish, pinned } = jobOn(subject, runId, 'a measurement');
+    const { wish, pinned } = jobOn(subject, run, 'a measurement');
     const format = subject.kind === 'export' ? '' : request.format || 'hf-remote';
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) =>
       speedMessage(await measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both), format),
@@ -134,6 +144,14 @@ export class RunServices {
       await this.feed.seen(runId, after.revision); // what is recorded needs no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;
     });
+  }
+
+  /** Another run may have the same text, and be deleted before the evaluation that names it is recorded. */
+  private async keepNamed(digest: string, pinned: string[]): Promise<void> {
+    pinned.push(digest);
+    await this.keeper.pin(digest);
+    if ((await this.artifacts.stat(digest)) !== null) return;
+    throw new EspalierError('ARTIFACT_MISSING', `the tokens ${digest} were thrown away while they were evaluated on; evaluate again`);
   }
 
   /** Yields the work that it waits for, then the progress, then the result. */

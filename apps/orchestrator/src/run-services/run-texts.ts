@@ -1,6 +1,7 @@
 // Texts that clients ask for: made by an engine when one is free, told as they are made, recorded nowhere.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
+import { chatPrompts } from '#model-files';
 import { engineV1, v1 } from '#protocol';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
@@ -24,7 +25,8 @@ export class RunTexts {
     const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, request);
     const options = textOptions(request, run.model.maxPositions);
-    const { wish, pinned } = jobOn(subject, runId, 'texts');
+    if (request.chat) options.prompts = await chatPrompts(run.model.path, options.prompts, signal);
+    const { wish, pinned } = jobOn(subject, run, 'texts');
     const news = new TextNews();
     const job = followed(
       this,

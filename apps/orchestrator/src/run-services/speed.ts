@@ -40,7 +40,7 @@ export function speedOptions(request: v1.BenchRunRequest, { maxPositions: positi
 /** The speed of the intact model and of the subject, in turns. */
 export async function measureSpeed(
   bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
   run: PruningRunState,
   subject: Exclude<Subject, { kind: 'intact' }>,
   options: SpeedOptions,

@@ -1,9 +1,10 @@
 // The states, exports and models that clients ask an engine about: chosen from a run, brought to the engine, named in what is recorded.
 import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { clearLeftOvers, leftOverName } from '#files';
 import { decodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
 import type { JobWish } from '../engine-pool/engine-jobs.js';
@@ -111,11 +112,22 @@ export function subjectOf(run: PruningRunState, { intact, exportDigest, teacherM
 }
 
 /** Where such a job may run, and what must stay until it ends. */
-export function jobOn(subject: MeasuredSubject, runId: string, doing: string): { wish: JobWish; pinned: string[] } {
+export function jobOn(
+  subject: MeasuredSubject,
+  { runId, exports }: Pick<PruningRunState, 'runId' | 'exports'>,
+  doing: string,
+): { wish: JobWish; pinned: string[] } {
   return {
     wish: { runId, needsOurFiles: subject.kind === 'export', doing: `${doing} of run ${runId}` },
-    pinned: subject.kind === 'masked' ? [subject.state.stateDigest] : [],
+    pinned: pinnedFor(subject, exports),
   };
+}
+
+function pinnedFor(subject: MeasuredSubject, exports: PruningRunState['exports']): string[] {
+  if (subject.kind === 'masked') return [subject.state.stateDigest];
+  if (subject.kind !== 'export') return [];
+  const files = exports.find(({ exportDigest }) => exportDigest === subject.exportDigest)?.files ?? [];
+  return [subject.exportDigest, ...files.map(({ digest }) => digest)];
 }
 
 /** The fields by which the engine knows a model. */
@@ -124,7 +136,7 @@ export type EngineModel = Pick<engineV1.EvaluateRequest, 'sessionId' | 'modelPat
 /** The engine has the subject for as long as it is used. */
 export async function withSubject<T>(
   bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
   run: PruningRunState,
   subject: MeasuredSubject,
   use: (model: EngineModel) => Promise<T>,
@@ -139,18 +151,41 @@ export async function withSubject<T>(
   return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind !== 'masked' });
 }
 
-/** The files of an export as a folder, for as long as it is used. */
+const EXPORT_FOLDER = { before: 'espalier-export-', after: '.folder' };
+
+/** Its maker removes it; if that is killed, the next server does. */
+export async function newExportFolder(): Promise<string> {
+  const folder = join(tmpdir(), leftOverName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
+  await mkdir(folder, { mode: 0o700 });
+  return folder;
+}
+
+/** Folders of exports that servers left behind that were killed. */
+export function clearExportFolders(): string[] {
+  return clearLeftOvers(tmpdir(), { before: new RegExp(EXPORT_FOLDER.before), after: EXPORT_FOLDER.after });
+}
+
+/**
+ * The files of an export as a folder, for as long as it is used: links to the artifacts where these are files. Each is read once, so that
+ * its bytes are those of its digest.
+ */
 export async function withExportFolder<T>(
-  artifacts: Pick<ArtifactStore, 'open'>,
+  artifacts: Pick<ArtifactStore, 'open' | 'pathOf'>,
   files: ExportManifestFile[],
   use: (folder: string) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'espalier-export-'));
+  const folder = await newExportFolder();
   try {
-    for (const file of files) {
-      const path = join(folder, file.name);
+    for (const { digest, name } of files) {
+      const path = join(folder, name);
       await mkdir(dirname(path), { recursive: true });
-      await pipeline(artifacts.open(file.digest), createWriteStream(path));
+      const stored = artifacts.pathOf?.(digest);
+      if (stored === undefined) {
+        await pipeline(artifacts.open(digest), createWriteStream(path));
+      } else {
+        for await (const _ of artifacts.open(digest)); // reading to the end checks the bytes
+        await symlink(stored, path);
+      }
     }
     return await use(folder);
   } finally {

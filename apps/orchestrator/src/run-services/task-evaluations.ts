@@ -39,7 +39,7 @@ const DTYPES = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.Co
  */
 export async function evaluateTasks(
   bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
   request: TaskEvaluationRequest,
   record: (facts: RecordEvaluation[], samples: Buffer | null) => Promise<void>,
   onProgress: TaskProgress,

@@ -58,13 +58,14 @@ export const textTokens = ({ max_tokens: most }: GenerationTask, positions: numb
   Math.max(1, Math.min(most, Math.floor(positions / 2)));
 
 export function identityOf(
-  { task, rowCount, questions, promptDigest, dataDigest }: TaskQuestions,
+  { task, rowCount, limitOfGroup, questions, promptDigest, dataDigest }: TaskQuestions,
   { dtype, run }: Pick<TaskEvaluationRequest, 'dtype' | 'run'>,
   tokenizerDigest: string,
 ): TaskIdentity {
   const shots = task.kind === 'choices' ? (task.shots?.count ?? 0) : 0;
   const asked = task.kind === 'generation' ? `greedy, at most ${textTokens(task, run.model.maxPositions)} tokens` : `${shots} shots`;
-  const rows = questions.length < rowCount ? `the first ${questions.length} of ${rowCount} rows` : `all ${rowCount} rows`;
+  const first = limitOfGroup === null ? `the first ${questions.length}` : `the first ${limitOfGroup} of each group, ${questions.length}`;
+  const rows = questions.length < rowCount ? `${first} of ${rowCount} rows` : `all ${rowCount} rows`;
   return {
     task: task.task,
     convention: [asked, rows, ...(dtype === 'f32' ? [] : [dtype])].join(', '),

@@ -23,7 +23,7 @@ export async function generatedAnswers(
   signal: AbortSignal,
 ): Promise<{ answers: Answer[]; counts: Record<string, number> }> {
   const maxTokens = textTokens(task, run.model.maxPositions);
-  const options = { maxTokens, temperature: 0, topP: 0, seed: 0n, stop: task.until, computeDtype };
+  const options = { maxTokens, temperature: 0, topP: 0, seed: 0n, stop: task.until, computeDtype, wholePrompts: false };
   const mostPromptTokens = run.model.maxPositions - maxTokens;
   const answers: Answer[] = [];
   const counts = { cut: 0, promptTokens: 0, tokens: 0 };

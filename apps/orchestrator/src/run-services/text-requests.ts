@@ -9,7 +9,7 @@ const HOTTEST = 100;
 
 /** @param positions of the model */
 export function textOptions(request: v1.GenerateRequest, positions: number): TextOptions {
-  const { prompts, maxTokens, temperature, topP = 1, seed, stop } = request;
+  const { prompts, maxTokens, temperature, topP = 1, seed, stop, chat } = request;
   const violations: FieldViolation[] = [];
   const refuse = (holds: boolean, field: string, description: string): void => {
     if (!holds) violations.push({ field, description, code: 'FIELD_OUT_OF_RANGE' });
@@ -24,7 +24,8 @@ export function textOptions(request: v1.GenerateRequest, positions: number): Tex
   if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
   if (violations.length > 0) throw invalidRequest(violations);
   const tokens = Math.min(maxTokens === 0 ? DEFAULT_TOKENS : maxTokens, positions);
-  return { prompts, maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype!, mostPromptTokens: 0 };
+  const how = { maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype! };
+  return { prompts, ...how, mostPromptTokens: 0, wholePrompts: chat };
 }
 
 export function dtypeViolation(given: string): FieldViolation {

@@ -8,7 +8,7 @@ import { withSubject, type EngineModel, type Subject } from './subjects.js';
 /** Without what names the model. */
 export type TextOptions = Pick<
   engineV1.GenerateRequest,
-  'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype' | 'mostPromptTokens'
+  'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype' | 'mostPromptTokens' | 'wholePrompts'
 >;
 export interface TextRequest extends TextOptions {
   run: PruningRunState;
@@ -18,7 +18,7 @@ export interface TextRequest extends TextOptions {
 /** @param onPieces called with what the texts have more than before, as they are made */
 export async function generateTexts(
   bench: EngineWorkbench,
-  artifacts: Pick<ArtifactStore, 'open' | 'get'>,
+  artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
   { run, subject, ...options }: TextRequest,
   onPieces: (pieces: engineV1.TextPiece[]) => void,
   signal: AbortSignal,

@@ -47,4 +47,44 @@ describe('the secrets of a store', () => {
     writeFileSync(join(place, 'secrets.new'), '');
     await expect(storeSecrets(place)).resolves.toMatchObject({ users: { admin: expect.any(String) as string } });
   });
+
+  test.each(['node.key', 'node.crt', 'ca.crt', 'users.json'])(
+    'of which %s is damaged are told by that name, before anything listens',
+    async (name) => {
+      const place = join(folder, `damaged-${name}`);
+      await storeSecrets(place);
+      const file = join(place, 'secrets', name);
+      for (const content of ['', 'no such thing', readFileSync(file).subarray(0, 40)]) {
+        writeFileSync(file, content);
+        const refused = expect(storeSecrets(place)).rejects;
+        await refused.toMatchObject({ code: 'STORE_TLS_UNUSABLE', message: expect.stringContaining(file) as string });
+        await refused.toThrow(`remove the folder ${join(place, 'secrets')}`);
+      }
+    },
+  );
+
+  test('of another store are no pair', async () => {
+    const [place, other] = [join(folder, 'one'), join(folder, 'another')];
+    const { tls } = await storeSecrets(place);
+    const foreign = await storeSecrets(other);
+    writeFileSync(tls.caFile, readFileSync(foreign.tls.caFile));
+    await expect(storeSecrets(place)).rejects.toThrow(`${tls.caFile} is not the authority`);
+    writeFileSync(tls.keyFile, readFileSync(foreign.tls.keyFile));
+    await expect(storeSecrets(place)).rejects.toThrow(`${tls.keyFile} is not the private key`);
+  });
+
+  test('that were removed as the error says are made anew, and the store knows its users by them', async () => {
+    const place = join(folder, 'anew');
+    const first = await startEmbeddedEventStore({ folder: place, ...(await storeSecrets(place)) });
+    const before = connectEventStore(first);
+    await before.append('run-1', newEvents(2), 'no_stream');
+    await before.close();
+    await first.stop();
+    rmSync(join(place, 'secrets'), { recursive: true });
+    const second = await startEmbeddedEventStore({ folder: place, ...(await storeSecrets(place)) });
+    const after = connectEventStore(second);
+    expect(await collect(after.read('run-1'))).toHaveLength(2);
+    await after.close();
+    await second.stop();
+  });
 });

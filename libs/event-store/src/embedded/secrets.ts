@@ -4,6 +4,8 @@ import { randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asOwnerOnly, makeFolder } from '#files';
+import { EmbeddedStoreError } from '../event-store.errors.js';
+import { readCertificate, readTlsPair } from '../server/tls-files.js';
 
 export interface StoreSecrets {
   tls: { certFile: string; keyFile: string; caFile: string };
@@ -16,14 +18,34 @@ const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const YEARS_GOOD = 100;
 const DAY_MS = 86_400_000;
 
-/** The secrets of the store in this folder; makes them when there are none. */
+/**
+ * The secrets of the store in this folder; makes them when there are none.
+ * @throws EmbeddedStoreError STORE_TLS_UNUSABLE with the file that is damaged
+ */
 export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   const place = join(folder, FOLDER);
   if (!existsSync(place)) await makeSecrets(folder, place);
-  return {
-    tls: { certFile: join(place, CERTIFICATE), keyFile: join(place, KEY), caFile: join(place, AUTHORITY) },
-    users: JSON.parse(readFileSync(join(place, USERS), 'utf8')) as StoreSecrets['users'],
-  };
+  const tls = { certFile: join(place, CERTIFICATE), keyFile: join(place, KEY), caFile: join(place, AUTHORITY) };
+  try {
+    readTlsPair(tls);
+    if (!readCertificate(tls.certFile).verify(readCertificate(tls.caFile).publicKey)) {
+      throw new Error(`${tls.caFile} is not the authority that signed ${tls.certFile}`);
+    }
+    return { tls, users: readUsers(join(place, USERS)) };
+  } catch (error) {
+    const hint = `remove the folder ${place}, and the next start makes these secrets anew: no event depends on them`;
+    throw new EmbeddedStoreError('STORE_TLS_UNUSABLE', `${(error as Error).message}; ${hint}`, { cause: error });
+  }
+}
+
+function readUsers(file: string): StoreSecrets['users'] {
+  try {
+    const { admin, ops } = JSON.parse(readFileSync(file, 'utf8')) as Partial<Record<keyof StoreSecrets['users'], unknown>>;
+    if (typeof admin === 'string' && admin !== '' && typeof ops === 'string' && ops !== '') return { admin, ops };
+  } catch (error) {
+    throw new Error(`${file} can't be read: ${(error as Error).message}`, { cause: error });
+  }
+  throw new Error(`${file} holds no passwords of the users admin and ops`);
 }
 
 async function makeSecrets(folder: string, place: string): Promise<void> {

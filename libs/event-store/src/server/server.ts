@@ -1,7 +1,7 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
-import { readUserFileSync } from '#files';
 import { isOwnUser, openGrpcDoor, type Refusal } from '#local-access';
+import { readTlsPair } from './tls-files.js';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
@@ -94,19 +94,11 @@ function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }
 
-const PEM_BYTES_MAX = 1 << 20;
-
 /** undefined without TLS. */
 function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
   if (!tls) return undefined;
-  try {
-    const pair = { cert_chain: readUserFileSync(tls.certFile, PEM_BYTES_MAX), private_key: readUserFileSync(tls.keyFile, PEM_BYTES_MAX) };
-    return ServerCredentials.createSsl(null, [pair], false);
-  } catch (error) {
-    throw new StoreError('STORE_TLS_UNUSABLE', `certificate or key can't be used: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
+  const { certificate, key } = readTlsPair(tls);
+  return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }], false);
 }
 
 function userSetups({ tls }: ServerOptions): UserSetup[] {

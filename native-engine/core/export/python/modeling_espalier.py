@@ -215,6 +215,7 @@ if PreTrainedModel is not None:
     class EspalierCompactedForCausalLM(PreTrainedModel, GenerationMixin):
         config_class = EspalierCompactedConfig
         base_model_prefix = "model"
+        _no_split_modules = ["Layer"]  # for device_map="auto": a layer adds to what it was given, so it lies on one device
         _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
         def __init__(self, config):

@@ -38,7 +38,8 @@ export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient {
-  private readonly client: Client;
+  private readonly stub: Client;
+  private closedBy: EspalierError | null = null;
   /** When it last said anything, whatever it was asked for; by performance.now. */
   heardAtMs = -Infinity;
 
@@ -47,7 +48,7 @@ export class EngineClient {
     readonly address: string,
     claim = '',
   ) {
-    this.client = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
+    this.stub = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
       'grpc.max_receive_message_length': 64 * MIB,
       'grpc.max_send_message_length': 64 * MIB,
       'grpc-node.flow_control_window': 8 * MIB, // states go at once, without a message back for each 64 KiB
@@ -57,11 +58,17 @@ export class EngineClient {
     });
   }
 
-  checkHealth(timeoutMs: number): Promise<void> {
-    return checkHealth(this.client.getChannel(), timeoutMs);
+  /** @throws EspalierError once it is closed, where the channel would know no reason */
+  private get client(): Client {
+    if (this.closedBy !== null) throw this.closedBy;
+    return this.stub;
   }
 
-  describe(timeoutMs = 10_000): Promise<engineV1.DescribeEngineResponse> {
+  async checkHealth(timeoutMs: number): Promise<void> {
+    await checkHealth(this.client.getChannel(), timeoutMs);
+  }
+
+  async describe(timeoutMs = 10_000): Promise<engineV1.DescribeEngineResponse> {
     return this.unary(this.client.describeEngine, {}, timeoutMs);
   }
 
@@ -82,11 +89,11 @@ export class EngineClient {
     return required(model, 'InspectModelResponse.model');
   }
 
-  planMemory(options: engineV1.SessionOptions): Promise<engineV1.PlanMemoryResponse> {
+  async planMemory(options: engineV1.SessionOptions): Promise<engineV1.PlanMemoryResponse> {
     return this.unary(this.client.planMemory, { options }, 600_000);
   }
 
-  openSession(options: engineV1.SessionOptions, owner: string): Promise<engineV1.OpenSessionResponse> {
+  async openSession(options: engineV1.SessionOptions, owner: string): Promise<engineV1.OpenSessionResponse> {
     return this.unary(this.client.openSession, { options, owner, replace: true }, 1_800_000);
   }
 
@@ -230,8 +237,10 @@ export class EngineClient {
     return this.stream(this.client.exportModel(request), signal);
   }
 
-  close(): void {
-    this.client.close();
+  /** @param reason that calls made from now on end with */
+  close(reason = new EspalierError('ENGINE_LOST', 'the engine process has ended, or the connection to it was given up')): void {
+    this.closedBy ??= reason;
+    this.stub.close();
   }
 
   private unary<Request, Response>(

@@ -1,0 +1,81 @@
+// An export beside a deletion: given another run with an equal file, when that run is deleted while ours is stored, then ours stays whole.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { decodeExportManifest, encodeExportManifest, openArtifactStore, type ArtifactStore, type PutOptions } from '#artifact-store';
+import { engineV1 } from '#protocol';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import { StateKeeper } from '../retention/state-keeper.js';
+import { exportModel, type ExportRequest } from './exports.js';
+
+const TOKENIZER = Buffer.from('{"model": "the same in every export of this model"}');
+let folder: string;
+let artifacts: ArtifactStore;
+let keeper: StateKeeper;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'exports-'));
+  artifacts = await openArtifactStore({ folder });
+  const feed = { onChange: () => undefined, isNeeded: () => false }; // the other run's events need it no more, ours none yet
+  const lease = { isSurelyHeld: true };
+  const log = { warn: () => undefined, info: () => undefined };
+  const keptHere = { sharesArtifacts: false };
+  keeper = new StateKeeper(artifacts, feed as never, {} as never, lease as never, { missing: null }, keptHere, log as never);
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** As the engine sends it: two files, the README, the outcome. */
+async function* messages(): AsyncGenerator<engineV1.ExportModelResponse> {
+  const message = (fields: object): engineV1.ExportModelResponse => engineV1.ExportModelResponse.fromPartial(fields);
+  await Promise.resolve();
+  yield message({ fileName: 'model.safetensors' });
+  yield message({ chunk: Buffer.from('weights') });
+  yield message({ fileName: 'tokenizer.json' });
+  yield message({ chunk: TOKENIZER });
+  yield message({ fileName: 'README.md' });
+  yield message({ chunk: Buffer.from('# it\n') });
+  yield message({ outcome: { hiddenSize: 8n, layers: [{ heads: 1n, kvHeads: 1n, intermediate: 8n }] } });
+}
+
+const model = { dtype: 'F32', headDim: 4n, vocabSize: 16n, hiddenSize: 8n, layers: [{ heads: 2n, kvHeads: 2n, intermediate: 8n }] };
+const bench = {
+  engine: { client: { exportModel: messages } },
+  sessionId: 's',
+  bringModel: () => Promise.resolve({ model }),
+  bringState: () => Promise.resolve(),
+} as unknown as EngineWorkbench;
+const request = {
+  run: { runId: 'r', name: 'ours', model: { path: '/m', weightsDigest: 'w' }, settings: { recipe: 'lm', targetSparsity: 0.5 } },
+  state: { step: 1, stateDigest: 's', hardSparsity: 0.5 },
+  format: 'hf', form: 'padded', dtype: '', multipleOf: 1, teacherMark: null, skipProof: true, engine: {},
+} as unknown as ExportRequest; // prettier-ignore
+
+/** A store in whose every write the other run lets go of all that it had, right before the caller hears that the bytes are there. */
+function besideDeletions(): ArtifactStore {
+  return Object.assign(Object.create(artifacts) as ArtifactStore, {
+    put: async (content: AsyncIterable<Uint8Array> | Uint8Array, options?: PutOptions) => {
+      const stored = await artifacts.put(content, options);
+      await keeper.discard(stored.digest);
+      return stored;
+    },
+  });
+}
+
+test('each file and the manifest are pinned before they lie under their digests, and the deletion leaves them', async () => {
+  await artifacts.put(TOKENIZER); // as the other run's export has it
+  const pinned: string[] = [];
+  const exported = await exportModel(bench, besideDeletions(), keeper, request, pinned, () => undefined, new AbortController().signal);
+  const files = decodeExportManifest(await artifacts.get(exported.exportDigest));
+  expect(files.map(({ name }) => name)).toEqual(['README.md', 'model.safetensors', 'tokenizer.json']);
+  for (const { digest } of files) expect(await artifacts.verify(digest)).toBe('ok');
+  expect(encodeExportManifest(exported.files)).toEqual(await artifacts.get(exported.exportDigest));
+  expect(new Set(pinned)).toEqual(new Set([...files.map(({ digest }) => digest), exported.exportDigest]));
+});
+
+test('an export that fails lets go of all that it stored', async () => {
+  const pinned: string[] = [];
+  await exportModel(bench, besideDeletions(), keeper, request, pinned, () => undefined, new AbortController().signal);
+  for (const digest of pinned) keeper.release(digest);
+  for (const digest of pinned) await keeper.discard(digest);
+  for await (const { digest } of artifacts.list()) throw new Error(`${digest} was left`);
+});

@@ -1,0 +1,54 @@
+// A GGUF export holds the digest of itself, with zeros in that digest's own place, so that the file proves later that it is as it was
+// written. The core writes it among the first keys (`gguf_model.cpp`).
+import { createHash } from 'node:crypto';
+import { open, type FileHandle } from 'node:fs/promises';
+
+const KEY = Buffer.from('espalier.sha256');
+const DIGITS = 64;
+/** A type and a length stand between a key and its text. */
+const LEAD = 4 + 8;
+/** The key lies in the first of so many bytes. */
+export const GGUF_HEAD_BYTES = 4_096;
+const CHUNK_BYTES = 1 << 20;
+
+export interface GgufSeal {
+  /** The place of the digits in the file. */
+  at: number;
+  digest: string;
+}
+
+/** undefined: the file has none. */
+export function sealIn(head: Buffer): GgufSeal | undefined {
+  const key = head.indexOf(KEY);
+  const at = key + KEY.length + LEAD;
+  const digest = head.subarray(at, at + DIGITS).toString('latin1');
+  return key >= 0 && /^[0-9a-f]{64}$/.test(digest) ? { at, digest } : undefined;
+}
+
+/** The chunk with zeros in the place of the seal. @param from the chunk's place in the file */
+export function withoutSeal(chunk: Uint8Array, from: number, { at }: GgufSeal): Uint8Array {
+  const [first, end] = [Math.max(at - from, 0), Math.min(at - from + DIGITS, chunk.byteLength)];
+  return first >= end ? chunk : Uint8Array.from(chunk).fill('0'.charCodeAt(0), first, end);
+}
+
+/** Writes the seal of the file as it is now: another program has changed the rest of it. A file without one stays as it is. */
+export async function renewSeal(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(GGUF_HEAD_BYTES), 0, GGUF_HEAD_BYTES, 0);
+    const seal = sealIn(buffer.subarray(0, bytesRead));
+    if (seal !== undefined) await file.write(await digestWithout(file, seal), seal.at, 'latin1');
+  } finally {
+    await file.close();
+  }
+}
+
+async function digestWithout(file: FileHandle, seal: GgufSeal): Promise<string> {
+  const hash = createHash('sha256');
+  for (let at = 0; ;) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, at);
+    if (bytesRead === 0) return hash.digest('hex');
+    hash.update(withoutSeal(buffer.subarray(0, bytesRead), at, seal));
+    at += bytesRead;
+  }
+}

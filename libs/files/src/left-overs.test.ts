@@ -1,0 +1,64 @@
+// Unfinished files: given who made them, when another process looks, then only those of a maker that is surely dead are gone.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { clearLeftOvers, leftOverName } from './left-overs.js';
+import { isSurelyDead, ownerName } from './process-owner.js';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'left-overs-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const kind = { before: /\..+\./, after: '.incoming' };
+
+/** The name of a process that has lived and is gone. */
+async function deadOwner(): Promise<string> {
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+  const owner = ownerName(child.pid)!;
+  expect(isSurelyDead(owner)).toBe(false);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  return owner;
+}
+
+test('what a killed process left is removed, files and folders; all else stays', async () => {
+  const dead = await deadOwner();
+  mkdirSync(join(folder, `.model.${dead}.0a1b2c3d.incoming`));
+  writeFileSync(join(folder, `.model.${dead}.0a1b2c3d.incoming`, 'weights'), 'half');
+  writeFileSync(join(folder, `.m.gguf.${dead}.0a1b2c3d.incoming`), 'half');
+  const stays = [
+    leftOverName('.model.', '.incoming'), // the maker lives: it is this process
+    `.model.${dead}.0a1b2c3d.incoming.replaced`,
+    `model.${dead}.0a1b2c3d.incoming`,
+    '.model.0a1b2c3d.incoming', // without an owner
+    '.thesis.incoming',
+  ];
+  for (const name of stays) writeFileSync(join(folder, name), 'precious');
+  expect(clearLeftOvers(folder, kind).sort()).toEqual([
+    join(folder, `.m.gguf.${dead}.0a1b2c3d.incoming`),
+    join(folder, `.model.${dead}.0a1b2c3d.incoming`),
+  ]);
+  expect(readdirSync(folder).sort()).toEqual([...stays].sort());
+  expect(clearLeftOvers(join(folder, 'nowhere'), kind)).toEqual([]);
+});
+
+test('what is spared stays', async () => {
+  const name = `.model.${await deadOwner()}.0a1b2c3d.incoming`;
+  writeFileSync(join(folder, name), 'half');
+  expect(clearLeftOvers(folder, kind, (path) => path.endsWith(name))).toEqual([]);
+  expect(readdirSync(folder)).toEqual([name]);
+});
+
+test('dead is who has ended, or was of an earlier boot; not who may live elsewhere', async () => {
+  const [machine, boot, namespace, pid, start] = ownerName()!.split('-');
+  const owner = (parts: object): string => Object.values({ machine, boot, namespace, pid, start, ...parts }).join('-');
+  expect(isSurelyDead(owner({}))).toBe(false);
+  expect(isSurelyDead(owner({ start: '1' }))).toBe(true); // the number was given again
+  expect(isSurelyDead(owner({ boot: '00000000' }))).toBe(true);
+  expect(isSurelyDead(owner({ boot: '00000000', machine: '00000000' }))).toBe(false);
+  expect(isSurelyDead(owner({ namespace: '1', start: '1' }))).toBe(false);
+  expect(isSurelyDead(await deadOwner())).toBe(true);
+});
