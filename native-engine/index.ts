@@ -39,7 +39,6 @@ export type {
   ExportedModel,
   ExportKind,
   ExportOptions,
-  ExportSize,
   GeneratedToken,
   GenerateOptions,
   GeneratePrompt,

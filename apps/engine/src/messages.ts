@@ -7,7 +7,6 @@ import type {
   EvaluateOptions,
   ExportedModel,
   ExportKind,
-  ExportSize,
   Importance,
   LayerWidth,
   ModelDescription,
@@ -235,7 +234,7 @@ export function stateMessage(state: StateSummary): engineV1.StateSummary {
   };
 }
 
-export function sizeMessage({ parameterCount, multiplications, bytes }: ExportSize): engineV1.ExportSize {
+export function sizeMessage({ parameterCount, multiplications, bytes }: StateSummary['size']): engineV1.ExportSize {
   return { parameterCount: BigInt(parameterCount), multiplications: BigInt(multiplications), bytes: BigInt(bytes) };
 }
 
