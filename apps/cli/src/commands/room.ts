@@ -117,7 +117,10 @@ async function collectGarbage(context: Context, options: CollectOptions): Promis
   if (request.now && !request.dryRun && options.yes !== true) {
     const { last } = await lookForGarbage(context, { ...request, dryRun: true });
     if (last.artifacts > 0n)
-      await confirm(`remove ${artifactCount(last.artifacts)} (${bytes(last.freedBytes)}) that no run needs for good?`, 'nothing was removed');
+      await confirm(
+        `remove ${artifactCount(last.artifacts)} (${bytes(last.freedBytes)}) that no run needs for good?`,
+        'nothing was removed',
+      );
   }
   const { artifacts, last } = await lookForGarbage(context, request);
   const minAgeSeconds = options.minAge ?? DEFAULT_MIN_AGE_SECONDS;
