@@ -14,8 +14,8 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 beforeEach(() => {
   [needed, held, deleted, letDelete, seen] = [new Set(), true, [], null, []];
   const feed = {
-    onChange: (listener: (run: unknown, dropped: string[]) => void) => {
-      drop = (digests) => listener(null, digests);
+    onDropped: (listener: (digests: string[]) => void) => {
+      drop = listener;
     },
     isNeeded: (digest: string) => needed.has(digest),
     seen: () => new Promise<void>((resolve) => seen.push(resolve)),

@@ -24,8 +24,8 @@ export class StateKeeper {
 
   /** Throws away what is dropped from now on. */
   start(): void {
-    this.feed.onChange((_run, dropped) => {
-      for (const digest of dropped) void this.discard(digest);
+    this.feed.onDropped((digests) => {
+      for (const digest of digests) void this.discard(digest);
     });
   }
 
