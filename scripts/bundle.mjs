@@ -16,6 +16,7 @@ const programs = [
   'apps/engine/src/main',
   'apps/orchestrator/src/main',
   'apps/orchestrator/src/engines/spawn-worker',
+  'apps/orchestrator/src/event-sourcing/views-check-worker',
   'libs/event-store/src/server-main',
   'libs/event-store/src/server/checkpoint-worker',
   'libs/model-files/src/chat-process',

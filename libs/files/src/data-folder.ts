@@ -4,8 +4,11 @@ import { readdirSync } from 'node:fs';
 /** Written first, so that every folder that a server has worked with has it. */
 export const DATA_FOLDER_ID = 'orchestrator.id';
 
+/** A cache of what the events tell. */
+export const VIEWS_FILE = 'views.sqlite';
+
 /** A server of a release before the id leaves these two. The lock alone is that of a start that was cut short. */
-const OF_EARLIER_RELEASES = ['orchestrator.lock', 'views.sqlite'];
+const OF_EARLIER_RELEASES = ['orchestrator.lock', VIEWS_FILE];
 
 /** In a data folder: what the clients of its server show; readable by the server's user only. */
 export const TOKEN_FILE = 'token';

@@ -1,5 +1,8 @@
 // teachers, history, lineage, diff, views: commands that read what is recorded.
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
+import { foreignInDataFolder, VIEWS_FILE } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { connectionWords, lastingStream } from '../connection/lasting-stream.js';
@@ -8,6 +11,7 @@ import { bigNumber, names, wholeNumber } from '../options/parse.js';
 import { bytes, howMany, percent, shortDigest, statusWord, when } from '../output/format.js';
 import { widthOf } from '../output/text-width.js';
 import { printable } from '../output/terminal.js';
+import { runningServer } from '../stack.js';
 import { action, examples, RUN_ARGUMENT } from './command.js';
 
 export function registerRecord(program: Command): void {
@@ -250,12 +254,37 @@ function registerViews(program: Command): void {
     .command('rebuild')
     .summary('make them anew from the events')
     .description(
-      'Makes the read models anew from the recorded events. Nothing is lost by it: events are the record, views are only derived.',
+      'Makes the read models anew from the recorded events. Nothing is lost by it: events are the record, views are only derived. ' +
+        'Where no server runs they are dropped, and its next start makes them.',
     );
-  action(rebuild, async ({ connection, output, signal }) => {
+  action(rebuild, async (context) => {
+    const { dataFolder, output, signal } = context;
+    if (!isNamed(context) && foreignInDataFolder(dataFolder) === undefined && runningServer(dataFolder) === null) {
+      const dropped = dropViews(dataFolder);
+      const text = dropped ? 'dropped; the next start of the server makes them anew from the events' : `there are none in ${dataFolder}`;
+      output.result({ eventsDone: 0n, dropped }, () => output.line(text));
+      return;
+    }
+    const { connection } = context;
     let eventsDone = 0n;
     for await (const progress of connection.stream(connection.history, connection.history.rebuildViews, {}, signal))
       eventsDone = progress.eventsDone;
     output.result({ eventsDone }, () => output.line(`rebuilt from ${howMany(eventsDone, 'event')}`));
   });
+}
+
+/** Whether the server is one that the command line or the environment names, wherever it is. */
+function isNamed(context: Context): boolean {
+  try {
+    return context.findServer().origin === 'named';
+  } catch {
+    return false; // the data folder's own has not started
+  }
+}
+
+/** Without a server: a damaged file is no reason not to start one, and it makes the file at its start. */
+function dropViews(dataFolder: string): boolean {
+  const files = ['', '-wal', '-shm', '-journal'].map((suffix) => join(dataFolder, VIEWS_FILE + suffix)).filter((file) => existsSync(file));
+  for (const file of files) rmSync(file, { force: true });
+  return files.length > 0;
 }

@@ -1,6 +1,6 @@
 // All aggregates of one kind as the event store tells them: what is known already of those that are open, then one subscription from
 // there on, folded. Where nothing is known, that is from the first event on.
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EventCorruptError, EventStoreError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
 import type { Aggregate, AggregateState } from './aggregate-repository.js';
@@ -8,6 +8,8 @@ import type { Fact } from './event-codec.js';
 
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5_000;
+/** A long history must not keep others from their turn. */
+const EVENTS_A_TURN = 500;
 
 /** How an aggregate is folded. */
 type Folded<State extends AggregateState, F extends Fact> = Pick<Aggregate<State, never, F>, 'streamPrefix' | 'decode' | 'evolve'>;
@@ -25,7 +27,7 @@ export interface FeedUser<State extends AggregateState> {
   /** Told of each event's effect; `before` is null for an aggregate that is new or was closed. */
   changed(id: string, before: State | null, after: State): void;
   /** An event of it can't be read, or is missing: the feed leaves it alone from now on. */
-  damaged(id: string): void;
+  damaged(id: string, error: EventCorruptError): void;
 }
 
 export class AggregateFeed<State extends AggregateState, F extends Fact> {
@@ -67,7 +69,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
       for await (const event of this.store.readAll({ ...after, streamPrefixes: [this.aggregate.streamPrefix] })) await this.take(event);
     } catch (error) {
       if (!(error instanceof EventCorruptError)) throw error;
-      this.setAside(this.idOf(error));
+      this.setAside(this.idOf(error), error);
     }
   }
 
@@ -107,11 +109,11 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
   }
 
   /** Nothing more is done for an aggregate whose record is damaged. */
-  setAside(id: string): void {
+  setAside(id: string, error: EventCorruptError): void {
     this.damaged.add(id);
     this.open.delete(id);
     this.closed.delete(id);
-    this.user.damaged(id);
+    this.user.damaged(id, error);
   }
 
   private idOf({ stream }: { stream: string }): string {
@@ -124,13 +126,15 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
 
   /** As long as we live: after any error from where it was. */
   private async follow(caughtUp: () => void): Promise<void> {
+    let taken = 0;
     for (let retryMs = FIRST_RETRY_MS; !this.stopped; retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS)) {
       try {
         this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes: [this.aggregate.streamPrefix] });
         for await (const item of this.subscription) {
           if (item.kind === 'caughtUp') caughtUp();
-          if (item.kind === 'damaged') this.setAside(this.idOf(item.error)); // the views tell of it
+          if (item.kind === 'damaged') this.setAside(this.idOf(item.error), item.error);
           if (item.kind === 'event') await this.takeOrPassOver(item.event);
+          if ((taken += 1) % EVENTS_A_TURN === 0) await yieldToOthers();
           retryMs = FIRST_RETRY_MS;
         }
       } catch (error) {
@@ -159,7 +163,8 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     if (this.damaged.has(id) || revision <= (this.revisionOf(id) ?? -1)) return;
     const before = this.open.get(id) ?? null;
     if (before !== null && revision > before.revision + 1) {
-      this.setAside(id); // an event is missing
+      const missing = BigInt(before.revision + 1);
+      this.setAside(id, new EventCorruptError(stored.stream, missing, stored.position, `event ${missing} is missing`));
       return;
     }
     const goesOn = before !== null || (revision === 0 && !this.closed.has(id));

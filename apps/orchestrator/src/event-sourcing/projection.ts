@@ -3,6 +3,7 @@
 import type { Statement } from 'better-sqlite3';
 import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
 import type { ViewsDatabase } from './views-file.js';
+import { rowsOf } from './views-tables.js';
 
 /** An event, or what stands in the place of one that can't be read. */
 export type RecordItem = StoredEvent | EventCorruptError;
@@ -15,8 +16,9 @@ export abstract class Projection {
   private readonly saveLast: Statement;
 
   constructor(protected readonly database: ViewsDatabase) {
-    this.savePosition = database.prepare('UPDATE projection SET position_commit = ?, position_prepare = ?, events = events + ?');
-    this.saveLast = database.prepare('UPDATE projection SET last_stream = ?, last_revision = ?, last_event_id = ?');
+    const rows = rowsOf('projection');
+    this.savePosition = database.prepare(`UPDATE ${rows} SET position_commit = ?, position_prepare = ?, events = events + ?`);
+    this.saveLast = database.prepare(`UPDATE ${rows} SET last_stream = ?, last_revision = ?, last_event_id = ?`);
   }
 
   /** One item of a batch. An event that is delivered twice must leave the same rows. */

@@ -1,7 +1,9 @@
 // The feed and the views of an aggregate that has nothing to do with runs, on a real event store.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import {
   connectEventStore,
   EventCorruptError,
@@ -17,10 +19,17 @@ import { Projection, type RecordItem } from './projection.js';
 import { shelf, type BookPlaced, type Shelf } from './testing.js';
 import { Views } from './views.js';
 import { readPosition } from './views-file.js';
+import { addSums, type ViewsTable } from './views-tables.js';
 
 const by = BY_SERVER;
 const quiet = { error: () => undefined } as never;
-const BOOKS = 'CREATE TABLE books (shelf TEXT NOT NULL, place INTEGER NOT NULL, title TEXT NOT NULL, PRIMARY KEY (shelf, place)) STRICT;';
+const BOOKS: ViewsTable[] = [
+  {
+    name: 'books',
+    columns: ['shelf TEXT NOT NULL', 'place INTEGER NOT NULL', 'title TEXT NOT NULL'],
+    constraints: 'PRIMARY KEY (shelf, place)',
+  },
+];
 
 class BookProjection extends Projection {
   readonly streamPrefixes = [shelf.streamPrefix];
@@ -31,7 +40,7 @@ class BookProjection extends Projection {
     const event = shelf.decode(item);
     const id = item.stream.slice(shelf.streamPrefix.length);
     if (event.type === 'Unknown') return;
-    this.database.prepare('INSERT OR REPLACE INTO books VALUES (?, ?, ?)').run(id, Number(item.revision), event.data.title);
+    this.database.prepare('INSERT OR REPLACE INTO books_rows VALUES (?, ?, ?)').run(id, Number(item.revision), event.data.title);
     this.changed.add(id);
   }
   protected override save(): Set<string> {
@@ -76,12 +85,13 @@ afterEach(async () => {
 const place = async (id: string, ...titles: string[]): Promise<void> => {
   for (const title of titles) await shelves.change(id, { title }, { by });
 };
-const viewsOn = (version = 1): BookViews =>
+const viewsOn = (version = 1, onError?: (error: unknown) => void): BookViews =>
   new BookViews({
     store,
     file: join(folder, 'books.sqlite'),
     schema: { version, tables: BOOKS },
     projection: (database) => new BookProjection(database),
+    onError,
   });
 
 test('the feed knows what is open, forgets what is full, and reads a shelf anew that speaks again', async () => {
@@ -113,7 +123,7 @@ test('the feed knows what is open, forgets what is full, and reads a shelf anew 
   await store.append('shelf-a', [{ id: 'f7d1f1d6-9a0f-4a43-8b52-b43b6ea7c9c0', type: 'Dusted', data: Buffer.from('{"v":2}') }], 2n);
   await feed.seen('a', 3);
   expect(told.at(-1)).toEqual(['a', null, 3]);
-  feed.setAside('b');
+  feed.setAside('b', new EventCorruptError('shelf-b', 1n, { commit: 1n, prepare: 1n }, 'a byte was changed'));
   expect([feed.get('b'), feed.isDamaged('b'), damaged]).toEqual([undefined, true, ['b']]);
   await feed.stop();
 });
@@ -130,7 +140,9 @@ test('the views go on from their position, and are made anew for another version
   again.start();
   await again.reach('a', 1);
   expect(again.titles()).toEqual(['Emma', 'Dune']);
-  again.database.exec("UPDATE books SET title = 'spoiled'");
+  // Its row is whole, whatever a query asks of its values.
+  expect(again.database.prepare("SELECT 1 FROM books WHERE shelf = 'a' AND place = 1 AND title = 'Emma'").all()).toEqual([]);
+  again.database.exec("UPDATE books_rows SET title = 'spoiled'");
   const steps = [];
   for await (const step of again.rebuild(new AbortController().signal)) steps.push(step);
   expect(steps.at(-1)).toEqual({ eventsDone: 2n, done: true });
@@ -156,3 +168,91 @@ test('a batch that fails leaves neither rows nor a position, and comes again', a
   expect([views.titles(), readPosition(views.database).events]).toEqual([['Emma', 'Dune'], 2]);
   await views.stop();
 });
+
+describe('a file of read models on a disk that lies', () => {
+  const file = (): string => join(folder, 'books.sqlite');
+
+  async function stopped(): Promise<void> {
+    await place('a', 'Emma', 'Dune');
+    const views = viewsOn();
+    views.start();
+    await views.reach('a', 1);
+    await views.stop();
+  }
+
+  function spoil(sql: string): void {
+    const database = new Database(file());
+    addSums(database, (problem) => new Error(problem));
+    database.unsafeMode();
+    database.pragma('ignore_check_constraints = 1');
+    database.pragma('writable_schema = 1');
+    database.exec(sql);
+    database.close();
+  }
+
+  async function isMendedAtStart(): Promise<void> {
+    const views = viewsOn();
+    views.start();
+    await views.ready();
+    expect(views.titles()).toEqual(['Emma', 'Dune']);
+    expect(await views.problemInFile()).toBeNull();
+    await views.stop();
+  }
+
+  test('any bit that is changed in it changes nothing that is shown', async () => {
+    await stopped();
+    const whole = readFileSync(file());
+    const inHead = [16, 18, 19, 20, 28, 47, 59]; // sizes and versions
+    for (const at of [...inHead, ...Array.from({ length: Math.floor(whole.length / 397) }, (_, index) => 397 * index)]) {
+      const bytes = Buffer.from(whole);
+      bytes[at]! ^= 1 << (at % 8);
+      writeFileSync(file(), bytes);
+      await isMendedAtStart();
+      writeFileSync(file(), whole);
+    }
+  });
+
+  test('a changed row ends the query of a running server, and the file is made anew', async () => {
+    await stopped();
+    const errors: string[] = [];
+    const views = viewsOn(1, (error) => errors.push((error as Error).message));
+    views.start();
+    await views.ready();
+    const other = new Database(file());
+    addSums(other, () => new Error('unused'));
+    // The sum is computed anew by any write that SQLite makes, so that the bytes are changed below it.
+    other.pragma('wal_checkpoint(TRUNCATE)');
+    other.close();
+    const bytes = readFileSync(file());
+    bytes[bytes.indexOf('Dune')] = 'J'.charCodeAt(0);
+    writeFileSync(file(), bytes);
+    views.database.pragma('shrink_memory');
+    expect(() => views.titles()).toThrow(
+      expect.objectContaining({ code: 'VIEW_LAGGING', message: expect.stringContaining('a row of books') }),
+    );
+    await expect(views.ready()).rejects.toMatchObject({ code: 'VIEW_LAGGING' });
+    await eventually(() => views.ready());
+    expect(views.titles()).toEqual(['Emma', 'Dune']);
+    expect(errors).toEqual([expect.stringContaining('a row of books has other values than were written')]);
+    await views.stop();
+  });
+
+  test('a table that was declared otherwise is not read', async () => {
+    await stopped();
+    spoil("UPDATE sqlite_master SET sql = replace(sql, 'is_whole', 'row_sum') WHERE name = 'books_rows'");
+    spoil("UPDATE books_rows SET title = 'Emmas'");
+    await isMendedAtStart();
+  });
+});
+
+async function eventually(work: () => Promise<unknown>): Promise<void> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (tries === 200) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  }
+}

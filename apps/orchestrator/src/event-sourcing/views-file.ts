@@ -1,64 +1,177 @@
 // A file of read models: SQLite, with the position up to which it holds the store's events. It holds nothing that the event store does not,
-// so it may be deleted at any time.
+// so it may be deleted at any time. It is a cache on a disk that may lie: its rows check themselves, and a damaged file is made anew.
 import Database from 'better-sqlite3';
 import { rmSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { EventCorruptError, type EventStore, type Position } from '#event-store';
+import { programFile } from '#files';
+import { EspalierError } from '#protocol';
+import { addSums, mayPass, rowsOf, sqlOf, type ViewsTable } from './views-tables.js';
+import type { ViewsCheck } from './views-check-worker.js';
 
 export type ViewsDatabase = Database.Database;
 
 export interface ViewsSchema {
   /** Grows with every change of a table or of a fold: a file with another number is made anew. */
   version: number;
-  /** The statements that make the tables. */
-  tables: string;
+  tables: readonly ViewsTable[];
 }
 
-const POSITION_TABLE = `
-  CREATE TABLE projection (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1), schema_version INTEGER NOT NULL,
-    position_commit TEXT, position_prepare TEXT, events INTEGER NOT NULL,
-    last_stream TEXT, last_revision INTEGER, last_event_id TEXT
-  ) STRICT;
-`;
-
-/** Opens the file; one of another schema, or one that is damaged, is replaced by an empty one. */
-export function openViewsFile(file: string, { version, tables }: ViewsSchema): ViewsDatabase {
-  try {
-    const opened = open(file);
-    if (schemaVersion(opened) === version) return opened;
-    opened.close();
-  } catch (error) {
-    if (!isDamage(error)) throw error;
+/** The file does not hold what was written to it. */
+export class ViewsDamagedError extends EspalierError {
+  constructor(problem: string, options: ErrorOptions = {}) {
+    super('VIEW_LAGGING', `the views' file is damaged (${problem}) and is made anew from the events; try again in a moment`, options);
   }
+}
+
+const POSITION_TABLE: ViewsTable = {
+  name: 'projection',
+  columns: [
+    'only_row INTEGER PRIMARY KEY CHECK (only_row = 1)',
+    'schema_version INTEGER NOT NULL',
+    'position_commit TEXT',
+    'position_prepare TEXT',
+    'events INTEGER NOT NULL',
+    'last_stream TEXT',
+    'last_revision INTEGER',
+    'last_event_id TEXT',
+  ],
+};
+
+/**
+ * Opens the file; one of another schema, or one that is damaged, is replaced by an empty one.
+ * @param onDamage told of damage that a query meets later
+ */
+export function openViewsFile(
+  file: string,
+  schema: ViewsSchema,
+  onDamage: (error: ViewsDamagedError) => void = () => undefined,
+): ViewsDatabase {
+  const whole = openWhole(file, schema);
+  if (whole !== null) return tellDamage(whole, onDamage);
   removeViewsFile(file);
-  const fresh = open(file);
-  fresh.exec(`BEGIN; ${tables} ${POSITION_TABLE} INSERT INTO projection VALUES (1, ${version}, NULL, NULL, 0, NULL, NULL, NULL); COMMIT;`);
+  const fresh = tellDamage(open(file), onDamage);
+  fresh.exec(`BEGIN; ${schemaSql(schema)}
+    INSERT INTO ${rowsOf('projection')} VALUES (1, ${schema.version}, NULL, NULL, 0, NULL, NULL, NULL); COMMIT;`);
   return fresh;
+}
+
+/** null: it can't be used. */
+function openWhole(file: string, schema: ViewsSchema): ViewsDatabase | null {
+  let opened: ViewsDatabase | null = null;
+  try {
+    opened = open(file);
+    if (isOfSchema(opened, schema) && canBeWritten(opened)) return opened;
+  } catch (error) {
+    if (mayPass(error)) throw error;
+  }
+  opened?.close();
+  return null;
 }
 
 export function removeViewsFile(file: string): void {
   for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(file + suffix, { force: true });
 }
 
+function schemaSql(schema: ViewsSchema): string {
+  return tablesOf(schema).map(sqlOf).join('\n');
+}
+
+function tablesOf({ tables }: ViewsSchema): ViewsTable[] {
+  return [...tables, POSITION_TABLE];
+}
+
+/** Reads the whole file on a thread of its own; null: every row is as it was written, and every index leads to all of them. */
+export function problemInViewsFile(file: string, schema: ViewsSchema): Promise<string | null> {
+  const workerData: ViewsCheck = { file, tables: tablesOf(schema).map(({ name }) => name) };
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(programFile(new URL('./views-check-worker.js', import.meta.url)), { workerData });
+    worker.once('message', (problem: string | null) => resolve(problem));
+    worker.once('error', reject);
+    worker.once('exit', () => reject(new Error('the check of the views ended without a result')));
+  });
+}
+
 function open(file: string): ViewsDatabase {
   const database = new Database(file);
-  database.pragma('journal_mode = WAL');
-  // A lost tail is read again from the event store, since the position is part of the same transaction.
-  database.pragma('synchronous = NORMAL');
-  database.pragma('cache_size = -65536');
+  try {
+    database.pragma('journal_mode = WAL');
+    // A lost tail is read again from the event store, since the position is part of the same transaction.
+    database.pragma('synchronous = NORMAL');
+    database.pragma('cache_size = -65536');
+    addSums(database, (problem) => new ViewsDamagedError(problem));
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** From here on every statement tells of damage that it meets: a row with another sum, or pages that are no tables any more. */
+function tellDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError) => void): ViewsDatabase {
+  const met = (error: unknown): unknown => {
+    const damage = damageIn(error);
+    if (damage !== null) onDamage(damage);
+    return damage ?? error;
+  };
+  const prepare = telling(database.prepare.bind(database) as (sql: string) => Database.Statement, met);
+  const prepareTelling = (sql: string): Database.Statement => {
+    const statement = prepare(sql);
+    for (const name of ['run', 'get', 'all'] as const) statement[name] = telling(statement[name].bind(statement), met) as never;
+    const iterate = statement.iterate.bind(statement);
+    statement.iterate = function* (...values: unknown[]) {
+      try {
+        yield* iterate(...values);
+      } catch (error) {
+        throw met(error);
+      }
+    };
+    return statement;
+  };
+  database.prepare = prepareTelling as never;
   return database;
 }
 
-function schemaVersion(database: ViewsDatabase): number | null {
-  const table = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'projection'").get();
-  if (table === undefined) return null;
-  const row = database.prepare('SELECT schema_version AS version FROM projection').get() as { version: number } | undefined;
-  return row?.version ?? null;
+function telling<Values extends unknown[], Result>(work: (...values: Values) => Result, met: (error: unknown) => unknown) {
+  return (...values: Values): Result => {
+    try {
+      return work(...values);
+    } catch (error) {
+      throw met(error);
+    }
+  };
 }
 
-function isDamage(error: unknown): boolean {
+function damageIn(error: unknown): ViewsDamagedError | null {
+  if (error instanceof ViewsDamagedError) return error;
   const code = String((error as { code?: unknown }).code);
-  return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
+  const isDamage = code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
+  return isDamage ? new ViewsDamagedError((error as Error).message, { cause: error }) : null;
+}
+
+/** @throws where a byte in its head makes it read-only; nothing is written */
+function canBeWritten(database: ViewsDatabase): true {
+  database.exec(`BEGIN IMMEDIATE; UPDATE ${rowsOf('projection')} SET only_row = only_row; ROLLBACK;`);
+  return true;
+}
+
+/** By its own text: a changed byte in it may change the meaning of every row. */
+function isOfSchema(database: ViewsDatabase, schema: ViewsSchema): boolean {
+  const declared = declarationsIn(database);
+  const wanted = new Database(':memory:');
+  try {
+    addSums(wanted, (problem) => new ViewsDamagedError(problem));
+    wanted.exec(schemaSql(schema));
+    if (JSON.stringify(declared) !== JSON.stringify(declarationsIn(wanted))) return false;
+  } finally {
+    wanted.close();
+  }
+  const row = database.prepare('SELECT schema_version AS version FROM projection').get() as { version: number } | undefined;
+  return row?.version === schema.version;
+}
+
+function declarationsIn(database: Database.Database): unknown[] {
+  return database.prepare('SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name').all();
 }
 
 export function readPosition(database: ViewsDatabase): { position: Position | null; events: number } {

@@ -1,12 +1,20 @@
-// The read side of one kind of aggregate: opens its file of read models, keeps it up with the event store, and makes it anew when asked to
-// or when it is another store's. What queries ask of the rows belongs to a class of its own that extends this one.
+// The read side of one kind of aggregate: opens its file of read models, keeps it up with the event store, and makes it anew when asked to,
+// when it is another store's, or when it is damaged. What queries ask of the rows belongs to a class of its own that extends this one.
 import { renameSync } from 'node:fs';
 import type { EventCorruptError, EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
 import { ProjectionRunner } from './projection-runner.js';
 import type { Projection } from './projection.js';
 import { ViewChanges } from './view-changes.js';
-import { isOfStore, openViewsFile, removeViewsFile, type ViewsDatabase, type ViewsSchema } from './views-file.js';
+import {
+  isOfStore,
+  openViewsFile,
+  problemInViewsFile,
+  removeViewsFile,
+  ViewsDamagedError,
+  type ViewsDatabase,
+  type ViewsSchema,
+} from './views-file.js';
 
 /** How long a query waits for the views to know what the store knows. */
 const PATIENCE_MS = 5000;
@@ -29,6 +37,8 @@ export abstract class Views {
   private runner: ProjectionRunner;
   private rebuilding = false;
   private stopped = false;
+  /** The reason why the file is about to be made anew; null: it is used. */
+  private damage: Error | null = null;
 
   constructor(private readonly options: ViewsOptions) {
     this.store = options.store;
@@ -50,7 +60,9 @@ export abstract class Views {
   private async begin(): Promise<void> {
     while (!this.stopped) {
       try {
-        if (!(await isOfStore(this.current, this.store))) this.startAnew();
+        const problem = await this.problemInFile();
+        if (problem !== null) this.onError(new ViewsDamagedError(problem));
+        if (problem !== null || !(await isOfStore(this.current, this.store))) this.openAnew();
         break;
       } catch (error) {
         this.onError(error);
@@ -60,10 +72,28 @@ export abstract class Views {
     if (!this.stopped) this.runner.start();
   }
 
-  /** The store was put back to an earlier time, or is another one. */
-  private startAnew(): void {
-    this.current.close();
+  /** The first problem of the whole file, as it is on the disk; null: every row is as it was written. */
+  async problemInFile(): Promise<string | null> {
+    return this.damage?.message ?? (await problemInViewsFile(this.options.file, this.options.schema));
+  }
+
+  /** Drops what the file holds, and reads all events again. Queries wait for that, or are told to come again. */
+  async startAnew(reason: Error): Promise<void> {
+    if (this.damage !== null || this.stopped) return;
+    this.damage = reason;
+    this.onError(reason);
+    await this.started;
+    await this.runner.stop();
+    if (this.damage !== reason || this.stopped) return; // it was opened anew meanwhile
+    this.openAnew();
+    this.runner.start();
+    this.changes.notifyAll();
+  }
+
+  private openAnew(): void {
     removeViewsFile(this.options.file);
+    this.current.close();
+    this.damage = null;
     this.current = this.open();
     this.runner = this.runnerFor(this.current);
   }
@@ -98,6 +128,7 @@ export abstract class Views {
 
   /** The views never answer from a half-read history. */
   async ready(): Promise<void> {
+    if (this.damage !== null) throw this.damage;
     await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
     if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
   }
@@ -149,7 +180,11 @@ export abstract class Views {
   }
 
   private open(file = this.options.file): ViewsDatabase {
-    return openViewsFile(file, this.options.schema);
+    return openViewsFile(
+      file,
+      this.options.schema,
+      (error) => void this.startAnew(error).catch((failure: unknown) => this.onError(failure)),
+    );
   }
 
   private runnerFor(database: ViewsDatabase, failed = (error: unknown): void => this.onError(error)): ProjectionRunner {

@@ -18,7 +18,7 @@ let seen: (() => void)[];
 let logged: string[];
 let changes: EventEmitter;
 let keeper: StateKeeper;
-const drop = (digests: string[]): boolean => changes.emit('change', null, digests);
+const drop = (digests: string[]): boolean => changes.emit('dropped', digests);
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const ago = (ms: number): number => Date.now() - ms;
 
@@ -48,7 +48,7 @@ beforeEach(() => {
   [stored, aside] = [new Map(), new Map()];
   changes = new EventEmitter();
   const feed = {
-    onChange: (listener: (run: unknown, dropped: string[]) => void) => changes.on('change', listener),
+    onDropped: (listener: (digests: string[]) => void) => changes.on('dropped', listener),
     isNeeded: (digest: string) => needed.has(digest),
     hasDamage: () => false,
     seen: () => new Promise<void>((resolve) => seen.push(resolve)),

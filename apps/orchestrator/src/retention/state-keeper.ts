@@ -43,8 +43,8 @@ export class StateKeeper {
 
   /** Throws away what is dropped from now on, and looks for left-overs now and then. */
   start(): void {
-    this.feed.onChange((_run, dropped) => {
-      for (const digest of dropped) void this.discard(digest);
+    this.feed.onDropped((digests) => {
+      for (const digest of digests) void this.discard(digest);
     });
     this.timer = setInterval(() => void this.sweep(), LOOK_EVERY_MS);
     this.timer.unref();

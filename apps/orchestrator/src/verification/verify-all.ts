@@ -1,9 +1,11 @@
 // VerifyAll: every event of the store, the records of every run and study, and every artifact. What is found is reported as it is found.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HistoryChecker } from '#audit';
 import type { ArtifactEntry, ArtifactStore } from '#artifact-store';
 import { EventCorruptError, missingText, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { rememberedTokens } from '#model-files';
 import { counted, v1 } from '#protocol';
+import { ViewsDamagedError } from '../event-sourcing/views-file.js';
 import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
@@ -11,6 +13,7 @@ import { isOfStudy, StudyRecords } from './study-records.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';
 
+const RETRY_MS = 1_000;
 const STORE_SHARE = 0.2;
 const RUNS_SHARE = 0.4;
 
@@ -36,7 +39,7 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
   };
   const ofRun = (runId: string, verdict: v1.VerifyRunResponse): v1.VerifyAllResponse => ({ ...verdict, runId, summary: undefined });
 
-  await context.views.ready();
+  for await (const verdict of viewsVerdicts(context, say, signal)) yield ofRun('', verdict);
   const store = new StoreReader(context.store, signal);
   for await (const verdict of store.verdicts(say)) yield ofRun('', verdict);
   const { missing } = context.condition;
@@ -63,6 +66,26 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
   const problems = summary.problems.length;
   const detail = summary.ok ? 'everything is as recorded' : counted(problems, 'problem');
   yield { runId: '', check: 'summary', subject: 'the store', ok: summary.ok, detail, doneShare: 1, summary };
+}
+
+/** The file that lists and queries are answered from. A damaged one is made anew, and is a problem all the same: the disk changed it. */
+async function* viewsVerdicts({ views }: Context, say: Say, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
+  const subject = 'the file of read models';
+  const problem = await views.problemInFile();
+  if (problem === null) yield say('views', subject, true, 'every row is as it was written', 0);
+  else yield say('views', subject, false, `${problem}; it is made anew from the events`, 0);
+  if (problem !== null) await views.startAnew(new ViewsDamagedError(problem));
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      await views.ready();
+      return;
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'VIEW_LAGGING') throw error;
+      yield say('views', subject, true, 'the events are read', 0); // the call must not seem to stand still
+      await sleep(RETRY_MS);
+    }
+  }
 }
 
 function knownRuns({ views }: Context): string[] {

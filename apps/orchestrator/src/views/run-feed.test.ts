@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { connectEventStore, EventCorruptError, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import { noLiveSteps } from './live-steps.js';
@@ -76,7 +76,7 @@ test('a feed that goes on from the views reads no older event, and knows what on
   }) as EventStore;
   const goingOn = await feedOn(views, watched);
   const { position } = await views.unfinished();
-  expect(asked).toEqual([position]);
+  expect(asked).toEqual([position, 'start']); // the needs of artifacts are read from the first event on
   expect(position).not.toBeNull();
   const empty = await viewsOf('empty-'); // never started: nothing to go on from
   const reading = await feedOn(empty);
@@ -89,6 +89,7 @@ test('a feed that goes on from the views reads no older event, and knows what on
       .sort((a, b) => a.runId.localeCompare(b.runId)),
     needed: digests.filter((digest) => feed.isNeeded(digest)),
   });
+  for (const feed of [goingOn, reading]) await feed.settle();
   expect(known(goingOn)).toEqual(known(reading));
   expect(
     goingOn
@@ -113,7 +114,7 @@ test('a feed that goes on from the views reads no older event, and knows what on
     }),
   ]);
   const dropped: string[][] = [[], []];
-  [goingOn, reading].forEach((feed, index) => feed.onChange((_run, digestsDropped) => dropped[index]!.push(...digestsDropped)));
+  [goingOn, reading].forEach((feed, index) => feed.onDropped((digests) => dropped[index]!.push(...digests)));
   await append(recorder, told);
   for (const feed of [goingOn, reading]) await feed.seen(ENDED, ended.facts.length);
   expect(known(goingOn)).toEqual(known(reading));
@@ -177,7 +178,7 @@ test('a feed outlives errors of its subscription and of the store, and goes on f
     },
   }) as EventStore;
   const feed = await feedOn(views, failing);
-  expect(subscriptions).toBe(3);
+  expect(subscriptions).toBe(4); // the last one is that of the artifacts' needs
   recorder.record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).facts);
   await append(recorder, told);
   await feed.seen(OPEN, 0);
@@ -188,3 +189,63 @@ test('a feed outlives errors of its subscription and of the store, and goes on f
       .sort(),
   ).toEqual([OPEN, WAITING]);
 });
+
+describe('what a cache says of runs decides no deletion', () => {
+  async function endedRun(): Promise<string> {
+    const ended = new Story(launched({ totalSteps: 10, segmentSteps: 10 }, ENDED)).start().train(stateAt(10, 0.012));
+    const { step, stateDigest, hardSparsity } = ended.state.current!;
+    ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+    await append(new Recorder().record(ENDED, ended.facts));
+    return stateDigest;
+  }
+
+  test('the needs of an ended run come from its events, whatever rows the views have', async () => {
+    const stateDigest = await endedRun();
+    const views = await viewsOf('emptied-');
+    views.start();
+    await views.getRun(ENDED);
+    views.database.exec('DELETE FROM needed_artifacts_rows; DELETE FROM runs_rows; DELETE FROM run_details_rows');
+    const feed = await feedOn(views);
+    await feed.settle();
+    expect([feed.isNeeded(stateDigest), feed.isNeeded(stateDigest, ENDED), feed.isNeeded('0'.repeat(64))]).toEqual([true, false, false]);
+  });
+
+  test('a damaged event of an ended run is found at the start, though the views have what it said; and its mark goes with it', async () => {
+    await endedRun();
+    const views = await viewsOf('knowing-');
+    views.start();
+    await views.getRun(ENDED);
+    const damaged: EventStore = Object.create(store, {
+      subscribeAll: {
+        value: (options: never) => {
+          const own = store.subscribeAll(options);
+          return {
+            close: () => own.close(),
+            async *[Symbol.asyncIterator]() {
+              for await (const item of own)
+                if (item.kind === 'event' && item.event.revision === 2n)
+                  yield { kind: 'damaged', error: new EventCorruptError(item.event.stream, 2n, item.event.position, 'a byte was changed') };
+                else yield item;
+            },
+          };
+        },
+      },
+    }) as EventStore;
+    const feed = await feedOn(views, damaged);
+    await until(() => feed.hasDamage());
+    expect([feed.isDamaged(ENDED), feed.isNeeded('0'.repeat(64))]).toEqual([true, true]);
+    expect((await views.getRun(ENDED)).damage).toEqual([{ revision: 2n, metrics: false, problem: 'a byte was changed' }]);
+    // A backup of the store was put in its place.
+    const mended = await feedOn(views);
+    await until(() => !views.hasDamage());
+    await until(() => views.peek(ENDED) !== null);
+    expect([(await views.getRun(ENDED)).damage, mended.hasDamage()]).toEqual([[], false]);
+  });
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let tries = 0; !holds(); tries += 1) {
+    if (tries === 200) throw new Error('it never held');
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}

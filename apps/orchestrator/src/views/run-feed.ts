@@ -1,31 +1,33 @@
-// The feed of runs. The driver finds its work here, also that of a former life, and the keeper of artifacts learns which states are
-// still needed.
+// The feed of runs. The driver finds its work here, also that of a former life: the views tell where it goes on from. The keeper of
+// artifacts learns which ones are still needed, and that from the events alone.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
-import type { EventStore, Position } from '#event-store';
+import type { EventCorruptError, EventStore, Position } from '#event-store';
+import { EspalierError } from '#protocol';
 import { AggregateFeed } from '../event-sourcing/aggregate-feed.js';
-import { isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { isFinished, neededArtifacts, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
 import { runIdOf } from '../pruning-run/record/stored-event.js';
 import { pruningRun, RunRepository } from '../pruning-run/run-repository.js';
+import { RecordedNeeds } from './recorded-needs.js';
 import { RunViews } from './run-views.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
 
-/** Told the run after each event, and the artifacts that it no longer needs. */
-type Listener = (run: PruningRunState, dropped: string[]) => void;
+/** Told the run after each event. */
+type Listener = (run: PruningRunState) => void;
 
 @Injectable()
 export class RunFeed {
   private readonly feed: AggregateFeed<PruningRunState, NewFact>;
-  /** Artifacts that are needed by runs which have ended since our start. The views know what other runs need. */
-  private readonly endedNeeds = new Map<string, ReadonlySet<string>>();
+  private readonly needs: RecordedNeeds;
   private readonly listeners = new Set<Listener>();
+  private tellDropped: (digests: string[]) => void = () => undefined;
 
   constructor(
     @Inject(EVENT_STORE) store: EventStore,
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(RunViews) private readonly views: RunViews,
-    @Inject(LOGGER) log: Logger,
+    @Inject(LOGGER) private readonly log: Logger,
   ) {
     this.feed = new AggregateFeed<PruningRunState, NewFact>(
       store,
@@ -35,35 +37,62 @@ export class RunFeed {
         find: (runId) => runs.find(runId),
         begin: () => this.begin(),
         revisionBefore: (runId) => views.peek(runId)?.run.revision ?? -1,
-        changed: (runId, before, after) => this.changed(runId, before, after),
-        damaged: (runId) => this.endedNeeds.delete(runId), // what it needs is kept: `hasDamage`
+        changed: (_runId, _before, after) => this.tell(after),
+        damaged: () => undefined, // the views tell of it
       },
       log,
     );
+    const listener = {
+      dropped: (digests: string[]) => this.tellDropped(digests),
+      damaged: (error: EventCorruptError) => this.noteDamage(error),
+    };
+    this.needs = new RecordedNeeds(store, runs, listener, log);
   }
 
   private async begin(): Promise<{ position: Position | null; open: Map<string, PruningRunState> }> {
     const { position, runs } = await this.views.unfinished();
-    // The views hold what the store told when the event was whole.
-    this.runs.onDamage = (error) => {
-      this.feed.setAside(runIdOf(error));
-      this.views.noteDamage(error);
-    };
+    this.runs.onDamage = (error) => this.noteDamage(error);
     return { position, open: new Map(runs.map((run) => [run.runId, run])) };
   }
 
-  /** Resolves when everything recorded so far is known. */
-  start(): Promise<void> {
-    return this.feed.start();
+  /** Resolves when the unfinished runs are known as they were recorded so far; the needs of all runs are read meanwhile and after. */
+  async start(): Promise<void> {
+    await this.feed.start();
+    this.needs
+      .start()
+      .then(() => this.dropMarksOfDamage())
+      .catch((error: unknown) => this.log.error({ err: error }, 'the views could not be compared with the events'));
   }
 
-  /** Returns when everything is known that was recorded up to now; the subscription may be a little behind. */
-  settle(): Promise<void> {
-    return this.feed.settle();
+  /** Returns when everything is known that was recorded up to now; the subscriptions may be a little behind. */
+  async settle(): Promise<void> {
+    await this.needs.settle();
+    await this.feed.settle();
   }
 
-  stop(): Promise<void> {
-    return this.feed.stop();
+  async stop(): Promise<void> {
+    await Promise.all([this.feed.stop(), this.needs.stop()]);
+  }
+
+  /** The views, the driver and the keeper of artifacts may have folded the event when it was whole. */
+  private noteDamage(error: EventCorruptError): void {
+    const runId = runIdOf(error);
+    if (!this.feed.isDamaged(runId)) this.feed.setAside(runId, error);
+    if (!this.needs.isDamaged(runId)) this.needs.setAside(runId, error);
+    this.views.noteDamage(error);
+  }
+
+  /** A mark outlives its damage where a backup of the store was put in its place. */
+  private async dropMarksOfDamage(): Promise<void> {
+    await this.views.ready();
+    const whole = this.views.damagedRuns().filter((runId) => !this.isSetAside(runId));
+    if (whole.length === 0) return;
+    const what = `the views show run ${whole[0]} as damaged, and its events are whole: they are made anew; try again in a moment`;
+    await this.views.startAnew(new EspalierError('VIEW_LAGGING', what));
+  }
+
+  private isSetAside(runId: string): boolean {
+    return this.feed.isDamaged(runId) || this.needs.isDamaged(runId);
   }
 
   unfinished(): PruningRunState[] {
@@ -76,27 +105,25 @@ export class RunFeed {
 
   /** Whether an event of its record can't be read. */
   isDamaged(runId: string): boolean {
-    return this.feed.isDamaged(runId) || this.views.isDamaged(runId);
+    return this.isSetAside(runId) || this.views.isDamaged(runId);
   }
 
   /** While events of any run can't be read, they may name any artifact: nothing is thrown away. */
   hasDamage(): boolean {
-    return this.feed.hasDamage() || this.views.hasDamage();
+    return this.feed.hasDamage() || this.needs.hasDamage() || this.views.hasDamage();
   }
 
   /** Whether recorded events of any run need the artifact; `besides`: of any other run than this one. */
   isNeeded(digest: string, besides = ''): boolean {
     if (this.hasDamage()) return true;
     for (const run of this.feed.all()) if (run.runId !== besides && neededArtifacts(run).has(digest)) return true;
-    for (const [runId, needs] of this.endedNeeds) if (runId !== besides && needs.has(digest)) return true;
-    return this.views
-      .runsNeeding(digest)
-      .some((runId) => runId !== besides && this.feed.get(runId) === undefined && !this.endedNeeds.has(runId));
+    return this.needs.isNeeded(digest, besides);
   }
 
   /** Resolves when the feed has come as far as this revision of the run. */
-  seen(runId: string, revision: number): Promise<void> {
-    return this.feed.seen(runId, revision);
+  async seen(runId: string, revision: number): Promise<void> {
+    await this.feed.seen(runId, revision);
+    if (this.needs.isComplete) await this.needs.seen(runId, revision);
   }
 
   /** Called after each event; returns how to stop that. */
@@ -105,19 +132,12 @@ export class RunFeed {
     return () => this.listeners.delete(listener);
   }
 
-  private changed(runId: string, before: PruningRunState | null, run: PruningRunState): void {
-    if (before !== null && !isFinished(run) && needsTheSame(before, run)) return this.tell(run, []);
-    const neededBefore = before === null ? (this.endedNeeds.get(runId) ?? this.views.neededBy(runId)) : neededArtifacts(before).keys();
-    const needs = new Set(neededArtifacts(run).keys());
-    if (isFinished(run)) this.endedNeeds.set(runId, needs);
-    else this.endedNeeds.delete(runId);
-    this.tell(
-      run,
-      [...neededBefore].filter((digest) => !needs.has(digest)),
-    );
+  /** Told the artifacts that a run no longer needs; others may. */
+  onDropped(listener: (digests: string[]) => void): void {
+    this.tellDropped = listener;
   }
 
-  private tell(run: PruningRunState, dropped: string[]): void {
-    for (const listener of [...this.listeners]) listener(run, dropped);
+  private tell(run: PruningRunState): void {
+    for (const listener of [...this.listeners]) listener(run);
   }
 }

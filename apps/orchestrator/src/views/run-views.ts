@@ -1,6 +1,7 @@
 // The views of runs: opens their read models and answers from them.
 import { join } from 'node:path';
 import { readPastDamage, type EventCorruptError, type EventStore, type Position } from '#event-store';
+import { VIEWS_FILE } from '#files';
 import { engineSettings, EspalierError, type v1 } from '#protocol';
 import { Views } from '../event-sourcing/views.js';
 import { readPosition } from '../event-sourcing/views-file.js';
@@ -8,7 +9,7 @@ import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.er
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { runStream } from '../pruning-run/record/stored-event.js';
-import { discardOf, neededBy, runsNeeding, type DiscardRow } from './projection/needed-artifacts.js';
+import { discardOf, type DiscardRow } from './projection/needed-artifacts.js';
 import type { RunDetail, RunSummary } from './projection/run-detail.js';
 import { RunProjection } from './projection/run-projection.js';
 import { viewsSchema } from './projection/views-schema.js';
@@ -40,7 +41,7 @@ export class RunViews extends Views {
 
   constructor({ store, folder, live, now, onError, onDamage }: RunViewsOptions) {
     const projection = (database: Views['database']): RunProjection => new RunProjection(database);
-    super({ store, file: join(folder, 'views.sqlite'), schema: viewsSchema, projection, onError, onDamage });
+    super({ store, file: join(folder, VIEWS_FILE), schema: viewsSchema, projection, onError, onDamage });
     this.live = live;
     this.now = now ?? Date.now;
   }
@@ -140,6 +141,10 @@ export class RunViews extends Views {
     return row === undefined ? null : (JSON.parse(row.detail) as RunDetail);
   }
 
+  damagedRuns(): string[] {
+    return this.database.prepare<[], string>("SELECT run_id FROM runs WHERE status = 'damaged'").pluck().all();
+  }
+
   /** The runs that have not ended, after the events up to a position; whoever goes on from there misses nothing. */
   async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
     await this.started;
@@ -171,15 +176,6 @@ export class RunViews extends Views {
       return { runId: run.runId, tokensPerSecond: extras.recent.reduce((sum, { tokens }) => sum + tokens, 0) / seconds };
     }
     return null;
-  }
-
-  /** The artifacts that runs need, as far as is known; a run that changes at this moment may need others. */
-  neededBy(runId: string): string[] {
-    return neededBy(this.database, runId);
-  }
-
-  runsNeeding(digest: string): string[] {
-    return runsNeeding(this.database, digest);
   }
 
   /** The last event of any run that says that the artifact was thrown away. */

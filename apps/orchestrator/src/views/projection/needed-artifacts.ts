@@ -1,18 +1,13 @@
-// Which artifacts each run needs, as rows: what may be thrown away can then be asked without having every run in memory. And
-// which were thrown away, by what event.
+// Which artifacts each run needs, as rows, to show what fills the disk; and which were thrown away, by what event. No deletion is decided
+// here: the rows are a cache (views/recorded-needs.ts).
 import { neededArtifacts, needsTheSame, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { DiscardedArtifact } from '../../pruning-run/record/pruning-run.events.js';
 import type { RunDetail } from './run-detail.js';
 import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
 /** Digests of what a run needs. */
-export function neededBy(database: ViewsDatabase, runId: string): string[] {
+function neededBy(database: ViewsDatabase, runId: string): string[] {
   return database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck().all(runId);
-}
-
-/** The runs that need an artifact. */
-export function runsNeeding(database: ViewsDatabase, digest: string): string[] {
-  return database.prepare<[string], string>('SELECT run_id FROM needed_artifacts WHERE digest = ?').pluck().all(digest);
 }
 
 export interface NeededRow {
@@ -49,8 +44,8 @@ export class NeededArtifacts {
   private readonly saved = new WeakMap<RunDetail, { run: PruningRunState; digests: ReadonlyMap<string, unknown> | ReadonlySet<string> }>();
 
   constructor(private readonly database: ViewsDatabase) {
-    this.add = database.prepare('INSERT OR IGNORE INTO needed_artifacts VALUES (?, ?, ?)');
-    this.remove = database.prepare('DELETE FROM needed_artifacts WHERE run_id = ? AND digest = ?');
+    this.add = database.prepare('INSERT OR IGNORE INTO needed_artifacts_rows VALUES (?, ?, ?)');
+    this.remove = database.prepare('DELETE FROM needed_artifacts_rows WHERE run_id = ? AND digest = ?');
   }
 
   save(detail: RunDetail): void {

@@ -18,14 +18,14 @@ export interface Statements {
 export function prepareStatements(database: ViewsDatabase): Statements {
   return {
     loadDetail: database.prepare('SELECT detail FROM run_details WHERE run_id = ?'),
-    saveRun: database.prepare('INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
-    saveDetail: database.prepare('INSERT OR REPLACE INTO run_details VALUES (?, ?, ?)'),
-    addTeacher: database.prepare('INSERT OR REPLACE INTO teachers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?)'),
-    abandonTeachers: database.prepare('UPDATE teachers SET abandoned = 1 WHERE run_id = ? AND step > ?'),
-    discardTeachers: database.prepare('UPDATE teachers SET discarded = 1 WHERE run_id = ? AND state_digest = ?'),
-    addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts VALUES (?, ?, ?, ?, ?)'),
-    addSegment: database.prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)'),
-    addMetrics: database.prepare('INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)'),
-    addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes VALUES (?, ?, ?, ?)'),
+    saveRun: database.prepare('INSERT OR REPLACE INTO runs_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
+    saveDetail: database.prepare('INSERT OR REPLACE INTO run_details_rows VALUES (?, ?, ?)'),
+    addTeacher: database.prepare('INSERT OR REPLACE INTO teachers_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?)'),
+    abandonTeachers: database.prepare('UPDATE teachers_rows SET abandoned = 1 WHERE run_id = ? AND step > ?'),
+    discardTeachers: database.prepare('UPDATE teachers_rows SET discarded = 1 WHERE run_id = ? AND state_digest = ?'),
+    addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts_rows VALUES (?, ?, ?, ?, ?)'),
+    addSegment: database.prepare('INSERT OR REPLACE INTO segments_rows VALUES (?, ?, ?, ?, ?, ?, ?)'),
+    addMetrics: database.prepare('INSERT OR REPLACE INTO metrics_rows VALUES (?, ?, ?, ?, ?)'),
+    addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes_rows VALUES (?, ?, ?, ?)'),
   };
 }

@@ -176,7 +176,7 @@ describe('damaged events', () => {
         (event) => ofRun(event) && event.revision === 5n,
       ).damage,
     ).toEqual([{ revision: 5n, metrics: false, problem: 'event 5 is missing' }]);
-    database.exec('DELETE FROM runs; DELETE FROM run_details');
+    database.exec('DELETE FROM runs_rows; DELETE FROM run_details_rows');
     expect(
       projectWith(
         () => false,
@@ -361,7 +361,7 @@ test('a name that is blank, or means another run, is refused', () => {
 test('another schema version, or a damaged file, is replaced by an empty one', () => {
   const file = database.name;
   project(new Recorder().record(RUN, trained().facts));
-  database.prepare('UPDATE projection SET schema_version = 0').run();
+  database.prepare('UPDATE projection_rows SET schema_version = 0').run();
   database.close();
   database = openViewsDatabase(file);
   expect(readPosition(database)).toEqual({ position: null, events: 0 });
