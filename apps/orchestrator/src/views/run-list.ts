@@ -41,7 +41,7 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
     ...(request.tags.length === 0 ? [] : [request.tags]),
     ...(request.where.length === 0 ? [] : [request.where]),
   ];
-  const total = (database.prepare(`SELECT count(*) AS n FROM runs_rows WHERE ${where}`).get(values) as { n: number }).n;
+  const total = (database.prepare(`SELECT count(*) AS n FROM runs_rows AS runs WHERE ${where}`).get(values) as { n: number }).n;
 
   let page = where;
   if (request.pageToken !== '') {
@@ -54,7 +54,7 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
     .prepare(
       `
     SELECT runs.run_id AS runId, ${order.column} AS value, summary
-    FROM (SELECT run_id, ${order.column} FROM runs_rows WHERE ${page}
+    FROM (SELECT run_id, ${order.column} FROM runs_rows AS runs WHERE ${page}
           ORDER BY ${order.column} ${direction}, run_id ${direction} LIMIT @limit) AS runs
     JOIN run_details ON run_details.run_id = runs.run_id
     ORDER BY ${order.column} ${direction}, runs.run_id ${direction}`,
