@@ -61,12 +61,18 @@ export interface TrainerOptions {
   settings: Settings; // all that a session is opened with
   threads: number; // 0: all the process may use
   memoryLimitBytes: number; // 0: what is free
+  /** Where own weights will learn: the share of the prunable parameters that is gone by then, for the plan of memory. */
+  plannedSparsity?: number | undefined;
   device: string; // "auto", or the name of a device
 }
 
 export interface MemoryPlan {
   weightsBytes: number;
   loraBytes: number;
+  /** Size of a state's file while LoRA learns. */
+  stateBytes: number;
+  /** The same where own weights will learn; else 0. */
+  ownStateBytes: number;
   optimizerBytes: number;
   activationsBytes: number;
   teachersBytes: number;

@@ -28,7 +28,7 @@ const nativeImports = {
   'core/state': ['base', 'files', 'method', 'model'],
   'core/step': ['base', 'device', 'files', 'method', 'model', 'state'],
   'core/evaluation': ['base', 'device', 'files', 'method', 'model', 'step'],
-  'core/export': ['base', 'files', 'model'],
+  'core/export': ['base', 'files', 'method', 'model'],
   'core/generation': ['base', 'device', 'method', 'model', 'step'],
   'core/session': ['base', 'files', 'method', 'model', 'step', 'evaluation', 'export', 'generation'],
   'core/include': [],

@@ -29,6 +29,10 @@ ShapeTarget read_shape_target(const JsObject& options) {
 SessionOptions read_session_options(const JsObject& options) {
   SessionOptions out;
   read_session_settings(options, out.trainer, out.lora);
+  if (const auto sparsity = options.optional_number("plannedSparsity")) {
+    if (!(*sparsity >= 0 && *sparsity < 1)) options.fail("plannedSparsity", "from 0 to below 1");
+    out.trainer.planned_sparsity = *sparsity;
+  }
   out.trainer.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
   out.trainer.backend = read_backend(options);
   return out;

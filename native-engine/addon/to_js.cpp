@@ -78,6 +78,8 @@ Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
   return ObjectBuilder(env)
       .bytes("weightsBytes", plan.weights)
       .bytes("loraBytes", plan.lora)
+      .bytes("stateBytes", plan.state)
+      .bytes("ownStateBytes", plan.own_state)
       .bytes("optimizerBytes", plan.optimizer)
       .bytes("activationsBytes", plan.activations)
       .bytes("teachersBytes", plan.teachers)

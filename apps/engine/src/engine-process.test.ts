@@ -135,6 +135,7 @@ const options = (changes: Partial<engineV1.SessionOptions> = {}): engineV1.Sessi
   weightsDigest: '',
   threads: 0,
   memoryLimitBytes: 0n,
+  plannedSparsity: 0,
   settings: sessionSettings(),
   ...changes,
 });

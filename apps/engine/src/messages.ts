@@ -71,6 +71,7 @@ export function sessionOptions(options: engineV1.SessionOptions | undefined, eng
     modelFolder: options.modelPath,
     weightsDigest: options.weightsDigest || undefined,
     settings: givenEngineSettings('session', options.settings, 'options.settings'),
+    plannedSparsity: options.plannedSparsity,
     device: engine.device,
     threads: options.threads || engine.threads,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),
@@ -207,6 +208,8 @@ export function memoryMessage(plan: ProcessMemoryPlan, numericsFingerprint: stri
   return {
     weightsBytes: BigInt(plan.weightsBytes),
     loraBytes: BigInt(plan.loraBytes),
+    stateBytes: BigInt(plan.stateBytes),
+    ownStateBytes: BigInt(plan.ownStateBytes),
     optimizerBytes: BigInt(plan.optimizerBytes),
     activationsBytes: BigInt(plan.activationsBytes),
     teachersBytes: BigInt(plan.teachersBytes),

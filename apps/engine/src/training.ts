@@ -19,7 +19,7 @@ export interface TrainingOptions {
     scheduledSparsity: number[];
   };
   segmentSteps: number;
-  /** Seconds that a segment may take. A slow model's segment ends with fewer steps. */
+  /** Seconds that a segment may take, or more where its state takes long to write. A slow model's segment ends with fewer steps. */
   segmentSeconds: number | undefined;
   maxSegments: number;
   /** In rising order; teacher undefined: the call ends there. */
@@ -43,6 +43,9 @@ export interface EndedSegment {
   /** To be called when its bytes are no longer needed. */
   letGo: () => void;
 }
+
+/** A state may take at most this share of the time: the larger it is, the longer a segment. */
+const WRITING_SHARE = 0.02;
 
 export type LocatedSegment = Omit<EndedSegment, 'stateFile'> & { stateFile: string };
 
@@ -72,6 +75,7 @@ export async function train(
     onCalibrated: (calibratedShare) => onProgress([{ calibratedShare }]),
   };
   let { marks, teachers } = options;
+  let longest = segmentSeconds;
   let before: Promise<void> = Promise.resolve();
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
@@ -83,7 +87,7 @@ export async function train(
         loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
         scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
         stopAtExpectedSparsity: marks[0]?.expectedSparsity,
-        secondsAtMost: segmentSeconds,
+        secondsAtMost: longest,
         teachers: within(teachers, firstStep, next),
         nextTeacher: marks[0]?.teacher?.digest ?? teachers.find((one) => one.firstStep >= next)?.digest,
       },
@@ -91,8 +95,13 @@ export async function train(
     );
     await Promise.race([before, aborted]); // the bytes of two states are in memory at most
     if (result.stepsDone > 0) {
+      const began = performance.now();
       const { ended, gone } = handOut(result, options.stateFile);
       before = gone;
+      void ended.stateFile.then((file) => {
+        if (segmentSeconds === undefined || file === '') return;
+        longest = Math.max(segmentSeconds, (performance.now() - began) / 1000 / WRITING_SHARE);
+      });
       onProgress([{ segment: ended }]);
     }
     firstStep += result.stepsDone;

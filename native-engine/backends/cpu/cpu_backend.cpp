@@ -189,6 +189,18 @@ void CpuBackend::launch(const LoraDropout& op) {
   parallel_parts(threads_, op.x.rows, 1, [&](int, Range r) { k_.lora_dropout(op, r.begin, r.end); });
 }
 
+void CpuBackend::launch(const Transpose& op) {
+  parallel_parts(threads_, op.to.rows, kLine, [&](int, Range r) { k_.transpose(op, r.begin, r.end); });
+}
+
+void CpuBackend::launch(const ColumnDot& op) {
+  parallel_parts(threads_, op.fold, kLine, [&](int, Range r) { k_.column_dot(op, r.begin, r.end); });
+}
+
+void CpuBackend::launch(const EmbedGradient& op) {
+  parallel_parts(threads_, op.dx.cols, kLine, [&](int, Range r) { k_.embed_gradient(op, r.begin, r.end); });
+}
+
 void CpuBackend::launch(const AddLossGradient& op) {
   parallel_parts(threads_, op.dx.rows, 1, [&](int, Range r) { k_.add_loss_gradient(op, r.begin, r.end); });
 }

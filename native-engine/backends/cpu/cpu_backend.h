@@ -47,6 +47,9 @@ class CpuBackend final : public Backend {
   void launch(const LoraNarrow& op) override;
   void launch(const LoraGradient& op) override;
   void launch(const LoraDropout& op) override;
+  void launch(const Transpose& op) override;
+  void launch(const ColumnDot& op) override;
+  void launch(const EmbedGradient& op) override;
   void launch(const AddLossGradient& op) override;
   void launch(const Add& op) override;
   void launch(const SquareSum& op) override;

@@ -44,6 +44,9 @@ struct Kernels {
   void (*layer_loss)(const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part);
   void (*token_loss)(const TokenLoss&, int64_t row);
   void (*lora_dropout)(const LoraDropout&, int64_t begin, int64_t end);
+  void (*transpose)(const Transpose&, int64_t begin, int64_t end);           // rows of `to`
+  void (*column_dot)(const ColumnDot&, int64_t begin, int64_t end);          // places of `out`
+  void (*embed_gradient)(const EmbedGradient&, int64_t begin, int64_t end);  // columns
   void (*add_loss_gradient)(const AddLossGradient&, int64_t begin, int64_t end);
   int64_t (*pair_size)(DType);
   // LoRA in four passes: a factor as words (of the summed dimension [begin, end)), x or dy times it (tokens [begin, end)); such a

@@ -58,6 +58,9 @@ class Backend {
   virtual void launch(const LoraNarrow& op) = 0;
   virtual void launch(const LoraGradient& op) = 0;
   virtual void launch(const LoraDropout& op) = 0;
+  virtual void launch(const Transpose& op) = 0;
+  virtual void launch(const ColumnDot& op) = 0;
+  virtual void launch(const EmbedGradient& op) = 0;
   virtual void launch(const AddLossGradient& op) = 0;
   virtual void launch(const Add& op) = 0;
   virtual void launch(const SquareSum& op) = 0;

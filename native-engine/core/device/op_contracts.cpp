@@ -252,6 +252,30 @@ void check(const LoraDropout& op) {
   apart(name, op.out, {&op.x});
 }
 
+void check(const Transpose& op) {
+  constexpr const char* name = "transpose";
+  require(op.from && op.from.stride >= op.from.cols && op.to && op.to.stride >= op.to.cols, name, "no matrix");
+  require(op.to.rows == op.from.cols && op.to.cols >= op.from.rows && is_wide(op.to), name, "shapes differ");
+  require(op.to.dtype == op.from.dtype, name, "dtypes differ");
+  apart(name, op.to, {&op.from});
+}
+
+void check(const ColumnDot& op) {
+  constexpr const char* name = "column_dot";
+  require(op.a && op.a.stride >= op.a.cols && op.out, name, "no matrix");
+  require(!op.b || same_shape(op.b, op.a), name, "b differs");
+  require(op.fold > 0 && op.a.cols % op.fold == 0, name, "columns don't fold");
+}
+
+void check(const EmbedGradient& op) {
+  constexpr const char* name = "embed_gradient";
+  require(op.dx && op.dx.dtype == DType::kF32 && op.dx.stride >= op.dx.cols, name, "dx must be f32");
+  require(op.table && op.table.dtype == DType::kF32 && op.table.cols == op.dx.cols && op.table.stride >= op.table.cols, name,
+          "table differs");
+  require(static_cast<bool>(op.ids), name, "ids are missing");
+  apart(name, op.table, {&op.dx});
+}
+
 void check(const AddLossGradient& op) {
   constexpr const char* name = "add_loss_gradient";
   require(op.dx && op.dx.dtype == DType::kF32 && is_wide(op.dx) && same_shape(op.dx_compute, op.dx), name, "dx must be f32");

@@ -236,6 +236,21 @@ struct LoraDropout {
   float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }
 };
 
+// out[j % fold] += column_scale[j] * the sum over n of row_scale[n] * a[n, j] * b[n, j]: the gradient of a norm's weight or of a bias.
+struct ColumnDot {
+  Tensor a, b;                                     // f32 or compute dtype [N, cols]; b may be empty: ones
+  DevicePtr<const float> row_scale, column_scale;  // [N], [cols]; nullptr: ones
+  int64_t fold = 0;                                // divides cols
+  DevicePtr<float> out;                            // [fold]
+};
+
+// table[ids[n], j] += scale[j] * dx[n, j], the rows in the order of n.
+struct EmbedGradient {
+  Tensor dx, table;              // f32 [N, cols], [V, cols]
+  DevicePtr<const int32_t> ids;  // [N]
+  DevicePtr<const float> scale;  // [cols]; nullptr: ones
+};
+
 // dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does. Adds the gradient of a layer loss where
 // no NormBackward adds it.
 struct AddLossGradient {
@@ -290,6 +305,9 @@ void check(const TokenLoss& op);
 void check(const LoraNarrow& op);
 void check(const LoraGradient& op);
 void check(const LoraDropout& op);
+void check(const Transpose& op);
+void check(const ColumnDot& op);
+void check(const EmbedGradient& op);
 void check(const AddLossGradient& op);
 void check(const Add& op);
 void check(const SquareSum& op);

@@ -34,4 +34,9 @@ struct Product {
   void add(Tensor a, const Selection& b);  // throws beyond the terms that there is room for
 };
 
+// to[j, n] = from[n, j], and zeros in the columns of `to` beyond from's rows: dy^T, whose product with x is a weight's gradient.
+struct Transpose {
+  Tensor to, from;  // compute dtype [from.cols, from.rows, padded], and of the same dtype
+};
+
 }  // namespace espalier

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "espalier/error.h"
-#include "method/masks.h"
 #include "step/device_home.h"
 #include "step/step.h"
 
@@ -65,7 +64,7 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
   DeviceBuffer lora_memory;
   if (state) lora_memory = backend.share(state->params().data(), static_cast<uint64_t>(state->lora_size()) * sizeof(float));
   UploadBlock role_block(backend), token_block(backend);
-  const DeviceRole role = compile_role(state ? make_role(*model, deterministic_masks(config, *state), true) : make_intact_role(*model),
+  const DeviceRole role = compile_role(state ? role_of_state(*model, *state) : make_intact_role(*model),
                                        state ? DeviceLora{state, lora_memory.data().as<float>()} : DeviceLora{}, role_block);
   const LoraSpec lora = state ? state->lora() : LoraSpec{};
   const int64_t windows = static_cast<int64_t>(ids.size()) / window;

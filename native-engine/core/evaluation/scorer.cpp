@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "espalier/error.h"
-#include "method/masks.h"
 #include "step/device_home.h"
 #include "step/rope.h"
 #include "step/step.h"
@@ -111,8 +110,7 @@ class ScorerImpl final : public Scorer {
       lora_memory_ = backend_->share(state_->params().data(), static_cast<uint64_t>(state_->lora_size()) * sizeof(float));
       lora = {&*state_, lora_memory_.data().as<float>()};
     }
-    role_ = compile_role(state_ ? make_role(*model, deterministic_masks(model->config(), *state_), true) : make_intact_role(*model), lora,
-                         role_block_);
+    role_ = compile_role(state_ ? role_of_state(*model, *state_) : make_intact_role(*model), lora, role_block_);
   }
 
   std::vector<SequenceScore> score(std::span<const ScoredSequence> sequences, const std::function<void(double)>& on_progress,

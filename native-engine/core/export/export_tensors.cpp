@@ -1,10 +1,14 @@
 #include "export/export_tensors.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "espalier/error.h"
 #include "export/tensor_naming.h"
 #include "files/number_formats.h"
+#include "method/masks.h"
+#include "model/tensor_names.h"
 
 namespace espalier {
 namespace {
@@ -65,15 +69,21 @@ class Builder {
         gguf_(plan.container == ExportContainer::kGguf),
         names_(gguf_ ? gguf_names() : hugging_face_names()),
         source_(model.config()),
-        head_dim_(source_.head_dim) {}
+        head_dim_(source_.head_dim) {
+    if (state_ != nullptr && state_->has_own_weights()) own_ = open_places(source_, plan.masks);
+  }
 
   std::vector<ExportTensor> build() {
     ExportTensor& embedding = add(names_.embedding, model_.embedding(), all_rows(model_.embedding()), plan_.hidden);
     embedding.col_factor = plan_.masks.hidden;
+    if (own_) take_own(embedding, kEmbeddingName, nullptr, &own_->hidden);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
-    add_norm(names_.final_norm, model_.final_norm(), plan_.final_norm_factor);
+    add_norm(names_.final_norm, kFinalNormName, model_.final_norm(), plan_.final_norm_factor);
     // The head reads the residual stream behind the last norm, where no mask stands any more.
-    if (!plan_.config.tied_embeddings) add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
+    if (!plan_.config.tied_embeddings) {
+      ExportTensor& head = add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
+      if (own_) take_own(head, source_.tied_embeddings ? kEmbeddingName : kLmHeadName, nullptr, &own_->hidden);
+    }
     return std::move(out_);
   }
 
@@ -110,10 +120,12 @@ class Builder {
     return t;
   }
 
-  void add_norm(const std::string& name, const WeightView& base, const std::vector<float>& unit_factor = {}) {
+  // source: the name in a state with own weights
+  void add_norm(const std::string& name, const std::string& source, const WeightView& base, const std::vector<float>& unit_factor = {}) {
     ExportTensor& t = add_vector(name, base, plan_.hidden);
     t.factor = plan_.norm_scale;
     t.col_factor = unit_factor;
+    if (own_) take_own(t, source, nullptr, &own_->hidden);
     // Loaders make one dtype of all tensors. What is beyond it would become infinity, and belongs to a unit that is all but closed.
     if (dtype_ == ExportDType::kF16 && !gguf_ && !unit_factor.empty()) t.limit = kF16Limit;
     // A rescaled norm would lose bits that the original had; in f32 it costs next to nothing.
@@ -138,9 +150,47 @@ class Builder {
     t.col_factor = std::move(col_factor);
     if (source_.head_norms && p <= kK) t.factor = plan_.norm_scale;
     if (state_ != nullptr && base) attach_lora(t, from, p);
+    if (own_) take_own(t, projection_name(from, p), own_rows(from, p), own_cols(from, p));
     if (p > kV || !source_.qkv_bias) return;
     const WeightView bias = model_.layer(from).qkv_bias[p];
-    add_vector(names_.bias(static_cast<int64_t>(l), p), bias ? bias : zero_base(), rows);
+    ExportTensor& b = add_vector(names_.bias(static_cast<int64_t>(l), p), bias ? bias : zero_base(), rows);
+    if (own_) take_own(b, projection_bias_name(from, p), nullptr, own_rows(from, p));
+  }
+
+  // The places in the model of the rows and columns that a student's own projection has.
+  const std::vector<int32_t>* own_rows(int64_t layer, Projection p) const {
+    const OpenPlaces::Layer& open = own_->layers[static_cast<size_t>(layer)];
+    return p == kQ ? &open.query : p <= kV ? &open.kv : p == kGate || p == kUp ? &open.units : &own_->hidden;
+  }
+  const std::vector<int32_t>* own_cols(int64_t layer, Projection p) const {
+    const OpenPlaces::Layer& open = own_->layers[static_cast<size_t>(layer)];
+    return p == kO ? &open.query : p == kDown ? &open.units : &own_->hidden;
+  }
+
+  // Reads the tensor from the student's own weights. rows, cols: for each row and column of its own matrix the one of the model, padding
+  // left out; nullptr: the same. What the student has no row or column for is closed.
+  void take_own(ExportTensor& t, const std::string& name, const std::vector<int32_t>* rows, const std::vector<int32_t>* cols) {
+    const TrainState::Entry* e = state_->find(name);
+    const bool vector = e != nullptr && e->shape.size() == 1;
+    t.base = e == nullptr ? zero_base() : WeightView{state_->view(*e).data(), DType::kF32, vector ? 1 : e->shape[0], e->shape.back()};
+    to_own_places(rows, t.base.rows, t.rows, t.row_factor);
+    to_own_places(cols, t.base.cols, t.cols, t.col_factor);
+  }
+
+  static void to_own_places(const std::vector<int32_t>* list, int64_t count, std::vector<int64_t>& positions, std::vector<float>& factor) {
+    if (list == nullptr) return;
+    std::map<int64_t, int64_t> own;
+    std::vector<float> own_factor(factor.empty() ? 0 : static_cast<size_t>(count), 0.0f);
+    for (int64_t i = 0; i < std::min(count, static_cast<int64_t>(list->size())); ++i) {
+      const int32_t place = (*list)[static_cast<size_t>(i)];
+      own[place] = i;
+      if (!factor.empty()) own_factor[static_cast<size_t>(i)] = factor[static_cast<size_t>(place)];
+    }
+    for (int64_t& position : positions) {
+      const auto found = own.find(position);
+      position = found == own.end() ? kZeros : found->second;
+    }
+    factor = std::move(own_factor);
   }
 
   // Stands for a tensor that has nothing but zeros.
@@ -168,7 +218,8 @@ class Builder {
       const WeightView base = model_.layer(plan_.layers[l].source).head_norm[key];
       std::vector<int64_t> positions;
       for (int64_t i = 0; i < head_dim_; ++i) positions.push_back(i);
-      add_vector(names_.head_norm(static_cast<int64_t>(l), key), base ? base : zero_base(), positions);
+      ExportTensor& norm = add_vector(names_.head_norm(static_cast<int64_t>(l), key), base ? base : zero_base(), positions);
+      if (own_) take_own(norm, head_norm_name(plan_.layers[l].source, key), nullptr, nullptr);
     }
   }
 
@@ -185,14 +236,15 @@ class Builder {
     // Only our own loaders know a norm that stands before nothing.
     const bool all_norms = plan_.container == ExportContainer::kSafetensors && plan_.form == ExportForm::kCompacted;
 
-    if (all_norms || !query.empty()) add_norm(names_.attention_norm(number), model_.layer(from).input_norm);
+    if (all_norms || !query.empty()) add_norm(names_.attention_norm(number), input_norm_name(from), model_.layer(from).input_norm);
     const bool paired = gguf_ && !gguf_pairs_halves(gguf_architecture(plan_));
     add_projection(l, kQ, paired ? paired_rows(query, head_dim_) : query, plan_.hidden, none, none);
     add_projection(l, kK, paired ? paired_rows(kv, head_dim_) : kv, plan_.hidden, none, none);
     add_head_norms(l);
     add_projection(l, kV, kv, plan_.hidden, none, none);
     add_projection(l, kO, plan_.hidden, query, z_hidden, z_head);
-    if (all_norms || !kept.units.empty()) add_norm(names_.mlp_norm(number), model_.layer(from).post_attention_norm);
+    if (all_norms || !kept.units.empty())
+      add_norm(names_.mlp_norm(number), post_attention_norm_name(from), model_.layer(from).post_attention_norm);
     // The unit's mask stands before SiLU and on the up side: SiLU(z * gate) * (z * up).
     add_projection(l, kGate, kept.units, plan_.hidden, z_unit, none);
     add_projection(l, kUp, kept.units, plan_.hidden, z_unit, none);
@@ -207,6 +259,7 @@ class Builder {
   TensorNames names_;
   const ModelConfig& source_;
   int64_t head_dim_;
+  std::optional<OpenPlaces> own_;  // of a student with own weights
   std::vector<ExportTensor> out_;
 };
 

@@ -48,6 +48,45 @@ Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {
   return z;
 }
 
+static std::vector<int32_t> open_of(const std::vector<float>& mask, int64_t first, int64_t count) {
+  std::vector<int32_t> open;
+  for (int64_t i = 0; i < count; i++)
+    if (mask[first + i] != 0.0f) open.push_back(static_cast<int32_t>(i));
+  return open;
+}
+
+static void append_head(std::vector<int32_t>& rows, int64_t head, int64_t head_dim) {
+  for (int64_t c = 0; c < head_dim; c++) rows.push_back(static_cast<int32_t>(head * head_dim + c));
+}
+
+OpenPlaces open_places(const ModelConfig& config, const Masks& masks) {
+  OpenPlaces places;
+  places.hidden = open_of(masks.hidden, 0, config.hidden_size);
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    OpenPlaces::Layer layer;
+    layer.units = open_of(masks.intermediate, l * config.intermediate_size, config.intermediate_size);
+    std::vector<bool> read(static_cast<size_t>(config.kv_head_count));
+    for (const int32_t head : open_of(masks.head, l * config.head_count, config.head_count)) {
+      append_head(layer.query, head, config.head_dim);
+      const int64_t kv = config.layers[l].kv_head_of_query[head];
+      if (!read[kv]) append_head(layer.kv, kv, config.head_dim);
+      read[kv] = true;
+    }
+    places.layers.push_back(std::move(layer));
+  }
+  return places;
+}
+
+OpenWidths open_widths(const ModelConfig& config, const Masks& masks) {
+  const OpenPlaces places = open_places(config, masks);
+  OpenWidths widths;
+  widths.hidden = static_cast<int64_t>(places.hidden.size());
+  const auto heads = [&](const std::vector<int32_t>& rows) { return static_cast<int64_t>(rows.size()) / config.head_dim; };
+  for (const OpenPlaces::Layer& layer : places.layers)
+    widths.layers.push_back({heads(layer.query), heads(layer.kv), static_cast<int64_t>(layer.units.size())});
+  return widths;
+}
+
 static std::vector<float> chain(const std::vector<float>& z, const std::vector<float>& grad_z) {
   std::vector<float> g(z.size());
   for (size_t i = 0; i < z.size(); i++) g[i] = static_cast<float>(grad_z[i] * hard_concrete::sample_derivative(z[i]));

@@ -11,6 +11,8 @@ inline constexpr const char* kEmbeddingName = "model.embed_tokens.weight";
 inline constexpr const char* kFinalNormName = "model.norm.weight";
 inline constexpr const char* kLmHeadName = "lm_head.weight";
 
+inline const char* head_name(const ModelConfig& config) { return config.tied_embeddings ? kEmbeddingName : kLmHeadName; }
+
 inline std::string layer_prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
 inline std::string input_norm_name(int64_t layer) { return layer_prefix(layer) + "input_layernorm.weight"; }
 inline std::string post_attention_norm_name(int64_t layer) { return layer_prefix(layer) + "post_attention_layernorm.weight"; }

@@ -1,7 +1,8 @@
-// A session has the rank of the state that it holds: that of pruning, or the wider one of recovery.
+// A session has the shape of the state that it holds: LoRA of pruning, the wider one of recovery, or own weights.
 #include <cmath>
 
 #include "session/session_core.h"
+#include "step/own_weights.h"
 
 namespace espalier {
 namespace {
@@ -11,38 +12,48 @@ bool same_scale(const LoraSpec& a, const LoraSpec& b) { return std::abs(a.scale(
 
 }  // namespace
 
-// The trainer of a state whose LoRA has another rank. Its own rank is all that there is then.
-void SessionCore::reopen(const LoraSpec& lora) {
+// The trainer of a state whose LoRA has another rank, or which has own weights. Such a session has begun its recovery.
+void SessionCore::reopen(const StateLayout& layout) {
   TrainerOptions options = options_;
-  if (lora.rank != lora_.rank) options.recover_lora_rank = 0;
+  if (layout.lora().rank != lora_.rank) options.recover_lora_rank = 0;
   teachers_.clear();
   teacher_in_use_.clear();
   state_changes();
   trainer_.reset();  // before the new one asks for its memory
-  trainer_ = Trainer::create(model_, lora, options);
+  trainer_ = Trainer::create(model_, layout, options);
   if (data_) trainer_->set_data(data_);
 }
 
-// Recovery begins with a wider LoRA where the session was opened for it. A state of a later step has it already. Returns the state as it
-// was; nothing where LoRA stays as it is.
-std::optional<TrainState> SessionCore::widen_where_recovery_begins(const SegmentPlan& plan) {
+// Recovery begins with a wider LoRA, or with own weights, where the session was opened for it. A state of a later step has them already.
+// Returns the state as it was; nothing where it stays as it is.
+std::optional<TrainState> SessionCore::change_where_recovery_begins(const SegmentPlan& plan) {
   const int64_t more = options_.recover_lora_rank;
-  if (more == 0 || plan.train_masks || plan.one_shot || trainer().step() != plan.moments_from_step) return std::nullopt;
-  TrainState narrow = trainer().export_state();
-  hold(narrow.widened(model_->config(), more, plan.seed));
-  return narrow;
+  const bool own = options_.recover_weights == RecoverWeights::kAll;
+  if ((more == 0 && !own) || plan.train_masks || plan.one_shot || trainer().step() != plan.moments_from_step) return std::nullopt;
+  TrainState before = trainer().export_state();
+  if (before.has_own_weights()) return std::nullopt;
+  hold(own ? with_own_weights(*model_, before) : before.widened(model_->config(), more, plan.seed));
+  return before;
 }
 
-// A state of any rank, in the place of the one that the session has.
+// A state of any shape, in the place of the one that the session has.
 void SessionCore::hold(const TrainState& state) {
-  if (state.lora().rank != trainer().layout().lora().rank) reopen(state.lora());
+  const StateLayout& here = trainer().layout();
+  if (state.lora().rank != here.lora().rank || !(state.widths() == here.widths())) reopen(state);
   trainer().import_state(state);
 }
 
 void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+  if (holds_own_weights(bytes)) {
+    const TrainState state = TrainState::deserialize(bytes, model_->config(), lora_);
+    state_changes();
+    return hold(state);
+  }
   const LoraSpec found = read_lora_spec(bytes);
+  if (trainer().layout().has_own_weights()) reopen(StateLayout(model_->config(), lora_));
   const LoraSpec& here = trainer().layout().lora();
-  if (found.rank != here.rank && found.targets == lora_.targets && same_scale(found, lora_) && found.rank >= lora_.rank) reopen(found);
+  if (found.rank != here.rank && found.targets == lora_.targets && same_scale(found, lora_) && found.rank >= lora_.rank)
+    reopen(StateLayout(model_->config(), found));
   state_changes();
   trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
 }

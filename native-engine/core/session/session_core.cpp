@@ -80,7 +80,8 @@ int64_t SessionCore::set_data(std::vector<uint32_t> words) {
 }
 
 void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
-  if (trainer().layout().lora().rank != lora_.rank) reopen(lora_);
+  const StateLayout& here = trainer().layout();
+  if (here.lora().rank != lora_.rank || here.has_own_weights()) reopen(StateLayout(model_->config(), lora_));
   TrainState state(trainer().layout());
   state.initialise(seed);
   state.shape = shape;
@@ -189,7 +190,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     throw Error(ErrorCode::kInvalidArgument, "first_step",
                 "first_step is " + std::to_string(first_step) + ", but the state is at step " + std::to_string(step));
   }
-  const std::optional<TrainState> narrow = widen_where_recovery_begins(plan);
+  const std::optional<TrainState> before = change_where_recovery_begins(plan);
   check_stretches(plan, first_step, teachers);
   const auto steps = static_cast<int64_t>(plan.lora_learning_rate.size());
   SegmentResult out;
@@ -215,9 +216,9 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
   } while (next < stretches.size());
   out.cancelled = cancel.load() && !reached && out.steps_done < steps;
-  // The wider LoRA belongs to the first step, since its rows follow from the seed of these steps: who finds the state at this step, with
-  // another seed perhaps, shall find it as it was.
-  if (narrow && out.steps_done == 0) hold(*narrow);
+  // A wider LoRA or own weights belong to the first step, since LoRA's new rows follow from the seed of these steps: a run that finds the
+  // state at this step, with another seed perhaps, shall find it as it was.
+  if (before && out.steps_done == 0) hold(*before);
   if (return_state) {
     out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
     out.state = summary_of(sha256_hex(*out.state_bytes));

@@ -156,8 +156,8 @@ class SessionCore {
   EvaluationResult evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel);
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
-  void reopen(const LoraSpec& lora);
-  std::optional<TrainState> widen_where_recovery_begins(const SegmentPlan& plan);
+  void reopen(const StateLayout& layout);
+  std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);
   void hold(const TrainState& state);
   void state_changes();                          // what was made of the trainer's state is let go
   bool find_teacher(const std::string& digest);  // moves it to the front

@@ -30,6 +30,7 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("recoverLoraDropout", trainer.recover_lora_dropout);
   visit("recoverLoraRank", trainer.recover_lora_rank, 0);
   visit("recoverRefitBatches", trainer.recover_refit_batches, 0);
+  visit("recoverWeights", trainer.recover_weights);
 }
 
 // Settings that each call of training has: ENGINE_USE_TRAINING in the table.
@@ -48,6 +49,11 @@ struct Words;
 template <>
 struct Words<ComputeDType> {
   static constexpr std::array<std::pair<const char*, ComputeDType>, 2> all = {{{"f32", ComputeDType::kF32}, {"bf16", ComputeDType::kBF16}}};
+};
+template <>
+struct Words<RecoverWeights> {
+  static constexpr std::array<std::pair<const char*, RecoverWeights>, 2> all = {
+      {{"lora", RecoverWeights::kLora}, {"all", RecoverWeights::kAll}}};
 };
 template <>
 struct Words<SparsityControl> {

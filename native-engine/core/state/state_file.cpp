@@ -4,6 +4,7 @@
 //   lora.alpha F64 [1], lora.rank I64 [1], lora.targets I64 [7] (0 or 1, in projection order)
 //   step I64 [1]
 //   shape I64 [3], exact_size I64 [1], where a run has such targets
+// A state with own weights has no LoRA: its rank and alpha are 1 and its targets 0.
 #include "espalier/train_state.h"
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 
 #include "files/safetensors.h"
 #include "files/sha256.h"
+#include "method/masks.h"
+#include "model/tensor_names.h"
 
 namespace espalier {
 namespace {
@@ -206,13 +209,29 @@ std::string TrainState::digest() const {
   return hash.finish_hex();
 }
 
+namespace {
+
+// The layout of a state with own weights follows from its masks.
+StateLayout own_layout(const Safetensors& file, const Scalars& scalars, const ModelConfig& config) {
+  check_lora(lora_of(scalars), {1, 1.0, {}});
+  TrainState masks(StateLayout(config, LoraSpec{1, 1.0, {}}), false);
+  masks.shape = scalars.target();
+  for (const TrainState::Entry& e : masks.entries()) read_entry(file, e, "", masks.params());
+  return StateLayout(config, open_widths(config, deterministic_masks(config, masks)));
+}
+
+}  // namespace
+
+bool holds_own_weights(std::span<const uint8_t> state_bytes) { return parse_state(state_bytes).tensors.contains(kFinalNormName); }
+
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes) { return lora_of(read_scalars(parse_state(state_bytes))); }
 
 TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora) {
   const Safetensors file = parse_state(bytes);
   const Scalars scalars = read_scalars(file);
-  check_lora(lora_of(scalars), lora);
-  TrainState state(config, lora);
+  const bool own = file.tensors.contains(kFinalNormName);
+  if (!own) check_lora(lora_of(scalars), lora);
+  TrainState state(own ? own_layout(file, scalars, config) : StateLayout(config, lora));
   state.step = scalars.step;
   state.lambda = scalars.lambda;
   state.lambda_m = scalars.lambda_m;

@@ -9,6 +9,13 @@
 
 namespace espalier {
 
+namespace {
+
+// As kWidthMultiple of core/device/memory.h, which a state does not know.
+int64_t padded_width(int64_t n) { return (n + 15) / 16 * 16; }
+
+}  // namespace
+
 StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora_(lora) {
   const bool any = [&] {
     for (bool t : lora.targets)
@@ -16,14 +23,6 @@ StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora
     return false;
   }();
   if (any && lora.rank < 1) throw Error(ErrorCode::kInvalidArgument, "lora.rank", "must be at least 1, not " + std::to_string(lora.rank));
-  int64_t offset = 0;
-  const auto add = [&](std::string name, std::vector<int64_t> shape) {
-    int64_t size = 1;
-    for (int64_t s : shape) size *= s;
-    entries_.push_back({std::move(name), std::move(shape), offset, size});
-    offset += size;
-    return static_cast<int32_t>(entries_.size() - 1);
-  };
   lora_index_.assign(config.layer_count * kProjectionCount * 2, -1);
   for (int64_t l = 0; l < config.layer_count; l++)
     for (int p = 0; p < kProjectionCount; p++) {
@@ -33,17 +32,64 @@ StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora
       lora_index_[(l * kProjectionCount + p) * 2] = add(name + ".lora_A", {lora.rank, extent.cols});
       lora_index_[(l * kProjectionCount + p) * 2 + 1] = add(name + ".lora_B", {extent.rows, lora.rank});
     }
-  lora_size_ = offset;
+  vectors_begin_ = size_;
+  add_masks(config);
+}
+
+// A state of own weights has no LoRA.
+StateLayout::StateLayout(const ModelConfig& config, const OpenWidths& widths) : lora_{1, 1.0, {}}, widths_(widths) {
+  lora_index_.assign(config.layer_count * kProjectionCount * 2, -1);
+  const int64_t hidden = padded_width(widths.hidden), d = config.head_dim;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    const OpenWidths::Layer& open = widths.layers[l];
+    const int64_t query = open.heads * d, kv = open.kv_heads * d;
+    const std::array<Extent, kProjectionCount> extents{{{query, hidden},
+                                                        {kv, hidden},
+                                                        {kv, hidden},
+                                                        {widths.hidden, query},
+                                                        {open.units, hidden},
+                                                        {open.units, hidden},
+                                                        {widths.hidden, open.units}}};
+    for (int p = 0; p < kProjectionCount; p++)
+      if (extents[p].rows > 0 && extents[p].cols > 0) add(projection_name(l, p), {extents[p].rows, padded_width(extents[p].cols)});
+  }
+  add(kEmbeddingName, {config.vocab_size, hidden});
+  if (!config.tied_embeddings) add(kLmHeadName, {config.vocab_size, hidden});
+  vectors_begin_ = size_;
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    const OpenWidths::Layer& open = widths.layers[l];
+    if (open.heads > 0) {
+      add(input_norm_name(l), {hidden});
+      for (int p = kQ; p <= kV && config.qkv_bias; p++) add(projection_bias_name(l, p), {(p == kQ ? open.heads : open.kv_heads) * d});
+      for (const bool key : {false, true})
+        if (config.head_norms) add(head_norm_name(l, key), {d});
+    }
+    if (open.units > 0) add(post_attention_norm_name(l), {hidden});
+  }
+  add(kFinalNormName, {hidden});
+  add_masks(config);
+}
+
+int32_t StateLayout::add(std::string name, std::vector<int64_t> shape) {
+  int64_t size = 1;
+  for (int64_t s : shape) size *= s;
+  const auto index = static_cast<int32_t>(entries_.size());
+  by_name_.emplace(name, index);
+  entries_.push_back({std::move(name), std::move(shape), size_, size});
+  size_ += size;
+  return index;
+}
+
+void StateLayout::add_masks(const ModelConfig& config) {
+  lora_size_ = size_;
   add("mask.head", {config.layer_count, config.head_count});
   add("mask.intermediate", {config.layer_count, config.intermediate_size});
   add("mask.hidden", {config.hidden_size});
-  size_ = offset;
 }
 
 const StateLayout::Entry* StateLayout::find(const std::string& name) const {
-  for (const Entry& e : entries_)
-    if (e.name == name) return &e;
-  return nullptr;
+  const auto at = by_name_.find(name);
+  return at == by_name_.end() ? nullptr : &entries_[at->second];
 }
 
 const StateLayout::Entry* StateLayout::lora_a(int64_t layer, Projection p) const {

@@ -14,11 +14,16 @@ void read(Backend& backend, DevicePtr<const float> from, std::span<float> to) {
 
 }  // namespace
 
+StoredMatrix DeviceLora::own_weight(const std::string& name) const {
+  const StateLayout::Entry* e = has_own_weights() ? layout->find(name) : nullptr;
+  return e ? StoredMatrix{(params + e->offset).as<const std::byte>(), DType::kF32, e->shape[0], e->shape[1]} : StoredMatrix{};
+}
+
 DeviceState::DeviceState(Backend& backend, StateLayout layout)
     : backend_(&backend),
       layout_(std::move(layout)),
       memory_(backend.allocate(static_cast<uint64_t>(3 * layout_.size() + layout_.mask_size()) * sizeof(float))),
-      masks_(layout_.mask_size(), 0.0f) {}
+      host_(layout_.size() - layout_.vectors_begin(), 0.0f) {}
 
 void DeviceState::import_state(const TrainState& state) {
   if (state.size() != layout_.size() || state.adam_m().empty())
@@ -27,7 +32,7 @@ void DeviceState::import_state(const TrainState& state) {
   upload_now(*backend_, adam_m(), state.adam_m());
   upload_now(*backend_, adam_v(), state.adam_v());
   static_cast<StateScalars&>(*this) = state;
-  read_log_alphas();
+  read_host_copies();
 }
 
 TrainState DeviceState::export_state() const {
@@ -48,9 +53,9 @@ TrainState DeviceState::export_snapshot() const {
 
 void DeviceState::write_log_alphas(std::span<const float> masks) {
   upload_now(*backend_, params() + layout_.lora_size(), masks);
-  std::copy(masks.begin(), masks.end(), masks_.begin());
+  std::copy(masks.begin(), masks.end(), host_.end() - static_cast<int64_t>(masks.size()));
 }
 
-void DeviceState::read_log_alphas() { read(*backend_, params() + layout_.lora_size(), masks_); }
+void DeviceState::read_host_copies() { read(*backend_, params() + layout_.vectors_begin(), host_); }
 
 }  // namespace espalier

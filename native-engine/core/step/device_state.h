@@ -1,5 +1,5 @@
-// The trainable state during training. Parameters and Adam's moments lie on the device. The host keeps the scalars and a copy of the
-// log-alphas, because it samples the masks.
+// The trainable state during training. Parameters and Adam's moments lie on the device. The host keeps the scalars and copies of what it
+// makes the student's role from: the log-alphas, and the norms and biases among own weights.
 #pragma once
 #include "device/backend.h"
 #include "espalier/train_state.h"
@@ -13,13 +13,16 @@ struct LoraDropping {
   int64_t step = 0;
 };
 
-// LoRA's factors on the device, in the layout of a state's LoRA part.
+// LoRA's factors on the device, or the student's own weights, in the layout of a state's part before the masks.
 struct DeviceLora {
-  const StateLayout* layout = nullptr;  // nullptr: no LoRA
+  const StateLayout* layout = nullptr;  // nullptr: the model's weights alone
   DevicePtr<const float> params;
   LoraDropping dropping = {};
 
   explicit operator bool() const { return layout != nullptr; }
+  bool has_own_weights() const { return layout && layout->has_own_weights(); }
+  // One of the student's own weights as a product reads it; empty where it has none of that name.
+  StoredMatrix own_weight(const std::string& name) const;
 };
 
 class DeviceState : public StateScalars {
@@ -32,23 +35,25 @@ class DeviceState : public StateScalars {
 
   const StateLayout& layout() const { return layout_; }
   DeviceLora lora() const { return {&layout_, params(), {}}; }
-  LogAlphas log_alphas() const { return {layout_, masks_, shape}; }
+  LogAlphas log_alphas() const { return {layout_, masks(), shape}; }
   DevicePtr<float> params() const { return memory_.data().as<float>(); }
   DevicePtr<float> adam_m() const { return params() + layout_.size(); }
   DevicePtr<float> adam_v() const { return adam_m() + layout_.size(); }
   // Where the log-alphas' gradient goes: mask_size() floats. It must not change until the queue is empty.
   DevicePtr<float> mask_gradient() const { return adam_v() + layout_.size(); }
 
-  std::span<const float> masks() const { return masks_; }  // all log-alphas, as they lie in the layout
-  // After ops changed the log-alphas: waits for them and renews the host's copy.
-  void read_log_alphas();
+  // All log-alphas, as they lie in the layout, and before them the vectors of own weights.
+  std::span<const float> masks() const { return std::span(host_).last(static_cast<size_t>(layout_.mask_size())); }
+  std::span<const float> own_vectors() const { return std::span(host_).first(host_.size() - static_cast<size_t>(layout_.mask_size())); }
+  // After ops changed log-alphas or vectors: waits for them and renews the host's copies.
+  void read_host_copies();
   void write_log_alphas(std::span<const float> masks);
 
  private:
   Backend* backend_;
   StateLayout layout_;
   DeviceBuffer memory_;
-  std::vector<float> masks_;
+  std::vector<float> host_;  // vectors, then log-alphas
 };
 
 }  // namespace espalier

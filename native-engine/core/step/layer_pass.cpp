@@ -1,5 +1,6 @@
 #include "step/layer_pass.h"
 
+#include "model/tensor_names.h"
 #include "step/projections.h"
 #include "step/rope.h"
 
@@ -119,11 +120,14 @@ void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x
   add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x);
 }
 
-// Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the hidden masks' sums.
-void norm_backward(PassContext& c, const DeviceRole& role, Tensor saved, DevicePtr<const float> rstd, DevicePtr<const float> weight,
-                   DevicePtr<const float> weight_inverse, const LowerLoss& loss, Tensor space) {
+// Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the hidden masks' sums. name: of the
+// norm's weight.
+void norm_backward(PassContext& c, const DeviceRole& role, const std::string& name, Tensor saved, DevicePtr<const float> rstd,
+                   DevicePtr<const float> weight, DevicePtr<const float> weight_inverse, const LowerLoss& loss, Tensor space) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = role.hidden_width;
+  if (const DevicePtr<float> own = own_vector_gradient(ws, role.lora, name))
+    c.backend->run(ColumnDot{ws.dnorm.reshaped(n, width), saved, nullptr, weight_inverse, width, own});
   RmsNormBackward op;
   op.dout = ws.dnorm.reshaped(n, width);
   op.saved = saved;
@@ -150,6 +154,25 @@ void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::
 // The part of a buffer that the pass's rows take.
 Tensor of_rows(const PassContext& c, const Tensor& t) { return t.reshaped(c.rows(), t.cols); }
 
+// dqkv: the gradients by what the norms of heads made. Every head adds to the one weight of the queries' or keys' norm.
+void head_norm_gradients(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, Tensor dqkv) {
+  const RoleLayer& r = role.layers[layer];
+  const int64_t d = c.config().head_dim;
+  for (const bool key : {false, true}) {
+    const int64_t first = key ? r.head_width : 0, count = (key ? r.kv_heads : r.heads) * d;
+    c.backend->run(ColumnDot{dqkv.columns(first, count), a.normed.columns(first, count), nullptr, nullptr, d,
+                             own_vector_gradient(*c.ws, role.lora, head_norm_name(layer, key))});
+  }
+}
+
+void bias_gradients(PassContext& c, const DeviceRole& role, int64_t layer, const std::array<Tensor, 3>& dq_dk_dv) {
+  for (int p = kQ; p <= kV; p++) {
+    const StateLayout::Entry* bias = role.lora.layout->find(projection_bias_name(layer, p));
+    if (bias)
+      c.backend->run(ColumnDot{dq_dk_dv[p].columns(0, bias->size), {}, nullptr, nullptr, bias->size, c.ws->shard_gradient + bias->offset});
+  }
+}
+
 // A gradient is written over the value that it belongs to, once that value is no longer needed. Less memory is touched, and its lines
 // stay with the core that wrote them.
 void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, const LowerLoss& loss,
@@ -164,11 +187,12 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   backward_multiply(c, down, dx, of_rows(c, ws.teacher.down_narrow), dunits, nullptr);
   c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
                                 lists.unit_scale});
-  lora_gradients(c, down, units, a.down_narrow, dx, of_rows(c, ws.teacher.down_narrow));
+  weight_gradients(c, down, units, a.down_narrow, dx, of_rows(c, ws.teacher.down_narrow));
   backward_multiply(c, gate_up, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width),
                     nullptr);
-  lora_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow));
-  norm_backward(c, role, a.norm2, a.rstd2, lists.post_attention_norm, lists.post_attention_norm_inverse, loss, space);
+  weight_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow));
+  norm_backward(c, role, post_attention_norm_name(layer), a.norm2, a.rstd2, lists.post_attention_norm, lists.post_attention_norm_inverse,
+                loss, space);
   dx_compute = space;
 }
 
@@ -183,14 +207,18 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
                                        dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
   backward_multiply(c, o, dx, of_rows(c, ws.teacher.o_narrow), dheads, lists.head_scale);
-  lora_gradients(c, o, a.heads, a.o_narrow, dx, of_rows(c, ws.teacher.o_narrow));
+  weight_gradients(c, o, a.heads, a.o_narrow, dx, of_rows(c, ws.teacher.o_narrow));
   c.backend->run(
       AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.sums.head_dots + layer * c.config().head_count});
-  if (const HeadNorms norms = head_norms(c, lists))
+  const bool own = role.lora.has_own_weights();
+  if (const HeadNorms norms = head_norms(c, lists)) {
+    if (own) head_norm_gradients(c, role, layer, a, dqkv);
     c.backend->run(HeadNormBackward{attention_shape(c, role, layer), norms, a.normed, a.head_rstd, dqkv});
+  }
+  if (own) bias_gradients(c, role, layer, dq_dk_dv);
   backward_multiply(c, qkv, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
-  lora_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow));
-  norm_backward(c, role, a.norm1, a.rstd1, lists.input_norm, lists.input_norm_inverse, loss, space);
+  weight_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow));
+  norm_backward(c, role, input_norm_name(layer), a.norm1, a.rstd1, lists.input_norm, lists.input_norm_inverse, loss, space);
   dx_compute = space;
 }
 

@@ -1,5 +1,6 @@
 // Tells the memory of a run before it starts, from the layout that the run allocates and the sizes of its state.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "base/memory_use.h"
@@ -50,29 +51,39 @@ LayerBytes layer_bytes(const ModelConfig& c, uint64_t weight_bytes) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& narrow, const TrainerOptions& options) {
-  LoraSpec lora = narrow;
-  lora.rank += options.recover_lora_rank;
+namespace {
+
+// Numbers of trained parameters: training holds memory for each of its parameters, and how wide LoRA's narrow products are.
+struct Trained {
+  int64_t floats = 0, masks = 0, rank = 1;
+  bool own_weights = false;
+};
+
+MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const Trained& trained,
+                    const TrainerOptions& options) {
   const BackendSpec backend = resolve_backend(options.backend);
   const BackendKind& kind = kind_of(backend);
-  const WorkspaceShape shape = training_shape(options);
+  WorkspaceShape shape = training_shape(options);
+  if (trained.own_weights) shape.own_weights = trained.floats;
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
-  const auto lora_bytes = static_cast<uint64_t>(lora_parameter_count(config, lora)) * 4,
-             mask_bytes = static_cast<uint64_t>(mask_parameter_count(config)) * 4;
-  const ScratchShape scratch{shape.batch, options.sequence_length, lora.rank,
+  const auto trained_bytes = static_cast<uint64_t>(trained.floats) * 4, mask_bytes = static_cast<uint64_t>(trained.masks) * 4;
+  const uint64_t teacher_bytes = trained.own_weights ? 0 : trained_bytes;  // own weights learn from the intact model alone
+  const uint64_t refit_bytes = trained.own_weights ? 0 : Refit::bytes(config, lora, options);
+  const ScratchShape scratch{shape.batch, options.sequence_length, trained.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
   plan.weights = weight_bytes;
-  plan.lora = lora_bytes + mask_bytes;
+  plan.lora = trained_bytes + mask_bytes;
   plan.optimizer = 2 * plan.lora;
+  (trained.own_weights ? plan.own_state : plan.state) = plan.lora + plan.optimizer;
   plan.activations = ws.activation_bytes;
   plan.scratch = ws.scratch_bytes + kind.scratch_bytes(backend, config, scratch);
   if (kind.has_own_memory()) {
     const uint64_t roles = 2 * role_bytes(config), rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * 4;
-    plan.teachers = 2 * lora_bytes;  // the one in use, and the next
-    // An evaluation finds weights and room of the run (device_home.h), and brings a role and LoRA of its own.
-    plan.scratch += mask_bytes + roles + rope + roles / 2 + lora_bytes;
-    plan.host = kProcessBytes + roles + Refit::bytes(config, lora, options);
+    plan.teachers = 2 * teacher_bytes;  // the one in use, and the next
+    // An evaluation finds weights and room of the run (device_home.h), and brings a role and LoRA or own weights.
+    plan.scratch += mask_bytes + roles + rope + roles / 2 + trained_bytes;
+    plan.host = kProcessBytes + roles + refit_bytes;
     if (options.stream_weights) {
       const LayerBytes layers = layer_bytes(config, weight_bytes);
       plan.weights = weight_bytes - layers.all + layers.two;
@@ -80,12 +91,43 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
     }
     plan.host_available = available_bytes();
   } else {
-    plan.teachers = plan.lora;
-    plan.scratch += kProcessBytes + Refit::bytes(config, lora, options);
+    plan.teachers = trained.own_weights ? 0 : plan.lora;
+    plan.scratch += kProcessBytes + refit_bytes;
   }
   plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
   plan.available = describe_device(backend).memory_available_bytes;
   return plan;
+}
+
+// The widths that are left of a model where so large a share of its prunable parameters is gone and hidden units stay, as they all but do.
+OpenWidths widths_after(const ModelConfig& c, double sparsity) {
+  const auto left = [&](int64_t count) {
+    return std::clamp<int64_t>(static_cast<int64_t>(std::ceil(static_cast<double>(count) * (1.0 - sparsity))), 1, count);
+  };
+  OpenWidths widths;
+  widths.hidden = c.hidden_size;
+  for (const LayerShape& l : c.layers) widths.layers.push_back({left(l.heads), l.kv_heads, left(l.intermediate)});
+  return widths;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const StateLayout& layout, const TrainerOptions& options) {
+  return plan_for(config, weight_bytes, layout.lora(),
+                  {layout.lora_size(), layout.mask_size(), layout.lora().rank, layout.has_own_weights()}, options);
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& narrow, const TrainerOptions& options) {
+  LoraSpec lora = narrow;
+  lora.rank += options.recover_lora_rank;
+  const MemoryPlan learning =
+      plan_for(config, weight_bytes, lora, {lora_parameter_count(config, lora), mask_parameter_count(config), lora.rank, false}, options);
+  if (options.recover_weights == RecoverWeights::kLora) return learning;
+  const MemoryPlan own = plan_memory(config, weight_bytes, StateLayout(config, widths_after(config, options.planned_sparsity)), options);
+  MemoryPlan larger = own.total > learning.total ? own : learning;
+  larger.state = learning.state;
+  larger.own_state = own.own_state;
+  return larger;
 }
 
 std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,

@@ -1,16 +1,38 @@
 #include "step/projections.h"
 
 #include "method/philox.h"
+#include "model/tensor_names.h"
 
 namespace espalier {
 
 namespace {
+
+// Rows and columns of a projection's open part, padded.
+Extent open_extent(const RoleLayer& r, int64_t hidden, Projection p) {
+  switch (p) {
+    case kQ:
+      return {r.head_width, hidden};
+    case kK:
+    case kV:
+      return {r.kv_width, hidden};
+    case kO:
+      return {hidden, r.head_width};
+    case kDown:
+      return {hidden, r.unit_width};
+    default:
+      return {r.unit_width, hidden};
+  }
+}
 
 // Which rows and columns of a projection's matrix are open.
 Selection open_weight(PassContext& c, const DeviceRole& role, int64_t layer, Projection p) {
   const RoleLayer& r = role.layers[layer];
   const RoleLayerLists& lists = role.lists.layers[layer];
   const int64_t hidden = role.hidden_width;
+  if (role.lora.has_own_weights()) {
+    const auto [rows, cols] = open_extent(r, hidden, p);
+    return {role.lora.own_weight(projection_name(layer, p)), rows, cols, nullptr, nullptr};
+  }
   const StoredMatrix stored = c.model->projection(layer, p);
   switch (p) {
     case kQ:
@@ -68,6 +90,8 @@ ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer
     const auto p = static_cast<Projection>(first + i);
     group.parts[i].weight = open_weight(c, role, layer, p);
     if (role.lora) add_lora(c, role.lora, layer, p, group, group.parts[i]);
+    if (role.lora.has_own_weights() && c.ws->shard_gradient)
+      group.parts[i].own_gradient = own_gradient(*c.ws, *role.lora.layout, projection_name(layer, p));
   }
   group.cols = group.parts[0].weight.col_index;
   return group;
@@ -148,6 +172,35 @@ void input_gradient(PassContext& c, const ProjectionGroup& group, const std::arr
     c.backend->run(part);
     drop(c, group, p, part.c, dx, true);
   }
+}
+
+Tensor own_gradient(const Workspace& ws, const StateLayout& layout, const std::string& name) {
+  const StateLayout::Entry* e = layout.find(name);
+  if (!e) return {};
+  return {(ws.shard_gradient + e->offset).as<std::byte>(), DType::kF32, e->shape[0], e->shape[1], e->shape[1]};
+}
+
+DevicePtr<float> own_vector_gradient(const Workspace& ws, const DeviceLora& lora, const std::string& name) {
+  const StateLayout::Entry* e = lora.has_own_weights() ? lora.layout->find(name) : nullptr;
+  return e ? ws.shard_gradient + e->offset : DevicePtr<float>();
+}
+
+void add_own_gradient(PassContext& c, Tensor gradient, Tensor x, Tensor dy) {
+  const Tensor turned = c.ws->turned.reshaped(dy.cols, padded_width(dy.rows));
+  c.backend->run(Transpose{turned, dy});
+  Product op;
+  op.c = gradient;
+  op.accumulate = true;
+  op.by_shape = c.by_shape;
+  op.add(turned.row_range(0, gradient.rows), {{x.data, x.dtype, x.rows, x.cols}, turned.cols, x.cols, nullptr, nullptr});
+  c.backend->run(op);
+}
+
+void weight_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
+                      Tensor dy_narrow) {
+  for (int i = 0; i < group.count; i++)
+    if (group.parts[i].own_gradient) add_own_gradient(c, group.parts[i].own_gradient, x, dy[i]);
+  lora_gradients(c, group, x, x_narrow, dy, dy_narrow);
 }
 
 void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,

@@ -12,6 +12,7 @@ struct OpenProjection {
   bool lora = false;
   Selection a, b;  // [narrow_width(rank), in] and [out, narrow_width(rank)], not scaled
   DevicePtr<float> da, db;
+  Tensor own_gradient;  // of one of the student's own weights, as it is stored; empty: the weight is the model's
   int64_t in_full = 0, out_full = 0;
   int slot = 0;        // among the group's projections with LoRA
   int64_t number = 0;  // in the model, whose layers have kProjectionCount each
@@ -49,6 +50,15 @@ Product forward_product(const ProjectionGroup& group, int part, Tensor x, Tensor
 // Backward: dx becomes the gradient of the group's input, times column_scale. lora_gradients makes dA and dB.
 void input_gradient(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
                     DevicePtr<const float> column_scale);
+// The gradients of own weights and of LoRA, whichever the group has.
+void weight_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
+                      Tensor dy_narrow);
+// Where a weight of the student's own has its gradient, of the shard at work; empty where it has none of that name.
+Tensor own_gradient(const Workspace& ws, const StateLayout& layout, const std::string& name);
+// The same for a norm or a bias; nullptr where there is none, or no gradient is wanted.
+DevicePtr<float> own_vector_gradient(const Workspace& ws, const DeviceLora& lora, const std::string& name);
+// The gradient of a matrix y = W x of the student's own, added to what is there: dy^T x. x lies dense.
+void add_own_gradient(PassContext& c, Tensor gradient, Tensor x, Tensor dy);
 void lora_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
                     Tensor dy_narrow);
 

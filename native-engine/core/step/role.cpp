@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "files/number_formats.h"
+#include "method/masks.h"
+#include "model/tensor_names.h"
 
 namespace espalier {
 
@@ -33,8 +35,9 @@ std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_
 
 // A norm's weights for the open units, and their inverses: the backward pass recovers x from the norm's output with them. A
 // weight of 0 becomes 1e-30, which adds nothing to the products that follow and can still be inverted.
-void open_norm(const WeightView& weight, const std::vector<int32_t>& index, std::vector<float>& open, std::vector<float>& inverse) {
-  open = pick(read_vector(weight), index);
+void open_norm(const std::vector<float>& weights, const std::vector<int32_t>& index, std::vector<float>& open,
+               std::vector<float>& inverse) {
+  open = weights;
   inverse.assign(open.size(), 0.0f);
   for (size_t j = 0; j < open.size(); j++) {
     if (index[j] < 0) continue;
@@ -122,11 +125,47 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
     open_bias(model.layer(l), r);
     const LayerWeights& w = model.layer(l);
     if (r.heads > 0 && w.head_norm[0]) r.query_norm = read_vector(w.head_norm[0]), r.key_norm = read_vector(w.head_norm[1]);
-    if (r.heads > 0) open_norm(w.input_norm, role.hidden_index, r.input_norm, r.input_norm_inverse);
-    if (r.units > 0) open_norm(w.post_attention_norm, role.hidden_index, r.post_attention_norm, r.post_attention_norm_inverse);
+    if (r.heads > 0) open_norm(pick(read_vector(w.input_norm), role.hidden_index), role.hidden_index, r.input_norm, r.input_norm_inverse);
+    if (r.units > 0)
+      open_norm(pick(read_vector(w.post_attention_norm), role.hidden_index), role.hidden_index, r.post_attention_norm,
+                r.post_attention_norm_inverse);
     role.layers.push_back(std::move(r));
     head += shape.heads;
     unit += shape.intermediate;
+  }
+  return role;
+}
+
+void take_own_vectors(const StateLayout& layout, std::span<const float> vectors, Role& role) {
+  const auto values = [&](const std::string& name) {
+    const StateLayout::Entry* e = layout.find(name);
+    if (!e) return std::vector<float>{};
+    const auto from = vectors.begin() + (e->offset - layout.vectors_begin());
+    return std::vector<float>(from, from + e->size);
+  };
+  role.final_norm = values(kFinalNormName);
+  for (size_t l = 0; l < role.layers.size(); l++) {
+    RoleLayer& r = role.layers[l];
+    const auto layer = static_cast<int64_t>(l);
+    if (r.heads > 0) open_norm(values(input_norm_name(layer)), role.hidden_index, r.input_norm, r.input_norm_inverse);
+    if (r.units > 0)
+      open_norm(values(post_attention_norm_name(layer)), role.hidden_index, r.post_attention_norm, r.post_attention_norm_inverse);
+    r.qkv_bias.clear();
+    for (int p = kQ; p <= kV; p++) {
+      std::vector<float> bias = values(projection_bias_name(layer, p));
+      if (bias.empty()) continue;
+      pad(bias);
+      r.qkv_bias.insert(r.qkv_bias.end(), bias.begin(), bias.end());
+    }
+    if (!r.query_norm.empty()) r.query_norm = values(head_norm_name(layer, false)), r.key_norm = values(head_norm_name(layer, true));
+  }
+}
+
+Role role_of_state(const ModelWeights& model, const TrainState& state) {
+  Role role = make_role(model, deterministic_masks(model.config(), state), true);
+  if (state.has_own_weights()) {
+    const auto begin = static_cast<size_t>(state.vectors_begin()), end = static_cast<size_t>(state.lora_size());
+    take_own_vectors(state, state.params().subspan(begin, end - begin), role);
   }
   return role;
 }

@@ -1,6 +1,7 @@
 // A role (teacher or student) of the one base model: its masks, and the units that they leave open in each layer. compile_role uploads it.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "device/memory.h"
@@ -42,6 +43,13 @@ struct Role {
 
 // `exact_sparse` false keeps closed parts in the products, scaled by 0.
 Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse);
+
+// Norms, biases and norms of heads of a student with own weights, in place of the model's. vectors: what lies in the layout from
+// vectors_begin() to the masks. The role's masks are those that the layout was made for.
+void take_own_vectors(const StateLayout& layout, std::span<const float> vectors, Role& role);
+
+// The role of a state under its deterministic masks.
+Role role_of_state(const ModelWeights& model, const TrainState& state);
 
 // The model as it is, whatever its layers' widths.
 Role make_intact_role(const ModelWeights& model);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <limits>
 
+#include "model/tensor_names.h"
+#include "step/projections.h"
 #include "step/token_losses.h"
 
 namespace espalier {
@@ -84,6 +86,8 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   const DeviceRole& role = *in.student;
   const int64_t n = c.rows(), width = role.hidden_width;
   if (!has_token_loss) c.backend->run(Clear{ws.dnorm.data.as<float>(), n * width});
+  if (const DevicePtr<float> own = own_vector_gradient(ws, role.lora, kFinalNormName))
+    c.backend->run(ColumnDot{ws.dnorm.reshaped(n, width), ws.student_x.reshaped(n, width), ws.final_rstd, nullptr, width, own});
   RmsNormBackward op;
   op.dout = ws.dnorm.reshaped(n, width);
   op.saved = ws.student_x.reshaped(n, width);
@@ -119,6 +123,9 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
     backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
     c.model->fetch(std::max<int64_t>(l - 1, 0));
   }
+  if (in.student->lora.has_own_weights())
+    c.backend->run(EmbedGradient{ws.dx.reshaped(n, width), own_gradient(ws, *in.student->lora.layout, kEmbeddingName), in.ids,
+                                 in.student->lists.hidden_scale});
 }
 
 // The sums of the shards in `place`, `count` values each, added up in their order.
@@ -208,14 +215,13 @@ void run_forward(PassContext& c, const StepInput& in, bool gradients, StepTimes&
   watch.lap(times.losses);
 }
 
-// After its forward pass; the shard's gradients begin at 0.
+// After its forward pass, whose losses have begun the gradient of an lm_head of the student's own.
 void run_backward(PassContext& c, const StepInput& in, int64_t lora_size, StepTimes& times) {
   Workspace& ws = *c.ws;
   Stopwatch watch(*c.backend, in.timed);
-  c.backend->run(Clear{ws.shard_gradient, lora_size});
   c.backend->run(Clear{ws.sums.hidden_dot, in.student->hidden_width});
   backward(c, in, has_token_loss(in));
-  if (in.shards > 1) c.backend->run(Add{ws.lora_gradient, ws.shard_gradient, lora_size});
+  if (ws.shard_gradient != ws.lora_gradient) c.backend->run(Add{ws.lora_gradient, ws.shard_gradient, lora_size});
   watch.lap(times.backward);
 }
 
@@ -240,8 +246,9 @@ StepOutput run_step(PassContext& c, const StepInput& in) {
   Workspace& ws = *c.ws;
   StepOutput out;
   const int64_t lora_size = in.student->lora ? in.student->lora.layout->lora_size() : 0;
-  if (in.shards > 1) c.backend->run(Clear{ws.lora_gradient, lora_size});
+  c.backend->run(Clear{ws.lora_gradient, lora_size});
   each_shard(c, in, [&](const StepInput& shard) {
+    if (ws.shard_gradient != ws.lora_gradient) c.backend->run(Clear{ws.shard_gradient, lora_size});
     run_forward(c, shard, true, out.times);
     run_backward(c, shard, lora_size, out.times);
   });
@@ -265,9 +272,10 @@ double loss_of(PassContext& c, const StepInput& in) {
 void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x) {
   Embed op;
   op.out = x;
-  op.table = c.model->embedding();
+  const bool own = role.lora.has_own_weights();
+  op.table = own ? role.lora.own_weight(kEmbeddingName) : c.model->embedding();
   op.ids = ids;
-  op.cols = role.lists.hidden_index;
+  if (!own) op.cols = role.lists.hidden_index;
   op.scale = role.lists.hidden_scale;
   c.backend->run(op);
 }
@@ -277,7 +285,10 @@ void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor
   op.c = out;
   op.transposed = transposed;
   op.by_shape = c.by_shape;
-  op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.lists.hidden_index});
+  if (role.lora.has_own_weights())
+    op.add(in, {role.lora.own_weight(head_name(c.config())), c.config().vocab_size, role.hidden_width, nullptr, nullptr});
+  else
+    op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.lists.hidden_index});
   c.backend->run(op);
 }
 

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 
+#include "model/tensor_names.h"
+#include "step/projections.h"
+
 namespace espalier {
 
 double batch_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch); }
 
 namespace {
 
-// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open, one product.
+// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open and one lm_head, one
+// product. The student's normed rows stay at the start of ws.h.
 void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, int64_t count) {
   Workspace& ws = *c.ws;
   const auto normed = [&](const DeviceRole& role, Tensor x, int64_t row, DevicePtr<float> rstd) {
@@ -18,13 +22,14 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   };
   const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
   const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
-  if (kl && !in.hidden_match) {
+  if (kl && !in.hidden_match && !in.student->lora.has_own_weights()) {
     normed(*in.teacher, ws.teacher_x, count, nullptr);
     return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
                             ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
   }
   multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
-  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, 0, nullptr), true);
+  // Behind the student's rows, which the gradient of its own lm_head needs: an intact teacher's rows are no narrower.
+  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, ws.chunk, nullptr), true);
 }
 
 }  // namespace
@@ -53,7 +58,11 @@ void token_losses(PassContext& c, const StepInput& in, bool gradients) {
       if (in.predictions > 0) op.lm_gradient_scale = static_cast<float>(in.weights.lm / static_cast<double>(in.predictions));
     }
     c.backend->run(op);
-    if (gradients) multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
+    if (!gradients) continue;
+    multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
+    if (in.student->lora.has_own_weights())
+      add_own_gradient(c, own_gradient(ws, *in.student->lora.layout, head_name(c.config())),
+                       ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, count), op.dlogits);
   }
 }
 

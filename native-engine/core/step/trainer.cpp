@@ -21,7 +21,8 @@ namespace espalier {
 
 namespace {
 
-void check_options(const ModelConfig& c, const LoraSpec& lora, const TrainerOptions& options) {
+void check_options(const ModelConfig& c, const StateLayout& layout, const TrainerOptions& options) {
+  const LoraSpec& lora = layout.lora();
   if (options.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
   if (options.sequence_length < 1 || (c.max_positions > 0 && options.sequence_length > c.max_positions))
     throw Error(ErrorCode::kInvalidArgument, "sequence_length",
@@ -30,7 +31,7 @@ void check_options(const ModelConfig& c, const LoraSpec& lora, const TrainerOpti
   if (!(options.recover_lora_dropout >= 0 && options.recover_lora_dropout < 1))
     throw Error(ErrorCode::kInvalidArgument, "recover_lora_dropout", "must be from 0 to below 1");
   if (options.recover_refit_batches < 0) throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "must be at least 0");
-  if (options.recover_refit_batches > 0 && !(lora.targets[kO] && lora.targets[kDown]))
+  if (options.recover_refit_batches > 0 && !layout.has_own_weights() && !(lora.targets[kO] && lora.targets[kDown]))
     throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "needs o_proj and down_proj among the projections with LoRA");
   for (const LayerShape& l : c.layers)
     if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
@@ -49,9 +50,12 @@ std::string in_words(const std::optional<MemoryChange>& change, const TrainerOpt
 }
 
 // Makes the backend after it has checked the options and that the run fits into memory.
-std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options) {
-  check_options(model.config(), lora, options);
-  const auto planned = [&](const TrainerOptions& with) { return plan_memory(model.config(), model.bytes(), lora, with); };
+std::unique_ptr<Backend> backend_for(const ModelWeights& model, const StateLayout& layout, const TrainerOptions& options) {
+  check_options(model.config(), layout, options);
+  const auto planned = [&](const TrainerOptions& with) {
+    return layout.has_own_weights() ? plan_memory(model.config(), model.bytes(), layout, with)
+                                    : plan_memory(model.config(), model.bytes(), layout.lora(), with);
+  };
   const MemoryPlan plan = planned(options);
   const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
   if (plan.total > limit)
@@ -68,18 +72,20 @@ std::unique_ptr<Backend> backend_for(const ModelWeights& model, const LoraSpec& 
 
 }  // namespace
 
-TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options)
+TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateLayout& layout, const TrainerOptions& options)
     : options_(options),
-      backend_(backend_for(*model, lora, options)),
+      backend_(backend_for(*model, layout, options)),
       weights_(std::make_shared<const DeviceModel>(*backend_, model, streams_weights(options))),
       model_(*weights_),
-      state_(*backend_, StateLayout(model->config(), lora)),
+      state_(*backend_, layout),
       student_block_(*backend_),
       teacher_block_(*backend_),
       ahead_(kind_of(resolve_backend(options.backend)).has_own_memory()) {
-  const auto lora_bytes = static_cast<uint64_t>(state_.layout().lora_size()) * sizeof(float);
-  for (int i = 0; i < (ahead_ ? 2 : 1); i++) teacher_lora_[i] = backend_->allocate(lora_bytes);
-  const WorkspaceShape shape = training_shape(options_);
+  const auto lora_bytes = static_cast<uint64_t>(layout.lora_size()) * sizeof(float);
+  for (int i = 0; i < (ahead_ ? 2 : 1) && !layout.has_own_weights(); i++) teacher_lora_[i] = backend_->allocate(lora_bytes);
+  WorkspaceShape shape = training_shape(options_);
+  if (layout.has_own_weights()) shape.own_weights = layout.lora_size();
+  const LoraSpec& lora = layout.lora();
   memory_ = std::make_shared<const DeviceBuffer>(backend_->allocate(lay_out_workspace(model_.config(), lora, shape, nullptr).total_bytes));
   workspace_ = lay_out_workspace(model_.config(), lora, shape, memory_->data());
   context_ = make_pass_context(*backend_, model_, workspace_, options_.dtype, shape.batch, options_.sequence_length);
@@ -105,6 +111,9 @@ void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
 void TrainerImpl::use_intact_teacher() { teacher_ = compile_role(make_intact_role(model_.weights()), {}, teacher_block_); }
 
 std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snapshot) {
+  if (snapshot.size() != layout().size() || layout().has_own_weights())
+    throw Error(ErrorCode::kInvalidArgument, "teacher",
+                "a teacher has LoRA of the session's shape; own weights learn from the intact model");
   const std::span<const float> lora = snapshot.params().first(static_cast<size_t>(layout().lora_size()));
   auto kept = std::make_shared<KeptTeacher>();
   backend_->attach_thread();
@@ -152,7 +161,9 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
 // One upload brings the student's role, the tokens and the targets to the device.
 void TrainerImpl::with_input(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping,
                              const std::function<void(StepInput&)>& use) {
-  Role role = make_role(model_.weights(), student_masks, options_.exact_sparse);
+  const bool own = layout().has_own_weights();
+  Role role = make_role(model_.weights(), student_masks, options_.exact_sparse || own);
+  if (own) take_own_vectors(layout(), state_.own_vectors(), role);
   const bool taught = losses.layer != 0 || losses.kl != 0;
   const std::vector<int32_t>& ids = tokens.ids;
   const std::vector<int32_t> targets = losses.lm != 0 ? tokens.targets : std::vector<int32_t>{};
@@ -255,7 +266,11 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
   }
   last_refit_.reset();
   bool begun = false;
-  if (options_.recover_refit_batches > 0 && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
+  if (layout().has_own_weights() && plan.train_masks)
+    throw Error(ErrorCode::kInvalidArgument, "train_masks",
+                "must be false: a student whose own weights were trained has its masks for good");
+  const bool refits = options_.recover_refit_batches > 0 && !layout().has_own_weights();
+  if (refits && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
     if (cancel.load() || !refit(plan, cancel)) return 0;
     begun = true;  // The step belongs to it: whoever finds the state at this step shall find it as it was, or behind it.
   }
@@ -293,7 +308,13 @@ void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
 uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }
 
 std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options) {
-  return std::make_unique<TrainerImpl>(std::move(model), lora, options);
+  const StateLayout layout(model->config(), lora);
+  return create(std::move(model), layout, options);
+}
+
+std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const StateLayout& layout,
+                                         const TrainerOptions& options) {
+  return std::make_unique<TrainerImpl>(std::move(model), layout, options);
 }
 
 }  // namespace espalier

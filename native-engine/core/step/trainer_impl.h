@@ -9,7 +9,9 @@ namespace espalier {
 
 class TrainerImpl final : public Trainer {
  public:
-  TrainerImpl(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
+  TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateLayout& layout, const TrainerOptions& options);
+  TrainerImpl(const std::shared_ptr<const ModelWeights>& model, const LoraSpec& lora, const TrainerOptions& options)
+      : TrainerImpl(model, StateLayout(model->config(), lora), options) {}
   ~TrainerImpl() override;  // waits: a teacher may be under way
   TrainerImpl(const TrainerImpl&) = delete;
   TrainerImpl& operator=(const TrainerImpl&) = delete;

@@ -13,6 +13,9 @@ namespace espalier {
 namespace {
 
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
+// Decay of the mean of squares for own weights' gradients: recovery has thousands of steps at most, and gradients that shrink as it goes
+// on.
+constexpr double kOwnWeightsBeta2 = 0.95;
 
 bool all_finite(const std::vector<float>& values) {
   for (float v : values)
@@ -23,6 +26,7 @@ bool all_finite(const std::vector<float>& values) {
 AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr<const float> gradient, double learning_rate,
                int64_t moments_from_step = 0) {
   const auto steps = static_cast<double>(state.step - moments_from_step + 1);
+  const double beta2 = state.layout().has_own_weights() ? kOwnWeightsBeta2 : kBeta2;
   AdamW op;
   op.param = state.params() + offset;
   op.m = state.adam_m() + offset;
@@ -31,10 +35,10 @@ AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr
   op.size = size;
   op.learning_rate = static_cast<float>(learning_rate);
   op.beta1 = static_cast<float>(kBeta1);
-  op.beta2 = static_cast<float>(kBeta2);
+  op.beta2 = static_cast<float>(beta2);
   op.eps = static_cast<float>(kEps);
   op.bias_correction1 = static_cast<float>(1.0 - std::pow(kBeta1, steps));
-  op.bias_correction2 = static_cast<float>(1.0 - std::pow(kBeta2, steps));
+  op.bias_correction2 = static_cast<float>(1.0 - std::pow(beta2, steps));
   return op;
 }
 
@@ -48,7 +52,7 @@ void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradie
   op.low = static_cast<float>(hard_concrete::kMinLogAlpha);
   op.high = static_cast<float>(hard_concrete::kMaxLogAlpha);
   backend.run(op);
-  state.read_log_alphas();
+  state.read_host_copies();
 }
 
 // Multipliers ascend. The gradient of the Lagrangian with respect to them is the excess and its square.
@@ -118,6 +122,7 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
   const double clip = in.plan.gradient_clip_norm;
   if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
   backend.run(lora);
+  if (state.layout().has_own_weights()) state.read_host_copies();
   if (in.plan.train_masks && tracked) {
     update_tracked(backend, config, state, mask_gradient, price, in);
   } else if (in.plan.train_masks) {

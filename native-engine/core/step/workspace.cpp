@@ -102,8 +102,10 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
       ws.diffs.push_back(a.tensor(t, n, w.hidden));
     }
     ws.activation_bytes = a.used;
-    ws.lora_gradient = a.array<float>(lora_parameter_count(c, lora));
-    ws.shard_gradient = s.shards > 1 ? a.array<float>(lora_parameter_count(c, lora)) : ws.lora_gradient;
+    const int64_t gradients = s.own_weights > 0 ? s.own_weights : lora_parameter_count(c, lora);
+    ws.lora_gradient = a.array<float>(gradients);
+    // Own weights have no room for a second gradient: that of a shard is added to those before it as it is made.
+    ws.shard_gradient = s.shards > 1 && s.own_weights == 0 ? a.array<float>(gradients) : ws.lora_gradient;
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
@@ -121,6 +123,8 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   ws.logits = {shared, DType::kF32, roles * ws.chunk, w.vocab, w.vocab};
   ws.attention_space = {shared, DType::kF32, n, w.qkv, w.qkv};
   if (s.training) ws.dlogits = a.tensor(t, ws.chunk, w.vocab);
+  if (s.own_weights > 0)
+    ws.turned = a.tensor(t, 1, std::max(std::max({w.hidden, w.qkv, w.units}) * padded_width(n), w.vocab * padded_width(ws.chunk)));
   ws.total_bytes = a.used;
   ws.scratch_bytes = a.used - ws.activation_bytes;
   return ws;

@@ -24,6 +24,7 @@ struct WorkspaceShape {
   bool training = true;     // false: a forward pass of one role
   bool checkpoint = false;  // keep layer inputs only
   bool dropout = false;     // of LoRA's inputs
+  int64_t own_weights = 0;  // floats of the student's own weights, whose gradients are made in place of LoRA's; 0: LoRA's
   int64_t chunk = 0;        // tokens whose logits are made at once; 0: as suits the losses
 };
 
@@ -54,13 +55,15 @@ struct Workspace {
   LayerActivations teacher;     // of a role that has no backward pass
   Tensor attention_space;       // f32 [N, q + k + v], where the logits will be
   Tensor units;                 // [N, I] silu(gate) * up; in the backward pass its gradient first
+  Tensor turned;                // dy^T or dlogits^T, for the gradient of a weight of the student's own; empty without such weights
   Tensor dropout_space;         // f32 [N, widest input of a projection]; empty without dropout
   DevicePtr<float> final_rstd;
 
   // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B are written over the teacher's activations,
   // every other gradient over the value that it belongs to.
   Tensor dx, dnorm;
-  DevicePtr<float> lora_gradient, shard_gradient;  // of the step, of the shard at work: the same memory where there is one shard
+  // Gradients of the step, and of the shard at work: the same memory where there is one shard, or where own weights learn.
+  DevicePtr<float> lora_gradient, shard_gradient;
 
   // A chunk of tokens of the losses.
   int64_t chunk = 0;

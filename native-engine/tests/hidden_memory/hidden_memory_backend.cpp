@@ -105,6 +105,9 @@ class HiddenMemoryBackend final : public Backend {
   void launch(const LoraNarrow& op) override { defer(op); }
   void launch(const LoraGradient& op) override { defer(op); }
   void launch(const LoraDropout& op) override { defer(op); }
+  void launch(const Transpose& op) override { defer(op); }
+  void launch(const ColumnDot& op) override { defer(op); }
+  void launch(const EmbedGradient& op) override { defer(op); }
   void launch(const AddLossGradient& op) override { defer(op); }
   void launch(const Add& op) override { defer(op); }
   void launch(const SquareSum& op) override { defer(op); }

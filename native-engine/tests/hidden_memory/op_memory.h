@@ -199,6 +199,29 @@ void move_memory(LoraDropout& op, Move&& move) {
 }
 
 template <class Move>
+void move_memory(Transpose& op, Move&& move) {
+  move_memory(op.to, move);
+  move_memory(op.from, move);
+}
+
+template <class Move>
+void move_memory(ColumnDot& op, Move&& move) {
+  move_memory(op.a, move);
+  move_memory(op.b, move);
+  op.row_scale = move(op.row_scale, op.a.rows);
+  op.column_scale = move(op.column_scale, op.a.cols);
+  op.out = move(op.out, op.fold);
+}
+
+template <class Move>
+void move_memory(EmbedGradient& op, Move&& move) {
+  move_memory(op.dx, move);
+  move_memory(op.table, move);
+  op.ids = move(op.ids, op.dx.rows);
+  op.scale = move(op.scale, op.dx.cols);
+}
+
+template <class Move>
 void move_memory(AddLossGradient& op, Move&& move) {
   for (Tensor* t : {&op.dx, &op.diff, &op.dx_compute}) move_memory(*t, move);
   op.compute_scale = move(op.compute_scale, op.dx.cols);

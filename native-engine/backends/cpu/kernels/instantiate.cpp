@@ -14,6 +14,7 @@
 #include "rmsnorm.h"
 #include "selection.h"
 #include "swiglu.h"
+#include "weight_gradient.h"
 
 #define ESPALIER_TEXT_(x) #x
 #define ESPALIER_TEXT(x) ESPALIER_TEXT_(x)
@@ -42,6 +43,9 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       layer_loss,
       token_loss,
       lora_dropout,
+      transpose,
+      column_dot,
+      embed_gradient,
       add_loss_gradient,
       pair_size,
       pack_factor,

@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,8 +18,24 @@ struct LoraSpec {
   double scale() const { return alpha / static_cast<double>(rank); }
 };
 
+// Counts of what is open in a student whose own weights are trained: its heads with the key/value heads that they read, its units, its
+// hidden units.
+struct OpenWidths {
+  struct Layer {
+    int64_t heads = 0, kv_heads = 0, units = 0;
+    bool operator==(const Layer&) const = default;
+  };
+  int64_t hidden = 0;
+  std::vector<Layer> layers;
+  bool operator==(const OpenWidths&) const = default;
+};
+
 // Where each trainable tensor lies in one flat f32 buffer, in canonical order: LoRA of layer 0..L-1 in projection order, A before B;
 // then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D], all log-alphas.
+//
+// A student whose own weights are trained has these in place of LoRA: the open rows and columns of all projections, of the embedding and of
+// lm_head, under the names of the model's tensors; then the vectors, which are the norms, biases and norms of heads. Columns of matrices
+// and entries of norms are padded to a multiple of kWidthMultiple (core/device/memory.h) with zeros, as the device reads them.
 class StateLayout {
  public:
   struct Entry {
@@ -29,21 +46,30 @@ class StateLayout {
   };
 
   StateLayout(const ModelConfig& config, const LoraSpec& lora);
+  StateLayout(const ModelConfig& config, const OpenWidths& widths);
 
   const LoraSpec& lora() const { return lora_; }
   const std::vector<Entry>& entries() const { return entries_; }
   const Entry* find(const std::string& name) const;
   const Entry* lora_a(int64_t layer, Projection p) const;  // nullptr when p is not a target
   const Entry* lora_b(int64_t layer, Projection p) const;
-  int64_t lora_size() const { return lora_size_; }  // floats; masks follow
+  bool has_own_weights() const { return !widths_.layers.empty(); }
+  const OpenWidths& widths() const { return widths_; }      // of own weights
+  int64_t vectors_begin() const { return vectors_begin_; }  // the offset of the first vector; without own weights that of the masks
+  int64_t lora_size() const { return lora_size_; }          // floats of LoRA or of own weights; masks follow
   int64_t mask_size() const { return size_ - lora_size_; }
   int64_t size() const { return size_; }
 
  private:
+  int32_t add(std::string name, std::vector<int64_t> shape);
+  void add_masks(const ModelConfig& config);
+
   LoraSpec lora_;
+  OpenWidths widths_;
   std::vector<Entry> entries_;
+  std::map<std::string, int32_t, std::less<>> by_name_;
   std::vector<int32_t> lora_index_;  // [L * 7 * 2], index into entries_ or -1
-  int64_t lora_size_ = 0, size_ = 0;
+  int64_t vectors_begin_ = 0, lora_size_ = 0, size_ = 0;
 };
 
 // Shapes that the masks of a run are held to, so that engines made for such shapes gain by them, and how their counts are rounded. Part of
@@ -89,7 +115,8 @@ class TrainState : public StateLayout, public StateScalars {
   // The state as one safetensors file with a canonical header (entries sorted by name, no timestamps): equal states give
   // equal bytes, so the SHA-256 of the file is the state digest.
   std::vector<uint8_t> serialize() const;
-  // Throws Error(kStateCorrupt, field, ...) on anything that does not fit the model and the LoRA.
+  // Throws Error(kStateCorrupt, field, ...) on anything that does not fit the model and the LoRA, which a state with own weights has none
+  // of.
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
   std::string digest() const;  // SHA-256 of serialize(), hex
 
@@ -103,6 +130,9 @@ class TrainState : public StateLayout, public StateScalars {
  private:
   std::vector<float> params_, adam_m_, adam_v_;
 };
+
+// Whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
+bool holds_own_weights(std::span<const uint8_t> state_bytes);
 
 // The LoRA that a state was made with, so that a caller who has only the bytes can read them. Throws Error(kStateCorrupt, ...).
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes);

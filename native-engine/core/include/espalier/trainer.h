@@ -18,6 +18,9 @@ namespace espalier {
 
 enum class ComputeDType { kF32, kBF16 };
 
+// The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded where these steps begin.
+enum class RecoverWeights { kLora, kAll };
+
 struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
   int64_t batch_size = 8;         // B
@@ -32,6 +35,9 @@ struct TrainerOptions {
   // Batches of the text that recovery begins with, in the order of its steps: by them LoRA of o_proj and down_proj is fitted to the intact
   // model before the first of these steps. 0: it is not.
   int64_t recover_refit_batches = 0;
+  RecoverWeights recover_weights = RecoverWeights::kLora;
+  // The share of the prunable parameters that is gone when own weights begin to learn. The plan of memory goes by it, and nothing else.
+  double planned_sparsity = 0;
   bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
   uint64_t memory_limit_bytes = 0;  // 0: what the device has free
   BackendSpec backend;
@@ -87,7 +93,7 @@ struct StepReport {
   double loss = 0, layer_loss = 0, kl_loss = 0, lm_loss = 0, lagrangian = 0;  // NaN where a loss has no part
   double scheduled_sparsity = 0;
   double expected_sparsity = 0;  // of the log-alphas after the update
-  double gradient_norm = 0;      // of LoRA before clipping
+  double gradient_norm = 0;      // of LoRA or of own weights, before clipping
   double lambda1 = 0, lambda2 = 0;
   double seconds = 0;
   int64_t open_heads = 0, open_units = 0, open_hidden = 0;  // gates of this step's sample that are not exactly 0
@@ -135,6 +141,7 @@ struct MemoryChange {
 struct MemoryPlan {  // bytes, on the device
   uint64_t weights = 0, lora = 0, optimizer = 0, activations = 0, teachers = 0, scratch = 0, total = 0;
   uint64_t available = 0;
+  uint64_t state = 0, own_state = 0;  // of a state's file while LoRA learns, and where own weights learn; 0: they don't
   // Memory of this machine, where the device has memory of its own; else 0.
   uint64_t host = 0, host_available = 0;
   std::optional<MemoryChange> change;  // where `total` is too much: the smallest that would help, if any does
@@ -142,7 +149,10 @@ struct MemoryPlan {  // bytes, on the device
   bool fits(uint64_t limit) const { return total <= limit && host <= host_available; }
 };
 // weight_bytes: of the model as it is stored. Where the device is the host its files are mapped and read as they are.
+// Where own weights are to learn after LoRA, the larger one of both plans.
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
+// For a state of this layout alone.
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const StateLayout& layout, const TrainerOptions& options);
 
 // The first of these plans that fits: with checkpointing, with streamed weights (where the device has memory of its own), with both, which
 // change no result; else with the largest batch that fits, without or with them; else the longest sequence of the smallest batch, a
@@ -190,6 +200,9 @@ struct DeviceHome;  // core/step/device_home.h
 class Trainer {
  public:
   static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options);
+  // For states of this layout.
+  static std::unique_ptr<Trainer> create(std::shared_ptr<const ModelWeights> model, const StateLayout& layout,
+                                         const TrainerOptions& options);
   virtual ~Trainer() = default;
 
   // The trainable state lies on the device; the host has its scalars and the log-alphas.

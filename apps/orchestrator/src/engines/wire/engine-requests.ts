@@ -16,6 +16,7 @@ export function sessionOptions(
     threads,
     memoryLimitBytes: 0n,
     settings: engineSettingsMessage('session', settings),
+    plannedSparsity: settings.recoverWeights === 'all' ? settings.targetSparsity : 0,
   };
 }
 

@@ -182,9 +182,27 @@ function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation
   return [];
 }
 
+/** A state whose own weights have learned has no LoRA, and masks for good. */
+function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFact): FieldViolation[] {
+  const recovering = from.step > parent.totalSteps;
+  if (!recovering) return [];
+  if (settings.recoverWeights !== parent.recoverWeights) {
+    const description =
+      `cannot become ${settings.recoverWeights}: where the fork starts ${parent.recoverWeights} has learned already; ` +
+      'fork from the end of pruning';
+    return [{ field: 'settings.recover_weights', description, code: 'FORK_FIELD_FIXED' }];
+  }
+  if (parent.recoverWeights === 'all' && settings.totalSteps !== parent.totalSteps) {
+    const description =
+      `must be ${parent.totalSteps}: the state's own weights have learned, so its masks stay; ` + 'fork from the end of pruning';
+    return [{ field: 'settings.total_steps', description, code: 'FORK_FIELD_FIXED' }];
+  }
+  return [];
+}
+
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
   const violations: FieldViolation[] = settingsViolations(settings, parent.model);
-  violations.push(...otherMethod(settings, parent.settings));
+  violations.push(...otherMethod(settings, parent.settings), ...otherWeights(settings, parent.settings, from));
   // Recovery begins with the state at the end of pruning: pruning can't have ended before the fork's own beginning.
   const pruned = Math.min(from.step, parent.settings.totalSteps);
   if (settings.totalSteps < pruned || (from.step > pruned && settings.totalSteps !== pruned && settings.totalSteps <= from.step)) {

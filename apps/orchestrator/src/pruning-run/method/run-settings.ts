@@ -96,6 +96,25 @@ function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: Run
   return lacking.length > 0 ? refused(`lora_targets lacks ${lacking.join(' and ')}: both must have LoRA`) : [];
 }
 
+/** Own weights learn in place of LoRA: what changes LoRA has no meaning there. */
+function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
+  if (settings.recoverWeights !== 'all') return [];
+  const refused = (field: string, description: string): FieldViolation => ({
+    field: `settings.${field}`,
+    description,
+    code: 'FIELD_OUT_OF_RANGE',
+  });
+  const { recoverSteps, recoverLoraRank, recoverLoraDropout, recoverRefitBatches } = settings;
+  if (recoverSteps === 0) return [refused('recover_weights', 'is all, but recover_steps is 0: no recovery begins')];
+  const mustBeZero = (field: string, value: number): FieldViolation[] =>
+    value === 0 ? [] : [refused(field, `must be 0 with recover_weights all, which trains no LoRA, is ${value}`)];
+  return [
+    ...mustBeZero('recover_lora_rank', recoverLoraRank),
+    ...mustBeZero('recover_lora_dropout', recoverLoraDropout),
+    ...mustBeZero('recover_refit_batches', recoverRefitBatches),
+  ];
+}
+
 /** Every bad field with what is allowed; empty when all is well. `limits` is left out before the model is known. */
 export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldViolation[] {
   const violations = valueViolations(s, limits);
@@ -108,7 +127,7 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
     const description = `is ${s.recoverLoraRank}: with lora_rank, ${s.loraRank}, it may make ${LORA_RANK_MAX} at most`;
     violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }
-  violations.push(...refitViolations(s));
+  violations.push(...refitViolations(s), ...ownWeightsViolations(s));
   if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
     const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';
     violations.push({ field: 'settings.recover_lm_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });

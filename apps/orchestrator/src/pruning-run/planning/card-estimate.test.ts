@@ -48,6 +48,8 @@ test('memory: what is on the card, what stays on the machine, and more than the 
     processBytes: 100n,
     hostBytes: 0n,
     hostAvailableBytes: 0n,
+    stateBytes: 3n * GiB,
+    ownStateBytes: 0n,
   };
   const shape = { ...settings, computeDtype: 'bf16' } as const;
   const planned = memoryOnCard(memory, model, shape, h100);

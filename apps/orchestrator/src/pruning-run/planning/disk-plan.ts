@@ -9,12 +9,12 @@ import { teachersTaken } from '../method/teacher-policy.js';
 const STATES_BESIDES_TEACHERS = 2;
 
 export async function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, artifactFolder: string): Promise<v1.DiskPlan> {
-  const stateBytes = memory.loraBytes + memory.optimizerBytes; // what training changes is what a state holds
+  const { stateBytes, ownStateBytes } = memory;
   const teachers = teachersTaken(settings);
   return {
     stateBytes,
     teachers,
-    totalBytes: stateBytes * BigInt(teachers + STATES_BESIDES_TEACHERS),
+    totalBytes: stateBytes * BigInt(teachers + STATES_BESIDES_TEACHERS) + ownStateBytes * BigInt(STATES_BESIDES_TEACHERS),
     availableBytes: await availableBytes(artifactFolder),
   };
 }

@@ -1,0 +1,11 @@
+// A student's own weights: what recovery trains where not LoRA alone is to learn.
+#pragma once
+#include "espalier/trainer.h"
+
+namespace espalier {
+
+// The state with LoRA folded into a copy of the open weights, in f32, and with moments of 0. It is the same model, to the rounding of the
+// compute dtype. Masks, multipliers and the step stay.
+TrainState with_own_weights(const ModelWeights& model, const TrainState& state);
+
+}  // namespace espalier

@@ -1,0 +1,260 @@
+// A student's own weights: they compute what LoRA did, have the gradients of a plain forward pass in double, and end in the same bits
+// wherever their training is cut.
+#include "step/own_weights.h"
+
+#include "cuda_emulator/emulated_kind.h"
+#include "export/compacted_model.h"
+#include "files/reference_forward.h"
+#include "files/small_models.h"
+#include "hidden_memory/hidden_memory_backend.h"
+#include "method/masks.h"
+#include "step/step_helpers.h"
+
+namespace espalier::test {
+
+constexpr int64_t kTokens = 12, kSequences = 2;
+constexpr double kTemperature = 2.0 / 3.0;
+const Masks kAllOpen;
+
+struct OwnCase {
+  std::string name;
+  LossWeights weights;
+  int64_t shards = 1;
+  nlohmann::json small_model = {};  // empty: the tiny model of the repository
+};
+
+class OwnWeights : public testing::TestWithParam<OwnCase> {
+ protected:
+  std::shared_ptr<const ModelWeights> model =
+      GetParam().small_model.empty() ? load_model(tiny_model()) : small_model(GetParam().small_model);
+  const ModelConfig& config = model->config();
+  std::shared_ptr<const TokenData> text = random_tokens(config.vocab_size, kTokens* kSequences);
+  TrainState lora = pruned(), own = with_own_weights(*model, lora);
+  Masks masks = deterministic_masks(config, lora);
+
+  TrainState pruned() const {
+    TrainState state(config, LoraSpec{});
+    state.initialise(11);
+    for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] += static_cast<float>(0.1 * random_normal(6, 0, 1, i));
+    loosen_masks(state);
+    for (float& a : state.view(*state.find("mask.head")).first(static_cast<size_t>(config.head_count))) a = -4;  // no attention
+    state.step = 7;
+    return state;
+  }
+
+  TrainerOptions options(ComputeDType dtype = ComputeDType::kF32) const {
+    TrainerOptions o;
+    o.dtype = dtype;
+    o.batch_size = kSequences;
+    o.sequence_length = kTokens;
+    o.micro_shards = GetParam().shards;
+    o.backend.threads = 2;
+    o.recover_weights = RecoverWeights::kAll;
+    return o;
+  }
+
+  std::unique_ptr<Trainer> session(const TrainState& state, const TrainerOptions& o) const {
+    auto trainer = Trainer::create(model, state, o);
+    trainer->set_data(text);
+    trainer->import_state(state);
+    return trainer;
+  }
+
+  SegmentPlan plan(int64_t steps, double rate) const {
+    SegmentPlan p;
+    p.losses = GetParam().weights;
+    p.train_masks = false;
+    p.moments_from_step = 7;
+    p.gradient_clip_norm = 0;
+    p.lora_learning_rate.assign(static_cast<size_t>(steps), rate);
+    p.scheduled_sparsity.assign(static_cast<size_t>(steps), 0.5);
+    return p;
+  }
+
+  double evaluated(const TrainState& state, ComputeDType dtype) const {
+    const std::atomic<bool> cancel{false};
+    return evaluate(model, &state, text->ids, kTokens, dtype, on_threads(2), nullptr, cancel).negative_log_likelihood;
+  }
+
+  std::span<const uint32_t> sequence(int64_t s) const { return std::span(text->ids).subspan(s * kTokens, kTokens); }
+
+  // The loss of a step by a plain forward pass through the small model that the state's export would hold.
+  double loss(const TrainState& state) const {
+    const LossWeights& w = GetParam().weights;
+    const auto small = compacted_model(*model, &state, masks, DType::kF32);
+    const ReferenceForward student(*small, nullptr, kAllOpen), teacher(*model, nullptr, kAllOpen);
+    std::vector<size_t> open;
+    for (size_t j = 0; j < masks.hidden.size(); j++)
+      if (masks.hidden[j] != 0.0f) open.push_back(j);
+    double total = 0;
+    for (int64_t s = 0; s < kSequences; s++) {
+      if (w.lm != 0) total += w.lm * student.negative_log_likelihood(sequence(s)) / kSequences;
+      if (w.layer == 0 && w.kl == 0) continue;
+      std::vector<Rows> layers, teacher_layers;
+      const Rows logits = student.logits(sequence(s), layers), teacher_logits = teacher.logits(sequence(s), teacher_layers);
+      for (size_t l = 0; l < layers.size(); l++)
+        for (size_t t = 0; t < layers[l].size(); t++)
+          for (size_t j = 0; j < open.size(); j++) {
+            const double d = layers[l][t][j] - teacher_layers[l][t][open[j]];
+            total += w.layer * d * d / static_cast<double>(open.size() * kTokens * kSequences);
+          }
+      for (size_t t = 0; t < logits.size(); t++) total += w.kl * divergence(teacher_logits[t], logits[t]);
+    }
+    return total;
+  }
+
+  static double divergence(const std::vector<double>& teacher, const std::vector<double>& student) {
+    const auto log_softmax = [](const std::vector<double>& logits) {
+      double sum = 0;
+      for (const double v : logits) sum += std::exp(v / kTemperature);
+      std::vector<double> out;
+      for (const double v : logits) out.push_back(v / kTemperature - std::log(sum));
+      return out;
+    };
+    const std::vector<double> p = log_softmax(teacher), q = log_softmax(student);
+    double sum = 0;
+    for (size_t j = 0; j < p.size(); j++) sum += std::exp(p[j]) * (p[j] - q[j]);
+    return sum * kTemperature * kTemperature / kSequences;
+  }
+};
+
+TEST_P(OwnWeights, ComputeWhatLoraDid) {
+  EXPECT_TRUE(own.has_own_weights());
+  EXPECT_EQ(own.step, lora.step);
+  EXPECT_NEAR(evaluated(own, ComputeDType::kF32), evaluated(lora, ComputeDType::kF32), 2e-6);
+  EXPECT_NEAR(evaluated(own, ComputeDType::kBF16), evaluated(lora, ComputeDType::kBF16), 3e-2);
+}
+
+TEST_P(OwnWeights, AnExportHoldsThem) {
+  TrainState moved = own;
+  for (int64_t i = 0; i < moved.lora_size(); i++) moved.params()[i] *= static_cast<float>(1 + 0.05 * random_normal(9, 0, 1, i));
+  const auto small = compacted_model(*model, &moved, masks, DType::kF32);
+  const ReferenceForward student(*small, nullptr, kAllOpen);
+  double expected = 0;
+  for (int64_t s = 0; s < kSequences; s++) expected += student.negative_log_likelihood(sequence(s)) / kSequences;
+  EXPECT_NEAR(evaluated(moved, ComputeDType::kF32), expected, 3e-6);
+  EXPECT_GT(std::abs(expected - evaluated(own, ComputeDType::kF32)), 1e-3);
+}
+
+TEST_P(OwnWeights, TheirGradientsAreThoseOfAPlainForwardPass) {
+  const auto trainer = session(own, options());
+  double reported = 0;
+  const std::atomic<bool> cancel{false};
+  trainer->run_segment(plan(1, 0.0), [&](const StepReport& r) { reported = r.loss; }, cancel);
+  const double expected_loss = loss(own);
+  EXPECT_NEAR(reported, expected_loss, 3e-6 * std::max(1.0, std::abs(expected_loss)));
+  const TrainState after = trainer->export_state();
+  TrainState changed = own;
+  for (const TrainState::Entry& e : own.entries()) {
+    if (e.offset >= own.lora_size()) continue;
+    // The largest entry of the gradient says most.
+    int64_t best = e.offset;
+    for (int64_t i = e.offset; i < e.offset + e.size; i++)
+      if (std::abs(after.adam_m()[i]) > std::abs(after.adam_m()[best])) best = i;
+    EXPECT_EQ(after.params()[best], own.params()[best]) << "a rate of 0 moves nothing";
+    float& value = changed.params()[best];
+    const float at = value;
+    value = at + 2e-3f;
+    const double high_at = value, high = loss(changed);
+    value = at - 2e-3f;
+    const double low_at = value, low = loss(changed);
+    value = at;
+    const double expected = (high - low) / (high_at - low_at);
+    EXPECT_NEAR(10.0 * after.adam_m()[best], expected, 2e-4 + 4e-3 * std::abs(expected)) << e.name;
+  }
+}
+
+TEST_P(OwnWeights, EndInTheSameBitsWhereverTheyAreCut) {
+  const auto whole = session(own, options(ComputeDType::kBF16));
+  run(*whole, plan(5, 1e-3));
+  const auto first = session(own, options(ComputeDType::kBF16));
+  run(*first, plan(2, 1e-3));
+  const std::vector<uint8_t> bytes = first->export_state().serialize();
+  ASSERT_TRUE(holds_own_weights(bytes));
+  const TrainState read = TrainState::deserialize(bytes, config, LoraSpec{});
+  EXPECT_EQ(read.digest(), sha256_hex(bytes));
+  const auto second = session(read, options(ComputeDType::kBF16));
+  run(*second, plan(3, 1e-3));
+  EXPECT_EQ(digest_of(*second), digest_of(*whole));
+  const TrainState after = whole->export_state();
+  EXPECT_TRUE(std::equal(after.params().begin() + after.lora_size(), after.params().end(), own.params().begin() + own.lora_size()))
+      << "masks stay";
+  EXPECT_LT(evaluated(after, ComputeDType::kF32), 100.0);
+}
+
+TEST_P(OwnWeights, LearnTheTextThatTheySee) {
+  const auto trainer = session(own, options(ComputeDType::kBF16));
+  std::vector<double> losses;
+  const std::atomic<bool> cancel{false};
+  trainer->run_segment(plan(20, 2e-3), [&](const StepReport& r) { losses.push_back(r.loss); }, cancel);
+  EXPECT_LT(losses.back(), 0.9 * losses.front());
+}
+
+// A device whose memory the host can't touch has the processor's bits; the emulated card has its losses, and bits of its own, wherever its
+// training is cut.
+TEST_P(OwnWeights, LearnOnOtherDevices) {
+  const auto outcome = [&](const std::string& device, int64_t cut) {
+    TrainerOptions o = options();
+    o.backend.name = device;
+    std::vector<double> losses;
+    TrainState state = own;
+    const std::atomic<bool> cancel{false};
+    for (const int64_t steps : {cut, 3 - cut}) {
+      const auto trainer = session(state, o);
+      trainer->run_segment(plan(steps, 1e-3), [&](const StepReport& r) { losses.push_back(r.loss); }, cancel);
+      state = trainer->export_state();
+    }
+    return std::pair{losses, state.digest()};
+  };
+  const auto here = outcome("cpu", 1), hidden = outcome(kHiddenMemory, 2), card = outcome(kEmulatedCuda, 1);
+  EXPECT_EQ(hidden, here);
+  EXPECT_EQ(outcome(kEmulatedCuda, 2), card);
+  for (size_t i = 0; i < 3; i++) EXPECT_NEAR(card.first[i], here.first[i], 2e-5 * std::abs(here.first[i])) << "step " << i;
+}
+
+std::vector<OwnCase> own_cases() {
+  std::vector<OwnCase> cases{{"lm", {0.0, 0.0, 1.0, kTemperature}},
+                             {"the_method", {0.9, 0.1, 0.0, kTemperature}},
+                             {"kl_in_shards", {0.0, 1.0, 0.0, kTemperature}, 2},
+                             {"qwen2", {0.5, 0.3, 0.2, kTemperature}, 1, {{"architectures", {"Qwen2ForCausalLM"}}}}};
+  // A kind that changes the rotary embedding alone changes no gradient of a weight.
+  for (const SmallKind& kind : small_kinds())
+    if (std::string(kind.name).find("yarn") == std::string::npos)
+      cases.push_back({kind.name, {0.5, 0.3, 0.2, kTemperature}, 1, kind.config});
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, OwnWeights, testing::ValuesIn(own_cases()), [](const auto& info) { return info.param.name; });
+
+TEST(OwnWeightsState, AnotherModelsMasksOrAMissingTensorAreRefused) {
+  const auto model = load_model(tiny_model());
+  TrainState state(model->config(), LoraSpec{});
+  state.initialise(3);
+  loosen_masks(state);
+  const TrainState own = with_own_weights(*model, state);
+  TrainState other = own;
+  // The weights have more heads than these masks leave open.
+  for (float& a : other.view(*other.find("mask.head"))) a = -4;
+  EXPECT_THROW(TrainState::deserialize(other.serialize(), model->config(), LoraSpec{}), Error);
+  EXPECT_NO_THROW(TrainState::deserialize(own.serialize(), model->config(), LoraSpec{}));
+}
+
+TEST(OwnWeightsState, MasksCanNotLearnAgain) {
+  const auto model = load_model(tiny_model());
+  TrainState state(model->config(), LoraSpec{});
+  state.initialise(3);
+  loosen_masks(state);
+  TrainerOptions options;
+  options.batch_size = 1;
+  options.sequence_length = 8;
+  options.backend.threads = 1;
+  const TrainState own = with_own_weights(*model, state);
+  const auto trainer = Trainer::create(model, own, options);
+  trainer->set_data(random_tokens(model->config().vocab_size, 64));
+  trainer->import_state(own);
+  SegmentPlan plan = segment(0, 1);
+  const std::atomic<bool> cancel{false};
+  EXPECT_THROW(trainer->run_segment(plan, nullptr, cancel), Error);
+}
+
+}  // namespace espalier::test
