@@ -126,7 +126,11 @@ test.each<[string, string, string]>([
     FILE.replace('target_sparsity: [', 'sparsity: ['),
     'study.yaml:9: there is no "sparsity"; allowed are preset',
   ],
-  ['a value that is none', FILE.replace('50%', 'half'), 'study.yaml:9: target_sparsity: A number is allowed'],
+  [
+    'a value that is none',
+    FILE.replace('50%', 'half'),
+    'study.yaml:9: target_sparsity: A number, or a share in percent, is allowed: 0 to 0.95',
+  ],
   ['a value twice', FILE.replace('50%', '0.3'), 'study.yaml:9: target_sparsity: a value is there twice'],
   ['no list in the grid', FILE.replace('[0.3, 50%]', '0.3'), 'study.yaml:9: target_sparsity: a list of values is needed'],
   ['a seed in the grid', FILE.replace('target_sparsity: [0.3, 50%]', 'seed: [1]'), 'study.yaml:9: seed: seeds have a key of their own'],
