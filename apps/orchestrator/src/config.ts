@@ -49,6 +49,10 @@ export interface OrchestratorConfig {
   logLevel: string;
 }
 
+const ACCEPT_STORE =
+  'take the event store as it is, though events are missing in it or the artifact folder is that of another store: what no event ' +
+  'of it names is then set aside';
+
 function commandLine(): Command {
   return new Command('orchestrator')
     .description('Serves espalier.v1 and drives the runs.')
@@ -74,13 +78,7 @@ function commandLine(): Command {
         "connection string of a KurrentDB or EventStoreDB, or the file event-store.url of another server's data folder (default: embedded)",
       ).env('ESPALIER_EVENT_STORE'),
     )
-    .addOption(
-      new Option(
-        '--accept-store',
-        'take the event store as it is, though events are missing in it or the artifact folder is that of another store: what no event ' +
-          'of it names is then set aside',
-      ).default(false),
-    )
+    .addOption(new Option('--accept-store', ACCEPT_STORE).default(false))
     .addOption(
       new Option('--engines <n>', 'engines to start, when there is work for them (default: 1, or 0 where --engine names some)')
         .env('ESPALIER_ENGINES')
