@@ -200,11 +200,14 @@ function definedOf({ settings: _, grid: _g, seeds: _s, ...source }: Part): Sourc
   return Object.fromEntries(Object.entries(source).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'pair'));
 }
 
-function combinations(grid: readonly [Setting, unknown[]][]): RequestedValues[] {
-  return grid.reduce<RequestedValues[]>(
-    (all, [{ name }, values]) => all.flatMap((one) => values.map((value) => ({ ...one, [name]: value }))),
-    [{}],
-  );
+/** One after the other: a short file can ask for more than memory holds, and the caller stops at the first that is too many. */
+function* combinations([first, ...others]: readonly [Setting, unknown[]][]): Generator<RequestedValues> {
+  if (first === undefined) {
+    yield {};
+    return;
+  }
+  const [{ name }, values] = first;
+  for (const value of values) for (const rest of combinations(others)) yield { [name]: value, ...rest };
 }
 
 function rangeOf(node: unknown): number | undefined {

@@ -97,6 +97,11 @@ runs:
     seeds: [7]
 `;
 
+/** 399 cubed times 399 combinations. */
+const HUGE_GRID = ['target_sparsity', 'lora_learning_rate', 'mask_learning_rate', 'kl_loss_weight']
+  .map((setting) => `  ${setting}: [${Array.from({ length: 399 }, (_, index) => (index + 1) / 1_000).join(',')}]`)
+  .join('\n');
+
 test('a file is written out into every combination of variant, grid and seed', async () => {
   expect((await launch(FILE)).stderr).toBe('');
   expect(launched).toMatchObject({ name: 'recipes', atOnce: 2 });
@@ -157,6 +162,7 @@ test.each<[string, string, string]>([
     FILE.replace('[1, 2, 3]', `[${Array.from({ length: 600 }, (_, seed) => seed).join(',')}]`),
     'at most 1000 runs',
   ],
+  ['a grid beyond any memory', FILE.replace('  target_sparsity: [0.3, 50%]', HUGE_GRID), 'at most 1000 runs'],
 ])('%s is refused with its line', async (_, text, words) => {
   const { exitCode, stderr } = await launch(text);
   expect([exitCode, stderr.includes(words) ? words : stderr]).toEqual([2, words]);
