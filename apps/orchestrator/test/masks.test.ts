@@ -5,7 +5,8 @@ import { v1 } from '#protocol';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 
 const { MASK_KIND_HEADS, MASK_KIND_UNITS, MASK_KIND_HIDDEN } = v1.MaskKind;
-const SETTINGS = { totalSteps: 120, targetSparsity: 0.4 };
+// Rounded as runs were from before masks were recorded, so that a state can be held against the record.
+const SETTINGS = { totalSteps: 120, targetSparsity: 0.4, maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS };
 
 const server = TestServer.inNewFolder();
 let done: v1.Run;

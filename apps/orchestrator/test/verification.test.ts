@@ -22,7 +22,7 @@ let artifacts: ArtifactStore;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'verification-'));
   await server.start();
-  run = await server.completed((await server.launch({})).runId);
+  run = await server.completed((await server.launch({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS })).runId);
   artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
 });
 afterAll(async () => {
@@ -181,7 +181,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
   });
 });
 
-test('the heads and units that a state keeps are those that the engine counted', async () => {
+test('the heads and units that a state rounded by groups keeps are those that the engine counted', async () => {
   const open = openUnits(readStateFile(await artifacts.get(run.stateDigest)));
   expect(open.heads.map(({ size }) => size)).toEqual(run.layers.map(({ headsOpen }) => headsOpen));
   expect(open.units.map(({ size }) => size)).toEqual(run.layers.map(({ unitsOpen }) => unitsOpen));
