@@ -110,6 +110,7 @@ const errorStatuses = {
   EVENT_CORRUPT: status.DATA_LOSS, // verification names each one
   WRONG_EXPECTED_REVISION: status.ABORTED,
   EVENTS_MISSING: precondition, // the store lacks events that this server has seen in it
+  STORE_REPEAT_DIFFERS: status.DATA_LOSS, // an append has the ids of stored events, and other bytes
   ARTIFACT_MISSING: status.DATA_LOSS,
   ARTIFACT_CORRUPT: status.DATA_LOSS,
   ARTIFACT_NOT_FOUND: status.NOT_FOUND,

@@ -1,4 +1,5 @@
-import type { Metadata } from '@grpc/grpc-js';
+import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
+import { toStatus } from './grpc-errors.js';
 import { AccessDenied, Unauthenticated } from './refusals.js';
 import { parseAcl, parseObject, type StreamAcl } from './stream-metadata.js';
 import type { Store } from './store.js';
@@ -9,6 +10,8 @@ export type Action = keyof StreamAcl;
 
 /** Without TLS nobody is asked who they are, as clients send no passwords then: only the server's own user can connect. */
 const NOBODY_ASKED: Principal = { name: 'anonymous', groups: ['$admins'] };
+/** Clients ask these before they log in. Their requests are empty. */
+const OPEN_SERVICES = ['/event_store.client.server_features.ServerFeatures/', '/event_store.client.gossip.Gossip/'];
 const EVERYONE = '$all';
 const ADMINS = '$admins';
 const OPERATORS = '$ops';
@@ -32,6 +35,24 @@ export class Access {
     if (!principal) throw new Unauthenticated();
     return principal;
   }
+
+  /** Asks who calls by the call's metadata: whoever is refused has no message read. */
+  readonly interceptor: ServerInterceptor = ({ path }, call) => {
+    if (OPEN_SERVICES.some((service) => path.startsWith(service))) return new ServerInterceptingCall(call);
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            try {
+              this.callerOf(metadata);
+            } catch (error) {
+              return call.sendStatus(toStatus(error));
+            }
+            pass(metadata);
+          },
+        }),
+    });
+  };
 
   /** @throws AccessDenied */
   check(caller: Principal, stream: string, action: Action): void {

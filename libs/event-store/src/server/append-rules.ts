@@ -1,10 +1,19 @@
 import type Database from 'better-sqlite3';
-import type { ProposedEvent } from './event-record.js';
-import { StreamDeleted, WrongExpectedVersion, type Expected } from './refusals.js';
+import { bytesToUuid, type ProposedEvent } from './event-record.js';
+import { RepeatDiffers, StreamDeleted, WrongExpectedVersion, type Expected } from './refusals.js';
 import type { StreamHead, StreamHeads } from './stream-heads.js';
 
 /** Either write after `lastRevision`, or the same events are already there: a retry, answered as the first time. */
 export type AppendDecision = { kind: 'write' } | { kind: 'repeat'; revision: number; position: number };
+
+interface StoredBytes {
+  event_id: Buffer;
+  position: number;
+  type: string;
+  is_json: number;
+  data: Buffer;
+  metadata: Buffer;
+}
 
 /** Decides an append by the stream's state alone; writes nothing. */
 export class AppendRules {
@@ -19,12 +28,12 @@ export class AppendRules {
     this.selectById = database.prepare<[number, Buffer], { revision: number }>(
       'SELECT revision FROM events INDEXED BY events_by_id WHERE stream_id = ? AND event_id = ? ORDER BY revision DESC LIMIT 1',
     );
-    this.selectAt = database.prepare<[number, number], { event_id: Buffer; position: number }>(
-      'SELECT event_id, position FROM events WHERE stream_id = ? AND revision = ?',
+    this.selectAt = database.prepare<[number, number], StoredBytes>(
+      'SELECT event_id, position, type, is_json, data, metadata FROM events WHERE stream_id = ? AND revision = ?',
     );
   }
 
-  /** @throws WrongExpectedVersion, StreamDeleted */
+  /** @throws WrongExpectedVersion, StreamDeleted, RepeatDiffers */
   decide(stream: string, events: ProposedEvent[], expected: Expected): AppendDecision {
     const head = this.heads.find(stream);
     if (head?.tombstoned) throw new StreamDeleted(stream);
@@ -67,8 +76,14 @@ export class AppendRules {
     for (const [index, event] of events.entries()) {
       const stored = this.selectAt.get(head.id, start + index);
       if (!stored?.event_id.equals(event.eventId)) return undefined;
+      if (!holds(stored, event)) throw new RepeatDiffers(head.name, start + index, bytesToUuid(event.eventId));
       position = stored.position;
     }
     return events.length === 0 ? undefined : { kind: 'repeat', revision: start + events.length - 1, position };
   }
+}
+
+/** Who sends an event again by its id alone, with other bytes, would take them for recorded. */
+function holds({ type, is_json, data, metadata }: StoredBytes, event: ProposedEvent): boolean {
+  return type === event.type && (is_json === 1) === event.isJson && event.data.equals(data) && event.metadata.equals(metadata);
 }

@@ -6,6 +6,7 @@ import {
   EventTooLarge,
   InvalidArgument,
   MaximumAppendSizeExceeded,
+  RepeatDiffers,
   StreamDeleted,
   Unauthenticated,
   WrongExpectedVersion,
@@ -43,6 +44,7 @@ export function toStatus(error: unknown): StatusReply {
       'maximum-append-size': String(error.maxBytes),
     });
   }
+  if (error instanceof RepeatDiffers) return reply(DEFECT, error.message);
   if (error instanceof InvalidArgument) return reply(status.INVALID_ARGUMENT, error.message);
   if (error instanceof DeadlineExceeded) return reply(status.DEADLINE_EXCEEDED, error.message);
   if (error instanceof EventCorrupt) return reply(DEFECT, error.message, 'event-corrupt');

@@ -17,6 +17,17 @@ export class WrongExpectedVersion extends Refusal {
   }
 }
 
+/** An append has the ids of stored events, and other bytes. */
+export class RepeatDiffers extends Refusal {
+  constructor(
+    readonly stream: string,
+    readonly revision: number,
+    readonly eventId: string,
+  ) {
+    super(`STORE_REPEAT_DIFFERS: event ${eventId} is stored with other bytes, as event ${revision} of stream '${stream}'`);
+  }
+}
+
 export class StreamDeleted extends Refusal {
   constructor(readonly stream: string) {
     super(`Event stream '${stream}' is deleted.`);

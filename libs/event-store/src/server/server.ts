@@ -34,6 +34,8 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
+/** Calls that one connection may have open: a subscription is one. */
+const STREAMS_MAX = 2_000;
 const FORCE_AFTER_MS = 1000;
 const FLOW_CONTROL_WINDOW_BYTES = 4 << 20;
 const DEFAULT_PASSWORD = 'changeit';
@@ -57,6 +59,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       advertised: { host: options.advertisedHost ?? reachable(options.host), port: options.port },
     };
     const server = new Server({
+      interceptors: [context.access.interceptor],
+      'grpc.max_concurrent_streams': STREAMS_MAX,
       'grpc.max_receive_message_length': limits.maxAppendBytes + MESSAGE_OVERHEAD_BYTES,
       'grpc.max_send_message_length': -1,
       'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
