@@ -17,7 +17,10 @@ function storeWithUsers() {
   );
   const seen = { reads: 0 };
   const store = {
-    transact: (work: (log: EventLog) => void) => Promise.resolve(work(log)),
+    transact: (work: (log: EventLog) => void) => {
+      work(log);
+      return Promise.resolve();
+    },
     reader: {
       newest: (stream: string) => {
         seen.reads += 1;
