@@ -148,7 +148,8 @@ function* oddMessages(type: DescMessage): Generator<[path: string, partial: Reco
 
 function* oddValues(field: DescField): Generator<[what: string, value: unknown]> {
   if (field.fieldKind === 'list') {
-    const one = field.enum !== undefined ? 1 : 'x';
+    const isNumber = field.enum !== undefined || field.scalar === ScalarType.UINT32;
+    const one = isNumber ? 1 : 'x';
     yield ['a long list', Array.from({ length: 100_000 }, () => one)];
     if (field.enum !== undefined) yield ['[-1]', [-1]];
   } else if (field.message !== undefined) {
