@@ -57,7 +57,7 @@ test('it is computed again from its record, and a fork of it goes on', async () 
   expect(await forked(done, { recoverSteps: 70 })).toMatchObject({ step: FIRST + 70n, phase: 'recover' });
 });
 
-test('its exports have the perplexity of the run, and it writes text', async () => {
+test('its exports have the perplexity of the run', async () => {
   const masked = done.evaluations.find((one) => one.subject === 'masked')!;
   for (const format of ['masked', 'hf', 'gguf']) {
     const messages = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId, format, dtype: 'f32' })));

@@ -53,7 +53,7 @@ LayerBytes layer_bytes(const ModelConfig& c, uint64_t weight_bytes) {
 
 namespace {
 
-// Numbers of trained parameters: training holds memory for each of its parameters, and how wide LoRA's narrow products are.
+// The parameters that learn, and the rank of LoRA's narrow products.
 struct Trained {
   int64_t floats = 0, masks = 0, rank = 1;
   bool own_weights = false;

@@ -12,12 +12,12 @@ namespace espalier {
 namespace {
 
 // Rows and columns of the model's matrix that the student has, -1 for padding.
-struct OpenPlaces {
+struct MatrixPlaces {
   const std::vector<int32_t>& rows;
   const std::vector<int32_t>& cols;
 };
 
-OpenPlaces places_of(const Role& role, const RoleLayer& layer, int projection) {
+MatrixPlaces places_of(const Role& role, const RoleLayer& layer, int projection) {
   switch (projection) {
     case kQ:
       return {layer.q_rows, role.hidden_index};
@@ -81,7 +81,7 @@ class Folding {
     if (e) std::copy_n(values.begin() + first, e->size, out_.view(*e).begin());
   }
 
-  void fill(const std::string& name, const WeightView& base, const OpenPlaces& places, const StateLayout::Entry* a = nullptr,
+  void fill(const std::string& name, const WeightView& base, const MatrixPlaces& places, const StateLayout::Entry* a = nullptr,
             const StateLayout::Entry* b = nullptr) {
     const StateLayout::Entry* e = out_.find(name);
     if (!e) return;
