@@ -2,6 +2,7 @@
 import Database from 'better-sqlite3';
 import { existsSync } from 'node:fs';
 import type { SeenEvent } from '#event-store';
+import { addSums } from './views-tables.js';
 
 interface Row {
   position: string | null;
@@ -16,6 +17,7 @@ export function lastProjected(file: string): SeenEvent | null {
   let database: Database.Database | undefined;
   try {
     database = new Database(file, { readonly: true, fileMustExist: true });
+    addSums(database, (problem) => new Error(problem)); // tables of an earlier release have no sums, and are read as they are
     const row = database
       .prepare<[], Row>(
         'SELECT position_commit AS position, last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection',
