@@ -446,7 +446,7 @@ describe('training', () => {
   });
 
   test('recovery that is stopped before its first step leaves the state as it was, with the LoRA that it had', async () => {
-    const settings = sessionSettings({ batchSize: 2, sequenceLength: 32, recoverLoraRank: 4, recoverRefitBatches: 200 });
+    const settings = sessionSettings({ batchSize: 2, sequenceLength: 32, recoverLoraRank: 4, recoverRefitBatches: 80 });
     const session = await Session.open({ modelFolder: tinyModel, settings, threads: 1 });
     await session.setData(ids);
     const { digest } = await session.initialise(7n);

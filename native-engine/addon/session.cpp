@@ -169,7 +169,8 @@ Napi::Value Session::train(const Info& info) {
     const bool return_state = options.boolean("returnState");
     return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
-      plan->on_calibrated = [&](double share) { context.report(number_of(share)); };
+      // A report here comes once a batch or layer, and its reader may stop the job: at once, however quick the rest is.
+      plan->on_calibrated = [&](double share) { context.report(number_of(share), true); };
       return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
     });
   });

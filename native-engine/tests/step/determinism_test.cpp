@@ -107,10 +107,13 @@ TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
     EXPECT_EQ(std::memcmp(together.grad_lora.data(), sum.data(), sum.size() * sizeof(float)), 0);
     EXPECT_NE(std::memcmp(together.grad_lora.data(), backwards.data(), sum.size() * sizeof(float)), 0) << "the order of the shards counts";
     EXPECT_NEAR(together.loss, loss, 1e-12 * std::abs(loss));
+    // The sums of a unit are f32 and may cancel: what rounding leaves of them goes by the largest gradient, not by the unit's own.
+    double largest = 0;
+    for (const double gradient : together.grad_z.hidden) largest = std::max(largest, std::abs(gradient));
     for (size_t j = 0; j < together.grad_z.hidden.size(); j++) {
       double expected = 0;
       for (const StepProbe& one : alone) expected += one.grad_z.hidden[j] / double{kSequences};
-      EXPECT_NEAR(together.grad_z.hidden[j], expected, 1e-6 * (std::abs(expected) + 1e-3)) << j;
+      EXPECT_NEAR(together.grad_z.hidden[j], expected, 1e-6 * largest) << j << " of at most " << largest;
     }
   }
 }
