@@ -1,6 +1,6 @@
 // The real server, started and stopped as a user does it.
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,6 +51,15 @@ test('up --detach is ready when it returns, is found through the data folder, an
   const second = await espalier('up');
   expect(second.exitCode).toBe(5);
   expect(second.stderr).toMatch(/SERVER_ALREADY_RUNNING/);
+
+  const copy = join(folder, 'copy');
+  await mkdir(copy);
+  for (const name of ['espalier.json', 'token']) await copyFile(join(folder, name), join(copy, name));
+  const inCopy = (...args: string[]) => runCli([...args, '--data-folder', copy]);
+  const isCopied = expect.stringMatching(/no server runs on .*copy: its espalier.json was copied from another/) as string;
+  expect(await inCopy('down')).toMatchObject({ exitCode: 0, stdout: isCopied });
+  expect(await inCopy('runs')).toMatchObject({ exitCode: 4, stderr: isCopied });
+  expect(isAlive(pid)).toBe(true);
 
   const stats = JSON.parse((await espalier('store', 'stats', '--check', '--json')).stdout) as object;
   expect(stats).toMatchObject({ is_open: true, check: { problems: [] } });

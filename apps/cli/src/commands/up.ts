@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { Connection } from '../connection/connection.js';
-import { serverOf } from '../connection/server-address.js';
+import { announcement, COPIED_WORDS, serverOf } from '../connection/server-address.js';
 import { deviceNames, engineAddresses, engineCount, listenAddress, threadCount, webAddress } from '../options/parse.js';
 import { dashboardLink } from '../dashboard-link.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
@@ -112,10 +112,11 @@ function registerDown(program: Command): void {
   action(
     down,
     async ({ dataFolder, output, signal }) => {
+      const why = announcement(dataFolder)?.isCopied === true ? `: ${COPIED_WORDS}` : '';
       const stopped = await stopStack(dataFolder, signal);
       output.result({ stopped: stopped !== null, pid: stopped }, () => {
         output.line(
-          stopped === null ? `no server runs on ${dataFolder}` : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
+          stopped === null ? `no server runs on ${dataFolder}${why}` : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
         );
       });
     },

@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Metadata, status } from '@grpc/grpc-js';
+import { placeMark } from '#files';
+import { runningServer } from '../stack.js';
 import { isBroken } from './connection.js';
-import { findServer } from './server-address.js';
+import { findServer, readServerFile } from './server-address.js';
 
 describe('the token that is shown to a server', () => {
   const dataFolder = mkdtempSync(join(tmpdir(), 'server-address-'));
@@ -49,6 +51,33 @@ describe('a data folder', () => {
     writeFileSync(join(dataFolder, 'espalier.json'), written);
     expect(() => findServer({ dataFolder })).toThrow(/has not started yet/);
     expect(findServer({ dataFolder, server: 'example.org:7500' })).toMatchObject({ address: 'example.org:7500', token: null });
+  });
+});
+
+describe('a copy of a data folder', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'server-address-'));
+  const [original, copy] = [join(folder, 'original'), join(folder, 'copy')];
+  const listen = '127.0.0.1:7500';
+  beforeAll(() => {
+    mkdirSync(original);
+    writeFileSync(join(original, 'espalier.json'), JSON.stringify({ listen, pid: process.pid, folder: placeMark(original) }));
+    writeFileSync(join(original, 'token'), 'secret\n');
+    cpSync(original, copy, { recursive: true });
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it("leads to no server: not to the original's process, nor to its address, and its token is shown to none", () => {
+    expect(readServerFile(original)).toMatchObject({ listen, pid: process.pid });
+    expect([readServerFile(copy), runningServer(copy)]).toEqual([null, null]);
+    expect(() => findServer({ dataFolder: copy })).toThrow(/no server runs on .*copy: its espalier.json was copied/);
+    expect(findServer({ dataFolder: copy, server: listen }).token).toBeNull();
+  });
+
+  it('is not what a renamed folder is', () => {
+    const renamed = join(folder, 'renamed');
+    renameSync(original, renamed);
+    expect(findServer({ dataFolder: renamed })).toMatchObject({ address: listen, token: 'secret' });
+    renameSync(renamed, original);
   });
 });
 

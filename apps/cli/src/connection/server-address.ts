@@ -1,11 +1,12 @@
 // Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. And what is shown to it:
 // ESPALIER_TOKEN, or the data folder's token, but that only to the server of that data folder.
 import { join, resolve } from 'node:path';
-import { readUserFileSync, TOKEN_FILE } from '#files';
+import { hasMark, readUserFileSync, TOKEN_FILE } from '#files';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
 const DEFAULT_DATA_FOLDER = '.espalier';
+export const COPIED_WORDS = 'its espalier.json was copied from another data folder, whose server this command leaves alone';
 const WEB_PAGE = /^https?:\/\/[\w.-]+(?::\d+)?$|^https?:\/\/\[[\da-fA-F:]+\](?::\d+)?$/;
 
 export interface ServerFile {
@@ -14,6 +15,13 @@ export interface ServerFile {
   web?: string;
   pid: number;
 }
+
+/** What espalier.json says. */
+export interface Announcement extends Partial<ServerFile> {
+  /** It came along when another data folder was copied, and names that one's server. */
+  isCopied?: true;
+}
+
 export interface ServerAddress {
   address: string;
   /** Where the address comes from, for messages. */
@@ -47,9 +55,10 @@ function smallFile(path: string): string {
  * A server writes its process first, and the address once it accepts calls. Null: there is none.
  * @throws CliError DATA_FOLDER_UNREADABLE
  */
-export function announcement(dataFolder: string): Partial<ServerFile> | null {
+export function announcement(dataFolder: string): Announcement | null {
   try {
-    const { listen, web, pid } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
+    const { listen, web, pid, folder } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
+    if (typeof folder === 'string' && !hasMark(dataFolder, folder)) return { isCopied: true }; // earlier releases write no mark
     return {
       ...(typeof listen === 'string' ? { listen } : {}),
       ...(typeof web === 'string' && WEB_PAGE.test(web) ? { web } : {}), // a browser is sent there
@@ -71,7 +80,10 @@ function unreadable(dataFolder: string, cause: unknown): CliError {
   });
 }
 
-/** @throws CliError SERVER_UNAVAILABLE while the data folder's server starts: who has the default address meanwhile is another one */
+/**
+ * @throws CliError SERVER_UNAVAILABLE while the data folder's server starts, and where the data folder is a copy whose server does not run:
+ * who has the default address meanwhile is another one
+ */
 export function findServer(options: { server?: string | undefined; dataFolder?: string | undefined }): ServerAddress {
   const dataFolder = dataFolderOf(options.dataFolder);
   if (options.server !== undefined) return named(options.server, '--server', dataFolder);
@@ -83,11 +95,12 @@ export function findServer(options: { server?: string | undefined; dataFolder?: 
   return { address: DEFAULT_SERVER, source, origin: 'default', token: process.env['ESPALIER_TOKEN'] || null };
 }
 
-/** The data folder's own server; null: none was started there. @throws CliError SERVER_UNAVAILABLE while it starts */
+/** The data folder's own server; null: none was started there. @throws CliError SERVER_UNAVAILABLE while it starts, and in a copy */
 export function serverOf(dataFolder: string): ServerAddress | null {
   const found = announcement(dataFolder);
   if (found === null) return null;
   const { listen } = found;
+  if (found.isCopied === true) throw copied(dataFolder);
   if (listen === undefined) throw notStarted(dataFolder);
   return { address: listen, source: serverFilePath(dataFolder), origin: 'data folder', token: tokenFor(listen, dataFolder, listen) };
 }
@@ -96,6 +109,13 @@ function notStarted(dataFolder: string): CliError {
   return new CliError('SERVER_UNAVAILABLE', `the server of ${dataFolder} has not started yet: its espalier.json names no address`, {
     exitCode: ExitCode.unavailable,
     hint: 'try again in a moment; if none is starting: espalier up --detach',
+  });
+}
+
+function copied(dataFolder: string): CliError {
+  return new CliError('SERVER_UNAVAILABLE', `no server runs on ${dataFolder}: ${COPIED_WORDS}`, {
+    exitCode: ExitCode.unavailable,
+    hint: 'start one with: espalier up --detach',
   });
 }
 

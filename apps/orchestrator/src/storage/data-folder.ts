@@ -10,6 +10,7 @@ import {
   foreignDataFolderText,
   foreignInDataFolder,
   makeFolder,
+  placeMark,
   renewSecretFile,
   restrictToOwner,
   TOKEN_FILE,
@@ -81,9 +82,11 @@ export class DataFolder {
     return renewSecretFile(join(this.path, TOKEN_FILE));
   }
 
+  /** With the folder's mark, so that it announces no server in a copy of the folder. */
   private write(announcement: object): void {
     try {
-      writeFileSync(join(this.path, ANNOUNCEMENT), `${JSON.stringify(announcement)}\n`);
+      const text = JSON.stringify({ ...announcement, folder: placeMark(this.path) });
+      writeFileSync(join(this.path, ANNOUNCEMENT), `${text}\n`);
     } catch (error) {
       throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${this.path} can't be written: ${(error as Error).message}`, {
         cause: error,
