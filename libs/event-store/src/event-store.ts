@@ -81,3 +81,8 @@ export interface EventStore {
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+export interface ConnectedEventStore extends EventStore {
+  /** The same store is found there now: later calls go there, and subscriptions go on there. */
+  moveTo(connectionString: string): void;
+}

@@ -1,6 +1,6 @@
 import type { ConnectOptions } from './client/connection-string.js';
 import { KurrentEventStore } from './client/kurrent-event-store.js';
-import type { EventStore } from './event-store.js';
+import type { ConnectedEventStore } from './event-store.js';
 
 export type * from './event-store.js';
 export {
@@ -29,6 +29,6 @@ export {
 export type { ConnectOptions };
 
 /** Connects lazily: the first call reaches out to the server. */
-export function connectEventStore(options: ConnectOptions): EventStore {
+export function connectEventStore(options: ConnectOptions): ConnectedEventStore {
   return new KurrentEventStore(options);
 }

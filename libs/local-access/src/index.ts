@@ -1,6 +1,6 @@
 // Who on this machine may reach a server, where no login asks for more.
 export { LOGIN_PATH, LoginKeys, loginLink } from './login-link.js';
-export { isLoopbackAddress } from './loopback.js';
+export { isLoopbackAddress, isLoopbackHost } from './loopback.js';
 export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type Refusal } from './door.js';
 export type { Peer } from './judge.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';

@@ -1,12 +1,19 @@
-// The event store that everything here uses: a given one by its connection string, or the embedded one as our child, which
-// is started anew on the same port when it dies or hangs; clients reconnect by themselves. How to reach
-// the embedded one, password included, is told in a file that only its user can read: from there others of his stand by.
+// The event store that everything here uses: a given one by its connection string, or the embedded one as our child, which is started anew
+// when it dies or hangs. It gets the port that it had, or any free one where another program has that one meanwhile; clients follow it. How
+// to reach the embedded one, password included, is told in a file that only its user can read: from there others of his stand by. No client
+// takes the store of another data folder for its own: that one has another certificate.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { connectEventStore, startEmbeddedEventStore, storeSecrets, type EmbeddedEventStore, type EventStore } from '#event-store';
+import {
+  connectEventStore,
+  startEmbeddedEventStore,
+  storeSecrets,
+  type ConnectedEventStore,
+  type EmbeddedEventStore,
+  type EmbeddedEventStoreOptions,
+} from '#event-store';
 import { EVENT_STORE_LOG, readUserFileSync } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
@@ -20,6 +27,9 @@ const PING_TIMEOUT_MS = 5_000;
 const SILENT_CHECKS_MAX = 3;
 const LOCKED_PATIENCE_MS = 10_000;
 
+/** Where the store is. Its process is ours to end, or null. */
+type ReachedStore = Pick<EmbeddedEventStore, 'connectionString' | 'stop'> & { pid: number | null };
+
 export class EventStoreHost {
   private stopping = false;
   /** Told when the store stops answering, and when it answers again. */
@@ -28,40 +38,32 @@ export class EventStoreHost {
   /** Looks in a row that had no answer. */
   private silent = 0;
 
-  private constructor(
-    readonly store: EventStore,
-    private embedded: EmbeddedEventStore | null,
-    private readonly start: () => Promise<EmbeddedEventStore>,
-    private readonly log: Logger,
-  ) {}
+  readonly store: ConnectedEventStore;
 
-  static async open(config: OrchestratorConfig, log: Logger): Promise<EventStoreHost> {
-    if (config.eventStore !== undefined) {
-      const store = connectEventStore({ connectionString: connectionStringOf(config.eventStore) });
-      const host = new EventStoreHost(store, null, () => Promise.reject(new Error('not embedded')), log);
-      void host.watch();
-      return host;
-    }
-    const addressFile = join(config.dataFolder, ADDRESS_FILE);
-    const port = await portToUse(addressFile);
-    const folder = join(config.dataFolder, 'event-store');
-    const options = { folder, port, logFile: join(config.dataFolder, EVENT_STORE_LOG), ...(await storeSecrets(folder)) };
-    const start = (): Promise<EmbeddedEventStore> => patientWithLock(() => startEmbeddedEventStore(options));
-    const embedded = await start();
-    writeFileSync(addressFile, `${embedded.connectionString}\n`);
-    const host = new EventStoreHost(connectEventStore({ connectionString: embedded.connectionString }), embedded, start, log);
+  private constructor(
+    private reached: ReachedStore,
+    private readonly reach: () => Promise<ReachedStore>,
+    private readonly log: Logger,
+  ) {
+    this.store = connectEventStore(reached);
+  }
+
+  static async open({ eventStore, dataFolder }: OrchestratorConfig, log: Logger): Promise<EventStoreHost> {
+    const reach = eventStore === undefined ? await embeddedIn(dataFolder, log) : () => othersAt(eventStore);
+    const host = new EventStoreHost(await reach(), reach, log);
     void host.watch();
     return host;
   }
 
+  /** null: the store is not embedded. */
   get pid(): number | null {
-    return this.embedded?.pid ?? null;
+    return this.reached.pid;
   }
 
   async close(): Promise<void> {
     this.stopping = true;
     await this.store.close();
-    await this.embedded?.stop();
+    await this.reached.stop();
   }
 
   private async watch(): Promise<void> {
@@ -77,24 +79,36 @@ export class EventStoreHost {
   }
 
   private async look(check: number): Promise<void> {
-    const alive = this.embedded === null || isAlive(this.embedded.pid);
+    const { pid } = this.reached;
+    const alive = pid === null || isAlive(pid);
     if (alive && check % CHECKS_A_PING !== 0) return;
     const answered = alive && (await this.answers());
     this.tell(answered);
     this.silent = answered ? 0 : this.silent + 1;
-    if (this.embedded === null || (alive && this.silent < SILENT_CHECKS_MAX)) return;
-    this.log.error(
-      { pid: this.embedded.pid },
-      alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew',
-    );
-    if (alive) kill(this.embedded.pid);
-    try {
-      this.embedded = await this.start();
-      this.silent = 0;
-      this.tell(true);
-    } catch (error) {
-      this.log.error({ err: error }, 'the event store could not be started; trying again');
+    if (answered || this.stopping) return;
+    if (pid !== null) {
+      if (alive && this.silent < SILENT_CHECKS_MAX) return;
+      this.log.error({ pid }, alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew');
+      if (alive) kill(pid);
     }
+    try {
+      await this.reachAgain();
+    } catch (error) {
+      this.log.error({ err: error }, 'the event store could not be started or found; trying again');
+    }
+  }
+
+  /** The embedded store is started anew. Another server's store may have been, and then its file names another address. */
+  private async reachAgain(): Promise<void> {
+    const before = this.reached.connectionString;
+    this.reached = await this.reach();
+    if (this.reached.connectionString !== before) {
+      this.store.moveTo(this.reached.connectionString);
+      this.log.warn('the event store is found at another address now');
+    }
+    if (this.reached.pid === null) return; // the next look says whether it answers there
+    this.silent = 0;
+    this.tell(true);
   }
 
   private tell(reachable: boolean): void {
@@ -146,6 +160,11 @@ function kill(pid: number): void {
 
 const CONNECTION_FILE_BYTES_MAX = 64 << 10;
 
+/** @param given a connection string, or a file that holds one */
+function othersAt(given: string): Promise<ReachedStore> {
+  return Promise.resolve({ connectionString: connectionStringOf(given), pid: null, stop: () => Promise.resolve() });
+}
+
 /** The address as it was given: a connection string, or a file that holds one. */
 function connectionStringOf(given: string): string {
   if (given.includes('://')) return given;
@@ -159,19 +178,37 @@ function connectionStringOf(given: string): string {
   }
 }
 
-/** The port of the last time, so that a restarted store is found where the old one was; another where that is taken. */
-async function portToUse(addressFile: string): Promise<number> {
-  const last = existsSync(addressFile) ? /:(\d+)\?/.exec(readFileSync(addressFile, 'utf8'))?.[1] : undefined;
-  return freePort(Number(last ?? 0)).catch(() => freePort(0));
+/** Gives the function that starts the store of the data folder. */
+async function embeddedIn(dataFolder: string, log: Logger): Promise<() => Promise<ReachedStore>> {
+  const addressFile = join(dataFolder, ADDRESS_FILE);
+  const folder = join(dataFolder, 'event-store');
+  const options = { folder, logFile: join(dataFolder, EVENT_STORE_LOG), ...(await storeSecrets(folder)) };
+  return async () => {
+    const started = await patientWithLock(() => startAtAnyPort(options, lastPort(addressFile)));
+    tellAddress(addressFile, started.connectionString, log);
+    return started;
+  };
 }
 
-function freePort(wanted: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer()
-      .once('error', reject)
-      .listen(wanted, '127.0.0.1', () => {
-        const { port } = probe.address() as AddressInfo;
-        probe.close(() => resolve(port));
-      });
-  });
+/** The port of the last time, so that a restarted store is found where the old one was; 0, which is any, where there was none. */
+function lastPort(addressFile: string): number {
+  return Number(existsSync(addressFile) ? (/:(\d+)\?/.exec(readFileSync(addressFile, 'utf8'))?.[1] ?? 0) : 0);
+}
+
+async function startAtAnyPort(options: EmbeddedEventStoreOptions, wanted: number): Promise<EmbeddedEventStore> {
+  try {
+    return await startEmbeddedEventStore({ ...options, port: wanted });
+  } catch (error) {
+    if (wanted === 0 || (error as { code?: unknown }).code !== 'STORE_ADDRESS_UNUSABLE') throw error;
+    return startEmbeddedEventStore({ ...options, port: 0 }); // another program has that port now
+  }
+}
+
+/** Only those who stand by need the file, so a disk without room must not keep a store from being started anew. */
+function tellAddress(file: string, address: string, log: Logger): void {
+  try {
+    if (!existsSync(file) || readFileSync(file, 'utf8').trim() !== address) writeFileSync(file, `${address}\n`);
+  } catch (error) {
+    log.error({ err: error, file }, 'the address of the event store could not be written');
+  }
 }

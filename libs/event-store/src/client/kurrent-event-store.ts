@@ -7,7 +7,7 @@ import {
   type ResolvedEvent,
 } from '@kurrent/kurrentdb-client';
 import type {
-  EventStore,
+  ConnectedEventStore,
   ExpectedRevision,
   NewEvent,
   Position,
@@ -28,27 +28,34 @@ import { upToDamage } from './up-to-damage.js';
 const APPEND_TIMEOUT_MS = 15_000;
 const START: Position = { commit: 0n, prepare: 0n };
 
+function connected(options: ConnectOptions): { client: KurrentDBClient; login: { credentials?: BasicCredentials } } {
+  const connectionString = connectionStringOf(options);
+  try {
+    return { client: KurrentDBClient.connectionString(connectionString), login: loginOf(connectionString) };
+  } catch (error) {
+    const why = `this is no connection string of an event store: ${(error as Error).message}`;
+    throw new EventStoreError('EVENT_STORE_ADDRESS_INVALID', why, { cause: error });
+  }
+}
+
 /** The official client behind our interface. Works the same on the embedded server and on a cluster. */
-export class KurrentEventStore implements EventStore {
-  private readonly client: KurrentDBClient;
+export class KurrentEventStore implements ConnectedEventStore {
+  private client: KurrentDBClient;
   /** Given to reads one by one: their path through the client takes the login of a connection string undecoded. */
-  private readonly login: { credentials?: BasicCredentials };
+  private login: { credentials?: BasicCredentials };
   private readonly subscriptions = new Set<Subscription>();
   private closed = false;
   appendedAtMs = -Infinity;
 
   constructor(options: ConnectOptions) {
-    const connectionString = connectionStringOf(options);
-    try {
-      this.client = KurrentDBClient.connectionString(connectionString);
-    } catch (error) {
-      throw new EventStoreError(
-        'EVENT_STORE_ADDRESS_INVALID',
-        `this is no connection string of an event store: ${(error as Error).message}`,
-        { cause: error },
-      );
-    }
-    this.login = loginOf(connectionString);
+    ({ client: this.client, login: this.login } = connected(options));
+  }
+
+  moveTo(connectionString: string): void {
+    this.checkOpen();
+    const before = this.client;
+    ({ client: this.client, login: this.login } = connected({ connectionString }));
+    void before.dispose(); // waits for streams that may never end
   }
 
   async append(stream: string, events: NewEvent[], expected: ExpectedRevision) {

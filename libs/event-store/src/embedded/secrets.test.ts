@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { collect, newEvents } from '../contract/target.js';
@@ -15,7 +15,7 @@ describe('the secrets of a store', () => {
     expect(await storeSecrets(folder)).toEqual(secrets);
     const place = join(folder, 'secrets');
     expect([place, ...readdirSync(place).map((name) => join(place, name))].map((path) => statSync(path).mode & 0o077)).toEqual([
-      0, 0, 0, 0, 0,
+      0, 0, 0, 0, 0, 0,
     ]);
     const server = await startEmbeddedEventStore({ folder, ...secrets });
     const store = connectEventStore(server);
@@ -38,6 +38,26 @@ describe('the secrets of a store', () => {
     const other = await storeSecrets(join(folder, 'other'));
     expect(other.users.admin).not.toBe(users.admin);
     expect(certificate!.verify(new X509Certificate(readFileSync(other.tls.caFile)).publicKey)).toBe(false);
+  });
+
+  test('are others in a copy of the folder: no client takes its server for that of the original', async () => {
+    const [original, copy] = [join(folder, 'original'), join(folder, 'copy')];
+    const before = await storeSecrets(original);
+    const server = await startEmbeddedEventStore({ folder: original, ...before });
+    const store = connectEventStore(server);
+    await store.append('run-1', newEvents(1), 'no_stream');
+    await server.stop();
+    cpSync(original, copy, { recursive: true });
+    const ofCopy = await storeSecrets(copy);
+    expect(await storeSecrets(original)).toEqual(before);
+    expect(ofCopy.users.admin).not.toBe(before.users.admin);
+    const port = Number(/:(\d+)\?/.exec(server.connectionString)![1]);
+    const other = await startEmbeddedEventStore({ folder: copy, port, ...ofCopy });
+    await expect(store.ping()).rejects.toMatchObject({ code: 'EVENT_STORE_UNAVAILABLE' });
+    store.moveTo(other.connectionString);
+    expect(await collect(store.read('run-1'))).toHaveLength(1);
+    await store.close();
+    await other.stop();
   });
 
   test('that were half made when the power went are made anew', async () => {

@@ -1,9 +1,10 @@
-// The secrets that keep a server to its user: certificates by which each side knows the other's place, and passwords. They are made at the
-// first start and lie in the store's folder, readable by its user only.
+// The secrets that keep a server to its user and its folder: certificates by which each side knows the other's place, and passwords. They are
+// made at the first start and lie in the store's folder, readable by its user only. A copy of the folder makes its own, so that no client
+// takes the store of one folder for that of another.
 import { randomBytes, webcrypto } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { asOwnerOnly, makeFolder } from '#files';
+import { asOwnerOnly, hasMark, makeFolder, placeMark } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 import { readCertificate, readTlsPair } from '../server/tls-files.js';
 
@@ -14,17 +15,19 @@ export interface StoreSecrets {
 
 const FOLDER = 'secrets';
 const [AUTHORITY, CERTIFICATE, KEY, USERS] = ['ca.crt', 'node.crt', 'node.key', 'users.json'] as const;
+/** The mark of the folder that they were made in. */
+const PLACE = 'folder';
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const YEARS_GOOD = 100;
 const DAY_MS = 86_400_000;
 
 /**
- * The secrets of the store in this folder; makes them when there are none.
+ * The secrets of the store in this folder; makes them where there are none, or only those that came along when another folder was copied.
  * @throws EmbeddedStoreError STORE_TLS_UNUSABLE with the file that is damaged
  */
 export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   const place = join(folder, FOLDER);
-  if (!existsSync(place)) await makeSecrets(folder, place);
+  if (!areOf(place)) await makeSecrets(folder, place);
   const tls = { certFile: join(place, CERTIFICATE), keyFile: join(place, KEY), caFile: join(place, AUTHORITY) };
   try {
     readTlsPair(tls);
@@ -35,6 +38,16 @@ export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   } catch (error) {
     const hint = `remove the folder ${place}, and the next start makes these secrets anew: no event depends on them`;
     throw new EmbeddedStoreError('STORE_TLS_UNUSABLE', `${(error as Error).message}; ${hint}`, { cause: error });
+  }
+}
+
+/** Earlier releases wrote no mark: theirs are made anew, as those of a copy are. */
+function areOf(place: string): boolean {
+  try {
+    return hasMark(place, readFileSync(join(place, PLACE), 'utf8').trim());
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
   }
 }
 
@@ -56,8 +69,9 @@ async function makeSecrets(folder: string, place: string): Promise<void> {
     makeFolder(folder);
     rmSync(incoming, { recursive: true, force: true });
     mkdirSync(incoming);
-    const contents = { [AUTHORITY]: authority, [CERTIFICATE]: certificate, [KEY]: key, [USERS]: JSON.stringify(users) };
+    const contents = { [AUTHORITY]: authority, [CERTIFICATE]: certificate, [KEY]: key, [USERS]: JSON.stringify(users), [PLACE]: placeMark(incoming) };
     for (const [name, content] of Object.entries(contents)) writeFileSync(join(incoming, name), `${content}\n`);
+    rmSync(place, { recursive: true, force: true });
     renameSync(incoming, place); // all of them, or none
   });
 }

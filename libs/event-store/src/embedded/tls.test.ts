@@ -1,4 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AccessDeniedError, KurrentDBClient, persistentSubscriptionToStreamSettingsFromDefaults } from '@kurrent/kurrentdb-client';
@@ -72,6 +75,32 @@ describe('embedded event store with TLS and users', () => {
     await admin.setStreamMetadata('run-3', { acl: { readRoles: '$all' as never, writeRoles: ['somebody'] } });
     expect(await collect(ops.readStream('run-3'))).toHaveLength(2);
     await expect(ops.appendToStream('run-3', events(1))).rejects.toBeInstanceOf(AccessDeniedError);
+  });
+
+  (process.getuid?.() === 0 ? test : test.skip)('closes the connection of another user before it is asked for anything', async () => {
+    const { port } = new URL(server.connectionString.replace('kurrentdb:', 'http:'));
+    const program = `require('net').connect(${port}, '127.0.0.1').on('error', () => {}).on('close', () => process.exit(7))`;
+    const stranger = spawn(process.execPath, ['-e', program], { uid: 65_534, gid: 65_534, cwd: '/', stdio: 'ignore' });
+    expect(await once(stranger, 'exit')).toEqual([7, null]); // TLS itself would wait for its first message
+  });
+
+  test('has limited room: connections that have not logged in make way, and others do not', async () => {
+    const { port } = new URL(server.connectionString.replace('kurrentdb:', 'http:'));
+    const client = clientAs(`admin:${encodeURIComponent(users.admin)}`);
+    const feed = client.subscribeToStream('run-4');
+    const met = new Promise((resolve) => {
+      for (const name of ['data', 'error', 'close']) feed.once(name, () => resolve(name));
+    });
+    await once(feed, 'confirmation');
+    const crowd: Socket[] = [];
+    const first = new Promise((resolve) => {
+      for (let i = 0; i < 600; i += 1) crowd.push(connect(Number(port), '127.0.0.1').on('error', () => undefined).once('close', resolve));
+    });
+    await first;
+    await client.appendToStream('run-4', events(1));
+    expect(await met).toBe('data');
+    for (const socket of crowd) socket.destroy();
+    await feed.unsubscribe();
   });
 
   test('keeps no password in the clear', async () => {

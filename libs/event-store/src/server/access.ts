@@ -1,4 +1,5 @@
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
+import type { ConnectionEnds } from '#local-access';
 import { toStatus } from './grpc-errors.js';
 import { AccessDenied, Unauthenticated } from './refusals.js';
 import { parseAcl, parseObject, type StreamAcl } from './stream-metadata.js';
@@ -19,6 +20,9 @@ const DEFAULT_ACL_STREAM = '$settings';
 
 /** Who is calling, and what they may do with which stream. */
 export class Access {
+  /** Told of each connection whose caller is known. */
+  onKnown: (ends: ConnectionEnds) => void = () => undefined;
+
   constructor(
     private readonly store: Store,
     /** undefined when users are off. */
@@ -48,6 +52,7 @@ export class Access {
             } catch (error) {
               return call.sendStatus(toStatus(error));
             }
+            this.onKnown(call.getConnectionInfo());
             pass(metadata);
           },
         }),

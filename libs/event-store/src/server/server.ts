@@ -1,6 +1,6 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
-import { isOwnUser, openGrpcDoor, type Refusal } from '#local-access';
+import { isLoopbackHost, isOwnUser, openGrpcDoor, type Door, type Refusal } from '#local-access';
 import { readTlsPair } from './tls-files.js';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
@@ -22,7 +22,7 @@ export interface ServerOptions {
   port: number;
   /** Name under which clients find this server when they ask for the members of the cluster. */
   advertisedHost?: string | undefined;
-  /** With TLS on, callers log in; without, only processes of the same user are served. */
+  /** With TLS on, callers log in. Without it, and on this machine's own addresses, only processes of the same user are served. */
   tls?: { certFile: string; keyFile: string; adminPassword?: string | undefined; opsPassword?: string | undefined };
   limits?: Partial<Limits>;
   /** Appends beyond it are refused as on a full disk. */
@@ -69,6 +69,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     addServices(server, context, subscriptions);
     const listener = await listen(server, options, secret);
     context.advertised.port = listener.port;
+    context.access.onKnown = (ends) => listener.trust(ends); // it makes way for no other connection
     const stop = async () => {
       listener.close();
       stopping.abort();
@@ -115,37 +116,23 @@ function userSetups({ tls }: ServerOptions): UserSetup[] {
   return [setup('admin', tls?.adminPassword, ['$admins']), setup('ops', tls?.opsPassword, ['$ops'])];
 }
 
-/** With TLS callers log in; without, where the official client sends no password, connections of other users are refused. */
-async function listen(
-  server: Server,
-  { host, port }: ServerOptions,
-  secret: ServerCredentials | undefined,
-): Promise<{ port: number; close(): void }> {
+/**
+ * Only where callers log in do others come in than this process's user, and then only at an address that other machines reach. The official
+ * client sends no password without TLS.
+ */
+async function listen(server: Server, { host, port }: ServerOptions, secret: ServerCredentials | undefined): Promise<Door> {
+  const isForOthers = secret !== undefined && !isLoopbackHost(host);
+  const admission = { admits: isForOthers ? () => true : isOwnUser, otherMachines: isForOthers };
   try {
-    if (secret === undefined)
-      return await openGrpcDoor(server, ServerCredentials.createInsecure(), {
-        host,
-        port,
-        admits: isOwnUser,
-        otherMachines: false,
-        onRefused: sayRefused,
-      });
-    return { port: await bind(server, `${host}:${port}`, secret), close: () => undefined };
+    return await openGrpcDoor(server, secret ?? ServerCredentials.createInsecure(), { host, port, ...admission, onRefused: sayRefused });
   } catch (error) {
     throw new StoreError('STORE_ADDRESS_UNUSABLE', `can't listen on ${host}:${port}: ${(error as Error).message}`, { cause: error });
   }
 }
 
-function bind(server: Server, address: string, secret: ServerCredentials): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, secret, (error, bound) => (error ? reject(error) : resolve(bound)));
-  });
-}
-
 function sayRefused(refusal: Refusal, times: number): void {
   const whose = refusal.why === 'another-user' ? `of user ${refusal.uid}` : `(${refusal.why})`;
-  const owner = `without TLS only processes of user ${process.geteuid?.()} are served`;
-  process.stderr.write(`${times === 1 ? 'a connection' : `${times} connections`} ${whose} refused: ${owner}\n`);
+  process.stderr.write(`${times === 1 ? 'a connection' : `${times} connections`} ${whose} refused\n`);
 }
 
 function shutDown(server: Server): Promise<void> {
