@@ -116,7 +116,9 @@ function registerDown(program: Command): void {
       const stopped = await stopStack(dataFolder, signal);
       output.result({ stopped: stopped !== null, pid: stopped }, () => {
         output.line(
-          stopped === null ? `no server runs on ${dataFolder}${why}` : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
+          stopped === null
+            ? `no server runs on ${dataFolder}${why}`
+            : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
         );
       });
     },

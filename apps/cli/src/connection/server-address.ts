@@ -16,7 +16,7 @@ export interface ServerFile {
   pid: number;
 }
 
-/** What espalier.json says. */
+/** The content of espalier.json. */
 export interface Announcement extends Partial<ServerFile> {
   /** It came along when another data folder was copied, and names that one's server. */
   isCopied?: true;

@@ -1,6 +1,6 @@
-// The secrets that keep a server to its user and its folder: certificates by which each side knows the other's place, and passwords. They are
-// made at the first start and lie in the store's folder, readable by its user only. A copy of the folder makes its own, so that no client
-// takes the store of one folder for that of another.
+// The secrets that keep a server to its user and its folder: certificates by which each side knows the other's place, and passwords. They
+// are made at the first start and lie in the store's folder, readable by its user only. A copy of the folder makes its own, so that no
+// client takes the store of one folder for that of another.
 import { randomBytes, webcrypto } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -69,7 +69,13 @@ async function makeSecrets(folder: string, place: string): Promise<void> {
     makeFolder(folder);
     rmSync(incoming, { recursive: true, force: true });
     mkdirSync(incoming);
-    const contents = { [AUTHORITY]: authority, [CERTIFICATE]: certificate, [KEY]: key, [USERS]: JSON.stringify(users), [PLACE]: placeMark(incoming) };
+    const contents = {
+      [AUTHORITY]: authority,
+      [CERTIFICATE]: certificate,
+      [KEY]: key,
+      [USERS]: JSON.stringify(users),
+      [PLACE]: placeMark(incoming),
+    };
     for (const [name, content] of Object.entries(contents)) writeFileSync(join(incoming, name), `${content}\n`);
     rmSync(place, { recursive: true, force: true });
     renameSync(incoming, place); // all of them, or none

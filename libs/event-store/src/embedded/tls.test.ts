@@ -94,7 +94,12 @@ describe('embedded event store with TLS and users', () => {
     await once(feed, 'confirmation');
     const crowd: Socket[] = [];
     const first = new Promise((resolve) => {
-      for (let i = 0; i < 600; i += 1) crowd.push(connect(Number(port), '127.0.0.1').on('error', () => undefined).once('close', resolve));
+      for (let i = 0; i < 600; i += 1)
+        crowd.push(
+          connect(Number(port), '127.0.0.1')
+            .on('error', () => undefined)
+            .once('close', resolve),
+        );
     });
     await first;
     await client.appendToStream('run-4', events(1));
