@@ -51,6 +51,7 @@ class Block {
     if (p == MAP_FAILED || mprotect(static_cast<std::byte*>(p) + kSharedBytes, 4096, PROT_NONE) != 0)
       throw Error(ErrorCode::kOutOfMemory, "memory", "no memory for shared memory");
     shared_ = static_cast<std::byte*>(p);
+    std::memset(shared_, 0xff, kMostStatic);
   }
 
   void run(const Shape& shape, const Behaviour& behaviour, const std::function<void()>& kernel) {
@@ -66,6 +67,7 @@ class Block {
     statics_.clear();
     static_used_ = 0;
     ready_warps_ = 0;
+    for (Warp& warp : warps_) warp.ready = 0;  // a block that failed left lanes that could go on
     for (int i = 0; i < threads_; i++) {
       Lane& lane = lanes_[i];
       lane.fiber.prepare(fiber_stack(i), kStackBytes, &Block::lane_main);
@@ -140,12 +142,12 @@ class Block {
     if (warps_[w].ready) ready_warps_ |= 1u << w;
   }
 
-  // The lowest bit, or any.
+  // The lowest bit, or any, each as likely as the others.
   int choose(uint32_t bits) {
     if (behaviour_.seed == 0) return std::countr_zero(bits);
     random_ = random_ * 6364136223846793005u + behaviour_.seed * 2 + 1;
-    const int turn = static_cast<int>(random_ >> 59);
-    return (std::countr_zero(std::rotr(bits, turn)) + turn) % 32;
+    for (uint64_t skipped = (random_ >> 32) * std::popcount(bits) >> 32; skipped > 0; skipped--) bits &= bits - 1;
+    return std::countr_zero(bits);
   }
 
   // The next thread that can go on: of the same warp if it may be. -1: none.
