@@ -75,7 +75,7 @@ export function describeEngine(): EngineDescription {
   return mapped(() => addon().describe());
 }
 
-/** The device that a name ("auto", "cpu", ...) chooses. Throws NOT_SUPPORTED where there is none, or where it can't be used now. */
+/** The device that a name ("auto", "cpu", ...) chooses. Throws NOT_SUPPORTED where it is not there or can't be used now. */
 export function chosenDevice(name: string): DeviceDescription {
   return mapped(() => addon().device(name));
 }
@@ -173,7 +173,7 @@ export class Session {
     private readonly native: NativeSession,
     readonly model: ModelDescription,
     readonly options: TrainerOptions,
-    /** So many teachers stay in memory, those used last: a segment may have as many. */
+    /** The number of teachers that stay in memory, those used last: a segment may have as many. */
     readonly teachersKept: number,
   ) {}
 

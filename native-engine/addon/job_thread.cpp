@@ -50,7 +50,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
     call(&Running::settle);
   }
 
-  // Queues a member function on the event loop. Once the environment closes, the call is dropped: nobody waits for it any more.
+  // Queues a member function on the event loop. Once the environment closes, the call is dropped: no caller waits for it any more.
   void call(void (Running::*member)(Napi::Function)) {
     const auto self = shared_from_this();
     on_loop.NonBlockingCall([self, member](Napi::Env callback_env, Napi::Function on_reports) {

@@ -10,10 +10,10 @@ struct SessionOptions {
   TrainerOptions trainer;
 };
 
-ShapeTarget read_shape_target(const JsObject& options);  // of a fresh state; none where there is none
+ShapeTarget read_shape_target(const JsObject& options);  // of a fresh state; empty where the options have none
 SessionOptions read_session_options(const JsObject& options);
 SegmentPlan read_segment_plan(const JsObject& options);
-SegmentTeachers read_teachers(const JsObject& options);  // none where there are none
+SegmentTeachers read_teachers(const JsObject& options);  // empty where the options have none
 EvaluateOptions read_evaluate_options(const JsObject& options);
 ScorerOptions read_scorer_options(const JsObject& options);
 ScoreBatch read_score_batch(const JsObject& options);

@@ -2,7 +2,7 @@
 # Checks the CUDA backend on a machine with a card, from a bare checkout: a CUDA toolkit, CMake and a C++ compiler are all it needs.
 #   native-engine/tools/gpu_check.sh [--out FOLDER] [--rehearse] [PART...]
 # Without PART it runs all parts; `list` names them. Each takes less than eight minutes, what is built is kept, and after each part
-# FOLDER/report.json and FOLDER/report.txt tell of all that were run so far. A part that needs a card says so where there is none.
+# FOLDER/report.json and FOLDER/report.txt tell of all that were run so far. A part that needs a card says so on a machine without one.
 # --rehearse runs the parts on the emulated card of the tests, with the smallest sizes: it needs neither nvcc nor a card, and proves nothing
 # of one.
 set -u

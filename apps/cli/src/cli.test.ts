@@ -794,3 +794,10 @@ test('help teaches by example, for each command', async () => {
   for (const name of ['launch', 'fork', 'watch', 'verify', 'export', 'quickstart'])
     expect((await runCli([name, '--help'])).stdout).toMatch(/Examples:\n {2}\$ (espalier|npm)/);
 });
+
+test('docs/commands.md shows each command', async () => {
+  const { commands } = JSON.parse((await runCli(['help', '--json'])).stdout) as { commands: { name: string }[] };
+  const page = await readFile(new URL('../../../../docs/commands.md', import.meta.url), 'utf8'); // from dist
+  expect(commands.length).toBeGreaterThan(20);
+  expect(commands.map(({ name }) => name).filter((name) => !page.includes(`npx espalier ${name}`))).toEqual([]);
+});

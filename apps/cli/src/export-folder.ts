@@ -1,4 +1,4 @@
-// An exported model's folder at the place that a user names. Only an export of ours that nobody has touched is ever replaced:
+// An exported model's folder at the place that a user names. Only an unchanged export of ours is ever replaced:
 // the marker in it names its files by digest, and each is looked at. Nothing is removed but the files that the marker names.
 import { createHash } from 'node:crypto';
 import { lstat, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';

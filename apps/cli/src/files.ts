@@ -110,7 +110,7 @@ export interface FilePlace {
 }
 const HEAD_BYTES = 4096;
 
-/** @throws CliError FILE_EXISTS, FILE_FOREIGN: a result takes the place of an earlier one only, whoever asks */
+/** @throws CliError FILE_EXISTS, FILE_FOREIGN: a result replaces only an earlier result, for every caller */
 export async function requireFilePlace(path: string, { option, force, what, isOurs }: FilePlace): Promise<void> {
   requireOutsideDataFolder(path, option);
   const found = await lstat(path).catch((error: unknown) => {

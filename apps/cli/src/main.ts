@@ -8,7 +8,7 @@ import { buildProgram } from './program.js';
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : fail(outputError(error)));
 });
-// Nobody reads our errors any more, or they have no room: the exit code says the rest.
+// The reader of our errors is gone, or they have no room: the exit code says the rest.
 process.stderr.on('error', () => undefined);
 
 const given = process.argv.slice(2);

@@ -37,7 +37,7 @@ const START_TIMEOUT_MS = 90_000;
 /** A server gives itself 30 seconds. */
 export const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
-/** Less than that is none: the event store could not even open its files. */
+/** With less room the event store could not even open its files. */
 const ROOM_BYTES = 1 << 20;
 const LOG_TAIL_BYTES = 4_000;
 

@@ -35,7 +35,7 @@ export class EngineServer {
       this.server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
     });
     if (socket === undefined) return address.replace(/:\d+$/, `:${port}`);
-    chmodSync(socket, 0o600); // whoever can write to it can read any model folder of this user
+    chmodSync(socket, 0o600); // a user who can write to it can read any model folder of this user
     return address;
   }
 

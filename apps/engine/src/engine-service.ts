@@ -196,7 +196,7 @@ async function* trainSegments(
   const files = new StateFiles();
   const take = (items: Progress[]): void => {
     for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
-    // Nobody waits for bytes that have to be sent: the next segment but one would.
+    // The engine must not wait for bytes that have to be sent: the next segment but one would.
     progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
   };
   const running = holder

@@ -68,7 +68,7 @@ function refuseEmpty(prompts: readonly number[][]): void {
 
 /** One text under way. */
 export class Text {
-  /** The end of the text, which nobody was told yet: it may be the beginning of a stop text. */
+  /** The end of the text that is not sent yet: it may be the beginning of a stop text. */
   private held = '';
   private tokens = 0;
   private ended = false;
@@ -110,7 +110,7 @@ function firstOf(text: string, stops: readonly string[]): number {
   return places.length === 0 ? -1 : Math.min(...places);
 }
 
-/** So many characters at the end of the text may be the beginning of a stop text. */
+/** The number of characters at the end of the text that may be the beginning of a stop text. */
 function beginningOfStop(text: string, stops: readonly string[]): number {
   let longest = 0;
   for (const stop of stops)

@@ -1,10 +1,10 @@
-// To whom this engine belongs: one orchestrator at a time, until its lease runs out. Nobody sets the clock that measures it.
+// To whom this engine belongs: one orchestrator at a time, until its lease runs out. The clock that measures the lease can't be set.
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { engineV1, EspalierError, toServiceError, invalidField } from '#protocol';
 
 export const CLAIM_METADATA = 'espalier-claim';
 const LEASE_MS_MAX = 3_600_000;
-/** They change nothing, so whoever may reach the engine may call them. */
+/** These methods change nothing, so every caller that reaches the engine may call them. */
 const FREE_METHODS = new Set(
   ['DescribeEngine', 'ClaimEngine', 'ReleaseEngine', 'InspectModel', 'PlanMemory'].map(
     (name) => `/espalier.engine.v1.EngineService/${name}`,
@@ -23,7 +23,7 @@ export class Tenancy {
   /** @param nowMs a clock that only goes on */
   constructor(private readonly nowMs: () => number = () => performance.now()) {}
 
-  /** Takes or renews. True: somebody else had it before. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE */
+  /** Takes or renews. True: another holder had the engine before. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE */
   claim({ holder, leaseMs, afterFormerLife }: engineV1.ClaimEngineRequest): boolean {
     if (holder === undefined || holder.claim === '') throw invalidField('FIELD_REQUIRED', 'holder.claim', 'is empty');
     if (leaseMs < 1 || leaseMs > LEASE_MS_MAX)
@@ -36,7 +36,7 @@ export class Tenancy {
     return before !== null && !isSame;
   }
 
-  /** True: it was the holder's, and belongs to nobody now. */
+  /** True: it was the holder's, and is free now. */
   release(claim: string): boolean {
     if (this.tenant?.holder.claim !== claim) return false;
     this.tenant = null;
@@ -55,7 +55,7 @@ export class Tenancy {
     return this.tenant === null ? undefined : { ...this.tenant.holder, claim: '' };
   }
 
-  /** The rest of the lease; 0: it has run out, or there is none. */
+  /** The rest of the lease; 0: no lease holds. */
   get leftMs(): number {
     return this.tenant === null ? 0 : Math.max(0, Math.ceil(this.tenant.renewedAtMs + this.tenant.leaseMs - this.nowMs()));
   }

@@ -1,4 +1,4 @@
-// Composition only: what the parts of the orchestrator are made from.
+// Composition only: it puts the parts of the orchestrator together.
 import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
@@ -60,7 +60,7 @@ export interface Surroundings {
   lease: DriverLease;
   /** The data folder's own id. */
   folderId: string;
-  /** The token that clients must show; null: anybody on this machine may call. */
+  /** The token that clients must show; null: every user of this machine may call. */
   token: string | null;
   log: Logger;
 }

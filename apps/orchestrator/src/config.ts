@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 import { EspalierError, type ErrorCode } from '#protocol';
 
-/** More on one machine have been tried by nobody. */
+/** More engines on one machine have not been tried. */
 const ENGINES_MAX = 64;
 
 export const DEFAULT_WEB = '127.0.0.1:7434';
@@ -16,7 +16,7 @@ export const JOB_MINUTES = 60;
 export interface OrchestratorConfig {
   dataFolder: string;
   artifactFolder: string;
-  /** It was named: other orchestrators may use it too. */
+  /** The user named the engine, so other orchestrators may use it too. */
   sharesArtifacts: boolean;
   /** host:port; port 0 picks a free one. */
   listen: string;
@@ -28,7 +28,7 @@ export interface OrchestratorConfig {
   acceptStore: boolean;
   /** Engines that this orchestrator starts. */
   engines: number;
-  /** Addresses of engines that somebody else runs. */
+  /** Addresses of engines that the user started. */
   namedEngines: string[];
   /** The devices of the local engines, in their order; one for all where there is only one. */
   devices: string[];
@@ -36,7 +36,7 @@ export interface OrchestratorConfig {
   threads: number;
   /** Threads of named engines; undefined: those that each has. */
   namedThreads: number | undefined;
-  /** Segments that the engine ends within this time are recorded together; a crash loses about as much training. */
+  /** Segments that the engine ends within this time are recorded together. A crash loses about this much training. */
   recordIntervalMs: number;
   /** How long an orchestrator that shares its event store may be silent before another takes over. */
   leaseSeconds: number;
@@ -44,7 +44,7 @@ export interface OrchestratorConfig {
   jobMinutes: number;
   /** Other machines may reach the server or the engine, unencrypted. */
   allowInsecureRemote: boolean;
-  /** Everybody on this machine may call, without a token. */
+  /** Every user of this machine may call, without a token. */
   openLoopback: boolean;
   logLevel: string;
 }
@@ -123,7 +123,7 @@ function commandLine(): Command {
     .addOption(
       new Option(
         '--allow-insecure-remote',
-        'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
+        'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
       ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
     )
     .addOption(

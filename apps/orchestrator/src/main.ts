@@ -46,7 +46,7 @@ async function main(): Promise<void> {
   const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
-  // Who names a device is told at once that it can't be used; whatever can be is found when an engine is needed first.
+  // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
   const cores = availableParallelism();
   if (config.engines * config.threads > cores)
     log.warn({ engines: config.engines, threads: config.threads, cores }, 'the engines have more threads than there are cores');
@@ -83,7 +83,7 @@ async function main(): Promise<void> {
   const stop = async (signal: string): Promise<void> => {
     if (stopping) return;
     stopping = true;
-    // An event store that never answers must not make a stop endless: what is not recorded is trained again.
+    // An event store that never answers must not make a stop endless. Steps that are not recorded are trained again.
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
@@ -111,10 +111,10 @@ async function main(): Promise<void> {
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));
   process.on('uncaughtException', (error) => {
     if (!isOfDisk(error)) {
-      log.fatal({ err: error }, 'an error that nobody expected ends the orchestrator; its runs go on at its next start');
+      log.fatal({ err: error }, 'an unexpected error ends the orchestrator; its runs go on at its next start');
       process.exit(1);
     }
-    log.error({ err: error }, 'a disk or a pipe failed where nobody looked for it');
+    log.error({ err: error }, 'a disk or a pipe failed outside of any call');
   });
 }
 

@@ -6,7 +6,7 @@ export const ORCHESTRATOR_CONFIG = Symbol('OrchestratorConfig');
 export const LIVE_PROGRESS = Symbol('LiveProgress');
 /** pino's, shared by all. */
 export const LOGGER = Symbol('Logger');
-/** The token that clients must show; null: anybody on this machine may call. */
+/** The token that clients must show; null: every user of this machine may call. */
 export const ACCESS_TOKEN = Symbol('AccessToken');
 /** Gives an engine for verification; provided by app.module.ts. */
 export const BORROW_ENGINE = Symbol('BorrowEngine');

@@ -74,14 +74,14 @@ export interface ArtifactStore {
   readonly quarantine: Quarantine;
   /** @param prefix at least two hex digits */
   digestsStartingWith(prefix: string): Promise<string[]>;
-  /** Paths of what lies among the artifacts and is none; folder store only. */
+  /** Paths of other files among the artifacts; folder store only. */
   strangers?(): AsyncIterable<string>;
   /** Where the bytes lie; folder store only. */
   pathOf?(digest: string): string;
   /** Folder store only. */
   readonly incoming?: Incoming;
   /**
-   * Makes a complete file at an incoming path an artifact, without reading it again: whoever wrote it vouches for its digest,
+   * Makes a complete file at an incoming path an artifact, without reading it again: the writer vouches for its digest,
    * and any reader checks it. Returns once the bytes survive a power cut.
    */
   adopt?(incomingPath: string, digest: string): Promise<void>;

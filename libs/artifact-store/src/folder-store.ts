@@ -96,7 +96,7 @@ class FolderStore implements ArtifactStore {
     if (existsSync(join(this.root, 'objects'))) makeFolder(join(this.root, 'incoming'));
   }
 
-  /** With the folder, so that whoever has to make room knows where. */
+  /** Names the folder, so that the user knows where to make room. */
   private writeError(error: unknown, digest: string | null): unknown {
     const named = writeError(error, digest);
     if (!(named instanceof ArtifactStoreError) || named.cause === undefined) return named;
@@ -194,7 +194,7 @@ class FolderStore implements ArtifactStore {
   async delete(digest: string): Promise<boolean> {
     const path = this.pathOf(digest);
     try {
-      await unlink(path); // a power cut may bring it back, whole: whoever lists the artifacts finds it again
+      await unlink(path); // a power cut may bring it back, whole: the next listing of the artifacts finds it again
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;

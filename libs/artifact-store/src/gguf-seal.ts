@@ -7,7 +7,7 @@ const KEY = Buffer.from('espalier.sha256');
 const DIGITS = 64;
 /** A type and a length stand between a key and its text. */
 const LEAD = 4 + 8;
-/** The key lies in the first of so many bytes. */
+/** The key lies within this number of bytes from the start. */
 export const GGUF_HEAD_BYTES = 4_096;
 const CHUNK_BYTES = 1 << 20;
 

@@ -41,7 +41,7 @@ export function encodeGates(gates: Gates): string {
   return gaps.length === 1 ? '' : Buffer.from(gaps).toString('base64');
 }
 
-/** null: it is no text of a set of so many gates. */
+/** null: the text is no set of `count` gates. */
 export function decodeGates(text: string, count: number): Gates | null {
   const gates = new Uint8Array(gateBytes(count));
   if (text === '') return gates;

@@ -1,5 +1,5 @@
 // Reads one run's events in order and says what is wrong with them: gaps, bytes that the digest chain does not vouch for,
-// fields that do not fit, steps that do not join, states that nobody recorded. Used by the server on its store and by the
+// fields that do not fit, steps that do not join, states that no event recorded. Used by the server on its store and by the
 // offline check on a bundle.
 import { canonicalJson } from './canonical-json.js';
 import { ChainChecker } from './chain-checker.js';
@@ -128,7 +128,7 @@ export class HistoryChecker {
     this.stepUnsure = this.unsure = true;
   }
 
-  /** An end that was cut off leaves no gap: whoever has seen a later revision can tell. */
+  /** An end that was cut off leaves no gap: only a later revision that was seen can tell. */
   endsBefore(seenRevision: number): void {
     if (seenRevision >= this.events)
       this.report(

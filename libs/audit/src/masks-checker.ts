@@ -15,7 +15,7 @@ export class MasksChecker {
 
   constructor(private readonly count: number) {}
 
-  /** The problem of the masks of the next segment; null when there is none. */
+  /** The problem of the masks of the next segment; null: the masks are right. */
   problem({ firstStep, endStep, openDigest }: NamedBatch, masks: SegmentMasks | undefined): string | null {
     const before = this.step === firstStep ? this.open : null;
     this.open = null;

@@ -1,6 +1,6 @@
 // The stretch of an axis that a drawing shows.
 
-/** An axis of sparsity spans so many percentage points at least: runs of one target end a little beside it. */
+/** The least span of an axis of sparsity, in percentage points: runs of one target end a little beside it. */
 export const LEAST_SPARSITY_POINTS = 10;
 
 /** The lowest and the highest value, set apart so far that values which hardly differ look so. Values from 0 on stay so. */

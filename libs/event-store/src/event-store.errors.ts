@@ -36,7 +36,7 @@ export class EventCorruptError extends EventStoreError {
     readonly stream: string,
     /** As the store has it: of a damaged event that may be wrong too. */
     readonly revision: bigint,
-    /** Right behind the event: whoever reads on after it does not meet the event again. */
+    /** Right behind the event: a reader that goes on after it does not meet the event again. */
     readonly position: Position,
     message: string,
     options?: { cause?: unknown },

@@ -75,7 +75,7 @@ export interface EventStore {
   subscribeAll(options: { after: Position | 'start' | 'end'; streamPrefixes?: string[] }): Subscription;
   /** From now on the stream shows its newest `count` events only; older ones may be cleared away. Needs the right to write its metadata. */
   keepNewest(stream: string, count: number): Promise<void>;
-  /** When an append was last acknowledged, by performance.now(): a sign of life for which nobody had to ask. */
+  /** When an append was last acknowledged, by performance.now(): a sign of life without a question. */
   readonly appendedAtMs?: number;
   /** Resolves when the server answers. */
   ping(): Promise<void>;

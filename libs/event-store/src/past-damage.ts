@@ -30,7 +30,7 @@ export async function* readPastDamage(
   }
 }
 
-/** The position of the last event in the store, damaged or not; null while there is none. */
+/** The position of the last event in the store, damaged or not; null: the store is empty. */
 export async function endOf(store: EventStore): Promise<Position | null> {
   try {
     for await (const { position } of store.readAll({ direction: 'backwards', maxCount: 1 })) return position;

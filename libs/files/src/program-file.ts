@@ -9,7 +9,7 @@ const COMPILERS_RECORD = '.tsbuildinfo';
 
 /**
  * The bundle of a compiled program, which starts in less than half the time (scripts/bundle.mjs). The compiled file itself where there is
- * no bundle, or an older one: whoever compiles and doesn't bundle shall not run the program of before.
+ * no bundle, or an older one: a developer who compiles and doesn't bundle must not run the old program.
  */
 export function programFile(program: URL, compiled = COMPILED): string {
   const file = fileURLToPath(program);

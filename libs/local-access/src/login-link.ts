@@ -1,4 +1,4 @@
-// The link that lets a browser in: whoever knows the server's token can write one, and it opens the page once, for some hours.
+// The link that lets a browser in: a user who knows the server's token can write one. It opens the page once, for some hours.
 // The token itself never reaches a browser, its history or its address bar.
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 

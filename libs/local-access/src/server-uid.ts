@@ -7,7 +7,7 @@ import { peerUid } from './peer-uid.js';
 
 const TIMEOUT_MS = 2_000;
 
-/** Users whose processes answer at a loopback address or unix socket; undefined among them: one that nobody can tell. */
+/** Users whose processes answer at a loopback address or unix socket; undefined among them: a user that the kernel does not tell. */
 export async function serverUids(address: string): Promise<Set<number | undefined>> {
   if (address.startsWith('unix:')) return new Set([(await stat(address.slice('unix:'.length))).uid]);
   const [, host, port] = /^(.+):(\d+)$/.exec(address)!;

@@ -13,7 +13,7 @@ const MOST_THREADS = 4;
 const LOADING_LIMIT_MS = 60_000;
 /** A tenth of what the slowest tokenizer was seen to encode on a busy machine. */
 const CHARACTERS_PER_MS = 20;
-/** However long a document is: whoever waits for it hears of it. */
+/** The most time for one document, however long: the caller gets an answer by then. */
 const LENGTH_LIMIT_MS = 300_000;
 const CHECK_INTERVAL_MS = 250;
 

@@ -34,7 +34,7 @@ export interface TextSource {
   textColumn?: string;
   /** All but responses is only context. */
   responseOnly?: boolean;
-  /** Reading ends with so many tokens. */
+  /** Reading ends after this number of tokens. */
   maxTokens?: number | undefined;
 }
 export interface PrepareTokensOptions {

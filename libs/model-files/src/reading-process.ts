@@ -1,5 +1,5 @@
 // Files that a user names are read in a process of its own: they may be made so that reading them never ends, or takes all memory, and an
-// array that is too long ends the whole process of whoever makes it. A thread would take the server with it.
+// array that is too long ends the whole process that makes it. A thread would take the server with it.
 import { fork, type ChildProcess } from 'node:child_process';
 import { on, once } from 'node:events';
 import { constants } from 'node:os';

@@ -7,7 +7,7 @@ import { SpecialTokens } from './special-tokens.js';
 export interface TextEncoder {
   /** SHA-256 of tokenizer.json. */
   readonly tokenizerDigest: string;
-  /** BOS, or EOS where there is none: what an empty context becomes. null: the tokenizer has neither. */
+  /** The token that stands for an empty context: BOS, else EOS. null: the tokenizer has neither. */
   readonly prefixId: number | null;
   /** @returns the ids of each text; one with `hasSpecialTokens` gets none */
   encode(texts: readonly SourceDocument[]): Promise<Uint32Array[]>;

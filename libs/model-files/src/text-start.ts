@@ -21,7 +21,7 @@ export interface StartOptions {
 }
 
 /**
- * Reads some documents of each file. What can't be told in a short time, or since the reading process died, is left to whoever reads all.
+ * Reads some documents of each file. What can't be told in a short time, or since the reading process died, is left to the full reading.
  * @throws ModelFilesError, or the signal's reason
  */
 export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_MS }: StartOptions): Promise<void> {

@@ -46,7 +46,7 @@ export class TextTokenizer {
   }
 }
 
-/** So many tokens of a prompt show how its text goes on: a tokenizer may leave out a space at the beginning of a text. */
+/** Tokens of a prompt that show how its text goes on: a tokenizer may leave out a space at the beginning of a text. */
 const CONTEXT_TOKENS = 8;
 /** It stands for bytes that are no character yet. */
 const INCOMPLETE = '\uFFFD';

@@ -15,12 +15,12 @@ export class UnpackBudget {
   /** @param mostBytes that may come out in all */
   constructor(private readonly mostBytes = Infinity) {}
 
-  /** So many bytes of packed files were read. */
+  /** Counts bytes of packed files that were read. */
   read(bytes: number): void {
     this.packed += bytes;
   }
 
-  /** So many bytes came, or are about to come, out of them. @throws ModelFilesError DATA_TOO_LARGE */
+  /** Counts bytes that came, or are about to come, out of them. @throws ModelFilesError DATA_TOO_LARGE */
   unpack(bytes: number, file: string): void {
     this.unpacked += bytes;
     if (this.unpacked > this.mostBytes)

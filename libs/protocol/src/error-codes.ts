@@ -78,7 +78,7 @@ const errorStatuses = {
   TASK_NOT_FOUND: status.NOT_FOUND,
   TASK_INVALID: invalid, // a task's file
   TASK_DATA_NOT_FOUND: status.NOT_FOUND, // no folder of the task, or no file of its split
-  TASK_DATA_INVALID: invalid, // a column is missing, or a value is none that the task knows
+  TASK_DATA_INVALID: invalid, // a column is missing, or a value is not one that the task knows
   FILE_NOT_REGULAR: invalid, // a FIFO, a device, a folder where a file is needed
   FILE_TOO_LARGE: invalid,
   // engine
@@ -89,7 +89,7 @@ const errorStatuses = {
   ENGINE_BUSY: status.UNAVAILABLE,
   ENGINE_ADDRESS_INVALID: invalid,
   ENGINE_ATTACHED_ELSEWHERE: status.UNAVAILABLE, // another orchestrator has it, until its lease runs out
-  ENGINE_OF_ANOTHER_USER: precondition, // whoever runs it would get this user's data
+  ENGINE_OF_ANOTHER_USER: precondition, // the other user would get this user's data
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,
   TEACHER_NOT_LOADED: precondition, // in this session: load it, then train
@@ -114,7 +114,7 @@ const errorStatuses = {
   ARTIFACT_MISSING: status.DATA_LOSS,
   ARTIFACT_CORRUPT: status.DATA_LOSS,
   ARTIFACT_NOT_FOUND: status.NOT_FOUND,
-  ARTIFACT_DISCARDED: status.NOT_FOUND, // somebody had it thrown away; the message names the event that says so
+  ARTIFACT_DISCARDED: status.NOT_FOUND, // a user had it removed; the message names the event that says so
   ARTIFACT_STORE_FULL: status.RESOURCE_EXHAUSTED,
   ARTIFACT_STORE_READ_ONLY: precondition,
   ARTIFACT_STORE_UNAVAILABLE: status.UNAVAILABLE,
@@ -141,7 +141,7 @@ const errorStatuses = {
   // who calls
   TOKEN_NEEDED: status.UNAUTHENTICATED,
   TOKEN_WRONG: status.UNAUTHENTICATED,
-  LOGIN_NEEDED: status.UNAUTHENTICATED, // the browser's cookie is none of this server's, or too old
+  LOGIN_NEEDED: status.UNAUTHENTICATED, // the browser's cookie is not from this server, or too old
   HOST_FOREIGN: status.PERMISSION_DENIED, // a name that is not this server's leads to it
   ORIGIN_FOREIGN: status.PERMISSION_DENIED, // a page of another origin calls
   JOB_GAVE_WAY: status.ABORTED, // it held an engine for long, and a run waited for that engine

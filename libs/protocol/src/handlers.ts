@@ -77,7 +77,7 @@ async function pump<Request, Response>(
     }
     call.end();
   } catch (error) {
-    if (signal.aborted) return; // nobody is left to hear it
+    if (signal.aborted) return; // no client is left to hear it
     reportFailure(call.getPath(), error, call.metadata);
     call.emit('error', toServiceError(error));
   }

@@ -24,7 +24,7 @@ export function addReflection(server: Server, services: string[]): void {
 
 function reflectionHandler(services: string[]): handleBidiStreamingCall<ServerReflectionRequest, ServerReflectionResponse> {
   return (call) => {
-    // A client that goes away ends the loop; nobody is left to hear of it.
+    // A client that goes away ends the loop, and no client is left to hear of it.
     answerAll(call, services).catch(() => call.end());
   };
 }

@@ -8,7 +8,7 @@ import { reportFailure } from './handlers.js';
 import { toServiceError } from './service-error.js';
 import { hiddenCharacter } from './visible-text.js';
 
-/** A request has short fields only: nobody needs to send more. */
+/** A request has short fields only: no client needs to send more. */
 export const REQUEST_BYTES_MAX = 1 << 20;
 
 /** Characters of strings, and items of lists, by the names of their fields, which mean the same in all methods. */

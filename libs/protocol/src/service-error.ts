@@ -65,7 +65,7 @@ export function toEspalierError(error: unknown): EspalierError {
   if (error instanceof EspalierError) return error;
   if (isServiceError(error)) return fromServiceError(error);
   const { code, field, message } = (error ?? {}) as { code?: unknown; field?: unknown; message?: unknown };
-  // Upper snake case with an underscore: a stable code. ENOENT and the like are none.
+  // Upper snake case with an underscore is a stable code. ENOENT and the like are not.
   if (typeof code === 'string' && (isErrorCode(code) || /^[A-Z0-9]+(_[A-Z0-9]+)+$/.test(code)) && !code.startsWith('ERR_')) {
     const violations = typeof field === 'string' && field !== '' ? [{ field, description: String(message), code }] : [];
     return new EspalierError(code, String(message), { violations, cause: error });

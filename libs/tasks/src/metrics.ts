@@ -19,7 +19,7 @@ export interface Measured {
   value: number;
   /** null: the metric has none, or one question alone. */
   stderr: number | null;
-  /** The value is a mean over so many. */
+  /** The number of questions that the value is the mean of. */
   n: number;
 }
 
@@ -67,7 +67,7 @@ function isRight(metric: string, task: ScoredTask, { asks, gold, lengths }: Ques
   return best(scores) === gold;
 }
 
-/** The part of a text that is compared, without white space around it; null: there is none. */
+/** The part of a text that is compared, without white space around it; null: the text has no such part. */
 export function answerIn(task: ScoredTask, text: string): string | null {
   if (task.kind !== 'generation' || task.take === undefined) return strip(text);
   const found = matchOf(task.task, task.take, text);

@@ -74,7 +74,7 @@ class CpuBackend final : public Backend {
   };
   static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
   static constexpr int64_t kLeastRows = 128;  // fewest rows that a thread gets in a product before its columns are divided too
-  // LoRA's gradients: sums over the tokens in this many parts at most, each of so many tokens at least.
+  // LoRA's gradients: sums over the tokens in at most kMostTokenParts parts, each of at least kLeastTokens tokens.
   static constexpr int64_t kMostTokenParts = 4, kLeastTokens = 256;
   // oneDNN generates a kernel for each width that masks leave; measured on factbook-llama-3m at mask sparsity 0.5.
   static constexpr uint64_t kGeneratedKernelBytes = uint64_t{13} << 20;

@@ -11,7 +11,7 @@ namespace espalier::cpu {
 // Rows that pass by a product's panels together: whole tiles of panels of every width.
 inline constexpr int64_t kBlockRows = 24;
 
-// Up to so many rows a product is bound by the bytes of its stored matrix, so nothing is packed.
+// Up to this number of rows a product is bound by the bytes of its stored matrix, so nothing is packed.
 inline constexpr int64_t kFewRows = 16;
 
 // Threads that make the same columns of a product, each for rows of its own: each packs a share of the panels, and all use them.

@@ -61,7 +61,7 @@ Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narr
 
 }  // namespace
 
-// Whether the large products' own kernel makes results of so many rows or columns best.
+// Whether the large products' own kernel is the best for results of this number of rows or columns.
 bool CpuBackend::is_wide(int64_t rows, DType t) const { return own_products_ && rows >= kWideRows && k_.pair_size(t) == 2; }
 
 void CpuBackend::launch(const LoraNarrow& op) {

@@ -35,7 +35,7 @@ void parallel_all(int threads, F&& f) {
   for (int part = 0; part < threads; part++) f(part);
 }
 
-// f(item, thread) for each item. Items write to places of their own, so whoever does one leaves the same bits. Runs of `together` items
+// f(item, thread) for each item. Items write to places of their own, so the bits don't depend on the thread. Runs of `together` items
 // stay with the thread that has their tokens, if there are as many for each.
 template <class F>
 void parallel_items(int threads, int64_t count, int64_t together, F&& f) {

@@ -208,7 +208,7 @@ std::unique_ptr<LibraryProducts::Plan> LibraryProducts::make_plan(const LibraryP
   const OwnedPreference preference(f);
   Suggestion suggestions[kSuggestions];
   int count = 0;
-  // That there is none is told by a status of its own, or by a count of 0.
+  // The library says that it has no algorithm by a status of its own, or by a count of 0.
   if (f.suggest(handle_, plan->description, plan->b, plan->a, plan->c, plan->c, preference.get(), kSuggestions, suggestions, &count) !=
       kSuccess)
     return nullptr;

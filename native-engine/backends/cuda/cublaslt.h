@@ -77,7 +77,7 @@ class LibraryProducts {
 
   std::shared_ptr<const Cublaslt> library_;
   void* handle_ = nullptr;
-  std::map<LibraryProduct, std::unique_ptr<Plan>> plans_;  // nullptr: there is none
+  std::map<LibraryProduct, std::unique_ptr<Plan>> plans_;  // nullptr: the library has no algorithm
 };
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

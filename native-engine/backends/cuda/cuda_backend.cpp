@@ -18,7 +18,7 @@ CudaBackend::CudaBackend(int card) : card_(chosen(card)) {
   if (cublaslt()->usable()) library_ = std::make_unique<LibraryProducts>(cublaslt());
 }
 
-// Whatever is queued is done before its memory goes; that it failed was told by the last synchronize or nobody asks.
+// The queued work is done before its memory goes. The last synchronize has reported a failure, or no caller asks.
 CudaBackend::~CudaBackend() {
   try {
     synchronize();

@@ -17,13 +17,13 @@ struct Card {
   int multiprocessors = 0;
   int major = 0, minor = 0;  // compute capability
   uint64_t memory_bytes = 0;
-  uint64_t free_bytes = 0;  // as many as memory_bytes where nobody can say
+  uint64_t free_bytes = 0;  // memory_bytes where the driver can't say
 };
 
 struct Cards {
   std::vector<Card> cards;
   std::string driver;   // the version of CUDA that it is for
-  std::string problem;  // why there are none, in words
+  std::string problem;  // why the list is empty, in words
 };
 
 // Makes no context on any card. Never throws.

@@ -107,7 +107,7 @@ class UploadBlock {
  public:
   explicit UploadBlock(Backend& backend) : backend_(&backend) {}
 
-  // Room for lists of so many bytes in all, each counted by room_for.
+  // Room for lists of `bytes` bytes in all, each counted by room_for.
   void begin(uint64_t bytes);
   template <class T>
   static uint64_t room_for(const std::vector<T>& list) {

@@ -78,7 +78,7 @@ class DeviceBuffer {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  Backend* owner_ = nullptr;  // nullptr: the memory is somebody else's
+  Backend* owner_ = nullptr;  // nullptr: the memory is not ours
   DevicePtr<std::byte> data_;
   uint64_t bytes_ = 0;
 };

@@ -1,4 +1,4 @@
-// Preconditions of the ops, also in release builds: a mistake here would write over somebody else's memory.
+// Preconditions of the ops, also in release builds: a mistake here would write over foreign memory.
 #include <algorithm>
 #include <initializer_list>
 #include <string>

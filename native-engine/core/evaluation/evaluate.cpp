@@ -68,7 +68,7 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
                                        state ? DeviceLora{state, lora_memory.data().as<float>()} : DeviceLora{}, role_block);
   const LoraSpec lora = state ? state->lora() : LoraSpec{};
   const int64_t windows = static_cast<int64_t>(ids.size()) / window;
-  // Sums of so many windows are added up. As many of them at once as the home has room for, or one.
+  // The sums of `together` windows are added up. `together` is the number that the home has room for, at least one.
   const int64_t together = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
   WorkspaceShape shape;
   shape.tokens = window;

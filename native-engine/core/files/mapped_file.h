@@ -13,7 +13,7 @@ namespace espalier {
 class MappedFile {
  public:
   // Never blocks, whatever the path leads to. Throws Error(not_found, field) when there is no such file,
-  // Error(kFileNotRegular, field) when it is none, Error(kIo, field) when it cannot be read.
+  // Error(kFileNotRegular, field) when it is not a regular file, Error(kIo, field) when it cannot be read.
   MappedFile(const std::string& path, ErrorCode not_found, const std::string& field);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;

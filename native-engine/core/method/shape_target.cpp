@@ -28,7 +28,7 @@ int64_t to_multiple(double wanted, int64_t multiple, int64_t size, int64_t least
   return std::min(size, std::max(rounded, least * multiple));
 }
 
-// The layers whose heads are the likeliest to stay open, so many of them, and always the first one.
+// The `count` layers whose heads are the likeliest to stay open, and always the first layer.
 std::vector<bool> kept_blocks(const std::vector<double>& open, int64_t count) {
   std::vector<size_t> order(open.size());
   std::iota(order.begin(), order.end(), size_t{0});

@@ -1,5 +1,5 @@
-// How many gates the deterministic masks leave open, so that the result has the shapes that somebody asked for, and how the log-alphas are
-// kept to these shapes while they learn.
+// How many gates the deterministic masks leave open, so that the result has the shapes that the settings ask for, and how the log-alphas
+// are kept to these shapes while they learn.
 #pragma once
 #include <cstdint>
 #include <span>

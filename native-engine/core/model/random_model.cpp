@@ -1,4 +1,4 @@
-// Random weights of a given shape, for benchmarks of models that nobody downloads: only the shape and the scale matter.
+// Random weights of a given shape, for benchmarks of models without a download: only the shape and the scale matter.
 #include <cmath>
 #include <cstring>
 #include <memory>

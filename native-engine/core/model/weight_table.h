@@ -1,4 +1,4 @@
-// Where a model's tensors lie in memory, filled in by whoever found or made them.
+// Where a model's tensors lie in memory. The code that found or made the tensors fills it in.
 #pragma once
 #include <mutex>
 #include <utility>

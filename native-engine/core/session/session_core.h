@@ -17,7 +17,7 @@
 
 namespace espalier {
 
-// A session keeps teachers in memory beside the one in use, so that nobody need send a run's own snapshots back to it. They may take
+// A session keeps teachers in memory beside the one in use, so that a run's own snapshots need not be sent back to it. They may take
 // kTeacherBytesKept in all; there are at least kTeachersKeptMin and at most kTeachersKeptMax.
 constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
 constexpr size_t kTeachersKeptMax = 64;

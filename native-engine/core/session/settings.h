@@ -1,5 +1,5 @@
 // The settings of a run that the engine computes with. Each has one line here: its name in the table of settings
-// (proto/espalier/v1/common.proto; names as in JSON) and the value that it sets. Whoever reads or writes settings walks these lines.
+// (proto/espalier/v1/common.proto; names as in JSON) and the value that it sets. Code that reads or writes settings walks these lines.
 #pragma once
 #include <array>
 #include <utility>

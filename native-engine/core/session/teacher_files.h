@@ -18,7 +18,7 @@ class TeacherFiles {
   // Begins to read it, unless it is under way or in no file.
   void expect(const std::string& digest, const TeacherFileNames& names, const std::shared_ptr<const ModelWeights>& model,
               const LoraSpec& lora);
-  // Waits for it; reads it now where nobody expected it. Throws Error(kTeacherNotLoaded).
+  // Waits for the teacher; reads it now where it was not expected. Throws Error(kTeacherNotLoaded).
   TrainState take(const std::string& digest, const TeacherFileNames& names, const std::shared_ptr<const ModelWeights>& model,
                   const LoraSpec& lora);
   void forget();  // waits for what is under way

@@ -243,7 +243,7 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
     read_entry(file, e, ".adam_v", state.adam_v_);
   }
   // A state has one file only: otherwise two files with different digests could hold the same state, or a file could carry
-  // tensors that nobody looks at. The data were just copied, so comparing the header is enough.
+  // tensors that no reader looks at. The data were just copied, so comparing the header is enough.
   const std::string header = header_of(sorted_parts(state, scalars));
   if (bytes.size() < header.size() || std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
     corrupt("header", "the header is not in the canonical form of a state of this model (order, spelling or extra tensors)");

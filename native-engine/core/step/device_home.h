@@ -9,7 +9,7 @@ namespace espalier {
 struct DeviceHome {
   std::shared_ptr<Backend> backend;
   std::shared_ptr<const DeviceModel> model;
-  std::shared_ptr<const DeviceBuffer> memory;  // nullptr: there is none
+  std::shared_ptr<const DeviceBuffer> memory;  // nullptr: no memory is reserved
 
   bool has_room_for(uint64_t bytes) const { return memory && bytes <= memory->bytes(); }
 };

@@ -9,7 +9,7 @@
 
 namespace espalier {
 
-// Sequences that go on from one another's rows (PathAttention) instead of rows of a batch; no pieces: there are none.
+// Sequences that go on from one another's rows (PathAttention) instead of rows of a batch. 0 pieces: the pass has none.
 struct PassPaths {
   int64_t pieces = 0, longest = 0;
   DevicePtr<const int32_t> bounds, path;

@@ -55,7 +55,7 @@ void weight_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Te
                       Tensor dy_narrow);
 // Where a weight of the student's own has its gradient, of the shard at work; empty where it has none of that name.
 Tensor own_gradient(const Workspace& ws, const StateLayout& layout, const std::string& name);
-// The same for a norm or a bias; nullptr where there is none, or no gradient is wanted.
+// The same for a norm or a bias; nullptr: the model has none, or no gradient is wanted.
 DevicePtr<float> own_vector_gradient(const Workspace& ws, const DeviceLora& lora, const std::string& name);
 // The gradient of a matrix y = W x of the student's own, added to what is there: dy^T x. x lies dense.
 void add_own_gradient(PassContext& c, Tensor gradient, Tensor x, Tensor dy);

@@ -119,7 +119,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
       c.backend->run(Copy{x, ws.inputs[l].reshaped(n, width)});
       forward_layer(c, *in.student, l, x, activations(c, l), true);
     }
-    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // nobody reads the last one
+    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // the last one is not read
     backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
     c.model->fetch(std::max<int64_t>(l - 1, 0));
   }

@@ -96,7 +96,7 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateL
 TrainerImpl::~TrainerImpl() {
   try {
     backend_->synchronize();
-  } catch (const Error&) {  // told by the last synchronize, or nobody asks
+  } catch (const Error&) {  // the last synchronize has reported it, or no caller asks
   }
 }
 
@@ -131,7 +131,7 @@ void TrainerImpl::bring(const Teacher& teacher) {
 void TrainerImpl::expect_teacher(const std::shared_ptr<const Teacher>& teacher) {
   if (!ahead_ || teacher == expected_ || teacher == in_use_) return;
   backend_->attach_thread();
-  if (expected_) backend_->synchronize();  // nobody else may keep it
+  if (expected_) backend_->synchronize();  // the only pointer to it must be ours
   bring(*teacher);
   expected_ = teacher;
 }
@@ -272,7 +272,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
   const bool refits = options_.recover_refit_batches > 0 && !layout().has_own_weights();
   if (refits && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
     if (cancel.load() || !refit(plan, cancel)) return 0;
-    begun = true;  // The step belongs to it: whoever finds the state at this step shall find it as it was, or behind it.
+    begun = true;  // The refit belongs to the step: a state at this step is as it was before, and one behind it has both.
   }
   int64_t done = 0;
   while (done < static_cast<int64_t>(steps) && (std::exchange(begun, false) || !cancel.load())) {

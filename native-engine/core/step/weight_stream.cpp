@@ -38,7 +38,7 @@ WeightStream::WeightStream(Backend& backend, const ModelWeights& weights) : back
 WeightStream::~WeightStream() {
   try {
     backend_.synchronize();
-  } catch (const Error&) {  // told by the last synchronize, or nobody asks
+  } catch (const Error&) {  // the last synchronize has reported it, or no caller asks
   }
 }
 

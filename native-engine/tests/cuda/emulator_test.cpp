@@ -117,7 +117,7 @@ TEST(Emulator, ACopyThatNobodyWaitedForIsNotThere) {
     EXPECT_EQ(to.run(dim3(1), dim3(64), copy_kernel<1>, from.words())[5], behaviour.late ? 0xffffffffu : 15u);
   }
   Emulated from(kLate), to(kLate);
-  EXPECT_FAILS(to.run(dim3(1), dim3(64), forgotten_copy_kernel, from.words()), "copies that nobody waited for");
+  EXPECT_FAILS(to.run(dim3(1), dim3(64), forgotten_copy_kernel, from.words()), "copies that no wait covers");
 }
 
 __global__ void uninitialised_kernel(uint32_t* out) {

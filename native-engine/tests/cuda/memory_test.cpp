@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 namespace {
 
-// The refusal of a run that may take so many bytes fewer than it needs.
+// The refusal of a run that may take `less` bytes fewer than it needs.
 std::string refusal(TrainerOptions options, uint64_t less) {
   const auto model = load_model(tiny_model());
   options.memory_limit_bytes = plan_memory(model->config(), model->bytes(), LoraSpec{}, options).total - less;

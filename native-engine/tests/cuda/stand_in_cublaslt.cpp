@@ -165,7 +165,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, const Description* d, const Layout* a,
   add(2, 1, 2, 0, 0);
   add(3, 1, 0, p->workspace + 1, 0);
   add(4, 1, 0, 0, 15);
-  if (c->cols == 333) return 0;  // nothing for products of so many rows
+  if (c->cols == 333) return 0;  // no algorithm for products of this number of rows
   add(5, 1, 0, p->workspace, 0);
   add(6, 1, 0, 0, 0);
   return 0;

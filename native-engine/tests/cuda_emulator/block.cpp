@@ -60,7 +60,7 @@ class Block {
     threads_ = static_cast<int>(shape.block.count());
     ended_ = waiting_ = 0;
     error_.clear();
-    // Dynamic shared memory ends where nobody may read.
+    // Dynamic shared memory ends at a page without access.
     dynamic_bytes_ = (shape.shared_bytes + 15) / 16 * 16;
     std::memset(dynamic(), 0xff, dynamic_bytes_);
     std::memset(shared_, 0xff, static_used_);
@@ -161,7 +161,7 @@ class Block {
     return w * kWarp + lane;
   }
 
-  // From `from` to whoever is next, or back to the host when there is nobody.
+  // From `from` to the next fiber, or back to the host when all have ended.
   void go_on(Fiber& from, bool last = false) {
     const int to = next();
     if (to < 0) {
@@ -228,7 +228,7 @@ void Block::lane_main() {
   Fiber::entered();
   Block& self = block();
   (*self.kernel_)();
-  if (!self.lane().copies.empty()) self.stop("a thread ended with copies that nobody waited for");
+  if (!self.lane().copies.empty()) self.stop("a thread ended with copies that no wait covers");
   self.ended_++;
   self.go_on(self.lane().fiber, true);
   __builtin_unreachable();

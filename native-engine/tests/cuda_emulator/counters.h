@@ -36,7 +36,7 @@ class Counting {
 void begin_counting(const Shape& shape);
 void end_of_block();
 
-extern thread_local Counters* counted;  // of the running kernel; nullptr: nobody asks
+extern thread_local Counters* counted;  // of the running kernel; nullptr: not counted
 enum class Space { kGlobal, kShared };
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site);
 

@@ -43,7 +43,7 @@ class DeviceMemory {
     return address;
   }
 
-  // Addresses are not handed out again: whoever comes back to one finds no memory.
+  // Addresses are not handed out again: an access to an old one finds no memory.
   void give_back(uint64_t address) {
     const std::lock_guard lock(mutex_);
     const auto buffer = live_.find(address);

@@ -1,5 +1,5 @@
 // The emulator's device memory. The host holds addresses in a range without access; kernels are given those of the real memory, a
-// constant further on. Buffers end at a page that nobody may touch, and what they don't fill of their first page is checked.
+// constant further on. Buffers end at a page without access, and what they don't fill of their first page is checked.
 #pragma once
 #include <cstddef>
 #include <cstdint>

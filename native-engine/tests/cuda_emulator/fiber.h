@@ -13,7 +13,7 @@ class Fiber {
  public:
   // Begins with `entry`, which must never return, when it is switched to next.
   void prepare(std::byte* stack, uint64_t bytes, void (*entry)());
-  // Goes on with `to`; returns when somebody switches to *this. `last`: nobody will.
+  // Goes on with `to`; returns when another fiber switches to *this. `last`: no fiber will.
   void switch_to(Fiber& to, bool last = false);
 
   static void entered();  // first thing in `entry`
@@ -29,7 +29,7 @@ class Fiber {
   void* shadow_ = nullptr;  // AddressSanitizer's
 };
 
-// Stacks for so many fibers, kept by the calling thread.
+// The most fibers of a thread, and the size of their stacks, which the thread keeps.
 inline constexpr int kMostFibers = 1024;
 inline constexpr uint64_t kStackBytes = 128 << 10;
 std::byte* fiber_stack(int index);

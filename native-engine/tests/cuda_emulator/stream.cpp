@@ -55,7 +55,7 @@ struct StreamOf {
   }
   void drain_until(const EventState& event, uint64_t record) {
     while (event.done < record) {
-      if (queue.empty()) refuse("a stream waits for an event that nobody records");
+      if (queue.empty()) refuse("a stream waits for an event that no stream records");
       step();
     }
   }

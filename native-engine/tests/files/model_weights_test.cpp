@@ -59,7 +59,7 @@ class TinyCopy : public ::testing::Test {
   Content content;
 };
 
-// A FIFO without a writer would block whoever opens it plainly, and a device never ends.
+// A FIFO without a writer would block a plain open, and a device never ends.
 TEST_F(TinyCopy, FilesThatAreNone) {
   const std::string weights = (folder / "model.safetensors").string(), config = (folder / "config.json").string();
   ASSERT_EQ(::mkfifo(weights.c_str(), 0600), 0);
@@ -146,7 +146,7 @@ TEST_F(TinyCopy, WeightsThatAreNotFiniteAreRefusedByTheTensorsName) {
     const size_t size = type == TensorType::kF32 ? 4 : 2;
     tensor.first.type = type;
     tensor.second = std::string(64 * 160 * size, '\0');
-    // The greatest finite value beside it is none of them.
+    // The greatest finite value beside it is finite.
     tensor.second.replace(0, size, bytes_of(type == TensorType::kF32 ? 0x7f7fffff : type == TensorType::kF16 ? 0x7bff : 0x7f7f, size));
     content.write(folder / "model.safetensors");
     EXPECT_EQ(load_model(path())->digest().size(), 64u);

@@ -78,7 +78,7 @@ class HiddenMemoryBackend final : public Backend {
   void give_back(DevicePtr<std::byte> data, uint64_t bytes) override {
     if (in_queue_.contains(data.address())) die("a buffer was given back while the queue needs it");
     if (live_.erase(data.address()) == 0) die("a buffer was given back that is not there");
-    // Never handed out again: whoever comes back to it finds no memory.
+    // The address is never handed out again: a later access finds no memory.
     const uint64_t pages = (bytes + kPage - 1) / kPage * kPage;
     mmap(at_real(data.address()), pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   }

@@ -85,7 +85,7 @@ StepProbe probe_of(const std::shared_ptr<const ModelWeights>& model, ComputeDTyp
 
 }  // namespace
 
-// Four sequences in four shards have the bits of four steps of one sequence each, whose gradients somebody else adds up in their order.
+// Four sequences in four shards have the bits of four steps of one sequence each, whose gradients the test adds up in their order.
 // A fourth of the loss is a fourth of every gradient, exactly.
 TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
   constexpr int64_t kSequences = 4, kTokens = 24;

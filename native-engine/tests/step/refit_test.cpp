@@ -132,7 +132,7 @@ TEST_F(Refitted, TheStudentLosesLessOnTheText) {
 
 TEST_F(Refitted, WhatDoesNotHelpTheLossOfThePhaseIsNotKept) {
   SegmentPlan plan = recovery(kFirstStep, 1, 0);
-  plan.losses = {0.0, 0.0, 1.0, 1.0};  // of words that nobody can guess
+  plan.losses = {0.0, 0.0, 1.0, 1.0};  // of words that can't be guessed
   for (uint64_t seed = 0; seed < 8; seed++) {
     plan.seed = seed;
     const auto trainer = session();

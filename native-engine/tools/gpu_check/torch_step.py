@@ -1,4 +1,4 @@
-"""A step of the same work as step_bench's, in PyTorch: what somebody would write with its own parts.
+"""A step of the same work as step_bench's, in PyTorch, written with its own parts.
 
 The intact teacher's forward pass, the student's under masks and with LoRA, the loss of each layer's output and the divergence of the
 predictions, gradients of LoRA and masks, AdamW. Random weights of the shape; masks are all open, as in step_bench without sparsity. Prints one

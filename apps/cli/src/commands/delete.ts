@@ -13,7 +13,7 @@ interface DeleteOptions extends RunFilterOptions {
   reason?: string;
   yes?: boolean;
 }
-/** The question names so many runs. */
+/** The number of runs that the question names. */
 const SHOWN = 5;
 
 export function registerDelete(program: Command): void {

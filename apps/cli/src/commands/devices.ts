@@ -27,7 +27,7 @@ export function registerDevices(program: Command): void {
 }
 
 async function listed({ connection, signal }: Context): Promise<v1.Device[]> {
-  // Whoever has the default port is not this data folder's server.
+  // A server at the default port is not the server of this data folder.
   if (connection.server.origin === 'default') return devicesHere(signal);
   try {
     return (await connection.call(connection.engines, connection.engines.listDevices, {})).devices;

@@ -1,4 +1,4 @@
-// The time between a launch and the training: the server reads the model and tokenizes the text, whoever looks on.
+// The time between a launch and the training: the server reads the model and tokenizes the text, watched or not.
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';

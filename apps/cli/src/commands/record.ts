@@ -201,7 +201,7 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
   if (options.data && !event.damaged) output.line(`${' '.repeat(DATA_INDENT)}${event.dataJson}`);
 }
 
-/** Most of a history is the server's own work: such events name nobody. */
+/** Most of a history is the server's own work: such events name no user. */
 function whoAsked({ context }: v1.HistoryEvent): string {
   return context === undefined || context.actor.startsWith('system:') ? '' : `by ${context.actor}`;
 }
@@ -261,7 +261,7 @@ function registerViews(program: Command): void {
     const { dataFolder, output, signal } = context;
     if (!isNamed(context) && foreignInDataFolder(dataFolder) === undefined && runningServer(dataFolder) === null) {
       const dropped = dropViews(dataFolder);
-      const text = dropped ? 'dropped; the next start of the server makes them anew from the events' : `there are none in ${dataFolder}`;
+      const text = dropped ? 'dropped; the next start of the server makes them anew from the events' : `${dataFolder} holds no views`;
       output.result({ eventsDone: 0n, dropped }, () => output.line(text));
       return;
     }

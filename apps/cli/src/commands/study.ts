@@ -40,7 +40,7 @@ function registerLaunch(study: Command): void {
     .argument('<file>', 'YAML file of the study', absolutePath)
     .summary('start a study, or add runs to it')
     .description(
-      'Checks every run of the file, records the study and launches its runs, so many at once, whatever restarts in ' +
+      'Checks every run of the file, records the study and launches its runs, at_once at a time, whatever restarts in ' +
         'between. A study is known by its name: launched again, it gets those runs that it does not have.',
     )
     .option('-w, --watch', 'stay until all its runs have ended');

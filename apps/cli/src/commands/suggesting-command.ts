@@ -1,4 +1,4 @@
-// A command that knows which option somebody meant who gave one that there is not.
+// A command that suggests the option that the user probably meant, where the given one does not exist.
 import { Command } from 'commander';
 
 const MOST_SUGGESTIONS = 3;

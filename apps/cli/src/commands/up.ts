@@ -61,7 +61,7 @@ export function registerUp(program: Command): void {
     .option('--threads <n>', 'that each engine may use (default: the cores divided by the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
-      'let --listen and --engine go beyond this machine, though nothing is encrypted: whoever sees the traffic sees the token',
+      'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
     )
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));

@@ -13,7 +13,7 @@ export interface WatchOptions {
 }
 
 /**
- * Shows a run until it has ended or waits for somebody; 1 when it waits, failed or was cancelled, 6 when it missed its target.
+ * Shows a run until it has ended or waits for a user; 1 when it waits, failed or was cancelled, 6 when it missed its target.
  * Ctrl-C leaves the run alone.
  */
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {

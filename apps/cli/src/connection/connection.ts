@@ -123,7 +123,7 @@ export function isBroken({ code, details }: ServiceError): boolean {
   return code === status.INTERNAL && details.startsWith('Received RST_STREAM');
 }
 
-/** A line break in a name that somebody gave is shown as one. */
+/** A line break in a name is made visible. */
 function visibleError(error: EspalierError): EspalierError {
   const { code, message, violations, metadata } = error;
   return new EspalierError(code, visibleText(message), { violations: visibleMessage(violations), metadata, cause: error.cause });

@@ -62,12 +62,12 @@ export async function* lastingStream<Message>(options: LastingOptions<Message>):
   }
 }
 
-/** The server stopped in order, and its data folder names none: whoever listens at the default address has other runs. */
+/** The server stopped in order, and its data folder names none. A server at the default address has other runs. */
 function gone({ source }: ServerAddress): CliError {
   return new CliError('SERVER_UNAVAILABLE', `${source} is gone: no server runs there now`, { exitCode: ExitCode.unavailable });
 }
 
-/** Whether the same call may do better later: nobody answered, or the connection broke in the middle of a message. */
+/** Whether the same call may succeed later: no server answered, or the connection broke in the middle of a message. */
 function isTransient(error: unknown): boolean {
   const { code } = toEspalierError(error);
   if (code === 'SERVER_UNAVAILABLE' || code === 'TOO_MANY_CALLS') return true;

@@ -46,13 +46,13 @@ export function readServerFile(dataFolder: string): ServerFile | null {
   return listen === undefined || pid === undefined ? null : { listen, pid, ...(web === undefined ? {} : { web }) };
 }
 
-/** The data folder is as whoever names it says; a FIFO in it must not make the command wait. */
+/** The user names the data folder, so any file may lie in it: a FIFO must not make the command wait. */
 function smallFile(path: string): string {
   return readUserFileSync(path, 64 << 10).toString('utf8');
 }
 
 /**
- * A server writes its process first, and the address once it accepts calls. Null: there is none.
+ * A server writes its process first, and the address once it accepts calls. Null: no server.
  * @throws CliError DATA_FOLDER_UNREADABLE
  */
 export function announcement(dataFolder: string): Announcement | null {

@@ -24,8 +24,8 @@ export function addDataOptions(command: Command, train: string, evaluate: string
     )
     .option('--validation-text-column <name>', 'the same of the text to evaluate on (default: as --text-column)')
     .option('--response-only', 'learn responses only, of conversations or instructions: the cross-entropy leaves out what they answer')
-    .option('--max-train-tokens <n>', 'read no more than so many tokens to train on, for a quick trial', positiveNumber)
-    .option('--max-validation-tokens <n>', 'read no more than so many tokens to evaluate on', positiveNumber);
+    .option('--max-train-tokens <n>', 'read no more than this number of tokens to train on, for a quick trial', positiveNumber)
+    .option('--max-validation-tokens <n>', 'read no more than this number of tokens to evaluate on', positiveNumber);
 }
 
 /** An option counts before what the file says. */

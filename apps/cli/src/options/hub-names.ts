@@ -14,7 +14,7 @@ const COMMIT = /^[0-9a-f]{40}$/;
 const MAIN = 'main';
 
 /**
- * The path that a name of the hub stands for; null where the text is none, or the cache does not have its repository. A path that is there
+ * The path that a name of the hub stands for; null: the text is no such name, or the cache lacks its repository. A path that is there
  * counts before a name, so a folder can't be hidden by what is in the cache.
  * @throws HubNameError where the repository is in the cache, and the revision or the file is not
  */

@@ -33,7 +33,7 @@ export function runFilter({
   return { statuses: status, tags: tag, where };
 }
 
-/** Page after page, up to so many. */
+/** Reads page after page, up to `limit` runs. */
 export async function listedRuns(connection: Connection, asked: Asked, limit = Infinity): Promise<v1.ListRunsResponse> {
   const found: v1.Run[] = [];
   let pageToken = asked.pageToken ?? '';

@@ -8,7 +8,7 @@ export function widthOf(text: string): number {
   return stringWidth(text);
 }
 
-/** Plain text (no styles) in at most so many columns. */
+/** Plain text (no styles), cut to at most `columns` columns. */
 export function cutTo(text: string, columns: number): string {
   return widthOf(text) <= columns ? text : `${beginning(text, columns - 1)}${ELLIPSIS}`;
 }
@@ -22,7 +22,7 @@ function beginning(text: string, columns: number): string {
   return taken;
 }
 
-/** Plain text as lines of at most so many columns, broken between words where that is possible. */
+/** Plain text as lines of at most `columns` columns, broken between words where that is possible. */
 export function wrapTo(text: string, columns: number): string[] {
   const lines: string[] = [];
   let line = '';
@@ -44,7 +44,7 @@ export function wrapTo(text: string, columns: number): string[] {
 }
 
 /**
- * As lines of at most so many columns, but a word that is longer (a path, a digest) is left whole, for copying: the terminal itself
+ * As lines of at most `columns` columns. A word that is longer (a path, a digest) is left whole, for copying: the terminal itself
  * breaks it. A list is broken behind its commas.
  */
 export function wrapWords(text: string, columns: number): string[] {

@@ -9,7 +9,7 @@ export interface FollowOptions {
   findServer: () => ServerAddress;
   runId: string;
   afterRevision?: bigint;
-  /** Stay after the run has ended, or waits for somebody. */
+  /** Stay after the run has ended, or while it waits for a user. */
   follow?: boolean;
   /** How long to look for a server that has gone; without it, for ever. */
   giveUpAfterMs?: number;
@@ -24,8 +24,8 @@ export function hasEnded(run: v1.Run | undefined): boolean {
   return run !== undefined && ENDED.includes(run.status);
 }
 
-/** Whether it stands still until somebody has mended what it waits for. */
-function waitsForSomebody(run: v1.Run | undefined): boolean {
+/** Whether the run stands still until a user has mended the cause. */
+function waitsForUser(run: v1.Run | undefined): boolean {
   return run?.waitingFor !== undefined && run.waitingFor.command !== '';
 }
 
@@ -58,6 +58,6 @@ export async function* followRun(options: FollowOptions): AsyncGenerator<RunUpda
     afterRevision = update.revision;
     last = update.run ?? last;
     yield { kind: 'update', update: { ...update, steps } };
-    if (waitsForSomebody(last) && !options.follow) return;
+    if (waitsForUser(last) && !options.follow) return;
   }
 }

@@ -112,7 +112,7 @@ export class RunRenderer {
   }
 }
 
-/** A loss that rose with the teacher is marked for so many steps. */
+/** A loss that rose with a new teacher is marked for this number of steps. */
 const NEW_STEPS = 5;
 
 /** When the teacher changed last, as far as it was seen. */

@@ -15,7 +15,7 @@ export interface BandLine {
   points: BandPoint[];
 }
 
-/** @param curves of runs that differ by their seed: a value for each step that all of them have; NaN where there is none */
+/** @param curves of runs that differ by their seed: a value for each step that all of them have; NaN: no value */
 export function bandOf(curves: readonly { steps: readonly number[]; values: readonly number[] }[]): BandPoint[] {
   const byStep = new Map<number, number[]>();
   for (const { steps, values } of curves)

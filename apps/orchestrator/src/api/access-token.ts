@@ -1,4 +1,4 @@
-// Who may call: whoever can read the token in the data folder, which is the server's own user.
+// Who may call: users who can read the token in the data folder, so the server's own user.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { EspalierError, reportFailure, toServiceError } from '#protocol';
@@ -16,7 +16,7 @@ export function tokenProblem(token: string): (authorization: string | undefined)
   return (authorization = '') => {
     const shown = /^bearer +(\S+)$/i.exec(authorization)?.[1];
     if (shown === undefined) return tokenNeeded();
-    // Digests are of one length, and what is compared tells nothing of the token.
+    // Digests have one length, so the time of the comparison tells nothing of the token.
     return timingSafeEqual(digest(shown), expected) ? undefined : tokenWrong();
   };
 }

@@ -1,4 +1,4 @@
-// How many calls may be open at once. A call holds little, but a client that opens one after the other and reads none of them
+// The number of calls that may be open at once. A call holds little memory, but a client that opens many and reads none
 // would hold it for each. A call counts until its last byte has left.
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { EspalierError, reportFailure, toServiceError } from '#protocol';
@@ -12,7 +12,7 @@ interface CallLimit {
 export const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
 /** The limit of calls that need no token. They have their own, so they take no room from calls with the token. */
 const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
-/** Streams of one connection, refused calls included; further calls wait in the client. */
+/** The most streams of one connection, refused calls included; further calls wait in the client. */
 export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
 
 /** @param counts of the calls with the token, which all servers of a process may share */
@@ -34,7 +34,7 @@ export function callLimits(counts = new OpenCalls(WITH_TOKEN)): ServerIntercepto
             open.add(client, 1);
             pass(metadata);
           },
-          // Told at every end, also when all went well.
+          // The call reports every end here, also a good one.
           onCancel: () => {
             if (client !== undefined) open.add(client, -1);
             client = undefined;

@@ -1,5 +1,5 @@
-// Who asks, as events record it. There is no login: the kernel said which local user's a connection is when it came. Who shows the token
-// from another machine is the server's own user.
+// The caller of a command, as events record it. There is no login: when a connection came, the kernel said which local user it belongs to.
+// A client on another machine that shows the token counts as the server's own user.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
@@ -22,7 +22,7 @@ export class Callers {
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Remembers whose connection each call comes by. A call whose connection is closed already gets nowhere. */
+  /** Remembers the user of each connection. A call whose connection is closed already is refused. */
   readonly interceptor: ServerInterceptor = (_method, call) =>
     new ServerInterceptingCall(call, {
       start: (next) =>
@@ -34,7 +34,7 @@ export class Callers {
         }),
     });
 
-  /** Whether it is known whose the connection is: one that is closed is not known any more. */
+  /** Whether the user of the connection is known. The user of a closed connection is not known any more. */
   remember(metadata: Metadata, ends: ConnectionEnds): boolean {
     const peer = this.doors.peerOf(ends);
     if (peer !== undefined) this.peers.set(metadata, peer);

@@ -1,5 +1,5 @@
-// Who comes in at all, at the gRPC port and at the page's: processes of the server's user and of root, which can read the token anyway.
-// Without a token every user of the machine comes in. Other machines come in only where the server listens beyond this one.
+// The users who may connect to the gRPC port and to the page's port: processes of the server's user and of root, which can read the token
+// anyway. Without a token every user of the machine comes in. Other machines come in only where the server listens beyond this one.
 import type { Server as Listener } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
 import { ServerCredentials, ServerInterceptingCall, type Server, type ServerInterceptor } from '@grpc/grpc-js';
@@ -46,12 +46,12 @@ export class Doors {
     return door;
   }
 
-  /** Whose a connection is; undefined: it is closed. */
+  /** The user of a connection; undefined: the connection is closed. */
   peerOf(ends: ConnectionEnds): Peer | undefined {
     return this.doors.map((door) => door.peerOf(ends)).find((peer) => peer !== undefined);
   }
 
-  /** The connection has shown the token, or what stands for it, so it is not closed to make room for others. */
+  /** The connection has shown the token, or the cookie for it, so it is not closed to make room for others. */
   trust(ends: ConnectionEnds): void {
     for (const door of this.doors) door.trust(ends);
   }

@@ -1,11 +1,11 @@
-// EngineService: the pool's slots in words; no rules.
+// EngineService: it answers with the slots of the pool and contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { unary, v1, type engineV1 } from '#protocol';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
 
-/** An engine that does not answer in this time is shown as it was last heard of. */
+/** An engine that does not answer in this time is shown with its last answer. */
 const LOOK_TIMEOUT_MS = 1_500;
 
 const STATUSES: Record<SlotStatus, v1.EngineStatus> = {
@@ -36,7 +36,7 @@ export class EngineGrpc {
     };
   }
 
-  /** Engines of one machine tell of the same devices, so one of them is believed. */
+  /** Engines of one machine list the same devices, so the list of one engine is used. */
   private async devices(): Promise<v1.Device[]> {
     const heard = async (): Promise<{ slot: EngineSlot; about: engineV1.DescribeEngineResponse }[]> => {
       const all = await Promise.all(this.pool.slots.map(async (slot) => ({ slot, about: await lookAt(slot) })));

@@ -17,7 +17,7 @@ import { ACCESS_TOKEN, LOGGER, OPEN_CALLS } from '../tokens.js';
 /** Its health is that of the engines. */
 const ENGINES = 'espalier.engines';
 const GRACE_MS = 2_000;
-/** A connection on which no call is open goes after so long; clients connect anew by themselves at their next call. */
+/** A connection without an open call is closed after this time. Clients connect anew by themselves at their next call. */
 const IDLE_CONNECTION_MS = 600_000;
 
 /** Refused before a call's message is read. A caller can be refused thousands of times a second. */
@@ -79,12 +79,12 @@ export class GrpcServer {
     for (const name of ['', ...SERVICES]) this.health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
   }
 
-  /** Tells the health service of the engines: whether any can work. Runs wait for one; all else is answered without. */
+  /** Tells the health service whether any engine can work. Runs wait for an engine; other calls are answered without one. */
   setEnginesServing(serving: boolean): void {
     this.health.setStatus(ENGINES, serving ? 'SERVING' : 'NOT_SERVING');
   }
 
-  /** Lets calls end for a moment; streams that follow a run never would. */
+  /** Gives calls a moment to end. Streams that follow a run would never end. */
   async close(): Promise<void> {
     this.setServing(false);
     this.door?.close();

@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { invalidField, reportFailure, REQUEST_ID_HEADER, toServiceError, type EspalierError } from '#protocol';
 
-/** Letters, digits and what joins them: nothing that acts upon a log, a terminal or a shell. */
+/** Letters, digits and signs that join them: no character that acts upon a log, a terminal or a shell. */
 const REQUEST_ID = /^[A-Za-z0-9][A-Za-z0-9._:=+@-]{0,127}$/;
 
-/** The id of a call whose client has shown these; `problem`: they are none, and the call is refused. */
+/** The id of a call whose client has sent these ids. With `problem` they are not valid, and the call is refused. */
 export function requestIdOf(shown: readonly string[]): { id: string; problem?: EspalierError } {
   if (shown.length === 0) return { id: randomUUID() };
   if (shown.length === 1 && REQUEST_ID.test(shown[0]!)) return { id: shown[0]! };
@@ -14,7 +14,7 @@ export function requestIdOf(shown: readonly string[]): { id: string; problem?: E
   return { id: randomUUID(), problem: invalidField('FIELD_OUT_OF_RANGE', REQUEST_ID_HEADER, allowed) };
 }
 
-/** Comes before all other interceptors: from here on every call has one id, and its answer bears it too. */
+/** This interceptor comes first: from here on every call has one id, and its answer bears the id too. */
 export const requestIds: ServerInterceptor = (method, call) => {
   let id = '';
   return new ServerInterceptingCall(call, {

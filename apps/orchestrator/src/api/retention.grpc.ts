@@ -40,11 +40,11 @@ export class RetentionGrpc {
     };
   }
 
-  /** A call that can't be undone takes no abbreviation. */
+  /** A call that can't be undone needs the whole id. */
   private async delete({ runId, reason }: v1.DeleteRunRequest, call: CallInfo): Promise<v1.DeleteRunResponse> {
     this.lease.requireHeld();
     if (!RUN_ID.test(runId)) throw invalidField('FIELD_OUT_OF_RANGE', 'run_id', 'the whole id is needed: neither a name nor its beginning');
-    if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // it is somebody's name
+    if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // it is the name of another run
     const { run, artifacts, freedBytes } = await this.disposal.deleteRun(runId, reason, this.callers.contextOf(call));
     return { run: await this.message(run), discardedArtifacts: BigInt(artifacts.length), freedBytes: BigInt(freedBytes) };
   }

@@ -1,5 +1,5 @@
-// The public messages of RunService turned into what commands take; what is wrong with their form is named here, but for what
-// holds for every request (request-checks.ts of the protocol).
+// Turns the public messages of RunService into commands, and names mistakes in their form. Checks that hold for every request are in
+// request-checks.ts of the protocol.
 import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, requestedValues, settingsTable, v1, type FieldViolation } from '#protocol';
 import type { DataSource } from '../run-commands/named-data.js';
@@ -51,7 +51,7 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   };
 }
 
-/** A field that is left out is no part of the command, so that a request of before tags is still the same request. */
+/** A field that is left out is no part of the command, so a request of a release before tags is still the same request. */
 function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {
   const violations = tagViolations(tags, 'tags');
   if (violations.length > 0) throw invalidRequest(violations);
@@ -82,7 +82,7 @@ export function startingPoint(from: From): StartingPoint {
   }
 }
 
-/** Fields that were left out are no part of the command: a request from before there were any is still the same request. */
+/** Fields that are left out are no part of the command, so a request of a release before these fields is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, responseOnly } = source;
   const { maxTrainTokens, maxValidationTokens, validationTextColumn, withoutValidation } = source;

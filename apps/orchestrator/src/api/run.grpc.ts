@@ -1,4 +1,4 @@
-// RunService but for what the views answer: proto in, bus out; no rules.
+// The commands of RunService: protocol messages in, the command bus out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
@@ -95,7 +95,7 @@ export class RunGrpc {
     };
   }
 
-  /** Who asks for a change, once it is clear that there can be one. */
+  /** The caller of a change, after the check that changes are possible. */
   private async accepted(call: CallInfo): Promise<CallContext> {
     await this.storage.requireRoom();
     this.lease.requireHeld();
@@ -152,7 +152,7 @@ export class RunGrpc {
     };
   }
 
-  /** A launch may take a name that is taken: runs of a study have their variant's. */
+  /** A launch may take a name that another run has: runs of a study have the name of their variant. */
   private nameWarnings({ name, runId }: { name: string; runId: string }): v1.PlanWarning[] {
     const [other] = this.views.othersNamed(name, runId);
     if (other === undefined) return [];

@@ -60,7 +60,7 @@ export class StudyGrpc {
     return studyMessage(study, this.views, this.driver.waitOf(study.studyId));
   }
 
-  /** Who asks for a change, once it is clear that there can be one. */
+  /** The caller of a change, after the check that changes are possible. */
   private async accepted(call: CallInfo): Promise<CallContext> {
     await this.storage.requireRoom();
     this.lease.requireHeld();

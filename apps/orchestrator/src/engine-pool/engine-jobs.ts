@@ -1,5 +1,5 @@
 // Work for engines beside training: evaluations and exports that clients ask for. A free engine does it at once, a training one
-// between two segments. Jobs die with the process: their client hears of it and asks again.
+// between two segments. Jobs die with the process: their client gets an error and asks again.
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError } from '#protocol';
 import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
@@ -11,13 +11,13 @@ const LOOK_INTERVAL_MS = 1_000;
 
 type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
 
-/** The facts about a job that placing needs, and the words that tell of it. */
+/** The facts about a job that the placement needs, and the words for users. */
 export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles'> & { doing: string };
 
 /** Where a job waits. */
 interface Place {
   readonly name: string;
-  /** Its work before it comes to a new job, in words. */
+  /** The work of the slot before it starts a new job, in words. */
   readonly doing: string;
 }
 
@@ -32,7 +32,7 @@ interface Job extends WaitingJob {
 
 export interface SubmittedJob<T> {
   result: Promise<T>;
-  /** The work that it waits for, in words; '' when nothing is known. */
+  /** The work that the job waits for, in words; '': not known. */
   readonly waitingFor: string;
 }
 
@@ -104,9 +104,9 @@ export class EngineJobs {
   }
 
   /**
-   * Does what waits at the slot, one after the other.
+   * Does the jobs that wait at the slot, one after the other.
    * @param isWanted whether a run waits for the engine. A job that has held it for `jobMinutes` then gives way
-   * @param next what the slot does after that, in words
+   * @param next the next work of the slot, in words
    */
   async runAllAt(
     slot: { readonly name: string; doing: string },

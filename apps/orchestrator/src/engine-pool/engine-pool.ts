@@ -1,5 +1,5 @@
-// All engines of this orchestrator. It finds out what placing work needs to know, and answers who asks for an engine without caring
-// which.
+// All engines of this orchestrator. The pool collects the facts that the placement of work needs, and gives an engine to callers that take
+// any.
 import { toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
@@ -7,10 +7,10 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
 import { place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
-/** An engine's answer about a run is believed for so long: its free memory changes. */
+/** An engine's answer about a run is used for this time only: its free memory changes. */
 const FIT_VALID_MS = 2_000;
 
-/** An engine must know this to say whether it can train a run. */
+/** The facts by which an engine says whether it can train a run. */
 export type RunToFit = Pick<PruningRunState, 'settings' | 'model'>;
 
 /** An engine for questions that touch no session. */
@@ -44,7 +44,7 @@ export class EnginePool {
     return this.slots.find((slot) => slot.name === name)!;
   }
 
-  /** The runs are ours to drive: so are the engines. */
+  /** This orchestrator drives the runs and so the engines. */
   claimAll(): void {
     for (const slot of this.slots) slot.keepAttached();
   }
@@ -60,7 +60,7 @@ export class EnginePool {
 
   /** @param runs in the order of their turn */
   async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
-    // Where nothing is free, nothing has to be asked.
+    // Without a free slot no engine has to be asked.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
     const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
     return place(
@@ -70,7 +70,7 @@ export class EnginePool {
     );
   }
 
-  /** An engine to ask. @throws EspalierError why there is none */
+  /** An engine to ask. @throws EspalierError why no engine can be asked */
   async consult(): Promise<Consultation> {
     const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
     const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));

@@ -1,4 +1,4 @@
-// A place for one engine: what keeps it up, what it holds, and what it does now.
+// A place for one engine: its supervisor, its contents and its present work.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { EngineConnector } from '../engines/engine-link.js';
@@ -6,7 +6,7 @@ import type { EngineSupervisor, LiveEngine } from '../engines/engine-supervisor.
 import { EngineWorkbench } from './engine-workbench.js';
 import type { SlotView } from './placement.js';
 
-/** A local engine that was lost so often in a row, each time soon after its start, is left alone until there is work for it. */
+/** After this number of losses in a row, each soon after a start, a local engine is started only when there is work for it. */
 const RESTARTS_UNASKED_MAX = 2;
 
 export interface Occupant {
@@ -25,7 +25,7 @@ export interface SlotOptions {
   supervisor: EngineSupervisor;
   /** Threads of its sessions; undefined: as many as the engine has. */
   threads: number | undefined;
-  /** That a local engine is started on, as it was asked for; undefined: somebody else started it. */
+  /** The device that a local engine is started on, as the option says; undefined: a named engine. */
   device?: string | undefined;
   artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'pathOf'>;
   /** The boot id of this machine's kernel. */
@@ -38,7 +38,7 @@ export class EngineSlot {
   readonly connector: EngineConnector;
   private occupant: Occupant | null = null;
   private bench: EngineWorkbench | null = null;
-  /** Nobody but the orchestrator that drives claims an engine. */
+  /** Only the orchestrator that drives claims an engine. */
   private isWanted = false;
   private known: engineV1.DescribeEngineResponse | null = null;
   private shown: SlotStatus = 'notStarted';
@@ -83,7 +83,7 @@ export class EngineSlot {
     return this.occupant !== null;
   }
 
-  /** Its work before it comes to something new, in words. */
+  /** The work of the slot before it starts new work, in words. */
   get doing(): string {
     if (this.occupant === null) return '';
     return this.supervisor.live === null ? `engine ${this.name} to start` : this.occupant.doing;
@@ -93,7 +93,7 @@ export class EngineSlot {
     if (this.occupant !== null) this.occupant = { ...this.occupant, doing };
   }
 
-  /** Threads of sessions on it. @returns 0 where it was never heard of: as many as it has */
+  /** Threads of sessions on the engine. @returns 0: the engine never answered, so it takes its own number */
   get threads(): number {
     return this.options.threads ?? this.about?.threads ?? 0;
   }
@@ -105,7 +105,7 @@ export class EngineSlot {
     this.tell();
   }
 
-  /** @param forget somebody else opened sessions on it: nobody knows what it holds */
+  /** @param forget other work opened sessions on the engine, so its contents are unknown */
   leave({ forget = false } = {}): void {
     this.occupant = null;
     this.promisedBytes = 0;
@@ -113,7 +113,7 @@ export class EngineSlot {
     this.tell();
   }
 
-  /** That of the running engine; starts one where there is none. */
+  /** The workbench of the running engine; starts an engine where none runs. */
   async workbench(): Promise<EngineWorkbench> {
     const engine = await this.acquire();
     if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.options.artifacts, this.threads);
@@ -137,7 +137,7 @@ export class EngineSlot {
     this.tell();
   }
 
-  /** A named engine is given back, unless it is at work: what it does is refused if it is no longer ours, and then comes to an end. */
+  /** A named engine is given back, unless it works. If it no longer is ours, its work is refused and ends. */
   async letGo(): Promise<void> {
     if (!this.isNamed || this.isTaken || !this.isWanted) return;
     this.isWanted = false;
@@ -200,7 +200,7 @@ export class EngineSlot {
     }
   }
 
-  /** One that was well and died will be needed again. */
+  /** An engine that was well before it died will be needed again. */
   private restart(): void {
     if (this.supervisor.failures <= RESTARTS_UNASKED_MAX) this.acquire().catch(() => undefined); // told by the supervisor's condition
   }

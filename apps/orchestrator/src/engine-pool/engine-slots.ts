@@ -21,18 +21,18 @@ export interface EnginesWanted {
 
 export interface SlotSurroundings {
   folderId: string;
-  /** Whether the runs are ours to drive. */
+  /** Whether this orchestrator drives the runs. */
   drives: () => boolean;
   artifacts: Pick<ArtifactStore, 'open' | 'incoming'>;
   log: Logger;
 }
 
-/** Several engines share out the cards that can be used, if the choice is the machine's. */
+/** With the device `auto`, several engines share out the cards that can be used. */
 function processDevice({ engines, devices }: EnginesWanted, device: string, index: number): string {
   return device === 'auto' && engines > 1 && devices.length === 1 ? `auto:${index}` : device;
 }
 
-/** How an engine process is started here, whatever for. */
+/** How an engine process is started here, for training and for checks. */
 export function processOptions(
   { dataFolder }: Pick<EnginesWanted, 'dataFolder'>,
   name: string,

@@ -1,5 +1,5 @@
-// The contents of one engine at the moment, and how to bring it to hold what the next piece of work needs: each `bring` does
-// nothing when it is there already. Training, evaluation and export of different runs share an engine through it.
+// The contents of one engine at the moment, and the calls that bring to it what the next piece of work needs. Each `bring` does
+// nothing when the engine has it already. Training, evaluation and export of different runs share an engine through it.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -14,13 +14,13 @@ interface Held {
   runId: string;
   session: engineV1.OpenSessionResponse;
   tokens: string | null;
-  /** null: none, or one that nobody knows. */
+  /** null: no state, or an unknown one. */
   state: { digest: string; freshFor: string | null } | null;
   /** Digests of those in the engine's memory, the one used last in front. */
   teachers: Set<string>;
 }
 
-/** Runs with equal ones begin with the same state, where they share a session. */
+/** Runs with equal values begin with the same state, where they share a session. */
 const freshStateOf = ({ settings }: PruningRunState): string => `${settings.seed} ${settings.shapeTarget} ${settings.maskRounding}`;
 
 export class EngineWorkbench {
@@ -146,9 +146,9 @@ export class EngineWorkbench {
     }
   }
 
-  /** No state that was trained before is adopted any more: what is left of them on its way into the store goes. Never throws. */
+  /** States that were trained before are no longer adopted, and their files on the way into the store are removed. Never throws. */
   async endStates(): Promise<void> {
-    // A file that can't be removed now is met again by the keeper of artifacts.
+    // The keeper of artifacts removes a file that can't be removed now.
     for (const path of this.statePaths.splice(0)) await this.artifacts.incoming?.end(path).catch(() => undefined);
   }
 }

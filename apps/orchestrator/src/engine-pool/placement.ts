@@ -3,9 +3,9 @@
 
 export interface SlotView {
   name: string;
-  /** down: nothing answers there, or it is not ours; it gets nothing. */
+  /** down: no engine answers there, or the engine is not ours; the slot gets no work. */
   state: 'free' | 'taken' | 'down';
-  /** Its engine answers; else it would have to be started first. */
+  /** Its engine answers; otherwise the engine has to be started first. */
   isUp: boolean;
   /** Why it is down, in words. */
   problem: string;
@@ -15,9 +15,9 @@ export interface SlotView {
   failures: number;
   /** It computes on something better than the processor. */
   isAccelerator: boolean;
-  /** Slots that take their memory from the same place have the same. */
+  /** Slots with the same value take their memory from the same place. */
   memoryPool: string;
-  /** Promised to work that has not taken it yet. */
+  /** Memory that is promised to work and not taken yet. */
   promisedBytes: number;
   /** It can read files that only this machine has. */
   sharesFiles: boolean;
@@ -32,7 +32,7 @@ export interface WaitingRun {
   fingerprint: string | null;
   /** The name of the slot where it was. */
   lastSlot: string | null;
-  /** By slot; none: nobody has asked. */
+  /** By slot; empty: no slot was asked. */
   fits: ReadonlyMap<string, Fit>;
 }
 
@@ -46,9 +46,9 @@ export interface WaitingJob {
 
 export interface Placement {
   runs: { runId: string; slot: string; neededBytes: number }[];
-  /** At a slot that is free, or to be done by one that is taken between two pieces of its work. */
+  /** `atOnce`: the slot is free. Otherwise the slot does the job between two pieces of its work. */
   jobs: { id: number; slot: string; atOnce: boolean }[];
-  /** Runs that are kept from a free slot by something that somebody may want to know. */
+  /** Runs that don't get a free slot, each with the reason for users. */
   waits: { runId: string; why: string }[];
 }
 
@@ -104,7 +104,7 @@ function placeJobs(
   }
 }
 
-/** A slot, or why none: '' where the run just waits for its turn. */
+/** A slot, or the reason why there is none; '': the run just waits for its turn. */
 function choose(
   run: WaitingRun,
   slots: readonly SlotView[],
@@ -131,18 +131,18 @@ function choose(
   )!;
 }
 
-/** Where the run goes on bit for bit; all, where it may go on otherwise or no engine has its numerics. */
+/** The slots where the run goes on bit for bit. All slots, where other numerics are accepted or no engine has the right ones. */
 function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly SlotView[] {
   const { fingerprint } = run;
   if (fingerprint === null) return slots;
   const same = slots.filter((slot) => fitOf(run, slot)?.fingerprint === fingerprint);
   if (same.length > 0) return same;
-  // Where it was, if nobody can ask there now; and a slot that nobody has asked yet may have them.
+  // The slot where it was, if that slot can't be asked now. A slot that was not asked yet may have the numerics too.
   const unknown = slots.filter(({ name, state }) => !run.fits.has(name) && (state !== 'down' || name === run.lastSlot));
   return unknown.length > 0 ? unknown : slots;
 }
 
-/** A run that does not fit is placed all the same where nobody else will ever make room: its engine says what is missing. */
+/** A run that does not fit is placed all the same where no other work will make room: its engine says what is missing. */
 function hasRoom(
   run: WaitingRun,
   { name, memoryPool }: SlotView,
@@ -163,7 +163,7 @@ function fitOf(run: WaitingRun, { name }: SlotView): Exclude<Fit, { problem: str
 
 const isUpRank = ({ isUp }: SlotView): number => (isUp ? 0 : 1);
 
-/** The first by these ranks, the earlier rank counting more; in the order given where they are equal. */
+/** The first by these ranks. An earlier rank counts more; equal slots keep the given order. */
 function first<T>(items: readonly T[], ...ranks: ((item: T) => number)[]): T | undefined {
   let best: T | undefined;
   for (const item of items) {

@@ -8,7 +8,7 @@ export interface BorrowedEngine {
   client: EngineApi;
   release(): Promise<void>;
 }
-/** A computation that is to be done again, as it was recorded. */
+/** A recorded computation that is to be repeated. */
 export interface ComputedBefore {
   threads: number;
   /** The device's name, "cpu" or "cuda:0". */
@@ -19,7 +19,7 @@ export type BorrowEngine = (before: ComputedBefore, signal: AbortSignal) => Prom
 /** How engine processes of our own are started. */
 export interface OwnEngines {
   options: Omit<EngineProcessOptions, 'threads' | 'device'>;
-  /** Those that this orchestrator may compute on, as they were asked for. */
+  /** The devices that this orchestrator may compute on, as the options name them. */
   devices: readonly string[];
 }
 
@@ -51,7 +51,7 @@ export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEn
   };
 }
 
-/** Only the device that computed the steps gives their bits again; where it can't be had, another may compare within a tolerance. */
+/** Only the device that computed the steps gives their bits again. If it is not there, another may compare within a tolerance. */
 async function startOnItsDevice({ options, devices }: OwnEngines, { threads, device }: ComputedBefore, signal: AbortSignal) {
   if (devices.includes(device)) return EngineProcess.start({ ...options, device, threads }, signal);
   const engine = await EngineProcess.start({ ...options, device: devices[0]!, threads }, signal);

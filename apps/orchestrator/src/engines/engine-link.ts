@@ -1,5 +1,5 @@
-// How a slot comes to its engine: a process of our own, or an address that somebody named. The supervisor keeps a link up, and
-// knows no more of it than is said here.
+// How a slot reaches its engine: as a process of our own, or at an address that the user named. The supervisor keeps a link up, and
+// knows only this interface of it.
 import type { engineV1, EspalierError } from '#protocol';
 import type { EngineApi } from './wire/engine-client.js';
 import { processorUseOf, type ProcessorUse } from './processor-use.js';
@@ -9,28 +9,28 @@ import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
 export interface EngineLink {
   readonly client: EngineApi;
   readonly about: engineV1.DescribeEngineResponse;
-  /** It reads and writes this orchestrator's files: states need not travel. */
+  /** The engine reads and writes this orchestrator's files, so states need not be sent. */
   readonly sharesFiles: boolean;
-  /** Resolves with the reason when its process is gone; never, where nobody can tell. */
+  /** Resolves with the reason when its process is gone; never for an engine on another machine. */
   readonly gone: Promise<string>;
-  /** The use that its process makes of the processors; null: nobody can tell. */
+  /** The use that its process makes of the processors; null: not known. */
   processorUse(): ProcessorUse | null;
   /** Asks for a sign of life, and says that we are alive. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE: it is ours no longer */
   checkHealth(timeoutMs: number): Promise<void>;
-  /** At once, whatever it does. @param reason that later calls of its client end with */
+  /** Ends the engine at once, also in the middle of work. @param reason the error of later calls of its client */
   cut(reason: EspalierError): void;
   /** In good order. */
   end(): Promise<void>;
 }
 
 export interface EngineConnector {
-  /** It is somebody else's process, which may come back by itself. */
+  /** The user started the process, and it may come back by itself. */
   readonly isNamed: boolean;
   /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE, ENGINE_OF_ANOTHER_USER */
   connect(signal: AbortSignal): Promise<EngineLink>;
   /** The engine's description of itself, without attaching it; null: it can't be asked. */
   look(timeoutMs: number): Promise<engineV1.DescribeEngineResponse | null>;
-  /** For questions that touch no session; `close` when they are answered. null: only an attached engine answers any. */
+  /** A client for questions that touch no session; call `close` at the end. null: only an attached engine answers questions. */
   visit(): Promise<{ client: EngineApi; about: engineV1.DescribeEngineResponse; close(): void }> | null;
 }
 

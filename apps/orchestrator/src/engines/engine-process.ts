@@ -9,12 +9,15 @@ import { EngineClient } from './wire/engine-client.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const PROGRAM = new URL('../../../engine/src/main.js', import.meta.url);
-/** Its garbage is a few copies of states; collecting them all the time would take the processor from the steps. */
+/** The garbage of the engine's process is a few copies of states. Frequent collections would take the processor from the steps. */
 const NODE_OPTIONS = ['--initial-old-space-size=128', '--no-memory-reducer'];
-/** One that fails ends, and is noticed at once. A sound one took more than half a minute beside twenty busy processes on two cores. */
+/**
+ * An engine that fails to start ends, which is noticed at once. A sound one took over half a minute beside twenty busy processes on two
+ * cores.
+ */
 const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
-/** It becomes part of an error that is recorded. */
+/** The longest output that becomes part of a recorded error. */
 const MESSAGE_CHARACTERS_MAX = 1_000;
 const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
 
@@ -62,7 +65,7 @@ export class EngineProcess {
     const child = await spawnProcess(process.execPath, args, (text) => {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
-        // In a stack trace only the line that names the error is worth repeating.
+        // Only the line of a stack trace that names the error is repeated.
         if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
     }).catch((error: unknown) => {
@@ -110,7 +113,7 @@ function removeSocket(socket: string): void {
 }
 
 let sockets = 0;
-/** Never used twice, so a left-over engine of a dead orchestrator can't be mistaken for ours. */
+/** A socket is never used twice, so a left-over engine of a dead orchestrator can't be mistaken for ours. */
 function socketPath(folder: string): string {
   sockets += 1;
   const name = `engine-${process.pid}-${sockets}.sock`;
@@ -123,11 +126,11 @@ function socketPath(folder: string): string {
   return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // a folder that others can't enter
 }
 
-/** The engine logs in JSON; what is said before its log is there, or by Node itself, is plain text. */
+/** The engine logs in JSON. Output of Node itself, and output before the log starts, is plain text. */
 function messageOf(line: string): string {
   try {
     const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
-    // The error and its cause, as the log joins them, may each repeat what is said already.
+    // The log joins an error and its cause, and each may repeat the text before it.
     return (
       [msg, err?.message]
         .filter(Boolean)

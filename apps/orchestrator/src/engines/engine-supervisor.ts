@@ -1,5 +1,5 @@
 // Keeps one engine up: attaches it when it is wanted, asks it for its health, gives up one that hangs, tries again after a
-// growing delay. Whoever holds an engine learns from `lost` that it is gone.
+// growing delay. The holder of an engine learns from `lost` that it is gone.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
@@ -8,7 +8,7 @@ import type { ProcessorUse } from './processor-use.js';
 import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
 export interface Pace {
-  /** More than a training engine is silent for. */
+  /** Longer than a training engine is ever silent. */
   healthIntervalMs: number;
   intervalAfterMissMs: number;
   healthTimeoutMs: number;
@@ -17,19 +17,19 @@ export interface Pace {
 }
 const PACE: Pace = { healthIntervalMs: 2_500, intervalAfterMissMs: 1_000, healthTimeoutMs: 2_000, firstDelayMs: 200 };
 const MISSES_MAX = 3;
-/** Between two checks; a process that only waits for others uses less. */
+/** The least use between two checks. A process that only waits for others uses less. */
 const AT_WORK_MS = 20;
-/** An engine that works and says nothing for so long hangs all the same. */
+/** An engine that works and is silent for this time counts as hung all the same. */
 const SILENCE_AT_WORK_MAX_MS = 300_000;
-/** A timer so late tells of our own process, which was stopped or starved, and nothing of the engine. */
+/** If our own timer is this late, our process was stopped or starved, and the silence says nothing about the engine. */
 const OWN_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 10_000;
-/** To ask an address costs little, and whoever had the engine may be gone. */
+/** To ask an address costs little, and the former holder of the engine may be gone. */
 const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
-/** So many answers in a row, and what went wrong before is forgotten. */
+/** After this number of answers in a row, earlier failures are forgotten. */
 const ANSWERS_OF_A_WELL_ENGINE = 4;
 
-/** The longest that a dead or hung engine goes unnoticed. */
+/** The longest time until a dead or hung engine is noticed. */
 export const ENGINE_LEASE_MS = 2 * PACE.healthIntervalMs + MISSES_MAX * (PACE.healthTimeoutMs + PACE.intervalAfterMissMs);
 
 /** An engine that answered; good until `lost` is aborted (its reason is the EspalierError). */
@@ -38,7 +38,7 @@ export interface LiveEngine {
   about: engineV1.DescribeEngineResponse;
   sharesFiles: boolean;
   lost: AbortSignal;
-  /** Ends the engine at once, for the given reason: it hangs, or its answers make no sense. */
+  /** Ends the engine at once, for the given reason: it hangs, or its answers are wrong. */
   giveUp(reason: EspalierError): void;
   processorUse(): ProcessorUse | null;
 }
@@ -62,7 +62,7 @@ export class EngineSupervisor {
   private isWaiting = false;
   /** An engine that ends now ends because we want it. */
   private isEnding = false;
-  /** In a row: tries that failed, and losses of engines that did not live through their first health checks. */
+  /** Failures in a row: failed tries, and losses of engines before the end of their first health checks. */
   failures = 0;
   /** Since we began. */
   losses = 0;
@@ -174,7 +174,7 @@ export class EngineSupervisor {
       this.engine = null;
       this.current = null;
       lost.abort(reason);
-      if (isWanted) return; // whoever wants it ends the link in good order
+      if (isWanted) return; // the holder ends the link in good order
       link.cut(reason);
       this.tell();
     };
@@ -214,7 +214,7 @@ export class EngineSupervisor {
         const isAtWork = worked - workedMs >= AT_WORK_MS && nowMs - answeredAtMs < SILENCE_AT_WORK_MAX_MS;
         const isLate = link.client.heardAtMs > askedAtMs || nowMs - askedAtMs > healthTimeoutMs + OWN_DELAY_MS || isAtWork;
         workedMs = worked;
-        // One that is only late is shown as such, and never given up for it.
+        // An engine that is only late is shown as late, and never given up for it.
         misses = isLate ? Math.min(misses + 1, MISSES_MAX - 1) : misses + 1;
         if (isLate && !engine.lost.aborted) this.heartbeat();
         if (isElsewhere(error)) engine.giveUp(toEspalierError(error));
@@ -237,7 +237,7 @@ export class EngineSupervisor {
   }
 }
 
-/** Milliseconds that its threads worked, or would have worked had others not had the processors. */
+/** Milliseconds in which its threads worked or waited for a processor. */
 function workOf(link: EngineLink): number {
   const use = link.processorUse();
   return use === null ? 0 : use.ranMs + use.waitedMs;

@@ -1,4 +1,4 @@
-// An engine that somebody else runs: looked at before it is trusted, claimed before it is used (docs/design/engines.md).
+// An engine that the user started and named: checked before it is trusted, claimed before it is used (docs/design/engines.md).
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isLoopbackAddress, serverUids } from '#local-access';
@@ -7,7 +7,7 @@ import { EngineClient } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
-/** Whoever had the engine may be in the middle of a step, which ends first. */
+/** The former holder may be in the middle of a step, which ends first. */
 const CLAIM_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 2_000;
 const RENEWALS_A_LEASE = 3;
@@ -17,7 +17,7 @@ export interface NamedEngineOptions {
   leaseMs: number;
   /** The id of our data folder. */
   folderId: string;
-  /** Whether the runs are ours to drive: else the claim is left to run out. */
+  /** Whether this orchestrator drives the runs. Otherwise the claim is left to run out. */
   mayRenew: () => boolean;
 }
 
@@ -84,7 +84,7 @@ function link(
     cut = () => resolve('the connection was cut');
   });
   let lostTo: EspalierError | null = null;
-  // On its own, so that a trainer that is heard of without being asked keeps its lease too.
+  // The renewal has a timer of its own: an engine that sends reports is not asked for its health, and must keep its lease too.
   const renewal = setInterval(() => {
     if (!mayRenew()) return;
     client.claim(request, CLAIM_TIMEOUT_MS).catch((error: unknown) => {
@@ -132,12 +132,12 @@ async function answering(address: string, client: EngineClient): Promise<engineV
 
 /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_OF_ANOTHER_USER */
 async function requireOwnUser(address: string): Promise<void> {
-  if (!isLoopbackAddress(address)) return; // nobody can tell there, as --allow-insecure-remote says
+  if (!isLoopbackAddress(address)) return; // on another machine the user can't be found out, as --allow-insecure-remote says
   const uids = await serverUids(address).catch((error: unknown) => {
     throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
   });
   const foreign = [...uids].find((uid) => uid !== process.geteuid?.());
   if (!uids.has(undefined) && foreign === undefined) return;
-  const whose = foreign === undefined ? 'a user that nobody can tell' : `another user (${foreign})`;
+  const whose = foreign === undefined ? 'a user that the kernel does not tell' : `another user (${foreign})`;
   throw new EspalierError('ENGINE_OF_ANOTHER_USER', `what answers at ${address} belongs to ${whose}: it is told nothing`);
 }

@@ -1,14 +1,14 @@
-// A process that is late, but at work: the kernel counts for each thread how long it ran and how long it waited for a processor.
+// Tells a process that works but is late: the kernel counts for each thread how long it ran and how long it waited for a processor.
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface ProcessorUse {
   /** All its threads together, since they began. */
   ranMs: number;
-  /** They could have run, but others had the processors. */
+  /** The time in which the threads could have run, but others had the processors. */
   waitedMs: number;
 }
 
-/** null: nobody can tell. */
+/** null: not known. */
 export function processorUseOf(pid: number): ProcessorUse | null {
   const use = { ranMs: 0, waitedMs: 0 };
   try {

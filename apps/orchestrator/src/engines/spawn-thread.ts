@@ -1,12 +1,12 @@
 // Starts processes from a thread that keeps the priority this process began with. The engine's threads use every core, and
-// each waits for the slowest: whatever the orchestrator does in between would cost the step twice. So the orchestrator (and
+// each waits for the slowest: work of the orchestrator in between would cost the step twice. So the orchestrator (and
 // the event store, its child) gives way to the engine, and the engine must not inherit that: without privileges a priority
 // can be lowered, never raised again.
 import { setPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { programFile } from '#files';
 
-/** Lower by enough to let a step go on, not by so much that other work on the machine could starve the orchestrator. */
+/** The priority is low enough to let a step go on, but not so low that other work on the machine could starve the orchestrator. */
 const GIVE_WAY_NICENESS = 10;
 
 export interface SpawnRequest {
@@ -33,7 +33,7 @@ export interface SpawnedProcess {
 type Listener = (message: SpawnedMessage) => void;
 
 let worker: Worker | null = null;
-/** The thread must outlive its children where a new one would start with a lower priority. */
+/** The thread must outlive its children, because a new thread would start with a lower priority. */
 let lowered = false;
 let requests = 0;
 const listeners = new Map<number, Listener>();

@@ -5,7 +5,7 @@ import type { SpawnedMessage, SpawnRequest } from './spawn-thread.js';
 
 parentPort!.on('message', ({ id, file, args }: SpawnRequest) => {
   const say = (message: Omit<SpawnedMessage, 'id'>): void => parentPort!.postMessage({ id, ...message });
-  // The pipe to its input closes when this process ends, however it ends: that is how the child hears of it.
+  // The pipe to the child's input closes when this process ends in any way. So the child notices the end.
   const child = spawn(file, args, { stdio: ['pipe', 'ignore', 'pipe'] });
   child.stdin.on('error', () => undefined); // it may be gone already
   child.stderr.setEncoding('utf8').on('data', (output: string) => say({ output }));

@@ -10,9 +10,9 @@ const STEP_MAX_MS_LEAST = 30_000;
 const TIMES_THE_LONGEST = 20;
 
 export interface StepWatchdog {
-  /** It has just told of steps. */
+  /** The engine has just reported steps. */
   alive(): void;
-  /** It is not listened to for a while. */
+  /** The reports are not read for a while. */
   rest(): void;
   goOn(): void;
 }

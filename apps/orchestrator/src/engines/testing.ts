@@ -1,4 +1,4 @@
-// For tests: an engine that does what a script says, at once and without a process. It notes what it is asked for.
+// For tests: an engine that follows a script, at once and without a process. It records its calls.
 import { createHash } from 'node:crypto';
 import { EspalierError, engineV1 } from '#protocol';
 import type { EngineApi, TrainingProgress } from './wire/engine-client.js';
@@ -14,7 +14,7 @@ const TEACHERS_KEPT = 8;
 /** The gates of the model of pruning-run/testing.ts: no head or unit is ever closed. */
 const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
 
-/** The state that a script's engine has after so many steps: the same for every run of a seed. */
+/** The state of a scripted engine after `step` steps: the same for every run of a seed. */
 export const scriptedState = (step: number): string => digestOf(`state at ${step}`);
 
 export class ScriptedEngine {

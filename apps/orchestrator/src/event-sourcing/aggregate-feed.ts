@@ -1,5 +1,5 @@
-// All aggregates of one kind as the event store tells them: what is known already of those that are open, then one subscription from
-// there on, folded. Where nothing is known, that is from the first event on.
+// All aggregates of one kind, folded from the event store. The feed begins with the open aggregates that are known already, and goes on by
+// one subscription from there. If none is known, it starts at the first event.
 import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EventCorruptError, EventStoreError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
@@ -14,19 +14,19 @@ const EVENTS_A_TURN = 500;
 /** How an aggregate is folded. */
 type Folded<State extends AggregateState, F extends Fact> = Pick<Aggregate<State, never, F>, 'streamPrefix' | 'decode' | 'evolve'>;
 
-/** The surroundings of a feed: it asks them, and tells them. */
+/** The surroundings of a feed, which it calls. */
 export interface FeedUser<State extends AggregateState> {
-  /** Nothing more is expected of it, and it is kept in mind no longer. It may speak again. */
+  /** The aggregate is closed, and the feed forgets it. A later event may open it again. */
   isClosed(state: State): boolean;
-  /** The whole aggregate as the store has it: for one that speaks again. */
+  /** The whole aggregate as the store has it, for a closed one with a later event. */
   find(id: string): Promise<State | null>;
   /** Where the feed goes on from. */
   begin(): Promise<{ position: Position | null; open: Map<string, State> }>;
-  /** The revision that is known of one that the feed has not met; -1: none is. */
+  /** The known revision of an aggregate that the feed has not met; -1: none. */
   revisionBefore(id: string): number;
   /** Told of each event's effect; `before` is null for an aggregate that is new or was closed. */
   changed(id: string, before: State | null, after: State): void;
-  /** An event of it can't be read, or is missing: the feed leaves it alone from now on. */
+  /** An event of the aggregate can't be read, or is missing: the feed ignores the aggregate from now on. */
   damaged(id: string, error: EventCorruptError): void;
 }
 
@@ -62,7 +62,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     await this.ready;
   }
 
-  /** Returns when everything is known that was recorded up to now; the subscription may be a little behind. */
+  /** Returns when the feed knows all events up to now; the subscription may be a little behind. */
   async settle(): Promise<void> {
     try {
       const after = this.position === null ? {} : { after: this.position };
@@ -108,7 +108,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     });
   }
 
-  /** Nothing more is done for an aggregate whose record is damaged. */
+  /** An aggregate with a damaged record is ignored. */
   setAside(id: string, error: EventCorruptError): void {
     this.damaged.add(id);
     this.open.delete(id);
@@ -124,7 +124,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     return this.open.get(id)?.revision ?? this.closed.get(id);
   }
 
-  /** As long as we live: after any error from where it was. */
+  /** Runs as long as the process. After any error it goes on from where it was. */
   private async follow(caughtUp: () => void): Promise<void> {
     let taken = 0;
     for (let retryMs = FIRST_RETRY_MS; !this.stopped; retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS)) {

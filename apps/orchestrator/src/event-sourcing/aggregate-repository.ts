@@ -34,7 +34,7 @@ export interface Aggregate<State extends AggregateState, Change, F extends Fact>
   streamPrefix: string;
   decode(stored: StoredEvent): (F & Envelope) | UnknownEvent;
   evolve(state: State | null, event: (F & Envelope) | UnknownEvent): State | null;
-  /** @throws EspalierError when the state does not allow it; NotBegun where there is none, and the change begins none */
+  /** @throws EspalierError when the state does not allow the change; NotBegun: the aggregate does not exist, and the change begins none */
   decide(state: State | null, change: Change, at: string): F[];
   notFound(id: string): Error;
   damaged(id: string, problems: string[]): Error;
@@ -43,7 +43,7 @@ export interface Aggregate<State extends AggregateState, Change, F extends Fact>
 }
 
 export interface ChangeOptions extends Patience {
-  /** Who asks for the change: recorded with each of its facts. */
+  /** The caller of the change, recorded with each of its facts. */
   by: CallContext;
 }
 

@@ -1,4 +1,4 @@
-// Who asked for what an event records. It is stored with the event, so the digest chain covers it.
+// The caller who asked for the fact of an event. It is stored with the event, so the digest chain covers it.
 
 export interface CallContext {
   /** A user's name, `uid:1000` where it has none, or `system:espalier`: no user's name has a colon. */
@@ -11,7 +11,7 @@ export interface CallContext {
 /** The server's own work: it drives runs, records what the engine has trained, recovers. */
 export const BY_SERVER: CallContext = { actor: 'system:espalier', roles: ['system'] };
 
-/** The context that an event was stored with; undefined where it says nothing of the kind, as events of earlier releases do. */
+/** The context that an event was stored with; undefined in events of earlier releases. */
 export function readCallContext(stored: unknown): CallContext | undefined {
   if (typeof stored !== 'object' || stored === null) return undefined;
   const { actor, roles, requestId } = stored as Record<string, unknown>;

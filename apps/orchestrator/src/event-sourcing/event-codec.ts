@@ -21,7 +21,7 @@ export interface Envelope {
   /** Who asked for it; events of earlier releases don't say. */
   context?: CallContext | undefined;
 }
-/** An event of a later release, or of somebody else: kept, shown, without effect on the state. */
+/** An event of a later release, or of another program: kept, shown, without effect on the state. */
 export interface UnknownEvent extends Envelope {
   type: 'Unknown';
   storedType: string;
@@ -85,7 +85,7 @@ export function decodeStored(
   return { ...envelope, type: stored.type, data: types.upcast(stored.type, envelope.v, fields) };
 }
 
-/** The problem of an event's bytes, given the chain before it; null when there is none. Works for unknown types too. */
+/** The problem of an event's bytes, given the chain before it; null: the bytes are right. Works for unknown types too. */
 export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'id' | 'type' | 'data'>): string | null {
   let object: Record<string, unknown>;
   try {

@@ -11,7 +11,7 @@ interface Row {
   id: string | null;
 }
 
-/** Null where there is no such file, where it holds nothing, and where it can't be read. */
+/** Null: the file is missing, empty or unreadable. */
 export function lastProjected(file: string): SeenEvent | null {
   if (!existsSync(file)) return null;
   let database: Database.Database | undefined;

@@ -1,4 +1,4 @@
-/** A change met no aggregate, though it does not begin one. The repository, which knows the id, says so by its name. */
+/** A change needs an aggregate that does not exist. The repository knows the id and names the aggregate in its error. */
 export class NotBegun extends Error {}
 
 /** The aggregate that a change is for. @throws NotBegun */

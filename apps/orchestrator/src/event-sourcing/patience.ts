@@ -7,7 +7,7 @@ const LONGEST_RETRY_MS = 5_000;
 export const PATIENCE_MS = 10_000;
 
 export interface Patience {
-  /** How long an event store that does not answer is waited for; default 10 s. */
+  /** The time to wait for an event store that does not answer; default 10 s. */
   patienceMs?: number;
   signal?: AbortSignal;
   /** Told before each wait. */
@@ -24,7 +24,7 @@ export async function within(work: Promise<unknown>, ms: number): Promise<boolea
   return inTime;
 }
 
-/** Errors that pass when somebody frees disk space, or starts the store again. */
+/** Errors that pass when a user frees disk space, or starts the store again. */
 const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 'STORE_STOPPING', 'STORE_FAILED']);
 
 /**

@@ -6,7 +6,7 @@ import { readPosition, type ViewsDatabase } from './views-file.js';
 
 const BATCH_EVENTS = 500;
 const RETRY_MS = 1000;
-/** How long the rest of a commit is waited for: one transaction for both. */
+/** The time to wait for the rest of a commit, so that one transaction takes both parts. */
 const REST_WAIT_MS = 100;
 
 export interface ProjectionListener {
@@ -23,7 +23,7 @@ export class ProjectionRunner {
   eventsDone: number;
   /** Whether the file once held everything that the store held. */
   caughtUp = false;
-  /** The error that keeps the newest events out of the file; null: there is none. */
+  /** The error that keeps the newest events out of the file; null: no error. */
   lastFailure: unknown = null;
   private position: Position | null;
   private subscription: Subscription | undefined;
@@ -90,7 +90,7 @@ export class ProjectionRunner {
         this.failure = null;
         if (this.stopped) return;
         this.lastFailure = error;
-        // The alternative to trying for ever would be views that silently stand still.
+        // The runner tries for ever: otherwise the views would silently stand still.
         this.listener.failed(error);
         await this.subscription?.close().catch(() => undefined);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -98,7 +98,7 @@ export class ProjectionRunner {
     }
   }
 
-  /** Marks an event as damaged that somebody met so, though it was whole when it was projected. */
+  /** Marks an event as damaged that a reader found damaged, though it was whole when it was projected. */
   note(error: EventCorruptError): void {
     if (!this.caughtUp && !this.projection.hasPassed(error)) return; // it is still to come
     this.listener.damaged(error);
@@ -118,7 +118,7 @@ export class ProjectionRunner {
     } else if ('type' in event && this.caughtUp && this.projection.hasMoreToCome(event)) {
       this.timer ??= setTimeout(() => this.flushLater(), REST_WAIT_MS);
     } else if (!this.flushPlanned) {
-      // When the store has no more to give at once, what there is goes in.
+      // When the store has no more events at once, the batch is applied.
       this.flushPlanned = true;
       setImmediate(() => this.flushLater());
     }

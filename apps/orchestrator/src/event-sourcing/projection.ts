@@ -5,7 +5,7 @@ import { EventCorruptError, type Position, type StoredEvent } from '#event-store
 import type { ViewsDatabase } from './views-file.js';
 import { rowsOf } from './views-tables.js';
 
-/** An event, or what stands in the place of one that can't be read. */
+/** An event, or the error in the place of an unreadable one. */
 export type RecordItem = StoredEvent | EventCorruptError;
 
 /** A kind of aggregate says which streams it reads, and writes the rows. */
@@ -27,7 +27,7 @@ export abstract class Projection {
   /** Writes what the batch's items were folded to; returns the ids of the aggregates that changed. */
   protected abstract save(): Set<string>;
 
-  /** The batch was not stored: whatever was folded in memory is too new. */
+  /** The batch was not stored, so the state that was folded in memory is too new. */
   protected abstract forget(): void;
 
   /** Whether what follows the event in its stream is projected already. */

@@ -1,4 +1,4 @@
-// Wakes whoever waits for a run to change. Only a wake-up travels, never data: a slow reader can't pile anything up.
+// Wakes the callers that wait for a run to change. Only a wake-up travels, never data: a slow reader can't pile anything up.
 export class ViewChanges {
   private readonly waiting = new Map<string, Set<() => void>>();
 

@@ -1,5 +1,5 @@
 // A file of read models: SQLite, with the position up to which it holds the store's events. It holds nothing that the event store does not,
-// so it may be deleted at any time. It is a cache on a disk that may lie: its rows check themselves, and a damaged file is made anew.
+// so it may be deleted at any time. The disk may change it, so its rows check themselves, and a damaged file is made anew.
 import Database from 'better-sqlite3';
 import { rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -107,7 +107,7 @@ function open(file: string): ViewsDatabase {
   }
 }
 
-/** From here on every statement tells of damage that it meets: a row with another sum, or pages that are no tables any more. */
+/** From here on every statement reports damage that it meets: a row with another sum, or pages that are no longer tables. */
 function tellDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError) => void): ViewsDatabase {
   const met = (error: unknown): unknown => {
     const damage = damageIn(error);

@@ -20,7 +20,7 @@ export const rowsOf = (table: string): string => `${table}_rows`;
 export function sqlOf({ name, columns, constraints, withoutRowid = false, indexes = [] }: ViewsTable): string {
   const names = namesOf(columns);
   const sum = `sum INTEGER NOT NULL GENERATED ALWAYS AS (row_sum(${names})) STORED`;
-  // Not in the view's own condition: SQLite would put there what a query says of a column in the place of the column's value.
+  // The sum is not in the view's own condition, where SQLite would replace a column by the value that a query compares it with.
   const whole = `whole INTEGER GENERATED ALWAYS AS (is_whole('${name}', sum, ${names})) VIRTUAL`;
   const parts = [...columns, sum, whole, ...(constraints === undefined ? [] : [constraints])];
   return [
@@ -43,7 +43,7 @@ export function addSums(database: Database.Database, damaged: (problem: string) 
   });
 }
 
-/** The first problem of a whole file; null: there is none. @throws what passes */
+/** The first problem of a whole file; null: no problem. @throws errors that pass */
 export function problemIn(database: Database.Database, tables: readonly string[]): string | null {
   addSums(database, (problem) => new Error(problem));
   try {

@@ -1,5 +1,5 @@
 // The read side of one kind of aggregate: opens its file of read models, keeps it up with the event store, and makes it anew when asked to,
-// when it is another store's, or when it is damaged. What queries ask of the rows belongs to a class of its own that extends this one.
+// when it is another store's, or when it is damaged. A subclass holds the queries.
 import { renameSync } from 'node:fs';
 import type { EventCorruptError, EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
@@ -16,7 +16,7 @@ import {
   type ViewsSchema,
 } from './views-file.js';
 
-/** How long a query waits for the views to know what the store knows. */
+/** The time that a query waits until the views have all events of the store. */
 const PATIENCE_MS = 5000;
 const RETRY_MS = 1000;
 
@@ -77,7 +77,7 @@ export abstract class Views {
     return this.damage?.message ?? (await problemInViewsFile(this.options.file, this.options.schema));
   }
 
-  /** Drops what the file holds, and reads all events again. Queries wait for that, or are told to come again. */
+  /** Empties the file and reads all events again. Queries wait for that, or are refused with a hint to try again. */
   async startAnew(reason: Error): Promise<void> {
     if (this.damage !== null || this.stopped) return;
     this.damage = reason;

@@ -1,4 +1,4 @@
-// The only writer of runs: what a run is, for the repository that every aggregate has.
+// The only writer of runs: it defines a run for the repository that every aggregate has.
 import { Inject, Injectable } from '@nestjs/common';
 import type { EventCorruptError, EventStore } from '#event-store';
 import {

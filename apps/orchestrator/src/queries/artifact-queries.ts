@@ -113,7 +113,7 @@ async function wholeDigest(views: RunViews, store: ArtifactStore, text: string):
   return found;
 }
 
-/** It was never there, or an event says why it is not any more. */
+/** The artifact was never there, or an event says why it is gone. */
 function artifactNotFound(views: RunViews, digest: string): EspalierError {
   const discard = views.discardOf(digest);
   if (discard !== null) return artifactDiscarded(discard, discard, 'digest');

@@ -1,4 +1,4 @@
-// CompareRuns: where two runs differ in what they were asked, what came out, and which heads and units they kept.
+// CompareRuns: the differences of two runs in settings, results, and open heads and units.
 import type { ArtifactStore } from '#artifact-store';
 import type { Gates } from '#audit';
 import type { v1 } from '#protocol';
@@ -70,7 +70,7 @@ function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown
   };
 }
 
-/** Names all that two values must have in common to be compared. */
+/** A name of all properties that two comparable values share. */
 function measureOf({
   task,
   metric,

@@ -1,5 +1,5 @@
-// The metrics of the runs that people look at, kept in bins of some steps: a curve over a million steps then needs no look at a
-// million rows, and while a run goes on only its new rows are read.
+// The metrics of the runs that clients watch, kept in bins of some steps. So a curve over a million steps need not read a million rows, and
+// while a run goes on only its new rows are read.
 import { setImmediate as breathe } from 'node:timers/promises';
 import { segmentsAfter } from '../views/projection/metrics-reader.js';
 import { isActiveStep, type RunSummary } from '../views/projection/run-detail.js';
@@ -9,14 +9,14 @@ import { CurvePoints } from './curve-points.js';
 export const BIN_STEPS = 64;
 /** A run of a million steps takes 8 MB. */
 const RUNS_KEPT = 24;
-/** Between two of these reads the process sees to its other work. */
+/** Rows of one read; between two reads the process does its other work. */
 const SEGMENTS_A_READ = 64;
 
 interface Binned {
   points: CurvePoints;
   revision: number;
   rewinds: number;
-  /** The last reader; each goes on from where the one before has come. */
+  /** The last reader. The next one goes on from where it ended. */
   reading: Promise<void>;
 }
 

@@ -29,7 +29,7 @@ export const QUANTITIES: readonly Quantity[] = [
   stored('lagrangian', 'lagrangian'),
   stored('scheduled_sparsity', 'scheduledSparsity', 'share'),
   stored('expected_sparsity', 'expectedSparsity', 'share'),
-  // The masks that count are those of recorded states, so that only the last step of a segment has a value.
+  // Only recorded states have masks here, so only the last step of a segment has a value.
   {
     name: 'hard_sparsity',
     unit: 'share',

@@ -51,7 +51,7 @@ function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.Histo
   };
 }
 
-/** Words about the run, and what was thrown away, hold on every branch; results hold for the states that are left. */
+/** Descriptions and removals hold on every branch. Results hold for the remaining states. */
 function outlivesRewinds(event: RecordedEvent, revision: number, rewinds: readonly Rewind[]): boolean {
   switch (event.type) {
     case 'RunDescribed':
@@ -115,7 +115,7 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   return { events, nextRevision: undefined };
 }
 
-/** Those of later releases count as known where the history holds them. */
+/** Types of later releases count as known if the history holds them. */
 function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<string> {
   for (const type of asked) {
     const known = knownTypeNames.includes(type) || runIds.some((runId) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
@@ -125,7 +125,7 @@ function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<s
   return new Set(asked);
 }
 
-/** A damaged event is always shown, since nobody knows its type. */
+/** A damaged event is always shown, since its type is unknown. */
 function isAsked(item: StoredEvent | EventCorruptError, types: Set<string>): boolean {
   return types.size === 0 || item instanceof EventCorruptError || types.has(item.type);
 }

@@ -68,7 +68,7 @@ export function commonAncestor(views: RunViews, left: string, right: string): { 
   const lines = [left, right].map((runId) => [runId, ...ancestorsOf(views, runId)]);
   const common = lines[0]!.find((runId) => lines[1]!.includes(runId));
   if (common === undefined) return null;
-  // Each side left the common run where its own branch of the family was forked off; a side that is that run never left.
+  // Each side left the common run where its own line of forks began. A side that is the common run itself never left it.
   const leftAt = lines.map((line) => {
     const at = line.indexOf(common);
     return at === 0 ? (views.peek(common)?.run.current?.step ?? 0) : (views.peek(line[at - 1]!)?.run.origin?.from.step ?? 0);

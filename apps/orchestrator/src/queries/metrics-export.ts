@@ -29,7 +29,7 @@ interface ExportRow {
   branch: number;
   attempt: number;
   abandoned: boolean;
-  /** In the order of COLUMNS; null where there is none. */
+  /** In the order of COLUMNS; null: no value. */
   values: (number | boolean | null)[];
 }
 

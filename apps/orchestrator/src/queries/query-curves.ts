@@ -1,4 +1,4 @@
-// QueryCurves: metrics as curves of so many points.
+// QueryCurves: metrics as curves of a given number of points.
 import { invalidField, type v1 } from '#protocol';
 import { readSegments } from '../views/projection/metrics-reader.js';
 import { isActiveStep } from '../views/projection/run-detail.js';
@@ -64,6 +64,7 @@ function widthOf(fromStep: number, toStep: number, maxPoints: number): number {
 function quantitiesOf(asked: string[]): number[] {
   const all = QUANTITIES.map(({ name }) => name);
   const unknown = asked.find((name) => !all.includes(name));
-  if (unknown !== undefined) throw invalidField('FIELD_UNKNOWN_VALUE', 'quantities', `"${unknown}" is none; allowed are ${all.join(', ')}`);
+  if (unknown !== undefined)
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'quantities', `"${unknown}" is not a quantity; allowed are ${all.join(', ')}`);
   return all.flatMap((name, index) => (asked.length === 0 || asked.includes(name) ? [index] : []));
 }

@@ -15,7 +15,7 @@ const FINEST_RESOLUTION = 65_536;
 /** An answer has to fit a message of the usual 4 MiB. */
 const MOST_CELLS = 2 << 20;
 const MOST_CHANGES = 500_000;
-/** So long others may wait for this process at a time. */
+/** The longest time in which this process may not answer others. */
 const TURN_MS = 20;
 
 /** A layer's heads or units, or the hidden units: gates that stand side by side. */
@@ -121,7 +121,7 @@ function pointsAsked({ maxPoints }: v1.QueryMasksRequest): number {
   return maxPoints === 0 ? DEFAULT_POINTS : maxPoints;
 }
 
-/** With the last one that is not after the first step asked for: what the masks were there. */
+/** The states include the last one at or before the first asked step, which has the masks at that step. */
 function stepsInRange(steps: number[], { fromStep, toStep }: v1.QueryMasksRequest): number[] {
   if (fromStep !== undefined && toStep !== undefined && toStep < fromStep)
     throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
@@ -184,7 +184,7 @@ class SeriesOf {
     return noted;
   }
 
-  /** A group that has any open shows it, and one that has any closed too. */
+  /** A group with any open gate shows that, and so does a group with any closed gate. */
   private share(opened: number, group: number): number {
     const { size } = this.span;
     const members = Math.ceil(((group + 1) * size) / this.groups) - Math.ceil((group * size) / this.groups);

@@ -13,9 +13,9 @@ import type { RunViews } from '../views/run-views.js';
 
 const SEGMENTS_PER_MESSAGE = 8;
 const LIVE_STEPS_PER_MESSAGE = 512;
-/** The longest that a missed wake-up could cost. */
+/** The longest delay after a missed wake-up. */
 const LONGEST_WAIT_MS = 15_000;
-/** Progress is for eyes: live steps alone make a message at most so often. */
+/** The least time between two messages that hold live steps only. */
 const LIVE_PAUSE_MS = 200;
 
 interface Cursor {
@@ -27,7 +27,7 @@ interface Cursor {
   /** The revision in the last message. */
   revision: number;
   status: v1.RunStatus | null;
-  /** Code of the cause that the run waited for then; '': it did not wait. */
+  /** Code of the cause in the last message; '': the run did not wait. */
   waitedFor: string;
   /** The preparation that the last message told, and its progress. */
   preparation: string;
@@ -147,7 +147,7 @@ function recordedSteps(views: RunViews, runId: string, cursor: Cursor, newest: n
     cursor.nextStep = Math.max(cursor.nextStep, segment.endStep);
     cursor.segmentRevision = segment.revision;
   }
-  // With more segments to come, the message speaks for those that it holds only.
+  // If more segments follow, the message describes only those that it holds.
   return { steps, revision: segments.length === SEGMENTS_PER_MESSAGE ? Math.max(cursor.segmentRevision, cursor.revision) : newest };
 }
 
@@ -180,7 +180,7 @@ function hasEnded(views: RunViews, runId: string): boolean {
   return summary === null || isFinished(summary.run) || isDamaged(summary.extras);
 }
 
-/** Up to when nothing has to be looked at unless something happens: the lease may run out before. */
+/** The time of the next look if nothing happens: the lease may run out then. */
 function waitMs(views: RunViews, runId: string): number {
   const summary = views.peek(runId);
   const lease = summary === null ? null : leaseUntilMs(summary.run, views.live.heardAt(runId));

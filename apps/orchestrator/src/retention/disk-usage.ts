@@ -1,4 +1,4 @@
-// The contents of the disk: by run, by kind, what several runs share, and what could go.
+// The use of the disk: by run, by kind, shared by several runs, and removable.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';

@@ -1,6 +1,5 @@
-// Making room: runs are deleted or thinned, and what no event needs is cleared away. The fact comes first, then the bytes go;
-// what a crash leaves between the two is set aside at the next start (StateKeeper.sweep). Only who drives the runs
-// throws anything away.
+// Making room: runs are deleted or thinned, and artifacts that no event needs are cleared away. The fact comes first, then the bytes go.
+// After a crash between the two, the next start sets the bytes aside (StateKeeper.sweep). Only the driver of the runs removes anything.
 import { Inject, Injectable } from '@nestjs/common';
 import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
@@ -27,14 +26,14 @@ export interface Disposed {
 
 export interface Garbage {
   doneShare: number;
-  /** Each that goes, or would; null: what was looked at stays. */
+  /** Each artifact that goes, or would go; null: the artifact stays. */
   artifact: { kind: string; digest: string; bytes: number; isSetAside: boolean } | null;
 }
 
 export interface GarbageWish {
   dryRun: boolean;
   minAgeSeconds?: number | undefined;
-  /** For good, and so does what the quarantine holds. */
+  /** For good; the content of the quarantine goes too. */
   now: boolean;
 }
 

@@ -1,7 +1,7 @@
 // Which artifacts stay in the artifact store. One that a recorded event says is needed no longer is thrown away, unless this process is
 // about to record an event that names it: equal states of different runs are one artifact. One that no event names is never thrown
 // away for that alone, since the event may be missing. It is moved to the quarantine when it is old, and goes from there after a week.
-// Only the driver of the runs throws away: the folder may be shared, and no other process knows what is about to be recorded.
+// Only the driver of the runs removes files: the folder may be shared, and no other process knows the events that are about to be recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
@@ -18,7 +18,7 @@ const LOOK_EVERY_MS = HOUR_MS;
 /** Younger ones may be about to be named by an event. */
 const LEFT_OVER_AFTER_MS = DAY_MS;
 export const QUARANTINE_MS = 7 * DAY_MS;
-/** A file on its way that has not grown for so long belongs to an attempt that has ended. */
+/** An incoming file that has not grown for this time belongs to an attempt that has ended. */
 const INCOMING_AFTER_MS = HOUR_MS;
 
 @Injectable()
@@ -54,7 +54,7 @@ export class StateKeeper {
     clearInterval(this.timer);
   }
 
-  /** Puts things in order: what is needed comes back, left-overs are set aside, and what was set aside long ago goes. Never throws. */
+  /** Cleans up: needed files come back, left-overs are set aside, and files that were set aside long ago go. Never throws. */
   sweep(): Promise<void> {
     this.sweeping ??= this.putInOrder().finally(() => {
       this.sweeping = null;
@@ -68,7 +68,7 @@ export class StateKeeper {
     await this.movements.get(digest);
   }
 
-  /** One that no event names stays where it is: whether an append took effect is not always known. */
+  /** An artifact that no event names stays: it is not always known whether an append took effect. */
   release(digest: string): void {
     const left = (this.pins.get(digest) ?? 0) - 1;
     if (left > 0) {
@@ -89,7 +89,7 @@ export class StateKeeper {
     return this.pins.has(digest) || this.feed.isNeeded(digest);
   }
 
-  /** Throws away what a recorded event says goes, unless it is kept. True when the bytes are gone by this call. */
+  /** Removes an artifact that a recorded event says goes, unless it is kept. True: this call removed the bytes. */
   discard(digest: string): Promise<boolean> {
     if (this.pins.has(digest)) this.leaving.add(digest);
     return this.move(digest, 'is deleted, as a recorded event says', () => this.artifacts.delete(digest), 'debug');
@@ -118,7 +118,7 @@ export class StateKeeper {
   /** Files that were left behind on their way into the store, which surely belong to attempts that have ended. */
   async *leftIncoming(olderThanMs = INCOMING_AFTER_MS): AsyncGenerator<{ name: string; bytes: number }> {
     for await (const { name, bytes, changedAt, isInUse } of this.artifacts.incoming?.list() ?? []) {
-      // A folder of our own has had no other writer since we have its lock.
+      // A private folder has had no other writer since we got its lock.
       const isOfFormerLife = !this.config.sharesArtifacts && changedAt.getTime() < this.startedAtMs;
       if (!isInUse && (isOfFormerLife || Date.now() - changedAt.getTime() >= olderThanMs)) yield { name, bytes };
     }
@@ -135,7 +135,7 @@ export class StateKeeper {
     return this.lease.isSurelyHeld && this.condition.missing === null;
   }
 
-  /** One movement of an artifact at a time; a pin waits for it. Never throws: what could not be done is met again by the next sweep. */
+  /** One movement of an artifact at a time; a pin waits for it. Never throws: the next sweep tries again. */
   private async move(digest: string, what: string, work: () => Promise<boolean>, level: 'info' | 'debug' = 'info'): Promise<boolean> {
     try {
       if (!this.mayThrowAway || this.isKept(digest)) return false;

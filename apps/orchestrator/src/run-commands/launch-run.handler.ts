@@ -1,4 +1,4 @@
-// A run is accepted after every check that costs nothing; it is prepared afterwards. Its id follows from the request id, and its
+// A run is accepted after every cheap check; it is prepared afterwards. Its id follows from the request id, and its
 // stream must not exist yet. So a repeated request finds the run that it launched, also after a crash.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
@@ -35,7 +35,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
 
     const launch = { kind: 'launch', runId, name, tags, note, requestId, requestDigest, model, data, settings } as const;
     const { run, facts } = await this.runs.change(runId, launch, { by });
-    // No fact: the same request got there first, by another call.
+    // No fact: another call of the same request was quicker.
     return facts.length === 0
       ? alreadyLaunched(run, requestDigest)
       : { runId, revision: run.revision, alreadyDone: false, memory: plan.memory };

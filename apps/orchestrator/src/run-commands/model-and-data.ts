@@ -1,4 +1,4 @@
-// The sources of a run, looked at before it is accepted, so that whatever is wrong with it is said at once.
+// The model and the data of a run, checked before the run is accepted, so that mistakes are reported at once.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
@@ -21,7 +21,7 @@ export interface RunPlan {
   model: ModelIdentity;
   settings: RunSettings; // complete
   memory: engineV1.PlanMemoryResponse;
-  /** Where the memory is too much: settings under which there is enough, and what they take. */
+  /** If the run needs too much memory: settings that need less, and their memory. */
   change: { settings: RunSettings; totalBytes: bigint } | null;
   /** That would be taken now; the memory is its. */
   engine: string;
@@ -80,7 +80,7 @@ export class ModelAndData {
   }
 
   /**
-   * The data as it is named. What is cheap to find out about it is refused here: what is not there, and what is wrong with the beginning.
+   * The data as the request names it. Mistakes that are cheap to find are refused here: missing files, and a wrong beginning.
    * @param parent of a fork, whose validation text is kept where the source names none
    */
   async namedData(
@@ -103,7 +103,7 @@ export class ModelAndData {
     return named;
   }
 
-  /** Reads what the run is made of: the model, unless a fork has it from its parent, and the text. */
+  /** Reads the model, unless a fork has it from its parent, and the text. */
   async prepare(run: PruningRunState, onProgress: (progress: PreparationProgress) => void, signal: AbortSignal): Promise<Prepared> {
     let { model } = run;
     if (model.weightsDigest === '') {
@@ -157,7 +157,7 @@ export class ModelAndData {
     };
   }
 
-  /** The same artifact again, from the text it was made of. @throws `damage`, with what keeps it from being mended */
+  /** Makes the same artifact again from its text. @throws `damage`, with the reason why it can't be made again */
   async remakeTokens(
     { runId, model, data }: PruningRunState,
     part: 'train' | 'validation',

@@ -44,7 +44,7 @@ function namedValidation(source: DataSource, keepsParents: boolean): ValidationP
   };
 }
 
-/** Words about how a text is read are lost on one that is not named. */
+/** Options for reading a text have no effect without a text. */
 function requireNoReading(source: DataSource, keepsParents: boolean): void {
   const about = {
     more_validation_paths: source.moreValidationPaths,

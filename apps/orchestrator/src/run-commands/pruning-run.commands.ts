@@ -1,4 +1,4 @@
-// The commands of clients. The driver's own changes go to the repository directly: nobody else may send them.
+// The commands of clients. The driver's own changes go to the repository directly, since clients may not send them.
 import { Command } from '@nestjs/cqrs';
 import type { engineV1 } from '#protocol';
 import type { DataSource } from './named-data.js';

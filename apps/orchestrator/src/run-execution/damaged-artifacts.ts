@@ -1,6 +1,5 @@
-// A run's way out when an artifact is missing or no longer has its bytes. Nothing is lost with it as long as what it
-// was made from is there: a state is trained again from a whole one before it, tokens are made again from their text, and
-// both come out bit for bit the same.
+// The recovery of a run whose artifact is missing or damaged. Nothing is lost while the sources of the artifact are there: a state is
+// trained again from a whole one before it, tokens are made again from their text, and both have the same bits.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, toEspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -16,7 +15,7 @@ export function damageOrThrow(error: unknown): EspalierError {
   return known;
 }
 
-/** Digest of the latest whole state before `step`; null: the fresh state of the seed. @throws the damage, when there is none */
+/** Digest of the latest whole state before `step`; null: the fresh state of the seed. @throws the damage, when no state is whole */
 export async function wholeStateBefore(
   artifacts: Pick<ArtifactStore, 'verify'>,
   run: PruningRunState,

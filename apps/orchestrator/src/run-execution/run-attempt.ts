@@ -35,7 +35,7 @@ export class RunAttempt {
   private evaluationError: { code: string; message: string } | null = null;
   /** Aborted when the attempt may no longer speak for the run. */
   private readonly dismissed = new AbortController();
-  /** Aborted when somebody waits for the attempt to end: it then waits for room on a disk no longer. */
+  /** Aborted when the driver waits for the attempt to end: the attempt then stops waiting for room on a disk. */
   private readonly hurried = new AbortController();
   private readonly patience = AbortSignal.any([this.dismissed.signal, this.hurried.signal]);
 
@@ -132,7 +132,7 @@ export class RunAttempt {
     } catch (error) {
       if (this.sendsTeachers || toEspalierError(error).code !== 'TEACHER_NOT_LOADED') throw error;
       this.parts.log.warn({ runId: this.runId, err: error }, 'the engine could not read a teacher: they are sent from here on');
-      this.sendsTeachers = true; // whoever reads it for that finds out what is wrong with it
+      this.sendsTeachers = true; // reading the file to send it finds out what is wrong with it
       await this.settle();
     } finally {
       watchdog.rest();
@@ -168,7 +168,7 @@ export class RunAttempt {
         steps = [];
         planned = this.nextSegment(plan);
       }
-      // Also where the wish came before the engine had begun.
+      // The request to stop may come before the engine has begun.
       if (progress.kind !== 'end' && (this.wantsStop() || this.jobsWait)) this.stopTraining(!this.wantsStop());
     }
   }
@@ -183,7 +183,7 @@ export class RunAttempt {
     return planned;
   }
 
-  /** Plans go on from the state that is about to be recorded. Nobody else hears of it earlier. */
+  /** Plans go on from the state that is about to be recorded. No other reader sees it earlier. */
   private async add(segment: TrainedSegment): Promise<void> {
     const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
     this.ahead = expected(this.ahead, facts)!;
@@ -270,7 +270,7 @@ export class RunAttempt {
     return this.run.pauseRequested || this.parts.shutdown.aborted;
   }
 
-  /** Somebody changed the run. */
+  /** A command changed the run. */
   private onChange(run: PruningRunState): void {
     if (run.runId !== this.runId || run.revision <= this.run.revision) return;
     const mine = !isFinished(run) && (run.attempt < this.number || (run.attempt === this.number && run.attemptOpen));
@@ -290,7 +290,7 @@ export class RunAttempt {
     this.stopTraining();
   }
 
-  /** Called when somebody else needs the engine: it ends with its segment. */
+  /** Called when other work needs the engine: the attempt ends with its segment. */
   makeRoom(): void {
     this.stopTraining(true);
   }

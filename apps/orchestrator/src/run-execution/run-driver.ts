@@ -1,6 +1,6 @@
-// The loop that makes runs happen: what is recorded says whose turn it is, the pool says on which engine; an attempt brings the run
-// as far as it gets, and records it. Attempts go on side by side. Nothing is remembered here that the event store does not know, so a
-// new process goes on where this one died.
+// The loop that drives the runs. The record decides which run is next, and the pool decides on which engine. An attempt trains the run as
+// far as it gets, and records it. Attempts go on side by side. Nothing is remembered here that the event store does not know, so a new
+// process goes on where this one died.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
@@ -28,7 +28,7 @@ import { StateKeeper } from '../retention/state-keeper.js';
 
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
-/** Obstacles between a run and a free engine (memory, another's numerics) are looked at so often. */
+/** The interval of checks for obstacles between a run and a free engine (memory, other numerics). */
 const LOOK_AGAIN_MS = 5_000;
 
 interface RunAtWork {
@@ -47,7 +47,7 @@ export class RunDriver {
   /** Runs that are said to wait for an engine that suits them. */
   private readonly keptWaiting = new Set<string>();
   private loop: Promise<void> = Promise.resolve();
-  /** It was ours when we last looked. */
+  /** Whether the lease was ours at the last look. */
   private drives = false;
   private wake: () => void = () => undefined;
 
@@ -104,7 +104,7 @@ export class RunDriver {
         if (retryMs > FIRST_RETRY_MS) this.live.goesOn();
         retryMs = FIRST_RETRY_MS;
       } catch (error) {
-        // Whatever it was: nobody else drives the runs.
+        // The driver survives any error: no other process drives the runs.
         this.log.error({ err: error }, 'the driver of the runs met an error and tries again');
         this.live.waits(error);
         await delay(retryMs, this.shutdown.signal);
@@ -113,7 +113,7 @@ export class RunDriver {
     }
   }
 
-  /** Gives out what work there is, then waits for a change. */
+  /** Hands out the waiting work, then waits for a change. */
   private async driveOn(): Promise<void> {
     const woken = new Promise<void>((resolve) => {
       this.wake = resolve;

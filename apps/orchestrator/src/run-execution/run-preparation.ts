@@ -1,4 +1,4 @@
-// Reads what launched runs are made of, so that the driver can train them: docs/design/preparing.md. Nothing is remembered here
+// Reads model and text of launched runs, so that the driver can train them: docs/design/preparing.md. Nothing is remembered here
 // that the event store does not know; a new process begins again, and finds what was tokenized before.
 import { Inject, Injectable } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +19,7 @@ import { RunFeed } from '../views/run-feed.js';
 const AT_ONCE = 2;
 /** How long to wait when the end of a preparation could not be recorded. */
 const AFTER_FAILURE_MS = 1_000;
-/** Errors that pass when somebody makes room. */
+/** Errors that pass when a user makes room. */
 const FULL_STORE = new Set(['ARTIFACT_STORE_FULL', 'ARTIFACT_STORE_READ_ONLY']);
 
 @Injectable()
@@ -60,7 +60,7 @@ export class RunPreparation {
     for (const stop of this.underWay.values()) stop.abort(this.shutdown.reason);
   }
 
-  /** Takes up what waits for its turn. */
+  /** Starts the waiting preparations. */
   private look(): void {
     if (this.shutdown.aborted) return;
     if (!this.lease.held) return this.stopAll();
@@ -100,7 +100,7 @@ export class RunPreparation {
     }
   }
 
-  /** False: it is worth another try. */
+  /** False: it should be tried again. */
   private async try(run: PruningRunState, tries: number, signal: AbortSignal): Promise<boolean> {
     const { runId } = run;
     const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');

@@ -4,7 +4,7 @@ import { endStepOf } from '../pruning-run/method/phases.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
-/** So many steps are looked at before a run is given up for those it skipped; at its end there may be fewer. */
+/** A run is given up for skipped steps only after this number of steps, or at its end. */
 const SKIPS_JUDGED_FROM_STEPS = 20;
 
 export type RunAction =
@@ -40,7 +40,7 @@ export function nextAction(
   return { kind: 'complete' };
 }
 
-/** A skipped step teaches nothing: a run that is mostly made of them must not end as if it had been trained. */
+/** A skipped step trains nothing. A run with mostly skipped steps must not end as if it had been trained. */
 function mostlySkipped(run: PruningRunState): { code: string; message: string; field: string } | null {
   const { fromStep, steps } = run.latestSkips;
   const judged = stepOf(run) - fromStep;

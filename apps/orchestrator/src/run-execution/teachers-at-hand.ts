@@ -15,7 +15,7 @@ export interface TeacherSource {
 }
 
 /**
- * Brings whatever teachers the plan needs and the engine can't read by itself. Loading one may push out another that is needed, but none
+ * Sends the teachers that the plan needs and the engine can't read by itself. Loading one may push out another needed teacher, but none
  * of the same plan: so the loop ends. null: one was damaged, and the run now goes on from before it.
  */
 export async function planWithTeachers(bench: EngineWorkbench, run: PruningRunState, source: TeacherSource): Promise<TrainingPlan | null> {

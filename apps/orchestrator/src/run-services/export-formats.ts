@@ -29,7 +29,7 @@ const engineForms: Record<ExportForm, engineV1.ExportForm> = {
   blocks: engineV1.ExportForm.EXPORT_FORM_BLOCKS,
 };
 const MULTIPLE_MAX = 1024;
-/** A row of q8_0 is stored in blocks of so many values. */
+/** Number of values in a block of q8_0. */
 const Q8_BLOCK = 32;
 
 export interface ExportChoice {

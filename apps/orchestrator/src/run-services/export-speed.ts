@@ -2,7 +2,7 @@
 import type { engineV1 } from '#protocol';
 import type { ExportFormat } from './export-formats.js';
 
-/** From here on nobody will notice. */
+/** A larger share of the multiplications than this is no gain that users notice. */
 const HARDLY_FEWER = 0.95;
 /** Widths that GPUs' matrix units like. */
 const EVEN_WIDTH = 64;

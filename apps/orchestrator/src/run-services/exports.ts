@@ -133,7 +133,7 @@ async function storeFiles(
   return { files, readme, outcome };
 }
 
-/** Whoever prints it on a terminal sees what names and paths hold. */
+/** Control characters in names and paths are made visible, since the card may be printed on a terminal. */
 export function modelCard({ run, state, form, format }: Pick<ExportRequest, 'run' | 'state' | 'form' | 'format'>): string {
   const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
   return [

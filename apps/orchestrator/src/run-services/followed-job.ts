@@ -3,7 +3,7 @@ import type { EngineJobs, JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
 
-/** An engine goes from one piece of work to the next while a job waits for it, and tells nobody. */
+/** An engine goes from one piece of work to the next while a job waits for it, and sends no message about it. */
 const LOOK_AGAIN_MS = 500;
 
 export type Followed<News, Result> = { waitingFor: string } | { news: News } | { result: Result };

@@ -22,7 +22,7 @@ const ERRORS_MAX = 1 << 20;
 /** As llama.cpp says that rows are no multiples of a block. */
 const FALLBACK = /(\d+) of (\d+) tensor\(s\) required fallback/;
 
-/** The command and its words; null: there is none. */
+/** The command and its words. */
 export type Quantizer = (from: string, to: string, dtype: string, threads: number) => string[];
 
 /** @throws EspalierError QUANTIZER_MISSING */

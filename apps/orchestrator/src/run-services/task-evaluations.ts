@@ -27,7 +27,7 @@ const BLOCK_CHARACTERS = 1 << 18;
 /** And few enough that their tokens fit in memory, where contexts have hundreds of choices. */
 const ENCODED_CHARACTERS = 1 << 22;
 
-/** A text that is asked for takes about as long as so many characters that are read. */
+/** Writing one text takes about as long as reading this number of characters. */
 const WRITTEN_CHARACTERS = 2_000;
 
 const DTYPES = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };

@@ -75,8 +75,8 @@ export class DataFolder {
   }
 
   /**
-   * The token that clients must show from now on. It is another one at each start: whoever took the port of a server that is gone, and was
-   * shown its token, has nothing.
+   * The token that clients must show from now on. It is another one at each start: a program that took the port of a server that is
+   * gone, and was shown its token, has nothing.
    */
   newToken(): string {
     return renewSecretFile(join(this.path, TOKEN_FILE));

@@ -3,7 +3,7 @@
 // itself, from when it saw the newest event: clocks that differ or jump do no harm. A driver that was asleep for longer than
 // its lease may still believe in it for a moment; what it then tries to record is refused, since its attempt was closed. What can't be
 // refused, the removal of bytes, looks at the clock (`isSurelyHeld`).
-// The same holds on an embedded store: whoever knows its address can point another orchestrator at it.
+// The same holds on an embedded store: a user who knows its address can point another orchestrator at it.
 import { randomUUID } from 'node:crypto';
 import { hostname, uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,8 +23,8 @@ export const DRIVER_STREAM = 'espalierDriver';
 const KEPT_EVENTS = 100;
 const RENEWALS_A_LEASE = 3;
 /**
- * The lease of an orchestrator on its own embedded store. It is long, since that store ends with the orchestrator: nobody else waits
- * for the lease to run out. And each renewal is an event that stays in the store's file.
+ * The lease of an orchestrator on its own embedded store. It is long, since that store ends with the orchestrator: no other orchestrator
+ * waits for the lease to run out. And each renewal is an event that stays in the store's file.
  */
 const OWNERS_LEASE_MS = 600_000;
 
@@ -83,7 +83,7 @@ export class DriverLease {
     this.clock = options.clock ?? sinceBoot;
   }
 
-  /** Whether the runs are ours to drive. */
+  /** Whether this orchestrator drives the runs. */
   get held(): boolean {
     return this.isHeld;
   }
@@ -145,7 +145,7 @@ export class DriverLease {
     this.stopping.abort();
     this.wake();
     await this.running;
-    // Our own store ends with us, so others have nothing to drive; and nobody is to have the lease when we come back to it.
+    // Our own store ends with us, so others have nothing to drive. And the lease must be free when we come back to it.
     if (this.options.ownsStore || !this.isHeld || this.newest === null) return;
     await this.append('DrivingReleased', this.newest.revision).catch(() => undefined); // it ends by itself
   }
@@ -182,7 +182,7 @@ export class DriverLease {
     }
   }
 
-  /** Renews what we hold, takes what nobody holds, or learns who holds it. */
+  /** Renews our lease, takes a free one, or learns who holds it. */
   private async look(): Promise<void> {
     const newest = await this.read();
     const sign = newest !== null && newest.revision !== this.newest?.revision;

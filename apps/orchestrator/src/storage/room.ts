@@ -9,7 +9,7 @@ export async function roomIn(folder: string): Promise<number> {
   return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
 }
 
-/** Also where nobody can tell: a closer look says what it is. */
+/** True also where the room is not known: a closer look says what it is. */
 export async function isFull(folder: string): Promise<boolean> {
   return (await roomIn(folder).catch(() => 0)) < ROOM_BYTES;
 }

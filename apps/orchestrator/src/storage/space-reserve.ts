@@ -63,7 +63,7 @@ export class SpaceReserve {
     if (await isFull(this.dataFolder)) await this.giveUp();
   }
 
-  /** False: there is none. */
+  /** False: the reserve is not there. */
   private async giveUp(): Promise<boolean> {
     if (!(await this.exists())) return false;
     await rm(this.file, { force: true });

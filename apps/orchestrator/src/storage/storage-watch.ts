@@ -72,7 +72,7 @@ export class StorageWatch {
   }
 }
 
-/** The problem that keeps a file of the needed size from being written; null: there is none. */
+/** The problem that keeps a file of the needed size from being written; null: the file can be written. */
 async function writeProblem(folder: string): Promise<EspalierError | null> {
   const path = join(folder, `.room-${process.pid}-${randomUUID()}`);
   try {

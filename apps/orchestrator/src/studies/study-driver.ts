@@ -1,5 +1,5 @@
-// Launches the runs of studies, so many at once. What is to be done follows from what is recorded, so a new process goes on where this
-// one died: a run's request id follows from its study and its settings, and the same request launches one run.
+// Launches the runs of studies, `at_once` at a time. The next launch follows from the recorded events, so a new process goes on where
+// this one died: a run's request id follows from its study and its settings, and the same request launches one run.
 import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
@@ -121,7 +121,7 @@ export class StudyDriver {
 
   private async launchNext(study: StudyState): Promise<void> {
     const launched = await this.launchedOf(study);
-    // A run that somebody paused, or that waits for somebody to mend something, takes no engine.
+    // A run that a user paused, or that waits for a user to mend a cause, takes no engine.
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
     const most = study.atOnce === 0 ? Math.max(1, this.pool.slots.length) : study.atOnce;
     const waiting = waitingRuns(study);

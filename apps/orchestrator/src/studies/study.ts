@@ -102,7 +102,7 @@ function applied(state: StudyState, event: StudyEvent): StudyState {
   }
 }
 
-/** @throws EspalierError when the study does not allow it; NotBegun where there is none */
+/** @throws EspalierError when the study does not allow the change; NotBegun: the study does not exist */
 export function decide(state: StudyState | null, change: StudyChange, at: string): NewStudyFact[] {
   if (change.kind === 'launch') return launch(state, change, at);
   return decideOn(begun(state), change, at);

@@ -121,7 +121,7 @@ function readable(stored: StoredEvent): RecordedEvent | null {
   try {
     return decodeStored(stored);
   } catch {
-    return null; // it goes into the bundle as it is; whoever checks it is told
+    return null; // it goes into the bundle as it is; the check of the bundle reports it
   }
 }
 

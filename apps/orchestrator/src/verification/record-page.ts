@@ -68,6 +68,6 @@ export function recordPage(
     ),
     '',
   ]
-    .map(visibleText) // whoever prints it on a terminal sees what names and paths hold
+    .map(visibleText) // the page may be printed on a terminal, so control characters are made visible
     .join('\n');
 }

@@ -23,7 +23,7 @@ export class StudyRecords {
     this.of(stream).chain.lose();
   }
 
-  /** The problem of the next event of its stream; null when there is none. */
+  /** The problem of the next event of its stream; null: the event is right. */
   problem({ stream, revision, id, type, data }: Pick<StoredEvent, 'stream' | 'revision' | 'id' | 'type' | 'data'>): string | null {
     const isFirst = !this.records.has(stream);
     const record = this.of(stream);

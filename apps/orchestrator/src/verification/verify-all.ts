@@ -22,7 +22,7 @@ type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts' | 'condition'
 /** The runs' records about an artifact. */
 interface Named {
   what: string;
-  /** The runs that need it; it may be missing where there is none. */
+  /** The runs that need it. Without such a run it may be missing. */
   needers: string[];
   /** Its files are as recorded; of an export's manifest. */
   fits: () => Promise<boolean>;

@@ -25,7 +25,7 @@ export class LiveProgress {
   private readonly waiting = new Map<string, LiveWait>();
   private readonly preparations = new Map<string, { progress: LivePreparation; toldAtMs: number }>();
   private readonly listeners = new Set<Listener>();
-  /** So many look on, by run. */
+  /** The number of clients that watch, by run. */
   private readonly watchers = new Map<string, number>();
   private readonly watchListeners = new Set<() => void>();
 
@@ -52,7 +52,7 @@ export class LiveProgress {
 
   preparedOrStopped(runId: string): void {
     const last = this.preparations.get(runId);
-    // Not at once: views that have not read the event of its end yet would show that nobody prepares it.
+    // Not at once: views that have not read the event of its end yet would show a run that is not prepared.
     setTimeout(() => {
       if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.tell(runId);
     }, VIEWS_CATCH_UP_MS).unref();
@@ -116,7 +116,7 @@ export class LiveProgress {
     return () => this.listeners.delete(listener);
   }
 
-  /** Somebody looks on; returns how to stop that. */
+  /** A client watches the run. Call the result when it stops. */
   watch(runId: string): () => void {
     this.count(runId, 1);
     return () => this.count(runId, -1);
@@ -126,7 +126,7 @@ export class LiveProgress {
     return this.watchers.has(runId);
   }
 
-  /** Called when somebody begins to look on at any run, or nobody does any more; returns how to stop that. */
+  /** The listener is called when a client begins or stops to watch any run. Call the result to remove it. */
   onWatched(listener: () => void): () => void {
     this.watchListeners.add(listener);
     return () => this.watchListeners.delete(listener);

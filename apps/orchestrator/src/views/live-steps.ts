@@ -21,7 +21,7 @@ export interface LiveSteps {
   since(runId: string, step: number): StepMeasurement[];
   /** Calls back at each report; returns how to stop that. */
   onReport(listener: (runId: string) => void): () => void;
-  /** Somebody looks on at the run: it is to be reported often. Returns how to stop that. */
+  /** A client watches the run, so it is reported often. Call the result when the client stops. */
   watch(runId: string): () => void;
   /** Runs that something was heard of. */
   heardRuns(): string[];

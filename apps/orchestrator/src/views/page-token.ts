@@ -20,10 +20,10 @@ export function decodePageToken(token: string, shape: unknown): PageKey {
     parts = null;
   }
   if (!Array.isArray(parts) || parts.length !== 3)
-    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');
+    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is not one that this server gave out; leave it out to start at the first page');
   const [value, runId, digest] = parts as unknown[];
   if ((typeof value !== 'string' && typeof value !== 'number') || typeof runId !== 'string') {
-    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is none of ours; leave it out to start at the first page');
+    throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is not one that this server gave out; leave it out to start at the first page');
   }
   if (digest !== shapeDigest(shape)) {
     throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'belongs to another order or filter; use it with the request that gave it');

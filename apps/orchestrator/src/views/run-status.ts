@@ -14,7 +14,7 @@ export function leaseUntilMs(run: StatusInput, heardAtMs: number | null): number
 export function shownStatus(run: StatusInput, heardAtMs: number | null, nowMs: number): v1.RunStatus {
   const leaseMs = leaseUntilMs(run, heardAtMs);
   if (leaseMs !== null && leaseMs < nowMs) return v1.RunStatus.RUN_STATUS_RECOVERING;
-  // A run that was only interrupted by a shutdown waits for its turn; nobody has to resume it.
+  // A run that was only interrupted by a shutdown waits for its turn, and needs no resume.
   if (run.status === 'paused' && run.pausedBy === 'shutdown') return v1.RunStatus.RUN_STATUS_QUEUED;
   return STATUS_NUMBERS[run.status];
 }

@@ -145,7 +145,7 @@ export class RunViews extends Views {
     return this.database.prepare<[], string>("SELECT run_id FROM runs WHERE status = 'damaged'").pluck().all();
   }
 
-  /** The runs that have not ended, after the events up to a position; whoever goes on from there misses nothing. */
+  /** The runs that have not ended, after the events up to a position. A reader that goes on from there misses nothing. */
   async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
     await this.started;
     const details = this.database

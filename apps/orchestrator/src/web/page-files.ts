@@ -26,7 +26,7 @@ export class PageFiles {
 
   constructor(private readonly folder: string) {}
 
-  /** The file of a path; the page itself for every view of it. undefined: there is none, or the dashboard is not built. */
+  /** The file of a path; the page itself for every view of it. undefined: the file is not there, or the dashboard is not built. */
   at(path: string): PageFile | undefined {
     this.files ??= existsSync(this.folder) ? read(this.folder) : undefined;
     return this.files?.get(path) ?? (extname(path) === '' ? this.files?.get(PAGE) : undefined);

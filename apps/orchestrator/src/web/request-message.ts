@@ -28,7 +28,7 @@ export async function readBody(request: IncomingMessage): Promise<Uint8Array> {
 }
 const HEARD_BYTES_MAX = 64 << 20;
 
-/** @throws EspalierError; requests of a type that is none of ours pass: the library answers them in HTTP's own words */
+/** @throws EspalierError; requests of other content types pass: the library answers them in HTTP's own words */
 export function requireMessage(path: string, headers: IncomingHttpHeaders, body: Uint8Array): void {
   for (const name of ENCODINGS) {
     const encoding = headers[name]?.toString() ?? 'identity';

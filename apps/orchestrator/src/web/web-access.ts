@@ -13,7 +13,7 @@ const COOKIE_DAYS = 30;
 const QUOTED_CHARACTERS_MAX = 60;
 
 export interface WebSecrets {
-  /** null: everybody on this machine may call. */
+  /** null: every user of this machine may call. */
   token: string | null;
   /** Outlives restarts, so that a page goes on by itself; readable by the server's user only. Another one forgets all browsers. */
   cookieKey: () => string;
@@ -36,17 +36,17 @@ export class WebAccess {
     this.links = secrets.token === null ? null : new LoginKeys(secrets.token);
   }
 
-  /** Why a request is none of a page of this server: another site had its own name lead here, and the Host is that name. */
+  /** The refusal of a request with a foreign Host: another site had its own name lead here, and the Host is that name. */
   foreignHost({ headers }: IncomingMessage): EspalierError | undefined {
     const host = headers.host ?? '';
     if (this.isOwnName(hostName(host))) return undefined;
     return new EspalierError(
       'HOST_FOREIGN',
-      `the name in "Host: ${quoted(host)}" is none of this server; use the address that it was started with`,
+      `the name in "Host: ${quoted(host)}" is not a name of this server; use the address that it was started with`,
     );
   }
 
-  /** Why a call is none of a page of this server: a page of another origin makes it. (Links from there are welcome.) */
+  /** The refusal of a call with a foreign Origin: a page of another origin makes it. (Links from there are welcome.) */
   foreignOrigin({ headers }: IncomingMessage): EspalierError | undefined {
     const { origin, host = '' } = headers;
     const site = headers['sec-fetch-site'];
@@ -77,7 +77,7 @@ export class WebAccess {
     return new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
   }
 
-  /** The cookie for a login link's key; undefined where the key is none, too old or used. */
+  /** The cookie for the key of a login link; undefined: the key is wrong, too old or used. */
   cookieFor(key: string, now = Date.now()): string | undefined {
     if (this.links === null || !this.links.accept(key, now)) return undefined;
     const until = String(now + COOKIE_DAYS * 86_400_000);
@@ -105,7 +105,7 @@ function quoted(text: string): string {
   return text.length <= QUOTED_CHARACTERS_MAX ? text : `${text.slice(0, QUOTED_CHARACTERS_MAX)}...`;
 }
 
-/** '': it is none, or its port can't be one. */
+/** The name in a Host header; '': the header names no host, or its port is impossible. */
 function hostName(host: string): string {
   if (!URL.canParse(`http://${host}`)) return '';
   return (/^\[([^\]]*)\](?::\d+)?$/.exec(host)?.[1] ?? /^([^:]*)(?::\d+)?$/.exec(host)?.[1] ?? '').toLowerCase();

@@ -27,7 +27,7 @@ const API_PATH = /^\/espalier\.v1\.\w+\/\w+$/;
 const GRACE_MS = 2_000;
 /** A client has this long to ask for something, before its connection is closed. How long an answer takes is free. */
 const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 5_000 };
-/** A page's file that nobody reads on. */
+/** A connection that stops reading a file of the page is closed after this time. */
 const UNREAD_PAGE_MS = 30_000;
 
 /** Nothing on a page but what this server sends, and no other page around it. */

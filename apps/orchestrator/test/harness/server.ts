@@ -280,8 +280,8 @@ export class TestServer {
   }
 
   /**
-   * A run that is disturbed on its way, at its end. How far a run gets until somebody who looks at it can do something is for the
-   * machine to say: where it was over by then, the same happens to another run.
+   * A run that is disturbed on its way, once it has ended. A run may be over before the disturbance comes, on a fast machine: then the
+   * same happens to another run.
    */
   async disturbed({ launch, when, by }: Disturbance): Promise<v1.Run> {
     for (let tries = 0; tries < DISTURBANCES_MAX; tries += 1) {
@@ -368,7 +368,7 @@ export const TINY_RUN: Partial<v1.RunSettings> = {
   evaluationWindow: 64,
 };
 
-/** Never over before somebody stops it. */
+/** Settings of a run that only ends when a test stops it. */
 export const ENDLESS: Partial<v1.RunSettings> = { totalSteps: 1_000_000, warmupSteps: 500_000 };
 
 /** The same file for all suites, put in its place whole: they run side by side. */

@@ -36,7 +36,7 @@ export class BareEngine {
     return this.stepSeconds.length === this.recorded.run.settings.totalSteps;
   }
 
-  /** So many steps as take about as long, in as few calls as that can be told beforehand. */
+  /** Trains for about this time, in as few calls as can be told beforehand. */
   async trainFor(seconds: number): Promise<void> {
     for (let left = seconds; left > 0 && !this.hasEnded;) {
       const oneTakes = this.stepSeconds.slice(-20).reduce((sum, one, _, all) => sum + one / all.length, 0);

@@ -11,13 +11,13 @@ export interface Turn {
   /** The part of that inside its steps. */
   runStepSeconds: number;
   bareSeconds: number;
-  /** Steps that took far longer than most. The run was not stopped then: the machine was slow, or somebody else had it. */
+  /** Steps that took far longer than most. The run was not stopped then: the machine was slow, or other programs had it. */
   longSteps?: { step: number; seconds: number }[];
   /** Processor time of the processes that do not compute; null before the first stop, as it holds their start, and after the last. */
   processorMs: Record<string, number> | null;
 }
 
-/** All times are milliseconds on one clock that nobody sets. */
+/** All times are milliseconds on one clock that can't be set. */
 export interface Stop {
   fromMs: number;
   toMs: number;
@@ -73,7 +73,7 @@ interface Cut {
   processorMs: Record<string, number> | null;
 }
 
-/** So many times the median make a long step. */
+/** A step is long from this multiple of the median on. */
 const LONG_STEP_TIMES = 5;
 
 /** Cut at the stops: the engine's own times say which step each of them hit, or between which two it fell. */

@@ -1,9 +1,9 @@
 // npm run overhead -- --help
 //
 // The cost of a run beyond its steps. Trains the bundled model through the real processes (events, digests, states, teachers,
-// views), and the very same steps, teachers included, on a bare engine that nobody asks for a state. Both work in turns of a
+// views), and the very same steps, teachers included, on a bare engine that makes no states. Both work in turns of a
 // few seconds, each pair of turns in an order drawn at random, because the machine's own rate moves more in a minute than what
-// is measured. While the bare engine works, the run's processes are stopped (SIGSTOP); nobody asks them anything, so a run
+// is measured. While the bare engine works, the run's processes are stopped (SIGSTOP) and get no requests, so a run
 // before it, not timed, tells who instructs which steps. All of the run's time counts, from when it has its engine (model,
 // tokens and first state loaded, which a run without a history needs too) to its recorded end, without the stops; compared is
 // the time inside the bare engine's steps. Being stopped costs the run a little too. Nothing else should run.

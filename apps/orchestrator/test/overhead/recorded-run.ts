@@ -23,7 +23,7 @@ export async function launch(server: TestServer, totalSteps: number): Promise<st
   return runId;
 }
 
-/** The run of so many steps in this folder; trains it where there is none. */
+/** The run of `totalSteps` steps in this folder; trains it where it is not there. */
 export async function recordedRun(folder: string, threads: number, totalSteps: number): Promise<RecordedRun> {
   const server = new TestServer(folder, {});
   server.threads = threads;

@@ -22,7 +22,7 @@ const YEARS_GOOD = 100;
 const DAY_MS = 86_400_000;
 
 /**
- * The secrets of the store in this folder; makes them where there are none, or only those that came along when another folder was copied.
+ * The secrets of the store in this folder. Makes them where they are missing, or where they came along with a copy of another folder.
  * @throws EmbeddedStoreError STORE_TLS_UNUSABLE with the file that is damaged
  */
 export async function storeSecrets(folder: string): Promise<StoreSecrets> {

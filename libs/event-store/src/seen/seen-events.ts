@@ -45,7 +45,7 @@ export class SeenEvents {
     this.nextSlot = 1 - newestSlot;
   }
 
-  /** The file of a store in a data folder; made where there is none. */
+  /** The file of a store in a data folder; made where it is not there. */
   static open(dataFolder: string, storeName: string, onError: (error: unknown) => void = () => undefined): SeenEvents {
     const file = fileOf(dataFolder, storeName);
     try {

@@ -9,7 +9,7 @@ import { Users, type Principal } from './users.js';
 export type { Principal };
 export type Action = keyof StreamAcl;
 
-/** Without TLS nobody is asked who they are, as clients send no passwords then: only the server's own user can connect. */
+/** Without TLS clients send no passwords, so no client is asked for one: only the server's own user can connect. */
 const NOBODY_ASKED: Principal = { name: 'anonymous', groups: ['$admins'] };
 /** Clients ask these before they log in. Their requests are empty. */
 const OPEN_SERVICES = ['/event_store.client.server_features.ServerFeatures/', '/event_store.client.gossip.Gossip/'];
@@ -40,7 +40,7 @@ export class Access {
     return principal;
   }
 
-  /** Asks who calls by the call's metadata: whoever is refused has no message read. */
+  /** Finds the caller by the metadata of the call: no message of a refused caller is read. */
   readonly interceptor: ServerInterceptor = ({ path }, call) => {
     if (OPEN_SERVICES.some((service) => path.startsWith(service))) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {

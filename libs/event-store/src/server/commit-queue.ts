@@ -104,7 +104,7 @@ export class CommitQueue {
     }
   }
 
-  /** With the folder, so that whoever has to make room knows where. */
+  /** Names the folder, so that the user knows where to make room. */
   private named(error: unknown): StoreError {
     const { code, message } = toStoreError(error);
     return new StoreError(code, `${message} (folder ${this.folder})`, { cause: error });

@@ -94,7 +94,7 @@ function addServices(server: Server, context: ServerContext, subscriptions: Pers
   add(streams2Grpc.StreamsServiceService, streams2Handlers(context));
 }
 
-/** An address that means "all interfaces" is none that a client could call. */
+/** A client can't call an address that means "all interfaces". */
 function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }

@@ -76,7 +76,7 @@ uint64_t take_device_memory(uint64_t bytes) {
   return reinterpret_cast<uint64_t>(p);
 }
 
-// Frees run in destructors, also after the device failed: nobody could be told.
+// Frees run in destructors, also after the device failed: no caller could be told.
 void give_back_device_memory(uint64_t address, uint64_t) { cudaFree(native(address)); }
 
 std::byte* take_pinned_memory(uint64_t bytes) {

@@ -140,7 +140,7 @@ __device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], c
   }
 }
 
-// Results times a factor for each of the two rows to shared memory [kRows, kSumStride], where nobody else reads any more.
+// Results times a factor for each of the two rows to shared memory [kRows, kSumStride], which no other thread reads any more.
 template <class Tile>
 __device__ __forceinline__ void put_sums(float* shared, const float (&sums)[Tile::kOwn / 8][4], float low, float high,
                                          const Place<Tile>& at) {
@@ -177,7 +177,7 @@ struct AttentionPlan {
 
 inline AttentionPlan plan_of(const AttentionShape& s) {
   const auto number = [](int64_t n) { return static_cast<int>(n); };
-  // A window as long as the row is none.
+  // A window as long as the row has no effect.
   return {s.batch,
           number(s.tokens),
           number(s.heads),

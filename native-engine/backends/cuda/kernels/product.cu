@@ -71,7 +71,7 @@ bool is_dense(const Tensor& a) {
   return is_dense<T>(a.dtype, a.data.address(), a.stride);
 }
 
-// Values of the packed factors, for so many columns of the result.
+// The number of values of the packed factors, for this number of columns of the result.
 template <class T>
 int64_t packed_values(const Product& op, int64_t columns) {
   int64_t values = 0;

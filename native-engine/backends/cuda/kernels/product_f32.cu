@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads, 1) product_f32_kernel(ProductArgumen
   put_down(0);
   float sums[kEach][kEach] = {};
   for (int32_t t = 0; t < tiles; t++) {
-    __syncthreads();  // tile t is there, and nobody reads tile t - 1 any more
+    __syncthreads();  // tile t is there, and no thread reads tile t - 1 any more
     if (t + 1 < tiles) fetch_next();
     const float *left = a_tiles + t % 2 * kTile * kDepth, *right = b_tiles + t % 2 * kTile * kDepth;
     for (int k = 0; k < kDepth; k++) {

@@ -26,7 +26,7 @@ __device__ __forceinline__ T block_sum(T v, T* space) {
   return sum;
 }
 
-// The rows of one of so many parts (parts.h).
+// The rows of one part (parts.h).
 struct Rows {
   int64_t begin, end;
 };
@@ -34,7 +34,7 @@ __device__ __forceinline__ Rows rows_of_part(int64_t rows, int64_t part, int64_t
   return {rows * part / parts, rows * (part + 1) / parts};
 }
 
-// Threads for a row of so many values, four each at a time.
+// The number of threads for a row of `width` values, four each at a time.
 inline unsigned threads_for_row(int64_t width) {
   constexpr int64_t kMost = 256;
   const int64_t warps = (width / 4 + kWarpSize - 1) / kWarpSize;

@@ -2,7 +2,7 @@
 //
 // A block a row: a row is read once from memory and a second time from the cache, so the pass costs its bytes. The backward pass has
 // sums over the rows as well (mask_dot): a block takes a part of the rows and keeps its column sums in shared memory, where a thread
-// owns its columns and waits for nobody.
+// owns its columns and waits for no other.
 #include "cuda_backend.h"
 #include "parts.h"
 #include "reduce.h"

@@ -33,7 +33,7 @@ struct DeviceDescription {
 // Every device of every backend of this build, preferred ones first. Asking starts no thread and takes no device memory.
 std::vector<DeviceDescription> list_devices();
 
-// The one that the spec chooses. Throws Error(kNotSupported, "device", ...) where there is none, or where it can't be used now.
+// The device that the spec chooses. Throws Error(kNotSupported, "device", ...) where it is not there, or can't be used now.
 DeviceDescription describe_device(const BackendSpec& spec);
 
 }  // namespace espalier

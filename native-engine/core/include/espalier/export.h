@@ -29,7 +29,7 @@ struct ExportRequest {
   ExportForm form = ExportForm::kMasked;
   ExportDType dtype = ExportDType::kAsSource;
   int64_t multiple_of = 1;                   // MLP and hidden widths are rounded up to it with zeros, to the source's width at most
-  std::string source_folder;                 // where config.json, tokenizer and licence files come from; empty: there are none to copy
+  std::string source_folder;                 // where config.json, tokenizer and licence files come from; empty: no such files to copy
   std::string out_folder;                    // must not exist, or be empty; appears whole or not at all
   std::string model_card;                    // of README.md, with the provenance; empty: a plain one. What loads the folder is added
   uint64_t shard_bytes_max = 5'000'000'000;  // beyond it, safetensors are spread over several files with an index

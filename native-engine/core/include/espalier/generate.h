@@ -30,7 +30,7 @@ struct GenerateRequest {
   std::vector<uint32_t> end_tokens;  // a text ends with any of them
   ComputeDType dtype = ComputeDType::kF32;
   BackendSpec backend;
-  // So many prompts are decoded together. No result depends on it.
+  // The number of prompts that are decoded together. No result depends on it.
   int64_t together = 16;
 };
 

@@ -22,7 +22,7 @@ const INSPECTION_TIMEOUT_MS = 1_800_000;
 
 export interface EndedSegment {
   outcome: engineV1.SegmentOutcome;
-  /** As bytes, or in a file whose name begins as was asked for; null: not asked for. */
+  /** The state as bytes, or in a file whose name begins with the given prefix; null: not asked for. */
   state: Uint8Array | { file: string } | null;
 }
 
@@ -33,14 +33,14 @@ export type TrainingProgress =
   | { kind: 'segment'; segment: EndedSegment }
   | { kind: 'end'; end: engineV1.TrainingEnd };
 
-/** All that an engine can be asked for; a script stands in for it in tests. */
+/** All calls of an engine; tests replace it by a script. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient {
   private readonly stub: Client;
   private closedBy: EspalierError | null = null;
-  /** When it last said anything, whatever it was asked for; by performance.now. */
+  /** The time of its last message of any kind, by performance.now. */
   heardAtMs = -Infinity;
 
   /** @param claim shown with every call; '': the engine is our own child, or is only looked at */

@@ -23,7 +23,7 @@ const transientCodes = new Set([
 
 export function engineError(error: ServiceError): EspalierError {
   const known = fromServiceError(error);
-  // Without details of our own, the name of a status is all there is: the engine did not live to say more.
+  // Without details of our own only the name of the status is known: the engine died before it sent more.
   if (lossStatuses.has(known.code)) {
     const code = known.code === 'INTERNAL' ? 'ENGINE_FAILED' : 'ENGINE_LOST';
     return new EspalierError(code, `the engine did not finish: ${known.message}`, { cause: error });
@@ -31,7 +31,7 @@ export function engineError(error: ServiceError): EspalierError {
   return known;
 }
 
-/** Another attempt may succeed: the same request did not cause it, or nobody knows. */
+/** Another attempt may succeed: the request did not cause the error, or the cause is not known. */
 export function isTransient(error: EspalierError): boolean {
   return transientCodes.has(error.code);
 }

@@ -1,4 +1,4 @@
-// Requests to the engine, made from the record alone: one place, so that a replay asks for exactly what the run did.
+// Requests to the engine, made from the record alone, in one place. So a replay asks for exactly the same as the run.
 import { engineSettingsMessage, engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
@@ -20,7 +20,7 @@ export function sessionOptions(
   };
 }
 
-/** Equal for runs that ask the same of an engine and of the model: one session serves them. */
+/** The key is equal for runs that one session can serve: the same model, and the same settings of the session. */
 export function sessionKey(options: engineV1.SessionOptions): string {
   return JSON.stringify(engineV1.SessionOptions.toJSON(options));
 }
@@ -53,15 +53,15 @@ export function unstructuredRequest(
 
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
-/** Somebody looks on: often enough for the eye. */
+/** While a client watches: often enough for the eye. */
 export const REPORT_INTERVAL_MS = 700;
-/** Nobody does: each report wakes two processes, and what they do then is taken from the steps. */
+/** While no client watches: each report wakes two processes, and their work takes time from the steps. */
 export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
 
 /**
  * @param steps in segments as planned; without such a plan they are one segment, whatever sparsity they reach
  * @param states where the states' bytes go: back with the answer, into files that begin with a name, or nowhere
- * @param reportIntervalMs of no matter to a client that waits for the end
+ * @param reportIntervalMs without effect for a client that waits for the end
  */
 export function trainRequest(
   sessionId: string,
@@ -96,7 +96,7 @@ export function trainRequest(
   };
 }
 
-/** '': the intact model, or nobody. */
+/** '': the intact model, or no teacher. */
 function digestOf(teacher: TeacherChoice): string {
   return teacher.kind === 'snapshot' ? teacher.stateDigest : '';
 }

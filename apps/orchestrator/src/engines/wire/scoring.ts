@@ -14,7 +14,7 @@ export interface ScoredBatch {
   greedy: boolean[];
 }
 
-/** So many batches are on their way: one that is computed, and one that waits. */
+/** Batches on their way: one that is computed, and one that waits. */
 const BATCHES_AHEAD = 2;
 
 export async function* scoreBatches(

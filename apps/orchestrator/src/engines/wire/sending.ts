@@ -1,4 +1,4 @@
-// Everything that goes to an engine with a call: bytes at the pace that it takes them, and the claim that says whose it is.
+// The data that goes to an engine with a call: bytes at the pace of the engine, and the claim that names the holder.
 import { InterceptingCall, type ClientWritableStream, type Interceptor } from '@grpc/grpc-js';
 
 const MIB = 1 << 20;

@@ -1,4 +1,4 @@
-// Name, tags and note of a run: what people call it and say about it. Nothing that it computes depends on them; pure.
+// Name, tags and note of a run, for people. No result depends on them; pure.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { NewFact, PruningRunEventData } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';

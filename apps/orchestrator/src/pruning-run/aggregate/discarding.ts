@@ -1,4 +1,4 @@
-// Which artifacts of a run are thrown away when somebody asks for the room, and what then still speaks of them; pure. The
+// Which artifacts of a run are thrown away when a user asks for the room, and what then still names them; pure. The
 // fact is recorded first, with every digest; then the bytes go. What another run needs is never among them.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import { artifactOf } from '../record/measures.js';
@@ -9,14 +9,14 @@ import type { Delete, Discard } from './run-change.js';
 
 export type Thinning = Discard['thinning'];
 
-/** The bytes of a run may go when nothing is at work on it and nothing will be by itself. */
+/** The bytes of a run may go when no work is done on it, and none will start by itself. */
 function requireStill(run: PruningRunState): void {
   if (run.status === 'deleted') throw runDeleted(run);
   const still = isFinished(run) || (run.status === 'paused' && !isRunnable(run) && !run.attemptOpen);
   if (!still) throw runStillActive(run, ': pause or cancel it first');
 }
 
-/** Everything that the run needs and no other run does goes with it; its stream stays. */
+/** All artifacts that only this run needs go with it; its stream stays. */
 export function remove(run: PruningRunState, { reason, neededElsewhere }: Delete, at: string): NewFact[] {
   if (run.status === 'deleted') return [];
   requireStill(run);
@@ -49,7 +49,7 @@ export function requireThinning(thinning: Thinning): void {
 }
 
 /**
- * These go: all teachers but every n-th and the last, those of abandoned branches, exports. These stay whatever is asked:
+ * These go: all teachers but every n-th and the last, those of abandoned branches, exports. These always stay:
  * the last state, where a fork began, and the states that the remaining exports were made from.
  */
 export function thinned(run: PruningRunState, { keepEvery, abandoned, exports }: Thinning): DiscardedArtifact[] {
@@ -142,7 +142,7 @@ export function findDiscard(run: Pick<PruningRunState, 'discarded'>, fits: (disc
   return run.discarded.findLast(fits) ?? null;
 }
 
-/** Names the event, so that whoever misses the bytes finds out why they are gone. */
+/** Names the event, so that a user who misses the bytes learns why they are gone. */
 export function artifactDiscarded(
   run: Pick<PruningRunState, 'runId'>,
   discard: Pick<KnownDiscard, 'kind' | 'digest' | 'reason' | 'revision'>,

@@ -167,7 +167,7 @@ export function fail(state: PruningRunState | null, change: Fail, at: string): N
   return [givenUp(run, { code, message, field }, at)];
 }
 
-/** The run waits for somebody to mend what keeps it from going on; it fails where nobody can. */
+/** The run waits where a user can mend the cause, and fails where no user can. */
 export function givenUp(run: PruningRunState, cause: Obstacle, at: string): NewFact {
   const step = stepOf(run);
   if (isMendable(cause)) return { type: 'RunPaused', at, data: { step, by: 'obstacle', cause } };

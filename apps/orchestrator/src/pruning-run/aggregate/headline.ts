@@ -1,11 +1,11 @@
-// Which evaluation speaks for a run. Anybody may evaluate anything (a teacher, other text, other windows), so a run's
+// The evaluation that counts as the result of a run. Users may evaluate many things (a teacher, other text, other windows), so a run's
 // perplexity in lists and comparisons is chosen by one rule; pure.
 import { isPerplexity, perplexityOver, sameMeasure } from '../record/measures.js';
 import type { RecordedEvaluation, PruningRunState } from './pruning-run.state.js';
 
 type Measured = Pick<PruningRunState, 'current' | 'data' | 'settings' | 'evaluations'>;
 
-/** On the run's own validation text, over windows of its own length: only such perplexities can be compared. */
+/** A perplexity on the run's own validation text, over windows of its own length: only such values can be compared. */
 function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, evaluation: RecordedEvaluation): boolean {
   return (
     data.validationDigest !== null &&
@@ -38,7 +38,7 @@ export function comparableOf(run: Measured): {
   };
 }
 
-/** Evaluations of the last recorded state by other measures than perplexity, the last of each; what they compare says the measure. */
+/** Evaluations of the last recorded state by other measures than perplexity, the last of each measure. */
 export function otherMeasuresOf(run: Measured): RecordedEvaluation[] {
   const ofLastState = run.evaluations.filter((one) => !isPerplexity(one) && one.stateDigest === (run.current?.stateDigest ?? null));
   return ofLastState.filter(

@@ -1,5 +1,5 @@
-// The decision on each change; called by decide's switch. The client's changes are here, the engine's and the
-// starting points of forks and rewinds in the files beside.
+// The decision on each change; called by the switch in `decide`. This file has the changes of clients. engine-decisions.ts has those of the
+// engine, and starting-points.ts the states that forks and rewinds start from.
 import { begun } from '../../event-sourcing/not-begun.js';
 import { sameMeasure } from '../record/measures.js';
 import type { NewFact } from '../record/pruning-run.events.js';
@@ -24,7 +24,7 @@ export function launch(state: PruningRunState | null, { kind: _, ...data }: Laun
   return state === null ? [{ type: 'RunLaunched', at, data }] : [];
 }
 
-/** Also of a run that was paused meanwhile: the work is done. */
+/** A run that was paused meanwhile is prepared too: the work is done. */
 export function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, at: string): NewFact[] {
   const run = begun(state);
   if (isPrepared(run)) return []; // a retry
@@ -95,6 +95,6 @@ export function recordEvaluation(state: PruningRunState | null, { kind: _, ...da
 export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {
   const run = alive(state);
   const isKnown = run.exports.some((one) => one.exportDigest === data.exportDigest && one.stateDigest === data.stateDigest);
-  // One that was thrown away and is made again is recorded again.
+  // An export that was removed and is made again is recorded again.
   return isKnown && findDiscard(run, ({ digest }) => digest === data.exportDigest) === null ? [] : [{ type: 'ModelExported', at, data }];
 }

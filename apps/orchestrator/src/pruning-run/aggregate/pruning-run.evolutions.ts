@@ -4,7 +4,7 @@ import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../
 import { phaseOfDone, phasesOf } from '../method/phases.js';
 import { idleStatus, stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
 
-/** The last segment is remembered whole, and with what came before it at least so many steps. */
+/** The steps that are remembered at least; the last segment is remembered whole. */
 const SKIPS_REMEMBERED_STEPS = 100;
 
 type Skips = PruningRunState['latestSkips'];
@@ -202,13 +202,13 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     targetReachedStep: data.targetReachedStep,
     targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
     lastSegment: null,
-    pauseRequested: data.teacherMark === null && state.pauseRequested, // nobody took it back
+    pauseRequested: data.teacherMark === null && state.pauseRequested, // the request still holds
     evaluations: state.evaluations.map((one) => abandonedAfter(data.toStep, one)),
     exports: state.exports.map((one) => abandonedAfter(data.toStep, one)),
   };
 }
 
-/** An export that was thrown away and is made again is there again. */
+/** An export that was removed and made again exists again. */
 export function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
   const made = new Set([data.exportDigest, ...data.files.map(({ digest }) => digest)]);
   const discarded = state.discarded.filter(({ digest }) => !made.has(digest));

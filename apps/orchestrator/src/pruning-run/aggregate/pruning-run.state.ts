@@ -88,7 +88,7 @@ export interface PruningRunState {
   attemptOpen: boolean;
   restarts: number;
   attemptsWithoutProgress: number;
-  /** The furthest that attempts got which recorded nothing after the current state; 0: none got beyond it. */
+  /** The furthest step of attempts that recorded nothing after the current state; 0: none got beyond it. */
   furthestStep: number;
   /** The next attempt may start from here on (ISO time); null: at once. */
   restartNotBefore: string | null;
@@ -127,7 +127,7 @@ export const isPrepared = ({ data }: Pick<PruningRunState, 'data'>): boolean => 
 /** The run's phase while no engine works for it. */
 export const idleStatus = (run: Pick<PruningRunState, 'data'>): RunStatus => (isPrepared(run) ? 'queued' : 'preparing');
 
-/** The driver has work with it: now, or when its turn comes. A run paused by a shutdown goes on by itself. */
+/** The driver works on the run now, or when its turn comes. A run paused by a shutdown goes on by itself. */
 export const isRunnable = (run: Pick<PruningRunState, 'status' | 'pausedBy'>): boolean =>
   !isFinished(run) && (run.status !== 'paused' || run.pausedBy === 'shutdown');
 
@@ -162,7 +162,7 @@ export function neededStates(run: PruningRunState): Set<string> {
   return new Set(states.flatMap((state) => (state ? [state.stateDigest] : [])));
 }
 
-/** Whether an event between the two can have changed what is needed: most don't, and looking at every teacher takes time. */
+/** Whether an event between the two can have changed the needed artifacts. Most events don't, and a look at every teacher takes time. */
 export function needsTheSame(before: PruningRunState, after: PruningRunState): boolean {
   return (
     before.current === after.current &&

@@ -1,4 +1,4 @@
-// The aggregate of a run: evolve folds what happened, decide (pruning-run.decisions.ts) says what a change makes happen.
+// The aggregate of a run: `evolve` folds events, `decide` (pruning-run.decisions.ts) turns a change into events.
 import { begun } from '../../event-sourcing/not-begun.js';
 import { afterDescribe, describe } from './describing.js';
 import { afterDelete, afterDiscard, discard, remove } from './discarding.js';

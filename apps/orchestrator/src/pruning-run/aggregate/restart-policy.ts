@@ -9,7 +9,10 @@ export function restartDelayMs(attemptsWithoutProgress: number): number {
   return Math.min(FIRST_DELAY_MS * 2 ** attemptsWithoutProgress, LONGEST_DELAY_MS);
 }
 
-/** In a row, when an attempt was lost so. One that got further than those before it made progress, though none of it was recorded. */
+/**
+ * Failed attempts in a row, after an attempt was lost. An attempt that got further than those before it made progress, even if it recorded
+ * none.
+ */
 export function attemptsWithoutProgress(
   before: { attemptsWithoutProgress: number; furthestStep: number; current: { step: number } | null },
   { cause, reachedStep = 0 }: { cause: 'engine' | 'orchestrator'; reachedStep?: number | undefined },

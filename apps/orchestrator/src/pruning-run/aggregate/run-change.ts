@@ -1,4 +1,4 @@
-// All changes that a run can be asked for: by a client, or by the driver for the engine. decide turns it into facts or refuses.
+// All changes of a run, by a client or by the driver for the engine. `decide` turns a change into facts or refuses it.
 import type { DataIdentity, PruningRunEventData, RefitOutcome, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
@@ -18,7 +18,7 @@ export interface FailPreparation {
   code: string;
   message: string;
   field: string;
-  /** It was tried again and again; somebody may mend what keeps it from passing. */
+  /** The cause may pass: the run was tried again and again, and a user may mend it. */
   passes: boolean;
 }
 export interface StartAttempt {

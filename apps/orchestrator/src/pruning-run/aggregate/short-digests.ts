@@ -1,4 +1,4 @@
-// Digests are shown cut short, and are taken so wherever one is named.
+// Digests are shown cut short, and a request may name a digest by its beginning.
 import { EspalierError, invalidField } from '#protocol';
 
 export const SHORTEST_PREFIX = 4;

@@ -1,4 +1,4 @@
-// Where a rewind, a fall back or a fork starts: a recorded state of a run, with everything that was true at it.
+// The starting point of a rewind, a fall back or a fork: a recorded state of a run, with all facts that held at it.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import { artifactDiscarded, findDiscard } from './discarding.js';
@@ -29,7 +29,10 @@ export function rewound(
   return rewoundTo(run, teacher.state, teacher.mark, acceptOtherNumerics, at);
 }
 
-/** The states that a run can go on from by itself, the latest first: never from before a fork began, where its settings did not hold. */
+/**
+ * The states that a run can go on from by itself, the latest first. None lies before the beginning of a fork, where its settings did not
+ * hold.
+ */
 export function statesToFallBackTo(run: PruningRunState): StateFact[] {
   const own = run.teachers.filter((one) => one.ownerRunId === run.runId).map((one) => one.state);
   return [run.previous, ...own, run.origin?.from ?? null].filter((state) => state !== null).sort((left, right) => right.step - left.step);
@@ -95,8 +98,8 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
 }
 
 /**
- * Fewer steps than the parent warms up for, and no word about the warm-up: it keeps its share of the steps. Another rule that holds
- * the sparsity, and no word about its rate: it takes the rule's own.
+ * A fork with fewer steps than the parent's warm-up, and without a warm-up of its own, keeps the share of the warm-up. Another rule that
+ * holds the sparsity, without a rate of its own, takes the rate of that rule.
  */
 export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>): RunSettings {
   const settings = { ...parent, ...overrides };
@@ -162,14 +165,14 @@ function teacherOfState(run: PruningRunState, prefix: string): Teacher | undefin
   return teachers.find((one) => one.state.stateDigest === digest);
 }
 
-/** The step at which the fork's own target was reached, as far as its past tells. */
+/** The step at which the past of the fork reached the fork's own target. */
 function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: StateFact): number | null {
   const parentReached = parent.targetReachedStep !== null && parent.targetReachedStep <= from.step;
   if (settings.targetSparsity === parent.settings.targetSparsity && parentReached) return parent.targetReachedStep;
   return from.expectedSparsity >= settings.targetSparsity ? from.step : null;
 }
 
-/** Masks that were closed at once are no beginning for learning them, nor the other way round; there is nothing to prune once more. */
+/** Masks that were closed at once can't be learned further, and learned masks can't be closed at once. */
 function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation[] {
   const refused = (field: string, description: string): FieldViolation[] => [
     { field: `settings.${field}`, description: `${description}: launch a run instead`, code: 'FORK_FIELD_FIXED' },

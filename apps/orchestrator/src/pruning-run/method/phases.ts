@@ -32,7 +32,7 @@ export function phaseAt(settings: PhaseSettings, step: number): Phase {
   return phases.find(({ endStep }) => step < endStep) ?? phases.at(-1)!;
 }
 
-/** The phase that the last of so many done steps belongs to. */
+/** The phase of the last done step; `step` is the number of done steps. */
 export const phaseOfDone = (settings: PhaseSettings, step: number): Phase => phaseAt(settings, Math.max(0, step - 1));
 
 export interface LossWeights {
@@ -60,12 +60,12 @@ export function lossesAt(settings: LossSettings, step: number): LossWeights {
     : { layerWeight: settings.layerLossWeight, klWeight: settings.klLossWeight, lmWeight: 0, temperature };
 }
 
-/** Whether any step learns by cross-entropy, which alone tells responses from what is before them. */
+/** Whether any step learns by cross-entropy: only this loss treats responses apart from prompts. */
 export const learnsFromText = (settings: LossSettings): boolean =>
   phasesOf(settings).some(
     ({ kind, firstStep }) => lossesAt(settings, firstStep).lmWeight > 0 && !(kind === 'prune' && prunesAtOnce(settings.recipe)),
   );
 
-/** Whether somebody has to instruct for these losses. */
+/** Whether these losses need a teacher. */
 export const needsTeacher = ({ layerWeight, klWeight }: Pick<LossWeights, 'layerWeight' | 'klWeight'>): boolean =>
   layerWeight !== 0 || klWeight !== 0;

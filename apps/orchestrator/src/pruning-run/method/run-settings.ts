@@ -1,5 +1,5 @@
-// A run's settings from what was asked for: the table of settings (libs/protocol) has their defaults and ranges; here is what a
-// default is computed from, and what several settings must be together.
+// The complete settings of a run, from a request. The table of settings (libs/protocol) has defaults and ranges. This file has the computed
+// defaults, and the rules for several settings together.
 import {
   presetDefaults,
   settingsTable,
@@ -15,7 +15,7 @@ import type { RunSettings, SparsityControl } from '../record/pruning-run.events.
 /** A setting that a request leaves out takes the preset's value; undefined fields are left out. */
 export type RequestedSettings = RequestedValues;
 
-/** Defaults that follow from other settings, in the order in which they are found. */
+/** Defaults that follow from other settings, in the order in which they are computed. */
 const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLimits) => RunSettings[K] } = {
   warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
   maskLearningRate,
@@ -85,7 +85,7 @@ function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): Fi
 /** A state's file holds no higher rank. */
 const LORA_RANK_MAX = 1024;
 
-/** A refit belongs to recovery, and what it finds lies in LoRA. */
+/** A refit belongs to recovery, and its result lies in LoRA. */
 function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: RunSettings): FieldViolation[] {
   const refused = (why: string): FieldViolation[] => [
     { field: 'settings.recover_refit_batches', description: `is ${recoverRefitBatches}, but ${why}`, code: 'FIELD_OUT_OF_RANGE' },
@@ -96,7 +96,7 @@ function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: Run
   return lacking.length > 0 ? refused(`lora_targets lacks ${lacking.join(' and ')}: both must have LoRA`) : [];
 }
 
-/** Own weights learn in place of LoRA: what changes LoRA has no meaning there. */
+/** Own weights learn in place of LoRA, so settings that change LoRA have no meaning there. */
 function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
   if (settings.recoverWeights !== 'all') return [];
   const refused = (field: string, description: string): FieldViolation => ({

@@ -8,7 +8,7 @@ export interface Shape {
   uniform: boolean;
   /** A layer has all its heads or none. */
   wholeAttention: boolean;
-  /** Without shapes: open parameters are as many as the probabilities say, to half a unit. */
+  /** Without shapes: the number of open parameters is the one that the probabilities give, to half a unit. */
   exactSize: boolean;
 }
 
@@ -21,7 +21,7 @@ const WIDE_MODEL = 1024;
 
 const NO_WIDTHS = { multipleOf: 1, uniform: false, wholeAttention: false };
 
-/** undefined: whatever the masks learn, each group of them rounded by itself. */
+/** undefined: the shapes that the masks learn, each group of masks rounded by itself. */
 export function shapeOf(
   { shapeTarget: target, maskRounding }: Pick<RunSettings, 'shapeTarget' | 'maskRounding'>,
   { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>,

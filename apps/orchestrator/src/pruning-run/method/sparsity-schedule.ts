@@ -4,7 +4,7 @@ import type { RunSettings } from '../record/pruning-run.events.js';
 
 type Schedule = Pick<RunSettings, 'targetSparsity' | 'warmupSteps' | 'schedule'>;
 
-/** Sparsity that step `step` (from 0) is pulled towards: from 0 to the target over the warm-up, then the target. */
+/** The scheduled sparsity of step `step` (from 0): from 0 to the target over the warm-up, then the target. */
 export function scheduledSparsity({ targetSparsity, warmupSteps, schedule }: Schedule, step: number): number {
   if (step >= warmupSteps) return targetSparsity;
   const share = step / warmupSteps;
@@ -28,7 +28,7 @@ export function loraLearningRate(settings: RateSettings, step: number): number {
   return (settings.loraLearningRate * (settings.totalSteps - step)) / settings.totalSteps;
 }
 
-/** Up to its full value over the warm-up, then down to 0 after the last step. */
+/** The rate rises to its full value over the warm-up, then falls to 0 after the last step. */
 function recoveryLearningRate(
   { recoverLearningRate, recoverSteps, recoverWarmupSteps, recoverSchedule }: RateSettings,
   index: number,

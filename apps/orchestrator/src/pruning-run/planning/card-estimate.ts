@@ -5,7 +5,7 @@ import type { ModelIdentity, RunSettings } from '../record/pruning-run.events.js
 import { lossesAt, phasesOf, prunesAtOnce } from '../method/phases.js';
 import type { Card } from './cards.js';
 
-/** Products of large matrices, with all that lies between them, reach so much of a published peak. */
+/** The assumed share of a published peak that products of large matrices reach, with all the work between them. */
 export const PEAK_SHARE = 0.4;
 /** The driver's own memory on a card. */
 const CONTEXT_BYTES = 2 ** 30;
@@ -19,7 +19,7 @@ type Model = Pick<ModelIdentity, 'hiddenSize' | 'vocabularySize' | 'layers' | 'p
 type Shape = Pick<RunSettings, 'batchSize' | 'microShards' | 'sequenceLength' | 'computeDtype' | 'streamWeights' | 'checkpointActivations'>;
 type Memory = Omit<engineV1.PlanMemoryResponse, 'change' | 'numericsFingerprint'>;
 
-/** An engine's plan as it would be on the card. @param memory of an engine that computes on a processor, or on a card of its own */
+/** The plan of memory for the card. @param memory the plan of an engine that computes on a processor, or on another card */
 export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings: Shape, card: Card): M {
   const availableBytes = BigInt(card.memoryBytes - CONTEXT_BYTES);
   if (memory.hostBytes > 0n) return { ...memory, availableBytes };

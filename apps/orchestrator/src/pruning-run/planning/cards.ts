@@ -1,9 +1,9 @@
-// Cards that a plan can be made for without having one: the peaks that their makers publish, without sparsity. The one table of them.
+// The one table of cards that a plan can be made for without the card: the peaks that the makers publish, without sparsity.
 import { invalidField } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 
 export interface Card {
-  /** As it is sold, in 10^9 bytes; a little more than that is usually there. */
+  /** The memory that the maker names, in 10^9 bytes. A card usually has a little more. */
   memoryBytes: number;
   /** Products of matrices: bf16 with sums in f32, and plain f32. */
   flops: Record<RunSettings['computeDtype'], number>;

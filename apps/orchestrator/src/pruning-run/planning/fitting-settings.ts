@@ -1,5 +1,5 @@
-// A search for settings under which a run fits that does not, through plans of memory that an engine makes. First what changes no result,
-// then what only rounds otherwise, then what changes the method: a smaller batch, at last shorter sequences.
+// Searches settings under which a run fits, through plans of memory that an engine makes. First come settings that change no result, then
+// those that only round otherwise, then those that change the method: a smaller batch, at last shorter sequences.
 import type { RunSettings } from '../record/pruning-run.events.js';
 
 type Fitted = Pick<RunSettings, 'batchSize' | 'sequenceLength' | 'microShards' | 'checkpointActivations' | 'streamWeights'>;
@@ -14,7 +14,7 @@ interface Plan {
 export const fits = ({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: Plan): boolean =>
   totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
 
-/** Sequences are tried in steps of so many tokens. */
+/** Sequence lengths are tried in steps of this number of tokens. */
 const SEQUENCE_STEP = 64;
 
 /**
@@ -54,7 +54,7 @@ export async function fittingSettings<P extends Plan>(
     }
   }
   const least = ways.at(-1)!;
-  // One sequence at a time takes as much however many there are: what is left is their length.
+  // One sequence at a time takes the same memory for any batch, so only the length can be reduced.
   const longest = Math.floor((settings.sequenceLength - 1) / SEQUENCE_STEP);
   const lengths = Array.from({ length: longest }, (_, index) => (longest - index) * SEQUENCE_STEP);
   return smallest(lengths, (sequenceLength) => tried({ ...least, microShards: batchSize, sequenceLength }));

@@ -1,4 +1,4 @@
-// Settings that are allowed and of no use, as a plan of memory shows.
+// Warnings about settings that are allowed but have no use by the plan of memory.
 import type { engineV1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';

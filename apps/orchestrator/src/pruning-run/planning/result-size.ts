@@ -1,5 +1,5 @@
-// The size of the model that a run will come to, or has come to; pure. One definition holds everywhere: what the export in the format
-// hf-remote holds. The engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated.
+// The size of the pruned model of a run, before or after its training; pure. One definition holds everywhere: the size of the export in the
+// format hf-remote. The engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated.
 import type { ModelIdentity, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 
@@ -16,7 +16,7 @@ type Model = Pick<ModelIdentity, 'parameterCount' | 'prunableParameterCount' | '
 /** The part of a state that tells its size. */
 export type SizedState = Pick<StateFact, 'hardSparsity' | 'hiddenOpen' | 'size'>;
 
-/** From here on the gain is too small to be noticed. */
+/** Above this share of the multiplications users notice no gain. */
 const HARDLY_FEWER = 0.95;
 
 /** A token is multiplied by all projections and by the head. */

@@ -28,7 +28,7 @@ export type PlanInput = Pick<PruningRunState, 'settings' | 'teachers' | 'targetR
 
 /**
  * The next boundary: segment_steps from its first step on, the next mark, the target, or the end of the phase.
- * @param teachersKept so many snapshots the engine can hold: the segment ends before one more is needed
+ * @param teachersKept the number of snapshots that the engine can hold: the segment ends before one more is needed
  */
 export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPlan {
   const { settings } = run;

@@ -1,5 +1,5 @@
-// Whether a run can meet its target; pure. Whether it did is the rule of libs/comparison, by hard masks. They come to the expected
-// sparsity, which is meant here.
+// Whether a run can meet its target; pure. This file speaks of the expected sparsity, to which the hard masks come. libs/comparison has the
+// rule by which a run has met its target.
 import { isOffTarget, TARGET_TOLERANCE } from '#comparison';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { prunesAtOnce } from '../method/phases.js';
@@ -11,7 +11,7 @@ const LOG_ALPHA_MIN = Math.log(0.01);
 const OPEN_OFFSET = (2 / 3) * Math.log(11);
 const openProbability = (logAlpha: number): number => 1 / (1 + Math.exp(-logAlpha - OPEN_OFFSET));
 
-/** A parameter stays where its head or unit and its hidden unit do: with all log-alphas alike that is the square. */
+/** A parameter stays if its head or unit stays and its hidden unit stays. With equal log-alphas that is the square of the probability. */
 const sparsityAt = (logAlpha: number): number => 1 - openProbability(logAlpha) ** 2;
 
 function logAlphaAt(sparsity: number): number {
@@ -19,10 +19,10 @@ function logAlphaAt(sparsity: number): number {
   return Math.min(Math.max(Math.log(open / (1 - open + 1e-12)) - OPEN_OFFSET, LOG_ALPHA_MIN), LOG_ALPHA_MAX);
 }
 
-/** As in the engine (tracking.h): what tracking lengthens moves by at most. */
+/** As in the engine (tracking.h): the largest factor by which tracking lengthens moves. */
 const TRACKING_SPEED_UP = Math.exp(2);
 
-/** How far the expected sparsity can get in so many steps: Adam moves a log-alpha by about the learning rate a step at most. */
+/** How far the expected sparsity can get in a number of steps: Adam moves a log-alpha by about the learning rate a step at most. */
 export function reachableSparsity(
   { maskLearningRate, sparsityControl }: Pick<RunSettings, 'maskLearningRate' | 'sparsityControl'>,
   steps: number,
@@ -46,7 +46,7 @@ type TargetSettings = Pick<
 >;
 
 /**
- * The causes that keep a run from its target, known before it starts. A cause is said only where it is sure: a run without a warning may
+ * The causes that keep a run from its target, known before it starts. Only sure causes are listed: a run without a warning may
  * still miss.
  * @param from where it starts: a fork begins with what its parent reached
  */

@@ -1,38 +1,38 @@
-// The engine's next work, asked for in one go: several segments, as far as is known who instructs. Each ends where
-// planSegment says, so that a run is cut alike whatever is asked for at once, or before, where a slow model takes too long.
+// The engine's next work, in one call: several segments, as far as their teachers are known. Each ends where planSegment says, so the cuts
+// of a run don't depend on the calls. A segment of a slow model that takes too long ends earlier.
 import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
 import { stepTargets } from '../method/sparsity-schedule.js';
 import { phaseAt } from '../method/phases.js';
 import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from '../method/teacher-policy.js';
 
-/** An engine trains at most so many segments ahead of the record. */
+/** The most segments that an engine trains ahead of the record. */
 const SEGMENTS_AHEAD = 16;
 
 /**
- * A segment takes at most so long, so a crash costs a slow model no more. Where the time runs out is no fact of the run; like a
- * pause it only adds a cut, and where a run is cut changes no bit of its states.
+ * The longest time of a segment, and so of the loss by a crash of a slow model. The place where the time runs out is no fact of the run.
+ * Like a pause it only adds a cut, and where a run is cut changes no bit of its states.
  */
 const SEGMENT_SECONDS = 15;
 
 /** The snapshots that the engine holds, and those that it can read by itself. */
 export interface TeachersHeld {
-  /** So many it can hold. */
+  /** The number of teachers that the engine can hold. */
   teachersKept: number;
   teachersHeld: number;
   holdsTeacher(teacher: TeacherChoice): boolean;
-  /** Whether it still has it after so many others were used or taken. */
+  /** Whether the engine still has the teacher after `others` teachers were used or taken. */
   stillHolds(teacher: TeacherChoice, others: number): boolean;
-  /** It can read snapshots from files when their turn comes. Else those that it does not hold are sent before it begins. */
+  /** The engine can read snapshots from files when their turn comes. Otherwise the missing ones are sent before it begins. */
   readsFiles: boolean;
-  /** null: the snapshot is in none yet, or the engine reads none. */
+  /** null: the snapshot is in no file yet, or the engine reads no files. */
   fileOf(stateDigest: string): string | null;
 }
 
 /** A segment ends with the step that reaches it. */
 interface PlannedMark {
   expectedSparsity: number;
-  /** Who instructs from there on; null: that is not known yet, or there is no room for it. */
+  /** The teacher from there on; null: it is not known yet, or the engine has no room for it. */
   teacher: TeacherChoice | null;
 }
 
@@ -76,7 +76,7 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
   return { ...plan, teacherFiles };
 }
 
-/** Then it need not hold any, so that no segment ends for lack of room. */
+/** The engine then need not hold snapshots, so no segment ends for lack of room. */
 function readsAll({ teachers }: PlanInput, engine: TeachersHeld): boolean {
   return engine.readsFiles && teachers.every(({ state }) => engine.fileOf(state.stateDigest) !== null);
 }
@@ -90,8 +90,8 @@ function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): numbe
 }
 
 /**
- * As far as it is known who instructs, and how the engine comes by it. What was sent, or is in no file yet, may not be pushed out on the
- * way by snapshots that are taken or read meanwhile.
+ * As far as the teachers are known, and how the engine gets them. A teacher that was sent, or is in no file yet, may not be pushed out on
+ * the way by snapshots that are taken or read meanwhile.
  */
 function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld): PlannedMark[] {
   if (run.targetReachedStep !== null || phaseAt(run.settings, run.current?.step ?? 0).kind !== 'prune') return [];

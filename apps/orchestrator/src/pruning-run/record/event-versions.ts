@@ -62,7 +62,7 @@ export function isKnownType(type: string): type is PruningRunEventType {
   return Object.hasOwn(knownTypes, type);
 }
 
-/** A run that was recorded before a setting existed has the same value for it, whatever the event's version. */
+/** A run that was recorded before a setting existed has the same value for it in every version of the event. */
 function upcast(type: PruningRunEventType, version: number, fields: Fields): Fields {
   const result = upcastBy(upcasters, type, { from: version, to: CURRENT_VERSION }, fields);
   if (type === 'RunLaunched' || type === 'RunForked') return { ...result, settings: withUnrecorded(result['settings'] as RunSettings) };

@@ -9,7 +9,7 @@ export interface Measure {
   convention: string;
   /** The text that it was measured on, or the rows of a task. */
   dataDigest: string;
-  /** A task that is not the text itself has them: how it asks, its rows, and the tokenizer. */
+  /** Digests of a task that is not the text itself: its declaration, its rows, and the tokenizer. */
   digests?: TaskDigests;
 }
 
@@ -43,7 +43,7 @@ export function sameMeasure(left: Measure, right: Measure): boolean {
   );
 }
 
-/** The artifact that an evaluation needs: the tokens that it was measured on, or what each question of a task came to. */
+/** The artifact that an evaluation needs: the tokens that it was measured on, or the results of a task's questions. */
 export function artifactOf({
   digests,
   dataDigest,

@@ -1,5 +1,5 @@
-// Obstacles keep a run from going on until somebody mends them. Such a run waits, paused, and loses nothing; only what nobody can
-// mend fails it.
+// Obstacles keep a run from going on until a user mends them. Such a run waits, paused, and loses nothing. A cause that no user can
+// mend fails the run.
 const MENDABLE = new Set([
   'NUMERICS_CHANGED', // accept the other numerics, or bring back the engine that had these
   // the model's folder no longer holds what the run was launched with

@@ -2,7 +2,7 @@
 //
 // The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, "context": who
 // asked, ...fields }` (see stored-event.ts). So the digest chain can be recomputed from the stream alone, and it covers every event.
-// Digests are SHA-256 in lower-case hex. Steps count from 0; `step` after an event means that so many steps are done. Tensors never
+// Digests are SHA-256 in lower-case hex. Steps count from 0; `step` in an event is the number of steps that are done. Tensors never
 // go into events.
 
 import type { SettingValues } from '#protocol';
@@ -31,7 +31,7 @@ export interface ModelIdentity {
   maxPositions: number;
 }
 
-/** How text is read; what is as usual is left out. */
+/** How text is read; usual values are left out. */
 export interface DataReading {
   moreTrainPaths?: string[] | undefined;
   moreValidationPaths?: string[] | undefined;
@@ -55,7 +55,7 @@ export interface DataIdentity extends DataReading {
 export type TeacherChoice = { kind: 'intact' } | { kind: 'snapshot'; mark: number; stateDigest: string } | { kind: 'none' }; // recipe lm
 
 /**
- * run_start: the first teacher. capacity_gap: a new snapshot moved the teacher on. post_target_phase: the target is reached,
+ * run_start: the first teacher. capacity_gap: a new snapshot changed the teacher. post_target_phase: the target is reached,
  * teachers go from weak to strong. recipe: the recipe knows one teacher or none. rewound: an earlier state was taken up.
  */
 export type TeacherReason = 'run_start' | 'capacity_gap' | 'post_target_phase' | 'recipe' | 'rewound' | 'recovery';
@@ -80,7 +80,7 @@ export interface ExportSize {
   bytes: number; // of the weights
 }
 
-/** The losses of the phase on the refit's batches, summed. What the refit found stays where the second is lower. */
+/** The losses of the phase on the refit's batches, summed, before and after. The refit stays where the second is lower. */
 export interface RefitOutcome {
   kept: boolean;
   lossBefore: number;
@@ -95,7 +95,7 @@ export interface InheritedTeacher {
   ownerRunId: string;
 }
 
-/** Bytes that somebody had thrown away. Exports are their manifest and their files. */
+/** An artifact that a user had removed. Exports are their manifest and their files. */
 export interface DiscardedArtifact {
   kind: 'state' | 'export' | 'tokens';
   digest: string;
@@ -162,9 +162,9 @@ interface Facts {
     inheritedTeachers: InheritedTeacher[]; // those on the branch up to `from`, weakest pruned first
     targetReachedStep: number | null; // of the target as it is from here on
   };
-  /** Model and text were read: what they are is known from here on. Not in runs of before, which were launched prepared. */
+  /** Model and text were read, so their digests are known. Runs of earlier releases lack this event: they were launched prepared. */
   RunPrepared: { model: ModelIdentity; data: DataIdentity };
-  /** Claims the run: reports of earlier attempts are refused from here on. An engine is being prepared for it. */
+  /** A new attempt begins: reports of earlier attempts are refused from here on. An engine is being prepared. */
   AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // null: fresh state
   /** The attempt's engine holds model, data and state; training starts. */
   EngineAttached: {
@@ -181,7 +181,7 @@ interface Facts {
     leaseMs: number; // the engine is taken for dead when nothing is heard of it for so long
     engineName?: string; // of its slot; older histories have none
   };
-  /** Which teacher instructs from `fromStep` on, and why. One that took over within a segment comes before its MasksUpdated. */
+  /** The teacher from `fromStep` on, with the reason. A change of teacher within a segment comes before the segment's MasksUpdated. */
   TeacherAssigned: { fromStep: number; phase: PhaseKind; teacher: TeacherChoice; reason: TeacherReason; explanation: string };
   /** All steps before it are done; from here on the state's deterministic masks are frozen. */
   PhaseStarted: { attempt: number; phase: PhaseKind; fromStep: number; endStep: number; stateDigest: string; masksDigest: string };
@@ -205,7 +205,7 @@ interface Facts {
   TeacherSnapshotted: { attempt: number; phase: PhaseKind; mark: number; threshold: number; state: StateFact };
   TargetSparsityReached: { step: number; expectedSparsity: number; targetSparsity: number; remainingSteps: number };
   StepsSkipped: { attempt: number; steps: number[]; cause: 'non_finite' };
-  /** The attempt is over without a result: its engine died, hung or failed, or the orchestrator died with it. */
+  /** The attempt ended without a result: its engine died, hung or failed, or the orchestrator died with it. */
   EngineLost: {
     attempt: number;
     cause: 'engine' | 'orchestrator';
@@ -215,9 +215,9 @@ interface Facts {
     reachedStep?: number | undefined; // steps done when its last one was reported, if any was
     restartDelayMs: number;
   };
-  /** Someone wants the run to pause; it does at the next step boundary. */
+  /** A user asked for a pause; the run pauses at the next step boundary. */
   RunPauseRequested: { step: number };
-  /** After a shutdown the run goes on by itself; at an obstacle it waits until somebody has mended it and resumes the run. */
+  /** After a shutdown the run goes on by itself; at an obstacle it waits until a user has mended it and resumes the run. */
   RunPaused: { step: number; by: 'request' | 'shutdown' | 'obstacle'; cause?: Obstacle | undefined }; // with an obstacle only
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
   /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
@@ -252,7 +252,7 @@ interface Facts {
     metric: string;
     value: number;
     stderr: number | null; // null: the metric has none
-    n: number; // the value is a mean over so many predictions or questions
+    n: number; // predictions or questions that the value is the mean of
     convention: string; // in words, see measures.ts
     details: Record<string, number>; // what else came out of it, by name
     dataDigest: string;
@@ -273,9 +273,9 @@ interface Facts {
     made?: MadeExport; // not in events of earlier releases
     proof?: ExportProof; // not where it was skipped
   };
-  /** Words of people about the run; a field that is absent stayed as it was. */
+  /** Name, tags and note of the run; an absent field did not change. */
   RunDescribed: { name?: string | undefined; addedTags: string[]; removedTags: string[]; note?: string | undefined };
-  /** Recorded before the bytes go; a crash in between is made good at the next start. The teachers among them are none any more. */
+  /** Recorded before the bytes go; a crash in between is made good at the next start. A removed state no longer is a teacher. */
   ArtifactsDiscarded: {
     reason: string;
     keepEvery: number | null; // every n-th teacher was kept

@@ -8,13 +8,13 @@ export class RecordingQueue {
   private timer: NodeJS.Timeout | undefined;
   private lastWriteAtMs = -Infinity;
 
-  /** @param intervalMs between the starts of two writes, unless somebody waits for the record */
+  /** @param intervalMs between the starts of two writes, unless a caller waits for the record */
   constructor(
     private readonly write: (segments: TrainedSegment[]) => Promise<void>,
     private readonly intervalMs: number,
   ) {}
 
-  /** Waits for a write that is under way, so that what is not recorded stays little. @throws what that write threw */
+  /** Waits for a write that is under way, so that few segments are unrecorded. @throws the error of that write */
   async add(segment: TrainedSegment): Promise<void> {
     await this.writing;
     this.waiting.push(segment);
@@ -23,7 +23,7 @@ export class RecordingQueue {
     else this.timer ??= setTimeout(() => this.start(), waitMs); // a write under way ends before the next segment is added
   }
 
-  /** Resolves when everything is recorded. @throws what a write threw; what waited behind it is given up */
+  /** Resolves when everything is recorded. @throws the error of a write; the segments behind it are given up */
   async drain(): Promise<void> {
     await this.writing;
     if (this.waiting.length > 0) this.start();
@@ -40,7 +40,7 @@ export class RecordingQueue {
     const writing = this.write(segments).then(() => {
       this.writing = null;
     });
-    writing.catch(() => undefined); // heard of by whoever comes next: nothing can be recorded after it
+    writing.catch(() => undefined); // the next caller gets the error: nothing can be recorded after it
     this.writing = writing;
   }
 }

@@ -1,5 +1,5 @@
 // Makes trained segments recorded facts, in the one order that a crash can't spoil: the states' bytes are durable first, then
-// the per-step metrics, then the events that name both. A crash in between leaves bytes that nobody names.
+// the per-step metrics, then the events that name both. A crash in between leaves bytes that no event names.
 import { Inject, Injectable } from '@nestjs/common';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -29,7 +29,7 @@ const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 5_000;
 
 export interface TrainedSegment {
-  /** Complete but for where its metrics will lie. */
+  /** The report is complete except for the place of its metrics. */
   report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
   steps: StepMeasurement[];
   masks: SegmentMasks;
@@ -48,9 +48,9 @@ export class SegmentRecorder {
   ) {}
 
   /**
-   * One or more that follow one another; those before one whose state could not be stored are recorded all the same.
+   * One or more segments in a row. If a state can't be stored, the segments before it are recorded all the same.
    * Waits for an event store that is away and for disks that are full as long as it takes.
-   * @param patience aborted when nobody wants to wait any longer
+   * @param patience aborted when the caller no longer waits
    * @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
    */
   async record(run: PruningRunState, segments: TrainedSegment[], patience: AbortSignal): Promise<PruningRunState> {

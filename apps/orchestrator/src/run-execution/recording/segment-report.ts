@@ -1,4 +1,4 @@
-// The engine's words for a segment turned into ours; pure.
+// Turns the engine's report of a segment into ours; pure.
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
 import type { ExportSize, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
@@ -71,7 +71,7 @@ export function trainedSegment(
   };
 }
 
-/** News of the masks for the record: how they changed, and from what where a run begins or was set back. */
+/** The masks for the record: their changes, and the closed gates that a run begins with or was set back to. */
 function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsBefore }: engineV1.SegmentOutcome): SegmentMasks {
   const gates = model.layers.reduce((sum, { heads, units }) => sum + heads + units, model.hiddenSize);
   if (openUnits.length !== gateBytes(gates) || openUnitsBefore.length !== gateBytes(gates)) {

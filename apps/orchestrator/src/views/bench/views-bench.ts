@@ -31,7 +31,7 @@ const runIdOf = (index: number): string =>
     .replace(/[0-9a-p]/g, (digit) => 'abcdefghijklmnopqrstuvwxyz'[parseInt(digit, 26)]!)
     .padStart(12, 'r');
 
-/** A run of so many events: each segment is its metrics batch, SparsityAdvanced and MasksUpdated, a teacher now and then. */
+/** A long run. Each segment is its metrics batch, SparsityAdvanced and MasksUpdated, a teacher now and then. */
 function longRun(runId: string, segments: number, stepsEach: number, ends = false): StoredEvent[] {
   const facts: NewFact[] = [...new Story(launched({ totalSteps: segments * stepsEach + 1 }, runId)).start().facts];
   for (let index = 0; index < segments; index += 1) {

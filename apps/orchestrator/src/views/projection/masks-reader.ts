@@ -12,7 +12,7 @@ interface MasksRow {
   changed: string | null;
 }
 
-/** The masks of a recorded state: after so many steps these gates are open. */
+/** The gates that are open in a recorded state, after `step` steps. */
 export interface MasksAt {
   step: number;
   open: Gates;

@@ -9,7 +9,7 @@ import type { DamagedEvent, RunDetail, RunExtras } from './run-detail.js';
 
 const RECENT_SEGMENTS = 8;
 
-/** The first event of a run; null when it is none that starts one. */
+/** The detail that the first event of a run begins with; null: the event starts no run. */
 export function startDetail(event: RecordedEvent): RunDetail | null {
   try {
     const run = evolve(null, event);

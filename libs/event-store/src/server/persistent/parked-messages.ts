@@ -2,7 +2,7 @@ import { newJsonEvent } from '../event-log.js';
 import type { Store } from '../store.js';
 import type { Message } from './consumer.js';
 
-/** Messages that could not be handled, kept as links in a stream of their own until somebody has them replayed. */
+/** Messages that could not be handled, kept as links in a stream of their own until a client has them replayed. */
 export class ParkedMessages {
   readonly stream: string;
 

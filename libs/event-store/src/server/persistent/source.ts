@@ -46,7 +46,7 @@ export class Source {
     };
   }
 
-  /** Sequence of the newest event; undefined when there is none. */
+  /** Sequence of the newest event; undefined: no event. */
   lastKnown(): number | undefined {
     const last = this.name === ALL ? this.store.log.endPosition : (this.store.log.heads.find(this.name)?.lastRevision ?? -1);
     return last > 0 || (last === 0 && this.name !== ALL) ? last : undefined;
